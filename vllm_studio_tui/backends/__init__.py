@@ -1,0 +1,1 @@
+"""One file per kind of engine, and the registry that lists them."""

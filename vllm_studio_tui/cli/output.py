@@ -1,0 +1,70 @@
+"""What a command prints. Results go to stdout, everything else to stderr.
+
+Text from outside is made safe on the way to a terminal and left untouched in pipes and in `--json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn, TextIO
+
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.sanitize import clean
+
+
+def emit(document: Any) -> None:
+    """Print one JSON document on stdout and nothing else."""
+    json.dump(document, sys.stdout, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def emit_line(document: Any) -> None:
+    """Print one JSON object on a line of its own, at once."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
+    sys.stdout.flush()
+
+
+def safe(text: str, stream: TextIO) -> str:
+    """The text as it may go to this stream."""
+    return clean(text) if stream.isatty() else text
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Print a result."""
+    sys.stdout.write(safe(text, sys.stdout) + end)
+    sys.stdout.flush()
+
+
+def note(text: str, *, end: str = "\n") -> None:
+    """Print something about the work, on stderr."""
+    sys.stderr.write(safe(text, sys.stderr) + end)
+    sys.stderr.flush()
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print a table whose columns line up; columns in `right` are right-aligned."""
+    lines = [list(head), *([clean(cell).replace("\n", " ") for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        say("  ".join(cells).rstrip())
+
+
+def explain(error: StudioError) -> None:
+    """Say on stderr what went wrong, why, and what to do."""
+    note(f"error: {error.title}")
+    for line in (error.cause, error.advice):
+        if line:
+            note("\n".join(f"  {part}" for part in line.splitlines()))
+
+
+def fail(error: StudioError) -> NoReturn:
+    """Explain the error and leave with its exit code."""
+    explain(error)
+    raise SystemExit(error.exit_code)

@@ -1,0 +1,1 @@
+"""Settings, packaged data, theme and keymap files."""

@@ -1,0 +1,1 @@
+"""Frozen values and rules: recipes, runs, chats, metrics, usage, errors, events."""

@@ -1,0 +1,170 @@
+"""Chats: sessions that hold a tree of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: How an answer ended. `streaming` is one that is not over, or whose program died: see `interrupted`.
+FINISHES = ("streaming", "stop", "length", "tool_calls", "stopped", "interrupted", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for. `arguments` is the raw JSON text, which may be broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of one request as the engine counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    tools_tokens: int | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds: until the first token, of thinking, of the whole; tokens per second after the first."""
+
+    ttft: float | None = None
+    thinking: float | None = None
+    total: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `seq` orders messages within all chats; `parent_id` makes them a tree."""
+
+    id: str
+    session_id: str
+    role: str
+    content: str
+    parent_id: str | None = None
+    seq: int = 0
+    reasoning: str = ""
+    model: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    images: tuple[str, ...] = ()
+    finish: str | None = None
+    error: str | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    timings: Timings = field(default_factory=Timings)
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A chat. Times are ISO 8601 UTC. `leaf_id` is the message shown last; with `deleted_at` it is trash."""
+
+    id: str
+    title: str
+    model: str | None = None
+    parent_id: str | None = None
+    created_at: str = ""
+    updated_at: str = ""
+    messages: int = 0
+    leaf_id: str | None = None
+    deleted_at: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- what a stream is asked with ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes.
+
+    Attributes:
+        base_url: Ends in `/v1`.
+        model: The model's name in requests.
+        api_key: The secret itself, already resolved; never stored or shown.
+        backend: Kind of engine, for its dialect.
+        run_id: The run that serves it and its `attempt`, None for an external server.
+        thinking_opened: The engine's template opens the thinking block in the prompt, so that only the closing
+            tag appears in the answer.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    backend: str = "external"
+    run_id: str | None = None
+    attempt: int = 1
+    recipe_id: str | None = None
+    thinking_opened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What shapes an answer; None leaves it to the engine."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    thinking: bool | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One completion: OpenAI chat messages (plain dicts), tools as OpenAI function objects."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+# --- what a stream yields -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer. `content` and `reasoning` are appended; either may be empty."""
+
+    content: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """All content so far was thinking: a closing tag came without an opening one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a stream.
+
+    Attributes:
+        finish: One of `FINISHES` but streaming.
+        error: What went wrong, in words, when `finish` is interrupted or failed.
+    """
+
+    finish: str
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    timings: Timings = field(default_factory=Timings)
+    tool_calls: tuple[ToolCall, ...] = ()
+    model: str | None = None
+    error: str | None = None
+    advice: str | None = None
+
+
+StreamEvent = Delta | Relabel | Ended

@@ -1,0 +1,80 @@
+"""The one error tree. An error says what happened, why, and what to do next."""
+
+from __future__ import annotations
+
+
+class StudioError(Exception):
+    """What a person is told when something cannot be done.
+
+    Attributes:
+        title: What happened, one line.
+        cause: Why, as far as it is known.
+        advice: What to do next.
+        exit_code: What a command exits with: 1 failed, 2 wrong usage.
+    """
+
+    exit_code = 1
+
+    def __init__(self, title: str, *, cause: str = "", advice: str = "") -> None:
+        super().__init__(title)
+        self.title = title
+        self.cause = cause
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.title, self.cause, self.advice) if part)
+
+
+class UsageError(StudioError):
+    """The request itself makes no sense."""
+
+    exit_code = 2
+
+
+class NotFound(StudioError):
+    """A recipe, run, chat or model that does not exist."""
+
+
+class InvalidRecipe(StudioError):
+    """A recipe that cannot be used.
+
+    Attributes:
+        problems: Pairs of field and message, at least one.
+    """
+
+    def __init__(self, title: str, problems: list[tuple[str, str]], *, advice: str = "") -> None:
+        cause = "\n".join(f"{field}: {message}" for field, message in problems)
+        super().__init__(title, cause=cause, advice=advice)
+        self.problems = problems
+
+
+class LaunchRefused(StudioError):
+    """A launch that was not tried: its port or GPUs are taken, or its engine cannot be found."""
+
+
+class RunFailed(StudioError):
+    """A run that ended before it was of use."""
+
+
+class EngineUnreachable(StudioError):
+    """No answer from an engine."""
+
+
+class EngineRefused(StudioError):
+    """The engine answered a request with an error.
+
+    Attributes:
+        status: The HTTP status, None for an error inside a stream.
+    """
+
+    def __init__(self, title: str, *, cause: str = "", advice: str = "", status: int | None = None) -> None:
+        super().__init__(title, cause=cause, advice=advice)
+        self.status = status
+
+
+class StoreError(StudioError):
+    """The database cannot be read or written."""
+
+
+class SettingsError(StudioError):
+    """A settings file or variable that cannot be understood."""

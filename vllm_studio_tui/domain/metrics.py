@@ -1,0 +1,119 @@
+"""One sample of everything. None is unknown, which is not zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process on a GPU. `gpu_memory` in bytes."""
+
+    pid: int
+    user: str | None = None
+    command: str | None = None
+    gpu_memory: int | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU now: bytes, percent 0-100, degrees C, watts, millijoules since the driver was loaded, MHz."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_total: int | None = None
+    memory_used: int | None = None
+    memory_reserved: int | None = None
+    utilization: int | None = None
+    memory_utilization: int | None = None
+    temperature: int | None = None
+    power_draw: float | None = None
+    power_limit: float | None = None
+    energy_mj: int | None = None
+    sm_clock: int | None = None
+    memory_clock: int | None = None
+    fan: int | None = None
+    throttle: tuple[str, ...] = ()
+    pci_bus: str | None = None
+    compute_capability: str | None = None
+    mig: bool | None = None
+    processes: tuple[GpuProcess, ...] = ()
+    lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReport:
+    """All GPUs at one moment, or why there are none.
+
+    Attributes:
+        at: Seconds since the epoch.
+        error: Why nothing could be read; None when it could.
+        simulated: The GPUs are a simulation and must be labelled so.
+    """
+
+    at: float
+    gpus: tuple[Gpu, ...] = ()
+    driver: str | None = None
+    cuda: str | None = None
+    error: str | None = None
+    advice: str | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The host now: percent 0-100, bytes."""
+
+    cpu: float | None = None
+    load: tuple[float, float, float] | None = None
+    memory_total: int | None = None
+    memory_used: int | None = None
+    swap_used: int | None = None
+    cores: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Seconds; `count` observations. A percentile past the last bucket edge is None, see `over`."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    count: int | None = None
+    mean: float | None = None
+    over: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """An engine over one interval: requests, tokens per second, shares 0-1, seconds."""
+
+    running: int | None = None
+    waiting: int | None = None
+    prompt_tokens_per_second: float | None = None
+    generation_tokens_per_second: float | None = None
+    kv_cache_usage: float | None = None
+    prefix_cache_hit_rate: float | None = None
+    preemptions: int | None = None
+    spec_acceptance: float | None = None
+    ttft: Percentiles = field(default_factory=Percentiles)
+    itl: Percentiles = field(default_factory=Percentiles)
+    e2e: Percentiles = field(default_factory=Percentiles)
+    prompt_tokens_total: int | None = None
+    generation_tokens_total: int | None = None
+    cached_tokens_total: int | None = None
+    requests_total: int | None = None
+    interval: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One sample of everything, at `at` seconds since the epoch. Engines are keyed by run id."""
+
+    at: float
+    gpus: GpuReport
+    host: Host
+    engines: dict[str, EngineMetrics] = field(default_factory=dict)

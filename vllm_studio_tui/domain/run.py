@@ -1,0 +1,98 @@
+"""A run: its states and the moves between them, and what is known of it.
+
+Standard library only: the keeper, which lives for weeks, imports this at its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a run is in its life."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+    EXITED = "exited"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+
+
+#: The one table of allowed moves. `exited` and `failed` are final: a new launch is a new run.
+MOVES: Mapping[State, frozenset[State]] = {
+    State.STARTING: frozenset(
+        {State.LOADING, State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}
+    ),
+    State.LOADING: frozenset({State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),
+    State.READY: frozenset({State.UNHEALTHY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),
+    State.UNHEALTHY: frozenset({State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),
+    State.BACKOFF: frozenset({State.STARTING, State.STOPPING, State.EXITED, State.FAILED}),
+    State.STOPPING: frozenset({State.EXITED, State.FAILED}),
+    State.EXITED: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+FINAL = frozenset({State.EXITED, State.FAILED})
+#: States in which an engine process may exist.
+WITH_ENGINE = frozenset({State.STARTING, State.LOADING, State.READY, State.UNHEALTHY, State.STOPPING})
+
+
+@dataclass(slots=True)
+class RunState:
+    """What `state.json` holds. Only the run's keeper writes it.
+
+    Times are seconds since the epoch; `pid_start` and `keeper_start` are the kernel's start times of the
+    processes in clock ticks since boot, which with `boot_id` tell a process from a later one of its number.
+    """
+
+    run_id: str
+    state: State = State.STARTING
+    stage: str | None = None
+    progress: float | None = None
+    pid: int | None = None
+    pid_start: int | None = None
+    keeper_pid: int | None = None
+    keeper_start: int | None = None
+    boot_id: str = ""
+    attempt: int = 1
+    restarts: int = 0
+    started_at: float | None = None
+    ready_at: float | None = None
+    ended_at: float | None = None
+    next_start_at: float | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    reason: str | None = None
+    title: str | None = None
+    advice: str | None = None
+    evidence: list[str] = field(default_factory=list)
+    adopted: bool = False
+    version: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunState:
+        """Read what this or another version wrote: unknown keys are ignored, missing ones have defaults.
+
+        Raises:
+            ValueError: There is no run id, or the state is not one of ours.
+        """
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        if not isinstance(values.get("run_id"), str):
+            raise ValueError("a run state without a run id")
+        values["state"] = State(values.get("state", State.STARTING))
+        values["evidence"] = [str(line) for line in values.get("evidence") or []]
+        return cls(**values)
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL

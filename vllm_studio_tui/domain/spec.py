@@ -1,0 +1,185 @@
+"""What a keeper needs to know of its run, resolved before it starts: the content of `spec.json`.
+
+Standard library only. Backends build the parts; the keeper reads them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A pattern of a log line that tells which stage of loading has begun.
+
+    Attributes:
+        pattern: A regular expression, searched in one line without colours. Groups `n` and `m`, where it has
+            them, are a count (weights 13 of 30); a group `percent` is 0-100.
+        name: The stage: config, downloading, weights, compiling, kv_cache, graphs, warmup, serving.
+    """
+
+    pattern: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A pattern of a log line that tells why an engine failed.
+
+    Attributes:
+        pattern: A regular expression, searched without regard to case in one line without colours.
+        reason: A slug, for programs.
+        title: The cause in words; `{1}`.. are the groups of the match.
+        advice: What to do.
+        restart: Whether another try could help. A deterministic cause is never retried.
+        pointer: The line only points at an earlier one: it counts when nothing else matched.
+    """
+
+    pattern: str
+    reason: str
+    title: str
+    advice: str = ""
+    restart: bool = True
+    pointer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyProbe:
+    """How to ask an engine whether it serves.
+
+    Attributes:
+        path: A path that answers 200 when the engine is up.
+        models_path: A path whose OpenAI model list must hold `model`, None where that list lies.
+        model: The name to look for; None: any.
+        timeout: Seconds one answer may take.
+        deadline: Seconds a start may take before it counts as failed; None: as long as it lives.
+        failures: Unanswered probes in a row that make a ready run unhealthy.
+    """
+
+    path: str = "/health"
+    models_path: str | None = None
+    model: str | None = None
+    timeout: float = 5.0
+    deadline: float | None = None
+    failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CounterNames:
+    """Names of an engine's cumulative counters; of each tuple the first that is present counts.
+
+    Values are summed over labels. Tokens are tokens, requests are finished requests.
+    """
+
+    path: str = "/metrics"
+    prompt_tokens: tuple[str, ...] = ()
+    generation_tokens: tuple[str, ...] = ()
+    cached_tokens: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """When an engine that ended is started again.
+
+    Attributes:
+        policy: never, on-failure or always (an engine that was told to stop is never restarted).
+        delay: Seconds before the first restart; doubled for each further one, up to `max_delay`, with jitter.
+        budget: Failures within `window` seconds after which the run has failed.
+    """
+
+    policy: str = "never"
+    delay: float = 2.0
+    max_delay: float = 60.0
+    budget: int = 3
+    window: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Seconds of grace: for SIGTERM on the leader, then on the whole tree, then SIGKILL."""
+
+    leader_grace: float = 15.0
+    tree_grace: float = 5.0
+    first_signal: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One launch of a recipe, complete.
+
+    Attributes:
+        run_id: Also the value of `VLLM_STUDIO_RUN` in the engine's environment, by which strays are found.
+        env: Added to the environment of the face that launched, plain values only.
+        env_refs: Names of environment variables to references (`env:NAME`, `file:PATH`) read at each start.
+        api_key_ref: A reference to the key that probes must send, or None.
+        gpus: Indices or UUIDs that this run claims.
+        energy_argv: A program that prints `{"gpus": {uuid: millijoules}}` on one line, or empty.
+    """
+
+    run_id: str
+    recipe_id: str
+    name: str
+    backend: str
+    model: str
+    argv: tuple[str, ...]
+    host: str
+    port: int
+    base_url: str
+    created_at: float
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_refs: Mapping[str, str] = field(default_factory=dict)
+    env_unset: tuple[str, ...] = ()
+    api_key_ref: str | None = None
+    cwd: str | None = None
+    gpus: tuple[str, ...] = ()
+    ready: ReadyProbe = field(default_factory=ReadyProbe)
+    stages: tuple[Stage, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    counters: CounterNames | None = None
+    restart: Restart = field(default_factory=Restart)
+    stop: Stop = field(default_factory=Stop)
+    energy_argv: tuple[str, ...] = ()
+    count_every: float = 12.0
+    energy_every: float = 60.0
+    probe_every: float = 5.0
+    log_limit: int = 256 * 1024 * 1024
+    simulated: bool = False
+    version: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
+        """Read what this or another version wrote; unknown keys are ignored.
+
+        Raises:
+            ValueError, TypeError: Something that must be there is not.
+        """
+        values = _known(cls, data)
+        values["argv"] = tuple(str(a) for a in values["argv"])
+        for name in ("gpus", "env_unset", "energy_argv"):
+            values[name] = tuple(str(a) for a in values.get(name) or ())
+        values["ready"] = ReadyProbe(**_known(ReadyProbe, values.get("ready") or {}))
+        values["stages"] = tuple(Stage(**_known(Stage, s)) for s in values.get("stages") or ())
+        values["failures"] = tuple(Failure(**_known(Failure, f)) for f in values.get("failures") or ())
+        counters = values.get("counters")
+        if counters:
+            names = _known(CounterNames, counters)
+            values["counters"] = CounterNames(**{k: v if k == "path" else tuple(v) for k, v in names.items()})
+        values["restart"] = Restart(**_known(Restart, values.get("restart") or {}))
+        values["stop"] = Stop(**_known(Stop, values.get("stop") or {}))
+        return cls(**values)
+
+
+def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{cls.__name__}: not an object")
+    names = {f.name for f in fields(cls)}
+    return {key: value for key, value in data.items() if key in names}

@@ -1,0 +1,1 @@
+"""Talking to engines: streaming, delta reading, thinking and tool-call parsing."""

@@ -1,0 +1,1 @@
+"""The process that owns one run. Started as a program, self-contained."""

@@ -1,0 +1,1 @@
+"""General pieces that know nothing of this project."""

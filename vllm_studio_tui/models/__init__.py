@@ -1,0 +1,1 @@
+"""Model files on disk: the demo model, model folders, headers."""

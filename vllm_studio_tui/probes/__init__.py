@@ -1,0 +1,1 @@
+"""Readers of GPUs, host and engine metrics."""

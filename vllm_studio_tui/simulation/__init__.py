@@ -1,0 +1,1 @@
+"""A simulated engine and simulated GPUs, for people and tests without hardware."""

@@ -1,0 +1,1 @@
+"""The SQLite database: migrations and one repository per noun."""
