@@ -171,8 +171,9 @@ class RunSpec:
         values["failures"] = tuple(Failure(**_known(Failure, f)) for f in values.get("failures") or ())
         counters = values.get("counters")
         if counters:
-            names = _known(CounterNames, counters)
-            values["counters"] = CounterNames(**{k: v if k == "path" else tuple(v) for k, v in names.items()})
+            names: dict[str, Any] = _known(CounterNames, counters)
+            path = str(names.pop("path", "/metrics"))
+            values["counters"] = CounterNames(path, **{key: tuple(value) for key, value in names.items()})
         values["restart"] = Restart(**_known(Restart, values.get("restart") or {}))
         values["stop"] = Stop(**_known(Stop, values.get("stop") or {}))
         return cls(**values)

@@ -1,0 +1,118 @@
+"""`python -m vllm_studio_tui.keeper RUN_DIRECTORY [--lock-fd N] [--adopt]`
+
+Everything it will ever need is imported here, at its start: it must live on while its installation is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.files import (
+    KEEPER_LOG,
+    LEDGER,
+    LOCK,
+    StateFile,
+    ledger_lines,
+    read_spec,
+    read_state,
+)
+from vllm_studio_tui.keeper.supervise import Supervisor
+from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.kit.paths import boot_id
+from vllm_studio_tui.kit.process import become_subreaper
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Own the run until it ends. The starting process returns as soon as the run has a state."""
+    arguments = sys.argv[1:] if argv is None else argv
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A stop that comes before we listen must wait, not kill us.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    folder = Path(arguments[0])
+    lock = int(arguments[arguments.index("--lock-fd") + 1]) if "--lock-fd" in arguments else take_lock(folder)
+    if lock is None:
+        return 0  # somebody else keeps this run
+    os.set_inheritable(lock, False)
+    spec = read_spec(folder)
+    adopting = "--adopt" in arguments
+    state = recovered(folder, spec) if adopting else RunState(spec.run_id, boot_id=boot_id())
+    if state.final:
+        return 0
+    state.adopted = adopting or state.adopted
+    # Detach, so that whoever started us has no child to wait for. The lock goes along.
+    if os.fork():
+        return 0
+    os.setsid()
+    os.environ.pop(VARIABLE, None)
+    own_output(folder)
+    become_subreaper()
+    supervisor = Supervisor(folder, spec, state)
+    supervisor.listen()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        supervisor.run()
+    except BaseException:  # a fault of ours: say it where it is found, and leave the engine to an adopter
+        traceback.print_exc()
+        raise
+    return 0
+
+
+def take_lock(folder: Path) -> int | None:
+    """The run's lock, waited for a moment: a reader may be looking whether it is held."""
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(50):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            time.sleep(0.02)
+    os.close(fd)
+    return None
+
+
+def recovered(folder: Path, spec: RunSpec) -> RunState:
+    """The state that the last keeper left; where it is torn, what the ledger tells."""
+    state = read_state(folder)
+    if state is None:
+        state = RunState(spec.run_id)
+        for line in ledger_lines(folder / LEDGER):
+            state.attempt = int(line.get("attempt") or 1)
+            if line.get("kind") == "spawn":
+                state.pid, state.pid_start = line.get("pid"), line.get("pid_start")
+                state.boot_id = str(line.get("boot_id") or "")
+                state.started_at = line.get("t")
+            elif line.get("kind") == "move":
+                with contextlib.suppress(ValueError):
+                    state.state = State(str(line.get("to")))
+        if state.final:
+            StateFile(folder).write(state)
+    if state.boot_id != boot_id():
+        state.pid = state.pid_start = None
+        if state.state is State.BACKOFF:
+            state.state = State.STARTING
+    return state
+
+
+def own_output(folder: Path) -> None:
+    """Our own errors go to a file of the run; nothing of the terminal stays open."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    try:
+        out = os.open(folder / KEEPER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        out = null
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

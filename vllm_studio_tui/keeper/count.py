@@ -1,0 +1,58 @@
+"""What a run used, as raw cumulative readings in its ledger: tokens of its engine, energy of its GPUs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+from vllm_studio_tui.domain.run import RunState
+from vllm_studio_tui.keeper.engine import EnergyReading
+from vllm_studio_tui.keeper.files import Ledger
+from vllm_studio_tui.keeper.tree import Tree
+
+
+class Counting:
+    """Writes readings to the ledger when they differ from the last one."""
+
+    def __init__(self, ledger: Ledger, tree: Tree, energy_argv: tuple[str, ...]) -> None:
+        self._ledger = ledger
+        self._tree = tree
+        self._reading = EnergyReading(energy_argv)
+        self._last: dict[str, float] = {}
+
+    def new_engine(self) -> None:
+        """The next counters start at zero."""
+        self._last = {}
+
+    def tokens(self, state: RunState, values: Mapping[str, float]) -> None:
+        if values and dict(values) != self._last:
+            self._last = dict(values)
+            self._ledger.append("counters", time.time(), state.attempt, values=self._last)
+
+    def begin_energy(self, now: float) -> None:
+        self._reading.begin(now)
+        if self._reading.pid is not None:
+            self._tree.exempt(self._reading.pid)
+
+    def take_energy(self, state: RunState, now: float) -> None:
+        printed = self._reading.poll(now)
+        if not printed:
+            return
+        try:
+            data = json.loads(printed)
+        except ValueError:
+            return
+        gpus = data.get("gpus") if isinstance(data, dict) else None
+        if isinstance(gpus, dict) and gpus:
+            values = {str(uuid): mj for uuid, mj in gpus.items() if isinstance(mj, int)}
+            self._ledger.append("energy", time.time(), state.attempt, gpus=values, boot_id=state.boot_id)
+
+    def last_energy(self, state: RunState) -> None:
+        """One more reading at the end, waited for but not for long."""
+        self.begin_energy(time.monotonic())
+        deadline = time.monotonic() + 3.0
+        while self._reading.pid is not None and time.monotonic() < deadline:
+            self.take_energy(state, time.monotonic())
+            time.sleep(0.02)
+        self._reading.end()

@@ -1,0 +1,176 @@
+"""The engine process: starting it, holding it, and learning how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.kit import process, secrets
+
+#: Of our own environment these must not reach the engine: it runs from an interpreter of its own.
+OURS = ("VIRTUAL_ENV", "PYTHONHOME", "__PYVENV_LAUNCHER__", "TEXTUAL_LOG", "TEXTUAL_SLOW_THRESHOLD")
+
+
+@dataclass(slots=True)
+class Engine:
+    """A started or adopted engine. `fd` is its pidfd; `popen` is None for one that is not our child."""
+
+    pid: int
+    start: int
+    fd: int
+    popen: subprocess.Popen[bytes] | None
+
+    def ended(self) -> bool:
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self.fd, number)
+
+    def reap(self) -> tuple[int | None, int | None]:
+        """Exit code and signal, one of them None; both None where nobody can know. Only after it ended."""
+        code = self.popen.wait() if self.popen is not None else None
+        os.close(self.fd)
+        if code is None:
+            return None, None
+        return (None, -code) if code < 0 else (code, None)
+
+
+def environment(spec: RunSpec, base: Mapping[str, str]) -> dict[str, str]:
+    """The engine's environment: the user's without ours, the recipe's, secrets by reference, and the run's mark.
+
+    Raises:
+        ValueError: A reference cannot be read; it names the reference, never the value.
+    """
+    env = {key: value for key, value in base.items() if key not in OURS and key not in spec.env_unset}
+    env.update(spec.env)
+    for name, reference in spec.env_refs.items():
+        env[name] = secrets.resolve(reference, base)
+    env[VARIABLE] = spec.run_id
+    return env
+
+
+def spawn(spec: RunSpec, log: Path, base: Mapping[str, str]) -> Engine:
+    """Start the engine in a session of its own, its output appended to the log.
+
+    Raises:
+        OSError: It cannot be executed, or the log cannot be written.
+        ValueError: A secret cannot be read.
+    """
+    env = environment(spec, base)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        popen = subprocess.Popen(
+            spec.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=env,
+            cwd=spec.cwd,
+            start_new_session=True,
+        )
+    finally:
+        os.close(out)
+    # Our child cannot be reaped by anybody else, so its number is its own until we do.
+    fd = os.pidfd_open(popen.pid)
+    return Engine(popen.pid, process.start_ticks(popen.pid) or 0, fd, popen)
+
+
+def adopt(pid: int, start: int) -> Engine | None:
+    """Hold a process that another keeper started; None if it has gone."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if not process.alive(pid, start):
+        os.close(fd)
+        return None
+    return Engine(pid, start, fd, None)
+
+
+def cannot_start(error: OSError | ValueError, spec: RunSpec) -> tuple[str, str, str]:
+    """Slug, words and advice for an engine that could not even be started."""
+    program = spec.argv[0]
+    if isinstance(error, FileNotFoundError):
+        if spec.cwd and not Path(spec.cwd).is_dir():
+            return (
+                "cwd_missing",
+                f"its working directory {spec.cwd} does not exist",
+                "Correct `cwd` in the recipe.",
+            )
+        return (
+            "binary_missing",
+            f"{program} was not found",
+            "Name the engine's executable or interpreter in the recipe.",
+        )
+    if isinstance(error, PermissionError):
+        return "binary_not_executable", f"{program} cannot be executed", "Check its permissions."
+    if isinstance(error, ValueError):
+        return "secret_missing", str(error), "Set the variable or the file that the recipe refers to."
+    return "spawn_failed", f"{program} could not be started: {error.strerror or error}", ""
+
+
+class EnergyReading:
+    """Our NVML reader as a throw-away child: NVML can hang, and the keeper must not."""
+
+    def __init__(self, argv: tuple[str, ...]) -> None:
+        self._argv = argv
+        self._child: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
+        self._out = b""
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    def begin(self, now: float) -> None:
+        if self._child is not None or not self._argv:
+            return
+        env = {key: value for key, value in os.environ.items() if key != VARIABLE}
+        try:
+            self._child = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=env,
+            )
+        except OSError:
+            return  # our own installation is being replaced: the next minute will tell
+        assert self._child.stdout is not None
+        os.set_blocking(self._child.stdout.fileno(), False)
+        self._out, self._deadline = b"", now + 10.0
+
+    def poll(self, now: float) -> bytes | None:
+        """What it printed, once it is done; None while it is not, or when it said nothing in time."""
+        child = self._child
+        if child is None:
+            return None
+        assert child.stdout is not None
+        with contextlib.suppress(BlockingIOError):
+            self._out += os.read(child.stdout.fileno(), 65536)
+        if child.poll() is None:
+            if now > self._deadline:
+                child.kill()
+            return None
+        with contextlib.suppress(OSError):
+            self._out += os.read(child.stdout.fileno(), 65536)
+        child.stdout.close()
+        self._child = None
+        return self._out[:65536] or None
+
+    def end(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None

@@ -1,0 +1,126 @@
+"""How an engine ended, in words."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
+
+_SIGNALS = {
+    signal.SIGKILL: (
+        "killed",
+        "killed by SIGKILL",
+        "The kernel kills what takes too much memory: see `dmesg` or the memory limit of the container.",
+    ),
+    signal.SIGSEGV: (
+        "native_crash",
+        "crashed: segmentation fault (SIGSEGV)",
+        "A bug in native code. Try another attention backend or an eager run, and look for an Xid in `dmesg`.",
+    ),
+    signal.SIGABRT: (
+        "native_crash",
+        "aborted itself (SIGABRT)",
+        "The last lines of the log usually say why.",
+    ),
+    signal.SIGBUS: (
+        "native_crash",
+        "crashed: bus error (SIGBUS)",
+        "Often a full /dev/shm or a model file that changed while mapped.",
+    ),
+    signal.SIGILL: (
+        "native_crash",
+        "crashed: illegal instruction (SIGILL)",
+        "This build was made for another processor.",
+    ),
+    signal.SIGFPE: ("native_crash", "crashed: arithmetic error (SIGFPE)", ""),
+    signal.SIGTERM: (
+        "terminated",
+        "ended by SIGTERM that the studio did not send",
+        "Somebody or something else stopped it.",
+    ),
+    signal.SIGINT: ("terminated", "interrupted (SIGINT) by somebody else", ""),
+    signal.SIGHUP: (
+        "terminated",
+        "ended by SIGHUP",
+        "It was hung up on although it has a session of its own.",
+    ),
+    signal.SIGPIPE: ("native_crash", "ended by a broken pipe (SIGPIPE)", ""),
+}
+
+_CODES = {
+    0: "ended by itself with exit code 0",
+    2: "exit code 2: its command line was not understood",
+    126: "exit code 126: the command cannot be executed",
+    127: "exit code 127: the command was not found",
+    137: "exit code 137: killed by SIGKILL inside a wrapper, often for too much memory",
+    143: "exit code 143: terminated inside a wrapper",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why an engine is no longer there.
+
+    Attributes:
+        reason: A slug, for programs.
+        title: In words.
+        retry: Whether another try could help.
+    """
+
+    reason: str
+    title: str
+    advice: str = ""
+    evidence: list[str] = field(default_factory=list)
+    retry: bool = True
+
+
+def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
+    """Slug, words and advice for an exit code or a signal; both None: not known."""
+    if number is not None:
+        if number in _SIGNALS:
+            return _SIGNALS[signal.Signals(number)]
+        name = f"signal {number}"
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(number).name
+        return "native_crash", f"ended by {name}", ""
+    if code is None:
+        return "exit_unknown", "ended while no keeper could see its exit code", ""
+    return "process_exited", _CODES.get(code, f"exit code {code}"), "The last lines of its log may say why."
+
+
+def ending(watch: LogWatch, code: int | None, number: int | None, *, was_ready: bool) -> Ending:
+    """Why the engine ended, from its log first and its exit code second."""
+    lines = watch.attempt_lines()
+    found = watch.cause(lines)
+    evidence = meaningful(lines)
+    if found is not None and (number is None or not found[0].pointer):
+        failure, match, line = found
+        groups = [group or "" for group in match.groups()]
+        if line[:400] not in evidence:
+            evidence = [line[:400], *evidence[-5:]]
+        advice = _fill(failure.advice, groups)
+        return Ending(failure.reason, _fill(failure.title, groups), advice, evidence, failure.restart)
+    reason, title, advice = in_words(code, number)
+    if code == 0 and not was_ready:
+        reason, title = "process_exited", "ended by itself with exit code 0 before it was ready"
+    if not evidence and code not in (None, 0):
+        advice = "It wrote nothing to its log. Try its command in a shell."
+    return Ending(reason, title, advice, evidence)
+
+
+def _fill(text: str, groups: Sequence[str]) -> str:
+    return re.sub(r"\{(\d)\}", lambda m: groups[int(m[1]) - 1] if 0 < int(m[1]) <= len(groups) else "", text)
+
+
+def host_oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:
+    """How often the kernel killed something in this memory limit; None where it does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in cgroup.read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return None

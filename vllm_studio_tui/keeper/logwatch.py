@@ -1,0 +1,171 @@
+"""The engine's log: which stage it has reached, why it failed, and keeping it within its size.
+
+The engine writes straight to the file. The keeper only reads, and frees the middle when it grows too large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from vllm_studio_tui.domain.spec import Failure, Stage
+
+#: Bytes read at once: a flood is skipped over, it is not followed.
+CHUNK = 256 * 1024
+#: Of a log that is too large this much of the head stays: the cause of a failure is there.
+HEAD = 2 * 1024 * 1024
+LINE = 4096
+
+_COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_NOT_A_CAUSE = re.compile(r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG)\b|^\d[\d.]* W |^\S*Warning:|UserWarning:")
+_NOISE = re.compile(r"^\s*$|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S")
+
+
+def plain(raw: bytes) -> list[str]:
+    """Lines of a log without colours; a carriage return ends a line as a progress bar means it to."""
+    text = raw.replace(b"\0", b"").decode("utf-8", errors="replace")
+    return [line[:LINE] for line in _COLOUR.sub("", text).replace("\r", "\n").split("\n")]
+
+
+class LogWatch:
+    """Follows one attempt of an engine through its log."""
+
+    def __init__(self, path: Path, stages: Sequence[Stage], failures: Sequence[Failure]) -> None:
+        self._path = path
+        self._stages = [(re.compile(stage.pattern), stage.name) for stage in stages]
+        self._failures = [(re.compile(one.pattern, re.IGNORECASE), one) for one in failures]
+        self._offset = self._begin = self.size()
+        self._rest = b""
+        self.stage: str | None = None
+        self.progress: float | None = None
+        self.anything = False
+
+    def size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def begin_at(self, offset: int) -> None:
+        """Follow from an earlier place, as after an adoption."""
+        self._offset = self._begin = offset
+        self._rest = b""
+
+    def follow(self) -> bool:
+        """Read what is new; True when the stage or its progress moved."""
+        before = (self.stage, self.progress)
+        size = self.size()
+        if size < self._offset:  # somebody cut the file
+            self._offset = self._begin = 0
+            self._rest = b""
+        if size == self._offset:
+            return False
+        self.anything = True
+        if size - self._offset > CHUNK:
+            self._offset, self._rest = size - CHUNK, b""
+        with contextlib.suppress(OSError), self._path.open("rb") as stream:
+            stream.seek(self._offset)
+            raw = self._rest + stream.read(CHUNK)
+            self._offset = stream.tell()
+            cut = max(raw.rfind(b"\n"), raw.rfind(b"\r")) + 1
+            self._rest = raw[cut:][-LINE:]
+            for line in plain(raw[:cut]):
+                self._note(line)
+        return (self.stage, self.progress) != before
+
+    def _note(self, line: str) -> None:
+        for pattern, name in self._stages:
+            found = pattern.search(line)
+            if found is None:
+                continue
+            groups = found.groupdict()
+            progress: float | None = None
+            with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+                progress = int(groups["n"]) / int(groups["m"]) if groups.get("m") else float(groups["percent"]) / 100
+            # A progress bar that returns to an earlier stage's words must not make the stage go back in its count.
+            self.stage = name
+            self.progress = None if progress is None else min(1.0, max(0.0, progress))
+            return
+
+    def attempt_lines(self) -> list[str]:
+        """The lines of this attempt: its head, where causes are, and its tail."""
+        with contextlib.suppress(OSError), self._path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            begin = min(self._begin, size)
+            stream.seek(begin)
+            raw = stream.read(HEAD)
+            if size - begin > HEAD:
+                stream.seek(max(begin + HEAD, size - CHUNK))
+                raw += b"\n" + stream.read(CHUNK)
+            return plain(raw)
+        return []
+
+    def cause(self, lines: Sequence[str]) -> tuple[Failure, re.Match[str], str] | None:
+        """The first line that tells a cause; a line that only points at another counts when no other does."""
+        pointer: tuple[Failure, re.Match[str], str] | None = None
+        for line in lines:
+            if _NOT_A_CAUSE.search(line):
+                continue
+            for pattern, failure in self._failures:
+                found = pattern.search(line)
+                if found is None:
+                    continue
+                if not failure.pointer:
+                    return failure, found, line.strip()
+                pointer = pointer or (failure, found, line.strip())
+        return pointer
+
+
+def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
+    """The last lines that say something: no blanks, no source excerpts of a traceback, no repeats."""
+    chosen: list[str] = []
+    for line in reversed(lines):
+        text = line.strip()
+        if _NOISE.search(line) or text.startswith("[vllm-studio]") or text in chosen:
+            continue
+        chosen.append(text[:400])
+        if len(chosen) == count:
+            break
+    return chosen[::-1]
+
+
+def trim(path: Path, limit: int) -> bool:
+    """Free the middle of a log that takes more than `limit` bytes on the disk; True when it did.
+
+    The file keeps its length: the hole reads as zero bytes, which every reader here passes over. Where the file
+    system cannot punch holes the head is copied aside and the file is cut; the engine appends at its new end.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    if found.st_blocks * 512 <= limit:
+        return False
+    head = min(HEAD, limit // 4)
+    tail = max(limit // 2, 1)
+    begin, end = head, max(head, found.st_size - tail)
+    with contextlib.suppress(OSError), path.open("r+b") as stream:
+        if not _punch(stream.fileno(), begin, end - begin):
+            aside = path.with_name(path.name + ".head")
+            if not aside.exists():
+                stream.seek(0)
+                aside.write_bytes(stream.read(head))
+                aside.chmod(0o600)
+            stream.truncate(0)
+        return True
+    return False
+
+
+def _punch(fd: int, offset: int, length: int) -> bool:
+    """fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), see fallocate(2)."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    with contextlib.suppress(AttributeError):
+        call = libc.fallocate
+        call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong)
+        return bool(call(fd, 0x02 | 0x01, offset, length) == 0)
+    return False

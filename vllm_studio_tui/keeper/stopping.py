@@ -1,0 +1,71 @@
+"""Ending a run: the leader first, then the whole tree, then by force, and looking whether it worked."""
+
+from __future__ import annotations
+
+import signal
+from enum import IntEnum
+
+from vllm_studio_tui.domain.spec import Stop
+from vllm_studio_tui.keeper.engine import Engine
+from vllm_studio_tui.keeper.tree import Tree
+
+#: After SIGKILL a process can only survive inside the kernel; it is named then, not waited for.
+KILL_GRACE = 10.0
+
+
+class Phase(IntEnum):
+    LEADER = 0
+    TREE = 1
+    KILL = 2
+    DONE = 3
+
+
+class Stopping:
+    """The phases of a stop. `step` is called often and does what is due."""
+
+    def __init__(self, policy: Stop, engine: Engine | None, tree: Tree, now: float) -> None:
+        self._policy = policy
+        self._engine = engine
+        self._tree = tree
+        self._next_kill = 0.0
+        self.left: list[str] = []
+        if engine is not None and not engine.ended():
+            self.phase, self._deadline = Phase.LEADER, now + policy.leader_grace
+            engine.signal(policy.first_signal)
+        else:
+            self._enter_tree(now)
+
+    def force(self, now: float) -> None:
+        """Somebody will not wait: SIGKILL at once."""
+        if self.phase < Phase.KILL:
+            self._enter_kill(now)
+
+    def step(self, now: float) -> bool:
+        """Do what is due; True when nothing of the run is alive, or nothing more can be done."""
+        if self.phase is Phase.LEADER:
+            leader_gone = self._engine is None or self._engine.ended()
+            if leader_gone or now >= self._deadline:
+                self._enter_tree(now)
+        if self.phase is Phase.TREE:
+            if not self._tree.look(environments=True):
+                self.phase = Phase.DONE
+            elif now >= self._deadline:
+                self._enter_kill(now)
+        if self.phase is Phase.KILL:
+            members = self._tree.look(environments=True)
+            if not members:
+                self.phase = Phase.DONE
+            elif now >= self._deadline:
+                self.left = [f"{one.pid} {one.name}" for one in members]
+                self.phase = Phase.DONE
+            elif now >= self._next_kill:  # what was being born while we killed is caught the next time
+                self._tree.kill()
+                self._next_kill = now + 0.2
+        return self.phase is Phase.DONE
+
+    def _enter_tree(self, now: float) -> None:
+        self.phase, self._deadline = Phase.TREE, now + self._policy.tree_grace
+        self._tree.signal(signal.SIGTERM)
+
+    def _enter_kill(self, now: float) -> None:
+        self.phase, self._deadline, self._next_kill = Phase.KILL, now + KILL_GRACE, now

@@ -1,0 +1,478 @@
+"""The life of one run: the single writer of its state.
+
+One thread owns everything. It waits for signals, for the end of the engine, for answers of the prober and for its
+own deadlines, and moves the run through its states.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from pathlib import Path
+
+from vllm_studio_tui.domain.run import MOVES, RunState, State
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper import engine as engines
+from vllm_studio_tui.keeper import probe
+from vllm_studio_tui.keeper.count import Counting
+from vllm_studio_tui.keeper.explain import Ending, ending, host_oom_kills
+from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
+from vllm_studio_tui.keeper.logwatch import LogWatch, trim
+from vllm_studio_tui.keeper.restart import CrashBudget
+from vllm_studio_tui.keeper.stopping import Stopping
+from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.kit import process, secrets
+from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.paths import boot_id
+
+#: Probes follow each other quickly while a start is young, then at this pace.
+LOADING_PROBE = 1.0
+YOUNG = 20.0
+
+
+class Supervisor:
+    """Owns one run from its first spawn, or from an adoption, to its end."""
+
+    def __init__(self, folder: Path, spec: RunSpec, state: RunState) -> None:
+        self.spec, self.state = spec, state
+        self._log = folder / LOG
+        self._file = StateFile(folder)
+        self._ledger = Ledger(folder)
+        self._tree = Tree(spec.run_id)
+        self._watch = LogWatch(self._log, spec.stages, spec.failures)
+        self._prober = probe.Prober(spec.host, spec.port)
+        self._counting = Counting(self._ledger, self._tree, spec.energy_argv)
+        self._budget = CrashBudget(spec.restart)
+        self._engine: engines.Engine | None = None
+        self._stopping: Stopping | None = None
+        self._sweeping: Stopping | None = None
+        self._stops = 0
+        self._missed = 0
+        self._spawned_at = 0.0
+        self._due: dict[str, float] = {}
+        self._ooms = host_oom_kills()
+        self._verdict: Ending | None = None
+        self._selector = selectors.DefaultSelector()
+        self._signal_read, self._signal_write = os.pipe()
+        os.set_blocking(self._signal_read, False)
+        os.set_blocking(self._signal_write, False)
+
+    # --- the loop ---------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Take signals from now on: TERM and INT stop, a second one kills, HUP is nothing."""
+        signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(self._signal_read, selectors.EVENT_READ)
+        self._selector.register(self._prober.wake_read, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Until the run is over."""
+        me = os.getpid()
+        self.state.keeper_pid, self.state.keeper_start = me, process.start_ticks(me)
+        self.state.boot_id = boot_id()
+        if self.state.adopted:
+            self._resume()
+        else:
+            self._save()
+            self._start()
+        while not self.state.final:
+            self._selector.select(self._pause())
+            self._take_signals()
+            self._step(time.monotonic())
+        self._finish()
+
+    def _pause(self) -> float:
+        if self._ending():
+            return 0.05
+        wait = min(self._due.values(), default=time.monotonic() + 5.0) - time.monotonic()
+        return min(5.0, max(0.0, wait))
+
+    def _ending(self) -> bool:
+        return self._stopping is not None or self._sweeping is not None
+
+    def _step(self, now: float) -> None:
+        for answer in self._prober.answers():
+            if answer.attempt == self.state.attempt and self._engine is not None and not self._ending():
+                self._answered(answer, now)
+        self._counting.take_energy(self.state, now)
+        if self._stopping is not None:
+            self._step_stop(now)
+        elif self._sweeping is not None:
+            if self._sweeping.step(now):
+                self._sweeping = None
+                self._after_end(now)
+        elif self._engine is not None and self._engine.ended():
+            self._engine_ended(now)
+        elif self.state.state is State.BACKOFF:
+            if now >= self._due.get("start", 0.0):
+                self._due.pop("start", None)
+                self._restart()
+        else:
+            self._look_after(now)
+        self._file.flush()
+        self._ledger.flush()
+
+    def _take_signals(self) -> None:
+        try:
+            received = os.read(self._signal_read, 512)
+        except BlockingIOError:
+            return
+        for number in received:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stops += 1
+                self.stop()
+
+    # --- moving and saving ------------------------------------------------------------------------------
+
+    def _move(self, to: State, reason: str | None = None) -> None:
+        before = self.state.state
+        if to is before:
+            return
+        if to not in MOVES[before]:
+            raise RuntimeError(f"no move from {before} to {to}")
+        self.state.state = to
+        self._ledger.append("move", time.time(), self.state.attempt, **{"from": before, "to": to, "reason": reason})
+        self._save()
+
+    def _save(self) -> None:
+        self._file.write(self.state)
+
+    # --- starting ---------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        state, now = self.state, time.monotonic()
+        state.started_at = time.time()
+        state.ready_at = state.stage = state.progress = state.pid = state.pid_start = None
+        self._missed = 0
+        self._counting.new_engine()
+        if not port_free(self.spec.host, self.spec.port):
+            self._fail(
+                Ending(
+                    "port_in_use",
+                    f"port {self.spec.port} is taken by another program",
+                    "Choose another port, or `port: null` for the first free one.",
+                    retry=False,
+                )
+            )
+            return
+        self._mark_log()
+        self._watch = LogWatch(self._log, self.spec.stages, self.spec.failures)
+        try:
+            self._engine = engines.spawn(self.spec, self._log, os.environ)
+        except (OSError, ValueError) as error:
+            reason, title, advice = engines.cannot_start(error, self.spec)
+            self._fail(Ending(reason, title, advice, retry=False))
+            return
+        self._hold(self._engine)
+        state.pid, state.pid_start = self._engine.pid, self._engine.start
+        self._save()
+        self._ledger.append(
+            "spawn",
+            time.time(),
+            state.attempt,
+            pid=state.pid,
+            pid_start=state.pid_start,
+            boot_id=state.boot_id,
+            log=self._watch.size(),
+        )
+        self._spawned_at = now
+        self._due = {
+            "probe": now + 0.1,
+            "log": now + 0.1,
+            "tree": now + 1.0,
+            "energy": now,
+            "size": now + 5.0,
+        }
+        if self.spec.ready.deadline:
+            self._due["deadline"] = now + self.spec.ready.deadline
+
+    def _hold(self, engine: engines.Engine) -> None:
+        self._engine = engine
+        self._tree.begin(engine.pid, engine.start)
+        self._selector.register(engine.fd, selectors.EVENT_READ)
+
+    def _mark_log(self) -> None:
+        """A line between attempts, so that a reader sees where one ends."""
+        line = f"[vllm-studio] attempt {self.state.attempt} at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
+        try:
+            fd = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            os.write(fd, line.encode())
+        except OSError:
+            pass  # a full disk: the engine may still run
+        finally:
+            os.close(fd)
+
+    def _restart(self) -> None:
+        self.state.attempt += 1
+        self.state.restarts += 1
+        self.state.next_start_at = None
+        self._move(State.STARTING)
+        self._start()
+
+    def _resume(self) -> None:
+        """Take over a run whose keeper died: its engine if that lives, else what is left of it."""
+        state = self.state
+        found = engines.adopt(state.pid, state.pid_start) if state.pid and state.pid_start else None
+        if found is None:
+            # The keeper may have died between the spawn and its note of it.
+            strays = self._tree.strays()
+            leader = next((one for one in strays if one.session == one.pid), None)
+            found = engines.adopt(leader.pid, leader.start) if leader is not None else None
+        if found is not None:
+            self._hold(found)
+            state.pid, state.pid_start = found.pid, found.start
+            if state.state in (State.STARTING, State.BACKOFF):
+                state.state = State.STARTING
+            now = time.monotonic()
+            self._spawned_at = now
+            self._due = {
+                "probe": now,
+                "log": now,
+                "tree": now,
+                "energy": now,
+                "count": now,
+                "size": now + 5.0,
+            }
+            self._save()
+            if state.state is State.STOPPING:
+                self._begin_stop()
+            return
+        self._save()
+        if state.state is State.BACKOFF:
+            self._due["start"] = time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time())
+            return
+        self._sweeping = Stopping(self.spec.stop, None, self._tree, time.monotonic())
+
+    # --- looking after it -------------------------------------------------------------------------------
+
+    def _look_after(self, now: float) -> None:
+        if self._pass("log", now, 0.25 if self.state.ready_at is None else 5.0):
+            if self._watch.follow() and self.state.ready_at is None:
+                self.state.stage, self.state.progress = self._watch.stage, self._watch.progress
+                self._save()
+            if self._watch.anything and self.state.state is State.STARTING:
+                self._move(State.LOADING)
+        if self._pass("tree", now, 2.0 if self.state.ready_at is None else 30.0):
+            self._tree.look()
+            self._tree.reap_orphans(self._engine.pid if self._engine else None)
+        if self._pass("size", now, 5.0):
+            trim(self._log, self.spec.log_limit)
+        if "energy" in self._due and self._pass("energy", now, self.spec.energy_every):
+            self._counting.begin_energy(now)
+        if "count" in self._due and self._pass("count", now, self.spec.count_every) and self.spec.counters:
+            self._prober.ask_counters(self.state.attempt, self.spec.counters, self._key())
+        if self._pass("probe", now, self._probe_pace(now)):
+            self._prober.ask_ready(self.state.attempt, self.spec.ready, self._key())
+        if self.state.ready_at is None and now >= self._due.get("deadline", now + 1):
+            self._due.pop("deadline")
+            self._too_slow(now)
+
+    def _pass(self, what: str, now: float, every: float) -> bool:
+        if now < self._due.get(what, now + 1):
+            return False
+        self._due[what] = now + every
+        return True
+
+    def _probe_pace(self, now: float) -> float:
+        if self.state.ready_at is not None:
+            return self.spec.probe_every
+        return 0.15 if now - self._spawned_at < YOUNG else LOADING_PROBE
+
+    def _answered(self, answer: probe.Answer, now: float) -> None:
+        if answer.kind == "counters":
+            self._counting.tokens(self.state, answer.values)
+            return
+        if answer.ok:
+            self._missed = 0
+            if self.state.state in (State.STARTING, State.LOADING):
+                if self._foreign_listener():
+                    return
+                self._became_ready(now)
+            elif self.state.state is State.UNHEALTHY:
+                if self.state.ready_at is None:
+                    self.state.ready_at = time.time()
+                self._move(State.READY)
+        elif self.state.state is State.READY:
+            self._missed += 1
+            if self._missed >= self.spec.ready.failures:
+                self.state.title = f"does not answer: {answer.detail}"
+                self._move(State.UNHEALTHY, answer.detail)
+
+    def _became_ready(self, now: float) -> None:
+        self.state.ready_at = time.time()
+        self.state.stage = self.state.progress = None
+        self.state.reason = self.state.title = self.state.advice = None  # of an earlier attempt; the ledger keeps it
+        self.state.evidence = []
+        self._due.pop("deadline", None)
+        self._due["count"] = now
+        self._move(State.READY)
+
+    def _foreign_listener(self) -> bool:
+        """Whether who answers on our port is a program older than our engine."""
+        members = {one.pid for one in self._tree.look(environments=True)}
+        other = probe.older_listener(self.spec.port, members, self._engine.start if self._engine else 0)
+        if other is not None:
+            self.state.title = f"port {self.spec.port} is answered by process {other}, which is not ours"
+        return other is not None
+
+    def _too_slow(self, now: float) -> None:
+        limit = self.spec.ready.deadline or 0.0
+        stage = f", last stage: {self.state.stage}" if self.state.stage else ""
+        self._verdict = Ending(
+            "start_timeout",
+            f"was not ready within {limit:g} s{stage}",
+            "Raise `ready_timeout` in the recipe if it only needs more time.",
+        )
+        self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
+
+    def _key(self) -> str | None:
+        if self.spec.api_key_ref is None:
+            return None
+        try:
+            return secrets.resolve(self.spec.api_key_ref, os.environ)
+        except ValueError:
+            return None
+
+    # --- ending -----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Somebody wants the run to end; a second time, by force."""
+        now = time.monotonic()
+        if self.state.final:
+            return
+        if self._stopping is not None:
+            self._stopping.force(now)
+        elif self._sweeping is not None:
+            self._sweeping.force(now)
+        else:
+            self._begin_stop()
+
+    def _begin_stop(self) -> None:
+        now = time.monotonic()
+        if self.state.state in (State.READY, State.UNHEALTHY):
+            self._last_count()
+        self.state.title = self.state.advice = None
+        self.state.next_start_at = None
+        self._move(State.STOPPING)
+        self._stopping = Stopping(self.spec.stop, self._engine, self._tree, now)
+
+    def _last_count(self) -> None:
+        """What the engine has counted until now, before it is told to end."""
+        if self.spec.counters is not None and self._engine is not None and not self._engine.ended():
+            values = probe.counters(self.spec.counters, self.spec.host, self.spec.port, self._key(), 1.0)
+            self._counting.tokens(self.state, values or {})
+
+    def _step_stop(self, now: float) -> None:
+        assert self._stopping is not None
+        self._unwatch()
+        if not self._stopping.step(now) or self._port_still_open(now):
+            return
+        code, number = self._reap()
+        self._ledger.append("exit", time.time(), self.state.attempt, code=code, signal=number)
+        self.state.exit_code, self.state.exit_signal = code, number
+        self.state.reason, self.state.title, self.state.advice = "stopped", "stopped", None
+        if self._stopping.left:
+            self.state.title = f"stopped, but would not die: {', '.join(self._stopping.left)[:200]}"
+        self._stopping = None
+        self._over(State.EXITED)
+
+    def _port_still_open(self, now: float) -> bool:
+        """The kernel may need a moment to close a socket; somebody else's listener is not waited for."""
+        limit = self._due.setdefault("port", now + 3.0)
+        return now < limit and not port_free(self.spec.host, self.spec.port)
+
+    def _unwatch(self) -> None:
+        """An ended engine's descriptor stays readable: waiting on it any longer would be a busy loop."""
+        if self._engine is not None and self._engine.ended() and self._engine.fd in self._selector.get_map():
+            self._selector.unregister(self._engine.fd)
+
+    def _engine_ended(self, now: float) -> None:
+        self._unwatch()
+        self._tree.look(environments=True)
+        self._sweeping = Stopping(self.spec.stop, None, self._tree, now)
+
+    def _reap(self) -> tuple[int | None, int | None]:
+        """Exit code and signal of the engine, and nothing left of it."""
+        self._unwatch()
+        found: tuple[int | None, int | None] = (None, None)
+        if self._engine is not None:
+            found = self._engine.reap()
+            self._tree.ended()
+            self._engine = None
+        self._tree.reap_orphans(None)
+        return found
+
+    def _after_end(self, now: float) -> None:
+        """The engine has ended without being told to, and nothing of it is left: what now?"""
+        had_engine = self._engine is not None
+        code, number = self._reap()
+        state = self.state
+        self._ledger.append("exit", time.time(), state.attempt, code=code, signal=number)
+        state.exit_code, state.exit_signal = code, number
+        if state.state is State.STOPPING:  # a stop that its keeper did not live to finish
+            state.reason = state.title = "stopped"
+            self._over(State.EXITED)
+            return
+        verdict = self._verdict or self._explain(code, number, had_engine)
+        self._verdict = None
+        self._tell(verdict)
+        if self._stops:
+            self._over(State.EXITED)
+            return
+        follows = self._budget.after(verdict, now, by_itself=code == 0 and state.ready_at is not None)
+        if not had_engine or follows.state is not State.BACKOFF:
+            state.advice = " ".join(part for part in (follows.note, state.advice) if part) or None
+            self._over(State.EXITED if follows.state is State.EXITED else State.FAILED)
+            return
+        state.next_start_at = time.time() + follows.delay
+        state.pid = state.pid_start = None
+        self._due = {"start": now + follows.delay}
+        self._move(State.BACKOFF, state.reason)
+
+    def _explain(self, code: int | None, number: int | None, had_engine: bool) -> Ending:
+        if not had_engine:
+            return Ending(
+                "keeper_lost",
+                "its keeper was killed, and the engine ended meanwhile",
+                "Its exit code is not known. Launch it again.",
+            )
+        verdict = ending(self._watch, code, number, was_ready=self.state.ready_at is not None)
+        kills = host_oom_kills()
+        if verdict.reason == "killed" and kills is not None and self._ooms is not None and kills > self._ooms:
+            return Ending(
+                "system_ram_oom",
+                "killed by the kernel: the memory limit was reached",
+                "Use less memory, or raise the limit of the container.",
+                verdict.evidence,
+            )
+        return verdict
+
+    def _tell(self, verdict: Ending) -> None:
+        state = self.state
+        state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
+        state.evidence = verdict.evidence
+
+    def _fail(self, verdict: Ending) -> None:
+        self._tell(verdict)
+        self._over(State.FAILED)
+
+    def _over(self, to: State) -> None:
+        self._counting.last_energy(self.state)
+        self.state.ended_at = time.time()
+        self.state.stage = self.state.progress = None
+        self.state.pid = self.state.pid_start = None
+        self._move(to, self.state.reason)
+
+    def _finish(self) -> None:
+        """The run is over: do not leave before the disk has taken all."""
+        deadline = time.monotonic() + 60.0
+        while not (self._file.flush() and self._ledger.flush()) and time.monotonic() < deadline:
+            time.sleep(0.5)

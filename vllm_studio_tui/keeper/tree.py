@@ -1,0 +1,88 @@
+"""The process tree of a run: who belongs to it, and ending all of it.
+
+Engines start workers that re-parent, start sessions of their own and erase their command line. A process belongs to
+the run when it is, or once was seen to be, a descendant of the engine, is in the engine's session, is an orphan that
+the kernel handed to the keeper, or carries `VLLM_STUDIO_RUN` with this run's id in its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from vllm_studio_tui.kit import process
+
+VARIABLE = "VLLM_STUDIO_RUN"
+
+
+class Tree:
+    """All processes of one run, but the keeper's own."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._seen: dict[int, int] = {}
+        self._ours: set[int] = {os.getpid()}
+        self._leader: tuple[int, int] | None = None
+
+    def begin(self, leader: int, start: int) -> None:
+        """A new engine: its leader is also its session."""
+        self._leader = (leader, start)
+        self._seen[leader] = start
+
+    def ended(self) -> None:
+        """The leader has been reaped: from now on its number may be somebody else's session."""
+        self._leader = None
+
+    def exempt(self, pid: int) -> None:
+        """A short-lived child of the keeper itself."""
+        self._ours.add(pid)
+
+    def look(self, *, environments: bool = False) -> list[process.Stat]:
+        """The members alive now. Reading every environment is dearer and finds strays as well."""
+        table = [one for one in process.everyone() if one.state not in "ZX"]
+        found: dict[int, process.Stat] = {}
+        for one in process.descendants(os.getpid(), table):
+            found[one.pid] = one
+        # A zombie leader still holds its number, so its session cannot be somebody else's yet.
+        if self._leader is not None and process.start_ticks(self._leader[0]) == self._leader[1]:
+            for one in process.descendants(self._leader[0], table):
+                found[one.pid] = one
+            for one in table:
+                if self._leader[0] in (one.session, one.pid):
+                    found[one.pid] = one
+        for one in table:
+            if self._seen.get(one.pid) == one.start:
+                found[one.pid] = one
+        if environments:
+            for one in process.with_variable(VARIABLE, self._run_id, table):
+                found[one.pid] = one
+        members = [one for one in found.values() if one.pid not in self._ours]
+        self._seen = {one.pid: one.start for one in members}
+        return members
+
+    def signal(self, number: int, *, environments: bool = True) -> int:
+        """Signal every member; how many there were."""
+        members = self.look(environments=environments)
+        for one in members:
+            process.send(one.pid, one.start, number)
+        return len(members)
+
+    def strays(self) -> list[process.Stat]:
+        """Members found by their environment alone; used before there is a leader to go by."""
+        return [
+            one
+            for one in process.with_variable(VARIABLE, self._run_id)
+            if one.pid not in self._ours and one.state not in "ZX"
+        ]
+
+    def reap_orphans(self, engine: int | None) -> None:
+        """Collect the exit of adopted orphans, but not of the engine or of our own children."""
+        for one in process.everyone():
+            if one.parent == os.getpid() and one.state == "Z" and one.pid != engine and one.pid not in self._ours:
+                with contextlib.suppress(OSError):
+                    os.waitpid(one.pid, os.WNOHANG)
+
+    def kill(self) -> int:
+        """SIGKILL to every member; how many there were."""
+        return self.signal(signal.SIGKILL)

@@ -1,0 +1,161 @@
+"""Processes by number and start time, through /proc and pidfd (Linux).
+
+A process number is used again after its process has gone. Its start time in clock ticks since boot, together with
+the boot's id, is not: that pair names one process for ever, and does not move when the clock is set.
+Standard library only: the keeper imports this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What /proc/PID/stat says. `start` in clock ticks since boot; `state` is one letter (Z: a zombie)."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    start: int
+    state: str
+    name: str
+
+
+def stat(pid: int) -> Stat | None:
+    """The process now, None if there is none. See proc_pid_stat(5)."""
+    try:
+        raw = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The name is in brackets and may itself hold brackets and blanks: split at the last closing one.
+    opened, closed = raw.find(b"("), raw.rfind(b")")
+    rest = raw[closed + 2 :].split()
+    try:
+        return Stat(
+            pid,
+            int(rest[1]),
+            int(rest[2]),
+            int(rest[3]),
+            int(rest[19]),
+            rest[0].decode(),
+            raw[opened + 1 : closed].decode(errors="replace"),
+        )
+    except (IndexError, ValueError):
+        return None
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None if there is none."""
+    found = stat(pid)
+    return found.start if found else None
+
+
+def alive(pid: int | None, start: int | None) -> bool:
+    """Whether that very process still runs (a zombie does not)."""
+    if not pid:
+        return False
+    found = stat(pid)
+    return found is not None and found.state not in "ZX" and (start is None or found.start == start)
+
+
+def everyone() -> Iterator[Stat]:
+    """Every process there is."""
+    for entry in os.scandir(PROC):
+        if entry.name.isdigit():
+            found = stat(int(entry.name))
+            if found is not None:
+                yield found
+
+
+def descendants(root: int, table: Iterable[Stat] | None = None) -> list[Stat]:
+    """The children of a process, theirs, and so on; without itself."""
+    children: dict[int, list[Stat]] = {}
+    for one in table if table is not None else everyone():
+        children.setdefault(one.parent, []).append(one)
+    found: list[Stat] = []
+    queue = [root]
+    while queue:
+        for child in children.get(queue.pop(), ()):
+            found.append(child)
+            queue.append(child.pid)
+    return found
+
+
+def environment_value(pid: int, name: str) -> str | None:
+    """One variable of the environment that a process was started with; None if unset or not ours to read."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    wanted = name.encode() + b"="
+    for item in raw.split(b"\0"):
+        if item.startswith(wanted):
+            return item[len(wanted) :].decode(errors="replace")
+    return None
+
+
+def with_variable(name: str, value: str, table: Iterable[Stat] | None = None) -> list[Stat]:
+    """The processes whose environment has this value under this name, as far as it is ours to read."""
+    wanted = f"{name}={value}".encode()
+    found = []
+    for one in table if table is not None else everyone():
+        try:
+            raw = Path(f"/proc/{one.pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if wanted in raw and wanted in raw.split(b"\0"):
+            found.append(one)
+    return found
+
+
+def send(pid: int, start: int | None, number: int) -> bool:
+    """Signal that very process, by pidfd; False if it has gone or is not ours."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        # The descriptor now names one process for good: only now is it safe to ask which one it is.
+        if start is not None and start_ticks(pid) != start:
+            return False
+        signal.pidfd_send_signal(fd, number)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def wait_gone(pid: int, start: int | None, timeout: float) -> bool:
+    """Wait until that very process has ended; False if it still runs after `timeout` seconds."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return not alive(pid, start)
+    try:
+        if start is not None and start_ticks(pid) != start:
+            return True
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        return bool(poller.poll(timeout * 1000))
+    finally:
+        os.close(fd)
+
+
+def become_subreaper() -> bool:
+    """Ask the kernel to hand us our orphaned descendants (PR_SET_CHILD_SUBREAPER); False where it cannot."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0) == 0)
+    return False

@@ -1,0 +1,241 @@
+"""Starting, adopting and stopping runs. Faces never own a run: they start its keeper and tell it things."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vllm_studio_tui.domain.errors import LaunchRefused
+from vllm_studio_tui.domain.run import FINAL, State
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.files import LOCK, SPEC
+from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.kit import process
+from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
+from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view, wait_for
+
+#: The first free port is looked for among so many.
+PORTS = 1000
+
+
+def new_run_id(recipe_id: str) -> str:
+    """A name for one launch: recipe, time (UTC), and four characters that make it unique."""
+    tail = "".join(random.choices(string.ascii_lowercase + string.digits, k=4))  # noqa: S311
+    return f"{recipe_id[:40]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{tail}"
+
+
+def launch(
+    places: Places,
+    build: Callable[[str, int], RunSpec],
+    recipe_id: str,
+    *,
+    host: str,
+    port: int | None,
+    first_port: int,
+    gpus: tuple[str, ...],
+    share_gpus: bool = False,
+    again: bool = False,
+) -> RunView:
+    """Start a run: claim its port and GPUs, write its spec, start its keeper.
+
+    Args:
+        build: Makes the spec, given the run id and the port.
+        port: Exactly this port; None: the first free one from `first_port` up.
+        gpus: What the run claims.
+        share_gpus: The person agrees to share GPUs with a live run.
+        again: The person wants a second run of the recipe beside a live one.
+
+    Raises:
+        LaunchRefused: The recipe already runs, its port or its GPUs are taken, or nothing can be written.
+    """
+    try:
+        private_dir(places.runs)
+        with locked(places.state / "launch.lock"):
+            runs = live_runs(places)
+            _refuse_second(runs, recipe_id, again)
+            _refuse_shared(runs, gpus, share_gpus)
+            chosen = _choose_port(runs, host, port, first_port)
+            spec = build(new_run_id(recipe_id), chosen)
+            folder = places.runs / spec.run_id
+            folder.mkdir(mode=0o700)
+            return _begin(folder, spec)
+    except TimeoutError as error:
+        raise LaunchRefused("another launch is under way", cause=str(error), advice="Try again in a moment.") from None
+    except OSError as error:
+        raise LaunchRefused(
+            "the run directory cannot be written",
+            cause=f"{error.strerror}: {error.filename or places.runs}",
+            advice="Free space on the disk, or set VLLM_STUDIO_HOME to another place.",
+        ) from error
+
+
+def _begin(folder: Path, spec: RunSpec) -> RunView:
+    try:
+        write_atomic(folder / SPEC, json.dumps(spec.to_json(), separators=(",", ":")).encode())
+        start_keeper(folder)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return view(folder)
+
+
+def _refuse_second(runs: list[RunView], recipe_id: str, again: bool) -> None:
+    for one in runs:
+        if one.recipe_id == recipe_id and not again:
+            raise LaunchRefused(
+                f"{recipe_id} already runs",
+                cause=f"It is {one.state} as {one.run_id} on port {one.port}.",
+                advice="Stop it first, use --force to replace it, or name a --port to run it twice.",
+            )
+
+
+def _refuse_shared(runs: list[RunView], gpus: tuple[str, ...], share: bool) -> None:
+    for one in runs:
+        taken = sorted(set(gpus) & set(one.spec.gpus)) if one.spec else []
+        if taken and not share:
+            raise LaunchRefused(
+                f"GPU {', '.join(taken)} is in use",
+                cause=f"{one.run_id} claims it.",
+                advice="Choose other GPUs, use --force to stop that run, or --share-gpus if both fit.",
+            )
+
+
+def _choose_port(runs: list[RunView], host: str, port: int | None, first_port: int) -> int:
+    claimed = {one.port: one for one in runs if one.port is not None}
+    if port is not None:
+        if port in claimed:
+            other = claimed[port]
+            raise LaunchRefused(
+                f"port {port} is taken",
+                cause=f"{other.run_id} ({other.state}) has it.",
+                advice="Use --force to stop that run, or another port.",
+            )
+        if not port_free(host, port):
+            raise LaunchRefused(
+                f"port {port} is taken",
+                cause="Another program listens there.",
+                advice="Choose another port, or `port: null` for the first free one.",
+            )
+        return port
+    for candidate in range(first_port, min(first_port + PORTS, 65536)):
+        if candidate not in claimed and port_free(host, candidate):
+            return candidate
+    raise LaunchRefused(f"no free port from {first_port} up", cause=f"{PORTS} ports were tried on {host}.")
+
+
+def start_keeper(folder: Path, *, adopt: bool = False) -> bool:
+    """Start the keeper of a run; False if it has one.
+
+    The lock is taken here and handed over, so that there is no moment in which nobody holds the run.
+    """
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for _ in range(20):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)  # perhaps only a reader's look
+        else:
+            return False
+        argv = [sys.executable, "-m", "vllm_studio_tui.keeper", str(folder), "--lock-fd", str(fd)]
+        environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
+        with (folder / "keeper.log").open("ab") as errors:
+            child = subprocess.Popen(
+                [*argv, "--adopt"] if adopt else argv,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=(fd,),
+                env=environ,
+                start_new_session=True,
+            )
+        child.wait(timeout=30)  # it detaches once it has read its spec
+        return child.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        os.close(fd)
+
+
+def settle(places: Places) -> list[RunView]:
+    """Give every run that lost its keeper a new one: to look after its engine, or to record its end."""
+    found = [one for one in all_runs(places) if one.lost and one.spec is not None]
+    for one in found:
+        with contextlib.suppress(OSError):
+            start_keeper(one.folder, adopt=True)
+    return [view(one.folder) for one in found]
+
+
+def stop(run: RunView, *, force: bool = False, timeout: float | None = 120.0) -> RunView:
+    """Tell the keeper to stop its run, and wait until the processes are gone and the port is closed.
+
+    A run without a keeper is given one first. With `force` the engine is killed without grace.
+    """
+    now = view(run.folder)
+    if now.lost:
+        start_keeper(run.folder, adopt=True)
+    deadline = time.monotonic() + (timeout if timeout is not None else 1e9)
+    told = 0
+    while True:
+        now = view(run.folder)
+        if now.status.final and not now.lost:
+            break
+        state = now.status
+        if told < (2 if force else 1) and state.keeper_pid is not None and now.keeper_alive:
+            told += process.send(state.keeper_pid, state.keeper_start, signal.SIGTERM)
+        elif now.lost:
+            start_keeper(run.folder, adopt=True)
+            told = 0
+        if time.monotonic() > deadline:
+            return now
+        time.sleep(0.03)
+    # The last words of a keeper: it lets go of its lock when everything is written.
+    if now.status.keeper_pid is not None:
+        process.wait_gone(now.status.keeper_pid, now.status.keeper_start, 5.0)
+    return view(run.folder)
+
+
+def dismiss(run: RunView) -> None:
+    """A person has seen why it failed."""
+    with contextlib.suppress(OSError):
+        (run.folder / DISMISSED).touch(mode=0o600)
+
+
+def wait_ready(run: RunView, timeout: float | None) -> RunView:
+    """Until it is ready or has ended, for at most `timeout` seconds."""
+    return wait_for(run.folder, frozenset({State.READY}) | FINAL, timeout)
+
+
+def prune(places: Places, *, keep: int, keep_bytes: int, folded: Callable[[RunView], bool]) -> list[str]:
+    """Delete the oldest ended runs beyond a count and a size; never one whose ledger is not folded yet."""
+    ended = [one for one in all_runs(places) if one.status.final and not one.keeper_alive]
+    gone: list[str] = []
+    total = 0
+    for position, one in enumerate(reversed(ended)):
+        total += sum(_size(path) for path in one.folder.iterdir())
+        if position >= keep or total > keep_bytes:
+            if position == 0 or not folded(one):
+                continue
+            shutil.rmtree(one.folder, ignore_errors=True)
+            gone.append(one.run_id)
+    return gone
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
