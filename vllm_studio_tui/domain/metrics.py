@@ -51,6 +51,7 @@ class GpuReport:
         at: Seconds since the epoch.
         error: Why nothing could be read; None when it could.
         simulated: The GPUs are a simulation and must be labelled so.
+        stale: Seconds since these values were read, when nothing newer could be; None while they are fresh.
     """
 
     at: float
@@ -60,6 +61,7 @@ class GpuReport:
     error: str | None = None
     advice: str | None = None
     simulated: bool = False
+    stale: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,12 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class EngineMetrics:
-    """An engine over one interval: requests, tokens per second, shares 0-1, seconds."""
+    """An engine over one interval: requests, tokens per second, shares 0-1, seconds.
+
+    Attributes:
+        interval: Seconds between the two scrapes; None with one scrape only, when speeds are unknown.
+        since_start: Names of the fields that are over the engine's whole life instead of the interval.
+    """
 
     running: int | None = None
     waiting: int | None = None
@@ -107,6 +114,7 @@ class EngineMetrics:
     requests_total: int | None = None
     interval: float | None = None
     error: str | None = None
+    since_start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,141 @@
+"""A ring of samples over time, of fixed size, for charts."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+
+
+def average(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+class Ring:
+    """The last `size` samples of one value. Unknown values are kept as such and stay out of every sum.
+
+    Memory is two arrays of doubles, taken once. Times are seconds of any clock that does not go back.
+    """
+
+    __slots__ = ("_count", "_next", "_size", "_times", "_values")
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError("a ring needs room for one sample")
+        self._size = size
+        self._times = array("d", bytes(8 * size))
+        self._values = array("d", bytes(8 * size))
+        self._next = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[float, float | None]]:
+        """Pairs of time and value, oldest first."""
+        start = self._next - self._count
+        for offset in range(self._count):
+            index = (start + offset) % self._size
+            value = self._values[index]
+            yield self._times[index], None if math.isnan(value) else value
+
+    def append(self, at: float, value: float | None) -> None:
+        """Add a sample; the oldest goes when the ring is full. None, NaN and infinities are unknown."""
+        self._times[self._next] = at
+        self._values[self._next] = value if value is not None and math.isfinite(value) else math.nan
+        self._next = (self._next + 1) % self._size
+        self._count = min(self._count + 1, self._size)
+
+    def clear(self) -> None:
+        self._next = self._count = 0
+
+    def values(self) -> list[float | None]:
+        """All values, oldest first."""
+        return [value for _, value in self]
+
+    def times(self) -> list[float]:
+        """All times, oldest first."""
+        return [at for at, _ in self]
+
+    @property
+    def latest(self) -> float | None:
+        """The newest value, None when it is unknown or there is none."""
+        if not self._count:
+            return None
+        value = self._values[(self._next - 1) % self._size]
+        return None if math.isnan(value) else value
+
+    def known(self) -> list[float]:
+        """The known values, oldest first."""
+        return [value for _, value in self if value is not None]
+
+    def min(self) -> float | None:
+        return min(self.known(), default=None)
+
+    def max(self) -> float | None:
+        return max(self.known(), default=None)
+
+    def mean(self) -> float | None:
+        known = self.known()
+        return average(known) if known else None
+
+    def resample(self, columns: int, *, pick: Callable[[Sequence[float]], float] = average) -> list[float | None]:
+        """The samples as exactly `columns` values, newest at the right.
+
+        With fewer samples than columns each sample has its own column and the left is unknown. With more, each
+        column is `pick` of the known ones among an equal share of samples.
+        """
+        if columns < 1:
+            return []
+        values = self.values()
+        if len(values) <= columns:
+            return [None] * (columns - len(values)) + values
+        out: list[float | None] = []
+        for column in range(columns):
+            share = values[column * len(values) // columns : (column + 1) * len(values) // columns]
+            known = [value for value in share if value is not None]
+            out.append(pick(known) if known else None)
+        return out
+
+    def over(
+        self,
+        columns: int,
+        span: float,
+        now: float,
+        *,
+        hold: float = 0.0,
+        pick: Callable[[Sequence[float]], float] = average,
+    ) -> list[float | None]:
+        """The last `span` seconds before `now` as `columns` values of equal time, newest at the right.
+
+        A column without a sample repeats the last one for up to `hold` seconds after it, so that columns
+        narrower than the sampling period show no gaps, while a real gap stays one.
+        """
+        if columns < 1 or not span > 0:
+            return []
+        width = span / columns
+        start = now - span
+        shares: list[list[float]] = [[] for _ in range(columns)]
+        seen: list[float | None] = [None] * columns  # time of the newest sample, known or not, in the column
+        last: list[float | None] = [None] * columns
+        before: tuple[float, float | None] | None = None
+        for at, value in self:
+            if at > now:
+                continue
+            if at <= start:
+                before = (at, value)
+                continue
+            column = min(columns - 1, max(0, math.ceil((at - start) / width) - 1))
+            seen[column], last[column] = at, value
+            if value is not None:
+                shares[column].append(value)
+        out: list[float | None] = []
+        for column, share in enumerate(shares):
+            if seen[column] is not None:
+                before = (seen[column] or 0.0, last[column])
+                out.append(pick(share) if share else None)
+            elif before is not None and start + column * width - before[0] <= hold:
+                out.append(before[1])
+            else:
+                out.append(None)
+        return out

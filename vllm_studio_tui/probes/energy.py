@@ -1,0 +1,36 @@
+"""`python -m vllm_studio_tui.probes.energy [GPU ...]`: the energy counters of the GPUs, once, on one line.
+
+Prints `{"gpus": {UUID: MILLIJOULES}, "boot_id": ".."}`, with `error` when nothing could be read, and exits 0. The
+counters run since the driver was loaded, so a caller that misses some readings misses no energy. A GPU is an
+index, or a UUID or the beginning of one; none given: all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from vllm_studio_tui.kit.paths import boot_id
+from vllm_studio_tui.probes.gpus import HUNG, within
+from vllm_studio_tui.probes.nvml import NvmlReader
+
+#: Seconds after which a driver that hangs is given up.
+DEADLINE = 10.0
+
+
+def main(argv: list[str], deadline: float = DEADLINE) -> int:
+    """Print the line; never fails for what the driver does."""
+    answer = within(deadline, lambda: NvmlReader().energies(argv))
+    counts, error = answer if answer is not None else ({}, HUNG)
+    document: dict[str, object] = {"gpus": counts, "boot_id": boot_id()}
+    if error:
+        document["error"] = error
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    # Not sys.exit: a call that hangs in the driver must not hold the end of the process.
+    os._exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Who a process on a GPU is: its user, its command, and the run it belongs to."""
+
+from __future__ import annotations
+
+import re
+
+from vllm_studio_tui.domain.metrics import GpuProcess
+from vllm_studio_tui.kit.process import environment_value, start_ticks
+
+#: The variable that every process of a run has in its environment.
+RUN_VARIABLE = "VLLM_STUDIO_RUN"
+MAX_COMMAND = 300
+#: A flag whose value is nobody's business: argv is readable by every user, our screens and exports need not be.
+_SECRET = re.compile(r"(--?[\w.-]*(?:api[-_]?key|token|password|secret)(?:=|\s+))(?!-)\S+", re.IGNORECASE)
+
+
+class ProcessNames:
+    """Looks processes up, and remembers them for as long as they live and are asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, GpuProcess]] = {}
+        self._asked: set[int] = set()
+
+    def __call__(self, using: list[tuple[int, int | None]]) -> tuple[GpuProcess, ...]:
+        """Describe pairs of process number and bytes. In a container the numbers may be the host's: unknown."""
+        return tuple(self._one(pid, memory) for pid, memory in using)
+
+    def forget(self) -> None:
+        """Drop who was not asked for since the last time."""
+        self._known = {pid: known for pid, known in self._known.items() if pid in self._asked}
+        self._asked.clear()
+
+    def _one(self, pid: int, memory: int | None) -> GpuProcess:
+        start = start_ticks(pid) if pid > 0 else None
+        if start is None:
+            return GpuProcess(pid, gpu_memory=memory)
+        self._asked.add(pid)
+        known = self._known.get(pid)
+        # The command of a process that has just been forked is its parent's: look again while it is unknown.
+        if known is None or known[0] != start or known[1].command is None:
+            known = (start, describe(pid))
+            self._known[pid] = known
+        who = known[1]
+        return GpuProcess(pid, who.user, who.command, memory, who.run_id)
+
+
+def describe(pid: int) -> GpuProcess:
+    """User, command and run of a process; each None where it has gone or is not ours to read."""
+    import psutil
+
+    user = command = None
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            command = command_of(process.cmdline(), process.name())
+            user = process.username()
+    except (psutil.Error, OSError, KeyError):
+        pass
+    return GpuProcess(pid, user, command, run_id=run_of(pid))
+
+
+def run_of(pid: int) -> str | None:
+    """The run that a process carries in its environment, which only its owner can read."""
+    value = environment_value(pid, RUN_VARIABLE)
+    return value[:200] if value else None
+
+
+def command_of(argv: list[str], name: str) -> str | None:
+    """A command on one line, without secrets. Engines' workers replace their argv by a title and blanks."""
+    text = " ".join(part for part in argv if part.strip())[: 4 * MAX_COMMAND] or name
+    text = _SECRET.sub(r"\1****", text)
+    return text[:MAX_COMMAND] or None

@@ -1,0 +1,50 @@
+"""A report of the GPUs as JSON, between the worker process and whoever started it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
+
+#: A longer line is not one of ours.
+MAX_LINE = 4 * 1024 * 1024
+
+_REPORT = frozenset(f.name for f in fields(GpuReport))
+_GPU = frozenset(f.name for f in fields(Gpu))
+_PROCESS = frozenset(f.name for f in fields(GpuProcess))
+
+
+def dump(report: GpuReport, number: int) -> bytes:
+    """One line that answers the request of this number."""
+    return json.dumps({"n": number, "report": asdict(report)}, separators=(",", ":")).encode() + b"\n"
+
+
+def load(line: bytes) -> tuple[int, GpuReport]:
+    """Read what `dump` wrote.
+
+    Raises:
+        ValueError: It is something else, for example a message that a library printed.
+    """
+    try:
+        data = json.loads(line)
+        return int(data["n"]), _report(data["report"])
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("not a report") from error
+
+
+def _report(data: dict[str, Any]) -> GpuReport:
+    values = {key: value for key, value in data.items() if key in _REPORT}
+    values["gpus"] = tuple(_gpu(gpu) for gpu in values.get("gpus") or ())
+    return GpuReport(**values)
+
+
+def _gpu(data: dict[str, Any]) -> Gpu:
+    values = {key: value for key, value in data.items() if key in _GPU}
+    values["throttle"] = tuple(values.get("throttle") or ())
+    values["processes"] = tuple(
+        GpuProcess(**{key: value for key, value in process.items() if key in _PROCESS})
+        for process in values.get("processes") or ()
+    )
+    return Gpu(**values)
