@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.keeper.tree import VARIABLE, Tree
 from vllm_studio_tui.kit import process, secrets
 
 #: Of our own environment these must not reach the engine: it runs from an interpreter of its own.
@@ -96,6 +96,19 @@ def adopt(pid: int, start: int) -> Engine | None:
         os.close(fd)
         return None
     return Engine(pid, start, fd, None)
+
+
+def find(pid: int | None, start: int | None, tree: Tree) -> Engine | None:
+    """The engine that a dead keeper left: the one it noted, else the leader among the run's strays.
+
+    A keeper may die between starting the engine and noting it.
+    """
+    if pid and start:
+        found = adopt(pid, start)
+        if found is not None:
+            return found
+    leader = next((one for one in tree.strays() if one.session == one.pid), None)
+    return adopt(leader.pid, leader.start) if leader is not None else None
 
 
 def cannot_start(error: OSError | ValueError, spec: RunSpec) -> tuple[str, str, str]:

@@ -93,8 +93,27 @@ def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
     return "process_exited", _CODES.get(code, f"exit code {code}"), "The last lines of its log may say why."
 
 
-def ending(watch: LogWatch, code: int | None, number: int | None, *, was_ready: bool) -> Ending:
-    """Why the engine ended, from its log first and its exit code second."""
+KEEPER_LOST = Ending(
+    "keeper_lost",
+    "its keeper was killed, and the engine ended meanwhile",
+    "Its exit code is not known. Launch it again.",
+)
+
+
+def too_slow(limit: float | None, stage: str | None) -> Ending:
+    """A start that took longer than the recipe allows."""
+    last = f", last stage: {stage}" if stage else ""
+    title = f"was not ready within {limit or 0:g} s{last}"
+    return Ending("start_timeout", title, "Raise `ready_timeout` in the recipe if it only needs more time.")
+
+
+def ending(
+    watch: LogWatch, code: int | None, number: int | None, *, was_ready: bool, ooms_before: int | None = None
+) -> Ending:
+    """Why the engine ended, from its log first and its exit code second.
+
+    `ooms_before` is what `oom_kills` said when the keeper started: if it has grown, a SIGKILL is explained.
+    """
     lines = watch.attempt_lines()
     found = watch.cause(lines)
     evidence = meaningful(lines)
@@ -106,6 +125,11 @@ def ending(watch: LogWatch, code: int | None, number: int | None, *, was_ready: 
         advice = _fill(failure.advice, groups)
         return Ending(failure.reason, _fill(failure.title, groups), advice, evidence, failure.restart)
     reason, title, advice = in_words(code, number)
+    kills = oom_kills() if reason == "killed" and ooms_before is not None else None
+    if kills is not None and ooms_before is not None and kills > ooms_before:
+        title = "killed by the kernel: the memory limit was reached"
+        advice = "Use less memory, or raise the limit of the container."
+        return Ending("system_ram_oom", title, advice, evidence)
     if code == 0 and not was_ready:
         reason, title = "process_exited", "ended by itself with exit code 0 before it was ready"
     if not evidence and code not in (None, 0):
@@ -117,7 +141,7 @@ def _fill(text: str, groups: Sequence[str]) -> str:
     return re.sub(r"\{(\d)\}", lambda m: groups[int(m[1]) - 1] if 0 < int(m[1]) <= len(groups) else "", text)
 
 
-def host_oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:
+def oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:
     """How often the kernel killed something in this memory limit; None where it does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in cgroup.read_text(encoding="ascii").splitlines():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,8 +85,10 @@ class LogWatch:
             groups = found.groupdict()
             progress: float | None = None
             with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
-                progress = int(groups["n"]) / int(groups["m"]) if groups.get("m") else float(groups["percent"]) / 100
-            # A progress bar that returns to an earlier stage's words must not make the stage go back in its count.
+                if groups.get("m"):
+                    progress = int(groups["n"]) / int(groups["m"])
+                elif groups.get("percent"):
+                    progress = float(groups["percent"]) / 100
             self.stage = name
             self.progress = None if progress is None else min(1.0, max(0.0, progress))
             return
@@ -130,6 +133,17 @@ def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
         if len(chosen) == count:
             break
     return chosen[::-1]
+
+
+def mark(path: Path, attempt: int) -> None:
+    """A line between attempts, so that a reader sees where one ends. A full disk keeps nobody from running."""
+    line = f"[vllm-studio] attempt {attempt} at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
 
 
 def trim(path: Path, limit: int) -> bool:

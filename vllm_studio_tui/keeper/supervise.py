@@ -17,9 +17,9 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import probe
 from vllm_studio_tui.keeper.count import Counting
-from vllm_studio_tui.keeper.explain import Ending, ending, host_oom_kills
+from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, oom_kills, too_slow
 from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
-from vllm_studio_tui.keeper.logwatch import LogWatch, trim
+from vllm_studio_tui.keeper.logwatch import LogWatch, mark, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.stopping import Stopping
 from vllm_studio_tui.keeper.tree import Tree
@@ -52,7 +52,7 @@ class Supervisor:
         self._missed = 0
         self._spawned_at = 0.0
         self._due: dict[str, float] = {}
-        self._ooms = host_oom_kills()
+        self._ooms = oom_kills()
         self._verdict: Ending | None = None
         self._selector = selectors.DefaultSelector()
         self._signal_read, self._signal_write = os.pipe()
@@ -160,7 +160,7 @@ class Supervisor:
                 )
             )
             return
-        self._mark_log()
+        mark(self._log, self.state.attempt)
         self._watch = LogWatch(self._log, self.spec.stages, self.spec.failures)
         try:
             self._engine = engines.spawn(self.spec, self._log, os.environ)
@@ -196,20 +196,6 @@ class Supervisor:
         self._tree.begin(engine.pid, engine.start)
         self._selector.register(engine.fd, selectors.EVENT_READ)
 
-    def _mark_log(self) -> None:
-        """A line between attempts, so that a reader sees where one ends."""
-        line = f"[vllm-studio] attempt {self.state.attempt} at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
-        try:
-            fd = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return
-        try:
-            os.write(fd, line.encode())
-        except OSError:
-            pass  # a full disk: the engine may still run
-        finally:
-            os.close(fd)
-
     def _restart(self) -> None:
         self.state.attempt += 1
         self.state.restarts += 1
@@ -220,12 +206,7 @@ class Supervisor:
     def _resume(self) -> None:
         """Take over a run whose keeper died: its engine if that lives, else what is left of it."""
         state = self.state
-        found = engines.adopt(state.pid, state.pid_start) if state.pid and state.pid_start else None
-        if found is None:
-            # The keeper may have died between the spawn and its note of it.
-            strays = self._tree.strays()
-            leader = next((one for one in strays if one.session == one.pid), None)
-            found = engines.adopt(leader.pid, leader.start) if leader is not None else None
+        found = engines.find(state.pid, state.pid_start, self._tree)
         if found is not None:
             self._hold(found)
             state.pid, state.pid_start = found.pid, found.start
@@ -273,7 +254,8 @@ class Supervisor:
             self._prober.ask_ready(self.state.attempt, self.spec.ready, self._key())
         if self.state.ready_at is None and now >= self._due.get("deadline", now + 1):
             self._due.pop("deadline")
-            self._too_slow(now)
+            self._verdict = too_slow(self.spec.ready.deadline, self.state.stage)
+            self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
 
     def _pass(self, what: str, now: float, every: float) -> bool:
         if now < self._due.get(what, now + 1):
@@ -322,16 +304,6 @@ class Supervisor:
         if other is not None:
             self.state.title = f"port {self.spec.port} is answered by process {other}, which is not ours"
         return other is not None
-
-    def _too_slow(self, now: float) -> None:
-        limit = self.spec.ready.deadline or 0.0
-        stage = f", last stage: {self.state.stage}" if self.state.stage else ""
-        self._verdict = Ending(
-            "start_timeout",
-            f"was not ready within {limit:g} s{stage}",
-            "Raise `ready_timeout` in the recipe if it only needs more time.",
-        )
-        self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
 
     def _key(self) -> str | None:
         if self.spec.api_key_ref is None:
@@ -421,7 +393,9 @@ class Supervisor:
             state.reason = state.title = "stopped"
             self._over(State.EXITED)
             return
-        verdict = self._verdict or self._explain(code, number, had_engine)
+        verdict = self._verdict or KEEPER_LOST
+        if had_engine and self._verdict is None:
+            verdict = ending(self._watch, code, number, was_ready=state.ready_at is not None, ooms_before=self._ooms)
         self._verdict = None
         self._tell(verdict)
         if self._stops:
@@ -436,24 +410,6 @@ class Supervisor:
         state.pid = state.pid_start = None
         self._due = {"start": now + follows.delay}
         self._move(State.BACKOFF, state.reason)
-
-    def _explain(self, code: int | None, number: int | None, had_engine: bool) -> Ending:
-        if not had_engine:
-            return Ending(
-                "keeper_lost",
-                "its keeper was killed, and the engine ended meanwhile",
-                "Its exit code is not known. Launch it again.",
-            )
-        verdict = ending(self._watch, code, number, was_ready=self.state.ready_at is not None)
-        kills = host_oom_kills()
-        if verdict.reason == "killed" and kills is not None and self._ooms is not None and kills > self._ooms:
-            return Ending(
-                "system_ram_oom",
-                "killed by the kernel: the memory limit was reached",
-                "Use less memory, or raise the limit of the container.",
-                verdict.evidence,
-            )
-        return verdict
 
     def _tell(self, verdict: Ending) -> None:
         state = self.state

@@ -1,0 +1,180 @@
+"""Stages and causes read from an engine's log, and keeping the log within its size."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.spec import Failure, Restart, Stage
+from vllm_studio_tui.keeper.explain import Ending, ending, in_words
+from vllm_studio_tui.keeper.logwatch import HEAD, LogWatch, meaningful, trim
+from vllm_studio_tui.keeper.restart import CrashBudget
+from vllm_studio_tui.runs.logs import last_lines
+
+STAGES = (
+    Stage(r"Starting to load model", "weights"),
+    Stage(r"shards:\s+(?P<percent>\d+)% Completed \| (?P<n>\d+)/(?P<m>\d+)", "weights"),
+    Stage(r"torch\.compile", "compiling"),
+)
+FAILURES = (
+    Failure(r"Engine core initialization failed", "engine_core", "the engine core failed", pointer=True),
+    Failure(r"CUDA out of memory.*allocate ([\d.]+ \w+)", "vram_oom", "no memory for {1}", "less", restart=False),
+    Failure(r"too many open files", "nofile", "too many open files"),
+)
+
+
+def watch_of(path: Path) -> LogWatch:
+    path.touch()
+    return LogWatch(path, STAGES, FAILURES)
+
+
+def test_a_stage_and_its_progress_come_from_the_log_through_colours_and_carriage_returns(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    watch = watch_of(log)
+    log.write_bytes(b"\x1b[32mStarting to load model\x1b[0m\n")
+    assert watch.follow()
+    assert (watch.stage, watch.progress) == ("weights", None)
+    with log.open("ab") as stream:
+        stream.write(b"shards:  50% Completed | 1/2 [..]\rshards: 100% Comp")
+    watch.follow()
+    assert watch.progress == 0.5
+    with log.open("ab") as stream:
+        stream.write(b"leted | 2/2\rtorch.compile takes\n")
+    watch.follow()
+    assert (watch.stage, watch.progress) == ("compiling", None)
+
+
+def test_a_flood_is_skipped_over_and_its_last_stage_is_seen(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    watch = watch_of(log)
+    log.write_bytes(b"noise\n" * 500_000 + b"torch.compile\n")
+    watch.follow()
+    assert watch.stage == "compiling"
+
+
+def test_a_log_that_was_cut_is_read_from_its_new_beginning(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_bytes(b"x" * 1000)
+    watch = LogWatch(log, STAGES, FAILURES)
+    log.write_bytes(b"torch.compile\n")
+    watch.follow()
+    assert watch.stage == "compiling"
+
+
+def test_the_first_cause_wins_over_pointers_and_warnings(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    watch = watch_of(log)
+    log.write_text(
+        "WARNING too many open files may follow\n"
+        "Engine core initialization failed. See root cause above\n"
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.5 GiB\n"
+    )
+    found = ending(watch, 1, None, was_ready=False)
+    assert (found.reason, found.title, found.retry) == ("vram_oom", "no memory for 2.5 GiB", False)
+    assert any("allocate" in line for line in found.evidence)
+
+
+def test_a_pointer_counts_when_nothing_else_tells(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    watch = watch_of(log)
+    log.write_text("Engine core initialization failed\n")
+    assert ending(watch, 1, None, was_ready=False).reason == "engine_core"
+
+
+def test_the_cause_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("CUDA out of memory. Tried to allocate 1 GiB\n")
+    watch = LogWatch(log, STAGES, FAILURES)
+    with log.open("a") as stream:
+        stream.write("bye\n")
+    assert ending(watch, 3, None, was_ready=True).reason == "process_exited"
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "reason", "words"),
+    [
+        (None, int(signal.SIGKILL), "killed", "SIGKILL"),
+        (None, int(signal.SIGSEGV), "native_crash", "segmentation"),
+        (None, 99, "native_crash", "99"),
+        (127, None, "process_exited", "not found"),
+        (42, None, "process_exited", "42"),
+        (None, None, "exit_unknown", "no keeper"),
+    ],
+)
+def test_codes_and_signals_are_put_in_words(code: int | None, number: int | None, reason: str, words: str) -> None:
+    slug, title, _ = in_words(code, number)
+    assert slug == reason
+    assert words in title
+
+
+def test_meaningful_lines_leave_out_source_excerpts_and_repeats() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1',
+        "    boom()",
+        "    ^^^^",
+        "E: x",
+        "E: x",
+        "",
+    ]
+    assert meaningful(lines) == ["E: x"]
+
+
+def test_trimming_keeps_head_and_tail_and_frees_the_middle(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    block = b"m" * 1023 + b"\n"
+    log.write_bytes(b"the first line\n" + block * 12 * 1024 + b"the last line\n")
+    size = log.stat().st_size
+    if not trim(log, 8 * 1024 * 1024):
+        pytest.fail("12 MiB were not more than 8")
+    data = log.read_bytes()
+    if len(data) == size:  # holes are possible here
+        assert data.startswith(b"the first line\n" + block)
+        assert data[HEAD : HEAD + 4096].strip(b"\0") == b""
+        assert log.stat().st_blocks * 512 < 8 * 1024 * 1024
+        assert last_lines(log, 1) == ["the last line"]
+        assert last_lines(log, 100_000)[0] == "the first line"
+    else:
+        assert log.with_name("engine.log.head").read_bytes().startswith(b"the first line\n")
+    assert not trim(log, 8 * 1024 * 1024)
+
+
+def test_the_crash_budget_backs_off_then_gives_up() -> None:
+    budget = CrashBudget(Restart("on-failure", delay=1.0, budget=3, window=600.0))
+    crash = Ending("killed", "killed")
+    first, second, third = (budget.after(crash, at, by_itself=False) for at in (0.0, 10.0, 20.0))
+    assert (first.state, second.state, third.state) == (State.BACKOFF, State.BACKOFF, State.FAILED)
+    assert 0.8 <= first.delay <= 1.2
+    assert 1.6 <= second.delay <= 2.4
+    assert "3 failures" in third.note
+
+
+def test_failures_long_ago_do_not_count() -> None:
+    budget = CrashBudget(Restart("on-failure", budget=2, window=60.0))
+    crash = Ending("killed", "killed")
+    assert budget.after(crash, 0.0, by_itself=False).state is State.BACKOFF
+    assert budget.after(crash, 100.0, by_itself=False).state is State.BACKOFF
+
+
+def test_what_would_fail_again_and_what_ended_by_itself_is_not_restarted() -> None:
+    budget = CrashBudget(Restart("on-failure"))
+    assert budget.after(Ending("bad_path", "x", retry=False), 0.0, by_itself=False).state is State.FAILED
+    assert budget.after(Ending("process_exited", "x"), 0.0, by_itself=True).state is State.EXITED
+    assert (
+        CrashBudget(Restart("always")).after(Ending("process_exited", "x"), 0.0, by_itself=True).state is State.BACKOFF
+    )
+    assert CrashBudget(Restart("never")).after(Ending("killed", "x"), 0.0, by_itself=False).state is State.FAILED
+
+
+def test_a_log_opens_at_its_end_whatever_its_size(tmp_path: Path) -> None:
+    log = tmp_path / "big.log"
+    with log.open("wb") as stream:
+        os.truncate(stream.fileno(), 1 << 30)
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\nlast but one\nlast\n")
+    assert last_lines(log, 2) == ["last but one", "last"]
+    assert len(last_lines(log, 50)) <= 50

@@ -1,0 +1,42 @@
+"""What a part must not import, seen when it really runs: static contracts cannot see a deferred import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+LOADED = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
+
+
+def modules_after(name: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", LOADED, name], capture_output=True, text=True, check=True, timeout=60)
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("part", "forbidden"),
+    [
+        ("vllm_studio_tui.studio", {"textual", "rich", "openai", "sqlite_utils", "pydantic", "transformers", "typer"}),
+        (
+            "vllm_studio_tui.keeper.__main__",
+            {"textual", "rich", "openai", "sqlite3", "sqlite_utils", "pydantic", "pynvml", "asyncio", "yaml", "typer"},
+        ),
+        ("vllm_studio_tui.cli.app", {"textual", "openai", "sqlite_utils", "transformers", "mcp", "huggingface_hub"}),
+        ("vllm_studio_tui.cli.status", {"textual", "rich", "typer", "asyncio", "pydantic", "sqlite3", "psutil"}),
+        ("vllm_studio_tui.cli.gpus", {"textual", "rich", "typer", "asyncio", "pydantic", "sqlite3"}),
+    ],
+)
+def test_a_part_does_not_load_what_it_must_not(part: str, forbidden: set[str]) -> None:
+    assert modules_after(part) & forbidden == set()
+
+
+def test_the_keeper_loads_only_our_plain_parts_and_psutil() -> None:
+    loaded = modules_after("vllm_studio_tui.keeper.__main__")
+    ours = {name for name in loaded if name.startswith("vllm_studio_tui.")}
+    rooms = {name.split(".")[1] for name in ours}
+    assert rooms <= {"keeper", "domain", "kit"}
+    others = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"vllm_studio_tui", "psutil"}
+    assert {name for name in others if not name.startswith(("_", "__"))} <= {"sitecustomize", "usercustomize"}

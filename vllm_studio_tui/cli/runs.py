@@ -1,0 +1,177 @@
+"""`launch`, `switch`, `stop`, `wait-ready`, `restore`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from vllm_studio_tui.cli.output import emit, note, say
+from vllm_studio_tui.cli.status import run_document
+from vllm_studio_tui.domain.errors import NotFound, RunFailed, StudioError, UsageError
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.studio import Studio
+
+
+def launch_document(run: read.RunView) -> dict[str, Any]:
+    """What `launch --json` prints."""
+    whole = run_document(run)
+    keys = ("run_id", "state", "stage", "pid", "port", "base_url", "log", "reason", "advice", "title", "evidence")
+    return {key: whole[key] for key in keys}
+
+
+def follow(run: read.RunView, timeout: float | None) -> read.RunView:
+    """Wait until it is ready or has ended, telling each stage on stderr as it comes."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    told = None
+    while True:
+        run = read.view(run.folder)
+        now = run.status
+        tell = (now.state, now.stage, None if now.progress is None else round(now.progress, 1))
+        if tell != told:
+            told = tell
+            progress = "" if now.progress is None else f" {round(now.progress * 100)}%"
+            note(f"{now.state}{f': {now.stage}{progress}' if now.stage else ''}")
+        if now.state is State.READY or now.final or (deadline is not None and time.monotonic() >= deadline):
+            return run
+        if run.lost:
+            control.settle(Places.of())
+        time.sleep(0.1)
+
+
+def report(run: read.RunView, *, as_json: bool, waited: bool) -> None:
+    """Say how a launch went; raises what a person must know when it did not go well."""
+    if as_json:
+        emit(launch_document(run))
+    now = run.status
+    if now.state is State.FAILED or (waited and now.state is State.EXITED):
+        raise RunFailed(
+            f"{run.name}: {now.title or now.state}",
+            cause="\n".join(now.evidence),
+            advice="\n".join(part for part in (now.advice, f"Log: vllm-studio logs {run.run_id}") if part),
+        )
+    if waited and now.state is not State.READY:
+        raise StudioError(
+            f"{run.name} is not ready yet",
+            cause=f"It is {now.state}{f' ({now.stage})' if now.stage else ''} and goes on.",
+            advice=f"Wait on: vllm-studio wait-ready {run.run_id}",
+        )
+    if not as_json:
+        say(f"{run.run_id} {now.state} {run.base_url}")
+
+
+def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: float | None, as_json: bool) -> None:
+    with Studio.open_sync() as studio:
+        run = start(studio)
+        if wait:
+            try:
+                run = follow(run, timeout)
+            except KeyboardInterrupt:
+                note(f"not waiting any longer; {run.run_id} goes on")
+                raise
+    report(run, as_json=as_json, waited=wait)
+    if not as_json and not wait:
+        note(f"follow it: vllm-studio wait-ready {run.run_id}")
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("launch")
+    def launch(
+        recipe: str = typer.Argument(..., metavar="ID", help="The recipe."),
+        wait: bool = typer.Option(False, "--wait", help="Until it is ready or has failed."),
+        timeout: float | None = typer.Option(None, "--timeout", min=0, help="Seconds to wait at most; it goes on."),
+        force: bool = typer.Option(False, "--force", help="Stop the runs that hold its port or GPUs first."),
+        port: int | None = typer.Option(None, "--port", min=1, max=65535, help="Exactly this port."),
+        share_gpus: bool = typer.Option(False, "--share-gpus", help="Agree to GPUs that another run claims."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
+    ) -> None:
+        """Start a run of a recipe. It lives on when this command, the terminal or the connection ends."""
+
+        def start(studio: Studio) -> read.RunView:
+            found = studio.recipes.get(recipe)
+            return studio.launcher.launch(found, port=port, force=force, share_gpus=share_gpus)
+
+        _launch(start, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
+
+    @app.command("switch")
+    def switch(
+        recipe: str = typer.Argument(..., metavar="ID"),
+        wait: bool = typer.Option(False, "--wait", help="Until it is ready or has failed."),
+        timeout: float | None = typer.Option(None, "--timeout", min=0),
+        port: int | None = typer.Option(None, "--port", min=1, max=65535),
+        as_json: bool = typer.Option(False, "--json"),
+    ) -> None:
+        """Stop what holds the recipe's port or GPUs, wait for their memory, then launch it there."""
+
+        def start(studio: Studio) -> read.RunView:
+            return studio.launcher.switch(studio.recipes.get(recipe), port=port)
+
+        _launch(start, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
+
+    @app.command("stop")
+    def stop(
+        name: str | None = typer.Argument(None, metavar="[RUN or ID]"),
+        every: bool = typer.Option(False, "--all", help="Every live run."),
+        force: bool = typer.Option(False, "--force", help="Kill without grace."),
+        as_json: bool = typer.Option(False, "--json"),
+    ) -> None:
+        """Stop a run. Returns when its processes are gone and its port is closed; dismisses a failed one."""
+        places = Places.of()
+        if (name is None) == (not every):
+            raise UsageError("name one run, or use --all", advice="See `vllm-studio status`.")
+        if every:
+            runs = read.live_runs(places)
+        else:
+            runs = [one for one in read.all_runs(places) if one.live and name in (one.run_id, one.recipe_id)]
+            runs = runs or [read.find_run(places, str(name))]
+        ended = []
+        with Studio.open_sync(places) as studio:
+            for run in runs:
+                was = run.live
+                run = studio.launcher.stop(run, force=force)
+                ended.append(run)
+                if not as_json:
+                    say(f"{run.run_id} {run.status.title or run.state}" if was else f"{run.run_id} dismissed")
+        if as_json:
+            emit({"runs": [run_document(run) for run in ended]})
+        left = [run.run_id for run in ended if not run.status.final]
+        if left:
+            raise StudioError("some runs did not end", cause=", ".join(left), advice="Try again with --force.")
+
+    @app.command("wait-ready")
+    def wait_ready(
+        name: str = typer.Argument(..., metavar="RUN or ID"),
+        timeout: float | None = typer.Option(None, "--timeout", min=0),
+        as_json: bool = typer.Option(False, "--json"),
+    ) -> None:
+        """Wait until a run is ready or has failed; exit 0 only when it is ready."""
+        places = Places.of()
+        control.settle(places)
+        run = follow(read.find_run(places, name), timeout)
+        report(run, as_json=as_json, waited=True)
+
+    @app.command("restore")
+    def restore(as_json: bool = typer.Option(False, "--json")) -> None:
+        """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""
+        places = Places.of()
+        adopted = [one for one in control.settle(places) if one.live]
+        with Studio.open_sync(places) as studio:
+            try:
+                launched = studio.launcher.restore()
+            except NotFound as error:
+                raise StudioError("not everything could be restored", cause=str(error)) from error
+        if as_json:
+            emit(
+                {"launched": [run_document(one) for one in launched], "adopted": [run_document(one) for one in adopted]}
+            )
+            return
+        for one in launched:
+            say(f"{one.run_id} launched")
+        for one in adopted:
+            say(f"{one.run_id} adopted")
+        if not launched and not adopted:
+            say("Nothing to restore.")

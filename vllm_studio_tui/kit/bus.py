@@ -1,0 +1,43 @@
+"""One bus on which facts come up as frozen values. Subscribers are called in order, on the publisher's thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+Subscriber = Callable[[Any], None]
+
+
+class Bus:
+    """Publishes values to whoever subscribed to their type or one of its bases."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[tuple[type[Any], Subscriber]] = []
+        self._lock = threading.Lock()
+
+    def subscribe(self, kind: type[Any], subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with every published value of this type; the returned call ends that."""
+        entry = (kind, subscriber)
+        with self._lock:
+            self._subscribers.append(entry)
+
+        def cancel() -> None:
+            with self._lock:
+                if entry in self._subscribers:
+                    self._subscribers.remove(entry)
+
+        return cancel
+
+    def publish(self, value: Any) -> None:
+        """Hand a value to its subscribers. One that raises does not keep it from the others."""
+        with self._lock:
+            found = [subscriber for kind, subscriber in self._subscribers if isinstance(value, kind)]
+        for subscriber in found:
+            try:
+                subscriber(value)
+            except Exception:  # noqa: BLE001  # whatever a face does wrong must not end a run's or chat's service
+                _log.exception("a subscriber failed")

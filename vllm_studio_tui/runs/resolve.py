@@ -1,0 +1,68 @@
+"""From a recipe to everything a keeper must know: the spec of one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping
+
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.spec import Restart, RunSpec
+
+#: Engines that take the first GPUs when none are named, one for each rank.
+TAKES_FIRST_GPUS = frozenset({"vllm", "sglang"})
+
+
+def claims(recipe: Recipe) -> tuple[str, ...]:
+    """The GPUs that a run of the recipe will use, as far as it can be told before."""
+    if recipe.gpus:
+        return tuple(str(one) for one in recipe.gpus)
+    if recipe.backend in TAKES_FIRST_GPUS:
+        return tuple(str(index) for index in range(recipe.tensor_parallel_size * recipe.pipeline_parallel_size))
+    return ()
+
+
+def resolve(
+    recipe: Recipe, backend: Backend, context: LaunchContext, run_id: str, *, environ: Mapping[str, str]
+) -> RunSpec:
+    """The spec of a run of this recipe on this port.
+
+    Raises:
+        StudioError: The engine cannot be found, or the recipe makes no command.
+    """
+    command: Command = backend.command(recipe, context)
+    gpus = claims(recipe)
+    host = "127.0.0.1" if context.host in ("0.0.0.0", "", "::") else context.host  # noqa: S104
+    restart = recipe.restart
+    ready = backend.ready(recipe)
+    if recipe.ready_timeout is not None:
+        ready = dataclasses.replace(ready, deadline=recipe.ready_timeout)
+    # Textual drops NO_COLOR from our environment; the launching face hands it back through `environ`.
+    env = {**command.env, **({"NO_COLOR": environ["NO_COLOR"]} if "NO_COLOR" in environ else {})}
+    return RunSpec(
+        run_id=run_id,
+        recipe_id=recipe.id,
+        name=recipe.name,
+        backend=recipe.backend,
+        model=backend.model_name(recipe),
+        argv=command.argv,
+        host=context.host,
+        port=context.port,
+        base_url=f"http://{f'[{host}]' if ':' in host else host}:{context.port}/v1",
+        created_at=time.time(),
+        recipe=recipe.model_dump(mode="json"),
+        env=env,
+        env_refs=command.env_refs,
+        api_key_ref=recipe.api_key,
+        cwd=recipe.cwd,
+        gpus=gpus,
+        ready=ready,
+        stages=backend.stages_for(recipe),
+        failures=backend.failures,
+        counters=backend.counters_for(recipe),
+        restart=restart if isinstance(restart, Restart) else Restart(**restart.model_dump()),
+        energy_argv=(sys.executable, "-m", "vllm_studio_tui.probes.energy", *gpus) if gpus else (),
+        simulated="vllm_studio_tui.simulation.engine" in command.argv,
+    )

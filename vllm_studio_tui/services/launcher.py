@@ -1,0 +1,287 @@
+"""Launching, switching and stopping, and finding who answers a chat. Blocking: a screen calls it in a thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
+from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.chat import Target
+from vllm_studio_tui.domain.errors import LaunchRefused, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.paths import Places, locked
+from vllm_studio_tui.models.demo_model import resolve_model
+from vllm_studio_tui.probes.gpus import read_once
+from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs.resolve import claims, resolve
+from vllm_studio_tui.services.recipes import Recipes
+
+#: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
+MEMORY_WAIT = 30.0
+MASK = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The exact command of a launch, secrets masked."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    shell: str
+    notes: tuple[str, ...] = ()
+
+
+class Launcher:
+    """What a person can do with runs."""
+
+    def __init__(self, places: Places, settings: Settings, recipes: Callable[[], Recipes]) -> None:
+        self._places = places
+        self._settings = settings
+        self._recipes = recipes
+
+    # --- before a launch --------------------------------------------------------------------------------
+
+    def preview(self, recipe: Recipe) -> Preview:
+        """The command that `launch` would start; the port is the recipe's or the first that is looked at."""
+        backend = self._launchable(recipe)
+        port = recipe.port or self._settings.inference_port
+        command = backend.command(self._ready_to_use(recipe), self._context(recipe, port))
+        env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
+        return Preview(command.argv, env, shell_text(command.argv, env), command.notes)
+
+    def check(self, recipe: Recipe) -> list[Problem]:
+        """What stands against a launch, and what a person should know of it."""
+        try:
+            recipe = self._ready_to_use(recipe)
+        except StudioError as error:
+            return [Problem("model_path", "error", error.title, error.advice)]
+        backend = registry.backend(recipe.backend)
+        problems = list(backend.check(recipe, self._context(recipe, recipe.port or self._settings.inference_port)))
+        for one in read.live_runs(self._places):
+            if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
+                problems.append(
+                    Problem("port", "error", f"{one.run_id} has port {recipe.port}", "Choose another port.")
+                )
+            shared = sorted(set(claims(recipe)) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
+            if shared:
+                message = f"{one.run_id} claims GPU {', '.join(shared)}"
+                problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
+        return problems
+
+    # --- launching --------------------------------------------------------------------------------------
+
+    def launch(
+        self, recipe: Recipe, *, port: int | None = None, force: bool = False, share_gpus: bool = False
+    ) -> read.RunView:
+        """Start a run of the recipe.
+
+        Args:
+            port: Instead of the recipe's; exactly this one or a refusal.
+            force: Stop the runs that hold this recipe's port or GPUs, and an earlier run of it, first.
+            share_gpus: Agree to GPUs that another run claims.
+
+        Raises:
+            LaunchRefused: See `runs.control.launch`.
+        """
+        backend = self._launchable(recipe)
+        usable = self._ready_to_use(recipe)
+        wanted = port if port is not None else recipe.port
+        control.settle(self._places)
+        if force:
+            self._make_room(recipe, wanted)
+        host = recipe.host
+
+        def build(run_id: str, chosen: int) -> control.RunSpec:
+            return resolve(usable, backend, self._context(recipe, chosen), run_id, environ=os.environ)
+
+        # What cannot make a command is refused before anything is created.
+        build("preview", wanted or self._settings.inference_port)
+        run = control.launch(
+            self._places,
+            build,
+            recipe.id,
+            host=host,
+            port=wanted,
+            first_port=self._settings.inference_port,
+            gpus=claims(recipe),
+            share_gpus=share_gpus,
+            again=port is not None,
+        )
+        return self._spawned(run)
+
+    def switch(self, recipe: Recipe, *, port: int | None = None) -> read.RunView:
+        """Stop what holds this recipe's port or GPUs, wait until their memory is back, then launch.
+
+        A recipe without a port of its own takes over the inference port, so that clients keep their address.
+        """
+        try:
+            with locked(self._places.state / "switch.lock"):
+                wanted = port or recipe.port or self._settings.inference_port
+                self._launchable(recipe)
+                self._ready_to_use(recipe)
+                control.settle(self._places)
+                self._make_room(recipe, wanted)
+                return self.launch(recipe, port=wanted)
+        except TimeoutError as error:
+            raise LaunchRefused("another switch is under way", cause=str(error), advice="Try again later.") from None
+
+    def restore(self) -> list[read.RunView]:
+        """Launch again what a reboot of the host, or the loss of its keeper, ended."""
+        lost = {}
+        for one in read.all_runs(self._places):
+            lost[one.recipe_id] = one  # the latest run of each recipe
+        launched = []
+        for one in lost.values():
+            if one.status.final and one.status.reason in ("host_rebooted", "keeper_lost") and not one.dismissed:
+                recipe = self._recipes().get(one.recipe_id)
+                launched.append(self.launch(recipe))
+                control.dismiss(one)
+        return launched
+
+    def stop(self, run: read.RunView, *, force: bool = False) -> read.RunView:
+        """Stop a run; one that has failed is dismissed."""
+        ended = control.stop(run, force=force)
+        control.dismiss(ended)
+        return ended
+
+    def _make_room(self, recipe: Recipe, port: int | None) -> None:
+        wanted = set(claims(recipe))
+        holders = [
+            one
+            for one in read.live_runs(self._places)
+            if one.recipe_id == recipe.id
+            or (port is not None and one.port == port)
+            or (one.spec is not None and wanted & set(one.spec.gpus))
+        ]
+        pids = self._gpu_pids(holders)
+        for one in holders:
+            control.stop(one)
+        deadline = time.monotonic() + MEMORY_WAIT
+        while pids and time.monotonic() < deadline:
+            pids &= self._gpu_pids_now()
+            time.sleep(0.2)
+
+    def _gpu_pids(self, runs: Iterable[read.RunView]) -> set[int]:
+        ids = {one.run_id for one in runs if one.spec and one.spec.gpus}
+        if not ids:
+            return set()
+        report = read_once()
+        return {process.pid for gpu in report.gpus for process in gpu.processes if process.run_id in ids}
+
+    def _gpu_pids_now(self) -> set[int]:
+        return {process.pid for gpu in read_once().gpus for process in gpu.processes}
+
+    def _spawned(self, run: read.RunView) -> read.RunView:
+        """Wait for the moment in which the engine exists, so that a missing program is said at once."""
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            run = read.view(run.folder)
+            if run.status.final or run.status.pid is not None:
+                break
+            time.sleep(0.02)
+        return run
+
+    def _launchable(self, recipe: Recipe) -> Backend:
+        backend = registry.backend(recipe.backend)
+        if not backend.needs_launch:
+            raise UsageError(
+                f"{recipe.id} needs no launch",
+                cause=f"It is an external server at {recipe.base_url}.",
+                advice=f"Chat with it: vllm-studio chat --recipe {recipe.id}",
+            )
+        return backend
+
+    def _ready_to_use(self, recipe: Recipe) -> Recipe:
+        path = resolve_model(self._places, recipe.model_path)
+        return recipe if path == recipe.model_path else recipe.model_copy(update={"model_path": path})
+
+    def _context(self, recipe: Recipe, port: int) -> LaunchContext:
+        return LaunchContext(self._settings, recipe.host, port)
+
+    # --- chatting ---------------------------------------------------------------------------------------
+
+    def target(self, *, recipe: str | None = None, model: str | None = None, base_url: str | None = None) -> Target:
+        """Where a chat goes: a server by its address, a recipe's run, the run of a model, or the only ready run.
+
+        Raises:
+            StudioError: Nothing fits, or too much does.
+        """
+        if base_url is not None:
+            key = os.environ.get("VLLM_STUDIO_CHAT_API_KEY")
+            return Target(_with_v1(base_url), model or "", key)
+        if recipe is not None:
+            run = self._ready_run(recipe)
+            return _target_of(run) if run else self._external(recipe)
+        ready = [one for one in read.live_runs(self._places) if one.state in (State.READY, State.UNHEALTHY)]
+        if model is not None:
+            ready = [one for one in ready if model in (one.model, one.recipe_id, one.run_id)]
+        if len(ready) == 1:
+            return _target_of(ready[0])
+        if not ready:
+            raise NotFound(
+                f"no ready run serves {model}" if model else "no run is ready",
+                advice="Launch one: vllm-studio launch ID --wait. See `vllm-studio status`.",
+            )
+        names = ", ".join(one.recipe_id for one in ready)
+        raise UsageError("several runs are ready", cause=f"They are: {names}.", advice="Name one with --recipe.")
+
+    def _ready_run(self, name: str) -> read.RunView | None:
+        try:
+            run = read.find_run(self._places, name)
+        except NotFound:
+            return None
+        if run.state in (State.READY, State.UNHEALTHY):
+            return run
+        if run.live:
+            raise StudioError(
+                f"{name} is {run.state}",
+                cause=f"stage: {run.status.stage}" if run.status.stage else "",
+                advice=f"Wait for it: vllm-studio wait-ready {name}",
+            )
+        return None
+
+    def _external(self, name: str) -> Target:
+        recipe = self._recipes().get(name)
+        backend = registry.backend(recipe.backend)
+        if backend.needs_launch or not recipe.base_url:
+            raise NotFound(f"{name} is not running", advice=f"Launch it: vllm-studio launch {name} --wait")
+        return Target(
+            _with_v1(recipe.base_url),
+            backend.model_name(recipe),
+            _secret(recipe.api_key),
+            backend="external",
+            recipe_id=recipe.id,
+        )
+
+
+def _target_of(run: read.RunView) -> Target:
+    assert run.spec is not None
+    return Target(
+        run.spec.base_url,
+        run.spec.model,
+        _secret(run.spec.api_key_ref),
+        backend=run.spec.backend,
+        run_id=run.run_id,
+        attempt=run.status.attempt,
+        recipe_id=run.recipe_id,
+    )
+
+
+def _secret(reference: str | None) -> str | None:
+    if reference is None:
+        return None
+    try:
+        return secrets.resolve(reference, os.environ)
+    except ValueError as error:
+        raise StudioError("the API key cannot be read", cause=str(error), advice="Set the variable or file.") from None
+
+
+def _with_v1(url: str) -> str:
+    url = url.rstrip("/")
+    return url if url.endswith("/v1") else f"{url}/v1"

@@ -1,0 +1,101 @@
+"""The composition root: the one place that knows every service. Faces open it and close it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.paths import Places
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.services.chat import ChatService
+    from vllm_studio_tui.services.launcher import Launcher
+    from vllm_studio_tui.services.recipes import Recipes
+    from vllm_studio_tui.store.database import Database
+
+
+class Studio:
+    """Every service, made when it is first needed: opening a studio costs nothing."""
+
+    def __init__(self, places: Places, flags: Mapping[str, Any] | None = None) -> None:
+        self.places = places
+        self.bus = Bus()
+        self._flags = dict(flags or {})
+
+    @classmethod
+    @contextlib.contextmanager
+    def open_sync(cls, places: Places | None = None, flags: Mapping[str, Any] | None = None) -> Iterator[Studio]:
+        """A studio for a face without an event loop."""
+        studio = cls(places or Places.of(), flags)
+        try:
+            yield studio
+        finally:
+            studio.close()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, places: Places | None = None, flags: Mapping[str, Any] | None = None) -> AsyncIterator[Studio]:
+        """A studio for a face with an event loop."""
+        with cls.open_sync(places, flags) as studio:
+            yield studio
+
+    def close(self) -> None:
+        if "db" in self.__dict__:
+            self.db.close()
+
+    @cached_property
+    def settings(self) -> Settings:
+        from vllm_studio_tui.config.settings import load_settings
+
+        return load_settings(self.places, os.environ, self._flags)
+
+    @cached_property
+    def db(self) -> Database:
+        from vllm_studio_tui.store.database import Database
+
+        return Database.open(self.places.database)
+
+    @cached_property
+    def recipes(self) -> Recipes:
+        from vllm_studio_tui.services.recipes import Recipes
+        from vllm_studio_tui.store.recipes import RecipeRows
+
+        return Recipes(RecipeRows(self.db))
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        from vllm_studio_tui.services.launcher import Launcher
+
+        return Launcher(self.places, self.settings, lambda: self.recipes)
+
+    @cached_property
+    def chat(self) -> ChatService:
+        from vllm_studio_tui.services.chat import ChatService
+
+        return ChatService(self.db, self.bus)
+
+    def fold(self) -> int:
+        """Bring the ledgers of all runs into the database; how many readings were new."""
+        from vllm_studio_tui.runs.ledger import fold_all
+        from vllm_studio_tui.store.runs import RunRows
+
+        return fold_all(self.places, RunRows(self.db))
+
+    def prune(self) -> list[str]:
+        """Fold, then delete the oldest ended runs beyond what the settings keep."""
+        from vllm_studio_tui.runs.control import prune
+        from vllm_studio_tui.store.runs import RunRows
+
+        self.fold()
+        rows = RunRows(self.db)
+        return prune(
+            self.places,
+            keep=self.settings.runs_keep,
+            keep_bytes=self.settings.runs_keep_bytes,
+            folded=lambda run: rows.folded_seq(run.run_id) > 0,
+        )
