@@ -1,0 +1,363 @@
+"""The life of a run under its keeper, with a simulated engine that can be hurt."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.process.house import House, free_port, until
+from vllm_studio_tui.domain.errors import LaunchRefused
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.spec import Restart, Stop
+from vllm_studio_tui.keeper.files import STATE
+from vllm_studio_tui.kit import process
+from vllm_studio_tui.runs import control, read
+
+
+def test_a_run_gets_ready_answers_and_leaves_nothing_when_stopped(house: House) -> None:
+    run = house.ready(house.launch("--load-seconds", "0.5"))
+    assert run.engine_alive
+    assert run.keeper_alive
+    spent = house.ask(run)
+    ended = control.stop(run)
+    assert (ended.state, ended.status.reason) == (State.EXITED, "stopped")
+    values = [line["values"] for line in house.ledger(run) if line["kind"] == "counters"]
+    assert values[-1] == {"prompt_tokens": spent[0], "generation_tokens": spent[1], "requests": 1}
+    house.check_nothing_is_left()
+
+
+def test_stages_and_their_progress_are_seen_while_it_loads(house: House) -> None:
+    run = house.launch("--load-seconds", "3")
+    seen: set[tuple[str | None, bool]] = set()
+
+    def done() -> bool:
+        now = house.now(run)
+        seen.add((now.status.stage, now.status.progress is not None))
+        return now.state is State.READY
+
+    until(done, "ready")
+    assert ("weights", True) in seen
+    control.stop(run)
+
+
+def test_the_launching_command_may_be_killed_at_once(house: House) -> None:
+    script = (
+        "import sys,os,signal; from pathlib import Path; from tests.process.house import House;"
+        "h=House.__new__(House); from vllm_studio_tui.kit.paths import Places;"
+        "h.root=Path(sys.argv[1]); h.places=Places.under(h.root); h.accounts=h.root/'accounts';"
+        "h.launch('--load-seconds','0.3'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script, str(house.root)], cwd=root, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (run,) = read.live_runs(house.places)
+    house.ready(run)
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_an_engine_that_ignores_sigterm_is_killed_after_its_grace(house: House) -> None:
+    run = house.ready(house.launch("--ignore-term", stop=Stop(leader_grace=0.3, tree_grace=0.3)))
+    ended = control.stop(run)
+    assert (ended.state, ended.status.exit_signal) == (State.EXITED, signal.SIGKILL)
+    house.check_nothing_is_left()
+
+
+def test_a_second_term_kills_at_once(house: House) -> None:
+    run = house.ready(house.launch("--ignore-term", stop=Stop(leader_grace=60, tree_grace=60)))
+    began = time.monotonic()
+    ended = control.stop(run, force=True)
+    assert ended.state is State.EXITED
+    assert time.monotonic() - began < 20
+    house.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("kind", ["leader dies", "stopped"])
+def test_reparented_grandchildren_end_with_their_run(house: House, kind: str) -> None:
+    run = house.ready(house.launch("--grandchildren", "3", "--reparent"))
+    until(lambda: len(house.ours()) >= 5, "engine, keeper and three workers")
+    if kind == "stopped":
+        control.stop(run)
+    else:
+        house.kill_engine(run)
+        until(lambda: house.now(run).status.final, "the run has ended")
+        assert house.now(run).status.exit_signal == signal.SIGKILL
+    house.check_nothing_is_left()
+
+
+def test_grandchildren_are_found_after_keeper_and_engine_were_killed(house: House) -> None:
+    run = house.ready(house.launch("--grandchildren", "2", "--reparent"))
+    until(lambda: len(house.ours()) >= 4, "engine, keeper and two workers")
+    house.kill_keeper(run)
+    house.kill_engine(run)
+    until(lambda: not house.now(run).engine_alive, "engine gone")
+    assert house.now(run).status.reason == "keeper_lost"
+    control.settle(house.places)
+    until(lambda: not house.now(run).lost, "its end is written")
+    house.check_nothing_is_left()
+
+
+def test_an_adopted_engine_is_watched_counted_and_stopped(house: House) -> None:
+    run = house.ready(house.launch())
+    pid = run.status.pid
+    house.kill_keeper(run)
+    now = house.now(run)
+    assert now.engine_alive
+    assert now.state is State.READY
+    assert not now.keeper_alive
+    control.settle(house.places)
+    spent = house.ask(run)
+    until(lambda: house.now(run).keeper_alive, "a new keeper")
+    until(lambda: house.now(run).status.adopted, "adopted")
+    assert house.now(run).status.pid == pid
+    ended = control.stop(run)
+    assert ended.state is State.EXITED
+    assert ended.status.exit_code is None
+    values = [line["values"] for line in house.ledger(run) if line["kind"] == "counters"]
+    assert values[-1] == {"prompt_tokens": spent[0], "generation_tokens": spent[1], "requests": 1}
+    house.check_nothing_is_left()
+
+
+def test_only_one_of_many_adopters_gets_the_run(house: House) -> None:
+    run = house.ready(house.launch())
+    house.kill_keeper(run)
+    threads = [threading.Thread(target=control.settle, args=(house.places,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: house.now(run).status.adopted, "adopted")
+    keepers = [
+        one for one in house.ours() if b"vllm_studio_tui.keeper" in Path(f"/proc/{one.pid}/cmdline").read_bytes()
+    ]
+    assert len(keepers) == 1
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_a_torn_state_file_is_rebuilt_from_the_ledger(house: House) -> None:
+    run = house.ready(house.launch())
+    house.kill_keeper(run)
+    (run.folder / STATE).write_bytes(b'{"run_id": "si')
+    control.settle(house.places)
+    until(lambda: house.now(run).keeper_alive and house.now(run).status.pid == run.status.pid, "adopted the engine")
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_two_launches_on_one_port_one_wins(house: House) -> None:
+    port = free_port()
+    results: list[object] = []
+
+    def start(name: str) -> None:
+        try:
+            results.append(house.launch(recipe=name, port=port))
+        except LaunchRefused as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=start, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [one for one in results if isinstance(one, LaunchRefused)]
+    (run,) = [one for one in results if isinstance(one, read.RunView)]
+    assert len(refused) == 1
+    assert str(port) in refused[0].title
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_gpu_claims_overlap_only_with_consent(house: House) -> None:
+    run = house.launch(recipe="a", gpus=("0", "1"))
+    with pytest.raises(LaunchRefused, match="GPU 1"):
+        house.launch(recipe="b", gpus=("1", "2"))
+    other = house.launch(recipe="c", gpus=("2",))
+    control.stop(run)
+    control.stop(other)
+    house.check_nothing_is_left()
+
+
+def test_a_crash_is_explained_and_restarted_until_the_budget_is_spent(house: House) -> None:
+    rule = Restart("on-failure", delay=0.05, max_delay=0.1, budget=3)
+    run = house.launch(argv=(sys.executable, "-c", "print('E: boom', flush=True); raise SystemExit(7)"), restart=rule)
+    until(lambda: house.now(run).status.final, "given up")
+    state = house.now(run).status
+    assert (state.state, state.exit_code, state.restarts) == (State.FAILED, 7, 2)
+    assert "exit code 7" in (state.title or "")
+    assert "E: boom" in state.evidence
+    assert "3 failures" in (state.advice or "")
+    assert run.log.read_text().count("E: boom") == 3
+    house.check_nothing_is_left()
+
+
+def test_it_is_ready_again_after_a_restart(house: House) -> None:
+    run = house.ready(house.launch(restart=Restart("on-failure", delay=0.05)))
+    first = run.status.pid
+    house.kill_engine(run)
+    until(lambda: house.now(run).status.restarts == 1 and house.now(run).state is State.READY, "ready again")
+    assert house.now(run).status.pid != first
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_a_keeper_killed_in_backoff_is_taken_over_and_goes_on(house: House) -> None:
+    run = house.ready(house.launch(restart=Restart("on-failure", delay=1.0, max_delay=1.0)))
+    house.kill_engine(run)
+    until(lambda: house.now(run).state is State.BACKOFF, "backoff")
+    house.kill_keeper(run)
+    control.settle(house.places)
+    until(lambda: house.now(run).state is State.READY, "ready again")
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_a_hanging_engine_is_unhealthy_and_comes_back(house: House) -> None:
+    run = house.ready(house.launch())
+    pid = run.status.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: house.now(run).state is State.UNHEALTHY, "unhealthy")
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: house.now(run).state is State.READY, "ready")
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_a_start_that_takes_too_long_is_ended_and_explained(house: House) -> None:
+    run = house.launch("--load-seconds", "60", deadline=1.0)
+    until(lambda: house.now(run).status.final, "ended")
+    assert house.now(run).status.reason == "start_timeout"
+    house.check_nothing_is_left()
+
+
+def test_a_start_can_be_cancelled(house: House) -> None:
+    run = house.launch("--load-seconds", "60")
+    until(lambda: house.now(run).state is State.LOADING, "loading")
+    assert control.stop(run).state is State.EXITED
+    house.check_nothing_is_left()
+
+
+def test_a_missing_program_is_said_at_once(house: House) -> None:
+    run = house.launch(argv=("/nonexistent/engine",))
+    until(lambda: house.now(run).status.final, "failed")
+    assert house.now(run).status.reason == "binary_missing"
+    house.check_nothing_is_left()
+
+
+def test_a_port_that_is_taken_meanwhile_is_the_reason(house: House) -> None:
+    run = house.ready(house.launch(restart=Restart("on-failure", delay=0.5)))
+    import socket
+
+    house.kill_engine(run)
+    until(lambda: not house.now(run).engine_alive, "engine gone")
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert run.port is not None
+        until(lambda: _bound(thief, run.port or 0), "the port is ours")
+        thief.listen()
+        until(lambda: house.now(run).status.final, "failed")
+        assert house.now(run).status.reason == "port_in_use"
+
+
+def _bound(thief: object, port: int) -> bool:
+    import socket
+
+    assert isinstance(thief, socket.socket)
+    try:
+        thief.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+def test_an_engine_that_floods_its_log_can_be_stopped_and_its_log_stays_bounded(house: House) -> None:
+    run = house.ready(house.launch("--flood", "20000"))
+    began = time.monotonic()
+    assert control.stop(run).state is State.EXITED
+    assert time.monotonic() - began < 10
+    house.check_nothing_is_left()
+
+
+def test_a_living_keeper_survives_the_replacement_of_its_package(house: House, tmp_path: Path) -> None:
+    """An upgrade takes the files away under a keeper: from then on it can import nothing any more."""
+    copy = tmp_path / "site"
+    source = Path(control.__file__).parents[1]
+    shutil.copytree(source, copy / "vllm_studio_tui", ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import sys,os; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
+        "from tests.process.house import House; from vllm_studio_tui.kit.paths import Places; import vllm_studio_tui;"
+        "assert vllm_studio_tui.__file__.startswith(sys.argv[1]), vllm_studio_tui.__file__;"
+        "h=House.__new__(House); h.root=Path(sys.argv[3]); h.places=Places.under(h.root);"
+        "h.accounts=h.root/'accounts'; from vllm_studio_tui.domain.spec import Restart;"
+        "h.launch(restart=Restart('on-failure', delay=0.05))"
+    )
+    root = str(Path(__file__).parents[2])
+    environ = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(
+        [sys.executable, "-c", script, str(copy), root, str(house.root)], check=True, timeout=30, env=environ, cwd="/"
+    )
+    (run,) = read.live_runs(house.places)
+    run = house.ready(run)
+    shutil.rmtree(copy)
+    house.ask(run)
+    assert run.status.pid is not None
+    os.kill(run.status.pid, signal.SIGSTOP)
+    until(lambda: house.now(run).state is State.UNHEALTHY, "unhealthy")
+    os.kill(run.status.pid, signal.SIGCONT)
+    until(lambda: house.now(run).state is State.READY, "ready")
+    house.kill_engine(run)  # a restart needs the engine's program, which is gone: it must be explained, not crash
+    until(lambda: house.now(run).status.final, "given up")
+    assert house.now(run).status.exit_code == 1
+    assert "Traceback" not in (run.folder / "keeper.log").read_text()
+    house.check_nothing_is_left()
+
+
+def test_a_disk_that_is_full_loses_nothing_when_there_is_room_again(house: House, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no right to mount a small file system here")
+    try:
+        small = House(disk / "home")
+        run = small.ready(small.launch())
+        ballast = disk / "ballast"
+        with ballast.open("wb") as stream:
+            while True:
+                try:
+                    os.write(stream.fileno(), b"x" * 4096)
+                except OSError:
+                    break
+        spent = small.ask(run)
+        small.kill_engine(run)
+        until(lambda: not small.now(run).engine_alive, "engine gone")
+        state = json.loads((run.folder / STATE).read_bytes())
+        assert state["state"] == "ready", "the old state is whole"
+        ballast.unlink()
+        until(lambda: small.now(run).status.final, "the end is written when there is room")
+        del spent
+        small.check_nothing_is_left()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_stopping_a_run_whose_keeper_and_engine_are_dead_settles_it(house: House) -> None:
+    run = house.ready(house.launch())
+    house.kill_engine(run)
+    house.kill_keeper(run)
+    ended = control.stop(run)
+    assert ended.status.final
+    assert process.alive(ended.status.keeper_pid, ended.status.keeper_start) is False
+    house.check_nothing_is_left()

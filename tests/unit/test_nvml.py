@@ -1,0 +1,357 @@
+"""Reading GPUs, with simulated ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_studio_tui.domain.metrics import GpuProcess, GpuReport
+from vllm_studio_tui.probes import device
+from vllm_studio_tui.probes.nvml import FAILURES, RETRY_OPEN, SIMULATE, NvmlReader
+from vllm_studio_tui.probes.processes import ProcessNames, command_of
+from vllm_studio_tui.simulation import gpus as simulated_gpus
+from vllm_studio_tui.simulation import nvml as simulation
+
+#: Untyped where it comes from.
+REAL_ERROR: Any = pynvml.NVMLError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Callable[[str], NvmlReader]:
+    def make(text: str) -> NvmlReader:
+        monkeypatch.setenv(SIMULATE, text)
+        monkeypatch.setattr(simulation._Library, "scenario", None)
+        monkeypatch.setattr(simulation._Library, "uninitialized_once", False)
+        return NvmlReader(monotonic=clock)
+
+    return make
+
+
+Make = Callable[[str], NvmlReader]
+
+
+def test_the_simulation_stands_in_for_the_library() -> None:
+    """Names, codes and classes are the library's own, else it would hide what the reader does wrong."""
+    ours = [name for name in vars(simulation) if name.startswith(("nvml", "NVML"))]
+    assert len(ours) > 40
+    for name in ours:
+        theirs = getattr(pynvml, name)
+        if isinstance(getattr(simulation, name), int):
+            assert getattr(simulation, name) == theirs, name
+    for code in simulation._CLASSES:
+        assert type(simulation.NVMLError(code)).__name__ == type(REAL_ERROR(code)).__name__
+        assert str(simulation.NVMLError(code)) == str(REAL_ERROR(code))
+
+
+def test_every_value_is_read_in_its_unit(reader: Make) -> None:
+    report = reader("2").read()
+    assert (report.error, report.simulated, report.driver, report.cuda) == (None, True, "580.95.05", "13.0")
+    assert [gpu.index for gpu in report.gpus] == [0, 1]
+    gpu = report.gpus[1]
+    assert gpu.uuid == simulated_gpus.uuid(1)
+    assert gpu.name == "SIMULATED H100 80GB"
+    assert gpu.memory_total == simulated_gpus.MEMORY_TOTAL
+    assert gpu.memory_used is not None and 0 < gpu.memory_used < gpu.memory_total
+    assert gpu.memory_reserved == simulated_gpus.MEMORY_RESERVED
+    assert gpu.power_limit == 700.0
+    assert gpu.power_draw is not None and 50 < gpu.power_draw < 700
+    assert gpu.utilization is not None and 0 <= gpu.utilization <= 100
+    assert gpu.temperature is not None and 20 < gpu.temperature < 100
+    assert (gpu.compute_capability, gpu.pci_bus, gpu.mig) == ("9.0", "00000000:11:00.0", False)
+    assert (gpu.throttle, gpu.lost) == ((), None)
+    assert gpu.sm_clock and gpu.memory_clock and gpu.fan
+
+
+def test_energy_is_the_integral_of_power() -> None:
+    at, seconds, steps = simulated_gpus.EPOCH + 12_345.6, 600.0, 60_000
+    for index in (0, 3, 15):
+        width = seconds / steps
+        joules = sum(simulated_gpus.power_w(index, at + (n + 0.5) * width) for n in range(steps)) * width
+        counted = simulation.energy_mj(index, at + seconds) - simulation.energy_mj(index, at)
+        assert counted == pytest.approx(joules * 1000, rel=1e-6)
+
+
+@given(st.integers(0, 15), st.floats(0, 1e9), st.floats(0, 1e4))
+def test_energy_never_goes_back(index: int, start: float, later: float) -> None:
+    at = simulated_gpus.EPOCH + start
+    assert simulation.energy_mj(index, at + later) >= simulation.energy_mj(index, at)
+
+
+def test_two_processes_see_the_same_energy() -> None:
+    code = (
+        "from vllm_studio_tui.simulation import nvml; nvml.clock = lambda: 1800000000.25; nvml.nvmlInit();"
+        "print(nvml.nvmlDeviceGetTotalEnergyConsumption(nvml.nvmlDeviceGetHandleByIndex(2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, SIMULATE: "3"}, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == simulation.energy_mj(2, 1800000000.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("x", "'x'"),
+        ("0", "'0'"),
+        ("17", "'17'"),
+        ("2,fault=melted", "fault=melted"),
+        ("2,fault=lost:2", "lost:2"),
+        ("2,fault=lost", "fault=lost"),
+        ("2,fault=hang:0:soon", "hang:0:soon"),
+        ("2,colour=red", "colour=red"),
+        ("2,process=0:x", "process=0:x"),
+    ],
+)
+def test_an_unknown_piece_of_the_simulation_is_named(reader: Make, text: str, piece: str) -> None:
+    report = reader(text).read()
+    assert report.gpus == ()
+    assert report.error is not None and piece in report.error
+    assert report.advice
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_scenario_or_an_error(text: str) -> None:
+    try:
+        scenario = simulated_gpus.scenario(text)
+    except simulated_gpus.SimulationError as error:
+        assert simulated_gpus.VARIABLE in str(error)
+    else:
+        assert 1 <= scenario.count <= simulated_gpus.MAX_GPUS
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [("nodriver", 12), ("notloaded", 9), ("mismatch", 18), ("nopermission", 4), ("blocked", 17)]
+)
+def test_a_driver_that_cannot_be_used_is_explained(reader: Make, fault: str, code: int) -> None:
+    report = reader(f"2,fault={fault}").read()
+    assert (report.error, report.advice) == FAILURES[code]
+    assert report.gpus == ()
+
+
+def test_without_a_driver_the_real_library_is_explained_too(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    def refuse() -> None:
+        raise REAL_ERROR(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.delenv(SIMULATE, raising=False)
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    report = NvmlReader(monotonic=clock).read()
+    assert (report.error, report.simulated) == (FAILURES[12][0], False)
+
+
+def test_a_failed_driver_is_tried_again_after_a_while(
+    reader: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = reader("2,fault=notloaded")
+    assert one.read().error
+    monkeypatch.setenv(SIMULATE, "2")
+    assert one.read().error
+    clock.now += RETRY_OPEN
+    assert len(one.read().gpus) == 2
+
+
+def test_a_lost_gpu_leaves_the_others_alone_and_is_tried_slowly(
+    reader: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = reader("3")
+    assert all(gpu.lost is None for gpu in one.read().gpus)
+    simulation._Library.scenario = simulated_gpus.scenario("3,fault=lost:1")
+    gpus = one.read().gpus
+    assert [gpu.lost for gpu in gpus] == [None, "GPU is lost", None]
+    assert (gpus[1].uuid, gpus[1].name) == (simulated_gpus.uuid(1), "SIMULATED H100 80GB")
+    assert (gpus[1].utilization, gpus[1].memory_used, gpus[1].processes) == (None, None, ())
+    assert gpus[2].utilization is not None
+    simulation._Library.scenario = simulated_gpus.scenario("3")
+    assert one.read().gpus[1].lost
+    clock.now += device.RETRY_LOST
+    assert one.read().gpus[1].lost is None
+
+
+@pytest.mark.parametrize(("fault", "text"), [("reset", "GPU requires restart"), ("unknown", "Unknown Error")])
+def test_a_gpu_that_was_never_seen_is_lost_under_its_index(reader: Make, fault: str, text: str) -> None:
+    gpu = reader(f"2,fault={fault}:1").read().gpus[1]
+    assert (gpu.index, gpu.uuid, gpu.name, gpu.lost) == (1, "", "GPU 1", text)
+
+
+def test_what_a_gpu_does_not_tell_is_unknown_and_asked_once(reader: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = reader("2,fault=nopower:1,fault=nofan:1")
+    asked: list[int] = []
+    real = simulation.nvmlDeviceGetPowerUsage
+
+    def power(handle: simulation.Device) -> int:
+        asked.append(handle.index)
+        return real(handle)
+
+    monkeypatch.setattr(simulation, "nvmlDeviceGetPowerUsage", power)
+    for _ in range(3):
+        gpus = one.read().gpus
+    assert (gpus[1].power_draw, gpus[1].power_limit, gpus[1].energy_mj, gpus[1].fan) == (None,) * 4
+    assert gpus[0].power_draw is not None
+    assert asked.count(1) == 1
+    assert asked.count(0) == 3
+
+
+def test_mig_is_seen_and_has_no_utilization(reader: Make) -> None:
+    gpu = reader("1,fault=mig:0").read().gpus[0]
+    assert (gpu.mig, gpu.utilization, gpu.memory_utilization) == (True, None, None)
+    assert gpu.memory_used is not None
+
+
+def test_an_old_driver_is_asked_by_its_old_names(reader: Make) -> None:
+    gpu = reader("1,fault=old").read().gpus[0]
+    assert gpu.memory_reserved is None
+    assert gpu.memory_used is not None and gpu.memory_used > simulated_gpus.MEMORY_RESERVED
+    assert gpu.temperature is not None
+
+
+def test_a_value_that_times_out_is_kept_for_a_while(reader: Make, clock: Clock) -> None:
+    one = reader("1,fault=timeout:0")
+    first = one.read().gpus[0].utilization
+    assert first is not None
+    clock.now += 1
+    assert one.read().gpus[0].utilization == first  # this one timed out
+    one.read()
+    clock.now += device.KEEP
+    assert one.read().gpus[0].utilization is None  # so did this, and the last is too old
+
+
+def test_an_uninitialized_library_is_opened_once_more(reader: Make) -> None:
+    one = reader("2,fault=uninitialized")
+    assert len(one.read().gpus) == 2
+    simulation._Library.scenario = None  # the driver was reloaded under us
+    assert len(one.read().gpus) == 2
+
+
+def test_only_real_slow_downs_are_named(reader: Make) -> None:
+    gpus = reader("2,fault=throttle:1").read().gpus
+    assert gpus[0].throttle == ()
+    assert gpus[1].throttle == ("power cap", "software thermal")
+
+
+def test_processes_are_listed_once_with_their_owner_and_run(reader: Make) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()", "--api-key", "sk-secret", "--max-tokens", "7"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "VLLM_STUDIO_RUN": "run-7"},
+    )
+    try:
+        one = reader(f"2,process=0:{child.pid}:2048,process=0:{os.getpid()}")
+        gpus = one.read().gpus
+        found = {process.pid: process for process in gpus[0].processes}
+        assert set(found) == {child.pid, os.getpid()}
+        mine = found[child.pid]
+        assert mine.gpu_memory == 2048 * 1024 * 1024
+        assert mine.user
+        assert mine.run_id == "run-7"
+        assert mine.command is not None
+        assert "sk-secret" not in mine.command
+        assert mine.command.endswith("--api-key **** --max-tokens 7")
+        assert found[os.getpid()].gpu_memory is None
+        assert gpus[1].processes[0].user is None  # an invented process
+        assert one.read(processes=False).gpus[0].processes == gpus[0].processes
+    finally:
+        child.communicate(b"\n")
+
+
+def test_a_process_number_that_is_used_again_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm_studio_tui.probes import processes
+
+    starts = iter([5, 5, 9])
+    commands = iter(["first", "second"])
+    monkeypatch.setattr(processes, "start_ticks", lambda pid: next(starts))
+    monkeypatch.setattr(processes, "describe", lambda pid: GpuProcess(pid, command=next(commands)))
+    names = ProcessNames()
+    assert [names([(7, None)])[0].command for _ in range(3)] == ["first", "first", "second"]
+
+
+def test_workers_that_erase_their_argv_keep_a_name() -> None:
+    assert command_of(["VLLM::Worker", "", "", ""], "python") == "VLLM::Worker"
+    assert command_of(["", ""], "python3") == "python3"
+    assert command_of(["vllm", "serve", "--hf-token=hf_x"], "vllm") == "vllm serve --hf-token=****"
+
+
+def test_missing_rights_on_processes_are_no_failure(reader: Make) -> None:
+    gpu = reader("1,fault=noprocesses:0").read().gpus[0]
+    assert (gpu.processes, gpu.lost) == ((), None)
+    assert gpu.memory_used is not None
+
+
+def test_names_from_the_driver_are_kept_raw_and_bounded(reader: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b]0;owned\x07" in reader("1,fault=hostile:0").read().gpus[0].name
+    monkeypatch.setattr(simulation, "nvmlDeviceGetName", lambda handle: b"\xff" * 1000)
+    assert len(reader("1").read().gpus[0].name) == device.MAX_TEXT
+
+
+def test_a_driver_without_gpus_says_so(reader: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "nvmlDeviceGetCount", lambda: 0)
+    report = reader("1").read()
+    assert (report.gpus, report.error) == ((), "The NVIDIA driver reports no GPU")
+
+
+def test_an_older_package_without_some_functions_still_reads(reader: Make, clock: Clock) -> None:
+    reader("1")
+    missing = {"nvmlDeviceGetTemperatureV", "nvmlMemory_v2", "nvmlDeviceGetCurrentClocksEventReasons"}
+    older = SimpleNamespace(**{k: v for k, v in vars(simulation).items() if k not in missing})
+    gpu = NvmlReader(older, monotonic=clock).read().gpus[0]
+    assert gpu.temperature is not None
+    assert gpu.memory_used is not None and gpu.memory_reserved is None
+
+
+@given(st.sets(st.sampled_from(sorted(simulated_gpus.GPU_FAULTS))), st.integers(1, 4))
+def test_any_mix_of_faults_gives_a_report_of_every_gpu(faults: set[str], count: int) -> None:
+    text = ",".join([str(count), *(f"fault={fault}:0" for fault in sorted(faults))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SIMULATE, text)
+        patch.setattr(simulation._Library, "scenario", None)
+        report: GpuReport = NvmlReader().read()
+    assert len(report.gpus) == count
+    assert bool(report.gpus[0].lost) == bool(faults & {"lost", "reset", "unknown"})
+    assert all(gpu.lost is None and gpu.utilization is not None for gpu in report.gpus[1:])
+
+
+def test_energies_are_chosen_by_index_and_uuid(reader: Make) -> None:
+    one = reader("4,fault=nopower:1,fault=lost:2")
+    counts, error = one.energies()
+    assert error is None
+    assert set(counts) == {simulated_gpus.uuid(0), simulated_gpus.uuid(3)}
+    assert set(one.energies(["3", "9"])[0]) == {simulated_gpus.uuid(3)}
+    assert set(one.energies([simulated_gpus.uuid(0)])[0]) == {simulated_gpus.uuid(0)}
+    assert reader("2,fault=mismatch").energies() == ({}, FAILURES[18][0])
+
+
+def test_closing_lets_the_library_go(reader: Make) -> None:
+    one = reader("1")
+    one.read()
+    one.close()
+    assert simulation._Library.scenario is None
+    one.close()
+
+
+def test_reading_gpus_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, vllm_studio_tui.probes.nvml, vllm_studio_tui.probes.gpus;"
+        "print([m for m in ('asyncio', 'pydantic', 'typer', 'pynvml', 'subprocess') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,56 @@
+"""Text from outside, made safe to show. Store raw; clean at display.
+
+Introducers are dropped, not sequences: without its ESC, CSI or OSC byte the rest is harmless text. That needs no
+state, so a sequence split over two chunks is as harmless as a whole one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MARK = "\ufffd"
+
+# C0 but newline and tab, DEL, C1; bidi embeddings, overrides and isolates; line and paragraph separators; the byte
+# order mark; interlinear annotation; the tag block; lone surrogates (they cannot be encoded).
+_DANGEROUS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_ANSI = re.compile(
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
+    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?"
+    "|\x1b[ -/]*[0-~]?"
+)
+_SECRETS = re.compile(
+    r"\b(?:sk-|hf_|ghp_|xoxb-)[A-Za-z0-9_\-]{8,}"
+    r"|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*"
+    r"|(?<=api_key=')[^']{4,}|(?<=api_key=\")[^\"]{4,}|(?<='api_key': ')[^']{4,}"
+)
+SHORTEST_SECRET = 6
+
+
+def clean(text: str, *, limit: int | None = None) -> str:
+    """The text without anything that a terminal would obey. Newline, tab and emoji joiners stay."""
+    text = text.replace("\r\n", "\n")
+    if limit is not None and len(text) > limit:
+        text = text[: max(0, limit - 1)] + "…"
+    return _DANGEROUS.sub(MARK, text)
+
+
+def clean_line(text: str, *, limit: int | None = None) -> str:
+    """As `clean`, on one line."""
+    return clean(" ".join(text.split("\n")).replace("\t", " "), limit=limit)
+
+
+def strip_ansi(text: str) -> str:
+    """A log without its colours and other sequences; a carriage return ends a line."""
+    return _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with known secrets, and what looks like a key, replaced by ***."""
+    for secret in secrets:
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    return _SECRETS.sub("***", text)

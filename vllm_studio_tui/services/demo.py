@@ -1,0 +1,56 @@
+"""The demo: a small real model on the CPU, or a simulation, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.models import demo_model
+from vllm_studio_tui.services.recipes import Recipes
+
+RECIPE = "smollm2-demo"
+SIMULATED_GPUS = "4"
+
+
+def demo_places(environ: Mapping[str, str]) -> Places:
+    """The demo's own home: `VLLM_STUDIO_HOME` if set, else one under the cache directory."""
+    if environ.get("VLLM_STUDIO_HOME"):
+        return Places.of(environ)
+    return Places.under(Places.of(environ).cache / "demo")
+
+
+def demo_home(places: Places) -> Path:
+    """The directory to name in `VLLM_STUDIO_HOME`."""
+    return places.data.parent
+
+
+def demo_recipe(recipes: Recipes) -> Recipe:
+    """The recipe of the demo; saved when it is not there yet, left alone when the person has changed it."""
+    try:
+        return recipes.get(RECIPE)
+    except NotFound:
+        starter = next(one for one in recipes.starters() if one.id == RECIPE)
+        return recipes.create(starter)
+
+
+def fetch(places: Places, path: Path | None, progress: Callable[[demo_model.Progress], None]) -> Path:
+    """The demo model's file; downloaded when it is not there yet."""
+    return demo_model.fetch_demo_model(places, path=path, environ=os.environ, progress=progress)
+
+
+def simulated(recipes: Recipes) -> list[Recipe]:
+    """The recipes of the simulation: one that gets ready, one that goes on loading, one that fails."""
+    from vllm_studio_tui.simulation.recipes import simulated_recipes
+
+    made = []
+    for data in simulated_recipes():
+        recipe, _ = parse_recipe(data)
+        try:
+            made.append(recipes.get(recipe.id))
+        except NotFound:
+            made.append(recipes.create(recipe))
+    return made
