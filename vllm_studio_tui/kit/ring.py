@@ -134,7 +134,7 @@ class Ring:
             if seen[column] is not None:
                 before = (seen[column] or 0.0, last[column])
                 out.append(pick(share) if share else None)
-            elif before is not None and start + column * width - before[0] <= hold:
+            elif before is not None and start + (column + 0.5) * width - before[0] <= hold:
                 out.append(before[1])
             else:
                 out.append(None)

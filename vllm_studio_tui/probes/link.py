@@ -77,12 +77,15 @@ class GpuWorker:
     def read_now(self, processes: bool = True) -> GpuReport:
         """As `read`, in the caller's thread. One thread at a time."""
         deadline = self._monotonic() + self._patience
-        if not self._ready(processes):
-            return self._stale()
-        report = self._answer(deadline)
-        if report is not None:
-            self._last = (self._monotonic(), report)
-            return report
+        for _ in range(2):  # a worker found dead is replaced within the same reading
+            if not self._ready(processes):
+                continue
+            report = self._answer(deadline)
+            if report is not None:
+                self._last = (self._monotonic(), report)
+                return report
+            if self._process is not None:
+                break
         if self._asked is not None and self._monotonic() - self._asked >= self._give_up:
             self._drop()
         return self._stale()

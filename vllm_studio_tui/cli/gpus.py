@@ -1,0 +1,285 @@
+"""`gpus`: what the GPUs do. `--line` and `--json` alone are answered before anything large is imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+
+if TYPE_CHECKING:
+    import typer
+
+GIB = 1024**3
+#: What stands for an unknown value.
+DASH = "-"
+
+
+def gpus_document(report: GpuReport) -> dict[str, Any]:
+    """The report as `gpus --json` prints it: bytes, percent, degrees C, watts; unknown is null."""
+    whole, part = divmod(report.at, 1)
+    return {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int(part * 1000):03d}Z",
+        "driver": report.driver,
+        "cuda": report.cuda,
+        "error": report.error,
+        "advice": report.advice,
+        "simulated": report.simulated,
+        "stale": report.stale,
+        "gpus": [_gpu_document(gpu) for gpu in report.gpus],
+    }
+
+
+def _gpu_document(gpu: Gpu) -> dict[str, Any]:
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_total": gpu.memory_total,
+        "memory_used": gpu.memory_used,
+        "memory_reserved": gpu.memory_reserved,
+        "utilization": gpu.utilization,
+        "memory_utilization": gpu.memory_utilization,
+        "temperature": gpu.temperature,
+        "power_draw": gpu.power_draw,
+        "power_limit": gpu.power_limit,
+        "energy_mj": gpu.energy_mj,
+        "sm_clock": gpu.sm_clock,
+        "memory_clock": gpu.memory_clock,
+        "fan": gpu.fan,
+        "throttle": list(gpu.throttle),
+        "pci_bus": gpu.pci_bus,
+        "compute_capability": gpu.compute_capability,
+        "mig": gpu.mig,
+        "lost": gpu.lost,
+        "processes": [
+            {
+                "pid": process.pid,
+                "user": process.user,
+                "command": process.command,
+                "gpu_memory": process.gpu_memory,
+                "run_id": process.run_id,
+            }
+            for process in gpu.processes
+        ],
+    }
+
+
+def gpus_line(report: GpuReport, width: int | None = None) -> str:
+    """The GPUs on one line, for tmux's `status-right`.
+
+    Only our own words and numbers are in it: names of GPUs come from outside, and tmux acts on `#[..]`.
+
+    Args:
+        width: Columns there are. What does not fit is left out whole, the least important first.
+    """
+    label = "SIM " if report.simulated else ""
+    if not report.gpus:
+        forms = [f"{label}no GPU", "no GPU"]
+    else:
+        each = " ".join("lost" if gpu.lost else _percent(gpu.utilization) for gpu in report.gpus)
+        hottest = _largest(report.gpus, lambda gpu: gpu.temperature)
+        memory, power = _memory(report.gpus), _power(report.gpus)
+        heat = "" if hottest is None else f"{hottest}°C"
+        stale = "" if report.stale is None else f"{report.stale:.0f}s old"
+        mean = _mean_use(report.gpus)
+        count = f"{len(report.gpus)}x"
+        forms = [
+            label + "  ".join(part for part in parts if part)
+            for parts in (
+                (f"gpu {each}", memory, power, heat, stale),
+                (f"gpu {each}", memory, power, stale),
+                (f"gpu {count} {mean}", memory, power, stale),
+                (f"gpu {count} {mean}", memory, stale),
+                (f"gpu {count} {mean}", stale),
+                (f"gpu {mean}", stale),
+            )
+        ]
+    for form in forms:
+        if width is None or len(form) <= width:
+            return form
+    return ""
+
+
+def _percent(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0f}%"
+
+
+def _largest(gpus: Sequence[Gpu], get: Callable[[Gpu], int | None]) -> int | None:
+    return max((value for gpu in gpus if (value := get(gpu)) is not None), default=None)
+
+
+def _mean_use(gpus: Sequence[Gpu]) -> str:
+    known = [gpu.utilization for gpu in gpus if gpu.utilization is not None]
+    return _percent(sum(known) / len(known)) if known else DASH
+
+
+def _memory(gpus: Sequence[Gpu]) -> str:
+    """Used and total of the GPUs that tell both: a total of more would look like room that there is not."""
+    known = [
+        (gpu.memory_used, gpu.memory_total)
+        for gpu in gpus
+        if gpu.memory_used is not None and gpu.memory_total is not None
+    ]
+    if not known:
+        return ""
+    used, total = sum(pair[0] for pair in known), sum(pair[1] for pair in known)
+    return f"{used / GIB:.0f}/{total / GIB:.0f} GiB"
+
+
+def _power(gpus: Sequence[Gpu]) -> str:
+    known = [gpu.power_draw for gpu in gpus if gpu.power_draw is not None]
+    if not known:
+        return ""
+    watts = sum(known)
+    return f"{watts / 1000:.2f} kW" if watts >= 999.5 else f"{watts:.0f} W"
+
+
+def quick(argv: list[str]) -> int | None:
+    """Answer `gpus --line [--width N]` and `gpus --json [--once]`; None when it is something else."""
+    if argv[:1] != ["gpus"]:
+        return None
+    flags = argv[1:]
+    width: int | None = None
+    if "--line" in flags:
+        flags.remove("--line")
+        if len(flags) == 2 and flags[0] == "--width" and flags[1].isascii() and flags[1].isdigit():
+            width, flags = int(flags[1]), []
+        if flags not in ([], ["--once"]):
+            return None
+        from vllm_studio_tui.probes.gpus import read_once
+
+        sys.stdout.write(gpus_line(read_once(processes=False), width) + "\n")
+    elif sorted(flags) in (["--json"], ["--json", "--once"]):
+        from vllm_studio_tui.probes.gpus import read_once
+
+        sys.stdout.write(json.dumps(gpus_document(read_once()), ensure_ascii=False) + "\n")
+    else:
+        return None
+    sys.stdout.flush()
+    return 0
+
+
+def show(report: GpuReport) -> None:
+    """Print the report for a person."""
+    from vllm_studio_tui.cli.output import note, say, table
+
+    if report.simulated:
+        say("Simulated GPUs")
+    if report.error:
+        note(report.error)
+        if report.advice:
+            note(report.advice)
+    if not report.gpus:
+        return
+    say(f"Driver {report.driver or DASH}, CUDA {report.cuda or DASH}")
+    table(
+        ("GPU", "Name", "Use", "Memory GiB", "Power W", "Temp", "Notes"),
+        [_row(gpu) for gpu in report.gpus],
+        right=(0, 2, 3, 4, 5),
+    )
+    using = [(gpu.index, process) for gpu in report.gpus for process in gpu.processes]
+    if using:
+        say()
+        table(
+            ("GPU", "PID", "User", "Memory GiB", "Run", "Command"),
+            [
+                (
+                    str(index),
+                    str(process.pid),
+                    process.user or DASH,
+                    _gib(process.gpu_memory),
+                    process.run_id or DASH,
+                    (process.command or DASH)[:80],
+                )
+                for index, process in using
+            ],
+            right=(0, 1, 3),
+        )
+
+
+def _gib(size: int | None) -> str:
+    return DASH if size is None else f"{size / GIB:.1f}"
+
+
+def _row(gpu: Gpu) -> tuple[str, ...]:
+    if gpu.lost:
+        return (str(gpu.index), gpu.name, DASH, DASH, DASH, DASH, f"lost: {gpu.lost}")
+    power = DASH if gpu.power_draw is None else f"{gpu.power_draw:.0f}"
+    limit = DASH if gpu.power_limit is None else f"{gpu.power_limit:.0f}"
+    notes = [*gpu.throttle, *(["MIG"] if gpu.mig else [])]
+    return (
+        str(gpu.index),
+        gpu.name,
+        _percent(gpu.utilization),
+        f"{_gib(gpu.memory_used)} / {_gib(gpu.memory_total)}",
+        f"{power} / {limit}",
+        DASH if gpu.temperature is None else f"{gpu.temperature}°C",
+        ", ".join(notes),
+    )
+
+
+def watch(
+    read: Callable[[], GpuReport],
+    show_one: Callable[[GpuReport], None],
+    interval: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show a reading every `interval` seconds until it is interrupted."""
+    clear = sys.stdout.isatty()
+    while True:
+        report = read()
+        if clear:
+            sys.stdout.write("\x1b[H\x1b[J")
+        show_one(report)
+        sys.stdout.flush()
+        sleep(interval)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `gpus`."""
+    import typer
+
+    @app.command("gpus")
+    def gpus(
+        once: bool = typer.Option(False, "--once", help="Read once (the default)."),
+        watching: bool = typer.Option(False, "--watch", "-w", help="Read again until interrupted."),
+        as_json: bool = typer.Option(False, "--json", help="Print JSON; with --watch one object a line."),
+        line: bool = typer.Option(False, "--line", help="Print one line, for tmux's status-right."),
+        width: int | None = typer.Option(None, "--width", min=1, help="Columns of --line."),
+        interval: float = typer.Option(1.0, "--interval", min=0.2, help="Seconds between two readings."),
+    ) -> None:
+        """Show the GPUs: use, memory, power, temperature, and who uses them."""
+        from vllm_studio_tui.cli.output import emit_line, say
+        from vllm_studio_tui.domain.errors import UsageError
+        from vllm_studio_tui.probes.gpus import read_once
+
+        if once and watching:
+            raise UsageError("--once and --watch exclude each other")
+        if line and as_json:
+            raise UsageError("--line and --json exclude each other")
+
+        def show_one(report: GpuReport) -> None:
+            if as_json:
+                emit_line(gpus_document(report))
+            elif line:
+                say(gpus_line(report, width))
+            else:
+                show(report)
+
+        if not watching:
+            show_one(read_once(processes=not line))
+            return
+        from vllm_studio_tui.probes.link import GpuWorker
+
+        worker = GpuWorker()
+        try:
+            watch(lambda: worker.read_now(not line), show_one, interval)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        finally:
+            worker.close()

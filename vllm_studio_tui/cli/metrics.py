@@ -1,0 +1,215 @@
+"""`metrics [RUN]`: what an engine says of itself: requests, speeds, cache, latencies."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
+
+if TYPE_CHECKING:
+    import typer
+
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.runs.read import RunView
+
+DASH = "-"
+#: Seconds over which `--watch` takes latencies and shares.
+WINDOW = 60.0
+
+
+def metrics_document(m: EngineMetrics) -> dict[str, Any]:
+    """The metrics as `metrics --json` prints them: per second, shares 0-1, seconds; unknown is null.
+
+    `interval` is the seconds that speeds are over; `since_start` names what is over the engine's whole life.
+    """
+    return {
+        "running": m.running,
+        "waiting": m.waiting,
+        "prompt_tokens_per_second": m.prompt_tokens_per_second,
+        "generation_tokens_per_second": m.generation_tokens_per_second,
+        "kv_cache_usage": m.kv_cache_usage,
+        "prefix_cache_hit_rate": m.prefix_cache_hit_rate,
+        "ttft": asdict(m.ttft),
+        "itl": asdict(m.itl),
+        "e2e": asdict(m.e2e),
+        "preemptions": m.preemptions,
+        "spec_acceptance": m.spec_acceptance,
+        "prompt_tokens_total": m.prompt_tokens_total,
+        "generation_tokens_total": m.generation_tokens_total,
+        "cached_tokens_total": m.cached_tokens_total,
+        "requests_total": m.requests_total,
+        "interval": m.interval,
+        "since_start": list(m.since_start),
+        "error": m.error,
+    }
+
+
+def chosen_run(places: Places, name: str | None) -> RunView:
+    """The live run of this name, or the only one there is.
+
+    Raises:
+        NotFound: There is none.
+        UsageError: There are several and none was named.
+    """
+    from vllm_studio_tui.domain.errors import NotFound, UsageError
+    from vllm_studio_tui.runs.read import find_run, live_runs
+
+    if name is not None:
+        return find_run(places, name)
+    runs = live_runs(places)
+    if not runs:
+        raise NotFound("No run is live", advice="Launch a recipe: vllm-studio launch ID")
+    if len(runs) > 1:
+        known = ", ".join(run.run_id for run in runs)
+        raise UsageError("Several runs are live: name one", cause=known)
+    return runs[0]
+
+
+def api_key_of(run: RunView) -> str | None:
+    """The key that the engine of a run wants, or None.
+
+    Raises:
+        StudioError: Its reference names nothing.
+    """
+    import os
+
+    from vllm_studio_tui.domain.errors import StudioError
+    from vllm_studio_tui.kit.secrets import resolve
+
+    ref = run.spec.api_key_ref if run.spec else None
+    if ref is None:
+        return None
+    try:
+        return resolve(ref, os.environ)
+    except ValueError as error:
+        raise StudioError("The engine's API key cannot be read", cause=str(error)) from error
+
+
+def show(run: RunView, m: EngineMetrics) -> None:
+    """Print the metrics for a person."""
+    from vllm_studio_tui.cli.output import say, table
+
+    say(f"{run.recipe_id}  {run.run_id}  {run.backend or DASH}  {run.state}")
+    if m.error:
+        return  # said on stderr
+    rows = (
+        ("requests", f"{_count(m.running)} running, {_count(m.waiting)} waiting"),
+        ("generation", _speed(m.generation_tokens_per_second)),
+        ("prompt", _speed(m.prompt_tokens_per_second)),
+        ("KV cache", _share(m.kv_cache_usage)),
+        ("prefix cache hits", _share(m.prefix_cache_hit_rate) + _mark(m, "prefix_cache_hit_rate")),
+    )
+    for name, value in rows:
+        say(f"{name:<18} {value}")
+    say()
+    table(
+        ("latency", "p50", "p95", "p99", "count", ""),
+        [
+            (title, *_latency(p), _count(p.count), _mark(m, field).strip())
+            for title, field, p in (
+                ("first token", "ttft", m.ttft),
+                ("between tokens", "itl", m.itl),
+                ("whole request", "e2e", m.e2e),
+            )
+        ],
+        right=(1, 2, 3, 4),
+    )
+
+
+def _count(value: int | None) -> str:
+    return DASH if value is None else str(value)
+
+
+def _speed(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1f} tok/s"
+
+
+def _share(value: float | None) -> str:
+    return DASH if value is None else f"{value * 100:.1f}%"
+
+
+def _mark(m: EngineMetrics, field: str) -> str:
+    return "  since its start" if field in m.since_start else ""
+
+
+def _latency(p: Percentiles) -> tuple[str, str, str]:
+    def one(value: float | None) -> str:
+        if value is None:
+            return DASH if p.over is None else f">{p.over:g} s"
+        return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+    return one(p.p50), one(p.p95), one(p.p99)
+
+
+def watch(
+    read: Callable[[], EngineMetrics],
+    show_one: Callable[[EngineMetrics], None],
+    interval: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show a scrape every `interval` seconds until it is interrupted; an engine that is away is waited for."""
+    clear = sys.stdout.isatty()
+    while True:
+        metrics = read()
+        if clear:
+            sys.stdout.write("\x1b[H\x1b[J")
+        show_one(metrics)
+        sys.stdout.flush()
+        sleep(interval)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `metrics`."""
+    import typer
+
+    @app.command("metrics")
+    def metrics(
+        run_name: str | None = typer.Argument(None, metavar="[RUN]", help="A run or recipe; the only live one."),
+        once: bool = typer.Option(False, "--once", help="Measure once (the default)."),
+        watching: bool = typer.Option(False, "--watch", "-w", help="Measure again until interrupted."),
+        as_json: bool = typer.Option(False, "--json", help="Print JSON; with --watch one object a line."),
+        interval: float = typer.Option(1.0, "--interval", min=0.2, help="Seconds between two scrapes."),
+    ) -> None:
+        """Show an engine's requests, speeds, cache use and latencies."""
+        from vllm_studio_tui.cli.output import emit_line, note
+        from vllm_studio_tui.domain.errors import EngineUnreachable, StudioError, UsageError
+        from vllm_studio_tui.kit.paths import Places
+        from vllm_studio_tui.probes.engine import EngineProbe, read_once
+
+        if once and watching:
+            raise UsageError("--once and --watch exclude each other")
+        run = chosen_run(Places.of(), run_name)
+        base_url, backend = run.base_url, run.backend
+        if base_url is None or backend is None:
+            raise StudioError(f"{run.run_id} does not say where its engine is", advice="Launch it again.")
+        key = api_key_of(run)
+
+        def show_one(m: EngineMetrics) -> None:
+            if as_json:
+                emit_line({"run_id": run.run_id, "recipe_id": run.recipe_id, **metrics_document(m)})
+            else:
+                show(run, m)
+
+        if not watching:
+            measured = read_once(base_url, backend, key, interval)
+            show_one(measured)
+            if measured.error is not None:
+                raise EngineUnreachable(f"No metrics of {run.run_id}", cause=measured.error)
+            return
+        probe = EngineProbe(backend, window=WINDOW)
+
+        def read() -> EngineMetrics:
+            m = probe.read(base_url, key)
+            if m.error is not None and not as_json:
+                note(m.error)
+            return m
+
+        try:
+            watch(read, show_one, interval)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
