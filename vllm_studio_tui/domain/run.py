@@ -26,9 +26,7 @@ class State(StrEnum):
 
 #: The one table of allowed moves. `exited` and `failed` are final: a new launch is a new run.
 MOVES: Mapping[State, frozenset[State]] = {
-    State.STARTING: frozenset(
-        {State.LOADING, State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}
-    ),
+    State.STARTING: frozenset({State.LOADING, State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),
     State.LOADING: frozenset({State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),
     State.READY: frozenset({State.UNHEALTHY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),
     State.UNHEALTHY: frozenset({State.READY, State.STOPPING, State.BACKOFF, State.FAILED, State.EXITED}),

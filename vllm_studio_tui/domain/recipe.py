@@ -1,0 +1,273 @@
+"""A recipe: how to launch a model, and reading one from what people and other programs wrote.
+
+Fields and aliases follow the original system, so that its files can be imported; where our defaults are safer than
+its own, an import says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vllm_studio_tui.domain.errors import InvalidRecipe
+
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+BACKEND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+#: Variables that make a program run other code: imported recipes that set them are pointed out.
+RISKY_ENV = frozenset(
+    {
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "LD_AUDIT",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "PYTHONHOME",
+        "BASH_ENV",
+        "ENV",
+        "PATH",
+    }
+)
+
+
+def _gpus(value: Any) -> Any:
+    """Indices or UUIDs from a list or from text such as `0,1`."""
+    if value is None or value == "":
+        return ()
+    if isinstance(value, bool):
+        raise ValueError("GPUs are indices or UUIDs")
+    if isinstance(value, int):
+        return (str(value),)
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list | tuple):
+        return tuple(str(part) for part in value if not isinstance(part, bool))
+    raise ValueError("GPUs are a list of indices or UUIDs")
+
+
+def _text(value: Any) -> Any:
+    """Numbers and switches where text is meant, as YAML makes them of it."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value) if isinstance(value, int | float) else value
+
+
+Gpus = Annotated[tuple[str, ...], BeforeValidator(_gpus)]
+Text = Annotated[str, BeforeValidator(_text)]
+Positive = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
+class RestartRule(BaseModel):
+    """When an engine that ended is started again; the meaning of each field is in `domain.spec.Restart`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Literal["never", "on-failure", "always"] = "never"
+    delay: float = Field(2.0, ge=0, le=3600)
+    max_delay: float = Field(60.0, ge=0, le=86400)
+    budget: int = Field(3, ge=1, le=1000)
+    window: float = Field(600.0, gt=0, le=7 * 86400)
+
+
+class Recipe(BaseModel):
+    """How to launch a model. None leaves a choice to the engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    id: str = Field(description="Short name for commands: a-z 0-9 . _ -")
+    name: Text = Field(description="Name to show.")
+    model_path: Text = Field("", description="A directory, a file, or a name on the hub.")
+    backend: str = Field("vllm", description="Kind of engine.")
+    runtime: Literal["native"] = Field("native", description="How the engine is run.")
+    description: Text = Field("", description="What it is for, and which GPUs it needs.")
+    tags: tuple[str, ...] = ()
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Loopback: only this machine.")
+    port: int | None = Field(None, ge=1, le=65535, description="None: the first free one.")
+    served_model_name: Text | None = Field(None, description="Name in requests; otherwise the model's own.")
+    api_key: str | None = Field(None, description="Reference to the key that clients must send: env:NAME or file:PATH.")
+    base_url: str | None = Field(None, description="External servers only: where they are, ending in /v1.")
+
+    gpus: Gpus = Field((), description="Indices or UUIDs; empty: the engine chooses.")
+    tensor_parallel_size: Positive = 1
+    pipeline_parallel_size: Positive = 1
+    max_model_len: int | None = Field(None, ge=-1, description="Context in tokens; None: the model's own.")
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1, description="Share of each GPU's memory.")
+    kv_cache_dtype: str = "auto"
+    max_num_seqs: Positive | None = Field(None, description="Requests at once.")
+    dtype: str | None = None
+    quantization: str | None = None
+    trust_remote_code: bool = Field(False, description="Lets code of the model's repository run here.")
+    tool_call_parser: str | None = None
+    reasoning_parser: str | None = None
+    enable_auto_tool_choice: bool = False
+    thinking_mode: Literal["auto", "conservative", "balanced", "aggressive", "disabled"] = "conservative"
+    max_thinking_tokens: int | None = Field(None, ge=0, description="Budget of thinking, where the model has one.")
+    vision: bool | None = None
+
+    executable: str | None = Field(None, description="The engine's program; otherwise looked for.")
+    python_path: str | None = Field(None, description="The engine's own interpreter.")
+    command: str | None = Field(
+        None, description="Custom engines: {model} {host} {port} {name} {python} are filled in."
+    )
+    cwd: str | None = None
+    env_vars: dict[str, str] = Field(default_factory=dict, description="Values, or env:NAME, file:PATH for secrets.")
+    extra_args: dict[str, Any] = Field(default_factory=dict, description="Further flags of the engine.")
+
+    health_path: str | None = Field(None, description="Custom engines: what answers 200 when it is up.")
+    metrics_style: str | None = Field(None, description="Custom engines: whose metrics and log they speak.")
+    ready_timeout: float | None = Field(None, gt=0, description="Seconds a start may take; None: as long as it lives.")
+    restart: RestartRule = RestartRule()
+
+    @field_validator("id")
+    @classmethod
+    def _id(cls, value: str) -> str:
+        if not ID.fullmatch(value):
+            raise ValueError("an id is a-z, 0-9, dot, dash, underscore; it begins with a letter or digit; at most 64")
+        return value
+
+    @field_validator("backend")
+    @classmethod
+    def _backend(cls, value: str) -> str:
+        if not BACKEND.fullmatch(value):
+            raise ValueError("not the name of a backend")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _api_key(cls, value: str | None) -> str | None:
+        if value is not None and not REFERENCE.fullmatch(value):
+            raise ValueError("a secret is not written into a recipe: use env:NAME or file:PATH")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.rstrip("/")
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("it begins with http:// or https://")
+        if not value.endswith("/v1"):
+            raise ValueError("it ends in /v1")
+        return value
+
+    @field_validator("env_vars", mode="before")
+    @classmethod
+    def _env_vars(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("variables are names with values")
+        for name in value:
+            if not ENV_NAME.fullmatch(str(name)):
+                raise ValueError(f"{str(name)[:40]!r} is not the name of a variable")
+        return {str(name): _text(one) for name, one in value.items() if one is not None}
+
+    @field_validator("model_path", "host", "command", "executable", "python_path", "cwd", mode="after")
+    @classmethod
+    def _no_nul(cls, value: str | None) -> str | None:
+        if value is not None and ("\0" in value or "\n" in value):
+            raise ValueError("one line, without NUL")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        if self.backend == "external" and not self.base_url:
+            raise ValueError("an external server needs base_url")
+        if self.backend == "custom" and not self.command:
+            raise ValueError("a custom engine needs command")
+        if self.backend not in ("external", "custom") and not self.model_path:
+            raise ValueError("model_path is missing")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNote:
+    """What became of a field on import: taken, changed or dropped, and why."""
+
+    field: str
+    action: str
+    why: str = ""
+
+
+def parse_recipe(data: Any) -> tuple[Recipe, list[FieldNote]]:
+    """Read a recipe from what JSON or YAML gave, ours or the original system's.
+
+    Raises:
+        InvalidRecipe: It cannot be used; every problem is named with its field.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidRecipe("not a recipe", [("recipe", f"an object is needed, this is {type(data).__name__}")])
+    from vllm_studio_tui.domain.normalise import normalise
+
+    plain, notes = normalise(data)
+    try:
+        recipe = Recipe.model_validate(plain)
+    except ValidationError as error:
+        problems = [(_place(one["loc"]), _words(one)) for one in error.errors(include_url=False)]
+        name = str(data.get("id") or data.get("name") or "recipe")[:80]
+        raise InvalidRecipe(f"{name} is not a valid recipe", problems, advice="Correct these fields.") from None
+    noted = {note.field for note in notes}
+    notes += [FieldNote(field, "taken") for field in plain if field not in noted and field in Recipe.model_fields]
+    return recipe, notes
+
+
+def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON-able values: what differs from the defaults, and always id, name, backend, model_path."""
+    data = recipe.model_dump(mode="json", exclude_defaults=True)
+    for field in ("id", "name", "backend", "model_path"):
+        data.setdefault(field, getattr(recipe, field))
+    order = list(Recipe.model_fields)
+    return dict(sorted(data.items(), key=lambda item: order.index(item[0])))
+
+
+def suggest_parsers(recipe: Recipe) -> tuple[str | None, str | None]:
+    """Tool-call and reasoning parser (vLLM's names) by the family in the model's names; None: no suggestion.
+
+    Both the served name and the path are looked at: a neutral alias must not hide the family.
+    """
+    text = f"{recipe.served_model_name or ''} {recipe.model_path} {recipe.name}".lower()
+    for pattern, tool, reasoning in _FAMILIES:
+        if re.search(pattern, text):
+            return tool, reasoning
+    return None, None
+
+
+_FAMILIES: tuple[tuple[str, str | None, str | None], ...] = (
+    (r"minimax.*m-?3", "minimax_m3", "minimax_m3"),
+    (r"minimax.*m-?2", "minimax_m2", "minimax_m2_append_think"),
+    (r"intellect-?3", "hermes", "deepseek_r1"),
+    (r"glm-?4[.-]7|glm-?5", "glm47", "glm45"),
+    (r"glm-?4[.-][56]", "glm45", "glm45"),
+    (r"mirothinker", None, "deepseek_r1"),
+    (r"gpt-?oss", "openai", "openai_gptoss"),
+    (r"kimi-?k3", "kimi_k3", "kimi_k3"),
+    (r"kimi-?k2", "kimi_k2", "kimi_k2"),
+    (r"deepseek-?r1", "deepseek_v3", "deepseek_r1"),
+    (r"deepseek-?v3[.-]?2", "deepseek_v32", "deepseek_v3"),
+    (r"deepseek-?v3[.-]?1", "deepseek_v31", "deepseek_v3"),
+    (r"qwen3.*coder", "qwen3_coder", None),
+    (r"qwen3.*thinking", "hermes", "deepseek_r1"),
+    (r"qwen3", "hermes", "qwen3"),
+    (r"qwen2[.-]?5", "hermes", None),
+    (r"llama-?4", "llama4_pythonic", None),
+    (r"llama-?3", "llama3_json", None),
+    (r"mistral|ministral|devstral", "mistral", None),
+    (r"granite", "granite", "granite"),
+)
+
+
+def _place(where: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in where) or "recipe"
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    text = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    if error["type"] in ("missing", "extra_forbidden") or isinstance(given, Mapping | list):
+        return "missing" if error["type"] == "missing" else text
+    return f"{text} (got {str(given)[:60]!r})"
