@@ -1,0 +1,174 @@
+"""What can be told of a recipe before it is launched."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, is_local, nearest
+from vllm_studio_tui.backends.custom import STYLES
+from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
+from vllm_studio_tui.backends.known import Known, known
+from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+#: Variables by which any program can be made to run other code.
+LOADERS = frozenset(
+    {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV"}
+)
+NO_GGUF = frozenset({"vllm"})
+
+
+def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+    """All checks, the errors first."""
+    problems = [
+        *_command(backend, recipe, context),
+        *_model(backend, recipe),
+        *_gpus(recipe),
+        *_security(recipe, context),
+        *_names(backend, recipe),
+    ]
+    return sorted(problems, key=lambda one: one.severity != "error")
+
+
+def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
+    try:
+        backend.command(recipe, context)
+    except InvalidRecipe as error:
+        for name, message in error.problems:
+            yield Problem(name, "error", message, error.advice)
+    except StudioError as error:
+        name = "python_path" if recipe.python_path else "executable"
+        yield Problem(name, "error", f"{error.title}. {error.cause}".strip(), error.advice)
+    if recipe.cwd and not Path(recipe.cwd).expanduser().is_dir():
+        yield Problem("cwd", "error", f"{recipe.cwd} is no directory", "Correct it or leave it empty.")
+    if backend.name == "custom":
+        if "{port}" not in (recipe.command or ""):
+            yield Problem("command", "warning", "does not use {port}", "The studio will look for it at that port.")
+        if recipe.metrics_style is not None and recipe.metrics_style not in STYLES:
+            known_styles = ", ".join(sorted(STYLES))
+            yield Problem(
+                "metrics_style", "warning", f"{recipe.metrics_style} is not known", f"There are: {known_styles}."
+            )
+        if any(not is_remark(key) for key in recipe.extra_args):
+            yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
+
+
+def _model(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
+    model = recipe.model_path
+    if backend.name == "custom" and "{model}" not in (recipe.command or ""):
+        return
+    if is_local(model):
+        path = Path(model).expanduser()
+        if not path.exists():
+            advice = "Correct it; a name on a hub is written without a slash before it."
+            yield Problem("model_path", "error", f"{model} does not exist", advice)
+        elif backend.name in NO_GGUF and _is_gguf(path):
+            yield Problem(
+                "model_path",
+                "error",
+                f"{backend.title} cannot read GGUF files",
+                "Use backend llamacpp, or install vllm-gguf-plugin in the engine's environment.",
+            )
+    elif backend.name in NO_GGUF and model.lower().endswith(".gguf"):
+        yield Problem("model_path", "error", f"{backend.title} cannot read GGUF files", "Use backend llamacpp.")
+
+
+def _is_gguf(path: Path) -> bool:
+    if path.suffix.lower() == ".gguf":
+        return True
+    try:
+        names = [one.name.lower() for one in path.iterdir()] if path.is_dir() else []
+    except OSError:
+        return False
+    return any(one.endswith(".gguf") for one in names) and not any(
+        one.endswith((".safetensors", ".bin", ".pt")) for one in names
+    )
+
+
+def _gpus(recipe: Recipe) -> Iterator[Problem]:
+    wanted = recipe.tensor_parallel_size * recipe.pipeline_parallel_size
+    if recipe.gpus and len(recipe.gpus) < wanted:
+        message = f"names {len(recipe.gpus)}, and {wanted} are needed (tensor times pipeline parallel size)"
+        yield Problem("gpus", "error", message, "Name more GPUs or lower tensor_parallel_size.")
+    if len(set(recipe.gpus)) < len(recipe.gpus):
+        yield Problem("gpus", "error", "names a GPU twice", "Name each GPU once.")
+
+
+def _security(recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
+    if not _loopback(context.host) and not recipe.api_key:
+        yield Problem(
+            "host",
+            "warning",
+            f"{context.host} can be reached from other hosts, and there is no api_key",
+            "Use 127.0.0.1, or set api_key and a firewall: /metrics and /health stay open even with a key.",
+        )
+    if recipe.trust_remote_code:
+        yield Problem(
+            "trust_remote_code",
+            "warning",
+            "runs code that comes with the model, as you",
+            "Only with code that you have read; pin it with `revision` in extra_args.",
+        )
+    for name in sorted(LOADERS & set(recipe.env_vars or {})):
+        yield Problem("env_vars", "warning", f"{name} can make the engine run other code", "Keep it if you mean it.")
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _names(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
+    table = known(backend.name)
+    if table is None:
+        return
+    for name, choices in (("tool_call_parser", table.tool_parsers), ("reasoning_parser", table.reasoning_parsers)):
+        value = getattr(recipe, name)
+        if value and value not in choices:
+            near = nearest(value, choices)
+            yield Problem(
+                name,
+                "warning",
+                f"{backend.title} {table.version} has no parser {value}",
+                f"Did you mean {near}?" if near else f"It has: {', '.join(choices)}.",
+            )
+    yield from _flags(backend, recipe, table)
+
+
+def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
+    style: FlagStyle = _style(backend)
+    for key, value in recipe.extra_args.items():
+        if key in INTERNAL or key.replace("-", "_") in INTERNAL:
+            continue
+        if is_remark(key):
+            yield Problem("extra_args", "warning", f"{key} is a remark, no flag", "Move it to description.")
+            continue
+        name = style.canonical(key).split(".", 1)[0]
+        if value is False and name in table.on_by_default:
+            advice = f"To switch it off write no_{name.replace('-', '_')}: true."
+            yield Problem("extra_args", "warning", f"{key}: false leaves out a flag that is on by default", advice)
+        elif name in table.gone:
+            then = table.gone[name]
+            advice = f"Use {then.replace('-', '_')}." if then else "Remove it."
+            message = f"{key} is no longer a flag in {backend.title} {table.version}"
+            yield Problem("extra_args", "warning", message, advice)
+        elif name not in table.flags and name.removeprefix("no-") not in table.flags:
+            near = nearest(name, table.flags)
+            message = f"{key} is not known to {backend.title} {table.version}"
+            advice = f"Did you mean {near.replace('-', '_')}?" if near else "A flag it does not know ends it at once."
+            yield Problem("extra_args", "warning", message, advice)
+
+
+def _style(backend: Backend) -> FlagStyle:
+    from vllm_studio_tui.backends import sglang, vllm
+
+    return sglang.STYLE if backend.name == "sglang" else vllm.STYLE

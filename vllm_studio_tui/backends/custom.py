@@ -1,0 +1,147 @@
+"""Any command: a wrapper, a container, `srun`, `ssh`, an engine that the studio does not know.
+
+The template is split into arguments once, as a shell would split words but without any of its other powers; only
+then the placeholders are filled in, inside single arguments. So a path with spaces or quotes stays one argument.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends import llamacpp, sglang, vllm
+from vllm_studio_tui.backends.base import (
+    Backend,
+    Command,
+    LaunchContext,
+    environment,
+    find_program,
+    model_argument,
+    nearest,
+    not_found,
+)
+from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+PLACEHOLDERS = ("model", "host", "port", "name", "python")
+_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+STAGES = (
+    DOWNLOADING,
+    *SHARDS,
+    Stage(r"Application startup complete|Uvicorn running on|[Ll]istening on (?:http|port|\d)", "serving"),
+)
+#: What a command that wraps a known engine prints and counts.
+STYLES: Mapping[str, tuple[tuple[Stage, ...], CounterNames]] = {
+    "vllm": (vllm.STAGES, vllm.COUNTERS),
+    "sglang": (sglang.STAGES, sglang.COUNTERS),
+    "llamacpp": (llamacpp.STAGES, llamacpp.COUNTERS),
+}
+#: Where those engines read their key.
+KEY_VARIABLES = {"vllm": "VLLM_API_KEY", "llamacpp": "LLAMA_API_KEY"}
+
+
+class Custom(Backend):
+    """A command of the user's own."""
+
+    name = "custom"
+    title = "custom command"
+    stages = STAGES
+
+    def model_name(self, recipe: Recipe) -> str:
+        return recipe.served_model_name or recipe.model_path or recipe.id
+
+    def command(self, recipe: Recipe, context: LaunchContext) -> Command:
+        values = {
+            "model": model_argument(recipe),
+            "host": context.host,
+            "port": str(context.port),
+            "name": self.model_name(recipe),
+            "python": recipe.python_path or context.python,
+        }
+        argv = [fill(part, values) for part in split(recipe.command)]
+        if any("\0" in part for part in argv):
+            raise _invalid("an argument has a NUL character")
+        argv[0] = self._program(argv[0], recipe, context)
+        env, refs = environment(recipe)
+        variable = KEY_VARIABLES.get(recipe.metrics_style or "")
+        if recipe.api_key and variable:
+            refs[variable] = recipe.api_key
+        notes = []
+        if recipe.api_key and not variable:
+            notes.append("The command must take its key from env_vars; requests send the one of api_key.")
+        return Command(tuple(argv), env, refs, tuple(notes))
+
+    def _program(self, name: str, recipe: Recipe, context: LaunchContext) -> str:
+        if "/" in name and not name.startswith(("/", "~")):
+            # The engine's working directory counts, not ours.
+            name = str(Path(recipe.cwd or ".").expanduser().absolute() / name)
+        found = find_program([name], context)
+        if found is None:
+            raise not_found(f"{name}", [name], "Correct the first word of `command` in the recipe.")
+        return found if "/" in name else name
+
+    def ready(self, recipe: Recipe) -> ReadyProbe:
+        # What it calls its model is not known, so its list of models cannot be held against it.
+        return ReadyProbe(recipe.health_path or "/health")
+
+    def stages_for(self, recipe: Recipe) -> tuple[Stage, ...]:
+        known = STYLES.get(recipe.metrics_style or "")
+        return known[0] if known else self.stages
+
+    def counters_for(self, recipe: Recipe) -> CounterNames | None:
+        known = STYLES.get(recipe.metrics_style or "")
+        return known[1] if known else None
+
+
+def split(template: str | None) -> list[str]:
+    """The template as arguments, placeholders still in them.
+
+    Raises:
+        InvalidRecipe: There is none, or a quote is not closed.
+    """
+    try:
+        parts = shlex.split(template or "")
+    except ValueError as error:
+        raise _invalid(f"cannot be split into arguments: {error}") from None
+    if not parts:
+        raise _invalid("is empty")
+    return parts
+
+
+def fill(part: str, values: Mapping[str, str]) -> str:
+    """One argument with its placeholders filled in; `{{` and `}}` are braces.
+
+    Raises:
+        InvalidRecipe: A placeholder is unknown, or a brace stands alone.
+    """
+
+    def one(match: re.Match[str]) -> str:
+        text = match[0]
+        if text in ("{{", "}}"):
+            return text[0]
+        name = match[1]
+        if name is None:
+            raise _invalid(f"has a single {text} in {part!r}; a brace is written twice: {text}{text}")
+        if name not in values:
+            near = nearest(name, values)
+            hint = f"; did you mean {{{near}}}?" if near else "; a brace is written twice: {{ and }}"
+            raise _invalid(f"has an unknown placeholder {text!r}{hint}")
+        return values[name]
+
+    return _PART.sub(one, part)
+
+
+def _invalid(message: str) -> InvalidRecipe:
+    return InvalidRecipe(
+        "the command of the recipe cannot be used",
+        [("command", message)],
+        advice="Known placeholders: " + ", ".join(f"{{{one}}}" for one in PLACEHOLDERS) + ".",
+    )

@@ -1,0 +1,56 @@
+"""A server that somebody else runs: it is talked to, never started or stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, Problem
+from vllm_studio_tui.domain.errors import LaunchRefused
+from vllm_studio_tui.domain.spec import ReadyProbe
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+
+class External(Backend):
+    """An OpenAI-compatible server at `base_url`."""
+
+    name = "external"
+    title = "external server"
+    needs_launch = False
+    failures = ()
+
+    def model_name(self, recipe: Recipe) -> str:
+        return recipe.served_model_name or recipe.model_path
+
+    def command(self, recipe: Recipe, context: LaunchContext) -> Command:
+        raise LaunchRefused(
+            f"{recipe.id} needs no launch",
+            cause=f"It is an external server at {recipe.base_url}.",
+            advice=f"Chat with it: vllm-studio chat --recipe {recipe.id}",
+        )
+
+    def ready(self, recipe: Recipe) -> ReadyProbe:
+        try:
+            prefix = urlsplit(recipe.base_url or "").path.rstrip("/")
+        except ValueError:
+            prefix = "/v1"
+        return ReadyProbe(recipe.health_path or f"{prefix or '/v1'}/models")
+
+    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+        try:
+            url = urlsplit(recipe.base_url or "")
+            valid = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+        except ValueError:
+            valid = False
+        if not valid:
+            return [Problem("base_url", "error", "is no address of a server", "Write it as http://host:8000/v1.")]
+        if url.password or url.username:
+            return [Problem("base_url", "error", "holds a password", "Set api_key to env:NAME or file:PATH instead.")]
+        problems = []
+        if not url.path.rstrip("/").endswith("/v1"):
+            problems.append(Problem("base_url", "warning", "does not end in /v1", "Most servers answer below /v1."))
+        if url.scheme == "http" and recipe.api_key and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+            problems.append(Problem("base_url", "warning", "sends the key unencrypted", "Use https or an SSH tunnel."))
+        return problems

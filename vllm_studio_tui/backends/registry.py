@@ -1,0 +1,97 @@
+"""The backends there are: ours, and those that other packages add by entry point `vllm_studio_tui.backends`."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from vllm_studio_tui.backends.base import Backend, nearest
+from vllm_studio_tui.backends.custom import Custom
+from vllm_studio_tui.backends.external import External
+from vllm_studio_tui.backends.llamacpp import LlamaCpp
+from vllm_studio_tui.backends.sglang import SGLang
+from vllm_studio_tui.backends.vllm import Vllm
+from vllm_studio_tui.domain.errors import LaunchRefused, NotFound
+
+GROUP = "vllm_studio_tui.backends"
+#: Backends that recipes may name already and that cannot be launched yet, with what to do meanwhile.
+LATER = {
+    "transformers": "Meanwhile use backend custom with command "
+    "'/path/to/bin/transformers serve {model} --host {host} --port {port}', or vllm.",
+    "tabbyapi": "Meanwhile start it yourself and use backend external with its base_url.",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def _loaded() -> tuple[dict[str, Backend], dict[str, str]]:
+    """All backends by name, and for each plug-in that is broken, why."""
+    found: dict[str, Backend] = {one.name: one for one in (Vllm(), SGLang(), LlamaCpp(), Custom(), External())}
+    broken: dict[str, str] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            one = _plug_in(point)
+        except _Broken as error:
+            broken[point.name] = str(error)
+        else:
+            if one.name in found:
+                broken[point.name] = f"a backend named {one.name} exists already"
+            else:
+                found[one.name] = one
+    for name, why in broken.items():
+        _log.warning("the backend plug-in %s cannot be used: %s", name, why)
+    return found, broken
+
+
+class _Broken(Exception):
+    """A plug-in that is no backend."""
+
+
+def _plug_in(point: EntryPoint) -> Backend:
+    try:
+        loaded = point.load()
+        one = loaded() if isinstance(loaded, type) else loaded
+    # Foreign code, run at its import: whatever it raises must not take the studio down with it.
+    except Exception as error:
+        raise _Broken(f"{type(error).__name__}: {error}") from error
+    if not isinstance(one, Backend) or not isinstance(getattr(one, "name", None), str):
+        raise _Broken(f"{point.value} is no Backend")
+    return one
+
+
+def backends() -> dict[str, Backend]:
+    """All backends by name."""
+    return dict(_loaded()[0])
+
+
+def broken_plug_ins() -> dict[str, str]:
+    """Plug-ins that could not be loaded, and why."""
+    return dict(_loaded()[1])
+
+
+def backend(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        NotFound: There is none; the nearest name is in its advice.
+        LaunchRefused: A recipe may name it, but it cannot be launched yet.
+    """
+    found, broken = _loaded()
+    if name in found:
+        return found[name]
+    if name in LATER:
+        raise LaunchRefused(
+            f"backend {name} cannot be launched yet",
+            cause="This version of the studio keeps such recipes but has no launcher for them.",
+            advice=LATER[name],
+        )
+    near = nearest(name.lower(), [*found, *LATER])
+    known = ", ".join(sorted(found))
+    why = f" Its plug-in is broken: {broken[name]}." if name in broken else ""
+    raise NotFound(
+        f"there is no backend {name[:80]!r}",
+        cause=f"There are: {known}.{why}",
+        advice=f"Did you mean {near}?" if near else "Correct `backend` in the recipe.",
+    )

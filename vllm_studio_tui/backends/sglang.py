@@ -1,0 +1,162 @@
+"""SGLang: `python -m sglang.launch_server`. Flags and log lines of version 0.5.23.
+
+Its API key: SGLang takes one from its command line or from a YAML file only. A command line is readable by every
+user of the host, and a file would have to be written before and removed after. So with a key the program is started
+by one line of Python that moves the key from the environment into `sys.argv` inside the process, where nobody else
+sees it. SGLang prints its arguments, the key among them, at the head of its log; the log is readable by its owner
+only and every view of ours masks known secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends import cmdline
+from vllm_studio_tui.backends.base import (
+    Backend,
+    Command,
+    ForeignEngine,
+    LaunchContext,
+    environment,
+    find_program,
+    model_argument,
+    not_found,
+)
+from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.spec import CounterNames, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_studio_tui.domain.recipe import Recipe
+
+MODULE = "sglang.launch_server"
+KEY_VARIABLE = "VLLM_STUDIO_SGLANG_KEY"
+#: Run by the engine's interpreter with `-c`; the module then finds the key as if it had been given as an argument.
+WITH_KEY = (
+    "import os,runpy,sys;"
+    f"sys.argv+=['--api-key='+os.environ.pop('{KEY_VARIABLE}')];"
+    f"runpy.run_module('{MODULE}',run_name='__main__',alter_sys=True)"
+)
+
+STYLE = FlagStyle(
+    several=frozenset({
+        "cuda-graph-bs", "cuda-graph-bs-decode", "lora-paths", "lora-target-modules", "bucket-time-to-first-token",
+        "bucket-inter-token-latency", "bucket-e2e-request-latency", "moe-dense-tp-size",
+    }),
+    aliases={
+        "tp": "tp-size", "tensor-parallel-size": "tp-size", "pp": "pp-size", "pipeline-parallel-size": "pp-size",
+        "dp": "dp-size", "data-parallel-size": "dp-size", "ep": "ep-size", "expert-parallel-size": "ep-size",
+        "model": "model-path", "nccl-init-addr": "dist-init-addr",
+    },
+)  # fmt: skip
+
+STAGES = (
+    DOWNLOADING,
+    *SHARDS,
+    Stage(r"The server is fired up and ready to roll", "serving"),
+    Stage(r"Application startup complete|Uvicorn running", "warmup"),
+    Stage(r"Capturing batches.*?(?P<percent>\d{1,3})%", "graphs"),
+    Stage(r"Capturing batches|Capture \S*\s?(?:cuda|CUDA) graph (?:begin|end)", "graphs"),
+    Stage(r"KV Cache is allocated|Memory pool end|max_total_num_tokens=", "kv_cache"),
+    Stage(r"Load weight (?:begin|end)", "weights"),
+    Stage(r"server_args=|Init (?:parallel|torch distributed) begin", "config"),
+)
+
+COUNTERS = CounterNames(
+    prompt_tokens=("sglang:prompt_tokens_total",),
+    generation_tokens=("sglang:generation_tokens_total",),
+    cached_tokens=("sglang:cached_tokens_total",),
+    requests=("sglang:num_requests_total",),
+)
+
+
+def context_length(recipe: Recipe) -> int | None:
+    """The context in tokens; None, as for vLLM's 0 and -1, is what the model and the memory allow."""
+    return recipe.max_model_len if recipe.max_model_len is not None and recipe.max_model_len > 0 else None
+
+
+class SGLang(Backend):
+    """SGLang from the interpreter that has it."""
+
+    name = "sglang"
+    title = "SGLang"
+    default_port = 30000
+    stages = STAGES
+    counters = COUNTERS
+    metrics_style = "sglang"
+
+    def model_name(self, recipe: Recipe) -> str:
+        return recipe.served_model_name or model_argument(recipe)
+
+    def command(self, recipe: Recipe, context: LaunchContext) -> Command:
+        start = ["-c", WITH_KEY] if recipe.api_key else ["-m", MODULE]
+        arguments = list(self._arguments(recipe, context))
+        arguments += extra_arguments(recipe.extra_args, arguments, STYLE)
+        env, refs = environment(
+            recipe,
+            # Without this each /health makes the engine generate a token, and answers after a second at the soonest.
+            SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION="0",
+            DO_NOT_TRACK="1",
+        )
+        notes: tuple[str, ...] = ()
+        if recipe.api_key:
+            if "--config" in arguments or any(one.startswith("--config=") for one in arguments):
+                raise InvalidRecipe(
+                    "SGLang cannot have a key and a --config file",
+                    [("api_key", "the file may hold a key of its own, and one of the two would win unseen")],
+                    advice="Remove `config` from extra_args, or remove api_key.",
+                )
+            refs[KEY_VARIABLE] = recipe.api_key
+            notes = ("SGLang prints its key at the head of its log; the log is readable by you alone.",)
+        return Command((self._python(recipe, context), *start, *arguments), env, refs, notes)
+
+    def _python(self, recipe: Recipe, context: LaunchContext) -> str:
+        named = recipe.python_path or recipe.executable
+        looked = [named] if named else [context.settings.sglang_python]
+        found = find_program(looked, context)
+        if found:
+            return found
+        raise not_found(
+            "the interpreter of SGLang",
+            looked if any(looked) else ["python_path in the recipe", "sglang_python in the settings"],
+            "Install SGLang in an environment of its own, and name its interpreter in the recipe (python_path) or in "
+            "the settings (sglang_python).",
+        )
+
+    def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:
+        yield from ("--model-path", model_argument(recipe), "--host", context.host, "--port", str(context.port))
+        for flag, value in (
+            ("--served-model-name", recipe.served_model_name),
+            ("--tp-size", recipe.tensor_parallel_size if recipe.tensor_parallel_size > 1 else None),
+            ("--pp-size", recipe.pipeline_parallel_size if recipe.pipeline_parallel_size > 1 else None),
+            ("--context-length", context_length(recipe)),
+            ("--mem-fraction-static", recipe.gpu_memory_utilization),
+            ("--max-running-requests", recipe.max_num_seqs),
+            ("--kv-cache-dtype", None if recipe.kv_cache_dtype == "auto" else recipe.kv_cache_dtype),
+            ("--quantization", recipe.quantization),
+            ("--dtype", recipe.dtype),
+            ("--tool-call-parser", recipe.tool_call_parser),
+            ("--reasoning-parser", recipe.reasoning_parser),
+        ):
+            if value is not None and value != "":
+                yield from ([f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)])
+        if recipe.trust_remote_code:
+            yield "--trust-remote-code"
+        if recipe.extra_args.get("enable_metrics", recipe.extra_args.get("enable-metrics")) is not False:
+            yield "--enable-metrics"
+
+    def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
+        found = cmdline.program(line)
+        if found is None:
+            return None
+        rest: Sequence[str] = found.rest
+        served = found.kind in ("program", "module") and found.name == "sglang" and rest[:1] == ("serve",)
+        if not served and (found.kind, found.name) not in (("module", MODULE), ("code", WITH_KEY)):
+            return None
+        name = cmdline.option(rest, "--served-model-name") or cmdline.option(rest, "--model-path", "--model")
+        port = cmdline.port_option(rest, self.default_port)
+        return ForeignEngine(self.name, name, port, cmdline.option(rest, "--host"))

@@ -1,0 +1,213 @@
+"""vLLM: `vllm serve MODEL`. Flags and log lines of version 0.33, which its earlier 0.1x versions share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends import cmdline
+from vllm_studio_tui.backends.base import (
+    Backend,
+    Command,
+    ForeignEngine,
+    LaunchContext,
+    environment,
+    find_program,
+    model_argument,
+    not_found,
+)
+from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.domain.spec import CounterNames, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_studio_tui.domain.recipe import Recipe
+
+STYLE = FlagStyle(
+    several=frozenset({
+        "allowed-media-domains", "api-key", "collect-detailed-traces", "cpu-offload-params", "cudagraph-capture-sizes",
+        "ignore-patterns", "kv-cache-dtype-skip-layers", "logits-processors", "lora-modules", "lora-target-modules",
+        "middleware", "numa-bind-cpus", "numa-bind-nodes", "offload-params", "served-model-name",
+    }),
+    aliases={
+        "tp": "tensor-parallel-size", "pp": "pipeline-parallel-size", "dp": "data-parallel-size", "q": "quantization",
+        "ep": "enable-expert-parallel", "sc": "speculative-config", "cc": "compilation-config",
+        "ac": "attention-config",
+        "dcp": "decode-context-parallel-size", "pcp": "prefill-context-parallel-size", "n": "nnodes", "r": "node-rank",
+        "dpl": "data-parallel-size-local", "dpa": "data-parallel-address", "dpb": "data-parallel-backend",
+        "device-memory-utilization": "gpu-memory-utilization", "model-tag": "model",
+    },
+)  # fmt: skip
+
+STAGES = (
+    DOWNLOADING,
+    *SHARDS,
+    Stage(r"Starting vLLM (?:API )?server|Application startup complete", "serving"),
+    Stage(r"init engine \(", "warmup"),
+    Stage(r"Capturing CUDA graphs?.*?(?P<percent>\d{1,3})%", "graphs"),
+    Stage(r"Capturing CUDA graphs?|Graph capturing finished", "graphs"),
+    Stage(r"Available KV cache memory|KV cache size: [\d,]+ tokens|Initial profiling/warmup run took", "kv_cache"),
+    Stage(
+        r"Starting torch\.compile|torch\.compile took|torch_compile_cache|Dynamo bytecode transform time"
+        r"|Compiling a graph for|Directly load the compiled graph",
+        "compiling",
+    ),
+    Stage(r"Starting to load model|Loading weights took|Model loading took", "weights"),
+    Stage(
+        r"non-default args:|Resolved architecture:|Using max model len|Initializing an? (?:V\d )?LLM engine", "config"
+    ),
+)
+
+COUNTERS = CounterNames(
+    prompt_tokens=("vllm:prompt_tokens_total",),
+    generation_tokens=("vllm:generation_tokens_total",),
+    cached_tokens=(
+        "vllm:prompt_tokens_cached_total",
+        "vllm:prefix_cache_hits_total",
+        "vllm:gpu_prefix_cache_hits_total",
+    ),
+    requests=("vllm:request_success_total",),
+)
+
+#: Families whose templates have a thinking budget, and the tokens they think at most before a mode scales them.
+_BUDGETS = (
+    (re.compile(r"minimax.*m-?2.*reap-?50|reap-?50.*minimax"), 128_000),
+    (re.compile(r"minimax.*m-?2"), 64_000),
+    (re.compile(r"intellect.*3"), 64_000),
+    (re.compile(r"glm-?4"), 32_000),
+    (re.compile(r"deepseek.*r1"), 64_000),
+)
+_MODES = {"conservative": 0.25, "balanced": 1.0, "auto": 1.0, "aggressive": 2.0}
+
+
+class Vllm(Backend):
+    """vLLM from an environment of its own: next to `python_path`, a named executable, or the one in PATH."""
+
+    name = "vllm"
+    title = "vLLM"
+    default_port = 8000
+    stages = STAGES
+    counters = COUNTERS
+    metrics_style = "vllm"
+
+    def model_name(self, recipe: Recipe) -> str:
+        if recipe.served_model_name:
+            return recipe.served_model_name
+        more = recipe.extra_args.get("served_model_name", recipe.extra_args.get("served-model-name"))
+        if isinstance(more, list | tuple) and more:
+            return str(more[0])
+        return more if isinstance(more, str) and more else model_argument(recipe)
+
+    def command(self, recipe: Recipe, context: LaunchContext) -> Command:
+        argv = [*self._program(recipe, context), *self._arguments(recipe, context)]
+        argv += extra_arguments(recipe.extra_args, argv, STYLE)
+        env, refs = environment(
+            recipe,
+            VLLM_LOGGING_COLOR="0",
+            VLLM_NO_USAGE_STATS="1",
+            DO_NOT_TRACK="1",
+        )
+        if recipe.api_key:
+            refs["VLLM_API_KEY"] = recipe.api_key
+        return Command(tuple(argv), env, refs)
+
+    def _program(self, recipe: Recipe, context: LaunchContext) -> list[str]:
+        python = recipe.python_path
+        venv = recipe.extra_args.get("venv_path")
+        if not python and isinstance(venv, str) and venv:
+            python = f"{venv}/bin/python"
+        if python:
+            beside = find_program([str(Path(python).parent / "vllm")], context) if "/" in python else None
+            if beside:
+                return [beside, "serve"]
+            if not recipe.executable:
+                found = find_program([python], context)
+                if found:
+                    return [found, "-m", "vllm.entrypoints.cli.main", "serve"]
+                raise not_found("the interpreter of vLLM", [python], "Correct python_path in the recipe.")
+        looked = [recipe.executable] if recipe.executable else [context.settings.vllm_executable, "vllm"]
+        found = find_program(looked, context)
+        if found:
+            return [found, "serve"]
+        raise not_found(
+            "vLLM",
+            looked,
+            "Install it in an environment of its own, and name its interpreter in the recipe (python_path) or its "
+            "program in the settings (vllm_executable).",
+        )
+
+    def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:
+        yield from (model_argument(recipe), "--host", context.host, "--port", str(context.port))
+        if recipe.served_model_name:
+            yield from ("--served-model-name", recipe.served_model_name)
+        for flag, size in (
+            ("--tensor-parallel-size", recipe.tensor_parallel_size),
+            ("--pipeline-parallel-size", recipe.pipeline_parallel_size),
+        ):
+            if size > 1:
+                yield from (flag, str(size))
+        # What the recipe leaves open is left to the engine: its defaults know the model and the GPU.
+        for flag, value in (
+            ("--max-model-len", recipe.max_model_len or None),
+            ("--gpu-memory-utilization", recipe.gpu_memory_utilization),
+            ("--max-num-seqs", recipe.max_num_seqs),
+            ("--kv-cache-dtype", None if recipe.kv_cache_dtype == "auto" else recipe.kv_cache_dtype),
+            ("--quantization", recipe.quantization),
+            ("--dtype", recipe.dtype),
+            ("--reasoning-parser", recipe.reasoning_parser),
+        ):
+            if value is not None and value != "":
+                yield from ([f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)])
+        if recipe.trust_remote_code:
+            yield "--trust-remote-code"
+        if recipe.tool_call_parser:
+            yield from ("--tool-call-parser", recipe.tool_call_parser)
+        if recipe.tool_call_parser or recipe.enable_auto_tool_choice:
+            yield "--enable-auto-tool-choice"
+        thinking = thinking_kwargs(recipe)
+        if thinking is not None:
+            yield from ("--default-chat-template-kwargs", json.dumps(thinking, separators=(",", ":")))
+
+    def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
+        found = cmdline.program(line)
+        if found is None:
+            return None
+        rest: Sequence[str] = found.rest
+        if found.kind == "module" and found.name == "vllm.entrypoints.openai.api_server":
+            model = None
+        elif rest and rest[0] == "serve" and (found.kind, found.name) in _SERVERS:
+            rest = rest[1:]
+            model = rest[0] if rest and not rest[0].startswith("-") else None
+        else:
+            return None
+        name = cmdline.option(rest, "--served-model-name") or model or cmdline.option(rest, "--model")
+        port = cmdline.port_option(rest, self.default_port)
+        return ForeignEngine(self.name, name, port, cmdline.option(rest, "--host"))
+
+
+_SERVERS = frozenset({("program", "vllm"), ("module", "vllm"), ("module", "vllm.entrypoints.cli.main")})
+
+
+def thinking_kwargs(recipe: Recipe) -> dict[str, object] | None:
+    """What the chat template is told of thinking; None: nothing.
+
+    Only a recipe that sets `max_thinking_tokens` or a `thinking_mode` other than the default asks for anything.
+    The bases, multipliers and limits are those of the web product whose recipes are imported.
+    """
+    mode = recipe.thinking_mode
+    if recipe.max_thinking_tokens is None and mode == "conservative":
+        return None
+    name = f"{recipe.served_model_name or ''} {recipe.model_path}".lower()
+    if mode == "disabled":
+        return {"enable_thinking": False}
+    if recipe.max_thinking_tokens is not None:
+        return {"max_thinking_tokens": recipe.max_thinking_tokens}
+    base = next((tokens for family, tokens in _BUDGETS if family.search(name)), None)
+    if base is None:
+        return None
+    return {"max_thinking_tokens": min(512_000, max(2048, int(base * _MODES.get(mode, 1.0))))}

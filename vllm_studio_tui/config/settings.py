@@ -1,0 +1,275 @@
+"""Settings: flags over `VLLM_STUDIO_*` variables over `config.yaml` over defaults.
+
+A new setting is one field of `Settings`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+
+from vllm_studio_tui.domain.errors import SettingsError
+from vllm_studio_tui.kit.secrets import is_reference
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.kit.paths import Places
+
+PREFIX = "VLLM_STUDIO_"
+#: A larger file is not a settings file.
+MAX_FILE = 256 * 1024
+GIB = 1024**3
+
+#: Variables that are not `VLLM_STUDIO_` plus the field's name: those of the web product this one re-imagines.
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "models_dirs": ("VLLM_STUDIO_MODELS_DIR",),
+    "tabby_dir": ("VLLM_STUDIO_TABBY_API_DIR",),
+    "llama_server": ("VLLM_STUDIO_LLAMA_BIN",),
+}
+
+
+def _home(value: object) -> object:
+    """A path with its `~` expanded; one that is not absolute is taken from the working directory."""
+    if not isinstance(value, str | Path):
+        return value
+    text = str(value)
+    if not text.strip() or "\0" in text:
+        raise ValueError("not a path")
+    with contextlib.suppress(RuntimeError):  # a `~name` that nobody has stays as it is
+        return Path(text).expanduser().absolute()
+    return Path(text).absolute()
+
+
+def _program(value: object) -> object:
+    """A program: a bare name is looked for in PATH, anything with a slash is a path."""
+    if isinstance(value, str) and "/" in value:
+        return str(_home(value))
+    return value
+
+
+def _reference(value: object) -> object:
+    # The value may be the key itself, so the message does not repeat it.
+    if value is not None and not (isinstance(value, str) and is_reference(value)):
+        raise ValueError("must refer to a secret: env:NAME or file:PATH")
+    return value
+
+
+AnyPath = Annotated[Path, BeforeValidator(_home)]
+Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_length=4096, pattern=r"^[^\0\n]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseModel):
+    """Everything that can be set.
+
+    Attributes:
+        inference_port: The first port that a recipe without a port of its own gets.
+        host: Where `serve` listens.
+        port: Where `serve` listens.
+        api_key: Reference (`env:NAME`, `file:PATH`) to the key that `serve` asks for.
+        models_dirs: Folders that are searched for models.
+        vllm_executable: `vllm`, where neither a recipe nor PATH says another.
+        sglang_python: The interpreter that has SGLang.
+        llama_server: `llama-server`.
+        transformers_executable: `transformers`.
+        tabby_dir: A checkout of TabbyAPI.
+        embedded_threads: Threads of the embedded engine; None: the physical cores that are free.
+        electricity_price: What a kWh costs; None: energy is shown without a price.
+        currency: Of `electricity_price`.
+        runs_keep: How many ended runs are kept.
+        runs_keep_bytes: How large the logs and ledgers of ended runs may be together, as in `5 GiB`.
+        theme: Name of a theme; None: the default one.
+        ascii: Draw with ASCII alone.
+        refresh_seconds: Seconds between two samples of GPUs and engines.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    inference_port: Port = 8000
+    host: str = Field("127.0.0.1", min_length=1, max_length=255)
+    port: Port = 8080
+    api_key: Annotated[str | None, BeforeValidator(_reference)] = None
+    models_dirs: tuple[AnyPath, ...] = ()
+    vllm_executable: Program | None = None
+    sglang_python: Program | None = None
+    llama_server: Program | None = None
+    transformers_executable: Program | None = None
+    tabby_dir: AnyPath | None = None
+    embedded_threads: int | None = Field(None, ge=1, le=1024)
+    electricity_price: float | None = Field(None, ge=0, allow_inf_nan=False)
+    currency: str = Field("EUR", min_length=1, max_length=8)
+    runs_keep: int = Field(50, ge=0)
+    runs_keep_bytes: ByteSize = Field(ByteSize(5 * GIB), ge=0)
+    theme: str | None = Field(None, min_length=1, max_length=64)
+    ascii: bool = False
+    refresh_seconds: float = Field(1.0, ge=0.2, le=60)
+
+
+def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings of a home.
+
+    Args:
+        places: Its `settings_file` need not exist.
+        environ: An empty variable counts as not set.
+        flags: Field names to values; None counts as not given.
+
+    Raises:
+        SettingsError: It names the file and line, or the variable, and the nearest valid key.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, (value, line) in _from_file(places.settings_file).items():
+        values[key], origins[key] = value, f"{places.settings_file}, line {line}"
+    for key, (value, variable) in _from_environ(environ).items():
+        values[key], origins[key] = value, f"the variable {variable}"
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _known(key, "the command line")
+            values[key], origins[key] = value, "the command line"
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        raise SettingsError(
+            f"{key} cannot be used",
+            cause=f"{origins.get(key, 'settings')}: {first['msg'].removeprefix('Value error, ')}",
+            advice=f"Correct {key} there, or remove it to have the default.",
+        ) from None
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
+    """Variables that look like settings and are none, each with the nearest one that is."""
+    others = {"VLLM_STUDIO_HOME", "VLLM_STUDIO_RUN", "VLLM_STUDIO_CHAT_API_KEY"}
+    known = {name for key in Settings.model_fields for name in variables(key)}
+    return [
+        (name, _nearest(name, known))
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known | others
+    ]
+
+
+def variables(key: str) -> tuple[str, ...]:
+    """The names of the variables that set a key, the strongest first."""
+    return (f"{PREFIX}{key.upper()}", *VARIABLES.get(key, ()))
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
+    for key in Settings.model_fields:
+        for name in variables(key):
+            text = environ.get(name, "").strip()
+            if not text:
+                continue
+            value: Any = text
+            if key == "models_dirs":
+                value = [part for part in text.split(os.pathsep) if part.strip()]
+            elif key == "api_key" and not is_reference(text):
+                value = f"env:{name}"  # the variable holds the key itself, as it always did
+            found[key] = value, name
+            break
+    return found
+
+
+def _from_file(path: Path) -> dict[str, tuple[Any, int]]:
+    """Key to value and line number; empty where there is no file."""
+    text = _read(path)
+    if text is None:
+        return {}
+    import yaml  # deferred: most homes have no settings file
+
+    try:
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise _unreadable(where, getattr(error, "problem", None) or "not YAML") from None
+    except (RecursionError, ValueError):  # nested too deep, or a date that does not exist
+        raise _unreadable(str(path), "not YAML that a settings file needs") from None
+    if data is None:
+        return {}
+    if not isinstance(document, yaml.MappingNode) or not isinstance(data, dict):
+        raise _unreadable(str(path), "not a list of `key: value` lines")
+    lines: dict[str, int] = {}
+    for node, _ in document.value:
+        key, line = str(node.value), node.start_mark.line + 1
+        where = f"{path}, line {line}"
+        _known(key, where)
+        if key in lines:
+            raise SettingsError(
+                f"{key} is set twice",
+                cause=f"{where}, and line {lines[key]}.",
+                advice="Remove one of the two.",
+            )
+        lines[key] = line
+    if isinstance(data.get("models_dirs"), str):
+        data["models_dirs"] = [data["models_dirs"]]
+    return {key: (value, lines[key]) for key, value in data.items() if value is not None}
+
+
+def _read(path: Path) -> str | None:
+    """The text of a file that nobody but its owner can have written; None where there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(str(path), error.strerror or "cannot be opened") from None
+    with os.fdopen(fd, "rb") as stream:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise _unreadable(str(path), "not a regular file")
+        if found.st_size > MAX_FILE:
+            raise _unreadable(str(path), f"larger than {MAX_FILE // 1024} KiB")
+        _refuse_shared(path, found)
+        with contextlib.suppress(OSError):
+            _refuse_shared(path.parent, path.parent.stat())
+        try:
+            return stream.read(MAX_FILE + 1).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            raise _unreadable(str(path), "not text in UTF-8") from None
+
+
+def _refuse_shared(path: Path, found: os.stat_result) -> None:
+    """Settings name programs to start: whoever can write them can run what they like as this user."""
+    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        raise SettingsError(
+            "the settings can be written by other users",
+            cause=f"{path} has mode {stat.S_IMODE(found.st_mode):04o}.",
+            advice=f"chmod go-w {path}",
+        )
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SettingsError(
+            "the settings belong to another user",
+            cause=f"{path} is owned by user {found.st_uid}.",
+            advice="Copy the file, or set VLLM_STUDIO_HOME to a directory of yours.",
+        )
+
+
+def _known(key: str, where: str) -> None:
+    if key in Settings.model_fields:
+        return
+    near = _nearest(key.replace("-", "_").lower(), Settings.model_fields)
+    raise SettingsError(
+        f"{key[:80]!r} is no setting",
+        cause=f"{where}.",
+        advice=f"Did you mean {near}?" if near else "The settings are listed in the documentation.",
+    )
+
+
+def _nearest(name: str, known: Any) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
+def _unreadable(where: str, why: str) -> SettingsError:
+    return SettingsError(
+        "the settings cannot be read", cause=f"{where}: {why}", advice="Correct the file or remove it."
+    )
