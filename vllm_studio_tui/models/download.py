@@ -12,7 +12,7 @@ import netrc
 import os
 import re
 import ssl
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ import httpx2
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.models.package_index import public_url
+from vllm_studio_tui.models.progress import Progress, Tell
 
-#: Bytes done, bytes in all (None when nobody says), and what is being done.
-Progress = Callable[[int, int | None, str], None]
 Login = tuple[str, str]
 
 PAGE_LIMIT = 16 << 20
@@ -182,7 +181,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def download(client: httpx2.Client, wanted: Wanted, progress: Progress | None = None) -> Path:
+def download(client: httpx2.Client, wanted: Wanted, progress: Tell | None = None) -> Path:
     """Get a file, from where an earlier try ended; it appears under its name only when it is whole and right.
 
     Next to the target, `NAME.part` holds what has come and `NAME.part.json` what it is a part of.
@@ -219,7 +218,7 @@ def download(client: httpx2.Client, wanted: Wanted, progress: Progress | None = 
 
 
 def _transfer(
-    client: httpx2.Client, wanted: Wanted, part: Path, notes: Path, progress: Progress | None
+    client: httpx2.Client, wanted: Wanted, part: Path, notes: Path, progress: Tell | None
 ) -> tuple[bool, str | None]:
     """One request for what is missing; whether it went on from an earlier one, and the sha256 that must come out."""
     known = _notes_of(notes, wanted)
@@ -252,7 +251,7 @@ def _transfer(
 
 
 def _receive(
-    response: httpx2.Response, wanted: Wanted, part: Path, have: int, total: int | None, progress: Progress | None
+    response: httpx2.Response, wanted: Wanted, part: Path, have: int, total: int | None, progress: Tell | None
 ) -> None:
     """Append the body to the part. A cut keeps what has come: that is where the next try starts."""
     encoded = response.headers.get("content-encoding", "identity") != "identity"
@@ -267,7 +266,7 @@ def _receive(
                     raise DownloadFailed("more came than was announced")
                 _write(stream, piece)
                 if progress is not None:
-                    progress(done, total, wanted.what)
+                    progress(Progress(done, total, wanted.what))
         except httpx2.HTTPError as error:
             raise _Cut(reason(error)) from error
     if total is not None and done != total:
