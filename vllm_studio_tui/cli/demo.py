@@ -101,9 +101,7 @@ def _simulated(studio: Studio) -> read.RunView:
     note("SIMULATED: no model, no GPU; everything shown is made up")
     control.settle(studio.places)
     live = {one.recipe_id: one for one in read.live_runs(studio.places)}
-    runs = []
-    for recipe in service.simulated(studio.recipes):
-        runs.append(live.get(recipe.id) or studio.launcher.launch(recipe))
+    runs = [live.get(recipe.id) or studio.launcher.launch(recipe) for recipe in service.simulated(studio.recipes)]
     return _ready(runs[0])
 
 

@@ -75,7 +75,7 @@ def _parse_yaml(text: str, source: str, json_error: ValueError) -> list[Any]:
             return super().compose_node(parent, index)
 
     try:
-        return list(yaml.load_all(text, NoAliases))  # noqa: S506  # NoAliases is a SafeLoader
+        return list(yaml.load_all(text, NoAliases))  # NoAliases is a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -55,11 +55,11 @@ class Recipes:
     def __init__(self, rows: RecipeRows) -> None:
         self._rows = rows
 
-    def list(self) -> list[Recipe]:
+    def all(self) -> list[Recipe]:
         """All that can be read, by id."""
-        return [one for one in self.list_all() if isinstance(one, Recipe)]
+        return [one for one in self.all_stored() if isinstance(one, Recipe)]
 
-    def list_all(self) -> list[Recipe | Broken]:
+    def all_stored(self) -> list[Recipe | Broken]:
         """All, also those that can no longer be read."""
         found: list[Recipe | Broken] = []
         for recipe_id, data in self._rows.list():
@@ -123,7 +123,7 @@ class Recipes:
         """Recipes with every word in id, name, path, description or tags."""
         words = text.lower().split()
         found = []
-        for one in self.list():
+        for one in self.all():
             inside = " ".join((one.id, one.name, one.model_path, one.description, *one.tags)).lower()
             if all(word in inside for word in words):
                 found.append(one)
@@ -185,7 +185,7 @@ class Recipes:
 
     def export(self, ids: Iterable[str] = (), *, form: str = "yaml") -> str:
         """Recipes as text that `import_` reads back; secrets are references and stay so."""
-        chosen = [self.get(one) for one in ids] or self.list()
+        chosen = [self.get(one) for one in ids] or self.all()
         data = [recipe_to_data(one) for one in chosen]
         if form == "json":
             return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

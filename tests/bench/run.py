@@ -1,0 +1,207 @@
+"""The budgets of this project, measured: `python tests/bench/run.py [--quick]`.
+
+Every figure is taken side by side with its reference in one run, and printed as a ratio with its budget. Nothing
+here fails: a slow machine is not a defect. Read the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.process.house import House, free_port, until  # noqa: E402
+from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec  # noqa: E402
+from vllm_studio_tui.runs import control  # noqa: E402
+
+STUDIO = (sys.executable, "-m", "vllm_studio_tui")
+BASE = (sys.executable, "-c", "pass")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row: the value in its unit, the reference beside it, and the budget for ratio or value."""
+
+    what: str
+    value: float
+    unit: str
+    reference: float | None
+    budget: float
+
+    def row(self) -> str:
+        measured = self.value / self.reference if self.reference else self.value
+        unit = "x" if self.reference else self.unit
+        verdict = "met" if measured <= self.budget else "OVER"
+        beside = "" if self.reference is None else f"beside {self.reference:.4g} {self.unit}"
+        return (
+            f"{self.what:<44} {self.value:>9.4g} {self.unit:<4} {beside:<22} "
+            f"{measured:>8.2f} {unit:<4} budget {self.budget:>6g} {unit:<4} {verdict}"
+        )
+
+
+def wall(argv: Sequence[str], environ: dict[str, str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(argv, env=environ, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def in_turn(commands: Sequence[Sequence[str]], environ: dict[str, str], runs: int) -> list[float]:
+    """Median seconds of each command; the commands are run in turn, so that drift hits all alike."""
+    taken: list[list[float]] = [[] for _ in commands]
+    for _ in range(runs + 1):
+        for place, argv in enumerate(commands):
+            taken[place].append(wall(argv, environ))
+    return [statistics.median(times[1:]) for times in taken]
+
+
+def quick_commands(home: House, runs: int) -> list[Figure]:
+    environ = {**os.environ, "VLLM_STUDIO_HOME": str(home.root), "VLLM_STUDIO_SIMULATE_GPUS": "8"}
+    commands = [BASE, (*STUDIO, "--version"), (*STUDIO, "status", "--json"), (*STUDIO, "gpus", "--line")]
+    base, version, status, gpus = (seconds * 1000 for seconds in in_turn(commands, environ, runs))
+    return [
+        Figure("vllm-studio --version", version, "ms", base, 5),
+        Figure("status --json (20 runs on the disk)", status, "ms", base, 12),
+        Figure("gpus --line (8 simulated GPUs)", gpus, "ms", base, 12),
+    ]
+
+
+def fill(home: House, count: int) -> None:
+    """Ended runs, as they lie there after a few weeks."""
+    for _ in range(count):
+        run = home.launch(argv=(sys.executable, "-c", "pass"), again=True)
+        until(lambda run=run: home.now(run).status.final and not home.now(run).keeper_alive, "ended")  # type: ignore[misc]
+
+
+def keeper(home: House, seconds: float) -> list[Figure]:
+    """From the launch call to the engine's first instant; then what an idle keeper costs."""
+
+    def build(run_id: str, port: int) -> RunSpec:
+        argv = (
+            *(sys.executable, "-m", "vllm_studio_tui.simulation.engine", "--host", "127.0.0.1"),
+            *("--port", str(port), "--model", "sim"),
+        )
+        from tests.process.house import COUNTERS, STAGES
+
+        url = f"http://127.0.0.1:{port}/v1"
+        return RunSpec(
+            *(run_id, "idle", "idle", "custom", "sim", argv, "127.0.0.1", port, url, time.time()),
+            stages=STAGES,
+            counters=COUNTERS,
+            ready=ReadyProbe(),
+        )
+
+    begin = time.time()
+    run = control.launch(home.places, build, "idle", host="127.0.0.1", port=None, first_port=free_port(), gpus=())
+    until(lambda: home.now(run).status.pid is not None, "spawned")
+    spawned = home.now(run).status
+    begun = (spawned.started_at or begin) - begin
+    home.ready(run)
+    pid = home.now(run).status.keeper_pid
+    assert pid is not None
+    time.sleep(2.0)  # past its start
+    before = cpu_of(pid)
+    time.sleep(seconds)
+    share = (cpu_of(pid) - before) / seconds * 100
+    rss = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    control.stop(run)
+    return [
+        Figure("keeper: launch to engine spawned", begun * 1000, "ms", None, 500),
+        Figure("keeper: RSS", rss, "MB", None, 30),
+        Figure(f"keeper: idle CPU over {seconds:g} s", share, "%", None, 0.2),
+    ]
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds so far, from schedstat: clock ticks are too coarse for a process that sleeps."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+BURST = """
+import asyncio, json, resource, sys, time
+from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Sampling, Target
+from vllm_studio_tui.inference.client import stream_chat
+import openai, httpx2
+async def main():
+    target = Target(sys.argv[1], "sim")
+    request = ChatRequest(({"role": "user", "content": "long"},), Sampling(max_tokens=int(sys.argv[2])))
+    before = resource.getrusage(resource.RUSAGE_SELF); begin = time.perf_counter(); text = 0
+    async for event in stream_chat(target, request):
+        if isinstance(event, Delta): text += len(event.content)
+        if isinstance(event, Ended): ended = event
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps([cpu, time.perf_counter() - begin, text, ended.finish, ended.usage.completion_tokens]))
+asyncio.run(main())
+"""
+
+PARSED = """
+import asyncio, json, resource, sys, time
+import openai
+async def main():
+    client = openai.AsyncOpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
+    before = resource.getrusage(resource.RUSAGE_SELF); begin = time.perf_counter(); text = 0
+    stream = await client.chat.completions.create(model="sim", messages=[{"role": "user", "content": "long"}],
+        max_tokens=int(sys.argv[2]), stream=True, stream_options={"include_usage": True})
+    async for chunk in stream:
+        if chunk.choices: text += len(chunk.choices[0].delta.content or "")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps([after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        time.perf_counter() - begin, text, "", 0]))
+asyncio.run(main())
+"""
+
+
+def burst(home: House, tokens: int) -> list[Figure]:
+    """A whole answer as fast as the engine can send it: our reader beside the client library's own events."""
+    import json
+
+    run = home.ready(home.launch("--tokens-per-second", "0", "--answer", f"long:{tokens}", "--max-context", "1000000"))
+    results = {}
+    for name, script in (("ours", BURST), ("theirs", PARSED), ("ours", BURST)):
+        argv = [sys.executable, "-c", script, run.base_url or "", str(tokens)]
+        done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=ROOT)
+        results[name] = json.loads(done.stdout)
+    control.stop(run)
+    ours, theirs = results["ours"], results["theirs"]
+    assert ours[2] == theirs[2], "both read the whole answer"
+    return [
+        Figure(f"chat core: {tokens // 1000}k-token burst, CPU", ours[0], "s", theirs[0], 0.33),
+        Figure(f"chat core: {tokens // 1000}k-token burst, CPU", ours[0], "s", None, 0.6 * tokens / 32000),
+    ]
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
+    quick = arguments.parse_args().quick
+    with tempfile.TemporaryDirectory() as folder:
+        home = House(Path(folder) / "home")
+        steps: list[Callable[[], list[Figure]]] = [
+            lambda: (fill(home, 20), quick_commands(home, 5 if quick else 15))[1],
+            lambda: keeper(home, 10.0 if quick else 60.0),
+            lambda: burst(home, 32_000),
+        ]
+        try:
+            for step in steps:
+                for figure in step():
+                    print(figure.row(), flush=True)
+        finally:
+            home.end()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"(CPU of all children: {children.ru_utime + children.ru_stime:.1f} s; Python {sys.version.split()[0]})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
