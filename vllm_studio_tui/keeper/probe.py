@@ -133,7 +133,8 @@ def older_listener(port: int, members: set[int], start: int) -> int | None:
 class Prober:
     """One thread that asks. Answers are taken with `answers()` after the wake pipe became readable."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        self._timeout = timeout
         self._host, self._port = ("127.0.0.1" if host in ("0.0.0.0", "", "::") else host), port  # noqa: S104
         self._questions: queue.SimpleQueue[tuple[str, int, object, str | None]] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
@@ -178,7 +179,7 @@ class Prober:
                 ok, detail = ready(what, self._host, self._port, key)
                 answer = Answer(kind, attempt, ok, detail)
             elif isinstance(what, CounterNames):
-                values = counters(what, self._host, self._port, key, 5.0)
+                values = counters(what, self._host, self._port, key, self._timeout)
                 answer = Answer(kind, attempt, values is not None, values=values or {})
             else:
                 continue

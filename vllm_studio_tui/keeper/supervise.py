@@ -42,7 +42,7 @@ class Supervisor:
         self._ledger = Ledger(folder)
         self._tree = Tree(spec.run_id)
         self._watch = LogWatch(self._log, spec.stages, spec.failures)
-        self._prober = probe.Prober(spec.host, spec.port)
+        self._prober = probe.Prober(spec.host, spec.port, spec.ready.timeout)
         self._counting = Counting(self._ledger, self._tree, spec.energy_argv)
         self._budget = CrashBudget(spec.restart)
         self._engine: engines.Engine | None = None

@@ -1,0 +1,244 @@
+"""A simulated inference server: `python -m vllm_studio_tui.simulation.engine --port N --model NAME`.
+
+Real processes, real HTTP, scripted words. Everything it shows says SIMULATED. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hmac
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vllm_studio_tui.simulation import loading, script
+from vllm_studio_tui.simulation.exposition import Spent
+from vllm_studio_tui.simulation.mischief import Mischief, breed, crash
+from vllm_studio_tui.simulation.stream import Reply
+
+BODY = 64 * 1024 * 1024
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="simulated-engine", description=__doc__)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, required=True)
+    add("--model", default="simulated")
+    add("--style", choices=("vllm", "llamacpp", "sglang"), default="vllm", help="whose log, metrics and stream")
+    add("--load-seconds", type=float, default=0.0, help="how long loading takes; its stages appear in the log")
+    add("--hang-load", action="store_true", help="never get ready")
+    add("--simulate-failure", choices=loading.FAILURES, help="fail while loading, with that engine's words")
+    add("--tokens-per-second", type=float, default=200.0, help="0: as fast as possible")
+    add("--prefill-seconds", type=float, default=0.0)
+    add("--answer", help="poem, markdown, table, code, echo, thinking, tool, long:N; else one that fits the prompt")
+    add("--thinking", choices=("off", "field", "tags", "open"), default="field", help="how thinking is sent")
+    add("--api-key-env", help="name of the variable with the key that requests must send")
+    add("--max-context", type=int, default=32768)
+    add("--account", type=Path, help="a file that always holds what was spent")
+    add("--crash-after", type=float, help="seconds after it got ready")
+    add("--crash-at-token", type=int)
+    add("--exit-code", type=int, help="instead of a segmentation fault")
+    add("--hang-after", type=float, help="seconds after it got ready")
+    add("--ignore-term", action="store_true")
+    add("--slow-term", type=float, default=0.0, help="seconds that a graceful end takes")
+    add("--flood", type=int, default=0, help="lines a second into the log")
+    add("--grandchildren", type=int, default=0)
+    add("--reparent", action="store_true", help="grandchildren leave session, parent and command line behind")
+    add("--break-stream-at", type=int, help="token at which streams break")
+    add("--break-style", choices=("cut", "error-object", "bad-json", "no-done", "split-utf8"), default="cut")
+    add("--health-generates", action="store_true", help="/health costs a token, as SGLang's does")
+    add("--log-secret", action="store_true", help="print the key into the log, as some engines do")
+    return parser.parse_args(argv)
+
+
+class Engine(ThreadingHTTPServer):
+    """The server and what it has spent."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.spent = Spent(options.account)
+        self.mischief = Mischief()
+        self.mischief.crash_at_token = options.crash_at_token
+        self.mischief.break_at, self.mischief.break_style = options.break_stream_at, options.break_style
+        self.mischief.exit_code = options.exit_code
+        self.key = os.environ.get(options.api_key_env) if options.api_key_env else None
+        self.ready = False
+        super().__init__((options.host, options.port), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server: Engine
+    open_paths: ClassVar[set[str]] = {"/health", "/metrics", "/version", "/ping"}
+
+    def log_message(self, *_: Any) -> None:
+        """No access log: a simulation that is asked each second would fill its log with it."""
+
+    def do_GET(self) -> None:
+        if self._refused():
+            return
+        options, spent = self.server.options, self.server.spent
+        path = self.path.partition("?")[0]
+        if path == "/health":
+            if options.health_generates:
+                with spent.lock:
+                    spent.generation_tokens += 1
+            self._json(self.server.mischief.health or 200, {"status": "ok"})
+        elif path == "/v1/models":
+            card = {
+                "id": options.model,
+                "object": "model",
+                "owned_by": "SIMULATED",
+                "max_model_len": options.max_context,
+            }
+            self._json(200, {"object": "list", "data": [card]})
+        elif path == "/metrics":
+            self._send(200, spent.expose(options.style, options.model).encode(), "text/plain; version=0.0.4")
+        elif path == "/version" and options.style == "vllm":
+            self._json(200, {"version": "SIMULATED"})
+        elif path == "/props" and options.style == "llamacpp":
+            self._json(200, {"default_generation_settings": {"n_ctx": options.max_context}, "total_slots": 4})
+        elif path == "/slots" and options.style == "llamacpp":
+            slots = [{"id": n, "n_ctx": options.max_context, "is_processing": n < spent.running} for n in range(4)]
+            self._send(200, json.dumps(slots).encode(), "application/json")
+        else:
+            self._error(404, f"no {path[:100]}", "NotFoundError")
+
+    def do_POST(self) -> None:
+        body = self._body()
+        if body is None or self._refused():
+            return
+        path = self.path.partition("?")[0]
+        if path == "/simulate":
+            unknown = self.server.mischief.apply(body)
+            self._json(400 if unknown else 200, {"unknown": unknown})
+        elif path == "/tokenize":
+            text = str(body.get("prompt") or body.get("content") or "")
+            tokens = list(range(script.count(text)))
+            answer: dict[str, Any] = {"tokens": tokens}
+            if self.server.options.style != "llamacpp":
+                answer |= {"count": len(tokens), "max_model_len": self.server.options.max_context}
+            self._json(200, answer)
+        elif path in ("/v1/chat/completions", "/v1/completions"):
+            Reply(self, body, chat="chat" in path).run()
+        else:
+            self._error(404, f"no {path[:100]}", "NotFoundError")
+
+    def _refused(self) -> bool:
+        """Whether the request ends here: hanging, still loading, or without the key."""
+        while self.server.mischief.hang:
+            time.sleep(0.05)
+        if not self.server.ready and self.path != "/simulate":
+            self._error(503, "Loading model", "unavailable_error")
+            return True
+        key = self.server.key
+        if key is not None and self.path.partition("?")[0] not in self.open_paths:
+            given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), key.encode()):
+                self._error(401, "invalid API key", "AuthenticationError")
+                return True
+        return False
+
+    def _body(self) -> dict[str, Any] | None:
+        try:
+            length = int(self.headers.get("Content-Length") or 0)
+            data = json.loads(self.rfile.read(min(length, BODY)) or b"{}")
+        except ValueError:
+            self._error(400, "the body is not JSON", "BadRequestError")
+            return None
+        if not isinstance(data, dict):
+            self._error(400, "the body is not an object", "BadRequestError")
+            return None
+        return data
+
+    def _error(self, status: int, message: str, kind: str) -> None:
+        self._json(status, {"error": {"message": message, "type": kind, "code": status}})
+
+    def _json(self, status: int, data: Any) -> None:
+        self._send(status, json.dumps(data).encode(), "application/json")
+
+    def _send(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Simulated", "yes")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until told to end."""
+    options = arguments(argv)
+    loading.log(f"SIMULATED engine in the style of {options.style}: no model is loaded")
+    if options.log_secret and options.api_key_env:
+        loading.log(f"server_args={{'api_key': '{os.environ.get(options.api_key_env, '')}'}}")
+    if options.simulate_failure:
+        loading.load(options.style, options.model, options.port, options.load_seconds / 2)
+        return loading.fail(options.simulate_failure, options.style, options.model, options.port)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN if options.ignore_term else lambda *_: ending.set())
+    breed(options.grandchildren, reparent=options.reparent, ignore_term=options.ignore_term)
+    engine: Engine | None = None
+    if options.style != "vllm":  # llama.cpp and SGLang answer 503 while they load, vLLM not at all
+        engine = _listen(options)
+    threading.Thread(target=_load_and_serve, args=(options, engine, ending), daemon=True).start()
+    ending.wait()
+    time.sleep(options.slow_term)
+    if _ENGINES:
+        _ENGINES[0].spent.write()
+    return 0
+
+
+_ENGINES: list[Engine] = []
+
+
+def _listen(options: argparse.Namespace) -> Engine:
+    try:
+        engine = Engine(options)
+    except OSError as error:
+        loading.fail("port", options.style, options.model, options.port)
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    _ENGINES.append(engine)
+    threading.Thread(target=engine.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
+    return engine
+
+
+def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: threading.Event) -> None:
+    loading.load(options.style, options.model, options.port, options.load_seconds)
+    if options.hang_load:
+        return
+    engine = engine or _listen(options)
+    engine.ready = True
+    engine.spent.write()
+    if options.flood:
+        engine.mischief.start_flood(options.flood)
+    if options.crash_after is not None:
+        how = "segv" if options.exit_code is None else f"exit:{options.exit_code}"
+        threading.Timer(options.crash_after, crash, (how, options.exit_code)).start()
+    if options.hang_after is not None:
+        threading.Timer(options.hang_after, engine.mischief.apply, ({"hang": True},)).start()
+    while not ending.wait(1.0):
+        engine.spent.write()
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # threads that hang on purpose must not keep it

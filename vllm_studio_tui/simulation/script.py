@@ -1,0 +1,123 @@
+"""What the simulated engine answers. A token is a piece of the text; joined, the pieces give the text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+_PIECE = re.compile(r"\s*\S{1,6}|\s+$")
+
+POEM = """The fans turn over in the racks at night,
+and no one asks them what they mean to say.
+A row of LEDs blinks its quiet light;
+the weights are warm; the prompt is far away.
+"""
+
+MARKDOWN = """# What a KV cache is
+
+While a model writes, each new token looks back at **all** earlier ones. Their *keys* and *values* do not change,
+so they are kept:
+
+- memory grows with the length of the context,
+- each step stays cheap,
+- and a shared prefix can be used again.
+
+> Full is not broken: requests wait.
+
+| what | grows with |
+|---|---|
+| weights | nothing |
+| KV cache | tokens × layers |
+
+```python
+def kv_bytes(tokens: int, layers: int, heads: int, dim: int) -> int:
+    return 2 * tokens * layers * heads * dim * 2  # bf16
+```
+
+1. Look at `kv_cache_usage`.
+2. If it is near 1, shorten the context.
+"""
+
+CODE = """```python
+def fib(n: int) -> int:
+    a, b = 0, 1
+    for _ in range(n):
+        a, b = b, a + b
+    return a
+```
+"""
+
+TABLE = "| n | square | cube |\n|--:|--:|--:|\n" + "".join(f"| {n} | {n * n} | {n**3} |\n" for n in range(1, 40))
+
+THOUGHT = "The person wants a short answer. I look at what I know, check it once, and say it plainly.\n"
+LOREM = "The simulated engine goes on writing words that mean little but come at a steady pace. "
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Pieces of thinking, then of text, then perhaps a call of a tool (name, arguments as JSON)."""
+
+    thinking: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    call: tuple[str, str] | None = None
+
+
+def pieces(text: str) -> tuple[str, ...]:
+    """Cut into tokens of a few characters."""
+    found = tuple(_PIECE.findall(text))
+    return found if "".join(found) == text else (text,)
+
+
+def count(text: str) -> int:
+    """Tokens of a text."""
+    return len(pieces(text)) if text else 0
+
+
+def long(tokens: int) -> tuple[str, ...]:
+    """So many tokens of plain words."""
+    return tuple(islice(cycle(pieces(LOREM)), max(0, tokens)))
+
+
+def answer(name: str | None, prompt: str, tools: list[object], *, thinks: bool) -> Answer:
+    """The answer of this name (poem, markdown, table, code, long:N, echo, thinking, tool), or one that fits."""
+    lower = prompt.lower()
+    if name is None:
+        if tools:
+            name = "tool"
+        elif "think" in lower or thinks:
+            name = "thinking"
+        else:
+            wanted = ("markdown", "table", "code", "echo", "poem")
+            name = next((word for word in wanted if word in lower), "markdown" if "kv" in lower else "poem")
+    thought = pieces(THOUGHT) if thinks or name == "thinking" else ()
+    kind, _, argument = name.partition(":")
+    if kind == "long":
+        return Answer(thought, long(int(argument or "1000")))
+    if kind == "echo":
+        return Answer(thought, pieces(prompt))
+    if kind == "tool":
+        return Answer(thought, (), _call(tools))
+    texts = {"markdown": MARKDOWN, "table": TABLE, "code": CODE, "thinking": "Paris.", "poem": POEM}
+    return Answer(thought, pieces(texts.get(kind, POEM)))
+
+
+def _call(tools: list[object]) -> tuple[str, str]:
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            schema = function.get("parameters")
+            properties = schema.get("properties") if isinstance(schema, dict) else None
+            names = list(properties) if isinstance(properties, dict) else []
+            return function["name"], json.dumps({str(one): "Paris" for one in names})
+    return "get_weather", '{"city": "Paris"}'
+
+
+def parts(answer_: Answer) -> Iterator[tuple[str, str]]:
+    """Pairs of kind (thinking, text) and piece, in order."""
+    for piece in answer_.thinking:
+        yield "thinking", piece
+    for piece in answer_.text:
+        yield "text", piece
