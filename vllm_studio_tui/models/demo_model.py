@@ -154,7 +154,10 @@ def fetch_demo_model(
 @contextlib.contextmanager
 def _alone(places: Places, progress: Tell | None) -> Iterator[None]:
     """One process fetches, the others wait for it."""
-    lock = private_dir(demo_folder(places)) / ".lock"
+    folder = demo_folder(places)
+    for one in (places.data, folder.parent, folder):
+        private_dir(one)
+    lock = folder / ".lock"
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(lock, timeout=0.0))

