@@ -16,27 +16,33 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after a signal, 1 when it cannot serve, 2 for wrong arguments.
+        1 when it cannot serve. Wrong arguments exit with 2, a signal with 0; while the model loads a signal kills.
     """
     options = _options(arguments)
-    # Blocked before any thread exists, so that only the one thread that waits for them gets them: the server's own
+    loaded = threading.Event()
+    # Blocked before any thread exists, so that only the one that waits for signals gets them: the server's own
     # shut-down waits for open streams, for 30 s.
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    threading.Thread(target=_end_on, args=(signals,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=_end_on_signal, args=(loaded,), daemon=True).start()
     trouble = _trouble(options)
     if trouble:
         _say(trouble)
         return 1
     try:
-        import xllamacpp
+        xllamacpp: Any = import_module("xllamacpp")
     except ImportError as error:
         _say(f"the embedded engine is not installed ({error}): pip install 'vllm-studio-tui[demo]'")
         return 1
@@ -64,9 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         _say(f"the server did not start: {error}")
         return 1
+    loaded.set()
     _say(f"serving at {server.listening_address}")
     while True:
-        signal.pause()  # the server's threads do the work; signals end the process in `_end_on`
+        signal.pause()  # the server's threads do the work; signals end the process in `_end_on_signal`
 
 
 def free_cores() -> int:
@@ -150,8 +157,13 @@ def _trouble(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _end_on(signals: set[signal.Signals]) -> None:
-    number = signal.sigwait(signals)
+def _end_on_signal(loaded: threading.Event) -> None:
+    # Loading holds the interpreter's lock, for minutes with a large model, and no Python code could answer a signal.
+    # So until then this thread lets the kernel end the process; after that it ends it itself, with exit code 0.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    loaded.wait()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    number = signal.sigwait(SIGNALS)
     _say(f"ended by {signal.Signals(number).name}")
     # Not sys.exit: the server's threads would first finish what they stream.
     os._exit(0)

@@ -231,7 +231,7 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
         "The log line lists the values.",
     ),
     (
-        r"reasoning parser .{0,80}not found|invalid (?:tool call|reasoning) parser|KeyError: .{0,80}parser",
+        r"(?:reasoning|tool) parser .{0,80}not found|invalid (?:tool call|reasoning) parser|KeyError: .{0,80}parser",
         "unknown_parser",
         "this version has no parser of that name",
         "Choose another tool_call_parser or reasoning_parser, or upgrade the engine.",
@@ -285,8 +285,8 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
 #: Causes that may be gone at the next try.
 _PASSING: tuple[tuple[str, str, str, str], ...] = (
     (
-        r"Free memory on device \S*\s*\(([\d.]+)/([\d.]+) GiB\) on startup is less than desired GPU memory utilization"
-        r" \(([\d.]+)",
+        r"Free memory on device \S*\s*\(([\d.]+)/([\d.]+) GiB\) on startup is less than "
+        r"(?:desired GPU memory utilization|the engine's budget.{0,80}) \(([\d.]+)",
         "gpu_memory_taken",
         "only {1} of {2} GiB are free on the GPU, less than gpu_memory_utilization {3} asks for",
         "Something else uses this GPU: see `vllm-studio gpus`. Stop it, or lower gpu_memory_utilization.",
@@ -357,8 +357,9 @@ _POINTERS: tuple[tuple[str, str, str, str], ...] = (
         "Check the file and its shards, or use a newer llama-server.",
     ),
     (
-        r"WorkerProc initialization failed|Engine core initialization failed|EngineDeadError"
-        r"|EngineCore encountered a fatal error",
+        # vLLM's async_llm.py names EngineDeadError too when it was stopped in an orderly way while it streamed.
+        r"WorkerProc initialization failed|Engine core initialization failed|EngineCore encountered a fatal error"
+        r"|(?:proc\S*|Worker) \S+ died unexpectedly|^(?!.*async_llm\.py).*EngineDeadError",
         "engine_died",
         "the engine's core process died",
         "The cause stands above, in the first traceback of its log.",

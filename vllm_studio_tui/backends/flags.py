@@ -46,7 +46,8 @@ class FlagStyle:
     def canonical(self, name: str) -> str:
         """One name for all spellings of a flag: `-tp`, `--tensor_parallel_size=2`."""
         bare = name.lstrip("-").split("=", 1)[0].replace("_", "-")
-        return self.aliases.get(bare, bare)
+        head, dot, rest = bare.partition(".")  # `--compilation-config.mode` sets one key of an object
+        return self.aliases.get(head, head) + dot + rest
 
 
 def is_remark(key: str) -> bool:
@@ -81,7 +82,7 @@ def extra_arguments(extra: Mapping[str, object], present: Sequence[str], style: 
             continue
         _refuse_secret(name, value)
         flag = f"--{bare if style.underscores else bare.replace('_', '-')}"
-        if bare in style.aliases:
+        if bare.split(".", 1)[0] in style.aliases:
             flag = f"--{name}"
         arguments += _flag(key, flag, name, value, style)
         taken.add(name)

@@ -48,8 +48,10 @@ def _home(value: object) -> object:
 
 def _program(value: object) -> object:
     """A program: a bare name is looked for in PATH, anything with a slash is a path."""
-    if isinstance(value, str) and "/" in value:
-        return str(_home(value))
+    if isinstance(value, str):
+        if "\0" in value or "\n" in value:
+            raise ValueError("not the name of a program")
+        return str(_home(value)) if "/" in value else value
     return value
 
 
@@ -61,7 +63,7 @@ def _reference(value: object) -> object:
 
 
 AnyPath = Annotated[Path, BeforeValidator(_home)]
-Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_length=4096, pattern=r"^[^\0\n]+$")]
+Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_length=4096)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

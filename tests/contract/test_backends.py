@@ -1,0 +1,343 @@
+"""What every backend promises, tried on each that is registered."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
+from vllm_studio_tui.backends.custom import STYLES
+from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.spec import RunSpec, Stage
+from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.kit import prometheus
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+LOGS = FIXTURES / "logs"
+SECRET = "sk-this-must-stay-hidden"
+STAGE_NAMES = ("config", "downloading", "weights", "compiling", "kv_cache", "graphs", "warmup", "serving")
+BACKENDS = registry.backends()
+LAUNCHED = [name for name, one in BACKENDS.items() if one.needs_launch]
+#: Captured starts that succeeded, with the backend and the stages that its log must show in this order.
+STARTS = {
+    "vllm.txt": ("vllm", ["config", "weights", "kv_cache", "warmup", "serving"]),
+    "vllm-stopped.txt": ("vllm", ["config", "weights", "kv_cache", "warmup", "serving"]),
+    "sglang.txt": ("sglang", ["config", "weights", "kv_cache", "warmup", "serving"]),
+    "llamacpp.txt": ("llamacpp", ["config", "weights", "kv_cache", "serving"]),
+    "embedded.txt": ("llamacpp", ["config", "weights", "kv_cache", "serving"]),
+    "transformers.txt": ("custom", ["weights", "serving"]),
+}
+FAILED = {
+    "vllm-fail-badpath.txt": ("vllm", "model_missing", "/nonexistent/model"),
+    "vllm-fail-maxlen.txt": ("vllm", "context_too_long", "100000"),
+    "vllm-fail-port.txt": ("vllm", "port_in_use", ""),
+    "llamacpp-fail-badpath.txt": ("llamacpp", "model_missing", "/nonexistent.gguf"),
+    "llamacpp-fail-port.txt": ("llamacpp", "port_in_use", ""),
+    "embedded-fail-badpath.txt": ("llamacpp", "model_missing", "/nonexistent.gguf"),
+}
+
+Make = Callable[..., tuple[Recipe, LaunchContext]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A recipe of a backend whose engine is installed, as far as a launch can see."""
+    folder = tmp_path / "an engine's bin"
+    folder.mkdir()
+    for name in ("vllm", "llama-server", "python3.11", "serve.sh"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o700)
+    model = tmp_path / "a model; rm -rf $HOME"
+    model.mkdir()
+    (model / "m.gguf").write_bytes(b"GGUF")
+
+    def build(backend: str, **fields: Any) -> tuple[Recipe, LaunchContext]:
+        values: dict[str, Any] = {
+            "id": "small",
+            "name": "Small",
+            "backend": backend,
+            "model_path": str(model),
+            "served_model_name": "small one",
+        }
+        if backend == "custom":
+            values["command"] = "serve.sh --model {model} --host {host} --port {port} --name {name}"
+        elif backend == "external":
+            values["base_url"] = "http://127.0.0.1:9/v1"
+        elif backend == "sglang":
+            values["python_path"] = str(folder / "python3.11")
+        recipe = Recipe.model_validate(values | fields)
+        context = LaunchContext(Settings(), "127.0.0.1", 8123, sys.executable, {"PATH": str(folder)})
+        return recipe, context
+
+    return build
+
+
+def watch(path: Path, backend: Backend) -> LogWatch:
+    found = LogWatch(path, backend.stages, backend.failures)
+    found.begin_at(0)
+    return found
+
+
+def stages_of(path: Path, stages: tuple[Stage, ...]) -> list[str]:
+    """The stages in the order in which the log enters them."""
+    seen: list[str] = []
+    for line in path.read_text(encoding="utf-8").replace("\r", "\n").split("\n"):
+        name = next((one.name for one in stages if re.search(one.pattern, line)), None)
+        if name and (not seen or seen[-1] != name):
+            seen.append(name)
+    return seen
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_a_command_is_arguments_with_the_address_and_the_model_each_in_one(name: str, make: Make) -> None:
+    recipe, context = make(name)
+    command = BACKENDS[name].command(recipe, context)
+    assert command.argv
+    assert all(isinstance(one, str) and "\0" not in one for one in command.argv)
+    assert not {"sh", "bash", "-c"} & {Path(one).name for one in command.argv}
+    assert command.argv[command.argv.index("--port") + 1] == "8123"
+    assert command.argv[command.argv.index("--host") + 1] == "127.0.0.1"
+    assert any(one.startswith(recipe.model_path) for one in command.argv)
+    assert "small one" in command.argv
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_nothing_is_said_that_the_recipe_leaves_to_the_engine(name: str, make: Make) -> None:
+    recipe, context = make(name)
+    text = " ".join(BACKENDS[name].command(recipe, context).argv)
+    for flag in (
+        "--max-model-len",
+        "--context-length",
+        "--ctx-size",
+        "memory",
+        "mem-fraction",
+        "seqs",
+        "trust",
+        "None",
+    ):
+        assert flag not in text
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_secrets_are_references_and_never_arguments(name: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_TEST_KEY", SECRET)
+    recipe, context = make(name, api_key="env:STUDIO_TEST_KEY", env_vars={"HF_TOKEN": "env:STUDIO_TEST_KEY", "A": "1"})
+    command = BACKENDS[name].command(recipe, context)
+    everything = [*command.argv, *command.env.values(), *command.env_refs.values(), *command.notes]
+    assert not any(SECRET in one for one in everything)
+    assert "STUDIO_TEST_KEY" not in " ".join(command.argv)
+    assert command.env_refs["HF_TOKEN"] == "env:STUDIO_TEST_KEY"
+    assert "HF_TOKEN" not in command.env
+    assert command.env["A"] == "1"
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
+def test_the_engine_gets_its_key(name: str, make: Make) -> None:
+    recipe, context = make(name, api_key="file:/run/key")
+    assert "file:/run/key" in BACKENDS[name].command(recipe, context).env_refs.values()
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_gpus_are_numbered_as_nvml_does(name: str, make: Make) -> None:
+    recipe, context = make(name, gpus=["1", "3"])
+    env = BACKENDS[name].command(recipe, context).env
+    assert (env["CUDA_VISIBLE_DEVICES"], env["CUDA_DEVICE_ORDER"]) == ("1,3", "PCI_BUS_ID")
+    recipe, context = make(name)
+    assert "CUDA_VISIBLE_DEVICES" not in BACKENDS[name].command(recipe, context).env
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_spec_of_it_survives_its_file(name: str, make: Make) -> None:
+    recipe, context = make(name)
+    backend = BACKENDS[name]
+    command = backend.command(recipe, context) if backend.needs_launch else Command(("none",))
+    spec = RunSpec(
+        run_id="r",
+        recipe_id=recipe.id,
+        name=recipe.name,
+        backend=name,
+        model=backend.model_name(recipe),
+        argv=command.argv,
+        host="127.0.0.1",
+        port=8123,
+        base_url="http://127.0.0.1:8123/v1",
+        created_at=1.0,
+        env=command.env,
+        env_refs=command.env_refs,
+        ready=backend.ready(recipe),
+        stages=backend.stages_for(recipe),
+        failures=backend.failures,
+        counters=backend.counters_for(recipe),
+    )
+    assert RunSpec.from_json(spec.to_json()) == spec
+    assert spec.ready.path.startswith("/")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_patterns_compile_and_stages_have_known_names(name: str) -> None:
+    backend = BACKENDS[name]
+    for stage in backend.stages:
+        assert stage.name in STAGE_NAMES
+        groups = set(re.compile(stage.pattern).groupindex)
+        assert groups in (set(), {"n", "m"}, {"percent"})
+    for failure in backend.failures:
+        count = re.compile(failure.pattern, re.IGNORECASE).groups
+        used = {int(one) for one in re.findall(r"\{(\d)\}", failure.title + failure.advice)}
+        assert max(used, default=0) <= count, failure.reason
+        assert re.fullmatch(r"[a-z_]+", failure.reason)
+        assert failure.title
+
+
+@pytest.mark.parametrize(("log", "expected"), STARTS.items())
+def test_a_start_shows_its_stages_in_order(log: str, expected: tuple[str, list[str]]) -> None:
+    name, stages = expected
+    seen = stages_of(LOGS / log, BACKENDS[name].stages)
+    order = [STAGE_NAMES.index(one) for one in seen]
+    assert order == sorted(order), seen
+    if log != "transformers.txt":
+        assert seen == stages
+
+
+@pytest.mark.parametrize("log", [one for one in STARTS if one != "transformers.txt"])
+def test_following_a_start_ends_at_serving(log: str) -> None:
+    followed = watch(LOGS / log, BACKENDS[STARTS[log][0]])
+    assert followed.follow()
+    assert followed.stage == "serving"
+
+
+def test_shards_are_counted() -> None:
+    stages = BACKENDS["vllm"].stages
+    line = "(Worker_TP0 pid=7) Loading safetensors checkpoint shards:  43% Completed | 13/30 [00:09<00:11,  1.5it/s]"
+    found = next(match for one in stages if (match := re.search(one.pattern, line)))
+    assert (found["n"], found["m"]) == ("13", "30")
+
+
+def test_downloads_are_a_stage_with_progress() -> None:
+    for line in (
+        "Fetching 12 files:  25%|##5       | 3/12 [00:10<00:30,  3.3s/it]",
+        "model-00001-of-00002.safetensors:  25%|##5       | 1.2G/4.9G [00:10<00:30, 120MB/s]",
+        "Downloading shards:  25%|##5  | 1/4",
+    ):
+        stage, found = next(
+            (one, match) for one in BACKENDS["vllm"].stages if (match := re.search(one.pattern, line)) is not None
+        )
+        assert stage.name == "downloading"
+        assert found["percent"] == "25"
+
+
+@pytest.mark.parametrize("log", STARTS)
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_no_successful_start_is_taken_for_a_failure(log: str, name: str) -> None:
+    followed = watch(LOGS / log, BACKENDS[name])
+    lines = followed.attempt_lines()
+    assert len(lines) > 10
+    assert followed.cause(lines) is None
+    # Not even by its warnings, which the keeper leaves out on its own.
+    for line in lines:
+        matches = [one.reason for one in FAILURES if re.search(one.pattern, line, re.IGNORECASE)]
+        assert not matches or "ulimit" in line, (matches, line)
+
+
+@pytest.mark.parametrize(("log", "expected"), FAILED.items())
+def test_a_captured_failure_gives_its_reason(log: str, expected: tuple[str, str, str]) -> None:
+    name, reason, detail = expected
+    followed = watch(LOGS / log, BACKENDS[name])
+    found = followed.cause(followed.attempt_lines())
+    assert found is not None
+    failure, match, line = found
+    assert failure.reason == reason
+    assert detail in line
+    assert failure.advice
+    assert match.re.groups >= 0
+
+
+@pytest.mark.parametrize("name", [one for one in LAUNCHED if BACKENDS[one].counters])
+def test_counters_exist_in_its_captured_metrics(name: str) -> None:
+    counters = BACKENDS[name].counters
+    assert counters is not None
+    samples = prometheus.parse((FIXTURES / "metrics" / f"{name}.txt").read_bytes())
+    for key in ("prompt_tokens", "generation_tokens", "cached_tokens", "requests"):
+        names: tuple[str, ...] = getattr(counters, key)
+        if names:
+            assert any(one in samples for one in names), key
+            assert all(one.endswith("_total") for one in names), f"{key} must be cumulative"
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
+def test_it_finds_its_own_command_line_and_not_others(name: str, make: Make) -> None:
+    for key in (None, "env:K"):
+        recipe, context = make(name, api_key=key)
+        argv = BACKENDS[name].command(recipe, context).argv
+        # A script's process shows its interpreter first.
+        for line in (argv, ("/usr/bin/python3.11", *argv)) if name == "vllm" else (argv,):
+            found = {other: one.foreign(line) for other, one in BACKENDS.items()}
+            mine = found.pop(name)
+            assert mine is not None
+            assert (mine.backend, mine.model, mine.port, mine.host) == (name, "small one", 8123, "127.0.0.1")
+            assert not any(found.values())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [],
+        [""],
+        ["vim", "/home/me/vllm-studio/serve.py"],
+        ["/home/me/vllm/bin/python", "manage.py", "serve"],
+        ["bash", "-c", "vllm serve /models/x"],
+        ["grep", "vllm", "serve"],
+        ["tail", "-f", "/var/log/llama-server"],
+        ["python3", "-m", "sglang.launch_server_helper", "--port", "1"],
+        ["python3", "/opt/tools/launch.py", "sglang.launch_server"],
+        ["vllm", "bench", "serve", "--port", "8000"],
+        ["VLLM::EngineCore", "", ""],
+        ["python3", "-m"],
+        ["python3", "-X"],
+        ["python3", "-u", "-m", "http.server", "8000"],
+    ],
+)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_it_is_not_fooled_by_lookalikes(name: str, line: list[str]) -> None:
+    assert BACKENDS[name].foreign(line) is None
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_checking_a_usable_recipe_finds_no_error(name: str, make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / ("m.gguf" if name == "llamacpp" else "model.safetensors")).write_bytes(b"GGUF")
+    recipe, context = make(name, model_path=str(folder))
+    assert BACKENDS[name].check(recipe, context) == []
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
+def test_a_missing_engine_and_a_missing_model_are_errors_with_advice(
+    name: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_studio_tui.backends.llamacpp.find_spec", lambda _name: None)
+    recipe, context = make(name, model_path="/no/such/model", python_path=None)
+    context = dataclasses.replace(context, environ={"PATH": "/nonexistent"})
+    found = BACKENDS[name].check(recipe, context)
+    assert {(one.field, one.severity) for one in found} == {("executable", "error"), ("model_path", "error")}
+    assert all(one.advice for one in found)
+
+
+def test_a_custom_command_may_speak_each_engine_that_has_metrics() -> None:
+    assert set(STYLES) == {one.metrics_style for one in BACKENDS.values() if one.metrics_style}
+    for style in STYLES:
+        assert STYLES[style] == (BACKENDS[style].stages, BACKENDS[style].counters)
+
+
+def test_a_run_that_waits_has_no_state_of_a_backend() -> None:
+    # Stages are shown beside states: the two words must never be mixed up.
+    assert not {one.value for one in State} & set(STAGE_NAMES)
