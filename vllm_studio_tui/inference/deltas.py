@@ -1,0 +1,150 @@
+"""What the chunks of a stream say, whoever sent them. Nothing that a server sends makes this raise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm_studio_tui.domain.chat import TokenUsage, ToolCall
+
+#: Where engines put thinking. vLLM: reasoning; SGLang, llama.cpp, Transformers, LiteLLM: reasoning_content.
+REASONING = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
+FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
+MAX_CALLS = 128
+
+
+class DeltaReader:
+    """Reads parsed chunks one after another and remembers what only the end can tell.
+
+    Attributes:
+        finish: The reason the engine gave, in our words; None: it gave none.
+        usage: The last usage object; engines send it with or without choices, some more than once.
+        error: The message of an error object, with `code` if it had one.
+        tokens_per_second: As the engine measured it, else None.
+        pieces: How many pieces of text came.
+    """
+
+    def __init__(self) -> None:
+        self.finish: str | None = None
+        self.usage = TokenUsage()
+        self.model: str | None = None
+        self.error: str | None = None
+        self.code: int | None = None
+        self.tokens_per_second: float | None = None
+        self.pieces = 0
+        self._calls: dict[int, list[str]] = {}
+
+    def read(self, chunk: Any) -> tuple[str, str]:
+        """Reasoning and content that this chunk adds; either may be empty."""
+        if not isinstance(chunk, dict):
+            return "", ""
+        if chunk.get("error"):
+            self._error(chunk["error"])
+        if isinstance(chunk.get("model"), str):
+            self.model = chunk["model"]
+        if isinstance(chunk.get("usage"), dict):
+            self._usage(chunk["usage"])
+        if isinstance(chunk.get("timings"), dict):
+            self._timings(chunk["timings"])
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return "", ""
+        choice = choices[0]
+        finish = choice.get("finish_reason")
+        if isinstance(finish, str) and finish:
+            self.finish = FINISH.get(finish, "stop")
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            text = choice.get("text")
+            delta = {"content": text} if isinstance(text, str) else choice.get("message")
+            if not isinstance(delta, dict):
+                return "", ""
+        if delta.get("tool_calls"):
+            self._tools(delta["tool_calls"])
+        reasoning = ""
+        for name in REASONING:
+            value = delta.get(name)
+            if isinstance(value, str) and value:
+                reasoning = value  # some gateways send the same text under two names
+                break
+        content = delta.get("content")
+        if isinstance(content, list):  # parts, as some gateways send them
+            content = "".join(
+                str(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+            )
+        if not isinstance(content, str):
+            content = ""
+        if reasoning or content:
+            self.pieces += 1
+        return reasoning, content
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls gathered so far, in the order of their index; those without a name are not calls."""
+        return tuple(
+            ToolCall(call[0] or f"call_{index}", call[1], call[2])
+            for index, call in sorted(self._calls.items())
+            if call[1]
+        )
+
+    def _tools(self, fragments: Any) -> None:
+        if not isinstance(fragments, list):
+            return
+        for position, one in enumerate(fragments[:MAX_CALLS]):
+            if not isinstance(one, dict):
+                continue
+            index = one.get("index")
+            if not isinstance(index, int) or isinstance(index, bool):
+                index = position
+            if index not in self._calls and len(self._calls) >= MAX_CALLS:
+                continue
+            call = self._calls.setdefault(index, ["", "", ""])
+            if isinstance(one.get("id"), str) and one["id"]:
+                call[0] = one["id"]
+            function = one.get("function")
+            if not isinstance(function, dict):
+                continue
+            if isinstance(function.get("name"), str) and function["name"]:
+                call[1] = function["name"]
+            arguments = function.get("arguments")
+            if isinstance(arguments, str):
+                call[2] += arguments
+            elif isinstance(arguments, dict):
+                import json
+
+                call[2] = json.dumps(arguments)
+
+    def _usage(self, usage: dict[str, Any]) -> None:
+        details = usage.get("completion_tokens_details")
+        prompt_details = usage.get("prompt_tokens_details")
+        reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+        cached = _count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
+        self.usage = TokenUsage(
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+            reasoning_tokens=reasoning if reasoning is not None else _count(usage.get("reasoning_tokens")),
+            cached_tokens=cached,
+            tools_tokens=_count(usage.get("tools_tokens")),
+        )
+        speed = usage.get("completion_tokens_per_sec")
+        if isinstance(speed, int | float) and not isinstance(speed, bool) and speed > 0:
+            self.tokens_per_second = float(speed)
+
+    def _timings(self, timings: dict[str, Any]) -> None:
+        speed = timings.get("predicted_per_second")
+        if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < 1e9:
+            self.tokens_per_second = float(speed)
+
+    def _error(self, error: Any) -> None:
+        if isinstance(error, dict):
+            message = error.get("message") or error.get("detail") or error.get("type") or "unknown error"
+            code = error.get("code")
+            self.code = code if isinstance(code, int) and not isinstance(code, bool) else None
+        else:
+            message = error
+        self.error = str(message)[:2000]
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        return None
+    return int(value)
