@@ -242,10 +242,10 @@ def test_no_successful_start_is_taken_for_a_failure(log: str, name: str) -> None
     lines = followed.attempt_lines()
     assert len(lines) > 10
     assert followed.cause(lines) is None
-    # Not even by its warnings, which the keeper leaves out on its own.
+    # Not even by its warnings, which the keeper leaves out on its own: a copied log may have another line prefix.
     for line in lines:
         matches = [one.reason for one in FAILURES if re.search(one.pattern, line, re.IGNORECASE)]
-        assert not matches or "ulimit" in line, (matches, line)
+        assert not matches, line
 
 
 @pytest.mark.parametrize(("log", "expected"), FAILED.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,20 @@ def test_an_engine_that_names_no_model_is_found_without_one() -> None:
     old = Vllm().foreign(["python", "-m", "vllm.entrypoints.openai.api_server", "--model", "m"])
     assert old is not None
     assert (old.model, old.port) == ("m", 8000)
+
+
+@pytest.mark.parametrize("text", ["max seq len (1), (1 GiB KV ", "dev/shm ", "CUDA out of memory ", "tensor ", "a"])
+def test_a_long_hostile_line_costs_no_pattern_more_than_a_moment(text: str) -> None:
+    # Characters that a pattern looks at grow with the line, not with its square: ten times the line, no more than
+    # some thirty times the work. CPU time of this thread, and the least of three, so that a busy host does not matter.
+    def cost(length: int) -> float:
+        line, least = (text * length)[:length], 9.0
+        for _ in range(3):
+            began = time.thread_time()
+            for one in patterns:
+                one.search(line)
+            least = min(least, time.thread_time() - began)
+        return least
+
+    patterns = [re.compile(one.pattern, re.IGNORECASE) for one in FAILURES]
+    assert cost(40_000) < 30 * cost(4000)

@@ -21,14 +21,14 @@ _FLAGS = "This version of the engine does not know it: remove it from extra_args
 _FIXED: tuple[tuple[str, str, str, str], ...] = (
     # --- memory of the GPU and the KV cache
     (
-        r"max seq len \((\d+)\).*?\(([\d.]+ GiB) KV cache is needed.*?available KV cache memory \(([\d.]+ GiB)\)"
-        r".*?estimated maximum model length is (\d+)",
+        r"max seq len \((\d+)\).{0,20}?\(([\d.]+ GiB) KV.{0,80}?available KV cache memory \(([\d.]+ GiB)\)"
+        r".{0,80}?estimated maximum model length is (\d+)",
         "kv_cache_too_small",
         "the KV cache cannot hold one request of {1} tokens: it needs {2} of {3}",
         "Set max_model_len to at most {4}, use kv_cache_dtype fp8, or raise gpu_memory_utilization.",
     ),
     (
-        r"max seq len \((\d+)\).*?\(([\d.]+ GiB) KV.*?available KV cache memory \(([\d.]+ GiB)\)",
+        r"max seq len \((\d+)\).{0,20}?\(([\d.]+ GiB) KV.{0,80}?available KV cache memory \(([\d.]+ GiB)\)",
         "kv_cache_too_small",
         "the KV cache cannot hold one request of {1} tokens: it needs {2} of {3}",
         "Lower max_model_len, use kv_cache_dtype fp8, or raise gpu_memory_utilization.",
@@ -85,7 +85,7 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
         "Use vLLM {1} for it (python_path in the recipe).",
     ),
     (
-        r"not supported in-tree anymore.*plugin at (\S+)",
+        r"not supported in-tree anymore.{0,300}plugin at (\S+)",
         "architecture_unsupported",
         "this architecture has moved to a plug-in",
         "Install the plug-in: {1}",
@@ -121,7 +121,7 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
         "Correct model_path in the recipe.",
     ),
     (
-        r"Repo id must be in the form.*?: '([^']+)'",
+        r"Repo id must be in the form.{0,80}?: '([^']+)'",
         "model_missing",
         "there is no model at {1}: neither a folder of this machine nor a name on the hub",
         "Correct model_path in the recipe.",
@@ -158,7 +158,7 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
         "Use a newer llama-server.",
     ),
     (
-        r"invalid magic|not a GGUF file|tensor .* has wrong shape|gguf_init_from_\w+: failed to read",
+        r"invalid magic|not a GGUF file|tensor .{0,200} has wrong shape|gguf_init_from_\w+: failed to read",
         "model_corrupt",
         "this is no whole GGUF file",
         "Check its size and its shards, download it again, or use a newer llama-server.",
@@ -208,7 +208,7 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
         "Set dtype to float16.",
     ),
     (
-        r"quantization method .* is not supported|Unknown quantization method|minimum capability",
+        r"quantization method .{0,80} is not supported|Unknown quantization method|minimum capability",
         "quantization_unsupported",
         "this engine or GPU does not support the quantization",
         "Use another quantization; for GGUF the llamacpp backend.",
@@ -269,13 +269,14 @@ _FIXED: tuple[tuple[str, str, str, str], ...] = (
         "Free space: see `df -h`, the Hugging Face cache and /dev/shm.",
     ),
     (
-        r"(?:dev/shm|shared memory).*(?:insufficient|too small|bus error)|Bus error",
+        r"(?:dev/shm|shared memory).{0,200}(?:insufficient|too small|bus error)|Bus error",
         "shared_memory",
         "shared memory is too small",
         "Give the container more: --shm-size 16g or --ipc=host.",
     ),
     (
-        r"Errno 24\]?.{0,20}Too many open files|Too many open files$",
+        # vLLM's routine warning of a low limit quotes the error.
+        r"^(?!.*\b(?:ulimit|WARNING)\b).*Too many open files",
         "too_many_files",
         "too many open files",
         "Raise the limit: ulimit -n 65535.",
@@ -292,7 +293,7 @@ _PASSING: tuple[tuple[str, str, str, str], ...] = (
         "Something else uses this GPU: see `vllm-studio gpus`. Stop it, or lower gpu_memory_utilization.",
     ),
     (
-        r"CUDA out of memory.*?Tried to allocate ([\d.]+ \w+)",
+        r"CUDA out of memory.{0,80}?Tried to allocate ([\d.]+ \w+)",
         "out_of_memory",
         "the GPU is out of memory: {1} more were needed",
         _MEMORY,
@@ -317,7 +318,8 @@ _PASSING: tuple[tuple[str, str, str, str], ...] = (
         "Choose another port, or leave it empty to have a free one.",
     ),
     (
-        r"Max retries exceeded.*huggingface|Temporary failure in name resolution|Failed to resolve '\S*huggingface",
+        r"Max retries exceeded.{0,300}huggingface|Temporary failure in name resolution"
+        r"|Failed to resolve '\S{0,80}huggingface",
         "offline",
         "the hub cannot be reached",
         _FETCH,
@@ -359,7 +361,7 @@ _POINTERS: tuple[tuple[str, str, str, str], ...] = (
     (
         # vLLM's async_llm.py names EngineDeadError too when it was stopped in an orderly way while it streamed.
         r"WorkerProc initialization failed|Engine core initialization failed|EngineCore encountered a fatal error"
-        r"|(?:proc\S*|Worker) \S+ died unexpectedly|^(?!.*async_llm\.py).*EngineDeadError",
+        r"|(?:proc\S{0,40}|Worker) \S{1,80} died unexpectedly|^(?!.*async_llm\.py).*EngineDeadError",
         "engine_died",
         "the engine's core process died",
         "The cause stands above, in the first traceback of its log.",
