@@ -1,0 +1,221 @@
+"""Chats: sessions, their trash and their forks."""
+
+from __future__ import annotations
+
+import builtins
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from vllm_studio_tui.domain.chat import Session
+from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import MESSAGE_COLUMNS, MessageRows
+from vllm_studio_tui.store.values import from_json, maybe_text, now, storable, to_json
+
+_SELECT = """SELECT s.*, (SELECT COUNT(*) FROM chat_messages m WHERE m.session_id = s.id) AS messages
+    FROM chat_sessions s"""
+
+
+def new_id() -> str:
+    """The id of a new session: short enough to type its beginning."""
+    return uuid.uuid4().hex[:16]
+
+
+def like(words: str) -> str:
+    """A LIKE pattern (with ESCAPE '!') for text that holds these words literally."""
+    escaped = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"
+
+
+class ChatRows:
+    """The table `chat_sessions`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def create(
+        self,
+        title: str = "",
+        *,
+        model: str | None = None,
+        parent_id: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Session:
+        """A new session, empty."""
+        moment = now()
+        session = Session(
+            new_id(), storable(title), maybe_text(model), parent_id, moment, moment, settings=dict(settings or {})
+        )
+        with self._db.write() as tables:
+            tables.table("chat_sessions").insert(session_row(session))
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """One session, also one in the trash.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        row = self._db.row(f"{_SELECT} WHERE s.id = ?", (storable(session_id),))
+        if row is None:
+            raise NotFound(f"no chat {session_id[:80]}", advice="See `vllm-studio chats list`.")
+        return _session(row)
+
+    def find(self, name: str) -> Session:
+        """One session by its id, the beginning of its id, or `last` for the one used last.
+
+        Raises:
+            NotFound: None fits.
+            UsageError: Several do.
+        """
+        if name == "last":
+            latest = self.list(limit=1)
+            if not latest:
+                raise NotFound("no chat yet", advice="Begin one: vllm-studio chat PROMPT")
+            return latest[0]
+        name = storable(name)
+        found = self._db.rows(f"{_SELECT} WHERE s.id = ?", (name,))
+        if not found and name:
+            prefix = like(name).removeprefix("%")
+            found = self._db.rows(f"{_SELECT} WHERE s.id LIKE ? ESCAPE '!' ORDER BY s.id LIMIT 5", (prefix,))
+        if not found:
+            raise NotFound(f"no chat {name[:80]}", advice="See `vllm-studio chats list`.")
+        if len(found) > 1:
+            raise UsageError(f"several chats begin with {name}", cause=", ".join(row["id"] for row in found))
+        return _session(found[0])
+
+    def list(
+        self, *, limit: int | None = None, offset: int = 0, search: str = "", trash: bool = False
+    ) -> builtins.list[Session]:
+        """Sessions, the one used last first; `search` finds words in title and model."""
+        where, values = _filter(search, trash)
+        # The rows of one page are chosen before their messages are counted.
+        page = f"""SELECT * FROM chat_sessions WHERE {where}
+            ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?"""  # noqa: S608  # only question marks are put together
+        query = _SELECT.replace("chat_sessions s", f"({page}) s") + " ORDER BY s.updated_at DESC, s.id DESC"
+        found = self._db.rows(query, (*values, -1 if limit is None else max(0, limit), max(0, offset)))
+        return [_session(row) for row in found]
+
+    def count(self, *, search: str = "", trash: bool = False) -> int:
+        """How many `list` would give without a limit."""
+        where, values = _filter(search, trash)
+        row = self._db.row(f"SELECT COUNT(*) FROM chat_sessions WHERE {where}", values)  # noqa: S608
+        return int(row[0]) if row else 0
+
+    def rename(self, session_id: str, title: str) -> None:
+        self._change(session_id, title=storable(title))
+
+    def set_model(self, session_id: str, model: str | None) -> None:
+        self._change(session_id, model=maybe_text(model))
+
+    def set_settings(self, session_id: str, settings: Mapping[str, Any]) -> None:
+        """Replace what the person chose for this chat: system prompt, sampling."""
+        self._change(session_id, settings=to_json(dict(settings)))
+
+    def set_leaf(self, session_id: str, leaf_id: str | None) -> None:
+        """The message that the chat is read up to; messages beside its branch stay.
+
+        Raises:
+            NotFound: The chat has no such message.
+        """
+        if leaf_id is not None and MessageRows(self._db).get(leaf_id).session_id != session_id:
+            raise NotFound(f"no message {leaf_id} in chat {session_id}")
+        self._change(session_id, leaf_id=leaf_id)
+
+    def trash(self, session_id: str) -> bool:
+        """Put a chat into the trash; False if it is there already."""
+        if self.get(session_id).deleted_at is not None:
+            return False
+        self._change(session_id, deleted_at=now())
+        return True
+
+    def restore(self, session_id: str) -> bool:
+        """Take a chat out of the trash; False if it is not there."""
+        if self.get(session_id).deleted_at is None:
+            return False
+        self._change(session_id, deleted_at=None)
+        return True
+
+    def purge(self, session_id: str) -> None:
+        """Delete a chat and its messages for good. What it used stays in the requests."""
+        self.get(session_id)
+        with self._db.write() as tables:
+            tables.table("chat_sessions").delete_where("id = ?", [session_id])
+
+    def fork(self, session_id: str, message_id: str | None = None) -> Session:
+        """A new chat with a copy of the messages up to and including one (by default the last of the branch).
+
+        Raises:
+            NotFound: There is no such chat, or it has no such message.
+        """
+        origin = self.get(session_id)
+        messages = MessageRows(self._db)
+        if message_id is not None and messages.get(message_id).session_id != session_id:
+            raise NotFound(f"no message {message_id} in chat {session_id}")
+        branch = messages.branch(session_id, message_id)
+        with self._db.write() as tables:
+            fork = self.create(
+                f"{origin.title} (fork)", model=origin.model, parent_id=origin.id, settings=origin.settings
+            )
+            copied = ", ".join(name for name in MESSAGE_COLUMNS if name not in ("id", "session_id", "parent_id"))
+            parent: str | None = None
+            for message in branch:
+                copy = uuid.uuid4().hex
+                # An answer that is still being streamed into the original is not over here either, but nobody
+                # streams into the copy.
+                tables.execute(
+                    f"""INSERT INTO chat_messages (id, session_id, parent_id, {copied})
+                        SELECT ?, ?, ?, {copied.replace("finish", "replace(finish, 'streaming', 'interrupted')")}
+                        FROM chat_messages WHERE id = ?""",  # noqa: S608  # names of our own columns
+                    (copy, fork.id, parent, message.id),
+                )
+                parent = copy
+            self._change(fork.id, leaf_id=parent)
+        return self.get(fork.id)
+
+    def _change(self, session_id: str, **values: Any) -> None:
+        self.get(session_id)
+        # What changes only how a chat is shown does not make it the one used last.
+        with self._db.write() as tables:
+            tables.table("chat_sessions").update(session_id, values)
+
+
+def session_row(session: Session) -> dict[str, Any]:
+    """A session as a row."""
+    return {
+        "id": session.id,
+        "title": session.title,
+        "model": session.model,
+        "parent_id": session.parent_id,
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+        "deleted_at": session.deleted_at,
+        "leaf_id": session.leaf_id,
+        "settings": to_json(dict(session.settings)),
+    }
+
+
+def _filter(search: str, trash: bool) -> tuple[str, builtins.list[str]]:
+    where = ["deleted_at IS NOT NULL" if trash else "deleted_at IS NULL"]
+    values = []
+    for word in storable(search).split()[:8]:
+        where.append("(title LIKE ? ESCAPE '!' OR model LIKE ? ESCAPE '!')")
+        values += [like(word)] * 2
+    return " AND ".join(where), values
+
+
+def _session(row: sqlite3.Row) -> Session:
+    return Session(
+        row["id"],
+        row["title"],
+        row["model"],
+        row["parent_id"],
+        row["created_at"],
+        row["updated_at"],
+        row["messages"],
+        row["leaf_id"],
+        row["deleted_at"],
+        from_json(row["settings"], dict),
+    )

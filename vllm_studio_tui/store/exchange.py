@@ -1,0 +1,249 @@
+"""Chats as files, out and in again: JSON with everything, or Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, TokenUsage, ToolCall
+from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
+from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.store.values import count, number
+
+FORMAT = "vllm-studio-chat"
+ROLES = ("system", "user", "assistant", "tool")
+MAX_BYTES = 64 * 1024 * 1024
+MAX_MESSAGES = 100_000
+
+
+# --- out ------------------------------------------------------------------------------------------------
+
+
+def usage_document(usage: TokenUsage) -> dict[str, int | None]:
+    """The tokens of a message."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "tools_tokens": usage.tools_tokens,
+    }
+
+
+def stats_document(timings: Timings) -> dict[str, float | None]:
+    """The seconds of a message, and its speed."""
+    return {
+        "ttft": timings.ttft,
+        "thinking": timings.thinking,
+        "total": timings.total,
+        "tokens_per_second": timings.tokens_per_second,
+    }
+
+
+def session_document(session: Session) -> dict[str, Any]:
+    """A session as `chats list --json` tells it."""
+    return {
+        "id": session.id,
+        "title": session.title,
+        "model": session.model,
+        "parent_id": session.parent_id,
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+        "messages": session.messages,
+        "leaf_id": session.leaf_id,
+        "deleted_at": session.deleted_at,
+        "settings": dict(session.settings),
+    }
+
+
+def message_document(message: Message) -> dict[str, Any]:
+    """A message as `chats show --json` tells it."""
+    return {
+        "id": message.id,
+        "parent_id": message.parent_id,
+        "role": message.role,
+        "content": message.content,
+        "reasoning": message.reasoning,
+        "model": message.model,
+        "tool_calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls],
+        "tool_call_id": message.tool_call_id,
+        "images": list(message.images),
+        "finish": message.finish,
+        "error": message.error,
+        "usage": usage_document(message.usage),
+        "stats": stats_document(message.timings),
+        "created_at": message.created_at,
+    }
+
+
+def total_usage(messages: Sequence[Message]) -> dict[str, int | None]:
+    """Tokens over messages; what no message knows is None."""
+    totals: dict[str, int | None] = {}
+    for name in ("prompt_tokens", "completion_tokens"):
+        known = [value for one in messages if (value := getattr(one.usage, name)) is not None]
+        totals[name] = sum(known) if known else None
+    known = [value for value in totals.values() if value is not None]
+    totals["total_tokens"] = sum(known) if known else None
+    return totals
+
+
+def to_json_document(db: Database, session_id: str) -> dict[str, Any]:
+    """A chat with every message of its tree."""
+    session = ChatRows(db).get(session_id)
+    messages = MessageRows(db).tree(session_id)
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "session": session_document(session),
+        "messages": [message_document(one) for one in messages],
+        "session_usage": total_usage(messages),
+    }
+
+
+def to_markdown(db: Database, session_id: str) -> str:
+    """The shown branch of a chat."""
+    session = ChatRows(db).get(session_id)
+    about = {"title": session.title, "model": session.model, "settings": dict(session.settings)}
+    return render_markdown(about, [message_document(one) for one in MessageRows(db).branch(session_id)])
+
+
+# --- in -------------------------------------------------------------------------------------------------
+
+
+def import_chats(db: Database, raw: bytes, source: str) -> list[Session]:
+    """Take in a file of ours, a list of them, a plain list of OpenAI messages, or Markdown.
+
+    Ids are new ones: importing twice gives two chats. A message whose parent is missing goes below the one before.
+
+    Raises:
+        StoreError: The file cannot be understood. Nothing of it was kept.
+    """
+    if len(raw) > MAX_BYTES:
+        raise StoreError(f"{source} is too large", cause=f"{len(raw)} bytes, at most {MAX_BYTES}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{source} is not text", cause=str(error)) from None
+    chats = [parse_markdown(text, source)] if not text.lstrip().startswith(("{", "[")) else _from_json(text, source)
+    with db.write():
+        return [_keep(db, one, source) for one in chats]
+
+
+def _from_json(text: str, source: str) -> list[Mapping[str, Any]]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{source} is not JSON", cause=str(error)[:300]) from None
+    if isinstance(document, Mapping) and isinstance(document.get("chats"), list):
+        document = document["chats"]
+    if isinstance(document, Mapping):
+        return [document]
+    if document and all(isinstance(one, Mapping) and isinstance(one.get("messages"), list) for one in document):
+        return list(document)
+    return [{"messages": document}]
+
+
+def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
+    about = chat.get("session") if isinstance(chat.get("session"), Mapping) else chat
+    messages = chat.get("messages")
+    if not isinstance(about, Mapping) or not isinstance(messages, list) or not messages:
+        raise StoreError(f"{source} holds no messages", advice="Export one to see the form: vllm-studio chats export")
+    if len(messages) > MAX_MESSAGES:
+        raise StoreError(f"{source} holds too many messages", cause=f"{len(messages)}, at most {MAX_MESSAGES}")
+    title, model, settings = about.get("title"), about.get("model"), about.get("settings")
+    rows, chats = MessageRows(db), ChatRows(db)
+    session = chats.create(
+        str(title)[:200] if isinstance(title, str) and title else source[:200],
+        model=model if isinstance(model, str) else None,
+        settings=settings if isinstance(settings, Mapping) else {},
+    )
+    ids: dict[str, str] = {}
+    last: str | None = None
+    for index, given in enumerate(messages):
+        if not isinstance(given, Mapping) or given.get("role") not in ROLES:
+            advice = f"A role is one of {', '.join(ROLES)}."
+            raise StoreError(f"{source}, message {index}: no role that is known", advice=advice)
+        parent = ids.get(str(given.get("parent_id")), last) if given.get("parent_id") else None
+        # A file without parents is a plain list: each message answers the one before.
+        if "parent_id" not in given:
+            parent = last
+        message = _message(given, session.id, parent)
+        rows.append(message)
+        last = message.id
+        if isinstance(given.get("id"), str):
+            ids[given["id"]] = message.id
+    leaf = about.get("leaf_id")
+    if isinstance(leaf, str) and leaf in ids:
+        chats.set_leaf(session.id, ids[leaf])
+    return chats.get(session.id)
+
+
+def _message(given: Mapping[str, Any], session_id: str, parent: str | None) -> Message:
+    usage = given.get("usage") if isinstance(given.get("usage"), Mapping) else {}
+    stats = given.get("stats") if isinstance(given.get("stats"), Mapping) else {}
+    assert isinstance(usage, Mapping)
+    assert isinstance(stats, Mapping)
+    content, images = _content(given.get("content"))
+    finish = given.get("finish")
+    kept = given.get("images")
+    return Message(
+        uuid.uuid4().hex,
+        session_id,
+        str(given["role"]),
+        content,
+        parent,
+        reasoning=_text(given.get("reasoning")) or _text(given.get("reasoning_content")),
+        model=_text(given.get("model")) or None,
+        tool_calls=_calls(given.get("tool_calls")),
+        tool_call_id=_text(given.get("tool_call_id")) or None,
+        images=images or tuple(one for one in (kept if isinstance(kept, list) else []) if isinstance(one, str)),
+        finish="interrupted" if finish == "streaming" else finish if finish in FINISHES else None,
+        error=_text(given.get("error")) or None,
+        usage=TokenUsage(
+            *(count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens")),
+            *(count(usage.get(name)) for name in ("cached_tokens", "tools_tokens")),
+        ),
+        timings=Timings(*(number(stats.get(name)) for name in ("ttft", "thinking", "total", "tokens_per_second"))),
+        created_at=_moment(given.get("created_at")),
+    )
+
+
+def _moment(value: Any) -> str:
+    text = _text(value)
+    return text if re.fullmatch(r"\d{4}-\d\d-\d\d[T ][\d:.]{5,15}(Z|[+-]\d\d:?\d\d)?", text) else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _content(value: Any) -> tuple[str, tuple[str, ...]]:
+    """Text and pictures of OpenAI content: a string, or a list of parts."""
+    if isinstance(value, str):
+        return value, ()
+    texts, images = [], []
+    for part in value if isinstance(value, list) else []:
+        if isinstance(part, Mapping):
+            texts.append(_text(part.get("text")))
+            url = part.get("image_url")
+            url = url.get("url") if isinstance(url, Mapping) else url
+            if isinstance(url, str) and url.startswith("data:image/"):
+                images.append(url)
+    return "\n".join(filter(None, texts)), tuple(images)
+
+
+def _calls(value: Any) -> tuple[ToolCall, ...]:
+    calls = []
+    for call in value if isinstance(value, list) else []:
+        if isinstance(call, Mapping):
+            function = call.get("function") if isinstance(call.get("function"), Mapping) else call
+            assert isinstance(function, Mapping)
+            calls.append(ToolCall(_text(call.get("id")), _text(function.get("name")), _text(function.get("arguments"))))
+    return tuple(calls)

@@ -1,0 +1,231 @@
+"""The messages of chats: a tree in each session, in the order they came."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.kit.paths import boot_id, machine_id
+from vllm_studio_tui.kit.process import alive, start_ticks
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.values import count, from_json, maybe_text, now, number, storable, to_json
+
+MESSAGE_COLUMNS = (
+    *("id", "session_id", "parent_id", "role", "content", "reasoning", "model", "tool_calls", "tool_call_id"),
+    *("images", "finish", "error", "request_prompt_tokens", "request_tools_tokens", "request_total_input_tokens"),
+    *("request_completion_tokens", "reasoning_tokens", "cached_tokens", "ttft", "thinking_seconds", "total_seconds"),
+    *("tokens_per_second", "created_at"),
+)
+#: Seconds after which an answer that another host streams is taken for dead: its processes cannot be looked at.
+FOREIGN_LEASE = 3600.0
+
+
+def lease() -> str:
+    """Names this process for as long as it lives: host, boot, process number, start."""
+    pid = os.getpid()
+    return f"{machine_id()}:{boot_id()}:{pid}:{start_ticks(pid) or 0}"
+
+
+def lease_holds(owner: str | None, touched_at: float | None, *, at: float) -> bool:
+    """Whether the process that began an answer may still be streaming it."""
+    parts = (owner or "").split(":")
+    if len(parts) != 4 or not (parts[2].isdigit() and parts[3].isdigit()):
+        return False
+    if parts[0] != machine_id():
+        return touched_at is not None and abs(at - touched_at) < FOREIGN_LEASE
+    return parts[1] == boot_id() and alive(int(parts[2]), int(parts[3]) or None)
+
+
+class MessageRows:
+    """The table `chat_messages`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def get(self, message_id: str) -> Message:
+        """One message.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        row = self._db.row("SELECT * FROM chat_messages WHERE id = ?", (storable(message_id),))
+        if row is None:
+            raise NotFound(f"no message {message_id[:80]}")
+        return _message(row)
+
+    def tree(self, session_id: str) -> list[Message]:
+        """Every message of a session, in order."""
+        found = self._db.rows("SELECT * FROM chat_messages WHERE session_id = ? ORDER BY seq", (session_id,))
+        return [_message(row) for row in found]
+
+    def branch(self, session_id: str, leaf_id: str | None = None) -> list[Message]:
+        """The messages from the first to a leaf: the given one, else the session's, else the latest."""
+        if leaf_id is None:
+            leaf_id = self.leaf(session_id)
+        # UNION, not UNION ALL: a ring of parents, which nothing of ours makes, would end.
+        found = self._db.rows(
+            """WITH RECURSIVE up (id, parent_id) AS (
+                SELECT id, parent_id FROM chat_messages WHERE id = ? AND session_id = ?
+                UNION SELECT m.id, m.parent_id FROM chat_messages m JOIN up ON m.id = up.parent_id
+                    WHERE m.session_id = ?)
+            SELECT * FROM chat_messages WHERE id IN (SELECT id FROM up) ORDER BY seq""",
+            (leaf_id, session_id, session_id),
+        )
+        return [_message(row) for row in found]
+
+    def leaf(self, session_id: str) -> str | None:
+        """The message that the session is read up to; None when it is empty."""
+        row = self._db.row(
+            """SELECT COALESCE(
+                (SELECT m.id FROM chat_sessions s JOIN chat_messages m ON m.id = s.leaf_id AND m.session_id = s.id
+                    WHERE s.id = ?1),
+                (SELECT id FROM chat_messages WHERE session_id = ?1 ORDER BY seq DESC LIMIT 1))""",
+            (session_id,),
+        )
+        return None if row is None else row[0]
+
+    def siblings(self, message_id: str) -> list[Message]:
+        """The message and the others under the same parent, in order: the answers to one question."""
+        one = self.get(message_id)
+        found = self._db.rows(
+            "SELECT * FROM chat_messages WHERE session_id = ? AND parent_id IS ? ORDER BY seq",
+            (one.session_id, one.parent_id),
+        )
+        return [_message(row) for row in found]
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def append(self, message: Message) -> Message:
+        """Keep a new message and make it the session's leaf. Id and time are filled in where they are empty.
+
+        Raises:
+            NotFound: The session, or the parent in it, does not exist.
+        """
+        message = replace(message, id=message.id or uuid.uuid4().hex, created_at=message.created_at or now())
+        with self._db.write() as tables:
+            if self._db.row("SELECT 1 FROM chat_sessions WHERE id = ?", (message.session_id,)) is None:
+                raise NotFound(f"no chat {message.session_id[:80]}", advice="It may have been deleted elsewhere.")
+            if message.parent_id is not None and self.get(message.parent_id).session_id != message.session_id:
+                raise NotFound(f"no message {message.parent_id} in chat {message.session_id}")
+            tables.table("chat_messages").insert(message_row(message))
+            tables.table("chat_sessions").update(
+                message.session_id, {"leaf_id": message.id, "updated_at": message.created_at}
+            )
+        return self.get(message.id)
+
+    def checkpoint(self, message_id: str, content: str, reasoning: str) -> bool:
+        """Keep what has come of an answer so far; False when it was deleted meanwhile."""
+        with self._db.write() as tables:
+            done = tables.execute(
+                "UPDATE chat_messages SET content = ?, reasoning = ?, touched_at = ? WHERE id = ?",
+                (storable(content), storable(reasoning), time.time(), message_id),
+            )
+            return done.rowcount > 0
+
+    def reopen(self, message_id: str) -> None:
+        """Stream on into an answer that was over."""
+        with self._db.write() as tables:
+            tables.table("chat_messages").update(
+                message_id, {"finish": "streaming", "error": None, "owner": lease(), "touched_at": time.time()}
+            )
+
+    def finish(self, message: Message) -> bool:
+        """Keep the end of an answer; False when it was deleted meanwhile."""
+        values = message_row(message)
+        for name in ("id", "session_id", "parent_id", "role", "created_at"):
+            del values[name]
+        with self._db.write() as tables:
+            if self._db.row("SELECT 1 FROM chat_messages WHERE id = ?", (message.id,)) is None:
+                return False
+            tables.table("chat_messages").update(message.id, values)
+            tables.table("chat_sessions").update(message.session_id, {"updated_at": now()})
+        return True
+
+    def settle_interrupted(self, *, at: float | None = None) -> int:
+        """Mark the answers whose program died as interrupted; how many. Those of living ones stay."""
+        at = time.time() if at is None else at
+        dead = self._streaming_without_lease(at)
+        if not dead or self._db.read_only:
+            return 0
+        with self._db.write() as tables:
+            dead = self._streaming_without_lease(at)
+            for message_id in dead:
+                tables.table("chat_messages").update(message_id, {"finish": "interrupted", "owner": None})
+        return len(dead)
+
+    def _streaming_without_lease(self, at: float) -> list[str]:
+        found = self._db.rows("SELECT id, owner, touched_at FROM chat_messages WHERE finish = 'streaming'")
+        return [row["id"] for row in found if not lease_holds(row["owner"], row["touched_at"], at=at)]
+
+
+def message_row(message: Message) -> dict[str, Any]:
+    """A message as a row. A `streaming` one is leased to this process."""
+    usage, timings = message.usage, message.timings
+    streaming = message.finish == "streaming"
+    prompt, tools = count(usage.prompt_tokens), count(usage.tools_tokens)
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+    return {
+        "id": message.id,
+        "session_id": message.session_id,
+        "parent_id": message.parent_id,
+        "role": message.role,
+        "content": storable(message.content),
+        "reasoning": storable(message.reasoning),
+        "model": maybe_text(message.model),
+        "tool_calls": to_json(calls) if calls else None,
+        "tool_call_id": maybe_text(message.tool_call_id),
+        "images": to_json(list(message.images)) if message.images else None,
+        "finish": message.finish,
+        "error": maybe_text(message.error),
+        # The engine's count of the prompt holds the tools: the part without them is known where theirs is.
+        "request_prompt_tokens": prompt if prompt is None or tools is None else max(0, prompt - tools),
+        "request_tools_tokens": tools,
+        "request_total_input_tokens": prompt,
+        "request_completion_tokens": count(usage.completion_tokens),
+        "reasoning_tokens": count(usage.reasoning_tokens),
+        "cached_tokens": count(usage.cached_tokens),
+        "ttft": number(timings.ttft),
+        "thinking_seconds": number(timings.thinking),
+        "total_seconds": number(timings.total),
+        "tokens_per_second": number(timings.tokens_per_second),
+        "created_at": message.created_at,
+        "owner": lease() if streaming else None,
+        "touched_at": time.time() if streaming else None,
+    }
+
+
+def _message(row: sqlite3.Row) -> Message:
+    calls = [call for call in from_json(row["tool_calls"], list) if isinstance(call, Mapping)]
+    return Message(
+        row["id"],
+        row["session_id"],
+        row["role"],
+        row["content"],
+        row["parent_id"],
+        row["seq"],
+        row["reasoning"],
+        row["model"],
+        tuple(ToolCall(*(str(call.get(name) or "") for name in ("id", "name", "arguments"))) for call in calls),
+        row["tool_call_id"],
+        tuple(str(image) for image in from_json(row["images"], list)),
+        row["finish"],
+        row["error"],
+        TokenUsage(
+            row["request_total_input_tokens"],
+            row["request_completion_tokens"],
+            row["reasoning_tokens"],
+            row["cached_tokens"],
+            row["request_tools_tokens"],
+        ),
+        Timings(row["ttft"], row["thinking_seconds"], row["total_seconds"], row["tokens_per_second"]),
+        row["created_at"],
+    )

@@ -1,0 +1,28 @@
+"""The steps from one schema to the next, run by sqlite-utils. Loaded only when a step is pending."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils.db import Database as Tables
+from sqlite_utils.migrations import Migrations
+
+from vllm_studio_tui.store.schema import MIGRATION_SET, TABLES
+
+migrations = Migrations(MIGRATION_SET)
+
+
+@migrations(name="0001_tables")
+def tables(db: Tables) -> None:
+    """Everything the first version knows."""
+    for statement in TABLES:
+        db.execute(statement)
+
+
+def apply(connection: sqlite3.Connection) -> None:
+    """Run the pending steps, each in a transaction of its own.
+
+    Raises:
+        sqlite3.Error: A step failed; it left nothing behind.
+    """
+    migrations.apply(Tables(connection, execute_plugins=False))

@@ -1,0 +1,84 @@
+"""The tables, as statements that one migration runs, and the names of all migrations.
+
+No import here: whether a database is up to date is asked with the standard library alone.
+"""
+
+from __future__ import annotations
+
+#: The set of migrations under which sqlite-utils records what was applied.
+MIGRATION_SET = "studio"
+#: The names of our migrations, in order. A database that names others was written by a newer version.
+MIGRATIONS = ("0001_tables",)
+
+TABLES = (
+    """CREATE TABLE recipes (
+        id TEXT PRIMARY KEY, data TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
+    """CREATE TABLE chat_sessions (
+        id TEXT PRIMARY KEY, title TEXT NOT NULL, model TEXT, parent_id TEXT,
+        created_at TEXT NOT NULL, updated_at TEXT NOT NULL, deleted_at TEXT, leaf_id TEXT,
+        settings TEXT NOT NULL DEFAULT '{}')""",
+    "CREATE INDEX chat_sessions_recent ON chat_sessions (updated_at, id)",
+    # `seq` orders messages: two of one millisecond have no order by time. `owner` and `touched_at` are the lease of
+    # the process that streams the answer.
+    """CREATE TABLE chat_messages (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+        session_id TEXT NOT NULL REFERENCES chat_sessions (id) ON DELETE CASCADE,
+        parent_id TEXT, role TEXT NOT NULL, content TEXT NOT NULL DEFAULT '', reasoning TEXT NOT NULL DEFAULT '',
+        model TEXT, tool_calls TEXT, tool_call_id TEXT, images TEXT, finish TEXT, error TEXT,
+        request_prompt_tokens INTEGER, request_tools_tokens INTEGER, request_total_input_tokens INTEGER,
+        request_completion_tokens INTEGER, reasoning_tokens INTEGER, cached_tokens INTEGER,
+        ttft REAL, thinking_seconds REAL, total_seconds REAL, tokens_per_second REAL,
+        created_at TEXT NOT NULL, owner TEXT, touched_at REAL)""",
+    "CREATE INDEX chat_messages_of_session ON chat_messages (session_id, seq)",
+    "CREATE INDEX chat_messages_streaming ON chat_messages (seq) WHERE finish = 'streaming'",
+    """CREATE VIRTUAL TABLE chat_search USING fts5 (
+        content, content='chat_messages', content_rowid='seq', tokenize='unicode61 remove_diacritics 2')""",
+    # An answer is indexed when it is over: a checkpoint every second would index all of it again each time.
+    """CREATE TRIGGER chat_search_insert AFTER INSERT ON chat_messages WHEN new.finish IS NOT 'streaming' BEGIN
+        INSERT INTO chat_search (rowid, content) VALUES (new.seq, new.content); END""",
+    """CREATE TRIGGER chat_search_delete AFTER DELETE ON chat_messages WHEN old.finish IS NOT 'streaming' BEGIN
+        INSERT INTO chat_search (chat_search, rowid, content) VALUES ('delete', old.seq, old.content); END""",
+    """CREATE TRIGGER chat_search_forget AFTER UPDATE OF content, finish ON chat_messages
+        WHEN old.finish IS NOT 'streaming' AND (new.finish IS 'streaming' OR new.content IS NOT old.content) BEGIN
+        INSERT INTO chat_search (chat_search, rowid, content) VALUES ('delete', old.seq, old.content); END""",
+    """CREATE TRIGGER chat_search_learn AFTER UPDATE OF content, finish ON chat_messages
+        WHEN new.finish IS NOT 'streaming' AND (old.finish IS 'streaming' OR new.content IS NOT old.content) BEGIN
+        INSERT INTO chat_search (rowid, content) VALUES (new.seq, new.content); END""",
+    # Tokens per second and seconds; the best that was seen of a model.
+    """CREATE TABLE peak_metrics (
+        model_id TEXT PRIMARY KEY, prefill_tps REAL, generation_tps REAL, ttft REAL, updated_at TEXT NOT NULL)""",
+    "CREATE TABLE lifetime_metrics (key TEXT PRIMARY KEY, value REAL NOT NULL, updated_at TEXT NOT NULL)",
+    # Times of runs, readings and requests are seconds since the epoch, as their keepers write them.
+    """CREATE TABLE runs (
+        run_id TEXT PRIMARY KEY, recipe_id TEXT, name TEXT, backend TEXT, model TEXT, port INTEGER, base_url TEXT,
+        gpus TEXT NOT NULL DEFAULT '[]', simulated INTEGER, created_at REAL, started_at REAL, ready_at REAL,
+        ended_at REAL, state TEXT, attempt INTEGER, restarts INTEGER, exit_code INTEGER, exit_signal INTEGER,
+        reason TEXT, title TEXT)""",
+    "CREATE INDEX runs_of_recipe ON runs (recipe_id, created_at)",
+    """CREATE TABLE run_readings (
+        run_id TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, attempt INTEGER NOT NULL, kind TEXT NOT NULL,
+        prompt_tokens REAL, generation_tokens REAL, cached_tokens REAL, requests REAL, data TEXT,
+        PRIMARY KEY (run_id, seq)) WITHOUT ROWID""",
+    # Millijoules since the driver was loaded, as NVML counts them, at whole seconds.
+    """CREATE TABLE gpu_energy (
+        uuid TEXT NOT NULL, boot_id TEXT NOT NULL, at INTEGER NOT NULL, millijoules INTEGER NOT NULL,
+        PRIMARY KEY (uuid, boot_id, at)) WITHOUT ROWID""",
+    """CREATE TABLE run_gpus (
+        run_id TEXT NOT NULL, uuid TEXT NOT NULL, boot_id TEXT NOT NULL,
+        first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, PRIMARY KEY (run_id, uuid, boot_id)) WITHOUT ROWID""",
+    """CREATE TABLE requests (
+        id TEXT PRIMARY KEY, at REAL NOT NULL, source TEXT NOT NULL, run_id TEXT, attempt INTEGER, recipe_id TEXT,
+        model TEXT, session_id TEXT, message_id TEXT, prompt_tokens INTEGER, completion_tokens INTEGER,
+        reasoning_tokens INTEGER, cached_tokens INTEGER, ttft REAL, total_seconds REAL, tokens_per_second REAL,
+        finish TEXT NOT NULL, error TEXT)""",
+    "CREATE INDEX requests_at ON requests (at)",
+    "CREATE INDEX requests_of_run ON requests (run_id, attempt)",
+    # Downsampled ticks: one row per `resolution` seconds.
+    """CREATE TABLE samples (
+        resolution INTEGER NOT NULL, at INTEGER NOT NULL, data TEXT NOT NULL,
+        PRIMARY KEY (resolution, at)) WITHOUT ROWID""",
+    """CREATE TABLE mcp_servers (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1, command TEXT,
+        args TEXT NOT NULL DEFAULT '[]', env TEXT NOT NULL DEFAULT '{}', url TEXT, description TEXT,
+        created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
+)

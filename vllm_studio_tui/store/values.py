@@ -1,0 +1,68 @@
+"""Values on their way into the database and out of it. What comes from outside fits, or is unknown."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+#: No count of tokens or millijoules is larger: integers up to here are exact in every JSON reader.
+MOST = 2**53
+
+
+def now() -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def storable(text: str) -> str:
+    """The text with halves of surrogate pairs joined; a lone half, which UTF-8 cannot hold, becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def maybe_text(value: Any) -> str | None:
+    return storable(value) if isinstance(value, str) else None
+
+
+def count(value: Any) -> int | None:
+    """A whole number from 0 to 2^53, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return int(value) if 0 <= value <= MOST else None
+
+
+def integer(value: Any) -> int | None:
+    """Any whole number that SQLite can hold, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+
+
+def number(value: Any) -> float | None:
+    """A finite number that is not negative, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) and 0 <= found <= 1e18 else None
+
+
+def to_json(value: Any) -> str:
+    """JSON in ASCII, which any text survives."""
+    return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def from_json(text: Any, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """What `to_json` wrote; empty where it cannot be read or is of another kind."""
+    try:
+        value = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, kind) else kind()
