@@ -80,12 +80,14 @@ def _edited(text: str, recipe_id: str) -> str:
 def _show_report(report: ImportReport, *, dry_run: bool) -> None:
     for one in report.imported:
         say(f"{'would import' if dry_run else 'imported'} {one}")
-    for one in report.fields:
-        if one["action"] != "taken" or one["why"]:
-            say(f"  {one['recipe']}.{one['field']}: {one['action']}{', ' + one['why'] if one['why'] else ''}")
+    for changed in report.fields:
+        if changed["action"] != "taken" or changed["why"]:
+            why = f", {changed['why']}" if changed["why"] else ""
+            say(f"  {changed['recipe']}.{changed['field']}: {changed['action']}{why}")
     for failed in report.failed:
         note(f"{failed['source']}, entry {failed['index']} ({failed['id'] or 'no id'}) is not a valid recipe:")
-        
+        for wrong in failed["errors"]:
+            note(f"  {wrong['field']}: {wrong['message']}")
 
 
 def register(app: typer.Typer) -> None:

@@ -55,7 +55,12 @@ async def stream_chat(
     threading.Thread(target=reading.run, name="chat-stream", daemon=True).start()
     try:
         while True:
-            for event in await queue.get():
+            try:
+                events = await asyncio.wait_for(queue.get(), reading.patience())
+            except TimeoutError:
+                reading.give_up_if_idle()
+                continue
+            for event in events:
                 yield event
                 if isinstance(event, Ended):
                     return
@@ -88,10 +93,27 @@ class _Reading:
         self._size = 0
         self._bad_json = 0
         self._done = False
+        self._active_at: float | None = None
+        self._gave_up = False
 
     def cancel(self) -> None:
         """End the thread at once: a shut socket wakes it from any wait."""
         self._cancelled.set()
+        self._shut()
+
+    def patience(self) -> float:
+        """Seconds until silence has lasted too long; the wait for headers has the client's own limit."""
+        if self._active_at is None:
+            return 1.0
+        return max(0.01, self._active_at + self._idle - time.monotonic())
+
+    def give_up_if_idle(self) -> None:
+        """Shut the connection when no byte, not even a comment, came for too long within a stream."""
+        if self._active_at is not None and time.monotonic() - self._active_at >= self._idle:
+            self._gave_up = True
+            self._shut()
+
+    def _shut(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -152,8 +174,6 @@ class _Reading:
         request.extensions = {**request.extensions, "trace": trace}
 
     def _read(self) -> Ended:
-        import httpx2
-
         with self._client() as client:
             call = client.chat.completions.with_streaming_response.create
             with call(**body(self._target, self._request)) as response:
@@ -166,6 +186,7 @@ class _Reading:
                     return self._not_a_stream(raw.read())
                 splitter = EventSplitter()
                 for piece in raw.iter_bytes():
+                    self._active_at = time.monotonic()
                     if self._cancelled.is_set():
                         break
                     self._take(splitter.feed(piece))
@@ -173,8 +194,6 @@ class _Reading:
                         break
                     if self._size > MAX_TEXT:
                         return self._cut("the answer grew beyond every bound")
-                    # Only now is it a stream: from here on silence means something else than a long prefill.
-                    raw.request.extensions["timeout"] = httpx2.Timeout(self._idle).as_dict()
                     if len(piece) < SMALL_READ:
                         self._cancelled.wait(PAUSE)
                 if not self._done:
@@ -288,6 +307,8 @@ class _Reading:
     def _cut(self, error: str) -> Ended:
         if self._cancelled.is_set():
             return self._ended("stopped")
+        if self._gave_up:
+            error = f"nothing came for {self._idle:g} s"
         if not self._reader.pieces and self._first_at is None:
             return self._ended("failed", error, "Nothing had come yet: the engine's log may say more.")
         return self._ended("interrupted", error, "What came until then is kept.")

@@ -80,9 +80,9 @@ class Places:
 def private_dir(path: Path) -> Path:
     """Make a directory, and its parents, that only its owner can enter."""
     if not path.is_dir():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):
-            path.chmod(0o700)
+        if path.parent != path:
+            private_dir(path.parent)  # one by one: `parents=True` would make the parents with the umask's rights
+        path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

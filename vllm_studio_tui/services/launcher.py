@@ -14,6 +14,7 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import LaunchRefused, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
@@ -97,7 +98,7 @@ class Launcher:
             self._make_room(recipe, wanted)
         host = recipe.host
 
-        def build(run_id: str, chosen: int) -> control.RunSpec:
+        def build(run_id: str, chosen: int) -> RunSpec:
             return resolve(usable, backend, self._context(recipe, chosen), run_id, environ=os.environ)
 
         # What cannot make a command is refused before anything is created.

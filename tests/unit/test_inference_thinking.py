@@ -1,0 +1,107 @@
+"""Thinking is told from answer, however the text was cut and whoever wrote it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.inference.thinking import PAIRS, ThinkingSplitter, strip_thinking
+
+
+def split(pieces: list[str], *, opened: bool = False) -> tuple[str, str]:
+    """Thinking and answer as a chat would hold them."""
+    splitter = ThinkingSplitter(opened=opened)
+    reasoning = content = ""
+    for events in [*(splitter.feed(piece) for piece in pieces), splitter.close()]:
+        for event in events:
+            if isinstance(event, Delta):
+                reasoning += event.reasoning
+                content += event.content
+            else:
+                reasoning, content = (reasoning + content).strip(), ""
+    return reasoning, content
+
+
+@pytest.mark.parametrize("opener", [one for one in PAIRS if "channel" not in one])
+def test_every_family_of_tags_is_told_from_the_answer(opener: str) -> None:
+    assert split([f"{opener}\nhm, 2+2\n{PAIRS[opener]}\n\nFour."]) == ("hm, 2+2", "Four.")
+
+
+def test_harmony_channels_are_told_apart() -> None:
+    text = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Four.<|return|>"
+    assert split([text]) == ("hm", "Four.")
+
+
+def test_gemma_channels_are_told_apart() -> None:
+    assert split(["<|channel>thought\nhm<channel|>Four."]) == ("hm", "Four.")
+
+
+def test_a_block_opened_in_the_prompt_is_known_or_found_out() -> None:
+    assert split(["hm\n</think>\n\nFour."], opened=True) == ("hm", "Four.")
+    assert split(["hm\n</think>\n\nFour."]) == ("hm", "Four.")
+
+
+def test_thinking_that_is_never_closed_stays_thinking() -> None:
+    assert split(["<think>hm"]) == ("hm", "")
+    assert split(["hm"], opened=True) == ("hm", "")
+
+
+def test_an_empty_pair_is_nothing() -> None:
+    assert split(["<think>\n\n</think>\n\nFour."]) == ("", "Four.")
+
+
+def test_several_blocks_before_the_answer_are_all_thinking() -> None:
+    assert split(["<think>a</think>\n<think>b</think>\nFour."]) == ("ab", "Four.")
+
+
+def test_tags_later_in_an_answer_are_text() -> None:
+    text = "Use <think> and </think> as tags."
+    assert split(["<think>hm</think>" + text]) == ("hm", text)
+
+
+def test_tags_in_a_code_fence_are_text() -> None:
+    text = "Look:\n```\nhm</think>\n```\nDone."
+    assert split([text]) == ("", text)
+
+
+def test_box_markers_go_and_their_content_stays() -> None:
+    assert split(["<|begin_of_box|>42<|end_of_box|>"]) == ("", "42")
+
+
+def test_an_answer_without_thinking_is_untouched() -> None:
+    text = "\n  a < b and c[0] ◁ d\n"
+    assert split([text]) == ("", text)
+
+
+TOKENS = st.sampled_from(
+    [*PAIRS, *PAIRS.values(), "hm", " ", "\n", "\n\n", "Four.", "<", "</", "[", "```", "```py\n", "◁", "<|end_of_box|>"]
+)
+
+
+@given(st.lists(TOKENS, max_size=12), st.data(), st.booleans())
+def test_any_cutting_gives_the_same_thinking_and_answer(tokens: list[str], data: st.DataObject, opened: bool) -> None:
+    text = "".join(tokens)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=20)))
+    places = [0, *cuts, len(text)]
+    pieces = [text[begin:end] for begin, end in itertools.pairwise(places)]
+    assert split(pieces, opened=opened) == split([text], opened=opened)
+    assert split(list(text), opened=opened) == split([text], opened=opened)
+
+
+@given(st.text())
+def test_any_text_is_split_without_a_fault(text: str) -> None:
+    split([text])
+    strip_thinking(text)
+
+
+def test_thinking_is_not_sent_back_but_code_to_show_is() -> None:
+    assert strip_thinking("<think>hm</think>Four.") == "Four."
+    assert strip_thinking("<think>hm") == ""
+    kept = strip_thinking("<think>hm\n```html\n<p>x</p>\n```\n```python\nno\n```\n</think>Four.")
+    assert "<p>x</p>" in kept
+    assert "no" not in kept
+    assert kept.endswith("Four.")
