@@ -1,0 +1,235 @@
+"""What was used: tokens, requests, seconds, energy. None is unknown, which is not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from vllm_studio_tui.domain.metrics import Percentiles
+
+#: By what usage can be divided.
+BY = ("model", "recipe", "day", "session")
+DAY = 86_400
+#: Ends of an answer that are nobody's failure: one that a person stopped is none.
+SUCCESSES = frozenset({"stop", "length", "tool_calls", "stopped"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedRequest:
+    """One completion, as a face or a proxy saw it. `at` is its end in seconds since the epoch.
+
+    Attributes:
+        source: Who asked: chat, bench, proxy.
+        run_id: The run that answered and its `attempt`; None for a server that is not ours.
+        finish: One of `domain.chat.FINISHES` but streaming.
+    """
+
+    at: float
+    source: str
+    finish: str
+    id: str = ""
+    run_id: str | None = None
+    attempt: int | None = None
+    recipe_id: str | None = None
+    model: str | None = None
+    session_id: str | None = None
+    message_id: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    ttft: float | None = None
+    total_seconds: float | None = None
+    tokens_per_second: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Which usage to report.
+
+    Attributes:
+        days: The last so many days in UTC, today among them. None: all.
+        by: One of `BY`.
+        since: Seconds since the epoch, included; together with `days` the later one counts.
+        until: Seconds since the epoch, excluded.
+    """
+
+    days: int | None = None
+    by: str = "model"
+    since: float | None = None
+    until: float | None = None
+
+    def window(self, now: float) -> tuple[float | None, float | None]:
+        """The first second and the one after the last; None where there is no bound."""
+        since = self.since
+        if self.days is not None:
+            first = (int(now // DAY) - max(1, self.days) + 1) * DAY
+            since = first if since is None else max(since, first)
+        return since, self.until
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one model, recipe, day or session used, or all together.
+
+    Attributes:
+        key: The model's name, the recipe's id, the day (YYYY-MM-DD in UTC), the session's id.
+        requests: Finished requests; successful, stopped and failed ones are known of those that we saw ourselves.
+        cache_hit_tokens: Prompt tokens that came from the engine's prefix cache, of `cache_prompt_tokens`.
+        energy_wh: Watt hours of its GPUs; None where nothing was measured.
+        energy_estimated: Part of that is a share of a GPU that several runs had at once.
+        ttft, latency: Seconds, of the requests that we saw ourselves.
+        tokens_per_second: Median speed of generation of those.
+    """
+
+    key: str
+    title: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    requests: int | None = None
+    seen: int = 0
+    stopped: int = 0
+    failed: int = 0
+    cache_hit_tokens: int | None = None
+    cache_prompt_tokens: int | None = None
+    energy_wh: float | None = None
+    energy_estimated: bool = False
+    ttft: Percentiles = field(default_factory=Percentiles)
+    latency: Percentiles = field(default_factory=Percentiles)
+    tokens_per_second: float | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the requests that we saw ourselves and that did not fail, 0-1."""
+        return None if not self.seen else (self.seen - self.failed) / self.seen
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of prompt tokens from the cache, 0-1, over those of which it is known."""
+        if self.cache_hit_tokens is None or not self.cache_prompt_tokens:
+            return None
+        return min(1.0, self.cache_hit_tokens / self.cache_prompt_tokens)
+
+    @property
+    def kwh_per_million_tokens(self) -> float | None:
+        """Kilowatt hours for a million tokens, prompt and completion alike."""
+        if self.energy_wh is None or not self.total_tokens:
+            return None
+        return self.energy_wh / 1000 / (self.total_tokens / 1e6)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "total_tokens": self.total_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_requests": self.requests,
+            "requests_seen": self.seen,
+            "stopped": self.stopped,
+            "failed": self.failed,
+            "success_rate": self.success_rate,
+            "energy_wh": self.energy_wh,
+            "energy_estimated": self.energy_estimated,
+            "kwh_per_million_tokens": self.kwh_per_million_tokens,
+            "tokens_per_second": self.tokens_per_second,
+            "cache_hit_rate": self.hit_rate,
+            "ttft": percentiles_document(self.ttft),
+            "latency": percentiles_document(self.latency),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """Usage in a window of time.
+
+    Attributes:
+        at: When it was made, seconds since the epoch.
+        by_model, by_recipe: Largest first.
+        daily: Latest first; days without anything are left out.
+        by_session: Latest first, only requests that we saw ourselves; filled when it is asked for.
+        peaks: The best speeds ever, by model: `prefill_tps`, `generation_tps`, `ttft`.
+        lifetime: Totals over all time by name, whatever the window.
+    """
+
+    query: UsageQuery
+    at: float
+    since: float | None
+    until: float | None
+    totals: UsageRow
+    by_model: tuple[UsageRow, ...] = ()
+    by_recipe: tuple[UsageRow, ...] = ()
+    daily: tuple[UsageRow, ...] = ()
+    by_session: tuple[UsageRow, ...] = ()
+    sessions: int = 0
+    peaks: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    lifetime: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> tuple[UsageRow, ...]:
+        """The rows by what was asked."""
+        return {"recipe": self.by_recipe, "day": self.daily, "session": self.by_session}.get(
+            self.query.by, self.by_model
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        nothing: Mapping[str, float | None] = {}
+        document: dict[str, Any] = {
+            "at": moment(self.at),
+            "since": moment(self.since),
+            "until": moment(self.until),
+            "totals": {**self.totals.to_json(), "unique_sessions": self.sessions},
+            "cache": {
+                "hit_tokens": self.totals.cache_hit_tokens,
+                "prompt_tokens": self.totals.cache_prompt_tokens,
+                "hit_rate": self.totals.hit_rate,
+            },
+            "by_model": [
+                {"model": row.key or None, **row.to_json(), "peaks": dict(self.peaks.get(row.key, nothing))}
+                for row in self.by_model
+            ],
+            "daily": [{"date": row.key, **row.to_json()} for row in self.daily],
+            "by_recipe": [{"recipe": row.key or None, **row.to_json()} for row in self.by_recipe],
+            "lifetime": dict(self.lifetime),
+        }
+        if self.query.by == "session":
+            document["by_session"] = [
+                {"session": row.key or None, "title": row.title, **row.to_json()} for row in self.by_session
+            ]
+        return document
+
+
+def moment(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC; None for what no calendar holds."""
+    if seconds is None:
+        return None
+    try:
+        text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return None
+    return text.replace("+00:00", "Z")
+
+
+def date_of(day: int) -> str:
+    """The date of a day that is counted from the epoch, in UTC."""
+    return (moment(day * DAY) or "unknown")[:10]
+
+
+def percentiles_document(values: Percentiles) -> dict[str, float | int | None]:
+    return {"p50": values.p50, "p95": values.p95, "p99": values.p99, "mean": values.mean, "count": values.count}
+
+
+def percentiles_of(values: list[float]) -> Percentiles:
+    """Percentiles of what was observed, by nearest rank: each is a value that really occurred."""
+    if not values:
+        return Percentiles()
+    ordered = sorted(values)
+    p50, p95, p99 = (ordered[max(0, -(-len(ordered) * share // 100) - 1)] for share in (50, 95, 99))
+    return Percentiles(p50, p95, p99, count=len(ordered), mean=sum(ordered) / len(ordered))
