@@ -83,7 +83,7 @@ class House:
                 "--model",
                 "sim",
                 "--account",
-                str(self.accounts / f"{run_id}.json"),
+                str(self.accounts / f"{run_id}.{{pid}}.json"),
                 *flags,
             )
             return RunSpec(

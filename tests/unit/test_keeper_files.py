@@ -111,7 +111,7 @@ def test_a_spec_reads_back_as_it_was_written_also_with_keys_of_a_later_version(t
         ready=ReadyProbe("/h", "/m", "x", deadline=3.0),
         stages=(Stage("a", "weights"),),
         failures=(Failure("b", "oom", "t", restart=False),),
-        counters=CounterNames("/metrics", ("a_total",), ("b", "c")),
+        counters=CounterNames("/metrics", True, ("a_total",), ("b", "c")),
         restart=Restart("on-failure", budget=5),
     )
     data = {**spec.to_json(), "of_tomorrow": 1}

@@ -54,7 +54,8 @@ STAGES = (
 )
 
 COUNTERS = CounterNames(
-    # What was found in the cache is counted apart here, see `cached_tokens`; a prompt is both.
+    # What was found in the cache is counted apart here; a prompt is both.
+    cached_apart=True,
     prompt_tokens=("llamacpp:prompt_tokens_total",),
     generation_tokens=("llamacpp:tokens_predicted_total",),
     cached_tokens=("llamacpp:prompt_tokens_cached_total",),

@@ -73,9 +73,13 @@ class CounterNames:
     """Names of an engine's cumulative counters; of each tuple the first that is present counts.
 
     Values are summed over labels. Tokens are tokens, requests are finished requests.
+
+    Attributes:
+        cached_apart: The engine does not count cached tokens among the prompt's (llama.cpp); they are added.
     """
 
     path: str = "/metrics"
+    cached_apart: bool = False
     prompt_tokens: tuple[str, ...] = ()
     generation_tokens: tuple[str, ...] = ()
     cached_tokens: tuple[str, ...] = ()
@@ -172,8 +176,9 @@ class RunSpec:
         counters = values.get("counters")
         if counters:
             names: dict[str, Any] = _known(CounterNames, counters)
-            path = str(names.pop("path", "/metrics"))
-            values["counters"] = CounterNames(path, **{key: tuple(value) for key, value in names.items()})
+            plain = ("path", "cached_apart")
+            counted: dict[str, Any] = {key: one if key in plain else tuple(one) for key, one in names.items()}
+            values["counters"] = CounterNames(**counted)
         values["restart"] = Restart(**_known(Restart, values.get("restart") or {}))
         values["stop"] = Stop(**_known(Stop, values.get("stop") or {}))
         return cls(**values)

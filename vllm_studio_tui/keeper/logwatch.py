@@ -21,7 +21,10 @@ HEAD = 2 * 1024 * 1024
 LINE = 4096
 
 _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_NOT_A_CAUSE = re.compile(r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG)\b|^\d[\d.]* W |^\S*Warning:|UserWarning:")
+# A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.
+_NOT_A_CAUSE = re.compile(
+    r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:"
+)
 _NOISE = re.compile(r"^\s*$|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S")
 
 

@@ -108,7 +108,10 @@ def counters(names: CounterNames, host: str, port: int, key: str | None, timeout
     wanted = frozenset(name for one in FIELDS for name in getattr(names, one))
     samples = prometheus.parse(body, wanted=wanted)
     values = {one: prometheus.total(samples, getattr(names, one)) for one in FIELDS if getattr(names, one)}
-    return {one: value for one, value in values.items() if value is not None}
+    found = {one: value for one, value in values.items() if value is not None}
+    if names.cached_apart and "prompt_tokens" in found:
+        found["prompt_tokens"] += found.get("cached_tokens", 0.0)
+    return found
 
 
 def listeners(port: int) -> list[int | None]:

@@ -42,7 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--thinking", choices=("off", "field", "tags", "open"), default="field", help="how thinking is sent")
     add("--api-key-env", help="name of the variable with the key that requests must send")
     add("--max-context", type=int, default=32768)
-    add("--account", type=Path, help="a file that always holds what was spent")
+    add("--account", type=Path, help="a file that always holds what was spent; {pid} is filled in")
     add("--crash-after", type=float, help="seconds after it got ready")
     add("--crash-at-token", type=int)
     add("--exit-code", type=int, help="instead of a segmentation fault")

@@ -49,7 +49,8 @@ class Spent:
         self.finished: dict[str, int] = {}
         self.prompt_seconds = self.generation_seconds = 0.0
         self.ttft, self.itl, self.e2e = Histogram(TTFT), Histogram(ITL), Histogram(E2E)
-        self._account = account
+        # Each process has an account of its own: an engine that is started again begins at zero.
+        self._account = account and account.with_name(account.name.replace("{pid}", str(os.getpid())))
         self._written: tuple[int, int, int] | None = None
 
     def write(self) -> None:
