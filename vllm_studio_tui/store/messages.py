@@ -123,10 +123,11 @@ class MessageRows:
         return self.get(message.id)
 
     def checkpoint(self, message_id: str, content: str, reasoning: str) -> bool:
-        """Keep what has come of an answer so far; False when it was deleted meanwhile."""
+        """Keep what has come of an answer so far; False when it is over, or was deleted meanwhile."""
         with self._db.write() as tables:
             done = tables.execute(
-                "UPDATE chat_messages SET content = ?, reasoning = ?, touched_at = ? WHERE id = ?",
+                "UPDATE chat_messages SET content = ?, reasoning = ?, touched_at = ?"
+                " WHERE id = ? AND finish = 'streaming'",
                 (storable(content), storable(reasoning), time.time(), message_id),
             )
             return done.rowcount > 0

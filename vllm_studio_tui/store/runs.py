@@ -149,7 +149,7 @@ def _energy(line: Mapping[str, Any]) -> dict[tuple[str, str], int]:
 
 def _keep_energy(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
     """A GPU's reading is kept once, whichever run brought it. Largest, first and last do not depend on the order."""
-    at = int(row["at"])
+    at = row["at"]
     for (uuid, boot), millijoules in row["energy"].items():
         connection.execute(
             """INSERT INTO gpu_energy (uuid, boot_id, at, millijoules) VALUES (?, ?, ?, ?)

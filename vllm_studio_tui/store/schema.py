@@ -59,13 +59,13 @@ TABLES = (
         run_id TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, attempt INTEGER NOT NULL, kind TEXT NOT NULL,
         prompt_tokens REAL, generation_tokens REAL, cached_tokens REAL, requests REAL, data TEXT,
         PRIMARY KEY (run_id, seq)) WITHOUT ROWID""",
-    # Millijoules since the driver was loaded, as NVML counts them, at whole seconds.
+    # Millijoules since the driver was loaded, as NVML counts them.
     """CREATE TABLE gpu_energy (
-        uuid TEXT NOT NULL, boot_id TEXT NOT NULL, at INTEGER NOT NULL, millijoules INTEGER NOT NULL,
+        uuid TEXT NOT NULL, boot_id TEXT NOT NULL, at REAL NOT NULL, millijoules INTEGER NOT NULL,
         PRIMARY KEY (uuid, boot_id, at)) WITHOUT ROWID""",
     """CREATE TABLE run_gpus (
         run_id TEXT NOT NULL, uuid TEXT NOT NULL, boot_id TEXT NOT NULL,
-        first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, PRIMARY KEY (run_id, uuid, boot_id)) WITHOUT ROWID""",
+        first_at REAL NOT NULL, last_at REAL NOT NULL, PRIMARY KEY (run_id, uuid, boot_id)) WITHOUT ROWID""",
     """CREATE TABLE requests (
         id TEXT PRIMARY KEY, at REAL NOT NULL, source TEXT NOT NULL, run_id TEXT, attempt INTEGER, recipe_id TEXT,
         model TEXT, session_id TEXT, message_id TEXT, prompt_tokens INTEGER, completion_tokens INTEGER,

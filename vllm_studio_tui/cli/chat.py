@@ -1,0 +1,323 @@
+"""`chat`: one turn from the command line, from a prompt, a pipe, or both."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vllm_studio_tui.cli.output import emit_line, note, safe
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
+from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
+from vllm_studio_tui.studio import Studio
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Session
+
+MAX_STDIN = 8 * 1024 * 1024
+MAX_IMAGE = 20 * 1024 * 1024
+
+
+# --- what goes in ---------------------------------------------------------------------------------------
+
+
+def image_url(path: str) -> str:
+    """An image file as a data URL.
+
+    Raises:
+        UsageError: It cannot be read, is too large, or is not PNG, JPEG, GIF or WebP.
+    """
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            raw = file.read(MAX_IMAGE + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", cause=error.strerror or str(error)) from None
+    if len(raw) > MAX_IMAGE:
+        raise UsageError(f"{path} is too large", cause=f"an image may have {MAX_IMAGE // 2**20} MiB")
+    # By content, not by name: see the signatures of each format.
+    kinds = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF87a": "gif", b"GIF89a": "gif"}
+    kind = next((name for magic, name in kinds.items() if raw.startswith(magic)), None)
+    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
+        kind = "webp"
+    if kind is None:
+        raise UsageError(f"{path} is not an image that models take", advice="Use PNG, JPEG, GIF or WebP.")
+    return f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
+
+
+def piped_text() -> str:
+    """What was piped or redirected to us; empty for a terminal, and for a device that is neither."""
+    stream = sys.stdin
+    if stream is None or stream.closed or stream.isatty():
+        return ""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, io.UnsupportedOperation):
+        mode = stat.S_IFREG  # not a file at all: a program that calls us gives text
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        # The other end may be slow, or never write nor close at all.
+        if not select.select([stream], [], [], 2.0)[0]:
+            note("waiting for the end of standard input; without one: vllm-studio chat PROMPT < /dev/null")
+    elif not stat.S_ISREG(mode):
+        return ""
+    raw = stream.buffer.read(MAX_STDIN + 1)
+    if len(raw) > MAX_STDIN:
+        raise UsageError("standard input is too long", cause=f"at most {MAX_STDIN // 2**20} MiB can be asked")
+    return raw.decode("utf-8", "replace").strip("\n")
+
+
+def question_of(prompt: str | None, piped: str) -> str:
+    """The prompt, the pipe, or the one and then the other.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    text = "\n\n".join(part for part in (prompt or "", piped) if part.strip())
+    if not text:
+        raise UsageError("nothing to ask", advice="Give a prompt: vllm-studio chat 'Hello', or pipe one in.")
+    return text
+
+
+# --- what comes out -------------------------------------------------------------------------------------
+
+
+class Printer:
+    """Writes an answer as it comes: the answer to stdout, thinking and figures to stderr."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._json = as_json
+        self._content = ""
+        self._on_line = False  # stderr stands within a line of thinking
+        self._out_on_line = False
+
+    def show(self, event: StreamEvent) -> None:
+        if self._json:
+            self._emit(event)
+        elif isinstance(event, Delta):
+            self._delta(event)
+        elif isinstance(event, Relabel):
+            self._break()
+            note("(what came so far was thinking)")
+        else:
+            self.close()
+            for call in event.tool_calls:
+                note(f"tool call: {call.name}({call.arguments})")
+            note(stats_line(event))
+            if event.error:
+                note(f"error: {event.error}")
+            if event.advice:
+                note(f"  {event.advice}")
+        if isinstance(event, Delta):
+            self._content += event.content
+        elif isinstance(event, Relabel):
+            self._content = ""
+
+    def close(self) -> None:
+        """End the lines that are open."""
+        self._break()
+        if self._out_on_line and not self._json:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        self._out_on_line = False
+
+    def _delta(self, event: Delta) -> None:
+        if event.reasoning:
+            note(event.reasoning, end="")
+            self._on_line = not event.reasoning.endswith("\n")
+        if event.content:
+            self._break()
+            sys.stdout.write(safe(event.content, sys.stdout))
+            sys.stdout.flush()
+            self._out_on_line = not event.content.endswith("\n")
+
+    def _break(self) -> None:
+        if self._on_line:
+            note("\n" if sys.stderr.isatty() else "")
+        self._on_line = False
+
+    def _emit(self, event: StreamEvent) -> None:
+        if isinstance(event, Delta):
+            if event.reasoning:
+                emit_line({"event": "reasoning", "text": event.reasoning})
+            if event.content:
+                emit_line({"event": "content", "text": event.content})
+        elif isinstance(event, Relabel):
+            # What was told as content so far is thinking: readers that collect text start again.
+            emit_line({"event": "reasoning", "text": self._content, "relabel": True})
+        else:
+            for call in event.tool_calls:
+                emit_line({"event": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments})
+            if event.error:
+                emit_line({"event": "error", "message": event.error, "advice": event.advice})
+            emit_line({"event": "stats", "content": self._content, **stats_document(event)})
+
+
+def stats_document(ended: Ended) -> dict[str, Any]:
+    """The figures of an answer; seconds, tokens per second."""
+    usage, timings = ended.usage, ended.timings
+    return {
+        "finish": ended.finish,
+        "model": ended.model,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "cached_tokens": usage.cached_tokens,
+        },
+        "ttft": timings.ttft,
+        "thinking": timings.thinking,
+        "total": timings.total,
+        "tokens_per_second": timings.tokens_per_second,
+    }
+
+
+def stats_line(ended: Ended) -> str:
+    """The figures of an answer in one line; what is unknown is left out."""
+    usage, timings = ended.usage, ended.timings
+    parts = []
+    if usage.prompt_tokens is not None or usage.completion_tokens is not None:
+        counts = (usage.prompt_tokens, usage.completion_tokens)
+        parts.append("{} + {} tokens".format(*("–" if one is None else one for one in counts)))
+    if timings.tokens_per_second is not None:
+        parts.append(f"{timings.tokens_per_second:.1f} tok/s")
+    if timings.ttft is not None:
+        parts.append(f"first after {timings.ttft:.2f} s")
+    if timings.thinking is not None:
+        parts.append(f"thought {timings.thinking:.1f} s")
+    if timings.total is not None:
+        parts.append(f"{timings.total:.2f} s")
+    words = {"stop": "", "length": "cut at the limit of tokens", "tool_calls": "asks for tools"}
+    end = words.get(ended.finish, ended.finish)
+    return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"
+
+
+async def print_turn(events: AsyncIterator[StreamEvent], *, as_json: bool = False) -> Ended | None:
+    """Print an answer as it comes; its end, None if it has none. When it is stopped, the partial is kept."""
+    for stream in (sys.stdout, sys.stderr):
+        # A model may send half of a surrogate pair, and a terminal may not know every character.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    printer = Printer(as_json=as_json)
+    ended: Ended | None = None
+    try:
+        if isinstance(events, AsyncGenerator):
+            async with aclosing(events):
+                ended = await _print_all(events, printer)
+        else:
+            ended = await _print_all(events, printer)
+    except asyncio.CancelledError:
+        printer.show(Ended("stopped"))
+        raise
+    finally:
+        printer.close()
+    return ended
+
+
+async def _print_all(events: AsyncIterator[StreamEvent], printer: Printer) -> Ended | None:
+    ended = None
+    async for event in events:
+        printer.show(event)
+        if isinstance(event, Ended):
+            ended = event
+    return ended
+
+
+# --- the command ----------------------------------------------------------------------------------------
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("chat")
+    def chat(
+        prompt: str | None = typer.Argument(None, help="What to ask; text from a pipe is added below it."),
+        recipe: str | None = typer.Option(None, "--recipe", help="The recipe, or run, that answers."),
+        model: str | None = typer.Option(None, "--model", help="The model that answers."),
+        base_url: str | None = typer.Option(None, "--base-url", help="A server's address, ending in /v1."),
+        system: str | None = typer.Option(None, "--system", help="The system prompt."),
+        temperature: float | None = typer.Option(None, "--temperature", min=0.0),
+        top_p: float | None = typer.Option(None, "--top-p", min=0.0, max=1.0),
+        max_tokens: int | None = typer.Option(None, "--max-tokens", min=1),
+        seed: int | None = typer.Option(None, "--seed"),
+        session: str | None = typer.Option(None, "--session", help="Go on in a chat: its id, or last."),
+        image: list[str] = typer.Option([], "--image", help="An image file; may be given several times."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON object a line."),
+        no_save: bool = typer.Option(False, "--no-save", help="Keep nothing of it in the chats."),
+        thinking: bool | None = typer.Option(None, "--thinking/--no-thinking", help="Ask the model to think, or not."),
+    ) -> None:
+        """Ask once. The answer goes to stdout, thinking and figures to stderr."""
+        if session is not None and no_save:
+            raise UsageError("--session and --no-save exclude each other", advice="Choose one.")
+        text = question_of(prompt, piped_text())
+        images = [image_url(one) for one in image]
+        sampling = Sampling(temperature, top_p, max_tokens, seed, thinking=thinking)
+        named = {"recipe": recipe, "model": model, "base_url": base_url}
+        ended = asyncio.run(
+            _one_turn(text, images, sampling, named, system=system, session=session, save=not no_save, as_json=as_json)
+        )
+        if ended is None or ended.finish in ("failed", "interrupted"):
+            raise typer.Exit(1)
+
+
+async def _one_turn(
+    text: str,
+    images: Sequence[str],
+    sampling: Sampling,
+    named: dict[str, str | None],
+    *,
+    system: str | None,
+    session: str | None,
+    save: bool,
+    as_json: bool,
+) -> Ended | None:
+    try:
+        async with Studio.open() as studio:
+            if studio.db.warning:
+                note(f"warning: {studio.db.warning}")
+            earlier = studio.chat.sessions.find(session) if session is not None else None
+            target = _target(studio, named, earlier)
+            session_id = earlier.id if earlier else None
+            if save and session_id is None:
+                settings = {"system": system} if system else None
+                session_id = studio.chat.new_session(text, model=target.model or None, settings=settings)
+            events = studio.chat.send(
+                session_id, text, target, sampling=sampling, images=images, system=system, temporary=not save
+            )
+            try:
+                return await print_turn(events, as_json=as_json)
+            finally:
+                if session_id is not None and not as_json:
+                    note(f"[chat {session_id}]")
+    except StudioError as error:
+        if as_json:
+            emit_line({"event": "error", "message": str(error.title), "cause": error.cause, "advice": error.advice})
+        raise
+
+
+def _target(studio: Studio, named: dict[str, str | None], earlier: Session | None) -> Target:
+    """Who answers: what was named, else the model that a chat was held with, else the only ready run."""
+    if not any(named.values()) and earlier is not None and earlier.model:
+        try:
+            return studio.launcher.target(model=earlier.model)
+        except NotFound:
+            note(f"{earlier.model} is not ready; asking what is")
+    target = studio.launcher.target(**named)
+    if target.model:
+        return target
+    from dataclasses import replace
+
+    from vllm_studio_tui.inference.client import list_models
+
+    found = list_models(target.base_url, target.api_key)
+    if len(found) != 1:
+        names = ", ".join(found[:10]) or "none"
+        raise UsageError("which model?", cause=f"{target.base_url} lists: {names}", advice="Name one with --model.")
+    return replace(target, model=found[0])

@@ -1,0 +1,298 @@
+"""`chats`: the chats that are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from vllm_studio_tui.cli.output import emit, note, say, table
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.kit.paths import write_atomic
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.studio import Studio
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Message, Session
+
+JSON = typer.Option(False, "--json", help="One JSON document.")
+SESSION = typer.Argument(help="The chat's id, the beginning of it, or last.")
+HEADS = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
+
+
+def register(app: typer.Typer) -> None:
+    nouns = typer.Typer(help="Chats: what was asked and answered.", no_args_is_help=True)
+    app.add_typer(nouns, name="chats")
+    _register_reading(nouns)
+    _register_exchange(nouns)
+    _register_changing(nouns)
+
+
+def _register_reading(nouns: typer.Typer) -> None:
+    @nouns.command("list")
+    def list_(
+        search: str = typer.Option("", "--search", help="Words in the title or model."),
+        limit: int = typer.Option(50, "--limit", "-n", min=0, help="At most so many; 0: all."),
+        offset: int = typer.Option(0, "--offset", min=0, help="Pass over so many."),
+        trash: bool = typer.Option(False, "--trash", help="Those in the trash."),
+        as_json: bool = JSON,
+    ) -> None:
+        """Chats, the one used last first."""
+        from vllm_studio_tui.store.exchange import session_document
+
+        with Studio.open_sync() as studio:
+            rows = ChatRows(studio.db)
+            found = rows.list(limit=limit or None, offset=offset, search=search, trash=trash)
+            total = rows.count(search=search, trash=trash)
+        if as_json:
+            emit({"sessions": [session_document(one) for one in found], "total": total})
+            return
+        if not found:
+            say("Nothing in the trash." if trash else "No chat. Begin one: vllm-studio chat PROMPT")
+            return
+        _show_sessions(found)
+        if offset + len(found) < total:
+            note(f"{total - offset - len(found)} more: --offset {offset + len(found)}, or --limit 0")
+
+    @nouns.command("show")
+    def show(
+        session: str = SESSION,
+        tree: bool = typer.Option(False, "--tree", help="Every message, also answers beside the shown branch."),
+        thinking: bool = typer.Option(False, "--thinking", help="With what the model thought."),
+        as_json: bool = JSON,
+    ) -> None:
+        """The messages of a chat."""
+        from vllm_studio_tui.store.exchange import message_document, session_document, total_usage
+
+        with Studio.open_sync() as studio:
+            messages = MessageRows(studio.db)
+            messages.settle_interrupted()
+            one = ChatRows(studio.db).find(session)
+            found = messages.tree(one.id) if tree else messages.branch(one.id)
+        if as_json:
+            emit(
+                {
+                    "session": {**session_document(one), "usage": total_usage(found)},
+                    "messages": [message_document(message) for message in found],
+                }
+            )
+            return
+        say(f"{one.title or 'Chat'}  [{one.id}]")
+        for message in found:
+            say()
+            _show_message(message, thinking=thinking)
+
+    @nouns.command("search")
+    def search(
+        words: list[str] = typer.Argument(help="Messages with all these words; the last may be begun only."),
+        limit: int = typer.Option(20, "--limit", "-n", min=1),
+        as_json: bool = JSON,
+    ) -> None:
+        """Search in all messages, the newest first."""
+        from vllm_studio_tui.store.search import search as find
+
+        with Studio.open_sync() as studio:
+            hits = find(studio.db, " ".join(words), limit=limit)
+        if as_json:
+            emit(
+                {
+                    "hits": [
+                        {
+                            "session": hit.session_id,
+                            "title": hit.title,
+                            "message": hit.message_id,
+                            "role": hit.role,
+                            "created_at": hit.created_at,
+                            "snippet": hit.snippet,
+                            "marks": [list(mark) for mark in hit.marks],
+                        }
+                        for hit in hits
+                    ]
+                }
+            )
+            return
+        if not hits:
+            say("Nothing found.")
+        for hit in hits:
+            say(f"{hit.session_id}  {clean_line(hit.title, limit=60)}")
+            say(f"  {HEADS.get(hit.role, hit.role)}: {clean_line(hit.snippet)}")
+
+
+def _register_exchange(nouns: typer.Typer) -> None:
+    @nouns.command("export")
+    def export(
+        session: str | None = typer.Argument(None, help="The chat's id, the beginning of it, or last."),
+        form: str = typer.Option("", "--format", help="json (everything) or markdown; by default as the file ends."),
+        every: bool = typer.Option(False, "--all", help="All chats in one JSON document."),
+        output: str = typer.Option("-", "--output", "-o", help="A file; - is stdout."),
+    ) -> None:
+        """Write chats as JSON or Markdown."""
+        from vllm_studio_tui.store.exchange import to_json_document, to_markdown
+
+        form = form or ("markdown" if output.endswith((".md", ".markdown")) else "json")
+        if form not in ("json", "markdown", "md"):
+            raise UsageError(f"no format {form}", advice="Use json or markdown.")
+        if every == (session is not None) or (every and form != "json"):
+            raise UsageError("name one chat, or give --all with JSON", advice="See `vllm-studio chats list`.")
+        with Studio.open_sync() as studio:
+            rows = ChatRows(studio.db)
+            if session is None:
+                chats = [to_json_document(studio.db, one.id) for one in rows.list()]
+                text = json.dumps({"chats": chats}, ensure_ascii=False, indent=2) + "\n"
+            elif form == "json":
+                document = to_json_document(studio.db, rows.find(session).id)
+                text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+            else:
+                text = to_markdown(studio.db, rows.find(session).id)
+        if output == "-":
+            say(text, end="")
+            return
+        try:
+            path = Path(output).expanduser()
+            write_atomic(path, text.encode())
+        except OSError as error:
+            raise StudioError(f"{output} cannot be written", cause=error.strerror or str(error)) from None
+        note(f"written to {path}")
+
+    @nouns.command("import")
+    def import_(
+        files: list[str] = typer.Argument(help="JSON or Markdown files; - is standard input."),
+        as_json: bool = JSON,
+    ) -> None:
+        """Take chats in; every one gets a new id."""
+        from vllm_studio_tui.store.exchange import import_chats, session_document
+
+        taken: list[Session] = []
+        failed: list[dict[str, str]] = []
+        with Studio.open_sync() as studio:
+            for file in files:
+                try:
+                    name = "stdin" if file == "-" else Path(file).name
+                    taken += import_chats(studio.db, _read(file), name)
+                except StudioError as error:
+                    failed.append({"file": file, "error": str(error)})
+        if as_json:
+            emit({"imported": [session_document(one) for one in taken], "failed": failed})
+        else:
+            for one in taken:
+                say(f"imported {one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
+        for bad in failed:
+            note(f"{bad['file']}: {bad['error']}")
+        if failed:
+            raise typer.Exit(1)
+
+    @nouns.command("fork")
+    def fork(
+        session: str = SESSION,
+        message: str | None = typer.Option(None, "--message", help="The last message to take along."),
+        as_json: bool = JSON,
+    ) -> None:
+        """Copy a chat up to a message, to go on differently."""
+        from vllm_studio_tui.store.exchange import session_document
+
+        with Studio.open_sync() as studio:
+            rows = ChatRows(studio.db)
+            made = rows.fork(rows.find(session).id, message)
+        if as_json:
+            emit({"session": session_document(made)})
+        else:
+            say(f"{made.id}  {clean_line(made.title)} ({made.messages} messages)")
+
+
+def _register_changing(nouns: typer.Typer) -> None:
+    @nouns.command("rename")
+    def rename(session: str = SESSION, title: str = typer.Argument(help="Its new title.")) -> None:
+        """Give a chat another title."""
+        with Studio.open_sync() as studio:
+            rows = ChatRows(studio.db)
+            rows.rename(rows.find(session).id, title)
+
+    @nouns.command("delete")
+    def delete(
+        sessions: list[str] = typer.Argument(help="Ids, or their beginnings."),
+        yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+        purge: bool = typer.Option(False, "--purge", help="For good, instead of into the trash."),
+    ) -> None:
+        """Put chats into the trash."""
+        with Studio.open_sync() as studio:
+            rows = ChatRows(studio.db)
+            chosen = list({one.id: one for one in map(rows.find, sessions)}.values())
+            if not yes:
+                _ask_whether(chosen, purge=purge)
+            for one in chosen:
+                if purge:
+                    rows.purge(one.id)
+                    note(f"deleted {one.id} for good")
+                else:
+                    rows.trash(one.id)
+                    note(f"{one.id} is in the trash; take it out: vllm-studio chats restore {one.id}")
+
+    @nouns.command("restore")
+    def restore(sessions: list[str] = typer.Argument(help="Ids, or their beginnings.")) -> None:
+        """Take chats out of the trash."""
+        with Studio.open_sync() as studio:
+            rows = ChatRows(studio.db)
+            for one in [rows.find(name) for name in sessions]:
+                note(f"restored {one.id}" if rows.restore(one.id) else f"{one.id} is not in the trash")
+
+
+def _ask_whether(chosen: list[Session], *, purge: bool) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("deleting asks first", cause="there is no terminal to ask on", advice="Add --yes.")
+    for one in chosen:
+        note(f"{one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
+    if not typer.confirm("Delete them for good?" if purge else "Put them into the trash?", err=True):
+        raise typer.Exit(1)
+
+
+def _read(source: str) -> bytes:
+    from vllm_studio_tui.store.exchange import MAX_BYTES
+
+    if source == "-":
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    try:
+        fd = os.open(Path(source).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None
+
+
+def _show_sessions(found: list[Session]) -> None:
+    table(
+        ["ID", "USED", "MESSAGES", "MODEL", "TITLE"],
+        [
+            [
+                one.id,
+                one.updated_at[:16].replace("T", " "),
+                str(one.messages),
+                clean_line(one.model or "–", limit=40),
+                clean_line(one.title, limit=60),
+            ]
+            for one in found
+        ],
+        right=[2],
+    )
+
+
+def _show_message(message: Message, *, thinking: bool) -> None:
+    marks = [message.model or ""] if message.role == "assistant" else []
+    if message.finish in ("stopped", "interrupted", "failed", "length", "streaming"):
+        marks.append(message.finish)
+    if message.images:
+        marks.append(f"{len(message.images)} images")
+    about = ", ".join(filter(None, marks))
+    say(f"{HEADS.get(message.role, message.role)}{f' ({about})' if about else ''}:")
+    if thinking and message.reasoning:
+        say("\n".join(f"  | {line}" for line in message.reasoning.splitlines()))
+    say(message.content)
+    for call in message.tool_calls:
+        say(f"  calls {call.name}({call.arguments})")
+    if message.error:
+        say(f"  error: {message.error}")

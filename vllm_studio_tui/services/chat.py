@@ -1,0 +1,374 @@
+"""Chatting: a question is kept before it is asked, an answer while it comes.
+
+Every way to ask returns an asynchronous generator of stream events. To stop an answer, close it or cancel the task
+that reads it: what has come is kept. Everything also goes to the bus, for faces that did not ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vllm_studio_tui.domain.chat import (
+    FINISHES,
+    ChatRequest,
+    Ended,
+    Message,
+    Sampling,
+    StreamEvent,
+    Target,
+)
+from vllm_studio_tui.domain.errors import StoreError, StudioError, UsageError
+from vllm_studio_tui.domain.usage import SUCCESSES, CompletedRequest
+from vllm_studio_tui.services.conversation import request_messages, title_of
+from vllm_studio_tui.services.turn import Publisher, Stream, Turn, TurnEvent, TurnStarted, added_usage, in_thread
+from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.store.peaks import PeakRows
+from vllm_studio_tui.store.requests import RequestRows
+
+_log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 1.0
+#: Shorter answers say little about a model's speed.
+PEAK_TOKENS = 16
+#: How an engine is told to write on in its last message; those not named here cannot, or are not known to.
+CONTINUE: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"continue_final_message": True, "add_generation_prompt": False},
+    "sglang": {"continue_final_message": True},
+    "llamacpp": {},
+}
+
+
+class ChatService:
+    """Chats with engines.
+
+    Attributes:
+        sessions, messages: The tables themselves, for reading and for what needs no engine.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        bus: Publisher | None = None,
+        stream: Stream | None = None,
+        *,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        self._db = db
+        self._bus = bus
+        self._stream = stream
+        self._checkpoint_seconds = checkpoint_seconds
+        self._settled = False
+        self.sessions = ChatRows(db)
+        self.messages = MessageRows(db)
+
+    def new_session(
+        self, prompt: str = "", *, model: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> str:
+        """The id of a new chat, titled by its first question where that is known. Blocking."""
+        return self.sessions.create(title_of(prompt) if prompt else "", model=model, settings=settings).id
+
+    def settle_interrupted(self) -> int:
+        """Mark answers whose program died as interrupted; how many. Blocking; done once before the first turn."""
+        self._settled = True
+        return self.messages.settle_interrupted()
+
+    # --- ways to ask ------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        session_id: str | None,
+        text: str,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        images: Sequence[str] = (),
+        parent_id: str | None = None,
+        system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        temporary: bool = False,
+        history: Sequence[Message] = (),
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Ask something.
+
+        Args:
+            images: Data URLs.
+            parent_id: The message to go on from; None: the one that the chat is read up to.
+            system: The system prompt of this turn; None: the one in the chat's settings.
+            temporary: Keep nothing of it in the chats (the request is counted all the same); `session_id` may be None.
+            history: Earlier messages of a temporary chat.
+
+        Raises:
+            StudioError: While it is read: the question could not be kept, or the answer could not.
+        """
+        turn = Turn()
+
+        def prepare() -> None:
+            if temporary or session_id is None:
+                question = Message("", "", "user", text, images=tuple(images))
+                turn.branch, turn.system = (*history, question), system
+            else:
+                parent = parent_id or self.messages.leaf(session_id)
+                self._ask(turn, session_id, parent, target, system, text, images)
+
+        return self._turn(turn, prepare, target, sampling, tools)
+
+    def answer(
+        self,
+        session_id: str,
+        parent_id: str,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Have an answer written below a message: a question, or the result of a tool."""
+        turn = Turn()
+        return self._turn(
+            turn, lambda: self._place(turn, session_id, parent_id, target, system), target, sampling, tools
+        )
+
+    def regenerate(
+        self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Another answer to the same question, beside the given one, which stays."""
+        turn = Turn()
+
+        def prepare() -> None:
+            message = self.messages.get(message_id)
+            parent = message.id if message.role == "user" else message.parent_id
+            if parent is None:
+                raise UsageError("there is no question to answer again", advice="Ask one.")
+            self._place(turn, session_id, parent, target, None)
+
+        return self._turn(turn, prepare, target, sampling, ())
+
+    def edit(
+        self, session_id: str, message_id: str, text: str, target: Target, *, sampling: Sampling | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Ask a changed question in place of an earlier one, which stays beside it with all that followed."""
+        turn = Turn()
+
+        def prepare() -> None:
+            message = self.messages.get(message_id)
+            if message.role != "user":
+                raise UsageError("only a question can be edited", advice="Choose one of your own messages.")
+            self._ask(turn, session_id, message.parent_id, target, None, text, message.images)
+
+        return self._turn(turn, prepare, target, sampling, ())
+
+    def continue_answer(
+        self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Have a cut answer written on, in the same message.
+
+        Raises:
+            UsageError: While it is read: the engine cannot do that, or the answer had only begun to think.
+        """
+        turn = Turn()
+        sampling = sampling or Sampling()
+
+        def prepare() -> None:
+            message = self.messages.get(message_id)
+            advice = "Have it answered again instead."
+            if target.backend not in CONTINUE:
+                raise UsageError(f"{target.backend} cannot write on in an answer", advice=advice)
+            if message.role != "assistant" or not message.content.strip():
+                raise UsageError("there is no text to write on from", advice=advice)
+            turn.branch = self.messages.branch(session_id, message_id)
+            turn.system = self._system(session_id)
+            with self._db.write():
+                self.messages.reopen(message_id)
+                self.sessions.set_leaf(session_id, message_id)
+            turn.kept = message
+
+        extra = {**sampling.extra, **CONTINUE.get(target.backend, {})}
+        return self._turn(turn, prepare, target, replace(sampling, extra=extra), ())
+
+    # --- before -----------------------------------------------------------------------------------------
+
+    def _system(self, session_id: str) -> str | None:
+        system = self.sessions.get(session_id).settings.get("system")
+        return system if isinstance(system, str) and system else None
+
+    def _ask(
+        self,
+        turn: Turn,
+        session_id: str,
+        parent_id: str | None,
+        target: Target,
+        system: str | None,
+        text: str,
+        images: Sequence[str],
+    ) -> None:
+        with self._db.write():
+            if not self.sessions.get(session_id).title:
+                self.sessions.rename(session_id, title_of(text))
+            question = self.messages.append(
+                Message("", session_id, "user", text, parent_id=parent_id, images=tuple(images))
+            )
+            self._place(turn, session_id, question.id, target, system)
+
+    def _place(self, turn: Turn, session_id: str, parent_id: str, target: Target, system: str | None) -> None:
+        """Keep an empty answer below a message, to be filled."""
+        branch = self.messages.branch(session_id, parent_id)
+        system = self._system(session_id) if system is None else system
+        empty = Message("", session_id, "assistant", "", parent_id, model=target.model or None, finish="streaming")
+        with self._db.write():
+            kept = self.messages.append(empty)
+            if target.model:
+                self.sessions.set_model(session_id, target.model)
+        turn.branch, turn.system, turn.kept = branch, system, kept
+
+    # --- meanwhile --------------------------------------------------------------------------------------
+
+    async def _turn(
+        self,
+        turn: Turn,
+        prepare: Callable[[], None],
+        target: Target,
+        sampling: Sampling | None,
+        tools: Sequence[Mapping[str, Any]],
+    ) -> AsyncGenerator[StreamEvent, None]:
+        if not self._settled:
+            await in_thread(self.settle_interrupted)
+        unsaved: StoreError | None = None
+        asked = False
+        try:
+            await in_thread(prepare)
+            request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tuple(tools))
+            self._publish(turn, None)
+            asked, turn.began = True, time.monotonic()
+            async with self._checkpoints(turn), contextlib.aclosing(self._events(target, request)) as events:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        turn.ended = event
+                        break
+                    turn.apply(event)
+                    self._publish(turn, event)
+                    yield event
+            turn.ended = turn.ended or turn.cut("interrupted", "the stream ended before the answer did")
+        except StudioError as error:
+            if not asked:
+                raise
+            turn.ended = turn.cut("failed", "\n".join(filter(None, (error.title, error.cause))), error.advice)
+        except (GeneratorExit, asyncio.CancelledError):
+            turn.ended = turn.ended or turn.cut("stopped")
+            raise
+        finally:
+            # Whatever else ended it is a fault of ours: what came is kept all the same.
+            ended = turn.ended or turn.cut("interrupted", "an internal error")
+            if asked or turn.kept is not None:
+                unsaved = await self._end(turn, target, ended, source_asked=asked)
+        yield ended
+        if unsaved is not None:
+            raise unsaved
+
+    def _events(self, target: Target, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+        if self._stream is None:
+            from vllm_studio_tui.inference.client import stream_chat
+
+            self._stream = stream_chat
+        return self._stream(target, request)
+
+    @contextlib.asynccontextmanager
+    async def _checkpoints(self, turn: Turn) -> AsyncGenerator[None, None]:
+        """Keep what has come about once a second, off the event loop."""
+        if turn.kept is None:
+            yield
+            return
+        message_id = turn.kept.id
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(self._checkpoint_seconds)
+                if turn.dirty:
+                    turn.dirty = False
+                    try:
+                        await asyncio.to_thread(self.messages.checkpoint, message_id, *turn.text())
+                    except StoreError as error:
+                        turn.dirty = True  # the end of the answer tells the person; until then it is tried again
+                        _log.warning("a checkpoint failed: %s", error)
+
+        task = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    # --- after ------------------------------------------------------------------------------------------
+
+    async def _end(self, turn: Turn, target: Target, ended: Ended, *, source_asked: bool) -> StoreError | None:
+        """Keep the end in one transaction and tell the bus; the error when it could not be kept."""
+        failed: StoreError | None = None
+        try:
+            await in_thread(lambda: self._save(turn, target, ended, count=source_asked))
+        except StoreError as error:
+            failed = error
+            _log.error("the end of an answer could not be kept: %s", error)
+        if failed is not None and ended.error is None:
+            ended = replace(ended, error=f"not kept: {failed.title}", advice=failed.advice)
+        self._publish(turn, ended)
+        return failed
+
+    def _save(self, turn: Turn, target: Target, ended: Ended, *, count: bool) -> None:
+        content, reasoning = turn.text()
+        finish = ended.finish if ended.finish in FINISHES and ended.finish != "streaming" else "stop"
+        model = target.model or ended.model
+        kept = turn.kept
+        with self._db.write():
+            if kept is not None:
+                end = replace(
+                    kept,
+                    content=content,
+                    reasoning=reasoning,
+                    model=model,
+                    tool_calls=ended.tool_calls,
+                    finish=finish,
+                    error=ended.error,
+                    usage=added_usage(kept, ended.usage),
+                    timings=ended.timings,
+                )
+                self.messages.finish(end)
+            if not count:
+                return
+            usage, timings = ended.usage, ended.timings
+            RequestRows(self._db).record(
+                CompletedRequest(
+                    time.time(),
+                    "chat",
+                    finish,
+                    run_id=target.run_id,
+                    attempt=target.attempt if target.run_id is not None else None,
+                    recipe_id=target.recipe_id,
+                    model=model,
+                    session_id=kept.session_id if kept is not None else None,
+                    message_id=kept.id if kept is not None else None,
+                    prompt_tokens=usage.prompt_tokens,
+                    completion_tokens=usage.completion_tokens,
+                    reasoning_tokens=usage.reasoning_tokens,
+                    cached_tokens=usage.cached_tokens,
+                    ttft=timings.ttft,
+                    total_seconds=timings.total,
+                    tokens_per_second=timings.tokens_per_second,
+                    error=ended.error,
+                )
+            )
+            if model and finish in SUCCESSES and (usage.completion_tokens or 0) >= PEAK_TOKENS:
+                PeakRows(self._db).offer(model, generation_tps=timings.tokens_per_second, ttft=timings.ttft)
+
+    def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
+        if self._bus is None:
+            return
+        session_id, message_id = (turn.kept.session_id, turn.kept.id) if turn.kept is not None else (None, None)
+        started = TurnStarted(session_id, message_id)
+        self._bus.publish(started if event is None else TurnEvent(session_id, message_id, event))

@@ -1,0 +1,90 @@
+"""From a branch of messages to what an engine is asked with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vllm_studio_tui.domain.chat import Message, ToolCall
+from vllm_studio_tui.inference.thinking import strip_thinking
+
+TITLE_LENGTH = 60
+
+
+def title_of(text: str) -> str:
+    """The first words of a question, at most 60 characters."""
+    words = " ".join(text[:2000].split())
+    if len(words) <= TITLE_LENGTH:
+        return words or "New chat"
+    cut = words[: TITLE_LENGTH - 1]
+    # One word longer than a title is cut within.
+    return (cut.rsplit(" ", 1)[0] if " " in cut else cut).rstrip(" ,;:.-") + "…"
+
+
+def request_messages(branch: Sequence[Message], system: str | None = None) -> tuple[dict[str, Any], ...]:
+    """OpenAI messages of a branch.
+
+    Thinking stays behind, and so do answers that came to nothing. Calls without a result and results without a call
+    are left out too: templates of engines refuse them. Questions in a row, as a failed answer leaves them, become
+    one, because many templates insist on turns.
+    """
+    answered = {one.tool_call_id for one in branch if one.role == "tool"}
+    called = {call.id for one in branch for call in one.tool_calls}
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    for one in branch:
+        if one.role == "tool":
+            if one.tool_call_id in called:
+                messages.append({"role": "tool", "tool_call_id": one.tool_call_id, "content": one.content})
+        elif one.role == "assistant":
+            calls = [call for call in one.tool_calls if call.id in answered]
+            text = strip_thinking(one.content)
+            if text.strip() or calls:
+                messages.append({"role": "assistant", "content": text, **_calls(calls)})
+        elif one.role == "user" and messages and messages[-1]["role"] == "user":
+            messages[-1]["content"] = _joined(messages[-1]["content"], _content(one))
+        elif one.role == "user":
+            messages.append({"role": "user", "content": _content(one)})
+        elif one.content:
+            messages.append({"role": one.role, "content": one.content})
+    return tuple(messages)
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return message.content
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+    return parts + [{"type": "image_url", "image_url": {"url": image}} for image in message.images]
+
+
+def _joined(first: str | list[dict[str, Any]], second: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [
+        part
+        for one in (first, second)
+        for part in ([{"type": "text", "text": one}] if isinstance(one, str) and one else one)
+        if isinstance(part, Mapping)
+    ]
+
+
+def _calls(calls: Iterable[ToolCall]) -> dict[str, Any]:
+    made = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+        }
+        for call in calls
+    ]
+    return {"tool_calls": made} if made else {}
+
+
+def _arguments(text: str) -> str:
+    """The arguments as a JSON object: templates parse them, and one broken call would end the chat for good."""
+    try:
+        if isinstance(json.loads(text), dict):
+            return text
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"unreadable": text}) if text.strip() else "{}"
