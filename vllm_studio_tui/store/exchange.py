@@ -153,7 +153,7 @@ def _from_json(text: str, source: str) -> list[Mapping[str, Any]]:
 def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
     about = chat.get("session") if isinstance(chat.get("session"), Mapping) else chat
     messages = chat.get("messages")
-    if not isinstance(about, Mapping) or not isinstance(messages, list) or not messages:
+    if not isinstance(about, Mapping) or not isinstance(messages, list) or not (messages or "session" in chat):
         raise StoreError(f"{source} holds no messages", advice="Export one to see the form: vllm-studio chats export")
     if len(messages) > MAX_MESSAGES:
         raise StoreError(f"{source} holds too many messages", cause=f"{len(messages)}, at most {MAX_MESSAGES}")

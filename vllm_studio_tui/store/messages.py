@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound
@@ -16,6 +16,9 @@ from vllm_studio_tui.kit.paths import boot_id, machine_id
 from vllm_studio_tui.kit.process import alive, start_ticks
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.values import count, from_json, maybe_text, now, number, storable, to_json
+
+if TYPE_CHECKING:
+    from sqlite_utils.db import Database as Tables
 
 MESSAGE_COLUMNS = (
     *("id", "session_id", "parent_id", "role", "content", "reasoning", "model", "tool_calls", "tool_call_id"),
@@ -135,9 +138,8 @@ class MessageRows:
     def reopen(self, message_id: str) -> None:
         """Stream on into an answer that was over."""
         with self._db.write() as tables:
-            tables.table("chat_messages").update(
-                message_id, {"finish": "streaming", "error": None, "owner": lease(), "touched_at": time.time()}
-            )
+            values = {"finish": "streaming", "error": None, "owner": lease(), "touched_at": time.time()}
+            _set(tables, message_id, values)
 
     def finish(self, message: Message) -> bool:
         """Keep the end of an answer; False when it was deleted meanwhile."""
@@ -147,7 +149,7 @@ class MessageRows:
         with self._db.write() as tables:
             if self._db.row("SELECT 1 FROM chat_messages WHERE id = ?", (message.id,)) is None:
                 return False
-            tables.table("chat_messages").update(message.id, values)
+            _set(tables, message.id, values)
             tables.table("chat_sessions").update(message.session_id, {"updated_at": now()})
         return True
 
@@ -160,12 +162,18 @@ class MessageRows:
         with self._db.write() as tables:
             dead = self._streaming_without_lease(at)
             for message_id in dead:
-                tables.table("chat_messages").update(message_id, {"finish": "interrupted", "owner": None})
+                _set(tables, message_id, {"finish": "interrupted", "owner": None})
         return len(dead)
 
     def _streaming_without_lease(self, at: float) -> list[str]:
         found = self._db.rows("SELECT id, owner, touched_at FROM chat_messages WHERE finish = 'streaming'")
         return [row["id"] for row in found if not lease_holds(row["owner"], row["touched_at"], at=at)]
+
+
+def _set(tables: Tables, message_id: str, values: Mapping[str, Any]) -> None:
+    # Table.update goes by the primary key, which is `seq`.
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    tables.execute(f"UPDATE chat_messages SET {assignments} WHERE id = ?", (*values.values(), message_id))  # noqa: S608
 
 
 def message_row(message: Message) -> dict[str, Any]:

@@ -13,6 +13,12 @@ from vllm_studio_tui.store.runs import COUNTERS
 FOREVER = 1e18
 
 
+#: The attempt that answered a request: the last engine that was started before it was asked. What the asker believed
+#: may be out of date when an engine has just been started again, and then its tokens would count twice.
+ATTEMPT = """COALESCE((SELECT s.attempt FROM run_readings s WHERE s.run_id = q.run_id AND s.kind = 'spawn'
+    AND s.at <= q.at - COALESCE(q.total_seconds, 0) ORDER BY s.at DESC LIMIT 1), q.attempt, 1)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one source counted for one run and attempt on one day, within or without the window.
@@ -83,7 +89,7 @@ def _known_prompt(values: dict[str, int | None]) -> int | None:
 def request_parts(db: Reader, since: float | None, until: float | None) -> list[Part]:
     """What the requests that we saw ourselves report. A request without usage counts as a request alone."""
     found = db.rows(
-        f"""SELECT q.run_id, COALESCE(q.attempt, 1) AS attempt, COALESCE(r.model, q.model) AS model,
+        f"""SELECT q.run_id, {ATTEMPT} AS attempt, COALESCE(r.model, q.model) AS model,
             COALESCE(r.recipe_id, q.recipe_id) AS recipe_id, CAST(q.at / {DAY} AS INTEGER) AS day,
             (q.at >= ?1 AND q.at < ?2) AS inside,
             SUM(q.prompt_tokens) AS prompt_tokens, SUM(q.completion_tokens) AS generation_tokens,
