@@ -66,6 +66,7 @@ def in_turn(commands: Sequence[Sequence[str]], environ: dict[str, str], runs: in
 
 
 def quick_commands(home: House, runs: int) -> list[Figure]:
+    fill(home, 20)
     environ = {**os.environ, "VLLM_STUDIO_HOME": str(home.root), "VLLM_STUDIO_SIMULATE_GPUS": "8"}
     commands = [BASE, (*STUDIO, "--version"), (*STUDIO, "status", "--json"), (*STUDIO, "gpus", "--line")]
     base, version, status, gpus = (seconds * 1000 for seconds in in_turn(commands, environ, runs))
@@ -188,7 +189,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = House(Path(folder) / "home")
         steps: list[Callable[[], list[Figure]]] = [
-            lambda: (fill(home, 20), quick_commands(home, 5 if quick else 15))[1],
+            lambda: quick_commands(home, 5 if quick else 15),
             lambda: keeper(home, 10.0 if quick else 60.0),
             lambda: burst(home, 32_000),
         ]

@@ -17,7 +17,8 @@ import pytest
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, Sampling, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable
-from vllm_studio_tui.inference.client import body, list_models, stream_chat
+from vllm_studio_tui.inference.client import stream_chat
+from vllm_studio_tui.inference.request import body, list_models
 
 ASK = ChatRequest(({"role": "user", "content": "markdown"},))
 

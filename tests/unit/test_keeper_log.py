@@ -37,7 +37,8 @@ def test_a_stage_and_its_progress_come_from_the_log_through_colours_and_carriage
     watch = watch_of(log)
     log.write_bytes(b"\x1b[32mStarting to load model\x1b[0m\n")
     assert watch.follow()
-    assert (watch.stage, watch.progress) == ("weights", None)
+    assert watch.stage == "weights"
+    assert watch.progress is None
     with log.open("ab") as stream:
         stream.write(b"shards:  50% Completed | 1/2 [..]\rshards: 100% Comp")
     watch.follow()
@@ -45,7 +46,8 @@ def test_a_stage_and_its_progress_come_from_the_log_through_colours_and_carriage
     with log.open("ab") as stream:
         stream.write(b"leted | 2/2\rtorch.compile takes\n")
     watch.follow()
-    assert (watch.stage, watch.progress) == ("compiling", None)
+    stage, progress = watch.stage, watch.progress
+    assert (stage, progress) == ("compiling", None)
 
 
 def test_a_flood_is_skipped_over_and_its_last_stage_is_seen(tmp_path: Path) -> None:

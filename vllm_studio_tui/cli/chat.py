@@ -309,15 +309,4 @@ def _target(studio: Studio, named: dict[str, str | None], earlier: Session | Non
             return studio.launcher.target(model=earlier.model)
         except NotFound:
             note(f"{earlier.model} is not ready; asking what is")
-    target = studio.launcher.target(**named)
-    if target.model:
-        return target
-    from dataclasses import replace
-
-    from vllm_studio_tui.inference.client import list_models
-
-    found = list_models(target.base_url, target.api_key)
-    if len(found) != 1:
-        names = ", ".join(found[:10]) or "none"
-        raise UsageError("which model?", cause=f"{target.base_url} lists: {names}", advice="Name one with --model.")
-    return replace(target, model=found[0])
+    return studio.launcher.target(**named)

@@ -20,7 +20,7 @@ from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Ended
-    from vllm_studio_tui.models.demo_model import Progress
+    from vllm_studio_tui.models.progress import Progress
 
 QUESTION = "What is the capital of France? Answer in one sentence."
 
@@ -137,8 +137,8 @@ async def _ask(studio: Studio, run: read.RunView, prompt: str, session: str | No
 
 def _usage(studio: Studio) -> None:
     from vllm_studio_tui.cli.usage import summary_line
-    from vllm_studio_tui.services.usage import report
     from vllm_studio_tui.domain.usage import UsageQuery
+    from vllm_studio_tui.services.usage import report
 
     studio.fold()
     say(summary_line(report(studio.db, UsageQuery())))

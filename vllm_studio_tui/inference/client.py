@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
 from vllm_studio_tui.inference.deltas import DeltaReader
+from vllm_studio_tui.inference.request import body, loopback
 from vllm_studio_tui.inference.sse import EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
 
@@ -147,7 +146,7 @@ class _Reading:
 
         timeout = httpx2.Timeout(self._first, connect=10.0)
         transport = httpx2.Client(
-            timeout=timeout, trust_env=not _loopback(self._target.base_url), event_hooks={"request": [self._trace]}
+            timeout=timeout, trust_env=not loopback(self._target.base_url), event_hooks={"request": [self._trace]}
         )
         client = openai.OpenAI(
             base_url=self._target.base_url,
@@ -340,67 +339,3 @@ def _add(events: list[StreamEvent], event: StreamEvent) -> None:
             events[-1] = Delta(reasoning=last.reasoning + event.reasoning)
             return
     events.append(event)
-
-
-def body(target: Target, request: ChatRequest) -> dict[str, Any]:
-    """The arguments of the request. A server of Transformers gets standard fields only: it refuses others."""
-    sampling = request.sampling
-    arguments: dict[str, Any] = {
-        "model": target.model,
-        "messages": list(request.messages),
-        "stream": True,
-    }
-    for name in ("temperature", "top_p", "max_tokens", "seed"):
-        value = getattr(sampling, name)
-        if value is not None:
-            arguments[name] = value
-    if sampling.stop:
-        arguments["stop"] = list(sampling.stop)
-    if request.tools:
-        arguments["tools"] = list(request.tools)
-    if target.backend == "transformers":
-        return arguments
-    arguments["stream_options"] = {"include_usage": True}
-    extra = dict(sampling.extra)
-    if sampling.thinking is not None:
-        switches = {"enable_thinking": sampling.thinking, "thinking": sampling.thinking}
-        extra["chat_template_kwargs"] = {**switches, **extra.get("chat_template_kwargs", {})}
-    if extra:
-        arguments["extra_body"] = extra
-    return arguments
-
-
-def _loopback(url: str) -> bool:
-    """Whether an address is this machine: no proxy is asked for it."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def list_models(base_url: str, api_key: str | None, *, timeout: float = 10.0) -> list[str]:
-    """The names that a server lists, in its order. Blocking.
-
-    Raises:
-        EngineUnreachable: It gave no usable answer.
-    """
-    import httpx2
-
-    from vllm_studio_tui.domain.errors import EngineUnreachable
-
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    try:
-        with httpx2.Client(timeout=timeout, trust_env=not _loopback(base_url)) as client:
-            answer = client.get(f"{base_url}/models", headers=headers)
-            answer.raise_for_status()
-            data = answer.json()
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        raise EngineUnreachable(
-            f"{base_url} does not list its models", cause=str(error)[:300], advice="Is it running? Name the --model."
-        ) from None
-    entries = data.get("data") if isinstance(data, dict) else None
-    found = [one.get("id") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
-    return [one for one in found if isinstance(one, str)]

@@ -100,6 +100,12 @@ KEEPER_LOST = Ending(
 )
 
 
+def port_taken(port: int) -> Ending:
+    """Somebody else listens where the engine should."""
+    advice = "Choose another port, or `port: null` for the first free one."
+    return Ending("port_in_use", f"port {port} is taken by another program", advice, retry=False)
+
+
 def too_slow(limit: float | None, stage: str | None) -> Ending:
     """A start that took longer than the recipe allows."""
     last = f", last stage: {stage}" if stage else ""

@@ -88,6 +88,9 @@ class Ledger:
         self._pending: deque[bytes] = deque()
         lines = ledger_lines(self._path)
         self.seq = max((line["seq"] for line in lines), default=0)
+        spawned = [line.get("log") for line in lines if line.get("kind") == "spawn"]
+        #: Where in the log the last attempt begins.
+        self.log_offset = spawned[-1] if spawned and isinstance(spawned[-1], int) else 0
 
     def append(self, kind: str, at: float, attempt: int, **values: Any) -> None:
         self.seq += 1

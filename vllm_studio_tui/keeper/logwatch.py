@@ -53,6 +53,11 @@ class LogWatch:
         except OSError:
             return 0
 
+    @property
+    def begin(self) -> int:
+        """Where in the file this attempt begins, in bytes."""
+        return self._begin
+
     def begin_at(self, offset: int) -> None:
         """Follow from an earlier place, as after an adoption."""
         self._offset = self._begin = offset

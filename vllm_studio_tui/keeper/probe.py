@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
-from vllm_studio_tui.kit import process, prometheus
+from vllm_studio_tui.kit import process, prometheus, secrets
 
 MAX_BODY = 4 * 1024 * 1024
 FIELDS = ("prompt_tokens", "generation_tokens", "cached_tokens", "requests")
@@ -112,6 +112,16 @@ def counters(names: CounterNames, host: str, port: int, key: str | None, timeout
     if names.cached_apart and "prompt_tokens" in found:
         found["prompt_tokens"] += found.get("cached_tokens", 0.0)
     return found
+
+
+def key(reference: str | None) -> str | None:
+    """The key that probes send; None where there is none, or where it cannot be read any more."""
+    if reference is None:
+        return None
+    try:
+        return secrets.resolve(reference, os.environ)
+    except ValueError:
+        return None
 
 
 def listeners(port: int) -> list[int | None]:

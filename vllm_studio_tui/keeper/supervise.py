@@ -17,13 +17,14 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import probe
 from vllm_studio_tui.keeper.count import Counting
-from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, oom_kills, too_slow
+from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, oom_kills, port_taken, too_slow
 from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
 from vllm_studio_tui.keeper.logwatch import LogWatch, mark, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.stopping import Stopping
+from vllm_studio_tui.keeper.timetable import Timetable
 from vllm_studio_tui.keeper.tree import Tree
-from vllm_studio_tui.kit import process, secrets
+from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.net import port_free
 from vllm_studio_tui.kit.paths import boot_id
 
@@ -50,8 +51,8 @@ class Supervisor:
         self._sweeping: Stopping | None = None
         self._stops = 0
         self._missed = 0
-        self._spawned_at = 0.0
-        self._due: dict[str, float] = {}
+        self._spawned_at = self._port_until = 0.0
+        self._due = Timetable()
         self._ooms = oom_kills()
         self._verdict: Ending | None = None
         self._selector = selectors.DefaultSelector()
@@ -89,8 +90,7 @@ class Supervisor:
     def _pause(self) -> float:
         if self._ending():
             return 0.05
-        wait = min(self._due.values(), default=time.monotonic() + 5.0) - time.monotonic()
-        return min(5.0, max(0.0, wait))
+        return self._due.wait(5.0)
 
     def _ending(self) -> bool:
         return self._stopping is not None or self._sweeping is not None
@@ -109,8 +109,7 @@ class Supervisor:
         elif self._engine is not None and self._engine.ended():
             self._engine_ended(now)
         elif self.state.state is State.BACKOFF:
-            if now >= self._due.get("start", 0.0):
-                self._due.pop("start", None)
+            if self._due.once("start", now):
                 self._restart()
         else:
             self._look_after(now)
@@ -126,8 +125,6 @@ class Supervisor:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stops += 1
                 self.stop()
-
-    # --- moving and saving ------------------------------------------------------------------------------
 
     def _move(self, to: State, reason: str | None = None) -> None:
         before = self.state.state
@@ -151,14 +148,7 @@ class Supervisor:
         self._missed = 0
         self._counting.new_engine()
         if not port_free(self.spec.host, self.spec.port):
-            self._fail(
-                Ending(
-                    "port_in_use",
-                    f"port {self.spec.port} is taken by another program",
-                    "Choose another port, or `port: null` for the first free one.",
-                    retry=False,
-                )
-            )
+            self._fail(port_taken(self.spec.port))
             return
         mark(self._log, self.state.attempt)
         self._watch = LogWatch(self._log, self.spec.stages, self.spec.failures)
@@ -178,18 +168,12 @@ class Supervisor:
             pid=state.pid,
             pid_start=state.pid_start,
             boot_id=state.boot_id,
-            log=self._watch.size(),
+            log=self._watch.begin,
         )
         self._spawned_at = now
-        self._due = {
-            "probe": now + 0.1,
-            "log": now + 0.1,
-            "tree": now + 1.0,
-            "energy": now,
-            "size": now + 5.0,
-        }
+        self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0)
         if self.spec.ready.deadline:
-            self._due["deadline"] = now + self.spec.ready.deadline
+            self._due.plan("deadline", now + self.spec.ready.deadline)
 
     def _hold(self, engine: engines.Engine) -> None:
         self._engine = engine
@@ -214,54 +198,41 @@ class Supervisor:
                 state.state = State.STARTING
             now = time.monotonic()
             self._spawned_at = now
-            self._due = {
-                "probe": now,
-                "log": now,
-                "tree": now,
-                "energy": now,
-                "count": now,
-                "size": now + 5.0,
-            }
+            self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0)
+            self._watch.begin_at(self._ledger.log_offset)
+            if self.spec.ready.deadline and state.ready_at is None:
+                self._due.plan("deadline", now + self.spec.ready.deadline)
             self._save()
             if state.state is State.STOPPING:
                 self._begin_stop()
             return
         self._save()
         if state.state is State.BACKOFF:
-            self._due["start"] = time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time())
+            self._due.plan("start", time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time()))
             return
         self._sweeping = Stopping(self.spec.stop, None, self._tree, time.monotonic())
 
-    # --- looking after it -------------------------------------------------------------------------------
-
     def _look_after(self, now: float) -> None:
-        if self._pass("log", now, 0.25 if self.state.ready_at is None else 5.0):
+        if self._due.each("log", now, 0.25 if self.state.ready_at is None else 5.0):
             if self._watch.follow() and self.state.ready_at is None:
                 self.state.stage, self.state.progress = self._watch.stage, self._watch.progress
                 self._save()
             if self._watch.anything and self.state.state is State.STARTING:
                 self._move(State.LOADING)
-        if self._pass("tree", now, 2.0 if self.state.ready_at is None else 30.0):
+        if self._due.each("tree", now, 2.0 if self.state.ready_at is None else 30.0):
             self._tree.look()
             self._tree.reap_orphans(self._engine.pid if self._engine else None)
-        if self._pass("size", now, 5.0):
+        if self._due.each("size", now, 5.0):
             trim(self._log, self.spec.log_limit)
-        if "energy" in self._due and self._pass("energy", now, self.spec.energy_every):
+        if self._due.each("energy", now, self.spec.energy_every):
             self._counting.begin_energy(now)
-        if "count" in self._due and self._pass("count", now, self.spec.count_every) and self.spec.counters:
-            self._prober.ask_counters(self.state.attempt, self.spec.counters, self._key())
-        if self._pass("probe", now, self._probe_pace(now)):
-            self._prober.ask_ready(self.state.attempt, self.spec.ready, self._key())
-        if self.state.ready_at is None and now >= self._due.get("deadline", now + 1):
-            self._due.pop("deadline")
+        if self._due.each("count", now, self.spec.count_every) and self.spec.counters:
+            self._prober.ask_counters(self.state.attempt, self.spec.counters, probe.key(self.spec.api_key_ref))
+        if self._due.each("probe", now, self._probe_pace(now)):
+            self._prober.ask_ready(self.state.attempt, self.spec.ready, probe.key(self.spec.api_key_ref))
+        if self.state.ready_at is None and self._due.once("deadline", now):
             self._verdict = too_slow(self.spec.ready.deadline, self.state.stage)
             self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
-
-    def _pass(self, what: str, now: float, every: float) -> bool:
-        if now < self._due.get(what, now + 1):
-            return False
-        self._due[what] = now + every
-        return True
 
     def _probe_pace(self, now: float) -> float:
         if self.state.ready_at is not None:
@@ -279,8 +250,8 @@ class Supervisor:
                     return
                 self._became_ready(now)
             elif self.state.state is State.UNHEALTHY:
-                if self.state.ready_at is None:
-                    self.state.ready_at = time.time()
+                self.state.ready_at = self.state.ready_at or time.time()
+                self.state.title = None
                 self._move(State.READY)
         elif self.state.state is State.READY:
             self._missed += 1
@@ -293,8 +264,8 @@ class Supervisor:
         self.state.stage = self.state.progress = None
         self.state.reason = self.state.title = self.state.advice = None  # of an earlier attempt; the ledger keeps it
         self.state.evidence = []
-        self._due.pop("deadline", None)
-        self._due["count"] = now
+        self._due.drop("deadline")
+        self._due.plan("count", now)
         self._move(State.READY)
 
     def _foreign_listener(self) -> bool:
@@ -304,14 +275,6 @@ class Supervisor:
         if other is not None:
             self.state.title = f"port {self.spec.port} is answered by process {other}, which is not ours"
         return other is not None
-
-    def _key(self) -> str | None:
-        if self.spec.api_key_ref is None:
-            return None
-        try:
-            return secrets.resolve(self.spec.api_key_ref, os.environ)
-        except ValueError:
-            return None
 
     # --- ending -----------------------------------------------------------------------------------------
 
@@ -339,7 +302,9 @@ class Supervisor:
     def _last_count(self) -> None:
         """What the engine has counted until now, before it is told to end."""
         if self.spec.counters is not None and self._engine is not None and not self._engine.ended():
-            values = probe.counters(self.spec.counters, self.spec.host, self.spec.port, self._key(), 1.0)
+            values = probe.counters(
+                self.spec.counters, self.spec.host, self.spec.port, probe.key(self.spec.api_key_ref), 1.0
+            )
             self._counting.tokens(self.state, values or {})
 
     def _step_stop(self, now: float) -> None:
@@ -358,8 +323,8 @@ class Supervisor:
 
     def _port_still_open(self, now: float) -> bool:
         """The kernel may need a moment to close a socket; somebody else's listener is not waited for."""
-        limit = self._due.setdefault("port", now + 3.0)
-        return now < limit and not port_free(self.spec.host, self.spec.port)
+        self._port_until = self._port_until or now + 3.0
+        return now < self._port_until and not port_free(self.spec.host, self.spec.port)
 
     def _unwatch(self) -> None:
         """An ended engine's descriptor stays readable: waiting on it any longer would be a busy loop."""
@@ -408,7 +373,7 @@ class Supervisor:
             return
         state.next_start_at = time.time() + follows.delay
         state.pid = state.pid_start = None
-        self._due = {"start": now + follows.delay}
+        self._due.begin(now, start=follows.delay)
         self._move(State.BACKOFF, state.reason)
 
     def _tell(self, verdict: Ending) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.models import demo_model
+from vllm_studio_tui.models.demo_model import fetch_demo_model
+from vllm_studio_tui.models.progress import Progress
 from vllm_studio_tui.services.recipes import Recipes
 
 RECIPE = "smollm2-demo"
@@ -37,9 +38,9 @@ def demo_recipe(recipes: Recipes) -> Recipe:
         return recipes.create(starter)
 
 
-def fetch(places: Places, path: Path | None, progress: Callable[[demo_model.Progress], None]) -> Path:
+def fetch(places: Places, path: Path | None, progress: Callable[[Progress], None]) -> Path:
     """The demo model's file; downloaded when it is not there yet."""
-    return demo_model.fetch_demo_model(places, path=path, environ=os.environ, progress=progress)
+    return fetch_demo_model(places, path=path, environ=os.environ, progress=progress)
 
 
 def simulated(recipes: Recipes) -> list[Recipe]:

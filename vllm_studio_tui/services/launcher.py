@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.errors import LaunchRefused, NotFound, StudioError, 
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.inference.request import list_models
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
@@ -215,7 +216,14 @@ class Launcher:
         """
         if base_url is not None:
             key = os.environ.get("VLLM_STUDIO_CHAT_API_KEY")
-            return Target(_with_v1(base_url), model or "", key)
+            url = _with_v1(base_url)
+            if model is None:
+                listed = list_models(url, key)
+                if len(listed) != 1:
+                    names = ", ".join(listed[:20]) or "none"
+                    raise UsageError(f"which model of {url}?", cause=f"It lists: {names}.", advice="Name the --model.")
+                model = listed[0]
+            return Target(url, model, key)
         if recipe is not None:
             run = self._ready_run(recipe)
             return _target_of(run) if run else self._external(recipe)
