@@ -64,11 +64,13 @@ class RunRows:
             return 0
         with self._db.write() as tables:
             before = tables.conn.total_changes
-            tables.table("run_readings").insert_all(
-                ({name: value for name, value in row.items() if name != "energy"} for row in readings.values()),
-                ignore=True,
+            # Table.insert_all looks for the rowid of what it ignored, and this table has none.
+            columns = ("run_id", "seq", "at", "attempt", "kind", *COUNTERS, "data")
+            tables.conn.executemany(
+                f"INSERT OR IGNORE INTO run_readings ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                [[row[name] for name in columns] for row in readings.values()],
             )
-            new = tables.conn.total_changes - before
+            new: int = tables.conn.total_changes - before
             if new:
                 for row in readings.values():
                     _keep_energy(tables.conn, row)
