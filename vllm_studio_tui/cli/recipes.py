@@ -164,7 +164,9 @@ def _register_reading(nouns: typer.Typer) -> None:
             emit({"ok": ok, "problems": [{key: getattr(one, key) for key in keys} for one in problems]})
         else:
             for one in problems:
-                say(f"{'✕' if one.severity == 'error' else '▲'} {one.field}: {one.message}. {one.advice}".rstrip())
+                say(
+                    f"{'✕' if one.severity == 'error' else '▲'} {one.field}: {one.message.rstrip('.')}. {one.advice}".rstrip()
+                )
             say("nothing stands against a launch" if ok else "a launch would fail")
         if not ok:
             raise SystemExit(1)

@@ -46,7 +46,10 @@ class Counting:
         gpus = data.get("gpus") if isinstance(data, dict) else None
         if isinstance(gpus, dict) and gpus:
             values = {str(uuid): mj for uuid, mj in gpus.items() if isinstance(mj, int)}
-            self._ledger.append("energy", time.time(), state.attempt, gpus=values, boot_id=state.boot_id)
+            # The time of the reading, not of its arrival: another keeper may read the same GPU in between.
+            read_at = data.get("at")
+            at = read_at if isinstance(read_at, float) else time.time()
+            self._ledger.append("energy", at, state.attempt, gpus=values, boot_id=state.boot_id)
 
     def last_energy(self, state: RunState) -> None:
         """One more reading at the end, waited for but not for long."""

@@ -94,7 +94,7 @@ class Ledger:
 
     def append(self, kind: str, at: float, attempt: int, **values: Any) -> None:
         self.seq += 1
-        line = {"seq": self.seq, "t": round(at, 3), "attempt": attempt, "kind": kind, **values}
+        line = {"seq": self.seq, "t": round(at, 6), "attempt": attempt, "kind": kind, **values}
         self._pending.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self.flush()
 

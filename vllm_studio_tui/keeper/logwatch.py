@@ -131,9 +131,14 @@ class LogWatch:
 
 
 def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
-    """The last lines that say something: no blanks, no source excerpts of a traceback, no repeats."""
+    """The last lines that say something: no blanks, no source excerpts of a traceback, no repeats.
+
+    Where any line is more than information, those that merely inform are left out.
+    """
+    telling = [line for line in lines if not _NOT_A_CAUSE.search(line) and not _NOISE.search(line)]
+    own = [line for line in telling if not line.startswith("[vllm-studio]")]
     chosen: list[str] = []
-    for line in reversed(lines):
+    for line in reversed(own or lines):
         text = line.strip()
         if _NOISE.search(line) or text.startswith("[vllm-studio]") or text in chosen:
             continue

@@ -1,6 +1,6 @@
 """`python -m vllm_studio_tui.probes.energy [GPU ...]`: the energy counters of the GPUs, once, on one line.
 
-Prints `{"gpus": {UUID: MILLIJOULES}, "boot_id": ".."}`, with `error` when nothing could be read, and exits 0. The
+Prints `{"gpus": {UUID: MILLIJOULES}, "at": SECONDS, "boot_id": ".."}`, with `error` when nothing could be read, and exits 0. The
 counters run since the driver was loaded, so a caller that misses some readings misses no energy. A GPU is an
 index, or a UUID or the beginning of one; none given: all.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes.gpus import HUNG, within
@@ -21,9 +22,9 @@ DEADLINE = 10.0
 
 def main(argv: list[str], deadline: float = DEADLINE) -> int:
     """Print the line; never fails for what the driver does."""
-    answer = within(deadline, lambda: NvmlReader().energies(argv))
-    counts, error = answer if answer is not None else ({}, HUNG)
-    document: dict[str, object] = {"gpus": counts, "boot_id": boot_id()}
+    answer = within(deadline, lambda: (*NvmlReader().energies(argv), time.time()))
+    counts, error, at = answer if answer is not None else ({}, HUNG, time.time())
+    document: dict[str, object] = {"gpus": counts, "at": at, "boot_id": boot_id()}
     if error:
         document["error"] = error
     sys.stdout.write(json.dumps(document) + "\n")

@@ -67,7 +67,7 @@ class RunRows:
             # Table.insert_all looks for the rowid of what it ignored, and this table has none.
             columns = ("run_id", "seq", "at", "attempt", "kind", *COUNTERS, "data")
             tables.conn.executemany(
-                f"INSERT OR IGNORE INTO run_readings ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                f"INSERT OR IGNORE INTO run_readings ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
                 [[row[name] for name in columns] for row in readings.values()],
             )
             new: int = tables.conn.total_changes - before

@@ -1,0 +1,243 @@
+"""Usage: counted once, by model, recipe, day and session; unknown is not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vllm_studio_tui.domain.usage import DAY, CompletedRequest, UsageQuery, UsageReport, percentiles_of
+from vllm_studio_tui.services.usage import keep_lifetime, report
+from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.peaks import PeakRows
+from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.store.runs import RunRows
+
+WH = 3_600_000
+#: Noon of a day far from the epoch, and "now" of every report.
+NOW = 20_000 * DAY + DAY / 2
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(tmp_path / "studio.db")
+    yield opened
+    opened.close()
+
+
+def run(db: Database, run_id: str, model: str = "m", recipe: str = "rec", **state: Any) -> None:
+    RunRows(db).record(
+        {"run_id": run_id, "recipe_id": recipe, "model": model, "created_at": NOW},
+        {"run_id": run_id, "state": "ready", "started_at": NOW - 100, **state},
+    )
+
+
+def counted(db: Database, run_id: str, at: float, *, seq: int = 1, attempt: int = 1, **values: float) -> None:
+    RunRows(db).fold(run_id, [{"seq": seq, "t": at, "attempt": attempt, "kind": "counters", "values": {**values}}])
+
+
+def asked(db: Database, at: float = NOW, **values: Any) -> None:
+    RequestRows(db).record(replace(CompletedRequest(at, "chat", "stop"), **values))
+
+
+def made(db: Database, **query: Any) -> UsageReport:
+    return report(db, UsageQuery(**query), now=NOW)
+
+
+def test_nothing_used_is_zero_tokens_and_no_measured_energy(db: Database) -> None:
+    document = made(db).to_json()
+    totals = document["totals"]
+    assert {name: totals[name] for name in ("total_tokens", "prompt_tokens", "completion_tokens")} == {
+        "total_tokens": 0,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+    }
+    assert (totals["total_requests"], totals["energy_wh"]) == (0, None)
+    assert document["cache"] == {"hit_tokens": None, "prompt_tokens": None, "hit_rate": None}
+    assert (document["by_model"], document["daily"]) == ([], [])
+
+
+def test_counters_count_and_the_requests_within_them_do_not(db: Database) -> None:
+    run(db, "r")
+    counted(db, "r", NOW, prompt_tokens=1000.0, generation_tokens=500.0, requests=10.0)
+    asked(db, run_id="r", attempt=1, prompt_tokens=100, completion_tokens=50)
+    totals = made(db).totals
+    assert (totals.prompt_tokens, totals.completion_tokens, totals.requests) == (1000, 500, 10)
+    assert totals.seen == 1
+
+
+def test_requests_are_a_lower_bound_of_what_a_crash_kept_from_the_counters(db: Database) -> None:
+    run(db, "r")
+    counted(db, "r", NOW, prompt_tokens=80.0, generation_tokens=500.0)
+    asked(db, run_id="r", attempt=1, prompt_tokens=100, completion_tokens=50)
+    # The second attempt crashed before its first reading.
+    asked(db, run_id="r", attempt=2, prompt_tokens=7, completion_tokens=3)
+    totals = made(db).totals
+    assert (totals.prompt_tokens, totals.completion_tokens) == (107, 503)
+    assert totals.requests == 2
+
+
+def test_servers_that_are_not_ours_count_by_their_requests(db: Database) -> None:
+    asked(db, model="gpt", prompt_tokens=5, completion_tokens=6)
+    asked(db, model="gpt", prompt_tokens=5, completion_tokens=6)
+    asked(db, model="other", recipe_id="ext", prompt_tokens=1)
+    found = made(db)
+    assert [(row.key, row.total_tokens, row.requests) for row in found.by_model] == [("gpt", 22, 2), ("other", 1, 1)]
+    assert [(row.key, row.total_tokens) for row in found.by_recipe] == [("", 22), ("ext", 1)]
+    assert found.to_json()["by_recipe"][0]["recipe"] is None
+
+
+def test_a_request_without_usage_has_unknown_tokens(db: Database) -> None:
+    asked(db, model="silent", finish="stopped")
+    document = made(db).to_json()
+    assert document["totals"]["total_requests"] == 1
+    assert document["totals"]["total_tokens"] is None
+    assert document["by_model"][0]["completion_tokens"] is None
+
+
+def test_models_recipes_and_days_each_add_up_to_the_total(db: Database) -> None:
+    run(db, "a", "big", "rec-a")
+    run(db, "b", "small", "rec-b")
+    counted(db, "a", NOW - DAY, prompt_tokens=100.0, generation_tokens=10.0)
+    counted(db, "a", NOW, seq=2, prompt_tokens=150.0, generation_tokens=30.0)
+    counted(db, "b", NOW, prompt_tokens=7.0)
+    asked(db, NOW - 5 * DAY, model="gpt", prompt_tokens=3, completion_tokens=4)
+    found = made(db)
+    for rows in (found.by_model, found.by_recipe, found.daily):
+        assert sum(row.total_tokens or 0 for row in rows) == found.totals.total_tokens == 194
+    assert [row.key for row in found.by_model] == ["big", "small", "gpt"]
+    assert [(row.key, row.total_tokens) for row in found.daily] == [
+        ("2024-10-04", 77),
+        ("2024-10-03", 110),
+        ("2024-09-29", 7),
+    ]
+
+
+def test_days_are_a_window_that_ends_with_today(db: Database) -> None:
+    run(db, "r")
+    for seq, back in enumerate((3, 2, 1, 0), 1):
+        counted(db, "r", NOW - back * DAY, seq=seq, generation_tokens=100.0 * seq)
+    asked(db, NOW - 3 * DAY, model="gpt", completion_tokens=1)
+    assert made(db).totals.completion_tokens == 401
+    assert made(db, days=1).totals.completion_tokens == 100
+    assert made(db, days=2).totals.completion_tokens == 200
+    assert made(db, days=2).totals.requests is None
+    assert made(db, since=NOW - 2 * DAY, until=NOW).totals.completion_tokens == 200
+    assert made(db, days=1).lifetime["completion_tokens_total"] == 401
+
+
+def test_the_larger_source_is_chosen_over_the_whole_attempt_not_over_the_window(db: Database) -> None:
+    run(db, "r")
+    counted(db, "r", NOW - DAY, generation_tokens=100.0)
+    counted(db, "r", NOW, seq=2, generation_tokens=110.0)
+    asked(db, NOW, run_id="r", attempt=1, completion_tokens=60)
+    assert made(db).totals.completion_tokens == 110
+    assert made(db, days=1).totals.completion_tokens == 10
+
+
+def test_cache_hits_are_a_share_of_the_prompts_of_which_it_is_known(db: Database) -> None:
+    run(db, "a")
+    counted(db, "a", NOW, prompt_tokens=100.0, cached_tokens=40.0)
+    run(db, "b")
+    counted(db, "b", NOW, prompt_tokens=1000.0)
+    asked(db, model="gpt", prompt_tokens=100, cached_tokens=20)
+    asked(db, model="gpt", prompt_tokens=50)
+    found = made(db)
+    assert found.to_json()["cache"] == {"hit_tokens": 60, "prompt_tokens": 200, "hit_rate": 0.3}
+    assert found.totals.prompt_tokens == 1250
+
+
+def test_energy_is_shared_marked_and_counted_once(db: Database) -> None:
+    for name in ("a", "b"):
+        run(db, name, f"model-{name}", f"rec-{name}")
+    first, second = int(NOW), int(NOW) + 60
+
+    def drew(name: str, begin: int, end: int) -> list[dict[str, Any]]:
+        return [
+            {"seq": 1, "t": first, "attempt": 1, "kind": "energy", "gpus": {"g": begin}, "boot_id": "b"},
+            {"seq": 2, "t": second, "attempt": 1, "kind": "energy", "gpus": {"g": end}, "boot_id": "b"},
+        ]
+
+    RunRows(db).fold("a", drew("a", 5 * WH, 9 * WH))
+    assert made(db).totals.energy_wh == 4.0
+    assert not made(db).totals.energy_estimated
+    RunRows(db).fold("b", drew("b", 5 * WH, 9 * WH))
+    counted(db, "a", NOW, seq=3, prompt_tokens=2_000_000.0)
+    found = made(db)
+    assert found.totals.energy_wh == 4.0
+    assert {row.key: (row.energy_wh, row.energy_estimated) for row in found.by_model} == {
+        "model-a": (2.0, True),
+        "model-b": (2.0, True),
+    }
+    assert found.totals.kwh_per_million_tokens == 0.002
+
+
+def test_success_latency_and_sessions_come_from_the_requests_we_saw(db: Database) -> None:
+    session = ChatRows(db).create("A talk").id
+    for number in range(1, 101):
+        asked(db, NOW - number, model="m", session_id=session, ttft=number / 100, total_seconds=float(number))
+    asked(db, model="m", finish="failed", session_id="gone", tokens_per_second=40.0)
+    asked(db, model="m", finish="stopped", tokens_per_second=20.0)
+    found = made(db, by="session")
+    assert (found.totals.ttft.p50, found.totals.ttft.p95, found.totals.ttft.p99) == (0.5, 0.95, 0.99)
+    assert (found.totals.latency.p50, found.totals.latency.count) == (50.0, 100)
+    assert found.totals.success_rate == pytest.approx(101 / 102)
+    assert (found.totals.stopped, found.totals.failed, found.totals.tokens_per_second) == (1, 1, 30.0)
+    assert found.sessions == 2
+    assert {(row.key, row.title, row.requests) for row in found.by_session} == {
+        (session, "A talk", 100),
+        ("gone", None, 1),
+        ("", None, 1),
+    }
+    assert found.rows == found.by_session
+    assert "by_session" in found.to_json()
+
+
+def test_peaks_stand_beside_their_model(db: Database) -> None:
+    asked(db, model="m")
+    PeakRows(db).offer("m", generation_tps=70.0)
+    assert made(db).to_json()["by_model"][0]["peaks"] == {"prefill_tps": None, "generation_tps": 70.0, "ttft": None}
+
+
+def test_the_lifetime_is_derived_and_kept_idempotently(db: Database) -> None:
+    run(db, "a", ended_at=NOW)
+    run(db, "b")
+    counted(db, "b", NOW - 40, prompt_tokens=5.0, generation_tokens=6.0, requests=1.0)
+    found = made(db)
+    assert found.lifetime == {
+        "tokens_total": 11,
+        "prompt_tokens_total": 5,
+        "completion_tokens_total": 6,
+        "requests_total": 1,
+        "energy_wh": None,
+        "uptime_seconds": 160.0,
+        "first_started_at": NOW - 100,
+    }
+    assert keep_lifetime(db, found)
+    assert not keep_lifetime(db, made(db))
+    assert PeakRows(db).lifetime()["tokens_total"] == 11
+    assert "energy_wh" not in PeakRows(db).lifetime()
+
+
+def test_readings_of_a_run_that_was_never_recorded_still_count(db: Database) -> None:
+    counted(db, "stray", NOW, generation_tokens=5.0)
+    found = made(db)
+    assert found.totals.completion_tokens == 5
+    assert found.to_json()["by_model"][0]["model"] is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
+def test_a_percentile_is_a_value_with_that_share_at_or_below_it(values: list[float]) -> None:
+    found = percentiles_of(values)
+    for share, value in ((50, found.p50), (95, found.p95), (99, found.p99)):
+        assert value is not None
+        assert value in values
+        assert sum(one <= value for one in values) * 100 >= share * len(values)
+        assert sum(one < value for one in values) * 100 < share * len(values)

@@ -1,0 +1,145 @@
+"""`vllm-studio usage`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from vllm_studio_tui.cli import usage as command
+from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.store import schema
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.requests import RequestRows
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    return Places.of(os.environ)
+
+
+def app() -> typer.Typer:
+    made = typer.Typer()
+    command.register(made)
+
+    @made.command("other")
+    def other() -> None:
+        """Makes `usage` a subcommand."""
+
+    return made
+
+
+def ask(places: Places, model: str = "m") -> None:
+    db = Database.open(places.database)
+    RequestRows(db).record(
+        CompletedRequest(
+            time.time(), "chat", "stop", model=model, prompt_tokens=12_000, completion_tokens=345, ttft=0.25
+        )
+    )
+    db.close()
+
+
+def test_the_document_has_the_promised_keys(places: Places) -> None:
+    ask(places)
+    done = CliRunner().invoke(app(), ["usage", "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["totals"]["total_tokens"] == 12_345
+    assert document["totals"]["energy_wh"] is None
+    assert {"totals", "cache", "by_model", "daily"} <= set(document)
+    assert document["by_model"][0]["model"] == "m"
+
+
+def test_a_ledger_is_folded_before_it_is_reported(places: Places) -> None:
+    folder = places.runs / "rec-1"
+    folder.mkdir(parents=True)
+    now = time.time()
+    spec = RunSpec("rec-1", "rec", "Rec", "vllm", "model", ("x",), "127.0.0.1", 1, "http://127.0.0.1:1/v1", now)
+    (folder / "spec.json").write_text(json.dumps(spec.to_json()))
+    (folder / "state.json").write_text(json.dumps(RunState("rec-1", State.EXITED, started_at=now).to_json()))
+    values = {"prompt_tokens": 40.0, "generation_tokens": 2.0, "requests": 3.0}
+    lines = [
+        {"seq": 1, "t": now, "attempt": 1, "kind": "spawn", "pid": 1},
+        {"seq": 2, "t": now, "attempt": 1, "kind": "counters", "values": values},
+    ]
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"seq": 3, "t": to')
+    for _ in range(2):
+        document = json.loads(CliRunner().invoke(app(), ["usage", "--json"]).stdout)
+        assert (document["totals"]["total_tokens"], document["totals"]["total_requests"]) == (42, 3)
+        assert document["by_recipe"][0]["recipe"] == "rec"
+
+
+def test_the_table_reads_at_a_glance(places: Places) -> None:
+    ask(places)
+    done = CliRunner().invoke(app(), ["usage", "--days", "2"])
+    assert "last 2 days: 12.3k tokens (12.0k prompt, 345 completion) · 1 request · energy not measured" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("m "))
+    assert row.split() == ["m", "12.3k", "12.0k", "345", "1", "250", "ms", "–", "–", "–"]
+
+
+def test_nothing_used_is_said(places: Places) -> None:
+    assert "Nothing used yet." in CliRunner().invoke(app(), ["usage"]).stdout
+    assert "Nothing used since" in CliRunner().invoke(app(), ["usage", "--days", "1"]).stdout
+
+
+def test_csv_has_one_row_each_and_no_formulas(places: Places) -> None:
+    ask(places, "=HYPERLINK(1)")
+    ask(places, 'a,"b"\nc')
+    done = CliRunner().invoke(app(), ["usage", "--csv"])
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["model"] for row in rows} == {"'=HYPERLINK(1)", 'a,"b"\nc'}
+    assert {(row["total_tokens"], row["energy_wh"], row["ttft_p50"]) for row in rows} == {("12345", "", "0.25")}
+
+
+@pytest.mark.parametrize(("by", "key"), [("recipe", "recipe"), ("day", "day"), ("session", "session")])
+def test_rows_can_be_by_other_things(places: Places, by: str, key: str) -> None:
+    ask(places)
+    done = CliRunner().invoke(app(), ["usage", "--by", by, "--csv"])
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert next(iter(row)) == key
+    assert row["total_requests"] == "1"
+
+
+def test_an_unknown_division_is_wrong_usage(places: Places) -> None:
+    done = CliRunner().invoke(app(), ["usage", "--by", "moon"])
+    assert isinstance(done.exception, UsageError)
+    assert isinstance(CliRunner().invoke(app(), ["usage", "--json", "--csv"]).exception, UsageError)
+
+
+def test_a_newer_database_is_reported_with_a_warning(places: Places) -> None:
+    ask(places)
+    db = Database.open(places.database)
+    with db.write() as tables:
+        tables.table("_sqlite_migrations").insert(
+            {"migration_set": schema.MIGRATION_SET, "name": "9999_future", "applied_at": ""}
+        )
+    db.close()
+    done = CliRunner().invoke(app(), ["usage", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["totals"]["total_tokens"] == 12_345
+    assert "9999_future" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0, "0"), (950, "950"), (9999, "9999"), (12_345, "12.3k"), (4.56e6, "4.56M")]
+)
+def test_amounts(value: float | None, text: str) -> None:
+    assert command.amount(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.0004, "0.000 Wh"), (12.34, "12.3 Wh"), (1500, "1.50 kWh")])
+def test_energies(value: float | None, text: str) -> None:
+    assert command.energy(value) == text
+    assert value is None or command.energy(value, estimated=True) == f"~{text}"
