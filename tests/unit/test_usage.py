@@ -106,14 +106,14 @@ def test_models_recipes_and_days_each_add_up_to_the_total(db: Database) -> None:
     run(db, "b", "small", "rec-b")
     counted(db, "a", NOW - DAY, prompt_tokens=100.0, generation_tokens=10.0)
     counted(db, "a", NOW, seq=2, prompt_tokens=150.0, generation_tokens=30.0)
-    counted(db, "b", NOW, prompt_tokens=7.0)
+    counted(db, "b", NOW, prompt_tokens=8.0)
     asked(db, NOW - 5 * DAY, model="gpt", prompt_tokens=3, completion_tokens=4)
     found = made(db)
     for rows in (found.by_model, found.by_recipe, found.daily):
-        assert sum(row.total_tokens or 0 for row in rows) == found.totals.total_tokens == 194
+        assert sum(row.total_tokens or 0 for row in rows) == found.totals.total_tokens == 195
     assert [row.key for row in found.by_model] == ["big", "small", "gpt"]
     assert [(row.key, row.total_tokens) for row in found.daily] == [
-        ("2024-10-04", 77),
+        ("2024-10-04", 78),
         ("2024-10-03", 110),
         ("2024-09-29", 7),
     ]

@@ -21,6 +21,7 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.store import schema
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
 
 
@@ -60,6 +61,9 @@ def test_the_document_has_the_promised_keys(places: Places) -> None:
     assert document["totals"]["energy_wh"] is None
     assert {"totals", "cache", "by_model", "daily"} <= set(document)
     assert document["by_model"][0]["model"] == "m"
+    db = Database.open(places.database)
+    assert PeakRows(db).lifetime()["tokens_total"] == 12_345
+    db.close()
 
 
 def test_a_ledger_is_folded_before_it_is_reported(places: Places) -> None:
