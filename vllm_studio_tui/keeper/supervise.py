@@ -334,6 +334,9 @@ class Supervisor:
     def _engine_ended(self, now: float) -> None:
         self._unwatch()
         self._tree.look(environments=True)
+        if self.state.state is State.READY:  # its workers may take seconds to go: meanwhile nothing serves
+            self.state.title = "the engine has ended; its workers are being ended"
+            self._move(State.UNHEALTHY, "engine ended")
         self._sweeping = Stopping(self.spec.stop, None, self._tree, now)
 
     def _reap(self) -> tuple[int | None, int | None]:
