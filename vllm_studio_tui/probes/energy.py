@@ -1,8 +1,8 @@
 """`python -m vllm_studio_tui.probes.energy [GPU ...]`: the energy counters of the GPUs, once, on one line.
 
-Prints `{"gpus": {UUID: MILLIJOULES}, "at": SECONDS, "boot_id": ".."}`, with `error` when nothing could be read, and exits 0. The
-counters run since the driver was loaded, so a caller that misses some readings misses no energy. A GPU is an
-index, or a UUID or the beginning of one; none given: all.
+Prints `{"gpus": {UUID: MILLIJOULES}, "at": SECONDS, "boot_id": ".."}`, with `error` when nothing could be read, and
+exits 0. The counters run since the driver was loaded, so a caller that misses some readings misses no energy. A GPU
+is an index, or a UUID or the beginning of one; none given: all.
 """
 
 from __future__ import annotations
