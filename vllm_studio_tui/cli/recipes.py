@@ -164,9 +164,8 @@ def _register_reading(nouns: typer.Typer) -> None:
             emit({"ok": ok, "problems": [{key: getattr(one, key) for key in keys} for one in problems]})
         else:
             for one in problems:
-                say(
-                    f"{'✕' if one.severity == 'error' else '▲'} {one.field}: {one.message.rstrip('.')}. {one.advice}".rstrip()
-                )
+                mark = "✕" if one.severity == "error" else "▲"
+                say(f"{mark} {one.field}: {one.message.rstrip('.')}. {one.advice}".rstrip())
             say("nothing stands against a launch" if ok else "a launch would fail")
         if not ok:
             raise SystemExit(1)
