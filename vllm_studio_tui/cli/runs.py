@@ -73,9 +73,18 @@ def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: flo
             except KeyboardInterrupt:
                 note(f"not waiting any longer; {run.run_id} goes on")
                 raise
+        _keep_books(studio)
     report(run, as_json=as_json, waited=wait)
     if not as_json and not wait:
         note(f"follow it: vllm-studio wait-ready {run.run_id}")
+
+
+def _keep_books(studio: Studio) -> None:
+    """Bring the ledgers into the database and let go of the oldest runs. What fails here fails no launch."""
+    try:
+        studio.prune()
+    except StudioError as error:
+        note(f"usage is not up to date: {error.title}")
 
 
 def register(app: typer.Typer) -> None:
@@ -136,6 +145,7 @@ def register(app: typer.Typer) -> None:
                 ended.append(run)
                 if not as_json:
                     say(f"{run.run_id} {run.status.title or run.state}" if was else f"{run.run_id} dismissed")
+            _keep_books(studio)
         if as_json:
             emit({"runs": [run_document(run) for run in ended]})
         left = [run.run_id for run in ended if not run.status.final]
