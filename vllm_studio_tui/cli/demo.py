@@ -154,6 +154,7 @@ def _converse(studio: Studio, run: read.RunView) -> None:
         try:
             prompt = input("you> ").strip()
         except (EOFError, KeyboardInterrupt):
+            note("")
             prompt = ""
         if not prompt:
             return

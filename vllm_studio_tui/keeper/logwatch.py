@@ -25,7 +25,9 @@ _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?
 _NOT_A_CAUSE = re.compile(
     r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:"
 )
-_NOISE = re.compile(r"^\s*$|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S")
+_NOISE = re.compile(
+    r"^\s*$|% Completed \||\d+/\d+ \[[\d:?<, ]+|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S"
+)
 
 
 def plain(raw: bytes) -> list[str]:

@@ -91,10 +91,8 @@ class ChatRows:
     ) -> builtins.list[Session]:
         """Sessions, the one used last first; `search` finds words in title and model."""
         where, values = _filter(search, trash)
-        # The rows of one page are chosen before their messages are counted.
-        page = f"""SELECT * FROM chat_sessions WHERE {where}
-            ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?"""  # noqa: S608  # only question marks are put together
-        query = _SELECT.replace("chat_sessions s", f"({page}) s") + " ORDER BY s.updated_at DESC, s.id DESC"
+        # In the order of an index, so that only the messages of the page are counted.
+        query = f"{_SELECT} WHERE {where} ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?"
         found = self._db.rows(query, (*values, -1 if limit is None else max(0, limit), max(0, offset)))
         return [_session(row) for row in found]
 
