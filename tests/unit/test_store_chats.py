@@ -246,6 +246,7 @@ def test_search_finds_all_words_and_the_beginning_of_the_last(db: Database) -> N
     assert (hit.title, hit.role, hit.session_id) == ("Zoo", "user", session.id)
     assert [hit.snippet[start:end] for start, end in hit.marks] == ["brown", "lazy"]
     assert search(db, "bro ") == []
+    assert [hit.snippet for hit in search(db, "a")] == ["A brown bear"]
     assert len(search(db, "cafe gruße")) == 1
     assert len(search(db, "brown", limit=1)) == 1
     assert search(db, "brown", limit=1, offset=1)[0].snippet.startswith("The quick")

@@ -129,6 +129,8 @@ def test_days_are_a_window_that_ends_with_today(db: Database) -> None:
     assert made(db, days=2).totals.completion_tokens == 200
     assert made(db, days=2).totals.requests is None
     assert made(db, since=NOW - 2 * DAY, until=NOW).totals.completion_tokens == 200
+    assert made(db, days=1).lifetime == {}
+    keep_lifetime(db, made(db))
     assert made(db, days=1).lifetime["completion_tokens_total"] == 401
 
 
@@ -176,6 +178,19 @@ def test_energy_is_shared_marked_and_counted_once(db: Database) -> None:
         "model-b": (2.0, True),
     }
     assert found.totals.kwh_per_million_tokens == 0.002
+
+
+def test_an_interval_counts_in_the_window_that_holds_its_end(db: Database) -> None:
+    run(db, "r")
+    lines = [
+        {"seq": n, "t": NOW + n * 60, "attempt": 1, "kind": "energy", "gpus": {"g": n * n * WH}, "boot_id": "b"}
+        for n in range(1, 6)
+    ]
+    RunRows(db).fold("r", lines)
+    assert made(db).totals.energy_wh == 24.0
+    assert made(db, since=NOW + 180).totals.energy_wh == 21.0
+    assert made(db, since=NOW + 150, until=NOW + 240).totals.energy_wh == 5.0
+    assert made(db, since=NOW + 310).totals.energy_wh is None
 
 
 def test_success_latency_and_sessions_come_from_the_requests_we_saw(db: Database) -> None:

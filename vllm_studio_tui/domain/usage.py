@@ -156,7 +156,7 @@ class UsageReport:
         daily: Latest first; days without anything are left out.
         by_session: Latest first, only requests that we saw ourselves; filled when it is asked for.
         peaks: The best speeds ever, by model: `prefill_tps`, `generation_tps`, `ttft`.
-        lifetime: Totals over all time by name, whatever the window.
+        lifetime: Totals over all time by name; in a report of a part of the time as they were last kept.
     """
 
     query: UsageQuery

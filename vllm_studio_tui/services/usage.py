@@ -21,7 +21,7 @@ from vllm_studio_tui.domain.usage import (
     percentiles_of,
 )
 from vllm_studio_tui.store.database import Database, Reader
-from vllm_studio_tui.store.peaks import PeakRows, read_peaks
+from vllm_studio_tui.store.peaks import PeakRows, read_lifetime, read_peaks
 from vllm_studio_tui.store.runs import COUNTERS
 from vllm_studio_tui.store.usage import (
     EnergyPart,
@@ -114,8 +114,8 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         energy = energy_parts(reader, since, until)
         seen = _seen(reader, since, until)
         peaks = read_peaks(reader)
-        lifetime = _lifetime(reader) if (since, until) != (None, None) else None
         lived, first = uptime(reader)
+        kept = read_lifetime(reader)
     total = Sums()
     # Nothing used at all is a known zero.
     for name in ("prompt_tokens", "generation_tokens", "requests"):
@@ -139,7 +139,8 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         by_session=_by_session(seen) if query.by == "session" else (),
         sessions=len({one.session_id for one in seen if one.session_id}),
         peaks=peaks,
-        lifetime={**_lifetime_of(lifetime or totals), "uptime_seconds": lived, "first_started_at": first},
+        # Of a part of the time the whole cannot be told: then it is as it was last kept.
+        lifetime=_lifetime(totals, lived, first) if (since, until) == (None, None) else kept,
     )
 
 
@@ -148,22 +149,15 @@ def keep_lifetime(db: Database, made: UsageReport) -> bool:
     return PeakRows(db).set_lifetime(made.lifetime)
 
 
-def _lifetime(reader: Reader) -> UsageRow:
-    total = Sums()
-    for cell in _cells(reader, None, None):
-        total.add(cell)
-    for part in energy_parts(reader, None, None):
-        total.add_energy(part)
-    return total.row("")
-
-
-def _lifetime_of(totals: UsageRow) -> dict[str, float | None]:
+def _lifetime(totals: UsageRow, lived: float | None, first: float | None) -> dict[str, float | None]:
     return {
         "tokens_total": totals.total_tokens,
         "prompt_tokens_total": totals.prompt_tokens,
         "completion_tokens_total": totals.completion_tokens,
         "requests_total": totals.requests,
         "energy_wh": totals.energy_wh,
+        "uptime_seconds": lived,
+        "first_started_at": first,
     }
 
 

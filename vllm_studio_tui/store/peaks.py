@@ -14,6 +14,11 @@ def read_peaks(db: Reader) -> dict[str, dict[str, float | None]]:
     return {row["model_id"]: {name: row[name] for name in ("prefill_tps", "generation_tps", "ttft")} for row in found}
 
 
+def read_lifetime(db: Reader) -> dict[str, float | None]:
+    """Totals over all time by name, as they were last kept."""
+    return {row["key"]: row["value"] for row in db.rows("SELECT key, value FROM lifetime_metrics")}
+
+
 class PeakRows:
     """The tables `peak_metrics` and `lifetime_metrics`."""
 
@@ -57,9 +62,9 @@ class PeakRows:
             )
         return True
 
-    def lifetime(self) -> dict[str, float]:
-        """Totals over all time, as they were last derived."""
-        return {row["key"]: row["value"] for row in self._db.rows("SELECT key, value FROM lifetime_metrics")}
+    def lifetime(self) -> dict[str, float | None]:
+        """See `read_lifetime`."""
+        return read_lifetime(self._db)
 
     def set_lifetime(self, values: Mapping[str, float | None]) -> bool:
         """Keep totals that were derived anew: set, never added to, so twice is as once. Whether anything changed."""

@@ -31,13 +31,14 @@ class Hit:
 
 
 def match_query(text: str) -> str:
-    """An FTS5 query for messages with all these words, the last of which may be begun only.
+    """An FTS5 query for messages with all these words, the last of which may be begun only, by two letters or more.
 
     Every word is quoted, so that nothing in it is an operator (https://www.sqlite.org/fts5.html, section 3).
     """
     words = [word for word in storable(text).replace("\0", " ").split()[:16] if any(c.isalnum() for c in word)]
     quoted = ['"' + word.replace('"', '""') + '"' for word in words]
-    if quoted and not text[-1:].isspace():
+    # One letter begins a tenth of all words: looking through those would take longer than a person waits.
+    if quoted and len(words[-1]) > 1 and not text[-1:].isspace():
         quoted[-1] += "*"
     return " ".join(quoted)
 

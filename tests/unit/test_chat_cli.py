@@ -1,0 +1,289 @@
+"""`vllm-studio chat`."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from tests.unit.scripted import DONE, Engine
+from vllm_studio_tui.cli import chat as command
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall
+from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.inference import client
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services import launcher
+from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.store.requests import RequestRows
+
+SERVER = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine(Delta(reasoning="hm"), Delta("Par"), Delta("is.\x1b]0;x\x07"), DONE)
+    monkeypatch.setattr(client, "stream_chat", made)
+    return made
+
+
+def run(*words: str, stdin: str | bytes | None = None, server: tuple[str, ...] = SERVER) -> Result:
+    app = typer.Typer()
+    command.register(app)
+
+    @app.command("other")
+    def other() -> None:
+        """Makes `chat` a subcommand."""
+
+    return CliRunner().invoke(app, ["chat", *words, *server], input=stdin)
+
+
+@contextlib.contextmanager
+def database() -> Iterator[Database]:
+    with contextlib.closing(Database.open(Places.of().database)) as db:
+        yield db
+
+
+def lines(done: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_answer_goes_to_stdout_untouched_and_the_rest_to_stderr(engine: Engine) -> None:
+    done = run("Capital of France?", "--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--seed", "7")
+    assert (done.exit_code, done.stdout) == (0, "Paris.\x1b]0;x\x07\n")
+    assert done.stderr.startswith("hm\n[10 + 20 tokens · 40.0 tok/s · first after 0.10 s · 1.00 s]\n[chat ")
+    (request,) = engine.asked
+    assert [one["role"] for one in request.messages] == ["system", "user"]
+    sampling = request.sampling
+    assert (sampling.temperature, sampling.max_tokens, sampling.seed, sampling.thinking) == (0.0, 9, 7, None)
+
+
+def test_prompt_and_pipe_are_asked_together(engine: Engine) -> None:
+    assert run("Summarise:", stdin="some text\n").exit_code == 0
+    assert run(stdin="only this").exit_code == 0
+    assert [one.messages[-1]["content"] for one in engine.asked] == ["Summarise:\n\nsome text", "only this"]
+
+
+def test_nothing_to_ask_is_wrong_usage(engine: Engine) -> None:
+    assert isinstance(run(stdin="  \n").exception, UsageError)
+    assert engine.asked == []
+
+
+def test_json_is_one_object_a_line(engine: Engine) -> None:
+    call = ToolCall("c", "time", "{}")
+    engine.script = (
+        Delta("th"),
+        Relabel(),
+        Delta("a\ud800"),
+        Ended("tool_calls", TokenUsage(1, 2), tool_calls=(call,)),
+    )
+    found = lines(run("x", "--json"))
+    assert [one["event"] for one in found] == ["content", "reasoning", "content", "tool_call", "stats"]
+    assert found[1] == {"event": "reasoning", "text": "th", "relabel": True}
+    assert found[3] == {"event": "tool_call", "id": "c", "name": "time", "arguments": "{}"}
+    assert (found[4]["content"], found[4]["finish"], found[4]["usage"]["total_tokens"]) == ("a?", "tool_calls", 3)
+
+
+def test_a_chat_goes_on(engine: Engine) -> None:
+    assert run("one").exit_code == 0
+    assert run("two", "--session", "last").exit_code == 0
+    assert [one["content"] for one in engine.asked[1].messages if one["role"] == "user"] == ["one", "two"]
+    with database() as db:
+        (session,) = ChatRows(db).list()
+        assert (session.title, session.messages) == ("one", 4)
+    assert isinstance(run("x", "--session", "nonsense").exception, NotFound)
+
+
+def test_no_save_keeps_nothing_but_the_count(engine: Engine) -> None:
+    done = run("x", "--no-save")
+    assert done.stdout.startswith("Paris.")
+    assert "[chat" not in done.stderr
+    with database() as db:
+        assert ChatRows(db).list() == []
+        assert [one.completion_tokens for one in RequestRows(db).recent()] == [20]
+    assert isinstance(run("x", "--no-save", "--session", "last").exception, UsageError)
+
+
+@pytest.mark.parametrize("finish", ["failed", "interrupted"])
+def test_a_failed_answer_exits_1_and_says_why(engine: Engine, finish: str) -> None:
+    engine.script = (Delta("half"), Ended(finish, error="it broke", advice="Mend it."))
+    done = run("x")
+    assert (done.exit_code, done.stdout) == (1, "half\n")
+    assert "error: it broke\n  Mend it." in done.stderr
+    found = lines(run("x", "--json"))
+    assert found[1] == {"event": "error", "message": "it broke", "advice": "Mend it."}
+
+
+def test_an_error_before_the_answer_is_an_object_too(engine: Engine) -> None:
+    done = run("x", "--json", server=())
+    assert isinstance(done.exception, NotFound)
+    (found,) = lines(done)
+    assert (found["event"], found["message"]) == ("error", "no run is ready")
+    assert found["advice"]
+
+
+def test_thinking_can_be_asked_for_or_not(engine: Engine) -> None:
+    run("x", "--thinking")
+    run("x", "--no-thinking", "--top-p", "0.5")
+    assert [(one.sampling.thinking, one.sampling.top_p) for one in engine.asked] == [(True, None), (False, 0.5)]
+
+
+def test_the_only_model_of_a_server_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["only"]
+    monkeypatch.setattr(launcher, "list_models", lambda base_url, api_key: found)
+    assert run("x", server=SERVER[:2]).exit_code == 0
+    with database() as db:
+        assert [one.model for one in RequestRows(db).recent()] == ["only"]
+    found.append("other")
+    assert isinstance(run("x", server=SERVER[:2]).exception, UsageError)
+
+
+# --- images ---------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_sent_as_it_is(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    assert run("what is it?", "--image", str(tmp_path / "a.png")).exit_code == 0
+    text, image = engine.asked[0].messages[0]["content"]
+    assert text == {"type": "text", "text": "what is it?"}
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert image == {"type": "image_url", "image_url": {"url": url}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [(PNG, "png"), (b"\xff\xd8\xff\xe0", "jpeg"), (b"GIF89a..", "gif"), (b"RIFF\0\0\0\0WEBPVP8 ", "webp")],
+)
+def test_images_are_known_by_their_content(tmp_path: Path, raw: bytes, kind: str) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(raw)
+    assert command.image_url(str(path)).startswith(f"data:image/{kind};base64,")
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"<svg/>")
+    (tmp_path / "big.png").write_bytes(PNG + b"\0" * 100)
+    with pytest.raises(UsageError, match="not an image"):
+        command.image_url(str(tmp_path / "a.png"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        command.image_url(str(tmp_path / "missing.png"))
+    monkeypatch.setattr(command, "MAX_IMAGE", 100)
+    with pytest.raises(UsageError, match="too large"):
+        command.image_url(str(tmp_path / "big.png"))
+
+
+# --- a terminal -----------------------------------------------------------------------------------------
+
+
+def test_hostile_text_is_harmless_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    printer = command.Printer()
+    call = ToolCall("c", "f\x1b[2J", "\x9b31m")
+    for event in (
+        Delta(reasoning="\x1b]0;owned\x07"),
+        Delta("a\x1b"),
+        Delta("[31mb\x9b0m\u202e"),
+        Ended("failed", timings=Timings(), tool_calls=(call,), error="\x1b[2J"),
+    ):
+        printer.show(event)
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(out.getvalue() + err.getvalue())
+    assert "a" in out.getvalue()
+
+
+# --- a real engine, a real interrupt --------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of a simulated engine that goes on writing for a long time."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    flags = ["--port", str(port), "--model", "sim", "--answer", "long:100000", "--tokens-per-second", "200"]
+    argv = [sys.executable, "-m", "vllm_studio_tui.simulation.engine", *flags]
+    with (tmp_path / "engine.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (tmp_path / "engine.log").read_text()
+                time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_interrupt_keeps_the_partial_and_exits_130(served: str) -> None:
+    argv = [sys.executable, "-m", "vllm_studio_tui", "chat", "Go on", "--base-url", served]
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors.decode()
+    assert b"stopped" in errors
+    assert b"Traceback" not in errors
+    with database() as db:
+        (session,) = ChatRows(db).list()
+        question, answer = MessageRows(db).branch(session.id)
+        assert (question.content, answer.finish) == ("Go on", "stopped")
+        assert answer.content == (first + rest).decode().removesuffix("\n")
+        assert [one.finish for one in RequestRows(db).recent()] == ["stopped"]
+
+
+def test_a_terminal_as_standard_input_is_not_read(served: str) -> None:
+    leader, follower = pty.openpty()
+    argv = [sys.executable, "-m", "vllm_studio_tui", "chat", "Hi", "--max-tokens", "3", "--base-url", served]
+    try:
+        done = subprocess.run(argv, stdin=follower, capture_output=True, timeout=60, check=False)
+    finally:
+        os.close(leader)
+        os.close(follower)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.strip()
+    assert b"cut at the limit" in done.stderr
