@@ -1,0 +1,20 @@
+"""What holds for every test: nobody's home is touched, and the way pytest was started does not matter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Started in the background of a script, SIGINT is ignored here and would be in every child: ctrl+c is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in [name for name in os.environ if name.startswith("VLLM_STUDIO_")]:
+        if not name.startswith("VLLM_STUDIO_TEST_"):
+            del os.environ[name]
+    home = tempfile.TemporaryDirectory(prefix="vllm-studio-tests-")
+    config.add_cleanup(home.cleanup)
+    os.environ["VLLM_STUDIO_HOME"] = home.name
