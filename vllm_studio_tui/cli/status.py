@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.kit.paths import Places
@@ -62,6 +63,35 @@ def status_document(places: Places, *, every: bool = False) -> dict[str, Any]:
     return {"runs": [run_document(run) for run in runs]}
 
 
+def foreign_engines() -> list[dict[str, Any]]:
+    """Inference servers on this machine that the studio did not start. Looks at every process."""
+    import pwd
+
+    from vllm_studio_tui.backends.registry import backends
+    from vllm_studio_tui.keeper.tree import VARIABLE
+    from vllm_studio_tui.kit import process
+
+    kinds = backends().values()
+    found: list[dict[str, Any]] = []
+    for one in process.everyone():
+        folder = Path(f"/proc/{one.pid}")
+        try:
+            argv = [part.decode(errors="replace") for part in (folder / "cmdline").read_bytes().split(b"\0")[:-1]]
+            owner = folder.stat().st_uid
+        except OSError:
+            continue
+        engine = next((match for kind in kinds if (match := kind.foreign(argv)) is not None), None)
+        if engine is None or process.environment_value(one.pid, VARIABLE) is not None:
+            continue
+        try:
+            user = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            user = str(owner)
+        row = {"pid": one.pid, "backend": engine.backend, "model": engine.model, "port": engine.port, "user": user}
+        found.append(row)
+    return found
+
+
 def quick(argv: list[str]) -> int | None:
     """`status --json [--all]` without typer; None when the command line is another."""
     if argv[:1] != ["status"] or "--json" not in argv or not set(argv[1:]) <= {"--json", "--all"}:
@@ -117,6 +147,20 @@ def show(document: dict[str, Any]) -> None:
                 say(f"  | {line}")
 
 
+def show_foreign(engines: list[dict[str, Any]]) -> None:
+    """Engines of others, as a table."""
+    from vllm_studio_tui.cli.output import say, table
+
+    say()
+    if not engines:
+        say("No engine runs here that the studio did not start.")
+        return
+    rows = [
+        [one["backend"], one["model"] or "–", str(one["port"] or "–"), str(one["pid"]), one["user"]] for one in engines
+    ]
+    table(["NOT OURS", "MODEL", "PORT", "PID", "USER"], rows, right=[2, 3])
+
+
 def register(app: typer.Typer) -> None:
     import typer
 
@@ -124,6 +168,7 @@ def register(app: typer.Typer) -> None:
     def status(
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
         every: bool = typer.Option(False, "--all", help="Earlier runs too."),
+        foreign: bool = typer.Option(False, "--foreign", help="Engines that the studio did not start, too."),
         watch: bool = typer.Option(False, "--watch", help="Show it again every second until interrupted."),
     ) -> None:
         """What runs, in which state, and why a run failed."""
@@ -134,12 +179,16 @@ def register(app: typer.Typer) -> None:
         places = Places.of()
         while True:
             document = status_document(places, every=every)
+            if foreign:
+                document["foreign"] = foreign_engines()
             if as_json:
                 emit(document)
             else:
                 if watch and sys.stdout.isatty():
                     sys.stdout.write("\x1b[H\x1b[2J")
                 show(document)
+                if foreign:
+                    show_foreign(document["foreign"])
             if not watch:
                 return
             time.sleep(1.0)

@@ -121,6 +121,7 @@ class _Reading:
         import httpx2
         import openai
 
+        self._begin = time.monotonic()  # the first answer must not be charged with our own imports
         try:
             ended = self._read()
         except openai.APIStatusError as error:
