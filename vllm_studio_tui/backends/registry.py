@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, nearest
 from vllm_studio_tui.backends.custom import Custom
@@ -13,6 +13,9 @@ from vllm_studio_tui.backends.llamacpp import LlamaCpp
 from vllm_studio_tui.backends.sglang import SGLang
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.domain.errors import LaunchRefused, NotFound
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "vllm_studio_tui.backends"
 #: Backends that recipes may name already and that cannot be launched yet, with what to do meanwhile.
@@ -25,10 +28,15 @@ LATER = {
 _log = logging.getLogger(__name__)
 
 
+OURS: dict[str, Backend] = {one.name: one for one in (Vllm(), SGLang(), LlamaCpp(), Custom(), External())}
+
+
 @cache
 def _loaded() -> tuple[dict[str, Backend], dict[str, str]]:
     """All backends by name, and for each plug-in that is broken, why."""
-    found: dict[str, Backend] = {one.name: one for one in (Vllm(), SGLang(), LlamaCpp(), Custom(), External())}
+    from importlib.metadata import entry_points  # reads the metadata of every installed package
+
+    found = dict(OURS)
     broken: dict[str, str] = {}
     for point in entry_points(group=GROUP):
         try:
@@ -78,6 +86,8 @@ def backend(name: str) -> Backend:
         NotFound: There is none; the nearest name is in its advice.
         LaunchRefused: A recipe may name it, but it cannot be launched yet.
     """
+    if name in OURS:
+        return OURS[name]
     found, broken = _loaded()
     if name in found:
         return found[name]

@@ -13,10 +13,19 @@ from vllm_studio_tui.domain.errors import StudioError
 
 #: One file per noun; each has `register(app)`.
 NOUNS = ("recipes", "runs", "status", "logs", "chat", "chats", "gpus", "metrics", "usage", "demo", "doctor")
+#: Commands that are not called as their file.
+FILES = dict.fromkeys(("launch", "switch", "stop", "wait-ready", "restore"), "runs")
 
 
-def build() -> typer.Typer:
-    """The application with every command."""
+def nouns_for(argv: list[str]) -> tuple[str, ...]:
+    """The files that a command line needs: its own alone, or all of them for help and completion."""
+    first = argv[0] if argv else ""
+    noun = FILES.get(first, first)
+    return (noun,) if noun in NOUNS else NOUNS
+
+
+def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
+    """The application with the commands of these files."""
     app = typer.Typer(
         name="vllm-studio",
         help="A terminal studio for LLM inference servers.",
@@ -36,7 +45,7 @@ def build() -> typer.Typer:
             typer.echo(f"vllm-studio {__version__}")
             raise typer.Exit
 
-    for noun in NOUNS:
+    for noun in nouns:
         importlib.import_module(f"vllm_studio_tui.cli.{noun}").register(app)
     return app
 
@@ -44,8 +53,10 @@ def build() -> typer.Typer:
 def run(argv: list[str]) -> int:
     """Run one command; its exit code."""
     os.umask(0o077)
+    # Looking for plug-ins of pydantic reads the metadata of every installed package; we use none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        build()(args=argv, prog_name="vllm-studio", standalone_mode=True)
+        build(nouns_for(argv))(args=argv, prog_name="vllm-studio", standalone_mode=True)
     except StudioError as error:
         explain(error)
         return error.exit_code

@@ -1,6 +1,7 @@
 """`python -m vllm_studio_tui.keeper RUN_DIRECTORY [--lock-fd N] [--adopt]`
 
-Everything it will ever need is imported here, at its start: it must live on while its installation is replaced.
+Everything it will ever need is imported at its start, here or in the first instant of its prober: it must live on while
+its installation is replaced.
 """
 
 from __future__ import annotations

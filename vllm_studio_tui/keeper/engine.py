@@ -16,7 +16,14 @@ from vllm_studio_tui.keeper.tree import VARIABLE, Tree
 from vllm_studio_tui.kit import process, secrets
 
 #: Of our own environment these must not reach the engine: it runs from an interpreter of its own.
-OURS = ("VIRTUAL_ENV", "PYTHONHOME", "__PYVENV_LAUNCHER__", "TEXTUAL_LOG", "TEXTUAL_SLOW_THRESHOLD")
+OURS = (
+    "VIRTUAL_ENV",
+    "PYTHONHOME",
+    "__PYVENV_LAUNCHER__",
+    "TEXTUAL_LOG",
+    "TEXTUAL_SLOW_THRESHOLD",
+    "PYDANTIC_DISABLE_PLUGINS",
+)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ one question at a time, and every question has an end.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import queue
@@ -15,8 +14,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import psutil
 
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
 from vllm_studio_tui.kit import process, prometheus, secrets
@@ -50,6 +47,8 @@ def get(host: str, port: int, path: str, *, timeout: float, key: str | None = No
     Raises:
         OSError, http.client.HTTPException: No usable answer.
     """
+    import http.client
+
     deadline = time.monotonic() + timeout
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
@@ -76,6 +75,8 @@ def get(host: str, port: int, path: str, *, timeout: float, key: str | None = No
 
 def ready(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[bool, str]:
     """Whether the engine serves, and why not."""
+    import http.client
+
     try:
         status, _ = get(host, port, probe.path, timeout=probe.timeout, key=key)
         if status != 200:
@@ -99,6 +100,8 @@ def ready(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[boo
 
 def counters(names: CounterNames, host: str, port: int, key: str | None, timeout: float) -> dict[str, float] | None:
     """What the engine has counted since it started; None if it did not answer."""
+    import http.client
+
     try:
         status, body = get(host, port, names.path, timeout=timeout, key=key)
     except (OSError, http.client.HTTPException):
@@ -126,6 +129,8 @@ def key(reference: str | None) -> str | None:
 
 def listeners(port: int) -> list[int | None]:
     """The processes that listen on a port; None stands for one that cannot be resolved (a container, another user)."""
+    import psutil
+
     try:
         table = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):
@@ -141,6 +146,19 @@ def older_listener(port: int, members: set[int], start: int) -> int | None:
             if other is not None and other < start:
                 return pid
     return None
+
+
+def load() -> None:
+    """Import what this thread will need, now: the installation may be replaced under us.
+
+    In the thread, so that the engine does not wait for it.
+    """
+    import http.client
+
+    import psutil
+
+    assert http.client
+    assert psutil
 
 
 class Prober:
@@ -186,6 +204,7 @@ class Prober:
         return found
 
     def _work(self) -> None:
+        load()
         while True:
             kind, attempt, what, key = self._questions.get()
             if isinstance(what, ReadyProbe):

@@ -6,23 +6,24 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import LaunchRefused, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.inference.request import list_models
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
-from vllm_studio_tui.probes.gpus import read_once
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.resolve import claims, resolve
 from vllm_studio_tui.services.recipes import Recipes
+
+if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
+    from vllm_studio_tui.domain.chat import Target
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
@@ -173,10 +174,14 @@ class Launcher:
         ids = {one.run_id for one in runs if one.spec and one.spec.gpus}
         if not ids:
             return set()
+        from vllm_studio_tui.probes.gpus import read_once
+
         report = read_once()
         return {process.pid for gpu in report.gpus for process in gpu.processes if process.run_id in ids}
 
     def _gpu_pids_now(self) -> set[int]:
+        from vllm_studio_tui.probes.gpus import read_once
+
         return {process.pid for gpu in read_once().gpus for process in gpu.processes}
 
     def _spawned(self, run: read.RunView) -> read.RunView:
@@ -214,6 +219,9 @@ class Launcher:
         Raises:
             StudioError: Nothing fits, or too much does.
         """
+        from vllm_studio_tui.domain.chat import Target
+        from vllm_studio_tui.inference.request import list_models
+
         if base_url is not None:
             key = os.environ.get("VLLM_STUDIO_CHAT_API_KEY")
             url = _with_v1(base_url)
@@ -256,6 +264,8 @@ class Launcher:
         return None
 
     def _external(self, name: str) -> Target:
+        from vllm_studio_tui.domain.chat import Target
+
         recipe = self._recipes().get(name)
         backend = registry.backend(recipe.backend)
         if backend.needs_launch or not recipe.base_url:
@@ -270,6 +280,8 @@ class Launcher:
 
 
 def _target_of(run: read.RunView) -> Target:
+    from vllm_studio_tui.domain.chat import Target
+
     assert run.spec is not None
     return Target(
         run.spec.base_url,
