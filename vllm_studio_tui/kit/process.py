@@ -126,7 +126,7 @@ def send(pid: int, start: int | None, number: int) -> bool:
         return False
     try:
         # The descriptor now names one process for good: only now is it safe to ask which one it is.
-        if start is not None and start_ticks(pid) != start:
+        if not alive(pid, start):  # a zombie takes signals and does nothing
             return False
         signal.pidfd_send_signal(fd, number)
         return True

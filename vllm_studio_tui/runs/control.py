@@ -188,12 +188,14 @@ def stop(run: RunView, *, force: bool = False, timeout: float | None = 120.0) ->
     if now.lost:
         start_keeper(run.folder, adopt=True)
     deadline = time.monotonic() + (timeout if timeout is not None else 1e9)
-    told = 0
+    told, listener = 0, None
     while True:
         now = view(run.folder)
         if now.status.final and not now.lost:
             break
         state = now.status
+        if listener != (state.keeper_pid, state.keeper_start):  # another keeper knows nothing of what we said
+            listener, told = (state.keeper_pid, state.keeper_start), 0
         if told < (2 if force else 1) and state.keeper_pid is not None and now.keeper_alive:
             told += process.send(state.keeper_pid, state.keeper_start, signal.SIGTERM)
         elif now.lost:
