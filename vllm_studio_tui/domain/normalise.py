@@ -76,7 +76,7 @@ def normalise(data: Mapping[Any, Any]) -> tuple[dict[str, Any], list[FieldNote]]
                 out[field] = ours
     _python_of_venv(out, notes)
     if extra:
-        out["extra_args"] = extra
+        out.setdefault("extra_args", extra)  # what is there already is no object: the model says so
     if "id" not in out and isinstance(out.get("name"), str):
         out["id"] = slug(out["name"])
         notes.append(FieldNote("id", "changed", "made from the name"))
