@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,10 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 40
 MAX_NODES = 500_000
+
+
+#: How JSON begins and YAML hardly ever does.
+_JSON = re.compile(r'\s*[\[{]\s*["\[{]')
 
 
 class Unreadable(StudioError):
@@ -57,13 +62,15 @@ def _parse(text: str, source: str) -> list[Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, RecursionError):
             raise Unreadable(f"{source} is nested too deeply", cause=f"at most {MAX_DEPTH} levels are read") from None
-        documents = _parse_yaml(text, source, error)
+        if _JSON.match(text.lstrip("\ufeff")):  # broken JSON may be YAML all the same, and mean something else
+            raise Unreadable(f"{source} cannot be read", cause=f"JSON: {error}", advice="Correct that place.") from None
+        documents = _parse_yaml(text, source)
     for document in documents:
         _bounded(document, source)
     return documents
 
 
-def _parse_yaml(text: str, source: str, json_error: ValueError) -> list[Any]:
+def _parse_yaml(text: str, source: str) -> list[Any]:
     import yaml
 
     class NoAliases(yaml.SafeLoader):
@@ -80,9 +87,8 @@ def _parse_yaml(text: str, source: str, json_error: ValueError) -> list[Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
-        looks_json = text.lstrip()[:1] in "[{"
-        cause = f"JSON: {json_error}" if looks_json else f"YAML{where}: {problem}"
-        raise Unreadable(f"{source} cannot be read", cause=str(cause)[:500], advice="Correct that place.") from None
+        cause = f"YAML{where}: {problem}"
+        raise Unreadable(f"{source} cannot be read", cause=cause[:500], advice="Correct that place.") from None
     except (ValueError, RecursionError, OverflowError) as error:
         raise Unreadable(f"{source} cannot be read", cause=str(error)[:500]) from None
 

@@ -1,0 +1,270 @@
+"""Importing recipes: the good ones come in, the bad ones are named, and nothing that is given does harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vllm_studio_tui.backends.registry import backends
+from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.services.importing import MAX_BYTES, from_command, read_documents
+from vllm_studio_tui.services.recipes import Broken, Recipes, read_source
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.recipes import RecipeRows
+
+
+class Rows:
+    """Recipes in memory."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, dict[str, Any]] = {}
+
+    def list(self) -> list[tuple[str, dict[str, Any]]]:
+        return sorted(self.data.items())
+
+    def get(self, recipe_id: str) -> dict[str, Any] | None:
+        return self.data.get(recipe_id)
+
+    def insert(self, recipe_id: str, data: Mapping[str, Any]) -> None:
+        assert recipe_id not in self.data
+        self.data[recipe_id] = dict(data)
+
+    def update(self, recipe_id: str, data: Mapping[str, Any]) -> None:
+        self.data[recipe_id] = dict(data)
+
+    def delete(self, recipe_id: str) -> bool:
+        return self.data.pop(recipe_id, None) is not None
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+@pytest.fixture
+def recipes(rows: Rows) -> Recipes:
+    return Recipes(rows)
+
+
+ONE = {"id": "a", "name": "A", "model_path": "/m/a"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ONE),
+        json.dumps([ONE]),
+        json.dumps({"recipes": [ONE]}),
+        yaml.safe_dump(ONE),
+        yaml.safe_dump([ONE]),
+        "---\n" + yaml.safe_dump(ONE) + "---\n",
+        "\ufeff" + json.dumps(ONE),
+    ],
+)
+def test_every_form_of_file_is_read(recipes: Recipes, text: str) -> None:
+    assert recipes.import_(text.encode(), "f").imported == ["a"]
+    assert recipes.get("a").model_path == "/m/a"
+
+
+def test_good_entries_are_kept_and_bad_ones_named_with_entry_and_field(recipes: Recipes) -> None:
+    entries = [ONE, {"id": "b", "port": 99999}, 7, {**ONE, "id": "c"}]
+    report = recipes.import_(json.dumps(entries).encode(), "file.json")
+    assert report.imported == ["a", "c"]
+    assert [(one["index"], one["id"], one["source"]) for one in report.failed] == [
+        (1, "b", "file.json"),
+        (2, None, "file.json"),
+    ]
+    assert {"field": "port"}.items() <= {"field": report.failed[0]["errors"][0]["field"]}.items()
+
+
+def test_a_dry_run_changes_nothing(recipes: Recipes, rows: Rows) -> None:
+    assert recipes.import_(json.dumps(ONE).encode(), "f", dry_run=True).imported == ["a"]
+    assert rows.data == {}
+
+
+def test_the_same_file_twice_is_no_second_recipe_and_another_content_gets_an_id_of_its_own(
+    recipes: Recipes, rows: Rows
+) -> None:
+    raw = json.dumps([ONE, ONE]).encode()
+    recipes.import_(raw, "f")
+    recipes.import_(raw, "f")
+    assert list(rows.data) == ["a"]
+    report = recipes.import_(json.dumps({**ONE, "model_path": "/m/other"}).encode(), "f")
+    assert report.imported == ["a-2"]
+    assert any(one["field"] == "id" and one["action"] == "changed" for one in report.fields)
+    assert recipes.get("a").model_path == "/m/a"
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b]\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"   \n",
+        b"\xff\xfe\x00",
+        b"x" * (MAX_BYTES + 1),
+        b"[" * 100_000,
+        ("[" * 60 + "]" * 60).encode(),
+        BOMB.encode(),
+        b"{ not: [closed",
+        b"null",
+        b"[]",
+        b"!!python/object/apply:os.system ['true']",
+        b'{"id": "a", "id": }',
+    ],
+)
+def test_what_holds_no_recipes_is_refused_with_a_reason(recipes: Recipes, rows: Rows, raw: bytes) -> None:
+    with pytest.raises(StudioError) as refused:
+        recipes.import_(raw, "bad.txt")
+    assert "bad.txt" in refused.value.title
+    assert rows.data == {}
+
+
+def test_an_error_in_json_or_yaml_names_its_place() -> None:
+    with pytest.raises(StudioError, match="line 2"):
+        read_documents(b'{"id": "a",\n "name": }', "f")
+    with pytest.raises(StudioError, match="line 3"):
+        read_documents(b"id: a\nname: b\n\t- x", "f")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (
+            "CUDA_VISIBLE_DEVICES=0,1 vllm serve /m/x "
+            "--tensor-parallel-size 2 \\\n  --max-model-len=4096 --foo -1 --eager",
+            {
+                "backend": "vllm",
+                "model_path": "/m/x",
+                "tensor_parallel_size": 2,
+                "max_model_len": 4096,
+                "gpus": ("0", "1"),
+                "extra_args": {"foo": "-1", "eager": True},
+            },
+        ),
+        (
+            "/opt/v/bin/python -m vllm.entrypoints.openai.api_server "
+            "--model org/m -tp 2 --served-model-name 'my model'",
+            {"backend": "vllm", "python_path": "/opt/v/bin/python", "served_model_name": "my model"},
+        ),
+        (
+            "python -m sglang.launch_server --model-path org/m --context-length 8192 --mem-fraction-static 0.8",
+            {"backend": "sglang", "model_path": "org/m", "max_model_len": 8192, "gpu_memory_utilization": 0.8},
+        ),
+        (
+            "./llama-server -m /m/x.gguf -c 4096 --port 9000 --flash-attn auto",
+            {"backend": "llamacpp", "executable": "./llama-server", "port": 9000},
+        ),
+    ],
+)
+def test_a_pasted_command_becomes_a_recipe(text: str, fields: dict[str, Any]) -> None:
+    data = from_command(text)
+    assert data is not None
+    recipe, _ = parse_recipe(data)
+    for field, value in fields.items():
+        assert getattr(recipe, field) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["vllm is nice", "echo vllm serve x", "", "serve vllm", "id: a", "rm -rf / ; vllm serve x"]
+)
+def test_what_only_looks_like_a_command_is_none(text: str) -> None:
+    assert from_command(text) is None
+
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | VALUES.map(lambda v: json.dumps(v).encode()))
+def test_nothing_that_is_imported_raises_anything_but_our_errors(raw: bytes) -> None:
+    with contextlib.suppress(StudioError):
+        Recipes(Rows()).import_(raw, "f")
+
+
+@given(VALUES)
+def test_yaml_of_any_value_is_read_or_refused(value: Any) -> None:
+    with contextlib.suppress(StudioError):
+        Recipes(Rows()).import_(yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "replace"), "f")
+
+
+@given(st.text(max_size=120))
+def test_any_text_is_a_command_or_none(text: str) -> None:
+    assert from_command("vllm serve " + text) is None or isinstance(from_command("vllm serve " + text), dict)
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_what_is_exported_comes_in_again_as_it_was(recipes: Recipes, form: str) -> None:
+    for one in recipes.starters():
+        recipes.create(one)
+    text = recipes.export(form=form)
+    other = Recipes(Rows())
+    assert other.import_(text.encode(), "f").failed == []
+    assert other.all() == recipes.all()
+
+
+def test_recipes_are_kept_changed_copied_found_and_deleted(tmp_path: Path) -> None:
+    db = Database.open(tmp_path / "studio.db")
+    recipes = Recipes(RecipeRows(db))
+    made = recipes.create(parse_recipe({**ONE, "description": "fast one", "tags": ["gguf"]})[0])
+    with pytest.raises(UsageError):
+        recipes.create(made)
+    recipes.save(made.model_copy(update={"name": "New"}))
+    assert recipes.get("a").name == "New"
+    assert recipes.duplicate("a", "b").id == "b"
+    assert [one.id for one in recipes.search("FAST gguf")] == ["a", "b"]
+    assert recipes.search("nothing of the kind") == []
+    recipes.delete("b")
+    with pytest.raises(NotFound, match="no recipe b"):
+        recipes.delete("b")
+    with pytest.raises(NotFound):
+        recipes.save(made.model_copy(update={"id": "zz"}))
+    db.close()
+
+
+def test_a_stored_recipe_that_cannot_be_read_hides_no_other(recipes: Recipes, rows: Rows) -> None:
+    recipes.create(parse_recipe(ONE)[0])
+    rows.data["broken"] = {"name": "B", "model_path": "/m", "port": "many"}
+    good, broken = recipes.all_stored()
+    assert isinstance(good, Recipe)
+    assert isinstance(broken, Broken)
+    assert "port" in broken.error.cause
+    assert [one.id for one in recipes.all()] == ["a"]
+    with pytest.raises(InvalidRecipe):
+        recipes.get("broken")
+
+
+def test_an_unknown_id_names_the_nearest_and_a_starter_says_how_to_take_it(recipes: Recipes) -> None:
+    recipes.create(parse_recipe({**ONE, "id": "llama-70b"})[0])
+    with pytest.raises(NotFound) as near:
+        recipes.get("lama-70b")
+    assert "llama-70b" in near.value.advice
+    with pytest.raises(NotFound) as starter:
+        recipes.get("qwen3-8b")
+    assert "--starter qwen3-8b" in starter.value.advice
+
+
+def test_every_starter_names_a_backend_that_exists_and_says_for_whom_it_is(recipes: Recipes) -> None:
+    for one in recipes.starters():
+        assert one.backend in backends()
+        assert one.description
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StudioError, match="cannot be read"):
+        read_source(str(tmp_path / "none.yaml"))
