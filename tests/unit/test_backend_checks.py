@@ -117,7 +117,7 @@ class Mine(Vllm):
 def plug_ins(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(**values: str) -> None:
         points = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points if group == registry.GROUP else [])
         registry._loaded.cache_clear()
 
     yield use

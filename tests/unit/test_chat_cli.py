@@ -28,7 +28,6 @@ from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsa
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services import launcher
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
@@ -154,7 +153,7 @@ def test_thinking_can_be_asked_for_or_not(engine: Engine) -> None:
 
 def test_the_only_model_of_a_server_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     found = ["only"]
-    monkeypatch.setattr(launcher, "list_models", lambda base_url, api_key: found)
+    monkeypatch.setattr("vllm_studio_tui.inference.request.list_models", lambda base_url, api_key: found)
     assert run("x", server=SERVER[:2]).exit_code == 0
     with database() as db:
         assert [one.model for one in RequestRows(db).recent()] == ["only"]
