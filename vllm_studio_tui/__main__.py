@@ -3,6 +3,54 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.studio import Studio
+
+#: Options that belong to the screens; everything else is a command.
+SCREEN_OPTIONS = ("--screen", "--recipe", "--compact", "--read-only", "--ascii")
+
+
+def screens(argv: list[str]) -> int | None:
+    """Open the screens; None when the arguments are not for them alone."""
+    import argparse
+    import os
+
+    parser = argparse.ArgumentParser("vllm-studio", add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--screen", default=None)
+    parser.add_argument("--recipe")
+    for flag in ("--compact", "--read-only", "--ascii"):
+        parser.add_argument(flag, action="store_true")
+    try:
+        given, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError:
+        return None
+    if rest:
+        return None
+    os.umask(0o077)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    from vllm_studio_tui.cli.output import explain
+    from vllm_studio_tui.domain.errors import StudioError
+    from vllm_studio_tui.studio import Studio
+
+    with Studio.open_sync() as studio:
+        try:
+            from vllm_studio_tui.tui.run import open_screens
+
+            return open_screens(
+                studio,
+                screen=given.screen or ("chat" if given.recipe else "dashboard"),
+                recipe=given.recipe,
+                compact=given.compact,
+                read_only=given.read_only,
+                ascii_only=given.ascii,
+            )
+        except StudioError as error:
+            explain(error)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 130
 
 
 def main() -> int:
@@ -25,9 +73,25 @@ def main() -> int:
         code = gpus.quick(argv)
         if code is not None:
             return code
+    if not argv or argv[0] in SCREEN_OPTIONS:
+        code = screens(argv)
+        if code is not None:
+            return code
+    if argv[:1] == ["monitor"]:
+        code = screens(["--screen", "monitor", *argv[1:]])
+        if code is not None:
+            return code
+    from vllm_studio_tui.cli import hooks
     from vllm_studio_tui.cli.app import run
 
+    hooks.screens = _open
     return run(argv)
+
+
+def _open(studio: Studio, *, screen: str, recipe: str | None, label: str) -> int:
+    from vllm_studio_tui.tui.run import open_screens
+
+    return open_screens(studio, screen=screen, recipe=recipe, label=label, farewell=False)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.chat import ChatService
     from vllm_studio_tui.services.launcher import Launcher
     from vllm_studio_tui.services.recipes import Recipes
+    from vllm_studio_tui.services.sampler import Sampler
     from vllm_studio_tui.store.database import Database
 
 
@@ -45,6 +46,8 @@ class Studio:
             yield studio
 
     def close(self) -> None:
+        if "sampler" in self.__dict__:
+            self.sampler.close()
         if "db" in self.__dict__:
             self.db.close()
 
@@ -79,6 +82,12 @@ class Studio:
 
         return ChatService(self.db, self.bus)
 
+    @cached_property
+    def sampler(self) -> Sampler:
+        from vllm_studio_tui.services.sampler import Sampler
+
+        return Sampler(self.places, self.bus)
+
     def fold(self) -> int:
         """Bring the ledgers of all runs into the database; how many readings were new."""
         from vllm_studio_tui.runs.ledger import fold_all
@@ -99,3 +108,9 @@ class Studio:
             keep_bytes=self.settings.runs_keep_bytes,
             folded=lambda run: rows.folded_seq(run.run_id) > 0,
         )
+
+    def recipe_list(self) -> list[tuple[str, dict[str, Any]]]:
+        """Recipes as they are stored, by id: for lists, which need not know whether each can be launched."""
+        from vllm_studio_tui.store.recipes import RecipeRows
+
+        return RecipeRows(self.db).list()

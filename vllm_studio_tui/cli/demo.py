@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vllm_studio_tui.cli import hooks
 from vllm_studio_tui.cli.output import note, say
-from vllm_studio_tui.domain.errors import RunFailed, StudioError, UsageError
+from vllm_studio_tui.domain.errors import RunFailed, StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
@@ -63,6 +64,10 @@ def register(app: typer.Typer) -> None:
         """Try it: a small real model on the CPU, launched, kept, talked to and counted."""
         from vllm_studio_tui.services import demo as service
 
+        if not check and not (sys.stdin.isatty() and sys.stdout.isatty()):
+            note("no terminal: as with --check")
+            check = True
+
         places = service.demo_places(os.environ)
         home = service.demo_home(places)
         note(f"home: {home}")
@@ -72,15 +77,18 @@ def register(app: typer.Typer) -> None:
             os.environ.setdefault("VLLM_STUDIO_SIMULATE_GPUS", service.SIMULATED_GPUS)
         with Studio.open_sync(places) as studio:
             run = _simulated(studio) if simulate else _real(studio, model)
+            code = 0
             try:
                 if check:
-                    asyncio.run(_ask(studio, run, prompt))
+                    asyncio.run(_ask(studio, _ready(run), prompt))
                     _usage(studio)
                 else:
-                    _converse(studio, run)
+                    code = _screens(studio, run, simulate=simulate)
             finally:
                 if not keep:
                     _stop_all(studio)
+        if code:
+            raise typer.Exit(code)
 
 
 def _real(studio: Studio, model: Path | None) -> read.RunView:
@@ -91,8 +99,8 @@ def _real(studio: Studio, model: Path | None) -> read.RunView:
     control.settle(studio.places)
     for one in read.live_runs(studio.places):
         if one.recipe_id == recipe.id:
-            return _ready(one)
-    return _ready(studio.launcher.launch(recipe))
+            return one
+    return studio.launcher.launch(recipe)
 
 
 def _simulated(studio: Studio) -> read.RunView:
@@ -102,7 +110,15 @@ def _simulated(studio: Studio) -> read.RunView:
     control.settle(studio.places)
     live = {one.recipe_id: one for one in read.live_runs(studio.places)}
     runs = [live.get(recipe.id) or studio.launcher.launch(recipe) for recipe in service.simulated(studio.recipes)]
-    return _ready(runs[0])
+    return runs[0]
+
+
+def _screens(studio: Studio, run: read.RunView, *, simulate: bool) -> int:
+    """The screens: the chat with the small model, or the dashboard of the simulation."""
+    assert hooks.screens is not None, "started without screens"
+    if simulate:
+        return hooks.screens(studio, screen="dashboard", recipe=None, label="SIMULATED")
+    return hooks.screens(studio, screen="chat", recipe=run.recipe_id, label="")
 
 
 def _ready(run: read.RunView) -> read.RunView:
@@ -142,26 +158,6 @@ def _usage(studio: Studio) -> None:
 
     studio.fold()
     say(summary_line(report(studio.db, UsageQuery())))
-
-
-def _converse(studio: Studio, run: read.RunView) -> None:
-    """Line by line, until the person leaves."""
-    if not sys.stdin.isatty():
-        raise UsageError("demo needs a terminal", advice="Without one use `vllm-studio demo --check`.")
-    note("Ask something. Ctrl-C stops an answer, an empty line or Ctrl-D leaves.")
-    session = None
-    while True:
-        try:
-            prompt = input("you> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            note("")
-            prompt = ""
-        if not prompt:
-            return
-        try:
-            session = asyncio.run(_ask(studio, run, prompt, session))
-        except KeyboardInterrupt:
-            note("\nstopped")
 
 
 def _stop_all(studio: Studio) -> None:

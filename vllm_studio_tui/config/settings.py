@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from vllm_studio_tui.domain.errors import SettingsError
+from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.kit.secrets import is_reference
 
 if TYPE_CHECKING:
@@ -155,6 +158,24 @@ def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known | others
     ]
+
+
+def save_setting(places: Places, key: str, value: str) -> None:
+    """Keep one setting in the settings file; every other line stays as it is.
+
+    Raises:
+        SettingsError: The file cannot be read or written.
+    """
+    _known(key, str(places.settings_file))
+    text = _read(places.settings_file) or ""
+    line = f"{key}: {json.dumps(value)}"
+    found = re.compile(rf"^{key}\s*:.*$", re.MULTILINE)
+    text = found.sub(lambda _: line, text, count=1) if found.search(text) else f"{text.rstrip()}\n{line}\n".lstrip()
+    try:
+        private_dir(places.settings_file.parent)
+        write_atomic(places.settings_file, text.encode())
+    except OSError as error:
+        raise _unreadable(str(places.settings_file), error.strerror or "cannot be written") from None
 
 
 def variables(key: str) -> tuple[str, ...]:

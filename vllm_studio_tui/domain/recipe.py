@@ -231,13 +231,13 @@ def suggest_parsers(recipe: Recipe) -> tuple[str | None, str | None]:
     Both the served name and the path are looked at: a neutral alias must not hide the family.
     """
     text = f"{recipe.served_model_name or ''} {recipe.model_path} {recipe.name}".lower()
-    for pattern, tool, reasoning in _FAMILIES:
+    for pattern, tool, reasoning in PARSER_FAMILIES:
         if re.search(pattern, text):
             return tool, reasoning
     return None, None
 
 
-_FAMILIES: tuple[tuple[str, str | None, str | None], ...] = (
+PARSER_FAMILIES: tuple[tuple[str, str | None, str | None], ...] = (
     (r"minimax.*m-?3", "minimax_m3", "minimax_m3"),
     (r"minimax.*m-?2", "minimax_m2", "minimax_m2_append_think"),
     (r"intellect-?3", "hermes", "deepseek_r1"),

@@ -46,7 +46,8 @@ class RunView:
 
     @property
     def name(self) -> str:
-        return self.spec.name if self.spec else self.run_id
+        # That a run is simulated stands beside it; its name need not repeat it.
+        return self.spec.name.removesuffix(" (SIMULATED)") if self.spec else self.run_id
 
     @property
     def backend(self) -> str | None:

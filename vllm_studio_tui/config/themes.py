@@ -1,0 +1,134 @@
+"""Theme files: those that come with the program and the user's own, read and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_studio_tui.config.data import data_dir
+from vllm_studio_tui.domain.errors import SettingsError
+
+DEFAULT = "slate"
+MAX_FILE = 64 * 1024
+#: Every colour a theme gives; what each one means is in docs/themes.md.
+COLOURS = (
+    "bg", "surf", "panel", "sel", "fg", "dim", "faint", "track", "accent", "data", "fill", "ok", "warn", "err",
+    "errbg", "warnbg", "code", "kw", "str",
+)  # fmt: skip
+ANSI = frozenset(
+    ["default"]
+    + [f"{bright}{name}" for bright in ("", "bright_") for name in
+       ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")]
+)  # fmt: skip
+#: Least contrast (WCAG 2.2) of a colour on the page and on the plane of the cursor.
+CONTRAST = {"fg": 4.5, "dim": 4.5, "faint": 3.0, "ok": 4.5, "warn": 4.5, "err": 4.5, "accent": 3.0}
+_HEX = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class ThemeFile:
+    """A theme: a colour for every word of `COLOURS`, as `#rrggbb` or, of an ANSI theme, by name."""
+
+    name: str
+    dark: bool
+    ansi: bool
+    colours: Mapping[str, str]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenTheme:
+    """A file that is no theme, and why. It hides none of the others."""
+
+    path: Path
+    reason: str
+
+
+def load_themes(user_dir: Path | None) -> tuple[dict[str, ThemeFile], list[BrokenTheme]]:
+    """All themes by name; one of the user's replaces a packed one of its name."""
+    themes: dict[str, ThemeFile] = {}
+    broken: list[BrokenTheme] = []
+    for path in _files(user_dir):
+        try:
+            theme = read_theme(path)
+        except SettingsError as error:
+            broken.append(BrokenTheme(path, error.cause or error.title))
+        else:
+            themes[theme.name] = theme
+    return themes, broken
+
+
+def _files(user_dir: Path | None) -> Iterator[Path]:
+    yield from sorted(data_dir("themes").glob("*.yaml"))
+    if user_dir is not None and user_dir.is_dir():
+        yield from sorted(user_dir.glob("*.yaml"))
+
+
+def read_theme(path: Path) -> ThemeFile:
+    """One theme.
+
+    Raises:
+        SettingsError: The file cannot be read, a colour is missing or wrong, or the contrast is too low.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise _wrong(path, "it is larger than 64 KiB")
+        data: Any = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        raise _wrong(path, str(error).split("\n")[0][:200]) from None
+    if not isinstance(data, Mapping) or not isinstance(data.get("colours"), Mapping):
+        raise _wrong(path, "it needs `name`, `dark` and `colours`")
+    name = data.get("name", path.stem)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise _wrong(path, "its name is not a-z, 0-9, dash or underscore")
+    ansi = data.get("ansi", False) is True
+    given: Mapping[Any, Any] = data["colours"]
+    if unknown := [str(word)[:30] for word in given if word not in COLOURS]:
+        raise _wrong(path, f"no such colour: {', '.join(unknown[:3])}")
+    if missing := [word for word in COLOURS if word not in given]:
+        raise _wrong(path, f"colours are missing: {', '.join(missing)}")
+    colours = {word: str(given[word]) for word in COLOURS}
+    for word, colour in colours.items():
+        if not (colour in ANSI if ansi else _HEX.fullmatch(colour)):
+            kind = "the name of an ANSI colour" if ansi else "#rrggbb"
+            raise _wrong(path, f"{word} is not {kind}: {colour[:30]}")
+    if not ansi and (low := too_low(colours)):
+        raise _wrong(path, f"too little contrast: {'; '.join(low)}")
+    return ThemeFile(name, data.get("dark", True) is not False, ansi, colours, path)
+
+
+def too_low(colours: Mapping[str, str]) -> list[str]:
+    """What is hard to read: each colour with its contrast and the least it needs."""
+    found = []
+    for word, least in CONTRAST.items():
+        for plane in ("bg", "sel"):
+            have = contrast(colours[word], colours[plane])
+            # The cursor's plane is close to the page; faint text there is never the only carrier of a fact.
+            need = least if plane == "bg" or word != "faint" else 2.5
+            if have < need:
+                found.append(f"{word} on {plane} is {have:.1f}, needs {need:.1f}")
+    return found
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two `#rrggbb` colours, 1-21 (WCAG 2.2, "contrast ratio")."""
+    low, high = sorted((_luminance(first), _luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    parts = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _wrong(path: Path, reason: str) -> SettingsError:
+    return SettingsError(
+        f"{path.name} is not a theme", cause=f"{path}: {reason}", advice="Correct the file or remove it."
+    )

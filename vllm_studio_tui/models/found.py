@@ -1,0 +1,127 @@
+"""Models on this machine: in the folders of the settings, in the Hugging Face cache, and beside recipes' paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Folders deep and entries at most: a models folder may be the root of a large disk.
+DEPTH = 4
+MOST = 20_000
+WEIGHTS = (".safetensors", ".bin", ".gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model here.
+
+    Attributes:
+        path: What a recipe's `model_path` takes: a folder, a file, or a name on the hub that is in the cache.
+        size: Bytes of its weights.
+        origin: The folder it was found in, or `cache`.
+    """
+
+    path: str
+    name: str
+    size: int
+    kind: str
+    origin: str
+
+
+def hub_cache(environ: Mapping[str, str]) -> Path:
+    """Where huggingface_hub keeps what it downloads (its environment variables, in their order)."""
+    if environ.get("HF_HUB_CACHE"):
+        return Path(environ["HF_HUB_CACHE"]).expanduser()
+    if environ.get("HF_HOME"):
+        return Path(environ["HF_HOME"]).expanduser() / "hub"
+    base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".cache")
+    return Path(base) / "huggingface" / "hub"
+
+
+def find_models(
+    folders: Iterable[Path], environ: Mapping[str, str], recipe_paths: Iterable[str] = ()
+) -> list[FoundModel]:
+    """Every model that can be seen, by name. What cannot be read is passed over. Blocking."""
+    places = [Path(folder).expanduser() for folder in folders]
+    for path in recipe_paths:
+        parent = Path(path).expanduser().parent
+        if "/" in path and parent.is_absolute() and parent.is_dir() and parent != Path(parent.anchor):
+            places.append(parent)
+    found: dict[str, FoundModel] = {}
+    for place in dict.fromkeys(places):
+        for model in _in_folder(place):
+            found.setdefault(model.path, model)
+    for model in _in_cache(hub_cache(environ)):
+        found.setdefault(model.path, model)
+    return sorted(found.values(), key=lambda model: model.name.lower())
+
+
+def _in_folder(root: Path) -> Iterator[FoundModel]:
+    seen = 0
+    stack = [(root, 0)]
+    while stack and seen < MOST:
+        folder, depth = stack.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        seen += len(entries)
+        names = {entry.name for entry in entries}
+        size = 0
+        for entry in entries:
+            if entry.name.endswith(WEIGHTS):
+                size += _size(entry)
+            if entry.name.endswith(".gguf") and not _later_part(entry.name):
+                yield FoundModel(entry.path, entry.name.removesuffix(".gguf"), _size(entry), "GGUF", str(root))
+        if "config.json" in names and any(name.endswith(WEIGHTS[:2]) for name in names):
+            yield FoundModel(str(folder), folder.name, size, "safetensors", str(root))
+            continue
+        if depth < DEPTH:
+            stack += [
+                (Path(entry.path), depth + 1)
+                for entry in entries
+                if entry.name[0] != "." and _is_dir(entry) and not entry.name.startswith("models--")
+            ]
+
+
+def _later_part(name: str) -> bool:
+    """Whether it is a further part of a split GGUF file (`-00002-of-00005`)."""
+    import re
+
+    match = re.search(r"-(\d{5})-of-\d{5}\.gguf$", name)
+    return match is not None and match[1] != "00001"
+
+
+def _in_cache(cache: Path) -> Iterator[FoundModel]:
+    try:
+        entries = [entry for entry in os.scandir(cache) if entry.name.startswith("models--")]
+    except OSError:
+        return
+    for entry in entries:
+        name = entry.name.removeprefix("models--").replace("--", "/")
+        snapshots = Path(entry.path) / "snapshots"
+        try:
+            latest = max(os.scandir(snapshots), key=lambda one: one.stat().st_mtime, default=None)
+            files = list(os.scandir(latest.path)) if latest is not None else []
+        except OSError:
+            continue
+        size = sum(_size(one) for one in files if one.name.endswith(WEIGHTS))
+        if size:
+            kind = "GGUF" if any(one.name.endswith(".gguf") for one in files) else "safetensors"
+            yield FoundModel(name, name, size, kind, "cache")
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=True)
+    except OSError:
+        return False

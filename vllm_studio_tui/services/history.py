@@ -1,0 +1,122 @@
+"""What was sampled lately, for charts: a fine ring of half an hour and a coarse one of a day for every series."""
+
+from __future__ import annotations
+
+import threading
+
+from vllm_studio_tui.domain.metrics import Tick
+from vllm_studio_tui.kit.ring import Ring, average
+
+FINE_SAMPLES = 1800
+COARSE_SECONDS = 30.0
+COARSE_SAMPLES = 2880
+
+#: Name and the field of an engine's metrics; a `p95` is of the histogram.
+ENGINE = (
+    ("out", "generation_tokens_per_second"),
+    ("in", "prompt_tokens_per_second"),
+    ("running", "running"),
+    ("waiting", "waiting"),
+    ("kv", "kv_cache_usage"),
+)
+
+
+class Series:
+    """One value over time."""
+
+    __slots__ = ("_pending", "_since", "coarse", "fine")
+
+    def __init__(self) -> None:
+        self.fine = Ring(FINE_SAMPLES)
+        self.coarse = Ring(COARSE_SAMPLES)
+        self._pending: list[float] = []
+        self._since: float | None = None
+
+    def append(self, at: float, value: float | None) -> None:
+        self.fine.append(at, value)
+        if self._since is None:
+            self._since = at
+        if value is not None:
+            self._pending.append(value)
+        if at - self._since >= COARSE_SECONDS:
+            self.coarse.append(at, average(self._pending) if self._pending else None)
+            self._pending.clear()
+            self._since = at
+
+
+class History:
+    """Series by name: `run/<id>/out`, `gpu/<uuid>/util`, `host/cpu`, `all/out`, `all/power`."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, Series] = {}
+        self._seen: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def record(self, tick: Tick) -> None:
+        """Take one sample of everything."""
+        at = tick.at
+        with self._lock:
+            out: list[float] = []
+            running: list[float] = []
+            for run_id, engine in tick.engines.items():
+                for name, field in ENGINE:
+                    self._add(at, f"run/{run_id}/{name}", getattr(engine, field))
+                self._add(at, f"run/{run_id}/ttft", engine.ttft.p95)
+                self._add(at, f"run/{run_id}/itl", engine.itl.p95)
+                if engine.generation_tokens_per_second is not None:
+                    out.append(engine.generation_tokens_per_second)
+                if engine.running is not None:
+                    running.append(engine.running)
+            if tick.engines or "all/out" in self._series:
+                self._add(at, "all/out", sum(out) if out else None)
+                self._add(at, "all/running", sum(running) if running else None)
+            powers: list[float] = []
+            fresh = tick.gpus.stale is None
+            for gpu in tick.gpus.gpus:
+                lost = gpu.lost is not None or not fresh
+                self._add(at, f"gpu/{gpu.uuid}/util", None if lost else gpu.utilization)
+                share = gpu.memory_used / gpu.memory_total if gpu.memory_used is not None and gpu.memory_total else None
+                self._add(at, f"gpu/{gpu.uuid}/memory", None if lost else share)
+                self._add(at, f"gpu/{gpu.uuid}/power", None if lost else gpu.power_draw)
+                if gpu.power_draw is not None and not lost:
+                    powers.append(gpu.power_draw)
+            if tick.gpus.gpus:
+                self._add(at, "all/power", sum(powers) if powers else None)
+            self._add(at, "host/cpu", tick.host.cpu)
+            memory = tick.host.memory_used, tick.host.memory_total
+            self._add(at, "host/memory", memory[0] / memory[1] if memory[0] is not None and memory[1] else None)
+            self._forget(at)
+
+    def over(self, name: str, columns: int, span: float, now: float, *, hold: float = 3.0) -> list[float | None]:
+        """The last `span` seconds of a series as `columns` values, newest at the right; unknown where there is none."""
+        with self._lock:
+            series = self._series.get(name)
+            if series is None or columns < 1:
+                return [None] * max(0, columns)
+            if span > FINE_SAMPLES:
+                return series.coarse.over(columns, span, now, hold=COARSE_SECONDS * 1.5)
+            return series.fine.over(columns, span, now, hold=hold)
+
+    def peak(self, name: str) -> float | None:
+        """The largest value of the last half hour."""
+        with self._lock:
+            series = self._series.get(name)
+            return series.fine.max() if series else None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._series
+
+    def _add(self, at: float, name: str, value: float | None) -> None:
+        series = self._series.get(name)
+        if series is None:
+            if value is None:
+                return
+            series = self._series[name] = Series()
+        self._seen[name] = at
+        series.append(at, value)
+
+    def _forget(self, now: float) -> None:
+        """Drop what has had no sample for a day: runs come and go for weeks."""
+        if len(self._series) > 64:
+            for name in [name for name, at in self._seen.items() if now - at > COARSE_SECONDS * COARSE_SAMPLES]:
+                del self._series[name], self._seen[name]

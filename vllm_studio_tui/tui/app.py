@@ -1,0 +1,456 @@
+"""The app: one page with a header, the screen that is in front, and a footer."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.css.query import NoMatches
+from textual.worker import Worker, WorkerState
+
+from vllm_studio_tui.config.themes import DEFAULT, ThemeFile, load_themes
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.tui import actions, theming
+from vllm_studio_tui.tui.paint.ink import Ink, Row
+from vllm_studio_tui.tui.place import Place
+from vllm_studio_tui.tui.sizes import Size, size_class
+from vllm_studio_tui.tui.widgets import frame
+from vllm_studio_tui.tui.widgets.canvas import Canvas
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+    from vllm_studio_tui.services.sampler import Sampler, Snapshot
+    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tui.commands import Commands
+
+T = TypeVar("T")
+#: Where each screen is; imported when it is first shown.
+PLACES = {
+    "dashboard": ("vllm_studio_tui.tui.screens.dashboard", "Dashboard"),
+    "recipes": ("vllm_studio_tui.tui.screens.recipes", "RecipesPlace"),
+    "chat": ("vllm_studio_tui.tui.screens.chat", "ChatPlace"),
+    "monitor": ("vllm_studio_tui.tui.screens.monitor", "Monitor"),
+    "usage": ("vllm_studio_tui.tui.screens.usage", "UsagePlace"),
+    "logs": ("vllm_studio_tui.tui.screens.logs", "LogsPlace"),
+}
+#: Seconds within which a second ctrl+c quits.
+TWICE = 1.5
+
+
+class StudioApp(App[int], inherit_bindings=False):
+    """The studio on a terminal.
+
+    Args:
+        studio: The core; it is the caller's to close.
+        place: The screen to begin with.
+        recipe: With the chat: a new one with this recipe.
+        label: A word that stands in the header, such as SIMULATED.
+    """
+
+    CSS_PATH = "app.tcss"
+    TITLE = "vllm studio"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *actions.bindings("app"),
+        Binding("tab", "app.focus_next", show=False),
+        Binding("shift+tab", "app.focus_previous", show=False),
+    ]
+
+    def __init__(
+        self,
+        studio: Studio,
+        *,
+        place: str = "dashboard",
+        recipe: str | None = None,
+        compact: bool = False,
+        read_only: bool = False,
+        ascii_only: bool = False,
+        label: str = "",
+        theme_name: str | None = None,
+    ) -> None:
+        self._no_colour = "NO_COLOR" in os.environ
+        super().__init__()
+        if self._no_colour:
+            self._restore_no_color()
+        self.studio = studio
+        self.place_name = place
+        self.read_only = read_only
+        self.compact = compact
+        self.label = label
+        self.snapshot: Snapshot | None = None
+        self.last_words: list[str] = []
+        self._first_recipe = recipe
+        self._ascii = ascii_only
+        self._places: dict[str, Place] = {}
+        self._keymap: dict[str, str] = {}
+        self._interrupted = 0.0
+        self._arriving = False
+        self.themes, self.broken_themes = load_themes(studio.places.config / "themes")
+        self.size_class = Size.BASE
+        self._theme_file = self._pick_theme(theme_name)
+        self.ink = self._make_ink()
+        for theme in self.themes.values():
+            self.register_theme(theming.textual_theme(theme))
+        self.theme = self._theme_file.name
+
+    # --- looks ------------------------------------------------------------------------------------------
+
+    def _restore_no_color(self) -> None:
+        """Textual takes NO_COLOR out of the environment; engines and editors that we start shall see it."""
+        os.environ["NO_COLOR"] = "1"
+        self._filters = [theming.Colourless()]
+
+    def _pick_theme(self, name: str | None) -> ThemeFile:
+        wanted = name or DEFAULT
+        if self._no_colour or (name is None and os.environ.get("TERM", "") in ("linux", "vt100", "ansi")):
+            wanted = theming.ANSI_THEME
+        return self.themes.get(wanted) or self.themes[DEFAULT]
+
+    def _make_ink(self) -> Ink:
+        ink = theming.ink_of(self._theme_file, ascii_only=self._ascii, no_colour=self._no_colour)
+        ink.edge = 1 if self.size_class >= Size.WIDE else 0
+        return ink
+
+    def set_theme(self, name: str) -> None:
+        """Show another theme."""
+        if name in self.themes and not self._no_colour:
+            self._theme_file = self.themes[name]
+            self.ink = self._make_ink()
+            self.theme = name
+            self.call_after_refresh(self.repaint_all)
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        yield Canvas(self._paint_header, lambda: self.ink, id="header")
+        yield Container(id="body")
+        yield Canvas(self._paint_footer, lambda: self.ink, id="footer")
+
+    async def on_mount(self) -> None:
+        self._resized(self.size.width, self.size.height)
+        await self.show_place(self.place_name)
+        self.call_after_refresh(self._after_first_paint)
+
+    def _after_first_paint(self) -> None:
+        """What need not be there for the first picture."""
+        self._follow_sampler()
+        self._signals()
+        self._read_keymap()
+        for broken in self.broken_themes:
+            self.tell(f"The theme {broken.path.name} is not used: {broken.reason}", "warning")
+        if self._first_recipe is not None:
+            self.spawn(self.commands.chat_with(self._first_recipe))
+
+    def _follow_sampler(self) -> None:
+        from vllm_studio_tui.services.sampler import Snapshot
+
+        loop = asyncio.get_running_loop()
+
+        def arrived(snapshot: Snapshot) -> None:
+            # Only the latest counts: what comes faster than it can be drawn is dropped.
+            if not self._arriving:
+                self._arriving = True
+                loop.call_soon_threadsafe(self._arrived)
+
+        self._unsubscribe = self.studio.bus.subscribe(Snapshot, arrived)
+        if self.sampler.latest is not None:
+            self._arrived()
+
+    def _arrived(self) -> None:
+        self._arriving = False
+        self.snapshot = self.sampler.latest
+        if self._exit or not self.is_running:
+            return
+        self.update_frame()
+        place = self._places.get(self.place_name)
+        if place is not None and place.display:
+            place.update_place()
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            # A chat's partial answer is kept and the terminal put right; engines go on.
+            loop.add_signal_handler(number, self.leave)
+
+    def _read_keymap(self) -> None:
+        from vllm_studio_tui.config.keymap import read_keymap
+
+        together = {scope: {"app", scope, "list"} for scope in actions.SCOPES}
+        together["app"] = set(actions.SCOPES)
+        together["list"] = set(actions.SCOPES)
+        known = {action.id: action.keys for action in actions.ACTIONS}
+        path = self.studio.places.config / "keymap.yaml"
+        self._keymap, problems = read_keymap(path, known, together)
+        if self._keymap:
+            self.set_keymap(self._keymap)
+        for problem in problems[:5]:
+            self.tell(f"keymap.yaml: {problem}", "warning")
+
+    @property
+    def sampler(self) -> Sampler:
+        return self.studio.sampler
+
+    @property
+    def commands(self) -> Commands:
+        from vllm_studio_tui.tui.commands import Commands
+
+        if not hasattr(self, "_commands"):
+            self._commands = Commands(self)
+        return self._commands
+
+    # --- frame ------------------------------------------------------------------------------------------
+
+    def _paint_header(self, width: int, height: int) -> list[Row]:
+        return frame.header(
+            self.ink,
+            width,
+            self.size_class,
+            self.place_name,
+            self.snapshot,
+            read_only=self.read_only,
+            label=self.label,
+        )
+
+    def _paint_footer(self, width: int, height: int) -> list[Row]:
+        place = self._places.get(self.place_name)
+        custom = getattr(place, "footer_row", None)
+        if custom is not None and (row := custom(width)) is not None:
+            return [row]
+        return frame.footer(
+            width,
+            self.size_class,
+            frame.footer_keys(self.active_actions(), self.ink.glyphs),
+            palette=actions.key_text(self.keys_of("app.palette").split(",")[0]),
+            help_key=actions.key_text(self.keys_of("app.help").split(",")[0]),
+        )
+
+    def keys_of(self, action_id: str) -> str:
+        """The keys of an action as they are now."""
+        return self._keymap.get(action_id, actions.BY_ID[action_id].keys)
+
+    def active_actions(self) -> list[tuple[actions.Action, str]]:
+        """The actions that can be done here and now, with their keys, what has the focus first."""
+        found: dict[str, tuple[actions.Action, str]] = {}
+        screen = self.screen_stack[0] if self.screen_stack else self.screen
+        for active in screen.active_bindings.values():
+            action = actions.BY_ID.get(active.binding.id or "")
+            if action is not None and active.enabled and action.id not in found:
+                found[action.id] = (action, self.keys_of(action.id))
+        order = {action.id: index for index, action in enumerate(actions.ACTIONS)}
+        focused = "list" if any(action.scope == "list" for action, _ in found.values()) else ""
+        return sorted(found.values(), key=lambda one: (one[0].scope != focused, order[one[0].id]))
+
+    def update_frame(self) -> None:
+        for name in ("#header", "#footer"):
+            try:
+                self.screen_stack[0].query_one(name, Canvas).repaint()
+            except (NoMatches, IndexError):
+                return
+
+    def repaint_all(self) -> None:
+        for screen in self.screen_stack:
+            for canvas in screen.query(Canvas):
+                if canvas.display:
+                    canvas._redraw()  # the theme or the size class has changed
+        place = self._places.get(self.place_name)
+        if place is not None:
+            place.update_place()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._resized(event.size.width, event.size.height)
+        self.call_after_refresh(self.repaint_all)
+
+    def _resized(self, width: int, height: int) -> None:
+        self.size_class = size_class(width, height, compact=self.compact)
+        self.ink.edge = 1 if self.size_class >= Size.WIDE else 0
+        page = self.screen_stack[0] if self.screen_stack else self.screen
+        for size in Size:
+            page.set_class(size is self.size_class, f"-{size.name.lower()}")
+        page.set_class(self.size_class <= Size.STRIP, "-tiny")
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.call_after_refresh(self.update_frame)
+
+    # --- screens ----------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Place:
+        return self._places[self.place_name]
+
+    async def place(self, name: str) -> Place:
+        """A screen, made when it is first needed."""
+        if name not in self._places:
+            module, cls = PLACES[name]
+            made: Place = getattr(importlib.import_module(module), cls)(id=name)
+            made.display = False
+            self._places[name] = made
+            await self.screen_stack[0].query_one("#body").mount(made)
+        return self._places[name]
+
+    async def show_place(self, name: str) -> Place:
+        """Bring a screen to the front."""
+        before = self._places.get(self.place_name)
+        place = await self.place(name)
+        if before is not None and before is not place:
+            before.display = False
+            before.hidden()
+        self.place_name = name
+        place.display = True
+        place.shown()
+        self.update_frame()
+        return place
+
+    def go(self, name: str) -> None:
+        if len(self.screen_stack) > 1:
+            return
+        self.spawn(self.show_place(name))
+
+    def action_dashboard(self) -> None:
+        self.go("dashboard")
+
+    def action_recipes(self) -> None:
+        self.go("recipes")
+
+    def action_chat(self) -> None:
+        self.go("chat")
+
+    def action_monitor(self) -> None:
+        self.go("monitor")
+
+    def action_usage(self) -> None:
+        self.go("usage")
+
+    def action_logs(self) -> None:
+        self.go("logs")
+
+    # --- actions everywhere -----------------------------------------------------------------------------
+
+    def action_palette(self) -> None:
+        if len(self.screen_stack) == 1:
+            self.spawn(self.commands.palette())
+
+    def action_help(self) -> None:
+        if len(self.screen_stack) == 1:
+            from vllm_studio_tui.tui.help import help_pages
+
+            self.push_screen(help_pages(self))
+
+    def action_theme(self) -> None:
+        self.spawn(self.commands.choose_theme())
+
+    async def action_back(self) -> None:
+        if not self.current.escape():
+            self.clear_notifications()
+
+    def action_interrupt(self) -> None:
+        """Copy what is selected; else cancel what goes on; twice within a moment: quit."""
+        focused = self.focused
+        selected = getattr(focused, "selected_text", "") or self.screen.get_selected_text()
+        if selected:
+            self.copy(selected)
+            self.screen.clear_selection()
+            return
+        now = time.monotonic()
+        if now - self._interrupted < TWICE:
+            self.leave()
+            return
+        self._interrupted = now
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif not self.current.escape():
+            self.tell("ctrl+c again leaves. Engines go on.")
+
+    def action_quit_studio(self) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave: what is being said is kept, engines go on."""
+        if self.snapshot is not None:
+            live = sum(run.live for run in self.snapshot.runs)
+            if live:
+                self.last_words.append(f"{live} {'engine goes' if live == 1 else 'engines go'} on. vllm-studio status")
+        self.spawn(self._leave())
+
+    async def _leave(self) -> None:
+        for place in self._places.values():
+            ending = getattr(place, "leaving", None)
+            if ending is not None:
+                await ending()
+        self.exit(0)
+
+    def click(self, action: str, place: Place) -> None:
+        """What a clicked link asks for: an action by id, a run, or a method of the screen."""
+        if action.startswith("run:"):
+            self.spawn(self.commands.open_run(action[4:]))
+            return
+        known = actions.BY_ID.get(action)
+        target: Widget | App[int] = self if known is not None and known.scope == "app" else place
+        name = known.method if known is not None else action
+        method = getattr(target, f"action_{name}", None)
+        if method is not None and target.check_action(name, ()):
+            result = method()
+            if isinstance(result, Awaitable):
+                self.spawn(result)
+
+    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
+        event.stop()
+        if self._places:
+            self.click(event.action, self.current)
+
+    # --- for screens ------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
+        """Do something that takes time; an error is said, and ends nothing else."""
+
+        async def guarded() -> Any:
+            try:
+                return await work
+            except StudioError as error:
+                self.tell_error(error)
+                return None
+
+        return self.run_worker(guarded(), group=group, exit_on_error=False)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            import logging
+
+            logging.getLogger(__name__).error("a command failed", exc_info=event.worker.error)
+            self.tell(f"This failed inside the studio: {event.worker.error!r}"[:400], "error")
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run blocking work away from the screen."""
+        return await asyncio.to_thread(work)
+
+    async def ask(self, sheet: Any) -> Any:
+        """Show a sheet and wait for what it gives; from within `spawn`."""
+        return await self.push_screen_wait(sheet)
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """A message at the bottom right; errors stay until escape."""
+        kind: Any = severity
+        self.notify(clean(text, limit=600), severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
+
+    def tell_error(self, error: StudioError) -> None:
+        self.tell("\n".join(part for part in (error.title, error.cause, error.advice) if part), "error")
+
+    def copy(self, text: str) -> None:
+        """Copy through the terminal, and to a file, because not every terminal takes it."""
+        from vllm_studio_tui.tui.clipboard import copy
+
+        self.tell(copy(self, text, self.studio.places))
+
+    def clear_notifications(self) -> None:
+        self._notifications.clear()
+        self._refresh_notifications()

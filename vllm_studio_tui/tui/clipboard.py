@@ -1,0 +1,52 @@
+"""Copying from a program on another machine: OSC 52 through the terminal, tmux and screen, and a file beside it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
+from vllm_studio_tui.tui.paint import numbers
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+#: Terminals drop longer ones (xterm: about 100 kB in base64).
+LIMIT = 74_000
+
+
+def copy(app: App[int], text: str, places: Places) -> str:
+    """Copy `text`; what was done, in words."""
+    data = text.encode("utf-8", "replace")
+    path = private_dir(places.state) / "clip.txt"
+    size = numbers.size(len(data))
+    try:
+        write_atomic(path, data)
+        kept = f"also in {path}"
+    except OSError as error:
+        kept = f"it could not be kept in {path}: {error.strerror}"
+    if len(data) > LIMIT:
+        return f"too large for a terminal's clipboard ({size}), {kept}"
+    driver = app._driver  # Textual writes OSC 52 without the passthrough that tmux needs
+    if driver is None:
+        return f"no terminal, {kept}"
+    driver.write(osc52(data, os.environ))
+    return f"sent to the terminal's clipboard ({size}), {kept}"
+
+
+def osc52(data: bytes, environ: os._Environ[str] | dict[str, str]) -> str:
+    """The sequence that puts `data` into the clipboard (xterm control sequences, "OSC 52"), wrapped for tmux or screen.
+
+    tmux hands on what stands in its DCS passthrough with every ESC doubled; screen takes pieces of 76 bytes at most.
+    """
+    encoded = base64.b64encode(data).decode()
+    sequence = f"\x1b]52;c;{encoded}\x07"
+    if environ.get("TMUX"):
+        inner = sequence.replace("\x1b", "\x1b\x1b")
+        # tmux takes the plain one where set-clipboard is on, the wrapped one where passthrough is allowed.
+        return f"{sequence}\x1bPtmux;{inner}\x1b\\"
+    if environ.get("TERM", "").startswith("screen"):
+        pieces = [sequence[index : index + 76] for index in range(0, len(sequence), 76)]
+        return "".join(f"\x1bP{piece}\x1b\\" for piece in pieces)
+    return sequence

@@ -1,0 +1,1 @@
+"""The chat's document: blocks that draw themselves, in one widget."""

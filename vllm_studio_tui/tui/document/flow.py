@@ -1,0 +1,125 @@
+"""Styled text folded to a width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+from vllm_studio_tui.kit.sanitize import clean_line
+
+#: Text and the words of its style.
+Part = tuple[str, str]
+
+
+class Line(NamedTuple):
+    """One line of a block: its parts, the plane behind it, and a word at its right end."""
+
+    parts: tuple[Part, ...]
+    plane: str = ""
+    right: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(text for text, _ in self.parts)
+
+
+def cells(text: str) -> int:
+    """How many cells a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def fold(
+    runs: Iterable[Part], width: int, first: Sequence[Part] = (), later: Sequence[Part] = (), plane: str = ""
+) -> list[Line]:
+    """Runs of styled text as lines of at most `width` cells, folded at blanks; longer words are cut.
+
+    Args:
+        first, later: What stands at the beginning of the first line and of the others.
+    """
+    lead = sum(cells(text) for text, _ in first)
+    indent = sum(cells(text) for text, _ in later)
+    width = max(1, width)
+    lines: list[Line] = []
+    line: list[Part] = list(first)
+    used = min(lead, width - 1)
+    empty = True
+
+    def flush() -> None:
+        nonlocal line, used, empty
+        lines.append(Line(tuple(_merged(line)), plane))
+        line = list(later)
+        used = min(indent, width - 1)
+        empty = True
+
+    for text, style in runs:
+        for index, hard in enumerate(text.split("\n")):
+            if index:
+                flush()
+            for word in _words(hard):
+                size = cells(word)
+                if word == " ":
+                    if not empty and used < width:
+                        line.append((" ", style))
+                        used += 1
+                    continue
+                if used + size > width and not empty:
+                    while line and line[-1][0] == " ":
+                        line.pop()
+                    flush()
+                while used + size > width:
+                    head, word = cut(word, max(1, width - used))
+                    line.append((head, style))
+                    flush()
+                    size = cells(word)
+                if word:
+                    line.append((word, style))
+                    used += size
+                    empty = False
+    if not empty or not lines or line != list(later):
+        lines.append(Line(tuple(_merged(line)), plane))
+    return lines
+
+
+def _words(text: str) -> Iterable[str]:
+    """Words and single blanks, in order."""
+    text = clean_line(text)
+    at = 0
+    length = len(text)
+    while at < length:
+        if text[at] == " ":
+            yield " "
+            at += 1
+            continue
+        end = text.find(" ", at)
+        if end < 0:
+            end = length
+        yield text[at:end]
+        at = end
+
+
+def cut(text: str, width: int) -> Part:
+    """The text's first `width` cells and the rest; at least one character goes into the first."""
+    if text.isascii():
+        return text[:width], text[width:]
+    used = 0
+    for index, character in enumerate(text):
+        used += cell_len(character)
+        if used > width:
+            index = max(1, index)
+            return text[:index], text[index:]
+    return text, ""
+
+
+def _merged(parts: Iterable[Part]) -> Iterable[Part]:
+    last: Part | None = None
+    for part in parts:
+        if last is not None and last[1] == part[1]:
+            last = (last[0] + part[0], part[1])
+        else:
+            if last is not None:
+                yield last
+            last = part
+    if last is not None:
+        yield last

@@ -1,0 +1,109 @@
+"""Blocks that are read: words found in them, and text selected with the mouse."""
+
+from __future__ import annotations
+
+from rich.cells import set_cell_size
+from textual import events
+
+from vllm_studio_tui.tui.document.flow import cells
+from vllm_studio_tui.tui.document.scroll import BlockScroll
+from vllm_studio_tui.tui.document.selection import Point
+
+
+class BlockReader(BlockScroll):
+    """Finds and selects."""
+
+    def clicked(self, point: Point) -> None:
+        """A block was clicked, without anything being selected."""
+
+    # --- find -------------------------------------------------------------------------------------------
+
+    def find(self, words: str) -> int:
+        """Mark some words; in how many blocks they are."""
+        self.words = words.strip()
+        found = len(self._hits())
+        if found:
+            self.find_next(-1, here=True)
+        self.redraw()
+        return found
+
+    def _hits(self) -> list[int]:
+        wanted = self.words.casefold()
+        return (
+            [index for index, block in enumerate(self.blocks) if wanted in block.source().casefold()] if wanted else []
+        )
+
+    def find_next(self, step: int, *, here: bool = False) -> None:
+        """Go to the next block with the words, from what is at the top."""
+        hits = self._hits()
+        if not hits:
+            return
+        top = self._top[0]
+        if here:
+            wanted = hits[-1] if self.following else next((hit for hit in hits if hit >= top), hits[-1])
+        elif step > 0:
+            wanted = next((hit for hit in hits if hit > top), hits[0])
+        else:
+            wanted = next((hit for hit in reversed(hits) if hit < top), hits[-1])
+        blocks = self.blocks
+        lines = blocks[wanted].lines(self._left_and_width[1], self._around())
+        inside = next((at for at, line in enumerate(lines) if self.words.casefold() in line.text.casefold()), 0)
+        self.following = False
+        self._top, self._top_block = (wanted, max(0, inside - 1)), blocks[wanted]
+        self.redraw()
+
+    # --- mouse selection --------------------------------------------------------------------------------
+
+    def _point(self, x: int, y: int) -> Point | None:
+        if not 0 <= y < len(self._seen) or self._seen[y] is None:
+            return None
+        one = self._seen[y]
+        assert one is not None
+        return Point(one[0], one[1], max(0, x - self._left_and_width[0]))
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        self.selection.clear()
+        point = self._point(event.x, event.y)
+        if point is not None:
+            self.selection.start(point)
+            self.capture_mouse()
+        self.redraw()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        if self.selection.going:
+            if event.y <= 0:
+                self.scroll_lines(-1)
+            elif event.y >= self.size.height - 1:
+                self.scroll_lines(1)
+            point = self._point(event.x, min(max(0, event.y), self.size.height - 1))
+            if point is not None:
+                self.selection.extend(point)
+                self.redraw()
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        if self.selection.going:
+            self.selection.stop()
+            self.release_mouse()
+            point = self._point(event.x, event.y)
+            if not self.selection and point is not None:
+                self.clicked(point)
+            self.redraw()
+
+    @property
+    def selected_text(self) -> str:
+        """What is selected by mouse, as it is read."""
+        if not self.selection:
+            return ""
+        width, around = self._left_and_width[1], self._around()
+        first, last = self.selection.range
+        out = []
+        blocks = self.blocks
+        for index in range(first.block, min(last.block, len(blocks) - 1) + 1):
+            for at, line in enumerate(blocks[index].lines(width, around)):
+                span = self.selection.on(index, at)
+                if span is not None:
+                    text = line.text
+                    head = len(set_cell_size(text, min(span[0], cells(text))))
+                    end = len(set_cell_size(text, min(span[1], cells(text))))
+                    out.append(text[head:end].rstrip())
+        return "\n".join(out).strip("\n")

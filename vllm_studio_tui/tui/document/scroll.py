@@ -1,0 +1,316 @@
+"""Blocks that are scrolled: only the lines that are seen are made, and only rows that changed are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.segment import Segment
+from textual import events
+from textual.geometry import Region
+from textual.message import Message as Notice
+from textual.strip import Strip
+from textual.widget import Widget
+
+from vllm_studio_tui.tui.document.blocks import Block, Surroundings
+from vllm_studio_tui.tui.document.flow import Line, cells
+from vllm_studio_tui.tui.document.selection import Selection, highlighted
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.paint.ink import Ink
+
+#: Seconds between two looks at how long everything is, while it grows.
+THUMB = 0.5
+
+
+class BlockScroll(Widget, can_focus=True):
+    """Shows blocks.
+
+    Where the view stands is a block and a line of it, never a count of lines: heights are not known before a block
+    was seen.
+
+    Attributes:
+        following: The view stays at the end while it grows.
+        widest: Cells of a line at most; None: all there are.
+    """
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "BlockScroll { height: 1fr; width: 1fr; }"
+    widest: int | None = None
+
+    class Moved(Notice):
+        """Cursor or follow state changed."""
+
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._get_ink = get_ink
+        self.blocks: list[Block] = []
+        self.following = True
+        self.growing = False
+        self.selection = Selection()
+        self.words = ""
+        self._top: tuple[int, int] = (0, 0)  # block and line within it
+        self._top_block: Block | None = None
+        self._seen: list[tuple[int, int, Line] | None] = []
+        self._alive: list[Line] = []
+        self._drawn: list[object] = []
+        self._strips: dict[int, tuple[Line, Strip]] = {}
+        self._look: tuple[object, ...] = ()
+        self._thumb_at: tuple[int, int] | None = None
+        self._total: tuple[float, int, int] = (0.0, 0, 0)  # when, for which width, how many lines
+
+    # --- for those that are made of it ------------------------------------------------------------------
+
+    def advance(self) -> bool:
+        """Bring the blocks up to date; whether anything changed."""
+        return False
+
+    def marked(self, block: Block) -> bool:
+        """Whether a block is under the cursor."""
+        return False
+
+    @property
+    def mark(self) -> object:
+        """What the marks depend on."""
+        return None
+
+    # --- layout -----------------------------------------------------------------------------------------
+
+    @property
+    def _left_and_width(self) -> tuple[int, int]:
+        """The text's first column, and its width."""
+        width = self.size.width
+        left = 2 if width >= 50 else 1 if width >= 20 else 0
+        room = max(1, width - left - (2 if width >= 20 else 1))
+        return left, room if self.widest is None else min(room, self.widest)
+
+    def _around(self) -> Surroundings:
+        app = self.app
+
+        def ready() -> None:
+            app.call_from_thread(self.redraw)
+
+        return Surroundings(self._get_ink().glyphs, ready)
+
+    def redraw(self) -> None:
+        """Look at everything anew; only rows that are other ones are written."""
+        if not self.size.width or not self.size.height or not self.is_attached:
+            return
+        self.advance()
+        self._place()
+        self._refresh_changed()
+
+    def _place(self) -> None:
+        """Find the lines that are seen."""
+        width, height = self._left_and_width[1], self.size.height
+        around, blocks = self._around(), self.blocks
+        if self.following:
+            self._top = self._from_end(blocks, width, height, around)
+        else:
+            index, line = self._top
+            if self._top_block is not None and (index >= len(blocks) or blocks[index] is not self._top_block):
+                try:
+                    index = blocks.index(self._top_block)
+                except ValueError:
+                    index = min(index, max(0, len(blocks) - 1))
+            self._top = (index, line)
+        seen = self._from(blocks, width, height, around)
+        if len(seen) < height and not self.following and blocks:
+            end = self._from_end(blocks, width, height, around)
+            if end < self._top:
+                self._top = end
+                seen = self._from(blocks, width, height, around)
+        self._top_block = blocks[self._top[0]] if self._top[0] < len(blocks) else None
+        blanks: list[tuple[int, int, Line] | None] = [None] * (height - len(seen))
+        self._seen = [*seen, *blanks]
+
+    def _from(
+        self, blocks: Sequence[Block], width: int, height: int, around: Surroundings
+    ) -> list[tuple[int, int, Line]]:
+        index, line = self._top
+        seen: list[tuple[int, int, Line]] = []
+        while index < len(blocks) and len(seen) < height:
+            lines = blocks[index].lines(width, around)
+            for at in range(max(0, line), len(lines)):
+                seen.append((index, at, lines[at]))
+                if len(seen) == height:
+                    break
+            index, line = index + 1, 0
+        return seen
+
+    def _from_end(self, blocks: Sequence[Block], width: int, height: int, around: Surroundings) -> tuple[int, int]:
+        """The first line that is seen when the last one is at the bottom."""
+        room = height
+        for index in range(len(blocks) - 1, -1, -1):
+            size = len(blocks[index].lines(width, around))
+            if size >= room:
+                return index, size - room
+            room -= size
+        return 0, 0
+
+    def _refresh_changed(self) -> None:
+        look = (id(self._get_ink()), self.size, self.has_focus, self.mark, self.words, self.selection.version)
+        width = self.size.width
+        marks: list[object] = [None if one is None else id(one[2]) for one in self._seen]
+        thumb = self._thumb()
+        if look != self._look:
+            self._look = look
+            self._strips.clear()
+            self._drawn, self._thumb_at = marks, thumb
+            self.refresh()
+            return
+        regions = [
+            Region(0, y, width, 1)
+            for y, mark in enumerate(marks)
+            if y >= len(self._drawn) or mark != self._drawn[y] or (mark is None and self._drawn[y] is not None)
+        ]
+        if thumb != self._thumb_at:
+            regions += [Region(width - 1, at[0], 1, at[1] - at[0]) for at in (thumb, self._thumb_at) if at is not None]
+        # Kept alive, so that an identity that is compared is not one that was given away again.
+        self._alive = [one[2] for one in self._seen if one is not None]
+        self._drawn, self._thumb_at = marks, thumb
+        if regions:
+            self.refresh(*regions)
+
+    def _thumb(self) -> tuple[int, int] | None:
+        width, height = self._left_and_width[1], self.size.height
+        blocks = self.blocks
+        heights = [block.height(width) for block in blocks]
+        total = sum(heights)
+        if total <= height or height < 3:
+            return None
+        above = sum(heights[: self._top[0]]) + self._top[1]
+        size = max(1, height * height // total)
+        first = (
+            height - size if self.following else min(height - size, above * (height - size) // max(1, total - height))
+        )
+        return first, first + size
+
+    # --- drawing ----------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        ink = self._get_ink()
+        width = self.size.width
+        one = self._seen[y] if y < len(self._seen) else None
+        if one is None:
+            strip = Strip([Segment(" " * width, ink.style("fg"))], width)
+        else:
+            index, at, line = one
+            marked = self.has_focus and self.marked(self.blocks[index])
+            selected = self.selection.on(index, at)
+            if marked or selected is not None or self.words:
+                strip = self._strip(line, ink, width, marked=marked, selected=selected)
+            else:
+                known = self._strips.get(id(line))
+                if known is None or known[0] is not line:
+                    if len(self._strips) > 2000:
+                        self._strips.clear()
+                    known = (line, self._strip(line, ink, width))
+                    self._strips[id(line)] = known
+                strip = known[1]
+        if self._thumb_at is not None and self._thumb_at[0] <= y < self._thumb_at[1] and width > 1:
+            mark = Segment("|" if ink.glyphs.ascii else "▐", ink.style("track"))
+            return Strip.join([strip.crop(0, width - 1), Strip([mark], 1)])
+        return strip
+
+    def _strip(
+        self, line: Line, ink: Ink, width: int, *, marked: bool = False, selected: tuple[int, int] | None = None
+    ) -> Strip:
+        left, room = self._left_and_width
+        parts = line.parts
+        if self.words:
+            parts = highlighted(parts, self.words)
+        segments = [Segment(text, ink.style(style, line.plane)) for text, style in parts]
+        used = sum(cells(text) for text, _ in parts)
+        fill = room - used
+        if line.right and fill > len(line.right) + 2:
+            segments.append(Segment(" " * (fill - len(line.right) - 1), ink.style("fg", line.plane)))
+            segments.append(Segment(f"{line.right} ", ink.style("faint", line.plane)))
+        elif fill > 0:
+            segments.append(Segment(" " * fill, ink.style("fg", line.plane)))
+        strip = Strip(segments)
+        if selected is not None:
+            start, end = min(selected[0], used), min(selected[1], used)
+            strip = Strip.join(
+                [
+                    strip.crop(0, start),
+                    strip.crop(start, end).apply_style(ink.style("fg reverse")),
+                    strip.crop(end, strip.cell_length),
+                ]
+            )
+        lead = [Segment(" " * left, ink.style("fg"))]
+        if marked and left:
+            lead = [Segment(" " * (left - 1), ink.style("fg")), Segment(ink.glyphs.cursor, ink.style("accent bold"))]
+            if left > 1:
+                lead = [
+                    Segment(" " * (left - 2), ink.style("fg")),
+                    Segment(ink.glyphs.cursor, ink.style("accent bold")),
+                    Segment(" ", ink.style("fg")),
+                ]
+        return Strip.join([Strip(lead, left), strip]).adjust_cell_length(width, ink.style("fg"))
+
+    # --- scrolling --------------------------------------------------------------------------------------
+
+    def scroll_lines(self, step: int) -> None:
+        """Scroll; at the end the view follows again."""
+        blocks = self.blocks
+        if not blocks or not self.size.height:
+            return
+        width, around = self._left_and_width[1], self._around()
+        index, line = self._top
+        line += step
+        while line < 0 and index > 0:
+            index -= 1
+            line += len(blocks[index].lines(width, around))
+        while index < len(blocks) - 1 and line >= len(blocks[index].lines(width, around)):
+            line -= len(blocks[index].lines(width, around))
+            index += 1
+        wanted = (index, max(0, line))
+        end = self._from_end(blocks, width, self.size.height, around)
+        was = self.following
+        self.following = wanted >= end
+        self._top = min(wanted, end)
+        self._top_block = blocks[self._top[0]]
+        if was != self.following:
+            self.post_message(self.Moved())
+        self.redraw()
+
+    def to_end(self) -> None:
+        self.following = True
+        self.post_message(self.Moved())
+        self.redraw()
+
+    def to_start(self) -> None:
+        self.following = False
+        self._top, self._top_block = (0, 0), self.blocks[0] if self.blocks else None
+        self.post_message(self.Moved())
+        self.redraw()
+
+    def page(self, step: int) -> None:
+        self.scroll_lines(step * max(1, self.size.height - 2))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.scroll_lines(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.scroll_lines(-3)
+
+    # --- events -----------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        self.redraw()
+
+    def on_show(self) -> None:
+        self.redraw()
+
+    def on_resize(self) -> None:
+        self._strips.clear()
+        self.redraw()
+
+    def on_focus(self) -> None:
+        self.redraw()
+
+    def on_blur(self) -> None:
+        self.redraw()

@@ -1,0 +1,93 @@
+"""What is selected in the document, and words that are marked in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vllm_studio_tui.tui.document.flow import Part
+
+
+class Point(NamedTuple):
+    """A place in the document: a block, a line of it, a cell of that."""
+
+    block: int
+    line: int
+    cell: int
+
+
+class Selection:
+    """From one point to another; empty until it was drawn out."""
+
+    def __init__(self) -> None:
+        self._from: Point | None = None
+        self._to: Point | None = None
+        self.going = False
+        self.version = 0
+
+    def __bool__(self) -> bool:
+        return self._from is not None and self._to is not None and self._from != self._to
+
+    @property
+    def range(self) -> tuple[Point, Point]:
+        """The two ends in reading order."""
+        assert self._from is not None and self._to is not None
+        return min(self._from, self._to), max(self._from, self._to)
+
+    def clear(self) -> None:
+        if self._from is not None:
+            self.version += 1
+        self._from = self._to = None
+        self.going = False
+
+    def start(self, point: Point) -> None:
+        self._from, self._to, self.going = point, point, True
+        self.version += 1
+
+    def extend(self, point: Point) -> None:
+        if point != self._to:
+            self._to = point
+            self.version += 1
+
+    def stop(self) -> None:
+        self.going = False
+
+    def on(self, block: int, line: int) -> tuple[int, int] | None:
+        """The first cell that is selected on a line and the one after the last; None where there is none."""
+        if not self:
+            return None
+        first, last = self.range
+        here = (block, line)
+        if not (first.block, first.line) <= here <= (last.block, last.line):
+            return None
+        start = first.cell if here == (first.block, first.line) else 0
+        end = last.cell + 1 if here == (last.block, last.line) else 10_000
+        return start, end
+
+
+def highlighted(parts: Sequence[Part], words: str) -> tuple[Part, ...]:
+    """The parts with every place of `words` reversed, without regard to case."""
+    text = "".join(part for part, _ in parts)
+    lower, wanted = text.lower(), words.lower()
+    if len(lower) != len(text) or wanted not in lower:
+        return tuple(parts)
+    marks: set[int] = set()
+    at = lower.find(wanted)
+    while at >= 0:
+        marks.update(range(at, at + len(wanted)))
+        at = lower.find(wanted, at + len(wanted))
+    out: list[Part] = []
+    index = 0
+    for part, style in parts:
+        run, on = "", False
+        for character in part:
+            marked = index in marks
+            if run and marked != on:
+                out.append((run, f"{style} reverse" if on else style))
+                run = ""
+            on = marked
+            run += character
+            index += 1
+        if run:
+            out.append((run, f"{style} reverse" if on else style))
+    return tuple(out)

@@ -1,0 +1,292 @@
+"""The transcript: one widget that draws only the lines that are seen, and of a running answer only what is open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.chat import Delta, Message, Relabel
+from vllm_studio_tui.tui.document.blocks import Block, Foot, Hint, Question, Thought, blocks_of
+from vllm_studio_tui.tui.document.live import Live
+from vllm_studio_tui.tui.document.reading import BlockReader
+from vllm_studio_tui.tui.document.selection import Point
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.paint.ink import Ink
+
+#: Text is never wider: longer lines are hard to read.
+WIDEST = 88
+#: Seconds between two frames at least, and how many times a frame's own work at least.
+FRAME = 1 / 30
+REST = 3.0
+#: Writes that may wait for a slow terminal before frames are left out.
+BEHIND = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message with its place among the answers to the same question (first is 1)."""
+
+    message: Message
+    sibling: tuple[int, int] = (1, 1)
+
+
+class Document(BlockReader):
+    """Shows messages.
+
+    Attributes:
+        following: The view stays at the end while it grows.
+        current: Index of the message under the cursor, None without one.
+    """
+
+    widest = WIDEST
+
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(get_ink, id=id)
+        self.entries: list[Entry] = []
+        self.hint: Hint | None = None
+        self.live: Live | None = None
+        self.current: int | None = None
+        self._live_at = 0
+        self._frame_due: asyncio.TimerHandle | None = None
+        self._open_thoughts = False
+
+    # --- content ----------------------------------------------------------------------------------------
+
+    def show_entries(self, entries: Sequence[Entry], *, spacious: bool = False) -> None:
+        """Show these messages instead, at their end."""
+        self.entries = list(entries)
+        self.live = None
+        self.growing = False
+        self.current = None
+        self.selection.clear()
+        self.blocks = []
+        results = {
+            one.message.tool_call_id: one.message.content for one in entries if one.message.tool_call_id is not None
+        }
+        now = time.time()
+        for index, entry in enumerate(self.entries):
+            self.blocks += blocks_of(
+                index, entry.message, entry.sibling, results, _age(entry.message, now), spacious=spacious
+            )
+        if not self.blocks and self.hint is not None:
+            self.blocks = [self.hint]
+        if self._open_thoughts:
+            self._set_thoughts(True)
+        self.following = True
+        self.redraw()
+
+    def begin(self, entry: Entry) -> None:
+        """An answer begins: what comes is fed, at the end."""
+        self._without_hint()
+        self.entries.append(entry)
+        self.live = Live(len(self.entries) - 1)
+        self.growing = True
+        self._live_at = len(self.blocks)
+        self.blocks += self.live.blocks
+        self.redraw()
+
+    def add(self, entry: Entry, *, spacious: bool = False) -> None:
+        """One more message at the end."""
+        self._without_hint()
+        self.entries.append(entry)
+        index = len(self.entries) - 1
+        self.blocks += blocks_of(index, entry.message, entry.sibling, {}, "", spacious=spacious)
+        self.following = True
+        self.redraw()
+
+    def set_hint(self, hint: Hint | None) -> None:
+        """What stands where no message is."""
+        self.hint = hint
+        if not self.entries:
+            self.blocks = [hint] if hint is not None else []
+            self.redraw()
+
+    def _without_hint(self) -> None:
+        if not self.entries:
+            self.blocks = []
+
+    def feed(self, event: Delta | Relabel) -> None:
+        """A piece of the answer that comes. Cheap: it is drawn with the next frame."""
+        if self.live is not None:
+            self.live.feed(event)
+            if self._frame_due is None and self.display:
+                self._frame_due = asyncio.get_running_loop().call_later(FRAME, self._frame)
+
+    def finish(self, entry: Entry) -> None:
+        """The answer is over: what was drawn stays, and what is to be said of it stands below."""
+        live, self.live = self.live, None
+        self.growing = False
+        if live is None:
+            return
+        live.end()
+        message = entry.message
+        index = live.message
+        self.entries[index] = entry
+        if live.thought is not None:
+            live.thought.seconds = message.timings.thinking or live.thought.seconds
+            live.thought.tokens = message.usage.reasoning_tokens
+            live.thought.changed()
+        whole = "".join(live.content)
+        if whole.strip() != message.content.strip():
+            # What was kept is not what was drawn, as after a continued answer: show what was kept.
+            made = blocks_of(index, message, entry.sibling, {}, _age(message, time.time()), spacious=False)
+        else:
+            made = [*live.blocks, *_after(index, entry)]
+        self.blocks[self._live_at :] = made
+        self.redraw()
+
+    def refresh_ages(self) -> None:
+        """Bring "4 min ago" up to date where it has changed."""
+        now = time.time()
+        changed = False
+        for block in self.blocks:
+            if isinstance(block, Foot) and (age := _age(block.answer, now)) != block.age:
+                block.age = age
+                block.changed()
+                changed = True
+        if changed:
+            self.redraw()
+
+    def advance(self) -> bool:
+        """Take what has come of the live answer into the blocks."""
+        if self.live is None or not self.live.advance():
+            return False
+        self.blocks[self._live_at :] = self.live.blocks
+        return True
+
+    def marked(self, block: Block) -> bool:
+        return self.current is not None and block.message == self.current
+
+    @property
+    def mark(self) -> object:
+        return self.current
+
+    def clicked(self, point: Point) -> None:
+        """The first line of what can be folded folds it; the cursor goes to its message."""
+        block = self.blocks[point.block]
+        if point.line == 0 and not isinstance(block, Question):
+            block.toggle()
+        self.current = block.message
+        self.post_message(self.Moved())
+
+    # --- frames -----------------------------------------------------------------------------------------
+
+    def _frame(self) -> None:
+        self._frame_due = None
+        if self.live is None or not self.is_attached or not self.display:
+            return
+        began = time.perf_counter()
+        if not self._behind() and self.advance():
+            self._place()
+            self._refresh_changed()
+        took = time.perf_counter() - began
+        self._frame_due = asyncio.get_running_loop().call_later(max(FRAME, REST * took), self._frame_or_rest)
+
+    def _frame_or_rest(self) -> None:
+        self._frame_due = None
+        if self.live is not None and (self.live.waiting or self._behind()):
+            self._frame()
+
+    def _behind(self) -> bool:
+        """Whether the terminal has not taken yet what was written."""
+        writer = getattr(self.app._driver, "_writer_thread", None)
+        queue = getattr(writer, "_queue", None)
+        return queue is not None and queue.qsize() > BEHIND
+
+    # --- cursor -----------------------------------------------------------------------------------------
+
+    def move(self, step: int) -> None:
+        """Put the cursor on the next message that can be seen, and show it."""
+        shown = [index for index, entry in enumerate(self.entries) if entry.message.role in ("user", "assistant")]
+        if not shown:
+            return
+        if self.current is None:
+            wanted = shown[-1]
+        else:
+            at = shown.index(self.current) if self.current in shown else len(shown) - 1
+            wanted = shown[min(len(shown) - 1, max(0, at + step))]
+        if wanted == self.current and len(shown) > 0:
+            self.scroll_lines(step * 3)
+        self.current = wanted
+        self._reveal(wanted)
+        self.post_message(self.Moved())
+
+    def _reveal(self, message: int) -> None:
+        seen = {self.blocks[one[0]].message for one in self._seen if one is not None}
+        blocks = self.blocks
+        first = next((index for index, block in enumerate(blocks) if block.message == message), None)
+        if first is not None and (message not in seen or not any(one and one[0] == first for one in self._seen)):
+            self._top, self._top_block = (first, 0), blocks[first]
+            end = self._from_end(blocks, self._left_and_width[1], self.size.height, self._around())
+            self.following = self._top >= end
+        self.redraw()
+
+    @property
+    def message(self) -> Entry | None:
+        """The message under the cursor, else the last one."""
+        if self.current is not None and self.current < len(self.entries):
+            return self.entries[self.current]
+        return self.entries[-1] if self.entries else None
+
+    def toggle(self) -> bool:
+        """Open or fold the thinking and the tools of the message under the cursor."""
+        index = self.current if self.current is not None else len(self.entries) - 1
+        done = False
+        for block in self.blocks:
+            if block.message == index:
+                done = block.toggle() or done
+        self.redraw()
+        return done
+
+    def toggle_thinking(self) -> bool:
+        """Open or fold all thinking; whether it is open now."""
+        self._open_thoughts = not self._open_thoughts
+        self._set_thoughts(self._open_thoughts)
+        self.redraw()
+        return self._open_thoughts
+
+    def _set_thoughts(self, opened: bool) -> None:
+        for block in self.blocks:
+            if isinstance(block, Thought) and bool(block.open) != opened:
+                block.open = opened
+                block.changed()
+
+    # --- events -----------------------------------------------------------------------------------------
+
+    def on_show(self) -> None:
+        super().on_show()
+        if self.live is not None and self._frame_due is None:
+            self._frame_due = asyncio.get_running_loop().call_later(FRAME, self._frame)
+
+    def on_focus(self) -> None:
+        if self.current is None:
+            self.move(0)
+        super().on_focus()
+
+    def on_unmount(self) -> None:
+        if self._frame_due is not None:
+            self._frame_due.cancel()
+
+
+def _after(index: int, entry: Entry) -> list[Block]:
+    """What stands below an answer that was drawn while it came: its tools, its end."""
+    made = blocks_of(index, entry.message, entry.sibling, {}, "just now", spacious=False)
+    from vllm_studio_tui.tui.document.blocks import Tool
+
+    return [block for block in made if isinstance(block, Tool | Foot)]
+
+
+def _age(message: Message, now: float) -> str:
+    from datetime import datetime
+
+    from vllm_studio_tui.tui.paint import numbers
+
+    try:
+        at = datetime.fromisoformat(message.created_at.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return ""
+    return numbers.ago(at, now)

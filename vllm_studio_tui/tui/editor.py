@@ -1,0 +1,43 @@
+"""Writing in the person's own editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.app import SuspendNotSupported
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.app import StudioApp
+
+
+def edit_text(app: StudioApp, text: str, suffix: str = ".md") -> str | None:
+    """The text as it was left in `$VISUAL` or `$EDITOR`; None when there is no editor or it failed.
+
+    The screen is given back to the terminal meanwhile.
+    """
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="vllm-studio-") as folder:
+        path = Path(folder) / f"text{suffix}"
+        path.write_text(text, "utf-8")
+        path.chmod(0o600)
+        try:
+            with app.suspend():
+                done = subprocess.run([*shlex.split(command), str(path)], check=False)
+        except SuspendNotSupported:
+            app.tell("An editor cannot be opened on this terminal.", "warning")
+            return None
+        except (OSError, ValueError) as error:
+            app.tell(f"The editor did not start: {command}: {error}. Set EDITOR.", "error")
+            return None
+        if done.returncode != 0:
+            app.tell(f"The editor ended with {done.returncode}; nothing was taken.", "warning")
+            return None
+        try:
+            return path.read_text("utf-8", "replace").rstrip("\n")
+        except OSError:
+            return None

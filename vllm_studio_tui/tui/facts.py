@@ -1,0 +1,84 @@
+"""What the screens know of every run beside its state: speeds, the last start, the fix that is offered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.tui.paint.glyphs import TROUBLE
+from vllm_studio_tui.tui.paint.runs import RunFacts
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.tui.app import StudioApp
+
+#: Seconds of speed that the sparks show.
+SPARK_SECONDS = 120.0
+
+
+class Facts:
+    """Puts runs and what was measured of them together. What needs the database is asked once, in a thread."""
+
+    def __init__(self, app: StudioApp) -> None:
+        self._app = app
+        self._fixes: dict[str, str] = {}
+        self._asked: set[str] = set()
+
+    def all(self, *, sparks: int = 40) -> list[RunFacts]:
+        """Every run that is shown: troubled and living ones first where there is little room, else oldest first."""
+        snapshot = self._app.snapshot
+        if snapshot is None:
+            return []
+        return [self.of(run, sparks) for run in snapshot.runs]
+
+    def of(self, run: RunView, sparks: int = 40) -> RunFacts:
+        app, snapshot = self._app, self._app.snapshot
+        assert snapshot is not None
+        history = app.sampler.history
+        name = f"run/{run.run_id}/out"
+        speeds = history.over(name, sparks, SPARK_SECONDS, snapshot.tick.at) if name in history else ()
+        return RunFacts(
+            run,
+            snapshot.engine(run.run_id),
+            speeds,
+            history.peak(name) if speeds else None,
+            snapshot.ages.get(run.run_id),
+            self.last_start(run),
+            self._fix(run),
+        )
+
+    def last_start(self, run: RunView) -> float | None:
+        """Seconds that the latest earlier run of the recipe took to get ready."""
+        snapshot = self._app.snapshot
+        for one in reversed(snapshot.every if snapshot is not None else ()):
+            status = one.status
+            if (
+                one.recipe_id == run.recipe_id
+                and one.run_id != run.run_id
+                and status.ready_at
+                and status.started_at
+                and status.ready_at > status.started_at
+            ):
+                return status.ready_at - status.started_at
+        return None
+
+    def _fix(self, run: RunView) -> str:
+        if run.state is not State.FAILED:
+            return ""
+        if run.run_id not in self._asked:
+            self._asked.add(run.run_id)
+            self._app.spawn(self._look_up(run), group="fixes")
+        return self._fixes.get(run.run_id, "")
+
+    async def _look_up(self, run: RunView) -> None:
+        found = await self._app.in_thread(lambda: self._app.commands.fixes(run))
+        if found:
+            self._fixes[run.run_id] = found[0].label
+            self._app.current.update_place()
+
+
+def by_trouble(facts: list[RunFacts]) -> list[RunFacts]:
+    """What needs a person first."""
+    order = {state: index for index, state in enumerate((State.READY, *TROUBLE))}
+    order[State.READY] = -1
+    return sorted(facts, key=lambda one: order.get(one.run.state, 9))

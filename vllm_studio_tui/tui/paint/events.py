@@ -1,0 +1,60 @@
+"""What happened to runs, from what their keepers wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.paint import numbers
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run at `at` seconds since the epoch."""
+
+    at: float
+    state: State
+    name: str
+    words: str
+    run_id: str
+
+
+def events(runs: Iterable[RunView]) -> list[Event]:
+    """All that is known to have happened, newest first."""
+    found: list[Event] = []
+    for run in runs:
+        status = run.status
+        if status.started_at:
+            gpus = f" on GPU {' '.join(run.spec.gpus)}" if run.spec is not None and run.spec.gpus else ""
+            words = f"started{gpus}" if status.attempt == 1 else f"started again{gpus}, attempt {status.attempt}"
+            found.append(Event(status.started_at, State.STARTING, run.name, words, run.run_id))
+        if status.ready_at and status.started_at and status.ready_at >= status.started_at:
+            took = numbers.duration(status.ready_at - status.started_at)
+            found.append(Event(status.ready_at, State.READY, run.name, f"ready after {took}", run.run_id))
+        if status.ended_at and status.final:
+            if run.state is State.FAILED:
+                words = f"failed: {status.title or 'nothing says why'}"
+            else:
+                ran = numbers.duration(status.ended_at - status.started_at) if status.started_at else ""
+                words = f"{status.title or 'ended'} after {ran}" if ran else status.title or "ended"
+            found.append(Event(status.ended_at, run.state, run.name, words, run.run_id))
+    return sorted(found, key=lambda event: event.at, reverse=True)
+
+
+def rows(found: Iterable[Event], glyphs: Glyphs, x: int, width: int, now: float) -> list[Row]:
+    """One row an event: when, what, whose."""
+    out = []
+    for event in found:
+        row = Row()
+        row.put_right(x + 6, numbers.moment(event.at, now), "faint")
+        mark, colour = glyphs.state(event.state)
+        row.put(x + 8, mark, colour)
+        after = row.put(x + 10, event.name, "fg", 20)
+        start = max(after + 2, x + 28 if width - x > 60 else after + 2)
+        row.put(start, event.words, "dim", max(0, width - start - 1))
+        out.append(row)
+    return out

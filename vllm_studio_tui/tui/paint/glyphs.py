@@ -1,0 +1,113 @@
+"""The characters that things are drawn with, in Unicode and in plain ASCII. All are one cell wide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vllm_studio_tui.domain.run import State
+
+#: Per state: unicode, ASCII, colour.
+STATES: dict[str, tuple[str, str, str]] = {
+    "queued": ("○", "o", "dim"),
+    State.STARTING: ("◔", ":", "accent"),
+    State.LOADING: ("◐", "%", "accent"),
+    State.READY: ("●", "*", "ok"),
+    State.UNHEALTHY: ("▲", "!", "warn"),
+    State.STOPPING: ("◒", "<", "dim"),
+    State.EXITED: ("◌", "-", "faint"),
+    State.BACKOFF: ("↻", "@", "warn"),
+    State.FAILED: ("✕", "x", "err"),
+}
+#: What a state has to say first. Chips and lists stand in this order.
+TROUBLE = (
+    State.FAILED,
+    State.UNHEALTHY,
+    State.BACKOFF,
+    State.STARTING,
+    State.LOADING,
+    State.READY,
+    State.STOPPING,
+    State.EXITED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """One set of characters."""
+
+    ascii: bool = False
+    bar: str = "━"
+    half: str = "╸"
+    track: str = "─"
+    unknown_bar: str = "╌"
+    spark: str = "▁▂▃▄▅▆▇"
+    chart: str = "▁▂▃▄▅▆▇█"
+    no_sample: str = "·"
+    folded: str = "▸"
+    open: str = "▾"
+    choice: str = "▾"
+    join_first: str = "┐"
+    join_middle: str = "┤"
+    join_last: str = "┘"
+    inside: str = "│"
+    hairline: str = "─"
+    cursor: str = "▌"
+    block: str = "▎"
+    changed: str = "∙"
+    ellipsis: str = "…"
+    unknown: str = "–"
+    degree: str = "°C"
+    passed: str = "✓"
+    failed: str = "✕"
+    pending: str = "○"
+    warning: str = "▲"
+    left: str = "‹"
+    right: str = "›"
+    up_down: str = "↑↓"
+    left_right: str = "←→"
+    bullet: str = "•"
+    spinner: str = "◐◓◑◒"
+    full: str = "█"
+
+    def state(self, state: str) -> tuple[str, str]:
+        """Mark and colour of a state."""
+        unicode, plain, colour = STATES.get(state, ("○", "o", "dim"))
+        return (plain if self.ascii else unicode), colour
+
+
+UNICODE = Glyphs()
+ASCII = Glyphs(
+    ascii=True,
+    bar="=",
+    half="-",
+    track=".",
+    unknown_bar="?",
+    spark="_.:-=+*",
+    chart="_.:-=+*#",
+    no_sample=" ",
+    folded="+",
+    open="-",
+    choice="v",
+    join_first="\\",
+    join_middle="|",
+    join_last="/",
+    inside="|",
+    hairline="-",
+    cursor=">",
+    block="|",
+    changed="*",
+    ellipsis="..",
+    unknown="-",
+    degree=" C",
+    passed="+",
+    failed="x",
+    pending="o",
+    warning="!",
+    left="<",
+    right=">",
+    up_down="up/dn",
+    left_right="lt/rt",
+    bullet="*",
+    spinner="%%%%",
+    full="#",
+)

@@ -1,0 +1,264 @@
+"""Rows of styled text, and how they become what Textual draws.
+
+A row is made of pieces at fixed columns. Styles are words, such as `dim` or `ok bold`; which colour a word is, the
+theme says. Everything that is put into a row passes the sanitiser here: no other way leads to the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
+
+#: Words that are attributes; every other word of a style is a colour of the theme.
+ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
+#: Colours that are shown as SGR dim where there is no colour.
+QUIET = frozenset({"dim", "faint", "track", "fill", "comment"})
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of a canvas.
+
+    Attributes:
+        pieces: Column, text (already safe), style.
+        plane: The background: a colour of the theme, empty for the page.
+        key: What the line belongs to; lines with a key can be chosen with the cursor.
+        links: First column, column after the last, and the action that a click there runs.
+        bar: Colour of the thin bar at the left edge, of a block that wants attention.
+    """
+
+    pieces: list[tuple[int, str, str]] = field(default_factory=list)
+    plane: str = ""
+    key: str | None = None
+    links: list[tuple[int, int, str]] = field(default_factory=list)
+    bar: str = ""
+
+    def put(self, column: int, text: str, style: str = "fg", width: int | None = None) -> int:
+        """Draw text from a column on, cut to `width` cells with an ellipsis; the column after it."""
+        text = fit(clean_line(text, limit=4000), width) if width is not None else clean_line(text, limit=4000)
+        if text:
+            self.pieces.append((column, text, style))
+        return column + cell_len(text)
+
+    def put_right(self, end: int, text: str, style: str = "fg") -> int:
+        """Draw text so that its last cell is before column `end`; its first column."""
+        text = clean_line(text, limit=4000)
+        start = end - cell_len(text)
+        if text:
+            self.pieces.append((start, text, style))
+        return start
+
+    def run(self, column: int, parts: Iterable[tuple[str, str]]) -> int:
+        """Draw several texts with their styles one after the other; the column after them."""
+        for text, style in parts:
+            column = self.put(column, text, style)
+        return column
+
+    def link(self, start: int, end: int, action: str) -> None:
+        self.links.append((start, end, action))
+
+    def text(self, width: int = 400) -> str:
+        """What it reads as, without style; for tests and for copying."""
+        return "".join(text for text, _ in self._filled(width)).rstrip()
+
+    def _filled(self, width: int) -> list[tuple[str, str]]:
+        """The pieces with the gaps between them, exactly `width` cells; a later piece covers an earlier one."""
+        out: list[tuple[str, str]] = []
+        at = 0
+        for column, text, style in sorted(self.pieces, key=lambda piece: piece[0]):
+            if column < at:
+                return self._covered(width)
+            if column >= width:
+                break
+            if column > at:
+                out.append((" " * (column - at), ""))
+            cells = cell_len(text)
+            if column + cells > width:
+                text, cells = fit(text, width - column), width - column
+                text = set_cell_size(text, cells)
+            out.append((text, style))
+            at = column + cells
+        if at < width:
+            out.append((" " * (width - at), ""))
+        return out
+
+    def _covered(self, width: int) -> list[tuple[str, str]]:
+        """As `_filled`, where pieces lie over each other: cell by cell."""
+        cells: list[tuple[str, str]] = [(" ", "")] * width
+        for column, text, style in self.pieces:
+            at = column
+            for character in text:
+                size = cell_len(character)
+                if at < 0 or at + size > width:
+                    break
+                if size == 0:
+                    if at > 0 and cells[at - 1][0]:
+                        cells[at - 1] = (cells[at - 1][0] + character, cells[at - 1][1])
+                    continue
+                if cells[at][0] == "" and at > 0:
+                    cells[at - 1] = (" ", cells[at - 1][1])  # the left half of what is covered
+                after = at + size
+                if after < width and cells[after][0] == "":
+                    cells[after] = (" ", cells[after][1])
+                cells[at] = (character, style)
+                if size == 2:
+                    cells[at + 1] = ("", style)
+                at = after
+        out: list[tuple[str, str]] = []
+        for character, style in cells:
+            if out and out[-1][1] == style:
+                out[-1] = (out[-1][0] + character, style)
+            else:
+                out.append((character, style))
+        return out
+
+    def same(self, other: Row) -> bool:
+        return self.pieces == other.pieces and self.plane == other.plane and self.bar == other.bar
+
+
+def fit(text: str, width: int, ellipsis: str | None = None) -> str:
+    """The text in at most `width` cells, its end replaced by an ellipsis where it does not fit."""
+    if width <= 0:
+        return ""
+    if len(text) <= width and text.isascii():
+        return text
+    if cell_len(text) <= width:
+        return text
+    mark = _ellipsis.get(None) if ellipsis is None else ellipsis
+    if width <= len(mark):
+        return set_cell_size(text, width)
+    return set_cell_size(text, width - len(mark)).rstrip() + mark
+
+
+class _Ellipsis:
+    """Which ellipsis cut text gets: one choice for the whole program."""
+
+    def __init__(self) -> None:
+        self._mark = UNICODE.ellipsis
+
+    def get(self, _: None = None) -> str:
+        return self._mark
+
+    def set(self, mark: str) -> None:
+        self._mark = mark
+
+
+_ellipsis = _Ellipsis()
+
+
+class Ink:
+    """The colours of a theme as rich styles, and the glyphs.
+
+    Args:
+        colours: Word to colour (`#rrggbb`, an ANSI name, or `default`).
+        plain: No colours at all: quiet words become dim, planes vanish.
+    """
+
+    def __init__(self, colours: Mapping[str, str], glyphs: Glyphs = UNICODE, *, plain: bool = False) -> None:
+        self.glyphs = glyphs
+        self.plain = plain
+        #: The column of cursor and block bars.
+        self.edge = 0
+        self._colours = dict(colours)
+        self._styles: dict[tuple[str, str], Style] = {}
+        _ellipsis.set(glyphs.ellipsis)
+
+    def colour(self, word: str) -> str | None:
+        return self._colours.get(word)
+
+    def style(self, words: str, plane: str = "") -> Style:
+        """The style of some words on a plane."""
+        key = (words, plane)
+        found = self._styles.get(key)
+        if found is None:
+            found = self._styles[key] = self._make(words, plane)
+        return found
+
+    def _make(self, words: str, plane: str) -> Style:
+        names = words.split()
+        attributes: dict[str, Any] = {name: True for name in names if name in ATTRIBUTES}
+        named = [name for name in names if name not in ATTRIBUTES and not name.startswith("on-")]
+        planes = [name[3:] for name in names if name.startswith("on-")]
+        name = named[-1] if named else "fg"
+        if self.plain:
+            return Style(dim=True if name in QUIET else None, **attributes)
+        foreground = _colour(self._colours.get(name) or self._colours.get("fg", "default"))
+        background = _colour(self._colours.get(planes[-1] if planes else plane or "bg") or "default")
+        return Style(color=foreground, bgcolor=background, **attributes)
+
+    def strip(self, row: Row, width: int, *, cursor: bool = False, focused: bool = True) -> Strip:
+        """A row as Textual draws it; `cursor` marks it as the chosen one."""
+        plane = "sel" if cursor and row.plane not in ("errbg", "warnbg") else row.plane
+        segments = [Segment(text, self.style(style, plane)) for text, style in row._filled(width)]
+        mark = ""
+        if cursor:
+            mark, style = self.glyphs.cursor, "accent bold" if focused else "faint"
+        elif row.bar:
+            mark, style = self.glyphs.block, row.bar
+        if mark and width > 1:
+            column = self.edge
+            strip = Strip(segments, width)
+            return Strip.join(
+                [
+                    strip.crop(0, column),
+                    Strip([Segment(mark, self.style(style, plane))], 1),
+                    strip.crop(column + 1, width),
+                ]
+            )
+        return Strip(segments, width)
+
+
+@lru_cache(512)
+def _colour(name: str) -> Color:
+    if name.startswith("ansi_"):
+        name = name[5:]
+        return Color.parse("default" if name == "default" else name)
+    return Color.parse(name)
+
+
+def stack(*parts: Sequence[Row]) -> list[Row]:
+    """Rows one below the other."""
+    return [row for part in parts for row in part]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Text folded at blanks to at most `width` cells a line; longer words are cut. Already safe on return."""
+    width = max(1, width)
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line, used = "", 0
+        for word in clean_line(paragraph).split(" "):
+            cells = cell_len(word)
+            if line and used + 1 + cells > width:
+                lines.append(line)
+                line, used = "", 0
+            while cells > width:
+                head = set_cell_size(word, width)
+                cut = _cut_at(word, width)
+                lines.append(head)
+                word = word[cut:]
+                cells = cell_len(word)
+            line = f"{line} {word}" if line else word
+            used = cell_len(line)
+        lines.append(line)
+    return lines
+
+
+def _cut_at(word: str, width: int) -> int:
+    used = 0
+    for index, character in enumerate(word):
+        used += cell_len(character)
+        if used > width:
+            return max(1, index)
+    return len(word)

@@ -1,0 +1,153 @@
+"""Numbers as they are shown: fixed widths, units always, and never a figure that reads as another one."""
+
+from __future__ import annotations
+
+import math
+import time
+
+KIB = 1024
+MIB = KIB * 1024
+GIB = MIB * 1024
+
+
+def count(value: float | None, unknown: str = "–") -> str:
+    """Up to 9999 plain, then three figures with k, M, G (powers of 1000); at most five cells."""
+    if value is None or not math.isfinite(value):
+        return unknown
+    if abs(value) < 9999.5:
+        return f"{value:.0f}"
+    for unit, size in (("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)):
+        scaled = value / size
+        if abs(scaled) < 9.995:
+            return f"{scaled:.2f}{unit}"
+        if abs(scaled) < 99.95:
+            return f"{scaled:.1f}{unit}"
+        if abs(scaled) < 999.5:
+            return f"{scaled:.0f}{unit}"
+    return f"{value:.0e}"
+
+
+def rate(value: float | None, unknown: str = "–") -> str:
+    """A speed: one decimal below a hundred, then as `count`."""
+    if value is None or not math.isfinite(value):
+        return unknown
+    return f"{value:.1f}" if 0 < value < 99.95 else count(value)
+
+
+def percent(share: float | None, unknown: str = "–") -> str:
+    """A share 0-1 without decimals; what is not nothing never shows as 0%, what is not all never as 100%."""
+    if share is None or not math.isfinite(share):
+        return unknown
+    if 0 < share < 0.01:
+        return "<1%"
+    if 0.99 < share < 1:
+        return ">99%"
+    return f"{share * 100:.0f}%"
+
+
+def gib(size: float | None, unknown: str = "–") -> str:
+    """Bytes as GiB with one decimal, without the unit."""
+    return unknown if size is None else f"{size / GIB:.1f}"
+
+
+def size(value: float | None, unknown: str = "–") -> str:
+    """Bytes with their unit (powers of 1024)."""
+    if value is None:
+        return unknown
+    if value < KIB:
+        return f"{value:.0f} B"
+    if value < MIB:
+        return f"{value / KIB:.0f} KiB"
+    if value < GIB:
+        return f"{value / MIB:.0f} MiB"
+    return f"{value / GIB:.1f} GiB"
+
+
+def memory(used: float | None, total: float | None, *, tight: bool = False, unknown: str = "–") -> str:
+    """Used and total memory: `71.2 / 79.6 GiB`, tight `71.2/79.6G`."""
+    unit, divisor = ("GiB", GIB) if (total or used or GIB) >= GIB else ("MiB", MIB)
+
+    def one(part: float | None) -> str:
+        if part is None:
+            return unknown
+        return f"{part / divisor:.1f}" if divisor == GIB else f"{part / divisor:.0f}"
+
+    return f"{one(used)}/{one(total)}{unit[0]}" if tight else f"{one(used)} / {one(total)} {unit}"
+
+
+def power(watts: float | None, unknown: str = "–") -> str:
+    if watts is None:
+        return unknown
+    return f"{watts:.0f} W" if watts < 999.5 else f"{watts / 1000:.2f} kW"
+
+
+def energy(watt_hours: float | None, unknown: str = "–") -> str:
+    if watt_hours is None:
+        return unknown
+    if watt_hours < 1:
+        return f"{watt_hours * 1000:.0f} mWh" if watt_hours else "0 Wh"
+    return f"{watt_hours:.1f} Wh" if watt_hours < 1000 else f"{watt_hours / 1000:.1f} kWh"
+
+
+def latency(seconds: float | None, unknown: str = "–") -> str:
+    """Three figures with their unit: `11.4 ms`, `182 ms`, `1.42 s`, `16.3 s`; over a minute a duration."""
+    if seconds is None or not math.isfinite(seconds):
+        return unknown
+    ms = seconds * 1000
+    if ms < 99.95:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
+
+
+def duration(seconds: float | None, unknown: str = "–") -> str:
+    """Two units, the second padded: `4m02s`, `3h12m`, `2d04h`; under a minute `38 s`."""
+    if seconds is None or not math.isfinite(seconds):
+        return unknown
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def about(seconds: float) -> str:
+    """An estimate, rounded to ten seconds."""
+    return duration(max(10, round(seconds / 10) * 10))
+
+
+def moment(at: float | None, now: float | None = None, unknown: str = "–") -> str:
+    """`14:21` today, `Nov 19` this year, else `2025-11-19`; local time."""
+    if at is None:
+        return unknown
+    here = time.localtime(time.time() if now is None else now)
+    then = time.localtime(at)
+    if then[:3] == here[:3]:
+        return time.strftime("%H:%M", then)
+    if then.tm_year == here.tm_year:
+        return f"{_MONTHS[then.tm_mon - 1]} {then.tm_mday:d}"
+    return time.strftime("%Y-%m-%d", then)
+
+
+def ago(at: float | None, now: float, unknown: str = "never") -> str:
+    """How long ago, in the one unit that matters."""
+    if at is None:
+        return unknown
+    seconds = max(0.0, now - at)
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min ago"
+    if seconds < 86400:
+        return f"{int(seconds // 3600)} h ago"
+    days = int(seconds // 86400)
+    return "yesterday" if days == 1 else f"{days} d ago" if days < 30 else moment(at, now)
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -1,0 +1,401 @@
+"""Runs as rows: state, stage or speed, what went wrong, in columns that are the same from row to row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vllm_studio_tui.domain.metrics import EngineMetrics
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.sizes import Size
+
+BACKENDS = {
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "llamacpp": "llama.cpp",
+    "transformers": "Transformers",
+    "tabbyapi": "TabbyAPI",
+    "custom": "custom",
+    "external": "external",
+}
+STAGES = {
+    "config": "config",
+    "downloading": "download",
+    "weights": "weights",
+    "compiling": "compile",
+    "kv_cache": "KV cache",
+    "graphs": "graphs",
+    "warmup": "warm-up",
+    "serving": "serving",
+}
+#: The order in which engines go through them.
+ORDER = tuple(STAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run with what was measured of it.
+
+    Attributes:
+        speeds: Generation speed over the last minutes, oldest first; unknown where there is no sample.
+        age: Seconds since its metrics were read, where some are missing.
+        last_start: Seconds that an earlier run of the recipe took to get ready.
+        fix: What the key for the fix would do.
+    """
+
+    run: RunView
+    metrics: EngineMetrics | None = None
+    speeds: Sequence[float | None] = field(default_factory=tuple)
+    peak: float | None = None
+    age: float | None = None
+    last_start: float | None = None
+    fix: str = ""
+    key: str = ""
+
+
+def engine_word(run: RunView) -> str:
+    """The engine of a run; a simulated one is always labelled so."""
+    simulated = run.spec is not None and run.spec.simulated
+    return "SIMULATED" if simulated else backend_word(run.backend)
+
+
+def backend_word(name: str | None) -> str:
+    return BACKENDS.get(name or "", name or "–")
+
+
+def stage_word(stage: str | None) -> str:
+    return STAGES.get(stage or "", stage or "")
+
+
+def where(run: RunView) -> str:
+    """GPUs and port of a run."""
+    gpus = f"GPU {' '.join(run.spec.gpus)}   " if run.spec is not None and run.spec.gpus else ""
+    return f"{gpus}:{run.port}" if run.port else gpus.strip()
+
+
+def left(facts: RunFacts, now: float) -> float | None:
+    """Seconds that loading will still take, from earlier runs; None where nothing is known."""
+    started = facts.run.status.started_at
+    if facts.last_start is None or started is None or facts.run.state not in (State.STARTING, State.LOADING):
+        return None
+    rest = facts.last_start - (now - started)
+    return rest if rest > 0 else None
+
+
+def rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
+    """One run: a line, or two to five where there is room."""
+    if size <= Size.STRIP:
+        return [_strip(facts, glyphs, width)]
+    if size == Size.COMPACT or tight:
+        return [_line(facts, glyphs, width, size, now)]
+    if facts.run.state is State.FAILED:
+        return _failed(facts, glyphs, width, size, now)
+    return _two(facts, glyphs, width, size, now)
+
+
+def _columns(width: int, size: Size) -> tuple[int, int, int, int]:
+    """Where mark, name, state and body begin."""
+    if size >= Size.WIDE:
+        return 3, 5, 24, 36
+    if size == Size.BASE:
+        return 2, 4, 21, 31
+    return 1, 3, 19, 19
+
+
+def _head(facts: RunFacts, glyphs: Glyphs, width: int, size: Size) -> Row:
+    mark_x, name_x, state_x, body = _columns(width, size)
+    run = facts.run
+    mark, colour = glyphs.state(run.state)
+    row = Row(key=facts.key or run.run_id)
+    row.put(mark_x, mark, colour)
+    row.put(name_x, run.name, "fg bold", state_x - name_x - 1)
+    row.put(state_x, str(run.state), colour if run.state is not State.EXITED else "dim", max(0, body - state_x - 1))
+    return row
+
+
+def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
+    run = facts.run
+    _, name_x, _, body = _columns(width, size)
+    first = _head(facts, glyphs, width, size)
+    second = Row(key=first.key)
+    wide = size >= Size.WIDE
+    if wide:
+        second.put(name_x, run.model or "", "dim", body - name_x - 2)
+        facts_text = "   ".join(part for part in (engine_word(run), where(run)) if part)
+        second.put(body, facts_text, "dim", 44)
+    else:
+        text = f"{engine_word(run)} :{run.port}" if run.port else engine_word(run)
+        second.put(name_x, text, "dim", body - name_x - 1)
+    if run.state in (State.READY, State.UNHEALTHY):
+        _ready(facts, glyphs, width, size, now, first, second, body)
+    elif run.state in (State.STARTING, State.LOADING):
+        _loading(facts, glyphs, width, size, now, first, second, body)
+    else:
+        first.put(body, _words(facts, now), "fg", max(0, width - body - 2))
+    return [first, second]
+
+
+def _ready(
+    facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, first: Row, second: Row, body: int
+) -> None:
+    metrics, run = facts.metrics or EngineMetrics(), facts.run
+    stale = facts.age is not None
+    value = "dim" if stale else "fg bold"
+    speed = numbers.rate(metrics.generation_tokens_per_second, glyphs.unknown)
+    first.put_right(
+        body + 5, f"~{speed}" if stale and metrics.generation_tokens_per_second is not None else speed, value
+    )
+    first.put(body + 6, "tok/s", "dim")
+    full = size == Size.FULL
+    kv = 84 if full else 70 if size == Size.WIDE else 58
+    spark = kv - body - 15 if size >= Size.WIDE else kv - body - 14
+    x = body + 12
+    if spark >= 6:
+        recent = list(facts.speeds)[-spark:]
+        first.run(x, charts.spark(glyphs, [None] * (spark - len(recent)) + recent, facts.peak))
+    if metrics.kv_cache_usage is not None:
+        first.put(kv, "KV", "dim")
+        room = 20 if full else 12
+        colour = "warn" if metrics.kv_cache_usage > 0.95 else "data"
+        charts.put_bar(first, kv + 3, glyphs, metrics.kv_cache_usage, room, colour)
+        first.put_right(kv + 3 + room + 6, numbers.percent(metrics.kv_cache_usage), value)
+    if run.state is State.UNHEALTHY:
+        second.put(body if size < Size.WIDE else kv, "no health answer, still running", "warn", width - body - 1)
+        return
+    counts = kv if size >= Size.WIDE else body
+    if metrics.running is not None:
+        after = second.run(counts, [(f"{metrics.running}", "fg"), (" running   ", "dim")])
+        if metrics.waiting is not None:
+            colour = "warn" if metrics.waiting else "fg"
+            second.run(after, [(f"{metrics.waiting}", colour), (" waiting", "dim")])
+    elif stale:
+        second.put(counts, f"no answer for {numbers.duration(facts.age)}", "dim")
+    elif metrics.error:
+        second.put(counts, "no metrics", "faint")
+    if full:
+        _pair(first, 118, "TTFT p95", numbers.latency(metrics.ttft.p95, glyphs.unknown), value)
+        _pair(first, 138, "ITL p95", numbers.latency(metrics.itl.p95, glyphs.unknown), value, width)
+        hits = metrics.prefix_cache_hit_rate
+        if hits is not None:
+            _pair(second, 118, "cache hits", numbers.percent(hits), "fg")
+        up = now - run.status.ready_at if run.status.ready_at else None
+        if up is not None:
+            second.run(138, [("up ", "dim"), (numbers.duration(up), "fg")])
+    elif size == Size.BASE and metrics.ttft.p95 is not None:
+        _pair(second, 58, "TTFT p95", numbers.latency(metrics.ttft.p95), "fg", width)
+    elif size == Size.WIDE:
+        _pair(first, 98, "TTFT p95", numbers.latency(metrics.ttft.p95, glyphs.unknown), value, width)
+        up = now - run.status.ready_at if run.status.ready_at else None
+        if up is not None:
+            second.run(98, [("up ", "dim"), (numbers.duration(up), "fg")])
+
+
+def _pair(row: Row, x: int, label: str, text: str, style: str, width: int = 400) -> None:
+    if x + len(label) + 1 + len(text) < width:
+        row.run(x, [(f"{label} ", "dim"), (text, style)])
+
+
+def _loading(
+    facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, first: Row, second: Row, body: int
+) -> None:
+    status = facts.run.status
+    rest = left(facts, now)
+    if status.stage is None:
+        since = numbers.duration(now - status.started_at) if status.started_at else ""
+        pid = f"process {status.pid} is up, " if status.pid else ""
+        first.put(body, f"{pid}no log line yet, {since}", "fg", width - body - 2)
+        return
+    stages = _stages(facts.run)
+    here = stages.index(status.stage) if status.stage in stages else 0
+    end = width - 24 if size == Size.FULL else width - 8
+    if size >= Size.WIDE:
+        x = body
+        for index, name in enumerate(stages):
+            word = stage_word(name)
+            if index < here:
+                part = [(f"{glyphs.passed} ", "ok"), (word, "dim")]
+            elif index == here:
+                part = [(f"{glyphs.state('loading')[0]} ", "accent"), (word, "fg bold")]
+            else:
+                part = [(f"{glyphs.pending} {word}", "faint")]
+            length = sum(len(text) for text, _ in part)
+            if x + length > end - 20:
+                if index < len(stages):
+                    first.put(x, f"{glyphs.pending} {len(stages) - index} more", "faint")
+                break
+            x = first.run(x, part) + 3
+        bar = max(0, min(30, end - x - 8))
+    else:
+        x = first.put(body, stage_word(status.stage), "fg") + 2
+        bar = max(0, min(20, width - x - 16))
+        rest_stages = [stage_word(name) for name in stages[here + 1 :]]
+        if rest_stages:
+            second.put(body, f"then {', '.join(rest_stages)}", "dim", width - body - 2)
+        end = x + bar + 6
+    if status.progress is not None and bar >= 4:
+        charts.put_bar(first, end - bar - 6, glyphs, status.progress, bar, "accent")
+        first.put_right(end - 1, numbers.percent(status.progress), "fg bold")
+    if rest is not None:
+        text = f"about {numbers.about(rest)} left" if size >= Size.WIDE else f"~{numbers.about(rest)}"
+        first.put_right(width - 2, text, "dim")
+    elif status.started_at is not None:
+        first.put_right(width - 2, numbers.duration(now - status.started_at), "faint")
+    if size == Size.FULL and facts.last_start is not None:
+        second.put_right(width - 2, f"last time {numbers.duration(facts.last_start)}", "faint")
+
+
+def _stages(run: RunView) -> list[str]:
+    names = {stage.name for stage in run.spec.stages} if run.spec is not None else set()
+    if run.status.stage:
+        names.add(run.status.stage)
+    if run.status.stage != "downloading":
+        names.discard("downloading")
+    names.discard("config")
+    if run.status.stage == "config":
+        names.add("config")
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else 99)
+
+
+def _words(facts: RunFacts, now: float) -> str:
+    """What a state that is not at work has to say."""
+    status = facts.run.status
+    if facts.run.state is State.STOPPING:
+        return "asked to end"
+    if facts.run.state is State.BACKOFF:
+        wait = max(0.0, (status.next_start_at or now) - now)
+        why = status.title or "it ended"
+        return f"{why}; again in {numbers.duration(wait)} (attempt {status.attempt + 1})"
+    if facts.run.state is State.EXITED:
+        ran = numbers.duration(status.ended_at - status.started_at) if status.ended_at and status.started_at else ""
+        return f"{status.title or 'ended'} after {ran}" if ran else status.title or "ended"
+    return status.title or ""
+
+
+def _failed(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
+    """Cause, advice, and the keys that repair it, in place."""
+    run, status = facts.run, facts.run.status
+    _, name_x, _, body = _columns(width, size)
+    first = _head(facts, glyphs, width, size)
+    when = numbers.moment(status.ended_at, now)
+    ran = ""
+    if status.ended_at and status.started_at:
+        ran = f"after {numbers.duration(status.ended_at - status.started_at)}"
+    room = width - body - (26 if size >= Size.WIDE else 2)
+    title = wrap(_sentence(status.title or "it ended, and nothing says why"), max(10, room))
+    out = [first]
+    first.put(body, title[0], "fg")
+    if size >= Size.WIDE:
+        first.put_right(width - 2, f"{when}   {ran}", "dim")
+    more = [(line, "fg") for line in title[1:3]]
+    advice = wrap(status.advice or "", max(10, width - body - 2)) if status.advice else []
+    more += [(line, "dim") for line in advice[: 2 if size >= Size.WIDE else 1]]
+    if not more:
+        evidence = status.evidence[-1] if status.evidence else "Its log says more."
+        more = [(evidence, "dim")]
+    for index, (text, style) in enumerate(more):
+        row = Row(key=first.key)
+        if index == 0:
+            label = (run.model or engine_word(run)) if size >= Size.WIDE else engine_word(run)
+            if size < Size.WIDE and when:
+                label = f"{label}, {when}"
+            row.put(name_x, label, "dim", body - name_x - 1)
+        row.put(body, text, style, width - body - 2)
+        out.append(row)
+    keys = Row(key=first.key)
+    x = body
+    if facts.fix:
+        start = x
+        x = keys.put(x, "f", "accent bold")
+        x = keys.put(x + 1, f"set {facts.fix} and launch", "fg", max(8, width - x - 30)) + 3
+        keys.link(start, x, "dashboard.fix")
+    for key, word, action in (
+        ("enter", "why", "dashboard.open"),
+        ("e", "edit recipe", "dashboard.edit"),
+        ("x", "dismiss", "dashboard.dismiss"),
+    ):
+        if x + len(key) + len(word) + 1 > width - 2:
+            break
+        after = keys.run(x, [(key, "fg bold"), (f" {word}", "dim")])
+        keys.link(x, after, action)
+        x = after + 3
+    if size >= Size.FULL:
+        out.append(Row(key=first.key))
+    out.append(keys)
+    for row in out:
+        row.plane, row.bar = "errbg", "err"
+    return out
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> Row:
+    """A run in one line."""
+    mark_x, name_x, state_x, body = _columns(width, size)
+    run, status = facts.run, facts.run.status
+    mark, colour = glyphs.state(run.state)
+    row = Row(key=facts.key or run.run_id)
+    row.put(mark_x, mark, colour)
+    row.put(name_x, run.name, "fg bold", state_x - name_x - 1)
+    if body > state_x:
+        row.put(state_x, str(run.state), colour, body - state_x - 1)
+    metrics = facts.metrics or EngineMetrics()
+    if run.state is State.READY:
+        x = row.put(body, f"{numbers.rate(metrics.generation_tokens_per_second, glyphs.unknown):>5}", "fg bold")
+        x = row.put(x + 1, "tok/s", "dim") + 2
+        if metrics.running is not None:
+            x = row.run(x, [(f"{metrics.running}", "fg"), (" run", "dim")]) + 2
+        if metrics.kv_cache_usage is not None and width - x > 12:
+            text = numbers.percent(metrics.kv_cache_usage)
+            row.put(x, "KV", "dim")
+            charts.put_bar(row, x + 3, glyphs, metrics.kv_cache_usage, min(10, width - x - 11))
+            row.put_right(width - 2, f"{text:>4}", "fg bold")
+    elif run.state in (State.LOADING, State.STARTING):
+        x = row.put(body, stage_word(status.stage) or "starting", "fg") + 2
+        rest = left(facts, now)
+        tail = f"~{numbers.about(rest)}" if rest is not None else ""
+        if status.progress is not None:
+            room = min(16, width - x - 8 - len(tail))
+            charts.put_bar(row, x, glyphs, status.progress, room, "accent")
+            row.put_right(width - 2 - (len(tail) + 2 if tail else 0), numbers.percent(status.progress), "fg bold")
+        if tail:
+            row.put_right(width - 2, tail, "dim")
+    elif run.state is State.FAILED:
+        fix = "   f fix" if facts.fix else ""
+        after = row.put(body, status.title or "failed", "fg", max(4, width - body - 2 - len(fix)))
+        if fix:
+            row.run(after, [("   f", "fg bold"), (" fix", "dim")])
+    else:
+        row.put(body, _words(facts, now), "fg", width - body - 2)
+    return row
+
+
+def _strip(facts: RunFacts, glyphs: Glyphs, width: int) -> Row:
+    run, status = facts.run, facts.run.status
+    mark, colour = glyphs.state(run.state)
+    row = Row(key=facts.key or run.run_id)
+    row.put(0, mark, colour)
+    row.put(2, run.name, "fg bold", min(18, width // 2 - 3))
+    x = min(21, width // 2)
+    metrics = facts.metrics or EngineMetrics()
+    if run.state is State.READY:
+        x = row.run(
+            x, [(numbers.rate(metrics.generation_tokens_per_second, glyphs.unknown), "fg bold"), (" tok/s", "dim")]
+        )
+        if metrics.kv_cache_usage is not None and width - x >= 10:
+            text = numbers.percent(metrics.kv_cache_usage)
+            row.put_right(width, text, "fg bold")
+            row.put_right(width - len(text) - 1, "KV", "dim")
+    elif run.state in (State.LOADING, State.STARTING):
+        after = row.put(x, stage_word(status.stage) or "starting", "fg", max(0, width - x - 6))
+        if status.progress is not None and width - after >= 6:
+            charts.put_bar(row, after + 1, glyphs, status.progress, width - after - 7, "accent")
+            row.put_right(width, numbers.percent(status.progress), "fg bold")
+    else:
+        row.put(x, status.title or str(run.state), "fg", max(0, width - x))
+    return row

@@ -1,0 +1,94 @@
+"""What every screen has: its canvas, its keys, and that it does nothing while it is hidden."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.containers import Container
+from textual.css.query import NoMatches
+
+from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.widgets.canvas import Canvas
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.sampler import Snapshot
+    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.sizes import Size
+
+
+class Place(Container):
+    """A screen. `update` is called when it is shown and at every tick while it is."""
+
+    SCOPE: ClassVar[str] = ""
+    DEFAULT_CSS = "Place { height: 1fr; width: 1fr; }"
+
+    @property
+    def studio_app(self) -> StudioApp:
+        return self.app  # type: ignore[return-value]
+
+    @property
+    def studio(self) -> Studio:
+        return self.studio_app.studio
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return self.studio_app.snapshot
+
+    @property
+    def ink(self) -> Ink:
+        return self.studio_app.ink
+
+    def get_ink(self) -> Ink:
+        return self.studio_app.ink
+
+    @property
+    def size_class(self) -> Size:
+        return self.studio_app.size_class
+
+    def update_place(self) -> None:
+        """Draw what may have changed."""
+        for canvas in self.query(Canvas):
+            canvas.repaint()
+
+    def shown(self) -> None:
+        """The screen is in front now."""
+        self.focus_first()
+        self.update_place()
+
+    def hidden(self) -> None:
+        """Another screen is in front now."""
+
+    def focus_first(self) -> None:
+        for widget in self.query("*"):
+            if widget.focusable:
+                widget.focus()
+                return
+
+    def escape(self) -> bool:
+        """Close or clear something of this screen; False when there is nothing to."""
+        return False
+
+    def possible(self, name: str) -> bool:
+        """Whether an action of this screen can be done now."""
+        return True
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        known = actions.BY_ID.get(f"{self.SCOPE}.{action.replace('_', '-')}")
+        if known is None:
+            return super().check_action(action, parameters)
+        if known.writes and self.studio_app.read_only:
+            return False
+        return self.possible(known.name)
+
+    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
+        event.stop()
+        self.studio_app.click(event.action, self)
+
+    def one(self, selector: str) -> Any:
+        """A widget of this screen, or None."""
+        try:
+            return self.query_one(selector)
+        except NoMatches:
+            return None

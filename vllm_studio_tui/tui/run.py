@@ -1,0 +1,73 @@
+"""Opening the screens."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.studio import Studio
+
+SCREENS = ("dashboard", "recipes", "chat", "monitor", "usage", "logs")
+
+
+def open_screens(
+    studio: Studio,
+    *,
+    screen: str = "dashboard",
+    recipe: str | None = None,
+    compact: bool = False,
+    read_only: bool = False,
+    ascii_only: bool = False,
+    label: str = "",
+    farewell: bool = True,
+) -> int:
+    """Show the screens until the person leaves; the exit code.
+
+    Args:
+        farewell: Say on the way out which engines go on.
+
+    Raises:
+        UsageError: There is no terminal that could show them, or no such screen.
+    """
+    if screen not in SCREENS:
+        raise UsageError(f"no screen {screen[:40]}", cause=f"There are: {', '.join(SCREENS)}.")
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise UsageError(
+            "the screens need a terminal", advice="Without one use commands: `vllm-studio status`, `--help`."
+        )
+    if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        raise UsageError(
+            f"this terminal ({os.environ.get('TERM') or 'TERM is not set'}) cannot show screens",
+            advice="Set TERM, such as TERM=xterm-256color, or use commands: `vllm-studio status`.",
+        )
+    studio.sampler.start()
+    # Nothing may be printed over the screen.
+    logging.getLogger().addHandler(logging.NullHandler())
+    from vllm_studio_tui.tui.app import StudioApp
+
+    settings = studio.settings
+    app = StudioApp(
+        studio,
+        place=screen,
+        recipe=recipe,
+        compact=compact,
+        read_only=read_only,
+        ascii_only=ascii_only or settings.ascii or not _utf8(),
+        label=label,
+        theme_name=settings.theme,
+    )
+    code = app.run(mouse=True)
+    for words in app.last_words if farewell else ():
+        sys.stdout.write(f"{words}\n")
+    return code if isinstance(code, int) else app.return_code or 0
+
+
+def _utf8() -> bool:
+    """Whether the terminal is told text in UTF-8."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return encoding == "utf8"

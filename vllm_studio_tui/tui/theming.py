@@ -1,0 +1,96 @@
+"""Theme files as Textual themes and as ink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
+from textual.theme import Theme
+
+from vllm_studio_tui.config.themes import ThemeFile
+from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
+from vllm_studio_tui.tui.paint.ink import Ink
+
+#: Themes for terminals with sixteen colours, and for none.
+ANSI_THEME = "ansi"
+
+
+def textual_theme(theme: ThemeFile) -> Theme:
+    """A theme for Textual's own widgets: inputs, text areas, toasts."""
+
+    def colour(word: str) -> str:
+        name = theme.colours[word]
+        return f"ansi_{name}" if theme.ansi else name
+
+    return Theme(
+        name=theme.name,
+        primary=colour("accent"),
+        secondary=colour("data"),
+        accent=colour("accent"),
+        success=colour("ok"),
+        warning=colour("warn"),
+        error=colour("err"),
+        foreground=colour("fg"),
+        background=colour("bg"),
+        surface=colour("surf"),
+        panel=colour("panel"),
+        dark=theme.dark,
+        ansi=theme.ansi,
+        variables={
+            **{f"studio-{word}": colour(word) for word in ("sel", "dim", "faint", "track", "fill", "code")},
+            "block-cursor-background": colour("sel"),
+            "block-cursor-foreground": colour("fg"),
+            "block-cursor-text-style": "none",
+            "border": colour("track"),
+            "scrollbar": colour("track"),
+            "scrollbar-background": colour("bg"),
+            "input-selection-background": colour("fill"),
+            "footer-background": colour("bg"),
+        },
+    )
+
+
+def ink_of(theme: ThemeFile, *, ascii_only: bool, no_colour: bool) -> Ink:
+    """The ink that canvases draw with."""
+    colours = {**theme.colours, "comment": theme.colours["faint"], "num": theme.colours["str"],
+               "fn": theme.colours["accent"]}  # fmt: skip
+    return Ink(colours, ASCII if ascii_only else UNICODE, plain=no_colour)
+
+
+class Colourless(LineFilter):
+    """Takes every colour out and leaves bold, dim, italic, underline and reverse: NO_COLOR means none at all."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [Segment(text, _colourless(style), control) for text, style, control in segments]
+
+
+_known: dict[Style, Style] = {}
+
+
+def _colourless(style: Style | None) -> Style | None:
+    if style is None:
+        return None
+    found = _known.get(style)
+    if found is None:
+        if len(_known) > 2000:
+            _known.clear()
+        found = _known[style] = Style(
+            bold=style.bold,
+            dim=style.dim,
+            italic=style.italic,
+            underline=style.underline,
+            strike=style.strike,
+            reverse=style.reverse,
+            meta=style.meta or None,
+        )
+    return found
+
+
+def names(themes: Iterable[ThemeFile]) -> list[str]:
+    return sorted(theme.name for theme in themes)
+
+
+__all__ = ["ANSI_THEME", "Colourless", "ink_of", "names", "textual_theme"]

@@ -1,0 +1,114 @@
+"""Answers that are coming, by chat. They go on while another chat, or another screen, is in front."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent
+from vllm_studio_tui.domain.errors import StudioError
+
+#: Letters of a token, about, where only letters can be counted.
+LETTERS = 4.0
+
+
+@dataclass(slots=True)
+class Turn:
+    """One answer while it comes.
+
+    Attributes:
+        content, reasoning: What has come so far.
+    """
+
+    session_id: str
+    began: float = field(default_factory=time.monotonic)
+    first: float | None = None
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    letters: int = 0
+    task: asyncio.Task[None] | None = None
+
+    def take(self, event: StreamEvent) -> None:
+        if isinstance(event, Delta):
+            if event.content or event.reasoning:
+                self.first = self.first or time.monotonic()
+            if event.content:
+                self.content.append(event.content)
+            if event.reasoning:
+                self.reasoning.append(event.reasoning)
+            self.letters += len(event.content) + len(event.reasoning)
+        elif isinstance(event, Relabel):
+            self.reasoning += self.content
+            self.content = []
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens have come."""
+        return round(self.letters / LETTERS)
+
+    @property
+    def speed(self) -> float | None:
+        """About how many tokens a second, after the first."""
+        if self.first is None:
+            return None
+        since = time.monotonic() - self.first
+        return self.tokens / since if since > 0.5 else None
+
+
+class Turns:
+    """Runs answers and tells what comes.
+
+    Args:
+        told: Called with a turn and each of its events, on the event loop.
+        over: Called when a turn has ended, with what went wrong outside of the answer itself.
+    """
+
+    def __init__(
+        self, told: Callable[[Turn, StreamEvent], None], over: Callable[[Turn, StudioError | None], None]
+    ) -> None:
+        self._told = told
+        self._over = over
+        self.going: dict[str, Turn] = {}
+
+    def start(self, session_id: str, events: AsyncGenerator[StreamEvent, None]) -> Turn:
+        """Have an answer come."""
+        turn = Turn(session_id)
+        self.going[session_id] = turn
+        turn.task = asyncio.create_task(self._run(turn, events), name=f"chat {session_id}")
+        return turn
+
+    async def _run(self, turn: Turn, events: AsyncGenerator[StreamEvent, None]) -> None:
+        failed: StudioError | None = None
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    turn.take(event)
+                    self._told(turn, event)
+                    if isinstance(event, Ended):
+                        continue
+        except StudioError as error:
+            failed = error
+        except asyncio.CancelledError:
+            pass  # it was stopped; what has come is kept
+        finally:
+            self.going.pop(turn.session_id, None)
+        self._over(turn, failed)
+
+    def stop(self, session_id: str) -> bool:
+        """Stop a chat's answer; False where none is coming."""
+        turn = self.going.get(session_id)
+        if turn is None or turn.task is None:
+            return False
+        turn.task.cancel()
+        return True
+
+    async def stop_all(self) -> None:
+        """Stop every answer, and wait until all that has come is kept."""
+        tasks = [turn.task for turn in self.going.values() if turn.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)

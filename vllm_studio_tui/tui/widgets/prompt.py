@@ -1,0 +1,100 @@
+"""Where a person writes to a model: several lines, as high as what is written, with a history."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+from textual.widgets import TextArea
+
+#: Rows at most; more is scrolled.
+HIGHEST = 10
+
+
+class PromptArea(TextArea):
+    """Enter sends; ctrl+j, alt+enter and shift+enter begin a new line; up at the top goes back in history."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    class Sent(Message):
+        """The person pressed Enter."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Grown(Message):
+        """The text, and perhaps the height it needs, changed."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(
+            id=id, soft_wrap=True, tab_behavior="focus", show_line_numbers=False, highlight_cursor_line=False
+        )
+        self.cursor_blink = False
+        self.earlier: list[str] = []
+        self._at: int | None = None
+        self._kept = ""
+
+    def set_text(self, text: str) -> None:
+        """Put a text in, the cursor at its end."""
+        self.text = text
+        self.move_cursor(self.document.end)
+        self._at = None
+
+    @property
+    def rows(self) -> int:
+        """Rows that the text needs, within bounds."""
+        return max(1, min(HIGHEST, self.wrapped_document.height))
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self.post_message(self.Grown())
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Sent(self.text))
+            return
+        if event.key in ("ctrl+j", "alt+enter", "shift+enter"):
+            event.stop()
+            event.prevent_default()
+            self.insert("\n")
+            return
+        if event.key == "up" and self.cursor_location[0] == 0 and self._older():
+            event.stop()
+            event.prevent_default()
+            return
+        if event.key == "down" and self._at is not None and self.cursor_location[0] == self.document.line_count - 1:
+            event.stop()
+            event.prevent_default()
+            self._newer()
+            return
+        await super()._on_key(event)
+
+    def _older(self) -> bool:
+        """The prompt before; only where nothing else was typed meanwhile."""
+        if not self.earlier:
+            return False
+        if self._at is None:
+            if self.text.strip():
+                return False
+            self._kept, at = self.text, len(self.earlier) - 1
+        else:
+            if self.text != self.earlier[self._at]:
+                return False
+            at = max(0, self._at - 1)
+        self.set_text(self.earlier[at])
+        self._at = at
+        return True
+
+    def _newer(self) -> None:
+        assert self._at is not None
+        at = self._at + 1
+        if at < len(self.earlier):
+            self.set_text(self.earlier[at])
+            self._at = at
+        else:
+            self.set_text(self._kept)
