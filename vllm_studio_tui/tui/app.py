@@ -119,7 +119,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _make_ink(self) -> Ink:
         ink = theming.ink_of(self._theme_file, ascii_only=self._ascii, no_colour=self._no_colour)
-        ink.edge = 1 if self.size_class >= Size.WIDE else 0
+        ink.edge = _edge(self.size_class)
         return ink
 
     def set_theme(self, name: str) -> None:
@@ -273,7 +273,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _resized(self, width: int, height: int) -> None:
         self.size_class = size_class(width, height, compact=self.compact)
-        self.ink.edge = 1 if self.size_class >= Size.WIDE else 0
+        self.ink.edge = _edge(self.size_class)
         page = self.screen_stack[0] if self.screen_stack else self.screen
         for size in Size:
             page.set_class(size is self.size_class, f"-{size.name.lower()}")
@@ -454,3 +454,8 @@ class StudioApp(App[int], inherit_bindings=False):
     def clear_notifications(self) -> None:
         self._notifications.clear()
         self._refresh_notifications()
+
+
+def _edge(size: Size) -> int:
+    """The column of cursor bars; none where every cell is needed."""
+    return 1 if size >= Size.WIDE else 0 if size >= Size.COMPACT else -1

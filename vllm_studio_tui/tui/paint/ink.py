@@ -168,7 +168,7 @@ class Ink:
     def __init__(self, colours: Mapping[str, str], glyphs: Glyphs = UNICODE, *, plain: bool = False) -> None:
         self.glyphs = glyphs
         self.plain = plain
-        #: The column of cursor and block bars.
+        #: The column of cursor and block bars; below zero there are none.
         self.edge = 0
         self._colours = dict(colours)
         self._styles: dict[tuple[str, str], Style] = {}
@@ -206,7 +206,7 @@ class Ink:
             mark, style = self.glyphs.cursor, "accent bold" if focused else "faint"
         elif row.bar:
             mark, style = self.glyphs.block, row.bar
-        if mark and width > 1:
+        if mark and width > 1 and self.edge >= 0:
             column = self.edge
             strip = Strip(segments, width)
             return Strip.join(

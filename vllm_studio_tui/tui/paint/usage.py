@@ -74,6 +74,8 @@ def totals(report: UsageReport, before: UsageReport | None, width: int, size: Si
     step = max(12, (width - x) // len(columns))
     for column in columns:
         value = column.value(report.totals)
+        if x + len(column.form(value)) >= width:
+            break  # a number is never cut: its field goes
         after = values.put(x, column.form(value), "fg bold" if value is not None else "faint")
         earlier = column.value(before.totals) if before is not None else None
         if value is not None and earlier:

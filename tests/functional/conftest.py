@@ -1,0 +1,24 @@
+"""Time and place stand still for the screens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.functional.stage import NOW
+
+
+@pytest.fixture(autouse=True)
+def stand_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It is 14:32:00 UTC, and the host is called h100-a."""
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("HF_HUB_CACHE", os.devnull)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr("vllm_studio_tui.tui.widgets.frame.HOST", "h100-a")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

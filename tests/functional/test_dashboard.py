@@ -1,0 +1,120 @@
+"""The dashboard, by keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import bare, staged
+from vllm_studio_tui.domain.errors import LaunchRefused
+
+
+async def test_it_shows_what_runs_how_fast_and_how_full(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        text = stage.text()
+        for words in ("qwen3-32b", "ready", "1842 tok/s", "61%", "182 ms", "weights", "43%", "71.2 / 79.6 GiB", "64°C"):
+            assert words in text
+
+
+async def test_a_failed_run_shows_cause_advice_and_the_key_that_repairs_it(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.until(lambda: "set max_model_len 18416 and launch" in stage.text(), "the fix is offered")
+        assert "The KV cache cannot hold one request of 131072 tokens" in stage.text()
+        await stage.press("down", "down", "f")
+        await stage.press("enter")  # several changes are known: the first is the best
+        assert stage.calls == [("launch", "llama-3.3-70b")]
+        assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416
+
+
+async def test_a_launch_is_two_keys_and_a_name(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("l")
+        await stage.type("gemma")
+        await stage.press("enter")
+        assert stage.calls == [("launch", "gemma-3-12b")]
+
+
+async def test_stopping_says_what_it_costs_and_enter_stops_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("s")
+        assert "Stop qwen3-32b?" in stage.text()
+        assert "12 running requests are cut off" in stage.text()
+        await stage.press("enter")
+        assert stage.calls == []
+        await stage.press("escape")
+        assert stage.calls == []
+        await stage.press("s")
+        await stage.press("s")
+        assert stage.calls == [("stop", "qwen3-32b")]
+
+
+async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.launcher.refuse = LaunchRefused("GPU 0 is taken", cause="qwen3-32b claims it.", advice="Stop it.")
+        await stage.press("l")
+        await stage.type("gemma")
+        await stage.press("enter")
+        assert "GPU 0 is taken" in stage.text()
+        await stage.press("escape")
+        assert stage.calls == []
+        await stage.press("l")
+        await stage.type("gemma")
+        await stage.press("enter")
+        await stage.press("s")
+        assert stage.calls == [("launch", "gemma-3-12b")]
+
+
+async def test_read_only_changes_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path, read_only=True) as stage:
+        assert "read-only" in stage.text()
+        for key in ("l", "s", "f", "x", "n", "d", "e"):
+            await stage.press(key)
+            assert len(stage.app.screen_stack) == 1
+        assert stage.calls == []
+
+
+async def test_an_empty_house_leads_on(tmp_path: Path) -> None:
+    async with staged(tmp_path, shown=bare, recipes=()) as stage:
+        text = stage.text()
+        assert "Nothing runs yet." in text
+        assert "No NVIDIA driver" in text
+        assert "demo: a small model on the CPU" in text
+        await stage.press("n")
+        assert stage.app.place_name == "recipes"
+
+
+async def test_the_cursor_stays_on_its_run(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    async with staged(tmp_path) as stage:
+        await stage.press("down")
+        canvas = stage.app.current.one("#ledger")
+        assert canvas.key == "deepseek-r1-70b-1"
+        shown = stage.studio.sampler.latest
+        assert shown is not None
+        stage.studio.sampler.show(replace(shown, runs=tuple(reversed(shown.runs))))  # type: ignore[attr-defined]
+        await stage.settle()
+        assert canvas.key == "deepseek-r1-70b-1"
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [("2", "recipes"), ("3", "chat"), ("4", "monitor"), ("5", "usage"), ("6", "logs"), ("alt+4", "monitor")],
+)
+async def test_every_screen_is_one_key_away(tmp_path: Path, key: str, place: str) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press(key)
+        assert stage.app.place_name == place
+        await stage.press("alt+1")
+        assert stage.app.place_name == "dashboard"
+
+
+async def test_nothing_changed_nothing_is_drawn(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        canvas = stage.app.current.one("#ledger")
+        drawn = []
+        canvas.refresh = lambda *regions, **options: drawn.append(regions) or canvas
+        stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
+        await stage.settle()
+        assert drawn == []
