@@ -54,10 +54,16 @@ def test_the_names_of_others_are_understood(given: dict[str, Any], field: str, v
 
 def test_what_the_original_wrote_blindly_is_reset_and_said() -> None:
     data = {"host": "0.0.0.0", "port": 8000, "trust_remote_code": True}  # noqa: S104
-    recipe = read(**data)
+    recipe, made = parse_recipe({**MINIMAL, **data}, imported=True)
     assert (recipe.host, recipe.port, recipe.trust_remote_code) == ("127.0.0.1", None, False)
-    notes = notes_of(data)
+    notes = {note.field: (note.action, note.why) for note in made}
     assert all(notes[field][0] == "changed" and notes[field][1] for field in data)
+
+
+def test_what_a_person_sets_here_stays_set() -> None:
+    recipe = read(host="0.0.0.0", port=8000, trust_remote_code=True)  # noqa: S104
+    assert (recipe.host, recipe.port, recipe.trust_remote_code) == ("0.0.0.0", 8000, True)  # noqa: S104
+    assert parse_recipe(recipe_to_data(recipe))[0] == recipe
 
 
 def test_what_was_meant_is_kept() -> None:

@@ -50,10 +50,13 @@ _BLANKET: tuple[tuple[str, Any, Any, str], ...] = (
 )
 
 
-def normalise(data: Mapping[Any, Any]) -> tuple[dict[str, Any], list[FieldNote]]:
+def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[str, Any], list[FieldNote]]:
     """Our fields from whatever names were used, and what was changed or dropped on the way.
 
     Normalising what is already normal changes nothing.
+
+    Args:
+        imported: It comes from elsewhere: what the original wrote into every recipe is reset, and that is reported.
     """
     notes: list[FieldNote] = []
     out: dict[str, Any] = {}
@@ -67,7 +70,7 @@ def normalise(data: Mapping[Any, Any]) -> tuple[dict[str, Any], list[FieldNote]]
         _put(out, extra, notes, key, raw, value)
     _hoist(out, extra, notes)
     _env(out, notes)
-    for field, theirs, ours, why in _BLANKET:
+    for field, theirs, ours, why in _BLANKET if imported else ():
         if field in out and out[field] == theirs and type(out[field]) is type(theirs):
             notes.append(FieldNote(field, "changed", why))
             if ours is None or field != "host":

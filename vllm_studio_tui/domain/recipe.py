@@ -194,8 +194,11 @@ class FieldNote:
     why: str = ""
 
 
-def parse_recipe(data: Any) -> tuple[Recipe, list[FieldNote]]:
+def parse_recipe(data: Any, *, imported: bool = False) -> tuple[Recipe, list[FieldNote]]:
     """Read a recipe from what JSON or YAML gave, ours or the original system's.
+
+    Args:
+        imported: It comes from elsewhere: the original's blanket defaults are reset, see `normalise`.
 
     Raises:
         InvalidRecipe: It cannot be used; every problem is named with its field.
@@ -204,7 +207,7 @@ def parse_recipe(data: Any) -> tuple[Recipe, list[FieldNote]]:
         raise InvalidRecipe("not a recipe", [("recipe", f"an object is needed, this is {type(data).__name__}")])
     from vllm_studio_tui.domain.normalise import normalise
 
-    plain, notes = normalise(data)
+    plain, notes = normalise(data, imported=imported)
     try:
         recipe = Recipe.model_validate(plain)
     except ValidationError as error:

@@ -7,28 +7,35 @@ and is passed over by the file system's own word (lseek(2), SEEK_DATA).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_studio_tui.kit.sanitize import strip_ansi
+from vllm_studio_tui.kit.sanitize import SHORTEST_SECRET, strip_ansi
 
 BLOCK = 64 * 1024
 #: A longer line is shown in pieces of so many bytes.
 LONGEST = 8 * 1024
-_LEVELS = (
-    (
-        "error",
-        re.compile(
-            r"(?:^|[\s\]|(])(?:ERROR|CRITICAL|FATAL|E)(?:[\s:\]|]|$)|\b[A-Z]\w*(?:Error|Exception)\b|^error:",
-        ),
-    ),
-    ("warning", re.compile(r"(?:^|[\s\]|(])(?:WARNING|WARN|W)(?:[\s:\]|]|$)|\b\w*Warning:")),
-    ("debug", re.compile(r"(?:^|[\s\]|(])(?:DEBUG|TRACE|D)(?:[\s:\]|]|$)")),
+_LEVEL_WORD = re.compile(r"(?:^|[\s\[\](|])(ERROR|CRITICAL|FATAL|WARNING|WARN|INFO|DEBUG|TRACE|[EWID])(?=[\s:\]|)])")
+_WORDS = {
+    **dict.fromkeys(("ERROR", "CRITICAL", "FATAL", "E"), "error"),
+    **dict.fromkeys(("WARNING", "WARN", "W"), "warning"),
+    **dict.fromkeys(("INFO", "I"), "info"),
+    **dict.fromkeys(("DEBUG", "TRACE", "D"), "debug"),
+}
+#: Lines without a level that tell of an end.
+_FATAL = re.compile(
+    r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt)(?::|$)|^error: |^Segmentation fault|core dumped\)"
+    r"|^terminate called|hit an exception|^Killed$|^Aborted|: error: "
 )
+_WARNS = re.compile(r"\b[A-Z]\w*Warning: ")
 _FRAME = re.compile(r"^(?:\([^)]*\) ?)?(?:(?:ERROR|WARNING|INFO) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?)?(.*)$")
+#: What looks like a key, as in `kit.sanitize.redact`, in bytes.
+_KEYS = re.compile(rb"\b(?:sk-|hf_|ghp_|xoxb-)[A-Za-z0-9_\-]{8,}|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*")
 RANK = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 
 
@@ -39,12 +46,17 @@ class LogLine:
     offset: int
     end: int
     text: str
+    hole: bool = False
 
 
 def level_of(text: str) -> str:
-    """How serious a line is: error, warning, info or debug, by the words that engines use."""
-    head = text[:400]
-    return next((name for name, pattern in _LEVELS if pattern.search(head)), "info")
+    """How serious a line is: error, warning, info or debug, by the first word for it near its beginning."""
+    word = _LEVEL_WORD.search(text[:72])
+    # A single letter is a level only where llama.cpp puts it: behind the time.
+    if word is not None and (len(word[1]) > 1 or text[:1].isdigit()):
+        return _WORDS[word[1]]
+    head = frame_of(text[:400])
+    return "error" if _FATAL.search(head) else "warning" if _WARNS.search(head) else "info"
 
 
 def frame_of(text: str) -> str:
@@ -66,6 +78,9 @@ def in_traceback(text: str, before: bool) -> bool:
 class LogText:
     """Random access to a log.
 
+    Args:
+        secrets: Are not shown; whole lines are searched for them, so that no cut can hide a part.
+
     Attributes:
         bytes_read: How much was read so far.
 
@@ -73,8 +88,9 @@ class LogText:
         OSError: While it is opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secrets: Sequence[str] = ()) -> None:
         self.path = path
+        self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.bytes_read = 0
 
@@ -107,10 +123,12 @@ class LogText:
         while len(lines) < count and at < limit:
             data = min(self._data_from(at), limit)
             if data > at:
-                if rest:
-                    lines += _pieces(begin, rest)
-                    rest = b""
-                lines.append(_hole(at, data))
+                if rest.strip(b"\0"):
+                    lines += self._pieces(begin, rest)
+                    begin = at
+                # Zeros before it are the rest of a page that was freed only in part.
+                rest = b""
+                lines.append(_hole(begin, data))
                 at = begin = data
                 continue
             block = self.read(at, min(BLOCK, limit - at))
@@ -119,27 +137,29 @@ class LogText:
             at += len(block)
             rest += block
             while len(lines) < count and (newline := rest.find(b"\n")) >= 0:
-                lines += _pieces(begin, rest[: newline + 1])
+                lines += self._pieces(begin, rest[: newline + 1])
                 begin += newline + 1
                 rest = rest[newline + 1 :]
             if len(rest) > 4 * BLOCK and len(lines) < count:
-                lines += _pieces(begin, rest)
+                lines += self._pieces(begin, rest)
                 begin += len(rest)
                 rest = b""
-        if rest and len(lines) < count:
-            lines += _pieces(begin, rest)
+        if rest.strip(b"\0") and len(lines) < count:
+            lines += self._pieces(begin, rest)
         return lines[:count]
 
-    def before(self, offset: int, count: int) -> list[LogLine]:
-        """Up to `count` lines that end at `offset`."""
+    def before(self, offset: int, count: int, *, most: int = 1 << 20) -> list[LogLine]:
+        """Up to `count` lines that end at `offset`; fewer where they are longer than `most` bytes together."""
         start = offset
         found: list[LogLine] = []
-        while start > 0 and len(found) < count:
+        while start > 0 and len(found) < count and offset - start < most:
             begin = self.start_of(max(0, start - BLOCK))
             made = self.after(begin, 10_000_000, end=start)
             if not made:
                 break
             found = made + found
+            if made[0].hole:
+                most += made[0].end - made[0].offset
             start = begin
         return found[-count:]
 
@@ -149,26 +169,47 @@ class LogText:
 
     def start_of(self, offset: int) -> int:
         """Where the line that holds a byte begins; a line longer than four blocks begins where it is cut."""
+        hole = self._hole_before(offset)
+        lowest = 0
+        if hole is not None:
+            if hole[0] <= offset < hole[1]:
+                return hole[0]
+            lowest = hole[1]
         at = offset
-        while at > 0:
-            begin = max(0, at - BLOCK)
-            block = self.read(begin, at - begin)
-            newline = block.rfind(b"\n")
-            hole = len(block.rstrip(b"\0")) < len(block) or not block
-            if hole and newline < len(block.rstrip(b"\0")) - 1:
-                return at
+        while at > lowest:
+            begin = max(lowest, at - BLOCK)
+            newline = self.read(begin, at - begin).rfind(b"\n")
             if newline >= 0:
                 return begin + newline + 1
             if offset - begin > 4 * BLOCK:
                 return begin
             at = begin
-        return 0
+        return lowest
+
+    def _hole_before(self, offset: int) -> tuple[int, int] | None:
+        """The last hole that begins at or before a byte; a log has one or two."""
+        found: tuple[int, int] | None = None
+        size, at = self.size, 0
+        try:
+            while at <= offset and at < size:
+                start = os.lseek(self._fd, at, os.SEEK_HOLE)
+                if start > offset or start >= size:
+                    break
+                end = size
+                with contextlib.suppress(OSError):  # ENXIO: there is no data behind it
+                    end = os.lseek(self._fd, start, os.SEEK_DATA)
+                found = (start, end)
+                at = end
+        except OSError:
+            return found
+        return found
 
     def _data_from(self, offset: int) -> int:
         """The first byte at or after `offset` that is not in a hole."""
-        with contextlib.suppress(OSError):
+        try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
-        return offset
+        except OSError as error:
+            return self.size if error.errno == errno.ENXIO else offset
 
     def read(self, offset: int, size: int) -> bytes:
         """Some bytes; fewer at the end or where they cannot be read."""
@@ -203,43 +244,54 @@ class LogText:
                     return None, self.size
                 at += large - overlap
             else:
-                begin = max(0, at - large)
+                hole = self._hole_before(max(0, at - 1))
+                if hole is not None and hole[1] >= at:
+                    at = hole[0]
+                    if at <= 0:
+                        return None, 0
+                    continue
+                begin = max(hole[1] if hole is not None else 0, at - large)
                 block = self.read(begin, at - begin)
                 found = block.lower().rfind(wanted)
                 if found >= 0:
                     return self.start_of(begin + found), begin + found
                 if begin == 0:
                     return None, 0
-                at = begin + overlap
+                at = begin + overlap if hole is None or begin > hole[1] else begin
         return None, at
 
-    def first_error(self, *, deadline: float = 2.0) -> LogLine | None:
-        """The first line that is an error, as far as there is time to look."""
+    def first_error(self, start: int = 0, *, deadline: float = 0.3) -> tuple[LogLine | None, int]:
+        """The first line from `start` on that is an error, or None; and how far was looked when time ran out."""
         until = time.monotonic() + deadline
-        at = 0
+        at = start
         while at < self.size and time.monotonic() < until:
             lines = self.after(at, 2000)
             if not lines:
-                return None
+                return None, self.size
             for line in lines:
                 if level_of(line.text) == "error":
-                    return line
+                    return line, line.end
             at = lines[-1].end
-        return None
+        return None, at
 
-
-def _pieces(offset: int, raw: bytes) -> list[LogLine]:
-    """A line, or the pieces of one that is too long to be shown as one."""
-    if len(raw) <= LONGEST:
-        return [LogLine(offset, offset + len(raw), _text(raw))]
-    return [
-        LogLine(offset + at, min(offset + at + LONGEST, offset + len(raw)), _text(raw[at : at + LONGEST]))
-        for at in range(0, len(raw), LONGEST)
-    ]
+    def _pieces(self, offset: int, raw: bytes) -> list[LogLine]:
+        """A line, or the pieces of one that is too long to be shown as one."""
+        for secret in self._secrets:
+            raw = raw.replace(secret, b"*" * len(secret))
+        raw = _KEYS.sub(lambda match: b"*" * len(match[0]), raw)
+        out: list[LogLine] = []
+        at = 0
+        while at < len(raw) or not out:
+            cut = min(len(raw), at + LONGEST)
+            while cut < len(raw) and cut > at + 1 and raw[cut] & 0xC0 == 0x80:
+                cut -= 1  # not within a character
+            out.append(LogLine(offset + at, offset + cut, _text(raw[at:cut])))
+            at = cut
+        return out
 
 
 def _hole(start: int, end: int) -> LogLine:
-    return LogLine(start, end, f"… {(end - start) / 1024 / 1024:.1f} MiB of the middle were dropped here …")
+    return LogLine(start, end, f"… {(end - start) / 1024 / 1024:.1f} MiB of the middle were dropped here …", True)
 
 
 def _text(raw: bytes) -> str:

@@ -141,7 +141,7 @@ class Recipes:
         taken: dict[str, Recipe] = {}
         for index, entry in enumerate(read_documents(raw, source)):
             try:
-                recipe, notes = parse_recipe(entry)
+                recipe, notes = parse_recipe(entry, imported=True)
             except InvalidRecipe as error:
                 given = entry.get("id") if isinstance(entry, Mapping) else None
                 report.failed.append(

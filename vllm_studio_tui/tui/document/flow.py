@@ -38,9 +38,12 @@ def fold(
     Args:
         first, later: What stands at the beginning of the first line and of the others.
     """
+    width = max(1, width)
+    # Where there is no room for what should stand before the text, it is left out.
+    first = first if sum(cells(text) for text, _ in first) < width else ()
+    later = later if sum(cells(text) for text, _ in later) < width else ()
     lead = sum(cells(text) for text, _ in first)
     indent = sum(cells(text) for text, _ in later)
-    width = max(1, width)
     lines: list[Line] = []
     line: list[Part] = list(first)
     used = min(lead, width - 1)

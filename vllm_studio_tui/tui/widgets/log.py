@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from textual.message import Message as Notice
 from textual.timer import Timer
 
-from vllm_studio_tui.kit.sanitize import redact
 from vllm_studio_tui.runs.logtext import RANK, LogLine, LogText, in_traceback, level_of
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
 from vllm_studio_tui.tui.document.flow import Line, Part, fold
@@ -34,14 +33,11 @@ LEVELS = ("all", "warning", "error")
 class LogBlock(Block):
     """A line, or a traceback folded to one."""
 
-    def __init__(
-        self, index: int, lines: Sequence[LogLine], level: str, *, cause: bool, secrets: Sequence[str]
-    ) -> None:
+    def __init__(self, index: int, lines: Sequence[LogLine], level: str, *, cause: bool) -> None:
         super().__init__(index)
         self.log_lines = tuple(lines)
         self.level = level
         self._cause = cause
-        self._secrets = secrets
         self.open = False
 
     @property
@@ -62,8 +58,7 @@ class LogBlock(Block):
             return fold(head, width, (mark,), later)
         out: list[Line] = []
         for line in self.log_lines:
-            text = redact(line.text, self._secrets)
-            out += fold([(text.expandtabs(4), style)], width, (mark,), later, plane) or [Line((mark,), plane)]
+            out += fold([(line.text.expandtabs(4), style)], width, (mark,), later, plane) or [Line((mark,), plane)]
         return out
 
     def estimate(self, width: int) -> int:
@@ -119,7 +114,7 @@ class LogView(BlockReader):
         Raises:
             OSError: It cannot be opened.
         """
-        file = LogText(path)
+        file = LogText(path, secrets)
         self.close_file()
         self._file = file
         self._secrets, self._causes = tuple(secrets), tuple(cause.strip() for cause in causes if cause.strip())
@@ -153,6 +148,8 @@ class LogView(BlockReader):
         size = file.size
         if size < end:
             self._lines = file.tail(STEP)
+        elif self._lines and not self._still_there(self._lines[-1]):
+            self._lines = file.tail(STEP)  # it was written anew
         elif size == end:
             return
         elif size - end > FLOOD:
@@ -168,6 +165,10 @@ class LogView(BlockReader):
             self._lines += file.after(start, WINDOW)
         self._lines = self._lines[-WINDOW:]
         self._build()
+
+    def _still_there(self, line: LogLine) -> bool:
+        assert self._file is not None
+        return line.hole or self._file.after(line.offset, 1, end=line.end) == [line]
 
     def _ends_a_line(self, line: LogLine) -> bool:
         assert self._file is not None
@@ -189,7 +190,7 @@ class LogView(BlockReader):
                 blocks.append(old)
                 return
             cause = level == "error" and any(cause in lines[0].text for cause in self._causes)
-            made = LogBlock(len(blocks), lines, level, cause=cause, secrets=self._secrets)
+            made = LogBlock(len(blocks), lines, level, cause=cause)
             if old is not None:
                 made.open = old.open
             blocks.append(made)
@@ -351,11 +352,16 @@ class LogView(BlockReader):
             if offset is not None:
                 self.go_to(offset)
                 return True
-        line = await asyncio.to_thread(file.first_error)
-        if line is not None:
+        at, line = 0, None
+        while line is None and at < file.size and self._file is file:
+            line, at = await asyncio.to_thread(file.first_error, at)
+            self.searching = f"{at * 100 // max(1, file.size)}%" if line is None else ""
+            self.post_message(self.Status())
+        self.searching = ""
+        if line is not None and self._file is file:
             self.go_to(line.offset)
         return line is not None
 
     def last_lines(self, count: int) -> str:
         """The last lines in memory, for copying."""
-        return "\n".join(redact(line.text, self._secrets) for line in self._lines[-count:])
+        return "\n".join(line.text for line in self._lines[-count:])
