@@ -113,8 +113,13 @@ async def test_every_screen_is_one_key_away(tmp_path: Path, key: str, place: str
 async def test_nothing_changed_nothing_is_drawn(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         canvas = stage.app.current.one("#ledger")
-        drawn = []
-        canvas.refresh = lambda *regions, **options: drawn.append(regions) or canvas
+        drawn: list[object] = []
+
+        def refresh(*regions: object, **options: object) -> object:
+            drawn.append(regions)
+            return canvas
+
+        canvas.refresh = refresh
         stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
         await stage.settle()
         assert drawn == []

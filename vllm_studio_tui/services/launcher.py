@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends import registry
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
 MASK = "***"
+#: What programs are called that are not found here.
+PROGRAMS = {"vllm": "vllm", "sglang": "python", "llamacpp": "llama-server"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,26 @@ class Launcher:
 
     # --- before a launch --------------------------------------------------------------------------------
 
-    def preview(self, recipe: Recipe) -> Preview:
-        """The command that `launch` would start; the port is the recipe's or the first that is looked at."""
+    def preview(self, recipe: Recipe, *, missing_ok: bool = False) -> Preview:
+        """The command that `launch` would start; the port is the recipe's or the first that is looked at.
+
+        Args:
+            missing_ok: Show the command also where its program is not installed here, by the program's bare name.
+        """
         backend = self._launchable(recipe)
         port = recipe.port or self._settings.inference_port
-        command = backend.command(self._ready_to_use(recipe), self._context(recipe, port))
+        usable, context = self._ready_to_use(recipe), self._context(recipe, port)
+        try:
+            command = backend.command(usable, context)
+        except StudioError:
+            if not missing_ok:
+                raise
+            # Any program stands in for the one that is missing; its name is put back.
+            stand_in = {"executable": sys.executable, "python_path": sys.executable}
+            command = backend.command(usable.model_copy(update=stand_in), context)
+            name = recipe.executable or recipe.python_path or PROGRAMS.get(recipe.backend, recipe.backend)
+            argv = tuple(name if word == sys.executable else word for word in command.argv)
+            command = replace(command, argv=argv)
         env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
         return Preview(command.argv, env, shell_text(command.argv, env), command.notes)
 

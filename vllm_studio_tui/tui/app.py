@@ -15,6 +15,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.css.query import NoMatches
+from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
 from vllm_studio_tui.config.themes import DEFAULT, ThemeFile, load_themes
@@ -366,8 +367,8 @@ class StudioApp(App[int], inherit_bindings=False):
             self.leave()
             return
         self._interrupted = now
-        if len(self.screen_stack) > 1:
-            self.pop_screen()
+        if isinstance(self.screen, ModalScreen):
+            self.screen.dismiss(None)
         elif not self.current.escape():
             self.tell("ctrl+c again leaves. Engines go on.")
 

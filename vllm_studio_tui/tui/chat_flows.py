@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.actions import key_text
 from vllm_studio_tui.tui.dialogs import Answer, Choice, Chooser, Prompt, Question, Writing
 from vllm_studio_tui.tui.document.scanner import Scanner
 from vllm_studio_tui.tui.paint import chat as paint
@@ -35,24 +36,26 @@ class ChatFlows:
 
     async def choose_chat(self) -> None:
         """Open another chat: by title, or by what was said in it; rename or delete one."""
+        rename = self._app.keys_of("chats.rename").split(",")
+        delete = self._app.keys_of("chats.delete").split(",")
         while True:
             said = await self._app.ask(
                 Chooser(
                     self._chats,
-                    title="a chat, or words in it   f2 rename   ctrl+d delete",
+                    title=f"a chat, or words in it   {_first(rename)} rename   {_first(delete)} delete",
                     empty="No chats yet.",
                     enter="open",
-                    extra=(Answer("f2", "rename"), Answer("ctrl+d", "delete"), Answer("delete", "delete")),
+                    extra=tuple(Answer(key, "") for key in (*rename, *delete)),
                 )
             )
             if said is None:
                 return
             what, _, rest = said.partition(":")
-            if what in ("f2", "ctrl+d", "delete"):
+            if what in (*rename, *delete):
                 session_id = rest.partition(":")[2].partition(":")[0]
                 if not session_id or self._app.read_only:
                     continue
-                await (self._rename(session_id) if what == "f2" else self._delete(session_id))
+                await (self._rename(session_id) if what in rename else self._delete(session_id))
                 continue
             session_id, _, message_id = rest.partition(":")
             await self._place.open(session_id, leaf=message_id or None)
@@ -233,6 +236,10 @@ def code_blocks(text: str) -> list[tuple[str, str]]:
             body = lines[1:-1] if len(lines) > 1 and lines[-1].strip().startswith(first[:3]) else lines[1:]
             found.append((first.lstrip("`~").strip().split(" ")[0], "".join(body)))
     return found
+
+
+def _first(keys: list[str]) -> str:
+    return key_text(keys[-1])
 
 
 def _note(value: Any) -> str:

@@ -18,6 +18,19 @@ from vllm_studio_tui.tui.paint.ink import Ink
 ANSI_THEME = "ansi"
 
 
+_ANSI = {
+    "ansi-background": "ansi_black",
+    "ansi-foreground": "ansi_white",
+    "border-blurred": "ansi_black",
+    "input-cursor-background": "ansi_white",
+    "input-cursor-foreground": "ansi_black",
+    "input-cursor-text-style": "none",
+    "input-selection-foreground": "ansi_black",
+    "screen-selection-background": "ansi_bright_blue",
+    "screen-selection-foreground": "ansi_black",
+}
+
+
 def textual_theme(theme: ThemeFile) -> Theme:
     """A theme for Textual's own widgets: inputs, text areas, toasts."""
 
@@ -49,6 +62,8 @@ def textual_theme(theme: ThemeFile) -> Theme:
             "scrollbar-background": colour("bg"),
             "input-selection-background": colour("fill"),
             "footer-background": colour("bg"),
+            # Textual's own style sheets want these of every theme of sixteen colours.
+            **(_ANSI if theme.ansi else {}),
         },
     )
 

@@ -50,6 +50,7 @@ class BlockReader(BlockScroll):
         inside = next((at for at, line in enumerate(lines) if self.words.casefold() in line.text.casefold()), 0)
         self.following = False
         self._top, self._top_block = (wanted, max(0, inside - 1)), blocks[wanted]
+        self.post_message(self.Moved())
         self.redraw()
 
     # --- mouse selection --------------------------------------------------------------------------------

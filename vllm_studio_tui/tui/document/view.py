@@ -212,14 +212,16 @@ class Document(BlockReader):
         if wanted == self.current and len(shown) > 0:
             self.scroll_lines(step * 3)
         self.current = wanted
-        self._reveal(wanted)
+        self._reveal(wanted, whole=bool(step))
         self.post_message(self.Moved())
 
-    def _reveal(self, message: int) -> None:
+    def _reveal(self, message: int, *, whole: bool) -> None:
+        """Bring a message into view: its beginning, or where `whole` is not asked for any part of it."""
         seen = {self.blocks[one[0]].message for one in self._seen if one is not None}
         blocks = self.blocks
         first = next((index for index, block in enumerate(blocks) if block.message == message), None)
-        if first is not None and (message not in seen or not any(one and one[0] == first for one in self._seen)):
+        beginning = any(one is not None and one[0] == first for one in self._seen)
+        if first is not None and (message not in seen or (whole and not beginning)):
             self._top, self._top_block = (first, 0), blocks[first]
             end = self._from_end(blocks, self._left_and_width[1], self.size.height, self._around())
             self.following = self._top >= end

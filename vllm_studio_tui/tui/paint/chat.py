@@ -170,6 +170,7 @@ def session_rows(
     height: int,
     now: float,
     going: Container[str],
+    glyphs: Glyphs,
 ) -> list[Row]:
     """The chats by day."""
     head = Row(plane="surf")
@@ -190,7 +191,7 @@ def session_rows(
         row.put(2, session.title or "New chat", "fg bold" if session.id == here else "fg", width - 5 - len(text))
         row.put_right(width - 2, "..." if session.id in going else text, "faint")
         if session.id == here:
-            row.put(0, "▌", "accent")
+            row.put(0, glyphs.cursor, "accent")
         row.link(0, width, f"chat:{session.id}")
         rows.append(row)
     if total > len(sessions):

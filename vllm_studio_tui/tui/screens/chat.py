@@ -276,7 +276,9 @@ class ChatPlace(Place):
 
     def _paint_list(self, width: int, height: int) -> list[Row]:
         here = self.session.id if self.session is not None else None
-        return paint.session_rows(self._sessions, self._total, here, width, height, time.time(), self.turns.going)
+        return paint.session_rows(
+            self._sessions, self._total, here, width, height, time.time(), self.turns.going, self.ink.glyphs
+        )
 
     def _paint_head(self, width: int, height: int) -> list[Row]:
         return paint.head_rows(self.view(), self.ink.glyphs, width, self.size_class)
@@ -316,7 +318,7 @@ class ChatPlace(Place):
     def on_descendant_blur(self) -> None:
         self.query_one("#chat-bar", Canvas).repaint()
 
-    def on_document_moved(self) -> None:
+    def on_block_scroll_moved(self) -> None:
         self.query_one("#chat-status", Canvas).repaint()
         self.studio_app.update_frame()
 

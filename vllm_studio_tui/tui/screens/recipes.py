@@ -183,7 +183,7 @@ class RecipesPlace(Place):
         launcher = self.studio.launcher
         try:
             problems = tuple(launcher.check(recipe))
-            return recipes.Plan(recipe.id, recipe, launcher.preview(recipe), problems, past=past)
+            return recipes.Plan(recipe.id, recipe, launcher.preview(recipe, missing_ok=True), problems, past=past)
         except StudioError as error:
             return recipes.Plan(recipe.id, recipe, error=f"{error.title}. {error.cause}", past=past)
 

@@ -78,6 +78,7 @@ class Canvas(Widget):
         self.rows: list[Row] = []
         self.top = 0
         self.key: str | None = None
+        self._wanted: str | None = None
         self._strips: dict[int, Strip] = {}
         self._drawn: tuple[Hashable, ...] = ()
 
@@ -92,6 +93,10 @@ class Canvas(Widget):
         before, self.rows = self.rows, fresh
         self._keep_cursor(before)
         top = self.top
+        if self._wanted is not None and self._wanted in self.keys:
+            wanted, self._wanted = self._wanted, None
+            self._set_key(wanted)
+            self.show_cursor()
         self._clamp()
         now = (width, height, self.top, self.key, self.has_focus, id(self._get_ink()), len(fresh) > height)
         if now != self._drawn or top != self.top:
@@ -171,9 +176,11 @@ class Canvas(Widget):
             self.post_message(self.Chosen(self, key))
 
     def choose(self, key: str | None) -> None:
-        """Put the cursor on a key, and bring it into view."""
+        """Put the cursor on a key, and bring it into view; one that is not drawn yet as soon as it is."""
         if key is None or key in self.keys:
             self._set_key(key)
+        else:
+            self._wanted = key
         self.show_cursor()
         self._redraw()
 

@@ -199,7 +199,10 @@ class RecipeForm(Container):
         row = Row()
         if one is None:
             return [row]
-        row.run(2, [("help  ", "faint"), (clean_line(one.help or one.name), "dim")])
+        if one.name == "trust_remote_code" and self.texts.get(one.name) == "yes":
+            row.put(2, f"{self._get_ink().glyphs.warning} runs code from the model folder", "err")
+        else:
+            row.run(2, [("help  ", "faint"), (clean_line(one.help or one.name), "dim")])
         return [row]
 
     @property
@@ -342,6 +345,10 @@ class FieldRow(Container):
         below.display = bool(wide or self._error)
         below.repaint()
 
+    @property
+    def _danger(self) -> bool:
+        return self.spec.name == "trust_remote_code" and self._form.texts.get(self.spec.name) == "yes"
+
     def _lines(self) -> list[str]:
         return wrap(self._error, 44)[:3]
 
@@ -351,8 +358,7 @@ class FieldRow(Container):
         if self.spec.name in self._form.changed:
             row.put(0, glyphs.changed, "warn")
         focused = self._form.focused_field is self.spec
-        danger = self.spec.name == "trust_remote_code" and self._form.texts.get(self.spec.name) == "yes"
-        style = "err bold" if danger else "fg bold" if focused else "dim"
+        style = "err bold" if self._danger else "fg bold" if focused else "dim"
         row.put(2, self.spec.name, style, width - 3)
         return [row]
 
@@ -363,8 +369,6 @@ class FieldRow(Container):
         if self.spec.kind in ("choice", "switch") or self.spec.choices:
             x = row.put(x, glyphs.choice, "faint") + 1
         x = row.put(x, self.spec.unit, "dim") + (2 if self.spec.unit else 0)
-        if self.spec.name == "trust_remote_code" and self._form.texts.get(self.spec.name) == "yes":
-            x = row.put(x, f"{glyphs.warning} runs code from the model folder", "err") + 2
         if self.spec.name in self._form.changed:
             was = self._form.saved.get(self.spec.name, "")
             row.put(x, f"was {was or self.spec.default or 'blank'}", "faint", max(0, width - x))
@@ -379,6 +383,9 @@ class FieldRow(Container):
             rows.append(row)
         if self._form._get_size() >= Size.WIDE:
             row = Row()
-            row.put(x, self.spec.help, "faint", max(0, width - x))
+            if self._danger:
+                row.put(x, f"{self._form._get_ink().glyphs.warning} runs code from the model folder", "err")
+            else:
+                row.put(x, self.spec.help, "faint", max(0, width - x))
             rows.append(row)
         return rows

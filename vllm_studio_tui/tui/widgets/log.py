@@ -311,6 +311,7 @@ class LogView(BlockReader):
         """Mark words; `search` goes to them."""
         self.words = words.strip()
         self.redraw()
+        self.post_message(self.Status())
 
     async def search(self, step: int) -> bool:
         """Go to the next line with the words, through the whole file; False where there is none."""

@@ -1,0 +1,268 @@
+"""The frame: palette, help, themes, keymap, sizes, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import bare, staged
+from vllm_studio_tui.domain.chat import Delta, Ended
+from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.app import PLACES
+from vllm_studio_tui.tui.sizes import Size
+
+DONE = Ended("stop")
+
+
+async def test_the_palette_finds_and_does_anything(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+p")
+        await stage.type("launch gemma")
+        await stage.press("enter")
+        assert stage.calls == [("launch", "gemma-3-12b")]
+        await stage.press("ctrl+p")
+        await stage.type("stop qwen")
+        await stage.press("enter")
+        assert "Stop qwen3-32b?" in stage.text()
+        await stage.press("escape", "ctrl+p")
+        await stage.type("tokens, requests, energy")
+        await stage.press("enter")
+        assert stage.app.place_name == "usage"
+        await stage.press("ctrl+p")
+        await stage.type("more days")
+        await stage.press("enter")
+        await stage.until(lambda: "30 days" in stage.text(), "an action of the screen")
+
+
+async def test_the_palette_says_when_nothing_matches(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+p")
+        await stage.type("zzzz")
+        assert 'Nothing matches "zzzz"' in stage.text()
+        await stage.press("enter")
+        await stage.press("escape")
+        assert len(stage.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+async def test_help_lists_what_works_here(tmp_path: Path, place: str) -> None:
+    async with staged(tmp_path, place=place) as stage:
+        await stage.press("f1")
+        text = stage.text()
+        assert "HERE" in text
+        assert "Leave; engines go on" in text
+        here = [action for action, _ in stage.app.active_actions() if action.scope != "app"]
+        assert here
+        assert here[0].help[:30] in text
+        await stage.press("escape")
+        assert len(stage.app.screen_stack) == 1
+
+
+async def test_a_theme_is_shown_while_it_is_chosen_and_kept(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+p")
+        await stage.type("choose a theme")
+        await stage.press("enter")
+        await stage.type("paper")
+        assert stage.app.theme == "paper"
+        await stage.press("escape")
+        assert stage.app.theme == "slate"
+        await stage.press("ctrl+p")
+        await stage.type("choose a theme")
+        await stage.press("enter")
+        await stage.type("paper")
+        await stage.press("enter")
+        await stage.settle()
+        assert stage.app.theme == "paper"
+        assert 'theme: "paper"' in stage.studio.places.settings_file.read_text()
+
+
+async def test_a_keymap_of_ones_own_works_and_its_faults_are_said(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "keymap.yaml").write_text("dashboard.stop: S\nno.such: x\n")
+    async with staged(tmp_path) as stage:
+        assert any("no.such is no action" in toast for toast in stage.toasts)
+        await stage.press("S")
+        assert "Stop qwen3-32b?" in stage.text()
+        await stage.press("escape", "s")
+        assert len(stage.app.screen_stack) == 1
+        assert "S stop" in stage.text()
+
+
+async def test_ctrl_c_cancels_first_and_quits_second(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("s", "ctrl+c")
+        assert len(stage.app.screen_stack) == 1
+        assert stage.calls == []
+    async with staged(tmp_path, recipes=()) as stage:
+        await stage.pilot.press("ctrl+c")
+        assert any("again leaves" in toast for toast in stage.toasts)
+        await stage.pilot.press("ctrl+c")
+        await stage.until(lambda: stage.app._exit, "it leaves")
+        assert stage.app.last_words == ["2 engines go on. vllm-studio status"]
+
+
+async def test_q_leaves_and_types_in_fields(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat") as stage:
+        await stage.press("q")
+        assert stage.app.current.one("#prompt").text == "q"
+        await stage.press("alt+1", "q")
+        await stage.until(lambda: stage.app._exit, "it leaves")
+        assert stage.calls == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+async def test_a_signal_leaves_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    async with staged(tmp_path, place="chat") as stage:
+        await stage.type("unsent")
+        os.kill(os.getpid(), number)
+        await stage.until(lambda: stage.app._exit, "it leaves")
+        assert "unsent" in (stage.studio.places.state / "desk.json").read_text()
+
+
+async def test_an_error_inside_a_command_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("[/x] odd \x1b[31m")
+
+        stage.launcher.launch = broken  # type: ignore[method-assign,assignment]
+        await stage.press("l")
+        await stage.type("gemma")
+        await stage.pilot.press("enter")
+        await stage.until(lambda: any("failed inside the studio" in toast for toast in stage.toasts), "it is said")
+        assert not any("\x1b" in toast for toast in stage.toasts)
+        await stage.press("2")
+        assert stage.app.place_name == "recipes"
+
+
+async def test_a_click_on_a_tab_a_chip_and_a_key_works(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        header = stage.lines()[0]
+        await stage.pilot.click(offset=(header.index("Monitor") + 1, 0))
+        await stage.settle()
+        assert stage.app.place_name == "monitor"
+        await stage.pilot.click(offset=(header.index("llama-3.3-70b") + 1, 0))
+        await stage.until(lambda: stage.app.place_name == "logs", "the chip opens the run")
+        footer = stage.lines()[-1]
+        await stage.pilot.click(offset=(footer.index("? help") + 1, len(stage.lines()) - 1))
+        await stage.until(lambda: len(stage.app.screen_stack) == 2, "help")
+
+
+# --- sizes --------------------------------------------------------------------------------------------------
+
+STORM = ((160, 45), (1, 1), (80, 24), (3, 2), (40, 6), (200, 60), (12, 1), (60, 15), (2, 50), (160, 3), (120, 36))
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+async def test_a_storm_of_sizes_harms_nobody(tmp_path: Path, place: str) -> None:
+    script = (Delta(content="# A\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n```py\nx\n```\n"), DONE)
+    async with staged(tmp_path, place=place, script=script) as stage:
+        if place == "chat":
+            await stage.type("q")
+            await stage.press("enter")
+        if place == "recipes":
+            await stage.until(lambda: "COMMAND" in stage.text(), "what would be launched is worked out")
+        before = stage.text()
+        for width, height in STORM:
+            await stage.pilot.resize_terminal(width, height)
+            await stage.settle()
+            lines = stage.lines()
+            assert len(lines) == height
+        await stage.pilot.resize_terminal(160, 45)
+        await stage.settle()
+        if place != "chat":
+            assert stage.text() == before
+
+
+@pytest.mark.parametrize(("width", "height"), [(160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (20, 1), (8, 1)])
+@pytest.mark.parametrize("shown", ["full", "bare"])
+async def test_every_screen_has_something_to_say_at_every_size(
+    tmp_path: Path, width: int, height: int, shown: str
+) -> None:
+    options = {"shown": bare} if shown == "bare" else {}
+    async with staged(tmp_path, size=(width, height), **options) as stage:  # type: ignore[arg-type]
+        for place in PLACES:
+            await stage.app.show_place(place)
+            await stage.settle()
+            if height > 1:
+                assert stage.text().strip(), place
+
+
+async def test_compact_is_compact_everywhere(tmp_path: Path) -> None:
+    async with staged(tmp_path, compact=True) as stage:
+        assert stage.app.size_class is Size.COMPACT
+
+
+async def test_ascii_draws_ascii_alone(tmp_path: Path) -> None:
+    for place in PLACES:
+        async with staged(
+            tmp_path / place, ascii_only=True, place=place, script=(Delta(content="- x\n\n> y"), DONE)
+        ) as stage:
+            if place == "chat":
+                await stage.type("q")
+                await stage.press("enter")
+                await stage.until(lambda: "x" in stage.text(), "it answers")
+            odd = sorted({character for character in stage.text() if not character.isascii()})
+            assert odd == [], (place, odd)
+
+
+async def test_no_colour_sends_no_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with staged(tmp_path) as stage:
+        assert os.environ["NO_COLOR"] == "1"
+        for place in PLACES:
+            await stage.app.show_place(place)
+            await stage.settle()
+            update = stage.app.screen._compositor.render_update(full=True)
+            for strip in stage.app.screen._compositor.render_strips():
+                for segment in strip:
+                    style = segment.style
+                    assert style is None or (style.color is None and style.bgcolor is None), (place, segment)
+            assert update is not None
+
+
+@pytest.mark.parametrize("theme", ["slate", "paper", "contrast"])
+async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
+    """Text has at least the contrast of faint text on what is behind it."""
+    from vllm_studio_tui.config.themes import contrast
+
+    async with staged(tmp_path, theme_name=theme, script=(Delta(content="```py\nx = 1\n```"), DONE)) as stage:
+        for place in PLACES:
+            await stage.app.show_place(place)
+            await stage.settle()
+            for strip in stage.app.screen._compositor.render_strips():
+                for segment in strip:
+                    style = segment.style
+                    if style is None or not re.search(r"[A-Za-z0-9]", segment.text) or style.reverse or style.dim:
+                        continue
+                    if style.color is None or style.bgcolor is None or style.color.triplet is None:
+                        continue
+                    assert style.bgcolor.triplet is not None
+                    ratio = contrast(style.color.triplet.hex, style.bgcolor.triplet.hex)
+                    assert ratio >= 2.5, (place, segment.text, ratio)
+
+
+def test_every_action_belongs_to_something_that_can_do_it() -> None:
+    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.screens.chat import ChatPlace, Transcript
+    from vllm_studio_tui.tui.screens.dashboard import Dashboard
+    from vllm_studio_tui.tui.screens.logs import LogsPlace
+    from vllm_studio_tui.tui.screens.monitor import Monitor
+    from vllm_studio_tui.tui.screens.recipes import RecipesPlace
+    from vllm_studio_tui.tui.screens.usage import UsagePlace
+    from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+    from vllm_studio_tui.tui.widgets.form import RecipeForm
+
+    owners = {
+        "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
+        "chat": ChatPlace, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace, "logs": LogsPlace,
+    }  # fmt: skip
+    for action in actions.ACTIONS:
+        if action.scope == "chats":
+            continue  # keys of the list of chats, see test_chats_are_found_renamed_and_put_into_the_trash
+        assert callable(getattr(owners[action.scope], f"action_{action.method}")), action.id

@@ -1,0 +1,293 @@
+"""Chat, by keys."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from tests.functional.stage import Staged, bare, staged
+from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.services.desk import load_desk
+from vllm_studio_tui.tui.screens.chat import ChatPlace
+
+DONE = Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0))
+ANSWER = "Hello **you**.\n\n```python\nprint(1)\n```\n\nBye."
+
+
+def place(stage: Staged) -> ChatPlace:
+    found = stage.app.current
+    assert isinstance(found, ChatPlace)
+    return found
+
+
+async def ask(stage: Staged, text: str) -> None:
+    await stage.type(text)
+    await stage.press("enter")
+    await stage.until(lambda: not place(stage).turns.going, "the answer is over")
+    await stage.settle()
+
+
+async def test_a_question_is_answered_kept_and_counted(tmp_path: Path) -> None:
+    script = (Delta(reasoning="let me think"), Delta(content=ANSWER), DONE)
+    async with staged(tmp_path, place="chat", script=script) as stage:
+        assert "Ask qwen3-32b anything." in stage.text()
+        await ask(stage, "what is it?")
+        text = stage.text()
+        for words in (
+            "what is it?",
+            "Hello you.",
+            "print(1)",
+            "thought",
+            "TTFT 100 ms",
+            "40.0 tok/s",
+            "20 tok in 1.00 s",
+        ):
+            assert words in text
+        session = stage.studio.chat.sessions.list()[0]
+        assert session.title == "what is it?"
+        assert [m.role for m in stage.studio.chat.messages.branch(session.id)] == ["user", "assistant"]
+
+
+async def test_it_is_restored_where_it_was_left(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="one answer"), DONE)) as stage:
+        await ask(stage, "first")
+        await stage.type("a draft that was not sent")
+        await place(stage).leaving()
+    async with staged(tmp_path, place="chat", recipes=()) as stage:
+        await stage.until(lambda: "one answer" in stage.text(), "the chat is open again")
+        assert place(stage).prompt.text == "a draft that was not sent"
+
+
+async def test_escape_stops_and_keeps_what_came(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    script = (Delta(content="the beginning of something"), hold.wait, DONE)
+    async with staged(tmp_path, place="chat", script=script) as stage:
+        await stage.type("go")
+        await stage.press("enter")
+        await stage.until(lambda: "the beginning of something" in stage.text(), "it streams")
+        assert "esc stop" in stage.text()
+        await stage.press("escape")
+        await stage.until(lambda: "stopped by you, kept" in stage.text(), "it stopped")
+        session = stage.studio.chat.sessions.list()[0]
+        answer = stage.studio.chat.messages.branch(session.id)[-1]
+        assert (answer.finish, answer.content) == ("stopped", "the beginning of something")
+
+
+async def test_the_next_question_waits_for_its_turn(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    script = (Delta(content="answer"), hold.wait, DONE)
+    async with staged(tmp_path, place="chat", script=script) as stage:
+        await stage.type("one")
+        await stage.press("enter")
+        await stage.until(lambda: "answer" in stage.text(), "it streams")
+        await stage.type("two")
+        await stage.press("enter")
+        await stage.until(lambda: "1 waiting" in stage.text(), "it waits")
+        hold.set()
+        await stage.until(lambda: len(stage.engine.asked) == 2 and not place(stage).turns.going, "both were asked")
+        assert stage.engine.asked[1].messages[-1]["content"] == "two"
+
+
+async def test_a_question_to_a_loading_engine_is_sent_when_it_is_ready(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="at last"), DONE)) as stage:
+        place(stage).recipe = "deepseek-r1-70b"
+        await stage.type("hi")
+        await stage.press("enter")
+        assert stage.engine.asked == []
+        await stage.until(lambda: "sent when it is ready" in stage.text(), "it says so")
+        shown = stage.studio.sampler.latest
+        assert shown is not None
+        runs = tuple(
+            replace(run, status=replace(run.status, state=State.READY)) if run.recipe_id == "deepseek-r1-70b" else run
+            for run in shown.runs
+        )
+        stage.studio.sampler.show(replace(shown, runs=runs))  # type: ignore[attr-defined]
+        await stage.until(lambda: "at last" in stage.text(), "it was sent")
+
+
+async def test_a_question_without_a_model_stays_in_the_prompt(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", shown=bare, recipes=()) as stage:
+        assert "No model is up." in stage.text()
+        await stage.type("hello")
+        await stage.press("enter")
+        assert place(stage).prompt.text == "hello"
+        assert any("No model is up" in toast for toast in stage.toasts)
+
+
+async def test_another_answer_stands_beside_the_first(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="an answer"), DONE)) as stage:
+        await ask(stage, "q")
+        await stage.press("tab", "r")
+        await stage.until(lambda: "‹ 2 of 2 ›" in stage.text(), "there are two")
+        await stage.press("left_square_bracket")
+        await stage.until(lambda: "‹ 1 of 2 ›" in stage.text(), "the first is shown")
+
+
+async def test_an_edited_question_is_asked_anew_and_the_old_one_stays(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="an answer"), DONE)) as stage:
+        await ask(stage, "old")
+        await stage.press("tab", "up", "e")
+        assert place(stage).prompt.text == "old"
+        assert "editing an earlier question" in stage.text()
+        await stage.type("er")
+        await stage.press("enter")
+        await stage.until(lambda: len(stage.engine.asked) == 2 and not place(stage).turns.going, "asked again")
+        session = stage.studio.chat.sessions.list()[0]
+        questions = [m.content for m in stage.studio.chat.messages.tree(session.id) if m.role == "user"]
+        assert questions == ["old", "older"]
+
+
+async def test_a_cut_answer_is_written_on(tmp_path: Path) -> None:
+    cut = Ended("length", TokenUsage(10, 5), Timings(0.1, None, 1.0, 40.0))
+    async with staged(tmp_path, place="chat", script=(Delta(content="half"), cut)) as stage:
+        await ask(stage, "q")
+        assert "cut at 5 tokens" in stage.text()
+        stage.engine.script = (Delta(content=" and whole"), DONE)
+        await stage.press("tab", "c")
+        await stage.until(lambda: "half and whole" in stage.text(), "it goes on")
+
+
+async def test_copying_goes_to_the_terminal_and_to_a_file(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content=ANSWER), DONE)) as stage:
+        await ask(stage, "q")
+        clip = stage.studio.places.state / "clip.txt"
+        await stage.press("tab", "y")
+        assert clip.read_text() == ANSWER
+        await stage.press("Y")
+        assert clip.read_text() == "print(1)\n"
+        await stage.press("f6")
+        assert "## User\n\nq" in clip.read_text()
+        assert any("clip.txt" in toast for toast in stage.toasts)
+
+
+async def test_chats_are_found_renamed_and_put_into_the_trash(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="about parrots"), DONE)) as stage:
+        await ask(stage, "birds")
+        await stage.press("ctrl+n")
+        await ask(stage, "fishes")
+        await stage.press("ctrl+o")
+        await stage.until(lambda: "Today" in stage.text(), "the chats are listed")
+        await stage.type("parrots")
+        await stage.until(lambda: "Said in a chat" in stage.text(), "it was said")
+        await stage.press("escape", "ctrl+o")
+        await stage.type("bird")
+        await stage.until(lambda: "1 of 1" in stage.text(), "it is found")
+        await stage.press("f2")
+        await stage.until(lambda: "Rename the chat" in stage.text(), "it asks for a name")
+        await stage.type("!")
+        await stage.press("enter")
+        await stage.until(lambda: "birds!" in [s.title for s in stage.studio.chat.sessions.list()], "renamed")
+        await stage.type("birds")
+        await stage.until(lambda: "1 of 1" in stage.text(), "it is found again")
+        await stage.press("ctrl+d")
+        await stage.until(lambda: "go to the trash" in stage.text(), "it names the loss")
+        await stage.press("d")
+        await stage.until(lambda: [s.title for s in stage.studio.chat.sessions.list()] == ["fishes"], "in the trash")
+        assert [s.title for s in stage.studio.chat.sessions.list(trash=True)] == ["birds!"]
+
+
+async def test_settings_shape_the_request(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="x"), DONE)) as stage:
+        await stage.press("f3")
+        await stage.type("temp")
+        await stage.press("enter")
+        await stage.type("0.5")
+        await stage.press("enter")
+        await stage.type("thinking")
+        await stage.press("enter", "escape")
+        await ask(stage, "q")
+        sampling = stage.engine.asked[0].sampling
+        assert (sampling.temperature, sampling.thinking) == (0.5, True)
+
+
+async def test_fork_goes_on_in_a_copy(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="x"), DONE)) as stage:
+        await ask(stage, "root")
+        await stage.press("tab", "F")
+        await stage.until(lambda: len(stage.studio.chat.sessions.list()) == 2, "there is a copy")
+        assert "root (fork)" in stage.text()
+
+
+async def test_find_marks_words_and_goes_to_them(tmp_path: Path) -> None:
+    long = "\n\n".join(f"paragraph {number}" for number in range(200))
+    async with staged(tmp_path, place="chat", script=(Delta(content=long), DONE)) as stage:
+        await ask(stage, "q")
+        assert "paragraph 199" in stage.text()
+        await stage.press("ctrl+f")
+        await stage.type("paragraph 42")
+        await stage.press("enter")
+        assert "paragraph 42" in stage.text()
+        assert "following off" in stage.text()
+        await stage.press("escape")
+        assert place(stage).document.words == ""
+
+
+async def test_following_stops_when_one_scrolls_and_comes_back_at_the_end(tmp_path: Path) -> None:
+    long = "\n\n".join(f"paragraph {number}" for number in range(200))
+    async with staged(tmp_path, place="chat", script=(Delta(content=long), DONE)) as stage:
+        await ask(stage, "q")
+        await stage.press("tab", "pageup")
+        assert not place(stage).document.following
+        assert "paragraph 199" not in stage.text()
+        await stage.press("g")
+        assert "paragraph 0" in stage.text()
+        await stage.press("G")
+        assert place(stage).document.following
+        assert "paragraph 199" in stage.text()
+
+
+async def test_thinking_folds_and_opens(tmp_path: Path) -> None:
+    script = (Delta(reasoning="a secret thought\nof two lines"), Delta(content="said"), DONE)
+    async with staged(tmp_path, place="chat", script=script) as stage:
+        await ask(stage, "q")
+        assert "a secret thought" not in stage.text()
+        await stage.press("ctrl+t")
+        assert "a secret thought" in stage.text()
+        await stage.press("ctrl+t")
+        assert "a secret thought" not in stage.text()
+        await stage.press("tab", "enter")
+        assert "of two lines" in stage.text()
+
+
+async def test_history_comes_back_with_up_and_newlines_do_not_send(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="x"), DONE)) as stage:
+        await ask(stage, "first")
+        await stage.press("up")
+        assert place(stage).prompt.text == "first"
+        await stage.press("down")
+        assert place(stage).prompt.text == ""
+        await stage.type("a")
+        await stage.press("ctrl+j")
+        await stage.type("b")
+        assert place(stage).prompt.text == "a\nb"
+        assert len(stage.engine.asked) == 1
+
+
+async def test_an_engine_that_refuses_is_quoted(tmp_path: Path) -> None:
+    refused = Ended("failed", error="33140 tokens are more than its 32768", advice="Shorten it.")
+    async with staged(tmp_path, place="chat", script=(refused,)) as stage:
+        await ask(stage, "q")
+        assert "33140 tokens are more than its 32768" in stage.text()
+
+
+async def test_leaving_keeps_the_partial_answer(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    async with staged(tmp_path, place="chat", script=(Delta(content="partial"), hold.wait, DONE)) as stage:
+        await stage.type("go")
+        await stage.press("enter")
+        await stage.until(lambda: "partial" in stage.text(), "it streams")
+        await stage.press("ctrl+c")
+        await stage.until(lambda: not place(stage).turns.going, "the first one cancels the answer")
+        await place(stage).leaving()
+        session = stage.studio.chat.sessions.list()[0]
+        assert stage.studio.chat.messages.branch(session.id)[-1].content == "partial"
+        assert load_desk(stage.studio.places).session == session.id
+
+
+async def test_a_context_that_is_nearly_full_is_said(tmp_path: Path) -> None:
+    full = Ended("stop", TokenUsage(30_000, 1000), Timings(0.1, None, 1.0, 40.0))
+    async with staged(tmp_path, place="chat", script=(Delta(content="x"), full)) as stage:
+        await ask(stage, "q")
+        assert "31.0k/32.8k" in stage.text()

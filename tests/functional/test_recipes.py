@@ -1,0 +1,250 @@
+"""Recipes and their form, by keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import Staged, staged
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.tui.widgets.form import RecipeForm
+
+
+def written(folder: Path) -> str:
+    return next(folder.glob("recipes-*.yaml")).read_text()
+
+
+async def pick(stage: Staged, recipe_id: str) -> None:
+    stage.app.current.one("#recipes-table").choose(recipe_id)
+    await stage.settle()
+
+
+def form(stage: Staged) -> RecipeForm:
+    found = stage.app.current.one("#form")
+    assert isinstance(found, RecipeForm)
+    return found
+
+
+async def test_the_table_shows_what_is_there_and_how_it_went(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "llama-3.3-70b")
+        await stage.until(lambda: "--max-model-len 131072" in stage.text(), "what would be launched is worked out")
+        text = stage.text()
+        for words in ("RECIPES  5", "131072", "✕ failed", "● ready", "never", "COMMAND", "--max-model-len 131072"):
+            assert words in text
+
+
+async def test_search_narrows_and_escape_clears(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await stage.press("slash")
+        await stage.type("gemma")
+        assert "1 of 5" in stage.text()
+        await stage.press("enter")
+        assert stage.app.current.one("#recipes-table").key == "gemma-3-12b"
+        await stage.press("escape")
+        assert "RECIPES  5" in stage.text()
+        await stage.press("slash")
+        await stage.type("zzz")
+        assert 'Nothing matches "zzz"' in stage.text()
+
+
+async def test_launch_switch_and_stop(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("enter")
+        await stage.press("w")
+        await pick(stage, "qwen3-32b")
+        await stage.press("s")
+        await stage.press("s")
+        assert stage.calls == [("launch", "gemma-3-12b"), ("switch", "gemma-3-12b"), ("stop", "qwen3-32b")]
+
+
+async def test_a_new_recipe_is_written_checked_and_saved(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await stage.press("n")
+        await stage.until(lambda: "NOT YET A RECIPE" in stage.text(), "it says what is missing")
+        await stage.type("fresh")
+        await stage.press("down", "down", "down")
+        await stage.type("org/fresh-8b")
+        await stage.until(lambda: "serve org/fresh-8b" in stage.text(), "the command follows")
+        await stage.press("f2")
+        saved = stage.studio.recipes.get("fresh")
+        assert (saved.name, saved.model_path, saved.trust_remote_code) == ("fresh", "org/fresh-8b", False)
+        assert stage.app.current.one("#recipes-table").key == "fresh"
+
+
+async def test_an_edit_shows_what_changed_and_asks_before_it_is_lost(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e")
+        await stage.press("f8", "f8")
+        await stage.type("0")
+        assert form(stage).texts["max_model_len"] == "327680"
+        assert "1 unsaved change" in stage.text()
+        assert "was 32768" in stage.text()
+        await stage.press("escape")
+        assert "Keep 1 change?" in stage.text()
+        await stage.press("escape")
+        await stage.press("escape")
+        await stage.press("d")
+        assert stage.studio.recipes.get("gemma-3-12b").max_model_len == 32768
+        assert stage.app.current.one("#form") is None
+
+
+async def test_what_is_wrong_stands_beside_its_field_and_is_not_saved(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e")
+        await stage.press("f8", "f8")
+        await stage.type("x")
+        assert "✕ not a number" in stage.text()
+        await stage.press("f7", "f2")
+        await stage.settle()
+        assert form(stage).section == "Memory"
+        assert stage.studio.recipes.get("gemma-3-12b").max_model_len == 32768
+
+
+async def test_remote_code_is_shown_in_red_words(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e")
+        await stage.press(*["down"] * 9)
+        await stage.press("space")
+        assert form(stage).texts["trust_remote_code"] == "yes"
+        assert "runs code from the model folder" in stage.text()
+        await stage.press("f2")
+        assert stage.studio.recipes.get("gemma-3-12b").trust_remote_code is True
+
+
+async def test_gpus_are_picked_from_those_that_are_there(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e")
+        await stage.press("f8", "f4")
+        await stage.until(lambda: "GPU 2" in stage.text(), "GPUs are listed")
+        assert "qwen3-32b" in stage.text()
+        await stage.type("GPU 2")
+        await stage.press("enter", "escape")
+        assert form(stage).texts["gpus"] == "2"
+
+
+async def test_models_of_a_folder_can_be_chosen(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"x" * 2048)
+    (tmp_path / "config").mkdir(exist_ok=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config").mkdir()
+    (home / "config" / "config.yaml").write_text(f"models_dirs: [{tmp_path / 'models'}]\n")
+    async with staged(home, place="recipes") as stage:
+        await stage.press("n")
+        await stage.press("down", "down", "down", "f4")
+        await stage.until(lambda: "tiny" in stage.text(), "it was found")
+        assert "safetensors, 2 KiB" in stage.text()
+        await stage.press("enter")
+        assert form(stage).texts["model_path"] == str(folder)
+
+
+async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("d")
+        await stage.press("enter")
+        assert stage.studio.recipes.get("gemma-3-12b-2").model_path == "org/gemma-3-12b"
+        await pick(stage, "gemma-3-12b-2")
+        await stage.press("x")
+        assert "The recipe itself is gone for good. It was never run." in stage.text()
+        await stage.press("enter")
+        assert stage.studio.recipes.get("gemma-3-12b-2")
+        await stage.press("d")
+        with pytest.raises(NotFound):
+            stage.studio.recipes.get("gemma-3-12b-2")
+
+
+async def test_a_running_recipe_is_not_deleted(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "qwen3-32b")
+        await stage.press("x")
+        assert any("stop it first" in toast for toast in stage.toasts)
+
+
+async def test_pasted_text_is_imported_with_a_report(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await stage.press("i")
+        await stage.press("p")
+        area = stage.app.screen.query_one("#text")
+        area.text = "vllm serve org/pasted --host 0.0.0.0 --tensor-parallel-size 2"  # type: ignore[attr-defined]
+        await stage.press("f2")
+        await stage.until(lambda: "Import" in stage.text() and "pasted" in stage.text(), "the report")
+        await stage.press("escape")
+        await stage.until(lambda: "Import 1 recipe?" in stage.text(), "it asks")
+        await stage.press("i")
+        await stage.settle()
+        made = [one for one in stage.studio.recipes.all() if one.model_path == "org/pasted"]
+        assert made
+        assert made[0].tensor_parallel_size == 2
+
+
+async def test_a_file_with_good_and_bad_entries_says_which(tmp_path: Path) -> None:
+    source = tmp_path / "many.yaml"
+    source.write_text("- {id: good, model_path: org/g}\n- {id: bad, model_path: org/b, port: none}\n")
+    async with staged(tmp_path / "home", place="recipes") as stage:
+        await stage.press("i")
+        await stage.press("f")
+        line = stage.app.screen.query_one("#line")
+        line.value = str(source)  # type: ignore[attr-defined]
+        await stage.press("enter")
+        await stage.until(lambda: "cannot be imported" in stage.text(), "the report")
+        assert "port:" in stage.text()
+        await stage.press("escape")
+        await stage.press("i")
+        await stage.settle()
+        assert stage.studio.recipes.get("good")
+
+
+async def test_export_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with staged(tmp_path / "home", place="recipes") as stage:
+        await stage.press("o")
+        await stage.until(lambda: any("all recipes written" in toast for toast in stage.toasts), "it says where")
+    assert "qwen3-32b" in written(tmp_path)
+
+
+async def test_yaml_in_the_editor_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def edited(app: object, text: str, suffix: str = "") -> str:
+        return text.replace("max_model_len: 32768", "max_model_len: 1024")
+
+    monkeypatch.setattr("vllm_studio_tui.tui.recipe_flows.edit_text", edited)
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("E")
+        await stage.until(lambda: stage.studio.recipes.get("gemma-3-12b").max_model_len == 1024, "it is saved")
+
+
+async def test_yaml_that_is_none_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_studio_tui.tui.recipe_flows.edit_text", lambda *_: "port: [")
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("E")
+        await stage.until(lambda: "this is not YAML" in stage.text(), "it says so")
+        await stage.press("escape")
+        assert stage.studio.recipes.get("gemma-3-12b").max_model_len == 32768
+
+
+async def test_a_starter_is_taken(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await stage.press("S")
+        await stage.type("smollm2")
+        await stage.press("enter")
+        assert stage.studio.recipes.get("smollm2-demo")
+
+
+async def test_the_command_is_copied(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.until(lambda: "COMMAND" in stage.text(), "the command is there")
+        await stage.press("y")
+        assert "org/gemma-3-12b" in (stage.studio.places.state / "clip.txt").read_text()

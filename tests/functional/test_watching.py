@@ -1,0 +1,185 @@
+"""Monitor, usage and logs, by keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import NOW, bare, staged
+from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.studio import Studio
+
+# --- monitor ------------------------------------------------------------------------------------------------
+
+
+async def test_engines_gpus_and_lanes_share_one_screen(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor") as stage:
+        text = stage.text()
+        for words in ("ENGINES", "1842", "61%", "182 ms", "4 x H100 80GB", "412 / 700 W", "1980", "qwen3-32b", "HOST",
+                      "output tok/s", "KV cache", "GPU 0 util", "TIME  15m", "14:17", "14:32"):  # fmt: skip
+            assert words in text
+
+
+async def test_the_cursor_shows_another_moment(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor") as stage:
+        before = stage.text()
+        await stage.press("left", "left")
+        assert stage.text() != before
+        assert "14:31:" in stage.text()
+        await stage.press("right", "right", "right")
+        assert stage.text() == before
+
+
+async def test_zoom_hold_and_processes(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor") as stage:
+        await stage.press("minus")
+        assert "TIME  30m" in stage.text()
+        await stage.press("plus", "plus")
+        assert "TIME  5m" in stage.text()
+        await stage.press("space")
+        assert "held at 14:32" in stage.text()
+        await stage.press("escape")
+        assert "held" not in stage.text()
+        await stage.press("t")
+        assert "PROCESSES" in stage.text()
+        assert "VLLM::Worker" in stage.text()
+
+
+async def test_without_gpus_the_rest_works(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor", shown=bare) as stage:
+        assert "No NVIDIA driver" in stage.text()
+        assert "HOST" in stage.text()
+
+
+# --- usage --------------------------------------------------------------------------------------------------
+
+
+def used(studio: Studio) -> None:
+    rows = RequestRows(studio.db)
+    for day in range(20):
+        for model, tokens in (("qwen3-32b", 900), ("gemma-3-12b", 100)):
+            request = CompletedRequest(
+                NOW - day * 86_400 - 60,
+                "chat",
+                "stop",
+                id=f"{day}-{model}",
+                model=model,
+                recipe_id=model,
+                prompt_tokens=tokens,
+                completion_tokens=tokens // 2,
+                ttft=0.2,
+                total_seconds=2.0,
+                tokens_per_second=50.0,
+            )
+            rows.record(request)
+
+
+def written(folder: Path) -> list[str]:
+    return next(folder.glob("usage-*.csv")).read_text().splitlines()
+
+
+async def test_usage_adds_up_by_model_and_by_day(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="usage", prepare=used) as stage:
+        await stage.until(lambda: "21.0k" in stage.text(), "fourteen days of 1500 tokens")
+        text = stage.text()
+        for words in ("14 days", "Nov 10 to Nov 23", "28", "200 ms", "90%", "10%", "12.6k", "6300"):
+            assert words in text
+        await stage.press("left_square_bracket")
+        await stage.until(lambda: "7 days" in stage.text() and "10.5k" in stage.text(), "a week")
+        await stage.press("b")
+        await stage.until(lambda: "by recipe" in stage.text(), "by recipe")
+
+
+async def test_a_day_narrows_the_table(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="usage", prepare=used) as stage:
+        await stage.until(lambda: "21.0k" in stage.text(), "the report")
+        await stage.press("left")
+        await stage.until(lambda: "2026-11-23" in stage.text() and "1350" in stage.text(), "today alone")
+        await stage.press("escape")
+        assert "2026-11-23" not in stage.text()
+
+
+async def test_usage_goes_out_as_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with staged(tmp_path / "home", place="usage", prepare=used) as stage:
+        await stage.until(lambda: "21.0k" in stage.text(), "the report")
+        await stage.press("x")
+        await stage.until(lambda: any("written to" in toast for toast in stage.toasts), "it says where")
+    lines = written(tmp_path)
+    assert lines[0].startswith("model,tokens,read")
+    assert lines[1].startswith("qwen3-32b,18900")
+
+
+async def test_no_usage_says_when_there_will_be(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="usage") as stage:
+        await stage.until(lambda: "They appear after the first answer" in stage.text(), "it leads on")
+
+
+# --- logs ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_failed_run_opens_at_its_cause(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("down", "down", "enter")
+        await stage.until(lambda: stage.app.place_name == "logs", "the log")
+        text = stage.text()
+        for words in ("The KV cache cannot hold", "exit 1 after 1m52s", "advice", "evidence", "ValueError: To serve",
+                      "Traceback, 3 lines", "✕", "▲"):  # fmt: skip
+            assert words in text
+
+
+async def test_levels_folds_and_search(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="logs") as stage:
+        assert "a setting is odd" in stage.text()
+        await stage.press("v", "v")
+        assert "a setting is odd" not in stage.text()
+        assert "EngineCore failed to start" in stage.text()
+        await stage.press("v")
+        assert "line 833" not in stage.text()
+        await stage.press("z")
+        assert "line 833" in stage.text()
+        await stage.press("slash")
+        await stage.type("odd")
+        await stage.press("enter")
+        assert "/odd" in stage.text()
+        await stage.press("escape")
+        assert "/odd" not in stage.text()
+        await stage.press("slash")
+        await stage.type("nowhere")
+        await stage.press("enter")
+        await stage.until(lambda: any("Nothing more matches" in toast for toast in stage.toasts), "it says so")
+
+
+async def test_a_log_is_followed_and_scrolling_pauses_that(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="logs") as stage:
+        path = stage.app.current.log_view.path  # type: ignore[attr-defined]
+        with path.open("a") as stream:
+            stream.writelines(f"line {number}\n" for number in range(500))
+        await stage.until(lambda: "line 499" in stage.text(), "the new lines")
+        await stage.press("pageup")
+        assert "following off" in stage.text()
+        with path.open("a") as stream:
+            stream.write("the very last\n")
+        await stage.press("G")
+        await stage.until(lambda: "the very last" in stage.text(), "the end again")
+
+
+async def test_the_log_of_another_run_is_chosen(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="logs") as stage:
+        await stage.press("r")
+        await stage.type("qwen3")
+        await stage.press("enter")
+        assert "qwen3-32b  ● ready" in stage.text()
+
+
+async def test_the_end_of_a_log_is_copied(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="logs") as stage:
+        await stage.press("y")
+        assert "EngineCore failed" in (stage.studio.places.state / "clip.txt").read_text()
+
+
+async def test_no_run_no_log(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="logs", shown=bare) as stage:
+        assert "No run yet, so there is no log." in stage.text()
