@@ -182,19 +182,17 @@ def of(scope: str) -> tuple[Action, ...]:
 
 def bindings(*scopes: str) -> list[Binding]:
     """The bindings of whatever stands for these scopes."""
-    return [
-        Binding(
-            action.keys,
-            action.method,
-            action.label or action.help,
-            id=action.id,
-            show=False,
-            priority=action.priority,
-        )
-        for scope in scopes
-        for action in of(scope)
-        if action.keys
-    ]
+    made = []
+    for action in (action for scope in scopes for action in of(scope) if action.keys):
+        # With alt a digit is no text: it works in text fields too, whatever the keymap makes of the other keys.
+        always = ",".join(key for key in action.keys.split(",") if key.startswith("alt+"))
+        keys = ",".join(key for key in action.keys.split(",") if not key.startswith("alt+"))
+        label = action.label or action.help
+        if keys:
+            made.append(Binding(keys, action.method, label, id=action.id, show=False, priority=action.priority))
+        if always:
+            made.append(Binding(always, action.method, label, show=False, priority=True))
+    return made
 
 
 _SHOWN = {

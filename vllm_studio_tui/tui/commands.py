@@ -79,13 +79,15 @@ class Commands:
         self.studio.sampler.wake()
         app.tell(f"{run.name} is starting on port {run.port}.")
 
-    async def quick_launch(self) -> None:
-        """Choose a recipe by typing, and launch it."""
-        chosen = await self.app.ask(
-            Chooser(await self.recipe_choices(), title="launch", empty="No recipes yet: n makes one.")
-        )
-        if chosen is not None:
-            await self.launch(chosen)
+    def quick_launch(self) -> None:
+        """Choose a recipe by typing, and launch it. The sheet is there before the next key is."""
+
+        def chosen(recipe_id: str | None) -> None:
+            if recipe_id is not None:
+                self.app.spawn(self.launch(recipe_id))
+
+        sheet = Chooser((), title="launch", empty="No recipes yet: n makes one.", load=self.recipe_choices)
+        self.app.push_screen(sheet, chosen)
 
     async def recipe_choices(self) -> list[Choice]:
         """All recipes, what ran last first, with the last result."""
@@ -216,34 +218,9 @@ class Commands:
     async def palette(self) -> None:
         """Everything there is, by name."""
         app = self.app
-        here = {action.id for action, _ in app.active_actions()}
-        choices: list[Choice] = []
-        for run in self.runs:
-            mark = app.ink.glyphs.state(run.state)
-            name = clean_line(run.name, limit=40)
-            if run.state in ANSWERING:
-                choices.append(Choice(f"chat:{run.recipe_id}", f"chat with {name}", "", "", "Runs", mark=mark))
-            if not app.read_only:
-                choices.append(Choice(f"stop:{run.run_id}", f"stop {name}", str(run.state), "", "Runs", mark=mark))
-            choices.append(Choice(f"log:{run.run_id}", f"log of {name}", "", "", "Runs", mark=mark))
-        choices += [
-            Choice(action.id, action.help, "", actions.keys_text(app.keys_of(action.id), 1), "Here")
-            for action, _ in app.active_actions()
-            if action.palette and action.scope not in ("app", "list")
-        ]
-        choices += [
-            Choice(action.id, action.help, "", actions.keys_text(app.keys_of(action.id), 1), "Everywhere")
-            for action in actions.of("app")
-            if action.palette
-        ]
-        if not app.read_only:
-            live = {run.recipe_id for run in self.runs if run.live}
-            choices += [
-                Choice(f"launch:{one.value}", f"launch {one.value}", one.note, "", "Recipes", one.words)
-                for one in await self.recipe_choices()
-                if one.value not in live
-            ]
-        said = await app.ask(Chooser(choices, title="a command", enter="run"))
+        active = app.active_actions()
+        here = {action.id for action, _ in active}
+        said = await app.ask(Chooser((), title="a command", enter="run", load=partial(self._everything, active)))
         if said is None:
             return
         kind, _, rest = said.partition(":")
@@ -259,6 +236,37 @@ class Commands:
             action = actions.BY_ID[said]
             if action.id in here or action.scope == "app":
                 await self._do(action)
+
+    async def _everything(self, active: Sequence[tuple[actions.Action, str]]) -> list[Choice]:
+        """What the palette offers: runs, what can be done here, what everywhere, recipes."""
+        app = self.app
+        choices: list[Choice] = []
+        for run in self.runs:
+            mark = app.ink.glyphs.state(run.state)
+            name = clean_line(run.name, limit=40)
+            if run.state in ANSWERING:
+                choices.append(Choice(f"chat:{run.recipe_id}", f"chat with {name}", "", "", "Runs", mark=mark))
+            if not app.read_only:
+                choices.append(Choice(f"stop:{run.run_id}", f"stop {name}", str(run.state), "", "Runs", mark=mark))
+            choices.append(Choice(f"log:{run.run_id}", f"log of {name}", "", "", "Runs", mark=mark))
+        choices += [
+            Choice(action.id, action.help, "", actions.keys_text(app.keys_of(action.id), 1), "Here")
+            for action, _ in active
+            if action.palette and action.scope not in ("app", "list")
+        ]
+        choices += [
+            Choice(action.id, action.help, "", actions.keys_text(app.keys_of(action.id), 1), "Everywhere")
+            for action in actions.of("app")
+            if action.palette
+        ]
+        if not app.read_only:
+            live = {run.recipe_id for run in self.runs if run.live}
+            choices += [
+                Choice(f"launch:{one.value}", f"launch {one.value}", one.note, "", "Recipes", one.words)
+                for one in await self.recipe_choices()
+                if one.value not in live
+            ]
+        return choices
 
     async def _do(self, action: actions.Action) -> None:
         app = self.app

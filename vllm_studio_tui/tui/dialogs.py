@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -123,6 +123,8 @@ class Chooser(Sheet):
     Args:
         free: What was typed may be returned where nothing matches.
         preview: Called with the value under the cursor, such as a theme that is shown at once.
+        load: Where the choices come from when they take a moment: the sheet is there at once, and an Enter that is
+            pressed meanwhile counts.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -143,8 +145,11 @@ class Chooser(Sheet):
         preview: Callable[[str], None] | None = None,
         extra: Sequence[Answer] = (),
         initial: str = "",
+        load: Callable[[], Awaitable[Sequence[Choice]]] | None = None,
     ) -> None:
         super().__init__()
+        self._load = load
+        self._enter_waits = False
         self._given = choices
         self._title = title
         self._empty = empty
@@ -163,13 +168,24 @@ class Chooser(Sheet):
 
     def on_mount(self) -> None:
         self.query_one("#choices", ListCanvas).can_focus = False
-        self._match(self._initial)
         self.query_one("#words", Input).focus()
+        if self._load is not None:
+            self.run_worker(self._loaded(self._load), group="match", exit_on_error=False)
+        else:
+            self._match(self._initial)
+
+    async def _loaded(self, load: Callable[[], Awaitable[Sequence[Choice]]]) -> None:
+        self._given = await load()
+        self._load = None
+        self._match(self.query_one("#words", Input).value)
+        if self._enter_waits and (choice := self._current()) is not None:
+            self.dismiss(choice.value)
 
     @on(Input.Changed, "#words")
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self._match(event.value)
+        if self._load is None:
+            self._match(event.value)
 
     def _match(self, typed: str) -> None:
         if callable(self._given):
@@ -234,7 +250,8 @@ class Chooser(Sheet):
         if not self._matches:
             row = Row()
             words = " ".join(typed)
-            row.put(4, self._empty if not words else f'Nothing matches "{words}".', "dim", width - 6)
+            empty = self._empty if not words else f'Nothing matches "{words}".'
+            row.put(4, "reading" if self._load is not None else empty, "dim", width - 6)
             rows.append(row)
             if self._free and words:
                 row = Row()
@@ -260,7 +277,9 @@ class Chooser(Sheet):
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         choice = self._current()
-        if choice is not None:
+        if self._load is not None:
+            self._enter_waits = True
+        elif choice is not None:
             self.dismiss(choice.value)
         elif self._free and event.value.strip():
             self.dismiss(event.value)
@@ -276,6 +295,13 @@ class Chooser(Sheet):
             if event.key == answer.key and (choice := self._current()) is not None:
                 event.stop()
                 self.dismiss(f"{answer.key}:{choice.value}")
+                return
+        if self.focused is None:
+            # Typed ahead, before the field has the focus: it counts all the same.
+            if event.key == "enter":
+                self._enter_waits = True
+            elif event.is_printable and event.character:
+                self.query_one("#words", Input).insert_text_at_cursor(event.character)
 
 
 def _matched(row: Row, x: int, label: str, words: Sequence[str], room: int) -> None:

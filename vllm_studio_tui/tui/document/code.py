@@ -35,26 +35,32 @@ class Lexers:
         self._known: dict[str, Any] = {}
         self._asked: set[str] = set()
         self._styles: dict[Any, str] = {}
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
 
     def get(self, language: str, ready: Callable[[], None] | None = None) -> Any | None:
         """The lexer; None while it is loaded (then `ready` is called, from a thread) or where there is none."""
         language = language.lower()
         if language in self._known:
             return self._known[language]
-        if language and language not in self._asked and len(self._asked) < 200:
+        if not language or len(self._asked) >= 200:
+            return None
+        if ready is not None:
+            self._waiting.setdefault(language, []).append(ready)
+        if language not in self._asked:
             self._asked.add(language)
-            threading.Thread(target=self._load, args=(language, ready), daemon=True).start()
+            threading.Thread(target=self._load, args=(language,), daemon=True).start()
+        elif language in self._known:  # it came while we asked
+            self._tell(language)
         return None
 
     def load_now(self, language: str) -> Any | None:
         """As `get`, but waits."""
         if language.lower() not in self._known:
             self._asked.add(language.lower())
-            self._load(language.lower(), None)
+            self._load(language.lower())
         return self._known.get(language.lower())
 
-    def _load(self, language: str, ready: Callable[[], None] | None) -> None:
+    def _load(self, language: str) -> None:
         lexer = None
         try:
             from pygments.lexers import get_lexer_by_name
@@ -63,8 +69,13 @@ class Lexers:
         except Exception:  # noqa: BLE001  # an unknown language, or a lexer that is broken: plain code
             lexer = None
         self._known[language] = lexer
-        if ready is not None and lexer is not None:
-            ready()
+        self._tell(language)
+
+    def _tell(self, language: str) -> None:
+        """Tell everybody who waits for a language."""
+        for ready in self._waiting.pop(language, ()):
+            if self._known.get(language) is not None:
+                ready()
 
     def style(self, token: Any) -> str:
         """The style of a token type."""

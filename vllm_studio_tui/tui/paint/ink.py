@@ -22,6 +22,8 @@ from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
 
 #: Words that are attributes; every other word of a style is a colour of the theme.
 ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
+#: Characters of a text that `wrap` looks at.
+LONGEST = 8000
 #: Colours that are shown as SGR dim where there is no colour.
 QUIET = frozenset({"dim", "faint", "track", "fill", "comment"})
 
@@ -233,10 +235,13 @@ def stack(*parts: Sequence[Row]) -> list[Row]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Text folded at blanks to at most `width` cells a line; longer words are cut. Already safe on return."""
+    """Text folded at blanks to at most `width` cells a line; longer words are cut. Already safe on return.
+
+    For what is shown in a few lines: of a long text only the beginning is looked at.
+    """
     width = max(1, width)
     lines: list[str] = []
-    for paragraph in text.split("\n"):
+    for paragraph in text[:LONGEST].split("\n"):
         line, used = "", 0
         for word in clean_line(paragraph).split(" "):
             cells = cell_len(word)
@@ -244,9 +249,8 @@ def wrap(text: str, width: int) -> list[str]:
                 lines.append(line)
                 line, used = "", 0
             while cells > width:
-                head = set_cell_size(word, width)
-                cut = _cut_at(word, width)
-                lines.append(head)
+                cut = width if word.isascii() else _cut_at(word, width)
+                lines.append(word[:cut])
                 word = word[cut:]
                 cells = cell_len(word)
             line = f"{line} {word}" if line else word

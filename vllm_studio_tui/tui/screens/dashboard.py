@@ -320,7 +320,7 @@ class Dashboard(Place):
     action_log = action_open
 
     def action_launch(self) -> None:
-        self.studio_app.spawn(self.studio_app.commands.quick_launch())
+        self.studio_app.commands.quick_launch()
 
     def action_stop(self) -> None:
         if (run := self.chosen_run()) is not None:

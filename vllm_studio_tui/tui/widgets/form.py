@@ -218,7 +218,8 @@ class RecipeForm(Container):
         if not isinstance(event.input, FieldInput):
             return
         name = event.input.spec.name
-        if self.texts.get(name) == event.value:
+        # What is shown was made safe; as long as nobody types, the value stays as it is.
+        if clean_line(self.texts.get(name, "")) == event.value:
             return
         self.texts[name] = event.value
         self._touched.add(name)

@@ -1,0 +1,131 @@
+"""A program in a pty of its own, and the screen that it draws there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyte
+
+KEYS = {
+    "enter": "\r",
+    "escape": "\x1b",
+    "tab": "\t",
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "ctrl+c": "\x03",
+    "ctrl+z": "\x1a",
+    "ctrl+p": "\x10",
+    "alt+1": "\x1b1",
+    "alt+3": "\x1b3",
+    "f1": "\x1bOP",
+}
+
+
+class Terminal:
+    """Runs a program in a pty.
+
+    Attributes:
+        raw: Every byte that it wrote.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        environ: dict[str, str],
+        *,
+        columns: int = 120,
+        rows: int = 36,
+        cwd: Path | None = None,
+    ) -> None:
+        self.raw = bytearray()
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self._lock = threading.Lock()
+        self._fd, child = pty.openpty()
+        self._resize(columns, rows)
+        self.process = subprocess.Popen(
+            argv, stdin=child, stdout=child, stderr=child, env=environ, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(child)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def resize(self, columns: int, rows: int) -> None:
+        with self._lock:
+            self.screen.resize(rows, columns)
+        self._resize(columns, rows)
+        self.process.send_signal(signal.SIGWINCH)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                piece = os.read(self._fd, 65536)
+            except OSError:
+                return
+            if not piece:
+                return
+            with self._lock:
+                self.raw += piece
+                # The emulator does not know every sequence there is.
+                with contextlib.suppress(Exception):
+                    self._stream.feed(piece)
+
+    def send(self, *keys: str) -> None:
+        """Press keys by name, or type text."""
+        for key in keys:
+            os.write(self._fd, KEYS.get(key, key).encode())
+
+    def text(self) -> str:
+        with self._lock:
+            return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def until(self, condition: Callable[[str], bool] | str, seconds: float = 30.0) -> str:
+        """Wait until the screen shows something; its text."""
+        deadline = time.monotonic() + seconds
+        while True:
+            text = self.text()
+            if condition in text if isinstance(condition, str) else condition(text):
+                return text
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:g} s: {condition}\n{text}")
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}: {condition}\n{text}")
+            time.sleep(0.03)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """The exit code."""
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        self._reader.join(2)
+        os.close(self._fd)
+
+
+def studio(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "vllm_studio_tui", *arguments]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    others = ("VLLM_STUDIO", "NO_COLOR", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    ours = {"VLLM_STUDIO_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
+    return {**kept, **ours, **more}

