@@ -15,38 +15,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench import screens  # noqa: E402
+from tests.bench.figure import Figure  # noqa: E402
 from tests.process.house import House, until  # noqa: E402
 from vllm_studio_tui.runs import control, read  # noqa: E402
 
 STUDIO = (sys.executable, "-m", "vllm_studio_tui")
 BASE = (sys.executable, "-c", "pass")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row: the value in its unit, the reference beside it, and the budget for ratio or value."""
-
-    what: str
-    value: float
-    unit: str
-    reference: float | None
-    budget: float
-
-    def row(self) -> str:
-        measured = self.value / self.reference if self.reference else self.value
-        unit = "x" if self.reference else self.unit
-        verdict = "met" if measured <= self.budget else "OVER"
-        beside = "" if self.reference is None else f"beside {self.reference:.4g} {self.unit}"
-        return (
-            f"{self.what:<44} {self.value:>9.4g} {self.unit:<4} {beside:<22} "
-            f"{measured:>8.2f} {unit:<4} budget {self.budget:>6g} {unit:<4} {verdict}"
-        )
 
 
 def wall(argv: Sequence[str], environ: dict[str, str]) -> float:
@@ -184,7 +164,9 @@ def burst(home: House, tokens: int) -> list[Figure]:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
-    quick = arguments.parse_args().quick
+    arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
+    given = arguments.parse_args()
+    quick = given.quick
     with tempfile.TemporaryDirectory() as folder:
         home = House(Path(folder) / "home")
         steps: list[Callable[[], list[Figure]]] = [
@@ -192,6 +174,8 @@ def main() -> int:
             lambda: keeper(home, 10.0 if quick else 60.0),
             lambda: burst(home, 32_000),
         ]
+        if given.screens:
+            steps += screens.steps(home, quick)
         try:
             for step in steps:
                 for figure in step():

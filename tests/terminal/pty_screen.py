@@ -38,6 +38,9 @@ class Terminal:
 
     Attributes:
         raw: Every byte that it wrote.
+
+    Args:
+        emulate: Keep a screen; without one only the bytes are kept, which costs less.
     """
 
     def __init__(
@@ -47,8 +50,9 @@ class Terminal:
         *,
         columns: int = 120,
         rows: int = 36,
-        cwd: Path | None = None,
+        emulate: bool = True,
     ) -> None:
+        self._emulate = emulate
         self.raw = bytearray()
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
@@ -82,6 +86,8 @@ class Terminal:
                 return
             with self._lock:
                 self.raw += piece
+                if not self._emulate:
+                    continue
                 # The emulator does not know every sequence there is.
                 with contextlib.suppress(Exception):
                     self._stream.feed(piece)

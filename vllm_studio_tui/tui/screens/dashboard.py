@@ -208,7 +208,7 @@ class Dashboard(Place):
                 row.put(47, mark, colour)
                 words = f"failed {numbers.moment(run.status.ended_at, now)}" if run.state is State.FAILED else (
                     str(run.state) if run.live else f"ran {numbers.ago(run.status.started_at, now)}")  # fmt: skip
-                row.put(49, words, "faint", 22)
+                row.put(49, words, "faint", 22 if self.size_class == Size.FULL else 11)
             else:
                 row.put(49, "never run", "faint")
             rows.append(row)

@@ -1,0 +1,55 @@
+"""Makes the pictures of the README from the running app, on four simulated GPUs: `python docs/pictures.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+QUESTION = "How large is a KV cache?"
+
+
+async def take() -> None:
+    """Launch the simulation, use it for a moment, and keep what the screens show."""
+    from vllm_studio_tui.domain.run import State
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.runs import read
+    from vllm_studio_tui.services import demo
+    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tui.app import StudioApp
+
+    places = Places.of()
+    async with Studio.open(places) as studio:
+        for starter in studio.recipes.starters():
+            studio.recipes.create(starter)
+        runs = [studio.launcher.launch(recipe) for recipe in demo.simulated(studio.recipes)]
+        await asyncio.to_thread(read.wait_for, runs[0].folder, frozenset({State.READY}), 60.0)
+        studio.sampler.start()
+        app = StudioApp(studio, place="chat", label="SIMULATED")
+        try:
+            async with app.run_test(size=(150, 42)) as pilot:
+                for character in QUESTION:
+                    await pilot.press({" ": "space", "?": "question_mark"}.get(character, character))
+                await pilot.press("enter")
+                await pilot.pause(6)
+                keep(app, "chat")
+                for place in ("monitor", "recipes", "dashboard"):
+                    await app.show_place(place)
+                    await pilot.pause(4)
+                    keep(app, place)
+        finally:
+            for run in read.live_runs(places):
+                studio.launcher.stop(run, force=True)
+
+
+def keep(app: object, name: str) -> None:
+    svg: str = app.export_screenshot()  # type: ignore[attr-defined]
+    (HERE / f"{name}.svg").write_text(svg, "utf-8")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as home:
+        os.environ |= {"VLLM_STUDIO_HOME": home, "VLLM_STUDIO_SIMULATE_GPUS": "4"}
+        asyncio.run(take())

@@ -1,0 +1,300 @@
+"""What the screens cost, in a real pty: start, rest, streaming, large chats and logs.
+
+Each is taken beside a reference of the framework itself in the same run: a bare Textual app, and a minimal chat that
+appends to Textual's own Markdown widget.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.figure import Figure
+from tests.process.house import House
+from tests.terminal.pty_screen import Terminal, environment, studio
+from vllm_studio_tui.domain.chat import Message
+from vllm_studio_tui.runs import control
+from vllm_studio_tui.studio import Studio
+
+BARE = """
+from textual.app import App
+from textual.widgets import Static
+class Bare(App):
+    def compose(self): yield Static("READY-TO-READ")
+Bare().run()
+"""
+
+STREAM = """
+import asyncio, sys, threading, time
+from textual.app import App
+from textual.containers import VerticalScroll
+from textual.widgets import Input, Markdown
+import openai
+class Chat(App):
+    CSS = "VerticalScroll { height: 1fr; }"
+    def compose(self):
+        with VerticalScroll() as self.scroll: yield Markdown(id="m")
+        yield Input(id="i")
+    async def on_mount(self):
+        self.scroll.anchor()
+        self.query_one("#i").focus()
+        self.run_worker(self.go())
+    async def go(self):
+        client = openai.AsyncOpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
+        stream = await client.chat.completions.create(model="sim", messages=[{"role": "user", "content": "long"}],
+            max_tokens=int(sys.argv[2]), stream=True)
+        out = Markdown.get_stream(self.query_one("#m"))
+        async for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content: await out.write(chunk.choices[0].delta.content)
+        await out.stop()
+        self.query_one("#i").placeholder = "ALL-IS-HERE"
+        self.query_one("#i").value = ""
+Chat().run()
+"""
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds of a process and all that it started."""
+    import psutil
+
+    total = 0.0
+    root = psutil.Process(pid)
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def rss(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def seen(terminal: Terminal, words: bytes, start: int = 0, seconds: float = 120.0) -> float:
+    """Wait until some bytes were written; the moment."""
+    deadline = time.monotonic() + seconds
+    while words not in terminal.raw[start:]:
+        if time.monotonic() > deadline or terminal.process.poll() is not None:
+            raise AssertionError(f"never written: {words!r}; the last: {bytes(terminal.raw[-2000:])!r}")
+        time.sleep(0.002)
+    return time.monotonic()
+
+
+def opened(argv: list[str], home: Path, words: bytes, **environ: str) -> tuple[Terminal, float]:
+    """A program in a pty, and the milliseconds from its start until the words are on the screen."""
+    begin = time.monotonic()
+    terminal = Terminal(argv, environment(home, **environ), emulate=False)
+    return terminal, (seen(terminal, words) - begin) * 1000
+
+
+def start(home: House, times: int) -> list[Figure]:
+    """To the first useful picture: what runs, and the recipes."""
+    with Studio.open_sync(home.places) as one:
+        for starter in one.recipes.starters():
+            one.recipes.create(starter)
+    ours, theirs = [], []
+    for _ in range(times):
+        terminal, took = opened([sys.executable, "-c", BARE], home.root, b"READY-TO-READ")
+        terminal.close()
+        theirs.append(took)
+        terminal, took = opened(studio(), home.root, b"recipes are ready to launch")
+        terminal.close()
+        ours.append(took)
+    return [
+        Figure("screens: start to first useful paint", statistics.median(ours), "ms", statistics.median(theirs), 1.5)
+    ]
+
+
+def rest(home: House, seconds: float) -> list[Figure]:
+    """CPU and bytes while nobody does anything."""
+    figures = []
+    terminal, _ = opened(studio(), home.root, b"recipes are ready to launch")
+    time.sleep(3.0)
+    before, written = cpu(terminal.process.pid), len(terminal.raw)
+    time.sleep(seconds)
+    share = (cpu(terminal.process.pid) - before) / seconds * 100
+    figures.append(Figure("screens: idle, no run, no GPU: CPU", share, "%", None, 0.3))
+    figures.append(
+        Figure("screens: idle, no run, no GPU: written", (len(terminal.raw) - written) / seconds, "B/s", None, 0)
+    )
+    terminal.close()
+    run = home.ready(home.launch())
+    terminal, _ = opened(studio("--screen", "monitor"), home.root, b"ENGINES", VLLM_STUDIO_SIMULATE_GPUS="8")
+    time.sleep(4.0)
+    before, written = cpu(terminal.process.pid), len(terminal.raw)
+    time.sleep(seconds)
+    share = (cpu(terminal.process.pid) - before) / seconds * 100
+    # nvitop, 8 GPUs at 1 s, took 1.50 % and 1600 B/s where these budgets were made.
+    figures.append(Figure("screens: monitor, 8 GPUs, 1 engine: CPU", share, "%", None, 1.5))
+    figures.append(
+        Figure(
+            "screens: monitor, 8 GPUs, 1 engine: written", (len(terminal.raw) - written) / seconds, "B/s", None, 1600
+        )
+    )
+    terminal.close()
+    control.stop(run)
+    return figures
+
+
+def reference(home: House, url: str, tokens: int) -> float:
+    """CPU seconds of the framework's own way to stream the answer."""
+    terminal = Terminal([sys.executable, "-c", STREAM, url, str(tokens)], environment(home.root), emulate=False)
+    seen(terminal, b"ALL-IS-HERE", seconds=300)
+    used = cpu(terminal.process.pid)
+    terminal.close()
+    return used
+
+
+def streamed(
+    home: House, rate: int, tokens: int, *, kind: str = "long", least: float = 0.0
+) -> tuple[float, float, float, float]:
+    """One answer in the chat: CPU seconds, lag and 95th percentile of keys in milliseconds, growth of memory in MB."""
+    speed = ("--tokens-per-second", str(rate))
+    run = home.ready(home.launch(*speed, "--answer", f"long:{tokens}", "--max-context", "1000000"))
+    terminal, _ = opened(studio("--screen", "chat"), home.root, b"anything.")
+    time.sleep(1.5)
+    before, memory = cpu(terminal.process.pid), rss(terminal.process.pid)
+    terminal.send("go")
+    terminal.send("enter")
+    at = len(terminal.raw)
+    first = seen(terminal, b"writing", at)
+    keys: list[float] = []
+    marks = [chr(code) for code in range(0x391, 0x3C9) if chr(code).isalpha()]
+    expected = first + (tokens / rate if rate else 0.0)
+    for mark in marks:
+        if time.monotonic() > expected - 0.5 and keys:
+            break
+        position, begin = len(terminal.raw), time.monotonic()
+        terminal.send(mark)
+        keys.append((seen(terminal, mark.encode(), position) - begin) * 1000)
+        time.sleep(0.15)
+    ended = seen(terminal, b"TTFT", at, 300)
+    lag = max(0.0, ended - expected) * 1000
+    used = cpu(terminal.process.pid) - before
+    grown = rss(terminal.process.pid) - memory
+    url = run.base_url or ""
+    theirs = reference(home, url, tokens) if least else 0.0
+    terminal.close()
+    control.stop(run)
+    keys.sort()
+    return used / theirs if theirs else used, lag, keys[min(len(keys) - 1, int(len(keys) * 0.95))], grown
+
+
+def streaming(home: House, quick: bool) -> list[Figure]:
+    """The whole way from the engine to the terminal."""
+    figures = []
+    for name, rate, tokens, ratio, lag_budget, key_budget in (
+        ("200 tok/s, 2k", 200, 2000, 0.34, 100, 60),
+        ("1000 tok/s, 8k", 1000, 8000, 0.17, 150, 80),
+        ("burst, 32k", 0, 32_000, 0.0, 1000, 100),
+    ):
+        beside = ratio if not (quick and tokens > 2000) else 0.0
+        used, lag, key, grown = streamed(home, rate, tokens, least=beside)
+        if beside:
+            figures.append(Figure(f"chat, {name}: CPU beside get_stream", used, "x", None, ratio))
+        else:
+            figures.append(Figure(f"chat, {name}: CPU", used, "s", None, 2.5))
+        if rate:
+            figures.append(Figure(f"chat, {name}: lag at the end", lag, "ms", None, lag_budget))
+        figures.append(Figure(f"chat, {name}: key p95", key, "ms", None, key_budget))
+        if not rate:
+            figures.append(Figure(f"chat, {name}: RSS growth", grown, "MB", None, 20))
+    return figures
+
+
+def large(home: House) -> list[Figure]:
+    """A chat of a thousand messages, ten thousand chats, a log of a gigabyte: beside an empty one of each."""
+    figures = []
+    small = House(home.root / "small")
+    big = House(home.root / "big")
+    with Studio.open_sync(small.places) as one:
+        one.chat.new_session("an empty chat")
+    with Studio.open_sync(big.places) as one:
+        session = one.chat.new_session("a long chat")
+        parent = None
+        with one.db.write():
+            for number in range(1000):
+                role = "assistant" if number % 2 else "user"
+                text = f"message {number} " + "some **words** of it\n\n- a\n- b\n" * 4
+                parent = one.chat.messages.append(Message("", session, role, text, parent, finish="stop")).id
+    for name, house in (("small", small), ("big", big)):
+        (house.places.state).mkdir(parents=True, exist_ok=True)
+        with Studio.open_sync(house.places) as one:
+            (house.places.state / "desk.json").write_text(f'{{"session": "{one.chat.sessions.list()[0].id}"}}')
+        assert name
+    taken: dict[str, list[float]] = {"small": [], "big": []}
+    for _ in range(3):
+        for name, house, words in (("small", small, b"an empty chat"), ("big", big, b"message 999")):
+            terminal, took = opened(studio("--screen", "chat"), house.root, words)
+            terminal.close()
+            taken[name].append(took)
+    more = statistics.median(taken["big"]) - statistics.median(taken["small"])
+    figures.append(Figure("chat of 1 000 messages: more than an empty one", max(0.0, more), "ms", None, 100))
+    with Studio.open_sync(big.places) as one, one.db.write():
+        for number in range(10_000):
+            one.chat.sessions.create(f"chat number {number}")
+    begin = time.monotonic()
+    with Studio.open_sync(big.places) as one:
+        one.chat.sessions.list(limit=200)
+    figures.append(Figure("10 000 chats: the list", (time.monotonic() - begin) * 1000, "ms", None, 150))
+    from vllm_studio_tui.runs.logtext import LogText
+
+    path = home.root / "huge.log"
+    with path.open("wb") as stream:
+        block = b"".join(b"INFO 11-23 08:02:30 line %06d of the log\n" % number for number in range(25_000))
+        while stream.tell() < 1 << 30:
+            stream.write(block)
+    begin = time.monotonic()
+    log = LogText(path)
+    log.tail(800)
+    figures.append(Figure("log of 1 GiB: opened at its end", (time.monotonic() - begin) * 1000, "ms", None, 50))
+    path.unlink()
+    return figures
+
+
+def flood(home: House) -> list[Figure]:
+    """Keys while an engine writes as fast as it can into the log that is followed."""
+    run = home.ready(home.launch())
+    terminal, _ = opened(studio("--screen", "logs"), home.root, b"all levels")
+    time.sleep(1.5)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", "import time\nend=time.time()+8\nwhile time.time()<end:\n"
+         " print('\\n'.join('INFO 11-23 08:02:30 flood %d' % i for i in range(1000)), flush=True)\n time.sleep(0.02)"],
+        stdout=run.log.open("ab"),
+    )  # fmt: skip
+    time.sleep(1.0)
+    keys: list[float] = []
+    for _ in range(12):
+        position, begin = len(terminal.raw), time.monotonic()
+        terminal.send("f1")
+        seen(terminal, b"EVERYWHERE", position)
+        keys.append((time.monotonic() - begin) * 1000)
+        terminal.send("escape")
+        time.sleep(0.3)
+    writer.wait()
+    memory = rss(terminal.process.pid)
+    terminal.close()
+    control.stop(run)
+    keys.sort()
+    return [
+        Figure("log at 50 000 lines/s: help opens, p50", statistics.median(keys), "ms", None, 100),
+        Figure("screens: RSS after a flood", memory, "MB", None, 120),
+    ]
+
+
+def steps(home: House, quick: bool) -> list[Callable[[], list[Figure]]]:
+    """What is measured, in order."""
+    return [
+        lambda: start(home, 3 if quick else 9),
+        lambda: rest(home, 8.0 if quick else 30.0),
+        lambda: streaming(home, quick),
+        lambda: large(home),
+        lambda: flood(home),
+    ]
