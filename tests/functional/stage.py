@@ -57,7 +57,7 @@ class StillSampler:
         self._studio.bus.publish(snapshot)
 
     def start(self) -> None:
-        return
+        self._studio.bus.publish(self.latest)
 
     def wake(self) -> None:
         self.woken += 1
@@ -210,7 +210,7 @@ class Staged:
                        "chats", "section", "match", "search", "fixes") and not worker.is_finished]  # fmt: skip
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
-                await self.pilot.pause()
+                await self.pilot.pause(0)
                 return
             await asyncio.sleep(0.01)
         raise AssertionError(f"still at work: {[worker.name for worker in pending]}")

@@ -73,14 +73,20 @@ def read_theme(path: Path) -> ThemeFile:
     Raises:
         SettingsError: The file cannot be read, a colour is missing or wrong, or the contrast is too low.
     """
-    import yaml
-
     try:
         if path.stat().st_size > MAX_FILE:
             raise _wrong(path, "it is larger than 64 KiB")
-        data: Any = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _wrong(path, str(error).split("\n")[0][:200]) from None
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(path, str(error)[:200]) from None
+    data: Any = _plain(text)
+    if data is None:
+        import yaml  # deferred: a theme as ours are written needs none of it, and the first picture waits
+
+        try:
+            data = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise _wrong(path, str(error).split("\n")[0][:200]) from None
     if not isinstance(data, Mapping) or not isinstance(data.get("colours"), Mapping):
         raise _wrong(path, "it needs `name`, `dark` and `colours`")
     name = data.get("name", path.stem)
@@ -100,6 +106,30 @@ def read_theme(path: Path) -> ThemeFile:
     if not ansi and (low := too_low(colours)):
         raise _wrong(path, f"too little contrast: {'; '.join(low)}")
     return ThemeFile(name, data.get("dark", True) is not False, ansi, colours, path)
+
+
+_TOP = re.compile(r"(name|dark|ansi): *([a-z0-9_-]+)$")
+_COLOUR = re.compile(r'  ([a-z]+): *"?(#[0-9a-fA-F]{6}|[a-z_]+)"?$')
+
+
+def _plain(text: str) -> dict[str, Any] | None:
+    """What a theme says when every line of it is of the plain form; None leaves it to YAML."""
+    data: dict[str, Any] = {}
+    colours: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line == "colours:":
+            data["colours"] = colours
+        elif "colours" not in data and (top := _TOP.match(line)):
+            if top[1] != "name" and top[2] not in ("true", "false"):
+                return None
+            data[top[1]] = top[2] if top[1] == "name" else top[2] == "true"
+        elif "colours" in data and (colour := _COLOUR.match(line)) and colour[1] not in colours:
+            colours[colour[1]] = colour[2]
+        else:
+            return None
+    return data if colours else None
 
 
 def too_low(colours: Mapping[str, str]) -> list[str]:

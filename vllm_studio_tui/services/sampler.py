@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Tick
 from vllm_studio_tui.domain.run import State
@@ -24,6 +23,9 @@ from vllm_studio_tui.probes.link import GpuWorker
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.runs.watch import RunWatch, shown
 from vllm_studio_tui.services.history import History
+from vllm_studio_tui.services.snapshot import Snapshot
+
+__all__ = ["Sampler", "Snapshot"]
 
 #: Seconds over which percentiles and shares of an engine are taken.
 WINDOW = 60.0
@@ -31,25 +33,6 @@ WINDOW = 60.0
 NO_GPU_EVERY = 30.0
 #: After so many seconds without an answer an engine's values are unknown.
 FORGET = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything now.
-
-    Attributes:
-        runs: Live runs and failed ones that wait for a person, oldest first.
-        every: All runs that are kept, oldest first.
-        ages: Seconds since an engine's metrics were read, of those that have missed some.
-    """
-
-    tick: Tick
-    runs: tuple[RunView, ...] = ()
-    every: tuple[RunView, ...] = ()
-    ages: Mapping[str, float] = field(default_factory=dict)
-
-    def engine(self, run_id: str) -> EngineMetrics | None:
-        return self.tick.engines.get(run_id)
 
 
 @dataclass(slots=True)

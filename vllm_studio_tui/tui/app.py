@@ -21,6 +21,7 @@ from textual.worker import Worker, WorkerState
 from vllm_studio_tui.config.themes import DEFAULT, ThemeFile, load_themes
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.services.snapshot import Snapshot, first_look
 from vllm_studio_tui.tui import actions, theming
 from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.place import Place
@@ -31,7 +32,7 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas
 if TYPE_CHECKING:
     from textual.widget import Widget
 
-    from vllm_studio_tui.services.sampler import Sampler, Snapshot
+    from vllm_studio_tui.services.sampler import Sampler
     from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.commands import Commands
 
@@ -140,22 +141,28 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def on_mount(self) -> None:
         self._resized(self.size.width, self.size.height)
+        self.snapshot = first_look(self.studio.places)
         await self.show_place(self.place_name)
         self.call_after_refresh(self._after_first_paint)
 
     def _after_first_paint(self) -> None:
         """What need not be there for the first picture."""
-        self._follow_sampler()
         self._signals()
+        self.spawn(self._settle_in(), group="start")
         self._read_keymap()
         for broken in self.broken_themes:
             self.tell(f"The theme {broken.path.name} is not used: {broken.reason}", "warning")
         if self._first_recipe is not None:
             self.spawn(self.commands.chat_with(self._first_recipe))
 
-    def _follow_sampler(self) -> None:
-        from vllm_studio_tui.services.sampler import Snapshot
+    async def _settle_in(self) -> None:
+        """Begin to sample, and check the settings; both import much and are done away from the screen."""
+        sampler = await self.in_thread(lambda: self.studio.sampler)
+        self._follow_sampler()
+        sampler.start()
+        await self.in_thread(lambda: self.studio.settings)
 
+    def _follow_sampler(self) -> None:
         loop = asyncio.get_running_loop()
 
         def arrived(snapshot: Snapshot) -> None:
@@ -276,9 +283,12 @@ class StudioApp(App[int], inherit_bindings=False):
         self.size_class = size_class(width, height, compact=self.compact)
         self.ink.edge = _edge(self.size_class)
         page = self.screen_stack[0] if self.screen_stack else self.screen
-        for size in Size:
-            page.set_class(size is self.size_class, f"-{size.name.lower()}")
-        page.set_class(self.size_class <= Size.STRIP, "-tiny")
+        wanted = f"-{self.size_class.name.lower()}"
+        if page.has_class(wanted):
+            return
+        # Every change of a class styles the whole page anew: one change is enough.
+        page.remove_class(*(f"-{size.name.lower()}" for size in Size), "-tiny", update=False)
+        page.add_class(wanted, *(["-tiny"] if self.size_class <= Size.STRIP else []))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.call_after_refresh(self.update_frame)

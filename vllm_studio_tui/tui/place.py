@@ -11,7 +11,7 @@ from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.sampler import Snapshot
+    from vllm_studio_tui.services.snapshot import Snapshot
     from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.app import StudioApp
     from vllm_studio_tui.tui.paint.ink import Ink

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.config.quick import quick_look
 from vllm_studio_tui.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,22 +46,22 @@ def open_screens(
             f"this terminal ({os.environ.get('TERM') or 'TERM is not set'}) cannot show screens",
             advice="Set TERM, such as TERM=xterm-256color, or use commands: `vllm-studio status`.",
         )
-    studio.sampler.start()
     # Nothing may be printed over the screen.
     logging.getLogger().addHandler(logging.NullHandler())
     from vllm_studio_tui.tui.app import StudioApp
 
     _alt_digits()
-    settings = studio.settings
+    # The rest of the settings is read, and checked, after the first picture.
+    theme, plain = quick_look(studio.places.settings_file, os.environ)
     app = StudioApp(
         studio,
         place=screen,
         recipe=recipe,
         compact=compact,
         read_only=read_only,
-        ascii_only=ascii_only or settings.ascii or not _utf8(),
+        ascii_only=ascii_only or plain or not _utf8(),
         label=label,
-        theme_name=settings.theme,
+        theme_name=theme,
     )
     code = app.run(mouse=True)
     for words in app.last_words if farewell else ():

@@ -22,6 +22,8 @@ from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
 
 #: Words that are attributes; every other word of a style is a colour of the theme.
 ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
+#: Cells between two changed places of a row from which drawing both apart is shorter.
+BETWEEN = 12
 #: Characters of a text that `wrap` looks at.
 LONGEST = 8000
 #: Colours that are shown as SGR dim where there is no colour.
@@ -124,6 +126,33 @@ class Row:
             else:
                 out.append((character, style))
         return out
+
+    def changed_spans(self, other: Row, width: int) -> list[tuple[int, int]]:
+        """Where the row differs from another one: first column and column after the last of each place.
+
+        Places with little between them are one. Rows with characters of other widths than one cell differ as a whole.
+        """
+        if self.plane != other.plane or self.bar != other.bar:
+            return [(0, width)]
+        ours, theirs = self._cells(width), other._cells(width)
+        if ours is None or theirs is None:
+            return [(0, width)]
+        spans: list[tuple[int, int]] = []
+        for column in range(width):
+            if ours[column] != theirs[column]:
+                if spans and column - spans[-1][1] < BETWEEN:
+                    spans[-1] = (spans[-1][0], column + 1)
+                else:
+                    spans.append((column, column + 1))
+        return spans
+
+    def _cells(self, width: int) -> list[tuple[str, str]] | None:
+        cells: list[tuple[str, str]] = []
+        for text, style in self._filled(width):
+            if cell_len(text) != len(text):
+                return None
+            cells += [(character, style) for character in text]
+        return cells if len(cells) == width else None
 
     def same(self, other: Row) -> bool:
         return self.pieces == other.pieces and self.plane == other.plane and self.bar == other.bar

@@ -16,7 +16,7 @@ from vllm_studio_tui.tui.paint.runs import RunFacts, left, stage_word
 from vllm_studio_tui.tui.sizes import Size, margin
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.sampler import Snapshot
+    from vllm_studio_tui.services.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

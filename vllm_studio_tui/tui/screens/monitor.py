@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from vllm_studio_tui.services.sampler import Snapshot
+from vllm_studio_tui.services.snapshot import Snapshot
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.facts import Facts, by_trouble
 from vllm_studio_tui.tui.paint import events as happened

@@ -107,11 +107,16 @@ class Canvas(Widget):
         shared = min(len(before), len(fresh))
         changed = [index for index in range(shared) if not fresh[index].same(before[index])]
         changed += range(shared, max(len(before), len(fresh)))
+        regions: list[Region] = []
         for index in changed:
             y = self._line_of(index)
-            if y is not None and y < height:
-                self._strips.pop(y, None)
-                self.refresh(Region(0, y, width, 1))
+            if y is None or y >= height:
+                continue
+            self._strips.pop(y, None)
+            spans = fresh[index].changed_spans(before[index], width) if index < shared else [(0, width)]
+            regions += [Region(start, y, end - start, 1) for start, end in spans]
+        if regions:
+            self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
         strip = self._strips.get(y)

@@ -15,7 +15,7 @@ from vllm_studio_tui.tui.sizes import Size
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
-    from vllm_studio_tui.services.sampler import Snapshot
+    from vllm_studio_tui.services.snapshot import Snapshot
 
 PLACES = (
     ("1", "dashboard", "Dashboard"),

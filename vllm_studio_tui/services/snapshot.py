@@ -1,0 +1,38 @@
+"""Everything as it is at one moment. Light: the first picture needs it before anything is sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Host, Tick
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.watch import RunWatch, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything now.
+
+    Attributes:
+        runs: Live runs and failed ones that wait for a person, oldest first.
+        every: All runs that are kept, oldest first.
+        ages: Seconds since an engine's metrics were read, of those that have missed some.
+    """
+
+    tick: Tick
+    runs: tuple[RunView, ...] = ()
+    every: tuple[RunView, ...] = ()
+    ages: Mapping[str, float] = field(default_factory=dict)
+
+    def engine(self, run_id: str) -> EngineMetrics | None:
+        return self.tick.engines.get(run_id)
+
+
+def first_look(places: Places) -> Snapshot:
+    """The runs, before the first sample of anything else."""
+    every = RunWatch(places).look()
+    now = time.time()
+    return Snapshot(Tick(now, GpuReport(now), Host()), shown(every), every)
