@@ -74,6 +74,18 @@ def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_scree
     first.until("1 ready", 60)
     first.send("c")
     first.until("anything.")
+    # A small model wanders: settled, it answers in a few words.
+    for name, value in (("temp", "0"), ("max", "24")):
+        first.send("f3")
+        first.until("settings of this chat")
+        first.send(name)
+        first.until("1 of 5")
+        first.send("enter")
+        first.until("leaves it to the engine")
+        first.send(value, "enter")
+        first.until("settings of this chat")
+        first.send("escape")
+        first.until(lambda text: "settings of this chat" not in text)
     first.send("What is the capital of France?", "enter")
     first.until(lambda text: "TTFT" in text and "tok/s" in text, 60)
     answer = first.text()

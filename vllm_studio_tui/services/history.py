@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 from vllm_studio_tui.domain.metrics import Tick
@@ -93,9 +94,12 @@ class History:
             series = self._series.get(name)
             if series is None or columns < 1:
                 return [None] * max(0, columns)
+            # Columns begin at whole multiples of their width: a chart moves by a column, and does not change meanwhile.
+            width = span / columns
+            end = math.ceil(now / width) * width
             if span > FINE_SAMPLES:
-                return series.coarse.over(columns, span, now, hold=COARSE_SECONDS * 1.5)
-            return series.fine.over(columns, span, now, hold=hold)
+                return series.coarse.over(columns, span, end, hold=max(COARSE_SECONDS * 1.5, end - now))
+            return series.fine.over(columns, span, end, hold=max(hold, end - now))
 
     def peak(self, name: str) -> float | None:
         """The largest value of the last half hour."""

@@ -48,9 +48,10 @@ def open_screens(
         )
     # Nothing may be printed over the screen.
     logging.getLogger().addHandler(logging.NullHandler())
+    from vllm_studio_tui.tui import terminal
     from vllm_studio_tui.tui.app import StudioApp
 
-    _alt_digits()
+    terminal.install()
     # The rest of the settings is read, and checked, after the first picture.
     theme, plain = quick_look(studio.places.settings_file, os.environ)
     app = StudioApp(
@@ -67,18 +68,6 @@ def open_screens(
     for words in app.last_words if farewell else ():
         sys.stdout.write(f"{words}\n")
     return code if isinstance(code, int) else app.return_code or 0
-
-
-def _alt_digits() -> None:
-    """Have alt and a digit arrive as such.
-
-    Textual 8.2 reads them as what Apple's option key types (`¡` for alt+1), which no terminal on Linux means.
-    """
-    from textual import _ansi_sequences
-
-    table = getattr(_ansi_sequences, "ANSI_SEQUENCES_KEYS", {})
-    for digit in "0123456789":
-        table.pop(f"\x1b{digit}", None)
 
 
 def _utf8() -> bool:

@@ -26,6 +26,8 @@ ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
 BETWEEN = 12
 #: Characters of a text that `wrap` looks at.
 LONGEST = 8000
+#: Attributes that show on blanks too.
+SOLID = frozenset({"underline", "reverse", "strike"})
 #: Colours that are shown as SGR dim where there is no colour.
 QUIET = frozenset({"dim", "faint", "track", "fill", "comment"})
 
@@ -231,7 +233,15 @@ class Ink:
     def strip(self, row: Row, width: int, *, cursor: bool = False, focused: bool = True) -> Strip:
         """A row as Textual draws it; `cursor` marks it as the chosen one."""
         plane = "sel" if cursor and row.plane not in ("errbg", "warnbg") else row.plane
-        segments = [Segment(text, self.style(style, plane)) for text, style in row._filled(width)]
+        segments: list[Segment] = []
+        last = ""
+        for text, style in row._filled(width):
+            # A blank looks the same in every style that only colours letters: fewer changes are fewer bytes.
+            if not style and segments and not SOLID.intersection(last.split()) and "on-" not in last:
+                segments[-1] = Segment(segments[-1].text + text, segments[-1].style)
+                continue
+            segments.append(Segment(text, self.style(style, plane)))
+            last = style
         mark = ""
         if cursor:
             mark, style = self.glyphs.cursor, "accent bold" if focused else "faint"
