@@ -96,7 +96,9 @@ class Sampler:
             self.history.record(snapshot.tick)
             self.latest = snapshot
             self._bus.publish(snapshot)
-            self._wake.wait(max(0.05, self._every - (time.monotonic() - began)))
+            # Where nothing runs and no GPU is there, half as often is enough; `wake` cuts the wait short.
+            idle = not snapshot.tick.gpus.gpus and not any(run.live for run in snapshot.runs)
+            self._wake.wait(max(0.05, self._every * (2 if idle else 1) - (time.monotonic() - began)))
             self._wake.clear()
 
     def sample(self) -> Snapshot:
