@@ -16,6 +16,7 @@ def stand_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """It is 14:32:00 UTC, and the host is called h100-a."""
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("HF_HUB_CACHE", os.devnull)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no engine that somebody installed is found
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr("vllm_studio_tui.tui.widgets.frame.HOST", "h100-a")
     time.tzset()

@@ -1,0 +1,96 @@
+"""Every screen at every size, as it was when somebody looked at it and found it good.
+
+A change of looks is a change of these files: `VLLM_STUDIO_TEST_UPDATE=1 pytest tests/functional/test_snapshots.py`
+writes them anew, and the difference is read before it is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import NOW, Staged, bare, snapshot, staged
+from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
+from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.app import PLACES
+
+HERE = Path(__file__).parent / "snapshots"
+SIZES = ((160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (38, 2))
+ANSWER = """Each layer keeps **one** key and one value vector:
+
+```python
+def kv_bytes(layers, heads, size):
+    return 2 * layers * heads * size * 2
+```
+
+| what | bytes |
+|---|--:|
+| token | 262144 |
+
+- memory grows with the context,
+- each step stays cheap.
+"""
+SCRIPT = (
+    Delta(reasoning="Qwen3-32B has 64 layers."),
+    Delta(content=ANSWER),
+    Ended("stop", TokenUsage(6100, 268), Timings(0.174, 3.1, 4.1, 66.1)),
+)
+
+
+def used(studio: Studio) -> None:
+    rows = RequestRows(studio.db)
+    for day in range(14):
+        for model, tokens in (("qwen3-32b", 90_000 + day * 7_000), ("gemma-3-12b", 20_000)):
+            request = CompletedRequest(
+                NOW - day * 86_400 - 60,
+                "chat",
+                "stop",
+                id=f"{day}-{model}",
+                model=model,
+                recipe_id=model,
+                prompt_tokens=tokens,
+                completion_tokens=tokens // 3,
+                ttft=0.182,
+                total_seconds=2.0,
+                tokens_per_second=64.1,
+            )
+            rows.record(request)
+
+
+async def drawn(stage: Staged, place: str) -> str:
+    parts = []
+    for width, height in SIZES:
+        await stage.pilot.resize_terminal(width, height)
+        await stage.settle()
+        parts.append(f"== {place} {width}x{height}\n{stage.text()}\n")
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize("looks", ["unicode", "ascii", "bare"])
+@pytest.mark.parametrize("place", sorted(PLACES))
+async def test_a_screen_looks_as_it_did(tmp_path: Path, place: str, looks: str) -> None:
+    shown = bare if looks == "bare" else snapshot
+    async with staged(
+        tmp_path, place=place, shown=shown, ascii_only=looks == "ascii", script=SCRIPT, prepare=used
+    ) as stage:
+        if place == "chat" and looks != "bare":
+            await stage.type("How large is it?")
+            await stage.press("enter")
+            await stage.until(lambda: "268 tok in" in stage.text(), "it answered")
+        elif place == "recipes":
+            stage.app.current.one("#recipes-table").choose("qwen3-32b")
+            await stage.until(lambda: "--max-model-len 32768" in stage.text(), "what would be launched")
+        elif place == "usage":
+            await stage.until(lambda: "qwen3-32b" in stage.text() and "energy" in stage.text(), "the report")
+        elif place == "dashboard" and looks != "bare":
+            await stage.until(lambda: "max_model_len 18416" in stage.text(), "the fix is offered")
+        text = await drawn(stage, place)
+    path = HERE / f"{place}-{looks}.txt"
+    if os.environ.get("VLLM_STUDIO_TEST_UPDATE"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
+    assert text == path.read_text("utf-8")
