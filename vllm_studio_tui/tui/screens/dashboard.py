@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -34,6 +35,7 @@ class Dashboard(Place):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._recipes: list[tuple[str, dict[str, Any]]] | None = None
+        self._models: int | None = None
 
     @cached_property
     def _facts(self) -> Facts:
@@ -49,6 +51,15 @@ class Dashboard(Place):
     async def _load_recipes(self) -> None:
         self._recipes = await self.studio_app.in_thread(self.studio.recipe_list)
         self.update_place()
+        if self._models is None and self.snapshot is not None and not self.snapshot.runs:
+            self._models = await self.studio_app.in_thread(self._find_models)
+            self.update_place()
+
+    def _find_models(self) -> int:
+        """How many models are on this machine: an empty dashboard says so. Blocking."""
+        from vllm_studio_tui.models.found import find_models
+
+        return len(find_models(self.studio.settings.models_dirs, os.environ))
 
     # --- painting ---------------------------------------------------------------------------------------
 
@@ -119,7 +130,12 @@ class Dashboard(Place):
             free = sum((gpu.memory_total or 0) - (gpu.memory_used or 0) for gpu in report.gpus)
             rows.append(self._said(f"{len(report.gpus)} GPUs are here, {numbers.size(free)} are free in all."))
         if self._recipes:
-            rows.append(self._said(f"{len(self._recipes)} recipes are ready to launch."))
+            count = len(self._recipes)
+            words = "1 recipe is" if count == 1 else f"{count} recipes are"
+            rows.append(self._said(f"{words} ready to launch."))
+        if self._models:
+            words = "1 model was" if self._models == 1 else f"{self._models} models were"
+            rows.append(self._said(f"{words} found on this machine: a new recipe offers them with f4."))
         rows.append(Row())
         keys = Row()
         wanted = [("n", "new recipe", "dashboard.new"), ("d", "demo: a small model on the CPU", "dashboard.demo")]
