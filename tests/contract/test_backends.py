@@ -254,11 +254,9 @@ def test_a_captured_failure_gives_its_reason(log: str, expected: tuple[str, str,
     followed = watch(LOGS / log, BACKENDS[name])
     found = followed.cause(followed.attempt_lines())
     assert found is not None
-    failure, match, line = found
-    assert failure.reason == reason
-    assert detail in line
-    assert failure.advice
-    assert match.re.groups >= 0
+    assert found.failure.reason == reason
+    assert detail in found.line
+    assert found.advice
 
 
 @pytest.mark.parametrize("name", [one for one in LAUNCHED if BACKENDS[one].counters])

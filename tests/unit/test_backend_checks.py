@@ -220,8 +220,8 @@ def test_the_earliest_cause_wins_over_what_points_at_it(tmp_path: Path) -> None:
     watch.begin_at(0)
     found = watch.cause(watch.attempt_lines())
     assert found is not None
-    assert found[0].reason == "out_of_memory"
-    assert found[1][1] == "2.50 GiB"
+    assert found.failure.reason == "out_of_memory"
+    assert found.groups[0] == "2.50 GiB"
 
 
 def test_a_cause_that_stays_is_not_tried_again() -> None:

@@ -70,6 +70,7 @@ class RunState:
     title: str | None = None
     advice: str | None = None
     evidence: list[str] = field(default_factory=list)
+    fix: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False
     version: int = 1
 
@@ -89,6 +90,7 @@ class RunState:
             raise ValueError("a run state without a run id")
         values["state"] = State(values.get("state", State.STARTING))
         values["evidence"] = [str(line) for line in values.get("evidence") or []]
+        values["fix"] = dict(fix) if isinstance(fix := values.get("fix"), Mapping) else {}
         return cls(**values)
 
     @property

@@ -37,6 +37,9 @@ class Failure:
         advice: What to do.
         restart: Whether another try could help. A deterministic cause is never retried.
         pointer: The line only points at an earlier one: it counts when nothing else matched.
+        fatal: A start that prints it is ended at once: the engine would go on, but not as it was asked to.
+        fix: Changes of the recipe that answer it; `{1}` is a group of the match, `{1|16}` that rounded down to a
+            multiple of 16; `extra_args.name` and `env_vars.NAME` are single entries.
     """
 
     pattern: str
@@ -45,6 +48,8 @@ class Failure:
     advice: str = ""
     restart: bool = True
     pointer: bool = False
+    fatal: bool = False
+    fix: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from vllm_studio_tui.keeper.causes import Cause
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
 
 _SIGNALS = {
@@ -70,6 +70,7 @@ class Ending:
         reason: A slug, for programs.
         title: In words.
         retry: Whether another try could help.
+        fix: Changes of the recipe that answer it, see `domain.spec.Failure`.
     """
 
     reason: str
@@ -77,6 +78,11 @@ class Ending:
     advice: str = ""
     evidence: list[str] = field(default_factory=list)
     retry: bool = True
+    fix: dict[str, Any] = field(default_factory=dict)
+
+
+#: The advice for an error that no row of the table knows.
+UNKNOWN_ERROR = "No rule knows this error: the lines around it in the log are the best lead."
 
 
 def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
@@ -106,6 +112,12 @@ def port_taken(port: int) -> Ending:
     return Ending("port_in_use", f"port {port} is taken by another program", advice, retry=False)
 
 
+def told(cause: Cause) -> Ending:
+    """What a line of the log says while the engine still lives."""
+    failure = cause.failure
+    return Ending(failure.reason, cause.title, cause.advice, [cause.line[:400]], failure.restart, cause.fix)
+
+
 def too_slow(limit: float | None, stage: str | None) -> Ending:
     """A start that took longer than the recipe allows."""
     last = f", last stage: {stage}" if stage else ""
@@ -123,13 +135,14 @@ def ending(
     lines = watch.attempt_lines()
     found = watch.cause(lines)
     evidence = meaningful(lines)
-    if found is not None and (number is None or not found[0].pointer):
-        failure, match, line = found
-        groups = [group or "" for group in match.groups()]
-        if line[:400] not in evidence:
-            evidence = [line[:400], *evidence[-5:]]
-        advice = _fill(failure.advice, groups)
-        return Ending(failure.reason, _fill(failure.title, groups), advice, evidence, failure.restart)
+    if found is not None and (number is None or not found.failure.pointer):
+        title, lead = found.title, found.line
+        error = watch.first_error(lines) if found.failure.pointer else None
+        if error is not None:
+            title, lead = f"{title}: {error[1][:200]}", lines[error[0]].strip()
+        if lead[:400] not in evidence:
+            evidence = [lead[:400], *evidence[-5:]]
+        return Ending(found.failure.reason, title, found.advice, evidence, found.failure.restart, found.fix)
     reason, title, advice = in_words(code, number)
     kills = oom_kills() if reason == "killed" and ooms_before is not None else None
     if kills is not None and ooms_before is not None and kills > ooms_before:
@@ -138,13 +151,14 @@ def ending(
         return Ending("system_ram_oom", title, advice, evidence)
     if code == 0 and not was_ready:
         reason, title = "process_exited", "ended by itself with exit code 0 before it was ready"
+    error = watch.first_error(lines) if reason == "process_exited" and code else None
+    if error is not None:
+        line = lines[error[0]].strip()[:400]
+        evidence = evidence if line in evidence else [line, *evidence[-5:]]
+        return Ending("engine_error", f"{error[1][:200]} (exit code {code})", UNKNOWN_ERROR, evidence)
     if not evidence and code not in (None, 0):
         advice = "It wrote nothing to its log. Try its command in a shell."
     return Ending(reason, title, advice, evidence)
-
-
-def _fill(text: str, groups: Sequence[str]) -> str:
-    return re.sub(r"\{(\d)\}", lambda m: groups[int(m[1]) - 1] if 0 < int(m[1]) <= len(groups) else "", text)
 
 
 def oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
+from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, find, first_error
 
 #: Bytes read at once: a flood is skipped over, it is not followed.
 CHUNK = 256 * 1024
@@ -21,10 +22,6 @@ HEAD = 2 * 1024 * 1024
 LINE = 4096
 
 _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-# A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.
-_NOT_A_CAUSE = re.compile(
-    r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:"
-)
 _NOISE = re.compile(
     r"^\s*$|% Completed \||\d+/\d+ \[[\d:?<, ]+|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S"
 )
@@ -42,7 +39,10 @@ class LogWatch:
     def __init__(self, path: Path, stages: Sequence[Stage], failures: Sequence[Failure]) -> None:
         self._path = path
         self._stages = [(re.compile(stage.pattern), stage.name) for stage in stages]
-        self._failures = [(re.compile(one.pattern, re.IGNORECASE), one) for one in failures]
+        self._failures = compiled(failures)
+        self._fatal = [row for row in self._failures if row[1].fatal]
+        #: A line that says that this start cannot come to a good end, though the engine goes on.
+        self.fatal: Cause | None = None
         self._offset = self._begin = self.size()
         self._rest = b""
         self.stage: str | None = None
@@ -88,6 +88,8 @@ class LogWatch:
         return (self.stage, self.progress) != before
 
     def _note(self, line: str) -> None:
+        if self._fatal and self.fatal is None:
+            self.fatal = find([line], self._fatal)
         for pattern, name in self._stages:
             found = pattern.search(line)
             if found is None:
@@ -116,20 +118,13 @@ class LogWatch:
             return plain(raw)
         return []
 
-    def cause(self, lines: Sequence[str]) -> tuple[Failure, re.Match[str], str] | None:
+    def cause(self, lines: Sequence[str]) -> Cause | None:
         """The first line that tells a cause; a line that only points at another counts when no other does."""
-        pointer: tuple[Failure, re.Match[str], str] | None = None
-        for line in lines:
-            if _NOT_A_CAUSE.search(line):
-                continue
-            for pattern, failure in self._failures:
-                found = pattern.search(line)
-                if found is None:
-                    continue
-                if not failure.pointer:
-                    return failure, found, line.strip()
-                pointer = pointer or (failure, found, line.strip())
-        return pointer
+        return find(lines, self._failures)
+
+    def first_error(self, lines: Sequence[str]) -> tuple[int, str] | None:
+        """The first exception, where no row of the table knows a cause."""
+        return first_error(lines, self._failures)
 
 
 def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
@@ -137,7 +132,7 @@ def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
 
     Where any line is more than information, those that merely inform are left out.
     """
-    telling = [line for line in lines if not _NOT_A_CAUSE.search(line) and not _NOISE.search(line)]
+    telling = [line for line in lines if not NOT_A_CAUSE.search(line) and not _NOISE.search(line)]
     own = [line for line in telling if not line.startswith("[vllm-studio]")]
     chosen: list[str] = []
     for line in reversed(own or lines):

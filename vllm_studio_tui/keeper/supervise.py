@@ -17,7 +17,7 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import probe
 from vllm_studio_tui.keeper.count import Counting
-from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, oom_kills, port_taken, too_slow
+from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, oom_kills, port_taken, told, too_slow
 from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
 from vllm_studio_tui.keeper.logwatch import LogWatch, mark, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
@@ -219,6 +219,10 @@ class Supervisor:
                 self._save()
             if self._watch.anything and self.state.state is State.STARTING:
                 self._move(State.LOADING)
+            if self._watch.fatal is not None and self.state.ready_at is None:
+                self._verdict = told(self._watch.fatal)
+                self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
+                return
         if self._due.each("tree", now, 2.0 if self.state.ready_at is None else 30.0):
             self._tree.look()
             self._tree.reap_orphans(self._engine.pid if self._engine else None)
@@ -263,7 +267,7 @@ class Supervisor:
         self.state.ready_at = time.time()
         self.state.stage = self.state.progress = None
         self.state.reason = self.state.title = self.state.advice = None  # of an earlier attempt; the ledger keeps it
-        self.state.evidence = []
+        self.state.evidence, self.state.fix = [], {}
         self._due.drop("deadline")
         self._due.plan("count", now)
         self._move(State.READY)
@@ -382,7 +386,7 @@ class Supervisor:
     def _tell(self, verdict: Ending) -> None:
         state = self.state
         state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
-        state.evidence = verdict.evidence
+        state.evidence, state.fix = verdict.evidence, verdict.fix
 
     def _fail(self, verdict: Ending) -> None:
         self._tell(verdict)

@@ -1,0 +1,198 @@
+"""Every known failure is recognised by the line its engine prints, and nothing else is taken for one.
+
+The lines are those of engines' sources and of recorded runs. A row without a line here fails the last test.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.keeper.causes import compiled, find
+from vllm_studio_tui.runs.diagnose import diagnose_bytes
+
+VLLM = "(EngineCore pid=88) ERROR 11-23 14:21:06 [core.py:842] "
+#: A line, its reason, words that its title must hold, and the change of the recipe that the row names.
+SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
+    (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of",
+        "out_of_memory", "2.50 GiB", {},
+    ),
+    ("torch.cuda.OutOfMemoryError", "out_of_memory", "out of memory", {}),
+    ("ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory", "out_of_memory", "memory", {}),
+    (
+        VLLM + "ValueError: To serve at least one request with the models's max seq len (131072), (20.00 GiB KV cache "
+        "is needed, which is larger than the available KV cache memory (2.81 GiB). Based on the available memory, "
+        "the estimated maximum model length is 18416.",
+        "kv_cache_too_small", "131072 tokens: it needs 20.00 GiB of 2.81 GiB", {"max_model_len": 18416},
+    ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (32768), (4.00 GiB KV cache is "
+        "needed, which is larger than the available KV cache memory (2.81 GiB).",
+        "kv_cache_too_small", "32768", {},
+    ),
+    ("Based on that, the estimated maximum model length is 7001", "kv_cache_too_small", "7001",
+     {"max_model_len": 6992}),
+    ("ValueError: No available memory for the cache blocks. Try increasing", "kv_cache_too_small", "no memory", {}),
+    (
+        "ValueError: Free memory on device cuda:0 (20.53/79.10 GiB) on startup is less than desired GPU memory "
+        "utilization (0.92, 72.77 GiB).",
+        "gpu_memory_taken", "20.53 of 79.10 GiB", {},
+    ),
+    ("ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", "architecture_unsupported",
+     "FooForCausalLM", {}),
+    ("Model architecture BarForCausalLM was supported in vLLM until v0.10.2, and", "architecture_unsupported",
+     "0.10.2", {}),
+    ("Model architectures are not supported in-tree anymore. Please install the plugin at https://e.org/p",
+     "architecture_unsupported", "plug-in", {}),
+    ("The checkpoint you are trying to load has model type `foo` but Transformers does not recognize this architecture",
+     "architecture_unsupported", "transformers is too old", {}),
+    ("ValueError: Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+     "remote_code_needed", "code of its own", {}),
+    ("Loading org/m requires you to execute the configuration file in that repo", "remote_code_needed", "code", {}),
+    ("huggingface_hub.errors.GatedRepoError: 403 Client Error.", "gated", "refuses", {}),
+    ("OSError: You are trying to access a gated repo.", "gated", "refuses", {}),
+    ("requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url", "gated", "refuses", {}),
+    ("huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error.", "model_missing", "no such model", {}),
+    ("ValueError: Invalid repository ID or local directory specified: 'x'", "model_missing", "no such model", {}),
+    ("OSError: x is not a local folder and is not a valid model identifier listed on", "model_missing", "no such", {}),
+    ("huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': "
+     "'/no/model'. Use `repo_type`", "model_missing", "/no/model", {}),
+    ("gguf_init_from_file: failed to open GGUF file '/m.gguf' (No such file or directory)", "model_missing",
+     "/m.gguf", {}),
+    ("RuntimeError: Cannot find any model weights with `/m`", "model_incomplete", "no weights", {}),
+    ("OSError: It looks like the config file at '/m/x.gguf' is not a valid JSON file.", "model_format", "GGUF",
+     {"backend": "llamacpp"}),
+    ("huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach", "offline", "not in the cache", {}),
+    ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached snapshot", "offline",
+     "not in the cache", {}),
+    ("urllib3: Max retries exceeded with url: https://huggingface.co/api", "offline", "cannot be reached", {}),
+    ("socket.gaierror: [Errno -3] Temporary failure in name resolution", "offline", "cannot be reached", {}),
+    ("OSError: [Errno 28] No space left on device: '/root/.cache/x'", "disk_full", "full", {}),
+    ("RuntimeError: unable to write to file </torch_1>: shared memory is insufficient (bus error)", "shared_memory",
+     "too small", {}),
+    ("ERROR: Unexpected bus error encountered in worker. Bus error (core dumped)", "shared_memory", "too small", {}),
+    ("OSError: [Errno 98] Address already in use", "port_in_use", "taken", {}),
+    ("srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8101", "port_in_use", "taken", {}),
+    ("[Errno 98] error while attempting to bind on address ('127.0.0.1', 8000)", "port_in_use", "taken", {}),
+    ("Port 5000 is currently in use. Switching to 5001.", "port_moved", "moved to port 5001", {"port": None}),
+    ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).",
+     "tensor_parallel_indivisible", "28 attention heads cannot be split over 8", {}),
+    ("ValueError: World size (8) is larger than the number of available GPUs (2) in this node.", "too_few_gpus",
+     "8 GPUs are asked for and 2", {"tensor_parallel_size": 2, "pipeline_parallel_size": 1}),
+    ("RuntimeError: NCCL error in: ProcessGroupNCCL.cpp:3384, unhandled system error", "nccl", "NCCL", {}),
+    ("torch.distributed.DistBackendError: ncclSystemError: System call failed", "nccl", "NCCL", {}),
+    ("[rank0]:[E ProcessGroupNCCL.cpp:632] Watchdog caught collective operation timeout: WorkNCCL", "nccl",
+     "died or hung", {}),
+    ("ValueError: The memory capacity is unbalanced. min_per_gpu_memory=1.0", "gpus_unequal", "different", {}),
+    ("RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.", "kv_cache_too_small",
+     "static memory pool", {}),
+    ("Exception: Capture cuda graph failed: CUDA error", "out_of_memory", "CUDA graphs", {}),
+    ("ValueError: The quantization method awq_marlin is not supported for the current GPU. Minimum capability: 80",
+     "quantization_unsupported", "quantization", {}),
+    ("ValueError: Unknown quantization method: gguf.", "quantization_unsupported", "quantization", {}),
+    ("RuntimeError: FP8 MoE requires a GPU with compute capability >= 8.9", "quantization_unsupported", "quant", {}),
+    ("fbgemm_fp8 is deprecated and will be removed in a future release. To use it pass --allow-deprecated-quantization",
+     "quantization_unsupported", "deprecated", {"extra_args.allow_deprecated_quantization": True}),
+    ("ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4",
+     "dtype_unsupported", "bfloat16", {"dtype": "float16"}),
+    ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "wrong_build",
+     "no kernels", {}),
+    ("RuntimeError: The NVIDIA driver on your system is too old (found version 12080).", "driver_too_old", "older", {}),
+    ("CUDA driver version is insufficient for CUDA runtime version", "driver_too_old", "older", {}),
+    ("RuntimeError: Found no NVIDIA driver on your system.", "no_gpu", "no GPU", {}),
+    ("RuntimeError: Failed to infer device type", "no_gpu", "no GPU", {}),
+    ("RuntimeError: CUDA error: device-side assert triggered", "gpu_crash", "kernel crashed", {}),
+    ("CUDA error: an illegal memory access was encountered", "gpu_crash", "kernel crashed", {}),
+    ("pydantic: Value error, User-specified max_model_len (100000) is greater than the derived max_model_len "
+     "(max_position_embeddings=8192.0 or model_max_length=None in model's config.json).", "context_too_long",
+     "100000", {"max_model_len": 8192}),
+    ("llama_init_from_model: failed to create_context with model '/m.gguf'", "context_too_long", "memory", {}),
+    ("Available memory on node 0 (11.09/13.96 GiB) on kv cache allocation is less than requested memory for kv "
+     "(64.0 GiB). Decrease", "kv_cache_too_small", "11.09/13.96 GiB free", {}),
+    ("vllm: error: unrecognized arguments: --swap-space 4", "unknown_flag", "--swap-space 4", {}),
+    ("error: invalid argument: --bogus", "unknown_flag", "--bogus", {}),
+    ("Error: No such option: --tensor-parallel", "unknown_flag", "--tensor-parallel", {}),
+    ("vllm serve: error: argument --dtype: invalid choice: 'int3' (choose from 'auto')", "invalid_value", "int3", {}),
+    ("ModuleNotFoundError: No module named 'flash_attn'", "missing_module", "flash_attn", {}),
+    ("/usr/bin/python3: No module named sglang", "missing_module", "sglang", {}),
+    ("ImportError: /lib/x.so: undefined symbol: _ZN3c10", "broken_install", "_ZN3c10", {}),
+    ("OSError: libcudart.so.13: cannot open shared object file: No such file", "broken_install", "libcudart", {}),
+    ("importlib.metadata.PackageNotFoundError: No package metadata was found for vllm", "broken_install", "vllm", {}),
+    ("safetensors_rust.SafetensorError: Error while deserializing header: header too large", "model_corrupt",
+     "cut off", {}),
+    ("llama_model_load: error loading model: unknown model architecture: 'qwen9'", "architecture_unsupported",
+     "qwen9", {}),
+    ("gguf_init_from_file: invalid magic characters 'abcd', expected 'GGUF'", "model_corrupt", "GGUF", {}),
+    ("main: exiting due to model loading error", "model_unreadable", "cannot be loaded", {}),
+    ("jinja2.exceptions.TemplateSyntaxError: unexpected '}'", "chat_template", "template", {}),
+    (VLLM + "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+     "engine_died", "died", {}),
+    ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", "engine_died", "died", {}),
+    ("run_vllm.sh: line 3: 12345 Killed                  vllm serve", "killed", "SIGKILL", {}),
+    ("TimeoutError: Timed out waiting for engine core processes to start.", "start_timeout", "in time", {}),
+    ("ValueError: Cannot provide a placement group requiring 8 GPUs", "ray_resources", "Ray", {}),
+    ("OSError: [Errno 24] Too many open files", "too_many_files", "open files", {}),
+    ("KeyError: 'invalid tool call parser: hermes2 (chose from { hermes })'", "unknown_parser", "parser", {}),
+    ("RuntimeError: DeepSeekR1ReasoningParser could not locate think start/end tokens in the tokenizer!",
+     "unknown_parser", "does not fit", {"reasoning_parser": None}),
+)  # fmt: skip
+#: Lines of healthy engines that look like trouble.
+HARMLESS = (
+    "WARNING 11-23 08:01:02 [api_server.py:93] Found ulimit of 1024 ... OSError: [Errno 24] Too many open files",
+    "(APIServer pid=1) INFO 11-23 08:01:02 [x.py:1] prompt: 'CUDA out of memory. Tried to allocate 2 GiB'",
+    "INFO:     Shutting down",
+    "0.00.466.076 W srv: no slot is free",
+    "UserWarning: No CUDA GPUs are available",
+    "INFO 11-23 [cuda.py:1] GPU compute capability 9.0",
+)
+PATTERNS = compiled(FAILURES)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "words", "fix"), SAMPLES, ids=[f"{row[1]}-{at}" for at, row in enumerate(SAMPLES)]
+)
+def test_the_line_is_known(line: str, reason: str, words: str, fix: dict[str, object]) -> None:
+    found = find(["INFO 11-23 starting", line, "INFO 11-23 shutting down"], PATTERNS)
+    assert found is not None
+    assert (found.failure.reason, found.index) == (reason, 1)
+    assert words in found.title
+    assert found.advice
+    assert "{" not in found.title + found.advice
+    assert found.fix == fix
+
+
+def test_every_row_has_a_line_of_its_own() -> None:
+    first: set[int] = set()
+    for line, *_ in SAMPLES:
+        first.add(next(at for at, row in enumerate(FAILURES) if re.search(row.pattern, line, re.IGNORECASE)))
+    # A row that only catches another form of an earlier cause is named by its pattern.
+    assert [FAILURES[at].pattern for at in range(len(FAILURES)) if at not in first] == []
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_a_healthy_line_is_no_cause(line: str) -> None:
+    assert find([line], PATTERNS) is None
+    assert diagnose_bytes(line.encode(), FAILURES).reason is None
+
+
+def test_lasting_causes_are_not_retried_and_passing_ones_are() -> None:
+    retried = {row.reason: row.restart for row in FAILURES}
+    for reason in ("kv_cache_too_small", "gated", "remote_code_needed", "tensor_parallel_indivisible", "unknown_flag",
+                   "architecture_unsupported"):  # fmt: skip
+        assert retried[reason] is False
+    assert retried["out_of_memory"]
+    assert retried["nccl"]
+
+
+def test_fixes_name_fields_of_a_recipe() -> None:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+    rows: list[Failure] = [row for row in FAILURES if row.fix]
+    assert len(rows) >= 8
+    for row in rows:
+        for name in row.fix:
+            assert name.partition(".")[0] in Recipe.model_fields
