@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
+from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
 from vllm_studio_tui.backends.custom import STYLES
+from vllm_studio_tui.backends.docker import container_command
 from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec, Stage
@@ -35,7 +37,7 @@ STARTS = {
     "sglang.txt": ("sglang", ["config", "weights", "kv_cache", "warmup", "serving"]),
     "llamacpp.txt": ("llamacpp", ["config", "weights", "kv_cache", "serving"]),
     "embedded.txt": ("llamacpp", ["config", "weights", "kv_cache", "serving"]),
-    "transformers.txt": ("custom", ["weights", "serving"]),
+    "transformers.txt": ("transformers", ["weights", "warmup", "serving"]),
 }
 FAILED = {
     "vllm-fail-badpath.txt": ("vllm", "model_missing", "/nonexistent/model"),
@@ -54,9 +56,12 @@ def make(tmp_path: Path) -> Make:
     """A recipe of a backend whose engine is installed, as far as a launch can see."""
     folder = tmp_path / "an engine's bin"
     folder.mkdir()
-    for name in ("vllm", "llama-server", "python3.11", "serve.sh"):
+    for name in ("vllm", "llama-server", "python3.11", "python3", "serve.sh", "transformers", "docker"):
         (folder / name).write_text("#!/bin/sh\n")
         (folder / name).chmod(0o700)
+    tabby = tmp_path / "tabbyAPI"
+    tabby.mkdir()
+    (tabby / "main.py").touch()
     model = tmp_path / "a model; rm -rf $HOME"
     model.mkdir()
     (model / "m.gguf").write_bytes(b"GGUF")
@@ -76,7 +81,8 @@ def make(tmp_path: Path) -> Make:
         elif backend == "sglang":
             values["python_path"] = str(folder / "python3.11")
         recipe = Recipe.model_validate(values | fields)
-        context = LaunchContext(Settings(), "127.0.0.1", 8123, sys.executable, {"PATH": str(folder)})
+        settings = Settings(tabby_dir=tabby)
+        context = LaunchContext(settings, "127.0.0.1", 8123, sys.executable, {"PATH": str(folder)})
         return recipe, context
 
     return build
@@ -107,8 +113,13 @@ def test_a_command_is_arguments_with_the_address_and_the_model_each_in_one(name:
     assert not {"sh", "bash", "-c"} & {Path(one).name for one in command.argv}
     assert command.argv[command.argv.index("--port") + 1] == "8123"
     assert command.argv[command.argv.index("--host") + 1] == "127.0.0.1"
-    assert any(one.startswith(recipe.model_path) for one in command.argv)
-    assert "small one" in command.argv
+    model = Path(recipe.model_path)
+    assert any(one.startswith(str(model)) for one in command.argv) or {str(model.parent), model.name} <= {*command.argv}
+    if "served_model_name" in BACKENDS[name].uses:
+        assert "small one" in command.argv
+        assert BACKENDS[name].model_name(recipe) == "small one"
+    else:
+        assert BACKENDS[name].model_name(recipe) in command.argv
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
@@ -204,11 +215,10 @@ def test_a_start_shows_its_stages_in_order(log: str, expected: tuple[str, list[s
     seen = stages_of(LOGS / log, BACKENDS[name].stages)
     order = [STAGE_NAMES.index(one) for one in seen]
     assert order == sorted(order), seen
-    if log != "transformers.txt":
-        assert seen == stages
+    assert seen == stages
 
 
-@pytest.mark.parametrize("log", [one for one in STARTS if one != "transformers.txt"])
+@pytest.mark.parametrize("log", STARTS)
 def test_following_a_start_ends_at_serving(log: str) -> None:
     followed = watch(LOGS / log, BACKENDS[STARTS[log][0]])
     assert followed.follow()
@@ -271,17 +281,18 @@ def test_counters_exist_in_its_captured_metrics(name: str) -> None:
             assert all(one.endswith("_total") for one in names), f"{key} must be cumulative"
 
 
-@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "transformers", "tabbyapi"])
 def test_it_finds_its_own_command_line_and_not_others(name: str, make: Make) -> None:
     for key in (None, "env:K"):
         recipe, context = make(name, api_key=key)
         argv = BACKENDS[name].command(recipe, context).argv
         # A script's process shows its interpreter first.
-        for line in (argv, ("/usr/bin/python3.11", *argv)) if name == "vllm" else (argv,):
+        for line in (argv, ("/usr/bin/python3.11", *argv)) if name in ("vllm", "transformers") else (argv,):
             found = {other: one.foreign(line) for other, one in BACKENDS.items()}
             mine = found.pop(name)
             assert mine is not None
-            assert (mine.backend, mine.model, mine.port, mine.host) == (name, "small one", 8123, "127.0.0.1")
+            called = BACKENDS[name].model_name(recipe)
+            assert (mine.backend, mine.model, mine.port, mine.host) == (name, called, 8123, "127.0.0.1")
             assert not any(found.values())
 
 
@@ -302,6 +313,8 @@ def test_it_finds_its_own_command_line_and_not_others(name: str, make: Make) -> 
         ["python3", "-m"],
         ["python3", "-X"],
         ["python3", "-u", "-m", "http.server", "8000"],
+        ["python3", "main.py", "--port", "5000"],
+        ["transformers", "env"],
     ],
 )
 @pytest.mark.parametrize("name", BACKENDS)
@@ -315,16 +328,16 @@ def test_checking_a_usable_recipe_finds_no_error(name: str, make: Make, tmp_path
     folder.mkdir()
     (folder / ("m.gguf" if name == "llamacpp" else "model.safetensors")).write_bytes(b"GGUF")
     recipe, context = make(name, model_path=str(folder))
-    assert BACKENDS[name].check(recipe, context) == []
+    assert [one for one in BACKENDS[name].check(recipe, context) if one.severity == "error"] == []
 
 
-@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "transformers", "tabbyapi"])
 def test_a_missing_engine_and_a_missing_model_are_errors_with_advice(
     name: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vllm_studio_tui.backends.llamacpp.find_spec", lambda _name: None)
     recipe, context = make(name, model_path="/no/such/model", python_path=None)
-    context = dataclasses.replace(context, environ={"PATH": "/nonexistent"})
+    context = dataclasses.replace(context, settings=Settings(), environ={"PATH": "/nonexistent"})
     found = BACKENDS[name].check(recipe, context)
     assert {(one.field, one.severity) for one in found} == {("executable", "error"), ("model_path", "error")}
     assert all(one.advice for one in found)
@@ -339,3 +352,87 @@ def test_a_custom_command_may_speak_each_engine_that_has_metrics() -> None:
 def test_a_run_that_waits_has_no_state_of_a_backend() -> None:
     # Stages are shown beside states: the two words must never be mixed up.
     assert not {one.value for one in State} & set(STAGE_NAMES)
+
+
+#: A value for each field that makes flags, other than its default.
+VALUES: dict[str, Any] = {
+    "served_model_name": "another",
+    "revision": "abc123",
+    "tokenizer": "org/tokenizer",
+    "lora_modules": {"sql": "/lora/sql"},
+    "tensor_parallel_size": 2,
+    "pipeline_parallel_size": 2,
+    "data_parallel_size": 2,
+    "expert_parallel": True,
+    "max_model_len": 4096,
+    "gpu_memory_utilization": 0.5,
+    "kv_cache_dtype": "q8_0",
+    "max_num_seqs": 7,
+    "max_num_batched_tokens": 2048,
+    "enable_prefix_caching": False,
+    "enable_chunked_prefill": False,
+    "speculative": {"method": "ngram", "num_speculative_tokens": 3},
+    "dtype": "float16",
+    "quantization": "awq",
+    "trust_remote_code": True,
+    "tool_call_parser": "hermes",
+    "reasoning_parser": "qwen3",
+    "enable_auto_tool_choice": True,
+    "thinking_mode": "disabled",
+    "max_thinking_tokens": 2048,
+    "chat_template_kwargs": {"enable_thinking": False},
+}
+
+
+def test_every_field_that_makes_flags_is_tried() -> None:
+    assert set(VALUES) == ENGINE_FIELDS
+
+
+@pytest.mark.parametrize("field", sorted(ENGINE_FIELDS))
+@pytest.mark.parametrize("name", [one for one in BACKENDS if one != "external"])
+def test_a_field_is_used_or_it_is_said_that_it_is_not(name: str, field: str, make: Make) -> None:
+    backend = BACKENDS[name]
+    base: dict[str, Any] = {"model_path": "org/model"} if field == "revision" and name != "tabbyapi" else {}
+    if name == "custom":
+        base["command"] = "serve.sh --port {port} --name {name}"
+    plain, context = make(name, **base)
+    changed, _ = make(name, **base, **{field: VALUES[field]})
+    try:
+        same = backend.command(changed, context).argv == backend.command(plain, context).argv
+    except InvalidRecipe:
+        pytest.skip("a name on a hub")
+    warned = any(one.field == field and "not used" in one.message for one in backend.check(changed, context))
+    assert same is (field not in backend.uses)
+    assert warned is (field not in backend.uses and field != "served_model_name")
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_it_runs_in_a_container_as_it_runs_here(name: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_TEST_KEY", SECRET)
+    recipe, context = make(
+        name,
+        runtime="docker",
+        docker={"image": "org/image:1", "volumes": ["/data:/data"], "args": ["--cap-add", "SYS_NICE"], "shm": "8g"},
+        api_key="env:STUDIO_TEST_KEY",
+        env_vars={"A": "1"},
+        gpus=["1", "3"],
+    )
+    command = container_command(recipe, BACKENDS[name], context, "run-1", ("1", "3"))
+    argv = list(command.argv)
+    image = argv.index("org/image:1")
+    options, inside = argv[:image], argv[image + 1 :]
+    assert Path(options[0]).name == "docker"
+    assert options[1:3] == ["run", "--rm"]
+    assert options[options.index("--label") + 1] == "vllm-studio.run=run-1"
+    assert options[options.index("--name") + 1] == command.stop_argv[-1] == "vllm-studio-run-1"
+    assert command.stop_argv[1] == "stop"
+    assert options[options.index("--gpus") + 1] == '"device=1,3"'
+    assert options[options.index("--shm-size") + 1] == "8g"
+    assert options[options.index("--network") + 1] == "host"
+    assert f"{recipe.model_path}:{recipe.model_path}:ro" in options
+    assert {"/data:/data", "A=1", "SYS_NICE"} <= set(options)
+    assert not any(one.startswith("CUDA_VISIBLE") for one in argv)
+    assert inside[inside.index("--port") + 1] == "8123"
+    assert SECRET not in " ".join(argv)
+    for variable in command.env_refs:
+        assert variable in options

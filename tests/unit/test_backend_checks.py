@@ -18,7 +18,7 @@ from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.backends.known import known
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import LaunchRefused, NotFound
+from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.keeper.logwatch import LogWatch
 
@@ -133,7 +133,7 @@ def test_a_plug_in_is_a_backend_like_any_other(plug_ins: Any) -> None:
 
 def test_a_broken_plug_in_is_reported_and_hurts_nobody(plug_ins: Any) -> None:
     plug_ins(gone="no_such_module_here:X", wrong="json:dumps", twice="vllm_studio_tui.backends.vllm:Vllm")
-    assert set(registry.backends()) == {"vllm", "sglang", "llamacpp", "custom", "external"}
+    assert set(registry.backends()) == set(registry.OURS)
     broken = registry.broken_plug_ins()
     assert set(broken) == {"gone", "wrong", "twice"}
     assert "no_such_module_here" in broken["gone"]
@@ -146,13 +146,6 @@ def test_an_unknown_backend_names_the_nearest() -> None:
         registry.backend("sglan")
     with pytest.raises(NotFound, match="There are: custom"):
         registry.backend("x" * 500)
-
-
-@pytest.mark.parametrize("name", ["transformers", "tabbyapi"])
-def test_a_backend_that_is_to_come_says_what_to_do_meanwhile(name: str) -> None:
-    with pytest.raises(LaunchRefused, match="cannot be launched yet") as caught:
-        registry.backend(name)
-    assert "Meanwhile" in caught.value.advice
 
 
 # --- causes -------------------------------------------------------------------------------------------------
@@ -206,7 +199,7 @@ def test_a_line_gives_its_cause(line: str, reason: str, tmp_path: Path) -> None:
     watch = LogWatch(log, (), FAILURES)
     watch.begin_at(0)
     found = watch.cause(watch.attempt_lines())
-    assert (found[0].reason if found else "") == reason
+    assert (found.failure.reason if found else "") == reason
 
 
 def test_the_earliest_cause_wins_over_what_points_at_it(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from vllm_studio_tui.backends.custom import Custom, fill, split
 from vllm_studio_tui.backends.external import External
 from vllm_studio_tui.backends.llamacpp import EMBEDDED, LlamaCpp, weights
 from vllm_studio_tui.backends.sglang import KEY_VARIABLE, WITH_KEY, SGLang
-from vllm_studio_tui.backends.vllm import Vllm, thinking_kwargs
+from vllm_studio_tui.backends.thinking import thinking_kwargs
+from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.recipe import Recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -41,6 +41,10 @@ def test_any_cutting_of_a_stream_gives_the_same_chunks(text: str, sizes: list[in
 
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS, width=st.integers(1, 90))
+@example(text="1. ", width=1)
+@example(text="1. ```", width=1)
+@example(text="1. | a |\n   |---|\n   | b |", width=1)
+@example(text="> 1. ***", width=1)
 def test_any_text_at_any_width_is_lines_that_fit_and_do_no_harm(text: str, width: int) -> None:
     for line in render(text, width):
         assert cell_len(line.text) <= max(width, 2)

@@ -102,7 +102,8 @@ def test_variables_that_run_other_code_are_kept_and_pointed_out() -> None:
         ({"model_path": "a\nb"}, "model_path"),
         ({"extra_args": [1]}, "extra_args"),
         ({"restart": {"policy": "sometimes"}}, "restart.policy"),
-        ({"runtime": "docker"}, "runtime"),
+        ({"runtime": "docker"}, "recipe"),
+        ({"runtime": "podman"}, "runtime"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_field(given: dict[str, Any], field: str) -> None:

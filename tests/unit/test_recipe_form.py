@@ -16,7 +16,7 @@ def made(**fields: object) -> Recipe:
 
 def test_every_field_of_the_model_is_in_the_form() -> None:
     shown = {one.name.partition(".")[0] for one in form_fields()}
-    assert shown == set(Recipe.model_fields) - {"runtime"}
+    assert shown == set(Recipe.model_fields)
     assert all(one.section != "More" for one in form_fields())
     assert all(one.help for one in form_fields() if one.kind in ("map", "flags", "list"))
 

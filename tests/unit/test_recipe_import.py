@@ -268,3 +268,32 @@ def test_every_starter_names_a_backend_that_exists_and_says_for_whom_it_is(recip
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="cannot be read"):
         read_source(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"runtime": {"docker": {"image": "vllm/vllm-openai:v0.33.0", "shm": "8g"}}},
+        {"runtime": {"kind": "docker", "ref": "vllm/vllm-openai:v0.33.0", "label": "x"}},
+        {"extra_args": {"docker_image": "vllm/vllm-openai:v0.33.0"}},
+    ],
+)
+def test_every_way_to_name_a_container_is_read(given: dict[str, object]) -> None:
+    recipe, _ = parse_recipe({"id": "a", "name": "A", "model_path": "org/a", **given}, imported=True)
+    assert (recipe.runtime, recipe.docker.image) == ("docker", "vllm/vllm-openai:v0.33.0")
+    assert recipe.extra_args == {}
+
+
+def test_the_originals_own_server_is_explained() -> None:
+    recipe, notes = parse_recipe(
+        {
+            "id": "deepseek-v3.2-reap-w3a16",
+            "name": "R",
+            "backend": "transformers",
+            "extra_args": {"env_vars": {"DEEPSEEK_MODEL_PATH": "/mnt/m", "DEEPSEEK_PORT": "8000"}},
+        },
+        imported=True,
+    )
+    assert recipe.model_path == "/mnt/m"
+    told = {note.field: note.why for note in notes}
+    assert "does not read it" in told["env_vars.DEEPSEEK_PORT"]

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
 MASK = "***"
+#: Fields of a recipe that make flags; each backend names those that it turns into its own.
+ENGINE_FIELDS = frozenset({
+    "served_model_name", "revision", "tokenizer", "lora_modules", "tensor_parallel_size", "pipeline_parallel_size",
+    "data_parallel_size", "expert_parallel", "max_model_len", "gpu_memory_utilization", "kv_cache_dtype",
+    "max_num_seqs", "max_num_batched_tokens", "enable_prefix_caching", "enable_chunked_prefill", "speculative",
+    "dtype", "quantization", "trust_remote_code", "tool_call_parser", "reasoning_parser", "enable_auto_tool_choice",
+    "thinking_mode", "max_thinking_tokens", "chat_template_kwargs",
+})  # fmt: skip
 #: Words in the name of a variable whose value is not for showing.
 SECRET_WORDS = frozenset({"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL"})
 
@@ -39,6 +47,10 @@ class EngineSettings(Protocol):
     @property
     def llama_server(self) -> str | None: ...
     @property
+    def transformers_executable(self) -> str | None: ...
+    @property
+    def tabby_dir(self) -> Path | None: ...
+    @property
     def embedded_threads(self) -> int | None: ...
 
 
@@ -51,6 +63,7 @@ class LaunchContext:
         port: Port it listens on.
         python: Our own interpreter, for engines that come with the studio.
         environ: What the engine will inherit.
+        container: The command will run in a container: programs are those of its image and are not looked for here.
     """
 
     settings: EngineSettings
@@ -58,6 +71,7 @@ class LaunchContext:
     port: int
     python: str = sys.executable
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    container: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +83,14 @@ class Command:
         env: Variables to add, plain values.
         env_refs: Variables to add, whose values are references to secrets.
         notes: What a person should know about this command.
+        stop_argv: What ends it where a signal to its process does not, as for a container.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     env_refs: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    stop_argv: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +125,7 @@ class Backend(ABC):
         failures: What its log says when it fails; of one line the first that matches counts.
         counters: Its cumulative counters; None where it has none.
         metrics_style: Whose metric names it exposes; None where it has no metrics.
+        uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
     """
 
     name: str
@@ -119,6 +136,7 @@ class Backend(ABC):
     failures: tuple[Failure, ...] = FAILURES
     counters: CounterNames | None = None
     metrics_style: str | None = None
+    uses: frozenset[str] = ENGINE_FIELDS
 
     @abstractmethod
     def command(self, recipe: Recipe, context: LaunchContext) -> Command:
@@ -164,7 +182,8 @@ def environment(recipe: Recipe, **own: str) -> tuple[dict[str, str], dict[str, s
     """
     env = {"PYTHONUNBUFFERED": "1", **own}
     visible = recipe.extra_args.get("cuda_visible_devices", recipe.extra_args.get("cuda-visible-devices"))
-    gpus = ",".join(str(one) for one in recipe.gpus) or (str(visible) if isinstance(visible, str | int) else "")
+    named = ",".join(str(one) for one in recipe.gpus if one != "auto")
+    gpus = named or (str(visible) if isinstance(visible, str | int) else "")
     if gpus:
         # NVML counts in the order of the bus, CUDA by speed unless told: without this, index 0 is two GPUs.
         env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpus}
@@ -181,6 +200,8 @@ def find_program(candidates: Iterable[str | None], context: LaunchContext) -> st
     for one in candidates:
         if not one:
             continue
+        if context.container:
+            return one
         text = os.path.expanduser(one)  # noqa: PTH111 - a stray ~name stays as it is
         found = shutil.which(text, path=context.environ.get("PATH"))
         if found:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, is_local, nearest
+from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, is_local, nearest
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
 from vllm_studio_tui.backends.known import Known, known
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 LOADERS = frozenset(
     {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV"}
 )
-NO_GGUF = frozenset({"vllm"})
+NO_GGUF = frozenset({"vllm", "tabbyapi"})
 
 
 def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
     """All checks, the errors first."""
     problems = [
         *_command(backend, recipe, context),
+        *_unused(backend, recipe),
         *_model(backend, recipe),
         *_gpus(recipe),
         *_security(recipe, context),
@@ -56,6 +57,17 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
             )
         if any(not is_remark(key) for key in recipe.extra_args):
             yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
+
+
+def _unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
+    """Fields that this engine has nothing for: none is passed over in silence."""
+    for name in sorted(ENGINE_FIELDS - backend.uses):
+        default = type(recipe).model_fields[name].get_default(call_default_factory=True)
+        # The original wrote a served name into every recipe: where an engine has none, requests say another.
+        if getattr(recipe, name) != default and name != "served_model_name":
+            yield Problem(
+                name, "warning", f"is not used by {backend.title}", "Leave it empty, or say it in extra_args."
+            )
 
 
 def _model(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
@@ -91,9 +103,9 @@ def _is_gguf(path: Path) -> bool:
 
 
 def _gpus(recipe: Recipe) -> Iterator[Problem]:
-    wanted = recipe.tensor_parallel_size * recipe.pipeline_parallel_size
-    if recipe.gpus and len(recipe.gpus) < wanted:
-        message = f"names {len(recipe.gpus)}, and {wanted} are needed (tensor times pipeline parallel size)"
+    wanted = recipe.gpu_count
+    if recipe.gpus and recipe.gpus != ("auto",) and len(recipe.gpus) < wanted:
+        message = f"names {len(recipe.gpus)}, and {wanted} are needed (tensor times pipeline times data parallel size)"
         yield Problem("gpus", "error", message, "Name more GPUs or lower tensor_parallel_size.")
     if len(set(recipe.gpus)) < len(recipe.gpus):
         yield Problem("gpus", "error", "names a GPU twice", "Name each GPU once.")
@@ -112,7 +124,7 @@ def _security(recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
             "trust_remote_code",
             "warning",
             "runs code that comes with the model, as you",
-            "Only with code that you have read; pin it with `revision` in extra_args.",
+            "Only with code that you have read; pin it with `revision`.",
         )
     for name in sorted(LOADERS & set(recipe.env_vars or {})):
         yield Problem("env_vars", "warning", f"{name} can make the engine run other code", "Keep it if you mean it.")

@@ -54,6 +54,7 @@ class Custom(Backend):
     name = "custom"
     title = "custom command"
     stages = STAGES
+    uses = frozenset({"served_model_name"})
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.model_path or recipe.id

@@ -20,6 +20,7 @@ class External(Backend):
     title = "external server"
     needs_launch = False
     failures = ()
+    uses = frozenset({"served_model_name"})
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.model_path

@@ -33,6 +33,7 @@ class FlagStyle:
         underscores: Keys keep their underscores.
         repeat_lists: A list repeats the flag; else it is several values or JSON.
         several: Flags that take several values after one another, without dashes before.
+        true: What a switch that is on is given; None: nothing, the flag alone says it.
         joined: A value that begins with a dash may be written `--flag=value`.
         aliases: Other names of flags to the name that counts, all without dashes before.
     """
@@ -40,6 +41,7 @@ class FlagStyle:
     underscores: bool = False
     repeat_lists: bool = False
     several: frozenset[str] = frozenset()
+    true: str | None = None
     joined: bool = True
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,7 +100,7 @@ def extra_arguments(extra: Mapping[str, object], present: Sequence[str], style: 
 
 def _flag(key: str, flag: str, name: str, value: object, style: FlagStyle) -> list[str]:
     if value is True:
-        return [flag]
+        return [flag] if style.true is None else [flag, style.true]
     if isinstance(value, str) and name in _JSON_TEXT:
         value = _parsed(value)
     if isinstance(value, list | tuple):
@@ -107,7 +109,7 @@ def _flag(key: str, flag: str, name: str, value: object, style: FlagStyle) -> li
             return [part for one in values for part in _pair(flag, one, style)]
         if name in style.several and not any(one.startswith("-") for one in values):
             return [flag, *values] if values else []
-        return [flag, _json(key, list(value))]
+        return [flag, as_json(key, list(value))]
     return _pair(flag, _text(key, value), style)
 
 
@@ -118,11 +120,16 @@ def _pair(flag: str, value: str, style: FlagStyle) -> list[str]:
 
 def _text(key: str, value: object) -> str:
     if isinstance(value, Mapping | list | tuple | bool):
-        return _json(key, value)
+        return as_json(key, value)
     return str(value)
 
 
-def _json(key: str, value: object) -> str:
+def as_json(key: str, value: object) -> str:
+    """The value as one argument, with underscores for the dashes in its keys.
+
+    Raises:
+        InvalidRecipe: It cannot be written as JSON.
+    """
     try:
         return json.dumps(normalised(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):

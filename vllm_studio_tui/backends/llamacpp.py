@@ -19,7 +19,7 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, Stage
@@ -33,6 +33,8 @@ EMBEDDED = "vllm_studio_tui.backends.embedded"
 #: Types of the KV cache that llama.cpp has, see `llama-server --help`.
 CACHE_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"})
 
+#: Words of vLLM's speculative configuration in llama.cpp's.
+_SPECULATIVE = {"method": "type", "model": "draft-model", "num-speculative-tokens": "draft-n-max"}
 STYLE = FlagStyle(
     repeat_lists=True,
     joined=False,
@@ -71,6 +73,11 @@ class LlamaCpp(Backend):
     stages = STAGES
     counters = COUNTERS
     metrics_style = "llamacpp"
+    uses = frozenset({
+        "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",
+        "lora_modules", "speculative", "enable_prefix_caching", "reasoning_parser", "max_thinking_tokens",
+        "chat_template_kwargs",
+    })  # fmt: skip
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.id
@@ -116,11 +123,31 @@ class LlamaCpp(Backend):
             yield from ("--ctx-size", str(recipe.max_model_len))
         if recipe.max_num_seqs is not None:
             yield from ("--parallel", str(recipe.max_num_seqs))
+        if recipe.max_num_batched_tokens is not None:
+            yield from ("--batch-size", str(recipe.max_num_batched_tokens))
+        if not embedded:
+            yield from self._server_only(recipe)
         if embedded and context.settings.embedded_threads is not None and not _threads_named(recipe):
             yield from ("--threads", str(context.settings.embedded_threads))
-        if not embedded and recipe.kv_cache_dtype in CACHE_TYPES:
-            yield from ("--cache-type-k", recipe.kv_cache_dtype, "--cache-type-v", recipe.kv_cache_dtype)
         yield from ("--metrics", "--jinja")
+
+    def _server_only(self, recipe: Recipe) -> Iterator[str]:
+        """What `llama-server` knows and the embedded engine does not."""
+        if recipe.kv_cache_dtype in CACHE_TYPES:
+            yield from ("--cache-type-k", recipe.kv_cache_dtype, "--cache-type-v", recipe.kv_cache_dtype)
+        for path in recipe.lora_modules.values():
+            yield from ("--lora", path)
+        for name, value in recipe.speculative.items():
+            bare = name.replace("_", "-").removeprefix("spec-")
+            yield from (f"--spec-{_SPECULATIVE.get(bare, bare)}", str(value))
+        if recipe.enable_prefix_caching is False:
+            yield "--no-cache-prompt"
+        if recipe.reasoning_parser:
+            yield from ("--reasoning-format", recipe.reasoning_parser)
+        if recipe.max_thinking_tokens is not None:
+            yield from ("--reasoning-budget", str(recipe.max_thinking_tokens))
+        if recipe.chat_template_kwargs:
+            yield from ("--chat-template-kwargs", as_json("chat_template_kwargs", recipe.chat_template_kwargs))
 
     def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
         found = cmdline.program(line)

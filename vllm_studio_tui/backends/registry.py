@@ -11,24 +11,22 @@ from vllm_studio_tui.backends.custom import Custom
 from vllm_studio_tui.backends.external import External
 from vllm_studio_tui.backends.llamacpp import LlamaCpp
 from vllm_studio_tui.backends.sglang import SGLang
+from vllm_studio_tui.backends.tabbyapi import TabbyAPI
+from vllm_studio_tui.backends.transformers import Transformers
 from vllm_studio_tui.backends.vllm import Vllm
-from vllm_studio_tui.domain.errors import LaunchRefused, NotFound
+from vllm_studio_tui.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "vllm_studio_tui.backends"
-#: Backends that recipes may name already and that cannot be launched yet, with what to do meanwhile.
-LATER = {
-    "transformers": "Meanwhile use backend custom with command "
-    "'/path/to/bin/transformers serve {model} --host {host} --port {port}', or vllm.",
-    "tabbyapi": "Meanwhile start it yourself and use backend external with its base_url.",
-}
 
 _log = logging.getLogger(__name__)
 
 
-OURS: dict[str, Backend] = {one.name: one for one in (Vllm(), SGLang(), LlamaCpp(), Custom(), External())}
+OURS: dict[str, Backend] = {
+    one.name: one for one in (Vllm(), SGLang(), Transformers(), TabbyAPI(), LlamaCpp(), Custom(), External())
+}
 
 
 @cache
@@ -84,20 +82,13 @@ def backend(name: str) -> Backend:
 
     Raises:
         NotFound: There is none; the nearest name is in its advice.
-        LaunchRefused: A recipe may name it, but it cannot be launched yet.
     """
     if name in OURS:
         return OURS[name]
     found, broken = _loaded()
     if name in found:
         return found[name]
-    if name in LATER:
-        raise LaunchRefused(
-            f"backend {name} cannot be launched yet",
-            cause="This version of the studio keeps such recipes but has no launcher for them.",
-            advice=LATER[name],
-        )
-    near = nearest(name.lower(), [*found, *LATER])
+    near = nearest(name.lower(), found)
     known = ", ".join(sorted(found))
     why = f" Its plug-in is broken: {broken[name]}." if name in broken else ""
     raise NotFound(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends import cmdline
 from vllm_studio_tui.backends.base import (
+    ENGINE_FIELDS,
     Backend,
     Command,
     ForeignEngine,
@@ -23,8 +24,9 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.backends.thinking import thinking_kwargs
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
@@ -79,6 +81,15 @@ def context_length(recipe: Recipe) -> int | None:
     return recipe.max_model_len if recipe.max_model_len is not None and recipe.max_model_len > 0 else None
 
 
+#: Words of vLLM's speculative configuration in SGLang's.
+_SPECULATIVE = {"method": "algorithm", "model": "draft-model-path", "num-speculative-tokens": "num-draft-tokens"}
+
+
+def _chunk(recipe: Recipe) -> int | None:
+    """Tokens of one chunk of a prompt; -1 switches chunks off."""
+    return -1 if recipe.enable_chunked_prefill is False else recipe.max_num_batched_tokens
+
+
 class SGLang(Backend):
     """SGLang from the interpreter that has it."""
 
@@ -88,6 +99,8 @@ class SGLang(Backend):
     stages = STAGES
     counters = COUNTERS
     metrics_style = "sglang"
+    # Tools are called whenever a parser is named; there is no switch for it.
+    uses = ENGINE_FIELDS - {"enable_auto_tool_choice"}
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)
@@ -133,6 +146,11 @@ class SGLang(Backend):
             ("--served-model-name", recipe.served_model_name),
             ("--tp-size", recipe.tensor_parallel_size if recipe.tensor_parallel_size > 1 else None),
             ("--pp-size", recipe.pipeline_parallel_size if recipe.pipeline_parallel_size > 1 else None),
+            ("--dp-size", recipe.data_parallel_size if recipe.data_parallel_size > 1 else None),
+            ("--ep-size", recipe.tensor_parallel_size if recipe.expert_parallel else None),
+            ("--revision", recipe.revision),
+            ("--tokenizer-path", recipe.tokenizer),
+            ("--chunked-prefill-size", _chunk(recipe)),
             ("--context-length", context_length(recipe)),
             ("--mem-fraction-static", recipe.gpu_memory_utilization),
             ("--max-running-requests", recipe.max_num_seqs),
@@ -144,6 +162,17 @@ class SGLang(Backend):
         ):
             if value is not None and value != "":
                 yield from ([f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)])
+        if recipe.enable_prefix_caching is False:
+            yield "--disable-radix-cache"
+        if recipe.lora_modules:
+            yield "--enable-lora"
+            yield from ("--lora-paths", *(f"{name}={path}" for name, path in recipe.lora_modules.items()))
+        for name, value in recipe.speculative.items():
+            bare = name.replace("_", "-").removeprefix("speculative-")
+            yield from (f"--speculative-{_SPECULATIVE.get(bare, bare)}", str(value))
+        template = {**(thinking_kwargs(recipe) or {}), **recipe.chat_template_kwargs}
+        if template:
+            yield from ("--default-chat-template-kwargs", as_json("chat_template_kwargs", template))
         if recipe.trust_remote_code:
             yield "--trust-remote-code"
         if recipe.extra_args.get("enable_metrics", recipe.extra_args.get("enable-metrics")) is not False:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +17,9 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.backends.thinking import thinking_kwargs
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
@@ -73,16 +72,6 @@ COUNTERS = CounterNames(
     ),
     requests=("vllm:request_success_total",),
 )
-
-#: Families whose templates have a thinking budget, and the tokens they think at most before a mode scales them.
-_BUDGETS = (
-    (re.compile(r"minimax.*m-?2.*reap-?50|reap-?50.*minimax"), 128_000),
-    (re.compile(r"minimax.*m-?2"), 64_000),
-    (re.compile(r"intellect.*3"), 64_000),
-    (re.compile(r"glm-?4"), 32_000),
-    (re.compile(r"deepseek.*r1"), 64_000),
-)
-_MODES = {"conservative": 0.25, "balanced": 1.0, "auto": 1.0, "aggressive": 2.0}
 
 
 class Vllm(Backend):
@@ -148,6 +137,7 @@ class Vllm(Backend):
         for flag, size in (
             ("--tensor-parallel-size", recipe.tensor_parallel_size),
             ("--pipeline-parallel-size", recipe.pipeline_parallel_size),
+            ("--data-parallel-size", recipe.data_parallel_size),
         ):
             if size > 1:
                 yield from (flag, str(size))
@@ -156,6 +146,9 @@ class Vllm(Backend):
             ("--max-model-len", recipe.max_model_len or None),
             ("--gpu-memory-utilization", recipe.gpu_memory_utilization),
             ("--max-num-seqs", recipe.max_num_seqs),
+            ("--max-num-batched-tokens", recipe.max_num_batched_tokens),
+            ("--revision", recipe.revision),
+            ("--tokenizer", recipe.tokenizer),
             ("--kv-cache-dtype", None if recipe.kv_cache_dtype == "auto" else recipe.kv_cache_dtype),
             ("--quantization", recipe.quantization),
             ("--dtype", recipe.dtype),
@@ -163,15 +156,28 @@ class Vllm(Backend):
         ):
             if value is not None and value != "":
                 yield from ([f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)])
+        for flag, on in (
+            ("enable-prefix-caching", recipe.enable_prefix_caching),
+            ("enable-chunked-prefill", recipe.enable_chunked_prefill),
+        ):
+            if on is not None:
+                yield f"--{flag}" if on else f"--no-{flag}"
+        if recipe.expert_parallel:
+            yield "--enable-expert-parallel"
+        if recipe.lora_modules:
+            yield "--enable-lora"
+            yield from ("--lora-modules", *(f"{name}={path}" for name, path in recipe.lora_modules.items()))
+        if recipe.speculative:
+            yield from ("--speculative-config", as_json("speculative", recipe.speculative))
         if recipe.trust_remote_code:
             yield "--trust-remote-code"
         if recipe.tool_call_parser:
             yield from ("--tool-call-parser", recipe.tool_call_parser)
         if recipe.tool_call_parser or recipe.enable_auto_tool_choice:
             yield "--enable-auto-tool-choice"
-        thinking = thinking_kwargs(recipe)
-        if thinking is not None:
-            yield from ("--default-chat-template-kwargs", json.dumps(thinking, separators=(",", ":")))
+        template = {**(thinking_kwargs(recipe) or {}), **recipe.chat_template_kwargs}
+        if template:
+            yield from ("--default-chat-template-kwargs", as_json("chat_template_kwargs", template))
 
     def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
         found = cmdline.program(line)
@@ -191,23 +197,3 @@ class Vllm(Backend):
 
 
 _SERVERS = frozenset({("program", "vllm"), ("module", "vllm"), ("module", "vllm.entrypoints.cli.main")})
-
-
-def thinking_kwargs(recipe: Recipe) -> dict[str, object] | None:
-    """What the chat template is told of thinking; None: nothing.
-
-    Only a recipe that sets `max_thinking_tokens` or a `thinking_mode` other than the default asks for anything.
-    The bases, multipliers and limits are those of the web product whose recipes are imported.
-    """
-    mode = recipe.thinking_mode
-    if recipe.max_thinking_tokens is None and mode == "conservative":
-        return None
-    name = f"{recipe.served_model_name or ''} {recipe.model_path}".lower()
-    if mode == "disabled":
-        return {"enable_thinking": False}
-    if recipe.max_thinking_tokens is not None:
-        return {"max_thinking_tokens": recipe.max_thinking_tokens}
-    base = next((tokens for family, tokens in _BUDGETS if family.search(name)), None)
-    if base is None:
-        return None
-    return {"max_thinking_tokens": min(512_000, max(2048, int(base * _MODES.get(mode, 1.0))))}

@@ -69,7 +69,9 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
             continue
         _put(out, extra, notes, key, raw, value)
     _hoist(out, extra, notes)
+    _runtime(out, extra, notes)
     _env(out, notes)
+    _server_of_the_original(out, notes)
     for field, theirs, ours, why in _BLANKET if imported else ():
         if field in out and out[field] == theirs and type(out[field]) is type(theirs):
             notes.append(FieldNote(field, "changed", why))
@@ -136,6 +138,38 @@ def _hoist(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote]) -
             elif name not in out:
                 out[name] = value
             notes.append(FieldNote(f"extra_args.{raw}", "changed", f"now {name}"))
+
+
+def _runtime(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote]) -> None:
+    """Containers: `runtime: {docker: {..}}`, the original's `{kind, ref}` and its `docker_image` in extra_args."""
+    runtime = out.get("runtime")
+    if isinstance(runtime, Mapping):
+        kind, given = str(runtime.get("kind") or ""), runtime.get("docker")
+        if isinstance(given, Mapping) or kind == "docker":
+            out["runtime"] = "docker"
+            out.setdefault("docker", dict(given) if isinstance(given, Mapping) else {"image": runtime.get("ref")})
+        else:
+            out.pop("runtime")
+            notes.append(FieldNote("runtime", "dropped", "python_path or executable say where the engine is"))
+    for raw in [one for one in extra if _key(one) == "docker_image"]:
+        image = extra.pop(raw)
+        if image and "docker" not in out:
+            out["runtime"], out["docker"] = "docker", {"image": image}
+            notes.append(FieldNote(f"extra_args.{raw}", "changed", "now runtime docker and docker.image"))
+
+
+def _server_of_the_original(out: dict[str, Any], notes: list[FieldNote]) -> None:
+    """Its `transformers` recipes meant a server script of its own, told by variables what to load."""
+    env = out.get("env_vars")
+    if out.get("backend") != "transformers" or not isinstance(env, Mapping):
+        return
+    names = sorted(name for name in env if name.startswith("DEEPSEEK_"))
+    path = env.get("DEEPSEEK_MODEL_PATH")
+    if path and not out.get("model_path"):
+        out["model_path"] = path
+        notes.append(FieldNote("env_vars.DEEPSEEK_MODEL_PATH", "changed", "now model_path"))
+    why = "kept, but `transformers serve` does not read it: it was for the original's own server script"
+    notes += [FieldNote(f"env_vars.{name}", "taken", why) for name in names if name != "DEEPSEEK_MODEL_PATH" or path]
 
 
 def _env(out: dict[str, Any], notes: list[FieldNote]) -> None:

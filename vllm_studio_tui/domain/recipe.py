@@ -74,6 +74,18 @@ class RestartRule(BaseModel):
     window: float = Field(600.0, gt=0, le=7 * 86400)
 
 
+class Docker(BaseModel):
+    """How an engine is run in a container; only read with `runtime: docker`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Text | None = Field(None, description="The image, with its tag or digest.")
+    volumes: tuple[str, ...] = Field((), description="HOST:CONTAINER[:ro]; a local model is mounted by itself.")
+    args: tuple[str, ...] = Field((), description="Further options of docker run, one word each.")
+    shm: Text = Field("16g", description="Size of /dev/shm, as docker writes it.")
+    gpus: bool = Field(True, description="Hand GPUs into the container.")
+
+
 class Recipe(BaseModel):
     """How to launch a model. None leaves a choice to the engine."""
 
@@ -83,7 +95,7 @@ class Recipe(BaseModel):
     name: Text = Field(description="Name to show.")
     model_path: Text = Field("", description="A directory, a file, or a name on the hub.")
     backend: str = Field("vllm", description="Kind of engine.")
-    runtime: Literal["native"] = Field("native", description="How the engine is run.")
+    runtime: Literal["native", "docker"] = Field("native", description="How the engine is run.")
     description: Text = Field("", description="What it is for, and which GPUs it needs.")
     tags: tuple[str, ...] = ()
 
@@ -93,13 +105,23 @@ class Recipe(BaseModel):
     api_key: str | None = Field(None, description="Reference to the key that clients must send: env:NAME or file:PATH.")
     base_url: str | None = Field(None, description="External servers only: where they are, ending in /v1.")
 
-    gpus: Gpus = Field((), description="Indices or UUIDs; empty: the engine chooses.")
+    revision: Text | None = Field(None, description="Branch, tag or commit on the hub.")
+    tokenizer: Text | None = Field(None, description="Another tokenizer than the model's own: a directory or a name.")
+    lora_modules: dict[str, str] = Field(default_factory=dict, description="Adapters: name=path, with blanks between.")
+
+    gpus: Gpus = Field((), description="Indices, UUIDs or MIG UUIDs; auto: free ones; empty: the engine chooses.")
     tensor_parallel_size: Positive = 1
     pipeline_parallel_size: Positive = 1
+    data_parallel_size: Positive = 1
+    expert_parallel: bool = Field(False, description="Experts of a mixture spread over the GPUs.")
     max_model_len: int | None = Field(None, ge=-1, description="Context in tokens; None: the model's own.")
     gpu_memory_utilization: float | None = Field(None, gt=0, le=1, description="Share of each GPU's memory.")
     kv_cache_dtype: str = "auto"
     max_num_seqs: Positive | None = Field(None, description="Requests at once.")
+    max_num_batched_tokens: Positive | None = Field(None, description="Tokens of one step; of a prompt, one chunk.")
+    enable_prefix_caching: bool | None = Field(None, description="Reuse of common beginnings.")
+    enable_chunked_prefill: bool | None = Field(None, description="Long prompts in pieces, between answers.")
+    speculative: dict[str, Any] = Field(default_factory=dict, description="Settings of speculative decoding.")
     dtype: str | None = None
     quantization: str | None = None
     trust_remote_code: bool = Field(False, description="Lets code of the model's repository run here.")
@@ -108,6 +130,7 @@ class Recipe(BaseModel):
     enable_auto_tool_choice: bool = False
     thinking_mode: Literal["auto", "conservative", "balanced", "aggressive", "disabled"] = "conservative"
     max_thinking_tokens: int | None = Field(None, ge=0, description="Budget of thinking, where the model has one.")
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict, description="What the chat template is given.")
     vision: bool | None = None
 
     executable: str | None = Field(None, description="The engine's program; otherwise looked for.")
@@ -123,6 +146,7 @@ class Recipe(BaseModel):
     metrics_style: str | None = Field(None, description="Custom engines: whose metrics and log they speak.")
     ready_timeout: float | None = Field(None, gt=0, description="Seconds a start may take; None: as long as it lives.")
     restart: RestartRule = RestartRule()
+    docker: Docker = Docker()
 
     @field_validator("id")
     @classmethod
@@ -182,7 +206,18 @@ class Recipe(BaseModel):
             raise ValueError("a custom engine needs command")
         if self.backend not in ("external", "custom") and not self.model_path:
             raise ValueError("model_path is missing")
+        if self.runtime == "docker" and not self.docker.image:
+            raise ValueError("runtime docker needs docker.image")
+        if self.runtime == "docker" and self.backend == "external":
+            raise ValueError("an external server is not run by the studio: runtime must be native")
+        if "auto" in self.gpus and len(self.gpus) > 1:
+            raise ValueError("gpus is either auto or a list")
         return self
+
+    @property
+    def gpu_count(self) -> int:
+        """How many GPUs the engine will take: every rank has one."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ class RunSpec:
         env_refs: Names of environment variables to references (`env:NAME`, `file:PATH`) read at each start.
         api_key_ref: A reference to the key that probes must send, or None.
         gpus: Indices or UUIDs that this run claims.
+        stop_argv: A program that ends the engine where a signal to its leader cannot, as for a container.
         energy_argv: A program that prints `{"gpus": {uuid: millijoules}}` on one line, or empty.
     """
 
@@ -153,6 +154,7 @@ class RunSpec:
     counters: CounterNames | None = None
     restart: Restart = field(default_factory=Restart)
     stop: Stop = field(default_factory=Stop)
+    stop_argv: tuple[str, ...] = ()
     energy_argv: tuple[str, ...] = ()
     count_every: float = 12.0
     energy_every: float = 60.0
@@ -173,7 +175,7 @@ class RunSpec:
         """
         values = _known(cls, data)
         values["argv"] = tuple(str(a) for a in values["argv"])
-        for name in ("gpus", "env_unset", "energy_argv"):
+        for name in ("gpus", "env_unset", "energy_argv", "stop_argv"):
             values[name] = tuple(str(a) for a in values.get(name) or ())
         values["ready"] = ReadyProbe(**_known(ReadyProbe, values.get("ready") or {}))
         values["stages"] = tuple(Stage(**_known(Stage, s)) for s in values.get("stages") or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from enum import IntEnum
 
 from vllm_studio_tui.domain.spec import Stop
@@ -11,6 +12,18 @@ from vllm_studio_tui.keeper.tree import Tree
 
 #: After SIGKILL a process can only survive inside the kernel; it is named then, not waited for.
 KILL_GRACE = 10.0
+
+
+def _run(argv: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
+    """The program that ends a container; None where there is none, or where it cannot be run."""
+    if not argv:
+        return None
+    try:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError:
+        return None
 
 
 class Phase(IntEnum):
@@ -23,15 +36,20 @@ class Phase(IntEnum):
 class Stopping:
     """The phases of a stop. `step` is called often and does what is due."""
 
-    def __init__(self, policy: Stop, engine: Engine | None, tree: Tree, now: float) -> None:
+    def __init__(
+        self, policy: Stop, engine: Engine | None, tree: Tree, now: float, stop_argv: tuple[str, ...] = ()
+    ) -> None:
         self._policy = policy
         self._engine = engine
         self._tree = tree
         self._next_kill = 0.0
+        self._stopper_until = 0.0
         self.left: list[str] = []
+        self._stopper = _run(stop_argv)
         if engine is not None and not engine.ended():
             self.phase, self._deadline = Phase.LEADER, now + policy.leader_grace
-            engine.signal(policy.first_signal)
+            if self._stopper is None:
+                engine.signal(policy.first_signal)
         else:
             self._enter_tree(now)
 
@@ -61,7 +79,18 @@ class Stopping:
             elif now >= self._next_kill:  # what was being born while we killed is caught the next time
                 self._tree.kill()
                 self._next_kill = now + 0.2
-        return self.phase is Phase.DONE
+        return self.phase is Phase.DONE and self._stopped(now)
+
+    def _stopped(self, now: float) -> bool:
+        """Whether the program that ends a container has ended itself; it is not waited for without end."""
+        if self._stopper is None or self._stopper.poll() is not None:
+            return True
+        self._stopper_until = self._stopper_until or now + self._policy.leader_grace + KILL_GRACE
+        if now < self._stopper_until:
+            return False
+        self._stopper.kill()
+        self._stopper.wait()
+        return True
 
     def _enter_tree(self, now: float) -> None:
         self.phase, self._deadline = Phase.TREE, now + self._policy.tree_grace

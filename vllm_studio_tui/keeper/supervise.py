@@ -210,7 +210,7 @@ class Supervisor:
         if state.state is State.BACKOFF:
             self._due.plan("start", time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time()))
             return
-        self._sweeping = Stopping(self.spec.stop, None, self._tree, time.monotonic())
+        self._sweeping = self._end(None, time.monotonic())
 
     def _look_after(self, now: float) -> None:
         if self._due.each("log", now, 0.25 if self.state.ready_at is None else 5.0):
@@ -221,7 +221,7 @@ class Supervisor:
                 self._move(State.LOADING)
             if self._watch.fatal is not None and self.state.ready_at is None:
                 self._verdict = told(self._watch.fatal)
-                self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
+                self._sweeping = self._end(self._engine, now)
                 return
         if self._due.each("tree", now, 2.0 if self.state.ready_at is None else 30.0):
             self._tree.look()
@@ -236,7 +236,7 @@ class Supervisor:
             self._prober.ask_ready(self.state.attempt, self.spec.ready, probe.key(self.spec.api_key_ref))
         if self.state.ready_at is None and self._due.once("deadline", now):
             self._verdict = too_slow(self.spec.ready.deadline, self.state.stage)
-            self._sweeping = Stopping(self.spec.stop, self._engine, self._tree, now)
+            self._sweeping = self._end(self._engine, now)
 
     def _probe_pace(self, now: float) -> float:
         if self.state.ready_at is not None:
@@ -280,6 +280,9 @@ class Supervisor:
             self.state.title = f"port {self.spec.port} is answered by process {other}, which is not ours"
         return other is not None
 
+    def _end(self, engine: engines.Engine | None, now: float) -> Stopping:
+        return Stopping(self.spec.stop, engine, self._tree, now, self.spec.stop_argv)
+
     # --- ending -----------------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -301,7 +304,7 @@ class Supervisor:
         self.state.title = self.state.advice = None
         self.state.next_start_at = None
         self._move(State.STOPPING)
-        self._stopping = Stopping(self.spec.stop, self._engine, self._tree, now)
+        self._stopping = self._end(self._engine, now)
 
     def _last_count(self) -> None:
         """What the engine has counted until now, before it is told to end."""
@@ -341,7 +344,7 @@ class Supervisor:
         if self.state.state is State.READY:  # its workers may take seconds to go: meanwhile nothing serves
             self.state.title = "the engine has ended; its workers are being ended"
             self._move(State.UNHEALTHY, "engine ended")
-        self._sweeping = Stopping(self.spec.stop, None, self._tree, now)
+        self._sweeping = self._end(None, now)
 
     def _reap(self) -> tuple[int | None, int | None]:
         """Exit code and signal of the engine, and nothing left of it."""

@@ -17,11 +17,24 @@ TAKES_FIRST_GPUS = frozenset({"vllm", "sglang"})
 
 def claims(recipe: Recipe) -> tuple[str, ...]:
     """The GPUs that a run of the recipe will use, as far as it can be told before."""
-    if recipe.gpus:
+    if recipe.gpus and recipe.gpus != ("auto",):
         return tuple(str(one) for one in recipe.gpus)
     if recipe.backend in TAKES_FIRST_GPUS:
-        return tuple(str(index) for index in range(recipe.tensor_parallel_size * recipe.pipeline_parallel_size))
+        return tuple(str(index) for index in range(recipe.gpu_count))
     return ()
+
+
+def command_of(recipe: Recipe, backend: Backend, context: LaunchContext, run_id: str) -> Command:
+    """The command of a recipe in its runtime.
+
+    Raises:
+        StudioError: The engine or docker cannot be found, or the recipe makes no command.
+    """
+    if recipe.runtime == "docker":
+        from vllm_studio_tui.backends.docker import container_command
+
+        return container_command(recipe, backend, context, run_id, claims(recipe))
+    return backend.command(recipe, context)
 
 
 def resolve(
@@ -32,8 +45,8 @@ def resolve(
     Raises:
         StudioError: The engine cannot be found, or the recipe makes no command.
     """
-    command: Command = backend.command(recipe, context)
     gpus = claims(recipe)
+    command = command_of(recipe, backend, context, run_id)
     host = "127.0.0.1" if context.host in ("0.0.0.0", "", "::") else context.host  # noqa: S104
     restart = recipe.restart
     ready = backend.ready(recipe)
@@ -56,12 +69,13 @@ def resolve(
         env=env,
         env_refs=command.env_refs,
         api_key_ref=recipe.api_key,
-        cwd=recipe.cwd,
+        cwd=recipe.cwd if recipe.runtime == "native" else None,
         gpus=gpus,
         ready=ready,
         stages=backend.stages_for(recipe),
         failures=backend.failures,
         counters=backend.counters_for(recipe),
+        stop_argv=command.stop_argv,
         restart=restart if isinstance(restart, Restart) else Restart(**restart.model_dump()),
         energy_argv=(sys.executable, "-m", "vllm_studio_tui.probes.energy", *gpus) if gpus else (),
         simulated="vllm_studio_tui.simulation.engine" in command.argv,

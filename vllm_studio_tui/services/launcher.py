@@ -20,7 +20,7 @@ from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.runs.resolve import claims, resolve
+from vllm_studio_tui.runs.resolve import claims, command_of, resolve
 from vllm_studio_tui.services.recipes import Recipes
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
@@ -63,7 +63,7 @@ class Launcher:
         port = recipe.port or self._settings.inference_port
         usable, context = self._ready_to_use(recipe), self._context(recipe, port)
         try:
-            command = backend.command(usable, context)
+            command = command_of(usable, backend, context, "preview")
         except StudioError:
             if not missing_ok:
                 raise

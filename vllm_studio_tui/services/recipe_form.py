@@ -17,14 +17,15 @@ from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe, recipe_to_data
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Model": ("id", "name", "backend", "model_path", "base_url", "command", "served_model_name", "description", "tags",
-              "trust_remote_code"),
-    "Parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size"),
-    "Memory": ("max_model_len", "gpu_memory_utilization", "kv_cache_dtype", "max_num_seqs", "dtype", "quantization"),
+    "Model": ("id", "name", "backend", "model_path", "base_url", "command", "served_model_name", "revision",
+              "tokenizer", "lora_modules", "description", "tags", "trust_remote_code"),
+    "Parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "expert_parallel"),
+    "Memory": ("max_model_len", "gpu_memory_utilization", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens",
+               "enable_prefix_caching", "enable_chunked_prefill", "dtype", "quantization", "speculative"),
     "Serving": ("host", "port", "api_key", "health_path", "metrics_style", "ready_timeout"),
     "Tools": ("tool_call_parser", "enable_auto_tool_choice", "reasoning_parser", "thinking_mode",
-              "max_thinking_tokens", "vision"),
-    "Environment": ("executable", "python_path", "cwd", "env_vars", "extra_args"),
+              "max_thinking_tokens", "chat_template_kwargs", "vision"),
+    "Environment": ("runtime", "executable", "python_path", "cwd", "env_vars", "extra_args"),
 }  # fmt: skip
 UNITS = {
     "max_model_len": "tokens",
@@ -32,6 +33,7 @@ UNITS = {
     "gpu_memory_utilization": "of a GPU",
     "ready_timeout": "s",
     "max_num_seqs": "requests",
+    "max_num_batched_tokens": "tokens",
     "restart.delay": "s",
     "restart.max_delay": "s",
     "restart.window": "s",
@@ -41,6 +43,9 @@ HELP = {
     "kv_cache_dtype": "fp8 halves the cache",
     "tensor_parallel_size": "GPUs that share every layer",
     "pipeline_parallel_size": "GPUs that share the layers among them",
+    "data_parallel_size": "copies of the model, each with GPUs of its own",
+    "speculative": 'as JSON, for example {"method": "ngram", "num_speculative_tokens": 4}',
+    "chat_template_kwargs": 'as JSON, for example {"enable_thinking": false}',
     "dtype": "of the weights; blank takes the model's own",
     "quantization": "only where the engine does not see it by itself",
     "tags": "words to search by, with blanks between",
@@ -69,7 +74,7 @@ class FormField:
     """One field of the form.
 
     Attributes:
-        kind: text, number, switch, choice, list, map or flags.
+        kind: text, number, switch, choice, list, map, json or flags.
         default: What stands there when it is left blank, as text.
         choices: For a choice all values; for text suggestions.
     """
@@ -97,8 +102,6 @@ def form_fields() -> tuple[FormField, ...]:
     placed = {name: section for section, names in SECTIONS.items() for name in names}
     found: dict[str, FormField] = {}
     for name, info in Recipe.model_fields.items():
-        if name in ("runtime",):
-            continue  # only one value yet
         annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             for inner, inner_info in annotation.model_fields.items():
@@ -129,6 +132,8 @@ def _field(name: str, info: FieldInfo, section: str) -> FormField:
         kind = "number"
     elif name == "extra_args":
         kind = "flags"
+    elif get_origin(inner) is dict and get_args(inner)[1:] == (Any,):
+        kind = "json"
     elif get_origin(inner) is dict:
         kind = "map"
     elif get_origin(inner) is tuple or name == "gpus":
@@ -148,6 +153,8 @@ def as_text(kind: str, value: Any) -> str:
         return " ".join(str(one) for one in value)
     if kind == "map":
         return " ".join(f"{name}={shlex.quote(str(one))}" for name, one in value.items())
+    if kind == "json":
+        return json.dumps(value, ensure_ascii=False) if value else ""
     if kind == "flags":
         return " ".join(_flag(str(name), one) for name, one in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -206,8 +213,9 @@ def read_form(texts: Mapping[str, str], keep: Recipe | None = None) -> Reading:
             target[name] = value
         except ValueError as error:
             errors[one.name] = str(error)
-    if not data.get("restart"):
-        data.pop("restart", None)
+    for nested in ("restart", "docker"):
+        if not data.get(nested):
+            data.pop(nested, None)
     if not data.get("name") and data.get("id"):
         data["name"] = data["id"]
     if errors:
@@ -246,6 +254,8 @@ def _value(one: FormField, text: str) -> Any:
         return text.replace(",", " ").split()
     if one.kind == "map":
         return _pairs(text)
+    if one.kind == "json":
+        return _object(text)
     if one.kind == "flags":
         return _flags(text)
     return text
@@ -292,3 +302,13 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError('an object as JSON is needed, for example {"name": 1}')
+    return found

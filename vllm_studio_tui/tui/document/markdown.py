@@ -136,7 +136,7 @@ class _Renderer:
             before = len(self._lines)
             self._blocks(tokens, at + 1, close, lead, hang)
             if len(self._lines) == before:
-                self._lines.append(Line(tuple(lead)))
+                self._lines.append(Line(tuple(lead) if _wide(lead) <= self._width else ()))
             first = later
             number += 1
             at = close + 1
@@ -150,6 +150,8 @@ class _Renderer:
         source = token.content
         for index, line in enumerate(code_lines(source, language, max(1, self._width - indent), ready=self._ready)):
             lead = tuple(first if index == 0 else later)
+            if _wide(lead) > self._width:
+                lead = ()
             self._lines.append(Line((*lead, *line.parts), line.plane, line.right))
 
     def _table_rows(self, tokens: Sequence[Token], start: int, end: int) -> tuple[list[list[list[Part]]], list[str]]:
