@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
+#: Below this width the marks of nested lists alone may be wider than the line.
+NARROW = 24
 #: Deeper nesting is drawn without further indentation.
 DEEPEST = 12
 
@@ -57,7 +59,20 @@ class _Renderer:
         self._blocks(tokens, 0, len(tokens), (), ())
         while self._lines and not self._lines[-1].parts and not self._lines[-1].plane:
             self._lines.pop()
-        return self._lines
+        room = max(2, self._width)  # a wide character has nowhere else to go
+        if room >= NARROW:
+            return self._lines
+        return [line if _wide(line.parts) <= room else self._cut(line, room) for line in self._lines]
+
+    def _cut(self, line: Line, room: int) -> Line:
+        """A line in less room than its marks need: what fits of it."""
+        kept: list[Part] = []
+        for text, style in line.parts:
+            if cells(text) > room:
+                break
+            kept.append((text, style))
+            room -= cells(text)
+        return line._replace(parts=tuple(kept))
 
     # --- blocks -----------------------------------------------------------------------------------------
 
@@ -136,7 +151,7 @@ class _Renderer:
             before = len(self._lines)
             self._blocks(tokens, at + 1, close, lead, hang)
             if len(self._lines) == before:
-                self._lines.append(Line(tuple(lead) if _wide(lead) <= self._width else ()))
+                self._lines.append(Line(tuple(lead)))
             first = later
             number += 1
             at = close + 1
@@ -150,8 +165,6 @@ class _Renderer:
         source = token.content
         for index, line in enumerate(code_lines(source, language, max(1, self._width - indent), ready=self._ready)):
             lead = tuple(first if index == 0 else later)
-            if _wide(lead) > self._width:
-                lead = ()
             self._lines.append(Line((*lead, *line.parts), line.plane, line.right))
 
     def _table_rows(self, tokens: Sequence[Token], start: int, end: int) -> tuple[list[list[list[Part]]], list[str]]:
