@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Restart, RunSpec, Stage, Stop
+from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Restart, RunSpec, Stage, Stop
 from vllm_studio_tui.keeper.files import LEDGER, ledger_lines
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
@@ -26,6 +26,7 @@ COUNTERS = CounterNames(
     prompt_tokens=("vllm:prompt_tokens_total",),
     generation_tokens=("vllm:generation_tokens_total",),
     requests=("vllm:request_success_total",),
+    running=("vllm:num_requests_running",),
 )
 STAGES = (
     Stage(r"Loading safetensors checkpoint shards:.*\| (?P<n>\d+)/(?P<m>\d+)", "weights"),
@@ -70,6 +71,8 @@ class House:
         gpus: tuple[str, ...] = (),
         energy: tuple[str, ...] = (),
         again: bool = False,
+        stop_argv: tuple[str, ...] = (),
+        failures: tuple[Failure, ...] = (),
     ) -> read.RunView:
         def build(run_id: str, chosen: int) -> RunSpec:
             program = argv or (
@@ -99,9 +102,11 @@ class House:
                 time.time(),
                 ready=ReadyProbe(deadline=deadline, timeout=1.0, failures=2),
                 stages=STAGES,
+                failures=failures,
                 counters=COUNTERS,
                 restart=restart or Restart(),
                 stop=stop or Stop(leader_grace=2.0, tree_grace=1.0),
+                stop_argv=stop_argv,
                 count_every=0.2,
                 probe_every=0.2,
                 energy_every=0.5,
@@ -176,7 +181,7 @@ class House:
         until(lambda: not self.ours(), "all processes gone")
         for one in read.all_runs(self.places):
             assert one.status.final, one
-            assert not read.lock_held(one.folder)
+            until(lambda one=one: not read.lock_held(one.folder), "the lock is let go")  # type: ignore[misc]
             assert not one.lost, one
             if one.port is not None:
                 assert port_free("127.0.0.1", one.port)

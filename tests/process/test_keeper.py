@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,10 +18,11 @@ import pytest
 from tests.process.house import House, free_port, until
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.domain.spec import Restart, Stop
+from vllm_studio_tui.domain.spec import Failure, Restart, Stop
 from vllm_studio_tui.keeper.files import STATE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs.estimate import earlier_starts, time_left
 
 
 def test_a_run_gets_ready_answers_and_leaves_nothing_when_stopped(house: House) -> None:
@@ -230,6 +232,66 @@ def test_a_hanging_engine_is_unhealthy_and_comes_back(house: House) -> None:
     os.kill(pid, signal.SIGCONT)
     until(lambda: house.now(run).state is State.READY, "ready")
     control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_an_engine_that_does_not_answer_is_started_again_under_a_policy(house: House) -> None:
+    run = house.ready(house.launch(restart=Restart("on-failure", delay=0.1, hang_after=1.0)))
+    pid = run.status.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: house.now(run).status.attempt == 2 and house.now(run).state is State.READY, "a second attempt")
+    assert house.now(run).status.pid != pid
+    moves = [line for line in house.ledger(run) if line["kind"] == "move"]
+    assert any(line["reason"] == "hung" for line in moves)
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("policy", ["never", "on-failure"])
+def test_requests_without_tokens_are_noticed(house: House, policy: str) -> None:
+    restart = Restart(policy, delay=0.1, stall_after=1.0)
+    run = house.ready(house.launch("--prefill-seconds", "600", restart=restart))
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):
+            house.ask(run)
+
+    threading.Thread(target=ask, daemon=True).start()
+    if policy == "never":
+        until(lambda: house.now(run).state is State.UNHEALTHY, "unhealthy")
+        now = house.now(run).status
+        assert "1 requests run and no token" in (now.title or "")
+        assert now.pid == run.status.pid
+    else:
+        until(lambda: house.now(run).status.attempt == 2 and house.now(run).state is State.READY, "a second attempt")
+        assert any(line.get("reason") == "stalled" for line in house.ledger(run))
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_each_stage_is_marked_and_tells_how_long_the_next_start_will_take(house: House) -> None:
+    first = house.ready(house.launch("--load-seconds", "1.5"))
+    assert next(iter(first.status.marks)) == "weights"
+    control.stop(first)
+    run = house.launch("--load-seconds", "1.5")
+    until(lambda: house.now(run).status.stage == "weights", "weights")
+    now = house.now(run)
+    rest = time_left(now.status, earlier_starts(now, read.all_runs(house.places)), time.time())
+    assert rest is not None
+    assert 0.2 < rest < 3.0
+    house.ready(run)
+    now = house.now(run)
+    assert time_left(now.status, earlier_starts(now, read.all_runs(house.places)), time.time()) is None
+    control.stop(run)
+
+
+def test_a_start_that_moves_to_another_port_is_ended(house: House) -> None:
+    moved = Failure(r"Port (\d+) is currently in use\. Switching to (\d+)", "port_moved", "moved to {2}", fatal=True)
+    script = "import time; print('Port 5000 is currently in use. Switching to 5001.', flush=True); time.sleep(600)"
+    run = house.launch(argv=(sys.executable, "-c", script), failures=(moved,))
+    until(lambda: house.now(run).status.final, "ended")
+    assert (house.now(run).status.reason, house.now(run).status.title) == ("port_moved", "moved to 5001")
     house.check_nothing_is_left()
 
 

@@ -61,6 +61,8 @@ COUNTERS = CounterNames(
     prompt_tokens=("llamacpp:prompt_tokens_total",),
     generation_tokens=("llamacpp:tokens_predicted_total",),
     cached_tokens=("llamacpp:prompt_tokens_cached_total",),
+    running=("llamacpp:requests_processing",),
+    progress=("llamacpp:n_decode_total",),
 )
 
 

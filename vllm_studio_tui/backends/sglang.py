@@ -73,6 +73,8 @@ COUNTERS = CounterNames(
     generation_tokens=("sglang:generation_tokens_total",),
     cached_tokens=("sglang:cached_tokens_total",),
     requests=("sglang:num_requests_total",),
+    running=("sglang:num_running_reqs",),
+    progress=("sglang:realtime_tokens_total", "sglang:gen_throughput"),
 )
 
 

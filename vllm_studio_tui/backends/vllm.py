@@ -71,6 +71,8 @@ COUNTERS = CounterNames(
         "vllm:gpu_prefix_cache_hits_total",
     ),
     requests=("vllm:request_success_total",),
+    running=("vllm:num_requests_running",),
+    progress=("vllm:iteration_tokens_total_count",),
 )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView, all_runs, shown_runs
 
@@ -22,7 +24,7 @@ def moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def run_document(run: RunView) -> dict[str, Any]:
+def run_document(run: RunView, time_left: float | None = None) -> dict[str, Any]:
     """One run as `status --json` tells it."""
     now = run.status
     ended = None
@@ -37,6 +39,7 @@ def run_document(run: RunView) -> dict[str, Any]:
         "state": str(now.state),
         "stage": now.stage,
         "progress": now.progress,
+        "time_left": time_left,
         "pid": now.pid,
         "keeper_pid": now.keeper_pid if run.keeper_alive else None,
         "port": run.port,
@@ -60,7 +63,17 @@ def run_document(run: RunView) -> dict[str, Any]:
 def status_document(places: Places, *, every: bool = False) -> dict[str, Any]:
     """`{"runs": [..]}`: live and undismissed failed runs, or every run that is still on the disk."""
     runs = all_runs(places) if every else shown_runs(places)
-    return {"runs": [run_document(run) for run in runs]}
+    return {"runs": [run_document(run, _left(run, places)) for run in runs]}
+
+
+def _left(run: RunView, places: Places) -> float | None:
+    """Seconds until a loading run is ready, from earlier starts of its recipe."""
+    if run.status.state not in (State.STARTING, State.LOADING):
+        return None
+    from vllm_studio_tui.runs.estimate import earlier_starts, time_left
+
+    rest = time_left(run.status, earlier_starts(run, all_runs(places)), time.time())
+    return None if rest is None else round(rest, 1)
 
 
 def foreign_engines() -> list[dict[str, Any]]:

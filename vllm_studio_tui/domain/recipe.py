@@ -72,6 +72,8 @@ class RestartRule(BaseModel):
     max_delay: float = Field(60.0, ge=0, le=86400)
     budget: int = Field(3, ge=1, le=1000)
     window: float = Field(600.0, gt=0, le=7 * 86400)
+    stall_after: float = Field(300.0, ge=0, le=86400)
+    hang_after: float = Field(120.0, ge=0, le=86400)
 
 
 class Docker(BaseModel):

@@ -47,12 +47,14 @@ class RunState:
 
     Times are seconds since the epoch; `pid_start` and `keeper_start` are the kernel's start times of the
     processes in clock ticks since boot, which with `boot_id` tell a process from a later one of its number.
+    `marks` are the seconds after `started_at` at which this attempt first reached each stage.
     """
 
     run_id: str
     state: State = State.STARTING
     stage: str | None = None
     progress: float | None = None
+    marks: dict[str, float] = field(default_factory=dict)
     pid: int | None = None
     pid_start: int | None = None
     keeper_pid: int | None = None
@@ -90,6 +92,12 @@ class RunState:
             raise ValueError("a run state without a run id")
         values["state"] = State(values.get("state", State.STARTING))
         values["evidence"] = [str(line) for line in values.get("evidence") or []]
+        marks = values.get("marks")
+        values["marks"] = {
+            str(name): float(at)
+            for name, at in (marks.items() if isinstance(marks, Mapping) else ())
+            if isinstance(at, int | float)
+        }
         values["fix"] = dict(fix) if isinstance(fix := values.get("fix"), Mapping) else {}
         return cls(**values)
 

@@ -80,6 +80,8 @@ class CounterNames:
     Values are summed over labels. Tokens are tokens, requests are finished requests.
 
     Attributes:
+        running: A gauge: requests that are worked on now.
+        progress: What moves with each step of the engine, where token counters wait for the end of a request.
         cached_apart: The engine does not count cached tokens among the prompt's (llama.cpp); they are added.
     """
 
@@ -89,6 +91,8 @@ class CounterNames:
     generation_tokens: tuple[str, ...] = ()
     cached_tokens: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    progress: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Restart:
         policy: never, on-failure or always (an engine that was told to stop is never restarted).
         delay: Seconds before the first restart; doubled for each further one, up to `max_delay`, with jitter.
         budget: Failures within `window` seconds after which the run has failed.
+        stall_after: Seconds with running requests and no token after which it counts as failed; 0: never.
+        hang_after: Seconds without an answer, although its process lives, after which it counts as failed; 0: never.
     """
 
     policy: str = "never"
@@ -106,6 +112,8 @@ class Restart:
     max_delay: float = 60.0
     budget: int = 3
     window: float = 600.0
+    stall_after: float = 300.0
+    hang_after: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,8 @@ class RunSpec:
     """One launch of a recipe, complete.
 
     Attributes:
+        recipe_revision: Tells whether two runs had the same recipe: a digest of its fields.
+        engine_version: Of the installed engine, as far as it could be told without running it.
         run_id: Also the value of `VLLM_STUDIO_RUN` in the engine's environment, by which strays are found.
         env: Added to the environment of the face that launched, plain values only.
         env_refs: Names of environment variables to references (`env:NAME`, `file:PATH`) read at each start.
@@ -142,6 +152,8 @@ class RunSpec:
     base_url: str
     created_at: float
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipe_revision: str | None = None
+    engine_version: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     env_refs: Mapping[str, str] = field(default_factory=dict)
     env_unset: tuple[str, ...] = ()

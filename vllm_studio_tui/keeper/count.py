@@ -11,6 +11,9 @@ from vllm_studio_tui.keeper.engine import EnergyReading
 from vllm_studio_tui.keeper.files import Ledger
 from vllm_studio_tui.keeper.tree import Tree
 
+#: Read for the watchdog: gauges and steps are no use of anything.
+_NOT_COUNTED = frozenset({"running", "progress"})
+
 
 class Counting:
     """Writes readings to the ledger when they differ from the last one."""
@@ -26,8 +29,9 @@ class Counting:
         self._last = {}
 
     def tokens(self, state: RunState, values: Mapping[str, float]) -> None:
-        if values and dict(values) != self._last:
-            self._last = dict(values)
+        kept = {name: value for name, value in values.items() if name not in _NOT_COUNTED}
+        if kept and kept != self._last:
+            self._last = kept
             self._ledger.append("counters", time.time(), state.attempt, values=self._last)
 
     def begin_energy(self, now: float) -> None:

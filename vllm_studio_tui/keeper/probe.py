@@ -19,7 +19,7 @@ from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
 from vllm_studio_tui.kit import process, prometheus, secrets
 
 MAX_BODY = 4 * 1024 * 1024
-FIELDS = ("prompt_tokens", "generation_tokens", "cached_tokens", "requests")
+FIELDS = ("prompt_tokens", "generation_tokens", "cached_tokens", "requests", "running", "progress")
 
 
 @dataclass(frozen=True, slots=True)

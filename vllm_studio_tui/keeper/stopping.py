@@ -46,6 +46,8 @@ class Stopping:
         self._stopper_until = 0.0
         self.left: list[str] = []
         self._stopper = _run(stop_argv)
+        if self._stopper is not None:
+            tree.exempt(self._stopper.pid)
         if engine is not None and not engine.ended():
             self.phase, self._deadline = Phase.LEADER, now + policy.leader_grace
             if self._stopper is None:

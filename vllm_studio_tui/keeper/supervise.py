@@ -24,6 +24,7 @@ from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.stopping import Stopping
 from vllm_studio_tui.keeper.timetable import Timetable
 from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.keeper.watchdog import Watchdog
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.net import port_free
 from vllm_studio_tui.kit.paths import boot_id
@@ -46,6 +47,7 @@ class Supervisor:
         self._prober = probe.Prober(spec.host, spec.port, spec.ready.timeout)
         self._counting = Counting(self._ledger, self._tree, spec.energy_argv)
         self._budget = CrashBudget(spec.restart)
+        self._dog = Watchdog(spec.restart)
         self._engine: engines.Engine | None = None
         self._stopping: Stopping | None = None
         self._sweeping: Stopping | None = None
@@ -145,6 +147,8 @@ class Supervisor:
         state, now = self.state, time.monotonic()
         state.started_at = time.time()
         state.ready_at = state.stage = state.progress = state.pid = state.pid_start = None
+        state.marks = {}
+        self._dog.begin()
         self._missed = 0
         self._counting.new_engine()
         if not port_free(self.spec.host, self.spec.port):
@@ -216,6 +220,8 @@ class Supervisor:
         if self._due.each("log", now, 0.25 if self.state.ready_at is None else 5.0):
             if self._watch.follow() and self.state.ready_at is None:
                 self.state.stage, self.state.progress = self._watch.stage, self._watch.progress
+                if self.state.stage and self.state.started_at:
+                    self.state.marks.setdefault(self.state.stage, round(time.time() - self.state.started_at, 2))
                 self._save()
             if self._watch.anything and self.state.state is State.STARTING:
                 self._move(State.LOADING)
@@ -234,9 +240,27 @@ class Supervisor:
             self._prober.ask_counters(self.state.attempt, self.spec.counters, probe.key(self.spec.api_key_ref))
         if self._due.each("probe", now, self._probe_pace(now)):
             self._prober.ask_ready(self.state.attempt, self.spec.ready, probe.key(self.spec.api_key_ref))
+        verdict = self._dog.verdict(now) if self.state.ready_at is not None else None
+        if verdict is not None:
+            self._give_up(verdict, now)
+            return
         if self.state.ready_at is None and self._due.once("deadline", now):
             self._verdict = too_slow(self.spec.ready.deadline, self.state.stage)
             self._sweeping = self._end(self._engine, now)
+
+    def _give_up(self, verdict: Ending, now: float) -> None:
+        """It lives and does not work: with a policy it is started again, without one that is said."""
+        if self.spec.restart.policy == "never":
+            if self.state.title != verdict.title:
+                self.state.title, self.state.advice = verdict.title, verdict.advice
+                if self.state.state is State.READY:
+                    self._move(State.UNHEALTHY, verdict.reason)
+            return
+        self._verdict = verdict
+        if self.state.state is State.READY:
+            self.state.title = verdict.title
+            self._move(State.UNHEALTHY, verdict.reason)
+        self._sweeping = self._end(self._engine, now)
 
     def _probe_pace(self, now: float) -> float:
         if self.state.ready_at is not None:
@@ -246,14 +270,17 @@ class Supervisor:
     def _answered(self, answer: probe.Answer, now: float) -> None:
         if answer.kind == "counters":
             self._counting.tokens(self.state, answer.values)
+            self._dog.counted(answer.values, now)
             return
+        if self.state.ready_at is not None:
+            self._dog.answered(answer.ok, now)
         if answer.ok:
             self._missed = 0
             if self.state.state in (State.STARTING, State.LOADING):
                 if self._foreign_listener():
                     return
                 self._became_ready(now)
-            elif self.state.state is State.UNHEALTHY:
+            elif self.state.state is State.UNHEALTHY and self._dog.verdict(now) is None:
                 self.state.ready_at = self.state.ready_at or time.time()
                 self.state.title = None
                 self._move(State.READY)
@@ -368,6 +395,7 @@ class Supervisor:
             state.reason = state.title = "stopped"
             self._over(State.EXITED)
             return
+        gave_up = self._verdict is not None
         verdict = self._verdict or KEEPER_LOST
         if had_engine and self._verdict is None:
             verdict = ending(self._watch, code, number, was_ready=state.ready_at is not None, ooms_before=self._ooms)
@@ -376,7 +404,7 @@ class Supervisor:
         if self._stops:
             self._over(State.EXITED)
             return
-        follows = self._budget.after(verdict, now, by_itself=code == 0 and state.ready_at is not None)
+        follows = self._budget.after(verdict, now, by_itself=code == 0 and state.ready_at is not None and not gave_up)
         if not had_engine or follows.state is not State.BACKOFF:
             state.advice = " ".join(part for part in (follows.note, state.advice) if part) or None
             self._over(State.EXITED if follows.state is State.EXITED else State.FAILED)

@@ -37,6 +37,8 @@ UNITS = {
     "restart.delay": "s",
     "restart.max_delay": "s",
     "restart.window": "s",
+    "restart.stall_after": "s",
+    "restart.hang_after": "s",
     "restart.budget": "failures",
 }
 HELP = {
@@ -60,6 +62,8 @@ HELP = {
     "restart.policy": "never, on-failure or always",
     "restart.delay": "before the first restart; doubled for each further one",
     "restart.max_delay": "the longest wait",
+    "restart.stall_after": "requests run and no token comes: it is started again; 0: never",
+    "restart.hang_after": "it lives and does not answer: it is started again; 0: never",
     "restart.budget": "failures within the window, then it is left alone",
     "restart.window": "in which failures are counted",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.estimate import Start, earlier_starts
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
 from vllm_studio_tui.tui.paint.runs import RunFacts
 
@@ -43,24 +44,16 @@ class Facts:
             speeds,
             history.peak(name) if speeds else None,
             snapshot.ages.get(run.run_id),
-            self.last_start(run),
+            self.earlier(run),
             self._fix(run),
         )
 
-    def last_start(self, run: RunView) -> float | None:
-        """Seconds that the latest earlier run of the recipe took to get ready."""
+    def earlier(self, run: RunView) -> list[Start]:
+        """Starts of the recipe that got ready, to tell how long this one will take."""
+        if run.state not in (State.STARTING, State.LOADING):
+            return []
         snapshot = self._app.snapshot
-        for one in reversed(snapshot.every if snapshot is not None else ()):
-            status = one.status
-            if (
-                one.recipe_id == run.recipe_id
-                and one.run_id != run.run_id
-                and status.ready_at
-                and status.started_at
-                and status.ready_at > status.started_at
-            ):
-                return status.ready_at - status.started_at
-        return None
+        return earlier_starts(run, snapshot.every if snapshot is not None else ())
 
     def _fix(self, run: RunView) -> str:
         if run.state is not State.FAILED:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.estimate import Start, time_left
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import charts, numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -43,7 +44,7 @@ class RunFacts:
     Attributes:
         speeds: Generation speed over the last minutes, oldest first; unknown where there is no sample.
         age: Seconds since its metrics were read, where some are missing.
-        last_start: Seconds that an earlier run of the recipe took to get ready.
+        earlier: Earlier starts of the recipe that got ready, the newest last.
         fix: What the key for the fix would do.
     """
 
@@ -52,7 +53,7 @@ class RunFacts:
     speeds: Sequence[float | None] = field(default_factory=tuple)
     peak: float | None = None
     age: float | None = None
-    last_start: float | None = None
+    earlier: Sequence[Start] = ()
     fix: str = ""
     key: str = ""
 
@@ -79,11 +80,8 @@ def where(run: RunView) -> str:
 
 def left(facts: RunFacts, now: float) -> float | None:
     """Seconds that loading will still take, from earlier runs; None where nothing is known."""
-    started = facts.run.status.started_at
-    if facts.last_start is None or started is None or facts.run.state not in (State.STARTING, State.LOADING):
-        return None
-    rest = facts.last_start - (now - started)
-    return rest if rest > 0 else None
+    rest = time_left(facts.run.status, list(facts.earlier), now)
+    return rest if rest else None
 
 
 def rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
@@ -244,8 +242,8 @@ def _loading(
         first.put_right(width - 2, text, "dim")
     elif status.started_at is not None:
         first.put_right(width - 2, numbers.duration(now - status.started_at), "faint")
-    if size == Size.FULL and facts.last_start is not None:
-        second.put_right(width - 2, f"last time {numbers.duration(facts.last_start)}", "faint")
+    if size == Size.FULL and facts.earlier:
+        second.put_right(width - 2, f"last time {numbers.duration(facts.earlier[-1].total)}", "faint")
 
 
 def _stages(run: RunView) -> list[str]:
