@@ -8,6 +8,7 @@ import pytest
 
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.services.recipe_form import form_fields
 from vllm_studio_tui.tui.widgets.form import RecipeForm
 
 
@@ -109,7 +110,8 @@ async def test_remote_code_is_shown_in_red_words(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press(*["down"] * 9)
+        names = [one.name for one in form_fields() if one.section == "Model"]
+        await stage.press(*["down"] * names.index("trust_remote_code"))
         await stage.press("space")
         assert form(stage).texts["trust_remote_code"] == "yes"
         assert "runs code from the model folder" in stage.text()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.versions import installed_version
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 from vllm_studio_tui.kit import secrets
@@ -63,6 +64,7 @@ class LaunchContext:
         port: Port it listens on.
         python: Our own interpreter, for engines that come with the studio.
         environ: What the engine will inherit.
+        installed: The flags that the installed engine knows, where it was asked; None: the table is all there is.
         container: The command will run in a container: programs are those of its image and are not looked for here.
     """
 
@@ -71,6 +73,7 @@ class LaunchContext:
     port: int
     python: str = sys.executable
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    installed: Collection[str] | None = None
     container: bool = False
 
 
@@ -125,6 +128,7 @@ class Backend(ABC):
         failures: What its log says when it fails; of one line the first that matches counts.
         counters: Its cumulative counters; None where it has none.
         metrics_style: Whose metric names it exposes; None where it has no metrics.
+        package: The Python package whose version is the engine's; None where there is none.
         uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
     """
 
@@ -136,6 +140,7 @@ class Backend(ABC):
     failures: tuple[Failure, ...] = FAILURES
     counters: CounterNames | None = None
     metrics_style: str | None = None
+    package: str | None = None
     uses: frozenset[str] = ENGINE_FIELDS
 
     @abstractmethod
@@ -162,6 +167,23 @@ class Backend(ABC):
     def counters_for(self, recipe: Recipe) -> CounterNames | None:
         """The counters of this recipe's engine."""
         return self.counters
+
+    def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...] | None:
+        """The command by which the installed engine prints all its flags; None where it has none of its own.
+
+        Raises:
+            StudioError: Its program cannot be found.
+        """
+        return None
+
+    def version(self, program: str) -> str | None:
+        """The version of the installed engine, told without running it; None where it cannot be."""
+        if self.package is None:
+            return None
+        try:
+            return installed_version(Path(program), self.package)
+        except OSError:
+            return None
 
     def foreign(self, cmdline: Sequence[str]) -> ForeignEngine | None:
         """Whether this command line is such an engine. Elements are compared, never parts of a path."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext,
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
 from vllm_studio_tui.backends.known import Known, known
+from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 
 if TYPE_CHECKING:
@@ -31,7 +35,8 @@ def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Pro
         *_model(backend, recipe),
         *_gpus(recipe),
         *_security(recipe, context),
-        *_names(backend, recipe),
+        *_names(backend, recipe, context),
+        *_version(backend, recipe, context),
     ]
     return sorted(problems, key=lambda one: one.severity != "error")
 
@@ -79,6 +84,8 @@ def _model(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
         if not path.exists():
             advice = "Correct it; a name on a hub is written without a slash before it."
             yield Problem("model_path", "error", f"{model} does not exist", advice)
+        elif missing := incomplete(path):
+            yield Problem("model_path", "error", missing, "Download it again: vllm-studio does not repair models.")
         elif backend.name in NO_GGUF and _is_gguf(path):
             yield Problem(
                 "model_path",
@@ -88,6 +95,39 @@ def _model(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
             )
     elif backend.name in NO_GGUF and model.lower().endswith(".gguf"):
         yield Problem("model_path", "error", f"{backend.title} cannot read GGUF files", "Use backend llamacpp.")
+
+
+def incomplete(path: Path) -> str:
+    """What a model folder or file lacks, in words; empty where nothing can be seen to be missing.
+
+    Read are the index of shards (`*.index.json` as transformers writes it), the names of GGUF shards, and pointers
+    of Git LFS, which are small text files where weights should be.
+    """
+    folder = path if path.is_dir() else path.parent
+    try:
+        names = {one.name: one.stat().st_size for one in folder.iterdir() if one.is_file()}
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror}"
+    for index in sorted(name for name in names if name.endswith(".index.json")) if path.is_dir() else ():
+        try:
+            shards = set(json.loads((folder / index).read_bytes())["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            continue
+        lacking = sorted(str(one) for one in shards if str(one) not in names)
+        if lacking:
+            return f"{len(lacking)} of {len(shards)} weight files are missing: {', '.join(lacking[:3])}"
+    for name, size in names.items():
+        if (path.is_dir() or name == path.name) and name.endswith((".safetensors", ".gguf", ".bin")) and size < 1024:
+            with contextlib.suppress(OSError):
+                if (folder / name).read_bytes()[:40].startswith(b"version https://git-lfs"):
+                    return f"{name} is a pointer of Git LFS and holds no weights"
+    shard = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.gguf", path.name)
+    if shard:
+        count = int(shard[3])
+        lacking = [one for at in range(1, count + 1) if (one := f"{shard[1]}-{at:05}-of-{shard[3]}.gguf") not in names]
+        if lacking:
+            return f"{len(lacking)} of {count} weight files are missing: {', '.join(lacking[:3])}"
+    return ""
 
 
 def _is_gguf(path: Path) -> bool:
@@ -139,9 +179,11 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _names(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
+def _names(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
     table = known(backend.name)
     if table is None:
+        if context.installed is not None:
+            yield from _installed_flags(backend, recipe, context.installed, {})
         return
     for name, choices in (("tool_call_parser", table.tool_parsers), ("reasoning_parser", table.reasoning_parsers)):
         value = getattr(recipe, name)
@@ -153,7 +195,53 @@ def _names(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
                 f"{backend.title} {table.version} has no parser {value}",
                 f"Did you mean {near}?" if near else f"It has: {', '.join(choices)}.",
             )
-    yield from _flags(backend, recipe, table)
+    if context.installed is not None:
+        yield from _installed_flags(backend, recipe, context.installed, table.gone)
+        yield from _switched_off(backend, recipe, table)
+    else:
+        yield from _flags(backend, recipe, table)
+
+
+def _installed_flags(
+    backend: Backend, recipe: Recipe, flags: Collection[str], gone: Mapping[str, str]
+) -> Iterator[Problem]:
+    """What the engine that is installed here itself does not know: it would end at once."""
+    style = _style(backend)
+    for key in recipe.extra_args:
+        name = style.canonical(key).split(".", 1)[0]
+        if is_remark(key) or name in flags or name.removeprefix("no-") in flags:
+            continue
+        bare = key.lstrip("-").replace("_", "-")
+        if bare in flags:
+            continue
+        renamed = gone.get(name)
+        near = renamed if renamed in flags else nearest(name, flags)
+        advice = f"Did you mean {near.replace('-', '_')}?" if near else "Remove it: the engine would end at once."
+        yield Problem("extra_args", "error", f"{key} is not known to the {backend.title} installed here", advice)
+
+
+def _version(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
+    """Versions with holes that are known."""
+    if backend.name != "vllm" or recipe.runtime != "native":
+        return
+    try:
+        command = backend.help_command(recipe, context)
+    except StudioError:
+        return
+    version = backend.version(command[0]) if command else None
+    found = numbers(version)
+    if found is not None and found < VLLM_SAFE:
+        message = f"{backend.title} {version} has known security holes (CVE-2026-114053 and others before it)"
+        yield Problem("executable", "warning", message, "Upgrade it to 0.31 or later, and keep it on loopback.")
+
+
+def _switched_off(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
+    style = _style(backend)
+    for key, value in recipe.extra_args.items():
+        name = style.canonical(key).split(".", 1)[0]
+        if value is False and name in table.on_by_default and not is_remark(key):
+            advice = f"To switch it off write no_{name.replace('-', '_')}: true."
+            yield Problem("extra_args", "warning", f"{key}: false leaves out a flag that is on by default", advice)
 
 
 def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
@@ -166,9 +254,8 @@ def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
             continue
         name = style.canonical(key).split(".", 1)[0]
         if value is False and name in table.on_by_default:
-            advice = f"To switch it off write no_{name.replace('-', '_')}: true."
-            yield Problem("extra_args", "warning", f"{key}: false leaves out a flag that is on by default", advice)
-        elif name in table.gone:
+            continue
+        if name in table.gone:
             then = table.gone[name]
             advice = f"Use {then.replace('-', '_')}." if then else "Remove it."
             message = f"{key} is no longer a flag in {backend.title} {table.version}"
@@ -178,9 +265,12 @@ def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
             message = f"{key} is not known to {backend.title} {table.version}"
             advice = f"Did you mean {near.replace('-', '_')}?" if near else "A flag it does not know ends it at once."
             yield Problem("extra_args", "warning", message, advice)
+    yield from _switched_off(backend, recipe, table)
 
 
 def _style(backend: Backend) -> FlagStyle:
-    from vllm_studio_tui.backends import sglang, vllm
+    import importlib
 
-    return sglang.STYLE if backend.name == "sglang" else vllm.STYLE
+    module = importlib.import_module(type(backend).__module__)
+    style = getattr(module, "STYLE", None)
+    return style if isinstance(style, FlagStyle) else FlagStyle()

@@ -75,6 +75,7 @@ class LlamaCpp(Backend):
     stages = STAGES
     counters = COUNTERS
     metrics_style = "llamacpp"
+    package = "xllamacpp"
     uses = frozenset({
         "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",
         "lora_modules", "speculative", "enable_prefix_caching", "reasoning_parser", "max_thinking_tokens",
@@ -93,6 +94,10 @@ class LlamaCpp(Backend):
             refs["LLAMA_API_KEY"] = recipe.api_key
         notes = ("No llama-server was found: the embedded engine runs it, on the CPU.",) if embedded else ()
         return Command(tuple(argv), env, refs, notes)
+
+    def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...] | None:
+        program, embedded = self._program(recipe, context)
+        return None if embedded else (*program, "--help")
 
     def _program(self, recipe: Recipe, context: LaunchContext) -> tuple[list[str], bool]:
         looked = [recipe.executable] if recipe.executable else [context.settings.llama_server, "llama-server"]

@@ -101,6 +101,7 @@ class SGLang(Backend):
     stages = STAGES
     counters = COUNTERS
     metrics_style = "sglang"
+    package = "sglang"
     # Tools are called whenever a parser is named; there is no switch for it.
     uses = ENGINE_FIELDS - {"enable_auto_tool_choice"}
 
@@ -128,6 +129,9 @@ class SGLang(Backend):
             refs[KEY_VARIABLE] = recipe.api_key
             notes = ("SGLang prints its key at the head of its log; the log is readable by you alone.",)
         return Command((self._python(recipe, context), *start, *arguments), env, refs, notes)
+
+    def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
+        return (self._python(recipe, context), "-m", MODULE, "--help")
 
     def _python(self, recipe: Recipe, context: LaunchContext) -> str:
         named = recipe.python_path or recipe.executable

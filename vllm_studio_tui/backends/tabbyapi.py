@@ -76,6 +76,9 @@ class TabbyAPI(Backend):
             notes.append("api_key must be the key in api_tokens.yml of its folder: it takes none from outside.")
         return Command((python, main, *arguments), env, refs, tuple(notes))
 
+    def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
+        return (*self._program(recipe, context), "--help")
+
     def _program(self, recipe: Recipe, context: LaunchContext) -> tuple[str, str]:
         if context.container:
             return recipe.python_path or "python3", recipe.executable or "main.py"

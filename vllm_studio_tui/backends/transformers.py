@@ -51,6 +51,7 @@ class Transformers(Backend):
     title = "Transformers"
     default_port = 8000
     stages = STAGES
+    package = "transformers"
     uses = frozenset({"revision", "dtype", "quantization", "trust_remote_code", "chat_template_kwargs"})
 
     def model_name(self, recipe: Recipe) -> str:
@@ -67,6 +68,9 @@ class Transformers(Backend):
         env, refs = environment(recipe, HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
         notes = ("It has no key of its own: api_key is sent and not looked at.",) if recipe.api_key else ()
         return Command(tuple(argv), env, refs, notes)
+
+    def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
+        return (*self._program(recipe, context), "--help")
 
     def _program(self, recipe: Recipe, context: LaunchContext) -> list[str]:
         if recipe.python_path:

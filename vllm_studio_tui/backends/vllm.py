@@ -85,6 +85,7 @@ class Vllm(Backend):
     stages = STAGES
     counters = COUNTERS
     metrics_style = "vllm"
+    package = "vllm"
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:
@@ -106,6 +107,9 @@ class Vllm(Backend):
         if recipe.api_key:
             refs["VLLM_API_KEY"] = recipe.api_key
         return Command(tuple(argv), env, refs)
+
+    def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
+        return (*self._program(recipe, context), "--help=all")
 
     def _program(self, recipe: Recipe, context: LaunchContext) -> list[str]:
         python = recipe.python_path

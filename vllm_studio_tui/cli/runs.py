@@ -96,13 +96,14 @@ def register(app: typer.Typer) -> None:
         force: bool = typer.Option(False, "--force", help="Stop the runs that hold its port or GPUs first."),
         port: int | None = typer.Option(None, "--port", min=1, max=65535, help="Exactly this port."),
         share_gpus: bool = typer.Option(False, "--share-gpus", help="Agree to GPUs that another run claims."),
+        unchecked: bool = typer.Option(False, "--unchecked", help="Launch although it would fail, as far as is known."),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Start a run of a recipe. It lives on when this command, the terminal or the connection ends."""
 
         def start(studio: Studio) -> read.RunView:
             found = studio.recipes.get(recipe)
-            return studio.launcher.launch(found, port=port, force=force, share_gpus=share_gpus)
+            return studio.launcher.launch(found, port=port, force=force, share_gpus=share_gpus, unchecked=unchecked)
 
         _launch(start, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
 

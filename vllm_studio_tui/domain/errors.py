@@ -52,6 +52,10 @@ class LaunchRefused(StudioError):
     """A launch that was not tried: its port or GPUs are taken, or its engine cannot be found."""
 
 
+class HopelessLaunch(LaunchRefused):
+    """A launch that would fail: something it needs is missing or wrong. A person may insist."""
+
+
 class RunFailed(StudioError):
     """A run that ended before it was of use."""
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Mapping
 
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
-from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
 
+#: Fields that are for people and for the keeper, not for the engine.
+_NOT_LAUNCHED = frozenset({"name", "description", "tags", "restart", "ready_timeout"})
 #: Engines that take the first GPUs when none are named, one for each rank.
 TAKES_FIRST_GPUS = frozenset({"vllm", "sglang"})
 
@@ -22,6 +26,18 @@ def claims(recipe: Recipe) -> tuple[str, ...]:
     if recipe.backend in TAKES_FIRST_GPUS:
         return tuple(str(index) for index in range(recipe.gpu_count))
     return ()
+
+
+def revision(recipe: Recipe) -> str:
+    """Eight hex digits that are the same for two recipes that launch the same."""
+    plain = {key: value for key, value in recipe_to_data(recipe).items() if key not in _NOT_LAUNCHED}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _version(recipe: Recipe, backend: Backend, command: Command) -> str | None:
+    if recipe.runtime == "docker":
+        return recipe.docker.image
+    return backend.version(command.argv[0])
 
 
 def command_of(recipe: Recipe, backend: Backend, context: LaunchContext, run_id: str) -> Command:
@@ -66,6 +82,8 @@ def resolve(
         base_url=f"http://{f'[{host}]' if ':' in host else host}:{context.port}/v1",
         created_at=time.time(),
         recipe=recipe.model_dump(mode="json"),
+        recipe_revision=revision(recipe),
+        engine_version=_version(recipe, backend, command),
         env=env,
         env_refs=command.env_refs,
         api_key_ref=recipe.api_key,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from vllm_studio_tui.backends.versions import VLLM_SAFE, installed_version, numbers
 from vllm_studio_tui.services.doctor_check import Check, Ground, fail, ok, warn
 
-#: Earlier versions run code that an unauthenticated request names: CVE-2026-114053, and others before it.
-VLLM_SAFE = (0, 31)
 MISSING = "not found"
 
 
@@ -20,33 +18,6 @@ def find(program: str | None, ground: Ground) -> Path | None:
     """A program by name or path, in the PATH that engines will have. Links are kept: an environment's python is one."""
     found = shutil.which(os.path.expanduser(program), path=ground.environ.get("PATH")) if program else None  # noqa: PTH111
     return Path(found).absolute() if found else None
-
-
-def installed_version(program: Path, package: str) -> str | None:
-    """The version of a package in the environment that a program or interpreter belongs to.
-
-    Read off the name of its dist-info directory, next to the program itself, what it links to, or the interpreter in
-    its first line; None when it cannot be told.
-    """
-    homes = [program.parent.parent, Path(os.path.realpath(program)).parent.parent]
-    interpreter = _interpreter(program)
-    if interpreter is not None:
-        homes.append(interpreter.parent.parent)
-    for home in homes:
-        for pattern in ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3/dist-packages"):
-            for found in sorted(home.glob(f"{pattern}/{package}-*.dist-info"), reverse=True):
-                version = found.name.removeprefix(f"{package}-").removesuffix(".dist-info")
-                if version[:1].isdigit():
-                    return version
-    return None
-
-
-def _interpreter(script: Path) -> Path | None:
-    """The interpreter that a script's first line names."""
-    with script.open("rb") as stream:
-        line = stream.readline(1024)
-    found = re.match(rb"#!\s*(/\S+/python[\d.]*)\s*$", line)
-    return Path(os.fsdecode(found[1])) if found else None
 
 
 def _named(setting: str, program: str | None, ground: Ground) -> Check | None:
@@ -64,8 +35,8 @@ def vllm(ground: Ground) -> Check:
     if wrong or program is None:
         return wrong or ok(MISSING)
     version = installed_version(program, "vllm")
-    numbers = re.match(r"(\d+)\.(\d+)", version or "")
-    if numbers and (int(numbers[1]), int(numbers[2])) < VLLM_SAFE:
+    found = numbers(version)
+    if found is not None and found < VLLM_SAFE:
         return warn(
             f"{version} at {program}: versions before 0.31 have known security holes (CVE-2026-114053 and others)",
             "Upgrade it, and until then let nobody else reach its port.",

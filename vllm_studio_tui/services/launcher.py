@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import LaunchRefused, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
-from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs import control, installed, read
 from vllm_studio_tui.runs.resolve import claims, command_of, resolve
 from vllm_studio_tui.services.recipes import Recipes
 
@@ -83,7 +83,9 @@ class Launcher:
         except StudioError as error:
             return [Problem("model_path", "error", error.title, error.advice)]
         backend = registry.backend(recipe.backend)
-        problems = list(backend.check(recipe, self._context(recipe, recipe.port or self._settings.inference_port)))
+        context = self._context(recipe, recipe.port or self._settings.inference_port)
+        problems = list(backend.check(recipe, self._with_installed(recipe, backend, context)))
+        problems += self._room(recipe)
         for one in read.live_runs(self._places):
             if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
                 problems.append(
@@ -95,10 +97,74 @@ class Launcher:
                 problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
         return problems
 
+    def refuse_hopeless(self, recipe: Recipe) -> None:
+        """Refuse what is certain to fail, before anything is started.
+
+        Raises:
+            HopelessLaunch: The model is not there or not whole, a flag is not known to the installed engine, ..
+        """
+        backend = registry.backend(recipe.backend)
+        context = self._context(recipe, recipe.port or self._settings.inference_port)
+        found = [
+            one
+            for one in backend.check(recipe, self._with_installed(recipe, backend, context))
+            if one.severity == "error"
+        ]
+        if found:
+            raise HopelessLaunch(
+                f"{recipe.id} would not start",
+                cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
+                advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
+            )
+
+    def _with_installed(self, recipe: Recipe, backend: Backend, context: LaunchContext) -> LaunchContext:
+        """The context with the flags of the installed engine; where they are not known yet, they are asked for."""
+        if recipe.runtime != "native":
+            return context
+        try:
+            command = backend.help_command(recipe, context)
+        except StudioError:
+            return context
+        if not command:
+            return context
+        version = backend.version(command[0])
+        found = installed.known_flags(self._places.cache, command, version)
+        if found is None:
+            installed.read_later(self._places.cache, command, version)
+            return context
+        return replace(context, installed=found.flags)
+
+    def _room(self, recipe: Recipe) -> list[Problem]:
+        """Who holds memory of the GPUs that the recipe will use."""
+        wanted = claims(recipe)
+        if not wanted:
+            return []
+        from vllm_studio_tui.probes.gpus import read_once
+        from vllm_studio_tui.services.gpu_choice import holders
+
+        report = read_once()
+        own = [one.run_id for one in read.live_runs(self._places)]
+        problems = [
+            Problem("gpus", "warning", f"GPU {gpu} holds {who}", "Stop it, choose another GPU, or use less memory.")
+            for gpu, who in holders(report, wanted, own)
+        ]
+        indices = {str(gpu.index) for gpu in report.gpus}
+        absent = [one for one in wanted if one.isdigit() and one not in indices]
+        if report.gpus and absent:
+            message = f"GPU {', '.join(absent)} is not there: this machine has {', '.join(sorted(indices))}"
+            problems.append(Problem("gpus", "error", message, "Name others, or lower tensor_parallel_size."))
+        return problems
+
     # --- launching --------------------------------------------------------------------------------------
 
     def launch(
-        self, recipe: Recipe, *, port: int | None = None, force: bool = False, share_gpus: bool = False
+        self,
+        recipe: Recipe,
+        *,
+        port: int | None = None,
+        force: bool = False,
+        share_gpus: bool = False,
+        unchecked: bool = False,
     ) -> read.RunView:
         """Start a run of the recipe.
 
@@ -106,16 +172,22 @@ class Launcher:
             port: Instead of the recipe's; exactly this one or a refusal.
             force: Stop the runs that hold this recipe's port or GPUs, and an earlier run of it, first.
             share_gpus: Agree to GPUs that another run claims.
+            unchecked: Launch although it is certain to fail, as far as can be told.
 
         Raises:
+            HopelessLaunch: See `refuse_hopeless`.
             LaunchRefused: See `runs.control.launch`.
         """
         backend = self._launchable(recipe)
         usable = self._ready_to_use(recipe)
         wanted = port if port is not None else recipe.port
         control.settle(self._places)
+        if not unchecked:
+            self.refuse_hopeless(usable)
         if force:
             self._make_room(recipe, wanted)
+        if usable.gpus == ("auto",):
+            usable = recipe = self._with_free_gpus(usable)
         host = recipe.host
 
         def build(run_id: str, chosen: int) -> RunSpec:
@@ -187,6 +259,13 @@ class Launcher:
         while pids and time.monotonic() < deadline:
             pids &= self._gpu_pids_now()
             time.sleep(0.2)
+
+    def _with_free_gpus(self, recipe: Recipe) -> Recipe:
+        from vllm_studio_tui.probes.gpus import read_once
+        from vllm_studio_tui.services.gpu_choice import free_gpus
+
+        chosen = free_gpus(read_once(), read.live_runs(self._places), recipe.gpu_count)
+        return recipe.model_copy(update={"gpus": chosen})
 
     def _gpu_pids(self, runs: Iterable[read.RunView]) -> set[int]:
         ids = {one.run_id for one in runs if one.spec and one.spec.gpus}

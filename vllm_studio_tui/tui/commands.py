@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import LaunchRefused, NotFound, StudioError
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, NotFound, StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
@@ -50,10 +50,21 @@ class Commands:
         if recipe.backend == "external":
             await self.chat_with(recipe.id)
             return None
-        force = share = False
+        force = share = insist = False
         while True:
             try:
-                run = await app.in_thread(partial(launcher.launch, recipe, force=force, share_gpus=share))
+                run = await app.in_thread(
+                    partial(launcher.launch, recipe, force=force, share_gpus=share, unchecked=insist)
+                )
+            except HopelessLaunch as error:
+                answers = [Answer("a", "launch it anyway"), Answer("e", "edit the recipe")]
+                said = await app.ask(Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch"))
+                if said == "e":
+                    await self.edit_recipe(recipe.id)
+                if said != "a" or insist:
+                    return None
+                insist = True
+                continue
             except LaunchRefused as error:
                 answers = [Answer("s", "stop what is in the way, then launch")]
                 if "GPU" in f"{error.title}{error.cause}":

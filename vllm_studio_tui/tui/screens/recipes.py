@@ -289,8 +289,16 @@ class RecipesPlace(Place):
         self.studio_app.spawn(self.flows.starter())
 
     def action_copy_command(self) -> None:
-        if (plan := self._plan()) is not None and plan.preview is not None:
+        if self.chosen is not None:
+            self.studio_app.spawn(self._copy_command(self.chosen))
+
+    async def _copy_command(self, key: str) -> None:
+        """The command is worked out a moment after a recipe is chosen: whoever is quicker waits for it."""
+        plan = self._plans.get(key) or await self.studio_app.in_thread(partial(self._make_plan, key))
+        if plan.preview is not None:
             self.studio_app.copy(plan.preview.shell)
+        else:
+            self.studio_app.tell(plan.error or "There is no command to copy.")
 
     # --- form -------------------------------------------------------------------------------------------
 

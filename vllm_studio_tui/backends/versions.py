@@ -1,0 +1,47 @@
+"""Which version of an engine is installed, told without running it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+#: Earlier versions of vLLM run code that an unauthenticated request names: CVE-2026-114053, and others before it.
+VLLM_SAFE = (0, 31)
+_SITES = ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3/dist-packages")
+
+
+def installed_version(program: Path, package: str) -> str | None:
+    """The version of a package in the environment that a program or interpreter belongs to.
+
+    Read off the name of its dist-info directory, next to the program itself, what it links to, or the interpreter in
+    its first line; None when it cannot be told.
+
+    Raises:
+        OSError: The program cannot be read.
+    """
+    homes = [program.parent.parent, Path(os.path.realpath(program)).parent.parent]
+    interpreter = _interpreter(program)
+    if interpreter is not None:
+        homes.append(interpreter.parent.parent)
+    for home in homes:
+        for pattern in _SITES:
+            for found in sorted(home.glob(f"{pattern}/{package}-*.dist-info"), reverse=True):
+                version = found.name.removeprefix(f"{package}-").removesuffix(".dist-info")
+                if version[:1].isdigit():
+                    return version
+    return None
+
+
+def numbers(version: str | None) -> tuple[int, int] | None:
+    """Major and minor number; None where a version begins otherwise."""
+    found = re.match(r"(\d+)\.(\d+)", version or "")
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _interpreter(script: Path) -> Path | None:
+    """The interpreter that a script's first line names."""
+    with script.open("rb") as stream:
+        line = stream.readline(1024)
+    found = re.match(rb"#!\s*(/\S+/python[\d.]*)\s*$", line)
+    return Path(os.fsdecode(found[1])) if found else None

@@ -1,0 +1,73 @@
+"""Choosing free GPUs, and saying who holds the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vllm_studio_tui.domain.errors import LaunchRefused
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.runs.read import RunView
+
+#: A GPU of whose memory less than this share is used counts as free: the driver itself keeps a little.
+FREE_SHARE = 0.05
+GIB = 1024**3
+
+
+def free_gpus(report: GpuReport, runs: Iterable[RunView], count: int) -> tuple[str, ...]:
+    """Indices of `count` GPUs that nobody holds, those with the most free memory first, in order of index.
+
+    Raises:
+        LaunchRefused: There are not so many; its cause names who holds the others.
+    """
+    if report.error:
+        raise LaunchRefused("free GPUs cannot be chosen", cause=report.error, advice="Name them in gpus.")
+    claimed = {str(one): run.recipe_id for run in runs if run.spec for one in run.spec.gpus}
+    held = {gpu.index: _holder(gpu, claimed) for gpu in report.gpus}
+    free = [gpu for gpu in report.gpus if not held[gpu.index]]
+    if len(free) < count:
+        cause = "\n".join(f"GPU {index}: {why}" for index, why in held.items() if why) or "There are no more."
+        raise LaunchRefused(
+            f"{count} free GPUs are needed and {len(free)} are free",
+            cause=cause,
+            advice="Stop what holds them, or name GPUs in the recipe.",
+        )
+    best = sorted(free, key=lambda gpu: -((gpu.memory_total or 0) - (gpu.memory_used or 0)))[:count]
+    return tuple(str(index) for index in sorted(gpu.index for gpu in best))
+
+
+def holders(report: GpuReport, wanted: Sequence[str], own: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Pairs of GPU and who holds memory of it, for those of `wanted` that somebody else uses.
+
+    Args:
+        own: Run ids whose processes do not count.
+    """
+    mine = set(own)
+    found = []
+    for gpu in report.gpus:
+        if str(gpu.index) not in wanted and gpu.uuid not in wanted:
+            continue
+        others = [one for one in gpu.processes if one.run_id is None or one.run_id not in mine]
+        names = ", ".join(_process(one.pid, one.user, one.command, one.gpu_memory) for one in others[:4])
+        if names:
+            found.append((str(gpu.index), names))
+    return found
+
+
+def _holder(gpu: Gpu, claimed: dict[str, str]) -> str:
+    run = claimed.get(str(gpu.index)) or claimed.get(gpu.uuid or "")
+    if run:
+        return f"claimed by {run}"
+    if gpu.processes:
+        return ", ".join(_process(one.pid, one.user, one.command, one.gpu_memory) for one in gpu.processes[:4])
+    if gpu.memory_total and gpu.memory_used is not None and gpu.memory_used > FREE_SHARE * gpu.memory_total:
+        return f"{gpu.memory_used / GIB:.1f} GiB are used by what cannot be seen from here"
+    if gpu.lost is not None:
+        return f"lost: {gpu.lost}"
+    if gpu.memory_used is None:
+        return "its memory cannot be read"
+    return ""
+
+
+def _process(pid: int, user: str | None, command: str | None, memory: int | None) -> str:
+    size = f"{memory / GIB:.1f} GiB by " if memory else ""
+    return f"{size}{command or 'a process'} (pid {pid}{f', {user}' if user else ''})"
