@@ -18,12 +18,15 @@ class BlockReader(BlockScroll):
 
     # --- find -------------------------------------------------------------------------------------------
 
+    #: The line that was found last, and where the view stood then: it counts until somebody scrolls.
+    _found: tuple[tuple[int, int], tuple[int, int]] | None = None
+
     def find(self, words: str) -> int:
         """Mark some words; in how many blocks they are."""
         self.words = words.strip()
         found = len(self._hits())
         if found:
-            self.find_next(-1, here=True)
+            self.find_next(1, here=True)
         self.redraw()
         return found
 
@@ -33,25 +36,45 @@ class BlockReader(BlockScroll):
             [index for index, block in enumerate(self.blocks) if wanted in block.source().casefold()] if wanted else []
         )
 
+    def _lines_with(self, index: int) -> list[int]:
+        """The lines of a block with the words; its first where they are broken over two."""
+        lines, wanted = self.blocks[index].lines(self._left_and_width[1], self._around()), self.words.casefold()
+        return [at for at, line in enumerate(lines) if wanted in line.text.casefold()] or [0]
+
+    def _next(self, hits: list[int], start: tuple[int, int], step: int) -> tuple[int, int] | None:
+        """The nearest line with the words after `start`, or before it."""
+        for index in hits if step > 0 else reversed(hits):
+            if (index - start[0]) * step < 0:
+                continue
+            lines = [(index, at) for at in self._lines_with(index)]
+            after = [one for one in lines if one > start] if step > 0 else [one for one in lines if one < start][::-1]
+            if after:
+                return after[0]
+        return None
+
     def find_next(self, step: int, *, here: bool = False) -> None:
-        """Go to the next block with the words, from what is at the top."""
+        """Go to the next line with the words: from the one found last, else from what is at the top; then around.
+
+        Args:
+            here: The line itself counts too; at the end of what is followed, the last one.
+        """
         hits = self._hits()
         if not hits:
             return
-        top = self._top[0]
+        start = self._found[0] if self._found is not None and self._found[1] == self._top else self._top
+        first, last = (hits[0], -1), (hits[-1], self._lines_with(hits[-1])[-1] + 1)
+        wanted: tuple[int, int] | None
         if here:
-            wanted = hits[-1] if self.following else next((hit for hit in hits if hit >= top), hits[-1])
-        elif step > 0:
-            wanted = next((hit for hit in hits if hit > top), hits[0])
+            wanted = None if self.following else self._next(hits, (start[0], start[1] - 1), 1)
+            wanted = wanted or self._next(hits, last, -1)
         else:
-            wanted = next((hit for hit in reversed(hits) if hit < top), hits[-1])
-        blocks = self.blocks
-        lines = blocks[wanted].lines(self._left_and_width[1], self._around())
-        inside = next((at for at, line in enumerate(lines) if self.words.casefold() in line.text.casefold()), 0)
+            wanted = self._next(hits, start, step) or self._next(hits, first if step > 0 else last, step)
+        assert wanted is not None
         self.following = False
-        self._top, self._top_block = (wanted, max(0, inside - 1)), blocks[wanted]
+        self._top, self._top_block = (wanted[0], max(0, wanted[1] - 1)), self.blocks[wanted[0]]
         self.post_message(self.Moved())
         self.redraw()
+        self._found = (wanted, self._top)
 
     # --- mouse selection --------------------------------------------------------------------------------
 
