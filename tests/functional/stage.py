@@ -179,7 +179,11 @@ def fill(history: History, shown: Snapshot) -> None:
 
 
 class Staged:
-    """An app on the stage, and what was asked of the launcher."""
+    """An app on the stage, and what was asked of the launcher.
+
+    Attributes:
+        pressed: Every key that was pressed so far.
+    """
 
     def __init__(
         self, app: StudioApp, pilot: Pilot[int], studio: Studio, launcher: StageLauncher, engine: Engine
@@ -189,12 +193,14 @@ class Staged:
         self.studio = studio
         self.launcher = launcher
         self.engine = engine
+        self.pressed: set[str] = set()
 
     @property
     def calls(self) -> list[tuple[str, str]]:
         return self.launcher.calls
 
     async def press(self, *keys: str) -> None:
+        self.pressed.update(keys)
         await self.pilot.press(*keys)
         await self.settle()
 
@@ -228,6 +234,12 @@ class Staged:
 
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.lines())
+
+    @property
+    def clip(self) -> str:
+        """What was copied last, as it is kept beside the terminal's clipboard."""
+        path = self.studio.places.state / "clip.txt"
+        return path.read_text() if path.exists() else ""
 
     @property
     def toasts(self) -> list[str]:

@@ -1,0 +1,268 @@
+"""What every action of the frame, of lists and of the dashboard does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows, told
+from tests.functional.stage import Staged
+from vllm_studio_tui.runs.read import DISMISSED
+from vllm_studio_tui.services import demo
+from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+
+#: What each place shows that no other one does.
+WORDS = {
+    "dashboard": "RUNS  ",
+    "recipes": "RECIPES  5",
+    "chat": "Ask qwen3-32b anything.",
+    "monitor": "ENGINES",
+    "usage": "14 days",
+    "logs": "all levels",
+}
+READY, LOADING, FAILED = "qwen3-32b-1", "deepseek-r1-70b-1", "llama-3.3-70b-1"
+
+
+async def on_the_first_run(stage: Staged) -> None:
+    await cursor(stage, "#ledger", READY)
+
+
+app = Scene("app", place="dashboard", begin=on_the_first_run)
+dashboard = Scene("dashboard", place="dashboard", begin=on_the_first_run)
+leaving = Scene("leaving", place="dashboard")
+interrupted = Scene("interrupted", place="dashboard")
+SCENES = (app, dashboard, leaving, interrupted)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> None:
+    await scene.play(tmp_path)
+
+
+# --- everywhere -----------------------------------------------------------------------------------------------
+
+
+@app.scenario("app.dashboard", "app.recipes", "app.chat", "app.monitor", "app.usage", "app.logs")
+async def _places(stage: Staged) -> None:
+    places = list(WORDS)
+    # The chat comes last: in its prompt a digit is text, and only with alt it leads on.
+    for prefix, order in (("", (2, 4, 5, 6, 1, 3)), ("alt+", (1, 2, 4, 5, 6, 3))):
+        for number in order:
+            place = places[number - 1]
+            assert stage.app.place_name != place
+            await stage.press(f"{prefix}{number}")
+            await at(stage, place, WORDS[place])
+
+
+@app.scenario("app.palette")
+async def _palette(stage: Staged) -> None:
+    await stage.press("ctrl+p")
+    await shows(stage, "stop qwen3-32b")
+    await fill_in(stage, "launch gemma")
+    await shows(stage, "1 of")
+    await stage.press("enter")
+    await asked(stage, ("launch", "gemma-3-12b"))
+
+
+@app.scenario("app.help")
+async def _help(stage: Staged) -> None:
+    for key in ("question_mark", "f1"):
+        await stage.press(key)
+        await shows(stage, "EVERYWHERE")
+        await stage.press("escape")
+        await hides(stage, "EVERYWHERE")
+
+
+@app.scenario("app.theme")
+async def _theme(stage: Staged) -> None:
+    before = stage.app.ink.style("fg")
+    await command(stage, "choose a theme")
+    await shows(stage, "slate")
+    await fill_in(stage, "paper")
+    await stage.press("enter")
+    await stage.until(lambda: stage.studio.places.settings_file.exists(), "it is kept")
+    assert 'theme: "paper"' in stage.studio.places.settings_file.read_text()
+    assert stage.app.theme == "paper"
+    assert stage.app.ink.style("fg") != before
+
+
+@app.scenario("app.back")
+async def _back(stage: Staged) -> None:
+    stage.app.tell("something was said", "error")
+    await shows(stage, "something was said")
+    await stage.press("escape")
+    await hides(stage, "something was said")
+    await stage.press("4")
+    await at(stage, "monitor", "ENGINES")
+    await stage.press("space")
+    await shows(stage, "held at")
+    await stage.press("escape")
+    await hides(stage, "held at")
+
+
+@app.scenario("app.suspend-process")
+async def _suspend(stage: Staged) -> None:
+    sent: list[tuple[int, int]] = []
+    driver = stage.app._driver
+    assert driver is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(driver), "can_suspend", True)
+        patch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+        await stage.press("ctrl+z")
+    assert sent == [(os.getpid(), signal.SIGTSTP)]
+
+
+@leaving.scenario("app.quit-studio")
+async def _quit(stage: Staged) -> None:
+    await stage.press("q")
+    await stage.until(lambda: stage.app._exit, "it leaves")
+    assert stage.app.last_words == ["2 engines go on. vllm-studio status"]
+    assert stage.calls == []
+
+
+@interrupted.scenario("app.interrupt")
+async def _interrupt(stage: Staged) -> None:
+    await stage.press("6")
+    await at(stage, "logs", "a setting is odd")
+    line = next(index for index, text in enumerate(stage.lines()) if "a setting is odd" in text)
+    start = stage.lines()[line].index("a setting")
+    await stage.pilot.mouse_down(offset=(start, line))
+    await stage.pilot.hover(offset=(start + 9, line))
+    await stage.pilot.mouse_up(offset=(start + 9, line))
+    await stage.press("ctrl+c")
+    assert stage.clip == "a setting"
+    assert not stage.app._exit
+    await stage.press("1")
+    await at(stage, "dashboard", "RUNS  ")
+    await stage.press("s")
+    await shows(stage, "Stop qwen3-32b?")
+    await stage.press("ctrl+c")
+    await hides(stage, "Stop qwen3-32b?")
+    assert not stage.app._exit
+    await stage.press("ctrl+c")
+    await stage.until(lambda: stage.app._exit, "the second one leaves")
+
+
+# --- lists ----------------------------------------------------------------------------------------------------
+
+
+def row(stage: Staged) -> str | None:
+    """The key under the cursor of the dashboard."""
+    ledger = stage.app.current.one("#ledger")
+    assert isinstance(ledger, ListCanvas)
+    return ledger.key
+
+
+@app.scenario("list.up", "list.down")
+async def _steps(stage: Staged) -> None:
+    for down, up in (("down", "up"), ("j", "k")):
+        await stage.press(down)
+        assert row(stage) == LOADING
+        await stage.press(up)
+        assert row(stage) == READY
+
+
+@app.scenario("list.page-up", "list.page-down")
+async def _pages(stage: Staged) -> None:
+    await stage.press("pagedown")
+    assert row(stage) == FAILED
+    await stage.press("pageup")
+    assert row(stage) == READY
+
+
+@app.scenario("list.first", "list.last")
+async def _ends(stage: Staged) -> None:
+    for last, first in (("end", "home"), ("G", "g")):
+        await stage.press(last)
+        assert row(stage) == FAILED
+        await stage.press(first)
+        assert row(stage) == READY
+
+
+# --- dashboard ------------------------------------------------------------------------------------------------
+
+
+@dashboard.scenario("dashboard.open")
+async def _open(stage: Staged) -> None:
+    await cursor(stage, "#ledger", FAILED)
+    await stage.press("enter")
+    await at(stage, "logs", "exit 1 after 1m52s")
+
+
+@dashboard.scenario("dashboard.log")
+async def _log(stage: Staged) -> None:
+    await stage.press("L")
+    await at(stage, "logs", "qwen3-32b  ● ready")
+
+
+@dashboard.scenario("dashboard.launch")
+async def _launch(stage: Staged) -> None:
+    await stage.press("l")
+    await shows(stage, "never run")
+    await fill_in(stage, "gemma")
+    await stage.press("enter")
+    await asked(stage, ("launch", "gemma-3-12b"))
+
+
+@dashboard.scenario("dashboard.stop")
+async def _stop(stage: Staged) -> None:
+    await stage.press("s")
+    await shows(stage, "Stop qwen3-32b?")
+    await stage.press("s")
+    await asked(stage, ("stop", "qwen3-32b"))
+
+
+@dashboard.scenario("dashboard.chat")
+async def _chat(stage: Staged) -> None:
+    await stage.press("c")
+    await at(stage, "chat", "Ask qwen3-32b anything.")
+    assert stage.app.current.one("#prompt").has_focus
+
+
+@dashboard.scenario("dashboard.edit")
+async def _edit(stage: Staged) -> None:
+    await stage.press("e")
+    await at(stage, "recipes", "org/qwen3-32b")
+    assert stage.app.current.one("#form").texts["id"] == "qwen3-32b"
+    await stage.press("escape")
+
+
+@dashboard.scenario("dashboard.new")
+async def _new(stage: Staged) -> None:
+    await stage.press("n")
+    await at(stage, "recipes", "new recipe")
+    assert stage.app.current.one("#form").recipe is None
+    await stage.press("escape")
+
+
+@dashboard.scenario("dashboard.dismiss")
+async def _dismiss(stage: Staged) -> None:
+    await cursor(stage, "#ledger", FAILED)
+    run = stage.app.commands.run_of(FAILED)
+    assert run is not None
+    assert not (run.folder / DISMISSED).exists()
+    await stage.press("x")
+    await stage.until((run.folder / DISMISSED).exists, "it is put aside")
+
+
+@dashboard.scenario("dashboard.fix")
+async def _fix(stage: Staged) -> None:
+    await cursor(stage, "#ledger", FAILED)
+    await stage.press("f")
+    await shows(stage, "change the recipe")
+    await stage.press("enter")
+    await asked(stage, ("launch", "llama-3.3-70b"))
+    assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416
+
+
+@dashboard.scenario("dashboard.demo")
+async def _demo(stage: Staged) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "fetch", lambda *_: Path("model.gguf"))
+        await stage.press("d")
+        await told(stage, "Fetching the demo model")
+        await asked(stage, ("launch", demo.RECIPE))
+    assert stage.studio.recipes.get(demo.RECIPE)

@@ -1,0 +1,328 @@
+"""What every action of the chat, its transcript and its list of chats does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.acting import Scene, editor, fill_in, hides, shows, told
+from tests.functional.stage import Staged
+from vllm_studio_tui.domain.chat import Delta, Ended, Message, Session, Timings, TokenUsage
+from vllm_studio_tui.tui.screens.chat import ChatPlace
+
+DONE = Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0))
+CUT = Ended("length", TokenUsage(10, 5), Timings(0.1, None, 1.0, 40.0))
+CODE = "Like **this**:\n\n```python\nprint(1)\n```\n"
+SHORT = (Delta(reasoning="a secret thought\nof two lines"), Delta(content=CODE), DONE)
+LONG = (Delta(content="\n\n".join(f"paragraph {number} of {number % 40:02}" for number in range(200))), DONE)
+
+
+def place(stage: Staged) -> ChatPlace:
+    found = stage.app.current
+    assert isinstance(found, ChatPlace)
+    return found
+
+
+def sessions(stage: Staged) -> list[Session]:
+    return list(stage.studio.chat.sessions.list())
+
+
+def branch(stage: Staged) -> list[Message]:
+    session = place(stage).session
+    assert session is not None
+    return list(stage.studio.chat.messages.branch(session.id))
+
+
+async def over(stage: Staged, asked: int) -> None:
+    """Wait until the engine was asked so many times in all, and all was said."""
+    await stage.until(lambda: len(stage.engine.asked) == asked and not place(stage).turns.going, "the answer is over")
+    await stage.settle()
+
+
+async def answered(stage: Staged) -> None:
+    """The chat "the question" with its one answer is open, and the prompt has the focus."""
+    if not sessions(stage):
+        await ask(stage, "the question")
+    first = min(sessions(stage), key=lambda session: session.id)
+    await place(stage).open(first.id)
+    place(stage).prompt.focus()
+
+
+async def reading(stage: Staged) -> None:
+    """As `answered`, and the transcript has the focus."""
+    await answered(stage)
+    place(stage).document.focus()
+
+
+async def afresh(stage: Staged) -> None:
+    """A new chat with one answer, and the transcript has the focus."""
+    stage.engine.script = SHORT
+    place(stage).action_new()
+    await ask(stage, "the question")
+    place(stage).document.focus()
+
+
+async def ask(stage: Staged, question: str) -> None:
+    before = len(stage.engine.asked)
+    place(stage).prompt.set_text(question)
+    await stage.press("enter")
+    await over(stage, before + 1)
+
+
+chat = Scene("chat", place="chat", begin=answered, script=SHORT)
+transcript = Scene("transcript", place="chat", begin=afresh)
+long = Scene("long", place="chat", begin=reading, script=LONG)
+listed = Scene("chats", place="chat", begin=afresh)
+SCENES = (chat, transcript, long, listed)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> None:
+    await scene.play(tmp_path)
+
+
+# --- chat -----------------------------------------------------------------------------------------------------
+
+
+@chat.scenario("chat.transcript")
+async def _transcript(stage: Staged) -> None:
+    await stage.press("tab")
+    assert place(stage).document.has_focus
+    await stage.press("tab")
+    assert place(stage).prompt.has_focus
+
+
+@chat.scenario("chat.thinking")
+async def _thinking(stage: Staged) -> None:
+    assert "a secret thought" not in stage.text()
+    await stage.press("ctrl+t")
+    await shows(stage, "of two lines")
+    await stage.press("ctrl+t")
+    await hides(stage, "of two lines")
+
+
+@chat.scenario("chat.new")
+async def _new(stage: Staged) -> None:
+    await stage.press("ctrl+n")
+    await shows(stage, "Ask qwen3-32b anything.")
+    assert place(stage).session is None
+
+
+@chat.scenario("chat.chats")
+async def _chats(stage: Staged) -> None:
+    place(stage).action_new()
+    await stage.press("ctrl+o")
+    await shows(stage, "2 messages")
+    await stage.press("enter")
+    await shows(stage, "print(1)")
+    assert place(stage).session == sessions(stage)[0]
+
+
+@chat.scenario("chat.settings")
+async def _settings(stage: Staged) -> None:
+    await stage.press("f3")
+    await shows(stage, "max tokens")
+    await fill_in(stage, "temperature")
+    await stage.press("enter")
+    await shows(stage, "blank leaves it to the engine")
+    await fill_in(stage, "0.25")
+    await stage.press("enter")
+    await shows(stage, "0.25")
+    await stage.press("escape")
+    assert sessions(stage)[0].settings["temperature"] == 0.25
+
+
+@chat.scenario("chat.editor")
+async def _editor(stage: Staged) -> None:
+    place(stage).prompt.set_text("hello")
+    with editor(stage, "s/hello/goodbye/"):
+        await stage.press("f4")
+    assert place(stage).prompt.text == "goodbye"
+    place(stage).prompt.set_text("")
+
+
+@chat.scenario("chat.find")
+async def _find(stage: Staged) -> None:
+    await stage.press("ctrl+f")
+    await stage.type("like")
+    assert place(stage).document.words == "like"
+    await stage.press("escape")
+    assert place(stage).document.words == ""
+
+
+@chat.scenario("chat.copy-chat")
+async def _copy_chat(stage: Staged) -> None:
+    await stage.press("f6")
+    assert stage.clip == f"## User\n\nthe question\n\n## Assistant\n\n{CODE}\n"
+
+
+@chat.scenario("chat.model")
+async def _model(stage: Staged) -> None:
+    await stage.press("f2")
+    await shows(stage, "launch gemma-3-12b")
+    await fill_in(stage, "elsewhere")
+    await stage.press("enter")
+    await stage.until(lambda: sessions(stage)[0].settings.get("recipe") == "elsewhere", "it is kept with the chat")
+    await shows(stage, "elsewhere")
+
+
+# --- transcript -----------------------------------------------------------------------------------------------
+
+
+def role(stage: Staged) -> str:
+    """Who said the message under the cursor."""
+    entry = place(stage).document.message
+    assert entry is not None
+    return entry.message.role
+
+
+@transcript.scenario("transcript.up", "transcript.down")
+async def _messages(stage: Staged) -> None:
+    assert role(stage) == "assistant"
+    for up, down in (("up", "down"), ("k", "j")):
+        await stage.press(up)
+        assert role(stage) == "user"
+        await stage.press(down)
+        assert role(stage) == "assistant"
+
+
+@transcript.scenario("transcript.fold")
+async def _fold(stage: Staged) -> None:
+    await stage.press("enter")
+    await shows(stage, "of two lines")
+    await stage.press("enter")
+    await hides(stage, "of two lines")
+
+
+@transcript.scenario("transcript.copy")
+async def _copy(stage: Staged) -> None:
+    await stage.press("y")
+    assert stage.clip == CODE
+
+
+@transcript.scenario("transcript.copy-code")
+async def _copy_code(stage: Staged) -> None:
+    await stage.press("Y")
+    assert stage.clip == "print(1)\n"
+
+
+@transcript.scenario("transcript.regenerate", "transcript.previous", "transcript.next")
+async def _again(stage: Staged) -> None:
+    first, asked = branch(stage)[-1], len(stage.engine.asked)
+    await stage.press("r")
+    await over(stage, asked + 1)
+    await shows(stage, "‹ 2 of 2 ›")
+    second = branch(stage)[-1]
+    assert second.id != first.id
+    for back, onward in (("left_square_bracket", "right_square_bracket"), ("left", "right")):
+        await stage.press(back)
+        await shows(stage, "‹ 1 of 2 ›")
+        assert branch(stage)[-1].id == first.id
+        await stage.press(onward)
+        await shows(stage, "‹ 2 of 2 ›")
+        assert branch(stage)[-1].id == second.id
+
+
+@transcript.scenario("transcript.edit")
+async def _edit(stage: Staged) -> None:
+    asked = len(stage.engine.asked)
+    await stage.press("up", "e")
+    await shows(stage, "editing an earlier question")
+    assert place(stage).prompt.text == "the question"
+    place(stage).prompt.set_text("another question")
+    await stage.press("enter")
+    await over(stage, asked + 1)
+    assert branch(stage)[0].content == "another question"
+    assert stage.engine.asked[-1].messages[-1]["content"] == "another question"
+
+
+@transcript.scenario("transcript.continue")
+async def _continue(stage: Staged) -> None:
+    stage.engine.script = (Delta(content="half"), CUT)
+    place(stage).action_new()
+    await ask(stage, "the question")
+    await shows(stage, "cut at 5 tokens")
+    stage.engine.script = (Delta(content=" and whole"), DONE)
+    place(stage).document.focus()
+    await stage.press("c")
+    await shows(stage, "half and whole")
+    await stage.until(lambda: branch(stage)[-1].content == "half and whole", "it is kept as one answer")
+
+
+@transcript.scenario("transcript.fork")
+async def _fork(stage: Staged) -> None:
+    origin = place(stage).session
+    assert origin is not None
+    await stage.press("F")
+    await told(stage, "This is a copy up to here")
+    copied = place(stage).session
+    assert copied is not None
+    assert copied.id != origin.id
+    assert copied.title == "the question (fork)"
+    assert [message.content for message in branch(stage)] == ["the question", CODE]
+
+
+@long.scenario("transcript.page-up", "transcript.page-down")
+async def _pages(stage: Staged) -> None:
+    for down in ("pagedown", "space"):
+        assert "paragraph 199 " in stage.text()
+        await stage.press("pageup")
+        await hides(stage, "paragraph 199 ")
+        assert "following off" in stage.text()
+        await stage.press(down)
+        await shows(stage, "paragraph 199 ")
+
+
+@long.scenario("transcript.first", "transcript.last")
+async def _ends(stage: Staged) -> None:
+    for first, last in (("home", "end"), ("g", "G")):
+        await stage.press(first)
+        await shows(stage, "paragraph 0 ")
+        await stage.press(last)
+        await shows(stage, "paragraph 199 ")
+        assert place(stage).document.following
+
+
+@long.scenario("transcript.find", "transcript.find-next", "transcript.find-previous")
+async def _hits(stage: Staged) -> None:
+    await stage.press("slash")
+    await stage.type("of 20")
+    await stage.press("enter")
+    assert place(stage).document.has_focus
+    for key, number in (("N", 140), ("N", 100), ("n", 140), ("N", 100), ("N", 60), ("N", 20)):
+        await stage.press(key)
+        await shows(stage, f"paragraph {number} of 20")
+    await stage.press("escape")
+
+
+# --- the list of chats ----------------------------------------------------------------------------------------
+
+
+@listed.scenario("chats.rename")
+async def _rename(stage: Staged) -> None:
+    await stage.press("ctrl+o")
+    await shows(stage, "2 messages")
+    await stage.press("f2")
+    await shows(stage, "Rename the chat")
+    await fill_in(stage, "a better name")
+    await stage.press("enter")
+    await stage.until(lambda: sessions(stage)[0].title == "a better name", "renamed")
+    await shows(stage, "a better name")
+    await stage.press("escape")
+
+
+@listed.scenario("chats.delete")
+async def _delete(stage: Staged) -> None:
+    for key in ("delete", "ctrl+d"):
+        await afresh(stage)
+        before = sessions(stage)
+        await stage.press("ctrl+o")
+        await shows(stage, "2 messages")
+        await stage.press(key)
+        await shows(stage, "put it into the trash")
+        await stage.press("d")
+        await stage.until(lambda: len(sessions(stage)) == len(before) - 1, "gone")  # noqa: B023
+        (gone,) = {one.id for one in before} - {one.id for one in sessions(stage)}
+        assert gone in {one.id for one in stage.studio.chat.sessions.list(trash=True)}
+        await stage.press("escape")

@@ -1,0 +1,260 @@
+"""What every action of the recipes and of their form does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.acting import Scene, asked, at, cursor, editor, elsewhere, fill_in, hides, shows, told
+from tests.functional.stage import Staged, recipe
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.tui.screens.recipes import RecipesPlace
+from vllm_studio_tui.tui.widgets.form import FieldInput, RecipeForm
+
+GEMMA = "gemma-3-12b"
+
+
+async def on_gemma(stage: Staged) -> None:
+    await cursor(stage, "#recipes-table", GEMMA)
+
+
+async def in_the_form(stage: Staged) -> None:
+    """The form is open on a recipe that is as it was."""
+    place = stage.app.current
+    assert isinstance(place, RecipesPlace)
+    stage.studio.recipes.save(recipe(GEMMA, max_model_len=32768))
+    await place.close_form(GEMMA)
+    await place.edit(GEMMA)
+
+
+recipes = Scene("recipes", place="recipes", begin=on_gemma)
+editing = Scene("form", place="recipes", begin=in_the_form)
+SCENES = (recipes, editing)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> None:
+    await scene.play(tmp_path)
+
+
+def stored(stage: Staged, recipe_id: str = GEMMA) -> Recipe | None:
+    try:
+        return stage.studio.recipes.get(recipe_id)
+    except NotFound:
+        return None
+
+
+def form(stage: Staged) -> RecipeForm:
+    found = stage.app.current.one("#form")
+    assert isinstance(found, RecipeForm)
+    return found
+
+
+# --- recipes --------------------------------------------------------------------------------------------------
+
+
+@recipes.scenario("recipes.launch")
+async def _launch(stage: Staged) -> None:
+    await stage.press("enter")
+    await asked(stage, ("launch", GEMMA))
+    await stage.press("l")
+    await asked(stage, ("launch", GEMMA), ("launch", GEMMA))
+
+
+@recipes.scenario("recipes.stop")
+async def _stop(stage: Staged) -> None:
+    await cursor(stage, "#recipes-table", "qwen3-32b")
+    await stage.press("s")
+    await shows(stage, "Stop qwen3-32b?")
+    await stage.press("s")
+    await asked(stage, ("stop", "qwen3-32b"))
+
+
+@recipes.scenario("recipes.switch")
+async def _switch(stage: Staged) -> None:
+    await stage.press("w")
+    await asked(stage, ("switch", GEMMA))
+
+
+@recipes.scenario("recipes.edit")
+async def _edit(stage: Staged) -> None:
+    await stage.press("e")
+    await shows(stage, "f2 save")
+    assert form(stage).recipe == stored(stage)
+    await stage.press("escape")
+
+
+@recipes.scenario("recipes.new")
+async def _new(stage: Staged) -> None:
+    await stage.press("n")
+    await shows(stage, "NOT YET A RECIPE")
+    assert form(stage).recipe is None
+    await stage.press("escape")
+
+
+@recipes.scenario("recipes.find")
+async def _find(stage: Staged) -> None:
+    await stage.press("slash")
+    await stage.type("qwen")
+    await shows(stage, "RECIPES  1 of 5")
+    await hides(stage, GEMMA)
+    await stage.press("escape")
+    await shows(stage, GEMMA)
+
+
+@recipes.scenario("recipes.copy-command")
+async def _copy_command(stage: Staged) -> None:
+    await shows(stage, "--max-model-len 32768")
+    await stage.press("y")
+    assert f"serve org/{GEMMA}" in stage.clip
+
+
+@recipes.scenario("recipes.chat")
+async def _chat(stage: Staged) -> None:
+    await cursor(stage, "#recipes-table", "qwen3-32b")
+    await stage.press("c")
+    await at(stage, "chat", "Ask qwen3-32b anything.")
+
+
+@recipes.scenario("recipes.log")
+async def _log(stage: Staged) -> None:
+    await cursor(stage, "#recipes-table", "llama-3.3-70b")
+    await stage.press("L")
+    await at(stage, "logs", "exit 1 after 1m52s")
+
+
+@recipes.scenario("recipes.export")
+async def _export(stage: Staged) -> None:
+    with elsewhere(stage) as folder:
+        await stage.press("o")
+        await told(stage, "all recipes written to")
+    (written,) = folder.glob("recipes-*.yaml")
+    assert all(one.id in written.read_text() for one in stage.studio.recipes.all())
+
+
+@recipes.scenario("recipes.yaml")
+async def _yaml(stage: Staged) -> None:
+    with editor(stage, "s/32768/1024/"):
+        await stage.press("E")
+        await told(stage, f"{GEMMA} is saved.")
+    changed = stored(stage)
+    assert changed is not None
+    assert changed.max_model_len == 1024
+
+
+@recipes.scenario("recipes.duplicate")
+async def _duplicate(stage: Staged) -> None:
+    await stage.press("d")
+    await shows(stage, f"Duplicate {GEMMA} as")
+    await fill_in(stage, "twin")
+    await stage.press("enter")
+    await shows(stage, "RECIPES  6")
+    twin = stored(stage, "twin")
+    assert twin is not None
+    assert twin.model_path == f"org/{GEMMA}"
+
+
+@recipes.scenario("recipes.delete")
+async def _delete(stage: Staged) -> None:
+    await stage.press("x")
+    await shows(stage, f"Delete {GEMMA}?")
+    await stage.press("d")
+    await hides(stage, GEMMA)
+    assert stored(stage) is None
+    stage.studio.recipes.create(recipe(GEMMA, max_model_len=32768))
+
+
+@recipes.scenario("recipes.starter")
+async def _starter(stage: Staged) -> None:
+    await stage.press("S")
+    await shows(stage, "smollm2-demo")
+    await fill_in(stage, "smollm2")
+    await stage.press("enter")
+    await stage.until(lambda: stored(stage, "smollm2-demo") is not None, "it is taken")
+
+
+@recipes.scenario("recipes.import")
+async def _import(stage: Staged) -> None:
+    await stage.press("i")
+    await shows(stage, "paste text")
+    await stage.press("p")
+    await shows(stage, "Paste recipes or a launch command")
+    area = stage.app.screen.query_one("#text")
+    area.text = "vllm serve org/pasted --max-model-len 2048"  # type: ignore[attr-defined]
+    await stage.press("f2")
+    await shows(stage, "esc goes on")
+    await stage.press("escape")
+    await shows(stage, "Import 1 recipe?")
+    await stage.press("i")
+    await told(stage, "imported: ")
+    (made,) = (one for one in stage.studio.recipes.all() if one.model_path == "org/pasted")
+    assert made.max_model_len == 2048
+
+
+# --- form -----------------------------------------------------------------------------------------------------
+
+
+@editing.scenario("form.save")
+async def _save(stage: Staged) -> None:
+    form(stage).set_text("max_model_len", "512")
+    await stage.press("f2")
+    await told(stage, f"{GEMMA} is saved.")
+    saved = stored(stage)
+    assert saved is not None
+    assert saved.max_model_len == 512
+    assert stage.app.current.one("#form") is None
+    assert stage.calls == []
+
+
+@editing.scenario("form.launch")
+async def _save_and_launch(stage: Staged) -> None:
+    form(stage).set_text("max_model_len", "640")
+    await stage.press("f5")
+    await asked(stage, ("launch", GEMMA))
+    saved = stored(stage)
+    assert saved is not None
+    assert saved.max_model_len == 640
+
+
+@editing.scenario("form.choose")
+async def _choose(stage: Staged) -> None:
+    (field,) = (one for one in form(stage).query(FieldInput) if one.spec.name == "backend")
+    field.focus()
+    await stage.press("f4")
+    await shows(stage, "llamacpp")
+    await fill_in(stage, "sglang")
+    await stage.press("enter")
+    assert form(stage).texts["backend"] == field.value == "sglang"
+
+
+@editing.scenario("form.yaml")
+async def _form_as_yaml(stage: Staged) -> None:
+    with editor(stage, "s/32768/768/"):
+        await stage.press("f6")
+        await shows(stage, "1 unsaved change")
+    assert form(stage).texts["max_model_len"] == "768"
+    unchanged = stored(stage)
+    assert unchanged is not None
+    assert unchanged.max_model_len == 32768
+
+
+@editing.scenario("form.next-section", "form.previous-section")
+async def _sections(stage: Staged) -> None:
+    first, second = form(stage).sections[:2]
+    for onward, back in (("f8", "f7"), ("ctrl+pagedown", "ctrl+pageup")):
+        await stage.press(onward)
+        await shows(stage, "tensor_parallel_size")
+        assert form(stage).section == second
+        assert form(stage).focused_field is not None
+        await stage.press(back)
+        await shows(stage, "model_path")
+        assert form(stage).section == first
+
+
+@editing.scenario("form.leave")
+async def _leave(stage: Staged) -> None:
+    await stage.press("escape")
+    await shows(stage, "RECIPES  5")
+    assert stage.app.current.one("#form") is None

@@ -1,0 +1,158 @@
+"""No action without a scenario that shows what it does, and none that writes where nothing may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional import test_actions_app, test_actions_chat, test_actions_recipes, test_actions_watching
+from tests.functional.acting import cursor, ids_of
+from tests.functional.stage import Staged, staged
+from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.chat_flows import ChatFlows
+from vllm_studio_tui.tui.dialogs import Chooser
+from vllm_studio_tui.tui.screens.chat import Transcript
+from vllm_studio_tui.tui.screens.dashboard import Dashboard
+from vllm_studio_tui.tui.screens.recipes import RecipesPlace
+from vllm_studio_tui.tui.widgets.form import RecipeForm
+
+MODULES = (test_actions_app, test_actions_recipes, test_actions_chat, test_actions_watching)
+WRITING = [action for action in actions.ACTIONS if action.writes]
+
+
+def test_every_action_has_a_scenario() -> None:
+    scenes = [scene for module in MODULES for scene in module.SCENES]
+    assert ids_of(*scenes) == {action.id for action in actions.ACTIONS}
+
+
+# --- read-only ------------------------------------------------------------------------------------------------
+
+
+def keys_of(scope: str) -> list[str]:
+    return [key for action in WRITING if action.scope == scope for key in action.keys.split(",")]
+
+
+async def on_every_run(stage: Staged) -> None:
+    for run in ("qwen3-32b-1", "deepseek-r1-70b-1", "llama-3.3-70b-1"):
+        await cursor(stage, "#ledger", run)
+        await stage.press(*keys_of("dashboard"))
+
+
+async def on_every_recipe(stage: Staged) -> None:
+    for recipe in ("qwen3-32b", "gemma-3-12b"):
+        await cursor(stage, "#recipes-table", recipe)
+        await stage.press(*keys_of("recipes"))
+
+
+async def in_the_form(stage: Staged) -> None:
+    place: Any = stage.app.current
+    await place.edit("gemma-3-12b")
+    await stage.press(*keys_of("form"))
+
+
+async def on_every_message(stage: Staged) -> None:
+    """A question and its answer, which was cut."""
+    place: Any = stage.app.current
+    chat = stage.studio.chat
+    events = chat.send(chat.new_session("q"), "q", stage.launcher.target())
+    async for event in events:
+        if isinstance(event, Delta):
+            await events.aclose()
+            break
+    await place.open(chat.sessions.list()[0].id)
+    place.document.focus()
+    await stage.press(*keys_of("transcript"))
+    await stage.press("up", *keys_of("transcript"))
+
+
+async def in_the_list_of_chats(stage: Staged) -> None:
+    stage.studio.chat.new_session("q")
+    for key in keys_of("chats"):
+        await stage.press("ctrl+o")
+        await stage.until(lambda: "0 messages" in stage.text(), "the chats")
+        await stage.press(key)
+        if stage.app.read_only:
+            await stage.until(lambda: "0 messages" in stage.text(), "the chats again")
+            await stage.press("escape")
+
+
+#: By scope: where it is, what has its methods, and how each of its actions would be reached.
+WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
+    "dashboard": ("dashboard", Dashboard, on_every_run),
+    "recipes": ("recipes", RecipesPlace, on_every_recipe),
+    "form": ("recipes", RecipeForm, in_the_form),
+    "transcript": ("chat", Transcript, on_every_message),
+    "chats": ("chat", ChatFlows, in_the_list_of_chats),
+}
+
+
+def test_every_scope_that_writes_is_walked_through() -> None:
+    assert set(WALKS) == {action.scope for action in WRITING}
+
+
+@pytest.mark.parametrize("scope", WALKS)
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
+async def test_read_only_leaves_out_what_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str, read_only: bool
+) -> None:
+    """The same walk reaches every such action where writing is allowed, and none where it is not."""
+    place, owner, walk = WALKS[scope]
+    expected = {action.id for action in WRITING if action.scope == scope}
+    done: set[str] = set()
+    for action in WRITING:
+        if action.scope == scope:
+            _stand_in(monkeypatch, owner, action, done)
+    async with staged(tmp_path, place=place, read_only=read_only, script=(Delta(content="x"),)) as stage:
+        await walk(stage)
+        assert done == (set() if read_only else expected)
+        assert stage.calls == []
+        if read_only:
+            assert not any(action.writes for action, _ in stage.app.active_actions())
+            assert len(stage.app.screen_stack) == 1
+            assert stage.app.place_name == place
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch, owner: type, action: actions.Action, done: set[str]) -> None:
+    """Write down that the action was done, instead of doing it."""
+    if owner is ChatFlows:
+
+        async def flow(*_: object) -> None:
+            done.add(action.id)
+
+        monkeypatch.setattr(owner, f"_{action.method}", flow)
+    else:
+        monkeypatch.setattr(owner, f"action_{action.method}", lambda _: done.add(action.id))
+
+
+def offered(stage: Staged) -> set[str]:
+    """What can be chosen from the palette."""
+    palette = stage.app.screen
+    return {choice.value for choice in palette._matches} if isinstance(palette, Chooser) else set()
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
+async def test_the_palette_offers_nothing_that_writes_read_only(tmp_path: Path, read_only: bool) -> None:
+    writing = {action.id for action in WRITING}
+    async with staged(tmp_path, read_only=read_only) as stage:
+        for place in ("dashboard", "recipes"):
+            await stage.app.show_place(place)
+            await stage.settle()
+            await stage.press("ctrl+p")
+            await stage.until(lambda: bool(offered(stage)), "the palette")
+            values = offered(stage)
+            wrong = {value for value in values if value in writing or value.startswith(("launch:", "stop:"))}
+            assert (wrong == set()) is read_only, wrong
+            await stage.press("escape")
+
+
+async def test_read_only_sends_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", read_only=True) as stage:
+        await stage.type("q")
+        await stage.press("enter")
+        assert any("nothing is sent" in toast for toast in stage.toasts)
+        assert stage.engine.asked == []
+        assert list(stage.studio.chat.sessions.list()) == []
