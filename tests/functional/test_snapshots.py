@@ -61,6 +61,21 @@ def used(studio: Studio) -> None:
             rows.record(request)
 
 
+async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
+    """Wait until a place shows all that it has to show; in the chat a question is asked first."""
+    if place == "chat" and not empty:
+        stage.app.current.one("#prompt").set_text("How large is it?")
+        await stage.press("enter")
+        await stage.until(lambda: "268 tok in" in stage.text(), "it answered")
+    elif place == "recipes":
+        stage.app.current.one("#recipes-table").choose("qwen3-32b")
+        await stage.until(lambda: "--max-model-len 32768" in stage.text(), "what would be launched")
+    elif place == "usage":
+        await stage.until(lambda: "qwen3-32b" in stage.text() and "energy" in stage.text(), "the report")
+    elif place == "dashboard" and not empty:
+        await stage.until(lambda: "max_model_len 18416" in stage.text(), "the fix is offered")
+
+
 async def drawn(stage: Staged, place: str) -> str:
     parts = []
     for width, height in SIZES:
@@ -70,6 +85,14 @@ async def drawn(stage: Staged, place: str) -> str:
     return "\n".join(parts)
 
 
+def compare(path: Path, text: str) -> None:
+    """Hold what is drawn against what was kept, or keep it."""
+    if os.environ.get("VLLM_STUDIO_TEST_UPDATE"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    assert text == path.read_text("utf-8")
+
+
 @pytest.mark.parametrize("looks", ["unicode", "ascii", "bare"])
 @pytest.mark.parametrize("place", sorted(PLACES))
 async def test_a_screen_looks_as_it_did(tmp_path: Path, place: str, looks: str) -> None:
@@ -77,20 +100,6 @@ async def test_a_screen_looks_as_it_did(tmp_path: Path, place: str, looks: str) 
     async with staged(
         tmp_path, place=place, shown=shown, ascii_only=looks == "ascii", script=SCRIPT, prepare=used
     ) as stage:
-        if place == "chat" and looks != "bare":
-            await stage.type("How large is it?")
-            await stage.press("enter")
-            await stage.until(lambda: "268 tok in" in stage.text(), "it answered")
-        elif place == "recipes":
-            stage.app.current.one("#recipes-table").choose("qwen3-32b")
-            await stage.until(lambda: "--max-model-len 32768" in stage.text(), "what would be launched")
-        elif place == "usage":
-            await stage.until(lambda: "qwen3-32b" in stage.text() and "energy" in stage.text(), "the report")
-        elif place == "dashboard" and looks != "bare":
-            await stage.until(lambda: "max_model_len 18416" in stage.text(), "the fix is offered")
+        await scene(stage, place, empty=looks == "bare")
         text = await drawn(stage, place)
-    path = HERE / f"{place}-{looks}.txt"
-    if os.environ.get("VLLM_STUDIO_TEST_UPDATE"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, "utf-8")
-    assert text == path.read_text("utf-8")
+    compare(HERE / f"{place}-{looks}.txt", text)
