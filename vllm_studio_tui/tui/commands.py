@@ -298,7 +298,7 @@ class Commands:
         choices = [Choice(name, name, "dark" if theme.dark else "light") for name, theme in sorted(app.themes.items())]
         said = await app.ask(Chooser(choices, title="theme", preview=app.set_theme))
         app.set_theme(said or before)
-        if said is not None and said != before:
+        if said is not None and said != before and not app.read_only:
             from vllm_studio_tui.config.settings import save_setting
 
             try:

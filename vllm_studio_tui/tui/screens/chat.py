@@ -724,8 +724,8 @@ class ChatPlace(Place):
             self.studio_app.spawn(self.flows.copy_chat())
 
     async def save_settings(self) -> None:
-        """Keep what was chosen for this chat."""
-        if self.session is not None:
+        """Keep what was chosen for this chat; read-only it holds as long as the screen."""
+        if self.session is not None and not self.studio_app.read_only:
             session_id, settings = self.session.id, dict(self.settings)
             await self.studio_app.in_thread(lambda: self.studio.chat.sessions.set_settings(session_id, settings))
         self.update_place()

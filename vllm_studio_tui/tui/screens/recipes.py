@@ -294,7 +294,9 @@ class RecipesPlace(Place):
 
     async def _copy_command(self, key: str) -> None:
         """The command is worked out a moment after a recipe is chosen: whoever is quicker waits for it."""
-        plan: recipes.Plan = self._plans.get(key) or await self.studio_app.in_thread(partial(self._make_plan, key))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = await self.studio_app.in_thread(partial(self._make_plan, key))
         if plan.preview is not None:
             self.studio_app.copy(plan.preview.shell)
         else:
