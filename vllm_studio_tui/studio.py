@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.chat import ChatService
     from vllm_studio_tui.services.launcher import Launcher
     from vllm_studio_tui.services.recipes import Recipes
+    from vllm_studio_tui.services.run_history import RunHistory
     from vllm_studio_tui.services.sampler import Sampler
     from vllm_studio_tui.store.database import Database
 
@@ -69,6 +70,12 @@ class Studio:
         from vllm_studio_tui.store.recipes import RecipeRows
 
         return Recipes(RecipeRows(self.db))
+
+    @cached_property
+    def run_history(self) -> RunHistory:
+        from vllm_studio_tui.services.run_history import RunHistory
+
+        return RunHistory(self.db)
 
     @cached_property
     def launcher(self) -> Launcher:

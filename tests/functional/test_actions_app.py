@@ -10,6 +10,8 @@ import pytest
 
 from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows, told
 from tests.functional.stage import Staged
+from vllm_studio_tui.runs import foreign
+from vllm_studio_tui.runs.foreign import Foreign, Orphan
 from vllm_studio_tui.runs.read import DISMISSED
 from vllm_studio_tui.services import demo
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
@@ -55,6 +57,34 @@ async def _places(stage: Staged) -> None:
             assert stage.app.place_name != place
             await stage.press(f"{prefix}{number}")
             await at(stage, place, WORDS[place])
+
+
+@dashboard.scenario("dashboard.foreign")
+async def _engines_of_others(stage: Staged) -> None:
+    engine = Foreign(4711, 1, "vllm", "org/theirs", 8123, "127.0.0.1", "bob")
+    ended: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(foreign, "find_foreign", lambda: [engine])
+        patch.setattr(foreign, "find_orphans", lambda: [Orphan(4712, 1, "VLLM::Worker", "bob")])
+        patch.setattr(foreign, "end", lambda pid, *_, **__: ended.append(pid))
+        await stage.press("o")
+        await shows(stage, "vllm :8123, bob, pid 4711")
+        await stage.press("enter")
+        await stage.press("a")
+        await stage.until(lambda: any("http://127.0.0.1:8123/v1" in one for one in stage.toasts), "attached")
+        assert stage.studio.recipes.get("theirs").backend == "external"
+        await stage.press("o")
+        await shows(stage, "left behind, bob, pid 4712")
+        await stage.press("enter")
+        await stage.press("s")
+        assert ended == []
+        await stage.press("s")
+        await stage.until(lambda: ended == [4711], "stopped")
+        await stage.press("o")
+        await shows(stage, "left behind, bob, pid 4712")
+        await stage.press("down", "enter", "e")
+        await stage.until(lambda: ended == [4711, 4712], "the orphan is ended")
+    stage.studio.recipes.delete("theirs")
 
 
 @app.scenario("app.palette")

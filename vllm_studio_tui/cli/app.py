@@ -12,9 +12,24 @@ from vllm_studio_tui.cli.output import explain
 from vllm_studio_tui.domain.errors import StudioError
 
 #: One file per noun; each has `register(app)`.
-NOUNS = ("recipes", "runs", "status", "logs", "chat", "chats", "gpus", "metrics", "usage", "demo", "doctor", "diagnose")
+NOUNS = (
+    "recipes",
+    "runs",
+    "status",
+    "logs",
+    "chat",
+    "chats",
+    "gpus",
+    "metrics",
+    "usage",
+    "demo",
+    "doctor",
+    "diagnose",
+    "history",
+    "foreign",
+)
 #: Commands that are not called as their file.
-FILES = dict.fromkeys(("launch", "switch", "stop", "wait-ready", "restore"), "runs")
+FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "restore"), "runs"), "runs": "history"}
 
 
 def nouns_for(argv: list[str]) -> tuple[str, ...]:

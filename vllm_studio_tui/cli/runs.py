@@ -43,7 +43,16 @@ def follow(run: read.RunView, timeout: float | None) -> read.RunView:
         time.sleep(0.1)
 
 
-def report(run: read.RunView, *, as_json: bool, waited: bool) -> None:
+def _since(studio: Studio, run: read.RunView) -> str:
+    from vllm_studio_tui.services.run_history import explain_since
+
+    try:
+        return explain_since(studio.run_history, run.run_id)
+    except StudioError:
+        return ""
+
+
+def report(run: read.RunView, *, as_json: bool, waited: bool, since: str = "") -> None:
     """Say how a launch went; raises what a person must know when it did not go well."""
     if as_json:
         emit(launch_document(run))
@@ -52,7 +61,7 @@ def report(run: read.RunView, *, as_json: bool, waited: bool) -> None:
         raise RunFailed(
             f"{run.name}: {now.title or now.state}",
             cause="\n".join(now.evidence),
-            advice="\n".join(part for part in (now.advice, f"Log: vllm-studio logs {run.run_id}") if part),
+            advice="\n".join(part for part in (now.advice, since, f"Log: vllm-studio logs {run.run_id}") if part),
         )
     if waited and now.state is not State.READY:
         raise StudioError(
@@ -74,7 +83,8 @@ def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: flo
                 note(f"not waiting any longer; {run.run_id} goes on")
                 raise
         _keep_books(studio)
-    report(run, as_json=as_json, waited=wait)
+        since = _since(studio, run) if run.state is State.FAILED else ""
+    report(run, as_json=as_json, waited=wait, since=since)
     if not as_json and not wait:
         note(f"follow it: vllm-studio wait-ready {run.run_id}")
 

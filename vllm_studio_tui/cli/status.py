@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
@@ -78,31 +77,9 @@ def _left(run: RunView, places: Places) -> float | None:
 
 def foreign_engines() -> list[dict[str, Any]]:
     """Inference servers on this machine that the studio did not start. Looks at every process."""
-    import pwd
+    from vllm_studio_tui.runs.foreign import find_foreign
 
-    from vllm_studio_tui.backends.registry import backends
-    from vllm_studio_tui.keeper.tree import VARIABLE
-    from vllm_studio_tui.kit import process
-
-    kinds = backends().values()
-    found: list[dict[str, Any]] = []
-    for one in process.everyone():
-        folder = Path(f"/proc/{one.pid}")
-        try:
-            argv = [part.decode(errors="replace") for part in (folder / "cmdline").read_bytes().split(b"\0")[:-1]]
-            owner = folder.stat().st_uid
-        except OSError:
-            continue
-        engine = next((match for kind in kinds if (match := kind.foreign(argv)) is not None), None)
-        if engine is None or process.environment_value(one.pid, VARIABLE) is not None:
-            continue
-        try:
-            user = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            user = str(owner)
-        row = {"pid": one.pid, "backend": engine.backend, "model": engine.model, "port": engine.port, "user": user}
-        found.append(row)
-    return found
+    return [one.to_json() for one in find_foreign()]
 
 
 def quick(argv: list[str]) -> int | None:

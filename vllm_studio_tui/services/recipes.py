@@ -7,12 +7,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vllm_studio_tui.config.data import data_dir
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.normalise import slug
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, parse_recipe, recipe_to_data
 from vllm_studio_tui.services.importing import read_documents
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.foreign import Foreign
 
 
 class RecipeRows(Protocol):
@@ -107,6 +111,29 @@ class Recipes:
             raise NotFound(f"no recipe {recipe.id}", advice="Create it first.")
         self._rows.update(recipe.id, recipe_to_data(recipe))
         return recipe
+
+    def attach(self, engine: Foreign, recipe_id: str | None = None) -> Recipe:
+        """Keep an engine of somebody else as an external recipe.
+
+        Raises:
+            UsageError: Its port is not known, or the id is taken.
+        """
+        if engine.base_url is None:
+            raise UsageError(
+                f"the port of process {engine.pid} cannot be told",
+                advice="Add it yourself: vllm-studio recipes add ID --backend external --set base_url=http://..",
+            )
+        name = engine.model or f"{engine.backend}-{engine.port}"
+        recipe, _ = parse_recipe({
+            "id": recipe_id or slug(name),
+            "name": name.rstrip("/").rsplit("/", 1)[-1],
+            "backend": "external",
+            "model_path": name,
+            "served_model_name": name,
+            "base_url": engine.base_url,
+            "description": f"{engine.backend} of {engine.user}, attached as process {engine.pid}",
+        })  # fmt: skip
+        return self.create(recipe)
 
     def duplicate(self, recipe_id: str, new_id: str) -> Recipe:
         """The same recipe under another id."""

@@ -7,7 +7,7 @@ import sqlite3
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
-from vllm_studio_tui.store.schema import MIGRATION_SET, TABLES
+from vllm_studio_tui.store.schema import MIGRATION_SET, RUN_LEDGER, TABLES
 
 migrations = Migrations(MIGRATION_SET)
 
@@ -16,6 +16,13 @@ migrations = Migrations(MIGRATION_SET)
 def tables(db: Tables) -> None:
     """Everything the first version knows."""
     for statement in TABLES:
+        db.execute(statement)
+
+
+@migrations(name="0002_run_ledger")
+def run_ledger(db: Tables) -> None:
+    """Recipe, revision, engine and stages of each run."""
+    for statement in RUN_LEDGER:
         db.execute(statement)
 
 

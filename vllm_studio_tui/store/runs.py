@@ -76,6 +76,20 @@ class RunRows:
                     _keep_energy(tables.conn, row)
         return new
 
+    def peak_generation(self, run_id: str) -> float | None:
+        """Tokens per second between two readings of one attempt at most; None where there are no two."""
+        best: float | None = None
+        last: tuple[int, float, float] | None = None
+        for attempt, at, tokens in self._db.rows(
+            """SELECT attempt, at, generation_tokens FROM run_readings WHERE run_id = ? AND kind = 'counters'
+                AND generation_tokens IS NOT NULL ORDER BY seq""",
+            (run_id,),
+        ):
+            if last is not None and last[0] == attempt and at > last[1] and tokens >= last[2]:
+                best = max(best or 0.0, (tokens - last[2]) / (at - last[1]))
+            last = (attempt, at, tokens)
+        return best
+
     def folded_seq(self, run_id: str) -> int:
         """The number up to which every line of the run's ledger is kept; 0 if the first is not."""
         row = self._db.row(
@@ -111,7 +125,14 @@ def _run_row(spec: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any
         **{name: integer(state.get(name)) for name in ("attempt", "restarts", "exit_code", "exit_signal")},
         "reason": maybe_text(state.get("reason")),
         "title": maybe_text(state.get("title")),
+        "recipe": _object(spec.get("recipe")),
+        "marks": _object(state.get("marks")),
+        **{name: maybe_text(spec.get(name)) for name in ("recipe_revision", "engine_version")},
     }
+
+
+def _object(value: Any) -> str | None:
+    return to_json(dict(value)) if isinstance(value, Mapping) and value else None
 
 
 def _reading(run_id: str, line: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,12 @@ from __future__ import annotations
 #: The set of migrations under which sqlite-utils records what was applied.
 MIGRATION_SET = "studio"
 #: The names of our migrations, in order. A database that names others was written by a newer version.
-MIGRATIONS = ("0001_tables",)
+MIGRATIONS = ("0001_tables", "0002_run_ledger")
+
+#: What a run is remembered by when its directory is gone.
+RUN_LEDGER = tuple(
+    f"ALTER TABLE runs ADD COLUMN {name} TEXT" for name in ("recipe", "recipe_revision", "engine_version", "marks")
+)
 
 TABLES = (
     """CREATE TABLE recipes (

@@ -186,6 +186,16 @@ class Commands:
         except StudioError:
             return []
 
+    def since_it_worked(self, run: RunView) -> str:
+        """What changed since the recipe of a failed run last worked. Blocking."""
+        from vllm_studio_tui.services.run_history import explain_since
+
+        try:
+            self.studio.fold()
+            return explain_since(self.studio.run_history, run.run_id)
+        except StudioError:
+            return ""
+
     async def open_run(self, run_id: str) -> None:
         """A run's log, at what went wrong."""
         place: Any = await self.app.show_place("logs")

@@ -23,6 +23,7 @@ class Facts:
     def __init__(self, app: StudioApp) -> None:
         self._app = app
         self._fixes: dict[str, str] = {}
+        self._since: dict[str, str] = {}
         self._asked: set[str] = set()
 
     def all(self, *, sparks: int = 40) -> list[RunFacts]:
@@ -46,6 +47,7 @@ class Facts:
             snapshot.ages.get(run.run_id),
             self.earlier(run),
             self._fix(run),
+            self._since.get(run.run_id, ""),
         )
 
     def earlier(self, run: RunView) -> list[Start]:
@@ -64,9 +66,13 @@ class Facts:
         return self._fixes.get(run.run_id, "")
 
     async def _look_up(self, run: RunView) -> None:
-        found = await self._app.in_thread(lambda: self._app.commands.fixes(run))
+        found, since = await self._app.in_thread(
+            lambda: (self._app.commands.fixes(run), self._app.commands.since_it_worked(run))
+        )
+        self._since[run.run_id] = since
         if found:
             self._fixes[run.run_id] = found[0].label
+        if found or since:
             self._app.current.update_place()
 
 

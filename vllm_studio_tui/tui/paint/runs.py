@@ -46,6 +46,7 @@ class RunFacts:
         age: Seconds since its metrics were read, where some are missing.
         earlier: Earlier starts of the recipe that got ready, the newest last.
         fix: What the key for the fix would do.
+        since: What has changed since its recipe last worked.
     """
 
     run: RunView
@@ -55,6 +56,7 @@ class RunFacts:
     age: float | None = None
     earlier: Sequence[Start] = ()
     fix: str = ""
+    since: str = ""
     key: str = ""
 
 
@@ -291,6 +293,8 @@ def _failed(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float)
     more = [(line, "fg") for line in title[1:3]]
     advice = wrap(status.advice or "", max(10, width - body - 2)) if status.advice else []
     more += [(line, "dim") for line in advice[: 2 if size >= Size.WIDE else 1]]
+    if facts.since and size >= Size.BASE:
+        more += [(line, "dim") for line in wrap(facts.since, max(10, width - body - 2))[:2]]
     if not more:
         evidence = status.evidence[-1] if status.evidence else "Its log says more."
         more = [(evidence, "dim")]

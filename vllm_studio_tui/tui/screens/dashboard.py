@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.facts import Facts, by_trouble
+from vllm_studio_tui.tui.foreign_flow import foreign_engines
 from vllm_studio_tui.tui.paint import charts, gpus, numbers, runs
 from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint.ink import Row
@@ -360,6 +361,9 @@ class Dashboard(Place):
 
     def action_new(self) -> None:
         self.studio_app.spawn(self.studio_app.commands.new_recipe())
+
+    def action_foreign(self) -> None:
+        self.studio_app.spawn(foreign_engines(self.studio_app))
 
     def action_demo(self) -> None:
         self.studio_app.spawn(self.studio_app.commands.demo())

@@ -1,0 +1,78 @@
+"""The ledger of runs: kept when their directories are gone, compared, and used to say what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.services.run_history import RunHistory, changes, explain_since
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.runs import RunRows
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    one = Database.open(tmp_path / "studio.db")
+    yield one
+    one.close()
+
+
+def keep(db: Database, run_id: str, at: float, *, ready: float | None, version: str = "0.32", **recipe: Any) -> None:
+    spec = {"run_id": run_id, "recipe_id": "qwen", "backend": "vllm", "created_at": at, "engine_version": version,
+            "recipe": {"id": "qwen", "name": run_id, **recipe}, "recipe_revision": f"rev-{len(recipe)}"}  # fmt: skip
+    state = {"run_id": run_id, "state": "exited" if ready else "failed", "started_at": at,
+             "ready_at": at + ready if ready else None, "title": None if ready else "out of memory",
+             "marks": {"weights": 10.0} if ready else {"weights": 12.5}}  # fmt: skip
+    RunRows(db).record(spec, state)
+
+
+def test_a_run_is_remembered_with_recipe_engine_and_stages(db: Database) -> None:
+    keep(db, "qwen-1", 1000.0, ready=70.0, max_model_len=8192)
+    one = RunHistory(db).get("qwen-1")
+    assert (one.engine_version, one.recipe_revision, one.ready_after) == ("0.32", "rev-1", 70.0)
+    assert one.stages == {"weights": 10.0}
+    assert one.recipe["max_model_len"] == 8192
+    assert RunHistory(db).get("qwen").run_id == "qwen-1"
+    with pytest.raises(NotFound):
+        RunHistory(db).get("nobody")
+
+
+def test_what_changed_since_it_worked_is_said(db: Database) -> None:
+    keep(db, "qwen-1", 1000.0, ready=70.0, max_model_len=8192)
+    keep(db, "qwen-2", 2000.0, ready=80.0, max_model_len=8192)
+    keep(db, "qwen-3", 3000.0, ready=None, version="0.33", max_model_len=131072, dtype="half")
+    history = RunHistory(db)
+    assert history.worked_before(history.get("qwen-3")) == history.get("qwen-2")
+    said = explain_since(history, "qwen-3")
+    assert said.startswith("It worked last on ")
+    assert said.endswith("with 0.32; since then dtype none is now half, max_model_len 8192 is now 131072, "
+                         "version 0.32 is now 0.33.")  # fmt: skip
+    assert explain_since(history, "qwen-2") == "", "it worked"
+    assert explain_since(history, "nobody") == ""
+    found = {
+        (one.kind, one.name): (one.before, one.after) for one in changes(history.get("qwen-1"), history.get("qwen-3"))
+    }
+    assert found["outcome", "state"] == ("exited", "failed")
+    assert found["time", "ready_after"] == (70.0, None)
+    assert found["time", "weights"] == (10.0, 12.5)
+    assert ("recipe", "name") not in found
+
+
+def test_the_same_recipe_that_fails_now_is_said_to_be_the_same(db: Database) -> None:
+    keep(db, "qwen-1", 1000.0, ready=70.0)
+    keep(db, "qwen-2", 2000.0, ready=None)
+    assert explain_since(RunHistory(db), "qwen-2").endswith("recipe and engine are the same.")
+
+
+def test_the_peak_is_the_fastest_interval_of_one_attempt(db: Database) -> None:
+    readings = [(1, 1000.0, 1, 0), (2, 1010.0, 1, 500), (3, 1020.0, 1, 700), (4, 1021.0, 2, 900), (5, 1031.0, 2, 1000)]
+    RunRows(db).fold("r", [
+        {"seq": seq, "t": at, "attempt": attempt, "kind": "counters", "values": {"generation_tokens": tokens}}
+        for seq, at, attempt, tokens in readings
+    ])  # fmt: skip
+    assert RunHistory(db).peak_speed("r") == 50.0
+    assert RunHistory(db).peak_speed("x") is None

@@ -1,0 +1,150 @@
+"""`runs`: every launch there was, and what differs between two of them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vllm_studio_tui.cli.output import emit, say, table
+from vllm_studio_tui.cli.status import moment
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.studio import Studio
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.run_history import Change, Launch
+
+JSON = typer.Option(False, "--json", help="One JSON document.")
+
+
+def launch_document(one: Launch) -> dict[str, Any]:
+    """A run as `runs list --json` tells it."""
+    return {
+        "run_id": one.run_id,
+        "recipe_id": one.recipe_id,
+        "recipe_revision": one.recipe_revision,
+        "backend": one.backend,
+        "engine_version": one.engine_version,
+        "state": one.state,
+        "created_at": moment(one.created_at),
+        "ready_after": None if one.ready_after is None else round(one.ready_after, 2),
+        "stages": dict(one.stages),
+        "ended_at": moment(one.ended_at),
+        "restarts": one.restarts,
+        "exit": {"code": one.exit_code, "signal": one.exit_signal},
+        "reason": one.reason,
+        "title": one.title,
+        "gpus": list(one.gpus),
+    }
+
+
+def change_document(one: Change) -> dict[str, Any]:
+    return {"kind": one.kind, "name": one.name, "before": one.before, "after": one.after}
+
+
+def day(seconds: float | None) -> str:
+    """A moment of the past in local time, as a person says it."""
+    return "–" if seconds is None else time.strftime("%a %d %b %H:%M", time.localtime(seconds))
+
+
+def register(app: typer.Typer) -> None:
+    nouns = typer.Typer(help="Every launch there was.", no_args_is_help=True)
+    app.add_typer(nouns, name="runs")
+
+    @nouns.command("list")
+    def listing(
+        recipe: str | None = typer.Argument(None, metavar="[ID]", help="Of this recipe."),
+        count: int = typer.Option(30, "-n", min=1, max=10_000, help="So many at most, the latest first."),
+        as_json: bool = JSON,
+    ) -> None:
+        """Runs with their recipe's revision, engine, time to ready and end."""
+        with Studio.open_sync() as studio:
+            studio.fold()
+            found = studio.run_history.launches(recipe, count)
+        if as_json:
+            emit({"runs": [launch_document(one) for one in found]})
+            return
+        if not found:
+            say("No run is known." if recipe is None else f"No run of {recipe} is known.")
+            return
+        rows = [
+            [
+                one.run_id,
+                one.recipe_revision or "–",
+                f"{one.backend or '–'} {one.engine_version or ''}".strip(),
+                day(one.created_at),
+                "–" if one.ready_after is None else f"{one.ready_after:.1f} s",
+                one.state or "–",
+                (one.title or "")[:60],
+            ]
+            for one in found
+        ]
+        table(("RUN", "REVISION", "ENGINE", "STARTED", "READY IN", "STATE", "END"), rows, right=(4,))
+
+    @nouns.command("show")
+    def show(name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = JSON) -> None:
+        """One run whole: its recipe, its stages, its peak, its end; and what changed since it last worked."""
+        from vllm_studio_tui.services.run_history import since_it_worked
+
+        with Studio.open_sync() as studio:
+            studio.fold()
+            history = studio.run_history
+            one = history.get(name)
+            peak = history.peak_speed(one.run_id)
+            since = None if one.worked else since_it_worked(history, one)
+        if as_json:
+            worked = None
+            if since is not None:
+                worked = {"run_id": since[0].run_id, "changes": [change_document(change) for change in since[1]]}
+            whole = {**launch_document(one), "recipe": dict(one.recipe), "peak_tokens_per_second": peak}
+            emit({"run": whole, "worked_last": worked})
+            return
+        say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
+        say(f"  engine     {one.backend or '–'} {one.engine_version or 'of unknown version'}")
+        say(f"  recipe     {one.recipe_id or '–'}, revision {one.recipe_revision or 'unknown'}")
+        say(f"  started    {day(one.created_at)}")
+        say(f"  ready in   {'–' if one.ready_after is None else f'{one.ready_after:.1f} s'}")
+        for stage, at in one.stages.items():
+            say(f"    {stage:<12} {at:8.1f} s")
+        say(f"  peak       {'–' if peak is None else f'{peak:.1f} tok/s'}")
+        if since is not None:
+            say(f"  worked last {day(since[0].created_at)} as {since[0].run_id}; since then:")
+            _say_changes(list(since[1]))
+
+    @nouns.command("diff")
+    def diff(
+        after: str = typer.Argument(..., metavar="RUN or ID"),
+        before: str | None = typer.Argument(None, metavar="[RUN]", help="Otherwise the last one that worked."),
+        as_json: bool = JSON,
+    ) -> None:
+        """What differs between two runs: recipe, engine, how it went, how long each stage took."""
+        from vllm_studio_tui.services.run_history import changes
+
+        with Studio.open_sync() as studio:
+            studio.fold()
+            history = studio.run_history
+            second = history.get(after)
+            first = history.get(before) if before is not None else history.worked_before(second)
+        if first is None:
+            raise NotFound(f"{second.recipe_id} has never been ready before", advice="Name two runs to compare.")
+        found = changes(first, second)
+        if as_json:
+            documents = [change_document(one) for one in found]
+            emit({"before": launch_document(first), "after": launch_document(second), "changes": documents})
+            return
+        say(f"{first.run_id} ({day(first.created_at)})  ->  {second.run_id} ({day(second.created_at)})")
+        _say_changes(found)
+
+
+def _say_changes(found: list[Change]) -> None:
+    if not found:
+        say("  nothing in recipe or engine")
+    for one in found:
+        say(f"  {one.kind:<8} {one.name:<24} {_shown(one.before)}  ->  {_shown(one.after)}")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f} s" if isinstance(value, float) else str(value)[:80]

@@ -1,0 +1,161 @@
+"""Engines on this machine that the studio did not start, and what killed engines left behind.
+
+Nothing is held or remembered: each look goes through all processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pwd
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_studio_tui.backends.registry import backends
+from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.kit import process
+
+#: Process titles that vLLM and SGLang give to the parts of an engine; a part has no use without its leader.
+PARTS = ("VLLM::", "sglang::")
+#: Seconds between asking an engine to end and killing it.
+GRACE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An inference server of somebody else, as its command line tells."""
+
+    pid: int
+    start: int
+    backend: str
+    model: str | None
+    port: int | None
+    host: str | None
+    user: str
+
+    @property
+    def base_url(self) -> str | None:
+        if self.port is None:
+            return None
+        host = self.host if self.host not in (None, "", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in str(host) else host}:{self.port}/v1"
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data.pop("start")
+        return {**data, "base_url": self.base_url}
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A part of an engine whose leader is gone: it serves nobody, and holds memory."""
+
+    pid: int
+    start: int
+    title: str
+    user: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"pid": self.pid, "title": self.title, "user": self.user}
+
+
+def find_foreign() -> list[Foreign]:
+    """Servers that no run of ours started."""
+    kinds = backends().values()
+    found = []
+    for one in process.everyone():
+        argv = _argv(one.pid)
+        engine = next((match for kind in kinds if (match := kind.foreign(argv)) is not None), None) if argv else None
+        if engine is None or one.state in "ZX" or process.environment_value(one.pid, VARIABLE) is not None:
+            continue
+        user = _user(one.pid)
+        if user is not None:
+            found.append(Foreign(one.pid, one.start, engine.backend, engine.model, engine.port, engine.host, user))
+    return found
+
+
+def find_orphans() -> list[Orphan]:
+    """Parts of engines that were left behind: no ancestor of theirs is an engine, a part of one or a keeper.
+
+    What belongs to a run of ours is its keeper's business, also where that keeper is gone.
+    """
+    table = {one.pid: one for one in process.everyone() if one.state not in "ZX"}
+    found = []
+    for one in table.values():
+        title = _title(one.pid)
+        if not title.startswith(PARTS) or process.environment_value(one.pid, VARIABLE) is not None:
+            continue
+        parent = table.get(one.parent)
+        if parent is not None and parent.pid != 1 and not _reaper(parent):
+            continue
+        user = _user(one.pid)
+        if user is not None:
+            found.append(Orphan(one.pid, one.start, title, user))
+    return found
+
+
+def get_foreign(pid: int) -> Foreign:
+    """The foreign engine of this process.
+
+    Raises:
+        NotFound: This process is none.
+    """
+    for one in find_foreign():
+        if one.pid == pid:
+            return one
+    raise NotFound(f"process {pid} is no engine that the studio could see", advice="See `vllm-studio foreign list`.")
+
+
+def end(pid: int, start: int, *, grace: float = GRACE) -> None:
+    """End a process and what descends from it: asked first, killed after `grace` seconds.
+
+    Raises:
+        StudioError: It belongs to somebody else, or would not die.
+    """
+    family = [(pid, start), *((one.pid, one.start) for one in process.descendants(pid))]
+    if not process.send(pid, start, signal.SIGTERM) and process.alive(pid, start):
+        raise StudioError(
+            f"process {pid} cannot be ended",
+            cause=f"It belongs to {_user(pid) or 'another user'}.",
+            advice="Ask them, or use sudo.",
+        )
+    process.wait_gone(pid, start, grace)
+    deadline = time.monotonic() + 5.0
+    while any(process.alive(*member) for member in family) and time.monotonic() < deadline:
+        for member in family:
+            process.send(*member, signal.SIGKILL)
+        time.sleep(0.05)
+    if process.alive(pid, start):
+        raise StudioError(f"process {pid} would not die", advice="It hangs inside the kernel: only a reboot ends it.")
+
+
+def _argv(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return [part.decode(errors="replace") for part in raw.split(b"\0")[:-1]]
+    return []
+
+
+def _title(pid: int) -> str:
+    """What setproctitle made of a command line: one word, then nothing."""
+    argv = _argv(pid)
+    return argv[0] if argv else ""
+
+
+def _reaper(parent: process.Stat) -> bool:
+    """Whether this process only took in what others left: an init of a container or a user's systemd."""
+    return parent.name in ("systemd", "init", "tini", "docker-init", "dumb-init", "catatonit")
+
+
+def _user(pid: int) -> str | None:
+    try:
+        owner = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)

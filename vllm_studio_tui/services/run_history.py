@@ -1,0 +1,172 @@
+"""Every launch there was: with which recipe and engine, how long it took, what it reached, how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.runs import RunRows
+
+#: Fields of a recipe that are for people: they launch nothing else.
+_FOR_PEOPLE = frozenset({"id", "name", "description", "tags"})
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One run, as the database keeps it after its directory is gone.
+
+    Attributes:
+        recipe: The recipe as it was launched; empty for runs of earlier versions of the studio.
+        ready_after: Seconds; None when it never got ready.
+        stages: Seconds after the start at which each stage was first reached.
+    """
+
+    run_id: str
+    recipe_id: str | None
+    backend: str | None
+    state: str | None
+    recipe_revision: str | None = None
+    engine_version: str | None = None
+    created_at: float | None = None
+    ready_after: float | None = None
+    ended_at: float | None = None
+    restarts: int | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    reason: str | None = None
+    title: str | None = None
+    gpus: tuple[str, ...] = ()
+    stages: Mapping[str, float] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def worked(self) -> bool:
+        return self.ready_after is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that differs between two runs. `kind`: recipe, engine, outcome or time."""
+
+    kind: str
+    name: str
+    before: Any
+    after: Any
+
+
+class RunHistory:
+    """Runs, kept. Ledgers and states have to be folded in before."""
+
+    def __init__(self, db: Database) -> None:
+        self._rows = RunRows(db)
+
+    def launches(self, recipe_id: str | None = None, limit: int = 100) -> list[Launch]:
+        """The latest first."""
+        return [_launch(row) for row in self._rows.list(recipe_id=recipe_id, limit=limit)]
+
+    def get(self, name: str) -> Launch:
+        """A run by its id, or the latest of a recipe.
+
+        Raises:
+            NotFound: There is none.
+        """
+        row = self._rows.get(name)
+        if row is not None:
+            return _launch(row)
+        found = self.launches(name, 1)
+        if not found:
+            raise NotFound(f"no run called {name} is known", advice="See `vllm-studio runs list`.")
+        return found[0]
+
+    def worked_before(self, one: Launch) -> Launch | None:
+        """The latest earlier run of the same recipe that got ready."""
+        for other in self.launches(one.recipe_id, 1000):
+            if other.run_id != one.run_id and other.worked and (other.created_at or 0) < (one.created_at or 0):
+                return other
+        return None
+
+    def peak_speed(self, run_id: str) -> float | None:
+        """Tokens per second that its engine generated at most, between two readings of its counters."""
+        return self._rows.peak_generation(run_id)
+
+
+def changes(before: Launch, after: Launch) -> list[Change]:
+    """What differs from one run to another: the recipe's fields, the engine, how it went."""
+    found = [
+        Change("recipe", name, before.recipe.get(name), after.recipe.get(name))
+        for name in sorted({*before.recipe, *after.recipe} - _FOR_PEOPLE)
+        if before.recipe and after.recipe and before.recipe.get(name) != after.recipe.get(name)
+    ]
+    if before.engine_version != after.engine_version:
+        found.append(Change("engine", "version", before.engine_version, after.engine_version))
+    found += [
+        Change("outcome", name, getattr(before, name), getattr(after, name))
+        for name in ("state", "reason")
+        if getattr(before, name) != getattr(after, name)
+    ]
+    found.append(Change("time", "ready_after", before.ready_after, after.ready_after))
+    stages = [*before.stages, *(name for name in after.stages if name not in before.stages)]
+    return found + [Change("time", stage, before.stages.get(stage), after.stages.get(stage)) for stage in stages]
+
+
+def explain_since(history: RunHistory, run_id: str) -> str:
+    """What changed since a failed run's recipe last worked, in a sentence; empty where it never did, or does."""
+    try:
+        one = history.get(run_id)
+    except NotFound:
+        return ""
+    found = None if one.worked else since_it_worked(history, one)
+    return in_words(*found) if found is not None else ""
+
+
+def since_it_worked(history: RunHistory, one: Launch) -> tuple[Launch, Sequence[Change]] | None:
+    """The last run that got ready and what has changed in recipe and engine since; None where none ever did."""
+    before = history.worked_before(one)
+    if before is None:
+        return None
+    return before, [change for change in changes(before, one) if change.kind in ("recipe", "engine")]
+
+
+def in_words(before: Launch, found: Sequence[Change]) -> str:
+    """When it worked last, and what has changed since, in a sentence."""
+    when = time.strftime("%a %d %b %H:%M", time.localtime(before.created_at or 0.0))
+    engine = f" with {before.engine_version}" if before.engine_version else ""
+    if not found:
+        return f"It worked last on {when}{engine}; recipe and engine are the same."
+    parts = [f"{one.name} {_short(one.before)} is now {_short(one.after)}" for one in found[:4]]
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return f"It worked last on {when}{engine}; since then {', '.join(parts)}{more}."
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None or value == {} or value == [] else str(value)[:40]
+
+
+def _launch(row: Mapping[str, Any]) -> Launch:
+    from vllm_studio_tui.store.values import from_json
+
+    started, ready = row["started_at"], row["ready_at"]
+    gpus = row["gpus"] if isinstance(row["gpus"], list) else from_json(row["gpus"], list)
+    return Launch(
+        row["run_id"],
+        row["recipe_id"],
+        row["backend"],
+        row["state"],
+        row["recipe_revision"],
+        row["engine_version"],
+        row["created_at"],
+        ready - started if ready and started and ready >= started else None,
+        row["ended_at"],
+        row["restarts"],
+        row["exit_code"],
+        row["exit_signal"],
+        row["reason"],
+        row["title"],
+        tuple(str(one) for one in gpus or ()),
+        from_json(row["marks"], dict) or {},
+        from_json(row["recipe"], dict) or {},
+    )
