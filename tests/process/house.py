@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -44,10 +44,17 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
         time.sleep(0.02)
 
 
+#: Ports are taken one after the other from a range of this process, below those that the kernel hands out: when an
+#: engine is killed, no engine of another test run may be found at its port.
+_PORTS = itertools.count(10_000 + os.getpid() * 61 % 20_000)
+
+
 def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    """A port that nobody listens on and that no test has had."""
+    while True:
+        port = 10_000 + (next(_PORTS) - 10_000) % 22_000
+        if port_free("127.0.0.1", port):
+            return port
 
 
 class House:
