@@ -51,7 +51,7 @@ def simulate() -> Iterator[Callable[..., Target]]:
         one.wait()
 
 
-async def collect(target: Target, request: ChatRequest = ASK, **limits: float) -> tuple[str, str, Ended]:
+async def collect(target: Target, request: ChatRequest = ASK, **limits: Any) -> tuple[str, str, Ended]:
     reasoning = content = ""
     ended: list[Ended] = []
     async for event in stream_chat(target, request, **limits):

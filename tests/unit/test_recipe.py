@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vllm_studio_tui.backends.parsers import suggest_parsers
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.normalise import normalise, slug
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe, recipe_to_data, suggest_parsers
+from vllm_studio_tui.domain.recipe import Recipe, parse_recipe, recipe_to_data
 
 MINIMAL = {"id": "a", "name": "A", "model_path": "/m/a"}
 

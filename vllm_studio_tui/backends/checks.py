@@ -14,6 +14,7 @@ from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext,
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
 from vllm_studio_tui.backends.known import Known, known
+from vllm_studio_tui.backends.parsers import same_elsewhere
 from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 
@@ -185,10 +186,11 @@ def _names(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator
         if context.installed is not None:
             yield from _installed_flags(backend, recipe, context.installed, {})
         return
-    for name, choices in (("tool_call_parser", table.tool_parsers), ("reasoning_parser", table.reasoning_parsers)):
+    parsers = (("tool_call_parser", table.tool_parsers), ("reasoning_parser", table.reasoning_parsers))
+    for index, (name, choices) in enumerate(parsers):
         value = getattr(recipe, name)
         if value and value not in choices:
-            near = nearest(value, choices)
+            near = same_elsewhere(value, backend.name, index) or nearest(value, choices)
             yield Problem(
                 name,
                 "warning",

@@ -29,7 +29,7 @@ NOUNS = (
     "foreign",
 )
 #: Commands that are not called as their file.
-FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "restore"), "runs"), "runs": "history"}
+FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "restore"), "runs"), "runs": "history"}
 
 
 def nouns_for(argv: list[str]) -> tuple[str, ...]:

@@ -175,6 +175,25 @@ def register(app: typer.Typer) -> None:
         run = follow(read.find_run(places, name), timeout)
         report(run, as_json=as_json, waited=True)
 
+    @app.command("probe")
+    def probe(
+        name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = typer.Option(False, "--json")
+    ) -> None:
+        """Ask a ready engine for one tool call and one thought: do its parsers work? Exit 1 if one does not."""
+        from vllm_studio_tui.services.parser_probe import probe_parsers
+
+        with Studio.open_sync() as studio:
+            target = studio.launcher.target(recipe=name)
+        found = probe_parsers(target)
+        pairs = {"tools": found.tools, "thinking": found.thinking}
+        if as_json:
+            emit({key: {"verdict": one.verdict, "words": one.words} for key, one in pairs.items()})
+        else:
+            for key, one in pairs.items():
+                say(f"{key:<9} {one.verdict:<9} {one.words}")
+        if any(one.verdict in ("unparsed", "failed") for one in pairs.values()):
+            raise SystemExit(1)
+
     @app.command("restore")
     def restore(as_json: bool = typer.Option(False, "--json")) -> None:
         """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""

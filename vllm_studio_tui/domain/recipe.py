@@ -265,42 +265,6 @@ def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
     return dict(sorted(data.items(), key=lambda item: order.index(item[0])))
 
 
-def suggest_parsers(recipe: Recipe) -> tuple[str | None, str | None]:
-    """Tool-call and reasoning parser (vLLM's names) by the family in the model's names; None: no suggestion.
-
-    Both the served name and the path are looked at: a neutral alias must not hide the family.
-    """
-    text = f"{recipe.served_model_name or ''} {recipe.model_path} {recipe.name}".lower()
-    for pattern, tool, reasoning in PARSER_FAMILIES:
-        if re.search(pattern, text):
-            return tool, reasoning
-    return None, None
-
-
-PARSER_FAMILIES: tuple[tuple[str, str | None, str | None], ...] = (
-    (r"minimax.*m-?3", "minimax_m3", "minimax_m3"),
-    (r"minimax.*m-?2", "minimax_m2", "minimax_m2_append_think"),
-    (r"intellect-?3", "hermes", "deepseek_r1"),
-    (r"glm-?4[.-]7|glm-?5", "glm47", "glm45"),
-    (r"glm-?4[.-][56]", "glm45", "glm45"),
-    (r"mirothinker", None, "deepseek_r1"),
-    (r"gpt-?oss", "openai", "openai_gptoss"),
-    (r"kimi-?k3", "kimi_k3", "kimi_k3"),
-    (r"kimi-?k2", "kimi_k2", "kimi_k2"),
-    (r"deepseek-?r1", "deepseek_v3", "deepseek_r1"),
-    (r"deepseek-?v3[.-]?2", "deepseek_v32", "deepseek_v3"),
-    (r"deepseek-?v3[.-]?1", "deepseek_v31", "deepseek_v3"),
-    (r"qwen3.*coder", "qwen3_coder", None),
-    (r"qwen3.*thinking", "hermes", "deepseek_r1"),
-    (r"qwen3", "hermes", "qwen3"),
-    (r"qwen2[.-]?5", "hermes", None),
-    (r"llama-?4", "llama4_pythonic", None),
-    (r"llama-?3", "llama3_json", None),
-    (r"mistral|ministral|devstral", "mistral", None),
-    (r"granite", "granite", "granite"),
-)
-
-
 def _place(where: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in where) or "recipe"
 

@@ -33,7 +33,12 @@ MAX_TEXT = 64 * 1024 * 1024
 
 
 async def stream_chat(
-    target: Target, request: ChatRequest, *, first_token_timeout: float = 600.0, idle_timeout: float = 120.0
+    target: Target,
+    request: ChatRequest,
+    *,
+    first_token_timeout: float = 600.0,
+    idle_timeout: float = 120.0,
+    split_tags: bool = True,
 ) -> AsyncGenerator[StreamEvent, None]:
     """Yield an answer as it comes, and exactly one `Ended` at its end, whatever happens.
 
@@ -42,6 +47,7 @@ async def stream_chat(
     Args:
         first_token_timeout: Seconds until the first byte; the prefill of a long prompt takes minutes.
         idle_timeout: Seconds between two pieces after that.
+        split_tags: Take thinking between tags out of the content; without, only what the server split is apart.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[list[StreamEvent]] = asyncio.Queue()
@@ -51,6 +57,8 @@ async def stream_chat(
             loop.call_soon_threadsafe(queue.put_nowait, events)
 
     reading = _Reading(target, request, hand_over, first_token_timeout, idle_timeout)
+    if not split_tags:
+        reading.leave_tags()
     threading.Thread(target=reading.run, name="chat-stream", daemon=True).start()
     try:
         while True:
@@ -67,6 +75,16 @@ async def stream_chat(
         reading.cancel()
 
 
+class _Whole:
+    """Splits nothing: content as the server sent it."""
+
+    def feed(self, text: str) -> list[StreamEvent]:
+        return [Delta(content=text)]
+
+    def close(self) -> list[StreamEvent]:
+        return []
+
+
 class _Reading:
     """The thread's side: asks, reads, splits, and hands over one list of events a read."""
 
@@ -81,7 +99,7 @@ class _Reading:
         self._target, self._request, self._hand_over = target, request, hand_over
         self._first, self._idle = first_token_timeout, idle_timeout
         self._reader = DeltaReader()
-        self._splitter = ThinkingSplitter(opened=target.thinking_opened)
+        self._splitter: ThinkingSplitter | _Whole = ThinkingSplitter(opened=target.thinking_opened)
         self._cancelled = threading.Event()
         self._socket: socket.socket | None = None
         self._begin = time.monotonic()
@@ -99,6 +117,9 @@ class _Reading:
         """End the thread at once: a shut socket wakes it from any wait."""
         self._cancelled.set()
         self._shut()
+
+    def leave_tags(self) -> None:
+        self._splitter = _Whole()
 
     def patience(self) -> float:
         """Seconds until silence has lasted too long; the wait for headers has the client's own limit."""

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.backends.parsers import family_of, suggest_parsers, suggested_names
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
-from vllm_studio_tui.domain.recipe import ID, Recipe, parse_recipe, recipe_to_data, suggest_parsers
+from vllm_studio_tui.domain.recipe import ID, Recipe, parse_recipe, recipe_to_data
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.dialogs import Answer, Choice, Chooser, Pages, Prompt, Question, Writing
 from vllm_studio_tui.tui.editor import edit_text
@@ -232,11 +233,13 @@ class RecipeFlows:
             return
         elif name in ("tool_call_parser", "reasoning_parser"):
             recipe = form.reading.recipe
-            pair = suggest_parsers(recipe) if recipe is not None else (None, None)
-            suggested = pair[0 if name == "tool_call_parser" else 1]
-            known = _parsers(0 if name == "tool_call_parser" else 1)
+            index = 0 if name == "tool_call_parser" else 1
+            suggested = suggest_parsers(recipe)[index] if recipe is not None else None
+            family = family_of(recipe) if recipe is not None else None
+            why = f"suggested: this is how {family.name} models write" if family is not None else ""
+            known = suggested_names(form.texts.get("backend") or "vllm", index)
             choices = [
-                Choice(parser, parser, "suggested for this model" if parser == suggested else "")
+                Choice(parser, parser, why if parser == suggested else "")
                 for parser in sorted(known, key=lambda parser: (parser != suggested, parser))
             ]
         elif one.choices:
@@ -288,12 +291,6 @@ class RecipeFlows:
                 return
             chosen = [one for one in chosen if one != said] if said in chosen else sorted([*chosen, said])
             form.set_text("gpus", " ".join(chosen))
-
-
-def _parsers(index: int) -> set[str]:
-    from vllm_studio_tui.domain.recipe import PARSER_FAMILIES
-
-    return {row[1 + index] for row in PARSER_FAMILIES if row[1 + index]}  # type: ignore[misc]
 
 
 def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> list[Row]:

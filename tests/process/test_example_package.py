@@ -1,0 +1,56 @@
+"""A backend of another package: installed beside the studio, it is launched like ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.house import free_port
+
+PACKAGE = Path(__file__).parents[1] / "fixtures" / "example_package"
+
+
+def studio(home: Path, *argv: str, installed: bool = True) -> tuple[int, str, str]:
+    env = {**os.environ, "VLLM_STUDIO_HOME": str(home)}
+    if installed:
+        env["PYTHONPATH"] = f"{PACKAGE}{os.pathsep}{env.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        [sys.executable, "-m", "vllm_studio_tui", *argv], env=env, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    recipe = {"id": "files", "name": "Files", "backend": "example", "model_path": "none"}
+    (tmp_path / "files.json").write_text(json.dumps(recipe))
+    code, _, err = studio(tmp_path, "recipes", "import", str(tmp_path / "files.json"))
+    assert code == 0, err
+    return tmp_path
+
+
+def test_it_is_launched_watched_and_stopped(home: Path) -> None:
+    try:
+        code, out, err = studio(home, "launch", "files", "--wait", "--port", str(free_port()), "--json")
+        assert code == 0, err
+        run: dict[str, Any] = json.loads(out)
+        assert run["state"] == "ready"
+        code, out, _ = studio(home, "recipes", "command", "files", "--json")
+        assert "http.server" in json.loads(out)["argv"]
+    finally:
+        code, out, _ = studio(home, "stop", "--all", "--json")
+    assert json.loads(out)["runs"][0]["state"] == "exited"
+
+
+def test_without_its_package_the_recipe_stays_and_the_cause_is_said(home: Path) -> None:
+    code, _, err = studio(home, "launch", "files", installed=False)
+    assert code == 1
+    assert "there is no backend 'example'" in err
+    code, out, _ = studio(home, "recipes", "list", "--json", installed=False)
+    assert [one["id"] for one in json.loads(out)["recipes"]] == ["files"]
