@@ -10,10 +10,12 @@ import pytest
 
 from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows, told
 from tests.functional.stage import Staged
+from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.runs import foreign
 from vllm_studio_tui.runs.foreign import Foreign, Orphan
 from vllm_studio_tui.runs.read import DISMISSED
-from vllm_studio_tui.services import demo
+from vllm_studio_tui.services import demo, parser_probe
+from vllm_studio_tui.services.parser_probe import Finding, ParserReport
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 #: What each place shows that no other one does.
@@ -57,6 +59,22 @@ async def _places(stage: Staged) -> None:
             assert stage.app.place_name != place
             await stage.press(f"{prefix}{number}")
             await at(stage, place, WORDS[place])
+
+
+@dashboard.scenario("dashboard.probe")
+async def _the_parsers_of_a_run(stage: Staged) -> None:
+    asked: list[str] = []
+
+    def answered(target: Target) -> ParserReport:
+        asked.append(target.model)
+        return ParserReport(Finding("works", "it called get_weather"), Finding("unparsed", "thinking stands there"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parser_probe, "probe_parsers", answered)
+        await stage.press("p")
+        await stage.until(lambda: "Thinking: thinking stands there." in stage.toasts, "the answer")
+    assert asked == ["m"]
+    assert "Tools: it called get_weather." in stage.toasts
 
 
 @dashboard.scenario("dashboard.foreign")

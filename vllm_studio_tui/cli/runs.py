@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -195,9 +196,19 @@ def register(app: typer.Typer) -> None:
             raise SystemExit(1)
 
     @app.command("restore")
-    def restore(as_json: bool = typer.Option(False, "--json")) -> None:
+    def restore(
+        as_json: bool = typer.Option(False, "--json"),
+        unit: bool = typer.Option(False, "--unit", help="Print a systemd user unit that does this at boot."),
+    ) -> None:
         """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""
         places = Places.of()
+        if unit:
+            from vllm_studio_tui.services.unit import systemd_unit
+
+            say(systemd_unit(os.environ).rstrip())
+            note("keep it as ~/.config/systemd/user/vllm-studio.service, then:")
+            note("  systemctl --user enable vllm-studio && loginctl enable-linger")
+            return
         adopted = [one for one in control.settle(places) if one.live]
         with Studio.open_sync(places) as studio:
             try:

@@ -89,6 +89,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("dashboard.log", "L", "log", "The run's log"),
     Action("dashboard.dismiss", "x", "", "Dismiss a failed run", writes=True),
     Action("dashboard.new", "n", "", "A new recipe", writes=True),
+    Action("dashboard.probe", "p", "", "Ask the run for a tool call and a thought: do its parsers work?", writes=True),
     Action("dashboard.foreign", "o", "", "Engines that the studio did not start: attach, stop, clean up", writes=True),
     Action("dashboard.demo", "d", "", "The demo: a small model on the CPU", writes=True),
     # Recipes

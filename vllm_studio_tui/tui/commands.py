@@ -196,6 +196,16 @@ class Commands:
         except StudioError:
             return ""
 
+    async def probe(self, run: RunView) -> None:
+        """Ask a ready run whether its parsers work."""
+        from vllm_studio_tui.services.parser_probe import probe_parsers
+
+        self.app.tell(f"Asking {run.name} for a tool call and a thought.")
+        target = await self.app.in_thread(lambda: self.studio.launcher.target(recipe=run.run_id))
+        found = await self.app.in_thread(lambda: probe_parsers(target))
+        for name, one in (("Tools", found.tools), ("Thinking", found.thinking)):
+            self.app.tell(f"{name}: {one.words}.", "information" if one.verdict in ("works", "none") else "warning")
+
     async def open_run(self, run_id: str) -> None:
         """A run's log, at what went wrong."""
         place: Any = await self.app.show_place("logs")

@@ -314,7 +314,7 @@ class Dashboard(Place):
         run = self.chosen_run()
         if name in ("launch",):
             return bool(self._recipes)
-        if name in ("new", "demo"):
+        if name in ("new", "demo", "foreign"):
             return True
         if run is None:
             return False
@@ -322,6 +322,8 @@ class Dashboard(Place):
             return run.live
         if name == "stop":
             return run.live
+        if name == "probe":
+            return run.state is State.READY
         if name in ("fix", "dismiss"):
             return run.state is State.FAILED
         return True
@@ -361,6 +363,10 @@ class Dashboard(Place):
 
     def action_new(self) -> None:
         self.studio_app.spawn(self.studio_app.commands.new_recipe())
+
+    def action_probe(self) -> None:
+        if (run := self.chosen_run()) is not None:
+            self.studio_app.spawn(self.studio_app.commands.probe(run))
 
     def action_foreign(self) -> None:
         self.studio_app.spawn(foreign_engines(self.studio_app))
