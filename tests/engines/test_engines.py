@@ -17,7 +17,7 @@ import pytest
 from tests.engines.conftest import GGUF, OFFLINE, RECIPES, Home
 from vllm_studio_tui.kit import process
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 ENGINES = tuple(RECIPES)
 #: What the log of a start of each must show.
 STAGES = {

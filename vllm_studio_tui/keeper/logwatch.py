@@ -47,6 +47,8 @@ class LogWatch:
         self._rest = b""
         self.stage: str | None = None
         self.progress: float | None = None
+        #: Every stage in the order in which it was first reached; several may be passed between two looks.
+        self.reached: list[str] = []
         self.anything = False
 
     def size(self) -> int:
@@ -102,6 +104,8 @@ class LogWatch:
                 elif groups.get("percent"):
                     progress = float(groups["percent"]) / 100
             self.stage = name
+            if name not in self.reached:
+                self.reached.append(name)
             self.progress = None if progress is None else min(1.0, max(0.0, progress))
             return
 

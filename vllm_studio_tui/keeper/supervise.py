@@ -220,8 +220,8 @@ class Supervisor:
         if self._due.each("log", now, 0.25 if self.state.ready_at is None else 5.0):
             if self._watch.follow() and self.state.ready_at is None:
                 self.state.stage, self.state.progress = self._watch.stage, self._watch.progress
-                if self.state.stage and self.state.started_at:
-                    self.state.marks.setdefault(self.state.stage, round(time.time() - self.state.started_at, 2))
+                for stage in self._watch.reached if self.state.started_at else ():
+                    self.state.marks.setdefault(stage, round(time.time() - (self.state.started_at or 0.0), 2))
                 self._save()
             if self._watch.anything and self.state.state is State.STARTING:
                 self._move(State.LOADING)
