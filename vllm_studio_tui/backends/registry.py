@@ -6,7 +6,7 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Backend, nearest
+from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, nearest
 from vllm_studio_tui.backends.custom import Custom
 from vllm_studio_tui.backends.external import External
 from vllm_studio_tui.backends.llamacpp import LlamaCpp
@@ -96,3 +96,15 @@ def backend(name: str) -> Backend:
         cause=f"There are: {known}.{why}",
         advice=f"Did you mean {near}?" if near else "Correct `backend` in the recipe.",
     )
+
+
+def markdown_table() -> str:
+    """Fields of a recipe and the engines of ours that use them, as docs/engines.md shows it."""
+    engines = [one for one in OURS.values() if one.needs_launch and one.name != "custom"]
+    lines = [
+        f"| field | {' | '.join(one.title for one in engines)} |",
+        f"|---|{'|'.join(':-:' for _ in engines)}|",
+    ]
+    for name in sorted(ENGINE_FIELDS):
+        lines.append(f"| `{name}` | {' | '.join('x' if name in one.uses else '' for one in engines)} |")
+    return "\n".join(lines) + "\n"
