@@ -80,6 +80,8 @@ class House:
         again: bool = False,
         stop_argv: tuple[str, ...] = (),
         failures: tuple[Failure, ...] = (),
+        before: Callable[[int], tuple[str, ...]] | None = None,
+        key: str | None = None,
     ) -> read.RunView:
         def build(run_id: str, chosen: int) -> RunSpec:
             program = argv or (
@@ -96,6 +98,8 @@ class House:
                 str(self.accounts / f"{run_id}.{{pid}}.json"),
                 *flags,
             )
+            if before is not None:  # a program that is given the engine's arguments and starts it
+                program = (*before(chosen), *program[1:])
             return RunSpec(
                 run_id,
                 recipe,
@@ -110,6 +114,8 @@ class House:
                 ready=ReadyProbe(deadline=deadline, timeout=1.0, failures=2),
                 stages=STAGES,
                 failures=failures,
+                env_refs={"ENGINE_KEY": key} if key else {},
+                api_key_ref=key,
                 counters=COUNTERS,
                 restart=restart or Restart(),
                 stop=stop or Stop(leader_grace=2.0, tree_grace=1.0),

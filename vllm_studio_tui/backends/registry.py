@@ -105,6 +105,8 @@ def markdown_table() -> str:
         f"| field | {' | '.join(one.title for one in engines)} |",
         f"|---|{'|'.join(':-:' for _ in engines)}|",
     ]
-    for name in sorted(ENGINE_FIELDS):
-        lines.append(f"| `{name}` | {' | '.join('x' if name in one.uses else '' for one in engines)} |")
+    lines += [
+        f"| `{name}` | {' | '.join('x' if name in one.uses else '' for one in engines)} |"
+        for name in sorted(ENGINE_FIELDS)
+    ]
     return "\n".join(lines) + "\n"

@@ -55,6 +55,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--break-stream-at", type=int, help="token at which streams break")
     add("--break-style", choices=("cut", "error-object", "bad-json", "no-done", "split-utf8"), default="cut")
     add("--health-generates", action="store_true", help="/health costs a token, as SGLang's does")
+    add("--move-port", action="store_true", help="when its port is taken serve on the next one, as TabbyAPI does")
     add("--log-secret", action="store_true", help="print the key into the log, as some engines do")
     return parser.parse_args(argv)
 
@@ -211,6 +212,10 @@ def _listen(options: argparse.Namespace) -> Engine:
     try:
         engine = Engine(options)
     except OSError as error:
+        if options.move_port:
+            loading.log(f"Port {options.port} is currently in use. Switching to {options.port + 1}.")
+            options.port += 1
+            return _listen(options)
         loading.fail("port", options.style, options.model, options.port)
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
