@@ -153,11 +153,11 @@ def reference(home: House, url: str, tokens: int) -> float:
 
 
 def streamed(
-    home: House, rate: int, tokens: int, *, kind: str = "long", least: float = 0.0
+    home: House, rate: int, tokens: int, *, kind: str = "long", beside: bool = False
 ) -> tuple[float, float, float, float]:
     """One answer in the chat: CPU seconds, lag and 95th percentile of keys in milliseconds, growth of memory in MB."""
     speed = ("--tokens-per-second", str(rate))
-    run = home.ready(home.launch(*speed, "--answer", f"long:{tokens}", "--max-context", "1000000"))
+    run = home.ready(home.launch(*speed, "--answer", f"{kind}:{tokens}", "--max-context", "1000000"))
     terminal, _ = opened(studio("--screen", "chat"), home.root, b"anything.")
     time.sleep(1.5)
     before, memory = cpu(terminal.process.pid), rss(terminal.process.pid)
@@ -180,7 +180,7 @@ def streamed(
     used = cpu(terminal.process.pid) - before
     grown = rss(terminal.process.pid) - memory
     url = run.base_url or ""
-    theirs = reference(home, url, tokens) if least else 0.0
+    theirs = reference(home, url, tokens) if beside else 0.0
     terminal.close()
     control.stop(run)
     keys.sort()
@@ -196,7 +196,7 @@ def streaming(home: House, quick: bool) -> list[Figure]:
         ("burst, 32k", 0, 32_000, 0.0, 1000, 100),
     ):
         beside = ratio if not (quick and tokens > 2000) else 0.0
-        used, lag, key, grown = streamed(home, rate, tokens, least=beside)
+        used, lag, key, grown = streamed(home, rate, tokens, beside=beside > 0)
         if beside:
             figures.append(Figure(f"chat, {name}: CPU beside get_stream", used, "x", None, ratio))
         else:
@@ -206,6 +206,17 @@ def streaming(home: House, quick: bool) -> list[Figure]:
         figures.append(Figure(f"chat, {name}: key p95", key, "ms", None, key_budget))
         if not rate:
             figures.append(Figure(f"chat, {name}: RSS growth", grown, "MB", None, 20))
+    return figures
+
+
+def unfinished(home: House) -> list[Figure]:
+    """A table and a block of code that are open all the while."""
+    figures = []
+    for name, kind, tokens in (("open table, 8k", "open-table", 8000), ("open fence, 16k", "open-fence", 16_000)):
+        used, lag, key, _ = streamed(home, 1000, tokens, kind=kind)
+        figures.append(Figure(f"chat, {name} at 1000 tok/s: CPU", used, "s", None, tokens / 1000))
+        figures.append(Figure(f"chat, {name} at 1000 tok/s: lag at the end", lag, "ms", None, 500))
+        figures.append(Figure(f"chat, {name} at 1000 tok/s: key p95", key, "ms", None, 150))
     return figures
 
 
@@ -295,6 +306,7 @@ def steps(home: House, quick: bool) -> list[Callable[[], list[Figure]]]:
         lambda: start(home, 3 if quick else 9),
         lambda: rest(home, 8.0 if quick else 30.0),
         lambda: streaming(home, quick),
+        lambda: unfinished(home),
         lambda: large(home),
         lambda: flood(home),
     ]

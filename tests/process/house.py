@@ -82,6 +82,7 @@ class House:
         failures: tuple[Failure, ...] = (),
         before: Callable[[int], tuple[str, ...]] | None = None,
         key: str | None = None,
+        scope: bool = False,
     ) -> read.RunView:
         def build(run_id: str, chosen: int) -> RunSpec:
             program = argv or (
@@ -137,6 +138,7 @@ class House:
             first_port=free_port() if port is None else port,
             gpus=gpus,
             again=again,
+            scope=scope,
         )
 
     def ready(self, run: read.RunView) -> read.RunView:

@@ -94,3 +94,23 @@ def test_a_container_that_ends_is_explained(dock: Dock) -> None:
     until(lambda: dock.house.now(run).status.final, "failed")
     assert dock.house.now(run).status.reason == "out_of_memory"
     dock.house.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_run_may_be_put_into_a_scope_of_systemd(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """A stand-in for systemd-run that does as it does with --scope: it becomes the program. Or it refuses."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    calls = tmp_path / "calls"
+    program = folder / "systemd-run"
+    rest = 'while [ "$1" != "--" ]; do shift; done; shift; exec "$@"' if works else "exit 1"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{rest}\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    run = house.ready(house.launch(scope=True))
+    assert f"--user --scope --quiet --collect --unit=vllm-studio-{run.run_id} --" in calls.read_text()
+    assert run.keeper_alive
+    assert control.stop(run).state is State.EXITED
+    house.check_nothing_is_left()

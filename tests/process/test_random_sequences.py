@@ -58,7 +58,7 @@ class Sequence:
     def step(self) -> None:
         steps = [self.launch] * 4 + [self.ask] * 4
         steps += [self.kill_keeper, self.kill_engine, self.stop, self.force, self.settle, self.term_keeper, self.wait]
-        steps += [self.fold, self.kill_both]
+        steps += [self.fold, self.kill_both, self.switch]
         self.random.choice(steps)()
 
     def pick(self) -> read.RunView | None:
@@ -137,6 +137,14 @@ class Sequence:
         run = self.pick()
         if run is not None:
             control.stop(run, force=True)
+
+    def switch(self) -> None:
+        """Another recipe takes over the port of a run, as soon as that has ended."""
+        run = self.pick()
+        if run is not None and run.port is not None:
+            control.stop(run)
+            with contextlib.suppress(LaunchRefused):
+                self.house.launch(recipe=f"r{self.random.randrange(3)}", port=run.port)
 
     def settle(self) -> None:
         control.settle(self.house.places)

@@ -85,6 +85,7 @@ class Settings(BaseModel):
         transformers_executable: `transformers`.
         tabby_dir: A checkout of TabbyAPI.
         embedded_threads: Threads of the embedded engine; None: the physical cores that are free.
+        systemd_scope: Put each run into a scope of the user's systemd, which outlives a logout.
         electricity_price: What a kWh costs; None: energy is shown without a price.
         currency: Of `electricity_price`.
         runs_keep: How many ended runs are kept.
@@ -107,6 +108,7 @@ class Settings(BaseModel):
     transformers_executable: Program | None = None
     tabby_dir: AnyPath | None = None
     embedded_threads: int | None = Field(None, ge=1, le=1024)
+    systemd_scope: bool = False
     electricity_price: float | None = Field(None, ge=0, allow_inf_nan=False)
     currency: str = Field("EUR", min_length=1, max_length=8)
     runs_keep: int = Field(50, ge=0)

@@ -47,6 +47,7 @@ def launch(
     gpus: tuple[str, ...],
     share_gpus: bool = False,
     again: bool = False,
+    scope: bool = False,
 ) -> RunView:
     """Start a run: claim its port and GPUs, write its spec, start its keeper.
 
@@ -56,6 +57,7 @@ def launch(
         gpus: What the run claims.
         share_gpus: The person agrees to share GPUs with a live run.
         again: The person wants a second run of the recipe beside a live one.
+        scope: Put the keeper into a systemd scope of its own.
 
     Raises:
         LaunchRefused: The recipe already runs, its port or its GPUs are taken, or nothing can be written.
@@ -70,7 +72,7 @@ def launch(
             spec = build(new_run_id(recipe_id), chosen)
             folder = places.runs / spec.run_id
             folder.mkdir(mode=0o700)
-            return _begin(folder, spec)
+            return _begin(folder, spec, scope)
     except TimeoutError as error:
         raise LaunchRefused("another launch is under way", cause=str(error), advice="Try again in a moment.") from None
     except OSError as error:
@@ -81,10 +83,10 @@ def launch(
         ) from error
 
 
-def _begin(folder: Path, spec: RunSpec) -> RunView:
+def _begin(folder: Path, spec: RunSpec, scope: bool) -> RunView:
     try:
         write_atomic(folder / SPEC, json.dumps(spec.to_json(), separators=(",", ":")).encode())
-        start_keeper(folder)
+        start_keeper(folder, scope=scope)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -135,8 +137,10 @@ def _choose_port(runs: list[RunView], host: str, port: int | None, first_port: i
     raise LaunchRefused(f"no free port from {first_port} up", cause=f"{PORTS} ports were tried on {host}.")
 
 
-def start_keeper(folder: Path, *, adopt: bool = False) -> bool:
+def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False) -> bool:
     """Start the keeper of a run; False if it has one.
+
+    With `scope` it is put into a systemd scope of its own; where systemd refuses, it is started without.
 
     The lock is taken here and handed over, so that there is no moment in which nobody holds the run.
     """
@@ -150,7 +154,15 @@ def start_keeper(folder: Path, *, adopt: bool = False) -> bool:
                 time.sleep(0.01)  # perhaps only a reader's look
         else:
             return False
-        argv = [sys.executable, "-m", "vllm_studio_tui.keeper", str(folder), "--lock-fd", str(fd)]
+        argv = [
+            *(_scope(folder) if scope else ()),
+            sys.executable,
+            "-m",
+            "vllm_studio_tui.keeper",
+            str(folder),
+            "--lock-fd",
+            str(fd),
+        ]
         environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
         with (folder / "keeper.log").open("ab") as errors:
             child = subprocess.Popen(
@@ -163,11 +175,29 @@ def start_keeper(folder: Path, *, adopt: bool = False) -> bool:
                 start_new_session=True,
             )
         child.wait(timeout=30)  # it detaches once it has read its spec
+        if child.returncode and scope:
+            os.close(fd)
+            fd = -1
+            return start_keeper(folder, adopt=adopt)
         return child.returncode == 0
     except subprocess.TimeoutExpired:
         return False
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
+
+
+def _scope(folder: Path) -> list[str]:
+    """What puts a keeper and its engine into a scope of their own in the user's systemd, where that is wished.
+
+    A scope outlives the session that it was asked from, also under KillUserProcesses; see systemd-run(1).
+    """
+    program = shutil.which("systemd-run")
+    return (
+        []
+        if program is None
+        else [program, "--user", "--scope", "--quiet", "--collect", f"--unit=vllm-studio-{folder.name}", "--"]
+    )
 
 
 def settle(places: Places) -> list[RunView]:

@@ -205,6 +205,7 @@ class Launcher:
             gpus=claims(recipe),
             share_gpus=share_gpus,
             again=port is not None,
+            scope=self._settings.systemd_scope,
         )
         return self._spawned(run)
 
@@ -238,10 +239,29 @@ class Launcher:
         return launched
 
     def stop(self, run: read.RunView, *, force: bool = False) -> read.RunView:
-        """Stop a run; one that has failed is dismissed."""
+        """Stop a run; one that has failed is dismissed.
+
+        Processes and port are its keeper's business. Here its GPUs are looked at too: what of its memory does not come
+        back is named in the title of the run that is returned.
+        """
+        pids = self._gpu_pids([run]) if run.live else set()
         ended = control.stop(run, force=force)
         control.dismiss(ended)
-        return ended
+        held = self._memory_back(pids)
+        if not held:
+            return ended
+        words = ", ".join(str(pid) for pid in sorted(held))
+        title = f"{ended.status.title or ended.state}, but process {words} still holds memory of its GPUs"
+        return replace(ended, status=replace(ended.status, title=title))
+
+    def _memory_back(self, pids: set[int]) -> set[int]:
+        """Wait until none of these processes holds GPU memory; those that still do after a while."""
+        deadline = time.monotonic() + MEMORY_WAIT
+        while pids and time.monotonic() < deadline:
+            pids &= self._gpu_pids_now()
+            if pids:
+                time.sleep(0.2)
+        return pids
 
     def _make_room(self, recipe: Recipe, port: int | None) -> None:
         wanted = set(claims(recipe))
@@ -255,10 +275,7 @@ class Launcher:
         pids = self._gpu_pids(holders)
         for one in holders:
             control.stop(one)
-        deadline = time.monotonic() + MEMORY_WAIT
-        while pids and time.monotonic() < deadline:
-            pids &= self._gpu_pids_now()
-            time.sleep(0.2)
+        self._memory_back(pids)
 
     def _with_free_gpus(self, recipe: Recipe) -> Recipe:
         from vllm_studio_tui.probes.gpus import read_once

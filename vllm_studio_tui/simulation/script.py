@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -81,8 +82,25 @@ def long(tokens: int) -> tuple[str, ...]:
     return tuple(islice(cycle(pieces(LOREM)), max(0, tokens)))
 
 
+def open_table(tokens: int) -> tuple[str, ...]:
+    """A table that goes on for so many tokens and never ends."""
+    rows = (f"| {number} | row **{number}** of the table | {number * 17 % 1000} |\n" for number in itertools.count(1))
+    text = pieces("| n | what | value |\n|--:|---|--:|\n")
+    return (*text, *islice((piece for row in rows for piece in pieces(row)), max(0, tokens - len(text))))
+
+
+def open_fence(tokens: int) -> tuple[str, ...]:
+    """A block of code that goes on for so many tokens and never ends."""
+    lines = (f"value_{at} = compute({at}, scale=0.{at % 10})  # step {at}\n" for at in itertools.count(1))
+    text = pieces("```python\n")
+    return (*text, *islice((piece for line in lines for piece in pieces(line)), max(0, tokens - len(text))))
+
+
 def answer(name: str | None, prompt: str, tools: list[object], *, thinks: bool) -> Answer:
-    """The answer of this name (poem, markdown, table, code, long:N, echo, thinking, tool), or one that fits."""
+    """The answer of this name, or one that fits.
+
+    Names: poem, markdown, table, code, long:N, open-table:N, open-fence:N, echo, thinking, tool.
+    """
     lower = prompt.lower()
     if name is None:
         if tools:
@@ -94,8 +112,9 @@ def answer(name: str | None, prompt: str, tools: list[object], *, thinks: bool) 
             name = next((word for word in wanted if word in lower), "markdown" if "kv" in lower else "poem")
     thought = pieces(THOUGHT) if thinks or name == "thinking" else ()
     kind, _, argument = name.partition(":")
-    if kind == "long":
-        return Answer(thought, long(int(argument or "1000")))
+    if kind in ("long", "open-table", "open-fence"):
+        make = {"long": long, "open-table": open_table, "open-fence": open_fence}[kind]
+        return Answer(thought, make(int(argument or "1000")))
     if kind == "echo":
         return Answer(thought, pieces(prompt))
     if kind == "tool":
