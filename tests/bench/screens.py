@@ -162,8 +162,8 @@ def streamed(
     time.sleep(1.5)
     before, memory = cpu(terminal.process.pid), rss(terminal.process.pid)
     terminal.send("go")
-    terminal.send("enter")
     at = len(terminal.raw)
+    terminal.send("enter")
     first = seen(terminal, b"writing", at)
     keys: list[float] = []
     marks = [chr(code) for code in range(0x391, 0x3C9) if chr(code).isalpha()]

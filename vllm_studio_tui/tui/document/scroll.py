@@ -10,11 +10,11 @@ from textual import events
 from textual.geometry import Region
 from textual.message import Message as Notice
 from textual.strip import Strip
-from textual.widget import Widget
 
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
 from vllm_studio_tui.tui.document.flow import Line, cells
 from vllm_studio_tui.tui.document.selection import Selection, highlighted
+from vllm_studio_tui.tui.widgets.whole import WholeLines
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 THUMB = 0.5
 
 
-class BlockScroll(Widget, can_focus=True):
+class BlockScroll(WholeLines, can_focus=True):
     """Shows blocks.
 
     Where the view stands is a block and a line of it, never a count of lines: heights are not known before a block

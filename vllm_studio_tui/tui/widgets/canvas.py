@@ -11,10 +11,10 @@ from textual.binding import BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.paint.ink import Ink, Row
+from vllm_studio_tui.tui.widgets.whole import WholeLines
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Painter = Callable[[int, int], Sequence[Row]]
 
 
-class Canvas(Widget):
+class Canvas(WholeLines):
     """Shows what a painter draws.
 
     Args:

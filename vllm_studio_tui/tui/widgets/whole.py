@@ -1,0 +1,33 @@
+"""Widgets whose own lines are complete: every cell has its style and its plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.widget import Widget
+
+if TYPE_CHECKING:
+    from textual.geometry import Region
+    from textual.strip import Strip
+
+
+class WholeLines(Widget):
+    """Lines go to the compositor as `render_line` makes them.
+
+    Textual's own way puts padding, border, background and opacity around each line, which takes three times as long as
+    our lines themselves: here none of it is used. Where a style sheet asks for it after all, its way is taken.
+    """
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        if any(self.gutter) or self.opacity != 1.0:
+            return super().render_lines(crop)
+        strips = [self.render_line(y) for y in crop.line_range]
+        filters = self.get_line_filters()
+        if filters:
+            _, background = self.background_colors
+            for one in filters:
+                strips = [strip.apply_filter(one, background) for strip in strips]
+        if crop.column_span != (0, self.size.width):
+            begin, end = crop.column_span
+            strips = [strip.crop(begin, end) for strip in strips]
+        return strips
