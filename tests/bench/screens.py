@@ -153,7 +153,7 @@ def reference(home: House, url: str, tokens: int) -> float:
 
 
 def streamed(
-    home: House, rate: int, tokens: int, *, kind: str = "long", beside: bool = False
+    home: House, rate: int, tokens: int, *, kind: str = "long", words: bytes = b"writing", beside: bool = False
 ) -> tuple[float, float, float, float]:
     """One answer in the chat: CPU seconds, lag and 95th percentile of keys in milliseconds, growth of memory in MB."""
     speed = ("--tokens-per-second", str(rate))
@@ -164,7 +164,7 @@ def streamed(
     terminal.send("go")
     at = len(terminal.raw)
     terminal.send("enter")
-    first = seen(terminal, b"writing", at)
+    first = seen(terminal, words, at)
     keys: list[float] = []
     marks = [chr(code) for code in range(0x391, 0x3C9) if chr(code).isalpha()]
     expected = first + (tokens / rate if rate else 0.0)
@@ -212,8 +212,11 @@ def streaming(home: House, quick: bool) -> list[Figure]:
 def unfinished(home: House) -> list[Figure]:
     """A table and a block of code that are open all the while."""
     figures = []
-    for name, kind, tokens in (("open table, 8k", "open-table", 8000), ("open fence, 16k", "open-fence", 16_000)):
-        used, lag, key, _ = streamed(home, 1000, tokens, kind=kind)
+    for name, kind, tokens, words in (
+        ("open table, 8k", "open-table", 8000, b"of the table"),
+        ("open fence, 16k", "open-fence", 16_000, b"value_"),
+    ):
+        used, lag, key, _ = streamed(home, 1000, tokens, kind=kind, words=words)
         figures.append(Figure(f"chat, {name} at 1000 tok/s: CPU", used, "s", None, tokens / 1000))
         figures.append(Figure(f"chat, {name} at 1000 tok/s: lag at the end", lag, "ms", None, 500))
         figures.append(Figure(f"chat, {name} at 1000 tok/s: key p95", key, "ms", None, 150))

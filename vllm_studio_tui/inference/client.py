@@ -32,6 +32,12 @@ PAUSE = 0.016
 MAX_TEXT = 64 * 1024 * 1024
 
 
+def load() -> None:
+    """Import the client now, so that the first answer does not wait for it."""
+    with contextlib.suppress(ImportError):  # the answer will say so
+        import openai.resources.chat  # noqa: F401
+
+
 async def stream_chat(
     target: Target,
     request: ChatRequest,

@@ -55,6 +55,7 @@ class BlockScroll(WholeLines, can_focus=True):
         self._alive: list[Line] = []
         self._drawn: list[object] = []
         self._strips: dict[int, tuple[Line, Strip]] = {}
+        self._thumbs: dict[int, tuple[Strip, Strip]] = {}
         self._look: tuple[object, ...] = ()
         self._thumb_at: tuple[int, int] | None = None
         self._total: tuple[float, int, int] = (0.0, 0, 0)  # when, for which width, how many lines
@@ -156,6 +157,7 @@ class BlockScroll(WholeLines, can_focus=True):
         if look != self._look:
             self._look = look
             self._strips.clear()
+            self._thumbs.clear()
             self._drawn, self._thumb_at = marks, thumb
             self.refresh()
             return
@@ -190,7 +192,7 @@ class BlockScroll(WholeLines, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         ink = self._get_ink()
-        width = self.size.width
+        width = self.line_width or self.size.width
         one = self._seen[y] if y < len(self._seen) else None
         if one is None:
             strip = Strip([Segment(" " * width, ink.style("fg"))], width)
@@ -209,9 +211,17 @@ class BlockScroll(WholeLines, can_focus=True):
                     self._strips[id(line)] = known
                 strip = known[1]
         if self._thumb_at is not None and self._thumb_at[0] <= y < self._thumb_at[1] and width > 1:
-            mark = Segment("|" if ink.glyphs.ascii else "▐", ink.style("track"))
-            return Strip.join([strip.crop(0, width - 1), Strip([mark], 1)])
+            return self._with_thumb(strip, width, ink)
         return strip
+
+    def _with_thumb(self, strip: Strip, width: int, ink: Ink) -> Strip:
+        known = self._thumbs.get(id(strip))
+        if known is None or known[0] is not strip:
+            if len(self._thumbs) > 500:
+                self._thumbs.clear()
+            mark = Segment("|" if ink.glyphs.ascii else "▐", ink.style("track"))
+            known = self._thumbs[id(strip)] = (strip, Strip.join([strip.crop(0, width - 1), Strip([mark], 1)]))
+        return known[1]
 
     def _strip(
         self, line: Line, ink: Ink, width: int, *, marked: bool = False, selected: tuple[int, int] | None = None
@@ -306,7 +316,9 @@ class BlockScroll(WholeLines, can_focus=True):
         self.redraw()
 
     def on_resize(self) -> None:
+        self.line_width = None
         self._strips.clear()
+        self._thumbs.clear()
         self.redraw()
 
     def on_focus(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -32,6 +33,8 @@ from vllm_studio_tui.tui.widgets.prompt import PromptArea
 
 #: Chats in the list beside the document; all of them are behind ctrl+o.
 LISTED = 60
+#: Seconds after the chat was first shown in which nothing large is imported.
+AFTER_PAINT = 0.4
 
 
 class Transcript(Document):
@@ -185,8 +188,15 @@ class ChatPlace(Place):
             self.prompt.earlier = self.desk.history
             self.recipe = self.desk.recipe
             self.studio_app.spawn(self._restore(), group="chats")
+            self.set_timer(AFTER_PAINT, self._load_client)
         else:
             self.studio_app.spawn(self.reload_list(), group="chats")
+
+    def _load_client(self) -> None:
+        """Import what the first answer needs while nobody waits for it: it takes most of a second."""
+        from vllm_studio_tui.inference.client import load
+
+        threading.Thread(target=load, name="chat-imports", daemon=True).start()
 
     async def _restore(self) -> None:
         """Open the chat that was open last."""
