@@ -143,10 +143,13 @@ class Launcher:
         from vllm_studio_tui.services.gpu_choice import holders
 
         report = read_once()
-        own = [one.run_id for one in read.live_runs(self._places)]
+        live = read.live_runs(self._places)
+        claimed = {claim for one in live if one.spec for claim in one.spec.gpus}  # said elsewhere, by the run's name
         problems = [
-            Problem("gpus", "warning", f"GPU {gpu} holds {who}", "Stop it, choose another GPU, or use less memory.")
-            for gpu, who in holders(report, wanted, own)
+            Problem(
+                "gpus", "warning", f"GPU {gpu} is in use: {who}", "Stop it, choose another GPU, or use less memory."
+            )
+            for gpu, who in holders(report, [one for one in wanted if one not in claimed], [one.run_id for one in live])
         ]
         indices = {str(gpu.index) for gpu in report.gpus}
         absent = [one for one in wanted if one.isdigit() and one not in indices]

@@ -95,7 +95,7 @@ def none_row(report: GpuReport | None, x: int, width: int, simulated_key: str = 
         row.put(at, "reading", "faint")  # the first answer of the driver is not there yet
         return row
     why = report.error if report is not None and report.error else "No NVIDIA GPU seen"
-    row.put(at, f"{why}. The rest works; vllm-studio doctor says more.", "dim", max(0, width - at - 1))
+    row.put(at, f"{why}. The rest works: see doctor.", "dim", max(0, width - at - 1))
     return row
 
 
