@@ -25,6 +25,7 @@ from vllm_studio_tui.services.recipes import Recipes
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
     from vllm_studio_tui.domain.chat import Target
+    from vllm_studio_tui.domain.metrics import GpuReport
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
@@ -76,8 +77,12 @@ class Launcher:
         env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
         return Preview(command.argv, env, shell_text(command.argv, env), command.notes)
 
-    def check(self, recipe: Recipe) -> list[Problem]:
-        """What stands against a launch, and what a person should know of it."""
+    def check(self, recipe: Recipe, gpus: GpuReport | None = None) -> list[Problem]:
+        """What stands against a launch, and what a person should know of it.
+
+        Args:
+            gpus: The GPUs as they were just seen; None: they are read now.
+        """
         try:
             recipe = self._ready_to_use(recipe)
         except StudioError as error:
@@ -85,7 +90,7 @@ class Launcher:
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = list(backend.check(recipe, self._with_installed(recipe, backend, context)))
-        problems += self._room(recipe)
+        problems += self._room(recipe, gpus)
         for one in read.live_runs(self._places):
             if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
                 problems.append(
@@ -134,15 +139,17 @@ class Launcher:
             return context
         return replace(context, installed=found.flags)
 
-    def _room(self, recipe: Recipe) -> list[Problem]:
+    def _room(self, recipe: Recipe, report: GpuReport | None) -> list[Problem]:
         """Who holds memory of the GPUs that the recipe will use."""
         wanted = claims(recipe)
         if not wanted:
             return []
-        from vllm_studio_tui.probes.gpus import read_once
         from vllm_studio_tui.services.gpu_choice import holders
 
-        report = read_once()
+        if report is None:
+            from vllm_studio_tui.probes.gpus import read_once
+
+            report = read_once()
         live = read.live_runs(self._places)
         claimed = {claim for one in live if one.spec for claim in one.spec.gpus}  # said elsewhere, by the run's name
         problems = [

@@ -182,7 +182,9 @@ class RecipesPlace(Place):
             return recipes.Plan(recipe.id, recipe, past=past)
         launcher = self.studio.launcher
         try:
-            problems = tuple(launcher.check(recipe))
+            # The worker that reads GPUs has just done so: this process leaves the driver alone.
+            gpus = self.snapshot.tick.gpus if self.snapshot is not None else None
+            problems = tuple(launcher.check(recipe, gpus))
             return recipes.Plan(recipe.id, recipe, launcher.preview(recipe, missing_ok=True), problems, past=past)
         except StudioError as error:
             return recipes.Plan(recipe.id, recipe, error=f"{error.title}. {error.cause}", past=past)
