@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
 from vllm_studio_tui.runs import control, installed, read
 from vllm_studio_tui.runs.resolve import claims, command_of, resolve
 from vllm_studio_tui.services.recipes import Recipes
+from vllm_studio_tui.services.targets import Targets
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
-    from vllm_studio_tui.domain.chat import Target
     from vllm_studio_tui.domain.metrics import GpuReport
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
@@ -44,13 +42,12 @@ class Preview:
     notes: tuple[str, ...] = ()
 
 
-class Launcher:
+class Launcher(Targets):
     """What a person can do with runs."""
 
     def __init__(self, places: Places, settings: Settings, recipes: Callable[[], Recipes]) -> None:
-        self._places = places
+        super().__init__(places, recipes)
         self._settings = settings
-        self._recipes = recipes
 
     # --- before a launch --------------------------------------------------------------------------------
 
@@ -334,99 +331,3 @@ class Launcher:
 
     def _context(self, recipe: Recipe, port: int) -> LaunchContext:
         return LaunchContext(self._settings, recipe.host, port)
-
-    # --- chatting ---------------------------------------------------------------------------------------
-
-    def target(self, *, recipe: str | None = None, model: str | None = None, base_url: str | None = None) -> Target:
-        """Where a chat goes: a server by its address, a recipe's run, the run of a model, or the only ready run.
-
-        Raises:
-            StudioError: Nothing fits, or too much does.
-        """
-        from vllm_studio_tui.domain.chat import Target
-        from vllm_studio_tui.inference.request import list_models
-
-        if base_url is not None:
-            key = os.environ.get("VLLM_STUDIO_CHAT_API_KEY")
-            url = _with_v1(base_url)
-            if model is None:
-                listed = list_models(url, key)
-                if len(listed) != 1:
-                    names = ", ".join(listed[:20]) or "none"
-                    raise UsageError(f"which model of {url}?", cause=f"It lists: {names}.", advice="Name the --model.")
-                model = listed[0]
-            return Target(url, model, key)
-        if recipe is not None:
-            run = self._ready_run(recipe)
-            return _target_of(run) if run else self._external(recipe)
-        ready = [one for one in read.live_runs(self._places) if one.state in (State.READY, State.UNHEALTHY)]
-        if model is not None:
-            ready = [one for one in ready if model in (one.model, one.recipe_id, one.run_id)]
-        if len(ready) == 1:
-            return _target_of(ready[0])
-        if not ready:
-            raise NotFound(
-                f"no ready run serves {model}" if model else "no run is ready",
-                advice="Launch one: vllm-studio launch ID --wait. See `vllm-studio status`.",
-            )
-        names = ", ".join(one.recipe_id for one in ready)
-        raise UsageError("several runs are ready", cause=f"They are: {names}.", advice="Name one with --recipe.")
-
-    def _ready_run(self, name: str) -> read.RunView | None:
-        try:
-            run = read.find_run(self._places, name)
-        except NotFound:
-            return None
-        if run.state in (State.READY, State.UNHEALTHY):
-            return run
-        if run.live:
-            raise StudioError(
-                f"{name} is {run.state}",
-                cause=f"stage: {run.status.stage}" if run.status.stage else "",
-                advice=f"Wait for it: vllm-studio wait-ready {name}",
-            )
-        return None
-
-    def _external(self, name: str) -> Target:
-        from vllm_studio_tui.domain.chat import Target
-
-        recipe = self._recipes().get(name)
-        backend = registry.backend(recipe.backend)
-        if backend.needs_launch or not recipe.base_url:
-            raise NotFound(f"{name} is not running", advice=f"Launch it: vllm-studio launch {name} --wait")
-        return Target(
-            _with_v1(recipe.base_url),
-            backend.model_name(recipe),
-            _secret(recipe.api_key),
-            backend="external",
-            recipe_id=recipe.id,
-        )
-
-
-def _target_of(run: read.RunView) -> Target:
-    from vllm_studio_tui.domain.chat import Target
-
-    assert run.spec is not None
-    return Target(
-        run.spec.base_url,
-        run.spec.model,
-        _secret(run.spec.api_key_ref),
-        backend=run.spec.backend,
-        run_id=run.run_id,
-        attempt=run.status.attempt,
-        recipe_id=run.recipe_id,
-    )
-
-
-def _secret(reference: str | None) -> str | None:
-    if reference is None:
-        return None
-    try:
-        return secrets.resolve(reference, os.environ)
-    except ValueError as error:
-        raise StudioError("the API key cannot be read", cause=str(error), advice="Set the variable or file.") from None
-
-
-def _with_v1(url: str) -> str:
-    url = url.rstrip("/")
-    return url if url.endswith("/v1") else f"{url}/v1"
