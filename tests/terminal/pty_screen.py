@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -55,6 +56,7 @@ class Terminal:
     ) -> None:
         self._emulate = emulate
         self.raw = bytearray()
+        self._hung_up = False
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self._lock = threading.Lock()
@@ -80,6 +82,9 @@ class Terminal:
     def _read(self) -> None:
         while True:
             try:
+                while not select.select([self._fd], [], [], 0.2)[0]:
+                    if self._hung_up:
+                        return
                 piece = os.read(self._fd, 65536)
             except OSError:
                 return
@@ -119,12 +124,19 @@ class Terminal:
         """The exit code."""
         return self.process.wait(seconds)
 
+    def hang_up(self) -> None:
+        """Close the window: what is written to the terminal from now on fails, and its session is told."""
+        self._hung_up = True
+        self._reader.join(5)
+        os.close(self._fd)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
         self._reader.join(2)
-        os.close(self._fd)
+        if not self._hung_up:
+            os.close(self._fd)
 
 
 def studio(*arguments: str) -> list[str]:

@@ -129,6 +129,14 @@ def test_a_hang_up_ends_it_in_order(terminal: Opener, number: signal.Signals) ->
     assert b"\x1b[?1049l" in one.raw
 
 
+def test_a_closed_window_ends_it_too(terminal: Opener) -> None:
+    """As when tmux is killed: nothing can be written any more, not even a goodbye."""
+    one = terminal("--screen", "monitor")
+    one.until("ENGINES")
+    one.hang_up()
+    assert one.wait() is not None
+
+
 def test_suspended_and_resumed_it_draws_again(terminal: Opener) -> None:
     one = terminal()
     one.until("Nothing runs yet.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,16 @@ class Launcher(Targets):
         env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
         return Preview(command.argv, env, shell_text(command.argv, env), command.notes)
 
-    def check(self, recipe: Recipe, gpus: GpuReport | None = None) -> list[Problem]:
+    def check(
+        self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None
+    ) -> list[Problem]:
         """What stands against a launch, and what a person should know of it.
 
         Args:
             gpus: The GPUs as they were just seen; None: they are read now.
+            runs: The runs, likewise; those that have ended do not count.
         """
+        live = read.live_runs(self._places) if runs is None else [one for one in runs if one.live]
         try:
             recipe = self._ready_to_use(recipe)
         except StudioError as error:
@@ -87,8 +91,8 @@ class Launcher(Targets):
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = list(backend.check(recipe, self._with_installed(recipe, backend, context)))
-        problems += self._room(recipe, gpus)
-        for one in read.live_runs(self._places):
+        problems += self._room(recipe, gpus, live)
+        for one in live:
             if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
                 problems.append(
                     Problem("port", "error", f"{one.run_id} has port {recipe.port}", "Choose another port.")
@@ -136,7 +140,7 @@ class Launcher(Targets):
             return context
         return replace(context, installed=found.flags)
 
-    def _room(self, recipe: Recipe, report: GpuReport | None) -> list[Problem]:
+    def _room(self, recipe: Recipe, report: GpuReport | None, live: Sequence[read.RunView]) -> list[Problem]:
         """Who holds memory of the GPUs that the recipe will use."""
         wanted = claims(recipe)
         if not wanted:
@@ -147,7 +151,6 @@ class Launcher(Targets):
             from vllm_studio_tui.probes.gpus import read_once
 
             report = read_once()
-        live = read.live_runs(self._places)
         claimed = {claim for one in live if one.spec for claim in one.spec.gpus}  # said elsewhere, by the run's name
         problems = [
             Problem(

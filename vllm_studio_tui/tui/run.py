@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -65,8 +66,10 @@ def open_screens(
         theme_name=theme,
     )
     code = app.run(mouse=True)
-    for words in app.last_words if farewell else ():
-        sys.stdout.write(f"{words}\n")
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        for words in app.last_words if farewell else ():
+            sys.stdout.write(f"{words}\n")
+        sys.stdout.flush()
     return code if isinstance(code, int) else app.return_code or 0
 
 

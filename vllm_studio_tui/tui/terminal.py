@@ -1,7 +1,8 @@
-"""Two places where Textual 8.2 is corrected for terminals on Linux and for slow links."""
+"""Three places where Textual 8.2 is corrected: terminals on Linux, slow links, and terminals that are gone."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from rich.console import Console
@@ -9,9 +10,10 @@ from rich.control import Control
 
 
 def install() -> None:
-    """Put both in place; where Textual is no longer as it was, it is left alone."""
+    """Put all in place; where Textual is no longer as it was, it is left alone."""
     alt_digits()
     slim_updates()
+    gone_terminals()
 
 
 def alt_digits() -> None:
@@ -36,6 +38,35 @@ def slim_updates() -> None:
     update: Any = getattr(_compositor, "ChopsUpdate", None)
     if update is not None and hasattr(update, "render_segments"):
         update.render_segments = _render_segments
+
+
+def gone_terminals() -> None:
+    """Let the screens end when their terminal has gone.
+
+    Textual's writer thread dies of the first write that fails; its queue fills, and whoever says goodbye to the
+    terminal waits for ever: the process of a closed window would stay.
+    """
+    from textual.drivers import _writer_thread
+
+    writer: Any = getattr(_writer_thread, "WriterThread", None)
+    if writer is not None and hasattr(writer, "run"):
+        writer.run = _write_all
+
+
+def _write_all(self: Any) -> None:
+    """Write what is queued until None comes; what cannot be written any more is taken and dropped."""
+    gone = False
+    while (text := self._queue.get()) is not None:
+        if gone:
+            continue
+        try:
+            self._file.write(text)
+            if self._queue.qsize() == 0:
+                self._file.flush()
+        except (OSError, ValueError):
+            gone = True
+    with contextlib.suppress(OSError, ValueError):
+        self._file.flush()
 
 
 def _render_segments(self: Any, console: Console) -> str:

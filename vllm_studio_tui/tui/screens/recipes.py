@@ -183,8 +183,8 @@ class RecipesPlace(Place):
         launcher = self.studio.launcher
         try:
             # The worker that reads GPUs has just done so: this process leaves the driver alone.
-            gpus = self.snapshot.tick.gpus if self.snapshot is not None else None
-            problems = tuple(launcher.check(recipe, gpus))
+            seen = self.snapshot
+            problems = tuple(launcher.check(recipe, seen.tick.gpus, seen.runs) if seen else launcher.check(recipe))
             return recipes.Plan(recipe.id, recipe, launcher.preview(recipe, missing_ok=True), problems, past=past)
         except StudioError as error:
             return recipes.Plan(recipe.id, recipe, error=f"{error.title}. {error.cause}", past=past)
