@@ -54,3 +54,22 @@ def test_without_its_package_the_recipe_stays_and_the_cause_is_said(home: Path) 
     assert "there is no backend 'example'" in err
     code, out, _ = studio(home, "recipes", "list", "--json", installed=False)
     assert [one["id"] for one in json.loads(out)["recipes"]] == ["files"]
+
+
+def test_its_parsers_are_suggested_and_loaded_from_its_file(tmp_path: Path) -> None:
+    recipe = {"id": "m", "name": "M", "backend": "vllm", "model_path": "org/Example-Model-7B", "port": 8123}
+    recipe["tool_call_parser"] = "example_tools"
+    recipe["executable"] = sys.executable
+    (tmp_path / "m.json").write_text(json.dumps(recipe))
+    code, _, err = studio(tmp_path, "recipes", "import", str(tmp_path / "m.json"))
+    assert code == 0, err
+    _, out, _ = studio(tmp_path, "recipes", "command", "m", "--json")
+    argv = json.loads(out)["argv"]
+    assert argv[argv.index("--tool-parser-plugin") + 1] == str(PACKAGE / "example_parser.py")
+    _, out, _ = studio(tmp_path, "recipes", "check", "m", "--json")
+    assert "example_tools" not in out
+    _, out, _ = studio(tmp_path, "recipes", "check", "m", "--json", installed=False)
+    assert "has no parser example_tools" in out
+    _, out, _ = studio(tmp_path, "doctor", "--json")
+    (said,) = (one for one in json.loads(out)["checks"] if one["name"] == "plug-ins")
+    assert said["found"] == "backend example, parsers for 1 family"

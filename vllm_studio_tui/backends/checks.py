@@ -14,7 +14,7 @@ from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext,
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
 from vllm_studio_tui.backends.known import Known, known
-from vllm_studio_tui.backends.parsers import same_elsewhere
+from vllm_studio_tui.backends.parsers import same_elsewhere, suggested_names
 from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 
@@ -189,7 +189,7 @@ def _names(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator
     parsers = (("tool_call_parser", table.tool_parsers), ("reasoning_parser", table.reasoning_parsers))
     for index, (name, choices) in enumerate(parsers):
         value = getattr(recipe, name)
-        if value and value not in choices:
+        if value and value not in choices and value not in suggested_names(backend.name, index):
             near = same_elsewhere(value, backend.name, index) or nearest(value, choices)
             yield Problem(
                 name,

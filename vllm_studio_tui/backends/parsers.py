@@ -1,28 +1,42 @@
 """Which parsers read the tool calls and the thinking of a model, by its family. Suggested, never set unasked.
 
 The engines' names for the same parser differ; rows hold those of vLLM 0.33, SGLang 0.5.23 and TabbyAPI (August 2026),
-None where an engine has none for the family.
+None where an engine has none for the family. Another package adds rows by the entry point
+`vllm_studio_tui.parser_families`: a `Family`, or several, with the files of their parsers where vLLM is to load them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends import plug_ins
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
 
+GROUP = "vllm_studio_tui.parser_families"
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Models that write tool calls and thinking alike. Pairs are the parsers of tools and of thinking."""
+    """Models that write tool calls and thinking alike. Pairs are the parsers of tools and of thinking.
+
+    Attributes:
+        pattern: A regular expression, searched in the model's names in lower case.
+        plugin_files: Python files that vLLM loads to have its two parsers of this row; None: it has them.
+    """
 
     pattern: str
     name: str
     vllm: tuple[str | None, str | None] = (None, None)
     sglang: tuple[str | None, str | None] = (None, None)
     tabbyapi: tuple[str | None, str | None] = (None, None)
+    plugin_files: tuple[str | None, str | None] = (None, None)
 
     def pair(self, backend: str) -> tuple[str | None, str | None]:
         pairs = {"vllm": self.vllm, "sglang": self.sglang, "tabbyapi": self.tabbyapi}
@@ -59,10 +73,36 @@ FAMILIES: tuple[Family, ...] = (
 )  # fmt: skip
 
 
+def families() -> tuple[Family, ...]:
+    """Those of other packages, then ours: who installs one wants it."""
+    return (*_others()[0], *FAMILIES)
+
+
+def broken_plug_ins() -> dict[str, str]:
+    """Plug-ins whose families cannot be used, and why."""
+    return dict(_others()[1])
+
+
+@cache
+def _others() -> tuple[tuple[Family, ...], dict[str, str]]:
+    found, broken = plug_ins.load(GROUP, _accept)
+    return tuple(one for some in found.values() for one in some), broken
+
+
+def _accept(point: str, loaded: object) -> tuple[Family, ...]:
+    some = (loaded,) if isinstance(loaded, Family) else tuple(loaded) if isinstance(loaded, Iterable) else ()
+    if not some or not all(isinstance(one, Family) for one in some):
+        raise plug_ins.NotUsable(f"{point} is no Family and no list of them")
+    rows = tuple(one for one in some if isinstance(one, Family))
+    for row in rows:
+        re.compile(row.pattern)  # what cannot be read is said now, not when a recipe is looked at
+    return rows
+
+
 def family_of(recipe: Recipe) -> Family | None:
     """The family that the model's names tell, the served one, the path and the recipe's own: an alias hides none."""
     text = f"{recipe.served_model_name or ''} {recipe.model_path} {recipe.name}".lower()
-    return next((one for one in FAMILIES if re.search(one.pattern, text)), None)
+    return next((one for one in families() if re.search(one.pattern, text)), None)
 
 
 def suggest_parsers(recipe: Recipe) -> tuple[str | None, str | None]:
@@ -73,14 +113,19 @@ def suggest_parsers(recipe: Recipe) -> tuple[str | None, str | None]:
 
 def suggested_names(backend: str, index: int) -> set[str]:
     """Every parser that is suggested for some family on this engine; `index` 0: of tools, 1: of thinking."""
-    return {name for one in FAMILIES if (name := one.pair(backend)[index])}
+    return {name for one in families() if (name := one.pair(backend)[index])}
 
 
 def same_elsewhere(name: str, backend: str, index: int) -> str | None:
     """What this engine calls a parser that another engine knows by `name`; None where that cannot be told."""
-    for one in FAMILIES:
+    for one in families():
         if name in (one.vllm[index], one.sglang[index], one.tabbyapi[index]):
             found = one.pair(backend)[index]
             if found and found != name:
                 return found
     return None
+
+
+def plugin_file(name: str, index: int) -> str | None:
+    """The file that vLLM loads to have the parser `name`, None where it has it; `index` 0: of tools, 1: of thinking."""
+    return next((one.plugin_files[index] for one in _others()[0] if one.vllm[index] == name), None)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
-from typing import TYPE_CHECKING
 
+from vllm_studio_tui.backends import plug_ins
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, nearest
 from vllm_studio_tui.backends.custom import Custom
 from vllm_studio_tui.backends.external import External
@@ -16,13 +15,7 @@ from vllm_studio_tui.backends.transformers import Transformers
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.domain.errors import NotFound
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
 GROUP = "vllm_studio_tui.backends"
-
-_log = logging.getLogger(__name__)
-
 
 OURS: dict[str, Backend] = {
     one.name: one for one in (Vllm(), SGLang(), Transformers(), TabbyAPI(), LlamaCpp(), Custom(), External())
@@ -32,39 +25,19 @@ OURS: dict[str, Backend] = {
 @cache
 def _loaded() -> tuple[dict[str, Backend], dict[str, str]]:
     """All backends by name, and for each plug-in that is broken, why."""
-    from importlib.metadata import entry_points  # reads the metadata of every installed package
+    others: dict[str, Backend] = {}
 
-    found = dict(OURS)
-    broken: dict[str, str] = {}
-    for point in entry_points(group=GROUP):
-        try:
-            one = _plug_in(point)
-        except _Broken as error:
-            broken[point.name] = str(error)
-        else:
-            if one.name in found:
-                broken[point.name] = f"a backend named {one.name} exists already"
-            else:
-                found[one.name] = one
-    for name, why in broken.items():
-        _log.warning("the backend plug-in %s cannot be used: %s", name, why)
-    return found, broken
-
-
-class _Broken(Exception):
-    """A plug-in that is no backend."""
-
-
-def _plug_in(point: EntryPoint) -> Backend:
-    try:
-        loaded = point.load()
+    def accept(point: str, loaded: object) -> Backend:
         one = loaded() if isinstance(loaded, type) else loaded
-    # Foreign code, run at its import: whatever it raises must not take the studio down with it.
-    except Exception as error:
-        raise _Broken(f"{type(error).__name__}: {error}") from error
-    if not isinstance(one, Backend) or not isinstance(getattr(one, "name", None), str):
-        raise _Broken(f"{point.value} is no Backend")
-    return one
+        if not isinstance(one, Backend) or not isinstance(getattr(one, "name", None), str):
+            raise plug_ins.NotUsable(f"{point} is no Backend")
+        if one.name in OURS or one.name in others:
+            raise plug_ins.NotUsable(f"a backend named {one.name} exists already")
+        others[one.name] = one
+        return one
+
+    _, broken = plug_ins.load(GROUP, accept)
+    return {**OURS, **others}, broken
 
 
 def backends() -> dict[str, Backend]:

@@ -18,6 +18,7 @@ from vllm_studio_tui.backends.base import (
     not_found,
 )
 from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.parsers import plugin_file
 from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.backends.thinking import thinking_kwargs
 from vllm_studio_tui.domain.spec import CounterNames, Stage
@@ -179,6 +180,10 @@ class Vllm(Backend):
             yield "--trust-remote-code"
         if recipe.tool_call_parser:
             yield from ("--tool-call-parser", recipe.tool_call_parser)
+            if file := plugin_file(recipe.tool_call_parser, 0):
+                yield from ("--tool-parser-plugin", file)
+        if recipe.reasoning_parser and (file := plugin_file(recipe.reasoning_parser, 1)):
+            yield from ("--reasoning-parser-plugin", file)
         if recipe.tool_call_parser or recipe.enable_auto_tool_choice:
             yield "--enable-auto-tool-choice"
         template = {**(thinking_kwargs(recipe) or {}), **recipe.chat_template_kwargs}

@@ -117,6 +117,7 @@ CHECKS: Sequence[tuple[str, Callable[[Ground], Check]]] = (
     ("gpus", gpus),
     *((f"engine {name}", check) for name, check in doctor_engines.ENGINES.items()),
     ("engines", doctor_engines.any_engine),
+    ("plug-ins", doctor_engines.plug_ins),
     ("demo model", demo_model),
     ("runs", leftovers),
     ("open files", doctor_system.open_files),

@@ -14,6 +14,25 @@ from vllm_studio_tui.services.doctor_check import Check, Ground, fail, ok, warn
 MISSING = "not found"
 
 
+def plug_ins(_ground: Ground) -> Check:
+    """What other packages bring: backends and families of parsers."""
+    from vllm_studio_tui.backends import parsers, registry
+
+    broken = {**registry.broken_plug_ins(), **parsers.broken_plug_ins()}
+    if broken:
+        return warn(
+            "; ".join(f"{name} cannot be used: {why}" for name, why in sorted(broken.items())),
+            "Update or remove the package that brings it.",
+        )
+    names = sorted(set(registry.backends()) - set(registry.OURS))
+    more = len(parsers.families()) - len(parsers.FAMILIES)
+    found = [
+        *(f"backend {name}" for name in names),
+        *([f"parsers for {more} famil{'y' if more == 1 else 'ies'}"] if more else []),
+    ]
+    return ok(", ".join(found) or "none")
+
+
 def find(program: str | None, ground: Ground) -> Path | None:
     """A program by name or path, in the PATH that engines will have. Links are kept: an environment's python is one."""
     found = shutil.which(os.path.expanduser(program), path=ground.environ.get("PATH")) if program else None  # noqa: PTH111

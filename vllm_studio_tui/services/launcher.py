@@ -19,6 +19,7 @@ from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
 from vllm_studio_tui.runs import control, installed, read
 from vllm_studio_tui.runs.resolve import claims, command_of, resolve
+from vllm_studio_tui.services.disk_room import disk_room
 from vllm_studio_tui.services.recipes import Recipes
 from vllm_studio_tui.services.targets import Targets
 
@@ -91,6 +92,7 @@ class Launcher(Targets):
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = list(backend.check(recipe, self._with_installed(recipe, backend, context)))
+        problems += disk_room(recipe, os.environ)
         problems += self._room(recipe, gpus, live)
         for one in live:
             if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
