@@ -43,6 +43,7 @@ FAILED = {
     "vllm-fail-badpath.txt": ("vllm", "model_missing", "/nonexistent/model"),
     "vllm-fail-maxlen.txt": ("vllm", "context_too_long", "100000"),
     "vllm-fail-port.txt": ("vllm", "port_in_use", ""),
+    "vllm-fail-core.txt": ("vllm", "engine_died", "engine core exited unexpectedly"),
     "llamacpp-fail-badpath.txt": ("llamacpp", "model_missing", "/nonexistent.gguf"),
     "llamacpp-fail-port.txt": ("llamacpp", "port_in_use", ""),
     "embedded-fail-badpath.txt": ("llamacpp", "model_missing", "/nonexistent.gguf"),

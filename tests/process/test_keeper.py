@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.house import House, free_port, until
+from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stop
@@ -186,6 +187,16 @@ def test_gpu_claims_overlap_only_with_consent(house: House) -> None:
     other = house.launch(recipe="c", gpus=("2",))
     control.stop(run)
     control.stop(other)
+    house.check_nothing_is_left()
+
+
+def test_a_core_that_died_is_started_again_although_the_exit_code_is_0(house: House) -> None:
+    rule = Restart("on-failure", delay=0.05, max_delay=0.1, budget=2)
+    run = house.launch("--crash-after", "0.3", "--exit-code", "0", restart=rule, failures=FAILURES)
+    until(lambda: house.now(run).status.final, "given up")
+    state = house.now(run).status
+    assert (state.state, state.exit_code, state.restarts) == (State.FAILED, 0, 1)
+    assert state.reason == "engine_died"
     house.check_nothing_is_left()
 
 

@@ -87,6 +87,16 @@ def test_a_pointer_counts_when_nothing_else_tells(tmp_path: Path) -> None:
     assert ending(watch, 1, None, was_ready=False).reason == "engine_core"
 
 
+def test_an_engine_that_served_and_left_in_order_has_no_cause(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    watch = watch_of(log)
+    log.write_text("CUDA out of memory. Tried to allocate 1 GiB\nand the request failed, the engine went on\nbye\n")
+    assert ending(watch, 0, None, was_ready=True).reason == "process_exited"
+    with log.open("a") as stream:
+        stream.write("Engine core initialization failed\n")
+    assert ending(watch, 0, None, was_ready=True).reason == "vram_oom"
+
+
 def test_the_cause_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("CUDA out of memory. Tried to allocate 1 GiB\n")

@@ -103,7 +103,8 @@ _POINTERS: tuple[Row, ...] = (
     (
         # vLLM's async_llm.py names EngineDeadError too when it was stopped in an orderly way while it streamed.
         r"WorkerProc initialization failed|Engine core initialization failed|EngineCore encountered a fatal error"
-        r"|(?:proc\S{0,40}|Worker) \S{1,80} died unexpectedly|^(?!.*async_llm\.py).*EngineDeadError",
+        r"|(?:proc\S{0,40}|Worker) \S{1,80} died unexpectedly|MPClient: engine core exited unexpectedly"
+        r"|^(?!.*async_llm\.py).*EngineDeadError",
         "engine_died",
         "the engine's core process died",
         "The cause stands above, in the first traceback of its log.",

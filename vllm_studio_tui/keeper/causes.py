@@ -13,8 +13,10 @@ from typing import Any
 from vllm_studio_tui.domain.spec import Failure
 
 # A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.
+# But vLLM only warns of it when its core has gone.
 NOT_A_CAUSE = re.compile(
-    r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:"
+    r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b(?! .*MPClient: engine core exited unexpectedly)"
+    r"|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:"
 )
 #: vLLM's process and log prefix, SGLang's time and rank: what stands before a message.
 _PREFIX = re.compile(
@@ -80,6 +82,16 @@ def find(lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure
             pointer = pointer or found
             break
     return pointer
+
+
+def died(lines: Iterable[str], patterns: Sequence[tuple[re.Pattern[str], Failure]]) -> bool:
+    """Whether a line says that a part of the engine died: its exit code may be 0 all the same."""
+    return any(
+        failure.pointer and pattern.search(line)
+        for line in lines
+        if not NOT_A_CAUSE.search(line)
+        for pattern, failure in patterns
+    )
 
 
 def message(line: str) -> str:

@@ -133,7 +133,9 @@ def ending(
     `ooms_before` is what `oom_kills` said when the keeper started: if it has grown, a SIGKILL is explained.
     """
     lines = watch.attempt_lines()
-    found = watch.cause(lines)
+    # An engine that served and left in order may have logged the troubles of a request.
+    in_order = code == 0 and was_ready and not watch.died(lines)
+    found = None if in_order else watch.cause(lines)
     evidence = meaningful(lines)
     if found is not None and (number is None or not found.failure.pointer):
         title, lead = found.title, found.line

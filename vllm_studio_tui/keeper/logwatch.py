@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
-from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, find, first_error
+from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, died, find, first_error
 
 #: Bytes read at once: a flood is skipped over, it is not followed.
 CHUNK = 256 * 1024
@@ -24,6 +24,7 @@ LINE = 4096
 _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _NOISE = re.compile(
     r"^\s*$|% Completed \||\d+/\d+ \[[\d:?<, ]+|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S"
+    r"|^nanobind: |^ - (?:leaked |\.\.\. skipped)|^\s+warnings\.warn\("
 )
 
 
@@ -125,6 +126,10 @@ class LogWatch:
     def cause(self, lines: Sequence[str]) -> Cause | None:
         """The first line that tells a cause; a line that only points at another counts when no other does."""
         return find(lines, self._failures)
+
+    def died(self, lines: Sequence[str]) -> bool:
+        """Whether a line says that a part of the engine died."""
+        return died(lines, self._failures)
 
     def first_error(self, lines: Sequence[str]) -> tuple[int, str] | None:
         """The first exception, where no row of the table knows a cause."""

@@ -404,7 +404,9 @@ class Supervisor:
         if self._stops:
             self._over(State.EXITED)
             return
-        follows = self._budget.after(verdict, now, by_itself=code == 0 and state.ready_at is not None and not gave_up)
+        # vLLM exits with 0 also when its core was killed.
+        in_order = code == 0 and verdict.reason == "process_exited" and not gave_up
+        follows = self._budget.after(verdict, now, by_itself=in_order and state.ready_at is not None)
         if not had_engine or follows.state is not State.BACKOFF:
             state.advice = " ".join(part for part in (follows.note, state.advice) if part) or None
             self._over(State.EXITED if follows.state is State.EXITED else State.FAILED)

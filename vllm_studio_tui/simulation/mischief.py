@@ -70,6 +70,11 @@ class Mischief:
             crash("segv" if self.exit_code is None else f"exit:{self.exit_code}", self.exit_code)
 
 
+#: vLLM, whose core was killed, warns of it and leaves with exit code 0.
+CORE_DIED = b"(APIServer pid=1) WARNING 11-23 20:34:01 [core_client.py:817] [shutdown] MPClient: engine core exited"
+CORE_DIED += b" unexpectedly; starting cleanup\n"
+
+
 def crash(how: str, code: int | None) -> None:
     """End at once: `segv`, `kill`, `abort`, `exit:N` or anything else for exit code 1."""
     kinds = {"segv": signal.SIGSEGV, "kill": signal.SIGKILL, "abort": signal.SIGABRT}
@@ -77,6 +82,8 @@ def crash(how: str, code: int | None) -> None:
         os.kill(os.getpid(), kinds[how])
         time.sleep(5)
     name, _, number = how.partition(":")
+    if how == "exit:0":
+        os.write(1, CORE_DIED)
     os._exit(int(number) if name == "exit" and number else (1 if code is None else code))
 
 

@@ -80,7 +80,7 @@ def table(
     rows = [head]
     for recipe_id, data in found:
         row = Row(key=recipe_id)
-        row.put(name, recipe_id, "fg", engine - name - 1)
+        row.put(name, str(data.get("name") or recipe_id), "fg", engine - name - 1)
         row.put(engine, backend_word(str(data.get("backend", ""))), "dim", gpus - engine - 4)
         row.put_right(gpus + 1, _gpus(data), "fg")
         length = data.get("max_model_len")
@@ -112,10 +112,12 @@ def _gpus(data: Mapping[str, Any]) -> str:
 def plan_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, size: Size, now: float) -> list[Row]:
     """What would be launched, what stands against it, and the last runs."""
     full = size == Size.FULL
-    head = Row()
-    head.put(x, plan.recipe_id, "fg bold", width - x - 2)
-    rows = [head]
     recipe = plan.recipe
+    head = Row()
+    at = head.put(x, (recipe.name if recipe else "") or plan.recipe_id, "fg bold", width - x - 2)
+    if recipe is not None and recipe.name != recipe.id:
+        head.put(at + 2, recipe.id, "faint", max(0, width - at - 4))  # what the command line calls it
+    rows = [head]
     if recipe is not None:
         sub = Row()
         sub.put(x, recipe.model_path or recipe.base_url or recipe.command or "", "dim", width - x - 2)

@@ -214,8 +214,8 @@ class Dashboard(Place):
 
         for recipe_id, data in sorted(self._recipes or [], key=recent)[:8]:
             row = Row()
-            row.put(3, recipe_id, "fg", 22)
-            row.put(27, runs.backend_word(str(data.get("backend"))), "dim", 11)
+            row.put(3, str(data.get("name") or recipe_id), "fg", 22)
+            row.put(26, runs.backend_word(str(data.get("backend"))), "dim", 12)
             gpus_used = data.get("gpus") or []
             count = len(gpus_used) or int(data.get("tensor_parallel_size") or 1)
             row.put(39, f"{count} GPU" if data.get("backend") in ("vllm", "sglang") or gpus_used else "", "dim", 8)
