@@ -87,6 +87,18 @@ def test_a_pointer_counts_when_nothing_else_tells(tmp_path: Path) -> None:
     assert ending(watch, 1, None, was_ready=False).reason == "engine_core"
 
 
+def test_what_stands_below_the_death_of_a_part_is_no_cause_of_it(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    watch = watch_of(log)
+    log.write_text(
+        "WARNING slow\nEngine core initialization failed\nfoo.CompileError: its compiler was killed with it\n"
+    )
+    found = ending(watch, 1, None, was_ready=False)
+    assert "CompileError" not in found.title
+    log.write_text("foo.CompileError: no compiler\nEngine core initialization failed\nBarError: the rest\n")
+    assert ending(watch, 1, None, was_ready=False).title.endswith("foo.CompileError: no compiler")
+
+
 def test_an_engine_that_served_and_left_in_order_has_no_cause(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     watch = watch_of(log)

@@ -29,6 +29,10 @@ _FOLLOWS = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|SystemExit|KeyboardInterrupt"
     r"|CalledProcessError|ChildFailedError|CancelledError|BrokenPipeError|EOFError$"
 )
+#: Advice where a part of the engine died and nothing above says why.
+NO_LEAD = (
+    "Nothing above says why. It may have been killed: by the kernel, for lack of memory (see `dmesg`), or by somebody."
+)
 _TEMPLATE = re.compile(r"\{(\d)(?:\|(\d+))?\}")
 
 
@@ -84,14 +88,13 @@ def find(lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure
     return pointer
 
 
-def died(lines: Iterable[str], patterns: Sequence[tuple[re.Pattern[str], Failure]]) -> bool:
-    """Whether a line says that a part of the engine died: its exit code may be 0 all the same."""
-    return any(
-        failure.pointer and pattern.search(line)
-        for line in lines
-        if not NOT_A_CAUSE.search(line)
-        for pattern, failure in patterns
-    )
+def last_pointer(lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure]]) -> int | None:
+    """The last line that says that a part of the engine died: what stands below it only follows from that."""
+    pointers = [pattern for pattern, failure in patterns if failure.pointer]
+    for index in range(len(lines) - 1, -1, -1):
+        if any(one.search(lines[index]) for one in pointers) and not NOT_A_CAUSE.search(lines[index]):
+            return index
+    return None
 
 
 def message(line: str) -> str:

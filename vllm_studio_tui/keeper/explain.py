@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.keeper.causes import Cause
+from vllm_studio_tui.keeper.causes import NO_LEAD, Cause
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
 
 _SIGNALS = {
@@ -134,17 +134,20 @@ def ending(
     """
     lines = watch.attempt_lines()
     # An engine that served and left in order may have logged the troubles of a request.
-    in_order = code == 0 and was_ready and not watch.died(lines)
+    in_order = code == 0 and was_ready and watch.last_pointer(lines) is None
     found = None if in_order else watch.cause(lines)
     evidence = meaningful(lines)
     if found is not None and (number is None or not found.failure.pointer):
-        title, lead = found.title, found.line
-        error = watch.first_error(lines) if found.failure.pointer else None
-        if error is not None:
-            title, lead = f"{title}: {error[1][:200]}", lines[error[0]].strip()
+        title, lead, advice = found.title, found.line, found.advice
+        if found.failure.pointer:
+            error = watch.first_error(lines[: watch.last_pointer(lines)])
+            if error is not None:
+                title, lead = f"{title}: {error[1][:200]}", lines[error[0]].strip()
+            elif found.failure.reason == "engine_died":
+                advice = NO_LEAD
         if lead[:400] not in evidence:
             evidence = [lead[:400], *evidence[-5:]]
-        return Ending(found.failure.reason, title, found.advice, evidence, found.failure.restart, found.fix)
+        return Ending(found.failure.reason, title, advice, evidence, found.failure.restart, found.fix)
     reason, title, advice = in_words(code, number)
     kills = oom_kills() if reason == "killed" and ooms_before is not None else None
     if kills is not None and ooms_before is not None and kills > ooms_before:

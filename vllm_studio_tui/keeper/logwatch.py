@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
-from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, died, find, first_error
+from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, find, first_error, last_pointer
 
 #: Bytes read at once: a flood is skipped over, it is not followed.
 CHUNK = 256 * 1024
@@ -127,9 +127,9 @@ class LogWatch:
         """The first line that tells a cause; a line that only points at another counts when no other does."""
         return find(lines, self._failures)
 
-    def died(self, lines: Sequence[str]) -> bool:
-        """Whether a line says that a part of the engine died."""
-        return died(lines, self._failures)
+    def last_pointer(self, lines: Sequence[str]) -> int | None:
+        """The last line that says that a part of the engine died."""
+        return last_pointer(lines, self._failures)
 
     def first_error(self, lines: Sequence[str]) -> tuple[int, str] | None:
         """The first exception, where no row of the table knows a cause."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.causes import compiled, find, first_error, message
+from vllm_studio_tui.keeper.causes import NO_LEAD, compiled, find, first_error, last_pointer, message
 from vllm_studio_tui.keeper.explain import UNKNOWN_ERROR
 from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
 
@@ -71,7 +71,9 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     patterns = compiled(failures)
     cause = find(lines, patterns)
     evidence = tuple(meaningful(lines))
-    error = first_error(lines, patterns) if cause is None or cause.failure.pointer else None
+    error = None
+    if cause is None or cause.failure.pointer:
+        error = first_error(lines if cause is None else lines[: last_pointer(lines, patterns)], patterns)
     if cause is None:
         if error is None or not _ends_with_it(lines):
             return Diagnosis()
@@ -85,9 +87,9 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     line = lines[at].strip()
     failure = cause.failure
     words = message(line)
-    return Diagnosis(
-        failure.reason, title, words, cause.advice or None, line, numbers[at], failure.restart, cause.fix, evidence
-    )
+    lost = error is None and failure.reason == "engine_died"
+    advice = NO_LEAD if lost else cause.advice or None
+    return Diagnosis(failure.reason, title, words, advice, line, numbers[at], failure.restart, cause.fix, evidence)
 
 
 def _ends_with_it(lines: Sequence[str]) -> bool:
