@@ -133,10 +133,13 @@ class Commands:
             return
         metrics = app.snapshot.engine(run.run_id) if app.snapshot is not None else None
         busy = metrics.running if metrics is not None else None
-        loss = f"{busy} running requests are cut off. " if busy else ""
+        requests = "1 running request is" if busy == 1 else f"{busy} running requests are"
+        loss = f"{requests} cut off. " if busy else ""
         cost = ""
         if run.status.ready_at and run.status.started_at:
-            cost = f"Loading again takes about {numbers.about(run.status.ready_at - run.status.started_at)}."
+            took = run.status.ready_at - run.status.started_at
+            words = numbers.about(took) if took >= 10 else numbers.duration(max(1, round(took)))
+            cost = f"Loading again takes about {words}."
         answers = [Answer("s", "stop it")]
         if run.state is State.STOPPING:
             loss, answers = "It is stopping already. ", [Answer("K", "kill it now")]

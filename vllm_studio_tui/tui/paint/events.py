@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import numbers
@@ -48,13 +50,16 @@ def events(runs: Iterable[RunView]) -> list[Event]:
 def rows(found: Iterable[Event], glyphs: Glyphs, x: int, width: int, now: float) -> list[Row]:
     """One row an event: when, what, whose."""
     out = []
+    found = list(found)
+    longest = max((cell_len(event.name) for event in found), default=0)
+    name = max(16, min(longest, 28 if width - x > 72 else 20))
     for event in found:
         row = Row()
         row.put_right(x + 6, numbers.moment(event.at, now), "faint")
         mark, colour = glyphs.state(event.state)
         row.put(x + 8, mark, colour)
-        after = row.put(x + 10, event.name, "fg", 20)
-        start = max(after + 2, x + 28 if width - x > 60 else after + 2)
+        after = row.put(x + 10, event.name, "fg", name)
+        start = x + 12 + name if width - x > 60 else after + 2
         row.put(start, event.words, "dim", max(0, width - start - 1))
         out.append(row)
     return out
