@@ -43,7 +43,7 @@ class Spent:
     """What was spent: the truth that tests compare with. Thread-safe."""
 
     def __init__(self, account: Path | None) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.prompt_tokens = self.generation_tokens = self.requests = self.cached_tokens = 0
         self.running = self.waiting = self.held = 0
         self.finished: dict[str, int] = {}
@@ -71,6 +71,7 @@ class Spent:
     def expose(self, style: str, model: str) -> str:
         """The text of /metrics."""
         with self.lock:
+            self.write()  # nobody is told what is not in the account: the engine may be killed at any time
             if style == "llamacpp":
                 return "\n".join(self._llamacpp()) + "\n"
             return "\n".join(self._sglang(model) if style == "sglang" else self._vllm(model)) + "\n"

@@ -242,6 +242,7 @@ class Reply:
         self._handler.end_headers()
 
     def _usage(self, prompt_tokens: int) -> dict[str, Any]:
+        self._engine.spent.write()  # who is told of tokens may rely on the account
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": self._sent,
