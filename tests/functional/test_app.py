@@ -248,7 +248,7 @@ async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
 
 def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.app import StudioApp
-    from vllm_studio_tui.tui.screens.chat import ChatPlace, Transcript
+    from vllm_studio_tui.tui.screens.chat import ChatPlace
     from vllm_studio_tui.tui.screens.dashboard import Dashboard
     from vllm_studio_tui.tui.screens.logs import LogsPlace
     from vllm_studio_tui.tui.screens.monitor import Monitor
@@ -256,6 +256,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.usage import UsagePlace
     from vllm_studio_tui.tui.widgets.canvas import ListCanvas
     from vllm_studio_tui.tui.widgets.form import RecipeForm
+    from vllm_studio_tui.tui.widgets.transcript import Transcript
 
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,

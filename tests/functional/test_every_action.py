@@ -15,10 +15,10 @@ from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.chat_flows import ChatFlows
 from vllm_studio_tui.tui.dialogs import Chooser
-from vllm_studio_tui.tui.screens.chat import Transcript
 from vllm_studio_tui.tui.screens.dashboard import Dashboard
 from vllm_studio_tui.tui.screens.recipes import RecipesPlace
 from vllm_studio_tui.tui.widgets.form import RecipeForm
+from vllm_studio_tui.tui.widgets.transcript import Transcript
 
 MODULES = (test_actions_app, test_actions_recipes, test_actions_chat, test_actions_watching)
 WRITING = [action for action in actions.ACTIONS if action.writes]

@@ -136,9 +136,9 @@ class Recipes:
         return self.create(recipe)
 
     def duplicate(self, recipe_id: str, new_id: str) -> Recipe:
-        """The same recipe under another id."""
+        """The same recipe under another id, which is its name too until somebody gives it one."""
         data = recipe_to_data(self.get(recipe_id))
-        copy, _ = parse_recipe({**data, "id": new_id, "name": f"{data['name']} (copy)"})
+        copy, _ = parse_recipe({**data, "id": new_id, "name": new_id})
         return self.create(copy)
 
     def delete(self, recipe_id: str) -> None:

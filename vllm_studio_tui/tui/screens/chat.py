@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -12,112 +11,30 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
-from vllm_studio_tui.domain.chat import Ended, Message, Sampling, Session, StreamEvent, Target
-from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.chat import Delta, Message, Session
+from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.branches import branch_of, sibling_leaf
+from vllm_studio_tui.services.branches import branch_of
 from vllm_studio_tui.services.desk import load_desk, save_desk
 from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.answering import Answering
 from vllm_studio_tui.tui.chat_flows import ChatFlows
+from vllm_studio_tui.tui.chat_frame import ChatFrame
 from vllm_studio_tui.tui.document.blocks import Hint
-from vllm_studio_tui.tui.document.view import Document, Entry
+from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.editor import edit_text
-from vllm_studio_tui.tui.paint import chat as paint
-from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.sizes import Size
 from vllm_studio_tui.tui.turns import Turn, Turns
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 from vllm_studio_tui.tui.widgets.prompt import PromptArea
+from vllm_studio_tui.tui.widgets.transcript import Transcript
 
 #: Chats in the list beside the document; all of them are behind ctrl+o.
 LISTED = 60
 #: Seconds after the chat was first shown in which nothing large is imported.
 AFTER_PAINT = 0.4
-
-
-class Transcript(Document):
-    """The document with its keys."""
-
-    SCOPE = "transcript"
-    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("transcript")]
-
-    @property
-    def place(self) -> ChatPlace:
-        return next(node for node in self.ancestors if isinstance(node, ChatPlace))
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        known = actions.BY_ID.get(f"transcript.{action.replace('_', '-')}")
-        if known is None:
-            return super().check_action(action, parameters)
-        if known.writes and self.place.studio_app.read_only:
-            return False
-        return self.place.possible_here(known.name)
-
-    def action_up(self) -> None:
-        self.move(-1)
-
-    def action_down(self) -> None:
-        self.move(1)
-
-    def action_page_up(self) -> None:
-        self.page(-1)
-
-    def action_page_down(self) -> None:
-        self.page(1)
-
-    def action_first(self) -> None:
-        self.to_start()
-
-    def action_last(self) -> None:
-        self.to_end()
-
-    def action_fold(self) -> None:
-        self.toggle()
-
-    def action_find_next(self) -> None:
-        self.find_next(1)
-
-    def action_find_previous(self) -> None:
-        self.find_next(-1)
-
-    def action_find(self) -> None:
-        self.place.action_find()
-
-    def action_copy(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.studio_app.copy(entry.message.content)
-
-    def action_copy_code(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.flows.copy_code(entry.message))
-
-    def action_regenerate(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.regenerate(entry.message))
-
-    def action_continue(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.continue_answer(entry.message))
-
-    def action_edit(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.edit(entry.message)
-
-    def action_fork(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.fork(entry.message))
-
-    def action_previous(self) -> None:
-        self._turn_to(-1)
-
-    def action_next(self) -> None:
-        self._turn_to(1)
-
-    def _turn_to(self, step: int) -> None:
-        if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.sibling(entry.message, step))
 
 
 class ChatPlace(Place):
@@ -131,15 +48,18 @@ class ChatPlace(Place):
         self.session: Session | None = None
         self.settings: dict[str, Any] = {}
         self.recipe: str | None = None
-        self.queue: dict[str, list[str]] = {}
         self.editing: Message | None = None
         self.messages_tree: list[Message] = []
-        self._sessions: list[Session] = []
-        self._total = 0
+        self.listed: list[Session] = []
+        self.total = 0
         self._started = False
-        self._waiting_for: str | None = None
         self._hinted = ""
-        self.turns = Turns(self._told, self._over)
+        self.answers = Answering(self)
+
+    @property
+    def turns(self) -> Turns:
+        """The answers that are coming, in any chat."""
+        return self.answers.turns
 
     @cached_property
     def flows(self) -> ChatFlows:
@@ -152,18 +72,19 @@ class ChatPlace(Place):
     # --- layout -----------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
+        frame = ChatFrame(self)
         with Horizontal():
-            yield ListCanvas(self._paint_list, self.get_ink, id="chat-list", header=2)
+            yield ListCanvas(frame.chats, self.get_ink, id="chat-list", header=2)
             with Vertical(id="chat-main"):
-                yield Canvas(self._paint_head, self.get_ink, id="chat-head")
+                yield Canvas(frame.head, self.get_ink, id="chat-head")
                 yield Transcript(self.get_ink, id="transcript")
-                yield Canvas(self._paint_queue, self.get_ink, id="chat-queue")
+                yield Canvas(frame.queue, self.get_ink, id="chat-queue")
                 with Horizontal(id="chat-prompt"):
-                    yield Canvas(self._paint_bar, self.get_ink, id="chat-bar")
+                    yield Canvas(frame.bar, self.get_ink, id="chat-bar")
                     yield PromptArea(id="prompt")
                 yield Input(placeholder="find in this chat", id="chat-find")
-                yield Canvas(self._paint_status, self.get_ink, id="chat-status")
-            yield Canvas(self._paint_rail, self.get_ink, id="chat-rail")
+                yield Canvas(frame.status, self.get_ink, id="chat-status")
+            yield Canvas(frame.rail, self.get_ink, id="chat-rail")
 
     def on_mount(self) -> None:
         self.query_one("#chat-find").display = False
@@ -211,7 +132,7 @@ class ChatPlace(Place):
 
     async def reload_list(self) -> None:
         chat = self.studio.chat
-        self._sessions, self._total = await self.studio_app.in_thread(
+        self.listed, self.total = await self.studio_app.in_thread(
             lambda: (chat.sessions.list(limit=LISTED), chat.sessions.count())
         )
         self.update_place()
@@ -222,7 +143,7 @@ class ChatPlace(Place):
             self.query_one(name, Canvas).repaint()
         self._hint()
         self.document.refresh_ages()
-        self._send_what_waited()
+        self.answers.send_what_waited()
 
     def _hint(self) -> None:
         """An empty chat says whom one talks to, or how a model comes up."""
@@ -254,65 +175,6 @@ class ChatPlace(Place):
         answering = [run for run in live if run.state in (State.READY, State.UNHEALTHY)]
         return next(iter(answering or live), None)
 
-    def view(self) -> paint.ChatView:
-        """What is shown around the document."""
-        run = self.target_run()
-        snapshot = self.snapshot
-        metrics = snapshot.engine(run.run_id) if snapshot is not None and run is not None else None
-        return paint.ChatView(
-            self.session,
-            run,
-            self.recipe,
-            metrics,
-            self.settings,
-            self.turn,
-            self.context(run),
-            len(self.queue.get(self.session.id if self.session else "", ())),
-            self.document.following,
-            self.editing is not None,
-            self._waiting_for,
-        )
-
-    def context(self, run: RunView | None) -> tuple[int | None, int | None]:
-        """Tokens that the chat takes, as the engine counted them with the last answer, and the most there may be."""
-        used = None
-        for entry in reversed(self.document.entries):
-            usage = entry.message.usage
-            if usage.total_tokens is not None:
-                used = usage.total_tokens
-                break
-        limit = run.spec.recipe.get("max_model_len") if run is not None and run.spec is not None else None
-        return used, limit if isinstance(limit, int) and limit > 0 else None
-
-    def _paint_list(self, width: int, height: int) -> list[Row]:
-        here = self.session.id if self.session is not None else None
-        return paint.session_rows(
-            self._sessions, self._total, here, width, height, time.time(), self.turns.going, self.ink.glyphs
-        )
-
-    def _paint_head(self, width: int, height: int) -> list[Row]:
-        return paint.head_rows(self.view(), self.ink.glyphs, width, self.size_class)
-
-    def _paint_status(self, width: int, height: int) -> list[Row]:
-        return [paint.status_row(self.view(), self.ink.glyphs, width, self.size_class)]
-
-    def _paint_rail(self, width: int, height: int) -> list[Row]:
-        return paint.rail_rows(self.view(), self.ink.glyphs, width, height)
-
-    def _paint_queue(self, width: int, height: int) -> list[Row]:
-        waiting = self.queue.get(self.session.id if self.session else "", ())
-        return paint.queue_rows(waiting, width, height)
-
-    def _paint_bar(self, width: int, height: int) -> list[Row]:
-        focused = self.prompt.has_focus
-        rows = []
-        for _ in range(height):
-            row = Row(plane="surf")
-            glyphs = self.ink.glyphs
-            row.put(0, glyphs.cursor if focused else glyphs.block, "accent" if focused else "track")
-            rows.append(row)
-        return rows
-
     def on_prompt_area_grown(self) -> None:
         rows = self.prompt.rows
         holder = self.query_one("#chat-prompt")
@@ -343,18 +205,18 @@ class ChatPlace(Place):
             return chat.sessions.get(session_id), chat.messages.tree(session_id), chat.messages.leaf(session_id)
 
         session, tree, here = await self.studio_app.in_thread(read)
-        self._keep_draft()
+        self.keep_draft()
         self.session, self.messages_tree = session, tree
         self.settings = dict(session.settings)
         if isinstance(self.settings.get("recipe"), str):
             self.recipe = self.settings["recipe"]
         self.editing = None
-        self._show(leaf or here)
+        self.show_branch(leaf or here)
         self.prompt.set_text(self.desk.draft(session_id))
         self.desk.session = session_id
         self.update_place()
 
-    def _show(self, leaf: str | None) -> None:
+    def show_branch(self, leaf: str | None) -> None:
         """Show the branch of a leaf; an answer that is coming goes on."""
         turn = self.turn
         entries = [Entry(message, sibling) for message, sibling in branch_of(self.messages_tree, leaf)]
@@ -363,8 +225,6 @@ class ChatPlace(Place):
             coming = entries.pop()
         self.document.show_entries(entries, spacious=self.size_class >= Size.FULL)
         if coming is not None and turn is not None:
-            from vllm_studio_tui.domain.chat import Delta
-
             self.document.begin(coming)
             self.document.feed(Delta("".join(turn.content), "".join(turn.reasoning)))
 
@@ -377,7 +237,7 @@ class ChatPlace(Place):
 
     def action_new(self) -> None:
         """The chat begins to exist with its first question."""
-        self._keep_draft()
+        self.keep_draft()
         self.session, self.messages_tree, self.editing = None, [], None
         self.settings = {key: value for key, value in self.settings.items() if key in ("recipe",)}
         self.document.show_entries([])
@@ -386,23 +246,23 @@ class ChatPlace(Place):
         self.prompt.focus()
         self.update_place()
 
-    def _keep_draft(self) -> None:
+    def keep_draft(self) -> None:
         if self.editing is None:
             self.desk.draft(self.session.id if self.session else None, self.prompt.text)
 
     async def leaving(self) -> None:
         """The studio closes: what is coming is kept, and so is what was not sent."""
-        for session_id, waiting in self.queue.items():
+        for session_id, waiting in self.answers.queue.items():
             if waiting:
                 self.desk.draft(session_id or None, "\n\n".join(waiting))
-        self._keep_draft()
+        self.keep_draft()
         self.desk.recipe = self.recipe
         await self.turns.stop_all()
         await self.studio_app.in_thread(partial(save_desk, self.studio.places, self.desk))
 
     def hidden(self) -> None:
         if self._started:
-            self._keep_draft()
+            self.keep_draft()
             self.desk.recipe = self.recipe
             self.studio_app.spawn(self.studio_app.in_thread(partial(save_desk, self.studio.places, self.desk)))
 
@@ -412,6 +272,8 @@ class ChatPlace(Place):
             self.studio_app.spawn(self.open(event.action[5:]))
         else:
             super().on_canvas_clicked(event)
+
+    # --- asking -----------------------------------------------------------------------------------------
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -429,226 +291,18 @@ class ChatPlace(Place):
         self.desk.draft(self.session.id if self.session else None, "")
         editing, self.editing = self.editing, None
         if editing is not None:
-            self.studio_app.spawn(self._ask_again(editing, text))
-        elif self.turn is not None or self._waiting_for is not None:
-            self._queue(text)
+            self.studio_app.spawn(self.answers.ask_again(editing, text))
         else:
-            self.studio_app.spawn(self.ask(text))
+            self.answers.take(text)
 
-    def _queue(self, text: str, *, first: bool = False) -> None:
-        key = self.session.id if self.session is not None else ""
-        waiting = self.queue.setdefault(key, [])
-        waiting.insert(0 if first else len(waiting), text)
-        self._show_queue()
-
-    def _show_queue(self) -> None:
-        waiting = self.queue.get(self.session.id if self.session else "", ())
+    def show_queue(self) -> None:
+        """Draw the questions that wait, or give their room back."""
+        waiting = self.answers.waiting
         canvas = self.query_one("#chat-queue", Canvas)
         canvas.display = bool(waiting)
         canvas.styles.height = min(3, len(waiting)) + (1 if waiting else 0)
         canvas.repaint()
         self.update_place()
-
-    async def ask(self, text: str) -> None:
-        """Ask something; while the engine loads it waits, and is then sent."""
-        target = await self._target()
-        if target is None:
-            run = self.target_run()
-            if run is not None and run.live:
-                self._waiting_for = run.run_id
-                self._queue(text, first=True)
-            else:
-                self.prompt.set_text(text)
-            return
-        chat = self.studio.chat
-        if self.session is None:
-            settings = {**self.settings, **({"recipe": self.recipe} if self.recipe else {})}
-            session_id = await self.studio_app.in_thread(
-                lambda: chat.new_session(text, model=target.model, settings=settings)
-            )
-            self.session = await self.studio_app.in_thread(lambda: chat.sessions.get(session_id))
-            if self.queue.get(""):
-                self.queue[session_id] = self.queue.pop("")
-            self.desk.session = session_id
-        self._begin(chat.send(self.session.id, text, target, sampling=self.sampling()), question=text)
-
-    async def _target(self) -> Target | None:
-        """Where the question goes; None where nothing answers yet, which is said."""
-        run = self.target_run()
-        if run is not None and run.live and run.state not in (State.READY, State.UNHEALTHY):
-            return None
-        name = self.recipe or (run.recipe_id if run is not None else None)
-        if name is None:
-            self.studio_app.tell("No model is up. l on the dashboard launches one.", "warning")
-            return None
-        try:
-            target = await self.studio_app.in_thread(partial(self.studio.launcher.target, recipe=name))
-        except StudioError as error:
-            self.studio_app.tell_error(error)
-            return None
-        self.recipe = target.recipe_id or name
-        return target
-
-    def sampling(self) -> Sampling:
-        """What shapes answers in this chat."""
-        settings = self.settings
-        return Sampling(
-            temperature=settings.get("temperature"),
-            top_p=settings.get("top_p"),
-            max_tokens=settings.get("max_tokens"),
-            thinking=settings.get("thinking"),
-        )
-
-    def _begin(self, events: Any, *, question: str | None = None) -> None:
-        assert self.session is not None
-        if question is not None:
-            message = Message("", self.session.id, "user", question)
-            self.document.add(Entry(message), spacious=self.size_class >= Size.FULL)
-        self.document.begin(Entry(Message("", self.session.id, "assistant", "", finish="streaming")))
-        self.turns.start(self.session.id, events)
-        self.update_place()
-
-    def _told(self, turn: Turn, event: StreamEvent) -> None:
-        if self.session is not None and turn.session_id == self.session.id and not isinstance(event, Ended):
-            self.document.feed(event)
-
-    def _over(self, turn: Turn, failed: StudioError | None) -> None:
-        if failed is not None:
-            self.studio_app.tell_error(failed)
-        self.studio_app.spawn(self._ended(turn), group="chats")
-
-    async def _ended(self, turn: Turn) -> None:
-        """Show the end as it was kept, and send what waited."""
-        if self.session is not None and self.session.id == turn.session_id:
-            chat = self.studio.chat
-            session_id = turn.session_id
-            self.session, self.messages_tree, leaf = await self.studio_app.in_thread(
-                lambda: (chat.sessions.get(session_id), chat.messages.tree(session_id), chat.messages.leaf(session_id))
-            )
-            entries = [Entry(message, sibling) for message, sibling in branch_of(self.messages_tree, leaf)]
-            if self.document.live is not None and len(entries) == len(self.document.entries):
-                for index, entry in enumerate(entries[:-1]):
-                    self.document.entries[index] = entry
-                self.document.finish(entries[-1])
-            else:
-                self._show(leaf)
-        self.studio.sampler.wake()
-        await self.reload_list()
-        waiting = self.queue.get(turn.session_id)
-        if waiting and self.session is not None and self.session.id == turn.session_id:
-            text = waiting.pop(0)
-            self._show_queue()
-            await self.ask(text)
-
-    def _send_what_waited(self) -> None:
-        """A question that was written while the engine loaded is sent when it is ready."""
-        if self._waiting_for is None:
-            return
-        run = self.studio_app.commands.run_of(self._waiting_for)
-        if run is None or run.status.final:
-            self._waiting_for = None
-            key = self.session.id if self.session is not None else ""
-            texts = self.queue.pop(key, [])
-            self.prompt.set_text("\n\n".join(texts))
-            self._show_queue()
-            self.studio_app.tell("The engine did not come up; the question is back in the prompt.", "warning")
-        elif run.state in (State.READY, State.UNHEALTHY):
-            self._waiting_for = None
-            key = self.session.id if self.session is not None else ""
-            waiting = self.queue.get(key)
-            if waiting:
-                text = waiting.pop(0)
-                self._show_queue()
-                self.studio_app.spawn(self.ask(text))
-
-    # --- answers ----------------------------------------------------------------------------------------
-
-    def possible_here(self, name: str) -> bool:
-        """Whether something can be done with the message under the cursor."""
-        entry = self.document.message
-        if name in ("up", "down", "page-up", "page-down", "first", "last", "find"):
-            return True
-        if name in ("find-next", "find-previous"):
-            return bool(self.document.words)
-        if entry is None:
-            return False
-        role = entry.message.role
-        if name in ("regenerate",):
-            return role in ("user", "assistant") and self.turn is None
-        if name == "continue":
-            cut = entry.message.finish in ("stopped", "interrupted", "length")
-            return role == "assistant" and cut and self.turn is None
-        if name == "edit":
-            return role == "user"
-        if name in ("previous", "next"):
-            return entry.sibling[1] > 1
-        return True
-
-    async def regenerate(self, message: Message) -> None:
-        target = await self._target()
-        if target is None or self.session is None or self.turn is not None:
-            return
-        kept = self._until(message if message.role == "user" else None, message)
-        self.document.show_entries(kept, spacious=self.size_class >= Size.FULL)
-        self._begin(self.studio.chat.regenerate(self.session.id, message.id, target, sampling=self.sampling()))
-
-    def _until(self, last: Message | None, message: Message) -> list[Entry]:
-        """What stands before the new answer."""
-        out: list[Entry] = []
-        for entry in self.document.entries:
-            if entry.message.id == message.id:
-                return [*out, entry] if last is not None else out
-            out.append(entry)
-        return out
-
-    async def continue_answer(self, message: Message) -> None:
-        target = await self._target()
-        if target is None or self.session is None or self.turn is not None:
-            return
-        self.document.show_entries(self._until(None, message), spacious=self.size_class >= Size.FULL)
-        self._begin(self.studio.chat.continue_answer(self.session.id, message.id, target, sampling=self.sampling()))
-        from vllm_studio_tui.domain.chat import Delta
-
-        self.document.feed(Delta(message.content, message.reasoning))
-
-    def edit(self, message: Message) -> None:
-        """Put a question into the prompt, to be asked anew in its place."""
-        if message.role != "user" or self.turn is not None:
-            return
-        self._keep_draft()
-        self.editing = message
-        self.prompt.set_text(message.content)
-        self.prompt.focus()
-        self.update_place()
-
-    async def _ask_again(self, message: Message, text: str) -> None:
-        target = await self._target()
-        if target is None or self.session is None:
-            self.prompt.set_text(text)
-            return
-        self.document.show_entries(self._until(None, message), spacious=self.size_class >= Size.FULL)
-        self._begin(
-            self.studio.chat.edit(self.session.id, message.id, text, target, sampling=self.sampling()), question=text
-        )
-
-    async def sibling(self, message: Message, step: int) -> None:
-        """Read another answer to the same question."""
-        leaf = sibling_leaf(self.messages_tree, message.id, step)
-        if leaf is None or self.session is None or self.turn is not None:
-            return
-        session_id = self.session.id
-        await self.studio_app.in_thread(lambda: self.studio.chat.sessions.set_leaf(session_id, leaf))
-        self._show(leaf)
-        self.document.move(0)
-
-    async def fork(self, message: Message) -> None:
-        if self.session is None:
-            return
-        session_id = self.session.id
-        made = await self.studio_app.in_thread(lambda: self.studio.chat.sessions.fork(session_id, message.id))
-        await self.open(made.id)
-        await self.reload_list()
-        self.studio_app.tell("This is a copy up to here; the chat it came from stays.")
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -679,11 +333,8 @@ class ChatPlace(Place):
             return True
         if self.session is not None and self.turns.stop(self.session.id):
             return True
-        if self._waiting_for is not None:
-            self._waiting_for = None
-            texts = self.queue.pop(self.session.id if self.session else "", [])
-            self.prompt.set_text("\n\n".join(texts))
-            self._show_queue()
+        if self.answers.waiting_for is not None:
+            self.prompt.set_text(self.answers.take_back())
             return True
         if self.document.has_focus:
             self.prompt.focus()
