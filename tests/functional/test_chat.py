@@ -75,6 +75,17 @@ async def test_escape_stops_and_keeps_what_came(tmp_path: Path) -> None:
         assert (answer.finish, answer.content) == ("stopped", "the beginning of something")
 
 
+async def test_a_new_chat_is_listed_while_its_first_answer_comes(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    async with staged(tmp_path, place="chat", script=(Delta(content="slowly"), hold.wait, DONE)) as stage:
+        await stage.type("a question")
+        await stage.press("enter")
+        await stage.until(lambda: "CHATS  1" in stage.text(), "it is in the list")
+        assert place(stage).turns.going
+        hold.set()
+        await stage.until(lambda: not place(stage).turns.going, "the answer is over")
+
+
 async def test_the_next_question_waits_for_its_turn(tmp_path: Path) -> None:
     hold = asyncio.Event()
     script = (Delta(content="answer"), hold.wait, DONE)
