@@ -152,6 +152,24 @@ async def test_levels_folds_and_search(tmp_path: Path) -> None:
         await stage.until(lambda: any("Nothing more matches" in toast for toast in stage.toasts), "it says so")
 
 
+async def test_errors_are_found_in_the_whole_file_and_so_are_words_among_them(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="logs") as stage:
+        path = stage.app.current.log_view.path  # type: ignore[attr-defined]
+        with path.open("w") as stream:
+            stream.write("ERROR the very first needle\n")
+            stream.writelines(f"INFO a needle of no weight {number}\n" for number in range(60_000))
+            stream.write("ERROR the very last\n")
+        await stage.until(lambda: "the very last" in stage.text(), "it is read anew")
+        await stage.press("v", "v")
+        await stage.until(lambda: "the very first" in stage.text(), "errors of the whole file")
+        assert "no weight" not in stage.text()
+        await stage.press("slash")
+        await stage.type("needle")
+        await stage.press("enter")
+        await stage.until(lambda: not stage.app.current.log_view.following, "the hit")  # type: ignore[attr-defined]
+        assert "the very first needle" in stage.text()
+
+
 async def test_a_log_is_followed_and_scrolling_pauses_that(tmp_path: Path) -> None:
     async with staged(tmp_path, place="logs") as stage:
         path = stage.app.current.log_view.path  # type: ignore[attr-defined]

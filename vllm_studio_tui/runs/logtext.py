@@ -121,7 +121,7 @@ class LogText:
         rest = b""
         at = begin = offset
         while len(lines) < count and at < limit:
-            data = min(self._data_from(at), limit)
+            data = min(self.data_from(at), limit)
             if data > at:
                 if rest.strip(b"\0"):
                     lines += self._pieces(begin, rest)
@@ -136,10 +136,12 @@ class LogText:
                 break
             at += len(block)
             rest += block
-            while len(lines) < count and (newline := rest.find(b"\n")) >= 0:
-                lines += self._pieces(begin, rest[: newline + 1])
-                begin += newline + 1
-                rest = rest[newline + 1 :]
+            cut = 0  # one cut a block, not one a line: a line is short and the rest is long
+            while len(lines) < count and (newline := rest.find(b"\n", cut)) >= 0:
+                lines += self._pieces(begin, rest[cut : newline + 1])
+                begin += newline + 1 - cut
+                cut = newline + 1
+            rest = rest[cut:]
             if len(rest) > 4 * BLOCK and len(lines) < count:
                 lines += self._pieces(begin, rest)
                 begin += len(rest)
@@ -169,7 +171,7 @@ class LogText:
 
     def start_of(self, offset: int) -> int:
         """Where the line that holds a byte begins; a line longer than four blocks begins where it is cut."""
-        hole = self._hole_before(offset)
+        hole = self.hole_before(offset)
         lowest = 0
         if hole is not None:
             if hole[0] <= offset < hole[1]:
@@ -186,7 +188,7 @@ class LogText:
             at = begin
         return lowest
 
-    def _hole_before(self, offset: int) -> tuple[int, int] | None:
+    def hole_before(self, offset: int) -> tuple[int, int] | None:
         """The last hole that begins at or before a byte; a log has one or two."""
         found: tuple[int, int] | None = None
         size, at = self.size, 0
@@ -204,7 +206,7 @@ class LogText:
             return found
         return found
 
-    def _data_from(self, offset: int) -> int:
+    def data_from(self, offset: int) -> int:
         """The first byte at or after `offset` that is not in a hole."""
         try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
@@ -235,7 +237,7 @@ class LogText:
         at = offset
         while wanted and time.monotonic() < until:
             if step > 0:
-                at = max(at, self._data_from(at))
+                at = max(at, self.data_from(at))
                 block = self.read(at, large)
                 found = block.lower().find(wanted)
                 if found >= 0:
@@ -244,7 +246,7 @@ class LogText:
                     return None, self.size
                 at += large - overlap
             else:
-                hole = self._hole_before(max(0, at - 1))
+                hole = self.hole_before(max(0, at - 1))
                 if hole is not None and hole[1] >= at:
                     at = hole[0]
                     if at <= 0:

@@ -1,0 +1,252 @@
+"""The part of a log that is in memory: a stretch of the file, and of that the lines of a level."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+
+from vllm_studio_tui.runs.logtext import RANK, LogLine, LogText, in_traceback, level_of
+
+#: Lines in memory at most, and how many are read at once.
+WINDOW = 4000
+STEP = 800
+#: When more bytes than this have come, only the end of them is read.
+FLOOD = 512 * 1024
+#: Bytes looked through at once for lines of a level.
+PIECE = 256 * 1024
+#: A line that `level_of` takes for more than information has one of these, or a letter as llama.cpp writes it.
+_TELLING = (
+    b"ERROR", b"CRITICAL", b"FATAL", b"WARN", b"Traceback", b"Exception", b"Error", b"Interrupt", b"Warning: ",
+    b"error: ", b"Killed", b"Aborted", b"core dumped", b"Segmentation fault", b"terminate called",
+)  # fmt: skip
+_LETTER = re.compile(rb"[\s\[\](|][EW][\s:\]|)]")
+
+
+def groups(lines: Sequence[LogLine]) -> Iterator[tuple[list[LogLine], str]]:
+    """Lines one by one, tracebacks as a whole, each with its level. What is not adjacent in the file is not joined."""
+    group: list[LogLine] = []
+    for line in lines:
+        if in_traceback(line.text, bool(group) and group[-1].end == line.offset):
+            if group and group[-1].end != line.offset:
+                yield group, "error"
+                group = []
+            group.append(line)
+            continue
+        if group:
+            yield group, "error"
+            group = []
+        yield [line], level_of(line.text)
+    if group:
+        yield group, "error"
+
+
+def may_tell(raw: bytes) -> bool:
+    """Whether some line of these may be a warning or an error: if not, none is."""
+    return any(word in raw for word in _TELLING) or _LETTER.search(raw) is not None
+
+
+def _continues(line: LogLine) -> bool:
+    """Whether a line can only be told to be of a traceback by those before it."""
+    return in_traceback(line.text, True) and not in_traceback(line.text, False)
+
+
+class LogWindow:
+    """A stretch of a log.
+
+    Attributes:
+        lines: What is kept of the stretch, in order: all of it, or the lines of the level with whole tracebacks.
+        start, end: The stretch, in bytes.
+        skipped: Bytes that came too fast to be read.
+    """
+
+    def __init__(self, file: LogText) -> None:
+        self.file = file
+        self.level = "all"
+        self.lines: list[LogLine] = []
+        self.start = self.end = self.skipped = 0
+        self._last: LogLine | None = None
+        self.tail()
+
+    @property
+    def least(self) -> int:
+        """The rank that a line must have."""
+        return 0 if self.level == "all" else RANK[self.level]
+
+    def _select(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        least = self.least
+        if not least:
+            return list(lines)
+        return [line for group, level in groups(lines) if RANK[level] >= least for line in group]
+
+    # --- moving -----------------------------------------------------------------------------------------
+
+    def _show(self, lines: list[LogLine]) -> None:
+        self.start = lines[0].offset if lines else 0
+        self.end = lines[-1].end if lines else 0
+        self._last = lines[-1] if lines else None
+        self.lines = self._select(lines)
+
+    def tail(self) -> None:
+        """The end of the file."""
+        self._show(self.file.tail(STEP))
+
+    def head(self) -> None:
+        """Its beginning."""
+        self._show(self.file.after(0, STEP))
+
+    def around(self, offset: int) -> None:
+        """Where a byte is."""
+        self._show([*self.file.before(offset, STEP // 2), *self.file.after(offset, STEP)])
+
+    def set_level(self, level: str) -> None:
+        """Keep only lines of a level, from the end of the file on."""
+        self.level = level
+        self.tail()
+
+    @property
+    def at_start(self) -> bool:
+        return self.start <= 0
+
+    @property
+    def at_end(self) -> bool:
+        return self.end >= self.file.size
+
+    def shows(self, offset: int) -> bool:
+        """Whether the line that begins at a byte is one that is kept."""
+        lines = self.file.after(offset, 1)
+        return bool(lines) and (
+            not self.least or RANK[level_of(lines[0].text)] >= self.least or in_traceback(lines[0].text, True)
+        )
+
+    # --- what comes -------------------------------------------------------------------------------------
+
+    def follow(self) -> bool:
+        """Take what was written since; whether anything was. A flood is passed over, with a level left to `fetch`."""
+        size = self.file.size
+        if size < self.end or (self._last is not None and not self._still_there(self._last)):
+            self.tail()  # it was written anew
+        elif size == self.end:
+            return False
+        elif self.least and size - self.end > FLOOD:
+            return False  # `fetch` looks through it for what is kept
+        elif size - self.end > FLOOD:
+            # Nobody reads that fast: what lies between is there when it is scrolled to.
+            before = self.end
+            self.tail()
+            self.skipped += max(0, self.start - before)
+        else:
+            self._append()
+        return True
+
+    def _append(self) -> None:
+        at, last = self.end, self._last
+        if last is not None and not self._ends_a_line(last):
+            at = last.offset  # its rest has come
+            if self.lines and self.lines[-1] is last:
+                self.lines.pop()
+        new = self.file.after(at, WINDOW)
+        if not new:
+            return
+        again = 0
+        while self.least and again < min(len(self.lines), 200):  # a traceback may go on
+            if self.lines[-1 - again].end != (self.lines[-again].offset if again else at):
+                break
+            again += 1
+        joint = self.lines[len(self.lines) - again :]
+        self.lines = self.lines[: len(self.lines) - again] + self._select([*joint, *new])
+        self.end, self._last = new[-1].end, new[-1]
+        self._trim_start()
+
+    def _still_there(self, line: LogLine) -> bool:
+        return line.hole or self.file.after(line.offset, 1, end=line.end) == [line]
+
+    def _ends_a_line(self, line: LogLine) -> bool:
+        return self.file.read(line.end - 1, 1) == b"\n"
+
+    # --- reading on -------------------------------------------------------------------------------------
+
+    def fetch(self, step: int, edge: int, *, deadline: float = 0.2) -> tuple[list[LogLine], int]:
+        """Lines above (`step` -1) or below (1) a byte, and how far was looked. Changes nothing; for a thread.
+
+        Without a level one step of lines; with one it looks on until some are found or time is up.
+        """
+        if not self.least:
+            lines = self.file.before(edge, STEP) if step < 0 else self.file.after(edge, STEP)
+            return lines, self._far(lines, step, edge)
+        until = time.monotonic() + deadline
+        found: list[LogLine] = []
+        while len(found) < STEP // 2 and time.monotonic() < until:
+            lines, far = self._look(step, edge)
+            if far == edge:
+                break
+            edge = far
+            found = [*self._select(lines), *found] if step < 0 else [*found, *self._select(lines)]
+        return found, edge
+
+    def _far(self, lines: Sequence[LogLine], step: int, edge: int) -> int:
+        if not lines:
+            return 0 if step < 0 else edge
+        return lines[0].offset if step < 0 else lines[-1].end
+
+    def _look(self, step: int, edge: int) -> tuple[list[LogLine], int]:
+        """The next piece: its lines where it may hold some of a level, and how far it goes.
+
+        Most pieces hold none, and are passed over without being cut into lines: that is thirty times faster. No
+        piece ends within a traceback, as far as that can be told.
+        """
+        begin, end = self._piece(step, edge)
+        if not may_tell(self.file.read(begin, end - begin)):
+            return [], begin if step < 0 else end
+        lines = self.file.after(begin, end - begin, end=end)
+        if step < 0 and begin > 0:
+            first = next((at for at, line in enumerate(lines) if not _continues(line)), 0)
+            lines = lines[first:]
+        elif step > 0 and end < self.file.size:
+            last = 0
+            for group, _ in groups(lines):
+                last = len(group)
+            lines = lines[:-last] if 1 < last < len(lines) else lines
+        return lines, self._far(lines, step, begin if step < 0 else end)
+
+    def _piece(self, step: int, edge: int) -> tuple[int, int]:
+        """Bytes of whole lines above or below a byte; a hole is a piece of its own."""
+        file = self.file
+        if step < 0:
+            hole = file.hole_before(max(0, edge - 1))
+            if hole is not None and hole[1] >= edge:
+                return hole[0], edge
+            return file.start_of(max(hole[1] if hole is not None else 0, edge - PIECE)), edge
+        begin = max(edge, file.data_from(edge))
+        if begin > edge:
+            return edge, begin
+        end = min(file.size, begin + PIECE)
+        if end < file.size:
+            cut = file.start_of(end)
+            end = cut if cut > begin else end
+        return begin, end
+
+    def add(self, step: int, edge: int, lines: list[LogLine], far: int) -> bool:
+        """Take what `fetch` found, if the stretch still ends where it was asked from; whether it grew."""
+        if (self.start if step < 0 else self.end) != edge or far == edge:
+            return False
+        if step < 0:
+            self.lines, self.start = [*lines, *self.lines], far
+            if len(self.lines) > WINDOW:
+                self.lines = self.lines[:WINDOW]
+                self._last = self.lines[-1]
+                self.end = self._last.end
+        else:
+            self.lines, self.end = [*self.lines, *lines], far
+            self._last = lines[-1] if lines and lines[-1].end == far else self._line_before(far)
+            self._trim_start()
+        return True
+
+    def _line_before(self, offset: int) -> LogLine | None:
+        lines = self.file.before(offset, 1)
+        return lines[-1] if lines else None
+
+    def _trim_start(self) -> None:
+        if len(self.lines) > WINDOW:
+            self.lines = self.lines[-WINDOW:]
+            self.start = self.lines[0].offset
