@@ -99,7 +99,7 @@ async def test_a_screen_has_the_colours_it_had(
         tmp_path, place=place, theme_name=None if colourless else theme, script=SCRIPT, prepare=used
     ) as stage:
         await scene(stage, place)
-        legend = Legend("" if colourless else f"on {stage.app.themes[theme].colours['bg']}")
+        legend = Legend("" if colourless else f"on {stage.app.looks.themes[theme].colours['bg']}")
         text = await painted(stage, place, legend, colourless=colourless)
     compare(HERE / "colours" / f"{place}-{theme}.txt", f"{text}\n== legend\n{legend}")
 
@@ -118,7 +118,7 @@ def colour_at(stage: Staged, words: str) -> str:
 @pytest.mark.parametrize("theme", ["slate", "paper"])
 async def test_what_is_well_odd_or_wrong_does_not_look_like_text(tmp_path: Path, theme: str) -> None:
     async with staged(tmp_path, theme_name=theme) as stage:
-        colours = stage.app.themes[theme].colours
+        colours = stage.app.looks.themes[theme].colours
         await scene(stage, "dashboard")
         ready, failed = colour_at(stage, "● qwen3-32b"), colour_at(stage, "✕ llama-3.3-70b")
         text = colour_at(stage, "qwen3-32b")

@@ -14,7 +14,7 @@ from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.chat_flows import ChatFlows
-from vllm_studio_tui.tui.dialogs import Chooser
+from vllm_studio_tui.tui.chooser import Chooser
 from vllm_studio_tui.tui.screens.dashboard import Dashboard
 from vllm_studio_tui.tui.screens.recipes import RecipesPlace
 from vllm_studio_tui.tui.widgets.form import RecipeForm

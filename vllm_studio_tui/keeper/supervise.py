@@ -7,8 +7,6 @@ own deadlines, and moves the run through its states.
 from __future__ import annotations
 
 import os
-import selectors
-import signal
 import time
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.stopping import Stopping
 from vllm_studio_tui.keeper.timetable import Timetable
 from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.keeper.wake import Wake
 from vllm_studio_tui.keeper.watchdog import Watchdog
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.net import port_free
@@ -57,21 +56,14 @@ class Supervisor:
         self._due = Timetable()
         self._ooms = oom_kills()
         self._verdict: Ending | None = None
-        self._selector = selectors.DefaultSelector()
-        self._signal_read, self._signal_write = os.pipe()
-        os.set_blocking(self._signal_read, False)
-        os.set_blocking(self._signal_write, False)
+        self._wake = Wake()
 
     # --- the loop ---------------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Take signals from now on: TERM and INT stop, a second one kills, HUP is nothing."""
-        signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        self._selector.register(self._signal_read, selectors.EVENT_READ)
-        self._selector.register(self._prober.wake_read, selectors.EVENT_READ)
+        self._wake.listen()
+        self._wake.watch(self._prober.wake_read)
 
     def run(self) -> None:
         """Until the run is over."""
@@ -84,8 +76,9 @@ class Supervisor:
             self._save()
             self._start()
         while not self.state.final:
-            self._selector.select(self._pause())
-            self._take_signals()
+            for _ in range(self._wake.wait(self._pause())):
+                self._stops += 1
+                self.stop()
             self._step(time.monotonic())
         self._finish()
 
@@ -117,16 +110,6 @@ class Supervisor:
             self._look_after(now)
         self._file.flush()
         self._ledger.flush()
-
-    def _take_signals(self) -> None:
-        try:
-            received = os.read(self._signal_read, 512)
-        except BlockingIOError:
-            return
-        for number in received:
-            if number in (signal.SIGTERM, signal.SIGINT):
-                self._stops += 1
-                self.stop()
 
     def _move(self, to: State, reason: str | None = None) -> None:
         before = self.state.state
@@ -182,7 +165,7 @@ class Supervisor:
     def _hold(self, engine: engines.Engine) -> None:
         self._engine = engine
         self._tree.begin(engine.pid, engine.start)
-        self._selector.register(engine.fd, selectors.EVENT_READ)
+        self._wake.watch(engine.fd)
 
     def _restart(self) -> None:
         self.state.attempt += 1
@@ -362,8 +345,8 @@ class Supervisor:
 
     def _unwatch(self) -> None:
         """An ended engine's descriptor stays readable: waiting on it any longer would be a busy loop."""
-        if self._engine is not None and self._engine.ended() and self._engine.fd in self._selector.get_map():
-            self._selector.unregister(self._engine.fd)
+        if self._engine is not None and self._engine.ended():
+            self._wake.forget(self._engine.fd)
 
     def _engine_ended(self, now: float) -> None:
         self._unwatch()

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import cached_property, partialmethod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import events
@@ -18,11 +19,12 @@ from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
-from vllm_studio_tui.config.themes import DEFAULT, ThemeFile, load_themes
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.services.snapshot import Snapshot, first_look
 from vllm_studio_tui.tui import actions, theming
+from vllm_studio_tui.tui.keys import Keys
+from vllm_studio_tui.tui.looks import Looks
 from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.sizes import Size, size_class
@@ -30,8 +32,6 @@ from vllm_studio_tui.tui.widgets import frame
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
-    from textual.widget import Widget
-
     from vllm_studio_tui.services.sampler import Sampler
     from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.commands import Commands
@@ -93,18 +93,15 @@ class StudioApp(App[int], inherit_bindings=False):
         self.snapshot: Snapshot | None = None
         self.last_words: list[str] = []
         self._first_recipe = recipe
-        self._ascii = ascii_only
         self._places: dict[str, Place] = {}
-        self._keymap: dict[str, str] = {}
+        self._keys = Keys()
         self._interrupted = 0.0
         self._arriving = False
-        self.themes, self.broken_themes = load_themes(studio.places.config / "themes")
         self.size_class = Size.BASE
-        self._theme_file = self._pick_theme(theme_name)
-        self.ink = self._make_ink()
-        for theme in self.themes.values():
-            self.register_theme(theming.textual_theme(theme))
-        self.theme = self._theme_file.name
+        themes = studio.places.config / "themes"
+        self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=self._no_colour)
+        self.looks.register(self)
+        self.theme = self.looks.name
 
     # --- looks ------------------------------------------------------------------------------------------
 
@@ -113,22 +110,13 @@ class StudioApp(App[int], inherit_bindings=False):
         os.environ["NO_COLOR"] = "1"
         self._filters = [theming.Colourless()]
 
-    def _pick_theme(self, name: str | None) -> ThemeFile:
-        wanted = name or DEFAULT
-        if self._no_colour or (name is None and os.environ.get("TERM", "") in ("linux", "vt100", "ansi")):
-            wanted = theming.ANSI_THEME
-        return self.themes.get(wanted) or self.themes[DEFAULT]
-
-    def _make_ink(self) -> Ink:
-        ink = theming.ink_of(self._theme_file, ascii_only=self._ascii, no_colour=self._no_colour)
-        ink.edge = _edge(self.size_class)
-        return ink
+    @property
+    def ink(self) -> Ink:
+        return self.looks.ink
 
     def set_theme(self, name: str) -> None:
         """Show another theme."""
-        if name in self.themes and not self._no_colour:
-            self._theme_file = self.themes[name]
-            self.ink = self._make_ink()
+        if self.looks.use(name):
             self.theme = name
             self.call_after_refresh(self.repaint_all)
 
@@ -150,7 +138,7 @@ class StudioApp(App[int], inherit_bindings=False):
         self._signals()
         self.spawn(self._settle_in(), group="start")
         self._read_keymap()
-        for broken in self.broken_themes:
+        for broken in self.looks.broken:
             self.tell(f"The theme {broken.path.name} is not used: {broken.reason}", "warning")
         if self._first_recipe is not None:
             self.spawn(self.commands.chat_with(self._first_recipe))
@@ -192,16 +180,9 @@ class StudioApp(App[int], inherit_bindings=False):
             loop.add_signal_handler(number, self.leave)
 
     def _read_keymap(self) -> None:
-        from vllm_studio_tui.config.keymap import read_keymap
-
-        together = {scope: {"app", scope, "list"} for scope in actions.SCOPES}
-        together["app"] = set(actions.SCOPES)
-        together["list"] = set(actions.SCOPES)
-        known = {action.id: action.keys for action in actions.ACTIONS}
-        path = self.studio.places.config / "keymap.yaml"
-        self._keymap, problems = read_keymap(path, known, together)
-        if self._keymap:
-            self.set_keymap(self._keymap)
+        problems = self._keys.read(self.studio.places.config / "keymap.yaml")
+        if self._keys.keymap:
+            self.set_keymap(self._keys.keymap)
         for problem in problems[:5]:
             self.tell(f"keymap.yaml: {problem}", "warning")
 
@@ -209,25 +190,18 @@ class StudioApp(App[int], inherit_bindings=False):
     def sampler(self) -> Sampler:
         return self.studio.sampler
 
-    @property
+    @cached_property
     def commands(self) -> Commands:
         from vllm_studio_tui.tui.commands import Commands
 
-        if not hasattr(self, "_commands"):
-            self._commands = Commands(self)
-        return self._commands
+        return Commands(self)
 
     # --- frame ------------------------------------------------------------------------------------------
 
     def _paint_header(self, width: int, height: int) -> list[Row]:
+        size, read_only = self.size_class, self.read_only
         return frame.header(
-            self.ink,
-            width,
-            self.size_class,
-            self.place_name,
-            self.snapshot,
-            read_only=self.read_only,
-            label=self.label,
+            self.ink, width, size, self.place_name, self.snapshot, read_only=read_only, label=self.label
         )
 
     def _paint_footer(self, width: int, height: int) -> list[Row]:
@@ -245,19 +219,12 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def keys_of(self, action_id: str) -> str:
         """The keys of an action as they are now."""
-        return self._keymap.get(action_id, actions.BY_ID[action_id].keys)
+        return self._keys.of(action_id)
 
     def active_actions(self) -> list[tuple[actions.Action, str]]:
         """The actions that can be done here and now, with their keys, what has the focus first."""
-        found: dict[str, tuple[actions.Action, str]] = {}
         screen = self.screen_stack[0] if self.screen_stack else self.screen
-        for active in screen.active_bindings.values():
-            action = actions.BY_ID.get(active.binding.id or "")
-            if action is not None and active.enabled and action.id not in found:
-                found[action.id] = (action, self.keys_of(action.id))
-        order = {action.id: index for index, action in enumerate(actions.ACTIONS)}
-        focused = "list" if any(action.scope == "list" for action, _ in found.values()) else ""
-        return sorted(found.values(), key=lambda one: (one[0].scope != focused, order[one[0].id]))
+        return self._keys.active(screen.active_bindings.values())
 
     def update_frame(self) -> None:
         for name in ("#header", "#footer"):
@@ -281,7 +248,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _resized(self, width: int, height: int) -> None:
         self.size_class = size_class(width, height, compact=self.compact)
-        self.ink.edge = _edge(self.size_class)
+        self.looks.fit(self.size_class)
         page = self.screen_stack[0] if self.screen_stack else self.screen
         wanted = f"-{self.size_class.name.lower()}"
         if page.has_class(wanted):
@@ -327,23 +294,12 @@ class StudioApp(App[int], inherit_bindings=False):
             return
         self.spawn(self.show_place(name))
 
-    def action_dashboard(self) -> None:
-        self.go("dashboard")
-
-    def action_recipes(self) -> None:
-        self.go("recipes")
-
-    def action_chat(self) -> None:
-        self.go("chat")
-
-    def action_monitor(self) -> None:
-        self.go("monitor")
-
-    def action_usage(self) -> None:
-        self.go("usage")
-
-    def action_logs(self) -> None:
-        self.go("logs")
+    action_dashboard = partialmethod(go, "dashboard")
+    action_recipes = partialmethod(go, "recipes")
+    action_chat = partialmethod(go, "chat")
+    action_monitor = partialmethod(go, "monitor")
+    action_usage = partialmethod(go, "usage")
+    action_logs = partialmethod(go, "logs")
 
     # --- actions everywhere -----------------------------------------------------------------------------
 
@@ -400,24 +356,10 @@ class StudioApp(App[int], inherit_bindings=False):
                 await ending()
         self.exit(0)
 
-    def click(self, action: str, place: Place) -> None:
-        """What a clicked link asks for: an action by id, a run, or a method of the screen."""
-        if action.startswith("run:"):
-            self.spawn(self.commands.open_run(action[4:]))
-            return
-        known = actions.BY_ID.get(action)
-        target: Widget | App[int] = self if known is not None and known.scope == "app" else place
-        name = known.method if known is not None else action
-        method = getattr(target, f"action_{name}", None)
-        if method is not None and target.check_action(name, ()):
-            result = method()
-            if isinstance(result, Awaitable):
-                self.spawn(result)
-
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()
         if self._places:
-            self.click(event.action, self.current)
+            self.commands.click(event.action, self.current)
 
     # --- for screens ------------------------------------------------------------------------------------
 
@@ -465,8 +407,3 @@ class StudioApp(App[int], inherit_bindings=False):
     def clear_notifications(self) -> None:
         self._notifications.clear()
         self._refresh_notifications()
-
-
-def _edge(size: Size) -> int:
-    """The column of cursor bars; none where every cell is needed."""
-    return 1 if size >= Size.WIDE else 0 if size >= Size.COMPACT else -1

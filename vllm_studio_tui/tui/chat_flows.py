@@ -10,7 +10,8 @@ from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.actions import key_text
-from vllm_studio_tui.tui.dialogs import Answer, Choice, Chooser, Prompt, Question, Writing
+from vllm_studio_tui.tui.chooser import Choice, Chooser
+from vllm_studio_tui.tui.dialogs import Answer, Prompt, Question, Writing
 from vllm_studio_tui.tui.document.scanner import Scanner
 from vllm_studio_tui.tui.paint import chat as paint
 from vllm_studio_tui.tui.paint import numbers

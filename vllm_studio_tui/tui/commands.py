@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,18 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui import actions
-from vllm_studio_tui.tui.dialogs import Answer, Choice, Chooser, Question
+from vllm_studio_tui.tui.chooser import Choice, Chooser
+from vllm_studio_tui.tui.dialogs import Answer, Question
 from vllm_studio_tui.tui.paint import numbers
 
 if TYPE_CHECKING:
+    from textual.app import App
+    from textual.widget import Widget
+
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.services.fixes import Fix
     from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.place import Place
 
 ANSWERING = (State.READY, State.UNHEALTHY)
 
@@ -123,6 +128,20 @@ class Commands:
                     note = f"failed: {run.status.title}"
             choices.append(Choice(recipe.id, recipe.id, note, words=f"{recipe.name} {recipe.model_path}", mark=mark))
         return choices
+
+    def click(self, action: str, place: Place) -> None:
+        """What a clicked link asks for: an action by id, a run, or a method of the screen."""
+        app = self.app
+        if action.startswith("run:"):
+            app.spawn(self.open_run(action[4:]))
+            return
+        known = actions.BY_ID.get(action)
+        target: Widget | App[int] = app if known is not None and known.scope == "app" else place
+        method = getattr(target, f"action_{known.method if known is not None else action}", None)
+        if method is not None and target.check_action(known.method if known is not None else action, ()):
+            result = method()
+            if isinstance(result, Awaitable):
+                app.spawn(result)
 
     async def stop(self, run: RunView) -> None:
         """Stop a run, after saying what that costs."""
@@ -318,7 +337,9 @@ class Commands:
         """Choose a theme; each is shown while the cursor is on it."""
         app = self.app
         before = app.theme
-        choices = [Choice(name, name, "dark" if theme.dark else "light") for name, theme in sorted(app.themes.items())]
+        choices = [
+            Choice(name, name, "dark" if theme.dark else "light") for name, theme in sorted(app.looks.themes.items())
+        ]
         said = await app.ask(Chooser(choices, title="theme", preview=app.set_theme))
         app.set_theme(said or before)
         if said is not None and said != before and not app.read_only:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.tui.dialogs import Answer, Choice, Chooser, Question
+from vllm_studio_tui.tui.chooser import Choice, Chooser
+from vllm_studio_tui.tui.dialogs import Answer, Question
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign, Orphan

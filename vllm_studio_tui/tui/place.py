@@ -84,7 +84,7 @@ class Place(Container):
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()
-        self.studio_app.click(event.action, self)
+        self.studio_app.commands.click(event.action, self)
 
     def one(self, selector: str) -> Any:
         """A widget of this screen, or None."""

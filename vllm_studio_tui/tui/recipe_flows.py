@@ -12,7 +12,8 @@ from vllm_studio_tui.backends.parsers import family_of, suggest_parsers, suggest
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import ID, Recipe, parse_recipe, recipe_to_data
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.dialogs import Answer, Choice, Chooser, Pages, Prompt, Question, Writing
+from vllm_studio_tui.tui.chooser import Choice, Chooser
+from vllm_studio_tui.tui.dialogs import Answer, Pages, Prompt, Question, Writing
 from vllm_studio_tui.tui.editor import edit_text
 from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap

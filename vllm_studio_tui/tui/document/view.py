@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.chat import Delta, Message, Relabel
-from vllm_studio_tui.tui.document.blocks import Block, Foot, Hint, Question, Thought, blocks_of
+from vllm_studio_tui.tui.document.blocks import Block, Hint
 from vllm_studio_tui.tui.document.live import Live
+from vllm_studio_tui.tui.document.message_blocks import Foot, Question, Thought, blocks_of
 from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.document.selection import Point
 
@@ -277,7 +278,7 @@ class Document(BlockReader):
 def _after(index: int, entry: Entry) -> list[Block]:
     """What stands below an answer that was drawn while it came: its tools, its end."""
     made = blocks_of(index, entry.message, entry.sibling, {}, "just now", spacious=False)
-    from vllm_studio_tui.tui.document.blocks import Tool
+    from vllm_studio_tui.tui.document.message_blocks import Tool
 
     return [block for block in made if isinstance(block, Tool | Foot)]
 

@@ -15,7 +15,7 @@ from textual.widgets import Input
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui import actions
-from vllm_studio_tui.tui.dialogs import Choice, Chooser
+from vllm_studio_tui.tui.chooser import Choice, Chooser
 from vllm_studio_tui.tui.facts import Facts
 from vllm_studio_tui.tui.paint import diagnosis, numbers
 from vllm_studio_tui.tui.paint.ink import Row

@@ -1,0 +1,354 @@
+"""What a message is made of: the question, thinking, tool calls, text, code, tables, and the line below an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from vllm_studio_tui.domain.chat import Message, ToolCall
+from vllm_studio_tui.kit.sanitize import clean, clean_line
+from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
+from vllm_studio_tui.tui.document.code import code_lines
+from vllm_studio_tui.tui.document.flow import Line, Part, cells, fold
+from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
+from vllm_studio_tui.tui.paint import numbers
+
+#: Lines of a live thought, and of a tool's result before it is opened whole.
+LIVE_THOUGHT = 6
+TOOL_LINES = 8
+
+
+class Question(Block):
+    """What the person said, on its plane."""
+
+    def __init__(self, message: int, text: str, images: Sequence[str] = (), *, spacious: bool = False) -> None:
+        super().__init__(message)
+        self._text = text
+        self._images = tuple(images)
+        self.spacious = spacious
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        lead: tuple[Part, ...] = ((f"{around.glyphs.block} ", "data"),)
+        lines = [Line(lead, "surf")] if self.spacious else []
+        for index, image in enumerate(self._images):
+            size = numbers.size(len(image) * 3 // 4)
+            lines.append(Line((*lead, (f"[image {index + 1}  {size}]", "dim")), "surf"))
+        text = clean(self._text.expandtabs(4))
+        for row in text.split("\n"):
+            lines += fold([(row, "fg")], width, lead, lead, "surf") if row.strip() else [Line(lead, "surf")]
+        if self.spacious:
+            lines.append(Line(lead, "surf"))
+        return [*lines, BLANK]
+
+    def estimate(self, width: int) -> int:
+        return estimated(self._text, width - 2) + (2 if self.spacious else 0)
+
+    def source(self) -> str:
+        return self._text
+
+
+class Thought(Block):
+    """What a model thought: live its last lines, then folded with its time and tokens."""
+
+    def __init__(
+        self,
+        message: int,
+        text: str = "",
+        *,
+        seconds: float | None = None,
+        tokens: int | None = None,
+        live: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.text = text
+        self.seconds = seconds
+        self.tokens = tokens
+        self.live = live
+        #: None until the person opened or folded it.
+        self.open: bool | None = None
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        glyphs = around.glyphs
+        facts = [numbers.latency(self.seconds)] if self.seconds is not None else []
+        opened = bool(self.open)
+        if self.live:
+            head: list[Part] = [(f"{glyphs.state('loading')[0]} ", "accent"), ("thinking", "dim italic")]
+        else:
+            head = [(f"{glyphs.open if opened else glyphs.folded} ", "dim"), ("thought", "dim italic")]
+        text = " ".join(facts)
+        head += [(f" {text}" if text and not self.live else f"   {text}" if text else "", "dim")]
+        if self.tokens is not None:
+            head.append((f"   {numbers.count(self.tokens)} tok", "faint"))
+        lines = fold([part for part in head if part[0]], width)[:1]
+        if self.live or opened:
+            lead: tuple[Part, ...] = ((f"{glyphs.inside} ", "track"),)
+            shown = self.text
+            if self.live and not opened:
+                # The last lines come from the last characters: a long thought costs no more than a short one.
+                shown = shown[-(width * (LIVE_THOUGHT + 2)) :]
+            body: list[Line] = []
+            for row in clean(shown.expandtabs(4)).strip("\n").split("\n"):
+                body += fold([(row, "dim italic")], width, lead, lead) if row.strip() else [Line(lead)]
+            if self.live and not opened:
+                body = body[-LIVE_THOUGHT:]
+            if shown.strip():
+                lines += body
+        return [*lines, BLANK]
+
+    def estimate(self, width: int) -> int:
+        return estimated(self.text, width - 2) + 1 if self.open else 2
+
+    def toggle(self) -> bool:
+        self.open = not self.open
+        self.changed()
+        return True
+
+    def source(self) -> str:
+        return self.text if self.open else ""
+
+
+class Tool(Block):
+    """A tool call and its result."""
+
+    def __init__(self, message: int, call: ToolCall, result: str | None = None, *, failed: bool = False) -> None:
+        super().__init__(message)
+        self._call = call
+        self._result = result
+        self._failed = failed
+        self.open = False
+        self.whole = False
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        glyphs = around.glyphs
+        if self._failed:
+            mark, colour = glyphs.failed, "err"
+        elif self._result is None:
+            mark, colour = glyphs.pending, "dim"
+        else:
+            mark, colour = glyphs.passed, "ok"
+        arguments = _arguments(self._call.arguments)
+        main = clean_line(str(next(iter(arguments.values()), ""))) if arguments else clean_line(self._call.arguments)
+        right = "not run" if self._result is None else f"{self._result.count(chr(10)) + 1} lines"
+        fold_mark = glyphs.open if self.open else glyphs.folded
+        head: list[Part] = [
+            (f"{fold_mark} ", "dim"),
+            (f"{mark} ", colour),
+            (clean_line(self._call.name, limit=60), "fg bold"),
+        ]
+        room = width - sum(cells(text) for text, _ in head) - cells(right) - 4
+        if room > 4 and main:
+            head.append((f"  {_short(main, room - 2)}", "dim"))
+        gap = width - sum(cells(text) for text, _ in head) - cells(right)
+        if gap > 0:
+            head += [(" " * gap, "fg"), (right, "faint")]
+        lines = fold(head, width)[:1] if gap <= 0 else [Line(tuple(head))]
+        if self.open:
+            lead: tuple[Part, ...] = ((f"{glyphs.inside} ", "track"),)
+            deep: tuple[Part, ...] = ((f"{glyphs.inside}   ", "track"),)
+            lines.append(Line((*lead, ("arguments", "faint"))))
+            for name, value in (arguments or {"": self._call.arguments}).items():
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                lines += fold(
+                    [(f"{name}  " if name else "", "dim"), (clean_line(text, limit=2000), "fg")], width, deep, deep
+                )
+            if self._result is not None:
+                rows = clean(self._result).split("\n")
+                shown = rows if self.whole else rows[:TOOL_LINES]
+                more = f"first {len(shown)} of {len(rows)} lines" if len(shown) < len(rows) else ""
+                lines.append(Line((*lead, ("result", "faint"), (f"   {more}", "faint"))))
+                for row in shown:
+                    lines += fold([(row, "fg")], width, deep, deep)[:20]
+        return [*lines, BLANK]
+
+    def toggle(self) -> bool:
+        if self.open and not self.whole and self._result is not None and self._result.count("\n") >= TOOL_LINES:
+            self.whole = True
+        else:
+            self.open, self.whole = not self.open, False
+        self.changed()
+        return True
+
+    def source(self) -> str:
+        return f"{self._call.name} {self._call.arguments} {self._result or ''}"
+
+
+def _arguments(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {clean_line(str(name)): value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _short(text: str, room: int) -> str:
+    from vllm_studio_tui.tui.paint.ink import fit
+
+    return fit(text, room)
+
+
+class Text(Block):
+    """A piece of an answer: markdown that is complete."""
+
+    def __init__(self, message: int, text: str) -> None:
+        super().__init__(message)
+        self.text = text
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        def ready() -> None:
+            self.changed()
+            if around.ready is not None:
+                around.ready()
+
+        glyphs = around.glyphs
+        lines = render(self.text, width, bullet=glyphs.bullet, rule=glyphs.hairline, bar=glyphs.block, ready=ready)
+        return [*lines, BLANK] if lines else []
+
+    def estimate(self, width: int) -> int:
+        return estimated(self.text, width)
+
+    def source(self) -> str:
+        return self.text
+
+
+class CodePart(Block):
+    """Some lines of a long code fence, finished while the fence is still open."""
+
+    def __init__(self, message: int, text: str, language: str, *, first: bool) -> None:
+        super().__init__(message)
+        self.text = text
+        self._language = language
+        self._first = first
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        def ready() -> None:
+            self.changed()
+            if around.ready is not None:
+                around.ready()
+
+        return code_lines(self.text, self._language, width, label=self._first, ready=ready)
+
+    def estimate(self, width: int) -> int:
+        return self.text.count("\n") + 1
+
+    def source(self) -> str:
+        return self.text
+
+
+class TablePart(Block):
+    """Some rows of a long table, finished while the table still grows. The first part settles the columns."""
+
+    def __init__(self, message: int, head: Sequence[str], rows: Sequence[str], first: TablePart | None) -> None:
+        super().__init__(message)
+        self.text = "".join((*head, *rows) if first is None else rows)
+        self._parsed, self._aligns = parse_table((*head, *rows))
+        self._first = first
+        self.widths: list[int] = []
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        if self._first is None:
+            self.widths = table_widths(self._parsed, width)
+        else:
+            self._first.lines(width, around)
+            self.widths = self._first.widths
+        rows = self._parsed if self._first is None else self._parsed[1:]
+        return table_lines(
+            rows, self._aligns, width, rule=around.glyphs.hairline, widths=self.widths, head=self._first is None
+        )
+
+    def estimate(self, width: int) -> int:
+        return self.text.count("\n") + 1
+
+    def source(self) -> str:
+        return self.text
+
+
+class Foot(Block):
+    """What is to be said of an answer: how it ended, how fast it was, whether there are others."""
+
+    def __init__(
+        self, message: int, answer: Message, sibling: tuple[int, int], age: str = "", *, detail: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.answer = answer
+        self.sibling = sibling
+        self.age = age
+        self.detail = detail
+
+    def make(self, width: int, around: Surroundings) -> list[Line]:
+        glyphs = around.glyphs
+        lines: list[Line] = []
+        said = _ended(self.answer)
+        if said is not None:
+            colour, text, keys = said
+            lead: tuple[Part, ...] = ((f"{glyphs.block} ", colour),)
+            runs: list[Part] = [(f"{glyphs.failed} ", "err")] if colour == "err" else []
+            runs.append((clean_line(text), "fg"))
+            for key, word in keys:
+                runs += [("   ", "fg"), (key, "fg bold"), (f" {word}", "dim")]
+            lines += fold(runs, width, lead, lead, "errbg" if colour == "err" else "")
+            if self.answer.error and colour != "err":
+                lines += fold([(self.answer.error, "dim")], width, lead, lead)[:4]
+        stats = _stats(self.answer, self.age, detail=self.detail)
+        if self.sibling[1] > 1:
+            index, count = self.sibling
+            stats.insert(0, f"{glyphs.left} {index} of {count} {glyphs.right}")
+        if stats:
+            lines += fold([("   ".join(stats), "faint")], width)
+        return [*lines, BLANK] if lines else []
+
+
+def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
+    """Colour of the bar, words and keys for an answer that did not end by itself."""
+    if answer.finish == "stopped":
+        return "warn", "stopped by you, kept", [("c", "continue"), ("r", "again")]
+    if answer.finish == "interrupted":
+        return "warn", f"cut off: {answer.error or 'the engine went away'}", [("c", "continue"), ("r", "again")]
+    if answer.finish == "length":
+        count = answer.usage.completion_tokens
+        return "warn", f"cut at {count} tokens" if count else "cut at the limit of tokens", [("c", "continue")]
+    if answer.finish == "failed":
+        return "err", answer.error or "the engine refused the request", [("r", "again"), ("e", "edit")]
+    return None
+
+
+def _stats(answer: Message, age: str, *, detail: bool) -> list[str]:
+    usage, timings = answer.usage, answer.timings
+    parts = [age] if age else []
+    if timings.ttft is not None:
+        parts.append(f"TTFT {numbers.latency(timings.ttft)}")
+    if timings.tokens_per_second is not None:
+        parts.append(f"{numbers.rate(timings.tokens_per_second)} tok/s")
+    if usage.completion_tokens is not None and timings.total is not None:
+        parts.append(f"{usage.completion_tokens} tok in {numbers.latency(timings.total)}")
+    if detail:
+        if usage.prompt_tokens is not None:
+            parts.append(f"prompt {usage.prompt_tokens}")
+        if usage.cached_tokens:
+            parts.append(f"cached {usage.cached_tokens}")
+        if usage.reasoning_tokens:
+            parts.append(f"thinking {usage.reasoning_tokens}")
+        if answer.model:
+            parts.append(clean_line(answer.model, limit=40))
+    return parts
+
+
+def blocks_of(
+    index: int, message: Message, sibling: tuple[int, int], results: dict[str, str], age: str, *, spacious: bool
+) -> list[Block]:
+    """The blocks of a message that is complete."""
+    if message.role == "user":
+        return [Question(index, message.content, message.images, spacious=spacious)]
+    if message.role == "tool":
+        return []
+    if message.role != "assistant":
+        return [Text(index, message.content)]
+    found: list[Block] = []
+    if message.reasoning.strip():
+        found.append(
+            Thought(index, message.reasoning, seconds=message.timings.thinking, tokens=message.usage.reasoning_tokens)
+        )
+    if message.content.strip():
+        found.append(Text(index, message.content))
+    found += [Tool(index, call, results.get(call.id)) for call in message.tool_calls]
+    found.append(Foot(index, message, sibling, age))
+    return found
