@@ -131,3 +131,30 @@ def test_a_piece_that_is_passed_over_holds_no_line_that_tells(text: str) -> None
 )
 def test_what_tells_is_looked_at(line: str) -> None:
     assert may_tell(f"INFO\n{line}\nINFO\n".encode())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lines=st.lists(
+        st.sampled_from(["ERROR needle", "INFO needle", "WARNING no", "ERROR a Needle", "", "é needle"]), max_size=80
+    ),
+    step=st.sampled_from([-1, 1]),
+    level=st.sampled_from(["all", "error"]),
+)
+def test_a_search_finds_each_line_that_is_kept_one_after_the_other(
+    lines: list[str], step: int, level: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "engine.log"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    window = window_of(path, level)
+    every = window.file.after(0, 1000)
+    wanted = [one.offset for one in every if "needle" in one.text.lower() and (level == "all" or "ERROR" in one.text)]
+    found: list[int] = []
+    at = 0 if step > 0 else window.file.size
+    while True:
+        hit, _ = window.search("needle", at, step, deadline=10.0)
+        if hit is None:
+            break
+        found.append(hit)
+        at = hit if step < 0 else window.file.after(hit, 1)[0].end
+    assert found == (wanted if step > 0 else wanted[::-1])

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,8 +224,19 @@ class LogText:
 
     # --- searching --------------------------------------------------------------------------------------
 
-    def search(self, words: str, offset: int, step: int, *, deadline: float = 2.0) -> tuple[int | None, int]:
+    def search(
+        self,
+        words: str,
+        offset: int,
+        step: int,
+        *,
+        deadline: float = 2.0,
+        accept: Callable[[str], bool] | None = None,
+    ) -> tuple[int | None, int]:
         """Where the next line with `words` begins, without regard to case, forwards or backwards from `offset`.
+
+        Args:
+            accept: Whether a line counts, by its text.
 
         Returns:
             The line's first byte, or None; and how far was looked, to go on from when time ran out.
@@ -239,9 +250,9 @@ class LogText:
             if step > 0:
                 at = max(at, self.data_from(at))
                 block = self.read(at, large)
-                found = block.lower().find(wanted)
-                if found >= 0:
-                    return self.start_of(at + found), at + found
+                hit = self._hit(block, at, wanted, step, accept)
+                if hit is not None:
+                    return hit
                 if len(block) < large:
                     return None, self.size
                 at += large - overlap
@@ -254,13 +265,36 @@ class LogText:
                     continue
                 begin = max(hole[1] if hole is not None else 0, at - large)
                 block = self.read(begin, at - begin)
-                found = block.lower().rfind(wanted)
-                if found >= 0:
-                    return self.start_of(begin + found), begin + found
+                hit = self._hit(block, begin, wanted, step, accept)
+                if hit is not None:
+                    return hit
                 if begin == 0:
                     return None, 0
                 at = begin + overlap if hole is None or begin > hole[1] else begin
         return None, at
+
+    def _hit(
+        self, block: bytes, begin: int, wanted: bytes, step: int, accept: Callable[[str], bool] | None
+    ) -> tuple[int, int] | None:
+        """The first hit in a block, the last one backwards, that is accepted: its line and where it is."""
+        lower = block.lower()
+        low, high = 0, len(block)
+        while True:
+            found = lower.find(wanted, low, high) if step > 0 else lower.rfind(wanted, low, high)
+            if found < 0:
+                return None
+            first, last = block.rfind(b"\n", 0, found) + 1, block.find(b"\n", found)
+            # A line that the block cuts off is read whole.
+            start = begin + first if first else self.start_of(begin + found)
+            if accept is None:
+                return start, begin + found
+            if first and last >= 0:
+                text = _text(block[first:last][:LONGEST])
+            else:
+                text = next((line.text for line in self.after(start, 1)), "")
+            if accept(text):
+                return start, begin + found
+            low, high = (found + len(wanted) if last < 0 else last, high) if step > 0 else (low, max(low, first))
 
     def first_error(self, start: int = 0, *, deadline: float = 0.3) -> tuple[LogLine | None, int]:
         """The first line from `start` on that is an error, or None; and how far was looked when time ran out."""

@@ -112,12 +112,13 @@ class LogWindow:
     def at_end(self) -> bool:
         return self.end >= self.file.size
 
-    def shows(self, offset: int) -> bool:
-        """Whether the line that begins at a byte is one that is kept."""
-        lines = self.file.after(offset, 1)
-        return bool(lines) and (
-            not self.least or RANK[level_of(lines[0].text)] >= self.least or in_traceback(lines[0].text, True)
-        )
+    def search(self, words: str, offset: int, step: int, *, deadline: float = 0.3) -> tuple[int | None, int]:
+        """As `LogText.search`, among the lines that are kept. For a thread."""
+        accept = self._keeps if self.least else None
+        return self.file.search(words, offset, step, deadline=deadline, accept=accept)
+
+    def _keeps(self, text: str) -> bool:
+        return RANK[level_of(text)] >= self.least or in_traceback(text, True)
 
     # --- what comes -------------------------------------------------------------------------------------
 

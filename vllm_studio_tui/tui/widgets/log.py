@@ -295,10 +295,7 @@ class LogView(BlockReader):
         try:
             at, found = here, None
             while found is None and self.words == words and self._window is window:
-                found, seen = await asyncio.to_thread(file.search, words, at, step, deadline=0.3)
-                if found is not None and not window.shows(found):
-                    at, found = found if step < 0 else file.after(found, 1)[0].end, None
-                    continue
+                found, seen = await asyncio.to_thread(window.search, words, at, step)
                 if found is None and (seen == at or seen <= 0 or seen >= file.size):
                     break
                 at = seen
