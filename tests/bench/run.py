@@ -7,6 +7,7 @@ here fails: a slow machine is not a defect. Read the table.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import resource
 import statistics
@@ -167,6 +168,8 @@ def main() -> int:
     arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
     given = arguments.parse_args()
     quick = given.quick
+    # As pip leaves it: else each start would compile what was edited last.
+    compileall.compile_dir(ROOT / "vllm_studio_tui", quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         home = House(Path(folder) / "home")
         steps: list[Callable[[], list[Figure]]] = [

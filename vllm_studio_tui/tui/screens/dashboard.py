@@ -15,7 +15,6 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.facts import Facts, by_trouble
-from vllm_studio_tui.tui.foreign_flow import foreign_engines
 from vllm_studio_tui.tui.paint import charts, gpus, numbers, runs
 from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint.ink import Row
@@ -369,6 +368,8 @@ class Dashboard(Place):
             self.studio_app.spawn(self.studio_app.commands.probe(run))
 
     def action_foreign(self) -> None:
+        from vllm_studio_tui.tui.foreign_flow import foreign_engines  # it needs dialogs, the first picture none
+
         self.studio_app.spawn(foreign_engines(self.studio_app))
 
     def action_demo(self) -> None:
