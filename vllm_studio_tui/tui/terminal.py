@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from functools import lru_cache
 from typing import Any
 
 from rich.console import Console
@@ -29,9 +31,11 @@ def alt_digits() -> None:
 
 
 def slim_updates() -> None:
-    """Write only the changed cells of a line.
+    """Write only the changed cells of a line, and of their style what is not so already.
 
     Textual's partial updates are cropped at their right end only: a number at the end of a line writes the whole line.
+    And each span begins from nothing and ends in a reset: of a pane that changes a digit here and there four bytes of
+    five are colours that the terminal has.
     """
     from textual import _compositor
 
@@ -82,4 +86,65 @@ def _render_segments(self: Any, console: Console) -> str:
             part = strip if (start, stop) == (x, end) else strip.crop(start - x, stop - x)
             out.append(Control.move_to(start, y).segment.text)
             out.append(part.render(console))
+    return slim("".join(out))
+
+
+_SGR = re.compile(r"\x1b\[([0-9;]*)m")
+_MOVES = re.compile(r"(?:\x1b\[[0-9;]*H)+")
+
+
+def slim(text: str) -> str:
+    """The same cells with fewer bytes.
+
+    Args:
+        text: Spans as Rich renders them: each style is complete, begins from a reset and ends in one.
+    """
+    first, *parts = _SGR.split(text)
+    out = [first]
+    now = ""
+    for wanted, piece in zip(parts[::2], parts[1::2], strict=True):
+        style = "" if wanted == "0" else wanted
+        if not piece:
+            continue
+        # A move of the cursor looks the same in every style.
+        if style != now and (style or not _MOVES.fullmatch(piece)):
+            out.append(_change(now, style))
+            now = style
+        out.append(piece)
+    if now:
+        out.append("\x1b[0m")
     return "".join(out)
+
+
+@lru_cache(maxsize=4096)
+def _change(now: str, wanted: str) -> str:
+    """From one style to another, both as parameters of SGR."""
+    if not wanted:
+        return "\x1b[0m"
+    attributes, colour, ground = _parts(now)
+    others, new_colour, new_ground = _parts(wanted)
+    lost = (colour and not new_colour) or (ground and not new_ground)
+    if attributes != others or lost:
+        return f"\x1b[0;{wanted}m" if now else f"\x1b[{wanted}m"
+    changed = [new for old, new in ((colour, new_colour), (ground, new_ground)) if new != old]
+    return f"\x1b[{';'.join(changed)}m"
+
+
+def _parts(style: str) -> tuple[str, str, str]:
+    """Attributes, colour of the text and of the ground of a style."""
+    attributes, colour, ground = [], "", ""
+    codes = iter(style.split(";") if style else ())
+    for code in codes:
+        if code in ("38", "48"):
+            kind = next(codes, "")
+            value = ";".join((code, kind, *(next(codes, "") for _ in range(3 if kind == "2" else 1))))
+        else:
+            value = code
+        number = int(code or 0)
+        if number in (38, 39) or 30 <= number <= 37 or 90 <= number <= 97:
+            colour = value
+        elif number in (48, 49) or 40 <= number <= 47 or 100 <= number <= 107:
+            ground = value
+        else:
+            attributes.append(value)
+    return ";".join(attributes), colour, ground

@@ -1,0 +1,54 @@
+"""Fewer bytes for the same picture."""
+
+from __future__ import annotations
+
+import pyte
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.color import Color
+from rich.style import Style
+
+from vllm_studio_tui.tui.terminal import slim
+
+COLOURS = st.sampled_from(
+    [None, Color.parse("#d8dce0"), Color.parse("#7b9cbd"), Color.parse("red"), Color.parse("default")]
+)
+STYLES = st.builds(
+    lambda colour, ground, bold, italic: Style.from_color(colour, ground) + Style(bold=bold, italic=italic),
+    COLOURS, COLOURS, st.sampled_from([None, True]), st.sampled_from([None, True]),
+)  # fmt: skip
+SPANS = st.lists(
+    st.tuples(
+        st.integers(0, 9), st.integers(0, 30), st.lists(st.tuples(st.text("ab ▇─0", max_size=4), STYLES), max_size=4)
+    )
+)
+
+
+def shown(text: str) -> list[list[pyte.screens.Char]]:
+    screen = pyte.Screen(40, 10)
+    pyte.Stream(screen).feed(text)
+    return [[screen.buffer[y][x] for x in range(40)] for y in range(10)]
+
+
+def rendered(spans: list[tuple[int, int, list[tuple[str, Style]]]]) -> str:
+    return "".join(
+        f"\x1b[{y + 1};{x + 1}H" + "".join(style.render(text) for text, style in parts) for y, x, parts in spans
+    )
+
+
+@given(SPANS)
+def test_the_picture_is_the_same_and_nothing_stays_switched_on(
+    spans: list[tuple[int, int, list[tuple[str, Style]]]],
+) -> None:
+    whole = rendered(spans)
+    less = slim(whole)
+    assert len(less) <= len(whole) + 4
+    assert shown(less + "x") == shown(whole + "x")
+
+
+def test_what_has_the_style_already_is_not_styled_again() -> None:
+    style = Style.parse("#d8dce0 on #111417")
+    spans = [(0, 0, [("1", style)]), (3, 4, [("2", style)]), (3, 9, [("3", Style.parse("#7b9cbd on #111417"))])]
+    assert slim(rendered(spans)) == (
+        "\x1b[1;1H\x1b[38;2;216;220;224;48;2;17;20;23m1\x1b[4;5H2\x1b[4;10H\x1b[38;2;123;156;189m3\x1b[0m"
+    )
