@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from rich.color import ColorSystem
 from rich.console import Console
-from rich.control import Control
+from textual.strip import Strip
 
 
 def install() -> None:
@@ -75,42 +76,36 @@ def _write_all(self: Any) -> None:
 
 def _render_segments(self: Any, console: Console) -> str:
     """The changed spans as what is written to the terminal."""
-    out: list[str] = []
-    for y, x1, x2 in self.spans:
-        for end, (x, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
+    return written(_changed(self), console._color_system or ColorSystem.TRUECOLOR)
+
+
+def _changed(update: Any) -> Iterator[tuple[int, int, Strip]]:
+    """Column, line and cells of what has changed."""
+    for y, x1, x2 in update.spans:
+        for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
             if strip is None or x > x2 or end <= x1:
                 continue
             start, stop = max(x, x1), min(end, x2)
-            if stop <= start:
-                continue
-            part = strip if (start, stop) == (x, end) else strip.crop(start - x, stop - x)
-            out.append(Control.move_to(start, y).segment.text)
-            out.append(part.render(console))
-    return slim("".join(out))
+            if stop > start:
+                yield start, y, strip if (start, stop) == (x, end) else strip.crop(start - x, stop - x)
 
 
-_SGR = re.compile(r"\x1b\[([0-9;]*)m")
-_MOVES = re.compile(r"(?:\x1b\[[0-9;]*H)+")
-
-
-def slim(text: str) -> str:
-    """The same cells with fewer bytes.
-
-    Args:
-        text: Spans as Rich renders them: each style is complete, begins from a reset and ends in one.
-    """
-    first, *parts = _SGR.split(text)
-    out = [first]
+def written(spans: Iterable[tuple[int, int, Strip]], colours: ColorSystem) -> str:
+    """Spans, each from a column and a line on, as bytes for a terminal that is in no style, and is left so."""
+    out: list[str] = []
     now = ""
-    for wanted, piece in zip(parts[::2], parts[1::2], strict=True):
-        style = "" if wanted == "0" else wanted
-        if not piece:
-            continue
-        # A move of the cursor looks the same in every style.
-        if style != now and (style or not _MOVES.fullmatch(piece)):
-            out.append(_change(now, style))
-            now = style
-        out.append(piece)
+    for x, y, strip in spans:
+        out.append(f"\x1b[{y + 1};{x + 1}H")
+        for text, style, _ in strip._segments:
+            if not text:
+                continue
+            wanted = "" if style is None else style._ansi or Strip.render_ansi(style, colours)
+            if wanted != now:
+                out.append(_change(now, wanted))
+                now = wanted
+            if style is not None and style._link:
+                text = f"\x1b]8;id={style._link_id};{style._link}\x1b\\{text}\x1b]8;;\x1b\\"
+            out.append(text)
     if now:
         out.append("\x1b[0m")
     return "".join(out)
