@@ -7,6 +7,11 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+# A slow machine fails nothing; what CI tries is the same each time, what a developer tries is new each time.
+settings.register_profile("studio", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("studio")
 
 
 def pytest_configure(config: pytest.Config) -> None:
