@@ -145,9 +145,10 @@ def _register_reading(nouns: typer.Typer) -> None:
     def command(recipe_id: str = typer.Argument(..., metavar="ID"), as_json: bool = JSON) -> None:
         """The exact command of a launch, secrets masked."""
         with Studio.open_sync() as studio:
-            preview = studio.launcher.preview(studio.recipes.get(recipe_id))
+            preview = studio.launcher.preview(studio.recipes.get(recipe_id), missing_ok=True)
         if as_json:
-            emit({"argv": list(preview.argv), "env": dict(preview.env), "shell": preview.shell})
+            document = {"argv": list(preview.argv), "env": dict(preview.env), "shell": preview.shell}
+            emit({**document, "notes": list(preview.notes)})
             return
         say(preview.shell)
         for one in preview.notes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError, UsageError
+from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchRefused, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import Places, locked
@@ -29,8 +28,6 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
 MASK = "***"
-#: What programs are called that are not found here.
-PROGRAMS = {"vllm": "vllm", "sglang": "python", "llamacpp": "llama-server"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,18 @@ class Preview:
     env: Mapping[str, str]
     shell: str
     notes: tuple[str, ...] = ()
+
+
+class _Named:
+    """Settings in which an interpreter that nobody named is the one that PATH would give."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.sglang_python = settings.sglang_python or "python"
+        self.vllm_executable = settings.vllm_executable
+        self.llama_server = settings.llama_server
+        self.transformers_executable = settings.transformers_executable
+        self.tabby_dir = settings.tabby_dir
+        self.embedded_threads = settings.embedded_threads
 
 
 class Launcher(Targets):
@@ -56,24 +65,27 @@ class Launcher(Targets):
         """The command that `launch` would start; the port is the recipe's or the first that is looked at.
 
         Args:
-            missing_ok: Show the command also where its program is not installed here, by the program's bare name.
+            missing_ok: Show the command also where its program is not installed here, by the program's bare name, with
+                a note.
         """
         backend = self._launchable(recipe)
         port = recipe.port or self._settings.inference_port
         usable, context = self._ready_to_use(recipe), self._context(recipe, port)
+        missing: tuple[str, ...] = ()
         try:
             command = command_of(usable, backend, context, "preview")
-        except StudioError:
+        except InvalidRecipe:
+            raise
+        except StudioError as error:
             if not missing_ok:
                 raise
-            # Any program stands in for the one that is missing; its name is put back.
-            stand_in = {"executable": sys.executable, "python_path": sys.executable}
-            command = backend.command(usable.model_copy(update=stand_in), context)
-            name = recipe.executable or recipe.python_path or PROGRAMS.get(recipe.backend, recipe.backend)
-            argv = tuple(name if word == sys.executable else word for word in command.argv)
-            command = replace(command, argv=argv)
+            # As for a container, whose programs are not looked for here either: by the names they are called by.
+            named = replace(context, container=True, settings=_Named(self._settings))
+            command = command_of(usable, backend, named, "preview")
+            said = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
+            missing = (" ".join(f"{one.rstrip('.')}." for one in said),)
         env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
-        return Preview(command.argv, env, shell_text(command.argv, env), command.notes)
+        return Preview(command.argv, env, shell_text(command.argv, env), (*missing, *command.notes))
 
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None
