@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -329,23 +330,48 @@ def test_a_missing_program_is_said_at_once(house: House) -> None:
 
 def test_a_port_that_is_taken_meanwhile_is_the_reason(house: House) -> None:
     run = house.ready(house.launch(restart=Restart("on-failure", delay=0.5)))
-    import socket
-
+    keeper = run.status.keeper_pid or 0
+    os.kill(keeper, signal.SIGSTOP)  # else it would hold the port as soon as its engine has gone
     house.kill_engine(run)
-    until(lambda: not house.now(run).engine_alive, "engine gone")
     with socket.socket() as thief:
         thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        assert run.port is not None
         until(lambda: _bound(thief, run.port or 0), "the port is ours")
         thief.listen()
+        os.kill(keeper, signal.SIGCONT)
         until(lambda: house.now(run).status.final, "failed")
-        assert house.now(run).status.reason == "port_in_use"
+        status = house.now(run).status
+    assert status.reason == "port_in_use"
+    assert f"Process {os.getpid()} (" in (status.advice or "")
 
 
-def _bound(thief: object, port: int) -> bool:
-    import socket
+def test_the_port_is_held_while_a_restart_is_waited_for(house: House) -> None:
+    run = house.ready(house.launch(restart=Restart("on-failure", delay=60)))
+    house.ask(run)  # what is left of a connection must not be in its way
+    house.kill_engine(run)
+    until(lambda: house.now(run).state is State.BACKOFF, "backoff")
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        until(lambda: not _bound(thief, run.port or 0), "the port is held")
+    control.stop(run)
+    house.check_nothing_is_left()
 
-    assert isinstance(thief, socket.socket)
+
+def test_the_port_is_held_from_its_choice_to_the_start_of_the_engine(house: House) -> None:
+    """The launching face binds it before anything is built, and hands it over to the keeper."""
+    taken: list[bool] = []
+
+    def before(port: int) -> tuple[str, ...]:
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.append(_bound(thief, port))
+        return (sys.executable,)
+
+    run = house.ready(house.launch(before=before))
+    assert taken == [False]
+    control.stop(run)
+
+
+def _bound(thief: socket.socket, port: int) -> bool:
     try:
         thief.bind(("127.0.0.1", port))
     except OSError:

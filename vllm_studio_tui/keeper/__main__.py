@@ -1,4 +1,4 @@
-"""`python -m vllm_studio_tui.keeper RUN_DIRECTORY [--lock-fd N] [--adopt]`
+"""`python -m vllm_studio_tui.keeper RUN_DIRECTORY [--lock-fd N] [--port-fd N] [--adopt]`
 
 Everything it will ever need is imported at its start, here or in the first instant of its prober: it must live on while
 its installation is replaced.
@@ -26,6 +26,7 @@ from vllm_studio_tui.keeper.files import (
     read_spec,
     read_state,
 )
+from vllm_studio_tui.keeper.port import Held
 from vllm_studio_tui.keeper.supervise import Supervisor
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit.paths import boot_id
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0  # somebody else keeps this run
     os.set_inheritable(lock, False)
     spec = read_spec(folder)
+    given = int(arguments[arguments.index("--port-fd") + 1]) if "--port-fd" in arguments else None
+    port = Held(spec.host, spec.port, given)
     adopting = "--adopt" in arguments
     state = recovered(folder, spec) if adopting else RunState(spec.run_id, boot_id=boot_id())
     if state.final:
@@ -56,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.pop(VARIABLE, None)
     own_output(folder)
     become_subreaper()
-    supervisor = Supervisor(folder, spec, state)
+    supervisor = Supervisor(folder, spec, state, port)
     supervisor.listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vllm_studio_tui.keeper.causes import NO_LEAD, Cause
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
+from vllm_studio_tui.keeper.port import why_not
 
 _SIGNALS = {
     signal.SIGKILL: (
@@ -106,10 +107,10 @@ KEEPER_LOST = Ending(
 )
 
 
-def port_taken(port: int) -> Ending:
-    """Somebody else listens where the engine should."""
-    advice = "Choose another port, or `port: null` for the first free one."
-    return Ending("port_in_use", f"port {port} is taken by another program", advice, retry=False)
+def no_port(error: OSError, host: str, port: int) -> Ending:
+    """The port of the run cannot be had: somebody else listens there, or it is not ours to use."""
+    reason, title, cause, advice = why_not(error, host, port)
+    return Ending(reason, title, f"{cause} {advice}", retry=False)
 
 
 def told(cause: Cause) -> Ending:

@@ -15,9 +15,10 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import probe
 from vllm_studio_tui.keeper.count import Counting
-from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, oom_kills, port_taken, told, too_slow
+from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, no_port, oom_kills, told, too_slow
 from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
 from vllm_studio_tui.keeper.logwatch import LogWatch, mark, trim
+from vllm_studio_tui.keeper.port import Held
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.stopping import Stopping
 from vllm_studio_tui.keeper.timetable import Timetable
@@ -36,8 +37,9 @@ YOUNG = 20.0
 class Supervisor:
     """Owns one run from its first spawn, or from an adoption, to its end."""
 
-    def __init__(self, folder: Path, spec: RunSpec, state: RunState) -> None:
+    def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: Held | None = None) -> None:
         self.spec, self.state = spec, state
+        self._port = port or Held(spec.host, spec.port)
         self._log = folder / LOG
         self._file = StateFile(folder)
         self._ledger = Ledger(folder)
@@ -134,11 +136,14 @@ class Supervisor:
         self._dog.begin()
         self._missed = 0
         self._counting.new_engine()
-        if not port_free(self.spec.host, self.spec.port):
-            self._fail(port_taken(self.spec.port))
+        try:
+            self._port.take()
+        except OSError as error:
+            self._fail(no_port(error, self.spec.host, self.spec.port))
             return
         mark(self._log, self.state.attempt)
         self._watch = LogWatch(self._log, self.spec.stages, self.spec.failures)
+        self._port.let_go()
         try:
             self._engine = engines.spawn(self.spec, self._log, os.environ)
         except (OSError, ValueError) as error:
@@ -195,6 +200,7 @@ class Supervisor:
             return
         self._save()
         if state.state is State.BACKOFF:
+            self._port.try_to_take()
             self._due.plan("start", time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time()))
             return
         self._sweeping = self._end(None, time.monotonic())
@@ -396,6 +402,7 @@ class Supervisor:
             return
         state.next_start_at = time.time() + follows.delay
         state.pid = state.pid_start = None
+        self._port.try_to_take()
         self._due.begin(now, start=follows.delay)
         self._move(State.BACKOFF, state.reason)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import random
 import shutil
 import signal
+import socket
 import string
 import subprocess
 import sys
@@ -20,9 +22,10 @@ from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import FINAL, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import LOCK, SPEC
+from vllm_studio_tui.keeper.port import why_not
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
-from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.net import hold
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
 from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view, wait_for
 
@@ -68,11 +71,11 @@ def launch(
             runs = live_runs(places)
             _refuse_second(runs, recipe_id, again)
             _refuse_shared(runs, gpus, share_gpus)
-            chosen = _choose_port(runs, host, port, first_port)
-            spec = build(new_run_id(recipe_id), chosen)
-            folder = places.runs / spec.run_id
-            folder.mkdir(mode=0o700)
-            return _begin(folder, spec, scope)
+            with _choose_port(runs, host, port, first_port) as held:
+                spec = build(new_run_id(recipe_id), held.getsockname()[1])
+                folder = places.runs / spec.run_id
+                folder.mkdir(mode=0o700)
+                return _begin(folder, spec, scope, held)
     except TimeoutError as error:
         raise LaunchRefused("another launch is under way", cause=str(error), advice="Try again in a moment.") from None
     except OSError as error:
@@ -83,10 +86,10 @@ def launch(
         ) from error
 
 
-def _begin(folder: Path, spec: RunSpec, scope: bool) -> RunView:
+def _begin(folder: Path, spec: RunSpec, scope: bool, held: socket.socket) -> RunView:
     try:
         write_atomic(folder / SPEC, json.dumps(spec.to_json(), separators=(",", ":")).encode())
-        start_keeper(folder, scope=scope)
+        start_keeper(folder, scope=scope, held=held)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -114,7 +117,8 @@ def _refuse_shared(runs: list[RunView], gpus: tuple[str, ...], share: bool) -> N
             )
 
 
-def _choose_port(runs: list[RunView], host: str, port: int | None, first_port: int) -> int:
+def _choose_port(runs: list[RunView], host: str, port: int | None, first_port: int) -> socket.socket:
+    """The port, held: nobody else gets it until the keeper lets go of it for its engine."""
     claimed = {one.port: one for one in runs if one.port is not None}
     if port is not None:
         if port in claimed:
@@ -124,21 +128,37 @@ def _choose_port(runs: list[RunView], host: str, port: int | None, first_port: i
                 cause=f"{other.run_id} ({other.state}) has it.",
                 advice="Use --force to stop that run, or another port.",
             )
-        if not port_free(host, port):
-            raise LaunchRefused(
-                f"port {port} is taken",
-                cause="Another program listens there.",
-                advice="Choose another port, or `port: null` for the first free one.",
-            )
-        return port
-    for candidate in range(first_port, min(first_port + PORTS, 65536)):
-        if candidate not in claimed and port_free(host, candidate):
-            return candidate
-    raise LaunchRefused(f"no free port from {first_port} up", cause=f"{PORTS} ports were tried on {host}.")
+        try:
+            return hold(host, port)
+        except OSError as error:
+            raise _port_refused(error, host, port) from None
+    last = min(first_port + PORTS, 65536)
+    failed: OSError | None = None
+    for candidate in range(first_port, last):
+        if candidate not in claimed:
+            try:
+                return hold(host, candidate)
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # another port would not help
+                    raise _port_refused(error, host, candidate) from None
+                failed = error
+    raise LaunchRefused(
+        f"no free port from {first_port} up",
+        cause=f"Ports {first_port} to {last - 1} were tried on {host}: {failed.strerror if failed else 'all in use'}.",
+        advice="Name a `port` in the recipe, or another VLLM_STUDIO_INFERENCE_PORT.",
+    )
 
 
-def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False) -> bool:
+def _port_refused(error: OSError, host: str, port: int) -> LaunchRefused:
+    _, title, cause, advice = why_not(error, host, port)
+    return LaunchRefused(title, cause=cause, advice=advice)
+
+
+def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held: socket.socket | None = None) -> bool:
     """Start the keeper of a run; False if it has one.
+
+    Args:
+        held: The run's port, bound: the keeper has it from us without a moment between.
 
     With `scope` it is put into a systemd scope of its own; where systemd refuses, it is started without.
 
@@ -162,6 +182,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False) -> b
             str(folder),
             "--lock-fd",
             str(fd),
+            *(("--port-fd", str(held.fileno())) if held is not None else ()),
         ]
         environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
         with (folder / "keeper.log").open("ab") as errors:
@@ -170,7 +191,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False) -> b
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                pass_fds=(fd,),
+                pass_fds=(fd,) if held is None else (fd, held.fileno()),
                 env=environ,
                 start_new_session=True,
             )
@@ -178,7 +199,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False) -> b
         if child.returncode and scope:
             os.close(fd)
             fd = -1
-            return start_keeper(folder, adopt=adopt)
+            return start_keeper(folder, adopt=adopt, held=held)
         return child.returncode == 0
     except subprocess.TimeoutExpired:
         return False

@@ -1,0 +1,152 @@
+"""Who listens on a port of this host, through /proc (Linux).
+
+Standard library only: the keeper imports this. Nothing here connects to anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_LISTEN = "0A"
+_PIDFD_GETFD = 438
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket. `inode` names it as long as it lives; `user` is the id of who made it."""
+
+    inode: int
+    user: int
+
+
+def listeners(port: int, address: str | None) -> list[Listener] | None:
+    """The listening sockets of which one gets a connection to this numeric address; None where /proc does not tell.
+
+    As the kernel chooses: a socket bound to the very address goes before one bound to all, one of IPv4 before one of
+    IPv6. More than one where processes of one user share a port (SO_REUSEPORT).
+
+    Args:
+        address: None: all that listen on the port, wherever.
+    """
+    wanted = _ranks(address) if address is not None else None
+    found: dict[int, list[Listener]] = {}
+    told = False
+    for name in ("tcp", "tcp6"):
+        for local, state, user, inode in _table(name):
+            told = True
+            if state != _LISTEN:
+                break  # listening sockets come first, and connections may be thousands
+            where, _, number = local.partition(":")
+            rank = 0 if wanted is None else wanted.get(where)
+            if rank is not None and int(number, 16) == port:
+                found.setdefault(rank, []).append(Listener(inode, user))
+    if found:
+        return found[min(found)]
+    return [] if told or (PROC / "net" / "tcp").exists() else None
+
+
+def _ranks(address: str) -> dict[str, int]:
+    """The local addresses, as /proc writes them, that take a connection to this one; the smallest goes first."""
+    plain = address.partition("%")[0]
+    if ":" in plain:
+        return {_hex(socket.inet_pton(socket.AF_INET6, plain)): 0, "0" * 32: 1}
+    raw = socket.inet_pton(socket.AF_INET, plain)
+    mapped = b"\0" * 10 + b"\xff\xff" + raw
+    return {_hex(raw): 0, _hex(mapped): 1, "0" * 8: 2, "0" * 32: 3}
+
+
+def _hex(raw: bytes) -> str:
+    """Words of 32 bits in the processor's own order, as the kernel prints addresses."""
+    return "".join(f"{int.from_bytes(raw[at : at + 4], sys.byteorder):08X}" for at in range(0, len(raw), 4))
+
+
+def _table(name: str) -> Iterator[tuple[str, str, int, int]]:
+    """Local address, state, user and inode of each row of /proc/net/tcp or tcp6."""
+    with contextlib.suppress(OSError), (PROC / "net" / name).open(encoding="ascii", errors="replace") as rows:
+        next(rows, None)
+        for row in rows:
+            fields = row.split(maxsplit=10)
+            if len(fields) > 9 and fields[7].isdigit() and fields[9].isdigit():
+                yield fields[1], fields[3], int(fields[7]), int(fields[9])
+
+
+def lingering(port: int) -> bool:
+    """Whether there are connections of this port that its server left behind: nobody listens there any more."""
+    rows = [state for name in ("tcp", "tcp6") for at, state, _, _ in _table(name) if at.endswith(f":{port:04X}")]
+    return bool(rows) and _LISTEN not in rows
+
+
+def holders(inode: int, pids: Iterable[int]) -> list[int]:
+    """Those of these processes that have the socket open, as far as it is ours to see."""
+    return [pid for pid in pids if any(link == f"socket:[{inode}]" for _, link in descriptors(pid))]
+
+
+def descriptors(pid: int) -> Iterator[tuple[int, str]]:
+    """The open files of a process; nothing for one that is not ours to look into."""
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError, ValueError):
+                yield int(entry.name), os.readlink(entry.path)  # noqa: PTH115 - thousands of them
+
+
+def readable(pid: int) -> bool:
+    """Whether the open files of a process are ours to see."""
+    return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
+
+
+def everyone() -> list[int]:
+    """The numbers of all processes."""
+    try:
+        with os.scandir(PROC) as entries:
+            return [int(entry.name) for entry in entries if entry.name.isdigit()]
+    except OSError:
+        return []
+
+
+def bound_silently(port: int, pids: Iterable[int]) -> int | None:
+    """The one of these processes that has bound the port and does not listen there; None if none is seen.
+
+    No table lists such sockets, and trying to bind would take the port from a server that is just about to: so the
+    descriptors are copied (pidfd_getfd, Linux 5.6) and asked.
+    """
+    for pid in pids:
+        sockets = [number for number, link in descriptors(pid) if link.startswith("socket:")]
+        if not sockets:
+            continue
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            if any(_bound_to(process, number, port) for number in sockets):
+                return pid
+        finally:
+            os.close(process)
+    return None
+
+
+def _bound_to(process: int, number: int, port: int) -> bool:
+    import ctypes
+
+    copied = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)
+    if copied < 0:
+        return False
+    try:
+        with socket.socket(fileno=copied) as one:
+            if one.family not in (socket.AF_INET, socket.AF_INET6) or one.type != socket.SOCK_STREAM:
+                return False
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or one.getsockname()[1] != port:
+                return False
+            with contextlib.suppress(OSError):
+                one.getpeername()
+                return False  # a connection
+            return True
+    except OSError:
+        return False
