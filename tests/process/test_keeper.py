@@ -328,6 +328,29 @@ def test_a_missing_program_is_said_at_once(house: House) -> None:
     house.check_nothing_is_left()
 
 
+@pytest.mark.parametrize(
+    ("first", "mode", "reason", "words"),
+    [
+        ("#!/bin/sh", 0o644, "binary_not_executable", "is not executable (mode 0644"),
+        ("#!/opt/old-venv/bin/python3", 0o755, "interpreter_missing", "/opt/old-venv/bin/python3 does not exist"),
+        ("just text", 0o755, "binary_not_executable", "is text without a first line `#!`"),
+        ("\x7fELF\0", 0o755, "binary_unfit", "is no program for this machine"),
+    ],
+)
+def test_a_program_that_is_there_and_cannot_be_run_is_not_called_missing(
+    house: House, tmp_path: Path, first: str, mode: int, reason: str, words: str
+) -> None:
+    program = tmp_path / "engine"
+    program.write_text(f"{first}\n")
+    program.chmod(mode)
+    run = house.launch(argv=(str(program),))
+    until(lambda: house.now(run).status.final, "failed")
+    status = house.now(run).status
+    assert status.reason == reason
+    assert words in (status.title or "")
+    house.check_nothing_is_left()
+
+
 def test_a_port_that_is_taken_meanwhile_is_the_reason(house: House) -> None:
     run = house.ready(house.launch(restart=Restart("on-failure", delay=0.5)))
     keeper = run.status.keeper_pid or 0

@@ -11,7 +11,7 @@ import pytest
 from tests.process.house import until
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext
-from vllm_studio_tui.backends.checks import incomplete
+from vllm_studio_tui.backends.model_files import incomplete
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport

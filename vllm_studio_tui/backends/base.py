@@ -21,6 +21,7 @@ from vllm_studio_tui.backends.versions import installed_version
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.access import explain_program, program_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -218,22 +219,43 @@ def environment(recipe: Recipe, **own: str) -> tuple[dict[str, str], dict[str, s
 
 
 def find_program(candidates: Iterable[str | None], context: LaunchContext) -> str | None:
-    """The first candidate that can be executed. A bare name is looked for in the PATH that the engine will have."""
+    """The first candidate that can be executed. A bare name is looked for in the PATH that the engine will have.
+
+    A script whose interpreter is gone, as in an environment that was moved, is not one.
+    """
+    search = context.environ.get("PATH")
     for one in candidates:
         if not one:
             continue
         if context.container:
             return one
-        text = os.path.expanduser(one)  # noqa: PTH111 - a stray ~name stays as it is
-        found = shutil.which(text, path=context.environ.get("PATH"))
-        if found:
+        found = shutil.which(expanded(one), path=search)
+        if found and program_trouble(found, search) is None:
             return found
     return None
 
 
-def not_found(title: str, looked: Iterable[str | None], advice: str) -> LaunchRefused:
-    places = ", ".join(one for one in looked if one)
-    return LaunchRefused(f"{title} cannot be found", cause=f"Looked for: {places}.", advice=advice)
+def not_found(
+    title: str, looked: Iterable[str | None], advice: str, context: LaunchContext | None = None
+) -> LaunchRefused:
+    """Why none of these programs can be run: what is there and cannot be is told before what is not there.
+
+    Args:
+        advice: What to do where none is there.
+        context: Whose PATH counts for bare names; None: our own.
+    """
+    search = (os.environ if context is None else context.environ).get("PATH")
+    places = [one for one in looked if one]
+    for one in places:
+        found = explain_program(expanded(one), search) if "\0" not in one else None
+        if found is not None and found.reason != "missing":
+            return LaunchRefused(f"{title} cannot be run", cause=f"{found.words}.", advice=found.advice or advice)
+    return LaunchRefused(f"{title} cannot be found", cause=f"Looked for: {', '.join(places)}.", advice=advice)
+
+
+def expanded(path: str) -> str:
+    """The path with the home for a `~` before it; a stray `~name` stays as it is, as in a shell."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - Path raises for a stray ~name
 
 
 def model_argument(recipe: Recipe) -> str:
@@ -250,8 +272,7 @@ def model_argument(recipe: Recipe) -> str:
                 [(name, "begins with a dash and would be taken for a flag")],
                 advice=f"Correct {name}.",
             )
-    path = recipe.model_path
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - a stray ~name stays
+    return expanded(recipe.model_path)
 
 
 def is_local(model: str) -> bool:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, is_local, nearest
+from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, expanded, nearest
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
 from vllm_studio_tui.backends.known import Known, known
+from vllm_studio_tui.backends.model_files import model_problems
 from vllm_studio_tui.backends.parsers import same_elsewhere, suggested_names
 from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+from vllm_studio_tui.kit.access import read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 LOADERS = frozenset(
     {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV"}
 )
-NO_GGUF = frozenset({"vllm", "tabbyapi"})
 
 
 def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
@@ -33,7 +30,7 @@ def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Pro
     problems = [
         *_command(backend, recipe, context),
         *_unused(backend, recipe),
-        *_model(backend, recipe),
+        *model_problems(backend, recipe),
         *_gpus(recipe),
         *_security(recipe, context),
         *_names(backend, recipe, context),
@@ -51,8 +48,12 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
     except StudioError as error:
         name = "python_path" if recipe.python_path else "executable"
         yield Problem(name, "error", f"{error.title}. {error.cause}".strip(), error.advice)
-    if recipe.cwd and not Path(recipe.cwd).expanduser().is_dir():
-        yield Problem("cwd", "error", f"{recipe.cwd} is no directory", "Correct it or leave it empty.")
+    except Exception as error:  # noqa: BLE001 - a backend may be of another package; a launch would end with this
+        message = f"{backend.title} makes no command of it: {type(error).__name__}: {error}"
+        yield Problem("backend", "error", message[:500], "This is a fault of the backend: report it with the recipe.")
+    wrong = read_trouble(expanded(recipe.cwd), folder=True) if recipe.cwd else None
+    if wrong is not None and wrong.reason != "unreadable":  # a folder may be entered and yet not be listed
+        yield Problem("cwd", "error", wrong.words, wrong.advice or "Correct it or leave it empty.")
     if backend.name == "custom":
         if "{port}" not in (recipe.command or ""):
             yield Problem("command", "warning", "does not use {port}", "The studio will look for it at that port.")
@@ -74,73 +75,6 @@ def _unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
             yield Problem(
                 name, "warning", f"is not used by {backend.title}", "Leave it empty, or say it in extra_args."
             )
-
-
-def _model(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
-    model = recipe.model_path
-    if backend.name == "custom" and "{model}" not in (recipe.command or ""):
-        return
-    if is_local(model):
-        path = Path(model).expanduser()
-        if not path.exists():
-            advice = "Correct it; a name on a hub is written without a slash before it."
-            yield Problem("model_path", "error", f"{model} does not exist", advice)
-        elif missing := incomplete(path):
-            yield Problem("model_path", "error", missing, "Download it again: vllm-studio does not repair models.")
-        elif backend.name in NO_GGUF and _is_gguf(path):
-            yield Problem(
-                "model_path",
-                "error",
-                f"{backend.title} cannot read GGUF files",
-                "Use backend llamacpp, or install vllm-gguf-plugin in the engine's environment.",
-            )
-    elif backend.name in NO_GGUF and model.lower().endswith(".gguf"):
-        yield Problem("model_path", "error", f"{backend.title} cannot read GGUF files", "Use backend llamacpp.")
-
-
-def incomplete(path: Path) -> str:
-    """What a model folder or file lacks, in words; empty where nothing can be seen to be missing.
-
-    Read are the index of shards (`*.index.json` as transformers writes it), the names of GGUF shards, and pointers
-    of Git LFS, which are small text files where weights should be.
-    """
-    folder = path if path.is_dir() else path.parent
-    try:
-        names = {one.name: one.stat().st_size for one in folder.iterdir() if one.is_file()}
-    except OSError as error:
-        return f"{folder} cannot be read: {error.strerror}"
-    for index in sorted(name for name in names if name.endswith(".index.json")) if path.is_dir() else ():
-        try:
-            shards = set(json.loads((folder / index).read_bytes())["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            continue
-        lacking = sorted(str(one) for one in shards if str(one) not in names)
-        if lacking:
-            return f"{len(lacking)} of {len(shards)} weight files are missing: {', '.join(lacking[:3])}"
-    for name, size in names.items():
-        if (path.is_dir() or name == path.name) and name.endswith((".safetensors", ".gguf", ".bin")) and size < 1024:
-            with contextlib.suppress(OSError):
-                if (folder / name).read_bytes()[:40].startswith(b"version https://git-lfs"):
-                    return f"{name} is a pointer of Git LFS and holds no weights"
-    shard = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.gguf", path.name)
-    if shard:
-        count = int(shard[3])
-        lacking = [one for at in range(1, count + 1) if (one := f"{shard[1]}-{at:05}-of-{shard[3]}.gguf") not in names]
-        if lacking:
-            return f"{len(lacking)} of {count} weight files are missing: {', '.join(lacking[:3])}"
-    return ""
-
-
-def _is_gguf(path: Path) -> bool:
-    if path.suffix.lower() == ".gguf":
-        return True
-    try:
-        names = [one.name.lower() for one in path.iterdir()] if path.is_dir() else []
-    except OSError:
-        return False
-    return any(one.endswith(".gguf") for one in names) and not any(
-        one.endswith((".safetensors", ".bin", ".pt")) for one in names
-    )
 
 
 def _gpus(recipe: Recipe) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from vllm_studio_tui.backends.base import (
     Command,
     LaunchContext,
     environment,
+    expanded,
     find_program,
     model_argument,
     nearest,
@@ -83,10 +84,10 @@ class Custom(Backend):
     def _program(self, name: str, recipe: Recipe, context: LaunchContext) -> str:
         if "/" in name and not name.startswith(("/", "~")):
             # The engine's working directory counts, not ours.
-            name = str(Path(recipe.cwd or ".").expanduser().absolute() / name)
+            name = str(Path(expanded(recipe.cwd or ".")).absolute() / name)
         found = find_program([name], context)
         if found is None:
-            raise not_found(f"{name}", [name], "Correct the first word of `command` in the recipe.")
+            raise not_found(f"{name}", [name], "Correct the first word of `command` in the recipe.", context)
         return found if "/" in name else name
 
     def ready(self, recipe: Recipe) -> ReadyProbe:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, find_program, is_local, not_found
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, expanded, find_program, is_local, not_found
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -53,7 +53,7 @@ def container_command(
     """
     docker = find_program(["docker"], context)
     if docker is None:
-        raise not_found("docker", ["docker"], "Install it, or set runtime: native.")
+        raise not_found("docker", ["docker"], "Install it, or set runtime: native.", context)
     inside = backend.command(recipe, dataclasses.replace(context, settings=ImageSettings(), container=True))
     name = container_name(run_id)
     own = {key: value for key, value in inside.env.items() if not key.startswith("CUDA_")}
@@ -93,7 +93,7 @@ def _model_volumes(recipe: Recipe) -> Iterator[str]:
     seen = set()
     for path in (recipe.model_path, recipe.tokenizer or "", *recipe.lora_modules.values()):
         if is_local(path):
-            full = str(Path(path).expanduser().absolute())
+            full = str(Path(expanded(path)).absolute())
             if full not in seen:
                 seen.add(full)
                 yield f"{full}:{full}:ro"

@@ -23,6 +23,7 @@ from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, Stage
+from vllm_studio_tui.kit.access import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +112,7 @@ class LlamaCpp(Backend):
             looked,
             "Install llama-server and name it in the recipe (executable) or the settings (llama_server), or "
             "install the embedded engine: pip install 'vllm-studio-tui[demo]'.",
+            context,
         )
 
     def _arguments(self, recipe: Recipe, context: LaunchContext, *, embedded: bool) -> Iterator[str]:
@@ -174,7 +176,7 @@ def weights(path: Path) -> Path:
     Raises:
         InvalidRecipe: The folder has no GGUF, or several.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     try:
         found = sorted(one for one in path.iterdir() if one.suffix.lower() == ".gguf")

@@ -144,6 +144,7 @@ class SGLang(Backend):
             looked if any(looked) else ["python_path in the recipe", "sglang_python in the settings"],
             "Install SGLang in an environment of its own, and name its interpreter in the recipe (python_path) or in "
             "the settings (sglang_python).",
+            context,
         )
 
     def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:

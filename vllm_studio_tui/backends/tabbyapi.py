@@ -19,6 +19,7 @@ from vllm_studio_tui.backends.base import (
     LaunchContext,
     Problem,
     environment,
+    expanded,
     find_program,
     is_local,
     model_argument,
@@ -26,8 +27,9 @@ from vllm_studio_tui.backends.base import (
 )
 from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
 from vllm_studio_tui.backends.stages import DOWNLOADING
-from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
+from vllm_studio_tui.kit.access import read_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,19 +84,23 @@ class TabbyAPI(Backend):
     def _program(self, recipe: Recipe, context: LaunchContext) -> tuple[str, str]:
         if context.container:
             return recipe.python_path or "python3", recipe.executable or "main.py"
-        folder = Path(recipe.cwd).expanduser() if recipe.cwd else context.settings.tabby_dir
-        main = Path(recipe.executable).expanduser() if recipe.executable else folder / "main.py" if folder else None
-        if main is None or not main.is_file():
+        folder = Path(expanded(recipe.cwd)) if recipe.cwd else context.settings.tabby_dir
+        main = Path(expanded(recipe.executable)) if recipe.executable else folder / "main.py" if folder else None
+        wrong = None if main is None else read_trouble(main)
+        if wrong is not None and wrong.reason != "missing":
+            raise LaunchRefused("TabbyAPI cannot be run", cause=f"{wrong.words}.", advice=wrong.advice)
+        if main is None or wrong is not None:
             raise not_found(
                 "TabbyAPI",
                 [str(main) if main else "cwd in the recipe", "tabby_dir in the settings"],
                 "Check it out, and name its folder in the recipe (cwd) or in the settings (tabby_dir).",
+                context,
             )
         home = main.parent
         looked = [recipe.python_path] if recipe.python_path else [str(home / "venv" / "bin" / "python"), "python3"]
         python = find_program(looked, context)
         if python is None:
-            raise not_found("the interpreter of TabbyAPI", looked, "Name it in the recipe (python_path).")
+            raise not_found("the interpreter of TabbyAPI", looked, "Name it in the recipe (python_path).", context)
         return python, str(main)
 
     def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:

@@ -81,6 +81,7 @@ class Transformers(Backend):
                 "transformers",
                 [str(Path(recipe.python_path).parent / "transformers")],
                 "Install it there with pip install 'transformers[serving]', or correct python_path.",
+                context,
             )
         looked = (
             [recipe.executable] if recipe.executable else [context.settings.transformers_executable, "transformers"]
@@ -93,6 +94,7 @@ class Transformers(Backend):
             looked,
             "Install transformers[serving] in an environment of its own, and name its interpreter in the recipe "
             "(python_path) or its program in the settings (transformers_executable).",
+            context,
         )
 
     def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:

@@ -125,7 +125,7 @@ class Vllm(Backend):
                 found = find_program([python], context)
                 if found:
                     return [found, "-m", "vllm.entrypoints.cli.main", "serve"]
-                raise not_found("the interpreter of vLLM", [python], "Correct python_path in the recipe.")
+                raise not_found("the interpreter of vLLM", [python], "Correct python_path in the recipe.", context)
         looked = [recipe.executable] if recipe.executable else [context.settings.vllm_executable, "vllm"]
         found = find_program(looked, context)
         if found:
@@ -135,6 +135,7 @@ class Vllm(Backend):
             looked,
             "Install it in an environment of its own, and name its interpreter in the recipe (python_path) or its "
             "program in the settings (vllm_executable).",
+            context,
         )
 
     def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:

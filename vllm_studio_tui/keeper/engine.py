@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.tree import VARIABLE, Tree
-from vllm_studio_tui.kit import process, secrets
+from vllm_studio_tui.kit import access, process, secrets
 
 #: Of our own environment these must not reach the engine: it runs from an interpreter of its own.
 OURS = (
@@ -24,6 +25,8 @@ OURS = (
     "TEXTUAL_SLOW_THRESHOLD",
     "PYDANTIC_DISABLE_PLUGINS",
 )
+#: What a keeper calls what keeps a program from being run.
+SLUGS = {"missing": "binary_missing", "broken_link": "binary_missing", "interpreter_missing": "interpreter_missing"}
 
 
 @dataclass(slots=True)
@@ -121,22 +124,23 @@ def find(pid: int | None, start: int | None, tree: Tree) -> Engine | None:
 def cannot_start(error: OSError | ValueError, spec: RunSpec) -> tuple[str, str, str]:
     """Slug, words and advice for an engine that could not even be started."""
     program = spec.argv[0]
-    if isinstance(error, FileNotFoundError):
-        if spec.cwd and not Path(spec.cwd).is_dir():
-            return (
-                "cwd_missing",
-                f"its working directory {spec.cwd} does not exist",
-                "Correct `cwd` in the recipe.",
-            )
-        return (
-            "binary_missing",
-            f"{program} was not found",
-            "Name the engine's executable or interpreter in the recipe.",
-        )
-    if isinstance(error, PermissionError):
-        return "binary_not_executable", f"{program} cannot be executed", "Check its permissions."
     if isinstance(error, ValueError):
         return "secret_missing", str(error), "Set the variable or the file that the recipe refers to."
+    # What the system says of a missing interpreter, loader or working directory is "no such file" as well.
+    wrong = access.read_trouble(spec.cwd, folder=True) if spec.cwd else None
+    if wrong is not None and wrong.reason != "unreadable":
+        return "cwd_missing", f"its working directory cannot be used: {wrong.words}", "Correct `cwd` in the recipe."
+    wrong = access.explain_program(program, spec.env.get("PATH") or os.environ.get("PATH"))
+    if wrong is not None:
+        advice = wrong.advice or "Name the engine's executable or interpreter in the recipe."
+        return SLUGS.get(wrong.reason, "binary_not_executable"), wrong.words, advice
+    if isinstance(error, FileNotFoundError):
+        words = f"{program} is there, but the loader that it names is not: it was built for another system"
+        return "binary_unfit", words, "Install a build for this system."
+    if error.errno == errno.ENOEXEC:
+        return "binary_unfit", f"{program} is no program for this machine", "Install a build for this machine."
+    if isinstance(error, PermissionError):
+        return "binary_not_executable", f"{program} cannot be executed", "Check its permissions."
     return "spawn_failed", f"{program} could not be started: {error.strerror or error}", ""
 
 

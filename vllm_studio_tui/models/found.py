@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vllm_studio_tui.kit.access import is_folder
+
 #: Folders deep and entries at most: a models folder may be the root of a large disk.
 DEPTH = 4
 MOST = 20_000
@@ -33,10 +35,10 @@ class FoundModel:
 def hub_cache(environ: Mapping[str, str]) -> Path:
     """Where huggingface_hub keeps what it downloads (its environment variables, in their order)."""
     if environ.get("HF_HUB_CACHE"):
-        return Path(environ["HF_HUB_CACHE"]).expanduser()
+        return _path(environ["HF_HUB_CACHE"])
     if environ.get("HF_HOME"):
-        return Path(environ["HF_HOME"]).expanduser() / "hub"
-    base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".cache")
+        return _path(environ["HF_HOME"]) / "hub"
+    base = environ.get("XDG_CACHE_HOME") or str(_path(environ.get("HOME", "~")) / ".cache")
     return Path(base) / "huggingface" / "hub"
 
 
@@ -44,10 +46,10 @@ def find_models(
     folders: Iterable[Path], environ: Mapping[str, str], recipe_paths: Iterable[str] = ()
 ) -> list[FoundModel]:
     """Every model that can be seen, by name. What cannot be read is passed over. Blocking."""
-    places = [Path(folder).expanduser() for folder in folders]
+    places = [_path(folder) for folder in folders]
     for path in recipe_paths:
-        parent = Path(path).expanduser().parent
-        if "/" in path and parent.is_absolute() and parent.is_dir() and parent != Path(parent.anchor):
+        parent = _path(path).parent
+        if "/" in path and parent.is_absolute() and is_folder(parent) and parent != Path(parent.anchor):
             places.append(parent)
     found: dict[str, FoundModel] = {}
     for place in dict.fromkeys(places):
@@ -56,6 +58,10 @@ def find_models(
     for model in _in_cache(hub_cache(environ)):
         found.setdefault(model.path, model)
     return sorted(found.values(), key=lambda model: model.name.lower())
+
+
+def _path(text: str | Path) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path raises for a stray ~name
 
 
 def _in_folder(root: Path) -> Iterator[FoundModel]:

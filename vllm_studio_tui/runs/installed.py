@@ -59,9 +59,9 @@ def known_flags(cache: Path, argv: Sequence[str], version: str | None) -> Instal
 def read_later(cache: Path, argv: Sequence[str], version: str | None) -> bool:
     """Begin to read it in the background, unless that was done or is under way; True when it was begun."""
     target = place(cache, argv, version)
-    if target.exists():
-        return False
     try:
+        if target.exists():
+            return False
         private_dir(target.parent)
         # Whoever makes the file reads the help; what is in it meanwhile holds no flags.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, expanded
 from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
 
@@ -87,7 +87,7 @@ def resolve(
         env=env,
         env_refs=command.env_refs,
         api_key_ref=recipe.api_key,
-        cwd=recipe.cwd if recipe.runtime == "native" else None,
+        cwd=expanded(recipe.cwd) if recipe.cwd and recipe.runtime == "native" else None,
         gpus=gpus,
         ready=ready,
         stages=backend.stages_for(recipe),

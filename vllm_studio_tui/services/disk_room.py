@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Problem, is_local
+from vllm_studio_tui.backends.base import Problem, expanded, is_local
 from vllm_studio_tui.models.found import hub_cache
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def disk_room(recipe: Recipe, environ: Mapping[str, str]) -> list[Problem]:
 
 def _cache(recipe: Recipe, environ: Mapping[str, str]) -> Path:
     named = recipe.extra_args.get("download_dir") or recipe.extra_args.get("download-dir")
-    return Path(named).expanduser() if isinstance(named, str) and named else hub_cache(environ)
+    return Path(expanded(named)) if isinstance(named, str) and named else hub_cache(environ)
 
 
 def _present(folder: Path) -> tuple[int, bool]:

@@ -16,9 +16,10 @@ from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
-from vllm_studio_tui.runs import control, installed, read
+from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.resolve import claims, command_of, resolve
 from vllm_studio_tui.services.disk_room import disk_room
+from vllm_studio_tui.services.preflight import guarded, problems_of
 from vllm_studio_tui.services.recipes import Recipes
 from vllm_studio_tui.services.targets import Targets
 
@@ -73,7 +74,7 @@ class Launcher(Targets):
         usable, context = self._ready_to_use(recipe), self._context(recipe, port)
         missing: tuple[str, ...] = ()
         try:
-            command = command_of(usable, backend, context, "preview")
+            command = guarded(backend, lambda: command_of(usable, backend, context, "preview"))
         except InvalidRecipe:
             raise
         except StudioError as error:
@@ -81,7 +82,7 @@ class Launcher(Targets):
                 raise
             # As for a container, whose programs are not looked for here either: by the names they are called by.
             named = replace(context, container=True, settings=_Named(self._settings))
-            command = command_of(usable, backend, named, "preview")
+            command = guarded(backend, lambda: command_of(usable, backend, named, "preview"))
             said = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
             missing = (" ".join(f"{one.rstrip('.')}." for one in said),)
         env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
@@ -103,7 +104,7 @@ class Launcher(Targets):
             return [Problem("model_path", "error", error.title, error.advice)]
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
-        problems = list(backend.check(recipe, self._with_installed(recipe, backend, context)))
+        problems = problems_of(self._places.cache, recipe, backend, context)
         problems += disk_room(recipe, os.environ)
         problems += self._room(recipe, gpus, live)
         for one in live:
@@ -125,34 +126,13 @@ class Launcher(Targets):
         """
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
-        found = [
-            one
-            for one in backend.check(recipe, self._with_installed(recipe, backend, context))
-            if one.severity == "error"
-        ]
+        found = [one for one in problems_of(self._places.cache, recipe, backend, context) if one.severity == "error"]
         if found:
             raise HopelessLaunch(
                 f"{recipe.id} would not start",
                 cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
                 advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
             )
-
-    def _with_installed(self, recipe: Recipe, backend: Backend, context: LaunchContext) -> LaunchContext:
-        """The context with the flags of the installed engine; where they are not known yet, they are asked for."""
-        if recipe.runtime != "native":
-            return context
-        try:
-            command = backend.help_command(recipe, context)
-        except StudioError:
-            return context
-        if not command:
-            return context
-        version = backend.version(command[0])
-        found = installed.known_flags(self._places.cache, command, version)
-        if found is None:
-            installed.read_later(self._places.cache, command, version)
-            return context
-        return replace(context, installed=found.flags)
 
     def _room(self, recipe: Recipe, report: GpuReport | None, live: Sequence[read.RunView]) -> list[Problem]:
         """Who holds memory of the GPUs that the recipe will use."""
@@ -215,7 +195,8 @@ class Launcher(Targets):
         host = recipe.host
 
         def build(run_id: str, chosen: int) -> RunSpec:
-            return resolve(usable, backend, self._context(recipe, chosen), run_id, environ=os.environ)
+            context = self._context(recipe, chosen)
+            return guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
 
         # What cannot make a command is refused before anything is created.
         build("preview", wanted or self._settings.inference_port)

@@ -1,0 +1,99 @@
+"""Looking before a launch: what a backend can tell of a recipe from what is on this machine, in a bounded time.
+
+A backend's check may come from another package, and it looks at files that may lie on a server that does not answer:
+neither may take a command down, or hold it for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
+from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.runs import installed
+
+T = TypeVar("T")
+#: Seconds that all the looking for one recipe may take.
+PATIENCE = 10.0
+
+
+def problems_of(cache: Path, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
+    """What stands against a launch, as the backend tells it; a check that fails, or takes too long, is told itself.
+
+    Args:
+        cache: Where the flags of installed engines are kept.
+    """
+    found: list[list[Problem]] = []
+
+    def look() -> None:
+        found.append(_checked(cache, recipe, backend, context))
+
+    # A thread that nobody waits for: a look at a dead file server cannot be ended, and ends with the process.
+    looking = threading.Thread(target=look, name="preflight", daemon=True)
+    looking.start()
+    looking.join(PATIENCE)
+    if found:
+        return found[0]
+    message = f"the files of the recipe could not be looked at within {PATIENCE:g} s"
+    return [Problem("model_path", "warning", message, "Is it on a file server that does not answer?")]
+
+
+def _checked(cache: Path, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
+    try:
+        return list(backend.check(recipe, with_installed(cache, recipe, backend, context)))
+    except StudioError as error:
+        return [Problem("backend", "error", f"{error.title}. {error.cause}".strip(), error.advice)]
+    except Exception as error:  # noqa: BLE001 - whatever a check raises, the launch itself may still go well
+        message = f"the check of {backend.title} failed: {fault(error)}"
+        return [Problem("backend", "warning", message, whose(backend))]
+
+
+def with_installed(cache: Path, recipe: Recipe, backend: Backend, context: LaunchContext) -> LaunchContext:
+    """The context with the flags of the installed engine; where they are not known yet, they are asked for."""
+    if recipe.runtime != "native":
+        return context
+    try:
+        command = backend.help_command(recipe, context)
+    except StudioError:
+        return context
+    if not command:
+        return context
+    version = backend.version(command[0])
+    found = installed.known_flags(cache, command, version)
+    if found is None:
+        installed.read_later(cache, command, version)
+        return context
+    return replace(context, installed=found.flags)
+
+
+def guarded(backend: Backend, make: Callable[[], T]) -> T:
+    """What a backend makes of a recipe.
+
+    Raises:
+        StudioError: As the backend raises it, or with any other fault of it in its cause.
+    """
+    try:
+        return make()
+    except StudioError:
+        raise
+    except Exception as error:
+        raise LaunchRefused(
+            f"{backend.title} could not make a command of the recipe", cause=fault(error), advice=whose(backend)
+        ) from error
+
+
+def fault(error: Exception) -> str:
+    """An exception in one line."""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def whose(backend: Backend) -> str:
+    """Who can mend what a backend does wrong."""
+    package = type(backend).__module__.partition(".")[0]
+    return f"This is a fault of {package}; report it with the recipe." if package else ""
