@@ -115,17 +115,17 @@ WHOLE = (safetensors({"a": (2, 3), "b": (4,)}, format="pt"), gguf({**MODEL, "x.w
 
 
 @given(st.integers(0, 1), st.integers(0, 400), st.integers(0, 400), st.binary(max_size=9))
-@example(1, 0, 400, b"")
+@example(0, 1, 227, b"")
 def test_a_real_file_cut_and_changed_anywhere_is_read_or_refused(which: int, cut: int, at: int, put_in: bytes) -> None:
-    whole = WHOLE[which]
-    data = whole[:at] + put_in + whole[at + len(put_in) : len(whole) - cut]
+    data = WHOLE[which][: len(WHOLE[which]) - cut]
+    data = data[:at] + put_in + data[at + len(put_in) :]
     with tempfile.TemporaryDirectory() as folder:
         path = put(Path(folder) / "m", data)
         try:
             found = READERS[which](path)
         except (BadFile, TooLarge):
             return
-        assert cut == 0 or found.needed > found.size or put_in
+        assert found.needed > found.size or put_in or not cut
 
 
 HOSTILE: dict[str, bytes] = {
