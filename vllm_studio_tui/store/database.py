@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.paths import locked, private_dir
-from vllm_studio_tui.store.faults import explained, store_error
-from vllm_studio_tui.store.schema import MIGRATION_SET, MIGRATIONS
+from vllm_studio_tui.store.faults import MAYBE_FULL, explained, is_full, no_room, primary_code, store_error
+from vllm_studio_tui.store.schema import EMPTY, MIGRATION_SET, MIGRATIONS
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database as Tables
@@ -89,11 +89,18 @@ class Database(Reader):
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False, warning: str | None = None
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        read_only: bool = False,
+        warning: str | None = None,
+        mode: str = "ro",
     ) -> None:
         super().__init__(path, connection)
         self.read_only = read_only
         self.warning = warning
+        self._mode = mode
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True, busy_timeout: float = BUSY_SECONDS) -> Database:
@@ -102,6 +109,8 @@ class Database(Reader):
         Args:
             busy_timeout: Seconds to wait for another process that is writing.
 
+        Where it cannot be written, it is opened for reading; where it cannot even be made, an empty one stands for it.
+
         Raises:
             StoreError: It is damaged, in use, cannot be opened, or does not exist and `create` is false.
         """
@@ -109,6 +118,9 @@ class Database(Reader):
             if not path.exists():
                 if not create:
                     raise StoreError(f"there is no database {path}", advice="Use the studio once to make it.")
+                reason = _unwritable(path)
+                if reason is not None:
+                    return _nothing(path, f"{path} cannot be made: {reason}. Nothing is kept.")
                 private_dir(path.parent)
                 # SQLite gives its -wal and -shm files the mode of the database.
                 with contextlib.suppress(FileExistsError):
@@ -119,9 +131,17 @@ class Database(Reader):
         except OSError as error:
             advice = f"Look at the directory: ls -ld '{path.parent}'"
             raise StoreError("the database cannot be opened", cause=str(error), advice=advice) from None
-        if not os.access(path, os.W_OK):
-            return cls(path, _connect(path, "ro", busy_timeout), read_only=True, warning=f"{path} is not writable")
-        connection = _connect(path, "rw", busy_timeout)
+        reason = _unwritable(path)
+        if reason is not None:
+            warning = f"{path} is not writable ({reason}): it is opened for reading only"
+            return _for_reading(path, warning, busy_timeout)
+        try:
+            connection = _connect(path, "rw", busy_timeout)
+        except StoreError as error:
+            # A reader needs room too, for the memory that it shares: without room it reads the file as it stands.
+            if not is_full(no_room(path.parent)):
+                raise
+            return _for_reading(path, f"{error.title}: {path} is opened for reading only", busy_timeout)
         try:
             with explained(path):
                 unknown = sorted(set(applied(connection)) - set(MIGRATIONS))
@@ -144,21 +164,24 @@ class Database(Reader):
         return Tables(self._connection, execute_plugins=False)
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Tables]:
+    def write(self, *, patience: float | None = None) -> Iterator[Tables]:
         """One transaction, kept as a whole or not at all. A nested one is part of the outer.
+
+        Args:
+            patience: Seconds to wait for others that are writing; None: as the database was opened.
 
         Raises:
             StoreError: It could not be kept: the disk is full, another process is writing, the file is read-only.
         """
         if self.read_only:
             raise StoreError("the database is open for reading only", cause=self.warning or "")
-        with self._lock, explained(self.path):
+        with self._locked(patience), explained(self.path):
             if self._connection.in_transaction:
                 yield self._tables
                 return
             tables = self._tables
             # IMMEDIATE: a transaction that starts by reading cannot wait for a writer later, it fails at once.
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin(patience)
             try:
                 yield tables
                 self._connection.execute("COMMIT")
@@ -168,9 +191,32 @@ class Database(Reader):
                 raise
 
     @contextlib.contextmanager
+    def _locked(self, patience: float | None) -> Iterator[None]:
+        if not self._lock.acquire(timeout=-1 if patience is None else patience):
+            raise StoreError("the database is in use", cause="This program is still writing something else.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _begin(self, patience: float | None) -> None:
+        if patience is None:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return
+        (usual,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {usual}")
+
+    @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
         """A read-only connection of the caller's own, for long queries off the UI's thread."""
-        reader = Reader(self.path, _connect(self.path, "ro", BUSY_SECONDS))
+        if self._mode == IN_MEMORY:
+            yield self
+            return
+        reader = Reader(self.path, _connect(self.path, self._mode, BUSY_SECONDS))
         try:
             yield reader
         finally:
@@ -183,6 +229,77 @@ class Database(Reader):
         except StoreError as error:
             return [str(error)]
         return [] if found == ["ok"] else found
+
+
+#: In place of a database that cannot be made.
+IN_MEMORY = "memory"
+#: Of a file that nobody writes: without the write-ahead log and its shared memory, which would have to be made.
+STILL = "ro&immutable=1"
+
+
+def _unwritable(path: Path) -> str | None:
+    """Why a database cannot be written, or made; None where it can.
+
+    The directory counts too: the write-ahead log is made in it.
+    """
+    if path.exists() and not os.access(path, os.W_OK):
+        return _reason(path)
+    place = path.parent
+    while not place.exists() and place.parent != place:
+        place = place.parent
+    return None if os.access(place, os.W_OK) else _reason(place)
+
+
+def _reason(path: Path) -> str:
+    try:
+        still = os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError as error:
+        return error.strerror or str(error)
+    return "its file system is read-only" if still else f"no right to write {path}"
+
+
+def _for_reading(path: Path, warning: str, busy_timeout: float) -> Database:
+    """A database that is not written; one of an older version is brought up to date in memory."""
+    mode = "ro"
+    try:
+        connection = _connect(path, mode, busy_timeout)
+    except StoreError as error:
+        code = primary_code(error.__cause__) if isinstance(error.__cause__, sqlite3.Error) else None
+        if code not in MAYBE_FULL:
+            raise
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise StoreError(
+                f"{path} cannot be read",
+                cause=f"{error.cause}. Its last changes are in {log.name}: to read them, files must be made beside it.",
+                advice=f"Make '{path.parent}' writable, or copy it and read the copy: cp -a '{path.parent}' DIR",
+            ) from None
+        mode = STILL
+        connection = _connect(path, mode, busy_timeout)
+    with explained(path):
+        if not set(MIGRATIONS) - set(applied(connection)):
+            return Database(path, connection, read_only=True, warning=warning, mode=mode)
+        from vllm_studio_tui.store.migrations import apply
+
+        copy = _memory()
+        with contextlib.closing(connection):
+            connection.backup(copy)
+        apply(copy)
+        return Database(path, copy, read_only=True, warning=warning, mode=IN_MEMORY)
+
+
+def _nothing(path: Path, warning: str) -> Database:
+    """An empty database that cannot be written: what a home holds in which none can be made."""
+    connection = _memory()
+    for statement in EMPTY:
+        connection.execute(statement)
+    return Database(path, connection, read_only=True, warning=warning, mode=IN_MEMORY)
+
+
+def _memory() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def applied(connection: sqlite3.Connection) -> list[str]:
@@ -237,6 +354,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             apply(connection)
     except TimeoutError as error:
         raise StoreError("the database is being brought up to date", cause=str(error), advice="Try again.") from None
+    except OSError as error:
+        advice = f"Look at the directory: df -h '{path.parent}'; ls -ld '{path.parent}'"
+        raise StoreError("the database cannot be brought up to date", cause=str(error), advice=advice) from None
 
 
 def back_up(connection: sqlite3.Connection, target: Path) -> None:

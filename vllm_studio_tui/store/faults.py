@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import StoreError
 
 BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: What SQLite says of a disk without room, besides `SQLITE_FULL`: the memory that it shares is a file too.
+MAYBE_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+#: A write that shows whether there is room: as large as the shared memory of a write-ahead log.
+PROBE_BYTES = 32 * 1024
+
+
+def no_room(directory: Path) -> OSError | None:
+    """Why a little more cannot be written into a directory; None where it can."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def is_full(error: OSError | None) -> bool:
+    """Whether what stands in the way is a disk, or a quota, without room."""
+    return error is not None and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
@@ -37,15 +59,19 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
             cause=f"Another process has been writing {path} for several seconds.",
             advice=f"Try again. To see who has it open: lsof '{path}'",
         )
-    if code == sqlite3.SQLITE_FULL:
+    stands_in_the_way = no_room(path.parent) if code in MAYBE_FULL else None
+    if code == sqlite3.SQLITE_FULL or is_full(stands_in_the_way):
+        quota = stands_in_the_way is not None and stands_in_the_way.errno == errno.EDQUOT
         return StoreError(
-            "the disk is full",
+            "the disk quota is used up" if quota else "the disk is full",
             cause=f"{path} cannot grow: {error}.",
-            advice=f"Make room and try again: df -h '{path.parent}'",
+            advice=f"Make room and try again: {'quota; ' if quota else ''}df -h '{path.parent}'",
         )
     if code == sqlite3.SQLITE_READONLY:
         return StoreError(
-            "the database cannot be written", cause=f"{path}: {error}", advice="Look at its owner and mode: ls -l"
+            "the database cannot be written",
+            cause=f"{path}: {error}",
+            advice=f"Look at its owner and mode: ls -ld '{path.parent}' '{path}'",
         )
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreError(
@@ -54,8 +80,11 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
             advice=f"Look at the directory: ls -ld '{path.parent}'",
         )
     if code == sqlite3.SQLITE_IOERR:
+        reason = f" ({stands_in_the_way.strerror})" if stands_in_the_way is not None else ""
         return StoreError(
-            "the database cannot be read or written", cause=f"{path}: {error}", advice="See `dmesg` for disk errors."
+            "the database cannot be read or written",
+            cause=f"{path}: {error}{reason}",
+            advice=f"Look at the disk: df -h '{path.parent}'; `dmesg` tells its errors.",
         )
     return StoreError("the database refused", cause=f"{path}: {error}")
 

@@ -87,3 +87,6 @@ TABLES = (
         args TEXT NOT NULL DEFAULT '[]', env TEXT NOT NULL DEFAULT '{}', url TEXT, description TEXT,
         created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
 )
+
+#: All tables as they are now.
+EMPTY = (*TABLES, *RUN_LEDGER)
