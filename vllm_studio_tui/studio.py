@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.kit.paths import Places
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.services.chat import ChatService
     from vllm_studio_tui.services.launcher import Launcher
@@ -27,6 +31,10 @@ class Studio:
     def __init__(self, places: Places, flags: Mapping[str, Any] | None = None) -> None:
         self.places = places
         self.bus = Bus()
+        #: Answers that an earlier program could not save, and that are in their chats now.
+        self.recovered = 0
+        #: Recovery files of answers that could not be saved until this studio was closed.
+        self.unsaved: list[Path] = []
         self._flags = dict(flags or {})
 
     @classmethod
@@ -46,7 +54,13 @@ class Studio:
         with cls.open_sync(places, flags) as studio:
             yield studio
 
+    def close_chat(self) -> None:
+        """Save what is not saved yet, or write it to recovery files. Blocking."""
+        if "chat" in self.__dict__:
+            self.unsaved = self.chat.close()
+
     def close(self) -> None:
+        self.close_chat()
         if "sampler" in self.__dict__:
             self.sampler.close()
         if "db" in self.__dict__:
@@ -62,7 +76,19 @@ class Studio:
     def db(self) -> Database:
         from vllm_studio_tui.store.database import Database
 
-        return Database.open(self.places.database)
+        db = Database.open(self.places.database)
+        left = db.row(
+            "SELECT 1 FROM requests WHERE finish = 'streaming' UNION ALL"
+            " SELECT 1 FROM chat_messages WHERE finish = 'streaming' LIMIT 1"
+        )
+        if left is not None or any(folder.is_dir() for folder in self.places.unsaved):
+            from vllm_studio_tui.services.endings import settle
+
+            try:
+                self.recovered = settle(db, self.places.unsaved)
+            except StoreError as error:
+                logging.getLogger(__name__).warning("answers of programs that are gone wait: %s", error)
+        return db
 
     @cached_property
     def recipes(self) -> Recipes:
@@ -87,7 +113,7 @@ class Studio:
     def chat(self) -> ChatService:
         from vllm_studio_tui.services.chat import ChatService
 
-        return ChatService(self.db, self.bus)
+        return ChatService(self.db, self.bus, folders=self.places.unsaved)
 
     @cached_property
     def sampler(self) -> Sampler:

@@ -1,4 +1,4 @@
-"""Disks without room, and places that cannot be written: real ones where the tests may mount, else as near as can be."""
+"""Disks without room and places that cannot be written: real ones where the tests may mount."""
 
 from __future__ import annotations
 

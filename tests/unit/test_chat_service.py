@@ -113,7 +113,7 @@ async def test_closing_stops_the_engine_and_keeps_the_partial(db: Database) -> N
     assert contents(db, session)[-1] == ("assistant", "half", "stopped")
     assert engine.closed == 1
     (request,) = RequestRows(db).recent()
-    assert (request.finish, request.completion_tokens) == ("stopped", None)
+    assert (request.finish, request.completion_tokens, request.estimated) == ("stopped", 1, True)
     last = told[-1].event
     assert isinstance(last, Ended)
     assert last.finish == "stopped"

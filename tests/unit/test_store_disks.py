@@ -126,7 +126,7 @@ def test_an_older_database_in_a_home_that_cannot_be_written_is_read_too(
     before = path.read_bytes()
     with read_only(path.parent), contextlib.closing(Database.open(path)) as db:
         assert RecipeRows(db).list() == [("a", {})]
-        assert not set(database.MIGRATIONS) - set(database.applied(db._connection))
+        assert not set(schema.MIGRATIONS) - set(database.applied(db._connection))
         with db.reader() as reader:
             assert reader.rows("SELECT marks FROM runs") == []
     assert path.read_bytes() == before

@@ -72,7 +72,6 @@ def _register_reading(nouns: typer.Typer) -> None:
 
         with Studio.open_sync() as studio:
             messages = MessageRows(studio.db)
-            messages.settle_interrupted()
             one = ChatRows(studio.db).find(session)
             found = messages.tree(one.id) if tree else messages.branch(one.id)
         if as_json:

@@ -52,8 +52,9 @@ def summary_line(report: UsageReport) -> str:
     """A whole report in one line."""
     totals = report.totals
     prompt, completion = amount(totals.prompt_tokens), amount(totals.completion_tokens)
+    about = "~" if totals.tokens_estimated else ""
     parts = [
-        f"{amount(totals.total_tokens)} tokens ({prompt} prompt, {completion} completion)",
+        f"{about}{amount(totals.total_tokens)} tokens ({prompt} prompt, {about}{completion} completion)",
         f"{amount(totals.requests)} request{'' if totals.requests == 1 else 's'}",
         f"energy {energy(totals.energy_wh, estimated=totals.energy_estimated)}"
         if totals.energy_wh is not None
@@ -139,8 +140,9 @@ def _show(made: UsageReport) -> None:
     if totals.hit_rate is not None:
         say(f"prefix cache: {share(totals.hit_rate)} of {amount(totals.cache_prompt_tokens)} prompt tokens")
     if totals.seen:
-        failed = f", {totals.failed} failed" if totals.failed else ""
-        say(f"seen here: {totals.seen} requests, {share(totals.success_rate)} succeeded{failed}")
+        stopped = f", {totals.stopped} stopped" if totals.stopped else ""
+        failed = f", {totals.failed} failed or cut off" if totals.failed else ""
+        say(f"seen here: {totals.seen} requests, {share(totals.success_rate)} succeeded{stopped}{failed}")
         say(f"time to first token: {_line(totals.ttft)}")
         say(f"whole answers: {_line(totals.latency)}")
     if totals.kwh_per_million_tokens is not None:
@@ -148,9 +150,17 @@ def _show(made: UsageReport) -> None:
     say()
     head = [made.query.by.upper(), "TOKENS", "PROMPT", "COMPLETION", "REQUESTS", "TTFT P50", "TOK/S", "CACHE", "ENERGY"]
     table(head, [_cells(row) for row in made.rows], right=range(1, len(head)))
-    if any(row.energy_estimated for row in made.rows):
+    notes = {
+        "TOKENS, COMPLETION: a part is counted by letters: no engine told the tokens of answers that were cut.":
+            any(row.tokens_estimated for row in made.rows),
+        "ENERGY: a part of this is an equal share of GPUs that several runs had at once.":
+            any(row.energy_estimated for row in made.rows),
+    }  # fmt: skip
+    if any(notes.values()):
         say()
-        say("~ a part of this is an equal share of GPUs that several runs had at once.")
+    for text, holds in notes.items():
+        if holds:
+            say(f"~ {text}")
 
 
 def _line(values: Percentiles) -> str:
@@ -158,11 +168,12 @@ def _line(values: Percentiles) -> str:
 
 
 def _cells(row: UsageRow) -> list[str]:
+    about = "~" if row.tokens_estimated else ""
     return [
         (f"{row.key}  {row.title[:40]}" if row.title else row.key) or DASH,
-        amount(row.total_tokens),
+        about + amount(row.total_tokens),
         amount(row.prompt_tokens),
-        amount(row.completion_tokens),
+        about + amount(row.completion_tokens),
         amount(row.requests),
         seconds(row.ttft.p50),
         DASH if row.tokens_per_second is None else f"{row.tokens_per_second:.1f}",

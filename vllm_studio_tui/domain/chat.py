@@ -48,7 +48,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `seq` orders messages within all chats; `parent_id` makes them a tree."""
+    """One message. `seq` orders messages within all chats; `parent_id` makes them a tree.
+
+    `unsaved` says why the end of an answer is not in the database yet; None where it is.
+    """
 
     id: str
     session_id: str
@@ -66,6 +69,7 @@ class Message:
     usage: TokenUsage = field(default_factory=TokenUsage)
     timings: Timings = field(default_factory=Timings)
     created_at: str = ""
+    unsaved: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,5 +80,22 @@ class StoreError(StudioError):
     """The database cannot be read or written."""
 
 
+class NotSaved(StoreError):
+    """An answer came whole and is not in the database yet. It is tried again.
+
+    Attributes:
+        path: The recovery file that holds it until then; None where no place could be written either.
+    """
+
+    def __init__(self, error: StudioError, path: str | None) -> None:
+        lies = f"A copy lies in {path}." if path else "No place could be written: copy it before you leave."
+        super().__init__(
+            f"the answer is not saved yet: {error.title}",
+            cause=error.cause,
+            advice=f"It is tried again until it is. {lies}\n{error.advice}".rstrip(),
+        )
+        self.path = path
+
+
 class SettingsError(StudioError):
     """A settings file or variable that cannot be understood."""

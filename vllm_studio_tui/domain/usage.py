@@ -14,6 +14,15 @@ BY = ("model", "recipe", "day", "session")
 DAY = 86_400
 #: Ends of an answer that are nobody's failure: one that a person stopped is none.
 SUCCESSES = frozenset({"stop", "length", "tool_calls", "stopped"})
+#: Ends of an answer that came whole: only those say how long answers take.
+WHOLE = frozenset({"stop", "length", "tool_calls"})
+#: Letters of a token, about, where only letters can be counted.
+LETTERS = 4.0
+
+
+def about_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return -(-len(text) // int(LETTERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,8 @@ class CompletedRequest:
     Attributes:
         source: Who asked: chat, bench, proxy.
         run_id: The run that answered and its `attempt`; None for a server that is not ours.
-        finish: One of `domain.chat.FINISHES` but streaming.
+        finish: One of `domain.chat.FINISHES`; `streaming` only until it is over.
+        estimated: The completion's tokens are counted by letters, because the engine did not tell them.
     """
 
     at: float
@@ -44,6 +54,7 @@ class CompletedRequest:
     total_seconds: float | None = None
     tokens_per_second: float | None = None
     error: str | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,9 @@ class UsageRow:
         cache_hit_tokens: Prompt tokens that came from the engine's prefix cache, of `cache_prompt_tokens`.
         energy_wh: Watt hours of its GPUs; None where nothing was measured.
         energy_estimated: Part of that is a share of a GPU that several runs had at once.
-        ttft, latency: Seconds, of the requests that we saw ourselves.
+        tokens_estimated: Some of the completion's tokens are counted by letters: no engine told them.
+        ttft: Seconds, of the requests that we saw ourselves.
+        latency: Seconds, of those among them that were answered whole.
         tokens_per_second: Median speed of generation of those.
     """
 
@@ -100,6 +113,7 @@ class UsageRow:
     ttft: Percentiles = field(default_factory=Percentiles)
     latency: Percentiles = field(default_factory=Percentiles)
     tokens_per_second: float | None = None
+    tokens_estimated: bool = False
 
     @property
     def total_tokens(self) -> int | None:
@@ -131,6 +145,7 @@ class UsageRow:
             "total_tokens": self.total_tokens,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
+            "tokens_estimated": self.tokens_estimated,
             "total_requests": self.requests,
             "requests_seen": self.seen,
             "stopped": self.stopped,

@@ -73,8 +73,22 @@ class Places:
         return self.data / "studio.db"
 
     @property
+    def unsaved(self) -> list[Path]:
+        """Where recovery files lie."""
+        return unsaved_folders(self.database, self.state, self.cache)
+
+    @property
     def settings_file(self) -> Path:
         return self.config / "config.yaml"
+
+
+def unsaved_folders(database: Path, *others: Path) -> list[Path]:
+    """Where recovery files of a database lie: beside it, else in the first other place that can be written."""
+    import hashlib  # deferred: most commands have nothing to recover
+
+    name = hashlib.sha256(os.fsencode(database.absolute())).hexdigest()[:12]
+    last = Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}-{name}"
+    return [*(place / "unsaved" for place in (database.parent, *others)), last]
 
 
 def private_dir(path: Path) -> Path:

@@ -12,10 +12,10 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.domain.chat import (
-    FINISHES,
     ChatRequest,
     Ended,
     Message,
@@ -23,21 +23,23 @@ from vllm_studio_tui.domain.chat import (
     StreamEvent,
     Target,
 )
-from vllm_studio_tui.domain.errors import StoreError, StudioError, UsageError
-from vllm_studio_tui.domain.usage import SUCCESSES, CompletedRequest
+from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
+from vllm_studio_tui.kit.paths import unsaved_folders
 from vllm_studio_tui.services.conversation import request_messages, title_of
-from vllm_studio_tui.services.turn import Publisher, Stream, Turn, TurnEvent, TurnStarted, added_usage, in_thread
+from vllm_studio_tui.services.endings import ending_of, request_of, settle
+from vllm_studio_tui.services.turn import Publisher, Stream, Turn, TurnEvent, TurnStarted, in_thread
+from vllm_studio_tui.services.unsaved import Unsaved
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.messages import MessageRows
-from vllm_studio_tui.store.peaks import PeakRows
+from vllm_studio_tui.store.endings import Ending
+from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 from vllm_studio_tui.store.requests import RequestRows
 
 _log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
-#: Shorter answers say little about a model's speed.
-PEAK_TOKENS = 16
+#: Seconds that a checkpoint waits for others that are writing: then the text goes to a file.
+CHECKPOINT_PATIENCE = 0.2
 #: How an engine is told to write on in its last message; those not named here cannot, or are not known to.
 CONTINUE: Mapping[str, Mapping[str, Any]] = {
     "vllm": {"continue_final_message": True, "add_generation_prompt": False},
@@ -51,6 +53,8 @@ class ChatService:
 
     Attributes:
         sessions, messages: The tables themselves, for reading and for what needs no engine.
+        unsaved: Answers whose end the database has not taken yet.
+        leaving: Why this program ends, where a person did not ask for it: answers that are coming end by it.
     """
 
     def __init__(
@@ -60,14 +64,18 @@ class ChatService:
         stream: Stream | None = None,
         *,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        folders: Sequence[Path] | None = None,
     ) -> None:
         self._db = db
         self._bus = bus
         self._stream = stream
         self._checkpoint_seconds = checkpoint_seconds
         self._settled = False
+        self._folders = list(folders) if folders is not None else unsaved_folders(db.path)
         self.sessions = ChatRows(db)
         self.messages = MessageRows(db)
+        self.unsaved = Unsaved(db, self._folders, bus)
+        self.leaving: str | None = None
 
     def new_session(
         self, prompt: str = "", *, model: str | None = None, settings: Mapping[str, Any] | None = None
@@ -76,9 +84,17 @@ class ChatService:
         return self.sessions.create(title_of(prompt) if prompt else "", model=model, settings=settings).id
 
     def settle_interrupted(self) -> int:
-        """Mark answers whose program died as interrupted; how many. Blocking; done once before the first turn."""
+        """Bring in the answers of programs that are gone; how many. Blocking; done once before the first turn."""
         self._settled = True
-        return self.messages.settle_interrupted()
+        return settle(self._db, self._folders)
+
+    def tree(self, session_id: str) -> list[Message]:
+        """Every message of a chat, in order, also what the database has not taken yet. Blocking."""
+        return self.unsaved.over(self.messages.tree(session_id))
+
+    def close(self) -> list[Path]:
+        """Save what is not saved yet; the recovery files of what still is not. Blocking."""
+        return self.unsaved.close()
 
     # --- ways to ask ------------------------------------------------------------------------------------
 
@@ -108,7 +124,7 @@ class ChatService:
         Raises:
             StudioError: While it is read: the question could not be kept, or the answer could not.
         """
-        turn = Turn()
+        turn = Turn(temporary=temporary or session_id is None)
 
         def prepare() -> None:
             if temporary or session_id is None:
@@ -177,13 +193,13 @@ class ChatService:
         sampling = sampling or Sampling()
 
         def prepare() -> None:
-            message = self.messages.get(message_id)
+            (message,) = self.unsaved.over([self.messages.get(message_id)])
             advice = "Have it answered again instead."
             if target.backend not in CONTINUE:
                 raise UsageError(f"{target.backend} cannot write on in an answer", advice=advice)
             if message.role != "assistant" or not message.content.strip():
                 raise UsageError("there is no text to write on from", advice=advice)
-            turn.branch = self.messages.branch(session_id, message_id)
+            turn.branch = self.unsaved.over(self.messages.branch(session_id, message_id))
             turn.system = self._system(session_id)
             with self._db.write():
                 self.messages.reopen(message_id)
@@ -219,7 +235,7 @@ class ChatService:
 
     def _place(self, turn: Turn, session_id: str, parent_id: str, target: Target, system: str | None) -> None:
         """Keep an empty answer below a message, to be filled."""
-        branch = self.messages.branch(session_id, parent_id)
+        branch = self.unsaved.over(self.messages.branch(session_id, parent_id))
         system = self._system(session_id) if system is None else system
         empty = Message("", session_id, "assistant", "", parent_id, model=target.model or None, finish="streaming")
         with self._db.write():
@@ -240,14 +256,14 @@ class ChatService:
     ) -> AsyncGenerator[StreamEvent, None]:
         if not self._settled:
             await in_thread(self.settle_interrupted)
-        unsaved: StoreError | None = None
+        unsaved: NotSaved | None = None
         asked = False
         try:
-            await in_thread(prepare)
+            await in_thread(lambda: self._prepare(turn, prepare, target))
             request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tuple(tools))
             self._publish(turn, None)
             asked, turn.began = True, time.monotonic()
-            async with self._checkpoints(turn), contextlib.aclosing(self._events(target, request)) as events:
+            async with self._checkpoints(turn, target), contextlib.aclosing(self._events(target, request)) as events:
                 async for event in events:
                     if isinstance(event, Ended):
                         turn.ended = event
@@ -261,16 +277,31 @@ class ChatService:
                 raise
             turn.ended = turn.cut("failed", "\n".join(filter(None, (error.title, error.cause))), error.advice)
         except (GeneratorExit, asyncio.CancelledError):
-            turn.ended = turn.ended or turn.cut("stopped")
+            turn.ended = turn.ended or (turn.cut("interrupted", self.leaving) if self.leaving else turn.cut("stopped"))
             raise
         finally:
             # Whatever else ended it is a fault of ours: what came is kept all the same.
             ended = turn.ended or turn.cut("interrupted", "an internal error")
+            if turn.counted and not asked:
+                await in_thread(lambda: self._take_back(turn))
             if asked or turn.kept is not None:
                 unsaved = await self._end(turn, target, ended, source_asked=asked)
         yield ended
         if unsaved is not None:
             raise unsaved
+
+    def _prepare(self, turn: Turn, prepare: Callable[[], None], target: Target) -> None:
+        """Keep the question and that it is asked. Where nothing else is kept, neither must that be."""
+        try:
+            with self._db.write():
+                prepare()
+                RequestRows(self._db).begin(request_of(turn, target, turn.cut("streaming")))
+            turn.counted = True
+        except StoreError:
+            if not turn.temporary:
+                turn.kept = None  # the transaction was taken back
+                raise
+            prepare()
 
     def _events(self, target: Target, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         if self._stream is None:
@@ -280,23 +311,20 @@ class ChatService:
         return self._stream(target, request)
 
     @contextlib.asynccontextmanager
-    async def _checkpoints(self, turn: Turn) -> AsyncGenerator[None, None]:
-        """Keep what has come about once a second, off the event loop."""
+    async def _checkpoints(self, turn: Turn, target: Target) -> AsyncGenerator[None, None]:
+        """Keep what has come at the first token, then about once a second, off the event loop."""
         if turn.kept is None:
             yield
             return
-        message_id = turn.kept.id
 
         async def keep() -> None:
             while True:
+                await turn.fresh.wait()
+                turn.fresh.clear()
+                ending = ending_of(turn, target, turn.cut("interrupted", PROGRAM_ENDED), count=True)
+                if not await asyncio.to_thread(self._checkpoint, ending):
+                    turn.fresh.set()  # tried again, also if nothing more comes
                 await asyncio.sleep(self._checkpoint_seconds)
-                if turn.dirty:
-                    turn.dirty = False
-                    try:
-                        await asyncio.to_thread(self.messages.checkpoint, message_id, *turn.text())
-                    except StoreError as error:
-                        turn.dirty = True  # the end of the answer tells the person; until then it is tried again
-                        _log.warning("a checkpoint failed: %s", error)
 
         task = asyncio.create_task(keep())
         try:
@@ -305,66 +333,36 @@ class ChatService:
             task.cancel()
             await asyncio.wait([task])
 
+    def _checkpoint(self, ending: Ending) -> bool:
+        """Keep what has come, in the database or else in a file; False for the latter."""
+        assert ending.message is not None
+        one = ending.message
+        try:
+            self.messages.checkpoint(one.id, one.content, one.reasoning, patience=CHECKPOINT_PATIENCE)
+        except StoreError as error:
+            _log.warning("a checkpoint failed: %s", error)
+            self.unsaved.checkpoint(ending, error)
+            return False
+        self.unsaved.caught_up(one.id)
+        return True
+
     # --- after ------------------------------------------------------------------------------------------
 
-    async def _end(self, turn: Turn, target: Target, ended: Ended, *, source_asked: bool) -> StoreError | None:
-        """Keep the end in one transaction and tell the bus; the error when it could not be kept."""
-        failed: StoreError | None = None
-        try:
-            await in_thread(lambda: self._save(turn, target, ended, count=source_asked))
-        except StoreError as error:
-            failed = error
-            _log.error("the end of an answer could not be kept: %s", error)
+    async def _end(self, turn: Turn, target: Target, ended: Ended, *, source_asked: bool) -> NotSaved | None:
+        """Keep the end in one transaction and tell the bus; the error when it could not be kept yet."""
+        ending = ending_of(turn, target, ended, count=source_asked)
+        self.unsaved.take(ending)  # from here on it cannot be lost, whatever interrupts us
+        failed = await in_thread(lambda: self.unsaved.save(ending))
+        if turn.kept is None:
+            failed = None  # only a count is late
         if failed is not None and ended.error is None:
-            ended = replace(ended, error=f"not kept: {failed.title}", advice=failed.advice)
+            ended = replace(ended, error=failed.title, advice=failed.advice)
         self._publish(turn, ended)
         return failed
 
-    def _save(self, turn: Turn, target: Target, ended: Ended, *, count: bool) -> None:
-        content, reasoning = turn.text()
-        finish = ended.finish if ended.finish in FINISHES and ended.finish != "streaming" else "stop"
-        model = target.model or ended.model
-        kept = turn.kept
-        with self._db.write():
-            if kept is not None:
-                end = replace(
-                    kept,
-                    content=content,
-                    reasoning=reasoning,
-                    model=model,
-                    tool_calls=ended.tool_calls,
-                    finish=finish,
-                    error=ended.error,
-                    usage=added_usage(kept, ended.usage),
-                    timings=ended.timings,
-                )
-                self.messages.finish(end)
-            if not count:
-                return
-            usage, timings = ended.usage, ended.timings
-            RequestRows(self._db).record(
-                CompletedRequest(
-                    time.time(),
-                    "chat",
-                    finish,
-                    run_id=target.run_id,
-                    attempt=target.attempt if target.run_id is not None else None,
-                    recipe_id=target.recipe_id,
-                    model=model,
-                    session_id=kept.session_id if kept is not None else None,
-                    message_id=kept.id if kept is not None else None,
-                    prompt_tokens=usage.prompt_tokens,
-                    completion_tokens=usage.completion_tokens,
-                    reasoning_tokens=usage.reasoning_tokens,
-                    cached_tokens=usage.cached_tokens,
-                    ttft=timings.ttft,
-                    total_seconds=timings.total,
-                    tokens_per_second=timings.tokens_per_second,
-                    error=ended.error,
-                )
-            )
-            if model and finish in SUCCESSES and (usage.completion_tokens or 0) >= PEAK_TOKENS:
-                PeakRows(self._db).offer(model, generation_tps=timings.tokens_per_second, ttft=timings.ttft)
+    def _take_back(self, turn: Turn) -> None:
+        with contextlib.suppress(StoreError):
+            RequestRows(self._db).forget(turn.request_id)
 
     def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
         if self._bus is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -52,14 +53,24 @@ class TurnEvent:
 
 @dataclass(slots=True)
 class Turn:
-    """An answer while it comes. `kept` is the message as it stood before, None where nothing is kept."""
+    """An answer while it comes.
+
+    Attributes:
+        kept: The message as it stood before; None where nothing is kept.
+        temporary: Nothing shall be kept.
+        counted: That it is asked is on record.
+        fresh: Set when something came that is not kept yet.
+    """
 
     branch: Sequence[Message] = ()
     system: str | None = None
     kept: Message | None = None
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
-    dirty: bool = False
+    temporary: bool = False
+    counted: bool = False
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    fresh: asyncio.Event = field(default_factory=asyncio.Event)
     began: float = field(default_factory=time.monotonic)
     first: float | None = None
     ended: Ended | None = None
@@ -74,7 +85,7 @@ class Turn:
         elif isinstance(event, Relabel):
             self.reasoning += self.content
             self.content.clear()
-        self.dirty = True
+        self.fresh.set()
 
     def text(self) -> tuple[str, str]:
         """Content and thinking so far, after what stood there before."""

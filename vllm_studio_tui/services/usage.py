@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.usage import (
     SUCCESSES,
+    WHOLE,
     UsageQuery,
     UsageReport,
     UsageRow,
@@ -43,6 +44,7 @@ class Cell:
     model: str | None
     recipe_id: str | None
     day: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class Sums:
     values: dict[str, int] = field(default_factory=dict)
     watt_hours: float | None = None
     estimated: bool = False
+    tokens_estimated: bool = False
     seen: list[Seen] = field(default_factory=list)
 
     def add(self, cell: Cell) -> None:
         self.values[cell.name] = self.values.get(cell.name, 0) + cell.value
+        self.tokens_estimated = self.tokens_estimated or (cell.estimated and cell.name == "generation_tokens")
 
     def add_energy(self, part: EnergyPart) -> None:
         self.watt_hours = (self.watt_hours or 0.0) + part.watt_hours
@@ -94,8 +98,12 @@ class Sums:
             self.watt_hours,
             self.estimated,
             percentiles_of([one.ttft for one in self.seen if one.ttft is not None]),
-            percentiles_of([one.total_seconds for one in self.seen if one.total_seconds is not None]),
+            # An answer that was refused or cut says nothing of how long a whole one takes.
+            percentiles_of(
+                [one.total_seconds for one in self.seen if one.finish in WHOLE and one.total_seconds is not None]
+            ),
             statistics.median(speeds) if speeds else None,
+            self.tokens_estimated,
         )
 
 
@@ -178,14 +186,16 @@ def _cells(reader: Reader, since: float | None, until: float | None) -> Iterator
             for part in _larger(counted, seen, name):
                 value = part.values[name]
                 if part.inside and value is not None:
-                    yield Cell(name, value, part.model, part.recipe_id, part.day)
+                    yield Cell(name, value, part.model, part.recipe_id, part.day, part.estimated)
                 if name == "cached_tokens" and part.inside and part.cache_prompt is not None:
                     yield Cell("cache_prompt", part.cache_prompt, part.model, part.recipe_id, part.day)
 
 
 def _larger(counted: list[Part], seen: list[Part], name: str) -> list[Part]:
+    """The parts of the source that knows more. What is only estimated never outweighs what was counted."""
     known = [value for part in counted if (value := part.values[name]) is not None]
-    return counted if known and sum(known) >= sum(part.values[name] or 0 for part in seen) else seen
+    sure = (part.values[name] or 0 for part in seen if name == "requests" or not part.estimated)
+    return counted if known and sum(known) >= sum(sure) else seen
 
 
 def _seen(reader: Reader, since: float | None, until: float | None) -> list[Seen]:
@@ -193,7 +203,8 @@ def _seen(reader: Reader, since: float | None, until: float | None) -> list[Seen
     for row in seen_requests(reader, since, until):
         model, recipe_id, day = row["model"], row["recipe_id"], row["day"]
         names = {"prompt_tokens": "prompt_tokens", "completion_tokens": "generation_tokens"}
-        cells = [Cell(names[name], row[name], model, recipe_id, day) for name in names if row[name] is not None]
+        guess = bool(row["estimated"])
+        cells = [Cell(names[name], row[name], model, recipe_id, day, guess) for name in names if row[name] is not None]
         if row["cached_tokens"] is not None:
             cells.append(Cell("cached_tokens", row["cached_tokens"], model, recipe_id, day))
             cells.append(Cell("cache_prompt", row["prompt_tokens"] or 0, model, recipe_id, day))

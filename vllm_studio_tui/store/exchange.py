@@ -174,7 +174,7 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
         # A file without parents is a plain list: each message answers the one before.
         if "parent_id" not in given:
             parent = last
-        message = _message(given, session.id, parent)
+        message = message_of(given, session.id, parent)
         rows.append(message)
         last = message.id
         if isinstance(given.get("id"), str):
@@ -185,7 +185,8 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
     return chats.get(session.id)
 
 
-def _message(given: Mapping[str, Any], session_id: str, parent: str | None) -> Message:
+def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) -> Message:
+    """A message of a document, under a new id."""
     usage = given.get("usage") if isinstance(given.get("usage"), Mapping) else {}
     stats = given.get("stats") if isinstance(given.get("stats"), Mapping) else {}
     assert isinstance(usage, Mapping)

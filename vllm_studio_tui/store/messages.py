@@ -28,6 +28,8 @@ MESSAGE_COLUMNS = (
 )
 #: Seconds after which an answer that another host streams is taken for dead: its processes cannot be looked at.
 FOREIGN_LEASE = 3600.0
+#: The end of an answer whose program could not tell it itself.
+PROGRAM_ENDED = "this program was ended while it streamed"
 
 
 def lease() -> str:
@@ -125,9 +127,9 @@ class MessageRows:
             )
         return self.get(message.id)
 
-    def checkpoint(self, message_id: str, content: str, reasoning: str) -> bool:
+    def checkpoint(self, message_id: str, content: str, reasoning: str, *, patience: float | None = None) -> bool:
         """Keep what has come of an answer so far; False when it is over, or was deleted meanwhile."""
-        with self._db.write() as tables:
+        with self._db.write(patience=patience) as tables:
             done = tables.execute(
                 "UPDATE chat_messages SET content = ?, reasoning = ?, touched_at = ?"
                 " WHERE id = ? AND finish = 'streaming'",
@@ -153,16 +155,16 @@ class MessageRows:
             tables.table("chat_sessions").update(message.session_id, {"updated_at": now()})
         return True
 
-    def settle_interrupted(self, *, at: float | None = None) -> int:
+    def settle_interrupted(self, *, at: float | None = None, patience: float | None = None) -> int:
         """Mark the answers whose program died as interrupted; how many. Those of living ones stay."""
         at = time.time() if at is None else at
         dead = self._streaming_without_lease(at)
         if not dead or self._db.read_only:
             return 0
-        with self._db.write() as tables:
+        with self._db.write(patience=patience) as tables:
             dead = self._streaming_without_lease(at)
             for message_id in dead:
-                _set(tables, message_id, {"finish": "interrupted", "owner": None})
+                _set(tables, message_id, {"finish": "interrupted", "error": PROGRAM_ENDED, "owner": None})
         return len(dead)
 
     def _streaming_without_lease(self, at: float) -> list[str]:

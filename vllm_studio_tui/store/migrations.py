@@ -7,7 +7,7 @@ import sqlite3
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
-from vllm_studio_tui.store.schema import MIGRATION_SET, RUN_LEDGER, TABLES
+from vllm_studio_tui.store.schema import MIGRATION_SET, REQUEST_LEASE, RUN_LEDGER, TABLES
 
 migrations = Migrations(MIGRATION_SET)
 
@@ -23,6 +23,13 @@ def tables(db: Tables) -> None:
 def run_ledger(db: Tables) -> None:
     """Recipe, revision, engine and stages of each run."""
     for statement in RUN_LEDGER:
+        db.execute(statement)
+
+
+@migrations(name="0003_request_lease")
+def request_lease(db: Tables) -> None:
+    """Who reads an answer that is not over, and which tokens are estimates."""
+    for statement in REQUEST_LEASE:
         db.execute(statement)
 
 

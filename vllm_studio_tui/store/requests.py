@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.usage import CompletedRequest, about_tokens
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import PROGRAM_ENDED, lease, lease_holds
 from vllm_studio_tui.store.values import count, integer, maybe_text, number, storable
 
 _TEXTS = ("run_id", "recipe_id", "model", "session_id", "message_id", "error")
@@ -21,8 +23,50 @@ class RequestRows:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    def begin(self, request: CompletedRequest) -> str:
+        """Keep that something is being asked, under the lease of this process; its id.
+
+        Whatever ends this process, the request is on record: see `settle`.
+        """
+        return self._put(replace(request, finish="streaming"), lease())
+
     def record(self, request: CompletedRequest) -> str:
-        """Keep a completion; its id. One that is kept already is left as it is."""
+        """Keep a completion; its id. One that is kept already, and was over, is left as it is."""
+        return self._put(request, None)
+
+    def forget(self, request_id: str) -> None:
+        """Take back one that was begun and then not asked."""
+        with self._db.write() as tables:
+            tables.execute("DELETE FROM requests WHERE id = ? AND finish = 'streaming'", (request_id,))
+
+    def settle(self, *, at: float | None = None, patience: float | None = None) -> int:
+        """End the requests whose process died, with about what had come; how many."""
+        at = time.time() if at is None else at
+        dead = self._without_lease(at)
+        if not dead or self._db.read_only:
+            return 0
+        with self._db.write(patience=patience) as tables:
+            dead = self._without_lease(at)
+            for row in dead:
+                # Of an answer that was written on, what stood there before was counted before.
+                text = (row["content"] or "") + (row["reasoning"] or "")
+                came = max(0, about_tokens(text) - (row["request_completion_tokens"] or 0))
+                values = (PROGRAM_ENDED, max(row["at"], row["touched_at"] or 0.0), came or None, bool(came), row["id"])
+                tables.execute(
+                    "UPDATE requests SET finish = 'interrupted', owner = NULL, error = ?, at = ?,"
+                    " completion_tokens = ?, estimated = ? WHERE id = ?",
+                    values,
+                )
+        return len(dead)
+
+    def _without_lease(self, at: float) -> list[sqlite3.Row]:
+        found = self._db.rows(
+            """SELECT q.id, q.at, q.owner, m.content, m.reasoning, m.touched_at, m.request_completion_tokens
+            FROM requests q LEFT JOIN chat_messages m ON m.id = q.message_id WHERE q.finish = 'streaming'"""
+        )
+        return [row for row in found if not lease_holds(row["owner"], row["touched_at"] or row["at"], at=at)]
+
+    def _put(self, request: CompletedRequest, owner: str | None) -> str:
         given = asdict(request)
         row = {
             "id": request.id or uuid.uuid4().hex,
@@ -33,16 +77,25 @@ class RequestRows:
             **{name: maybe_text(given[name]) for name in _TEXTS},
             **{name: count(given[name]) for name in _COUNTS},
             **{name: number(given[name]) for name in _NUMBERS},
+            "owner": owner,
+            "estimated": bool(request.estimated),
         }
+        names = ", ".join(row)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in row if name != "id")
+        insert = f"INSERT INTO requests ({names}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608  # our own names
+        unless_over = f"ON CONFLICT (id) DO UPDATE SET {changes} WHERE requests.finish = 'streaming'"
         with self._db.write() as tables:
-            tables.table("requests").insert(row, ignore=True)
+            tables.execute(f"{insert} {unless_over} OR requests.error = ?", (*row.values(), PROGRAM_ENDED))
         return str(row["id"])
 
     def recent(self, limit: int = 100) -> list[CompletedRequest]:
         """The last completions, the latest first."""
-        found = self._db.rows("SELECT * FROM requests ORDER BY at DESC, id DESC LIMIT ?", (limit,))
+        found = self._db.rows(
+            "SELECT * FROM requests WHERE finish != 'streaming' ORDER BY at DESC, id DESC LIMIT ?", (limit,)
+        )
         return [_request(row) for row in found]
 
 
 def _request(row: sqlite3.Row) -> CompletedRequest:
-    return CompletedRequest(**{one.name: row[one.name] for one in fields(CompletedRequest)})
+    values = {one.name: row[one.name] for one in fields(CompletedRequest)}
+    return CompletedRequest(**{**values, "estimated": bool(row["estimated"])})

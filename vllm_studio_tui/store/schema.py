@@ -8,11 +8,18 @@ from __future__ import annotations
 #: The set of migrations under which sqlite-utils records what was applied.
 MIGRATION_SET = "studio"
 #: The names of our migrations, in order. A database that names others was written by a newer version.
-MIGRATIONS = ("0001_tables", "0002_run_ledger")
+MIGRATIONS = ("0001_tables", "0002_run_ledger", "0003_request_lease")
 
 #: What a run is remembered by when its directory is gone.
 RUN_LEDGER = tuple(
     f"ALTER TABLE runs ADD COLUMN {name} TEXT" for name in ("recipe", "recipe_revision", "engine_version", "marks")
+)
+#: `owner` is the lease of the process that reads the answer, while `finish` is `streaming`. `estimated`: the tokens
+#: are counted by letters, because no engine told them.
+REQUEST_LEASE = (
+    "ALTER TABLE requests ADD COLUMN owner TEXT",
+    "ALTER TABLE requests ADD COLUMN estimated INTEGER",
+    "CREATE INDEX requests_streaming ON requests (id) WHERE finish = 'streaming'",
 )
 
 TABLES = (
@@ -89,4 +96,4 @@ TABLES = (
 )
 
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER)
+EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE)

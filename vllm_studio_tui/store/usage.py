@@ -30,6 +30,7 @@ class Part:
         run_id: None for requests to servers that are not ours.
         values: By the names of `COUNTERS`; None where the source does not tell.
         cache_prompt: Prompt tokens of which it is known whether they came from the cache.
+        estimated: The tokens were not counted by an engine.
     """
 
     run_id: str | None
@@ -40,6 +41,7 @@ class Part:
     inside: bool
     values: dict[str, int | None]
     cache_prompt: int | None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,10 @@ def request_parts(db: Reader, since: float | None, until: float | None) -> list[
             (q.at >= ?1 AND q.at < ?2) AS inside,
             SUM(q.prompt_tokens) AS prompt_tokens, SUM(q.completion_tokens) AS generation_tokens,
             SUM(q.cached_tokens) AS cached_tokens, COUNT(*) AS requests,
-            SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN q.prompt_tokens END) AS cache_prompt
+            SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN q.prompt_tokens END) AS cache_prompt,
+            COALESCE(q.estimated, 0) AS estimated
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id
-        GROUP BY 1, 2, 3, 4, 5, 6""",  # noqa: S608  # a number of ours
+        WHERE q.finish != 'streaming' GROUP BY 1, 2, 3, 4, 5, 6, estimated""",  # noqa: S608  # a number of ours
         _bounds(since, until),
     )
     return [
@@ -119,6 +122,7 @@ def request_parts(db: Reader, since: float | None, until: float | None) -> list[
             bool(row["inside"]),
             {name: row[name] for name in COUNTERS},
             row["cache_prompt"],
+            bool(row["estimated"]),
         )
         for row in found
     ]
@@ -181,9 +185,10 @@ def seen_requests(db: Reader, since: float | None, until: float | None) -> list[
     return db.rows(
         f"""SELECT COALESCE(r.model, q.model) AS model, COALESCE(r.recipe_id, q.recipe_id) AS recipe_id,
             CAST(q.at / {DAY} AS INTEGER) AS day, q.at, q.session_id, s.title, q.finish, q.ttft, q.total_seconds,
-            q.tokens_per_second, q.prompt_tokens, q.completion_tokens, q.cached_tokens
+            q.tokens_per_second, q.prompt_tokens, q.completion_tokens, q.cached_tokens,
+            COALESCE(q.estimated, 0) AS estimated
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id LEFT JOIN chat_sessions s ON s.id = q.session_id
-        WHERE q.at >= ?1 AND q.at < ?2 ORDER BY q.at""",  # noqa: S608  # a number of ours
+        WHERE q.at >= ?1 AND q.at < ?2 AND q.finish != 'streaming' ORDER BY q.at""",  # noqa: S608  # a number of ours
         _bounds(since, until),
     )
 
