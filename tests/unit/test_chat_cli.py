@@ -10,6 +10,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -286,3 +287,88 @@ def test_a_terminal_as_standard_input_is_not_read(served: str) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.strip()
     assert b"cut at the limit" in done.stderr
+
+
+def begun(served: str, *options: str) -> tuple[subprocess.Popen[bytes], bytes]:
+    """A chat whose answer has begun, and the first byte of it."""
+    argv = [sys.executable, "-m", "vllm_studio_tui", "chat", "Go on", "--base-url", served, *options]
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.read(1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_chat_that_is_told_to_end_keeps_what_came(served: str, number: signal.Signals) -> None:
+    process, first = begun(served)
+    try:
+        process.send_signal(number)
+        rest, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number, errors.decode()
+    assert b"Traceback" not in errors
+    with database() as db:
+        (session,) = ChatRows(db).list()
+        _, answer = MessageRows(db).branch(session.id)
+        assert answer.content == (first + rest).decode().removesuffix("\n")
+        assert (answer.finish, answer.error) == (
+            "interrupted",
+            f"this program was ended while it streamed ({number.name})",
+        )
+        (request,) = RequestRows(db).recent()
+        assert (request.finish, request.estimated) == ("interrupted", True)
+        assert request.completion_tokens
+
+
+def test_a_chat_that_is_killed_is_counted_and_its_end_is_told_truly(served: str) -> None:
+    process, _ = begun(served)
+    try:
+        with database() as db:
+            deadline = time.monotonic() + 20
+            while not (db.row("SELECT 1 FROM chat_messages WHERE content != ''")):
+                assert time.monotonic() < deadline, "nothing was kept"
+                time.sleep(0.01)
+            assert RequestRows(db).recent() == []
+    finally:
+        process.kill()
+        process.communicate()
+    subprocess.run([sys.executable, "-m", "vllm_studio_tui", "chats", "list"], check=True, capture_output=True)
+    with database() as db:
+        (session,) = ChatRows(db).list()
+        _, answer = MessageRows(db).branch(session.id)
+        assert (answer.finish, answer.error) == ("interrupted", "this program was ended while it streamed")
+        (request,) = RequestRows(db).recent()
+        assert (request.finish, request.estimated, request.error) == ("interrupted", True, answer.error)
+        assert request.completion_tokens == -(-len(answer.content) // 4)
+
+
+def test_an_answer_that_was_printed_and_could_not_be_kept_is_said_and_taken_in_later(served: str) -> None:
+    with database() as db:
+        path = db.path
+    process, first = begun(served, "--max-tokens", "60")
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            rest, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    printed = (first + rest).decode().removesuffix("\n")
+    assert process.returncode == 1
+    assert b"the answer was printed, but is not kept in the chat yet" in errors
+    assert str(path.parent / "unsaved") in errors.decode()
+    assert MessageRows(Database.open(path)).tree(ChatRows(Database.open(path)).list()[0].id)[-1].content != printed
+    done = subprocess.run([sys.executable, "-m", "vllm_studio_tui", "chats", "list"], check=True, capture_output=True)
+    assert b"1 answer that was not saved is in its chat now" in done.stderr
+    with database() as db:
+        (session,) = ChatRows(db).list()
+        _, answer = MessageRows(db).branch(session.id)
+        assert (answer.content, answer.finish) == (printed, "length")
+        assert [(one.finish, one.completion_tokens) for one in RequestRows(db).recent()] == [("length", 60)]
+    assert not (path.parent / "unsaved").exists()

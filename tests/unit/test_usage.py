@@ -256,3 +256,35 @@ def test_a_percentile_is_a_value_with_that_share_at_or_below_it(values: list[flo
         assert value in values
         assert sum(one <= value for one in values) * 100 >= share * len(values)
         assert sum(one < value for one in values) * 100 < share * len(values)
+
+
+def test_only_answers_that_came_whole_say_how_long_answers_take(db: Database) -> None:
+    for seconds in (3.0, 4.0, 5.0):
+        asked(db, total_seconds=seconds)
+    for finish in ("failed", "interrupted", "stopped"):
+        for _ in range(5):
+            asked(db, finish=finish, total_seconds=0.01)
+    totals = made(db).totals
+    assert (totals.latency.p50, totals.latency.count) == (4.0, 3)
+    assert (totals.seen, totals.stopped, totals.failed) == (18, 5, 10)
+
+
+def test_a_request_counts_when_it_is_over_and_once(db: Database) -> None:
+    RequestRows(db).begin(CompletedRequest(NOW, "chat", "streaming", id="a"))
+    assert (made(db).totals.seen, made(db).totals.requests) == (0, 0)
+    asked(db, id="a", completion_tokens=7)
+    asked(db, id="a", completion_tokens=9)
+    assert (made(db).totals.seen, made(db).totals.completion_tokens) == (1, 7)
+
+
+def test_estimated_tokens_are_marked_and_never_outweigh_an_engines_count(db: Database) -> None:
+    asked(db, model="a", finish="interrupted", completion_tokens=40, estimated=True)
+    totals = made(db).totals
+    assert (totals.completion_tokens, totals.tokens_estimated) == (40, True)
+    run(db, "r", model="b")
+    counted(db, "r", NOW, generation_tokens=30.0, requests=1.0)
+    asked(db, run_id="r", attempt=1, finish="interrupted", completion_tokens=99, estimated=True)
+    rows = {row.key: row for row in made(db).by_model}
+    assert (rows["a"].completion_tokens, rows["a"].tokens_estimated) == (40, True)
+    assert (rows["b"].completion_tokens, rows["b"].tokens_estimated) == (30, False)
+    assert made(db).to_json()["totals"]["tokens_estimated"]

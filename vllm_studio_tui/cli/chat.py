@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
 import select
+import signal
 import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,8 @@ import typer
 
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
-from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
+from vllm_studio_tui.store.messages import PROGRAM_ENDED
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
@@ -98,8 +101,11 @@ class Printer:
         self._content = ""
         self._on_line = False  # stderr stands within a line of thinking
         self._out_on_line = False
+        self.ended: Ended | None = None
 
     def show(self, event: StreamEvent) -> None:
+        if isinstance(event, Ended):
+            self.ended = event
         if self._json:
             self._emit(event)
         elif isinstance(event, Delta):
@@ -201,35 +207,41 @@ def stats_line(ended: Ended) -> str:
     return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"
 
 
-async def print_turn(events: AsyncIterator[StreamEvent], *, as_json: bool = False) -> Ended | None:
-    """Print an answer as it comes; its end, None if it has none. When it is stopped, the partial is kept."""
+async def print_turn(
+    events: AsyncIterator[StreamEvent], *, as_json: bool = False, not_saved: list[NotSaved] | None = None
+) -> Ended | None:
+    """Print an answer as it comes; its end, None if it has none. When it is stopped, the partial is kept.
+
+    Args:
+        not_saved: Takes the error of an answer that came and is not saved yet; without it, it is raised.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A model may send half of a surrogate pair, and a terminal may not know every character.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     printer = Printer(as_json=as_json)
-    ended: Ended | None = None
     try:
         if isinstance(events, AsyncGenerator):
             async with aclosing(events):
-                ended = await _print_all(events, printer)
+                await _print_all(events, printer)
         else:
-            ended = await _print_all(events, printer)
+            await _print_all(events, printer)
     except asyncio.CancelledError:
-        printer.show(Ended("stopped"))
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            printer.show(Ended("stopped"))
         raise
+    except NotSaved as error:
+        if not_saved is None:
+            raise
+        not_saved.append(error)
     finally:
         printer.close()
-    return ended
+    return printer.ended
 
 
-async def _print_all(events: AsyncIterator[StreamEvent], printer: Printer) -> Ended | None:
-    ended = None
+async def _print_all(events: AsyncIterator[StreamEvent], printer: Printer) -> None:
     async for event in events:
         printer.show(event)
-        if isinstance(event, Ended):
-            ended = event
-    return ended
 
 
 # --- the command ----------------------------------------------------------------------------------------
@@ -278,35 +290,116 @@ async def _one_turn(
     save: bool,
     as_json: bool,
 ) -> Ended | None:
+    not_saved: list[NotSaved] = []
     try:
         async with Studio.open() as studio:
             if studio.db.warning:
                 note(f"warning: {studio.db.warning}")
+            tell_recovered(studio)
             earlier = studio.chat.sessions.find(session) if session is not None else None
             target = _target(studio, named, earlier)
-            session_id = earlier.id if earlier else None
-            if save and session_id is None:
-                settings = {"system": system} if system else None
-                session_id = studio.chat.new_session(text, model=target.model or None, settings=settings)
+            session_id = _session(studio, text, target, named, earlier, system) if save else None
             events = studio.chat.send(
                 session_id, text, target, sampling=sampling, images=images, system=system, temporary=not save
             )
             try:
-                return await print_turn(events, as_json=as_json)
+                with ended_by_signals(studio):
+                    ended = await print_turn(events, as_json=as_json, not_saved=not_saved)
             finally:
                 if session_id is not None and not as_json:
                     note(f"[chat {session_id}]")
+                studio.close_chat()
+                if save and not not_saved:
+                    _tell_unsaved(studio)
+        if not_saved and studio.chat.unsaved.reasons():
+            raise StoreError(
+                "the answer was printed, but is not kept in the chat yet",
+                cause="\n".join(filter(None, (not_saved[0].title, not_saved[0].cause))),
+                advice=_where(studio),
+            )
+        return ended
     except StudioError as error:
         if as_json:
             emit_line({"event": "error", "message": str(error.title), "cause": error.cause, "advice": error.advice})
         raise
 
 
+def _session(
+    studio: Studio,
+    text: str,
+    target: Target,
+    named: dict[str, str | None],
+    earlier: Session | None,
+    system: str | None,
+) -> str:
+    """The chat that the turn belongs to. It remembers which recipe was asked, so that the next turn goes there too."""
+    if earlier is None:
+        settings = {"system": system, "recipe": target.recipe_id}
+        kept = {name: value for name, value in settings.items() if value}
+        return studio.chat.new_session(text, model=target.model or None, settings=kept)
+    if any(named.values()) and earlier.settings.get("recipe") != target.recipe_id:
+        others = {name: value for name, value in earlier.settings.items() if name != "recipe"}
+        now = {**others, "recipe": target.recipe_id} if target.recipe_id else others
+        studio.chat.sessions.set_settings(earlier.id, now)
+    return earlier.id
+
+
 def _target(studio: Studio, named: dict[str, str | None], earlier: Session | None) -> Target:
-    """Who answers: what was named, else the model that a chat was held with, else the only ready run."""
-    if not any(named.values()) and earlier is not None and earlier.model:
-        try:
-            return studio.launcher.target(model=earlier.model)
-        except NotFound:
-            note(f"{earlier.model} is not ready; asking what is")
+    """Who answers: what was named, else whom the chat was held with, else the only ready run."""
+    if earlier is not None and not any(named.values()):
+        return studio.launcher.target_of_chat(earlier)
     return studio.launcher.target(**named)
+
+
+# --- how it ends ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def ended_by_signals(studio: Studio) -> Iterator[None]:
+    """Keep what has come when this program is told to end; then end as the signal wants it. A second one kills."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    told: list[signal.Signals] = []
+    watched = []
+
+    def end(number: signal.Signals) -> None:
+        told.append(number)
+        studio.chat.leaving = f"{PROGRAM_ENDED} ({number.name})"
+        loop.remove_signal_handler(number)
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What is ignored, as below nohup, stays so. Signals can be watched in the main thread alone.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            with contextlib.suppress(RuntimeError, ValueError):
+                loop.add_signal_handler(number, end, number)
+                watched.append(number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if told:
+            raise typer.Exit(128 + told[0]) from None
+        raise
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)
+
+
+def tell_recovered(studio: Studio) -> None:
+    """Say that answers of earlier programs were taken in."""
+    if studio.recovered:
+        words = "answer that was not saved is in its chat" if studio.recovered == 1 else "answers are in their chats"
+        note(f"{studio.recovered} {words} now")
+
+
+def _tell_unsaved(studio: Studio) -> None:
+    for reason in studio.chat.unsaved.reasons():
+        with contextlib.suppress(OSError):
+            note(f"what came is not kept in the chat yet: {reason}\n  {_where(studio)}")
+
+
+def _where(studio: Studio) -> str:
+    if not studio.unsaved:
+        return "No file could be written either: copy it from above."
+    paths = ", ".join(map(str, studio.unsaved))
+    return f"It lies in {paths}: the next command that opens the chats, such as `vllm-studio chats list`, takes it in."

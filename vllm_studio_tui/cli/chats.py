@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vllm_studio_tui.cli.chat import tell_recovered
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.kit.paths import write_atomic
@@ -48,6 +49,7 @@ def _register_reading(nouns: typer.Typer) -> None:
 
         with Studio.open_sync() as studio:
             rows = ChatRows(studio.db)
+            tell_recovered(studio)
             found = rows.list(limit=limit or None, offset=offset, search=search, trash=trash)
             total = rows.count(search=search, trash=trash)
         if as_json:
@@ -72,6 +74,7 @@ def _register_reading(nouns: typer.Typer) -> None:
 
         with Studio.open_sync() as studio:
             messages = MessageRows(studio.db)
+            tell_recovered(studio)
             one = ChatRows(studio.db).find(session)
             found = messages.tree(one.id) if tree else messages.branch(one.id)
         if as_json:

@@ -15,7 +15,11 @@ from vllm_studio_tui.runs import read
 from vllm_studio_tui.services.recipes import Recipes
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
-    from vllm_studio_tui.domain.chat import Target
+    from vllm_studio_tui.domain.chat import Session, Target
+    from vllm_studio_tui.domain.recipe import Recipe
+
+#: States in which an engine is asked.
+ANSWERING = (State.READY, State.UNHEALTHY)
 
 
 class Targets:
@@ -47,11 +51,19 @@ class Targets:
         if recipe is not None:
             run = self._ready_run(recipe)
             return _target_of(run) if run else self._external(recipe)
-        ready = [one for one in read.live_runs(self._places) if one.state in (State.READY, State.UNHEALTHY)]
+        ready = [one for one in read.live_runs(self._places) if one.state in ANSWERING]
         if model is not None:
             ready = [one for one in ready if model in (one.model, one.recipe_id, one.run_id)]
         if len(ready) == 1:
             return _target_of(ready[0])
+        if not ready and model is not None:
+            elsewhere = [one for one in self._recipes().all() if model in self._names(one)]
+            if len(elsewhere) == 1:
+                return self._external(elsewhere[0].id)
+            ids = ", ".join(one.id for one in elsewhere)
+            if ids:
+                advice = "Name one with --recipe."
+                raise UsageError(f"several servers have {model}", cause=f"They are: {ids}.", advice=advice)
         if not ready:
             raise NotFound(
                 f"no ready run serves {model}" if model else "no run is ready",
@@ -60,12 +72,49 @@ class Targets:
         names = ", ".join(one.recipe_id for one in ready)
         raise UsageError("several runs are ready", cause=f"They are: {names}.", advice="Name one with --recipe.")
 
+    def target_of_chat(self, session: Session) -> Target:
+        """Whom a chat was held with: its recipe, else its model. Nobody else is ever asked in their place.
+
+        Raises:
+            StudioError: Nobody answers there now; it says who could be named instead.
+        """
+        recipe = session.settings.get("recipe")
+        try:
+            if isinstance(recipe, str) and recipe and self._known(recipe):
+                return self.target(recipe=recipe)
+            return self.target(model=session.model)
+        except StudioError as error:
+            who = recipe if isinstance(recipe, str) and recipe else session.model
+            if not who:
+                raise
+            ready = sorted({one.recipe_id for one in read.live_runs(self._places) if one.state in ANSWERING})
+            others = f"Ready are: {', '.join(ready)}." if ready else ""
+            raise NotFound(
+                f"this chat was held with {who}: {error.title}",
+                cause=" ".join(filter(None, (error.cause, others))),
+                advice=f"{error.advice}\nTo go on with another, name it: --recipe ID, --model NAME or --base-url URL.",
+            ) from None
+
+    def _known(self, recipe: str) -> bool:
+        try:
+            read.find_run(self._places, recipe)
+        except NotFound:
+            return any(one.id == recipe for one in self._recipes().all())
+        return True
+
+    def _names(self, recipe: Recipe) -> tuple[str, ...]:
+        """What an engine that is not ours to launch is called in a request."""
+        backend = registry.backend(recipe.backend)
+        if backend.needs_launch or not recipe.base_url:
+            return ()
+        return (recipe.id, backend.model_name(recipe))
+
     def _ready_run(self, name: str) -> read.RunView | None:
         try:
             run = read.find_run(self._places, name)
         except NotFound:
             return None
-        if run.state in (State.READY, State.UNHEALTHY):
+        if run.state in ANSWERING:
             return run
         if run.live:
             raise StudioError(

@@ -24,6 +24,11 @@ class Column:
     width: int
     least: Size
 
+    def text(self, used: UsageRow) -> str:
+        """The value of a row; with ~ where a part of it is estimated."""
+        about = used.tokens_estimated and self.name in ("tokens", "written")
+        return f"{'~' if about else ''}{self.form(self.value(used))}"
+
 
 def _joules(row: UsageRow) -> float | None:
     per = row.kwh_per_million_tokens
@@ -74,9 +79,9 @@ def totals(report: UsageReport, before: UsageReport | None, width: int, size: Si
     step = max(12, (width - x) // len(columns))
     for column in columns:
         value = column.value(report.totals)
-        if x + len(column.form(value)) >= width:
+        if x + len(column.text(report.totals)) >= width:
             break  # a number is never cut: its field goes
-        after = values.put(x, column.form(value), "fg bold" if value is not None else "faint")
+        after = values.put(x, column.text(report.totals), "fg bold" if value is not None else "faint")
         earlier = column.value(before.totals) if before is not None else None
         if value is not None and earlier:
             change = (value - earlier) / earlier
@@ -186,7 +191,7 @@ def table(
         for column in columns:
             at += column.width
             value = column.value(used)
-            row.put_right(at, column.form(value), style if value is not None else "faint")
+            row.put_right(at, column.text(used), style if value is not None else "faint")
 
     at = start + (bar + 6 if bar >= 6 else 0)
     for column in columns:
