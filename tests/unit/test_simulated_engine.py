@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.backends.custom import STYLES
+from vllm_studio_tui.keeper.asking import counters
 from vllm_studio_tui.keeper.logwatch import LogWatch
-from vllm_studio_tui.keeper.probe import counters
 from vllm_studio_tui.probes.engine import EngineProbe
 from vllm_studio_tui.simulation.script import pieces
 

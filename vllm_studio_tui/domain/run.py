@@ -48,6 +48,9 @@ class RunState:
     Times are seconds since the epoch; `pid_start` and `keeper_start` are the kernel's start times of the
     processes in clock ticks since boot, which with `boot_id` tell a process from a later one of its number.
     `marks` are the seconds after `started_at` at which this attempt first reached each stage.
+    `heard` is why the engine does not count as ready, as its prober heard it last, and `heard_at` since when it is the
+    same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
+    that has its port: pid, name, user and model, None where not known.
     """
 
     run_id: str
@@ -73,6 +76,11 @@ class RunState:
     advice: str | None = None
     evidence: list[str] = field(default_factory=list)
     fix: dict[str, Any] = field(default_factory=dict)
+    heard: str | None = None
+    heard_at: float | None = None
+    server_pid: int | None = None
+    server_start: int | None = None
+    stranger: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False
     version: int = 1
 
@@ -98,6 +106,7 @@ class RunState:
             for name, at in (marks.items() if isinstance(marks, Mapping) else ())
             if isinstance(at, int | float)
         }
+        values["stranger"] = dict(other) if isinstance(other := values.get("stranger"), Mapping) else {}
         values["fix"] = dict(fix) if isinstance(fix := values.get("fix"), Mapping) else {}
         return cls(**values)
 

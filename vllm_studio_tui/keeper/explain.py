@@ -119,9 +119,9 @@ def told(cause: Cause) -> Ending:
     return Ending(failure.reason, cause.title, cause.advice, [cause.line[:400]], failure.restart, cause.fix)
 
 
-def too_slow(limit: float | None, stage: str | None) -> Ending:
+def too_slow(limit: float | None, stage: str | None, heard: str | None = None) -> Ending:
     """A start that took longer than the recipe allows."""
-    last = f", last stage: {stage}" if stage else ""
+    last = (f", last stage: {stage}" if stage else "") + (f"; {heard}" if heard else "")
     title = f"was not ready within {limit or 0:g} s{last}"
     return Ending("start_timeout", title, "Raise `ready_timeout` in the recipe if it only needs more time.")
 

@@ -1,13 +1,14 @@
 """Asking the engine, off the keeper's own thread: is it ready, is it healthy, what has it counted.
 
 An engine may take 20 s to answer or never stop answering; the keeper must stop it all the same. So one thread asks,
-one question at a time, and every question has an end.
+one question at a time, and every question has an end. A server that is not ours is asked nothing but its model's name,
+and never given our key.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import dataclasses
 import os
 import queue
 import threading
@@ -15,11 +16,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
-from vllm_studio_tui.kit import process, prometheus, secrets
+from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, RunSpec
+from vllm_studio_tui.keeper import asking
+from vllm_studio_tui.keeper.whose import Ownership, Stranger, Whose
 
-MAX_BODY = 4 * 1024 * 1024
-FIELDS = ("prompt_tokens", "generation_tokens", "cached_tokens", "requests", "running", "progress")
+MODELS = "/v1/models"
+#: Seconds that a stranger has to name its model.
+NAMING = 1.0
+#: Seconds between two looks at what the engine has bound without listening.
+BOUND = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,10 @@ class Answer:
     Attributes:
         kind: ready or counters.
         attempt: The attempt it was asked for.
-        ok: The engine answered as it should.
+        ok: The engine answered as it should, and it was ours.
         detail: Why not.
+        stranger: Somebody else's server that has our port.
+        holder: The process of ours that listens, where that can be told.
         values: Cumulative counters by our names; those the engine lacks are absent.
     """
 
@@ -38,114 +45,46 @@ class Answer:
     attempt: int
     ok: bool
     detail: str = ""
+    stranger: Stranger | None = None
+    holder: int | None = None
     values: Mapping[str, float] = field(default_factory=dict)
 
 
-def get(host: str, port: int, path: str, *, timeout: float, key: str | None = None) -> tuple[int, bytes]:
-    """GET with an end: `timeout` seconds for all of it.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the prober's thread is to ask. `members`: the processes of the run, by number, with their start."""
 
-    Raises:
-        OSError, http.client.HTTPException: No usable answer.
-    """
-    import http.client
-
-    deadline = time.monotonic() + timeout
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
-    try:
-        headers = {"Connection": "close", "User-Agent": "vllm-studio"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        body = b""
-        while len(body) < MAX_BODY:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"no whole answer within {timeout:g} s")
-            if connection.sock is not None:
-                connection.sock.settimeout(left)
-            piece = response.read1(64 * 1024)
-            if not piece:
-                break
-            body += piece
-        return response.status, body
-    finally:
-        connection.close()
+    kind: str
+    attempt: int
+    what: ReadyProbe | CounterNames
+    key: str | None
+    members: Mapping[int, int]
 
 
-def ready(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[bool, str]:
-    """Whether the engine serves, and why not."""
-    import http.client
-
-    try:
-        status, _ = get(host, port, probe.path, timeout=probe.timeout, key=key)
-        if status != 200:
-            return False, f"{probe.path} answers {status}"
-        if probe.models_path is None:
-            return True, ""
-        status, body = get(host, port, probe.models_path, timeout=probe.timeout, key=key)
-        if status != 200:
-            return False, f"{probe.models_path} answers {status}"
-        if probe.model is None:
-            return True, ""
-        listed = json.loads(body)
-        entries = listed.get("data") if isinstance(listed, dict) else None
-        names = [one.get("id") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
-        if probe.model in names:
-            return True, ""
-        return False, f"{probe.models_path} does not list {probe.model}"
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return False, f"{type(error).__name__}: {error}"[:200]
+def address_of(host: str) -> str:
+    """Where a server that listens on `host` is asked."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
-def counters(names: CounterNames, host: str, port: int, key: str | None, timeout: float) -> dict[str, float] | None:
-    """What the engine has counted since it started; None if it did not answer."""
-    import http.client
-
-    try:
-        status, body = get(host, port, names.path, timeout=timeout, key=key)
-    except (OSError, http.client.HTTPException):
-        return None
-    if status != 200:
-        return None
-    wanted = frozenset(name for one in FIELDS for name in getattr(names, one))
-    samples = prometheus.parse(body, wanted=wanted)
-    values = {one: prometheus.total(samples, getattr(names, one)) for one in FIELDS if getattr(names, one)}
-    found = {one: value for one, value in values.items() if value is not None}
-    if names.cached_apart and "prompt_tokens" in found:
-        found["prompt_tokens"] += found.get("cached_tokens", 0.0)
-    return found
+def ownership(spec: RunSpec) -> Ownership:
+    return Ownership(spec.run_id, address_of(spec.host), spec.port, contained=bool(spec.stop_argv))
 
 
-def key(reference: str | None) -> str | None:
-    """The key that probes send; None where there is none, or where it cannot be read any more."""
-    if reference is None:
-        return None
-    try:
-        return secrets.resolve(reference, os.environ)
-    except ValueError:
-        return None
+def named(stranger: Stranger, host: str, port: int) -> Stranger:
+    """The same with the first model that it lists; it is not told our key."""
+    names, _ = asking.listed(MODELS, NAMING, host, port, None)
+    model = "".join(c for c in names[0] if c.isprintable())[:80] if names else None
+    return dataclasses.replace(stranger, model=model or None)
 
 
-def listeners(port: int) -> list[int | None]:
-    """The processes that listen on a port; None stands for one that cannot be resolved (a container, another user)."""
-    import psutil
-
-    try:
-        table = psutil.net_connections(kind="tcp")
-    except (psutil.Error, OSError):
-        return []
-    return [one.pid for one in table if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port]
-
-
-def older_listener(port: int, members: set[int], start: int) -> int | None:
-    """A process on this port that is not one of `members` and older than `start` (clock ticks); None if none."""
-    for pid in listeners(port):
-        if pid is not None and pid not in members:
-            other = process.start_ticks(pid)
-            if other is not None and other < start:
-                return pid
-    return None
+def count_now(spec: RunSpec, members: Mapping[int, int]) -> Mapping[str, float]:
+    """What the engine has counted, asked here and now for a second at most; nothing where a stranger would answer."""
+    owner = ownership(spec)
+    owner.members = members
+    if spec.counters is None or owner.look().stranger is not None:
+        return {}
+    key = asking.key(spec.api_key_ref)
+    return asking.counters(spec.counters, address_of(spec.host), spec.port, key, 1.0) or {}
 
 
 def load() -> None:
@@ -155,19 +94,20 @@ def load() -> None:
     """
     import http.client
 
-    import psutil
-
     assert http.client
-    assert psutil
 
 
 class Prober:
     """One thread that asks. Answers are taken with `answers()` after the wake pipe became readable."""
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        self._timeout = timeout
-        self._host, self._port = ("127.0.0.1" if host in ("0.0.0.0", "", "::") else host), port  # noqa: S104
-        self._questions: queue.SimpleQueue[tuple[str, int, object, str | None]] = queue.SimpleQueue()
+    def __init__(self, spec: RunSpec) -> None:
+        self._timeout = spec.ready.timeout
+        self._host, self._port = address_of(spec.host), spec.port
+        self._owner = ownership(spec)
+        self._contained = bool(spec.stop_argv)
+        self._stranger: tuple[tuple[int, ...], Stranger] | None = None
+        self._bound: tuple[float, int | None] = (0.0, None)
+        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._asked: set[str] = set()
         self.wake_read, self._wake_write = os.pipe()
@@ -175,19 +115,19 @@ class Prober:
         os.set_blocking(self._wake_write, False)
         threading.Thread(target=self._work, name="prober", daemon=True).start()
 
-    def ask_ready(self, attempt: int, probe: ReadyProbe, key: str | None) -> None:
-        self._ask("ready", attempt, probe, key)
+    def ask_ready(self, attempt: int, probe: ReadyProbe, key: str | None, members: Mapping[int, int]) -> None:
+        self._ask(Question("ready", attempt, probe, key, members))
 
-    def ask_counters(self, attempt: int, names: CounterNames, key: str | None) -> None:
-        self._ask("counters", attempt, names, key)
+    def ask_counters(self, attempt: int, names: CounterNames, key: str | None, members: Mapping[int, int]) -> None:
+        self._ask(Question("counters", attempt, names, key, members))
 
     def asking(self, kind: str) -> bool:
         return kind in self._asked
 
-    def _ask(self, kind: str, attempt: int, what: object, key: str | None) -> None:
-        if kind not in self._asked:
-            self._asked.add(kind)
-            self._questions.put((kind, attempt, what, key))
+    def _ask(self, question: Question) -> None:
+        if question.kind not in self._asked:
+            self._asked.add(question.kind)
+            self._questions.put(question)
 
     def answers(self) -> list[Answer]:
         """What has come since; empties the wake pipe."""
@@ -206,15 +146,47 @@ class Prober:
     def _work(self) -> None:
         load()
         while True:
-            kind, attempt, what, key = self._questions.get()
-            if isinstance(what, ReadyProbe):
-                ok, detail = ready(what, self._host, self._port, key)
-                answer = Answer(kind, attempt, ok, detail)
-            elif isinstance(what, CounterNames):
-                values = counters(what, self._host, self._port, key, self._timeout)
-                answer = Answer(kind, attempt, values is not None, values=values or {})
-            else:
-                continue
+            question = self._questions.get()
+            try:
+                answer = self._answer(question)
+            except Exception as error:  # noqa: BLE001 - whatever it was given, this thread goes on
+                words = f"{type(error).__name__}: {error}"[:200]
+                answer = Answer(question.kind, question.attempt, False, f"its answer cannot be read: {words}")
             self._answers.put(answer)
             with contextlib.suppress(BlockingIOError):  # full: the keeper is awake anyway
                 os.write(self._wake_write, b".")
+
+    def _answer(self, question: Question) -> Answer:
+        self._owner.members = question.members
+        before = self._owner.look()
+        if before.stranger is not None:
+            return self._strange(question, before, before.stranger)
+        if before.kind == "nobody" and not self._contained:
+            return Answer(question.kind, question.attempt, False, self._silence())
+        if isinstance(question.what, CounterNames):
+            values = asking.counters(question.what, self._host, self._port, question.key, self._timeout)
+            answer = Answer(question.kind, question.attempt, values is not None, values=values or {})
+        else:
+            ok, detail = asking.ready(question.what, self._host, self._port, question.key)
+            answer = Answer(question.kind, question.attempt, ok, detail, holder=before.holder)
+        after = self._owner.look()
+        if after.stranger is not None:
+            return self._strange(question, after, after.stranger)
+        if answer.ok and after.sockets != before.sockets:  # who answered is not certain: it is asked again
+            return Answer(question.kind, question.attempt, False, f"who listens on :{self._port} has changed")
+        return answer
+
+    def _strange(self, question: Question, whose: Whose, stranger: Stranger) -> Answer:
+        """Its model is asked for once; while it does not say, again each time."""
+        if self._stranger is None or self._stranger[0] != whose.sockets or self._stranger[1].model is None:
+            self._stranger = whose.sockets, named(stranger, self._host, self._port)
+        stranger = dataclasses.replace(stranger, model=self._stranger[1].model)
+        return Answer(question.kind, question.attempt, False, stranger.words(self._port), stranger)
+
+    def _silence(self) -> str:
+        now = time.monotonic()
+        if now - self._bound[0] >= BOUND:
+            self._bound = now, self._owner.holder_without_listening()
+        if self._bound[1] is not None:
+            return f"port {self._port} is bound, not listening"
+        return f"nothing listens on :{self._port}"

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.run import MOVES, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper import asking, probe
 from vllm_studio_tui.keeper import engine as engines
-from vllm_studio_tui.keeper import probe
 from vllm_studio_tui.keeper.count import Counting
 from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, no_port, oom_kills, told, too_slow
 from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
+from vllm_studio_tui.keeper.hearing import Hearing, not_served
 from vllm_studio_tui.keeper.logwatch import LogWatch, mark, trim
 from vllm_studio_tui.keeper.port import Held
 from vllm_studio_tui.keeper.restart import CrashBudget
@@ -45,7 +46,8 @@ class Supervisor:
         self._ledger = Ledger(folder)
         self._tree = Tree(spec.run_id)
         self._watch = LogWatch(self._log, spec.stages, spec.failures)
-        self._prober = probe.Prober(spec.host, spec.port, spec.ready.timeout)
+        self._prober = probe.Prober(spec)
+        self._hearing = Hearing(spec)
         self._counting = Counting(self._ledger, self._tree, spec.energy_argv)
         self._budget = CrashBudget(spec.restart)
         self._dog = Watchdog(spec.restart)
@@ -134,6 +136,7 @@ class Supervisor:
         state.ready_at = state.stage = state.progress = state.pid = state.pid_start = None
         state.marks = {}
         self._dog.begin()
+        self._hearing.begin(state)
         self._missed = 0
         self._counting.new_engine()
         try:
@@ -182,6 +185,7 @@ class Supervisor:
     def _resume(self) -> None:
         """Take over a run whose keeper died: its engine if that lives, else what is left of it."""
         state = self.state
+        self._tree.know(state.server_pid, state.server_start)
         found = engines.find(state.pid, state.pid_start, self._tree)
         if found is not None:
             self._hold(found)
@@ -206,6 +210,7 @@ class Supervisor:
         self._sweeping = self._end(None, time.monotonic())
 
     def _look_after(self, now: float) -> None:
+        attempt = self.state.attempt
         if self._due.each("log", now, 0.25 if self.state.ready_at is None else 5.0):
             if self._watch.follow() and self.state.ready_at is None:
                 self.state.stage, self.state.progress = self._watch.stage, self._watch.progress
@@ -226,15 +231,19 @@ class Supervisor:
         if self._due.each("energy", now, self.spec.energy_every):
             self._counting.begin_energy(now)
         if self._due.each("count", now, self.spec.count_every) and self.spec.counters:
-            self._prober.ask_counters(self.state.attempt, self.spec.counters, probe.key(self.spec.api_key_ref))
+            self._prober.ask_counters(attempt, self.spec.counters, asking.key(self.spec.api_key_ref), self._tree.seen)
         if self._due.each("probe", now, self._probe_pace(now)):
-            self._prober.ask_ready(self.state.attempt, self.spec.ready, probe.key(self.spec.api_key_ref))
+            self._prober.ask_ready(attempt, self.spec.ready, asking.key(self.spec.api_key_ref), self._tree.seen)
         verdict = self._dog.verdict(now) if self.state.ready_at is not None else None
         if verdict is not None:
             self._give_up(verdict, now)
             return
+        self._verdict = self._hearing.verdict(now) if self.state.ready_at is None else None
+        if self._verdict is not None:
+            self._sweeping = self._end(self._engine, now)
+            return
         if self.state.ready_at is None and self._due.once("deadline", now):
-            self._verdict = too_slow(self.spec.ready.deadline, self.state.stage)
+            self._verdict = too_slow(self.spec.ready.deadline, self.state.stage, self.state.heard)
             self._sweeping = self._end(self._engine, now)
 
     def _give_up(self, verdict: Ending, now: float) -> None:
@@ -263,38 +272,35 @@ class Supervisor:
             return
         if self.state.ready_at is not None:
             self._dog.answered(answer.ok, now)
+        news = self._hearing.take(self.state, answer, now)
+        before = self.state.state
         if answer.ok:
             self._missed = 0
-            if self.state.state in (State.STARTING, State.LOADING):
-                if self._foreign_listener():
-                    return
-                self._became_ready(now)
-            elif self.state.state is State.UNHEALTHY and self._dog.verdict(now) is None:
+            if before in (State.STARTING, State.LOADING):
+                self._became_ready(now, answer.holder)
+            elif before is State.UNHEALTHY and self._dog.verdict(now) is None:
                 self.state.ready_at = self.state.ready_at or time.time()
                 self.state.title = None
                 self._move(State.READY)
-        elif self.state.state is State.READY:
+        elif before is State.READY:
             self._missed += 1
-            if self._missed >= self.spec.ready.failures:
-                self.state.title = f"does not answer: {answer.detail}"
+            if answer.stranger is not None or self._missed >= self.spec.ready.failures:
+                self.state.title = not_served(answer)
                 self._move(State.UNHEALTHY, answer.detail)
+        elif before is State.UNHEALTHY and news and self._dog.verdict(now) is None:
+            self.state.title = not_served(answer)
+        if news and self.state.state is before:
+            self._save()
 
-    def _became_ready(self, now: float) -> None:
+    def _became_ready(self, now: float, holder: int | None) -> None:
         self.state.ready_at = time.time()
+        self.state.server_pid, self.state.server_start = holder, process.start_ticks(holder) if holder else None
         self.state.stage = self.state.progress = None
         self.state.reason = self.state.title = self.state.advice = None  # of an earlier attempt; the ledger keeps it
         self.state.evidence, self.state.fix = [], {}
         self._due.drop("deadline")
         self._due.plan("count", now)
         self._move(State.READY)
-
-    def _foreign_listener(self) -> bool:
-        """Whether who answers on our port is a program older than our engine."""
-        members = {one.pid for one in self._tree.look(environments=True)}
-        other = probe.older_listener(self.spec.port, members, self._engine.start if self._engine else 0)
-        if other is not None:
-            self.state.title = f"port {self.spec.port} is answered by process {other}, which is not ours"
-        return other is not None
 
     def _end(self, engine: engines.Engine | None, now: float) -> Stopping:
         return Stopping(self.spec.stop, engine, self._tree, now, self.spec.stop_argv)
@@ -325,10 +331,7 @@ class Supervisor:
     def _last_count(self) -> None:
         """What the engine has counted until now, before it is told to end."""
         if self.spec.counters is not None and self._engine is not None and not self._engine.ended():
-            values = probe.counters(
-                self.spec.counters, self.spec.host, self.spec.port, probe.key(self.spec.api_key_ref), 1.0
-            )
-            self._counting.tokens(self.state, values or {})
+            self._counting.tokens(self.state, probe.count_now(self.spec, self._tree.seen))
 
     def _step_stop(self, now: float) -> None:
         assert self._stopping is not None
@@ -388,6 +391,7 @@ class Supervisor:
         verdict = self._verdict or KEEPER_LOST
         if had_engine and self._verdict is None:
             verdict = ending(self._watch, code, number, was_ready=state.ready_at is not None, ooms_before=self._ooms)
+            verdict = self._hearing.blame(verdict) if state.ready_at is None else verdict
         self._verdict = None
         self._tell(verdict)
         if self._stops:
@@ -418,7 +422,7 @@ class Supervisor:
     def _over(self, to: State) -> None:
         self._counting.last_energy(self.state)
         self.state.ended_at = time.time()
-        self.state.stage = self.state.progress = None
+        self.state.stage = self.state.progress = self.state.heard = self.state.heard_at = None
         self.state.pid = self.state.pid_start = None
         self._move(to, self.state.reason)
 

@@ -30,9 +30,19 @@ class Tree:
         self._leader = (leader, start)
         self._seen[leader] = start
 
+    def know(self, pid: int | None, start: int | None) -> None:
+        """A member that another keeper saw, and that nothing else may tell of."""
+        if pid is not None and start is not None:
+            self._seen[pid] = start
+
     def ended(self) -> None:
         """The leader has been reaped: from now on its number may be somebody else's session."""
         self._leader = None
+
+    @property
+    def seen(self) -> dict[int, int]:
+        """The members at the last look, by number, with their start."""
+        return dict(self._seen)
 
     def exempt(self, pid: int) -> None:
         """A short-lived child of the keeper itself."""
