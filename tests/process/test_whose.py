@@ -87,6 +87,23 @@ def test_a_stranger_that_takes_the_port_while_it_loads_is_named_and_not_counted(
     assert counted(house, run) == []
 
 
+def test_the_commands_name_who_has_the_port_of_a_loading_run(house: House, start: Start) -> None:
+    run = house.launch("--load-seconds", "60", failures=FAILURES)
+    pid = start(run.port or 0, "--model", "theirs")
+    until(lambda: bool(house.now(run).status.stranger), "the stranger is seen")
+    words = f"another server answers on :{run.port} (pid {pid}, "
+    for command in (("status",), ("status", "--json"), ("diagnose", run.run_id), ("diagnose", run.run_id, "--json")):
+        done = subprocess.run(
+            [sys.executable, "-m", "vllm_studio_tui", *command],
+            env={**os.environ, "VLLM_STUDIO_HOME": str(house.root)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert words in done.stdout, command
+    control.stop(run)
+
+
 def test_an_engine_that_says_that_it_serves_while_a_stranger_has_its_port_is_ended(house: House, start: Start) -> None:
     run = house.launch(argv=(sys.executable, SERVER, "0", "--say", "INFO: Application startup complete."))
     pid = start(run.port or 0, "--model", "theirs")

@@ -14,6 +14,7 @@ from vllm_studio_tui.cli.logs import known_secrets
 from vllm_studio_tui.cli.output import emit, say
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.keeper.port import OTHER_PORT
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import redact
 from vllm_studio_tui.runs import read
@@ -87,6 +88,8 @@ def diagnose_run(run: read.RunView, failures: Sequence[Failure]) -> Diagnosis:
         found = diagnose_file(run.log, failures)
     except OSError:
         found = Diagnosis()
+    if run.live and status.stranger:  # its log cannot know
+        return Diagnosis("port_in_use", status.heard, status.heard, OTHER_PORT, retry=False)
     if status.reason in (None, "stopped") and run.live:
         return Diagnosis() if found.reason == "engine_error" else found
     if status.reason == "stopped":

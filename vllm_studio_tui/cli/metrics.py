@@ -187,6 +187,8 @@ def register(app: typer.Typer) -> None:
         base_url, backend = run.base_url, run.backend
         if base_url is None or backend is None:
             raise StudioError(f"{run.run_id} does not say where its engine is", advice="Launch it again.")
+        if run.status.stranger:
+            raise EngineUnreachable(f"No metrics of {run.run_id}", cause=run.status.heard or "")
         key = api_key_of(run)
 
         def show_one(m: EngineMetrics) -> None:

@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.errors import NotFound, RunFailed, StudioError, Usag
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs.heard import remarks, waiting_for
 from vllm_studio_tui.studio import Studio
 
 
@@ -22,13 +23,15 @@ def launch_document(run: read.RunView) -> dict[str, Any]:
     """What `launch --json` prints."""
     whole = run_document(run)
     keys = ("run_id", "state", "stage", "pid", "port", "base_url", "log", "reason", "advice", "title", "evidence")
-    return {key: whole[key] for key in keys}
+    return {key: whole[key] for key in (*keys, "heard", "stranger", "waiting_for")}
 
 
 def follow(run: read.RunView, timeout: float | None) -> read.RunView:
     """Wait until it is ready or has ended, telling each stage on stderr as it comes."""
     deadline = None if timeout is None else time.monotonic() + timeout
     told = None
+    began = time.monotonic()
+    remarked: dict[str, float] = {}
     while True:
         run = read.view(run.folder)
         now = run.status
@@ -37,6 +40,13 @@ def follow(run: read.RunView, timeout: float | None) -> read.RunView:
             told = tell
             progress = "" if now.progress is None else f" {round(now.progress * 100)}%"
             note(f"{now.state}{f': {now.stage}{progress}' if now.stage else ''}")
+        for words in remarks(run):
+            # The same again when twice as much time has passed.
+            at = time.monotonic()
+            if words not in remarked or at >= remarked[words]:
+                remarked[words] = at + max(60.0, 2 * (at - began))
+                note(waiting_for(run))
+                break
         if now.state is State.READY or now.final or (deadline is not None and time.monotonic() >= deadline):
             return run
         if run.lost:

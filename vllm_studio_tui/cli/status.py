@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs.heard import log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView, all_runs, shown_runs
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def moment(seconds: float | None) -> str | None:
 def run_document(run: RunView, time_left: float | None = None) -> dict[str, Any]:
     """One run as `status --json` tells it."""
     now = run.status
+    silence = log_silence(run)
     ended = None
     if now.final or now.exit_code is not None or now.exit_signal is not None:
         ended = {"code": now.exit_code, "signal": now.exit_signal, "at": moment(now.ended_at)}
@@ -52,6 +54,11 @@ def run_document(run: RunView, time_left: float | None = None) -> dict[str, Any]
         "title": now.title,
         "advice": now.advice,
         "evidence": now.evidence,
+        "heard": now.heard,
+        "heard_at": moment(now.heard_at),
+        "log_silent": None if silence is None else round(silence, 1),
+        "stranger": now.stranger or None,
+        "waiting_for": waiting_for(run) or None,
         "gpus": list(run.spec.gpus) if run.spec else [],
         "adopted": now.adopted,
         "simulated": run.spec.simulated if run.spec else None,
@@ -128,6 +135,9 @@ def show(document: dict[str, Any]) -> None:
         )
     table(["STATE", "RECIPE", "STAGE", "BACKEND", "PORT", "PID", "RUN"], rows, right=[4, 5])
     for run in document["runs"]:
+        if run["waiting_for"]:
+            say()
+            say(f"{run['recipe_id']}: {run['waiting_for']}")
         if run["title"] and run["state"] in ("failed", "unhealthy", "backoff"):
             say()
             say(f"{run['recipe_id']}: {run['title']}")

@@ -30,6 +30,7 @@ class RunView:
     Attributes:
         status: The state, computed: a run whose keeper and engine are both gone is not ready, whatever was written.
         spec: None when it cannot be read.
+        log_at: When a run that has not ended last wrote to its log.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class RunView:
     keeper_alive: bool
     engine_alive: bool
     dismissed: bool
+    log_at: float | None = None
 
     @property
     def recipe_id(self) -> str:
@@ -116,7 +118,11 @@ def view(folder: Path) -> RunView:
     alive = here and state.pid is not None and process.alive(state.pid, state.pid_start)
     if not held and not state.final and not alive:
         state = _lost(state, spec, same_boot=here or not state.boot_id, written=written is not None)
-    return RunView(folder, folder.name, spec, state, held, alive, (folder / DISMISSED).exists())
+    log_at: float | None = None
+    if not state.final:
+        with contextlib.suppress(OSError):
+            log_at = (folder / LOG).stat().st_mtime
+    return RunView(folder, folder.name, spec, state, held, alive, (folder / DISMISSED).exists(), log_at)
 
 
 def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, written: bool) -> RunState:

@@ -126,7 +126,9 @@ class Sampler:
 
     def _ask(self, runs: tuple[RunView, ...]) -> None:
         answering = {
-            one.run_id: one for one in runs if one.spec is not None and one.state in (State.READY, State.UNHEALTHY)
+            one.run_id: one
+            for one in runs
+            if one.spec is not None and one.state in (State.READY, State.UNHEALTHY) and not one.status.stranger
         }
         for gone in self._engines.keys() - answering.keys():
             del self._engines[gone]

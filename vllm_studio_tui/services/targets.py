@@ -55,6 +55,7 @@ class Targets:
         if model is not None:
             ready = [one for one in ready if model in (one.model, one.recipe_id, one.run_id)]
         if len(ready) == 1:
+            refuse_stranger(ready[0])
             return _target_of(ready[0])
         if not ready and model is not None:
             elsewhere = [one for one in self._recipes().all() if model in self._names(one)]
@@ -115,6 +116,7 @@ class Targets:
         except NotFound:
             return None
         if run.state in ANSWERING:
+            refuse_stranger(run)
             return run
         if run.live:
             raise StudioError(
@@ -137,6 +139,20 @@ class Targets:
             _secret(recipe.api_key),
             backend="external",
             recipe_id=recipe.id,
+        )
+
+
+def refuse_stranger(run: read.RunView) -> None:
+    """Nobody but the run's own engine is given its chats and its key.
+
+    Raises:
+        StudioError: Another server has its port.
+    """
+    if run.status.stranger:
+        raise StudioError(
+            f"{run.recipe_id} cannot be asked",
+            cause=f"{run.status.heard or 'another server has its port'}.",
+            advice=f"Stop that server, or launch on another port: vllm-studio stop {run.run_id}",
         )
 
 

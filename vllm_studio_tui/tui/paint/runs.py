@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.estimate import Start, time_left
+from vllm_studio_tui.runs.heard import waiting_for
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import charts, numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -123,8 +124,10 @@ def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) ->
     first = _head(facts, glyphs, width, size)
     second = Row(key=first.key)
     wide = size >= Size.WIDE
+    trouble = waiting_for(run, now)
     if wide:
         second.put(name_x, run.model or "", "dim", body - name_x - 2)
+    if wide and not trouble:
         facts_text = "   ".join(part for part in (engine_word(run), where(run)) if part)
         second.put(body, facts_text, "dim", 44)
     else:
@@ -164,7 +167,9 @@ def _ready(
         charts.put_bar(first, kv + 3, glyphs, metrics.kv_cache_usage, room, colour)
         first.put_right(kv + 3 + room + 6, numbers.percent(metrics.kv_cache_usage), value)
     if run.state is State.UNHEALTHY:
-        second.put(body if size < Size.WIDE else kv, "no health answer, still running", "warn", width - body - 1)
+        words = run.status.heard if run.status.stranger else None
+        x = body if size < Size.WIDE else kv
+        second.put(x, words or "no health answer, still running", "warn", width - x - 1)
         return
     counts = kv if size >= Size.WIDE else body
     if metrics.running is not None:
@@ -204,10 +209,12 @@ def _loading(
 ) -> None:
     status = facts.run.status
     rest = left(facts, now)
+    words = waiting_for(facts.run, now)
     if status.stage is None:
         since = numbers.duration(now - status.started_at) if status.started_at else ""
         pid = f"process {status.pid} is up, " if status.pid else ""
         first.put(body, f"{pid}no log line yet, {since}", "fg", width - body - 2)
+        second.put(body, words, "warn", width - body - 2)
         return
     stages = _stages(facts.run)
     here = stages.index(status.stage) if status.stage in stages else 0
@@ -233,7 +240,7 @@ def _loading(
         x = first.put(body, stage_word(status.stage), "fg") + 2
         bar = max(0, min(20, width - x - 16))
         rest_stages = [stage_word(name) for name in stages[here + 1 :]]
-        if rest_stages:
+        if rest_stages and not words:
             second.put(body, f"then {', '.join(rest_stages)}", "dim", width - body - 2)
         end = x + bar + 6
     if status.progress is not None and bar >= 4:
@@ -244,7 +251,9 @@ def _loading(
         first.put_right(width - 2, text, "dim")
     elif status.started_at is not None:
         first.put_right(width - 2, numbers.duration(now - status.started_at), "faint")
-    if size == Size.FULL and facts.earlier:
+    if words:
+        second.put(body, words, "warn", width - body - 2)
+    elif size == Size.FULL and facts.earlier:
         second.put_right(width - 2, f"last time {numbers.duration(facts.earlier[-1].total)}", "faint")
 
 
@@ -358,6 +367,9 @@ def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -
             charts.put_bar(row, x + 3, glyphs, metrics.kv_cache_usage, min(10, width - x - 11))
             row.put_right(width - 2, f"{text:>4}", "fg bold")
     elif run.state in (State.LOADING, State.STARTING):
+        if status.stranger and status.heard:
+            row.put(body, status.heard, "warn", width - body - 2)
+            return row
         x = row.put(body, stage_word(status.stage) or "starting", "fg") + 2
         rest = left(facts, now)
         tail = f"~{numbers.about(rest)}" if rest is not None else ""

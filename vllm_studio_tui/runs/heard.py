@@ -1,0 +1,56 @@
+"""What keeps a start from being ready, in words: what its prober hears, and how long its log has been silent."""
+
+from __future__ import annotations
+
+import time
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.read import RunView
+
+#: Seconds that an answer must have been the same before it is worth a word: most are passing.
+HEARD_AFTER = 15.0
+#: Seconds of silence of the log that are remarked on.
+SILENT_AFTER = 90.0
+WAITING = (State.STARTING, State.LOADING)
+
+
+def log_silence(run: RunView, now: float | None = None) -> float | None:
+    """Seconds since a run that is not ready yet wrote to its log; None for others."""
+    if run.state not in WAITING or run.log_at is None:
+        return None
+    return max(0.0, (time.time() if now is None else now) - run.log_at)
+
+
+def remarks(run: RunView, now: float | None = None) -> list[str]:
+    """What is to be said of a run that is not ready yet, without how long it is so."""
+    return [words for words, _ in _remarks(run, now)]
+
+
+def waiting_for(run: RunView, now: float | None = None) -> str:
+    """The same in one line, with how long it is so; empty where there is nothing to remark on."""
+    return "; ".join(
+        f"{words}, for {_duration(seconds)}" if seconds is not None else words for words, seconds in _remarks(run, now)
+    )
+
+
+def _remarks(run: RunView, now: float | None) -> list[tuple[str, float | None]]:
+    now = time.time() if now is None else now
+    status = run.status
+    if run.state not in WAITING:
+        return []
+    found: list[tuple[str, float | None]] = []
+    if status.heard and status.stranger:
+        found.append((status.heard, None))
+    elif status.heard and status.heard_at is not None and now - status.heard_at >= HEARD_AFTER:
+        found.append((status.heard, now - status.heard_at))
+    silence = log_silence(run, now)
+    if silence is not None and silence >= SILENT_AFTER:
+        found.append(("its log is silent", silence))
+    return found
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"
