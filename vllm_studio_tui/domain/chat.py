@@ -142,10 +142,14 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer. `content` and `reasoning` are appended; either may be empty."""
+    """A piece of an answer. `content` and `reasoning` are appended; either may be empty.
+
+    `tokens` is how many more have come with it, about: those whose text is held back are counted too.
+    """
 
     content: str = ""
     reasoning: str = ""
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

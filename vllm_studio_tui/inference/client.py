@@ -1,7 +1,8 @@
 """One streamed answer from an OpenAI-compatible server.
 
-The openai client makes the request; its bytes are read raw, in a thread and in large pieces, and parsed by our own
-tolerant reader: a fifth of the work of its parsed events, and nothing that a server sends ends it with an exception.
+The openai client makes the request; the answer's bytes are read from its socket, in a thread and all that have
+arrived at a time, and parsed by our own tolerant reader: a fifth of the work of its parsed events. Whatever a server
+sends, and whatever goes wrong here, the answer ends with exactly one `Ended` and keeps what came.
 """
 
 from __future__ import annotations
@@ -9,25 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
+import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
-from vllm_studio_tui.inference.deltas import DeltaReader
+from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
 from vllm_studio_tui.inference.request import body, loopback
-from vllm_studio_tui.inference.sse import EventSplitter
+from vllm_studio_tui.inference.sse import MAX_EVENT, EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
+from vllm_studio_tui.inference.wire import Wire
 
 if TYPE_CHECKING:
     import httpx2
     import openai
 
-#: A read smaller than this is followed by a pause, so that a slow stream comes in fewer, larger pieces.
-SMALL_READ = 8 * 1024
-PAUSE = 0.016
+_log = logging.getLogger(__name__)
+
 #: More text than any model writes: a server that goes on for ever is cut off.
 MAX_TEXT = 64 * 1024 * 1024
 
@@ -68,12 +71,7 @@ async def stream_chat(
     threading.Thread(target=reading.run, name="chat-stream", daemon=True).start()
     try:
         while True:
-            try:
-                events = await asyncio.wait_for(queue.get(), reading.patience())
-            except TimeoutError:
-                reading.give_up_if_idle()
-                continue
-            for event in events:
+            for event in await queue.get():
                 yield event
                 if isinstance(event, Ended):
                     return
@@ -106,65 +104,58 @@ class _Reading:
         self._first, self._idle = first_token_timeout, idle_timeout
         self._reader = DeltaReader()
         self._splitter: ThinkingSplitter | _Whole = ThinkingSplitter(opened=target.thinking_opened)
-        self._cancelled = threading.Event()
-        self._socket: socket.socket | None = None
+        self._wire = Wire(first_token_timeout)
+        self._cancelled = False
         self._begin = time.monotonic()
         self._first_at: float | None = None
         self._answer_at: float | None = None
         self._last_at: float | None = None
         self._thought = False
         self._size = 0
+        self._told = self._steps = self._steps_at_first = 0
         self._bad_json = 0
         self._done = False
-        self._active_at: float | None = None
-        self._gave_up = False
 
     def cancel(self) -> None:
         """End the thread at once: a shut socket wakes it from any wait."""
-        self._cancelled.set()
-        self._shut()
+        self._cancelled = True
+        self._wire.shut()
 
     def leave_tags(self) -> None:
         self._splitter = _Whole()
 
-    def patience(self) -> float:
-        """Seconds until silence has lasted too long; the wait for headers has the client's own limit."""
-        if self._active_at is None:
-            return 1.0
-        return max(0.01, self._active_at + self._idle - time.monotonic())
-
-    def give_up_if_idle(self) -> None:
-        """Shut the connection when no byte, not even a comment, came for too long within a stream."""
-        if self._active_at is not None and time.monotonic() - self._active_at >= self._idle:
-            self._gave_up = True
-            self._shut()
-
-    def _shut(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
     def run(self) -> None:
+        rest: list[StreamEvent] = []
+        try:
+            ended = self._answer()
+        except Exception as error:  # noqa: BLE001  # whatever it was: who waits for the answer must be told
+            _log.debug("reading an answer failed", exc_info=True)
+            finish = "stopped" if self._cancelled else "interrupted" if self._reader.pieces else "failed"
+            ended = Ended(finish, error=f"an internal error: {type(error).__name__}: {str(error)[:300]}")
+        with contextlib.suppress(Exception):  # the text that was held back is all that can be missed
+            rest = self._rest()
+        self._hand_over([*rest, ended])
+
+    def _answer(self) -> Ended:
         import httpx2
         import openai
 
         self._begin = time.monotonic()  # the first answer must not be charged with our own imports
         try:
-            ended = self._read()
+            return self._read()
         except openai.APIStatusError as error:
-            ended = self._refused(error)
+            return self._refused(error)
         except openai.APITimeoutError:
-            ended = self._failed(f"no answer within {self._first:g} s", "The engine may be busy: look at its queue.")
+            return self._failed(f"no answer within {self._first:g} s", "The engine may be busy: look at its queue.")
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            ended = self._failed(f"{self._target.base_url} cannot be reached: {cause}", "Is it running?")
-        except httpx2.TimeoutException:
-            ended = self._cut(f"nothing came for {self._idle:g} s")
+            return self._failed(f"{self._target.base_url} cannot be reached: {cause}", "Is it running?")
+        except (TimeoutError, httpx2.TimeoutException):
+            return self._cut(f"nothing came for {self._wire.timeout:g} s")
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            ended = self._cut(f"the connection was cut: {str(error) or type(error).__name__}")
+            return self._cut(f"the connection was cut: {str(error) or type(error).__name__}")
         except (openai.OpenAIError, httpx2.InvalidURL, ValueError) as error:
-            ended = self._failed(str(error)[:500], "Check the address and the request.")
-        self._hand_over([*self._rest(), ended])
+            return self._failed(str(error)[:500], "Check the address and the request.")
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -173,8 +164,13 @@ class _Reading:
         import openai
 
         timeout = httpx2.Timeout(self._first, connect=10.0)
+        here = loopback(self._target.base_url)
         transport = httpx2.Client(
-            timeout=timeout, trust_env=not loopback(self._target.base_url), event_hooks={"request": [self._trace]}
+            timeout=timeout,
+            trust_env=not here,
+            # Certificates take 30 ms to load: not where none is looked at.
+            verify=not (here and urlsplit(self._target.base_url).scheme == "http"),
+            event_hooks={"request": [self._trace]},
         )
         client = openai.OpenAI(
             base_url=self._target.base_url,
@@ -188,50 +184,38 @@ class _Reading:
         return client
 
     def _trace(self, request: httpx2.Request) -> None:
-        """Learn the connection's socket when it is made, to be able to shut it from outside."""
-
-        def trace(name: str, info: Mapping[str, Any]) -> None:
-            if name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-                stream = info.get("return_value")
-                with contextlib.suppress(AttributeError):
-                    self._socket = stream.get_extra_info("socket")  # type: ignore[union-attr]
-                if self._cancelled.is_set():
-                    self.cancel()
-
-        request.extensions = {**request.extensions, "trace": trace}
+        request.extensions = {**request.extensions, "trace": self._wire.trace}
 
     def _read(self) -> Ended:
         with self._client() as client:
             call = client.chat.completions.with_streaming_response.create
             with call(**body(self._target, self._request)) as response:
                 raw = response.http_response
-                stream = raw.extensions.get("network_stream")
-                if stream is not None and self._socket is None:
-                    self._socket = stream.get_extra_info("socket")
                 kind = raw.headers.get("content-type", "")
                 if "json" in kind and "event-stream" not in kind:
-                    return self._not_a_stream(raw.read())
-                splitter = EventSplitter()
-                for piece in raw.iter_bytes():
-                    self._active_at = time.monotonic()
-                    if self._cancelled.is_set():
-                        break
-                    self._take(splitter.feed(piece))
-                    if self._done or self._reader.error is not None:
-                        break
-                    if self._size > MAX_TEXT:
-                        return self._cut("the answer grew beyond every bound")
-                    if len(piece) < SMALL_READ:
-                        self._cancelled.wait(PAUSE)
-                if not self._done:
-                    self._take(splitter.close())
+                    return self._not_a_stream(self._wire.document(raw))
+                return self._stream(raw)
+
+    def _stream(self, raw: httpx2.Response) -> Ended:
+        splitter = EventSplitter()
+        for piece in self._wire.body(raw):
+            self._wire.timeout = self._idle
+            self._take(splitter.feed(piece))
+            if splitter.dropped:
+                return self._cut(f"the server sent an event of more than {MAX_EVENT >> 20} MB")
+            if self._done or self._cancelled or self._reader.error is not None:
+                return self._over()
+            if self._size + self._reader.size > MAX_TEXT:
+                return self._cut("the answer grew beyond every bound")
+            if self._first_at is not None and self._reader.finish is None:  # its end is not waited for
+                self._wire.pause(self._first_at)
+        self._take(splitter.close())
         return self._over()
 
-    def _take(self, payloads: Any) -> None:
+    def _take(self, payloads: Iterable[str]) -> None:
         """Read the events of one piece and hand over what they add up to."""
         events: list[StreamEvent] = []
         contents: list[str] = []
-        now = time.monotonic()
 
         def split() -> None:
             # Joined first: the splitter's work is by piece, and a burst brings thousands in one read.
@@ -240,31 +224,37 @@ class _Reading:
                     _add(events, event)
                 contents.clear()
 
-        for payload in payloads:
-            if payload == "[DONE]":
-                self._done = True
-                continue
-            try:
-                chunk = json.loads(payload)
-            except (ValueError, RecursionError):
-                self._bad_json += 1
-                continue
-            reasoning, content = self._reader.read(chunk)
-            if reasoning:
-                split()
-                self._thought = True
-                _add(events, Delta(reasoning=reasoning))
-            if content:
-                contents.append(content)
-        split()
-        if events:
-            self._note(events, now)
-            self._hand_over(events)
+        try:
+            for payload in payloads:
+                if payload == "[DONE]":
+                    self._done = True
+                    continue
+                try:
+                    reasoning, content = self._reader.read(json.loads(payload))
+                except (ValueError, RecursionError):
+                    self._bad_json += 1
+                    continue
+                if reasoning:
+                    split()
+                    self._thought = True
+                    _add(events, Delta(reasoning=reasoning))
+                if content:
+                    contents.append(content)
+        finally:  # a fault in one event takes nothing from those before it
+            split()
+            if self._reader.steps > self._steps:
+                self._steps, self._last_at = self._reader.steps, self._wire.arrived_at
+                if self._first_at is None:
+                    self._first_at, self._steps_at_first = self._last_at, self._steps
+            if events:
+                self._note(events)
+                self._hand_over(events)
 
-    def _note(self, events: list[StreamEvent], now: float) -> None:
-        if self._first_at is None:
-            self._first_at = now
-        self._last_at = now
+    def _note(self, events: list[StreamEvent]) -> None:
+        now = self._wire.arrived_at
+        if isinstance(events[0], Delta):
+            events[0] = replace(events[0], tokens=self._reader.tokens - self._told)
+            self._told = self._reader.tokens
         for event in events:
             if isinstance(event, Delta):
                 self._size += len(event.content) + len(event.reasoning)
@@ -281,14 +271,14 @@ class _Reading:
         for event in self._splitter.close():
             _add(events, event)
         if events:
-            self._note(events, time.monotonic())
+            self._note(events)
         return events
 
     def _over(self) -> Ended:
         reader = self._reader
         if reader.error is not None:
             return self._failed(reader.error, "The engine's log may say more.")
-        if self._cancelled.is_set():
+        if self._cancelled:
             return self._ended("stopped")
         if reader.calls and reader.finish in ("stop", "tool_calls", None):
             return self._ended("tool_calls")
@@ -329,13 +319,11 @@ class _Reading:
         return self._failed(f"the server answered {error.status_code}: {words}", advice)
 
     def _failed(self, error: str, advice: str) -> Ended:
-        return self._ended("stopped") if self._cancelled.is_set() else self._ended("failed", error, advice)
+        return self._ended("stopped") if self._cancelled else self._ended("failed", error, advice)
 
     def _cut(self, error: str) -> Ended:
-        if self._cancelled.is_set():
+        if self._cancelled:
             return self._ended("stopped")
-        if self._gave_up:
-            error = f"nothing came for {self._idle:g} s"
         if not self._reader.pieces and self._first_at is None:
             return self._ended("failed", error, "Nothing had come yet: the engine's log may say more.")
         return self._ended("interrupted", error, "What came until then is kept.")
@@ -346,14 +334,20 @@ class _Reading:
         thinking = None
         if self._thought and self._first_at is not None:
             thinking = (self._answer_at or self._last_at or now) - self._first_at
-        speed = reader.tokens_per_second
-        tokens = reader.usage.completion_tokens
-        if speed is None and tokens and self._first_at is not None and self._last_at is not None:
-            span = self._last_at - self._first_at
-            speed = (tokens - 1) / span if tokens > 1 and span > 0 else None
-        ttft = None if self._first_at is None else self._first_at - self._begin
-        timings = Timings(ttft=ttft, thinking=thinking, total=now - self._begin, tokens_per_second=speed)
+        begin = self._wire.asked_at or self._begin
+        ttft = None if self._first_at is None else max(0.0, self._first_at - begin)
+        speed = reader.tokens_per_second or self._speed()
+        timings = Timings(ttft=ttft, thinking=thinking, total=now - begin, tokens_per_second=speed)
         return Ended(finish, reader.usage, timings, reader.calls, reader.model, error, advice)
+
+    def _speed(self) -> float | None:
+        """Tokens a second after those that came first, from when the bytes came; for an engine that does not say."""
+        tokens, later = self._reader.usage.completion_tokens, self._steps - self._steps_at_first
+        if not tokens or self._first_at is None or self._last_at is None or self._last_at <= self._first_at:
+            return None
+        # An event may carry several tokens.
+        speed = tokens * later / self._steps / (self._last_at - self._first_at)
+        return speed if 0 < speed < MAX_SPEED else None
 
 
 def _add(events: list[StreamEvent], event: StreamEvent) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.chat import TokenUsage, ToolCall
@@ -10,6 +12,17 @@ from vllm_studio_tui.domain.chat import TokenUsage, ToolCall
 REASONING = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
 FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 MAX_CALLS = 128
+#: More letters than a name has.
+MAX_NAME = 1000
+#: More tokens per second than any engine makes: what says so is no measurement.
+MAX_SPEED = 1e6
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
 
 
 class DeltaReader:
@@ -21,6 +34,8 @@ class DeltaReader:
         error: The message of an error object, with `code` if it had one.
         tokens_per_second: As the engine measured it, else None.
         pieces: How many pieces of text came.
+        steps: How many chunks brought text or a part of a call: about one a token.
+        size: Letters of all arguments of calls.
     """
 
     def __init__(self) -> None:
@@ -31,7 +46,14 @@ class DeltaReader:
         self.code: int | None = None
         self.tokens_per_second: float | None = None
         self.pieces = 0
-        self._calls: dict[int, list[str]] = {}
+        self.steps = 0
+        self.size = 0
+        self._calls: dict[int, _Call] = {}
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens came, about: as the engine counts them meanwhile, else the chunks that brought some."""
+        return max(self.steps, self.usage.completion_tokens or 0)
 
     def read(self, chunk: Any) -> tuple[str, str]:
         """Reasoning and content that this chunk adds; either may be empty."""
@@ -40,7 +62,7 @@ class DeltaReader:
         if chunk.get("error"):
             self._error(chunk["error"])
         if isinstance(chunk.get("model"), str):
-            self.model = chunk["model"]
+            self.model = chunk["model"][:MAX_NAME]
         if isinstance(chunk.get("usage"), dict):
             self._usage(chunk["usage"])
         if isinstance(chunk.get("timings"), dict):
@@ -58,8 +80,9 @@ class DeltaReader:
             delta = {"content": text} if isinstance(text, str) else choice.get("message")
             if not isinstance(delta, dict):
                 return "", ""
-        if delta.get("tool_calls"):
-            self._tools(delta["tool_calls"])
+        calls = delta.get("tool_calls")
+        if calls:
+            self._tools(calls)
         reasoning = ""
         for name in REASONING:
             value = delta.get(name)
@@ -75,15 +98,17 @@ class DeltaReader:
             content = ""
         if reasoning or content:
             self.pieces += 1
+        if reasoning or content or calls:
+            self.steps += 1
         return reasoning, content
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """The calls gathered so far, in the order of their index; those without a name are not calls."""
         return tuple(
-            ToolCall(call[0] or f"call_{index}", call[1], call[2])
+            ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments))
             for index, call in sorted(self._calls.items())
-            if call[1]
+            if call.name
         )
 
     def _tools(self, fragments: Any) -> None:
@@ -97,21 +122,21 @@ class DeltaReader:
                 index = position
             if index not in self._calls and len(self._calls) >= MAX_CALLS:
                 continue
-            call = self._calls.setdefault(index, ["", "", ""])
+            call = self._calls.setdefault(index, _Call())
             if isinstance(one.get("id"), str) and one["id"]:
-                call[0] = one["id"]
+                call.id = one["id"][:MAX_NAME]
             function = one.get("function")
             if not isinstance(function, dict):
                 continue
             if isinstance(function.get("name"), str) and function["name"]:
-                call[1] = function["name"]
+                call.name = function["name"][:MAX_NAME]
             arguments = function.get("arguments")
+            if isinstance(arguments, dict):
+                call.arguments.clear()
+                arguments = json.dumps(arguments)
             if isinstance(arguments, str):
-                call[2] += arguments
-            elif isinstance(arguments, dict):
-                import json
-
-                call[2] = json.dumps(arguments)
+                call.arguments.append(arguments)
+                self.size += len(arguments)
 
     def _usage(self, usage: dict[str, Any]) -> None:
         details = usage.get("completion_tokens_details")
@@ -125,14 +150,12 @@ class DeltaReader:
             cached_tokens=cached,
             tools_tokens=_count(usage.get("tools_tokens")),
         )
-        speed = usage.get("completion_tokens_per_sec")
-        if isinstance(speed, int | float) and not isinstance(speed, bool) and speed > 0:
-            self.tokens_per_second = float(speed)
+        self.tokens_per_second = _speed(usage.get("completion_tokens_per_sec")) or self.tokens_per_second
 
     def _timings(self, timings: dict[str, Any]) -> None:
-        speed = timings.get("predicted_per_second")
-        if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < 1e9:
-            self.tokens_per_second = float(speed)
+        # llama.cpp calls one token in no time a million tokens a second.
+        if timings.get("predicted_n") not in (0, 1):
+            self.tokens_per_second = _speed(timings.get("predicted_per_second")) or self.tokens_per_second
 
     def _error(self, error: Any) -> None:
         if isinstance(error, dict):
@@ -148,3 +171,10 @@ def _count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
         return None
     return int(value)
+
+
+def _speed(value: Any) -> float | None:
+    # Compared before it is converted: JSON's numbers may have any number of digits, or be no numbers at all.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MAX_SPEED:
+        return None
+    return float(value)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent
 from vllm_studio_tui.domain.errors import StudioError
 
-#: Letters of a token, about, where only letters can be counted.
-LETTERS = 4.0
+#: Letters of a token, about, and of an event that must carry several.
+LETTERS, SEVERAL = 4.0, 10.0
 
 
 @dataclass(slots=True)
@@ -29,6 +29,7 @@ class Turn:
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     letters: int = 0
+    events: int = 0
     task: asyncio.Task[None] | None = None
 
     def take(self, event: StreamEvent) -> None:
@@ -40,14 +41,16 @@ class Turn:
             if event.reasoning:
                 self.reasoning.append(event.reasoning)
             self.letters += len(event.content) + len(event.reasoning)
+            self.events += event.tokens
         elif isinstance(event, Relabel):
             self.reasoning += self.content
             self.content = []
 
     @property
     def tokens(self) -> int:
-        """About how many tokens have come."""
-        return round(self.letters / LETTERS)
+        """About how many tokens have come: one an event, but for engines that send several at a time."""
+        several = not self.events or self.letters > self.events * SEVERAL
+        return round(self.letters / LETTERS) if several else self.events
 
     @property
     def speed(self) -> float | None:
