@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from vllm_studio_tui.simulation import loading, script
 from vllm_studio_tui.simulation.exposition import Spent
+from vllm_studio_tui.simulation.framing import FRAMINGS
 from vllm_studio_tui.simulation.mischief import Mischief, breed, crash
 from vllm_studio_tui.simulation.stream import Reply
 
@@ -37,6 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--hang-load", action="store_true", help="never get ready")
     add("--simulate-failure", choices=loading.FAILURES, help="fail while loading, with that engine's words")
     add("--tokens-per-second", type=float, default=200.0, help="0: as fast as possible")
+    add("--framing", choices=FRAMINGS, help="how streams lie on the wire; else as the engine of that style does it")
     add("--prefill-seconds", type=float, default=0.0)
     add("--answer", help="poem, markdown, table, code, echo, thinking, tool, long:N; else one that fits the prompt")
     add("--thinking", choices=("off", "field", "tags", "open"), default="field", help="how thinking is sent")
@@ -69,6 +71,7 @@ class Engine(ThreadingHTTPServer):
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.framing = options.framing or ("llamacpp" if options.style == "llamacpp" else "uvicorn")
         self.spent = Spent(options.account)
         self.mischief = Mischief()
         self.mischief.crash_at_token = options.crash_at_token
@@ -83,6 +86,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as the servers of engines do: a token does not wait for the one before it
     server: Engine
     open_paths: ClassVar[set[str]] = {"/health", "/metrics", "/version", "/ping"}
 

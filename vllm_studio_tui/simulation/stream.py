@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.simulation import script
+from vllm_studio_tui.simulation.framing import Framing, event
 
 if TYPE_CHECKING:
     from vllm_studio_tui.simulation.engine import Handler
 
-#: Streams are written in steps of about this many seconds.
-STEP = 0.02
 #: The names of the field with thinking, by style.
 REASONING = {"vllm": "reasoning", "llamacpp": "reasoning_content", "sglang": "reasoning_content"}
 
@@ -31,9 +29,10 @@ class Reply:
         self._engine = handler.server
         self._style = self._engine.options.style
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
-        self._out = bytearray()
+        self._base = {"id": self._id, "created": int(time.time()), "model": self._engine.options.model}
+        self._framing = Framing(handler.connection, self._engine.framing)
         self._sent = 0
-        self._begin = time.monotonic()
+        self._begin = self._first = time.monotonic()
 
     def run(self) -> None:
         """Refuse, or answer."""
@@ -92,7 +91,6 @@ class Reply:
         return f"This model's maximum context length is {most} tokens. However, your request has {tokens} input tokens."
 
     def _answer(self, answer: script.Answer, prompt_tokens: int, limit: int | None) -> str:
-        options = self._engine.options
         streaming = bool(self._body.get("stream"))
         pieces = list(script.parts(answer))
         finish = "tool_calls" if answer.call else "stop"
@@ -105,7 +103,7 @@ class Reply:
                 pass
             self._whole(wrapped, answer, finish, prompt_tokens)
             return finish
-        self._headers()
+        self._framing.head()
         first: dict[str, Any] = {"role": "assistant"}
         if self._style == "llamacpp":
             first["content"] = None
@@ -118,13 +116,14 @@ class Reply:
             self._piece(kind, piece)
         if answer.call and finish == "tool_calls":
             self._tool(*answer.call)
-        self._event(self._chunk({}, finish))
+        last: dict[str, Any] = {"reasoning_content": None} if self._style == "sglang" else {}
+        self._event(self._chunk(last, finish))
         if (self._body.get("stream_options") or {}).get("include_usage"):
-            usage = {"id": self._id, "object": "chat.completion.chunk", "model": options.model, "choices": []}
-            self._event({**usage, "usage": self._usage(prompt_tokens), **self._timings(prompt_tokens)})
+            usage = self._usage(prompt_tokens)
+            self._event(event(self._style, self._base, None, usage=usage, **self._timings(prompt_tokens)))
         if self._engine.mischief.break_style != "no-done" or self._engine.mischief.break_at is None:
-            self._out += b"data: [DONE]\n\n"
-        self._flush(last=True)
+            self._framing.write(b"data: [DONE]\n\n")
+        self._framing.end()
         return finish
 
     def _wrapped(self, pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -148,15 +147,15 @@ class Reply:
         for number, item in enumerate(pieces, 1):
             if rate > 0:
                 wait = begin + (number - 1) / rate - time.monotonic()
-                if wait > STEP or (wait > 0 and number == len(pieces)):
-                    self._flush()
+                if wait > 0:
                     time.sleep(wait)
             mischief.token(number)
             with spent.lock:
                 spent.generation_tokens += 1
                 spent.held += 1
                 if number == 1:
-                    spent.ttft.observe(time.monotonic() - self._begin)
+                    self._first = time.monotonic()
+                    spent.ttft.observe(self._first - self._begin)
                 elif rate > 0:
                     spent.itl.observe(1 / rate)
                     spent.generation_seconds += 1 / rate
@@ -168,30 +167,30 @@ class Reply:
     def _break(self) -> None:
         style = self._engine.mischief.break_style
         if style == "no-done" or not self._body.get("stream"):
-            self._flush(last=True)
+            self._framing.end()
             raise Gone
         if style == "error-object":
             self._event(
                 {"error": {"message": "SIMULATED: the engine died", "type": "InternalServerError", "code": 500}}
             )
-            self._out += b"data: [DONE]\n\n"
-            self._flush(last=True)
+            self._framing.write(b"data: [DONE]\n\n")
+            self._framing.end()
             raise Gone
         if style == "bad-json":
-            self._out += b'data: {"choices": [{"delta": {"content": "oops\n\n'
+            self._framing.write(b'data: {"choices": [{"delta": {"content": "oops\n\n')
             self._engine.mischief.break_at = None  # the stream goes on behind it
             return
         if style == "split-utf8":
             raw = json.dumps(self._chunk({"content": "┌─┐"}), ensure_ascii=False).encode()
             middle = raw.index("─".encode()) + 1
-            self._out += b"data: " + raw[:middle]
-            self._flush()
+            self._framing.write(b"data: " + raw[:middle])
+            self._framing.flush()
             time.sleep(0.05)
-            self._out += raw[middle:] + b"\n\n"
+            self._framing.write(raw[middle:] + b"\n\n")
             self._engine.mischief.break_at = None
             return
-        self._out += b'data: {"id": "' + self._id.encode()[:9]
-        self._flush()
+        self._framing.write(b'data: {"id": "' + self._id.encode()[:9])
+        self._framing.flush()
         self._handler.connection.close()
         raise Gone
 
@@ -200,9 +199,7 @@ class Reply:
         delta: dict[str, Any] = {field: piece}
         if self._style == "sglang":
             delta = {"reasoning_content": None, "content": None, **delta}
-        self._event(
-            self._chunk(delta) if self._chat else {**self._chunk(None), "choices": [{"index": 0, "text": piece}]}
-        )
+        self._event(self._chunk(delta) if self._chat else event(self._style, self._base, {"text": piece}))
 
     def _tool(self, name: str, arguments: str) -> None:
         call = {"index": 0, "id": f"call_{uuid.uuid4().hex[:9]}", "type": "function"}
@@ -212,34 +209,12 @@ class Reply:
             self._event(self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}))
 
     def _chunk(self, delta: dict[str, Any] | None, finish: str | None = None) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
-        if delta is not None:
-            choice["delta"] = delta
-        model = self._engine.options.model
-        return {"id": self._id, "object": "chat.completion.chunk", "model": model, "choices": [choice]}
+        choice: dict[str, Any] = {"text": ""} if delta is None else {"delta": delta}
+        return event(self._style, self._base, {**choice, "finish_reason": finish})
 
     def _event(self, data: dict[str, Any]) -> None:
-        self._out += b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
-        if len(self._out) > 64 * 1024:
-            self._flush()
-
-    def _flush(self, *, last: bool = False) -> None:
-        """Write what has gathered as one chunk of the transfer encoding."""
-        wire = self._handler.wfile
-        if self._out:
-            wire.write(b"%x\r\n" % len(self._out) + bytes(self._out) + b"\r\n")
-            self._out.clear()
-        if last:
-            wire.write(b"0\r\n\r\n")
-        with contextlib.suppress(ValueError):
-            wire.flush()
-
-    def _headers(self) -> None:
-        self._handler.send_response(200)
-        self._handler.send_header("Content-Type", "text/event-stream; charset=utf-8")
-        self._handler.send_header("Transfer-Encoding", "chunked")
-        self._handler.send_header("X-Simulated", "yes")
-        self._handler.end_headers()
+        raw = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        self._framing.write(b"data: " + raw + b"\n\n")
 
     def _usage(self, prompt_tokens: int) -> dict[str, Any]:
         self._engine.spent.write()  # who is told of tokens may rely on the account
@@ -252,8 +227,12 @@ class Reply:
     def _timings(self, prompt_tokens: int) -> dict[str, Any]:
         if self._style != "llamacpp":
             return {}
-        taken = max(1e-6, time.monotonic() - self._begin)
-        timings = {"prompt_n": prompt_tokens, "predicted_n": self._sent, "predicted_per_second": self._sent / taken}
+        taken = max(1e-3, (time.monotonic() - self._first) * 1000)
+        prompt = max(1e-3, (self._first - self._begin) * 1000)
+        timings: dict[str, float] = {"cache_n": 0}
+        for name, count, spent in (("prompt", prompt_tokens, prompt), ("predicted", self._sent, taken)):
+            timings |= {f"{name}_n": count, f"{name}_ms": spent, f"{name}_per_token_ms": spent / max(1, count)}
+            timings[f"{name}_per_second"] = count / spent * 1000
         return {"timings": timings}
 
     def _whole(self, pieces: list[tuple[str, str]], answer: script.Answer, finish: str, prompt_tokens: int) -> None:
