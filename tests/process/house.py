@@ -83,6 +83,7 @@ class House:
         before: Callable[[int], tuple[str, ...]] | None = None,
         key: str | None = None,
         scope: bool = False,
+        models_path: str | None = None,
     ) -> read.RunView:
         def build(run_id: str, chosen: int) -> RunSpec:
             program = argv or (
@@ -112,7 +113,7 @@ class House:
                 chosen,
                 f"http://127.0.0.1:{chosen}/v1",
                 time.time(),
-                ready=ReadyProbe(deadline=deadline, timeout=1.0, failures=2),
+                ready=ReadyProbe(deadline=deadline, timeout=1.0, failures=2, models_path=models_path, model="sim"),
                 stages=STAGES,
                 failures=failures,
                 env_refs={"ENGINE_KEY": key} if key else {},

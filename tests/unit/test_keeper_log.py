@@ -7,11 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
 from vllm_studio_tui.keeper.explain import Ending, ending, in_words
-from vllm_studio_tui.keeper.logwatch import HEAD, LogWatch, meaningful, trim
+from vllm_studio_tui.keeper.logwatch import HEAD, LINES, LogWatch, meaningful, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.runs.logs import last_lines
 
@@ -202,3 +204,38 @@ def test_a_log_opens_at_its_end_whatever_its_size(tmp_path: Path) -> None:
         stream.write(b"\nlast but one\nlast\n")
     assert last_lines(log, 2) == ["last but one", "last"]
     assert len(last_lines(log, 50)) <= 50
+
+
+def test_of_a_line_or_of_blanks_that_came_a_million_times_one_is_searched(tmp_path: Path) -> None:
+    searched: list[str] = []
+
+    class Counting:
+        def search(self, line: str) -> None:
+            searched.append(line)
+
+    log = tmp_path / "log"
+    log.write_bytes(b"\n" * 1_000_000 + b"the same\n" * 100_000 + b" \t\n")
+    watch = LogWatch(log, (), ())
+    watch.begin_at(0)
+    watch._failures = [(Counting(), FAILURES[0])]  # type: ignore[list-item]
+    assert watch.cause(watch.attempt_lines()) is None
+    assert searched == ["the same"]
+
+
+def test_of_a_flood_between_two_looks_its_last_lines_are_looked_at(tmp_path: Path) -> None:
+    noted: list[str] = []
+    log = tmp_path / "log"
+    watch = LogWatch(log, STAGES, FAILURES)
+    watch._note = noted.append  # type: ignore[method-assign, assignment]
+    log.write_text("".join(f"{n}\n" for n in range(40_000)))
+    watch.follow()
+    assert len(noted) <= LINES
+    assert noted[-1] == "39999"
+
+
+@given(st.text("0123456789.eE+-", min_size=1, max_size=5000), st.sampled_from(["{}/1", "1/{}", "{}%", "{}/{}"]))
+def test_no_number_in_a_stage_is_too_large_for_it(number: str, form: str) -> None:
+    stages = (Stage(r"(?P<n>\S+)/(?P<m>\S+)", "a"), Stage(r"(?P<percent>\S+)%", "b"), Stage(r".*(?P<m>\d)", "c"))
+    watch = LogWatch(Path("/nonexistent"), stages, ())
+    watch._note(form.format(number, number))
+    assert watch.progress is None or 0.0 <= watch.progress <= 1.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -126,3 +128,51 @@ def test_buckets_are_summed_over_labels_and_sorted_by_edge() -> None:
     )
     assert prometheus.buckets(prometheus.parse(text), "h") == [(2.5, 6), (10.0, 10), (math.inf, 14)]
     assert prometheus.buckets(prometheus.parse(text), "missing") == []
+
+
+huge = st.sampled_from(["1e308", "-1e308", "9" * 400, "Inf", "-Inf", "NaN", "1e-400", "0", "1"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a_total", "a_sum", 'a_bucket{le="1"}', 'a_bucket{le="+Inf"}']), huge)))
+def test_numbers_at_the_end_of_what_a_float_holds_are_summed_or_unknown(rows: list[tuple[str, str]]) -> None:
+    samples = prometheus.parse("\n".join(f"{name} {value}" for name, value in rows))
+    for number in (prometheus.total(samples, ["a_total"]), prometheus.mean(samples, ["a_total"])):
+        assert number is None or math.isfinite(number)
+    assert all(math.isfinite(count) for _, count in prometheus.buckets(samples, "a"))
+
+
+UNITS = [
+    "{",
+    "}",
+    '"',
+    "\\",
+    ",",
+    "=",
+    " ",
+    "\t",
+    "a",
+    "1",
+    'a="',
+    'a="b",',
+    '"a",',
+    'a="\\"',
+    'a= "',
+    ", ,",
+    "#",
+    "=1 ",
+]
+
+
+@pytest.mark.parametrize("unit", [one + other for one in UNITS for other in ("", *UNITS)])
+def test_whatever_is_repeated_in_a_line_costs_what_its_length_costs(unit: str) -> None:
+    size = prometheus.MAX_LINE - 8
+
+    def cost(text: str) -> float:
+        begin = time.thread_time()
+        prometheus.parse(text)
+        return time.thread_time() - begin
+
+    usual = max(cost("a{" + 'b="c",' * (size // 6)), 1e-4)
+    # What runs over a line again from each of its characters costs thousands of times as much.
+    assert min(cost(start + unit * (size // len(unit))) for start in ("a{", "a{", "a{")) < 200 * usual
+    assert cost(unit * (size // len(unit))) < 200 * usual

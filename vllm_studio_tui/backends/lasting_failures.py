@@ -70,7 +70,7 @@ FIXED: tuple[Row, ...] = (
         "Set a smaller max_model_len (--ctx-size).",
     ),
     (
-        r"Model architectures \[(.+?)\] are not supported",
+        r"Model architectures \[(.{1,200}?)\] are not supported",
         "architecture_unsupported",
         "this engine does not know the architecture {1}",
         "Upgrade the engine, try extra_args model_impl: transformers, or another backend.",
@@ -156,7 +156,7 @@ FIXED: tuple[Row, ...] = (
         "Use a newer llama-server.",
     ),
     (
-        r"invalid magic|not a GGUF file|tensor .{0,200} has wrong shape|gguf_init_from_\w+: failed to read",
+        r"invalid magic|not a GGUF file|tensor .{0,200} has wrong shape|gguf_init_from_\w{1,40}: failed to read",
         "model_corrupt",
         "this is no whole GGUF file",
         "Check its size and its shards, download it again, or use a newer llama-server.",
@@ -227,7 +227,7 @@ FIXED: tuple[Row, ...] = (
     (r"error: invalid argument: (-\S+)", "unknown_flag", "unknown flag: {1}", _FLAGS),
     (r"No such option:? (\S+)", "unknown_flag", "unknown flag: {1}", _FLAGS),
     (
-        r"invalid choice: '(.+?)'",
+        r"invalid choice: '(.{1,200}?)'",
         "invalid_value",
         "{1} is not one of the values this flag takes",
         "The log line lists the values.",
@@ -253,7 +253,7 @@ FIXED: tuple[Row, ...] = (
     ),
     # --- its environment
     (
-        r"ModuleNotFoundError: No module named '(.+?)'",
+        r"ModuleNotFoundError: No module named '(.{1,200}?)'",
         "missing_module",
         "the Python module {1} is missing in the engine's environment",
         "Install it there, or correct python_path in the recipe.",
@@ -266,7 +266,7 @@ FIXED: tuple[Row, ...] = (
     ),
     (r"No module named (vllm|sglang)\b", "missing_module", "{1} is not installed there", "Correct python_path."),
     (
-        r"undefined symbol: (\S+)|(lib[\w.+-]+): cannot open shared object file",
+        r"undefined symbol: (\S+)|(lib[\w.+-]{1,120}): cannot open shared object file",
         "broken_install",
         "a library of the engine is missing or of another version: {1}{2}",
         "Install the engine afresh in an environment of its own.",

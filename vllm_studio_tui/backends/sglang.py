@@ -61,7 +61,7 @@ STAGES = (
     *SHARDS,
     Stage(r"The server is fired up and ready to roll", "serving"),
     Stage(r"Application startup complete|Uvicorn running", "warmup"),
-    Stage(r"Capturing batches.*?(?P<percent>\d{1,3})%", "graphs"),
+    Stage(r"Capturing batches.{0,120}?(?P<percent>\d{1,3})%", "graphs"),
     Stage(r"Capturing batches|Capture \S*\s?(?:cuda|CUDA) graph (?:begin|end)", "graphs"),
     Stage(r"KV Cache is allocated|Memory pool end|max_total_num_tokens=", "kv_cache"),
     Stage(r"Load weight (?:begin|end)", "weights"),

@@ -49,7 +49,7 @@ STAGES = (
     *SHARDS,
     Stage(r"Starting vLLM (?:API )?server|Application startup complete", "serving"),
     Stage(r"init engine \(", "warmup"),
-    Stage(r"Capturing CUDA graphs?.*?(?P<percent>\d{1,3})%", "graphs"),
+    Stage(r"Capturing CUDA graphs?.{0,120}?(?P<percent>\d{1,3})%", "graphs"),
     Stage(r"Capturing CUDA graphs?|Graph capturing finished", "graphs"),
     Stage(r"Available KV cache memory|KV cache size: [\d,]+ tokens|Initial profiling/warmup run took", "kv_cache"),
     Stage(

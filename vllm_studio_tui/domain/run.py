@@ -50,7 +50,8 @@ class RunState:
     `marks` are the seconds after `started_at` at which this attempt first reached each stage.
     `heard` is why the engine does not count as ready, as its prober heard it last, and `heard_at` since when it is the
     same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
-    that has its port: pid, name, user and model, None where not known.
+    that has its port: pid, name, user and model, None where not known. `faults` are those of the keeper itself, in
+    words. `seq` is the number of the last ledger line when this was written.
     """
 
     run_id: str
@@ -82,6 +83,8 @@ class RunState:
     server_start: int | None = None
     stranger: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False
+    faults: list[str] = field(default_factory=list)
+    seq: int = 0
     version: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -5,14 +5,14 @@ Standard library only: the keeper imports this.
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import socket
 import time
 from typing import Any
 
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
-from vllm_studio_tui.kit import prometheus, secrets
+from vllm_studio_tui.kit import jsontext, prometheus, secrets
 from vllm_studio_tui.kit.net import resolve
 
 MAX_BODY = 4 * 1024 * 1024
@@ -93,8 +93,8 @@ def listed(path: str, timeout: float, host: str, port: int, key: str | None) -> 
     if status != 200:
         return None, f"{path} answers {status}"
     try:
-        data = json.loads(answer)
-    except (ValueError, RecursionError):
+        data = jsontext.loads(answer)
+    except ValueError:
         return None, f"{path} answers something that is no JSON"
     entries = data.get("data") if isinstance(data, dict) else None
     names = [one.get("id") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
@@ -136,7 +136,7 @@ def counters(names: CounterNames, host: str, port: int, key: str | None, timeout
     found = {one: value for one, value in values.items() if value is not None}
     if names.cached_apart and "prompt_tokens" in found:
         found["prompt_tokens"] += found.get("cached_tokens", 0.0)
-    return found
+    return {one: value for one, value in found.items() if math.isfinite(value)}
 
 
 def key(reference: str | None) -> str | None:

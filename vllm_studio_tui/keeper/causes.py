@@ -73,7 +73,11 @@ def compiled(failures: Iterable[Failure]) -> list[tuple[re.Pattern[str], Failure
 def find(lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure]]) -> Cause | None:
     """The first line that tells a cause; one that only points at another counts when no other does."""
     pointer: Cause | None = None
+    seen: set[str] = set()
     for index, line in enumerate(lines):
+        if line in seen:  # what was said a million times is looked at once
+            continue
+        seen.add(line)
         if NOT_A_CAUSE.search(line):
             continue
         for pattern, failure in patterns:
@@ -142,14 +146,14 @@ def filled_fix(fix: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
             continue
         text = fill(value, groups)
         if text:
-            made[name] = int(text) if text.isdigit() else text
+            made[name] = int(text) if text.isdecimal() else text
     return made
 
 
 def _group(match: re.Match[str], groups: Sequence[str]) -> str:
     at = int(match[1]) - 1
     text = groups[at] if 0 <= at < len(groups) else ""
-    if match[2] and text.isdigit():
+    if match[2] and text.isdecimal():
         step = int(match[2])
         return str(int(text) // step * step if int(text) >= step else int(text))
     return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.keeper.engine import EnergyReading
 from vllm_studio_tui.keeper.files import Ledger
 from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.kit import jsontext
 
 #: Read for the watchdog: gauges and steps are no use of anything.
 _NOT_COUNTED = frozenset({"running", "progress"})
@@ -44,15 +44,15 @@ class Counting:
         if not printed:
             return
         try:
-            data = json.loads(printed)
+            data = jsontext.loads(printed)
         except ValueError:
             return
         gpus = data.get("gpus") if isinstance(data, dict) else None
         if isinstance(gpus, dict) and gpus:
-            values = {str(uuid): mj for uuid, mj in gpus.items() if isinstance(mj, int)}
+            values = {str(uuid): mj for uuid, mj in gpus.items() if isinstance(mj, int) and 0 <= mj < 2**63}
             # The time of the reading, not of its arrival: another keeper may read the same GPU in between.
             read_at = data.get("at")
-            at = read_at if isinstance(read_at, float) else time.time()
+            at = read_at if isinstance(read_at, float) and 0 < read_at < 2 * time.time() else time.time()
             self._ledger.append("energy", at, state.attempt, gpus=values, boot_id=state.boot_id)
 
     def last_energy(self, state: RunState) -> None:

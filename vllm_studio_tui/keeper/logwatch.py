@@ -6,10 +6,11 @@ The engine writes straight to the file. The keeper only reads, and frees the mid
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
@@ -20,10 +21,14 @@ CHUNK = 256 * 1024
 #: Of a log that is too large this much of the head stays: the cause of a failure is there.
 HEAD = 2 * 1024 * 1024
 LINE = 4096
+#: So many of the lines that came between two looks are looked at.
+LINES = 4000
+#: A longer number is none that an engine counts.
+DIGITS = 15
 
 _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _NOISE = re.compile(
-    r"^\s*$|% Completed \||\d+/\d+ \[[\d:?<, ]+|^\s*(?:\^+|~+\^*~*)\s*$|^\s+File \"|^Traceback |^\s{4,}\S"
+    r"^\s*$|% Completed \||\d/\d{1,15} \[[\d:?<, ]|^\s*[~^]+\s*$|^\s+File \"|^Traceback |^\s{4,}\S"
     r"|^nanobind: |^ - (?:leaked |\.\.\. skipped)|^\s+warnings\.warn\("
 )
 
@@ -32,6 +37,11 @@ def plain(raw: bytes) -> list[str]:
     """Lines of a log without colours; a carriage return ends a line as a progress bar means it to."""
     text = raw.replace(b"\0", b"").decode("utf-8", errors="replace")
     return [line[:LINE] for line in _COLOUR.sub("", text).replace("\r", "\n").split("\n")]
+
+
+def told(lines: Sequence[str]) -> list[str]:
+    """The lines that are not blank: of millions of those none says anything."""
+    return [line for line in lines if line and not line.isspace()]
 
 
 class LogWatch:
@@ -86,7 +96,7 @@ class LogWatch:
             self._offset = stream.tell()
             cut = max(raw.rfind(b"\n"), raw.rfind(b"\r")) + 1
             self._rest = raw[cut:][-LINE:]
-            for line in plain(raw[:cut]):
+            for line in told(plain(raw[:cut]))[-LINES:]:
                 self._note(line)
         return (self.stage, self.progress) != before
 
@@ -97,17 +107,10 @@ class LogWatch:
             found = pattern.search(line)
             if found is None:
                 continue
-            groups = found.groupdict()
-            progress: float | None = None
-            with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
-                if groups.get("m"):
-                    progress = int(groups["n"]) / int(groups["m"])
-                elif groups.get("percent"):
-                    progress = float(groups["percent"]) / 100
             self.stage = name
             if name not in self.reached:
                 self.reached.append(name)
-            self.progress = None if progress is None else min(1.0, max(0.0, progress))
+            self.progress = _share(found.groupdict())
             return
 
     def attempt_lines(self) -> list[str]:
@@ -120,7 +123,7 @@ class LogWatch:
             if size - begin > HEAD:
                 stream.seek(max(begin + HEAD, size - CHUNK))
                 raw += b"\n" + stream.read(CHUNK)
-            return plain(raw)
+            return told(plain(raw))
         return []
 
     def cause(self, lines: Sequence[str]) -> Cause | None:
@@ -134,6 +137,18 @@ class LogWatch:
     def first_error(self, lines: Sequence[str]) -> tuple[int, str] | None:
         """The first exception, where no row of the table knows a cause."""
         return first_error(lines, self._failures)
+
+
+def _share(groups: Mapping[str, str | None]) -> float | None:
+    """What a stage's line says of its progress, 0-1: a count of a count, or percent. A number may be any text."""
+    part, whole = (groups.get("n"), groups.get("m")) if groups.get("m") else (groups.get("percent"), "100")
+    if part is None or whole is None or max(len(part), len(whole)) > DIGITS:
+        return None
+    try:
+        share = float(part) / float(whole)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return min(1.0, max(0.0, share)) if math.isfinite(share) else None
 
 
 def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:

@@ -7,11 +7,7 @@ and never given our key.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import queue
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +15,7 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, RunSpec
 from vllm_studio_tui.keeper import asking
 from vllm_studio_tui.keeper.whose import Ownership, Stranger, Whose
+from vllm_studio_tui.keeper.worker import Done, Worker
 
 MODELS = "/v1/models"
 #: Seconds that a stranger has to name its model.
@@ -39,6 +36,7 @@ class Answer:
         stranger: Somebody else's server that has our port.
         holder: The process of ours that listens, where that can be told.
         values: Cumulative counters by our names; those the engine lacks are absent.
+        fault: What went wrong on our side.
     """
 
     kind: str
@@ -48,6 +46,7 @@ class Answer:
     stranger: Stranger | None = None
     holder: int | None = None
     values: Mapping[str, float] = field(default_factory=dict)
+    fault: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +76,6 @@ def named(stranger: Stranger, host: str, port: int) -> Stranger:
     return dataclasses.replace(stranger, model=model or None)
 
 
-def count_now(spec: RunSpec, members: Mapping[int, int]) -> Mapping[str, float]:
-    """What the engine has counted, asked here and now for a second at most; nothing where a stranger would answer."""
-    owner = ownership(spec)
-    owner.members = members
-    if spec.counters is None or owner.look().stranger is not None:
-        return {}
-    key = asking.key(spec.api_key_ref)
-    return asking.counters(spec.counters, address_of(spec.host), spec.port, key, 1.0) or {}
-
-
 def load() -> None:
     """Import what this thread will need, now: the installation may be replaced under us.
 
@@ -98,7 +87,7 @@ def load() -> None:
 
 
 class Prober:
-    """One thread that asks. Answers are taken with `answers()` after the wake pipe became readable."""
+    """Asks in a thread. Answers are taken with `answers()` after the wake pipe became readable."""
 
     def __init__(self, spec: RunSpec) -> None:
         self._timeout = spec.ready.timeout
@@ -107,13 +96,13 @@ class Prober:
         self._contained = bool(spec.stop_argv)
         self._stranger: tuple[tuple[int, ...], Stranger] | None = None
         self._bound: tuple[float, int | None] = (0.0, None)
-        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._asked: set[str] = set()
-        self.wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self.wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        threading.Thread(target=self._work, name="prober", daemon=True).start()
+        # An engine that answers no request, and some seconds.
+        self._worker = Worker("prober", patience=30.0 + 4 * spec.ready.timeout, prepare=load)
+        self._attempts: dict[str, int] = {}
+
+    @property
+    def wake_read(self) -> int:
+        return self._worker.wake_read
 
     def ask_ready(self, attempt: int, probe: ReadyProbe, key: str | None, members: Mapping[int, int]) -> None:
         self._ask(Question("ready", attempt, probe, key, members))
@@ -122,39 +111,21 @@ class Prober:
         self._ask(Question("counters", attempt, names, key, members))
 
     def asking(self, kind: str) -> bool:
-        return kind in self._asked
+        return self._worker.asking(kind)
 
     def _ask(self, question: Question) -> None:
-        if question.kind not in self._asked:
-            self._asked.add(question.kind)
-            self._questions.put(question)
+        if self._worker.ask(question.kind, lambda: self._answer(question)):
+            self._attempts[question.kind] = question.attempt
 
     def answers(self) -> list[Answer]:
         """What has come since; empties the wake pipe."""
-        try:
-            while os.read(self.wake_read, 512):
-                pass
-        except BlockingIOError:
-            pass
-        found = []
-        while not self._answers.empty():
-            answer = self._answers.get()
-            self._asked.discard(answer.kind)
-            found.append(answer)
-        return found
+        return [self._of(done) for done in self._worker.answers()]
 
-    def _work(self) -> None:
-        load()
-        while True:
-            question = self._questions.get()
-            try:
-                answer = self._answer(question)
-            except Exception as error:  # noqa: BLE001 - whatever it was given, this thread goes on
-                words = f"{type(error).__name__}: {error}"[:200]
-                answer = Answer(question.kind, question.attempt, False, f"its answer cannot be read: {words}")
-            self._answers.put(answer)
-            with contextlib.suppress(BlockingIOError):  # full: the keeper is awake anyway
-                os.write(self._wake_write, b".")
+    def _of(self, done: Done) -> Answer:
+        if isinstance(done.value, Answer):
+            return done.value
+        words = f"its answer cannot be read: {type(done.fault).__name__}"
+        return Answer(done.kind, self._attempts.get(done.kind, 0), False, words, fault=done.fault)
 
     def _answer(self, question: Question) -> Answer:
         self._owner.members = question.members

@@ -1,66 +1,47 @@
 """The life of one run: the single writer of its state.
 
-One thread owns everything. It waits for signals, for the end of the engine, for answers of the prober and for its
-own deadlines, and moves the run through its states.
+One thread owns everything. It waits for signals, for the end of the engine, for answers of the prober and of the
+log's reader, and for its own deadlines, and moves the run through its states. Whatever goes wrong in one of its
+duties is told and leaves the others alone.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from vllm_studio_tui.domain.run import MOVES, RunState, State
+from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import asking, probe
 from vllm_studio_tui.keeper import engine as engines
-from vllm_studio_tui.keeper.count import Counting
-from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, ending, no_port, oom_kills, told, too_slow
-from vllm_studio_tui.keeper.files import LOG, Ledger, StateFile
-from vllm_studio_tui.keeper.hearing import Hearing, not_served
-from vllm_studio_tui.keeper.logwatch import LogWatch, mark, trim
+from vllm_studio_tui.keeper.ender import FAULT, Ender, in_words_only
+from vllm_studio_tui.keeper.explain import Ending, no_port, told, too_slow
+from vllm_studio_tui.keeper.hearing import not_served
+from vllm_studio_tui.keeper.logdesk import LogAnswer
+from vllm_studio_tui.keeper.logwatch import mark, trim
 from vllm_studio_tui.keeper.port import Held
-from vllm_studio_tui.keeper.restart import CrashBudget
-from vllm_studio_tui.keeper.stopping import Stopping
-from vllm_studio_tui.keeper.timetable import Timetable
-from vllm_studio_tui.keeper.tree import Tree
-from vllm_studio_tui.keeper.wake import Wake
 from vllm_studio_tui.keeper.watchdog import Watchdog
 from vllm_studio_tui.kit import process
-from vllm_studio_tui.kit.net import port_free
 from vllm_studio_tui.kit.paths import boot_id
 
 #: Probes follow each other quickly while a start is young, then at this pace.
 LOADING_PROBE = 1.0
 YOUNG = 20.0
+#: Seconds that a keeper whose run is over waits for room on the disk: about a day.
+UNWRITTEN = 100_000.0
 
 
-class Supervisor:
+class Supervisor(Ender):
     """Owns one run from its first spawn, or from an adoption, to its end."""
 
     def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: Held | None = None) -> None:
-        self.spec, self.state = spec, state
-        self._port = port or Held(spec.host, spec.port)
-        self._log = folder / LOG
-        self._file = StateFile(folder)
-        self._ledger = Ledger(folder)
-        self._tree = Tree(spec.run_id)
-        self._watch = LogWatch(self._log, spec.stages, spec.failures)
-        self._prober = probe.Prober(spec)
-        self._hearing = Hearing(spec)
-        self._counting = Counting(self._ledger, self._tree, spec.energy_argv)
-        self._budget = CrashBudget(spec.restart)
+        super().__init__(folder, spec, state, port)
         self._dog = Watchdog(spec.restart)
-        self._engine: engines.Engine | None = None
-        self._stopping: Stopping | None = None
-        self._sweeping: Stopping | None = None
-        self._stops = 0
         self._missed = 0
-        self._spawned_at = self._port_until = 0.0
-        self._due = Timetable()
-        self._ooms = oom_kills()
-        self._verdict: Ending | None = None
-        self._wake = Wake()
+        self._spawned_at = 0.0
+        self._had_engine = False
 
     # --- the loop ---------------------------------------------------------------------------------------
 
@@ -68,6 +49,7 @@ class Supervisor:
         """Take signals from now on: TERM and INT stop, a second one kills, HUP is nothing."""
         self._wake.listen()
         self._wake.watch(self._prober.wake_read)
+        self._wake.watch(self._desk.wake_read)
 
     def run(self) -> None:
         """Until the run is over."""
@@ -75,14 +57,15 @@ class Supervisor:
         self.state.keeper_pid, self.state.keeper_start = me, process.start_ticks(me)
         self.state.boot_id = boot_id()
         if self.state.adopted:
-            self._resume()
+            self._begin("taking the run over", self._resume)
         else:
-            self._save()
-            self._start()
+            self._record.save()
+            self._begin("starting the engine", self._start)
         while not self.state.final:
             for _ in range(self._wake.wait(self._pause())):
                 self._stops += 1
-                self.stop()
+                with self._faults.guard("beginning to stop"):
+                    self.stop()
             self._step(time.monotonic())
         self._finish()
 
@@ -91,44 +74,45 @@ class Supervisor:
             return 0.05
         return self._due.wait(5.0)
 
-    def _ending(self) -> bool:
-        return self._stopping is not None or self._sweeping is not None
-
     def _step(self, now: float) -> None:
+        guard = self._faults.guard
         for answer in self._prober.answers():
-            if answer.attempt == self.state.attempt and self._engine is not None and not self._ending():
-                self._answered(answer, now)
-        self._counting.take_energy(self.state, now)
-        if self._stopping is not None:
-            self._step_stop(now)
-        elif self._sweeping is not None:
-            if self._sweeping.step(now):
-                self._sweeping = None
-                self._after_end(now)
+            with guard("taking what the engine answered"):
+                if answer.attempt == self.state.attempt and self._engine is not None:
+                    self._answered(answer, now)
+        for read in self._desk.answers():
+            with guard("taking what the log says"):
+                self._log_read(read, now)
+        with guard("reading the energy counters"):
+            self._counting.take_energy(self.state, now)
+        if self._ending():
+            self._advance_ending(now)
         elif self._engine is not None and self._engine.ended():
-            self._engine_ended(now)
+            with guard("noticing the end of the engine"):
+                self._engine_ended(now)
         elif self.state.state is State.BACKOFF:
             if self._due.once("start", now):
-                self._restart()
+                self._begin("starting the engine again", self._restart)
+        elif self._engine is None:  # a fault left us without one
+            self._verdict = FAULT
+            with guard("ending what is left"):
+                self._sweeping = self._end(None, now)
         else:
             self._look_after(now)
-        self._file.flush()
-        self._ledger.flush()
-
-    def _move(self, to: State, reason: str | None = None) -> None:
-        before = self.state.state
-        if to is before:
-            return
-        if to not in MOVES[before]:
-            raise RuntimeError(f"no move from {before} to {to}")
-        self.state.state = to
-        self._ledger.append("move", time.time(), self.state.attempt, **{"from": before, "to": to, "reason": reason})
-        self._save()
-
-    def _save(self) -> None:
-        self._file.write(self.state)
+        with guard("writing down"):
+            self._record.flush()
 
     # --- starting ---------------------------------------------------------------------------------------
+
+    def _begin(self, what: str, action: Callable[[], None]) -> None:
+        """Start or take over; where that goes wrong half-way, what there is of it is ended."""
+        before = self._faults.count
+        with self._faults.guard(what):
+            action()
+        if self._faults.count != before and not self._ending() and not self.state.final:
+            self._verdict = FAULT
+            with self._faults.guard("ending what is left"):
+                self._sweeping = self._end(self._engine, time.monotonic())
 
     def _start(self) -> None:
         state, now = self.state, time.monotonic()
@@ -139,13 +123,14 @@ class Supervisor:
         self._hearing.begin(state)
         self._missed = 0
         self._counting.new_engine()
+        self._faults.begin()
         try:
             self._port.take()
         except OSError as error:
             self._fail(no_port(error, self.spec.host, self.spec.port))
             return
         mark(self._log, self.state.attempt)
-        self._watch = LogWatch(self._log, self.spec.stages, self.spec.failures)
+        self._desk.begin()
         self._port.let_go()
         try:
             self._engine = engines.spawn(self.spec, self._log, os.environ)
@@ -155,15 +140,9 @@ class Supervisor:
             return
         self._hold(self._engine)
         state.pid, state.pid_start = self._engine.pid, self._engine.start
-        self._save()
-        self._ledger.append(
-            "spawn",
-            time.time(),
-            state.attempt,
-            pid=state.pid,
-            pid_start=state.pid_start,
-            boot_id=state.boot_id,
-            log=self._watch.begin,
+        self._record.save()
+        self._record.note(
+            "spawn", pid=state.pid, pid_start=state.pid_start, boot_id=state.boot_id, log=self._desk.watch.begin
         )
         self._spawned_at = now
         self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0)
@@ -171,7 +150,7 @@ class Supervisor:
             self._due.plan("deadline", now + self.spec.ready.deadline)
 
     def _hold(self, engine: engines.Engine) -> None:
-        self._engine = engine
+        self._engine, self._had_engine = engine, True
         self._tree.begin(engine.pid, engine.start)
         self._wake.watch(engine.fd)
 
@@ -179,7 +158,7 @@ class Supervisor:
         self.state.attempt += 1
         self.state.restarts += 1
         self.state.next_start_at = None
-        self._move(State.STARTING)
+        self._record.move(State.STARTING)
         self._start()
 
     def _resume(self) -> None:
@@ -195,14 +174,14 @@ class Supervisor:
             now = time.monotonic()
             self._spawned_at = now
             self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0)
-            self._watch.begin_at(self._ledger.log_offset)
+            self._desk.begin(self._record.ledger.log_offset)
             if self.spec.ready.deadline and state.ready_at is None:
                 self._due.plan("deadline", now + self.spec.ready.deadline)
-            self._save()
+            self._record.save()
             if state.state is State.STOPPING:
                 self._begin_stop()
             return
-        self._save()
+        self._record.save()
         if state.state is State.BACKOFF:
             self._port.try_to_take()
             self._due.plan("start", time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time()))
@@ -210,40 +189,59 @@ class Supervisor:
         self._sweeping = self._end(None, time.monotonic())
 
     def _look_after(self, now: float) -> None:
-        attempt = self.state.attempt
-        if self._due.each("log", now, 0.25 if self.state.ready_at is None else 5.0):
-            if self._watch.follow() and self.state.ready_at is None:
-                self.state.stage, self.state.progress = self._watch.stage, self._watch.progress
-                for stage in self._watch.reached if self.state.started_at else ():
-                    self.state.marks.setdefault(stage, round(time.time() - (self.state.started_at or 0.0), 2))
-                self._save()
-            if self._watch.anything and self.state.state is State.STARTING:
-                self._move(State.LOADING)
-            if self._watch.fatal is not None and self.state.ready_at is None:
-                self._verdict = told(self._watch.fatal)
-                self._sweeping = self._end(self._engine, now)
-                return
-        if self._due.each("tree", now, 2.0 if self.state.ready_at is None else 30.0):
-            self._tree.look()
-            self._tree.reap_orphans(self._engine.pid if self._engine else None)
+        guard, young = self._faults.guard, self.state.ready_at is None
+        if self._due.each("log", now, 0.25 if young else 5.0):
+            self._desk.follow()
+        if self._due.each("tree", now, 2.0 if young else 30.0):
+            with guard("looking at the engine's processes"):
+                self._tree.look()
+                self._tree.reap_orphans(self._engine.pid if self._engine else None)
         if self._due.each("size", now, 5.0):
-            trim(self._log, self.spec.log_limit)
+            with guard("trimming the log"):
+                trim(self._log, self.spec.log_limit)
         if self._due.each("energy", now, self.spec.energy_every):
-            self._counting.begin_energy(now)
-        if self._due.each("count", now, self.spec.count_every) and self.spec.counters:
-            self._prober.ask_counters(attempt, self.spec.counters, asking.key(self.spec.api_key_ref), self._tree.seen)
+            with guard("reading the energy counters"):
+                self._counting.begin_energy(now)
+        if self._due.each("count", now, self.spec.count_every):
+            with guard("asking what the engine has counted"):
+                self._ask_counters()
         if self._due.each("probe", now, self._probe_pace(now)):
-            self._prober.ask_ready(attempt, self.spec.ready, asking.key(self.spec.api_key_ref), self._tree.seen)
-        verdict = self._dog.verdict(now) if self.state.ready_at is not None else None
-        if verdict is not None:
-            self._give_up(verdict, now)
+            with guard("asking whether the engine serves"):
+                key = asking.key(self.spec.api_key_ref)
+                self._prober.ask_ready(self.state.attempt, self.spec.ready, key, self._tree.seen)
+        with guard("watching whether the engine works"):
+            verdict = self._dog.verdict(now) if not young else None
+            if verdict is not None:
+                self._give_up(verdict, now)
+                return
+        with guard("watching whether the engine gets ready"):
+            if young:
+                self._verdict = self._hearing.verdict(now)
+                if self._verdict is None and self._due.once("deadline", now):
+                    self._verdict = too_slow(self.spec.ready.deadline, self.state.stage, self.state.heard)
+                if self._verdict is not None:
+                    self._sweeping = self._end(self._engine, now)
+
+    def _log_read(self, read: LogAnswer, now: float) -> None:
+        """What the log's reader found."""
+        if read.fault is not None:
+            self._faults.note("reading the log", read.fault)
+        if read.kind == "explain":
+            if self._unexplained is not None:
+                self._explained(read.ending or in_words_only(*self._unexplained[:2]), now)
             return
-        self._verdict = self._hearing.verdict(now) if self.state.ready_at is None else None
-        if self._verdict is not None:
-            self._sweeping = self._end(self._engine, now)
+        watch, state = self._desk.watch, self.state
+        if self._ending() or self._engine is None:
             return
-        if self.state.ready_at is None and self._due.once("deadline", now):
-            self._verdict = too_slow(self.spec.ready.deadline, self.state.stage, self.state.heard)
+        if read.moved and state.ready_at is None:
+            state.stage, state.progress = watch.stage, watch.progress
+            for stage in watch.reached if state.started_at else ():
+                state.marks.setdefault(stage, round(time.time() - (state.started_at or 0.0), 2))
+            self._record.save()
+        if watch.anything and state.state is State.STARTING:
+            self._record.move(State.LOADING)
+        if watch.fatal is not None and state.ready_at is None:
+            self._verdict = told(watch.fatal)
             self._sweeping = self._end(self._engine, now)
 
     def _give_up(self, verdict: Ending, now: float) -> None:
@@ -252,12 +250,12 @@ class Supervisor:
             if self.state.title != verdict.title:
                 self.state.title, self.state.advice = verdict.title, verdict.advice
                 if self.state.state is State.READY:
-                    self._move(State.UNHEALTHY, verdict.reason)
+                    self._record.move(State.UNHEALTHY, verdict.reason)
             return
         self._verdict = verdict
         if self.state.state is State.READY:
             self.state.title = verdict.title
-            self._move(State.UNHEALTHY, verdict.reason)
+            self._record.move(State.UNHEALTHY, verdict.reason)
         self._sweeping = self._end(self._engine, now)
 
     def _probe_pace(self, now: float) -> float:
@@ -266,9 +264,13 @@ class Supervisor:
         return 0.15 if now - self._spawned_at < YOUNG else LOADING_PROBE
 
     def _answered(self, answer: probe.Answer, now: float) -> None:
+        if answer.fault is not None:
+            self._faults.note(f"reading what the engine answered ({answer.kind})", answer.fault)
         if answer.kind == "counters":
             self._counting.tokens(self.state, answer.values)
             self._dog.counted(answer.values, now)
+            return
+        if self._ending():
             return
         if self.state.ready_at is not None:
             self._dog.answered(answer.ok, now)
@@ -281,16 +283,16 @@ class Supervisor:
             elif before is State.UNHEALTHY and self._dog.verdict(now) is None:
                 self.state.ready_at = self.state.ready_at or time.time()
                 self.state.title = None
-                self._move(State.READY)
+                self._record.move(State.READY)
         elif before is State.READY:
             self._missed += 1
             if answer.stranger is not None or self._missed >= self.spec.ready.failures:
                 self.state.title = not_served(answer)
-                self._move(State.UNHEALTHY, answer.detail)
+                self._record.move(State.UNHEALTHY, answer.detail)
         elif before is State.UNHEALTHY and news and self._dog.verdict(now) is None:
             self.state.title = not_served(answer)
         if news and self.state.state is before:
-            self._save()
+            self._record.save()
 
     def _became_ready(self, now: float, holder: int | None) -> None:
         self.state.ready_at = time.time()
@@ -300,134 +302,15 @@ class Supervisor:
         self.state.evidence, self.state.fix = [], {}
         self._due.drop("deadline")
         self._due.plan("count", now)
-        self._move(State.READY)
-
-    def _end(self, engine: engines.Engine | None, now: float) -> Stopping:
-        return Stopping(self.spec.stop, engine, self._tree, now, self.spec.stop_argv)
-
-    # --- ending -----------------------------------------------------------------------------------------
-
-    def stop(self) -> None:
-        """Somebody wants the run to end; a second time, by force."""
-        now = time.monotonic()
-        if self.state.final:
-            return
-        if self._stopping is not None:
-            self._stopping.force(now)
-        elif self._sweeping is not None:
-            self._sweeping.force(now)
-        else:
-            self._begin_stop()
-
-    def _begin_stop(self) -> None:
-        now = time.monotonic()
-        if self.state.state in (State.READY, State.UNHEALTHY):
-            self._last_count()
-        self.state.title = self.state.advice = None
-        self.state.next_start_at = None
-        self._move(State.STOPPING)
-        self._stopping = self._end(self._engine, now)
-
-    def _last_count(self) -> None:
-        """What the engine has counted until now, before it is told to end."""
-        if self.spec.counters is not None and self._engine is not None and not self._engine.ended():
-            self._counting.tokens(self.state, probe.count_now(self.spec, self._tree.seen))
-
-    def _step_stop(self, now: float) -> None:
-        assert self._stopping is not None
-        self._unwatch()
-        if not self._stopping.step(now) or self._port_still_open(now):
-            return
-        code, number = self._reap()
-        self._ledger.append("exit", time.time(), self.state.attempt, code=code, signal=number)
-        self.state.exit_code, self.state.exit_signal = code, number
-        self.state.reason, self.state.title, self.state.advice = "stopped", "stopped", None
-        if self._stopping.left:
-            self.state.title = f"stopped, but would not die: {', '.join(self._stopping.left)[:200]}"
-        self._stopping = None
-        self._over(State.EXITED)
-
-    def _port_still_open(self, now: float) -> bool:
-        """The kernel may need a moment to close a socket; somebody else's listener is not waited for."""
-        self._port_until = self._port_until or now + 3.0
-        return now < self._port_until and not port_free(self.spec.host, self.spec.port)
-
-    def _unwatch(self) -> None:
-        """An ended engine's descriptor stays readable: waiting on it any longer would be a busy loop."""
-        if self._engine is not None and self._engine.ended():
-            self._wake.forget(self._engine.fd)
-
-    def _engine_ended(self, now: float) -> None:
-        self._unwatch()
-        self._tree.look(environments=True)
-        if self.state.state is State.READY:  # its workers may take seconds to go: meanwhile nothing serves
-            self.state.title = "the engine has ended; its workers are being ended"
-            self._move(State.UNHEALTHY, "engine ended")
-        self._sweeping = self._end(None, now)
-
-    def _reap(self) -> tuple[int | None, int | None]:
-        """Exit code and signal of the engine, and nothing left of it."""
-        self._unwatch()
-        found: tuple[int | None, int | None] = (None, None)
-        if self._engine is not None:
-            found = self._engine.reap()
-            self._tree.ended()
-            self._engine = None
-        self._tree.reap_orphans(None)
-        return found
-
-    def _after_end(self, now: float) -> None:
-        """The engine has ended without being told to, and nothing of it is left: what now?"""
-        had_engine = self._engine is not None
-        code, number = self._reap()
-        state = self.state
-        self._ledger.append("exit", time.time(), state.attempt, code=code, signal=number)
-        state.exit_code, state.exit_signal = code, number
-        if state.state is State.STOPPING:  # a stop that its keeper did not live to finish
-            state.reason = state.title = "stopped"
-            self._over(State.EXITED)
-            return
-        gave_up = self._verdict is not None
-        verdict = self._verdict or KEEPER_LOST
-        if had_engine and self._verdict is None:
-            verdict = ending(self._watch, code, number, was_ready=state.ready_at is not None, ooms_before=self._ooms)
-            verdict = self._hearing.blame(verdict) if state.ready_at is None else verdict
-        self._verdict = None
-        self._tell(verdict)
-        if self._stops:
-            self._over(State.EXITED)
-            return
-        # vLLM exits with 0 also when its core was killed.
-        in_order = code == 0 and verdict.reason == "process_exited" and not gave_up
-        follows = self._budget.after(verdict, now, by_itself=in_order and state.ready_at is not None)
-        if not had_engine or follows.state is not State.BACKOFF:
-            state.advice = " ".join(part for part in (follows.note, state.advice) if part) or None
-            self._over(State.EXITED if follows.state is State.EXITED else State.FAILED)
-            return
-        state.next_start_at = time.time() + follows.delay
-        state.pid = state.pid_start = None
-        self._port.try_to_take()
-        self._due.begin(now, start=follows.delay)
-        self._move(State.BACKOFF, state.reason)
-
-    def _tell(self, verdict: Ending) -> None:
-        state = self.state
-        state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
-        state.evidence, state.fix = verdict.evidence, verdict.fix
-
-    def _fail(self, verdict: Ending) -> None:
-        self._tell(verdict)
-        self._over(State.FAILED)
-
-    def _over(self, to: State) -> None:
-        self._counting.last_energy(self.state)
-        self.state.ended_at = time.time()
-        self.state.stage = self.state.progress = self.state.heard = self.state.heard_at = None
-        self.state.pid = self.state.pid_start = None
-        self._move(to, self.state.reason)
+        self._record.move(State.READY)
 
     def _finish(self) -> None:
-        """The run is over: do not leave before the disk has taken all."""
-        deadline = time.monotonic() + 60.0
-        while not (self._file.flush() and self._ledger.flush()) and time.monotonic() < deadline:
-            time.sleep(0.5)
+        """The run is over: do not leave before the disk has taken all, unless somebody says so.
+
+        A new keeper that found nothing to look after does not stay for it: the next one can write it as well.
+        """
+        begin = time.monotonic()
+        patience = UNWRITTEN if self._had_engine else 2.0
+        while not self._record.flush() and time.monotonic() - begin < patience:
+            if self._wake.wait(0.5):
+                patience = min(patience, time.monotonic() - begin + 1.0)

@@ -23,6 +23,7 @@ MAX_LINE = 16 * 1024
 #: A sample with more labels is left out.
 MAX_LABELS = 64
 
+_LINE = re.compile(r"[^\n]+")
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(
     r"""[ \t,]*(?:(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)|"(?P<quoted>(?:[^"\\]|\\.)*)")"""
@@ -49,10 +50,10 @@ def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
     samples: Samples = {}
     count = 0
     # Not splitlines(): a label value may hold any other character that Python takes for a line end.
-    for line in text.split("\n"):
-        if len(line) > MAX_LINE:
+    for found in _LINE.finditer(text):
+        if found.end() - found.start() > MAX_LINE:
             continue
-        line = line.strip(" \t\r")
+        line = found[0].strip(" \t\r")
         if not line or line[0] == "#":
             continue
         match = _NAME.match(line)
@@ -71,14 +72,22 @@ def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
 
 def total(samples: Samples, names: Sequence[str]) -> float | None:
     """The sum over labels of the first name that exists; None when none does or it has no finite value."""
-    values = known(samples, names)
-    return math.fsum(values) if values else None
+    return _sum(known(samples, names))
 
 
 def mean(samples: Samples, names: Sequence[str]) -> float | None:
     """The mean over labels of the first name that exists; None as for `total`."""
     values = known(samples, names)
-    return math.fsum(values) / len(values) if values else None
+    whole = _sum(values)
+    return None if whole is None else whole / len(values)
+
+
+def _sum(values: Sequence[float]) -> float | None:
+    """The sum; None of nothing, and of numbers that are too large for it."""
+    try:
+        return math.fsum(values) if values else None
+    except OverflowError:
+        return None
 
 
 def known(samples: Samples, names: Sequence[str]) -> list[float]:
@@ -100,7 +109,7 @@ def buckets(samples: Samples, name: str) -> list[tuple[float, float]]:
         edge = _number(labels.get("le", ""))
         if edge is not None and not math.isnan(edge) and math.isfinite(value):
             edges[edge] = edges.get(edge, 0.0) + value
-    return sorted(edges.items())
+    return sorted((edge, count) for edge, count in edges.items() if math.isfinite(count))
 
 
 def _sample(line: str, match: re.Match[str] | None) -> tuple[str, Labels, float] | None:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from vllm_studio_tui.domain.metrics import Percentiles
 
+#: More observations than that are a fault of whoever counted.
+MOST = 1e15
+
 Buckets = Sequence[tuple[float, float]]
 
 
@@ -30,6 +33,8 @@ def percentiles(buckets: Buckets, total: float | None = None) -> Percentiles:
     count = buckets[-1][1]
     if not count >= 1:
         return Percentiles(count=0)
+    if count > MOST:
+        return Percentiles()
     p50, p95, p99 = (_quantile(buckets, count, share) for share in (0.50, 0.95, 0.99))
     finite = [edge for edge, _ in buckets if math.isfinite(edge)]
     return Percentiles(

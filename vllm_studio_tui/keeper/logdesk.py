@@ -1,0 +1,87 @@
+"""Reading the engine's log in a thread of its own: a flood or an odd line must not keep a stop waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.explain import Ending, ending
+from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class LogAnswer:
+    """What reading the log brought.
+
+    Attributes:
+        kind: follow or explain.
+        moved: The stage or its progress moved.
+        ending: Why the engine ended.
+        fault: What went wrong on our side.
+    """
+
+    kind: str
+    moved: bool = False
+    ending: Ending | None = None
+    fault: BaseException | None = None
+
+
+class LogDesk:
+    """Follows the log of one attempt after the other, and explains how an engine ended."""
+
+    def __init__(self, spec: RunSpec, path: Path) -> None:
+        self._spec, self._path = spec, path
+        self._worker = Worker("log")
+        self.watch = LogWatch(path, spec.stages, spec.failures)
+
+    @property
+    def wake_read(self) -> int:
+        return self._worker.wake_read
+
+    def begin(self, offset: int | None = None) -> None:
+        """Follow a new attempt, from the end of the log or from an earlier place in it."""
+        self.watch = LogWatch(self._path, self._spec.stages, self._spec.failures)
+        if offset is not None:
+            self.watch.begin_at(offset)
+
+    def follow(self) -> None:
+        """Read what is new."""
+        watch = self.watch
+        self._worker.ask("follow", lambda: (watch, watch.follow()))
+
+    def explain(
+        self,
+        code: int | None,
+        number: int | None,
+        *,
+        was_ready: bool,
+        ooms_before: int | None,
+        blame: Callable[[Ending], Ending],
+    ) -> None:
+        """Find out why the engine ended; `blame` looks for who else may be why, where it never got ready."""
+        watch = self.watch
+
+        def work() -> tuple[LogWatch, Ending]:
+            found = ending(watch, code, number, was_ready=was_ready, ooms_before=ooms_before)
+            return watch, found if was_ready else blame(found)
+
+        self._worker.ask("explain", work)
+
+    def answers(self) -> list[LogAnswer]:
+        """What has been read since; of an earlier attempt nothing counts any more."""
+        found = []
+        for done in self._worker.answers():
+            if done.fault is not None:
+                found.append(LogAnswer(done.kind, fault=done.fault))
+                continue
+            watch, value = done.value
+            if watch is self.watch:
+                found.append(
+                    LogAnswer(done.kind, ending=value)
+                    if isinstance(value, Ending)
+                    else LogAnswer(done.kind, moved=bool(value))
+                )
+        return found

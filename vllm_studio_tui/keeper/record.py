@@ -1,0 +1,77 @@
+"""What is written of a run: its state and its ledger, and the moves from one state to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vllm_studio_tui.domain.run import FINAL, MOVES, RunState, State
+from vllm_studio_tui.keeper.explain import Ending
+from vllm_studio_tui.keeper.files import Ledger, StateFile
+
+
+class Record:
+    """The one writer of a run's state and ledger."""
+
+    def __init__(self, folder: Path, state: RunState) -> None:
+        self.state = state
+        self.file = StateFile(folder)
+        self.ledger = Ledger(folder)
+        self._fault: Exception | None = None
+
+    def save(self) -> None:
+        """Write the state as it is. A fault in that must not keep the keeper from its work."""
+        self.state.seq = self.ledger.seq
+        with self._carefully():
+            self.file.write(self.state)
+
+    def note(self, kind: str, **values: Any) -> None:
+        """A line of the ledger, now; as carefully."""
+        with self._carefully():
+            self.ledger.append(kind, time.time(), self.state.attempt, **values)
+
+    def move(self, to: State, reason: str | None = None) -> None:
+        """Go to another state.
+
+        Raises:
+            RuntimeError: There is no such move.
+        """
+        before = self.state.state
+        if to is before:
+            return
+        if to not in MOVES[before]:
+            raise RuntimeError(f"no move from {before} to {to}")
+        self.state.state = to
+        # The end is told in full here too: where the disk is full this line may fit and the state not.
+        words = {"title": self.state.title, "advice": self.state.advice} if to in FINAL else {}
+        self.note("move", **{"from": before, "to": to, "reason": reason}, **words)
+        self.save()
+
+    @contextlib.contextmanager
+    def _carefully(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # nothing that room on the disk would mend
+            if type(error) is not type(self._fault):
+                self._fault = error
+                with contextlib.suppress(Exception):
+                    traceback.print_exc(limit=-4)
+
+    def tell(self, verdict: Ending) -> None:
+        """Why it is not as it should be."""
+        state = self.state
+        state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
+        state.evidence, state.fix = verdict.evidence, verdict.fix
+
+    def flush(self) -> bool:
+        """Try again what the disk did not take; True when all is written that can be."""
+        done = [True, True]
+        with self._carefully():
+            done[0] = self.file.flush()
+        with self._carefully():
+            done[1] = self.ledger.flush()
+        return all(done)
