@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
+from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes import energy, link, wire
-from vllm_studio_tui.probes.gpus import GpuWorker, read_once, within
+from vllm_studio_tui.probes.gpus import GpuWorker, read_once
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.probes.nvml import SIMULATE
 from vllm_studio_tui.simulation import gpus as simulated
@@ -96,8 +96,7 @@ async def test_the_loop_runs_on_while_the_driver_hangs(
     counting = asyncio.create_task(count())
     report = await worker.read()
     counting.cancel()
-    assert report.gpus == ()
-    assert report.error is not None
+    assert all(gpu.memory_used is None for gpu in report.gpus[:1])
     assert turns > 5
 
 
@@ -131,7 +130,7 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
     assert late.error is not None and "7 s" in late.error
     assert worker.pid == pids[0]
 
-    # Three replacements soon after another, then no more for a while.
+    # Three replacements soon after another, each with its time, then no more for a while.
     for _ in range(link.REPLACEMENTS):
         clock.ahead += 41
         worker.read_now()  # gives the silent one up
@@ -151,6 +150,48 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
     clock.ahead += link.SLOWLY
     worker._patience = 30
     assert worker.read_now().stale is None
+
+
+def test_a_driver_slower_than_the_patience_with_it_is_shown_with_its_age(
+    workers: list[GpuWorker], tmp_path: Path
+) -> None:
+    """The stand-in takes two seconds for an answer; every process of it is given one at first."""
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import json, sys, time\n"
+        "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
+        "from vllm_studio_tui.probes import wire\n"
+        "for line in sys.stdin.buffer:\n"
+        "    time.sleep(2)\n"
+        "    report = GpuReport(1.0, (Gpu(0, 'u', 'n'),))\n"
+        "    sys.stdout.buffer.write(wire.dump(report, json.loads(line)['n']))\n"
+        "    sys.stdout.buffer.flush()\n"
+    )
+    worker = GpuWorker(patience=0.1, give_up=1.0, command=(sys.executable, str(script)))
+    workers.append(worker)
+    assert worker.read_now().gpus == ()
+    assert worker.waiting
+    assert until(lambda: worker.read_now().stale is None and bool(worker.read_now().gpus), 60)
+    pid = worker.pid
+    assert until(lambda: (worker.read_now().stale or 0) > 1, 60)
+    late = worker.read_now()
+    assert late.gpus and late.error is not None and "has not answered for" in late.error
+    assert until(lambda: worker.read_now().stale is None, 60)  # and again, by the same process
+    assert worker.pid == pid
+
+
+def test_a_driver_with_one_slow_call_is_shown_by_the_worker(
+    monkeypatch: pytest.MonkeyPatch, workers: list[GpuWorker]
+) -> None:
+    monkeypatch.setenv(SIMULATE, "2,fault=hang:0:600")
+    worker = GpuWorker(patience=1.0)
+    workers.append(worker)
+    assert until(lambda: all(gpu.temperature is not None for gpu in worker.read_now().gpus[:2] or (Gpu(0, "", ""),)))
+    assert until(lambda: bool(worker.read_now().gpus[0].trouble))
+    first, second = worker.read_now().gpus
+    assert (first.memory_used, first.free, first.lost) == (None, False, None)
+    assert first.trouble is not None and "nvmlDeviceGetMemoryInfo has not answered for" in first.trouble
+    assert second.memory_used is not None
 
 
 def test_a_worker_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch, workers: list[GpuWorker]) -> None:
@@ -199,7 +240,7 @@ gpus = st.builds(
     st.text(max_size=8),
     memory_used=counts,
     power_draw=st.none() | st.floats(0, 1e4),
-    throttle=st.lists(st.text(max_size=8), max_size=3).map(tuple),
+    throttle=st.lists(st.sampled_from(Throttle), max_size=3).map(tuple),
     processes=st.lists(processes, max_size=3).map(tuple),
 )
 
@@ -220,15 +261,19 @@ def test_what_is_no_report_is_a_value_error(line: bytes) -> None:
 def test_one_reading_gives_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SIMULATE, "1,fault=hang:0:600")
     began = time.monotonic()
-    report = read_once(0.05)
+    report = read_once(1.0)
     assert time.monotonic() - began < 30
-    assert (report.gpus, report.simulated) == ((), True)
-    assert report.error is not None and "does not answer within 0.05 s" in report.error
-    assert report.advice
+    assert (report.gpus[0].memory_used, report.simulated) == (None, True)
+    assert report.gpus[0].temperature is not None  # the other calls did not wait for the one that hangs
 
 
-def test_work_in_time_is_returned() -> None:
-    assert within(30, lambda: 7) == 7
+def test_a_driver_that_does_not_open_is_said_to_hang_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIMULATE, "1")
+    monkeypatch.setattr(simulation, "nvmlInit", lambda: time.sleep(600))
+    report = read_once(0.05)
+    assert report.gpus == ()
+    assert report.error is not None and "has not answered for 0.05 s" in report.error
+    assert report.advice is not None and "reset" not in report.advice
 
 
 def energy_line(environment: dict[str, str], *arguments: str) -> dict[str, object]:

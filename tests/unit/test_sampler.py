@@ -29,6 +29,8 @@ def house(tmp_path: Path) -> Iterator[House]:
 class Gpus:
     """Stands in for the GPU worker."""
 
+    waiting = False
+
     def __init__(self, report: GpuReport) -> None:
         self.report = report
         self.asked = 0

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuReport
 
 if TYPE_CHECKING:
     import typer
 
-GIB = 1024**3
 #: What stands for an unknown value.
 DASH = "-"
 
@@ -55,6 +54,8 @@ def _gpu_document(gpu: Gpu) -> dict[str, Any]:
         "compute_capability": gpu.compute_capability,
         "mig": gpu.mig,
         "lost": gpu.lost,
+        "trouble": gpu.trouble,
+        "stale": gpu.stale,
         "processes": [
             {
                 "pid": process.pid,
@@ -210,7 +211,9 @@ def _row(gpu: Gpu) -> tuple[str, ...]:
         return (str(gpu.index), gpu.name, DASH, DASH, DASH, DASH, f"lost: {gpu.lost}")
     power = DASH if gpu.power_draw is None else f"{gpu.power_draw:.0f}"
     limit = DASH if gpu.power_limit is None else f"{gpu.power_limit:.0f}"
-    notes = [*gpu.throttle, *(["MIG"] if gpu.mig else [])]
+    notes = [*gpu.throttle, *(["MIG"] if gpu.mig else []), *([gpu.trouble] if gpu.trouble else [])]
+    if gpu.stale is not None:
+        notes.append(f"{gpu.stale:.0f} s old")
     return (
         str(gpu.index),
         gpu.name,

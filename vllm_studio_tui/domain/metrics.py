@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+GIB = 1024**3
+#: A GPU of whose memory no more than this is used holds nothing of anybody: the driver itself keeps a little, of
+#: which older ones cannot tell what is theirs.
+FREE_SHARE = 0.05
+FREE_BYTES = GIB
+
+
+class Throttle(StrEnum):
+    """Why a GPU runs slower than it could. The words are those of `gpus --json`."""
+
+    POWER_CAP = "power cap"
+    HARDWARE = "hardware slowdown"
+    SOFTWARE_THERMAL = "software thermal"
+    HARDWARE_THERMAL = "hardware thermal"
+    POWER_BRAKE = "power brake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +35,13 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU now: bytes, percent 0-100, degrees C, watts, millijoules since the driver was loaded, MHz."""
+    """One GPU now: bytes, percent 0-100, degrees C, watts, millijoules since the driver was loaded, MHz.
+
+    Attributes:
+        lost: It does not answer: why, in the driver's words. Its values are unknown then.
+        trouble: It answers, and something of it does not: what.
+        stale: Seconds since it told anything, where that is long ago; None while its values are fresh.
+    """
 
     index: int
     uuid: str
@@ -35,12 +58,23 @@ class Gpu:
     sm_clock: int | None = None
     memory_clock: int | None = None
     fan: int | None = None
-    throttle: tuple[str, ...] = ()
+    throttle: tuple[Throttle, ...] = ()
     pci_bus: str | None = None
     compute_capability: str | None = None
     mig: bool | None = None
     processes: tuple[GpuProcess, ...] = ()
     lost: str | None = None
+    trouble: str | None = None
+    stale: float | None = None
+
+    @property
+    def free(self) -> bool | None:
+        """Whether nobody holds memory of it, as far as the driver tells; None where it does not."""
+        if self.lost is not None or self.memory_used is None:
+            return False if self.processes else None
+        apart = self.memory_reserved is not None  # then what the driver keeps is not in `memory_used`
+        share = FREE_SHARE * self.memory_total if self.memory_total else FREE_BYTES
+        return not self.processes and self.memory_used <= (min(share, FREE_BYTES) if apart else share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,59 +1,129 @@
 """One GPU through NVML: which of its values it can tell, and how it fails.
 
-A value that a GPU does not support is asked for once and then never again. A GPU that has fallen off the bus says
-so instead of taking the others with it. Units of the library: bytes, percent, degrees C, milliwatts, millijoules,
-MHz (NVML API reference, and the docstrings of nvidia-ml-py).
+Every function of the driver may be missing, slow, refused or lying by itself; each costs only its own column. So a
+GPU is a table of values: `steps` asks for them one by one, and `gpu` puts together what is known at any moment, also
+while one of the calls does not return. Units of the library: bytes, percent, degrees C, milliwatts, millijoules, MHz
+(NVML API reference, and the docstrings of nvidia-ml-py).
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess
+from vllm_studio_tui.probes import values
+from vllm_studio_tui.probes.calls import Step
 
 UNINITIALIZED = 1
-INVALID_ARGUMENT = 2
 NOT_SUPPORTED = 3
 NO_PERMISSION = 4
-TIMEOUT = 10
 FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
 RESET_REQUIRED = 16
 ARGUMENT_VERSION_MISMATCH = 25
 DEPRECATED = 26
-UNKNOWN = 999
+TIMEOUT = 10
+#: What was raised was no error of NVML: the package and the driver do not fit, or something else is missing.
+ODD = -1
 
-#: Answers that will not change while the driver stays loaded.
-NEVER = frozenset(
-    {INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH, DEPRECATED}
-)
-#: Seconds for which a value stands in for one that timed out.
+#: Answers that hardly change while the driver stays loaded: asked again only after `AGAIN` seconds.
+NEVER = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH, DEPRECATED})
+AGAIN = 60.0
+#: Answers that say of the GPU itself that it is in trouble.
+TROUBLE = frozenset({GPU_IS_LOST, RESET_REQUIRED})
+#: Seconds for which a value stands in for one that timed out or does not come.
 KEEP = 10.0
-#: Seconds between two attempts at a lost GPU: its calls may be slow.
-RETRY_LOST = 30.0
-#: Longest text that is taken from the driver.
-MAX_TEXT = 128
-
-#: Bits of the clock event reasons that are worth a warning; the others are idling and settings.
-THROTTLE = (
-    (0x04, "power cap"),
-    (0x08, "hardware slowdown"),
-    (0x20, "software thermal"),
-    (0x40, "hardware thermal"),
-    (0x80, "power brake"),
-)
+#: Seconds after which a call that does not return is told.
+TELL = 2.0
+#: Seconds after which a GPU that tells nothing new has stale values, and after which it is taken as lost.
+STALE = 5.0
+SILENT = 60.0
+#: Seconds between two attempts at a lost GPU.
+RETRY_LOST = 10.0
+#: Calls of one GPU that may hang at once; more are not begun.
+MAX_HANGING = 3
 
 Processes = Callable[[list[tuple[int, int | None]]], tuple[GpuProcess, ...]]
 
 
-class Lost(Exception):
-    """The GPU does not answer any more."""
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a GPU.
+
+    Attributes:
+        calls: Functions with the library's constants that they are given; the first that tells the value counts.
+        read: Makes the value of what the function returned; None when that cannot be.
+        fixed: It does not change: once known it is not asked for again.
+        live: A GPU that tells none of these does not answer.
+    """
+
+    key: str
+    calls: tuple[tuple[str, ...], ...]
+    read: Callable[[Any], Any]
+    fixed: bool = False
+    live: bool = False
+
+
+HANDLE = "nvmlDeviceGetHandleByIndex"
+VALUES = (
+    Value("uuid", (("nvmlDeviceGetUUID",),), values.text, fixed=True),
+    Value("name", (("nvmlDeviceGetName",),), values.text, fixed=True),
+    # Only version 2 tells the driver's own share apart from what is used.
+    Value(
+        "memory",
+        (("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"), ("nvmlDeviceGetMemoryInfo",)),
+        values.memory,
+        live=True,
+    ),
+    Value("rates", (("nvmlDeviceGetUtilizationRates",),), values.rates, live=True),
+    Value("power", (("nvmlDeviceGetPowerUsage",),), values.watts, live=True),
+    Value("limit", (("nvmlDeviceGetEnforcedPowerLimit",),), values.watts),
+    Value("energy", (("nvmlDeviceGetTotalEnergyConsumption",),), values.millijoules, live=True),
+    Value(
+        "temperature",
+        (
+            ("nvmlDeviceGetTemperatureV", "NVML_TEMPERATURE_GPU"),
+            ("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
+        ),
+        values.celsius,
+        live=True,
+    ),
+    Value("sm_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),), values.megahertz, live=True),
+    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), values.megahertz, live=True),
+    Value("fan", (("nvmlDeviceGetFanSpeed",),), values.percent),
+    Value(
+        "throttle",
+        (("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",)),
+        values.throttle,
+        live=True,
+    ),
+    Value("mig", (("nvmlDeviceGetMigMode",),), values.mig),
+    Value("pci", (("nvmlDeviceGetPciInfo",),), values.bus, fixed=True),
+    Value("capability", (("nvmlDeviceGetCudaComputeCapability",),), values.capability, fixed=True),
+    # The unversioned name asks for version 3, which drivers before 510 do not have.
+    *(
+        Value(
+            kind, ((f"nvmlDeviceGet{kind}RunningProcesses",), (f"nvmlDeviceGet{kind}RunningProcesses_v2",)),
+            values.processes,
+        )
+        for kind in ("Compute", "Graphics")
+    ),
+)  # fmt: skip
+PROCESSES = frozenset({"Compute", "Graphics"})
+FIXED = tuple(value.key for value in VALUES if value.fixed)
+LIVE = tuple(value.key for value in VALUES if value.live)
+#: What the energy counter needs.
+COUNTER = frozenset({"uuid", "energy"})
+ALL = frozenset(value.key for value in VALUES)
 
 
 class Device:
-    """A GPU by its index. `gpu()` never raises for what only this GPU cannot do.
+    """A GPU by its index. Nothing here raises for what the driver does.
 
     Args:
         library: The module `pynvml`, or what stands in for it.
@@ -64,189 +134,184 @@ class Device:
     def __init__(self, library: Any, index: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._nvml = library
         self._monotonic = monotonic
-        self._index = index
+        self.index = index
         self._handle: Any = None
-        self._never: set[str] = set()
-        self._last: dict[str, tuple[float, Any]] = {}
-        self._uuid: str | None = None
-        self._name: str | None = None
-        self._lost: str | None = None
+        self._known: dict[str, tuple[float, Any]] = {}
+        self._refused: dict[str, tuple[int, str]] = {}
+        self._not_before: dict[tuple[str, int], float] = {}
+        #: Calls that are under way, with the function and the time of their beginning.
+        self._asking: dict[str, tuple[str, float]] = {}
+        self._left: deque[Value] = deque()
+        self._began = self._floor = monotonic()
+        self._since = monotonic()
         self._retry_at = 0.0
-        self._processes: tuple[GpuProcess, ...] = ()
-
-    @property
-    def index(self) -> int:
-        return self._index
 
     @property
     def uuid(self) -> str:
         """The GPU's id; empty until it was read once."""
-        return self._uuid or ""
+        return self._get("uuid") or ""
 
-    def gpu(self, processes: Processes | None) -> Gpu:
-        """Read all values; with `processes` also who uses the GPU, else the processes of the last time.
+    @property
+    def hanging(self) -> float:
+        """Seconds since the call began that has been under way for longest; 0 when there is none."""
+        now = self._monotonic()
+        return max((now - at for _, at in list(self._asking.values())), default=0.0)
 
-        Raises:
-            The library's NVMLError only with the code Uninitialized.
-        """
-        if self._lost is not None and self._monotonic() < self._retry_at:
-            return self._gone()
-        try:
-            return self._read(processes)
-        except Lost as lost:
-            self._lost = str(lost)
+    def steps(self, keys: Collection[str]) -> Iterator[Step]:
+        """The calls that make one reading of these values. What was left of the last reading comes first."""
+        if self._monotonic() < self._retry_at:
+            return
+        if not self._left:
+            self._floor, self._began = self._began, self._monotonic()
+            self._left.extend(value for value in VALUES if value.key in keys and not (value.fixed and self._has(value)))
+        while self._left and len(self._asking) < MAX_HANGING:
+            if self._handle is None:
+                if "handle" in self._asking:
+                    return
+                yield self._open
+                if self._handle is None:  # refused, or it still hangs
+                    return
+            value = self._left.popleft()
+            if value.key not in self._asking:
+                yield functools.partial(self._ask, value)
+
+    def gpu(self, processes: Processes) -> Gpu:
+        """What is known now; `processes` looks up who uses it."""
+        index, uuid, name = self.index, self.uuid, self._get("name") or f"GPU {self.index}"
+        lost = self._lost()
+        if lost is not None:
             self._handle = None
-            self._processes = ()
-            self._retry_at = self._monotonic() + RETRY_LOST
-            return self._gone()
+            self._left.clear()
+            if self._monotonic() >= self._retry_at and not self._asking:
+                self._retry_at = self._monotonic() + RETRY_LOST
+            return Gpu(index, uuid, name, lost=lost)
+        self._retry_at = 0.0
+        memory, rates = self._get("memory"), self._get("rates") or (None, None)
+        newest = self._newest()
+        age = None if newest is None else self._monotonic() - newest
+        return Gpu(
+            index,
+            uuid,
+            name,
+            memory_total=memory and memory.total,
+            memory_used=memory and memory.used,
+            memory_reserved=memory and memory.reserved,
+            utilization=rates[0],
+            memory_utilization=rates[1],
+            temperature=self._get("temperature"),
+            power_draw=self._get("power"),
+            power_limit=self._get("limit"),
+            energy_mj=self._get("energy"),
+            sm_clock=self._get("sm_clock"),
+            memory_clock=self._get("memory_clock"),
+            fan=self._get("fan"),
+            throttle=self._get("throttle") or (),
+            pci_bus=self._get("pci"),
+            compute_capability=self._get("capability"),
+            mig=self._get("mig"),
+            processes=processes(self._using()),
+            trouble=self._trouble(),
+            stale=age if age is not None and age > STALE else None,
+        )
 
     def energy(self) -> tuple[str, int] | None:
         """UUID and millijoules since the driver was loaded; None where the GPU does not count or answer."""
-        try:
-            self._open()
-            count = self._integer("energy", "nvmlDeviceGetTotalEnergyConsumption")
-        except Lost:
-            return None
-        return None if count is None or not self._uuid else (self._uuid, count)
-
-    def _gone(self) -> Gpu:
-        return Gpu(self._index, self.uuid, self._name or f"GPU {self._index}", lost=self._lost)
+        count = self._get("energy")
+        return None if count is None or not self.uuid else (self.uuid, count)
 
     def _open(self) -> None:
-        if self._handle is None:
+        def handle(value: Any) -> Any:
+            return value
+
+        self._handle = None
+        self._ask(Value("handle", ((HANDLE,),), handle), self.index)
+        self._handle = self._known.pop("handle", (0.0, None))[1]
+
+    def _ask(self, value: Value, *arguments: Any) -> None:
+        """Call the library for one value, and note what it told or why it did not."""
+        key = value.key
+        failure = (ODD, "told nothing that can be")
+        for number, (function, *constants) in enumerate(value.calls):
+            if self._monotonic() < self._not_before.get((key, number), 0.0):
+                failure = self._refused.get(key, failure)
+                continue
+            self._asking[key] = (function, self._monotonic())
             try:
-                self._handle = self._nvml.nvmlDeviceGetHandleByIndex(self._index)
-            except self._nvml.NVMLError as error:
-                if error.value == UNINITIALIZED:
-                    raise
-                raise Lost(_text(error)) from error
-        if self._uuid is None:
-            self._uuid = self._once("uuid", "nvmlDeviceGetUUID")
+                call = getattr(self._nvml, function)
+                given = [getattr(self._nvml, name) for name in constants]
+                told = value.read(call(*(arguments or (self._handle, *given))))
+            except Exception as error:  # noqa: BLE001  # whatever the library raises costs this value only
+                code = code_of(self._nvml, error)
+                failure = (code, str(error)[: values.MAX_TEXT] or type(error).__name__)
+                if code in (*NEVER, ODD) and key != "handle":
+                    self._not_before[key, number] = self._monotonic() + AGAIN
+            else:
+                if told is not None:
+                    self._known[key] = (self._monotonic(), told)
+                    self._refused.pop(key, None)
+                    self._asking.pop(key, None)
+                    return
+            finally:
+                self._asking.pop(key, None)
+        self._refused[key] = failure
+        if failure[0] != TIMEOUT:  # a value that timed out is kept for a while
+            self._known.pop(key, None)
 
-    def _read(self, processes: Processes | None) -> Gpu:
-        self._open()
-        if self._name is None:
-            self._name = self._once("name", "nvmlDeviceGetName")
-        memory = self._memory()
-        self._lost = None
-        rates = self._ask("utilization", "nvmlDeviceGetUtilizationRates")
-        power = self._integer("power", "nvmlDeviceGetPowerUsage")
-        limit = self._integer("limit", "nvmlDeviceGetEnforcedPowerLimit")
-        mig = self._ask("mig", "nvmlDeviceGetMigMode")
-        if processes is not None:
-            self._processes = processes(self._using())
-        return Gpu(
-            self._index,
-            self.uuid,
-            self._name or f"GPU {self._index}",
-            memory_total=_field(memory, "total"),
-            memory_used=_field(memory, "used"),
-            memory_reserved=_field(memory, "reserved"),
-            utilization=_field(rates, "gpu"),
-            memory_utilization=_field(rates, "memory"),
-            temperature=self._temperature(),
-            power_draw=None if power is None else power / 1000,
-            power_limit=None if limit is None else limit / 1000,
-            energy_mj=self._integer("energy", "nvmlDeviceGetTotalEnergyConsumption"),
-            sm_clock=self._integer("sm", "nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM),
-            memory_clock=self._integer("mem", "nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM),
-            fan=self._integer("fan", "nvmlDeviceGetFanSpeed"),
-            throttle=self._throttle(),
-            pci_bus=self._pci(),
-            compute_capability=self._capability(),
-            mig=None if mig is None else bool(mig[0]),
-            processes=self._processes,
-        )
+    def _has(self, value: Value) -> bool:
+        return value.key in self._known
 
-    def _memory(self) -> Any:
-        """Memory, newer call first: only there the driver's own share is apart from what is used."""
-        version = getattr(self._nvml, "nvmlMemory_v2", None)
-        if version is not None:
-            memory = self._ask("memory2", "nvmlDeviceGetMemoryInfo", version, vital=True)
-            if memory is not None:
-                return memory
-        return self._ask("memory", "nvmlDeviceGetMemoryInfo", vital=True)
+    def _get(self, key: str) -> Any:
+        """A value, unless it is too old: from before the reading before this one, and not a moment ago."""
+        at, value = self._known.get(key, (0.0, None))
+        recent = at > self._monotonic() - KEEP
+        return value if key in FIXED or recent or (at >= self._floor and key not in self._refused) else None
 
-    def _temperature(self) -> int | None:
-        sensor = self._nvml.NVML_TEMPERATURE_GPU
-        value = self._integer("temperature2", "nvmlDeviceGetTemperatureV", sensor)
-        return self._integer("temperature", "nvmlDeviceGetTemperature", sensor) if value is None else value
+    def _newest(self) -> float | None:
+        """When the GPU last told something that changes."""
+        return max((self._known[key][0] for key in LIVE if self._get(key) is not None), default=None)
 
-    def _throttle(self) -> tuple[str, ...]:
-        bits = self._integer("events", "nvmlDeviceGetCurrentClocksEventReasons")
-        if bits is None:
-            bits = self._integer("throttle", "nvmlDeviceGetCurrentClocksThrottleReasons")
-        return tuple(name for bit, name in THROTTLE if bits is not None and bits & bit)
+    def _lost(self) -> str | None:
+        """Why the GPU is taken as one that does not answer."""
+        newest, now = self._newest(), self._monotonic()
+        if newest is not None and (now - newest < SILENT or not self._asking):
+            return None
+        if newest is None:
+            refusals = [self._refused[key] for key in ("handle", *LIVE) if key in self._refused]
+            if self._handle is None and "handle" in self._refused:
+                return refusals[0][1]
+            serious = [words for code, words in refusals if code not in NEVER]
+            if serious and not self._left:
+                return serious[0]
+        if self._asking and (newest is not None or now - self._since >= TELL):
+            return f"no answer for {now - (newest if newest is not None else self._since):.0f} s"
+        return None
 
-    def _pci(self) -> str | None:
-        info = self._fixed("pci", "nvmlDeviceGetPciInfo")
-        bus = getattr(info, "busId", None)
-        if isinstance(bus, bytes):
-            bus = bus.decode("ascii", "replace")
-        return str(bus)[:MAX_TEXT] if bus else None
-
-    def _capability(self) -> str | None:
-        pair = self._fixed("capability", "nvmlDeviceGetCudaComputeCapability")
-        return f"{pair[0]}.{pair[1]}" if pair else None
+    def _trouble(self) -> str | None:
+        """What of a GPU that answers does not."""
+        for code, words in list(self._refused.values()):
+            if code in TROUBLE:
+                return words
+        now = self._monotonic()
+        for function, at in list(self._asking.values()):
+            if now - at >= TELL:
+                return f"{function} has not answered for {now - at:.0f} s"
+        return None
 
     def _using(self) -> list[tuple[int, int | None]]:
         """Process number and bytes, once each: a process may be in both lists, with memory in one only."""
         found: dict[int, int | None] = {}
-        for key in ("Compute", "Graphics"):
-            for process in self._ask(key, f"nvmlDeviceGet{key}RunningProcesses") or ():
-                pid, memory = int(process.pid), process.usedGpuMemory
+        for key in sorted(PROCESSES):
+            at, listed = self._known.get(key, (0.0, ()))
+            if key in self._asking and self._monotonic() - at > SILENT:
+                continue
+            for pid, memory in listed:
                 known = found.get(pid)
-                found[pid] = known if memory is None else max(int(memory), known or 0)
+                found[pid] = known if memory is None else max(memory, known or 0)
         return sorted(found.items())
 
-    def _once(self, key: str, function: str) -> str | None:
-        value = self._ask(key, function)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        return None if value is None else str(value)[:MAX_TEXT]
 
-    def _fixed(self, key: str, function: str) -> Any:
-        """A value that does not change while the driver is loaded."""
-        return self._last[key][1] if key in self._last else self._ask(key, function)
-
-    def _integer(self, key: str, function: str, *arguments: Any) -> int | None:
-        value = self._ask(key, function, *arguments)
-        return None if value is None else int(value)
-
-    def _ask(self, key: str, function: str, *arguments: Any, vital: bool = False) -> Any:
-        """Call the library for one value; None when it is unknown now or for ever.
-
-        `vital`: a GPU that fails here without a reason is taken as lost; elsewhere only the value is unknown.
-        """
-        if key in self._never:
-            return None
-        call = getattr(self._nvml, function, None)
-        if call is None:  # an older package
-            self._never.add(key)
-            return None
-        try:
-            value = call(self._handle, *arguments)
-        except self._nvml.NVMLError as error:
-            code = error.value
-            if code == UNINITIALIZED:
-                raise
-            if code in (GPU_IS_LOST, RESET_REQUIRED) or (code == UNKNOWN and vital):
-                raise Lost(_text(error)) from error
-            if code in NEVER:
-                self._never.add(key)
-            at, last = self._last.get(key, (-KEEP, None))
-            return last if code == TIMEOUT and self._monotonic() - at < KEEP else None
-        except ValueError:  # text that is not UTF-8
-            self._never.add(key)
-            return None
-        self._last[key] = (self._monotonic(), value)
-        return value
-
-
-def _text(error: Exception) -> str:
-    return str(error)[:MAX_TEXT]
-
-
-def _field(record: Any, name: str) -> int | None:
-    value = getattr(record, name, None)
-    return None if value is None else int(value)
+def code_of(library: Any, error: Exception) -> int:
+    """NVML's code of an error; `ODD` where it is none of NVML's."""
+    kind = getattr(library, "NVMLError", None)
+    value = getattr(error, "value", None) if isinstance(kind, type) and isinstance(error, kind) else None
+    return value if isinstance(value, int) else ODD

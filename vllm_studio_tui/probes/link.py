@@ -23,6 +23,8 @@ COMMAND = (sys.executable, "-P", "-m", "vllm_studio_tui.probes.worker")
 REPLACEMENTS = 3
 WINDOW = 600.0
 SLOWLY = 300.0
+#: The longest time that one is given to answer.
+MOST = 600.0
 
 
 class GpuWorker:
@@ -33,7 +35,8 @@ class GpuWorker:
 
     Args:
         patience: Seconds one `read` waits for an answer.
-        give_up: Seconds without an answer after which the process is killed and replaced.
+        give_up: Seconds without an answer after which the process is killed and replaced. The next one gets twice
+            as long, and one that was slow to answer is given that time again: a driver may be slow, not dead.
         command: The worker; for tests.
     """
 
@@ -46,7 +49,7 @@ class GpuWorker:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._patience = patience
-        self._give_up = give_up
+        self._give_up = self._allowed = give_up
         self._command = tuple(command)
         self._monotonic = monotonic
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,6 +61,11 @@ class GpuWorker:
         self._last: tuple[float, GpuReport] | None = None
         self._closed = False
         self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a question has not been answered yet."""
+        return self._asked is not None
 
     @property
     def pid(self) -> int | None:
@@ -86,7 +94,8 @@ class GpuWorker:
                 return report
             if self._process is not None:
                 break
-        if self._asked is not None and self._monotonic() - self._asked >= self._give_up:
+        if self._asked is not None and self._monotonic() - self._asked >= self._allowed:
+            self._allowed = min(2 * self._allowed, MOST)
             self._drop()
         return self._stale()
 
@@ -172,6 +181,9 @@ class GpuWorker:
                 except ValueError:
                     continue
                 if number == self._number:
+                    if self._asked is not None:
+                        took = self._monotonic() - self._asked
+                        self._allowed = min(max(self._give_up, 2 * took), MOST)
                     self._asked = None
                     return report
                 continue

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
+from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport, Throttle
 
 #: A longer line is not one of ours.
 MAX_LINE = 4 * 1024 * 1024
@@ -42,7 +42,7 @@ def _report(data: dict[str, Any]) -> GpuReport:
 
 def _gpu(data: dict[str, Any]) -> Gpu:
     values = {key: value for key, value in data.items() if key in _GPU}
-    values["throttle"] = tuple(values.get("throttle") or ())
+    values["throttle"] = tuple(Throttle(one) for one in values.get("throttle") or ())
     values["processes"] = tuple(
         GpuProcess(**{key: value for key, value in process.items() if key in _PROCESS})
         for process in values.get("processes") or ()

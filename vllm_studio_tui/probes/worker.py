@@ -1,8 +1,8 @@
 """`python -m vllm_studio_tui.probes.worker`: reads the GPUs for one parent, over pipes, until its input closes.
 
 Each line on stdin is a JSON object `{"n": NUMBER, "processes": BOOL}`; each is answered by one line of
-`probes.wire`. The reading happens in a thread of its own, so that the end of the input is seen, and obeyed, while
-a call into the driver hangs.
+`probes.wire`, within about `PATIENCE` seconds, with what is known by then. The reading happens in a thread of its own,
+so that the end of the input is seen, and obeyed, while a call into the driver hangs.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ import threading
 from vllm_studio_tui.probes import wire
 from vllm_studio_tui.probes.nvml import NvmlReader
 
+#: Seconds for one reading: half a tick and more, so that an answer comes within the tick.
+PATIENCE = 0.7
+#: Seconds after which a call that does not return ends this process: a new one may see a driver that was reloaded.
+RENEW = 600.0
+
 
 def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
     """Answer requests for ever; ends the process when nobody reads the answers."""
     reader = NvmlReader()
     while True:
         number, processes = requests.get()
-        line = wire.dump(reader.read(processes), number)
+        line = wire.dump(reader.read(processes, PATIENCE), number)
         try:
             while line:
                 line = line[os.write(out, line) :]
         except OSError:
+            os._exit(0)
+        if reader.hanging > RENEW:
             os._exit(0)
 
 

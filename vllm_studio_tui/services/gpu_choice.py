@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vllm_studio_tui.domain.errors import LaunchRefused
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuReport
 from vllm_studio_tui.runs.read import RunView
-
-#: A GPU of whose memory less than this share is used counts as free: the driver itself keeps a little.
-FREE_SHARE = 0.05
-GIB = 1024**3
 
 
 def free_gpus(report: GpuReport, runs: Iterable[RunView], count: int) -> tuple[str, ...]:
@@ -53,19 +49,33 @@ def holders(report: GpuReport, wanted: Sequence[str], own: Iterable[str] = ()) -
     return found
 
 
+def absent(report: GpuReport, wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted indices and UUIDs that this machine does not have; none while its GPUs are not known."""
+    if not report.gpus:
+        return []
+    indices = {str(gpu.index) for gpu in report.gpus}
+    uuids = [gpu.uuid for gpu in report.gpus]
+    return [
+        one
+        for one in wanted
+        if (one.isdigit() and one not in indices)
+        or (one.startswith("GPU-") and all(uuids) and not any(uuid.startswith(one) for uuid in uuids))
+    ]
+
+
 def _holder(gpu: Gpu, claimed: dict[str, str]) -> str:
     run = claimed.get(str(gpu.index)) or claimed.get(gpu.uuid or "")
     if run:
         return f"claimed by {run}"
     if gpu.processes:
         return ", ".join(_process(one.pid, one.user, one.command, one.gpu_memory) for one in gpu.processes[:4])
-    if gpu.memory_total and gpu.memory_used is not None and gpu.memory_used > FREE_SHARE * gpu.memory_total:
-        return f"{gpu.memory_used / GIB:.1f} GiB are used by what cannot be seen from here"
     if gpu.lost is not None:
-        return f"lost: {gpu.lost}"
+        return f"not answering: {gpu.lost}"
+    if gpu.trouble is not None:
+        return gpu.trouble
     if gpu.memory_used is None:
         return "its memory cannot be read"
-    return ""
+    return "" if gpu.free else f"{gpu.memory_used / GIB:.1f} GiB are used by what cannot be seen from here"
 
 
 def _process(pid: int, user: str | None, command: str | None, memory: int | None) -> str:

@@ -116,7 +116,7 @@ class Sampler:
 
     def _read_gpus(self, now: float) -> GpuReport:
         report = self._gpu_report
-        none_there = report is not None and not report.gpus and report.error is not None
+        none_there = report is not None and not report.gpus and report.error is not None and not self._gpus.waiting
         if report is None or not none_there or now - self._gpu_at >= NO_GPU_EVERY:
             report = self._gpus.read_now()
             self._gpu_report, self._gpu_at = report, now

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from rich.cells import cell_len
+
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import charts, numbers
@@ -15,13 +17,15 @@ from vllm_studio_tui.tui.sizes import Size
 
 #: Degrees from which a GPU is warm enough to say so.
 HOT = 87
-THROTTLE = {
-    "sw_power_cap": "power limit",
-    "hw_slowdown": "hardware slowdown",
-    "hw_thermal": "heat",
-    "sw_thermal": "heat",
-    "hw_power_brake": "power brake",
+SLOWED = {
+    Throttle.POWER_CAP: "power limit",
+    Throttle.HARDWARE: "hardware slowdown",
+    Throttle.HARDWARE_THERMAL: "heat",
+    Throttle.SOFTWARE_THERMAL: "heat",
+    Throttle.POWER_BRAKE: "power brake",
 }
+#: Stands beside the figures of a GPU that is slowed down, where there is no room for words.
+SLOW_MARK = "!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]
             run = by_id.get(process.run_id or "")
             if run is not None:
                 here[run.run_id] = Owner(run.name, run, run.state)
-            elif process.run_id is None and not report.simulated:
+            elif not report.simulated:
                 name = process.user or "somebody"
                 here[f"pid {process.pid}"] = Owner(f"used by {name} {process.pid}")
         for run in runs:
@@ -118,9 +122,12 @@ def table(
     marks = _joins(report.gpus, whose, glyphs)
     stale = report.stale is not None
     return [
-        _row(gpu, whose[gpu.index], marks[index], glyphs, width, size, stale=stale, detail=detail, name=names)
+        _row(
+            gpu, whose[gpu.index], marks[index], glyphs, width, size,
+            stale=stale or gpu.stale is not None, detail=detail, name=names,
+        )
         for index, gpu in enumerate(report.gpus)
-    ]
+    ]  # fmt: skip
 
 
 def heads(width: int, size: Size, *, detail: bool = False) -> Row:
@@ -159,6 +166,8 @@ def _row(
     memory = gpu.memory_used / gpu.memory_total if gpu.memory_used is not None and gpu.memory_total else None
     unknown = glyphs.unknown
     use = unknown if gpu.utilization is None else f"{tilde}{gpu.utilization}%"
+    if gpu.lost is not None and size < Size.BASE:
+        use = "lost"
     temperature = unknown if gpu.temperature is None else f"{gpu.temperature}{glyphs.degree}"
     heat = "warn" if (gpu.temperature or 0) >= HOT else value
     if size >= Size.WIDE:
@@ -188,6 +197,8 @@ def _row(
     charts.put_bar(row, x, glyphs, memory, 10)
     row.put_right(x + 16, numbers.power(gpu.power_draw, unknown), value)
     row.put_right(x + 23, temperature, heat)
+    if gpu.throttle and size < Size.BASE:
+        row.put(x + 24, SLOW_MARK, "warn")
     if size == Size.BASE:
         _owners(row, gpu, whose, join, glyphs, x + 25, width, marks=False)
     return row
@@ -202,24 +213,36 @@ def _owners(
     row.put(x, join, "track")
     x += 2
     if gpu.lost is not None:
-        row.put(x, f"lost ({gpu.lost})", "err", room)
+        row.put(x, f"not answering: {gpu.lost}", "err", room)
         return
-    slow = next((THROTTLE[reason] for reason in gpu.throttle if reason in THROTTLE), None)
-    if not whose:
-        row.put(x, "free", "faint")
-        return
-    if join == glyphs.join_last or join == glyphs.join_middle:
-        if slow:
-            row.put(x, f"slowed: {slow}", "warn", room)
-        return
-    if marks and whose[0].state is not None:
-        mark, colour = glyphs.state(whose[0].state)
-        x = row.put(x, mark, colour) + 1
+    if gpu.trouble is not None:
+        x = row.put(x, gpu.trouble, "warn", room) + 2
+        room = width - x - 3
+        if room < 4:
+            return
+    names = ", ".join(owner.words for owner in whose) or ("free" if gpu.free else _held(gpu))
+    colour = "faint" if gpu.free and not whose else "fg" if whose and whose[0].run is not None else "dim"
+    if join in (glyphs.join_last, glyphs.join_middle):
+        names = ""  # its run is named above
+    slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle else ""
+    if slow and len(slow) + 4 + cell_len(names) > room:
+        # Not enough room for both: that it is slow is the news.
+        x = row.put(x, "slowed", "warn") + 2
+        room, slow = width - x - 3, ""
+    if names and marks and whose and whose[0].state is not None:
+        mark, shade = glyphs.state(whose[0].state)
+        x = row.put(x, mark, shade) + 1
         room -= 2
-    names = ", ".join(owner.words for owner in whose)
-    x = row.put(x, names, "fg" if whose[0].run is not None else "dim", room)
-    if slow and width - x > 12:
-        row.put(x + 2, f"slowed: {slow}", "warn", width - x - 3)
+    if names and room >= 2:
+        x = row.put(x, names, colour, room) + 2
+    row.put(x, slow, "warn")
+
+
+def _held(gpu: Gpu) -> str:
+    """Of a GPU that no run has and that is not free, what is known."""
+    if gpu.memory_used is None:
+        return "memory not told"
+    return f"{numbers.gib(gpu.memory_used)} GiB in use"
 
 
 def _joins(gpus: Sequence[Gpu], whose: Mapping[int, Sequence[Owner]], glyphs: Glyphs) -> list[str]:
@@ -265,7 +288,10 @@ def _pairs(report: GpuReport, glyphs: Glyphs, width: int, *, indent: int = 0) ->
             bar = half - 16 - len(number)
             charts.put_bar(row, x + len(number) + 1, glyphs, share, bar)
             end = x + len(number) + 1 + max(0, bar)
-            row.put_right(end + 5, glyphs.unknown if gpu.utilization is None else f"{gpu.utilization}%", "fg")
+            use = glyphs.unknown if gpu.utilization is None else f"{gpu.utilization}%"
+            row.put_right(end + 5, "lost" if gpu.lost is not None else use, "err" if gpu.lost is not None else "fg")
+            if gpu.throttle:
+                row.put(end + 5, SLOW_MARK, "warn")
             text = glyphs.unknown if gpu.memory_used is None else f"{gpu.memory_used / numbers.GIB:.0f}G"
             row.put_right(end + 11, text, "dim")
         rows.append(row)

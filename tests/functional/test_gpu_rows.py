@@ -1,0 +1,116 @@
+"""What a GPU's row says, from the driver's answers to the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import bare, snapshot, staged
+from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuProcess, GpuReport, Throttle
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.probes import wire
+from vllm_studio_tui.probes.nvml import SIMULATE, NvmlReader
+from vllm_studio_tui.probes.values import THROTTLE
+from vllm_studio_tui.services.snapshot import Snapshot
+from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
+from vllm_studio_tui.tui.paint.gpus import SLOWED, table
+from vllm_studio_tui.tui.sizes import Size
+
+
+@pytest.fixture(autouse=True)
+def _fresh_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation._Library, "scenario", None)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, text: str) -> GpuReport:
+    """The GPUs as the worker's parent gets them."""
+    monkeypatch.setenv(SIMULATE, text)
+    return wire.load(wire.dump(NvmlReader().read(), 1))[1]
+
+
+def shows(report: GpuReport, whole: Callable[[Path], Snapshot] = snapshot) -> Callable[[Path], Snapshot]:
+    def make(folder: Path) -> Snapshot:
+        made = whole(folder)
+        return replace(made, tick=replace(made.tick, gpus=report))
+
+    return make
+
+
+@pytest.mark.parametrize("place", ["dashboard", "monitor"])
+@pytest.mark.parametrize("size", [(160, 45), (120, 36), (80, 24)])
+async def test_a_gpu_that_the_driver_slows_down_is_shown_as_slowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, size: tuple[int, int]
+) -> None:
+    report = read(monkeypatch, "2,fault=throttle:1")
+    assert report.gpus[1].throttle == (Throttle.POWER_CAP, Throttle.SOFTWARE_THERMAL)
+    async with staged(tmp_path, place=place, shown=shows(report, bare), size=size) as stage:
+        assert ("slowed: power limit" if size[0] == 160 else "slowed") in stage.text()
+
+
+async def test_where_there_is_no_room_for_words_a_mark_says_that_it_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = read(monkeypatch, "2,fault=throttle:1")
+    for size in (Size.COMPACT, Size.STRIP):
+        rows = "\n".join(row.text() for row in table(report, (), UNICODE, 60, size))
+        assert rows.count("!") == 1
+
+
+def test_every_reason_of_the_driver_has_words_on_the_screen() -> None:
+    assert {name for _, name in THROTTLE} == set(Throttle) == set(SLOWED)
+
+
+def gpu(index: int, used: int | None, **values: object) -> Gpu:
+    return replace(Gpu(index, f"GPU-{index}", "H100", 80 * GIB, used, memory_reserved=GIB), **values)  # type: ignore[arg-type]
+
+
+async def test_only_a_gpu_of_which_nobody_holds_memory_is_free(tmp_path: Path) -> None:
+    report = GpuReport(
+        0.0,
+        (
+            gpu(0, 0),
+            gpu(1, 65 * GIB),
+            gpu(2, None),
+            gpu(3, None, lost="GPU is lost"),
+            gpu(4, 0, processes=(GpuProcess(77, "bob", "python", None),)),
+            gpu(5, 2 * GIB),
+            gpu(6, 0, processes=(GpuProcess(78, "ada", "vllm", None, "run-that-is-forgotten"),)),
+        ),
+    )
+    assert [one.free for one in report.gpus] == [True, False, None, None, False, False, False]
+    async with staged(tmp_path, place="monitor", shown=shows(report, bare)) as stage:
+        text = stage.text()
+    assert text.count("free") == 1
+    for words in (
+        "65.0 GiB in use",
+        "memory not told",
+        "not answering: GPU is lost",
+        "used by bob 77",
+        "used by ada 78",
+    ):
+        assert words in text
+
+
+async def test_the_gpu_of_a_failed_run_whose_memory_is_held_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = read(monkeypatch, "1")
+
+    def failed(folder: Path) -> Snapshot:
+        made = snapshot(folder)
+        return replace(made, runs=tuple(run for run in made.runs if run.state is State.FAILED))
+
+    async with staged(tmp_path, place="dashboard", shown=shows(report, failed)) as stage:
+        assert "free" not in next(line for line in stage.text().splitlines() if "GiB" in line and "%" in line)
+        assert "GiB in use" in stage.text()
+
+
+async def test_values_of_a_gpu_that_tells_nothing_new_are_marked_as_old(tmp_path: Path) -> None:
+    report = GpuReport(0.0, (gpu(0, 0, utilization=7, stale=20.0), gpu(1, 0, utilization=8)))
+    async with staged(tmp_path, place="monitor", shown=shows(report, bare)) as stage:
+        assert "~7%" in stage.text()
+        assert "~8%" not in stage.text()

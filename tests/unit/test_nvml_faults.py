@@ -1,0 +1,333 @@
+"""Every function of NVML may be missing, refused, slow or lying by itself: it costs its own column and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.process.house import until
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.probes import device, values
+from vllm_studio_tui.probes.nvml import SIMULATE, NvmlReader
+from vllm_studio_tui.simulation import gpus as simulated_gpus
+from vllm_studio_tui.simulation import nvml as simulation
+
+MISMATCH: Any = pynvml.NVMLLibraryMismatchError
+AT = simulated_gpus.EPOCH + 1000.0
+
+#: The functions of one GPU, with the fields that are known by them alone.
+COLUMNS = {
+    "nvmlDeviceGetUUID": {"uuid"},
+    "nvmlDeviceGetName": {"name"},
+    "nvmlDeviceGetMemoryInfo": {"memory_total", "memory_used", "memory_reserved"},
+    "nvmlDeviceGetUtilizationRates": {"utilization", "memory_utilization"},
+    "nvmlDeviceGetPowerUsage": {"power_draw"},
+    "nvmlDeviceGetEnforcedPowerLimit": {"power_limit"},
+    "nvmlDeviceGetTotalEnergyConsumption": {"energy_mj"},
+    "nvmlDeviceGetTemperatureV": {"temperature"},
+    "nvmlDeviceGetTemperature": {"temperature"},
+    "nvmlDeviceGetClockInfo": {"sm_clock", "memory_clock"},
+    "nvmlDeviceGetFanSpeed": {"fan"},
+    "nvmlDeviceGetCurrentClocksEventReasons": {"throttle"},
+    "nvmlDeviceGetCurrentClocksThrottleReasons": {"throttle"},
+    "nvmlDeviceGetMigMode": {"mig"},
+    "nvmlDeviceGetPciInfo": {"pci_bus"},
+    "nvmlDeviceGetCudaComputeCapability": {"compute_capability"},
+    "nvmlDeviceGetComputeRunningProcesses": {"processes"},
+    "nvmlDeviceGetGraphicsRunningProcesses": {"processes"},
+}
+SYSTEM = ("nvmlDeviceGetCount", "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2", "nvmlShutdown")
+SENTINELS = [2**width - 1 for width in (8, 16, 31, 32, 63, 64)] + [-1, -(2**15), -(2**31), -(2**63), 1.8e19]
+NONSENSE: list[Any] = [None, "text", b"bytes", [], (), {}, object(), True, float("nan"), float("inf"), [[]], ("a", "b")]
+
+
+def odd(number: Any) -> SimpleNamespace:
+    """A record in which every number that is asked for is this one."""
+    names = ("total", "used", "reserved", "free", "gpu", "memory", "pid", "usedGpuMemory", "busId")
+    return SimpleNamespace(**dict.fromkeys(names, number))
+
+
+@pytest.fixture(autouse=True)
+def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIMULATE, "2,fault=throttle:0")
+    monkeypatch.setattr(simulation._Library, "scenario", None)
+    monkeypatch.setattr(simulation, "clock", lambda: AT)
+
+
+def library(**functions: Any) -> SimpleNamespace:
+    """The simulation with some functions replaced; None takes one away."""
+    whole = {**vars(simulation), **functions}
+    return SimpleNamespace(**{name: one for name, one in whole.items() if one is not None})
+
+
+def raises(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
+
+
+def faults() -> Iterator[tuple[str, Any]]:
+    """Names and stand-ins for a function."""
+    yield "missing", None
+    for code in sorted(simulation._CLASSES):
+        yield f"NVMLError {code}", raises(simulation.NVMLError(code))
+    for error in (MISMATCH("mismatch"), AttributeError("x"), OSError("x"), ValueError("x"), TypeError(), KeyError(1)):
+        yield type(error).__name__, raises(error)
+    yield "UnicodeDecodeError", raises(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"))
+    for number in SENTINELS:
+        yield f"returns {number}", lambda *_, number=number: number
+        yield f"returns a record of {number}", lambda *_, number=number: odd(number)
+        yield f"returns a list of {number}", lambda *_, number=number: [odd(number), number]
+        yield f"returns a pair of {number}", lambda *_, number=number: (number, number)
+    for value in NONSENSE:
+        yield f"returns {value!r:.20}", lambda *_, value=value: value
+        yield f"returns a record of {value!r:.20}", lambda *_, value=value: odd(value)
+
+
+FAULTS = dict(faults())
+
+
+def others(gpu: Gpu, own: set[str]) -> dict[str, Any]:
+    """What a GPU tells, without some fields."""
+    return {one.name: getattr(gpu, one.name) for one in fields(gpu) if one.name not in own | {"trouble"}}
+
+
+def believable(gpu: Gpu) -> None:
+    for share in (gpu.utilization, gpu.memory_utilization, gpu.fan):
+        assert share is None or 0 <= share <= 100
+    assert gpu.temperature is None or -50 <= gpu.temperature <= 150
+    for size in (gpu.memory_total, gpu.memory_used, gpu.memory_reserved):
+        assert size is None or 0 <= size <= values.MAX_MEMORY
+    assert gpu.memory_total is None or gpu.memory_used is None or gpu.memory_used <= gpu.memory_total
+    for watts in (gpu.power_draw, gpu.power_limit):
+        assert watts is None or 0 <= watts < 20_000
+    for clock in (gpu.sm_clock, gpu.memory_clock):
+        assert clock is None or 0 <= clock < 60_000
+    assert gpu.energy_mj is None or (gpu.energy_mj >= 0 and gpu.energy_mj not in values.SENTINELS)
+    for process in gpu.processes:
+        assert process.pid > 0
+        assert process.gpu_memory is None or 0 <= process.gpu_memory <= values.MAX_MEMORY
+    assert isinstance(gpu.name, str) and isinstance(gpu.uuid, str)
+
+
+def test_the_table_has_every_function_that_is_used() -> None:
+    used = {function for value in device.VALUES for function, *_ in value.calls if not function.endswith("_v2")}
+    assert used == set(COLUMNS)
+
+
+@pytest.mark.parametrize("function", COLUMNS)
+def test_a_function_that_fails_costs_its_own_column(function: str) -> None:
+    healthy = NvmlReader(library()).read()
+    assert healthy.gpus[0].throttle and healthy.gpus[0].processes
+    for name, stand_in in FAULTS.items():
+        report = NvmlReader(library(**{function: stand_in})).read()
+        assert (report.error, report.advice, len(report.gpus)) == (None, None, 2), name
+        for found, good in zip(report.gpus, healthy.gpus, strict=True):
+            assert others(found, COLUMNS[function]) == others(good, COLUMNS[function]), name
+            believable(found)
+
+
+@pytest.mark.parametrize("function", COLUMNS)
+@pytest.mark.parametrize("number", [2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1, -(2**31), -(2**63)])
+def test_a_sentinel_is_not_available(function: str, number: int) -> None:
+    for told in (number, odd(number), (number, number), [odd(number)]):
+        report = NvmlReader(library(**{function: lambda *_, told=told: told})).read()
+        for column in COLUMNS[function] - {"uuid", "name", "processes", "throttle", "temperature"}:
+            assert getattr(report.gpus[0], column) is None, told
+        if function == "nvmlDeviceGetComputeRunningProcesses":
+            assert {process.gpu_memory for process in report.gpus[0].processes} <= {None}
+
+
+@pytest.mark.parametrize(
+    ("column", "function", "told"),
+    [
+        ("utilization", "nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=101, memory=50)),
+        ("memory_utilization", "nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=50, memory=101)),
+        ("fan", "nvmlDeviceGetFanSpeed", 101),
+        ("temperature", "nvmlDeviceGetTemperatureV", 255),
+        ("temperature", "nvmlDeviceGetTemperatureV", -274),
+        ("memory_total", "nvmlDeviceGetMemoryInfo", SimpleNamespace(total=2**50, used=1, reserved=0)),
+        ("memory_used", "nvmlDeviceGetMemoryInfo", SimpleNamespace(total=2**30, used=2**31, reserved=0)),
+        ("sm_clock", "nvmlDeviceGetClockInfo", 65_535),
+    ],
+)
+def test_what_no_gpu_can_have_is_not_believed(column: str, function: str, told: Any) -> None:
+    stand_ins = {function: lambda *_: told}
+    if function == "nvmlDeviceGetTemperatureV":
+        stand_ins["nvmlDeviceGetTemperature"] = lambda *_: told
+    assert getattr(NvmlReader(library(**stand_ins)).read().gpus[0], column) is None
+
+
+@pytest.mark.parametrize("function", [*SYSTEM, device.HANDLE])
+def test_a_function_of_the_whole_driver_that_fails_hides_no_gpu(function: str) -> None:
+    for name, stand_in in FAULTS.items():
+        if function == device.HANDLE and name.startswith("returns"):
+            continue  # a handle is whatever the library takes back
+        reader = NvmlReader(library(**{function: stand_in}))
+        report = reader.read()
+        reader.close()
+        assert (report.error, len(report.gpus)) == (None, 2), name
+        if function == device.HANDLE:
+            assert all(gpu.lost for gpu in report.gpus), name
+        else:
+            assert all(gpu.lost is None and gpu.temperature is not None for gpu in report.gpus), name
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_library_that_does_not_open_is_told_in_its_own_words(name: str) -> None:
+    reader = NvmlReader(library(nvmlInit=FAULTS[name]))
+    report = reader.read()
+    if name.startswith("returns"):  # it did not open, and did not say so: nothing answers
+        assert not any(gpu.temperature for gpu in report.gpus)
+        return
+    assert report.gpus == ()
+    assert report.error
+    assert "bus" not in (report.advice or "") and "reset" not in (report.advice or "")
+
+
+@pytest.mark.parametrize("function", COLUMNS)
+def test_a_slow_function_costs_its_own_column_until_it_answers(function: str) -> None:
+    healthy = NvmlReader(library()).read()
+    real = getattr(simulation, function)
+    began = False
+
+    def slow(handle: simulation.Device, *arguments: Any) -> Any:
+        nonlocal began
+        if handle.index == 0 and not began:
+            began = True
+            time.sleep(1.5)
+        return real(handle, *arguments)
+
+    reader = NvmlReader(library(**{function: slow}))
+    first = reader.read(patience=0.8)
+    own = COLUMNS[function]
+    assert [others(gpu, own) for gpu in first.gpus] == [others(gpu, own) for gpu in healthy.gpus]
+    assert first.gpus[1] == healthy.gpus[1]
+    until(lambda: reader.read(patience=0.8).gpus == healthy.gpus, "the late answer")
+
+
+def test_a_gpu_whose_every_call_hangs_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hanging(real: Any) -> Any:
+        def call(handle: simulation.Device, *arguments: Any) -> Any:
+            if handle.index == 0:
+                time.sleep(30)
+            return real(handle, *arguments)
+
+        return call
+
+    reader = NvmlReader(library(**{name: hanging(getattr(simulation, name)) for name in COLUMNS}))
+    until(lambda: all(gpu.temperature for gpu in reader.read(patience=0.7).gpus[1:]), "the other GPU")
+    until(lambda: (reader.read(patience=0.1).gpus[0].lost or "").startswith("no answer for"), "that it hangs")
+    assert reader.read(patience=0.1).gpus[1].temperature is not None
+
+
+def test_an_older_driver_lists_its_processes_by_version_2() -> None:
+    stand_ins = {
+        f"nvmlDeviceGet{kind}RunningProcesses": raises(MISMATCH("Unversioned function called")) for kind in
+        ("Compute", "Graphics")
+    }  # fmt: skip
+    real = simulation.nvmlDeviceGetComputeRunningProcesses
+    report = NvmlReader(library(**stand_ins, nvmlDeviceGetComputeRunningProcesses_v2=real)).read()
+    assert [gpu.processes for gpu in report.gpus] == [gpu.processes for gpu in NvmlReader(library()).read().gpus]
+    assert NvmlReader(library(**stand_ins)).read().gpus[0].temperature is not None
+
+
+# --- gone, and back -----------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("code", [2, 15, 16, 999, 10])
+@pytest.mark.parametrize("handle_too", [True, False])
+def test_a_gpu_that_vanished_is_lost_and_comes_back_when_it_answers(code: int, handle_too: bool) -> None:
+    gone = False
+
+    def sometimes(real: Any) -> Any:
+        def call(handle: Any, *arguments: Any) -> Any:
+            if gone and (handle if isinstance(handle, int) else handle.index) == 1:
+                raise simulation.NVMLError(code)
+            return real(handle, *arguments)
+
+        return call
+
+    names = [*COLUMNS, *([device.HANDLE] if handle_too else [])]
+    clock = Clock()
+    reader = NvmlReader(library(**{name: sometimes(getattr(simulation, name)) for name in names}), monotonic=clock)
+    before = reader.read().gpus
+    gone = True
+    for _ in range(3):
+        clock.now += device.KEEP + 1
+        lost = reader.read().gpus
+        assert lost[0] == before[0]
+        assert lost[1].lost
+        assert lost[1].free is None
+        assert (lost[1].uuid, lost[1].name, lost[1].memory_used) == (before[1].uuid, before[1].name, None)
+    gone = False
+    clock.now += device.RETRY_LOST
+    assert reader.read().gpus == before
+
+
+def test_a_gpu_that_is_no_longer_listed_is_told_and_comes_back() -> None:
+    indices = [0, 1]
+    real = simulation.nvmlDeviceGetHandleByIndex
+    shrinking = library(
+        nvmlDeviceGetCount=lambda: len(indices), nvmlDeviceGetHandleByIndex=lambda index: real(indices[index])
+    )
+    reader = NvmlReader(shrinking)
+    before = reader.read().gpus
+    indices.remove(0)
+    for _ in range(2):
+        left, gone = reader.read().gpus
+        assert left == replace(before[1], index=0)
+        assert (gone.uuid, gone.name, gone.index, gone.free) == (before[0].uuid, before[0].name, 1, None)
+        assert gone.lost
+    indices.insert(0, 0)
+    assert reader.read().gpus == before
+    indices.clear()
+    assert all(gpu.lost for gpu in reader.read().gpus)
+
+
+def test_a_refusal_is_not_remembered_for_ever() -> None:
+    refuses = True
+
+    def power(handle: simulation.Device) -> int:
+        if refuses:
+            raise simulation.NVMLError(simulation.NVML_ERROR_NOT_SUPPORTED)
+        return 100_000
+
+    clock = Clock()
+    reader = NvmlReader(library(nvmlDeviceGetPowerUsage=power), monotonic=clock)
+    assert reader.read().gpus[0].power_draw is None
+    refuses = False
+    clock.now += device.AGAIN
+    assert reader.read().gpus[0].power_draw == 100.0
+
+
+def test_a_gpu_that_needs_a_reset_and_still_tells_something_is_in_trouble() -> None:
+    stand_in = raises(simulation.NVMLError(simulation.NVML_ERROR_RESET_REQUIRED))
+    gpu = NvmlReader(library(nvmlDeviceGetMemoryInfo=stand_in)).read().gpus[0]
+    assert (gpu.lost, gpu.trouble, gpu.free) == (None, "GPU requires restart", False)
+    assert gpu.temperature is not None
+
+
+@given(st.dictionaries(st.sampled_from([*COLUMNS, *SYSTEM]), st.sampled_from(sorted(FAULTS)), max_size=12))
+def test_any_mix_of_faults_gives_a_report_that_can_be_true(mix: dict[str, str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation._Library, "scenario", None)
+        report: GpuReport = NvmlReader(library(**{name: FAULTS[fault] for name, fault in mix.items()})).read()
+    for gpu in report.gpus:
+        believable(gpu)

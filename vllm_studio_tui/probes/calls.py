@@ -1,0 +1,79 @@
+"""Calls into a library that may not return: the one that hangs is left behind, and the next ones are made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+#: Seconds after which a call is taken as one that hangs.
+HANGS = 0.3
+
+Step = Callable[[], None]
+
+
+def run(steps: Iterator[Step], patience: float, hangs: float = HANGS) -> None:
+    """Make the calls one after another in a thread, and return after `patience` seconds at the latest.
+
+    A step that takes longer than `hangs` keeps its thread to itself, and another goes on with the next step; what it
+    brings later is not lost. Steps must not raise. What hangs inside the kernel holds its thread for as long; the
+    threads are daemons, so they do not hold the interpreter's end, but a process that must go leaves by `os._exit`.
+    """
+    work = _Work(steps)
+    deadline = time.monotonic() + patience
+    work.go_on()
+    while (left := deadline - time.monotonic()) > 0:
+        if work.done.wait(min(left, hangs)):
+            return
+        if time.monotonic() - work.since >= hangs:
+            work.go_on()
+    work.leave()
+
+
+class _Work:
+    """Steps, and the thread that takes the next one of them. `done`: all have returned."""
+
+    def __init__(self, steps: Iterator[Step]) -> None:
+        self.done = threading.Event()
+        self.since = time.monotonic()
+        self._steps = steps
+        self._lock = threading.Lock()
+        self._owner: threading.Thread | None = None
+        self._under_way = 0
+        self._ended = False
+
+    def go_on(self) -> None:
+        """Take the next steps in a new thread; the one before ends with the step that it is at."""
+        with self._lock:
+            if self._ended:
+                return
+            thread = self._owner = threading.Thread(target=self._work, name="nvml", daemon=True)
+            self.since = time.monotonic()
+        thread.start()
+
+    def leave(self) -> None:
+        """Begin no further step."""
+        with self._lock:
+            self._owner = None
+
+    def _work(self) -> None:
+        while (step := self._next()) is not None:
+            step()
+            with self._lock:
+                self._under_way -= 1
+                if self._ended and not self._under_way:
+                    self.done.set()
+
+    def _next(self) -> Step | None:
+        with self._lock:
+            if self._owner is not threading.current_thread():
+                return None
+            self.since = time.monotonic()
+            step = next(self._steps, None)
+            if step is not None:
+                self._under_way += 1
+                return step
+            self._ended = True
+            if not self._under_way:
+                self.done.set()
+            return None

@@ -1,0 +1,135 @@
+"""What the driver told, where it can be true. Everything else is None: unknown.
+
+A function that cannot tell a value often says so by a sentinel, all ones or the smallest number of an integer's
+width, and calls that as a success. What no GPU can have is not believed either. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_studio_tui.domain.metrics import Throttle
+
+#: Longest text that is taken from the driver.
+MAX_TEXT = 128
+#: Bytes above which no GPU's memory is.
+MAX_MEMORY = 16 * 1024**4
+MAX_CELSIUS = 150
+MIN_CELSIUS = -50
+MAX_MILLIWATTS = 20_000_000
+MAX_MHZ = 50_000
+MAX_PID = 2**31 - 2
+MAX_PROCESSES = 4096
+#: All ones of an integer, signed or not, where a value could come near them by its range.
+SENTINELS = frozenset({2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1})
+
+#: Bits of the clock event reasons that are worth a warning; the others are idling and settings.
+THROTTLE = (
+    (0x04, Throttle.POWER_CAP),
+    (0x08, Throttle.HARDWARE),
+    (0x20, Throttle.SOFTWARE_THERMAL),
+    (0x40, Throttle.HARDWARE_THERMAL),
+    (0x80, Throttle.POWER_BRAKE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes; each None where it is not told."""
+
+    total: int | None
+    used: int | None
+    reserved: int | None
+
+
+def whole(value: Any, low: int, high: int) -> int | None:
+    """A whole number between two bounds, both included."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return int(value) if low <= value <= high and value not in SENTINELS else None
+
+
+def percent(value: Any) -> int | None:
+    return whole(value, 0, 100)
+
+
+def celsius(value: Any) -> int | None:
+    return whole(value, MIN_CELSIUS, MAX_CELSIUS)
+
+
+def watts(value: Any) -> float | None:
+    """Watts of milliwatts."""
+    milliwatts = whole(value, 0, MAX_MILLIWATTS)
+    return None if milliwatts is None else milliwatts / 1000
+
+
+def millijoules(value: Any) -> int | None:
+    return whole(value, 0, 2**62)
+
+
+def megahertz(value: Any) -> int | None:
+    return whole(value, 0, MAX_MHZ)
+
+
+def text(value: Any) -> str | None:
+    """Text of the driver, raw; it is made safe where it is shown."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value[:MAX_TEXT] if isinstance(value, str) and value else None
+
+
+def memory(value: Any) -> Memory | None:
+    total = whole(getattr(value, "total", None), 1, MAX_MEMORY)
+    used = whole(getattr(value, "used", None), 0, total or MAX_MEMORY)
+    reserved = whole(getattr(value, "reserved", None), 0, total or MAX_MEMORY)
+    return None if total is None and used is None else Memory(total, used, reserved)
+
+
+def rates(value: Any) -> tuple[int | None, int | None] | None:
+    """Percent of the time in which the GPU, and its memory, were used."""
+    both = percent(getattr(value, "gpu", None)), percent(getattr(value, "memory", None))
+    return None if both == (None, None) else both
+
+
+def throttle(value: Any) -> tuple[Throttle, ...] | None:
+    bits = whole(value, 0, 2**62)
+    return None if bits is None else tuple(name for bit, name in THROTTLE if bits & bit)
+
+
+def mig(value: Any) -> bool | None:
+    """Whether MIG is on now, of the mode now and the one after the next reset."""
+    now = whole(value[0], 0, 1) if isinstance(value, list | tuple) and value else None
+    return None if now is None else bool(now)
+
+
+def capability(value: Any) -> str | None:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    major, minor = whole(value[0], 1, 99), whole(value[1], 0, 99)
+    return None if major is None or minor is None else f"{major}.{minor}"
+
+
+def bus(value: Any) -> str | None:
+    return text(getattr(value, "busId", None))
+
+
+def processes(value: Any) -> tuple[tuple[int, int | None], ...] | None:
+    """Process numbers and bytes."""
+    if not isinstance(value, list | tuple):
+        return None
+    found = []
+    for one in value[:MAX_PROCESSES]:
+        pid = whole(getattr(one, "pid", None), 1, MAX_PID)
+        if pid is not None:
+            found.append((pid, whole(getattr(one, "usedGpuMemory", None), 0, MAX_MEMORY)))
+    return tuple(found)
+
+
+def cuda(value: Any) -> str | None:
+    """CUDA's version of a number such as 12040."""
+    number = whole(value, 1000, 999_999)
+    return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
