@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.recipe import RISKY_ENV, FieldNote, Recipe
+from vllm_studio_tui.kit.secrets import is_reference
 
 _ALIASES = {
     "engine": "backend",
@@ -177,8 +178,10 @@ def _env(out: dict[str, Any], notes: list[FieldNote]) -> None:
     if not isinstance(env, Mapping):
         return
     env = {str(name): value for name, value in env.items() if value is not None}
-    visible = env.pop("CUDA_VISIBLE_DEVICES", None)
-    if visible is not None:
+    visible = env.get("CUDA_VISIBLE_DEVICES")
+    # Nothing and -1 hide every GPU from the engine, and a reference is told by nobody yet: these stay as they are.
+    if visible is not None and str(visible).strip() not in ("", "-1") and not is_reference(str(visible)):
+        del env["CUDA_VISIBLE_DEVICES"]
         if out.get("gpus") in (None, "", [], ()):
             out["gpus"] = visible
             notes.append(FieldNote("env_vars.CUDA_VISIBLE_DEVICES", "changed", "now gpus"))

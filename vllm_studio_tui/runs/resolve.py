@@ -12,20 +12,10 @@ from collections.abc import Mapping
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, expanded
 from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
+from vllm_studio_tui.runs.claims import claims
 
 #: Fields that are for people and for the keeper, not for the engine.
 _NOT_LAUNCHED = frozenset({"name", "description", "tags", "restart", "ready_timeout"})
-#: Engines that take the first GPUs when none are named, one for each rank.
-TAKES_FIRST_GPUS = frozenset({"vllm", "sglang"})
-
-
-def claims(recipe: Recipe) -> tuple[str, ...]:
-    """The GPUs that a run of the recipe will use, as far as it can be told before."""
-    if recipe.gpus and recipe.gpus != ("auto",):
-        return tuple(str(one) for one in recipe.gpus)
-    if recipe.backend in TAKES_FIRST_GPUS:
-        return tuple(str(index) for index in range(recipe.gpu_count))
-    return ()
 
 
 def revision(recipe: Recipe) -> str:
@@ -61,8 +51,9 @@ def resolve(
     Raises:
         StudioError: The engine cannot be found, or the recipe makes no command.
     """
-    gpus = claims(recipe)
     command = command_of(recipe, backend, context, run_id)
+    version = _version(recipe, backend, command)
+    gpus = claims(recipe, version)
     host = "127.0.0.1" if context.host in ("0.0.0.0", "", "::") else context.host  # noqa: S104
     restart = recipe.restart
     ready = backend.ready(recipe)
@@ -83,7 +74,7 @@ def resolve(
         created_at=time.time(),
         recipe=recipe.model_dump(mode="json"),
         recipe_revision=revision(recipe),
-        engine_version=_version(recipe, backend, command),
+        engine_version=version,
         env=env,
         env_refs=command.env_refs,
         api_key_ref=recipe.api_key,

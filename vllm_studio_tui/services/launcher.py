@@ -17,8 +17,9 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.runs.resolve import claims, command_of, resolve
+from vllm_studio_tui.runs.resolve import command_of, resolve
 from vllm_studio_tui.services.disk_room import disk_room
+from vllm_studio_tui.services.gpu_claims import claimed_gpus, gpu_problems, room_problems
 from vllm_studio_tui.services.preflight import guarded, problems_of
 from vllm_studio_tui.services.recipes import Recipes
 from vllm_studio_tui.services.targets import Targets
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
+#: Seconds that a launch waits for the GPUs to say which of them are there.
+GPU_WAIT = 1.5
 MASK = "***"
 
 
@@ -106,13 +109,20 @@ class Launcher(Targets):
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = problems_of(self._places.cache, recipe, backend, context)
         problems += disk_room(recipe, os.environ)
-        problems += self._room(recipe, gpus, live)
+        wanted = claimed_gpus(recipe, backend, context)
+        if gpus is None and (wanted or recipe.gpus):
+            from vllm_studio_tui.probes.gpus import read_once
+
+            gpus = read_once()
+        if gpus is not None:
+            problems += gpu_problems(recipe, wanted, gpus, live)
+            problems += room_problems(wanted, gpus, live)
         for one in live:
             if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
                 problems.append(
                     Problem("port", "error", f"{one.run_id} has port {recipe.port}", "Choose another port.")
                 )
-            shared = sorted(set(claims(recipe)) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
+            shared = sorted(set(wanted) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
             if shared:
                 message = f"{one.run_id} claims GPU {', '.join(shared)}"
                 problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
@@ -127,37 +137,18 @@ class Launcher(Targets):
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         found = [one for one in problems_of(self._places.cache, recipe, backend, context) if one.severity == "error"]
+        wanted = claimed_gpus(recipe, backend, context)
+        if wanted and not found:
+            from vllm_studio_tui.probes.gpus import read_once
+
+            report = read_once(GPU_WAIT, processes=False)
+            found = [one for one in gpu_problems(recipe, wanted, report, ()) if one.severity == "error"]
         if found:
             raise HopelessLaunch(
                 f"{recipe.id} would not start",
                 cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
                 advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
             )
-
-    def _room(self, recipe: Recipe, report: GpuReport | None, live: Sequence[read.RunView]) -> list[Problem]:
-        """Who holds memory of the GPUs that the recipe will use."""
-        wanted = claims(recipe)
-        if not wanted:
-            return []
-        from vllm_studio_tui.services.gpu_choice import holders
-
-        if report is None:
-            from vllm_studio_tui.probes.gpus import read_once
-
-            report = read_once()
-        claimed = {claim for one in live if one.spec for claim in one.spec.gpus}  # said elsewhere, by the run's name
-        problems = [
-            Problem(
-                "gpus", "warning", f"GPU {gpu} is in use: {who}", "Stop it, choose another GPU, or use less memory."
-            )
-            for gpu, who in holders(report, [one for one in wanted if one not in claimed], [one.run_id for one in live])
-        ]
-        indices = {str(gpu.index) for gpu in report.gpus}
-        absent = [one for one in wanted if one.isdigit() and one not in indices]
-        if report.gpus and absent:
-            message = f"GPU {', '.join(absent)} is not there: this machine has {', '.join(sorted(indices))}"
-            problems.append(Problem("gpus", "error", message, "Name others, or lower tensor_parallel_size."))
-        return problems
 
     # --- launching --------------------------------------------------------------------------------------
 
@@ -199,7 +190,7 @@ class Launcher(Targets):
             return guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
 
         # What cannot make a command is refused before anything is created.
-        build("preview", wanted or self._settings.inference_port)
+        planned = build("preview", wanted or self._settings.inference_port)
         run = control.launch(
             self._places,
             build,
@@ -207,7 +198,7 @@ class Launcher(Targets):
             host=host,
             port=wanted,
             first_port=self._settings.inference_port,
-            gpus=claims(recipe),
+            gpus=planned.gpus,
             share_gpus=share_gpus,
             again=port is not None,
             scope=self._settings.systemd_scope,
@@ -269,7 +260,8 @@ class Launcher(Targets):
         return pids
 
     def _make_room(self, recipe: Recipe, port: int | None) -> None:
-        wanted = set(claims(recipe))
+        usable, context = self._ready_to_use(recipe), self._context(recipe, port or self._settings.inference_port)
+        wanted = set(claimed_gpus(usable, registry.backend(recipe.backend), context))
         holders = [
             one
             for one in read.live_runs(self._places)
