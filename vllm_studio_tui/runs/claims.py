@@ -62,7 +62,7 @@ def _visible(recipe: Recipe, environ: Mapping[str, str]) -> tuple[str, ...] | No
         recipe.extra_args.get("cuda_visible_devices", recipe.extra_args.get("cuda-visible-devices")),
         environ.get("CUDA_VISIBLE_DEVICES"),
     ):
-        if isinstance(value, str | int) and not isinstance(value, bool) and not secrets.is_reference(value):
+        if isinstance(value, str | int) and not isinstance(value, bool) and not secrets.is_reference(str(value)):
             named = [one.strip() for one in str(value).split(",")]
             # CUDA stops at the first that it does not know.
             stop = next((place for place, one in enumerate(named) if one in ("", "-1")), len(named))
