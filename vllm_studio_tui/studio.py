@@ -95,7 +95,7 @@ class Studio:
         from vllm_studio_tui.services.recipes import Recipes
         from vllm_studio_tui.store.recipes import RecipeRows
 
-        return Recipes(RecipeRows(self.db))
+        return Recipes(RecipeRows(self.db), self.places.data / "secrets")
 
     @cached_property
     def run_history(self) -> RunHistory:

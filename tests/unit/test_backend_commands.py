@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.backends.base import LaunchContext, looks_secret, shell_text
+from vllm_studio_tui.backends.base import LaunchContext, shell_text
 from vllm_studio_tui.backends.custom import Custom, fill, split
 from vllm_studio_tui.backends.external import External
 from vllm_studio_tui.backends.llamacpp import EMBEDDED, LlamaCpp, weights
@@ -23,6 +23,7 @@ from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit.masking import looks_secret
 
 
 def recipe(**fields: Any) -> Recipe:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vllm_studio_tui.kit.masking import split_login
 from vllm_studio_tui.models.package_index import (
     PUBLIC,
     Index,
@@ -17,7 +18,6 @@ from vllm_studio_tui.models.package_index import (
     parse_page,
     pick_wheel,
     public_url,
-    split_login,
 )
 
 DIGEST = "ab" * 32

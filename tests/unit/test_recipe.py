@@ -53,12 +53,115 @@ def test_the_names_of_others_are_understood(given: dict[str, Any], field: str, v
     assert getattr(read(**given), field) == value
 
 
-def test_what_the_original_wrote_blindly_is_reset_and_said() -> None:
-    data = {"host": "0.0.0.0", "port": 8000, "trust_remote_code": True}  # noqa: S104
-    recipe, made = parse_recipe({**MINIMAL, **data}, imported=True)
+#: A recipe as the original writes one: every field, set or not.
+WHOLE: dict[str, Any] = {
+    **MINIMAL, "backend": "vllm", "env_vars": None, "tensor_parallel_size": 1, "pipeline_parallel_size": 1,
+    "max_model_len": 32768, "gpu_memory_utilization": 0.9, "kv_cache_dtype": "auto", "max_num_seqs": 256,
+    "trust_remote_code": True, "tool_call_parser": None, "reasoning_parser": None, "enable_auto_tool_choice": False,
+    "quantization": None, "dtype": None, "host": "0.0.0.0", "port": 8000, "served_model_name": None,  # noqa: S104
+    "python_path": None, "extra_args": {}, "max_thinking_tokens": None, "thinking_mode": "conservative",
+}  # fmt: skip
+BLANKET = {"host": "0.0.0.0", "port": 8000, "trust_remote_code": True}  # noqa: S104
+
+
+@pytest.mark.parametrize("data", [WHOLE, {**WHOLE, "dtype": "float16", "status": "running"},
+                                  {**MINIMAL, **BLANKET, "model_key": "a", "is_default": 0}])  # fmt: skip
+def test_what_the_original_wrote_blindly_is_reset_and_said(data: dict[str, Any]) -> None:
+    recipe, made = parse_recipe(data, imported=True)
     assert (recipe.host, recipe.port, recipe.trust_remote_code) == ("127.0.0.1", None, False)
     notes = {note.field: (note.action, note.why) for note in made}
-    assert all(notes[field][0] == "changed" and notes[field][1] for field in data)
+    assert all(notes[field][0] == "changed" and notes[field][1] for field in BLANKET)
+
+
+@pytest.mark.parametrize("data", [{**MINIMAL, **BLANKET}, {**WHOLE, "restart": {"policy": "always"}}])
+def test_what_a_person_wrote_stays_on_an_import_and_is_pointed_out(data: dict[str, Any]) -> None:
+    recipe, made = parse_recipe(data, imported=True)
+    assert (recipe.host, recipe.port, recipe.trust_remote_code) == ("0.0.0.0", 8000, True)  # noqa: S104
+    notes = {note.field: (note.action, note.why) for note in made}
+    assert "no api_key" in notes["host"][1]
+    assert "code of the model" in notes["trust_remote_code"][1]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"backend": "custom", "command": "/opt/run.sh {port}"}, "command"),
+        ({"executable": "/opt/vllm"}, "executable"),
+        ({"python_path": "/opt/v/bin/python"}, "python_path"),
+        ({"extra_args": {"venv_path": "/opt/v"}}, "python_path"),
+        ({"runtime": "docker", "docker": {"image": "an-image"}}, "docker.image"),
+        ({"runtime": "docker", "docker": {"image": "x", "volumes": ["/:/host"]}}, "docker.volumes"),
+        ({"runtime": "docker", "docker": {"image": "x", "args": ["--privileged"]}}, "docker.args"),
+        ({"extra_args": {"tool-parser-plugin": "/tmp/evil.py"}}, "extra_args.tool-parser-plugin"),
+        ({"extra_args": {"logits_processors": ["evil:Thing"]}}, "extra_args.logits_processors"),
+    ],
+)
+def test_what_a_launch_would_run_is_pointed_out_on_an_import(given: dict[str, Any], field: str) -> None:
+    recipe, made = parse_recipe({**MINIMAL, **given}, imported=True)
+    assert "a launch will use this" in next(note.why for note in made if note.field == field and note.why[:1] == "a")
+    assert parse_recipe(recipe_to_data(recipe))[0] == recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"max_model_len": "32k"}, "max_model_len", 32_000),
+        ({"max_model_len": "32K"}, "max_model_len", 32_768),
+        ({"max_model_len": "25.6k"}, "max_model_len", 25_600),
+        ({"max_model_len": "1_000"}, "max_model_len", 1000),
+        ({"max_model_len": "auto"}, "max_model_len", -1),
+        ({"max_model_len": 0}, "max_model_len", None),
+        ({"max_num_seqs": 0}, "max_num_seqs", None),
+        ({"max_num_seqs": "0"}, "max_num_seqs", None),
+        ({"max_num_batched_tokens": "8K"}, "max_num_batched_tokens", 8192),
+        ({"max_thinking_tokens": "16k"}, "max_thinking_tokens", 16_000),
+    ],
+)
+def test_counts_are_understood_as_people_write_them_and_it_is_said(
+    given: dict[str, Any], field: str, value: int | None
+) -> None:
+    assert getattr(read(**given), field) == value
+    assert notes_of(given)[field][0] == "changed" or given[field] in ("1_000",)
+
+
+def test_a_name_is_made_an_id_on_an_import_and_kept_as_the_name() -> None:
+    recipe, notes = parse_recipe({"id": "GLM-4.7", "model_path": "/m"}, imported=True)
+    assert (recipe.id, recipe.name) == ("glm-4.7", "GLM-4.7")
+    assert any(note.field == "id" and "GLM-4.7" in note.why for note in notes)
+    recipe, _ = parse_recipe({"id": "Org/A b", "name": "My", "model_path": "/m"}, imported=True)
+    assert (recipe.id, recipe.name) == ("a-b", "My")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"extra_args": {"visible_devices": "0,1", "CUDA_VISIBLE_DEVICES": "2"}},
+        {"env_vars": {"CUDA_VISIBLE_DEVICES": "2"}, "extra_args": {"visible_devices": "0,1"}},
+        {"gpus": "0,1", "extra_args": {"cuda_visible_devices": "2"}},
+        {"visible_devices": "0,1", "cuda_visible_devices": "2"},
+    ],
+)
+def test_of_two_lists_of_gpus_one_is_said_to_be_dropped(given: dict[str, Any]) -> None:
+    recipe, notes = parse_recipe({**MINIMAL, **given})
+    assert recipe.gpus == ("0", "1")
+    dropped = [note.field.lower() for note in notes if note.action == "dropped"]
+    assert len(dropped) == 1
+    assert dropped[0].endswith("cuda_visible_devices")
+
+
+def test_engines_of_the_original_that_are_none_here_are_told() -> None:
+    command = {"exllama_command": "/opt/x/python {a}"}
+    recipe, notes = parse_recipe({**MINIMAL, "backend": "exllamav3", "extra_args": command}, imported=True)
+    assert recipe.backend == "custom"
+    assert recipe.command == (
+        "/opt/x/python {{a}} --host {host} --port {port} --served-model-name {name} --model {model}"
+    )
+    assert any(note.field == "backend" and note.action == "changed" for note in notes)
+    for backend in ("exllamav3", "mlx"):
+        _, notes = parse_recipe({**MINIMAL, "backend": backend}, imported=True)
+        assert any(note.field == "backend" and "refused" in note.why for note in notes)
+    _, notes = parse_recipe({**MINIMAL, "backend": "vllm", "extra_args": {"launch_command": "x"}}, imported=True)
+    assert any(note.field == "command" and "does not use it" in note.why for note in notes)
 
 
 def test_what_a_person_sets_here_stays_set() -> None:
@@ -111,7 +214,7 @@ def test_what_cannot_be_used_is_named_with_its_field(given: dict[str, Any], fiel
     with pytest.raises(InvalidRecipe) as refused:
         read(**given)
     assert field in [name for name, _ in refused.value.problems]
-    assert "sk-plain-secret" not in refused.value.cause or field == "api_key"
+    assert "sk-plain-secret" not in str(refused.value)
 
 
 def test_every_problem_is_named_at_once() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from vllm_studio_tui.backends.registry import backends
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.kit.secrets import resolve
 from vllm_studio_tui.services.importing import MAX_BYTES, from_command, read_documents
 from vllm_studio_tui.services.recipes import Broken, Recipes, read_source
 from vllm_studio_tui.store.database import Database
@@ -98,10 +99,29 @@ def test_the_same_file_twice_is_no_second_recipe_and_another_content_gets_an_id_
     recipes.import_(raw, "f")
     recipes.import_(raw, "f")
     assert list(rows.data) == ["a"]
-    report = recipes.import_(json.dumps({**ONE, "model_path": "/m/other"}).encode(), "f")
-    assert report.imported == ["a-2"]
-    assert any(one["field"] == "id" and one["action"] == "changed" for one in report.fields)
+    again = recipes.import_(raw, "f")
+    assert (again.imported, again.existing) == ([], ["a"])
+    other = json.dumps({**ONE, "model_path": "/m/other"}).encode()
+    for dry_run in (True, False):
+        report = recipes.import_(other, "f", dry_run=dry_run)
+        assert (report.imported, report.kept_both) == (["a-2"], {"a-2": "a"})
+        said = next(one for one in report.fields if one["field"] == "id" and one["action"] == "changed")
+        assert "model_path /m/a -> /m/other" in said["why"]
     assert recipes.get("a").model_path == "/m/a"
+    assert recipes.import_(other, "f").existing == ["a-2"]
+
+
+def test_what_is_there_with_other_content_gives_way_when_that_is_asked(recipes: Recipes, rows: Rows) -> None:
+    recipes.import_(json.dumps(ONE).encode(), "f")
+    rows.data["b"] = {"port": "many"}
+    other = json.dumps([{**ONE, "port": 9000}, {**ONE, "id": "b"}]).encode()
+    assert recipes.import_(other, "f", replace=True, dry_run=True).replaced == ["a", "b"]
+    assert recipes.get("a").port is None
+    report = recipes.import_(other, "f", replace=True)
+    assert report.replaced == ["a", "b"]
+    assert "port none -> 9000" in next(one["why"] for one in report.fields if one["field"] == "id" and one["why"])
+    assert recipes.get("a").port == 9000
+    assert sorted(rows.data) == ["a", "b"]
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b]\n"
@@ -216,6 +236,145 @@ def test_what_is_exported_comes_in_again_as_it_was(recipes: Recipes, form: str) 
     other = Recipes(Rows())
     assert other.import_(text.encode(), "f").failed == []
     assert other.all() == recipes.all()
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=12)
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+TEXTS = WORDS | st.sampled_from([EVERYWHERE, "yes", "null", "1e3", "*a", "&b", "{x}", "2026-01-01", "32k", "- x", "'"])
+ANY_RECIPE = st.fixed_dictionaries(
+    {
+        "id": st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True),
+        "name": TEXTS,
+        "model_path": TEXTS,
+        "backend": st.sampled_from(["vllm", "sglang", "llamacpp", "exllamav3", "mlx"]),
+    },
+    optional={
+        "host": st.sampled_from([EVERYWHERE, "::", "127.0.0.1", "10.0.0.5"]),
+        "port": st.integers(1, 65535) | st.just(8000),
+        "trust_remote_code": st.booleans(),
+        "description": TEXTS,
+        "tags": st.lists(WORDS, max_size=3),
+        "gpus": st.lists(st.sampled_from(["0", "1", "GPU-1"]), max_size=3, unique=True),
+        "tensor_parallel_size": st.integers(1, 8),
+        "pipeline_parallel_size": st.integers(1, 8),
+        "max_model_len": st.integers(-1, 100_000),
+        "gpu_memory_utilization": st.floats(0.1, 1),
+        "kv_cache_dtype": st.sampled_from(["auto", "fp8"]),
+        "max_num_seqs": st.integers(1, 512),
+        "quantization": TEXTS,
+        "executable": TEXTS,
+        "python_path": TEXTS,
+        "command": TEXTS,
+        "api_key": st.sampled_from(["env:KEY", "file:/run/key"]),
+        "env_vars": st.dictionaries(
+            st.sampled_from(["A", "HF_TOKEN", "LD_PRELOAD", "HF_HUB_DISABLE_IMPLICIT_TOKEN"]), TEXTS, max_size=3
+        ),
+        "extra_args": st.dictionaries(
+            st.sampled_from(["eager", "swap-space", "raw"]),
+            st.booleans() | st.integers() | TEXTS | st.lists(WORDS, max_size=2) | st.just({"a": [1, None]}),
+            max_size=3,
+        ),
+        "restart": st.sampled_from([{"policy": "always"}, {"policy": "on-failure", "delay": 1.5}]),
+    },
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.lists(ANY_RECIPE, min_size=1, max_size=3, unique_by=lambda one: one["id"]), st.sampled_from(["yaml", "json"]))
+def test_an_import_of_ones_own_export_is_the_identity(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[dict[str, Any]], form: str
+) -> None:
+    folder = tmp_path_factory.mktemp("secrets")
+    mine, rows = Recipes(own := Rows(), folder), Rows()
+    for entry in entries:
+        with contextlib.suppress(InvalidRecipe):
+            mine.create(parse_recipe(entry)[0])
+    if not own.data:
+        return
+    before = dict(own.data)
+    report = mine.import_(mine.export(form=form).encode(), "export")
+    assert (report.imported, report.failed) == ([], [])
+    assert sorted(report.existing) == sorted(before)
+    assert own.data == before
+    theirs = Recipes(rows, folder)
+    theirs.import_(mine.export(form=form).encode(), "export")
+    assert rows.data == before
+
+
+def test_a_pasted_command_keeps_what_the_person_wrote_and_points_it_out(recipes: Recipes) -> None:
+    pasted = b"vllm serve org/m --trust-remote-code --host 0.0.0.0 --port 8000"
+    report = recipes.import_(pasted, "pasted")
+    recipe = recipes.get("m")
+    assert (recipe.host, recipe.port, recipe.trust_remote_code) == (EVERYWHERE, 8000, True)
+    told = {one["field"]: one["why"] for one in report.fields}
+    assert "no api_key" in told["host"]
+    assert "code of the model" in told["trust_remote_code"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "expected"),
+    [
+        ("GLM-4.7", 4, {"tool_call_parser": "glm47", "reasoning_parser": "glm45"}),
+        ("MiniMax-M2", 4, {"tool_call_parser": "minimax_m2", "reasoning_parser": "minimax_m2_append_think"}),
+        ("MiniMax-M2", 8, {"tool_call_parser": "minimax_m2", "reasoning_parser": "minimax_m2_append_think",
+                           "expert_parallel": True}),
+        ("Qwen3-8B", 1, {"tool_call_parser": "hermes", "reasoning_parser": "qwen3"}),
+        ("INTELLECT-3", 1, {"tool_call_parser": "hermes", "reasoning_parser": "deepseek_r1"}),
+        ("unheard-of", 1, {}),
+    ],
+)  # fmt: skip
+def test_an_import_suggests_what_the_model_needs_and_takes_it_when_told(
+    recipes: Recipes, name: str, tp: int, expected: dict[str, Any]
+) -> None:
+    raw = json.dumps({"id": "a", "model_path": f"/m/{name}", "tp": tp}).encode()
+    offered = recipes.import_(raw, "f", dry_run=True).suggestions
+    assert {one["field"]: one["value"] for one in offered} == expected
+    report = recipes.import_(raw, "f", suggested=True)
+    assert report.suggestions == []
+    recipe = recipes.get("a")
+    assert {field: getattr(recipe, field) for field in expected} == expected
+
+
+def test_what_a_recipe_sets_is_never_suggested_otherwise(recipes: Recipes) -> None:
+    raw = json.dumps({**ONE, "model_path": "/m/Qwen3", "tool_call_parser": "mine"}).encode()
+    report = recipes.import_(raw, "f", suggested=True)
+    assert recipes.get("a").tool_call_parser == "mine"
+    assert not any(one["field"] == "tool_call_parser" and "suggest" in one["why"] for one in report.fields)
+
+
+def test_an_engine_that_nobody_knows_is_told(recipes: Recipes) -> None:
+    report = recipes.import_(json.dumps({**ONE, "backend": "unheard-of"}).encode(), "f")
+    assert any(one["field"] == "backend" and "vllm" in one["why"] for one in report.fields)
+
+
+PASTED = "HF_TOKEN=hf_abcdefghij OTHER=$THERE vllm serve org/m --api-key sk-abc"
+
+
+def test_a_pasted_key_becomes_a_file_of_its_own_and_is_told(tmp_path: Path) -> None:
+    recipes = Recipes(Rows(), folder := tmp_path / "secrets")
+    assert recipes.import_(PASTED.encode(), "pasted", dry_run=True).imported == ["m"]
+    assert not folder.exists()
+    report = recipes.import_(PASTED.encode(), "pasted")
+    recipe = recipes.get("m")
+    assert recipe.api_key == f"file:{folder / 'm.api_key'}"
+    assert recipe.env_vars == {"HF_TOKEN": f"file:{folder / 'm.HF_TOKEN'}", "OTHER": "env:THERE"}
+    assert {resolve(one, {}) for one in (recipe.api_key, recipe.env_vars["HF_TOKEN"])} == {"sk-abc", "hf_abcdefghij"}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert any(one["field"] == "api_key" and str(folder) in one["why"] for one in report.fields)
+    assert "sk-abc" not in json.dumps(report.to_json()) + recipes.export()
+    assert recipes.import_(PASTED.encode(), "pasted").existing == ["m"]
+    assert len(list(folder.iterdir())) == 2
+    recipes.import_(PASTED.replace("sk-abc", "sk-other").encode(), "pasted")
+    assert resolve(recipes.get("m").api_key or "", {}) == "sk-abc"  # the other's secret is another file
+    assert resolve(recipes.get("m-2").api_key or "", {}) == "sk-other"
+
+
+def test_nothing_is_kept_of_a_recipe_that_cannot_be_used(tmp_path: Path) -> None:
+    recipes = Recipes(Rows(), tmp_path / "secrets")
+    report = recipes.import_(json.dumps({**ONE, "api_key": "sk-abc", "port": "many"}).encode(), "f")
+    assert report.failed
+    assert not (tmp_path / "secrets").exists()
 
 
 def test_recipes_are_kept_changed_copied_found_and_deleted(tmp_path: Path) -> None:

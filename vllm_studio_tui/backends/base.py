@@ -22,11 +22,11 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.access import explain_program, program_trouble
+from vllm_studio_tui.kit.masking import MASK, looks_secret, mask_text, mask_words
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
-MASK = "***"
 #: Fields of a recipe that make flags; each backend names those that it turns into its own.
 ENGINE_FIELDS = frozenset({
     "served_model_name", "revision", "tokenizer", "lora_modules", "tensor_parallel_size", "pipeline_parallel_size",
@@ -35,8 +35,6 @@ ENGINE_FIELDS = frozenset({
     "dtype", "quantization", "trust_remote_code", "tool_call_parser", "reasoning_parser", "enable_auto_tool_choice",
     "thinking_mode", "max_thinking_tokens", "chat_template_kwargs",
 })  # fmt: skip
-#: Words in the name of a variable whose value is not for showing.
-SECRET_WORDS = frozenset({"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL"})
 
 
 class EngineSettings(Protocol):
@@ -131,6 +129,7 @@ class Backend(ABC):
         metrics_style: Whose metric names it exposes; None where it has no metrics.
         package: The Python package whose version is the engine's; None where there is none.
         uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
+        programs: Those of `executable` and `python_path` that its command honours, likewise.
     """
 
     name: str
@@ -143,6 +142,7 @@ class Backend(ABC):
     metrics_style: str | None = None
     package: str | None = None
     uses: frozenset[str] = ENGINE_FIELDS
+    programs: frozenset[str] = frozenset({"executable", "python_path"})
 
     @abstractmethod
     def command(self, recipe: Recipe, context: LaunchContext) -> Command:
@@ -285,11 +285,6 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), 1, 0.6)), None)
 
 
-def looks_secret(name: str) -> bool:
-    """Whether a variable's name says that its value is a secret."""
-    return not SECRET_WORDS.isdisjoint(name.upper().split("_"))
-
-
 def shell_text(argv: Sequence[str], env: Mapping[str, str], masked: Collection[str] = ()) -> str:
     """One line for a POSIX shell, `NAME=value program arguments`, with secrets as `***`.
 
@@ -299,5 +294,5 @@ def shell_text(argv: Sequence[str], env: Mapping[str, str], masked: Collection[s
     parts = []
     for name, value in env.items():
         hidden = name in masked or looks_secret(name)
-        parts.append(f"{name}={MASK if hidden or value == MASK else shlex.quote(value)}")
-    return " ".join([*parts, *(shlex.quote(one) for one in argv)])
+        parts.append(f"{name}={MASK if hidden or value == MASK else shlex.quote(mask_text(value))}")
+    return " ".join([*parts, *(shlex.quote(one) for one in mask_words(argv))])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from vllm_studio_tui.backends.model_files import model_problems
 from vllm_studio_tui.backends.parsers import same_elsewhere, suggested_names
 from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+from vllm_studio_tui.domain.imports import is_loopback
 from vllm_studio_tui.kit.access import read_trouble
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Pro
     """All checks, the errors first."""
     problems = [
         *_command(backend, recipe, context),
-        *_unused(backend, recipe),
+        *unused(backend, recipe),
         *model_problems(backend, recipe),
         *_gpus(recipe),
         *_security(recipe, context),
@@ -66,7 +66,7 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
             yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
 
 
-def _unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
+def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
     """Fields that this engine has nothing for: none is passed over in silence."""
     for name in sorted(ENGINE_FIELDS - backend.uses):
         default = type(recipe).model_fields[name].get_default(call_default_factory=True)
@@ -75,6 +75,18 @@ def _unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
             yield Problem(
                 name, "warning", f"is not used by {backend.title}", "Leave it empty, or say it in extra_args."
             )
+    whose = (
+        ("command", backend.name == "custom", "Set backend custom to launch it, or leave it empty."),
+        ("metrics_style", backend.name == "custom", "Leave it empty: it is for custom commands."),
+        ("base_url", not backend.needs_launch, "Leave it empty: it is where an external server is."),
+        ("executable", "executable" in backend.programs, "Leave it empty."),
+        ("python_path", "python_path" in backend.programs, "Leave it empty."),
+    )
+    for name, used, advice in whose:
+        if getattr(recipe, name) and not used:
+            yield Problem(name, "warning", f"is not used by {backend.title}", advice)
+    if recipe.docker.image and recipe.runtime != "docker":
+        yield Problem("docker", "warning", "is not used: runtime is native", "Set runtime: docker.")
 
 
 def _gpus(recipe: Recipe) -> Iterator[Problem]:
@@ -87,7 +99,7 @@ def _gpus(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _security(recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
-    if not _loopback(context.host) and not recipe.api_key:
+    if not is_loopback(context.host) and not recipe.api_key:
         yield Problem(
             "host",
             "warning",
@@ -103,15 +115,6 @@ def _security(recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
         )
     for name in sorted(LOADERS & set(recipe.env_vars or {})):
         yield Problem("env_vars", "warning", f"{name} can make the engine run other code", "Keep it if you mean it.")
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _names(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:

@@ -56,6 +56,7 @@ class Custom(Backend):
     title = "custom command"
     stages = STAGES
     uses = frozenset({"served_model_name"})
+    programs = frozenset({"python_path"})
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.model_path or recipe.id

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, Problem
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe
+from vllm_studio_tui.kit.masking import mask_text
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -21,6 +22,7 @@ class External(Backend):
     needs_launch = False
     failures = ()
     uses = frozenset({"served_model_name"})
+    programs = frozenset()
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.model_path
@@ -28,7 +30,7 @@ class External(Backend):
     def command(self, recipe: Recipe, context: LaunchContext) -> Command:
         raise LaunchRefused(
             f"{recipe.id} needs no launch",
-            cause=f"It is an external server at {recipe.base_url}.",
+            cause=f"It is an external server at {mask_text(recipe.base_url or '')}.",
             advice=f"Chat with it: vllm-studio chat --recipe {recipe.id}",
         )
 
@@ -47,9 +49,15 @@ class External(Backend):
             valid = False
         if not valid:
             return [Problem("base_url", "error", "is no address of a server", "Write it as http://host:8000/v1.")]
-        if url.password or url.username:
-            return [Problem("base_url", "error", "holds a password", "Set api_key to env:NAME or file:PATH instead.")]
-        problems = []
+        if url.password:
+            advice = "Write https://USER@host/v1, and its password as api_key: env:NAME or file:PATH."
+            return [Problem("base_url", "error", "holds a password", advice)]
+        from vllm_studio_tui.backends.checks import unused
+
+        problems = list(unused(self, recipe))
+        if url.username and not recipe.api_key:
+            advice = "Set api_key to env:NAME or file:PATH."
+            problems.append(Problem("base_url", "warning", "names a user without a password", advice))
         if not url.path.rstrip("/").endswith("/v1"):
             problems.append(Problem("base_url", "warning", "does not end in /v1", "Most servers answer below /v1."))
         if url.scheme == "http" and recipe.api_key and url.hostname not in ("localhost", "127.0.0.1", "::1"):

@@ -82,6 +82,7 @@ class LlamaCpp(Backend):
         "lora_modules", "speculative", "enable_prefix_caching", "reasoning_parser", "max_thinking_tokens",
         "chat_template_kwargs",
     })  # fmt: skip
+    programs = frozenset({"executable"})
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.id

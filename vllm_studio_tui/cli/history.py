@@ -10,6 +10,8 @@ import typer
 from vllm_studio_tui.cli.output import emit, say, table
 from vllm_studio_tui.cli.status import moment
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.literal_secrets import masked
+from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def launch_document(one: Launch) -> dict[str, Any]:
 
 
 def change_document(one: Change) -> dict[str, Any]:
-    return {"kind": one.kind, "name": one.name, "before": one.before, "after": one.after}
+    before, after = mask_data(one.before, one.name), mask_data(one.after, one.name)
+    return {"kind": one.kind, "name": one.name, "before": before, "after": after}
 
 
 def day(seconds: float | None) -> str:
@@ -97,7 +100,7 @@ def register(app: typer.Typer) -> None:
             worked = None
             if since is not None:
                 worked = {"run_id": since[0].run_id, "changes": [change_document(change) for change in since[1]]}
-            whole = {**launch_document(one), "recipe": dict(one.recipe), "peak_tokens_per_second": peak}
+            whole = {**launch_document(one), "recipe": masked(one.recipe), "peak_tokens_per_second": peak}
             emit({"run": whole, "worked_last": worked})
             return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
@@ -141,10 +144,10 @@ def _say_changes(found: list[Change]) -> None:
     if not found:
         say("  nothing in recipe or engine")
     for one in found:
-        say(f"  {one.kind:<8} {one.name:<24} {_shown(one.before)}  ->  {_shown(one.after)}")
+        say(f"  {one.kind:<8} {one.name:<24} {_shown(one.before, one.name)}  ->  {_shown(one.after, one.name)}")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, name: str) -> str:
     if value is None:
         return "–"
-    return f"{value:.1f} s" if isinstance(value, float) else str(value)[:80]
+    return f"{value:.1f} s" if isinstance(value, float) else str(mask_data(value, name))[:80]

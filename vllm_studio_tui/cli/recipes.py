@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,13 @@ from vllm_studio_tui.runs.read import live_runs
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.domain.recipe import Recipe
-    from vllm_studio_tui.services.recipes import ImportReport
+    from vllm_studio_tui.domain.recipe import FieldNote, Recipe
+    from vllm_studio_tui.services.intake import ImportReport
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
+#: Named here, because looking them up would load them all; a test sees to it that none is missing.
+BACKENDS = "vllm, sglang, transformers, tabbyapi, llamacpp, custom, external, or one of a plug-in."
+SUGGESTED = typer.Option(False, "--suggested", help="Take what is suggested for the model's family: parsers, experts.")
 
 
 def states(places: Places) -> dict[str, str]:
@@ -31,39 +35,10 @@ def states(places: Places) -> dict[str, str]:
 
 
 def recipe_document(recipe: Recipe, state: str | None) -> dict[str, Any]:
-    """A recipe with every field, and the state of its run."""
-    return {**recipe.model_dump(mode="json"), "state": state or "stopped"}
+    """A recipe with every field, secrets masked, and the state of its run."""
+    from vllm_studio_tui.domain.literal_secrets import masked
 
-
-def _with_settings(data: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """`key=value` pairs over a recipe's data; values are read as YAML, `key=` clears."""
-    import yaml
-
-    from vllm_studio_tui.domain.recipe import Recipe
-
-    data = dict(data)
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting} has no =", advice="Write --set field=value.")
-        try:
-            value = yaml.safe_load(text) if text else None
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {key}: the value cannot be read", cause=str(error)) from None
-        whole, dot, part = key.partition(".")
-        if dot and whole in ("extra_args", "env_vars", "restart"):
-            inner = dict(data.get(whole) or {})
-            inner.pop(part, None) if value is None else inner.update({part: value})
-            data[whole] = inner
-        elif value is None:
-            data.pop(key, None)
-        elif key not in Recipe.model_fields and key.replace("-", "_") not in Recipe.model_fields:
-            raise UsageError(
-                f"no field {key}", advice=f"Fields: {', '.join(Recipe.model_fields)}. Flags: extra_args.x="
-            )
-        else:
-            data[key.replace("-", "_")] = value
-    return data
+    return {**masked(recipe.model_dump(mode="json")), "state": state or "stopped"}
 
 
 def _edited(text: str, recipe_id: str) -> str:
@@ -78,16 +53,62 @@ def _edited(text: str, recipe_id: str) -> str:
 
 
 def _show_report(report: ImportReport, *, dry_run: bool) -> None:
+    for one in report.existing:
+        say(f"{one} is there already, the very same: nothing to do")
     for one in report.imported:
-        say(f"{'would import' if dry_run else 'imported'} {one}")
-    for changed in report.fields:
-        if changed["action"] != "taken" or changed["why"]:
-            why = f", {changed['why']}" if changed["why"] else ""
-            say(f"  {changed['recipe']}.{changed['field']}: {changed['action']}{why}")
+        verb = "would replace" if one in report.replaced else "would import"
+        done = "replaced" if one in report.replaced else "imported"
+        say(f"{verb if dry_run else done} {one}")
+        for changed in report.fields:
+            if changed["recipe"] == one and (changed["action"] != "taken" or changed["why"]):
+                why = f", {changed['why']}" if changed["why"] else ""
+                say(f"  {changed['field']}: {changed['action']}{why}")
+        for offer in report.suggestions:
+            if offer["recipe"] == one:
+                say(f"  {offer['field']}: {_value(offer['value'])} is suggested, {offer['why']}")
+    if report.suggestions:
+        say("take what is suggested: import again with --suggested, or vllm-studio recipes edit ID --suggested")
+    if report.kept_both:
+        say("to replace instead of keeping both: import again with --replace")
     for failed in report.failed:
         note(f"{failed['source']}, entry {failed['index']} ({failed['id'] or 'no id'}) is not a valid recipe:")
         for wrong in failed["errors"]:
             note(f"  {wrong['field']}: {wrong['message']}")
+
+
+def _value(value: Any) -> str:
+    return "true" if value is True else str(value)
+
+
+def _tell(recipe: Recipe, notes: list[FieldNote], *, before: Recipe | None = None) -> None:
+    """Say on stderr what was changed on the way, what is not used, and what the model is known to need."""
+    from vllm_studio_tui.backends import registry
+    from vllm_studio_tui.backends.checks import unused
+    from vllm_studio_tui.backends.suggestions import suggestions
+
+    for one in notes:
+        if one.why and (one.action != "taken" or before is None):
+            note(f"note: {one.field}: {one.action}, {one.why}")
+    known = registry.backends()
+    if recipe.backend not in known:
+        note(f"note: backend: {recipe.backend} is no engine here; there are: {', '.join(sorted(known))}")
+        return
+    for problem in unused(known[recipe.backend], recipe):
+        note(f"note: {problem.field}: {problem.message}. {problem.advice}")
+    offered = suggestions(recipe)
+    for offer in offered:
+        note(f"note: {offer.field}: {_value(offer.value)} is suggested, {offer.why}")
+    if offered:
+        note(f"take what is suggested: vllm-studio recipes edit {recipe.id} --suggested")
+
+
+def _suggested(recipe: Recipe) -> Recipe:
+    from vllm_studio_tui.backends.suggestions import suggestions, taken
+
+    offered = suggestions(recipe)
+    for one in offered:
+        note(f"{one.field}: {_value(one.value)}, {one.why}")
+    return taken(recipe, offered)
 
 
 def register(app: typer.Typer) -> None:
@@ -156,17 +177,26 @@ def _register_reading(nouns: typer.Typer) -> None:
 
     @nouns.command("check")
     def check(recipe_id: str = typer.Argument(..., metavar="ID"), as_json: bool = JSON) -> None:
-        """What stands against a launch; exit 1 if anything does."""
+        """What stands against a launch, and what the model is known to need; exit 1 if anything stands against it."""
+        from vllm_studio_tui.backends.suggestions import suggestions
+
         with Studio.open_sync() as studio:
-            problems = studio.launcher.check(studio.recipes.get(recipe_id))
+            recipe = studio.recipes.get(recipe_id)
+            problems = studio.launcher.check(recipe)
+        offered = suggestions(recipe)
         ok = not any(one.severity == "error" for one in problems)
         if as_json:
             keys = ("field", "severity", "message", "advice")
-            emit({"ok": ok, "problems": [{key: getattr(one, key) for key in keys} for one in problems]})
+            found = [{key: getattr(one, key) for key in keys} for one in problems]
+            emit({"ok": ok, "problems": found, "suggestions": [asdict(one) for one in offered]})
         else:
             for one in problems:
                 mark = "✕" if one.severity == "error" else "▲"
                 say(f"{mark} {one.field}: {one.message.rstrip('.')}. {one.advice}".rstrip())
+            for offer in offered:
+                say(f"· {offer.field}: {_value(offer.value)} is suggested, {offer.why}")
+            if offered:
+                say(f"  take what is suggested: vllm-studio recipes edit {recipe.id} --suggested")
             say("nothing stands against a launch" if ok else "a launch would fail")
         if not ok:
             raise SystemExit(1)
@@ -177,46 +207,58 @@ def _register_writing(nouns: typer.Typer) -> None:
     def add(
         recipe_id: str | None = typer.Argument(None, metavar="[ID]"),
         model: str | None = typer.Option(None, "--model", help="A directory, a file, or a name on the hub."),
-        backend: str | None = typer.Option(None, "--backend", help="vllm, sglang, llamacpp, custom, external."),
+        backend: str | None = typer.Option(None, "--backend", help=BACKENDS),
         starter: str | None = typer.Option(None, "--starter", help="Begin with one of `recipes starters`."),
         settings: list[str] = typer.Option([], "--set", help="field=value; may be repeated."),
+        take: bool = SUGGESTED,
     ) -> None:
         """A new recipe."""
-        from vllm_studio_tui.domain.recipe import parse_recipe, recipe_to_data
+        from vllm_studio_tui.domain.normalise import slug
+        from vllm_studio_tui.domain.recipe import ID, recipe_to_data
+        from vllm_studio_tui.services.recipe_settings import with_settings
 
         with Studio.open_sync() as studio:
             data: dict[str, Any] = recipe_to_data(studio.recipes.starter(starter)) if starter else {}
             if recipe_id:
-                data["id"] = recipe_id
-                data.setdefault("name", recipe_id)
+                data["id"] = recipe_id if ID.fullmatch(recipe_id) else slug(recipe_id)
+                data["name"] = data.get("name") or recipe_id
+                if data["id"] != recipe_id:
+                    note(f"note: id: {recipe_id} is written {data['id']} here; the name is kept")
             if model:
                 data["model_path"] = model
             if backend:
                 data["backend"] = backend
-            if not data:
+            if not data and not settings:
                 raise UsageError("nothing to add", advice="Name an id and --model, or a --starter.")
-            recipe, _ = parse_recipe(_with_settings(data, settings))
-            studio.recipes.create(recipe)
+            recipe, notes = studio.recipes.read(with_settings(data, settings))
+            if take:
+                recipe = _suggested(recipe)
+            recipe = studio.recipes.create(recipe)
         say(f"added {recipe.id}")
+        _tell(recipe, notes)
 
     @nouns.command("edit")
     def edit(
         recipe_id: str = typer.Argument(..., metavar="ID"),
         settings: list[str] = typer.Option([], "--set", help="field=value; otherwise $EDITOR opens it as YAML."),
+        take: bool = SUGGESTED,
     ) -> None:
         """Change a recipe."""
         import yaml
 
-        from vllm_studio_tui.domain.recipe import parse_recipe, recipe_to_data
+        from vllm_studio_tui.domain.recipe import recipe_to_data
+        from vllm_studio_tui.services.recipe_settings import with_settings
 
         with Studio.open_sync() as studio:
-            data = recipe_to_data(studio.recipes.get(recipe_id))
-            if settings:
-                recipe, _ = parse_recipe({**_with_settings(data, settings), "id": recipe_id})
+            before = studio.recipes.get(recipe_id)
+            data = recipe_to_data(before)
+            if settings or take:
+                recipe, notes = studio.recipes.read({**with_settings(data, settings), "id": recipe_id})
+                recipe = _suggested(recipe) if take else recipe
             else:
                 name = _edited(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), recipe_id)
                 try:
-                    recipe, _ = parse_recipe(yaml.safe_load(Path(name).read_text(encoding="utf-8")))
+                    recipe, notes = studio.recipes.read(yaml.safe_load(Path(name).read_text(encoding="utf-8")))
                     if recipe.id != recipe_id:
                         raise InvalidRecipe("the id was changed", [("id", "use `recipes duplicate` for another id")])
                 except (InvalidRecipe, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -226,6 +268,7 @@ def _register_writing(nouns: typer.Typer) -> None:
                 Path(name).unlink()
             studio.recipes.save(recipe)
         say(f"saved {recipe.id}")
+        _tell(recipe, notes, before=before)
 
     @nouns.command("duplicate")
     def duplicate(recipe_id: str = typer.Argument(..., metavar="ID"), new_id: str = typer.Argument(...)) -> None:
@@ -249,18 +292,35 @@ def _register_writing(nouns: typer.Typer) -> None:
         say(f"deleted {recipe.id}")
 
 
+def _point_out_masked(studio: Studio, ids: list[str]) -> None:
+    """Recipes of earlier versions may hold secrets, which are masked in what is written."""
+    from vllm_studio_tui.domain.literal_secrets import in_clear
+    from vllm_studio_tui.domain.recipe import recipe_to_data
+
+    for one in studio.recipes.all():
+        if not ids or one.id in ids:
+            for field in in_clear(recipe_to_data(one)):
+                note(f"note: {one.id}.{field} holds a secret and is masked; make it a reference: env:NAME or file:PATH")
+
+
 def _register_exchange(nouns: typer.Typer) -> None:
     @nouns.command("import")
     def import_(
         source: str = typer.Argument(..., metavar="FILE", help="JSON, YAML or a pasted command; - for stdin."),
         dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would come of it."),
+        replace: bool = typer.Option(
+            False, "--replace/--keep-both", help="What becomes of one that is there with other content."
+        ),
+        take: bool = SUGGESTED,
         as_json: bool = JSON,
     ) -> None:
         """Take in recipes, also the original system's; each entry and each changed field is reported."""
         from vllm_studio_tui.services.recipes import read_source
 
         with Studio.open_sync() as studio:
-            report = studio.recipes.import_(read_source(source), source, dry_run=dry_run)
+            report = studio.recipes.import_(
+                read_source(source), source, dry_run=dry_run, replace=replace, suggested=take
+            )
         if as_json:
             emit(report.to_json())
         else:
@@ -280,6 +340,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
             raise UsageError(f"no format {form}", advice="Use yaml or json.")
         with Studio.open_sync() as studio:
             text = studio.recipes.export(ids or (), form="json" if as_json else form)
+            _point_out_masked(studio, ids or [])
         if output is None:
             say(text, end="")
             return

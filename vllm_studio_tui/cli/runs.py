@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.heard import remarks, waiting_for
 from vllm_studio_tui.studio import Studio
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.recipe import Recipe
 
 
 def launch_document(run: read.RunView) -> dict[str, Any]:
@@ -100,6 +103,11 @@ def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: flo
         note(f"follow it: vllm-studio wait-ready {run.run_id}")
 
 
+def _warn(studio: Studio, recipe: Recipe) -> None:
+    for one in studio.launcher.warnings(recipe):
+        note(f"warning: {one}")
+
+
 def _keep_books(studio: Studio) -> None:
     """Bring the ledgers into the database and let go of the oldest runs. What fails here fails no launch."""
     try:
@@ -124,6 +132,7 @@ def register(app: typer.Typer) -> None:
 
         def start(studio: Studio) -> read.RunView:
             found = studio.recipes.get(recipe)
+            _warn(studio, found)
             return studio.launcher.launch(found, port=port, force=force, share_gpus=share_gpus, unchecked=unchecked)
 
         _launch(start, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
@@ -139,7 +148,9 @@ def register(app: typer.Typer) -> None:
         """Stop what holds the recipe's port or GPUs, wait for their memory, then launch it there."""
 
         def start(studio: Studio) -> read.RunView:
-            return studio.launcher.switch(studio.recipes.get(recipe), port=port)
+            found = studio.recipes.get(recipe)
+            _warn(studio, found)
+            return studio.launcher.switch(found, port=port)
 
         _launch(start, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
 
@@ -225,6 +236,8 @@ def register(app: typer.Typer) -> None:
                 launched = studio.launcher.restore()
             except NotFound as error:
                 raise StudioError("not everything could be restored", cause=str(error)) from error
+            for one in launched:
+                _warn(studio, studio.recipes.get(one.recipe_id))
         if as_json:
             emit(
                 {"launched": [run_document(one) for one in launched], "adopted": [run_document(one) for one in adopted]}

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vllm_studio_tui.domain.recipe import RISKY_ENV, FieldNote, Recipe
+from vllm_studio_tui.domain.counts import COUNTS, ENGINE_CHOOSES, read_count
+from vllm_studio_tui.domain.imports import of_the_original, other_backend, point_out, reset_blanket
+from vllm_studio_tui.domain.recipe import ID, RISKY_ENV, FieldNote, Recipe
 from vllm_studio_tui.kit.secrets import is_reference
 
 _ALIASES = {
@@ -29,26 +31,13 @@ _ALIASES = {
     "launch_command": "command",
     "exllama_command": "command",
     "notes": "description",
+    "apikey": "api_key",
 }
 #: Bookkeeping of other programs; not a recipe's business.
-_BOOKKEEPING = frozenset({"status", "created_at", "updated_at", "model_key", "is_default", "pinned", "last_used"})
-_NOTE_KEY = re.compile(r".*(?:_notes?|_notes?_\d{8}|_\d{8}|^metadata|_metadata)$")
-#: What the original wrote into every recipe, whether anybody meant it or not.
-_BLANKET: tuple[tuple[str, Any, Any, str], ...] = (
-    (
-        "host",
-        "0.0.0.0",  # noqa: S104  # to be reset
-        "127.0.0.1",
-        "the original listened on every interface by default; set it again if you mean it",
-    ),
-    ("port", 8000, None, "the original wrote 8000 into every recipe; the first free port is used"),
-    (
-        "trust_remote_code",
-        True,
-        False,
-        "the original trusted every model's code by default; switch it on if it is needed",
-    ),
+_BOOKKEEPING = frozenset(
+    {"status", "state", "created_at", "updated_at", "model_key", "is_default", "pinned", "last_used"}
 )
+_NOTE_KEY = re.compile(r".*(?:_notes?|_notes?_\d{8}|_\d{8}|^metadata|_metadata)$")
 
 
 def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[str, Any], list[FieldNote]]:
@@ -57,7 +46,8 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
     Normalising what is already normal changes nothing.
 
     Args:
-        imported: It comes from elsewhere: what the original wrote into every recipe is reset, and that is reported.
+        imported: It comes from elsewhere. What the original wrote into every recipe is reset where the recipe has the
+            original's shape; what a person wrote stays, and what a launch of it would run or open is pointed out.
     """
     notes: list[FieldNote] = []
     out: dict[str, Any] = {}
@@ -73,14 +63,10 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
     _runtime(out, extra, notes)
     _env(out, notes)
     _server_of_the_original(out, notes)
-    for field, theirs, ours, why in _BLANKET if imported else ():
-        if field in out and out[field] == theirs and type(out[field]) is type(theirs):
-            notes.append(FieldNote(field, "changed", why))
-            if ours is None or field != "host":
-                out.pop(field)
-            else:
-                out[field] = ours
+    if imported and of_the_original({_key(raw) for raw in data}, data):
+        reset_blanket(out, notes)
     _python_of_venv(out, notes)
+    _numbers(out, notes)
     if extra:
         out.setdefault("extra_args", extra)  # what is there already is no object: the model says so
     if "id" not in out and isinstance(out.get("name"), str):
@@ -88,13 +74,54 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
         notes.append(FieldNote("id", "changed", "made from the name"))
     if "name" not in out and isinstance(out.get("id"), str):
         out["name"] = out["id"]
+    if imported:
+        _id(out, notes)
+        other_backend(out, notes)
+        point_out(out, notes)
     return out, notes
+
+
+def _id(out: dict[str, Any], notes: list[FieldNote]) -> None:
+    """Ids of other programs are names of models as they are written; here they are typed in commands."""
+    given = out.get("id")
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = out["id"] = str(given)
+    if isinstance(given, str) and given.strip() and not ID.fullmatch(given):
+        out["id"] = slug(given)
+        notes.append(FieldNote("id", "changed", f"{given[:80]} is written {out['id']} here; the name is kept"))
+        out["name"] = out.get("name") or given
+
+
+def _numbers(out: dict[str, Any], notes: list[FieldNote]) -> None:
+    """Counts as people write them, and 0 where the engine is meant to choose."""
+    for name in COUNTS & out.keys():
+        number = read_count(out[name])
+        if number != out[name]:
+            if str(number) != str(out[name]):
+                notes.append(FieldNote(name, "changed", f"{out[name]} is {number}{_other_unit(str(out[name]))}"))
+            out[name] = number
+    for name in ENGINE_CHOOSES & out.keys():
+        if out[name] in (0, "0") and out[name] is not False:
+            out.pop(name)
+            notes.append(FieldNote(name, "changed", "0: left to the engine"))
+
+
+def _other_unit(text: str) -> str:
+    """`32k` is 32000, as vLLM reads it; who meant 32768 is told how that is written."""
+    text = text.strip()
+    return f"; {text.upper()} is {read_count(text.upper())}" if text[-1:] in ("k", "m", "g") else ""
 
 
 def slug(text: str) -> str:
     """An id made of a name or a path."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-._")
     return plain[:64] or "recipe"
+
+
+def field_named(text: str) -> str:
+    """Our name of a field that may be written as other programs do: `tp`, `max-model-len`."""
+    key = _key(text.strip())
+    return _ALIASES.get(key, key)
 
 
 def _key(raw: Any) -> str:
@@ -135,9 +162,13 @@ def _hoist(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote]) -
             if value is None:
                 continue
             if name == "env_vars" and isinstance(value, Mapping) and isinstance(out.get("env_vars", {}), Mapping):
-                out["env_vars"] = {**value, **out.get("env_vars", {})}
-            elif name not in out:
-                out[name] = value
+                given = out.get("env_vars", {})
+                out["env_vars"] = {**value, **given}
+                lost = sorted(str(one) for one in value if one in given and given[one] != value[one])
+                notes += [FieldNote(f"extra_args.{raw}.{one}", "dropped", f"env_vars has {one} too") for one in lost]
+            elif out.setdefault(name, value) != value:
+                notes.append(FieldNote(f"extra_args.{raw}", "dropped", f"{name} was already given"))
+                continue
             notes.append(FieldNote(f"extra_args.{raw}", "changed", f"now {name}"))
 
 
@@ -182,7 +213,7 @@ def _env(out: dict[str, Any], notes: list[FieldNote]) -> None:
     # Nothing and -1 hide every GPU from the engine, and a reference is told by nobody yet: these stay as they are.
     if visible is not None and str(visible).strip() not in ("", "-1") and not is_reference(str(visible)):
         del env["CUDA_VISIBLE_DEVICES"]
-        if out.get("gpus") in (None, "", [], ()):
+        if out.get("gpus") in (None, "", [], (), visible):
             out["gpus"] = visible
             notes.append(FieldNote("env_vars.CUDA_VISIBLE_DEVICES", "changed", "now gpus"))
         else:

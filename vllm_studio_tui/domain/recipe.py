@@ -7,13 +7,14 @@ its own, an import says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.kit.masking import mask_text
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BACKEND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -231,11 +232,14 @@ class FieldNote:
     why: str = ""
 
 
-def parse_recipe(data: Any, *, imported: bool = False) -> tuple[Recipe, list[FieldNote]]:
+def parse_recipe(
+    data: Any, *, imported: bool = False, keep: Callable[[str, str], str] | None = None
+) -> tuple[Recipe, list[FieldNote]]:
     """Read a recipe from what JSON or YAML gave, ours or the original system's.
 
     Args:
-        imported: It comes from elsewhere: the original's blanket defaults are reset, see `normalise`.
+        imported: It comes from elsewhere: what a launch of it would do is pointed out, see `normalise`.
+        keep: Keeps a secret that is written out, see `literal_secrets`; None: such an `api_key` is refused.
 
     Raises:
         InvalidRecipe: It cannot be used; every problem is named with its field.
@@ -245,6 +249,10 @@ def parse_recipe(data: Any, *, imported: bool = False) -> tuple[Recipe, list[Fie
     from vllm_studio_tui.domain.normalise import normalise
 
     plain, notes = normalise(data, imported=imported)
+    if keep is not None:
+        from vllm_studio_tui.domain.literal_secrets import lift_secrets
+
+        lift_secrets(plain, notes, keep)
     try:
         recipe = Recipe.model_validate(plain)
     except ValidationError as error:
@@ -265,6 +273,10 @@ def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
     return dict(sorted(data.items(), key=lambda item: order.index(item[0])))
 
 
+#: Fields whose values are not repeated: they may be secrets, or hold some.
+_UNSAID = frozenset({"api_key", "base_url", "env_vars", "extra_args", "command", "docker"})
+
+
 def _place(where: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in where) or "recipe"
 
@@ -274,4 +286,6 @@ def _words(error: Mapping[str, Any]) -> str:
     given = error.get("input")
     if error["type"] in ("missing", "extra_forbidden") or isinstance(given, Mapping | list):
         return "missing" if error["type"] == "missing" else text
-    return f"{text} (got {str(given)[:60]!r})"
+    if error["loc"] and error["loc"][0] in _UNSAID:
+        return text
+    return f"{text} (got {mask_text(str(given)[:60])!r})"

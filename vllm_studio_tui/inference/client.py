@@ -20,10 +20,12 @@ from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
 from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
-from vllm_studio_tui.inference.request import body, loopback
+from vllm_studio_tui.inference.request import authorization, body, loopback
 from vllm_studio_tui.inference.sse import MAX_EVENT, EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
 from vllm_studio_tui.inference.wire import Wire
+from vllm_studio_tui.kit.masking import mask_text
+from vllm_studio_tui.kit.sanitize import redact
 
 if TYPE_CHECKING:
     import httpx2
@@ -175,6 +177,7 @@ class _Reading:
         client = openai.OpenAI(
             base_url=self._target.base_url,
             api_key=self._target.api_key or "none",
+            default_headers=authorization(self._target.api_key, self._target.user) if self._target.user else None,
             max_retries=0,
             timeout=timeout,
             http_client=transport,
@@ -329,6 +332,8 @@ class _Reading:
         return self._ended("interrupted", error, "What came until then is kept.")
 
     def _ended(self, finish: str, error: str | None = None, advice: str | None = None) -> Ended:
+        if error:  # a server may repeat the key that it refuses, a library the address or the header that it cannot use
+            error = redact(mask_text(error), [self._target.api_key or ""])
         now = time.monotonic()
         reader = self._reader
         thinking = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable
+from vllm_studio_tui.kit.masking import mask_text
+from vllm_studio_tui.kit.sanitize import redact
 
 
 def body(target: Target, request: ChatRequest) -> dict[str, Any]:
@@ -49,7 +52,14 @@ def loopback(url: str) -> bool:
         return False
 
 
-def list_models(base_url: str, api_key: str | None, *, timeout: float = 10.0) -> list[str]:
+def authorization(api_key: str | None, user: str | None = None) -> dict[str, str]:
+    """The header by which a request shows its key: a bearer token, or the password of a user (RFC 7617)."""
+    if user is not None:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{api_key or str()}'.encode()).decode()}"}
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def list_models(base_url: str, api_key: str | None, *, user: str | None = None, timeout: float = 10.0) -> list[str]:
     """The names that a server lists, in its order. Blocking.
 
     Raises:
@@ -57,7 +67,7 @@ def list_models(base_url: str, api_key: str | None, *, timeout: float = 10.0) ->
     """
     import httpx2
 
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = authorization(api_key, user)
     try:
         with httpx2.Client(timeout=timeout, trust_env=not loopback(base_url)) as client:
             answer = client.get(f"{base_url}/models", headers=headers)
@@ -65,7 +75,9 @@ def list_models(base_url: str, api_key: str | None, *, timeout: float = 10.0) ->
             data = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         raise EngineUnreachable(
-            f"{base_url} does not list its models", cause=str(error)[:300], advice="Is it running? Name the --model."
+            f"{mask_text(base_url)} does not list its models",
+            cause=redact(mask_text(str(error)), [api_key or ""])[:300],
+            advice="Is it running? Name the --model.",
         ) from None
     entries = data.get("data") if isinstance(data, dict) else None
     found = [one.get("id") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
+from vllm_studio_tui.kit.masking import split_login
+
 PUBLIC = "https://pypi.org/simple"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 #: A configuration file larger than this is not one.
@@ -83,20 +85,6 @@ def public_url(url: str) -> str:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     except ValueError:
         return "(not a URL)"
-
-
-def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """The URL without user and password, and both of them.
-
-    Raises:
-        ValueError: It is not a URL.
-    """
-    parts = urlsplit(url)
-    userinfo, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, None
-    user, _, password = userinfo.partition(":")
-    return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
 
 
 # --- what is configured ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import time
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.errors import EngineRefused, EngineUnreachable, StudioError
+from vllm_studio_tui.kit.masking import mask_text
 
 #: Bytes of a body; more is an error.
 MAX_BODY = 4 * 1024 * 1024
@@ -38,9 +39,9 @@ def fetch(base_url: str, api_key: str | None = None, *, timeout: float = 3.0, pa
         url = urlsplit(base_url)
         host, port = url.hostname, url.port
     except ValueError as error:
-        raise StudioError("The engine's address is not a URL", cause=str(error)) from error
+        raise StudioError("The engine's address is not a URL", cause=mask_text(base_url)[:200]) from error
     if url.scheme not in ("http", "https") or not host:
-        raise StudioError("The engine's address is not an http URL", cause=base_url[:200])
+        raise StudioError("The engine's address is not an http URL", cause=mask_text(base_url)[:200])
     prefix = url.path.rstrip("/").removesuffix("/v1")
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     headers = {"Accept": "text/plain", "Connection": "close"}

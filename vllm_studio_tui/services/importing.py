@@ -128,6 +128,12 @@ _FIELDS = {
         "--trust-remote-code": "trust_remote_code",
         "--enable-auto-tool-choice": "enable_auto_tool_choice",
         "--model": "model_path",
+        "--api-key": "api_key",
+        "--revision": "revision",
+        "--tokenizer": "tokenizer",
+        "--data-parallel-size": "data_parallel_size",
+        "-dp": "data_parallel_size",
+        "--max-num-batched-tokens": "max_num_batched_tokens",
     },
     "sglang": {
         "--model-path": "model_path",
@@ -149,6 +155,8 @@ _FIELDS = {
         "--tool-call-parser": "tool_call_parser",
         "--reasoning-parser": "reasoning_parser",
         "--trust-remote-code": "trust_remote_code",
+        "--api-key": "api_key",
+        "--revision": "revision",
     },
     "llamacpp": {
         "-m": "model_path",
@@ -159,6 +167,7 @@ _FIELDS = {
         "--port": "port",
         "-c": "max_model_len",
         "--ctx-size": "max_model_len",
+        "--api-key": "api_key",
     },
 }
 _SWITCHES = {"trust_remote_code", "enable_auto_tool_choice"}
@@ -176,16 +185,24 @@ def from_command(text: str) -> dict[str, Any] | None:
     while words and (words[0] in ("env", "export", "$", "exec") or _assignment(words[0])):
         if _assignment(words[0]):
             name, _, value = words[0].partition("=")
-            env[name] = value
+            env[name] = _reference(value)
         words.pop(0)
     backend, program, rest = _engine(words)
     if backend is None:
         return None
     recipe: dict[str, Any] = {"backend": backend, **({"env_vars": env} if env else {}), **program}
     _flags(backend, rest, recipe)
+    if isinstance(recipe.get("api_key"), str):
+        recipe["api_key"] = _reference(recipe["api_key"])
     name = str(recipe.get("served_model_name") or recipe.get("model_path") or backend)
     recipe["id"], recipe["name"] = slug(name), name.rstrip("/").rsplit("/", 1)[-1]
     return recipe
+
+
+def _reference(value: str) -> str:
+    """What a shell would put there from a variable is a reference to that variable."""
+    found = re.fullmatch(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})", value)
+    return f"env:{found[1] or found[2]}" if found else value
 
 
 def _assignment(word: str) -> bool:

@@ -12,8 +12,10 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchRefused, StudioError, UsageError
+from vllm_studio_tui.domain.imports import is_loopback
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.kit.masking import MASK, mask_data, mask_text, mask_words
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo_model import resolve_model
 from vllm_studio_tui.runs import control, read
@@ -31,7 +33,6 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
 MEMORY_WAIT = 30.0
 #: Seconds that a launch waits for the GPUs to say which of them are there.
 GPU_WAIT = 1.5
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ class Launcher(Targets):
             command = guarded(backend, lambda: command_of(usable, backend, named, "preview"))
             said = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
             missing = (" ".join(f"{one.rstrip('.')}." for one in said),)
-        env = {**command.env, **dict.fromkeys(command.env_refs, MASK)}
-        return Preview(command.argv, env, shell_text(command.argv, env), (*missing, *command.notes))
+        env = {**mask_data(command.env), **dict.fromkeys(command.env_refs, MASK)}
+        return Preview(tuple(mask_words(command.argv)), env, shell_text(command.argv, env), (*missing, *command.notes))
 
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None
@@ -127,6 +128,15 @@ class Launcher(Targets):
                 message = f"{one.run_id} claims GPU {', '.join(shared)}"
                 problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
         return problems
+
+    def warnings(self, recipe: Recipe) -> list[str]:
+        """What a person must hear when the recipe is launched: that others can use it, and read what it is asked."""
+        if is_loopback(recipe.host) or recipe.api_key or not registry.backend(recipe.backend).needs_launch:
+            return []
+        return [
+            f"{recipe.id} listens on {recipe.host}: other hosts can reach it, and there is no api_key. "
+            "Set host to 127.0.0.1, or api_key to env:NAME or file:PATH."
+        ]
 
     def refuse_hopeless(self, recipe: Recipe) -> None:
         """Refuse what is certain to fail, before anything is started.
@@ -310,7 +320,7 @@ class Launcher(Targets):
         if not backend.needs_launch:
             raise UsageError(
                 f"{recipe.id} needs no launch",
-                cause=f"It is an external server at {recipe.base_url}.",
+                cause=f"It is an external server at {mask_text(recipe.base_url or '')}.",
                 advice=f"Chat with it: vllm-studio chat --recipe {recipe.id}",
             )
         return backend

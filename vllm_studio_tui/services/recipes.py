@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vllm_studio_tui.config.data import data_dir
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.literal_secrets import in_clear, masked
 from vllm_studio_tui.domain.normalise import slug
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, parse_recipe, recipe_to_data
 from vllm_studio_tui.services.importing import read_documents
+from vllm_studio_tui.services.intake import UNREADABLE, ImportReport, read_entries
+from vllm_studio_tui.services.secret_files import SecretFiles
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign
@@ -41,23 +45,45 @@ class Broken:
     error: InvalidRecipe
 
 
-@dataclass(slots=True)
-class ImportReport:
-    """What came of every entry and of every field."""
-
-    imported: list[str] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    fields: list[dict[str, str]] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"imported": self.imported, "failed": self.failed, "fields": self.fields}
-
-
 class Recipes:
     """Recipes, kept."""
 
-    def __init__(self, rows: RecipeRows) -> None:
+    def __init__(self, rows: RecipeRows, secrets: Path | None = None) -> None:
+        """Args:
+        secrets: Where secrets go that are found in recipes; None: they stay, and such an `api_key` is refused.
+        """
         self._rows = rows
+        self._secrets = secrets
+
+    def read(self, data: Any, *, imported: bool = False, dry_run: bool = False) -> tuple[Recipe, list[FieldNote]]:
+        """A recipe from what a person or a file gave. A secret in it is kept in a file, and referred to.
+
+        Args:
+            imported: It comes from elsewhere: what a launch of it would do is pointed out.
+            dry_run: Nothing is written; references are what they would be.
+
+        Raises:
+            InvalidRecipe: It cannot be used; every problem is named with its field.
+        """
+        if self._secrets is None:
+            return parse_recipe(data, imported=imported)
+        owner = slug(str(data.get("id") or data.get("name") or "recipe")) if isinstance(data, Mapping) else "recipe"
+        found: list[tuple[str, str]] = []
+
+        def keep(name: str, value: str) -> str:
+            found.append((name, value))
+            return SecretFiles(folder, dry=True).keep(owner, name, value)
+
+        folder = self._secrets
+        recipe, notes = parse_recipe(data, imported=imported, keep=keep)
+        for name, value in [] if dry_run else found:  # only now: nothing is kept of what cannot be used
+            SecretFiles(folder).keep(owner, name, value)
+        return recipe, notes
+
+    def _to_keep(self, recipe: Recipe) -> Recipe:
+        """The recipe as it is kept: with references where it holds secrets."""
+        data = recipe_to_data(recipe)
+        return self.read(data)[0] if in_clear(data) else recipe
 
     def all(self) -> list[Recipe]:
         """All that can be read, by id."""
@@ -102,6 +128,7 @@ class Recipes:
         """
         if self._rows.get(recipe.id) is not None:
             raise UsageError(f"{recipe.id} exists already", advice="Choose another id, or edit that one.")
+        recipe = self._to_keep(recipe)
         self._rows.insert(recipe.id, recipe_to_data(recipe))
         return recipe
 
@@ -109,6 +136,7 @@ class Recipes:
         """Replace a recipe that exists."""
         if self._rows.get(recipe.id) is None:
             raise NotFound(f"no recipe {recipe.id}", advice="Create it first.")
+        recipe = self._to_keep(recipe)
         self._rows.update(recipe.id, recipe_to_data(recipe))
         return recipe
 
@@ -158,62 +186,40 @@ class Recipes:
 
     # --- in and out -------------------------------------------------------------------------------------
 
-    def import_(self, raw: bytes, source: str, *, dry_run: bool = False) -> ImportReport:
+    def import_(
+        self, raw: bytes, source: str, *, dry_run: bool = False, replace: bool = False, suggested: bool = False
+    ) -> ImportReport:
         """Take in what is good; name what is not, with its entry and field.
+
+        Args:
+            replace: A recipe of the same id with other content gives way; else both are kept.
+            suggested: Take what is suggested for each model's family.
 
         Raises:
             StudioError: The file as a whole cannot be read.
         """
         report = ImportReport()
-        taken: dict[str, Recipe] = {}
-        for index, entry in enumerate(read_documents(raw, source)):
-            try:
-                recipe, notes = parse_recipe(entry, imported=True)
-            except InvalidRecipe as error:
-                given = entry.get("id") if isinstance(entry, Mapping) else None
-                report.failed.append(
-                    {
-                        "index": index,
-                        "id": str(given)[:80] if given is not None else None,
-                        "source": source,
-                        "errors": [{"field": name, "message": message} for name, message in error.problems],
-                    }
-                )
+        read = partial(self.read, imported=True, dry_run=dry_run)
+        for entry in read_entries(raw, source, read, self._lookup, report, replace=replace, suggested=suggested):
+            if dry_run or entry.same:
                 continue
-            kept, same = self._room(recipe, taken)
-            if kept.id != recipe.id:
-                notes.append(FieldNote("id", "changed", f"{recipe.id} exists with other content: now {kept.id}"))
-            taken[kept.id] = kept
-            if not dry_run and not same:
-                self._rows.insert(kept.id, recipe_to_data(kept))
-            report.imported.append(kept.id)
-            report.fields += [
-                {"recipe": kept.id, "field": note.field, "action": note.action, "why": note.why} for note in notes
-            ]
+            change = self._rows.update if entry.recipe.id in report.replaced else self._rows.insert
+            change(entry.recipe.id, recipe_to_data(entry.recipe))
         return report
 
-    def _room(self, recipe: Recipe, taken: Mapping[str, Recipe]) -> tuple[Recipe, bool]:
-        """The recipe under an id that is free, and whether the very same one is there already."""
-        candidate, number = recipe, 1
-        while True:
-            there: Recipe | None = taken.get(candidate.id)
-            if there is None:
-                data = self._rows.get(candidate.id)
-                if data is None:
-                    return candidate, False
-                try:
-                    there = parse_recipe({**data, "id": candidate.id})[0]
-                except InvalidRecipe:
-                    there = None
-            if there is not None and recipe_to_data(there) == recipe_to_data(candidate):
-                return candidate, True
-            number += 1
-            candidate = recipe.model_copy(update={"id": f"{recipe.id[:58]}-{number}"})
+    def _lookup(self, recipe_id: str) -> Recipe | str | None:
+        data = self._rows.get(recipe_id)
+        if data is None:
+            return None
+        try:
+            return parse_recipe({**data, "id": recipe_id})[0]
+        except InvalidRecipe:
+            return UNREADABLE
 
     def export(self, ids: Iterable[str] = (), *, form: str = "yaml") -> str:
-        """Recipes as text that `import_` reads back; secrets are references and stay so."""
+        """Recipes as text that `import_` reads back; secrets are references and stay so, others are masked."""
         chosen = [self.get(one) for one in ids] or self.all()
-        data = [recipe_to_data(one) for one in chosen]
+        data = [masked(recipe_to_data(one)) for one in chosen]
         if form == "json":
             return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         import yaml

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.runs import RunRows
 
@@ -137,13 +138,13 @@ def in_words(before: Launch, found: Sequence[Change]) -> str:
     engine = f" with {before.engine_version}" if before.engine_version else ""
     if not found:
         return f"It worked last on {when}{engine}; recipe and engine are the same."
-    parts = [f"{one.name} {_short(one.before)} is now {_short(one.after)}" for one in found[:4]]
+    parts = [f"{one.name} {_short(one.before, one.name)} is now {_short(one.after, one.name)}" for one in found[:4]]
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
     return f"It worked last on {when}{engine}; since then {', '.join(parts)}{more}."
 
 
-def _short(value: Any) -> str:
-    return "none" if value is None or value == {} or value == [] else str(value)[:40]
+def _short(value: Any, name: str) -> str:
+    return "none" if value is None or value == {} or value == [] else str(mask_data(value, name))[:40]
 
 
 def _launch(row: Mapping[str, Any]) -> Launch:

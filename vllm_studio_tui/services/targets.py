@@ -10,6 +10,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.masking import split_login
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
 from vllm_studio_tui.services.recipes import Recipes
@@ -39,15 +40,14 @@ class Targets:
         from vllm_studio_tui.inference.request import list_models
 
         if base_url is not None:
-            key = os.environ.get("VLLM_STUDIO_CHAT_API_KEY")
-            url = _with_v1(base_url)
+            url, user, key = _login_of(_with_v1(base_url), os.environ.get("VLLM_STUDIO_CHAT_API_KEY"))
             if model is None:
-                listed = list_models(url, key)
+                listed = list_models(url, key) if user is None else list_models(url, key, user=user)
                 if len(listed) != 1:
                     names = ", ".join(listed[:20]) or "none"
                     raise UsageError(f"which model of {url}?", cause=f"It lists: {names}.", advice="Name the --model.")
                 model = listed[0]
-            return Target(url, model, key)
+            return Target(url, model, key, user=user)
         if recipe is not None:
             run = self._ready_run(recipe)
             return _target_of(run) if run else self._external(recipe)
@@ -133,12 +133,14 @@ class Targets:
         backend = registry.backend(recipe.backend)
         if backend.needs_launch or not recipe.base_url:
             raise NotFound(f"{name} is not running", advice=f"Launch it: vllm-studio launch {name} --wait")
+        url, user, key = _login_of(_with_v1(recipe.base_url), _secret(recipe.api_key))
         return Target(
-            _with_v1(recipe.base_url),
+            url,
             backend.model_name(recipe),
-            _secret(recipe.api_key),
+            key,
             backend="external",
             recipe_id=recipe.id,
+            user=user,
         )
 
 
@@ -169,6 +171,18 @@ def _target_of(run: read.RunView) -> Target:
         attempt=run.status.attempt,
         recipe_id=run.recipe_id,
     )
+
+
+def _login_of(url: str, key: str | None) -> tuple[str, str | None, str | None]:
+    """The address without a login, its user, and the password: the address's own, else the key."""
+    try:
+        bare, login = split_login(url)
+    except ValueError:  # its words would repeat the address, and a password in it
+        raise UsageError("this is no address of a server", advice="Write it as http://host:8000/v1.") from None
+    if login is None:
+        return url, None, key
+    user, password = login
+    return bare, user, password or key
 
 
 def _secret(reference: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.actions import key_text
 from vllm_studio_tui.tui.chooser import Choice, Chooser
@@ -137,7 +138,8 @@ class ChatFlows:
                 choices.append(Choice(f"use:{run.recipe_id}", run.name, note, "", "Running", run.recipe_id, mark))
         for recipe_id, data in await self._app.in_thread(self._studio.recipe_list):
             if data.get("backend") == "external":
-                choices.append(Choice(f"use:{recipe_id}", recipe_id, str(data.get("base_url", "")), "", "External"))
+                where = mask_text(str(data.get("base_url", "")))
+                choices.append(Choice(f"use:{recipe_id}", recipe_id, where, "", "External"))
         if not self._app.read_only:
             choices += [
                 Choice(f"launch:{one.value}", f"launch {one.value}", one.note, "", "Recipes", one.words)

@@ -83,7 +83,7 @@ class Commands:
             if run.state is State.FAILED:
                 app.tell(f"{run.name} failed: {run.status.title}", "error")
             else:
-                app.tell(f"{run.name} is starting on port {run.port}.")
+                self._told_starting(recipe, run)
             return run
 
     async def switch(self, recipe_id: str) -> None:
@@ -93,7 +93,12 @@ class Commands:
         app.tell(f"Making room for {recipe.name}.")
         run = await app.in_thread(lambda: self.studio.launcher.switch(recipe))
         self.studio.sampler.wake()
-        app.tell(f"{run.name} is starting on port {run.port}.")
+        self._told_starting(recipe, run)
+
+    def _told_starting(self, recipe: Recipe, run: RunView) -> None:
+        self.app.tell(f"{run.name} is starting on port {run.port}.")
+        for one in self.studio.launcher.warnings(recipe):
+            self.app.tell(one, "warning")
 
     def quick_launch(self) -> None:
         """Choose a recipe by typing, and launch it. The sheet is there before the next key is."""

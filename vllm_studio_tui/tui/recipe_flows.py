@@ -20,7 +20,7 @@ from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
 
 if TYPE_CHECKING:
     from vllm_studio_tui.models.found import FoundModel
-    from vllm_studio_tui.services.recipes import ImportReport
+    from vllm_studio_tui.services.intake import ImportReport
     from vllm_studio_tui.tui.screens.recipes import RecipesPlace
     from vllm_studio_tui.tui.widgets.form import RecipeForm
 
@@ -125,16 +125,19 @@ class RecipeFlows:
         if not dry.imported:
             return
         count = len(dry.imported)
+        answers = [Answer("i", "import")]
+        if dry.kept_both:
+            answers = [Answer("i", "import, and keep both"), Answer("r", "import, and replace what is there")]
         said = await self._app.ask(
             Question(
                 f"Import {count} {'recipe' if count == 1 else 'recipes'}?",
                 ", ".join(dry.imported[:8]) + (f"\n{len(dry.failed)} cannot be imported." if dry.failed else ""),
-                [Answer("i", "import")],
+                answers,
                 "import nothing",
             )
         )
         if said is not None:
-            report = await self._app.in_thread(lambda: self._studio.recipes.import_(raw, name))
+            report = await self._app.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=said == "r"))
             self._app.tell(f"imported: {', '.join(report.imported)}")
             await self._place.reload(report.imported[0])
 
@@ -304,12 +307,27 @@ def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> li
         row.run(3, [(f"{ink.glyphs.passed} ", "ok"), (recipe_id, "fg bold")])
         rows.append(row)
         for field in report.fields:
-            if field["recipe"] == recipe_id and field["action"] != "taken":
+            if field["recipe"] == recipe_id and (field["action"] != "taken" or field["why"]):
+                # What was taken and has a word beside it is for the person to look at, like what was dropped.
+                style = "dim" if field["action"] == "changed" else "warn"
+                for index, text in enumerate(wrap(field["why"], max(8, width - 44))[:3] or [""]):
+                    line = Row()
+                    if index == 0:
+                        line.put(5, field["field"], "fg", 26)
+                        line.put(32, field["action"], style, 9)
+                    line.put(42, text, "dim", max(0, width - 44))
+                    rows.append(line)
+        for offer in report.suggestions:
+            if offer["recipe"] == recipe_id:
                 line = Row()
-                line.put(5, field["field"], "fg", 26)
-                line.put(32, field["action"], "warn" if field["action"] == "dropped" else "dim", 9)
-                line.put(42, field["why"], "dim", max(0, width - 44))
+                line.put(5, offer["field"], "fg", 26)
+                line.put(32, "open", "dim", 9)
+                line.put(42, f"{offer['value']} is suggested, {offer['why']}", "dim", max(0, width - 44))
                 rows.append(line)
+    for recipe_id in report.existing:
+        row = Row()
+        row.run(3, [(f"{ink.glyphs.passed} ", "dim"), (recipe_id, "fg"), ("  is there already, the very same", "dim")])
+        rows.append(row)
     for failure in report.failed:
         row = Row()
         name = failure["id"] or f"entry {failure['index'] + 1}"
@@ -320,7 +338,7 @@ def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> li
                 line = Row()
                 line.put(5 if index == 0 else 7, text, "fg")
                 rows.append(line)
-    if not report.imported and not report.failed:
+    if not report.imported and not report.failed and not report.existing:
         row = Row()
         row.put(3, "There is no recipe in it.", "dim")
         rows.append(row)

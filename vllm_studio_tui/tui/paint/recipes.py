@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -120,7 +121,7 @@ def plan_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, size: Size, now: f
     rows = [head]
     if recipe is not None:
         sub = Row()
-        sub.put(x, recipe.model_path or recipe.base_url or recipe.command or "", "dim", width - x - 2)
+        sub.put(x, mask_text(recipe.model_path or recipe.base_url or recipe.command or ""), "dim", width - x - 2)
         rows.append(sub)
         for line in wrap(recipe.description, width - x - 3)[: 3 if full else 0]:
             row = Row()
