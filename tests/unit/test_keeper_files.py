@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Restart, RunSpec, Stage
+from vllm_studio_tui.keeper.count import Counting
 from vllm_studio_tui.keeper.files import LEDGER, STATE, Ledger, StateFile, ledger_lines, read_spec, read_state
+from vllm_studio_tui.keeper.tree import Tree
 
 
 def full_disk(*_: object) -> int:
@@ -118,3 +120,22 @@ def test_a_spec_reads_back_as_it_was_written_also_with_keys_of_a_later_version(t
     data["ready"]["of_tomorrow"] = 2
     (tmp_path / "spec.json").write_text(json.dumps(data))
     assert read_spec(tmp_path) == spec
+
+
+def test_the_best_speed_of_answers_is_kept_as_the_engine_timed_them(tmp_path: Path) -> None:
+    counting = Counting(Ledger(tmp_path), Tree("r"), ())
+    state = RunState("r", attempt=1)
+    for gaps, seconds in (
+        (40.0, 40 / 145),  # an answer of a third of a second
+        (50.0, 40 / 145 + 0.0001),  # too few tokens to say anything
+        (140.0, 40 / 145 + 1.0),  # slower
+        (340.0, 40 / 145 + 2.0),
+        (1e300, 40 / 145 + 2.0),
+    ):
+        counting.tokens(state, {"generation_tokens": gaps, "token_gaps": gaps, "token_seconds": seconds})
+    counting.new_engine()
+    counting.tokens(state, {"token_gaps": 100.0, "token_seconds": 0.25})
+    counting.tokens(state, {"generation_tokens": 1.0})
+    lines = ledger_lines(tmp_path / LEDGER)
+    assert [one["tokens_per_second"] for one in lines if one["kind"] == "peak"] == [145.0, 200.0, 400.0]
+    assert all("token_gaps" not in one["values"] for one in lines if one["kind"] == "counters")

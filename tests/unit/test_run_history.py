@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.run_history import RunHistory, changes, explain_since
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
 
 
@@ -76,3 +78,24 @@ def test_the_peak_is_the_fastest_interval_of_one_attempt(db: Database) -> None:
     ])  # fmt: skip
     assert RunHistory(db).peak_speed("r") == 50.0
     assert RunHistory(db).peak_speed("x") is None
+
+
+def test_the_peak_of_a_run_is_what_an_answer_reached_not_the_mean_around_it(db: Database) -> None:
+    runs = RunRows(db)
+    runs.fold("r", [
+        {"seq": seq, "t": 1000.0 + 15 * seq, "attempt": 1, "kind": "counters", "values": {"generation_tokens": tokens}}
+        for seq, tokens in enumerate((0, 0, 40), 1)
+    ])  # fmt: skip
+    assert runs.peak_generation("r") == pytest.approx(40 / 15)
+    rows = RequestRows(db)
+    for run_id, tokens, speed in (("r", 40, 145.0), ("r", 3, 900.0), ("r", 50, 120.0), ("other", 40, 500.0)):
+        rows.record(
+            CompletedRequest(1.0, "chat", "stop", run_id=run_id, completion_tokens=tokens, tokens_per_second=speed)
+        )
+    assert runs.peak_generation("r") == 145.0, "three tokens say nothing, and another run is another run"
+    runs.fold("r", [{"seq": 4, "t": 1100.0, "attempt": 1, "kind": "peak", "tokens_per_second": 151.5}])
+    assert runs.peak_generation("r") == 151.5
+    runs.fold(
+        "r", [{"seq": 5, "t": 1100.0, "attempt": 1, "kind": "peak", "tokens_per_second": odd} for odd in ("x", 1e400)]
+    )
+    assert runs.peak_generation("r") == 151.5

@@ -75,6 +75,8 @@ COUNTERS = CounterNames(
     requests=("sglang:num_requests_total",),
     running=("sglang:num_running_reqs",),
     progress=("sglang:realtime_tokens_total", "sglang:gen_throughput"),
+    token_gaps=("sglang:inter_token_latency_seconds_count", "sglang:time_per_output_token_seconds_count"),
+    token_seconds=("sglang:inter_token_latency_seconds_sum", "sglang:time_per_output_token_seconds_sum"),
 )
 
 

@@ -74,6 +74,8 @@ COUNTERS = CounterNames(
     requests=("vllm:request_success_total",),
     running=("vllm:num_requests_running",),
     progress=("vllm:iteration_tokens_total_count",),
+    token_gaps=("vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count"),
+    token_seconds=("vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
 )
 
 

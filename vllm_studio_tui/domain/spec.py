@@ -82,6 +82,7 @@ class CounterNames:
     Attributes:
         running: A gauge: requests that are worked on now.
         progress: What moves with each step of the engine, where token counters wait for the end of a request.
+        token_gaps, token_seconds: How often a token followed another one of its answer, and the seconds in between.
         cached_apart: The engine does not count cached tokens among the prompt's (llama.cpp); they are added.
     """
 
@@ -93,6 +94,8 @@ class CounterNames:
     requests: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
     progress: tuple[str, ...] = ()
+    token_gaps: tuple[str, ...] = ()
+    token_seconds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

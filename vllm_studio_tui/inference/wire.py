@@ -23,7 +23,7 @@ READ = 64 * 1024
 SMALL_READ = 8 * 1024
 #: The longest pause in seconds, and the longest as a share of the time that the answer has been coming: that is all
 #: by which a pause can delay its end or distort its speed.
-PAUSE, SHARE = 0.016, 0.02
+PAUSE, SHARE = 0.016, 0.01
 #: A document, or a refusal, longer than this is not read on.
 MAX_DOCUMENT = 32 * 1024 * 1024
 

@@ -16,7 +16,10 @@ from vllm_studio_tui.kit import jsontext, prometheus, secrets
 from vllm_studio_tui.kit.net import resolve
 
 MAX_BODY = 4 * 1024 * 1024
-FIELDS = ("prompt_tokens", "generation_tokens", "cached_tokens", "requests", "running", "progress")
+FIELDS = (
+    *("prompt_tokens", "generation_tokens", "cached_tokens", "requests", "running", "progress"),
+    *("token_gaps", "token_seconds"),
+)
 
 
 class _Timed(socket.socket):

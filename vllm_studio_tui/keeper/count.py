@@ -1,4 +1,7 @@
-"""What a run used, as raw cumulative readings in its ledger: tokens of its engine, energy of its GPUs."""
+"""What a run used, as raw cumulative readings in its ledger: tokens of its engine, energy of its GPUs.
+
+And how fast it was at best: a mean from one reading to the next says little about an answer that took half a second.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from vllm_studio_tui.keeper.tree import Tree
 from vllm_studio_tui.kit import jsontext
 
 #: Read for the watchdog: gauges and steps are no use of anything.
-_NOT_COUNTED = frozenset({"running", "progress"})
+_NOT_COUNTED = frozenset({"running", "progress", "token_gaps", "token_seconds"})
+#: Fewer tokens say little about a speed, and more a second are no measurement.
+PEAK_TOKENS, MAX_SPEED = 16, 1e6
 
 
 class Counting:
@@ -23,16 +28,32 @@ class Counting:
         self._tree = tree
         self._reading = EnergyReading(energy_argv)
         self._last: dict[str, float] = {}
+        self._gaps = (0.0, 0.0)
+        self._peak = 0.0
 
     def new_engine(self) -> None:
         """The next counters start at zero."""
         self._last = {}
+        self._gaps = (0.0, 0.0)
 
     def tokens(self, state: RunState, values: Mapping[str, float]) -> None:
         kept = {name: value for name, value in values.items() if name not in _NOT_COUNTED}
         if kept and kept != self._last:
             self._last = kept
             self._ledger.append("counters", time.time(), state.attempt, values=self._last)
+        self._note_speed(state, values)
+
+    def _note_speed(self, state: RunState, values: Mapping[str, float]) -> None:
+        """Tokens a second of the answers since the last reading, while they came; kept where it is the best so far."""
+        gaps, seconds = values.get("token_gaps"), values.get("token_seconds")
+        if gaps is None or seconds is None:
+            return
+        tokens, took = gaps - self._gaps[0], seconds - self._gaps[1]
+        self._gaps = (gaps, seconds)
+        if tokens >= PEAK_TOKENS and took > 0 and self._peak * 1.01 < tokens / took < MAX_SPEED:
+            self._peak = tokens / took
+            speed = round(self._peak, 2)
+            self._ledger.append("peak", time.time(), state.attempt, tokens_per_second=speed)
 
     def begin_energy(self, now: float) -> None:
         self._reading.begin(now)

@@ -91,7 +91,7 @@ class RunHistory:
         return None
 
     def peak_speed(self, run_id: str) -> float | None:
-        """Tokens per second that its engine generated at most, between two readings of its counters."""
+        """Tokens per second that its engine reached at most, as far as is known."""
         return self._rows.peak_generation(run_id)
 
 

@@ -13,12 +13,10 @@ from vllm_studio_tui.store.chats import session_row
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.exchange import message_document, message_of
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
-from vllm_studio_tui.store.peaks import PeakRows
+from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.values import maybe_text, now, storable
 
-#: Shorter answers say little about a model's speed.
-PEAK_TOKENS = 16
 #: Names an answer that stands beside one that was changed meanwhile.
 _BESIDE = uuid.UUID("6f0b5a51-4f0e-4d0e-9d55-2a2c8c4f6a10")
 

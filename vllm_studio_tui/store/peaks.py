@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from vllm_studio_tui.store.database import Database, Reader
 from vllm_studio_tui.store.values import now, number, storable
 
+#: Shorter answers say little about a speed.
+PEAK_TOKENS = 16
+
 
 def read_peaks(db: Reader) -> dict[str, dict[str, float | None]]:
     """By model: `prefill_tps` and `generation_tps` in tokens per second, `ttft` in seconds."""

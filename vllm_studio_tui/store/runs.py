@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.peaks import PEAK_TOKENS
 from vllm_studio_tui.store.values import count, from_json, integer, maybe_text, number, storable, to_json
 
 #: The raw cumulative counters of an engine, as a `counters` line names them.
@@ -77,8 +78,21 @@ class RunRows:
         return new
 
     def peak_generation(self, run_id: str) -> float | None:
-        """Tokens per second between two readings of one attempt at most; None where there are no two."""
-        best: float | None = None
+        """Tokens per second that were reached at most, as far as is known; None where nothing is.
+
+        The fastest answer of ours, the fastest stretch of answers as the engine timed them, or, of an engine that was
+        busy with many, all its tokens between two readings of one attempt.
+        """
+        found = [
+            row[0]
+            for row in self._db.rows(
+                """SELECT MAX(tokens_per_second) FROM requests WHERE run_id = ?1 AND completion_tokens >= ?2
+                    UNION ALL SELECT json_extract(data, '$.tokens_per_second') FROM run_readings
+                    WHERE run_id = ?1 AND kind = 'peak' AND json_valid(data)""",
+                (run_id, PEAK_TOKENS),
+            )
+        ]
+        speeds = [speed for one in found if (speed := number(one)) is not None and speed > 0]
         last: tuple[int, float, float] | None = None
         for attempt, at, tokens in self._db.rows(
             """SELECT attempt, at, generation_tokens FROM run_readings WHERE run_id = ? AND kind = 'counters'
@@ -86,9 +100,9 @@ class RunRows:
             (run_id,),
         ):
             if last is not None and last[0] == attempt and at > last[1] and tokens >= last[2]:
-                best = max(best or 0.0, (tokens - last[2]) / (at - last[1]))
+                speeds.append((tokens - last[2]) / (at - last[1]))
             last = (attempt, at, tokens)
-        return best
+        return max(speeds, default=None)
 
     def folded_seq(self, run_id: str) -> int:
         """The number up to which every line of the run's ledger is kept; 0 if the first is not."""
