@@ -51,7 +51,8 @@ class RunState:
     `heard` is why the engine does not count as ready, as its prober heard it last, and `heard_at` since when it is the
     same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
     that has its port: pid, name, user and model, None where not known. `faults` are those of the keeper itself, in
-    words. `seq` is the number of the last ledger line when this was written.
+    words. `seq` is the number of the last ledger line when this was written. `place` is the directory that it was
+    written to: in a copy of it, processes of the run are not the copy's.
     """
 
     run_id: str
@@ -82,6 +83,7 @@ class RunState:
     server_pid: int | None = None
     server_start: int | None = None
     stranger: dict[str, Any] = field(default_factory=dict)
+    place: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False
     faults: list[str] = field(default_factory=list)
     seq: int = 0
@@ -110,6 +112,7 @@ class RunState:
             if isinstance(at, int | float)
         }
         values["stranger"] = dict(other) if isinstance(other := values.get("stranger"), Mapping) else {}
+        values["place"] = dict(place) if isinstance(place := values.get("place"), Mapping) else {}
         values["fix"] = dict(fix) if isinstance(fix := values.get("fix"), Mapping) else {}
         return cls(**values)
 

@@ -13,15 +13,18 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import (
+    COPIED,
     KEEPER_LOG,
     LEDGER,
     LOCK,
     StateFile,
+    is_copy,
     ledger_lines,
     read_spec,
     read_state,
@@ -94,11 +97,17 @@ def recovered(folder: Path, spec: RunSpec) -> RunState:
                 state.pid, state.pid_start = line.get("pid"), line.get("pid_start")
                 state.boot_id = str(line.get("boot_id") or "")
                 state.started_at = line.get("t")
+                place = line.get("place")
+                state.place = place if isinstance(place, dict) else {}
             elif line.get("kind") == "move":
                 with contextlib.suppress(ValueError):
                     state.state = State(str(line.get("to")))
         if state.final:
             StateFile(folder).write(state)
+    if not state.final and is_copy(state.place, folder):  # what lives belongs to the directory that was copied
+        state = replace(state, **COPIED)
+        StateFile(folder).write(state)
+        return state
     if state.boot_id != boot_id():
         state.pid = state.pid_start = None
         if state.state is State.BACKOFF:

@@ -114,6 +114,8 @@ def _ask(path: str, timeout: float, host: str, port: int, key: str | None) -> tu
         return None, f"{path} does not answer within {timeout:g} s"
     except ConnectionRefusedError:
         return None, f"nothing listens on :{port}"
+    except ConnectionError:
+        return None, f"{path}: the connection is closed without an answer"
     except socket.gaierror as error:
         return None, f"the host name {host} does not resolve: {error.strerror}"
     except OSError as error:

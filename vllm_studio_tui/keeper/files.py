@@ -12,7 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.domain.run import RunState
+from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import write_atomic
 
@@ -22,6 +22,20 @@ LEDGER = "ledger.jsonl"
 LOG = "engine.log"
 LOCK = "lock"
 KEEPER_LOG = "keeper.log"
+
+
+#: The end of a run whose directory is a copy: what became of the run itself is written elsewhere.
+COPIED: dict[str, Any] = {
+    "state": State.FAILED,
+    "reason": "copied",
+    "title": "this is a copy of a run that belongs to another home",
+    "advice": "See `vllm-studio status` in the home that it was copied from.",
+    "pid": None,
+    "pid_start": None,
+    "keeper_pid": None,
+    "keeper_start": None,
+    "stage": None,
+}
 
 
 def read_spec(folder: Path) -> RunSpec:
@@ -57,6 +71,26 @@ def ledger_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def place_of(folder: Path) -> dict[str, Any]:
+    """What tells this directory from a copy of it; empty where it cannot be looked at."""
+    try:
+        seen = folder.stat()
+    except OSError:
+        return {}
+    return {"path": str(folder.absolute()), "device": seen.st_dev, "inode": seen.st_ino}
+
+
+def is_copy(place: dict[str, Any], folder: Path) -> bool:
+    """Whether a directory is a copy of the one in which `place` was written.
+
+    One that was moved keeps its inode and device; one on a file system that was mounted anew its inode and path.
+    """
+    here = place_of(folder)
+    if not place or not here or (place.get("inode"), place.get("path")) == (here["inode"], here["path"]):
+        return False
+    return (place.get("inode"), place.get("device")) != (here["inode"], here["device"])
+
+
 class StateFile:
     """Writes `state.json` as a whole, and again later where the disk was full."""
 
@@ -65,6 +99,7 @@ class StateFile:
         self._pending: bytes | None = None
 
     def write(self, state: RunState) -> None:
+        state.place = place_of(self._path.parent) or state.place
         self._pending = json.dumps(state.to_json(), separators=(",", ":")).encode()
         self.flush()
 

@@ -142,7 +142,12 @@ class Supervisor(Ender):
         state.pid, state.pid_start = self._engine.pid, self._engine.start
         self._record.save()
         self._record.note(
-            "spawn", pid=state.pid, pid_start=state.pid_start, boot_id=state.boot_id, log=self._desk.watch.begin
+            "spawn",
+            pid=state.pid,
+            pid_start=state.pid_start,
+            boot_id=state.boot_id,
+            log=self._desk.watch.begin,
+            place=state.place,
         )
         self._spawned_at = now
         self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0)

@@ -79,11 +79,15 @@ def launch(
     except TimeoutError as error:
         raise LaunchRefused("another launch is under way", cause=str(error), advice="Try again in a moment.") from None
     except OSError as error:
-        raise LaunchRefused(
-            "the run directory cannot be written",
-            cause=f"{error.strerror}: {error.filename or places.runs}",
-            advice="Free space on the disk, or set VLLM_STUDIO_HOME to another place.",
-        ) from error
+        raise cannot_write(error, places) from error
+
+
+def cannot_write(error: OSError, places: Places) -> LaunchRefused:
+    return LaunchRefused(
+        "the run directory cannot be written",
+        cause=f"{error.strerror}: {error.filename or places.runs}",
+        advice="Free space on the disk, or set VLLM_STUDIO_HOME to another place.",
+    )
 
 
 def _begin(folder: Path, spec: RunSpec, scope: bool, held: socket.socket) -> RunView:

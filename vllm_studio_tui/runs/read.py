@@ -15,7 +15,7 @@ from pathlib import Path
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import WITH_ENGINE, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.files import LOCK, LOG, read_spec, read_state
+from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, boot_id
 
@@ -114,9 +114,12 @@ def view(folder: Path) -> RunView:
     if not held and (written is None or not written.final):
         written = read_state(folder)  # it may have ended between our two looks
     state = written or RunState(folder.name)
-    here = state.boot_id == boot_id()
+    copied = not held and is_copy(state.place, folder)
+    here = state.boot_id == boot_id() and not copied
     alive = here and state.pid is not None and process.alive(state.pid, state.pid_start)
-    if not held and not state.final and not alive:
+    if copied and not state.final:
+        state = replace(state, **COPIED)
+    elif not held and not state.final and not alive:
         state = _lost(state, spec, same_boot=here or not state.boot_id, written=written is not None)
     log_at: float | None = None
     if not state.final:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
 MEMORY_WAIT = 30.0
 #: Seconds that a launch waits for the GPUs to say which of them are there.
 GPU_WAIT = 1.5
+#: Seconds that a launch waits for a switch that is under way.
+SWITCH_WAIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ class Launcher(Targets):
         share_gpus: bool = False,
         unchecked: bool = False,
     ) -> read.RunView:
-        """Start a run of the recipe.
+        """Start a run of the recipe; while another launch or switch is choosing, after it.
 
         Args:
             port: Instead of the recipe's; exactly this one or a refusal.
@@ -183,6 +186,30 @@ class Launcher(Targets):
             HopelessLaunch: See `refuse_hopeless`.
             LaunchRefused: See `runs.control.launch`.
         """
+        with self._turn(SWITCH_WAIT):
+            run = self._launch(recipe, port, force, share_gpus, unchecked)
+        return self._spawned(run)
+
+    def _turn(self, timeout: float) -> contextlib.ExitStack:
+        """One launch or switch at a time: nobody takes what another has just freed.
+
+        Raises:
+            LaunchRefused: Another one took longer than `timeout` seconds, or nothing can be written.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._places.state / "switch.lock", timeout=timeout))
+            except TimeoutError as error:
+                words = "another launch or switch is under way"
+                raise LaunchRefused(words, cause=str(error), advice="Try again later.") from None
+            except OSError as error:
+                raise control.cannot_write(error, self._places) from error
+            return stack.pop_all()
+
+    def _launch(
+        self, recipe: Recipe, port: int | None, force: bool = False, share_gpus: bool = False, unchecked: bool = False
+    ) -> read.RunView:
+        """A launch whose turn it is."""
         backend = self._launchable(recipe)
         usable = self._ready_to_use(recipe)
         wanted = port if port is not None else recipe.port
@@ -201,7 +228,7 @@ class Launcher(Targets):
 
         # What cannot make a command is refused before anything is created.
         planned = build("preview", wanted or self._settings.inference_port)
-        run = control.launch(
+        return control.launch(
             self._places,
             build,
             recipe.id,
@@ -213,23 +240,20 @@ class Launcher(Targets):
             again=port is not None,
             scope=self._settings.systemd_scope,
         )
-        return self._spawned(run)
 
     def switch(self, recipe: Recipe, *, port: int | None = None) -> read.RunView:
         """Stop what holds this recipe's port or GPUs, wait until their memory is back, then launch.
 
         A recipe without a port of its own takes over the inference port, so that clients keep their address.
         """
-        try:
-            with locked(self._places.state / "switch.lock"):
-                wanted = port or recipe.port or self._settings.inference_port
-                self._launchable(recipe)
-                self._ready_to_use(recipe)
-                control.settle(self._places)
-                self._make_room(recipe, wanted)
-                return self.launch(recipe, port=wanted)
-        except TimeoutError as error:
-            raise LaunchRefused("another switch is under way", cause=str(error), advice="Try again later.") from None
+        with self._turn(10.0):
+            wanted = port or recipe.port or self._settings.inference_port
+            self._launchable(recipe)
+            self._ready_to_use(recipe)
+            control.settle(self._places)
+            self._make_room(recipe, wanted)
+            run = self._launch(recipe, wanted)
+        return self._spawned(run)
 
     def restore(self) -> list[read.RunView]:
         """Launch again what a reboot of the host, or the loss of its keeper, ended."""
