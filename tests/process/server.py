@@ -76,8 +76,8 @@ def main() -> None:
 
     signal.signal(signal.SIGUSR1, close)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    while True:
-        time.sleep(60)
+    while True:  # a signal may be given to the other thread: it is only seen here
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
