@@ -128,6 +128,7 @@ class Backend(ABC):
         counters: Its cumulative counters; None where it has none.
         metrics_style: Whose metric names it exposes; None where it has no metrics.
         package: The Python package whose version is the engine's; None where there is none.
+        weights: What its models are: `safetensors` (a folder as transformers writes it) or `gguf`; None: not known.
         uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
         programs: Those of `executable` and `python_path` that its command honours, likewise.
     """
@@ -141,6 +142,7 @@ class Backend(ABC):
     counters: CounterNames | None = None
     metrics_style: str | None = None
     package: str | None = None
+    weights: str | None = None
     uses: frozenset[str] = ENGINE_FIELDS
     programs: frozenset[str] = frozenset({"executable", "python_path"})
 

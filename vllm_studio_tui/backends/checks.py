@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, expanded, nearest
 from vllm_studio_tui.backends.custom import STYLES
-from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, is_remark
+from vllm_studio_tui.backends.docker import ImageSettings
+from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, given, is_remark, style_of
 from vllm_studio_tui.backends.known import Known, known
 from vllm_studio_tui.backends.model_files import model_problems
 from vllm_studio_tui.backends.parsers import same_elsewhere, suggested_names
+from vllm_studio_tui.backends.side_files import python_problems, side_problems
 from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.imports import is_loopback
@@ -27,10 +30,13 @@ LOADERS = frozenset(
 
 def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
     """All checks, the errors first."""
+    flags = _flags_of(backend, recipe, context)
     problems = [
         *_command(backend, recipe, context),
         *unused(backend, recipe),
-        *model_problems(backend, recipe),
+        *model_problems(backend, recipe, flags),
+        *side_problems(backend, recipe, flags),
+        *python_problems(backend, recipe),
         *_gpus(recipe),
         *_security(recipe, context),
         *_names(backend, recipe, context),
@@ -64,6 +70,17 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
             )
         if any(not is_remark(key) for key in recipe.extra_args):
             yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
+
+
+def _flags_of(backend: Backend, recipe: Recipe, context: LaunchContext) -> dict[str, list[str]]:
+    """What the engine will be told; nothing where the recipe makes no command, which is said elsewhere."""
+    try:
+        # As for a container: also where its program is not here yet.
+        named = dataclasses.replace(context, settings=ImageSettings(), container=True)
+        command = backend.command(recipe, named)
+    except Exception:  # noqa: BLE001 - see `_command`
+        return {}
+    return given(command.argv, style_of(backend))
 
 
 def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
@@ -145,7 +162,7 @@ def _installed_flags(
     backend: Backend, recipe: Recipe, flags: Collection[str], gone: Mapping[str, str]
 ) -> Iterator[Problem]:
     """What the engine that is installed here itself does not know: it would end at once."""
-    style = _style(backend)
+    style = style_of(backend)
     for key in recipe.extra_args:
         name = style.canonical(key).split(".", 1)[0]
         if is_remark(key) or name in flags or name.removeprefix("no-") in flags:
@@ -175,7 +192,7 @@ def _version(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
 
 
 def _switched_off(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
-    style = _style(backend)
+    style = style_of(backend)
     for key, value in recipe.extra_args.items():
         name = style.canonical(key).split(".", 1)[0]
         if value is False and name in table.on_by_default and not is_remark(key):
@@ -184,7 +201,7 @@ def _switched_off(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Pr
 
 
 def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
-    style: FlagStyle = _style(backend)
+    style: FlagStyle = style_of(backend)
     for key, value in recipe.extra_args.items():
         if key in INTERNAL or key.replace("-", "_") in INTERNAL:
             continue
@@ -205,11 +222,3 @@ def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
             advice = f"Did you mean {near.replace('-', '_')}?" if near else "A flag it does not know ends it at once."
             yield Problem("extra_args", "warning", message, advice)
     yield from _switched_off(backend, recipe, table)
-
-
-def _style(backend: Backend) -> FlagStyle:
-    import importlib
-
-    module = importlib.import_module(type(backend).__module__)
-    style = getattr(module, "STYLE", None)
-    return style if isinstance(style, FlagStyle) else FlagStyle()

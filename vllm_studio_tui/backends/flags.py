@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -55,6 +56,26 @@ class FlagStyle:
 def is_remark(key: str) -> bool:
     """Whether a key of extra_args is meant for people or for the studio, and makes no flag."""
     return key in INTERNAL or key.replace("-", "_") in INTERNAL or bool(_REMARK.search(key))
+
+
+def given(argv: Sequence[str], style: FlagStyle) -> dict[str, list[str]]:
+    """The flags of a command by their one name, each with the words that follow it."""
+    flags: dict[str, list[str]] = {}
+    words: list[str] = []
+    for one in argv:
+        if one.startswith("-") and not _is_number(one) and len(one) > 1:
+            name, equals, value = one.partition("=")
+            words = flags.setdefault(style.canonical(name), [])
+            words += [value] if equals else []
+        else:
+            words.append(one)
+    return flags
+
+
+def style_of(backend: object) -> FlagStyle:
+    """How a backend wants its flags: `STYLE` of its module."""
+    style = getattr(sys.modules.get(type(backend).__module__), "STYLE", None)
+    return style if isinstance(style, FlagStyle) else FlagStyle()
 
 
 def extra_arguments(extra: Mapping[str, object], present: Sequence[str], style: FlagStyle) -> list[str]:

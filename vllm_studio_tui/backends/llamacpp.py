@@ -74,6 +74,7 @@ class LlamaCpp(Backend):
     title = "llama.cpp"
     default_port = 8080
     stages = STAGES
+    weights = "gguf"
     counters = COUNTERS
     metrics_style = "llamacpp"
     package = "xllamacpp"

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
 import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Problem, expanded, is_local
+from vllm_studio_tui.backends.llamacpp import weights
+from vllm_studio_tui.backends.looking import (
+    absent,
+    gguf_of,
+    is_pointer,
+    json_object,
+    json_trouble,
+    listing,
+    safetensors_trouble,
+    shards_of,
+    shown,
+    start_of,
+)
+from vllm_studio_tui.backends.templates import MAX_TEMPLATE, template_trouble
+from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.kit.access import Trouble, is_folder, read_trouble, status
+from vllm_studio_tui.kit.gguf import VERSIONS, Gguf
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
+#: What an engine was told by flags: the values of each, without the dashes before its name.
+Flags = Mapping[str, list[str]]
 NO_GGUF = frozenset({"vllm", "tabbyapi"})
-WEIGHTS = (".safetensors", ".gguf", ".bin")
-#: Entries of one folder that are looked at.
-MOST = 5000
-#: Bytes of an index of shards that are read.
-MAX_INDEX = 32 << 20
+WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
+#: Seconds that the heads of all shards may take: on a slow file server a look at some is enough.
+SHARD_SECONDS = 2.0
 AGAIN = "Download it again: vllm-studio does not repair models."
+#: Names by which tokenizers of all kinds are kept.
+_TOKENIZER = re.compile(r"token|vocab|merges|tekken|spiece|sentencepiece|bpe|\.tiktoken$|\.model$", re.IGNORECASE)
+#: What stands beside a vocabulary, and is none.
+NO_VOCABULARY = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
 
 
-def model_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
+def model_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[Problem]:
     """What stands against the recipe's model."""
     model = recipe.model_path
     if backend.name == "custom" and "{model}" not in (recipe.command or ""):
@@ -41,7 +59,8 @@ def model_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
         advice = "Correct it; a name on a hub is written without a slash before it."
         yield Problem("model_path", "error", found.words, found.advice or advice)
         return
-    wrong = read_trouble(path, folder=stat.S_ISDIR(found.st_mode))
+    folder = stat.S_ISDIR(found.st_mode)
+    wrong = read_trouble(path, folder=folder)
     if wrong is not None:
         yield Problem("model_path", "error", wrong.words, wrong.advice)
     elif missing := incomplete(path):
@@ -53,63 +72,218 @@ def model_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
             f"{backend.title} cannot read GGUF files",
             "Use backend llamacpp, or install vllm-gguf-plugin in the engine's environment.",
         )
+    elif backend.weights == "safetensors" and _is_gguf(path):
+        return  # some engines read it, some with a part of their own: they will say
+    elif backend.weights == "safetensors" and folder:
+        yield from folder_problems(backend, path, flags, tokenizer=not recipe.tokenizer)
+    elif backend.weights == "safetensors":
+        message = f"{path} is a file, and {backend.title} loads a folder"
+        yield Problem("model_path", "error", message, "Name the folder that holds config.json and the weights.")
+    elif backend.weights == "gguf":
+        yield from gguf_problems(path, flags)
 
 
-def listing(folder: Path) -> dict[str, int]:
-    """The files of a folder and their sizes, not more than `MOST`; none where it cannot be read."""
-    sizes: dict[str, int] = {}
+def folder_problems(
+    backend: Backend, folder: Path, flags: Flags, *, field: str = "model_path", tokenizer: bool = True
+) -> Iterator[Problem]:
+    """What stands against a folder as transformers writes it.
+
+    Args:
+        tokenizer: It has to bring its own, and its chat template.
+    """
+
+    def wrong(message: str, advice: str = AGAIN) -> Problem:
+        return Problem(field, "error", message, advice)
+
+    names = listing(folder)
+    if "adapter_config.json" in names and "config.json" not in names:
+        if backend.name == "transformers":
+            return  # it loads the base model by itself, where it has peft
+        base = json_object(folder / "adapter_config.json")[0].get("base_model_name_or_path")
+        advice = (
+            f"Name its base model{f' ({base[:100]})' if isinstance(base, str) else ''} here, and it in lora_modules."
+        )
+        yield wrong(f"{folder} is a LoRA adapter, and no model", advice)
+        return
+    yield from (wrong(*one) for one in _config(backend, folder, names, flags))
+    if "load-format" not in flags:
+        yield from (wrong(one) for one in _weights(folder, names))
+    if not tokenizer:
+        return
+    if "skip-tokenizer-init" not in flags and not _has_tokenizer(folder, names):
+        yield wrong(f"{folder} holds no tokenizer", "Download the whole model, or name another in `tokenizer`.")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if name in names and (said := json_trouble(folder / name)):
+            yield wrong(said)
+    if "chat-template" not in flags:
+        for name, text in _templates(folder, names):
+            if said := template_trouble(text):
+                # The engine starts with it; it is the requests that fail.
+                message = f"the chat template in {name} cannot be read, and every chat would be refused: {said}"
+                yield Problem(field, "warning", message, "Correct it, or name another: extra_args.chat_template.")
+
+
+def _config(backend: Backend, folder: Path, names: Mapping[str, int], flags: Flags) -> Iterator[tuple[str, str]]:
+    if {"config-format", "hf-config-path", "hf-overrides", "json-model-override-args"} & flags.keys():
+        return
+    if "config.json" not in names:
+        if "params.json" in names and backend.name in ("vllm", "sglang"):
+            return  # Mistral's own format
+        found = status(folder / "config.json")
+        if isinstance(found, Trouble):
+            words = f"{folder} holds no config.json" if found.reason == "missing" else found.words
+            yield words, "Name the folder that holds it, or download the model again."
+        return
+    config, said = json_object(folder / "config.json")
+    if said:
+        yield said, AGAIN
+    elif config and "model_type" not in config and not _own_code(config) and "params.json" not in names:
+        message = f"{folder / 'config.json'} names no model_type"
+        yield message, "Is it the config.json of this model? Download it again, or add model_type."
+
+
+def _has_tokenizer(folder: Path, names: Mapping[str, int]) -> bool:
+    """Whether there is a vocabulary of any kind, or a tokenizer that needs none."""
+    if any(_TOKENIZER.search(one) for one in names.keys() - NO_VOCABULARY):
+        return True
+    config = json_object(folder / "tokenizer_config.json")[0] if "tokenizer_config.json" in names else {}
+    return "auto_map" in config or bool(
+        re.search("byt5|canine|perceiver|byte", str(config.get("tokenizer_class")).lower())
+    )
+
+
+def _own_code(config: Mapping[str, Any]) -> bool:
+    own = config.get("auto_map")
+    return isinstance(own, dict) and "AutoConfig" in own
+
+
+def _weights(folder: Path, names: Mapping[str, int]) -> Iterator[str]:
+    if not any(name.endswith(WEIGHTS) for name in names):
+        inside = [one for one in ("model.safetensors", "pytorch_model.bin") if not absent(folder / one)]
+        if not inside:
+            yield f"{folder} holds no weights (*.safetensors, *.bin)"
+        return
+    indexes = ("model.safetensors.index.json", *sorted(one for one in names if one.endswith(".index.json")))
+    wanted = next((sorted(found) for one in indexes if one in names and (found := shards_of(folder / one))), [])
+    if not wanted:  # what lies beside a whole model, as an adapter, is not loaded with it
+        every = sorted(one for one in names if one.endswith(WEIGHTS))
+        wanted = [one for one in every if one == "model.safetensors"] or every
+    deadline = time.monotonic() + SHARD_SECONDS
+    bad = []
+    for name in wanted:
+        if time.monotonic() > deadline:
+            break
+        if (trouble := read_trouble(folder / name)) is not None:
+            bad.append(trouble.words)
+        elif name.endswith(".safetensors") and (said := safetensors_trouble(folder / name)):
+            bad.append(said)
+    if bad:
+        yield bad[0] if len(bad) == 1 else f"{bad[0]}; {len(bad) - 1} more of {len(wanted)} files are damaged too"
+
+
+def _templates(folder: Path, names: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Chat templates and where they are kept; a file of its own hides the one of the tokenizer."""
+    if "chat_template.jinja" in names:
+        yield "chat_template.jinja", start_of(folder / "chat_template.jinja", MAX_TEMPLATE + 1).decode(errors="replace")
+        return
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        found = (
+            json_object(folder / name)[0].get("chat_template") if 0 < names.get(name, 0) < MAX_TEMPLATE * 8 else None
+        )
+        for one in found if isinstance(found, list) else [{"template": found}]:
+            text = one.get("template") if isinstance(one, dict) else None
+            if isinstance(text, str):
+                yield name, text
+                return
+
+
+def gguf_problems(path: Path, flags: Flags, *, field: str = "model_path", kind: str = "model") -> Iterator[Problem]:
+    """What stands against a GGUF file, or the folder that holds one.
+
+    Args:
+        kind: `model`, `adapter` or `mmproj`: what it has to be.
+    """
     try:
-        with os.scandir(folder) as entries:
-            for one in itertools.islice(entries, MOST):
-                found = status(one.path)
-                if not isinstance(found, Trouble) and stat.S_ISREG(found.st_mode):
-                    sizes[one.name] = found.st_size
-    except (OSError, ValueError):
-        return sizes
-    return sizes
+        file = weights(path)
+    except InvalidRecipe:
+        return  # said where the command is made
+    trouble = read_trouble(file)
+    found = gguf_of(file) if trouble is None else trouble.words
+    if isinstance(found, str):
+        if found:
+            yield Problem(field, "error", found, trouble.advice if trouble and trouble.advice else AGAIN)
+        return
+    said = _gguf_trouble(found, file.name, kind)
+    if said:
+        yield Problem(field, "error", *said)
+    elif kind == "model" and not {"chat-template", "chat-template-file", "no-jinja"} & flags.keys():
+        text = found.values.get("tokenizer.chat_template")
+        if isinstance(text, str) and (where := template_trouble(text)):
+            message = f"the chat template in {file.name} cannot be read: {where}"
+            yield Problem(field, "error", message, "Name another: extra_args.chat_template_file.")
+
+
+def _gguf_trouble(found: Gguf, name: str, kind: str) -> tuple[str, str] | None:
+    if found.big_endian:
+        return f"{name} was written for machines of the other byte order", "Download the usual, little-endian file."
+    if not found.readable:
+        known = " and ".join(map(str, VERSIONS))
+        return f"{name} is GGUF version {found.version}, and llama.cpp reads {known}", "Convert the model again."
+    if found.size < found.needed:
+        return f"{name} is cut off: it holds {found.size:,} bytes of {found.needed:,}", AGAIN
+    values = found.values
+    clip = values.get("general.architecture") == "clip"  # projectors did not always tell their kind
+    what = "mmproj" if clip else values.get("general.type", kind)
+    if what in ("adapter", "mmproj", "imatrix", "model") and what != kind:
+        where = {"adapter": "lora_modules", "mmproj": "extra_args.mmproj", "model": "model_path"}.get(str(what))
+        return f"{name} is of the kind {what}, and no {kind}", f"Name it in {where}." if where else "Name another file."
+    later = isinstance(values.get("split.no"), int) and values["split.no"] != 0
+    if later:
+        return f"{name} is a later part of a model", "Name the first part."
+    if "general.architecture" not in values:
+        return f"{name} does not say its architecture", "Convert the model again, or download another file of it."
+    if kind != "model":
+        return None
+    vocabulary = values.get("tokenizer.ggml.model")
+    if vocabulary in ("none", "no_vocab"):
+        return None
+    lacking = [one for one in ("model", "tokens") if f"tokenizer.ggml.{one}" not in values]
+    if vocabulary == "gpt2" and "tokenizer.ggml.merges" not in values:
+        lacking.append("merges")
+    if lacking:
+        return (
+            f"{name} lacks its vocabulary (tokenizer.ggml.{lacking[0]})",
+            "Convert the model again, with its tokenizer.",
+        )
+    return None
 
 
 def incomplete(path: Path) -> str:
     """What a model folder or file lacks, in words; empty where nothing can be seen to be missing.
 
     Read are the index of shards (`*.index.json` as transformers writes it), the names of GGUF shards, and pointers
-    of Git LFS, which are small text files where weights should be.
+    of Git LFS, which are small text files where large ones should be.
     """
     whole = is_folder(path)
     folder = path if whole else path.parent
-    names = listing(folder)
-    for index in sorted(name for name in names if name.endswith(".index.json")) if whole else ():
-        try:
-            with (folder / index).open("rb") as stream:
-                shards = {str(one) for one in json.loads(stream.read(MAX_INDEX))["weight_map"].values()}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            continue
-        if lacking := sorted(one for one in shards if one not in names and _absent(folder / one)):
-            return f"{len(lacking)} of {len(shards)} weight files are missing: {', '.join(lacking[:3])}"
+    names = listing(folder) if whole else {}
+    for index in sorted(name for name in names if name.endswith(".index.json")):
+        wanted = shards_of(folder / index)
+        if lacking := sorted(one for one in wanted if one not in names and absent(folder / one)):
+            return f"{len(lacking)} of {len(wanted)} weight files are missing: {shown(lacking)}"
+    if not whole:
+        found = status(path)
+        names = {} if isinstance(found, Trouble) else {path.name: found.st_size}
     for name, size in names.items():
-        if (whole or name == path.name) and name.endswith(WEIGHTS) and size < 1024 and _is_pointer(folder / name):
-            return f"{name} is a pointer of Git LFS and holds no weights"
+        if size < 1024 and (name.endswith(WEIGHTS) or _TOKENIZER.search(name)) and is_pointer(folder / name):
+            return f"{name} is a pointer of Git LFS and holds {'no weights' if name.endswith(WEIGHTS) else 'nothing'}"
     shard = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.gguf", path.name)
     if shard:
         count = int(shard[3])
-        parts = (f"{shard[1]}-{at:05}-of-{shard[3]}.gguf" for at in range(1, min(count, MOST) + 1))
-        lacking = [one for one in parts if one not in names and _absent(folder / one)]
-        if lacking:
-            return f"{len(lacking)} of {count} weight files are missing: {', '.join(lacking[:3])}"
+        parts = (f"{shard[1]}-{at:05}-of-{shard[3]}.gguf" for at in range(1, min(count, 1000) + 1))
+        if lacking := [one for one in parts if absent(folder / one)]:
+            return f"{len(lacking)} of {count} weight files are missing: {shown(lacking)}"
     return ""
-
-
-def _absent(path: Path) -> bool:
-    found = status(path)
-    return isinstance(found, Trouble) and found.reason in ("missing", "broken_link", "failed")
-
-
-def _is_pointer(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(40).startswith(b"version https://git-lfs")
-    except OSError:
-        return False
 
 
 def _is_gguf(path: Path) -> bool:

@@ -101,6 +101,7 @@ class SGLang(Backend):
     title = "SGLang"
     default_port = 30000
     stages = STAGES
+    weights = "safetensors"
     counters = COUNTERS
     metrics_style = "sglang"
     package = "sglang"

@@ -56,6 +56,7 @@ class TabbyAPI(Backend):
     title = "TabbyAPI"
     default_port = 5000
     stages = STAGES
+    weights = "safetensors"
     uses = frozenset(
         {"tensor_parallel_size", "max_model_len", "max_num_seqs", "kv_cache_dtype", "tool_call_parser",
          "reasoning_parser"}

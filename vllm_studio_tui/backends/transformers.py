@@ -51,6 +51,7 @@ class Transformers(Backend):
     title = "Transformers"
     default_port = 8000
     stages = STAGES
+    weights = "safetensors"
     package = "transformers"
     uses = frozenset({"revision", "dtype", "quantization", "trust_remote_code", "chat_template_kwargs"})
 

@@ -86,6 +86,7 @@ class Vllm(Backend):
     title = "vLLM"
     default_port = 8000
     stages = STAGES
+    weights = "safetensors"
     counters = COUNTERS
     metrics_style = "vllm"
     package = "vllm"
