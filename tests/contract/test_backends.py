@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.weight_files import gguf, model
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
 from vllm_studio_tui.backends.custom import STYLES
@@ -325,9 +326,7 @@ def test_it_is_not_fooled_by_lookalikes(name: str, line: list[str]) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_checking_a_usable_recipe_finds_no_error(name: str, make: Make, tmp_path: Path) -> None:
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / ("m.gguf" if name == "llamacpp" else "model.safetensors")).write_bytes(b"GGUF")
+    folder = model(tmp_path / "weights", **({"m__gguf": gguf()} if name == "llamacpp" else {}))
     recipe, context = make(name, model_path=str(folder))
     assert [one for one in BACKENDS[name].check(recipe, context) if one.severity == "error"] == []
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.weight_files import model
 from vllm_studio_tui.backends import cmdline, registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
 from vllm_studio_tui.backends.failures import FAILURES
@@ -77,12 +78,11 @@ def test_a_key_makes_an_open_address_no_problem(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_gguf_files_is_not_for_vllm_and_one_with_safetensors_is(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "x.gguf").write_bytes(b"GGUF")
-    assert [one.field for one in check(tmp_path, model_path=str(model))] == ["model_path"]
-    (model / "model.safetensors").write_bytes(b"")
-    assert check(tmp_path, model_path=str(model)) == []
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "x.gguf").write_bytes(b"GGUF")
+    assert [one.field for one in check(tmp_path, model_path=str(folder))] == ["model_path"]
+    assert check(tmp_path, model_path=str(model(folder))) == []
 
 
 def test_errors_stand_before_warnings(tmp_path: Path) -> None:

@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.nobody import as_nobody, enterable_folder
-from tests.unit.weight_files import MODEL, gguf, safetensors
+from tests.unit.weight_files import MODEL, TEMPLATE, gguf, model, safetensors
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext, Problem
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
 
 FOLDERS = ("vllm", "sglang", "transformers", "tabbyapi")
-TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 BROKEN = "{% for m in messages %}{{ m['content'] }{% endfor %}"
 
 
@@ -34,22 +33,6 @@ def checked(backend: str, model: Path | str, **fields: Any) -> list[Problem]:
 
 def said(found: list[Problem], severity: str = "error") -> str:
     return "\n".join(f"{one.field}: {one.message} | {one.advice}" for one in found if one.severity == severity)
-
-
-def model(folder: Path, **files: bytes | str | None) -> Path:
-    """A whole model of safetensors, with files changed or, by None, left out; `__` stands for a dot."""
-    contents: dict[str, bytes | str | None] = {
-        "config__json": '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}',
-        "tokenizer__json": '{"version": "1.0"}',
-        "tokenizer_config__json": json.dumps({"chat_template": TEMPLATE}),
-        "model__safetensors": safetensors(),
-        **files,
-    }
-    folder.mkdir(exist_ok=True)
-    for name, data in contents.items():
-        if data is not None:
-            (folder / name.replace("__", ".")).write_bytes(data.encode() if isinstance(data, str) else data)
-    return folder
 
 
 def put(path: Path, data: bytes | str) -> Path:

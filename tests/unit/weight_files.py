@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 KINDS = {bool: 7, int: 4, float: 6, str: 8}
 
 
@@ -58,3 +60,19 @@ def gguf(values: Mapping[str, Any] = MODEL, *, version: int = 3, cut: int = 0, n
     head += b"\0" * (-len(head) % 32)
     whole = head + b"\1" * (4 * numbers)
     return whole[: len(whole) - cut]
+
+
+def model(folder: Path, **files: bytes | str | None) -> Path:
+    """A whole model of safetensors, with files changed or, by None, left out; `__` stands for a dot."""
+    contents: dict[str, bytes | str | None] = {
+        "config__json": '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}',
+        "tokenizer__json": '{"version": "1.0"}',
+        "tokenizer_config__json": json.dumps({"chat_template": TEMPLATE}),
+        "model__safetensors": safetensors(),
+        **files,
+    }
+    folder.mkdir(exist_ok=True)
+    for name, data in contents.items():
+        if data is not None:
+            (folder / name.replace("__", ".")).write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder
