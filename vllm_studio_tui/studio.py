@@ -54,6 +54,13 @@ class Studio:
         with cls.open_sync(places, flags) as studio:
             yield studio
 
+    def told_to_end(self, signal_name: str) -> None:
+        """This program ends without its person having asked for it: so do the answers that are coming."""
+        if "chat" in self.__dict__:
+            from vllm_studio_tui.store.messages import PROGRAM_ENDED
+
+            self.chat.leaving = f"{PROGRAM_ENDED} ({signal_name})"
+
     def close_chat(self) -> None:
         """Save what is not saved yet, or write it to recovery files. Blocking."""
         if "chat" in self.__dict__:

@@ -21,7 +21,6 @@ import typer
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
-from vllm_studio_tui.store.messages import PROGRAM_ENDED
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
@@ -363,7 +362,7 @@ def ended_by_signals(studio: Studio) -> Iterator[None]:
 
     def end(number: signal.Signals) -> None:
         told.append(number)
-        studio.chat.leaving = f"{PROGRAM_ENDED} ({number.name})"
+        studio.told_to_end(number.name)
         loop.remove_signal_handler(number)
         if task is not None:
             task.cancel()

@@ -51,6 +51,14 @@ class TurnEvent:
     event: StreamEvent
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerSaved:
+    """An answer that could not be saved is in the database now."""
+
+    session_id: str | None
+    message_id: str | None
+
+
 @dataclass(slots=True)
 class Turn:
     """An answer while it comes.

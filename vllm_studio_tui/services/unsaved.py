@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
-from vllm_studio_tui.services.turn import Publisher
+from vllm_studio_tui.services.turn import AnswerSaved, Publisher
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.endings import Ending, keep_ending
 from vllm_studio_tui.store.recovery import forget_recovery, write_recovery
@@ -22,14 +22,6 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 #: Seconds that one try waits for others that are writing; what else reads the database waits with it.
 PATIENCE = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerSaved:
-    """An answer that could not be saved is in the database now."""
-
-    session_id: str | None
-    message_id: str | None
 
 
 class Unsaved:

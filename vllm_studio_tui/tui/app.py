@@ -177,7 +177,11 @@ class StudioApp(App[int], inherit_bindings=False):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             # A chat's partial answer is kept and the terminal put right; engines go on.
-            loop.add_signal_handler(number, self.leave)
+            loop.add_signal_handler(number, self._told_to_end, number)
+
+    def _told_to_end(self, number: signal.Signals) -> None:
+        self.studio.told_to_end(number.name)
+        self.leave()
 
     def _read_keymap(self) -> None:
         problems = self._keys.read(self.studio.places.config / "keymap.yaml")
@@ -354,6 +358,9 @@ class StudioApp(App[int], inherit_bindings=False):
             ending = getattr(place, "leaving", None)
             if ending is not None:
                 await ending()
+        await self.in_thread(self.studio.close_chat)
+        self.last_words += [f"An answer is not saved yet. It lies in {path}; the next start takes it in."
+                            for path in self.studio.unsaved]  # fmt: skip
         self.exit(0)
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:

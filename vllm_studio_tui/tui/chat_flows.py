@@ -118,15 +118,16 @@ class ChatFlows:
         await self._place.reload_list()
 
     async def _refresh(self, session_id: str) -> None:
-        if self._place.session is not None and self._place.session.id == session_id:
-            rows = self._studio.chat.sessions
-            self._place.session = await self._app.in_thread(partial(rows.get, session_id))
+        chat = self._place.chats.of(session_id)
+        if chat is not None:
+            chat.session = await self._app.in_thread(partial(self._studio.chat.sessions.get, session_id))
         await self._place.reload_list()
 
     # --- model ------------------------------------------------------------------------------------------
 
     async def choose_model(self) -> None:
         """Choose who answers: a run, an external server, or a recipe to launch."""
+        chat = self._place.chat
         glyphs = self._app.ink.glyphs
         choices = []
         live = set()
@@ -153,17 +154,17 @@ class ChatFlows:
         what, _, recipe_id = said.partition(":")
         if what == "launch" and await self._app.commands.launch(recipe_id) is None:
             return
-        self._place.recipe = recipe_id
-        self._place.settings["recipe"] = recipe_id
-        await self._place.save_settings()
+        chat.recipe = recipe_id
+        chat.settings["recipe"] = recipe_id
+        await self._place.save_settings(chat)
 
     # --- settings ---------------------------------------------------------------------------------------
 
     async def change_settings(self) -> None:
         """System prompt, sampling and thinking of this chat, one after the other until esc."""
-        place = self._place
+        place, chat = self._place, self._place.chat
         while True:
-            settings = place.settings
+            settings = chat.settings
             thinking = settings.get("thinking")
             choices = [
                 Choice("thinking", "thinking", {None: "as the model does it", True: "on", False: "off"}[thinking]),
@@ -190,7 +191,7 @@ class ChatFlows:
                 if text is not None:
                     value = text.strip()
                     _put(settings, said, None if not value else int(value) if said == "max_tokens" else float(value))
-            await place.save_settings()
+            await place.save_settings(chat)
 
     # --- copying ----------------------------------------------------------------------------------------
 

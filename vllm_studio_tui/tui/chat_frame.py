@@ -32,11 +32,20 @@ class ChatFrame:
             self._place.settings,
             self._place.turn,
             self.context(run),
-            len(self._place.answers.waiting),
+            len(self._place.chat.queue),
             self._place.document.following,
             self._place.editing is not None,
-            self._place.answers.waiting_for,
+            self._place.chat.waiting_for,
         )
+
+    def hint(self) -> tuple[str, list[tuple[str, str]]]:
+        """What stands in an empty chat: whom one talks to, or how a model comes up; and the keys for it."""
+        run = self._place.target_run()
+        name = run.name if run is not None else self._place.recipe
+        if name is None:
+            return "No model is up.", [("f2", "choose or launch one"), ("alt+1", "dashboard")]
+        keys = [("enter", "send"), ("^j", "new line"), ("^o", "earlier chats"), ("f2", "another model")]
+        return f"Ask {name} anything.", keys
 
     def context(self, run: RunView | None) -> tuple[int | None, int | None]:
         """Tokens that the chat takes, as the engine counted them with the last answer, and the most there may be."""
@@ -66,7 +75,7 @@ class ChatFrame:
         return paint.rail_rows(self.view(), self._place.ink.glyphs, width, height)
 
     def queue(self, width: int, height: int) -> list[Row]:
-        return paint.queue_rows(self._place.answers.waiting, width, height)
+        return paint.queue_rows(self._place.chat.queue, width, height)
 
     def bar(self, width: int, height: int) -> list[Row]:
         focused = self._place.prompt.has_focus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -20,10 +21,14 @@ class Turn:
     """One answer while it comes.
 
     Attributes:
+        question: What was asked, where it was asked anew.
         content, reasoning: What has come so far.
+        heard: Anything came, if only its end.
     """
 
     session_id: str
+    question: str | None = None
+    heard: bool = False
     began: float = field(default_factory=time.monotonic)
     first: float | None = None
     content: list[str] = field(default_factory=list)
@@ -33,6 +38,7 @@ class Turn:
     task: asyncio.Task[None] | None = None
 
     def take(self, event: StreamEvent) -> None:
+        self.heard = True
         if isinstance(event, Delta):
             if event.content or event.reasoning:
                 self.first = self.first or time.monotonic()
@@ -76,9 +82,9 @@ class Turns:
         self._over = over
         self.going: dict[str, Turn] = {}
 
-    def start(self, session_id: str, events: AsyncGenerator[StreamEvent, None]) -> Turn:
+    def start(self, session_id: str, events: AsyncGenerator[StreamEvent, None], question: str | None = None) -> Turn:
         """Have an answer come."""
-        turn = Turn(session_id)
+        turn = Turn(session_id, question)
         self.going[session_id] = turn
         turn.task = asyncio.create_task(self._run(turn, events), name=f"chat {session_id}")
         return turn
@@ -115,3 +121,10 @@ class Turns:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=5.0)
+
+
+def load_client() -> None:
+    """Import what the first answer needs while nobody waits for it: it takes most of a second."""
+    from vllm_studio_tui.inference.client import load
+
+    threading.Thread(target=load, name="chat-imports", daemon=True).start()

@@ -286,8 +286,12 @@ class Foot(Block):
             for key, word in keys:
                 runs += [("   ", "fg"), (key, "fg bold"), (f" {word}", "dim")]
             lines += fold(runs, width, lead, lead, "errbg" if colour == "err" else "")
-            if self.answer.error and colour != "err":
+            if self.answer.error and self.answer.error not in text:
                 lines += fold([(self.answer.error, "dim")], width, lead, lead)[:4]
+        if self.answer.unsaved is not None:
+            mark: tuple[Part, ...] = ((f"{glyphs.block} ", "warn"),)
+            words = f"not saved yet: {clean_line(self.answer.unsaved)}. It is tried again until it is."
+            lines += fold([(f"{glyphs.warning} ", "warn"), (words, "fg")], width, mark, mark)
         stats = _stats(self.answer, self.age, detail=self.detail)
         if self.sibling[1] > 1:
             index, count = self.sibling
@@ -302,7 +306,7 @@ def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
     if answer.finish == "stopped":
         return "warn", "stopped by you, kept", [("c", "continue"), ("r", "again")]
     if answer.finish == "interrupted":
-        return "warn", f"cut off: {answer.error or 'the engine went away'}", [("c", "continue"), ("r", "again")]
+        return "warn", f"cut off: {answer.error or 'nobody could tell why'}", [("c", "continue"), ("r", "again")]
     if answer.finish == "length":
         count = answer.usage.completion_tokens
         return "warn", f"cut at {count} tokens" if count else "cut at the limit of tokens", [("c", "continue")]

@@ -140,6 +140,16 @@ class Document(BlockReader):
         self.blocks[self._live_at :] = made
         self.redraw()
 
+    def replace_message(self, message: Message) -> None:
+        """What is known of a message has changed, but not its text: say it where it stands."""
+        for entry in [one for one in self.entries if one.message.id == message.id]:
+            self.entries[self.entries.index(entry)] = Entry(message, entry.sibling)
+        for block in self.blocks:
+            if isinstance(block, Foot) and block.answer.id == message.id:
+                block.answer = message
+                block.changed()
+        self.redraw()
+
     def refresh_ages(self) -> None:
         """Bring "4 min ago" up to date where it has changed."""
         now = time.time()

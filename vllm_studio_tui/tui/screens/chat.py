@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -11,22 +11,20 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
-from vllm_studio_tui.domain.chat import Delta, Message, Session
-from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.chat import Message, Session
+from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.branches import branch_of
 from vllm_studio_tui.services.desk import load_desk, save_desk
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.answering import Answering
 from vllm_studio_tui.tui.chat_flows import ChatFlows
 from vllm_studio_tui.tui.chat_frame import ChatFrame
+from vllm_studio_tui.tui.chat_state import Chat, Chats, run_of_chat
 from vllm_studio_tui.tui.document.blocks import Hint
-from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.editor import edit_text
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.sizes import Size
-from vllm_studio_tui.tui.turns import Turn, Turns
+from vllm_studio_tui.tui.turns import Turn, Turns, load_client
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 from vllm_studio_tui.tui.widgets.prompt import PromptArea
 from vllm_studio_tui.tui.widgets.transcript import Transcript
@@ -45,16 +43,38 @@ class ChatPlace(Place):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.session: Session | None = None
-        self.settings: dict[str, Any] = {}
-        self.recipe: str | None = None
+        self.chats = Chats()
         self.editing: Message | None = None
         self.messages_tree: list[Message] = []
         self.listed: list[Session] = []
         self.total = 0
         self._started = False
         self._hinted = ""
+        self._opening: object = None
+        self._frame = ChatFrame(self)
         self.answers = Answering(self)
+
+    # What is shown belongs to one chat. Whoever waits for something keeps the chat itself.
+
+    @property
+    def chat(self) -> Chat:
+        return self.chats.shown
+
+    @property
+    def session(self) -> Session | None:
+        return self.chat.session
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.chat.settings
+
+    @property
+    def recipe(self) -> str | None:
+        return self.chat.recipe
+
+    @recipe.setter
+    def recipe(self, recipe_id: str | None) -> None:
+        self.chat.recipe = recipe_id
 
     @property
     def turns(self) -> Turns:
@@ -72,7 +92,7 @@ class ChatPlace(Place):
     # --- layout -----------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        frame = ChatFrame(self)
+        frame = self._frame
         with Horizontal():
             yield ListCanvas(frame.chats, self.get_ink, id="chat-list", header=2)
             with Vertical(id="chat-main"):
@@ -90,6 +110,10 @@ class ChatPlace(Place):
         self.query_one("#chat-find").display = False
         self.query_one("#chat-queue").display = False
         self.query_one("#chat-list", ListCanvas).can_focus = False
+        self.answers.follow()
+
+    def on_unmount(self) -> None:
+        self.answers.unfollow()
 
     @property
     def document(self) -> Transcript:
@@ -109,15 +133,9 @@ class ChatPlace(Place):
             self.prompt.earlier = self.desk.history
             self.recipe = self.desk.recipe
             self.studio_app.spawn(self._restore(), group="chats")
-            self.set_timer(AFTER_PAINT, self._load_client)
+            self.set_timer(AFTER_PAINT, load_client)
         else:
             self.studio_app.spawn(self.reload_list(), group="chats")
-
-    def _load_client(self) -> None:
-        """Import what the first answer needs while nobody waits for it: it takes most of a second."""
-        from vllm_studio_tui.inference.client import load
-
-        threading.Thread(target=load, name="chat-imports", daemon=True).start()
 
     async def _restore(self) -> None:
         """Open the chat that was open last."""
@@ -149,13 +167,7 @@ class ChatPlace(Place):
         """An empty chat says whom one talks to, or how a model comes up."""
         if self.document.entries:
             return
-        run = self.target_run()
-        name = run.name if run is not None else self.recipe
-        if name is None:
-            title, keys = "No model is up.", [("f2", "choose or launch one"), ("alt+1", "dashboard")]
-        else:
-            title = f"Ask {name} anything."
-            keys = [("enter", "send"), ("^j", "new line"), ("^o", "earlier chats"), ("f2", "another model")]
+        title, keys = self._frame.hint()
         if title != self._hinted:
             self._hinted = title
             self.document.set_hint(Hint(title, keys))
@@ -169,11 +181,11 @@ class ChatPlace(Place):
 
     def target_run(self) -> RunView | None:
         """The run that would answer."""
-        if self.recipe is not None:
-            return self.studio_app.commands.run_of(self.recipe)
-        live = [run for run in self.studio_app.commands.runs if run.live]
-        answering = [run for run in live if run.state in (State.READY, State.UNHEALTHY)]
-        return next(iter(answering or live), None)
+        return self.run_for(self.chat)
+
+    def run_for(self, chat: Chat) -> RunView | None:
+        """The run that would answer a chat."""
+        return run_of_chat(chat, list(self.studio_app.commands.runs))
 
     def on_prompt_area_grown(self) -> None:
         rows = self.prompt.rows
@@ -198,53 +210,52 @@ class ChatPlace(Place):
 
     async def open(self, session_id: str, *, leaf: str | None = None) -> None:
         """Show a chat, at its end."""
-        chat = self.studio.chat
+        service = self.studio.chat
+        self._opening = opening = object()
 
         def read() -> tuple[Session, list[Message], str | None]:
-            chat.settle_interrupted()
-            return chat.sessions.get(session_id), chat.messages.tree(session_id), chat.messages.leaf(session_id)
+            if not self.studio_app.read_only:
+                with contextlib.suppress(StoreError):  # what cannot be settled now is shown as it is
+                    service.settle_interrupted()
+            return service.sessions.get(session_id), service.tree(session_id), service.messages.leaf(session_id)
 
         session, tree, here = await self.studio_app.in_thread(read)
+        if self._opening is not opening:
+            return  # another chat was opened meanwhile
         self.keep_draft()
-        self.session, self.messages_tree = session, tree
-        self.settings = dict(session.settings)
-        if isinstance(self.settings.get("recipe"), str):
-            self.recipe = self.settings["recipe"]
+        chat = self.chats.of(session_id) or Chat()
+        chat.session = session
+        chat.settings = dict(session.settings)
+        recipe = chat.settings.get("recipe")
+        chat.recipe = recipe if isinstance(recipe, str) else None
+        self.chats.show(chat)
+        self.messages_tree = tree
         self.editing = None
-        self.show_branch(leaf or here)
+        self.answers.show_branch(leaf or here)
         self.prompt.set_text(self.desk.draft(session_id))
         self.desk.session = session_id
-        self.update_place()
-
-    def show_branch(self, leaf: str | None) -> None:
-        """Show the branch of a leaf; an answer that is coming goes on."""
-        turn = self.turn
-        entries = [Entry(message, sibling) for message, sibling in branch_of(self.messages_tree, leaf)]
-        coming = None
-        if turn is not None and entries and entries[-1].message.finish == "streaming":
-            coming = entries.pop()
-        self.document.show_entries(entries, spacious=self.size_class >= Size.FULL)
-        if coming is not None and turn is not None:
-            self.document.begin(coming)
-            self.document.feed(Delta("".join(turn.content), "".join(turn.reasoning)))
+        self.show_queue()
 
     async def new_with(self, recipe_id: str | None) -> None:
         """A new chat, with a recipe."""
+        self.action_new()
         if recipe_id is not None:
             self.recipe = recipe_id
-        self.action_new()
+            self.update_place()
         self.prompt.focus()
 
     def action_new(self) -> None:
         """The chat begins to exist with its first question."""
         self.keep_draft()
-        self.session, self.messages_tree, self.editing = None, [], None
-        self.settings = {key: value for key, value in self.settings.items() if key in ("recipe",)}
+        self._opening = None
+        settings = {key: value for key, value in self.settings.items() if key in ("recipe",)}
+        self.chats.show(Chat(recipe=self.recipe, settings=settings))
+        self.messages_tree, self.editing = [], None
         self.document.show_entries([])
         self.prompt.set_text(self.desk.draft(None))
         self.desk.session = None
         self.prompt.focus()
-        self.update_place()
+        self.show_queue()
 
     def keep_draft(self) -> None:
         if self.editing is None:
@@ -252,10 +263,10 @@ class ChatPlace(Place):
 
     async def leaving(self) -> None:
         """The studio closes: what is coming is kept, and so is what was not sent."""
-        for session_id, waiting in self.answers.queue.items():
-            if waiting:
-                self.desk.draft(session_id or None, "\n\n".join(waiting))
         self.keep_draft()
+        for chat in self.chats.all():
+            if chat.queue:
+                self.desk.draft(chat.id, "\n\n".join(filter(str.strip, (*chat.queue, self.desk.draft(chat.id)))))
         self.desk.recipe = self.recipe
         await self.turns.stop_all()
         await self.studio_app.in_thread(partial(save_desk, self.studio.places, self.desk))
@@ -275,8 +286,6 @@ class ChatPlace(Place):
 
     # --- asking -----------------------------------------------------------------------------------------
 
-    # --- asking -----------------------------------------------------------------------------------------
-
     def on_prompt_area_sent(self, event: PromptArea.Sent) -> None:
         event.stop()
         text = event.text.strip("\n")
@@ -291,13 +300,13 @@ class ChatPlace(Place):
         self.desk.draft(self.session.id if self.session else None, "")
         editing, self.editing = self.editing, None
         if editing is not None:
-            self.studio_app.spawn(self.answers.ask_again(editing, text))
+            self.studio_app.spawn(self.answers.ask_again(self.chat, editing, text))
         else:
-            self.answers.take(text)
+            self.answers.take(self.chat, text)
 
     def show_queue(self) -> None:
         """Draw the questions that wait, or give their room back."""
-        waiting = self.answers.waiting
+        waiting = self.chat.queue
         canvas = self.query_one("#chat-queue", Canvas)
         canvas.display = bool(waiting)
         canvas.styles.height = min(3, len(waiting)) + (1 if waiting else 0)
@@ -333,8 +342,8 @@ class ChatPlace(Place):
             return True
         if self.session is not None and self.turns.stop(self.session.id):
             return True
-        if self.answers.waiting_for is not None:
-            self.prompt.set_text(self.answers.take_back())
+        if self.chat.waiting_for is not None:
+            self.answers.give_back(self.chat, self.answers.take_back(self.chat))
             return True
         if self.document.has_focus:
             self.prompt.focus()
@@ -384,9 +393,9 @@ class ChatPlace(Place):
         if self.session is not None:
             self.studio_app.spawn(self.flows.copy_chat())
 
-    async def save_settings(self) -> None:
-        """Keep what was chosen for this chat; read-only it holds as long as the screen."""
-        if self.session is not None and not self.studio_app.read_only:
-            session_id, settings = self.session.id, dict(self.settings)
+    async def save_settings(self, chat: Chat) -> None:
+        """Keep what was chosen for a chat; read-only it holds as long as the screen."""
+        if chat.id is not None and not self.studio_app.read_only:
+            session_id, settings = chat.id, dict(chat.settings)
             await self.studio_app.in_thread(lambda: self.studio.chat.sessions.set_settings(session_id, settings))
         self.update_place()
