@@ -13,6 +13,7 @@ import pytest
 
 from vllm_studio_tui.backends.registry import OURS
 from vllm_studio_tui.cli.app import run
+from vllm_studio_tui.cli.recipes import BACKENDS
 from vllm_studio_tui.kit.paths import Places
 
 
@@ -65,3 +66,137 @@ def test_the_command_is_printed_also_where_its_program_is_not_installed(
     document = json.loads(studio("recipes", "command", "one", "--json").out)
     assert document["argv"]
     assert any("cannot be found here" in one for one in document["notes"])
+
+
+# --- set ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("tp=4", "tensor_parallel_size", 4),
+        ("max-model-len=32k", "max_model_len", 32_000),
+        ("max_model_len=32K", "max_model_len", 32_768),
+        ("max_num_seqs=0", "max_num_seqs", None),
+        ("command={python} x", "command", "{python} x"),
+        ("command=- a: *b", "command", "- a: *b"),
+        ("served_model_name=123", "served_model_name", "123"),
+        ("description=yes: no", "description", "yes: no"),
+        ("tags=a, b c", "tags", ["a", "b", "c"]),
+        ("gpus=0,1", "gpus", ["0", "1"]),
+        ("trust_remote_code=yes", "trust_remote_code", True),
+        ("docker.image=an-image:1", "docker", {"image": "an-image:1"}),
+        ("docker.volumes=/a:/b", "docker", {"volumes": ["/a:/b"]}),
+        ("restart.policy=always", "restart", {"policy": "always"}),
+        ("env_vars.A=1: {x", "env_vars", {"A": "1: {x"}),
+        ("extra_args.x={a: 1}", "extra_args", {"x": {"a": 1}}),
+        ("extra_args.x={a", "extra_args", {"x": "{a"}),
+        ("speculative.num_speculative_tokens=4", "speculative", {"num_speculative_tokens": 4}),
+        ("chat_template_kwargs={enable_thinking: false}", "chat_template_kwargs", {"enable_thinking": False}),
+    ],
+)
+def test_a_field_is_set_as_people_write_it(studio: Studio, setting: str, field: str, value: object) -> None:
+    assert studio("recipes", "add", "one", "--model", "org/m", "--set", setting).code == 0
+    shown = json.loads(studio("recipes", "show", "one", "--json").out)["recipe"][field]
+    if isinstance(value, dict):
+        shown = {part: shown[part] for part in value}
+    assert shown == value
+    assert studio("recipes", "edit", "one", "--set", f"{setting.partition('=')[0]}=").code == 0
+    cleared = json.loads(studio("recipes", "show", "one", "--json").out)["recipe"][field]
+    assert value is None or cleared != json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("setting", "near"),
+    [("comand=x", "command"), ("docker.imag=x", "docker.image"), ("tensor_paralel_size=2", "tensor_parallel_size"),
+     ("restart.polcy=never", "restart.policy"), ("max-modl-len=3", "max_model_len")],
+)  # fmt: skip
+def test_a_field_that_is_none_names_the_nearest(studio: Studio, setting: str, near: str) -> None:
+    said = studio("recipes", "add", "one", "--model", "m", "--set", setting)
+    assert said.code == 2
+    assert f"Did you mean {near}?" in said.err
+
+
+def test_a_name_becomes_an_id_and_stays_the_name(studio: Studio) -> None:
+    said = studio("recipes", "add", "GLM-4.7", "--model", "org/m")
+    assert (said.code, said.out) == (0, "added glm-4.7\n")
+    assert "GLM-4.7 is written glm-4.7" in said.err
+    assert json.loads(studio("recipes", "show", "glm-4.7", "--json").out)["recipe"]["name"] == "GLM-4.7"
+
+
+# --- what is suggested, what is not used ----------------------------------------------------------------
+
+
+def test_parsers_are_suggested_by_add_and_check_and_taken_with_one_flag(studio: Studio) -> None:
+    said = studio("recipes", "add", "one", "--model", "org/GLM-4.7")
+    assert "tool_call_parser: glm47 is suggested" in said.err
+    assert "reasoning_parser: glm45 is suggested" in studio("recipes", "check", "one").out
+    offered = json.loads(studio("recipes", "check", "one", "--json").out)["suggestions"]
+    assert {one["field"]: one["value"] for one in offered} == {"tool_call_parser": "glm47", "reasoning_parser": "glm45"}
+    assert studio("recipes", "edit", "one", "--suggested").code == 0
+    shown = json.loads(studio("recipes", "show", "one", "--json").out)["recipe"]
+    assert (shown["tool_call_parser"], shown["reasoning_parser"]) == ("glm47", "glm45")
+    assert json.loads(studio("recipes", "check", "one", "--json").out)["suggestions"] == []
+    studio("recipes", "add", "two", "--model", "org/MiniMax-M2", "--set", "tp=8", "--suggested")
+    shown = json.loads(studio("recipes", "show", "two", "--json").out)["recipe"]
+    assert (shown["tool_call_parser"], shown["expert_parallel"]) == ("minimax_m2", True)
+
+
+@pytest.mark.parametrize(
+    ("backend", "setting"),
+    [
+        ("vllm", "command=x"),
+        ("vllm", "base_url=http://h/v1"),
+        ("vllm", "metrics_style=vllm"),
+        ("vllm", "docker.image=x"),
+        ("llamacpp", "python_path=/opt/python"),
+        ("llamacpp", "tool_call_parser=hermes"),
+        ("custom", "executable=/opt/x"),
+        ("external", "executable=/opt/x"),
+        ("external", "tp=2"),
+    ],
+)
+def test_a_field_that_the_engine_does_not_use_is_told_when_it_is_set_and_when_it_is_checked(
+    studio: Studio, backend: str, setting: str
+) -> None:
+    more = {"custom": ("--set", "command=x {port}"), "external": ("--set", "base_url=http://h/v1")}.get(backend, ())
+    said = studio("recipes", "add", "one", "--model", "org/m", "--backend", backend, *more, "--set", setting)
+    assert said.code == 0, said.err
+    field = {"tp": "tensor_parallel_size"}.get(setting.partition("=")[0], setting.partition("=")[0].partition(".")[0])
+    assert f"note: {field}: is not used" in said.err
+    assert f"▲ {field}: is not used" in studio("recipes", "check", "one").out
+
+
+def test_an_engine_that_is_none_is_told(studio: Studio) -> None:
+    assert "exllamav3 is no engine here" in studio("recipes", "add", "x", "--backend", "exllamav3", "--model", "m").err
+
+
+def test_the_help_names_every_engine() -> None:
+    assert [name for name in OURS if name not in BACKENDS] == []
+
+
+# --- in and out -----------------------------------------------------------------------------------------
+
+
+def test_an_export_comes_in_again_and_it_is_said_that_it_is_there(studio: Studio, tmp_path: Path) -> None:
+    given = ("host=0.0.0.0", "port=8000", "trust_remote_code=true")
+    studio("recipes", "add", "one", "--model", "m", *(part for one in given for part in ("--set", one)))
+    file = tmp_path / "out.yaml"
+    studio("recipes", "export", "-o", str(file))
+    said = studio("recipes", "import", str(file))
+    assert (said.code, said.out) == (0, "one is there already, the very same: nothing to do\n")
+    assert len(json.loads(studio("recipes", "list", "--json").out)["recipes"]) == 1
+    file.write_text(file.read_text().replace("8000", "9000"))
+    said = studio("recipes", "import", "--dry-run", str(file))
+    assert "port 8000 -> 9000" in said.out
+    assert "--replace" in said.out
+    assert studio("recipes", "import", "--replace", str(file)).out.startswith("replaced one\n")
+    shown = json.loads(studio("recipes", "show", "one", "--json").out)["recipe"]
+    assert (shown["host"], shown["port"], shown["trust_remote_code"]) == ("0.0.0.0", 9000, True)  # noqa: S104
+
+
+def test_a_list_as_json_comes_in_again(studio: Studio, tmp_path: Path) -> None:
+    studio("recipes", "add", "one", "--model", "m", "--set", "trust_remote_code=true", "--set", "host=0.0.0.0")
+    file = tmp_path / "list.json"
+    file.write_text(studio("recipes", "list", "--json").out)
+    assert json.loads(studio("recipes", "import", str(file), "--json").out)["existing"] == ["one"]
