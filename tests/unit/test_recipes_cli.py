@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -37,8 +41,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 
 @pytest.fixture
-def studio(places: Places, capsys: pytest.CaptureFixture[str]) -> Studio:
+def studio(places: Places, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Studio:
     def command(*argv: str) -> Said:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
         code = run(list(argv))
         written = capsys.readouterr()
         return Said(code, written.out, written.err)
@@ -200,3 +205,78 @@ def test_a_list_as_json_comes_in_again(studio: Studio, tmp_path: Path) -> None:
     file = tmp_path / "list.json"
     file.write_text(studio("recipes", "list", "--json").out)
     assert json.loads(studio("recipes", "import", str(file), "--json").out)["existing"] == ["one"]
+
+
+# --- what a launch opens --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["launch", "switch"])
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("host=0.0.0.0",), True),
+        (("host=10.0.0.5",), True),
+        (("host=::",), True),
+        (("host=0.0.0.0", "api_key=env:KEY"), False),
+        (("host=::1",), False),
+        ((), False),
+    ],
+)
+def test_a_launch_that_others_can_reach_without_a_key_is_told(
+    studio: Studio, verb: str, settings: tuple[str, ...], told: bool
+) -> None:
+    studio("recipes", "add", "one", "--model", "m", *(part for one in settings for part in ("--set", one)))
+    said = studio(verb, "one")  # there is no vLLM here: it is said all the same
+    assert ("warning: one listens on" in said.err) is told
+    assert ("there is no api_key" in studio("recipes", "check", "one").out) is told
+
+
+# --- keys of servers ------------------------------------------------------------------------------------
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """A server that wants HTTP Basic from one user."""
+
+    def _answer(self, kind: str, body: str) -> None:
+        wanted = "Basic " + base64.b64encode(b"me:p/w").decode()
+        self.send_response(200 if self.headers["Authorization"] == wanted else 401)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def do_GET(self) -> None:
+        self._answer("application/json", json.dumps({"data": [{"id": "m"}]}))
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        chunk = {"choices": [{"index": 0, "delta": {"content": "It knows me."}, "finish_reason": "stop"}]}
+        self._answer("text/event-stream", f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+@pytest.fixture
+def guarded() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_password_in_an_address_becomes_a_reference_and_still_opens_the_door(
+    studio: Studio, guarded: str, places: Places
+) -> None:
+    address = f"base_url=http://me:p%2Fw@{guarded}/v1"
+    said = studio("recipes", "add", "one", "--backend", "external", "--model", "m", "--set", address)
+    assert said.code == 0, said.err
+    shown = json.loads(studio("recipes", "show", "one", "--json").out)["recipe"]
+    assert shown["base_url"] == f"http://me@{guarded}/v1"
+    assert shown["api_key"] == f"file:{places.data / 'secrets' / 'one.base_url'}"
+    said = studio("chat", "hello", "--recipe", "one")
+    assert said.out == "It knows me.\n", said.err
+    assert studio("chat", "hello", "--base-url", f"http://me:p%2Fw@{guarded}/v1").out == "It knows me.\n"
+    wrong = studio("chat", "hello", "--base-url", f"http://me:wrongpw@{guarded}/v1", "--model", "m")
+    assert wrong.code == 1
+    assert "wrongpw" not in wrong.err

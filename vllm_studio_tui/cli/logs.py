@@ -10,6 +10,7 @@ from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.cli.status import moment
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.masking import is_secret
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import redact
 from vllm_studio_tui.runs import read
@@ -22,7 +23,7 @@ def known_secrets(run: read.RunView) -> list[str]:
     if run.spec is None:
         return []
     references = [*run.spec.env_refs.values(), *([run.spec.api_key_ref] if run.spec.api_key_ref else [])]
-    values = []
+    values = [value for name, value in run.spec.env.items() if is_secret(name, value)]
     for reference in references:
         try:
             values.append(secrets.resolve(reference, os.environ))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -182,6 +183,12 @@ class Recipe(BaseModel):
             raise ValueError("it begins with http:// or https://")
         if not value.endswith("/v1"):
             raise ValueError("it ends in /v1")
+        try:
+            readable = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+        except ValueError:
+            readable = False
+        if not readable:
+            raise ValueError("it is no address of a server")
         return value
 
     @field_validator("env_vars", mode="before")

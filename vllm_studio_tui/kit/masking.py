@@ -19,7 +19,9 @@ SECRET_WORDS = frozenset({"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSW
 
 # A password may hold what ends a host, unquoted as people paste it.
 _LOGIN = re.compile(r"(?<=://)([^\s/?#@:'\"]{0,256}):([^\s'\"]{1,1024})@")
-_PAIR = re.compile(r"(?<![^\s'\";,{(\[])(-{0,2}[A-Za-z][A-Za-z0-9_-]{0,60})(=|\s+)('[^']*'|\"[^\"]*\"|[^\s'\"]+)")
+_VALUE = r"('[^']*'|\"[^\"]*\"|[^\s'\"]+)"
+_PAIR = re.compile(rf"(?<![^\s'\";,{{(\[])(-{{0,2}}[A-Za-z][A-Za-z0-9_-]{{0,60}})(=){_VALUE}")
+_FLAG = re.compile(rf"(?<![^\s'\"])(--?[A-Za-z][A-Za-z0-9_-]{{0,60}})(\s{{1,20}}){_VALUE}")
 _PLAIN = re.compile(r"(?:\d{1,3}|true|false|yes|no|on|off|none|auto)\Z|~?/|\.{1,2}/", re.I)
 _JSON_PAIR = re.compile(r"""(["'])([A-Za-z][A-Za-z0-9_-]{0,60})\1(\s{0,9}:\s{0,9})(["'])([^"']{1,4096})\4""")
 
@@ -51,15 +53,14 @@ def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
 def mask_text(text: str) -> str:
     """The text with passwords in addresses, values of secret flags and variables, and what looks like a key masked."""
     text = _LOGIN.sub(rf"\1:{MASK}@", text)
-    return redact(_JSON_PAIR.sub(_masked_member, _PAIR.sub(_masked_pair, text)), ())
+    text = _FLAG.sub(_masked_pair, _PAIR.sub(_masked_pair, text))
+    return redact(_JSON_PAIR.sub(_masked_member, text), ())
 
 
 def _masked_pair(found: re.Match[str]) -> str:
     name, between, value = found[1], found[2], found[3]
     if not is_secret(name, value.strip("'\"")) or value.startswith("-"):
         return found[0]
-    if between != "=" and not name.startswith("-"):
-        return found[0]  # prose: "a token that .."
     return f"{name}{between}{MASK}"
 
 

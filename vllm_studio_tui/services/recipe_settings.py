@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -107,6 +108,8 @@ def field_names() -> list[str]:
 
 
 def _unknown(name: str) -> UsageError:
+    if not re.fullmatch(r"\s*-{0,2}[A-Za-z][A-Za-z0-9_.-]{0,60}\s*", name):  # it may be a value, and a secret
+        return UsageError("--set: what stands before the = is no field", advice="Write --set field=value.")
     known = field_names()
     near = difflib.get_close_matches(name.strip().replace("-", "_").lower(), known, 1, 0.5)
     flag = f"A flag of the engine is written extra_args.{name.strip()[:40]}=value."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
@@ -177,6 +178,7 @@ def _login_of(url: str, key: str | None) -> tuple[str, str | None, str | None]:
     """The address without a login, its user, and the password: the address's own, else the key."""
     try:
         bare, login = split_login(url)
+        _ = urlsplit(bare).port
     except ValueError:  # its words would repeat the address, and a password in it
         raise UsageError("this is no address of a server", advice="Write it as http://host:8000/v1.") from None
     if login is None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.masking import is_secret
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -77,7 +78,7 @@ def secrets_of(run: RunView) -> tuple[str, ...]:
     """The secrets that a run was given, so that a view of its log can leave them out."""
     if run.spec is None:
         return ()
-    found = []
+    found = [value for name, value in run.spec.env.items() if is_secret(name, value)]
     for reference in (*run.spec.env_refs.values(), run.spec.api_key_ref):
         if reference:
             try:
