@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.services.chat import ChatService
     from vllm_studio_tui.services.launcher import Launcher
     from vllm_studio_tui.services.recipes import Recipes
@@ -127,6 +128,13 @@ class Studio:
         from vllm_studio_tui.services.sampler import Sampler
 
         return Sampler(self.places, self.bus)
+
+    def record_request(self, request: CompletedRequest) -> None:
+        """Keep a completion that no chat asked for. One that cannot be kept is no reason to fail."""
+        from vllm_studio_tui.store.requests import RequestRows
+
+        with contextlib.suppress(StoreError):
+            RequestRows(self.db).record(request)
 
     def fold(self) -> int:
         """Bring the ledgers of all runs into the database; how many readings were new."""

@@ -65,7 +65,7 @@ async def _places(stage: Staged) -> None:
 async def _the_parsers_of_a_run(stage: Staged) -> None:
     asked: list[str] = []
 
-    def answered(target: Target) -> ParserReport:
+    def answered(target: Target, **_: object) -> ParserReport:
         asked.append(target.model)
         return ParserReport(Finding("works", "it called get_weather"), Finding("unparsed", "thinking stands there"))
 

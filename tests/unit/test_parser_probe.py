@@ -9,8 +9,9 @@ import pytest
 
 from vllm_studio_tui.backends.known import known
 from vllm_studio_tui.backends.parsers import FAMILIES, same_elsewhere, suggest_parsers
-from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target, ToolCall
+from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target, TokenUsage, ToolCall
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.parser_probe import probe_parsers
 
 TARGET = Target("http://127.0.0.1:1/v1", "m")
@@ -53,6 +54,19 @@ def test_a_tool_call_shows_whether_the_tool_parser_works(answer: tuple[StreamEve
 )
 def test_a_thought_shows_whether_the_reasoning_parser_works(answer: tuple[StreamEvent, ...], verdict: str) -> None:
     assert probe_parsers(TARGET, engine((Ended("stop"),), answer)).thinking.verdict == verdict
+
+
+def test_its_questions_are_requests_like_any_other() -> None:
+    """The engine counts their tokens: without them a model would have answered nobody."""
+    kept: list[CompletedRequest] = []
+    usage = TokenUsage(prompt_tokens=30, completion_tokens=12)
+    answers = ((Ended("stop", usage=usage),), (Ended("failed", error="refused"),))
+    target = Target("http://127.0.0.1:1/v1", "m", run_id="r-1", attempt=2, recipe_id="r")
+    probe_parsers(target, engine(*answers), record=kept.append)
+    assert [(one.source, one.finish, one.run_id, one.attempt, one.completion_tokens) for one in kept] == [
+        ("probe", "stop", "r-1", 2, 12),
+        ("probe", "failed", "r-1", 2, None),
+    ]
 
 
 def test_every_suggested_parser_exists_on_its_engine() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.usage import CompletedRequest
-from vllm_studio_tui.services.run_history import RunHistory, changes, explain_since
+from vllm_studio_tui.services.run_history import Launch, RunHistory, changes, explain_since
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
@@ -60,8 +60,21 @@ def test_what_changed_since_it_worked_is_said(db: Database) -> None:
     }
     assert found["outcome", "state"] == ("exited", "failed")
     assert found["time", "ready_after"] == (70.0, None)
-    assert found["time", "weights"] == (10.0, 12.5)
+    assert found["time", "weights"] == (60.0, None), "how long it took, not when it began"
     assert ("recipe", "name") not in found
+
+
+def test_stages_tell_how_long_they_took() -> None:
+    marks = {"weights": 10.0, "config": 2.0, "graphs": 50.0}
+    assert Launch("r", "r", "vllm", "exited", ready_after=70.0, stages=marks).stage_seconds == {
+        "config": 8.0,
+        "weights": 40.0,
+        "graphs": 20.0,
+    }
+    assert Launch("r", "r", "vllm", "exited", stages=marks).stage_seconds == {"config": 8.0, "weights": 40.0}, (
+        "the last was never over"
+    )
+    assert Launch("r", "r", "vllm", "exited", ready_after=70.0).stage_seconds == {}
 
 
 def test_the_same_recipe_that_fails_now_is_said_to_be_the_same(db: Database) -> None:

@@ -32,6 +32,7 @@ def launch_document(one: Launch) -> dict[str, Any]:
         "created_at": moment(one.created_at),
         "ready_after": None if one.ready_after is None else round(one.ready_after, 2),
         "stages": dict(one.stages),
+        "stage_seconds": {name: round(took, 2) for name, took in one.stage_seconds.items()},
         "ended_at": moment(one.ended_at),
         "restarts": one.restarts,
         "exit": {"code": one.exit_code, "signal": one.exit_signal},
@@ -108,8 +109,9 @@ def register(app: typer.Typer) -> None:
         say(f"  recipe     {one.recipe_id or '–'}, revision {one.recipe_revision or 'unknown'}")
         say(f"  started    {day(one.created_at)}")
         say(f"  ready in   {'–' if one.ready_after is None else f'{one.ready_after:.1f} s'}")
-        for stage, at in one.stages.items():
-            say(f"    {stage:<12} {at:8.1f} s")
+        took = one.stage_seconds
+        for stage, at in sorted(one.stages.items(), key=lambda reached: reached[1]):
+            say(f"    {stage:<12} {f'{took[stage]:.1f} s' if stage in took else '–':>10}, begun after {at:.1f} s")
         say(f"  peak       {'–' if peak is None else f'{peak:.1f} tok/s'}")
         if since is not None:
             say(f"  worked last {day(since[0].created_at)} as {since[0].run_id}; since then:")

@@ -20,6 +20,8 @@ from vllm_studio_tui.runs.read import live_runs
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.services.intake import ImportReport
 
@@ -29,9 +31,11 @@ BACKENDS = "vllm, sglang, transformers, tabbyapi, llamacpp, custom, external, or
 SUGGESTED = typer.Option(False, "--suggested", help="Take what is suggested for the model's family: parsers, experts.")
 
 
-def states(places: Places) -> dict[str, str]:
-    """The state of each recipe that has a live run."""
-    return {run.recipe_id: str(run.state) for run in live_runs(places)}
+def states(places: Places, recipes: Iterable[Recipe]) -> dict[str, str]:
+    """The state of each recipe that has a live run, or is a server of somebody else."""
+    from vllm_studio_tui.services.externals import external_states
+
+    return {**external_states(recipes), **{run.recipe_id: str(run.state) for run in live_runs(places)}}
 
 
 def recipe_document(recipe: Recipe, state: str | None) -> dict[str, Any]:
@@ -127,8 +131,8 @@ def _register_reading(nouns: typer.Typer) -> None:
 
         with Studio.open_sync() as studio:
             found = studio.recipes.search(search) if search else studio.recipes.all_stored()
-            running = states(studio.places)
-        good = [one for one in found if not isinstance(one, Broken)]
+            good = [one for one in found if not isinstance(one, Broken)]
+            running = states(studio.places, good)
         for one in found:
             if isinstance(one, Broken):
                 note(f"{one.id} can no longer be read: {one.error.cause}")
@@ -148,7 +152,7 @@ def _register_reading(nouns: typer.Typer) -> None:
         """One recipe."""
         with Studio.open_sync() as studio:
             recipe = studio.recipes.get(recipe_id)
-            state = states(studio.places).get(recipe.id)
+            state = states(studio.places, [recipe]).get(recipe.id)
             text = "" if as_json else studio.recipes.export([recipe.id])
         emit({"recipe": recipe_document(recipe, state)}) if as_json else say(text, end="")
 

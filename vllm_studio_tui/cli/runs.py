@@ -206,7 +206,7 @@ def register(app: typer.Typer) -> None:
 
         with Studio.open_sync() as studio:
             target = studio.launcher.target(recipe=name)
-        found = probe_parsers(target)
+            found = probe_parsers(target, record=studio.record_request)
         pairs = {"tools": found.tools, "thinking": found.thinking}
         if as_json:
             emit({key: {"verdict": one.verdict, "words": one.words} for key, one in pairs.items()})

@@ -30,7 +30,7 @@ class CompletedRequest:
     """One completion, as a face or a proxy saw it. `at` is its end in seconds since the epoch.
 
     Attributes:
-        source: Who asked: chat, bench, proxy.
+        source: Who asked: chat, bench, probe, proxy.
         run_id: The run that answered and its `attempt`; None for a server that is not ours.
         finish: One of `domain.chat.FINISHES`; `streaming` only until it is over.
         estimated: The completion's tokens are counted by letters, because the engine did not tell them.

@@ -35,23 +35,40 @@ def earlier_starts(run: RunView, runs: Iterable[RunView]) -> list[Start]:
 def time_left(status: RunState, earlier: list[Start], now: float) -> float | None:
     """Seconds until it is ready; None where nothing is known or it does not load.
 
-    From the stage it is in: what earlier starts took from there on, less what it has spent there. A stage that takes
-    longer than ever before leaves at least what came after it.
+    From the stage it is in: what earlier starts took from there on, at the present pace, less what it has spent there.
+    A stage that takes longer than ever before leaves at least what came after it.
     """
     if status.state not in (State.STARTING, State.LOADING) or status.started_at is None or not earlier:
         return None
     elapsed = max(0.0, now - status.started_at)
+    left = sorted(_left(status, one, elapsed) for one in earlier)
+    return (left[(len(left) - 1) // 2] + left[len(left) // 2]) / 2
+
+
+def _left(status: RunState, one: Start, elapsed: float) -> float:
+    """By one earlier start."""
     stage = status.stage or ""
-    begun = status.marks.get(stage, 0.0)
-    left = []
-    for one in earlier:
-        begin = one.marks.get(stage)
-        if begin is None or stage not in status.marks:
-            begin, spent = 0.0, elapsed
-        else:
-            spent = elapsed - begun
-        later = [at for at in one.marks.values() if at > begin]
-        after = one.total - min(later) if later else 0.0
-        left.append(max(one.total - begin - spent, after, 0.0))
-    middle = sorted(left)
-    return (middle[(len(middle) - 1) // 2] + middle[len(middle) // 2]) / 2
+    begin, begun = one.marks.get(stage), status.marks.get(stage)
+    if begin is None or begun is None:
+        begin, begun = 0.0, 0.0
+    spent = max(0.0, elapsed - begun)
+    later = [at for at in one.marks.values() if at > begin]
+    end = min(later, default=one.total)
+    done = 0.0
+    if status.progress is not None and 0.0 < status.progress < 1.0 and stage in status.marks:
+        done = status.progress * (end - begin)  # the stage tells itself how far it is
+    pace = _pace(begun + (spent if done else 0.0), begin + done, one.total)
+    if done:
+        return (one.total - begin - done) * pace
+    after = (one.total - end) * pace if later else 0.0
+    return max((one.total - begin) * pace - spent, after, 0.0)
+
+
+def _pace(took: float, then: float, total: float) -> float:
+    """How many seconds one of the earlier start takes now: what is done tells of the rest the more of it there is.
+
+    An earlier start under load, or with nothing in the page cache, was slower in all its stages.
+    """
+    if took <= 0.0 or then <= 0.0 or total <= 0.0:
+        return 1.0
+    return float((took / then) ** min(1.0, then / total) ** 0.5)

@@ -8,7 +8,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 
 #: Seconds that an answer must have been the same before it is worth a word: most are passing.
-HEARD_AFTER = 15.0
+HEARD_AFTER = 30.0
 #: Seconds of silence of the log that are remarked on.
 SILENT_AFTER = 90.0
 WAITING = (State.STARTING, State.LOADING)

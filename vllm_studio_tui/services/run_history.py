@@ -48,6 +48,13 @@ class Launch:
     def worked(self) -> bool:
         return self.ready_after is not None
 
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """How long each stage took, in the order in which they were reached; the last only where it got ready."""
+        reached = sorted(self.stages.items(), key=lambda one: one[1])
+        ends = [*(at for _, at in reached[1:]), self.ready_after]
+        return {name: max(0.0, end - at) for (name, at), end in zip(reached, ends, strict=False) if end is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -110,8 +117,9 @@ def changes(before: Launch, after: Launch) -> list[Change]:
         if getattr(before, name) != getattr(after, name)
     ]
     found.append(Change("time", "ready_after", before.ready_after, after.ready_after))
-    stages = [*before.stages, *(name for name in after.stages if name not in before.stages)]
-    return found + [Change("time", stage, before.stages.get(stage), after.stages.get(stage)) for stage in stages]
+    was, now = before.stage_seconds, after.stage_seconds
+    stages = [*was, *(name for name in now if name not in was)]
+    return found + [Change("time", stage, was.get(stage), now.get(stage)) for stage in stages]
 
 
 def explain_since(history: RunHistory, run_id: str) -> str:

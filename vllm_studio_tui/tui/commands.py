@@ -229,7 +229,7 @@ class Commands:
 
         self.app.tell(f"Asking {run.name} for a tool call and a thought.")
         target = await self.app.in_thread(lambda: self.studio.launcher.target(recipe=run.run_id))
-        found = await self.app.in_thread(lambda: probe_parsers(target))
+        found = await self.app.in_thread(lambda: probe_parsers(target, record=self.studio.record_request))
         for name, one in (("Tools", found.tools), ("Thinking", found.thinking)):
             self.app.tell(f"{name}: {one.words}.", "information" if one.verdict in ("works", "none") else "warning")
 
