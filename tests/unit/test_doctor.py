@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 from tests.unit.doctor_ground import bare_ground, on, put
 from vllm_studio_tui.cli import doctor as cli
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
-from vllm_studio_tui.services import doctor, doctor_engines, doctor_home
+from vllm_studio_tui.services import doctor, doctor_engines, doctor_home, doctor_recipes
 from vllm_studio_tui.services.doctor_check import Check, Ground
 
 
@@ -167,6 +168,9 @@ def test_the_sqlite_version_is_shown(ground: Ground, monkeypatch: pytest.MonkeyP
 
 def engine(home: Path, name: str, version: str | None) -> Path:
     """A program in an environment of its own."""
+    (home / "bin").mkdir(parents=True, exist_ok=True)
+    if not (home / "bin/python").exists():
+        (home / "bin/python").symlink_to(sys.executable)
     if version is not None:
         (home / f"lib/python3.12/site-packages/{name}-{version}.dist-info").mkdir(parents=True)
     return put(home / f"bin/{name}", f"#!{home}/bin/python\n", 0o700)
@@ -194,10 +198,10 @@ def test_a_script_outside_its_environment_is_followed_to_its_interpreter(ground:
 
 def test_sglang_is_known_by_its_interpreter(ground: Ground, tmp_path: Path) -> None:
     engine(tmp_path / "venv", "sglang", "0.5.23")
-    python = put(tmp_path / "venv/bin/python", "", 0o700)
+    python = tmp_path / "venv/bin/python"
     found = doctor_engines.sglang(on(ground, VLLM_STUDIO_SGLANG_PYTHON=str(python)))
     assert found == Check("ok", f"0.5.23 at {python}")
-    bare = put(tmp_path / "other/bin/python", "", 0o700)
+    bare = put(tmp_path / "other/bin/python", "#!/bin/sh\n", 0o700)
     assert doctor_engines.sglang(on(ground, VLLM_STUDIO_SGLANG_PYTHON=str(bare))).state == "warn"
 
 
@@ -225,8 +229,79 @@ def test_having_no_engine_at_all_is_a_warning(ground: Ground, tmp_path: Path, mo
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
     assert doctor_engines.any_engine(ground).state == "warn"
-    put(tmp_path / "bin/llama-server", "", 0o700)
+    stale = put(tmp_path / "bin/llama-server", "#!/opt/old-venv/bin/python\n", 0o700)
+    assert doctor_engines.any_engine(ground).state == "warn"
+    broken = doctor_engines.llama_server(ground)
+    assert broken.state == "warn"
+    assert broken.found == (
+        f"cannot be run: {stale} is a script whose interpreter cannot be run: /opt/old-venv/bin/python does not exist"
+    )
+    put(tmp_path / "bin/llama-server", "#!/bin/sh\n", 0o700)
     assert doctor_engines.any_engine(ground) == Check("ok", "llama-server")
+
+
+def test_a_program_that_the_settings_name_and_that_may_not_be_run_is_told_as_that(
+    ground: Ground, tmp_path: Path
+) -> None:
+    plain = put(tmp_path / "plain", "#!/bin/sh\n", 0o600)
+    found = doctor_engines.vllm(on(ground, VLLM_STUDIO_VLLM_EXECUTABLE=str(plain)))
+    assert found.state == "fail"
+    assert f"{plain} is not executable (mode 0600" in found.found
+
+
+# --- recipes -----------------------------------------------------------------------------------------------------
+
+
+def store(ground: Ground, *recipes: object) -> None:
+    path = ground.places.database
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE recipes (id TEXT PRIMARY KEY, data TEXT)")
+    for number, one in enumerate(recipes):
+        text = one if isinstance(one, str) else json.dumps({"id": f"r{number}", "name": "R", **dict(one)})  # type: ignore[call-overload]
+        connection.execute("INSERT INTO recipes VALUES (?, ?)", (f"r{number}", text))
+    connection.commit()
+    connection.close()
+
+
+def test_every_engine_that_recipes_name_is_looked_at(ground: Ground, tmp_path: Path) -> None:
+    assert doctor_recipes.recipes(ground) == Check("ok", "none yet")
+    python = engine(tmp_path / "venv", "vllm", "0.33.0").parent / "python"
+    good = {"backend": "vllm", "model_path": "org/m", "python_path": str(python)}
+    store(ground, good, {"backend": "external", "base_url": "http://127.0.0.1:1/v1"})
+    before = sorted(ground.places.data.parent.rglob("*"))
+    found = doctor_recipes.recipes(ground)
+    assert found == Check("ok", f"2, nothing stands against them; engines they name: vLLM 0.33.0 at {python}")
+    assert before == sorted(ground.places.data.parent.rglob("*"))
+
+
+def test_recipes_that_would_not_start_are_named_with_the_reason(ground: Ground, tmp_path: Path) -> None:
+    plain = put(tmp_path / "plain", "#!/bin/sh\n", 0o600)
+    stale = put(tmp_path / "old/bin/transformers", "#!/opt/old-venv/bin/python\n", 0o700)
+    store(
+        ground,
+        {"backend": "vllm", "model_path": "org/m", "executable": str(plain)},
+        {"backend": "transformers", "model_path": "org/m", "python_path": str(stale.parent / "python")},
+        {"backend": "custom", "model_path": "m", "command": "/no/such/engine --port {port}"},
+        {"backend": "no-such-backend", "model_path": "m"},
+        {"backend": "llamacpp", "model_path": "demo:smollm2-135m"},
+        "[1, 2]",
+    )
+    found = doctor_recipes.recipes(ground)
+    assert found.state == "warn"
+    assert found.found.startswith("6 of 6 would not start: r0 (executable: vLLM cannot be run. ")
+    for words in (
+        f"{plain} is not executable (mode 0600",
+        "r1 (python_path: transformers cannot be run. ",
+        "/opt/old-venv/bin/python does not exist",
+        "r2 (command: /no/such/engine cannot be found",
+        "r3 (there is no backend 'no-such-backend')",
+        "r4 (the demo model is not here yet)",
+        "r5 (cannot be read",
+    ):
+        assert words in found.found
+    assert "recipes check" in found.fix
+    assert "\n" not in found.found
 
 
 # --- settings, GPUs, runs ----------------------------------------------------------------------------------------
@@ -293,6 +368,12 @@ def test_a_check_that_cannot_look_becomes_its_own_warning(ground: Ground) -> Non
     ((name, found),) = doctor.run_checks(ground, [("locked", broken)])
     assert (name, found.state) == ("locked", "warn")
     assert "/etc/secret: Permission denied" in found.found
+
+    def faulty(ground: Ground) -> Check:
+        raise ZeroDivisionError("oh")
+
+    ((_, found),) = doctor.run_checks(ground, [("faulty", faulty)])
+    assert (found.state, found.found) == ("warn", "cannot be checked: ZeroDivisionError: oh")
 
 
 def test_every_finding_that_is_not_fine_has_a_fix_and_all_is_quick(ground: Ground) -> None:

@@ -68,6 +68,14 @@ def test_a_program_without_the_right_to_be_executed_is_not_called_missing(tmp_pa
         assert caught.value.advice.endswith(f"chmod +x {plain}")
 
 
+def test_a_container_needs_docker_here_and_not_the_engine(tmp_path: Path) -> None:
+    one = recipe(runtime="docker", docker={"image": "vllm/vllm-openai"})
+    nowhere = LaunchContext(Settings(), "127.0.0.1", 8000, environ={"PATH": str(tmp_path)})
+    assert "docker cannot be found" in errors(Vllm().check(one, nowhere))["runtime"]
+    script(tmp_path / "docker")
+    assert errors(Vllm().check(one, nowhere)) == {}
+
+
 def command_of(backend: Any, one: Recipe, path: Path) -> Command:
     command: Command = backend.command(one, LaunchContext(Settings(), "127.0.0.1", 8000, environ={"PATH": str(path)}))
     return command

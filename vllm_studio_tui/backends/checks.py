@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, expanded, nearest
 from vllm_studio_tui.backends.custom import STYLES
-from vllm_studio_tui.backends.docker import ImageSettings
+from vllm_studio_tui.backends.docker import ImageSettings, container_command
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, given, is_remark, style_of
 from vllm_studio_tui.backends.known import Known, known
 from vllm_studio_tui.backends.model_files import model_problems
@@ -47,12 +47,16 @@ def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Pro
 
 def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
     try:
-        backend.command(recipe, context)
+        if recipe.runtime == "docker":
+            container_command(recipe, backend, context, "check", ())
+        else:
+            backend.command(recipe, context)
     except InvalidRecipe as error:
         for name, message in error.problems:
             yield Problem(name, "error", message, error.advice)
     except StudioError as error:
-        name = "python_path" if recipe.python_path else "executable"
+        named = "command" if backend.name == "custom" else "python_path" if recipe.python_path else "executable"
+        name = "runtime" if recipe.runtime == "docker" else named
         yield Problem(name, "error", f"{error.title}. {error.cause}".strip(), error.advice)
     except Exception as error:  # noqa: BLE001 - a backend may be of another package; a launch would end with this
         message = f"{backend.title} makes no command of it: {type(error).__name__}: {error}"

@@ -17,8 +17,9 @@ from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.models.demo_model import VARIABLE, demo_model_path
 from vllm_studio_tui.probes.gpus import read_once
 from vllm_studio_tui.runs.read import live_runs
-from vllm_studio_tui.services import doctor_engines, doctor_home, doctor_system
+from vllm_studio_tui.services import doctor_engines, doctor_home, doctor_recipes, doctor_system
 from vllm_studio_tui.services.doctor_check import Check, Ground, fail, ok, warn
+from vllm_studio_tui.services.preflight import fault
 
 __all__ = ["CHECKS", "Check", "Ground", "healthy", "run_checks"]
 
@@ -118,6 +119,7 @@ CHECKS: Sequence[tuple[str, Callable[[Ground], Check]]] = (
     *((f"engine {name}", check) for name, check in doctor_engines.ENGINES.items()),
     ("engines", doctor_engines.any_engine),
     ("plug-ins", doctor_engines.plug_ins),
+    ("recipes", doctor_recipes.recipes),
     ("demo model", demo_model),
     ("runs", leftovers),
     ("open files", doctor_system.open_files),
@@ -140,6 +142,8 @@ def run_checks(
         except OSError as error:
             what = f"{error.filename}: " if error.filename else ""
             result = warn(f"cannot be checked: {what}{error.strerror or error}", f"It needs to be readable for {user}.")
+        except Exception as error:  # noqa: BLE001 - whatever one check meets, the others are for the person to see
+            result = warn(f"cannot be checked: {fault(error)}", "This is a fault of vllm-studio; please report it.")
         results.append((name, result))
     return results
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from vllm_studio_tui.backends.base import expanded
 from vllm_studio_tui.backends.versions import VLLM_SAFE, installed_version, numbers
+from vllm_studio_tui.kit.access import explain_program, program_trouble
 from vllm_studio_tui.services.doctor_check import Check, Ground, fail, ok, warn
 
-MISSING = "not found"
+MISSING, BROKEN = "not found", "cannot be run"
 
 
 def plug_ins(_ground: Ground) -> Check:
@@ -35,15 +36,23 @@ def plug_ins(_ground: Ground) -> Check:
 
 def find(program: str | None, ground: Ground) -> Path | None:
     """A program by name or path, in the PATH that engines will have. Links are kept: an environment's python is one."""
-    found = shutil.which(os.path.expanduser(program), path=ground.environ.get("PATH")) if program else None  # noqa: PTH111
+    found = shutil.which(expanded(program), path=ground.environ.get("PATH")) if program else None
     return Path(found).absolute() if found else None
 
 
 def _named(setting: str, program: str | None, ground: Ground) -> Check | None:
-    """A program that the settings name must be there."""
-    if program and find(program, ground) is None:
-        return fail(f"{setting} in the settings is {program}, which cannot be run", f"Correct or remove {setting}.")
-    return None
+    """A program that the settings name must be one that can be run."""
+    wrong = explain_program(expanded(program), ground.environ.get("PATH")) if program else None
+    if wrong is None:
+        return None
+    why = f": {wrong.words}" if wrong.reason != "missing" else ""
+    return fail(f"{setting} in the settings is {program}, which cannot be run{why}", f"Correct or remove {setting}.")
+
+
+def _broken(program: Path, ground: Ground) -> Check | None:
+    """A program in PATH that cannot be run."""
+    wrong = program_trouble(program, ground.environ.get("PATH"))
+    return warn(f"{BROKEN}: {wrong.words}", wrong.advice) if wrong is not None else None
 
 
 def vllm(ground: Ground) -> Check:
@@ -53,6 +62,8 @@ def vllm(ground: Ground) -> Check:
     program = find(named or "vllm", ground)
     if wrong or program is None:
         return wrong or ok(MISSING)
+    if broken := _broken(program, ground):
+        return broken
     version = installed_version(program, "vllm")
     found = numbers(version)
     if found is not None and found < VLLM_SAFE:
@@ -82,7 +93,9 @@ def llama_server(ground: Ground) -> Check:
     named = ground.settings().llama_server
     wrong = _named("llama_server", named, ground)
     program = find(named or "llama-server", ground)
-    return wrong or ok(str(program) if program else MISSING)
+    if wrong or program is None:
+        return wrong or ok(MISSING)
+    return _broken(program, ground) or ok(str(program))
 
 
 def embedded(ground: Ground) -> Check:
@@ -100,6 +113,8 @@ def transformers(ground: Ground) -> Check:
     program = find(named or "transformers", ground)
     if wrong or program is None:
         return wrong or ok(MISSING)
+    if broken := _broken(program, ground):
+        return broken
     return ok(f"{installed_version(program, 'transformers') or 'unknown version'} at {program}")
 
 
@@ -117,7 +132,7 @@ def any_engine(ground: Ground) -> Check:
     found = []
     for name, check in ENGINES.items():
         result = check(ground)
-        if result.state != "fail" and not result.found.startswith(MISSING):
+        if result.state != "fail" and not result.found.startswith((MISSING, BROKEN)):
             found.append(name)
     if not found:
         return warn(

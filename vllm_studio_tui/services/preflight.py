@@ -22,11 +22,11 @@ T = TypeVar("T")
 PATIENCE = 10.0
 
 
-def problems_of(cache: Path, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
+def problems_of(cache: Path | None, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
     """What stands against a launch, as the backend tells it; a check that fails, or takes too long, is told itself.
 
     Args:
-        cache: Where the flags of installed engines are kept.
+        cache: Where the flags of installed engines are kept; None: they are not looked at.
     """
     found: list[list[Problem]] = []
 
@@ -43,9 +43,10 @@ def problems_of(cache: Path, recipe: Recipe, backend: Backend, context: LaunchCo
     return [Problem("model_path", "warning", message, "Is it on a file server that does not answer?")]
 
 
-def _checked(cache: Path, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
+def _checked(cache: Path | None, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
     try:
-        return list(backend.check(recipe, with_installed(cache, recipe, backend, context)))
+        where = context if cache is None else with_installed(cache, recipe, backend, context)
+        return list(backend.check(recipe, where))
     except StudioError as error:
         return [Problem("backend", "error", f"{error.title}. {error.cause}".strip(), error.advice)]
     except Exception as error:  # noqa: BLE001 - whatever a check raises, the launch itself may still go well
