@@ -5,13 +5,13 @@ The lines are those of engines' sources and of recorded runs. A row without a li
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 
 import pytest
 
 from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.causes import compiled, find
+from vllm_studio_tui.keeper.causes import compiled, find, near
 from vllm_studio_tui.runs.diagnose import diagnose_bytes
 
 VLLM = "(EngineCore pid=88) ERROR 11-23 14:21:06 [core.py:842] "
@@ -63,7 +63,7 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      "'/no/model'. Use `repo_type`", "model_missing", "/no/model", {}),
     ("gguf_init_from_file: failed to open GGUF file '/m.gguf' (No such file or directory)", "model_missing",
      "/m.gguf", {}),
-    ("RuntimeError: Cannot find any model weights with `/m`", "model_incomplete", "no weights", {}),
+    ("RuntimeError: Cannot find any model weights with `/m`", "model_incomplete", "lacks weights", {}),
     ("OSError: It looks like the config file at '/m/x.gguf' is not a valid JSON file.", "model_format", "GGUF",
      {"backend": "llamacpp"}),
     ("huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach", "offline", "not in the cache", {}),
@@ -136,9 +136,64 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("TimeoutError: Timed out waiting for engine core processes to start.", "start_timeout", "in time", {}),
     ("ValueError: Cannot provide a placement group requiring 8 GPUs", "ray_resources", "Ray", {}),
     ("OSError: [Errno 24] Too many open files", "too_many_files", "open files", {}),
-    ("KeyError: 'invalid tool call parser: hermes2 (chose from { hermes })'", "unknown_parser", "parser", {}),
+    ("KeyError: 'invalid tool call parser: hermes2 (chose from { hermes })'", "unknown_parser", "parser",
+     {"tool_call_parser": None}),
     ("RuntimeError: DeepSeekR1ReasoningParser could not locate think start/end tokens in the tokenizer!",
      "unknown_parser", "does not fit", {"reasoning_parser": None}),
+    ("Value error, max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (256).",
+     "batch_too_small", "64 is smaller than max_num_seqs 256", {"max_num_seqs": 64}),
+    ("0.00.1 E llama_adapter_lora_init: failed to apply lora adapter: model arch and LoRA arch mismatch",
+     "lora_unreadable", "arch mismatch", {}),
+    ("0.00.1 E common_init: failed to load lora adapter '/l.gguf'", "lora_unreadable", "/l.gguf", {}),
+    ("0.00.1 E srv load_model: failed to load draft model, '/d.gguf'", "draft_unreadable", "/d.gguf", {}),
+    ("0.00.1 E common_speculative: the target and draft vocabs are not compatible", "draft_misfit", "vocab", {}),
+    ("0.00.1 E srv load_model: failed to load multimodal model, '/p.gguf'", "mmproj_unreadable", "/p.gguf", {}),
+    ("error loading model: CLIP cannot be used as main model, use it with --mmproj instead", "mmproj_as_model",
+     "projector", {}),
+    ("0.1 E llama_init_from_model: quantized V cache was requested, but this requires Flash Attention", "invalid_value",
+     "Flash Attention", {"kv_cache_dtype": "auto"}),
+    ("ValueError: the chat template was not found: the chat template /x is not supported", "chat_template",
+     "cannot be used", {}),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/etc/tls/key.pem'", "ssl_file", "/etc/tls/key.pem", {}),
+    ("0.00.1 E srv init: the server is built without SSL support", "no_https", "cannot serve https", {}),
+    ("HTTPS is not supported. Please rebuild with one of:", "no_https", "cannot download", {}),
+    ("gguf_init_from_file: failed to open GGUF file '/m.gguf' (Permission denied)", "file_denied", "/m.gguf", {}),
+    ("OSError: org/m does not appear to have a file named preprocessor_config.json. Checkout", "model_incomplete",
+     "preprocessor_config.json", {}),
+    ("ValueError: Following weights were not initialized from checkpoint: 'model.layers.30.mlp'", "model_incomplete",
+     "model.layers.30", {}),
+    ("error loading model vocabulary: unknown pre-tokenizer type: 'new-bpe'", "architecture_unsupported",
+     "new-bpe", {}),
+    ("0.1 E gguf_init_from_reader: this GGUF file is version 9 but this software only supports up to version 3",
+     "gguf_version", "version 9", {}),
+    ("error loading model: missing tensor 'blk.3.attn_q.weight'", "model_corrupt", "blk.3.attn_q.weight", {}),
+    ("ggml_cuda_init: ggml was not compiled with any CUDA arch <= 750", "wrong_build", "llama.cpp", {}),
+    ('error while handling argument "--device": invalid device: CUDA7', "too_few_gpus", "CUDA7", {}),
+    ("RuntimeError: Ninja is required to load C++ extensions", "no_compiler", "ninja", {}),
+    ("ImportError: tokenizers>=0.22,<0.23 is required for a normal functioning of this module",
+     "transformers_version", "do not fit", {}),
+    ("ImportError: numpy.core.multiarray failed to import", "broken_install", "numpy", {}),
+    ("ValueError: invalid literal for int() with base 10: 'GPU-1234'", "too_few_gpus", "UUIDs", {}),
+    ("ERROR: [Errno 13] error binding to port 80: bind: Permission denied", "port_denied", "may not listen",
+     {"port": None}),
+    ("UnicodeEncodeError: 'ascii' codec can't encode character", "locale", "locale", {"env_vars.LC_ALL": "C.UTF-8"}),
+    ("error: argument: invalid choice: 'x' (choose from 'y')", "invalid_value", "x is not one", {}),
+    ('error while handling argument "--ctx-size": stoi', "invalid_value", "--ctx-size is not valid: stoi", {}),
+    ("KeyError: 'no such tool call parser'", "unknown_parser", "no parser of that name", {}),
+    ("OSError: [Errno 27] File too large", "disk_quota", "larger", {}),
+    ("OSError: [Errno 30] Read-only file system: '/root/.cache'", "read_only", "nothing may be written", {}),
+    ("HfHubHTTPError: 503 Server Error: Service Unavailable for url: https://huggingface.co/x", "hub_busy",
+     "fault", {}),
+    ("terminate called after throwing an instance of 'std::bad_alloc'", "system_ram_oom", "memory", {}),
+    ("PermissionError: [Errno 13] Permission denied: '/models/m/config.json'", "file_denied", "config.json", {}),
+    ("E llama_model_load: error loading model: key not found in model: llama.context_length", "model_unreadable",
+     "key not found", {}),
+    ("RuntimeError: CUDA error: initialization error", "gpu_crash", "initialization error", {}),
+    ("docker: Error response from daemon: Conflict. The container name is in use", "docker", "Conflict", {}),
+    ("Segmentation fault (core dumped)", "native_crash", "native code", {}),
+    ("Worker proc VllmWorker-1 died unexpectedly (exit code: -11), shutting down executor.", "native_crash",
+     "signal 11", {}),
+    ("0.1 E srv  llama_server: exiting due to HTTP server error", "server_error", "HTTP server", {}),
 )  # fmt: skip
 #: Lines of healthy engines that look like trouble.
 HARMLESS = (
@@ -150,6 +205,7 @@ HARMLESS = (
     "INFO 11-23 [cuda.py:1] GPU compute capability 9.0",
 )
 PATTERNS = compiled(FAILURES)
+LOGS = Path(__file__).parents[1] / "fixtures" / "failures"
 
 
 @pytest.mark.parametrize(
@@ -166,11 +222,18 @@ def test_the_line_is_known(line: str, reason: str, words: str, fix: dict[str, ob
 
 
 def test_every_row_has_a_line_of_its_own() -> None:
-    first: set[int] = set()
-    for line, *_ in SAMPLES:
-        first.add(next(at for at, row in enumerate(FAILURES) if re.search(row.pattern, line, re.IGNORECASE)))
     # A row that only catches another form of an earlier cause is named by its pattern.
-    assert [FAILURES[at].pattern for at in range(len(FAILURES)) if at not in first] == []
+    reached = _reached()
+    assert [failure.pattern for failure in FAILURES if failure.pattern not in reached] == []
+
+
+def _reached() -> set[str]:
+    """Patterns that are the first to match a line of the samples, or of the logs of failures."""
+    first: set[str] = set()
+    for lines in ([line for line, *_ in SAMPLES], *(log.read_text().split("\n") for log in LOGS.glob("*.txt"))):
+        for index, rows in near(lines, PATTERNS):
+            first.update([failure.pattern for pattern, failure in rows if pattern.search(lines[index])][:1])
+    return first
 
 
 @pytest.mark.parametrize("line", HARMLESS)

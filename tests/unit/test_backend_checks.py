@@ -183,12 +183,12 @@ LINES: dict[str, str] = {
     "llama_model_load: error loading model: unknown model architecture: 'qwen9'": "architecture_unsupported",
     "gguf_init_from_file: invalid magic characters: 'vers', expected 'GGUF'": "model_corrupt",
     "embedded: not a GGUF file: '/etc/hostname'": "model_corrupt",
-    "embedded: failed to open GGUF file '/x' (Permission denied)": "",
+    "embedded: failed to open GGUF file '/x' (Permission denied)": "file_denied",
     "Please pass the argument `trust_remote_code=True` to allow custom code to be run.": "remote_code_needed",
     "(EngineCore pid=1) INFO config: model='x', trust_remote_code=True, dtype=torch.bfloat16": "",
     "KeyError: \"Tool parser 'qwen' not found.\"": "unknown_parser",
     "RuntimeError: Engine core initialization failed. See root cause above.": "engine_died",
-    "Worker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.": "engine_died",
+    "Worker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.": "killed",
 }
 
 

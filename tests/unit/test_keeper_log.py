@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vllm_studio_tui.backends.failures import FAILURES as KNOWN
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
 from vllm_studio_tui.keeper.explain import Ending, ending, in_words
@@ -210,6 +212,8 @@ def test_of_a_line_or_of_blanks_that_came_a_million_times_one_is_searched(tmp_pa
     searched: list[str] = []
 
     class Counting:
+        pattern = "same"
+
         def search(self, line: str) -> None:
             searched.append(line)
 
@@ -239,3 +243,99 @@ def test_no_number_in_a_stage_is_too_large_for_it(number: str, form: str) -> Non
     watch = LogWatch(Path("/nonexistent"), stages, ())
     watch._note(form.format(number, number))
     assert watch.progress is None or 0.0 <= watch.progress <= 1.0
+
+
+SERVED = "INFO:     Application startup complete.\n"
+WORKS = 'INFO:     127.0.0.1:5 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+REFUSED = """\
+INFO:     127.0.0.1:5 - "POST /v1/chat/completions HTTP/1.1" 500 Internal Server Error
+ERROR:    Exception in ASGI application
+Traceback (most recent call last):
+  File "/opt/transformers/lib/python3.11/site-packages/jinja2/environment.py", line 1295, in render
+    self.environment.handle_exception()
+  File "<template>", line 1, in top-level template code
+jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistant
+"""
+
+
+def ended(log: Path, text: str, code: int | None, number: int | None, *, was_ready: bool) -> Ending:
+    log.write_text(text)
+    watch = LogWatch(log, (), KNOWN)
+    watch.begin_at(0)
+    return ending(watch, code, number, was_ready=was_ready)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_refused_request_explains_no_signal_and_never_makes_an_end_final(tmp_path: Path, number: int) -> None:
+    found = ended(tmp_path / "log", SERVED + REFUSED, None, int(number), was_ready=True)
+    assert found.reason == in_words(None, int(number))[0]
+    assert "template" not in found.title + found.advice
+    assert found.retry
+
+
+def test_a_refused_request_explains_no_exit_code(tmp_path: Path) -> None:
+    found = ended(tmp_path / "log", SERVED + REFUSED, 1, None, was_ready=True)
+    assert (found.reason, found.title, found.retry) == ("process_exited", "exit code 1", True)
+
+
+@pytest.mark.parametrize("failure", [one for one in KNOWN if not one.restart], ids=lambda one: one.reason)
+def test_no_line_of_the_log_makes_a_run_final_that_was_ready(tmp_path: Path, failure: Failure) -> None:
+    words = re.sub(r"\\.|[^\w ]", " ", failure.pattern)
+    found = ended(tmp_path / "log", f"{SERVED}{words}\nOSError: [Errno 28] No space left on device\n", 1, None,
+                  was_ready=True)  # fmt: skip
+    assert found.retry
+
+
+def test_what_stands_right_before_the_end_explains_it(tmp_path: Path) -> None:
+    crash = "/src/ggml-cuda.cu:83: GGML_ASSERT(n > 0) failed\n"
+    found = ended(tmp_path / "log", SERVED + WORKS + crash, None, int(signal.SIGABRT), was_ready=True)
+    assert found.title == "aborted itself (SIGABRT): llama.cpp found a fault of its own: GGML_ASSERT(n > 0)"
+    assert "llama-server" in found.advice
+    # What was followed by good answers did not end it.
+    found = ended(tmp_path / "log", SERVED + crash + WORKS, None, int(signal.SIGABRT), was_ready=True)
+    assert found.title == "aborted itself (SIGABRT)"
+
+
+def test_only_the_last_minute_explains_the_end_of_an_engine_that_served(tmp_path: Path) -> None:
+    old = "[2026-11-23 08:00:00] CUDA out of memory. Tried to allocate 2.00 GiB\n"
+    found = ended(tmp_path / "log", f"{SERVED}{old}[2026-11-23 09:00:00] still here\n", 1, None, was_ready=True)
+    assert found.reason == "process_exited"
+    found = ended(tmp_path / "log", f"{SERVED}{old}[2026-11-23 08:00:09] last words\n", 1, None, was_ready=True)
+    assert found.reason == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("usage: x [-h]\nx serve: error: unrecognized arguments: --bogus\n", 2),
+        ("usage: x [-h]\nx serve: error: the following arguments are required: model\n", 2),
+        (
+            "Traceback:\nValidationError: 1 validation error for CacheConfig\nblock\n  Input should be 8 [type=enum]\n",
+            1,
+        ),
+        ("nothing that is known\n", 2),
+        ("", 126),
+        ("", 127),
+        ('error while handling argument "--ctx-size": stoi\n', 1),
+    ],
+)
+def test_a_command_line_that_was_refused_is_not_tried_again(tmp_path: Path, text: str, code: int) -> None:
+    found = ended(tmp_path / "log", text, code, None, was_ready=False)
+    assert not found.retry
+    assert CrashBudget(Restart("on-failure")).after(found, 0.0, by_itself=False).state is State.FAILED
+    assert ended(tmp_path / "log", SERVED + text, code, None, was_ready=True).retry
+
+
+def test_a_program_that_ends_without_a_word_is_told_to_be_another_one_than_was_meant(tmp_path: Path) -> None:
+    found = ended(tmp_path / "log", "", 0, None, was_ready=False)
+    assert found.title == "ended by itself with exit code 0 before it was ready"
+    assert "python_path" in found.advice
+
+
+def test_an_engine_that_kills_itself_is_explained_by_its_log(tmp_path: Path) -> None:
+    text = (
+        "Scheduler hit an exception: Traceback\nKeyError: 'w2'\n\nReceived sigquit from a child process. It failed.\n"
+    )
+    for was_ready in (False, True):
+        found = ended(tmp_path / "log", SERVED * was_ready + text, None, int(signal.SIGKILL), was_ready=was_ready)
+        assert (found.reason, found.title) == ("engine_died", "the engine's core process died: KeyError: 'w2'")

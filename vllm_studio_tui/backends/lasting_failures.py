@@ -1,4 +1,4 @@
-"""Causes of failure that another try cannot change: what `failures` holds of wrong recipes, models and machines."""
+"""Causes of failure that another try cannot change: what `failures` holds of models and the files around them."""
 
 from __future__ import annotations
 
@@ -9,66 +9,101 @@ from typing import Any
 Row = tuple[str, str, str, str] | tuple[str, str, str, str, Mapping[str, Any]]
 
 FETCH = "Download it where there is a network, or unset HF_HUB_OFFLINE."
-_FLAGS = "This version of the engine does not know it: remove it from extra_args or correct its name."
+_TEMPLATE = "Correct it, or name another one: chat_template in extra_args (llama.cpp: chat_template_file)."
+_FOLDER = "Correct model_path: it must be a folder with config.json and weights. For a GGUF file use backend llamacpp."
 
 #: Causes that another try cannot change.
 FIXED: tuple[Row, ...] = (
-    # --- memory of the GPU and the KV cache
+    # --- adapters, drafts and projectors: before the model, in whose words their failures end
     (
-        r"max seq len \((\d+)\).{0,20}?\(([\d.]+ GiB) KV.{0,80}?available KV cache memory \(([\d.]+ GiB)\)"
-        r".{0,80}?estimated maximum model length is (\d+)",
-        "kv_cache_too_small",
-        "the KV cache cannot hold one request of {1} tokens: it needs {2} of {3}",
-        "Set max_model_len to at most {4}, use kv_cache_dtype fp8, or raise gpu_memory_utilization.",
-        {"max_model_len": "{4|16}"},
+        r"(?:Loading lora|LoRA adapter|lora).{0,200}(?:No adapter found|No such file|not found|does not exist)"
+        r"|No adapter found for (\S+)|[Cc]an't find 'adapter_config\.json' at '([^']+)'"
+        r"|No such file or directory: '([^']*adapter_config\.json)'",
+        "lora_missing",
+        "there is no LoRA adapter at the given place {1}{2}{3}",
+        "Correct lora_modules in the recipe: name=folder, and the folder must hold adapter_config.json.",
     ),
     (
-        r"max seq len \((\d+)\).{0,20}?\(([\d.]+ GiB) KV.{0,80}?available KV cache memory \(([\d.]+ GiB)\)",
-        "kv_cache_too_small",
-        "the KV cache cannot hold one request of {1} tokens: it needs {2} of {3}",
-        "Lower max_model_len, use kv_cache_dtype fp8, or raise gpu_memory_utilization.",
+        r"LoRA rank (\d+) is greater than max_lora_rank (\d+)",
+        "lora_rank",
+        "the LoRA adapter has rank {1}, and the engine allows {2}",
+        "Set max_lora_rank: {1} in extra_args (8, 16, 32, 64, 128, 256, 320 or 512).",
+        {"extra_args.max_lora_rank": "{1}"},
     ),
     (
-        r"estimated maximum model length is (\d+)",
-        "kv_cache_too_small",
-        "the KV cache holds {1} tokens, fewer than one request may have",
-        "Set max_model_len to at most {1}.",
-        {"max_model_len": "{1|16}"},
+        r"failed to apply lora adapter: (.{1,160})",
+        "lora_unreadable",
+        "the LoRA adapter cannot be used: {1}",
+        "Correct lora_modules in the recipe: a GGUF adapter that was made for this model.",
     ),
     (
-        r"No available memory for the cache blocks",
-        "kv_cache_too_small",
-        "weights and activations leave no memory for the KV cache",
-        "Raise gpu_memory_utilization, use a smaller model or quantization, or more GPUs.",
+        r"failed to load lora adapter,? ?'?([^']{0,200})|failed to allocate buffer for lora adapter",
+        "lora_unreadable",
+        "the LoRA adapter {1} cannot be loaded",
+        "Correct lora_modules in the recipe: a GGUF adapter that was made for this model.",
     ),
     (
-        r"Not enough memory\. Please try to increase --mem-fraction-static",
-        "kv_cache_too_small",
-        "the static memory pool is too small",
-        "Raise gpu_memory_utilization (--mem-fraction-static), or use a smaller model.",
+        r"failed to load draft model,? ?'([^']+)'",
+        "draft_unreadable",
+        "the draft model {1} cannot be loaded",
+        "Correct speculative in the recipe (model): the path of a small model with the same vocabulary.",
     ),
     (
-        r"Available memory on node \S+ \(([\d.]+/[\d.]+ GiB)\) on kv cache allocation is less than requested memory"
-        r" for kv \(([\d.]+ GiB)\)",
-        "kv_cache_too_small",
-        "the host has {1} free, the KV cache was to have {2}",
-        "Lower VLLM_CPU_KVCACHE_SPACE.",
+        r"target and draft vocabs are not compatible|draft model vocab type must match|draft model is not eagle3"
+        r"|[Dd]raft model.{0,80}vocab.{0,80}(?:differ|mismatch|must|same)",
+        "draft_misfit",
+        "the draft model does not fit the model: they have different vocabularies",
+        "Correct speculative in the recipe: a draft model of the same family.",
+    ),
+    (
+        r"failed to load multimodal model,? ?'([^']+)'|failed to load CLIP model from (\S+?)\. Does",
+        "mmproj_unreadable",
+        "the projector for images {1}{2} cannot be loaded",
+        "Correct mmproj in extra_args: the mmproj file that belongs to this model.",
+    ),
+    (
+        r"CLIP cannot be used as main model",
+        "mmproj_as_model",
+        "this GGUF file is no model but a projector for images",
+        "Name the model's own GGUF file in model_path, and this one as mmproj in extra_args.",
+    ),
+    (
+        r"quantized V cache was requested, but this requires Flash Attention|V cache quantization requires flash_attn",
+        "invalid_value",
+        "a quantized KV cache needs Flash Attention",
+        "Set flash_attn: on in extra_args, or kv_cache_dtype: auto.",
+        {"kv_cache_dtype": "auto"},
+    ),
+    # --- the chat template
+    (
+        r"chat template string \(([^)]+)\) appears path-like|chat_template_file.{0,20}(?:not|No)|"
+        r"No such file or directory: '([^']+\.jinja2?)'",
+        "chat_template",
+        "there is no chat template at {1}{2}",
+        "Correct chat_template in extra_args.",
+    ),
+    (
+        r"TemplateSyntaxError: (.{1,200})|chat template parsing error: (.{1,200})",
+        "chat_template",
+        "the chat template has an error: {1}{2}",
+        _TEMPLATE,
+    ),
+    (
+        r"chat template .{0,80}(?:not found|error|is not supported)|TemplateError|jinja2\.exceptions"
+        r"|[Ff]ailed to (?:parse|apply|initialize) (?:the )?(?:chat )?template",
+        "chat_template",
+        "the chat template cannot be used",
+        _TEMPLATE,
+    ),
+    # --- other files that the recipe names
+    (
+        r"(?:ssl|load_cert_chain|certificate|keyfile|certfile|private key).{0,200}No such file"
+        r"|No such file or directory: '([^']+\.(?:pem|crt|key|cert))'|failed to load SSL|couldn't load SSL",
+        "ssl_file",
+        "the certificate or key {1} cannot be read",
+        "Correct ssl_keyfile and ssl_certfile in extra_args (llama.cpp: ssl_key_file, ssl_cert_file).",
     ),
     # --- the model
-    (
-        r"User-specified max_model_len \((\d+)\) is greater than the derived max_model_len"
-        r"(?: \(max_position_embeddings=(\d+))?",
-        "context_too_long",
-        "max_model_len {1} is longer than the model's own context",
-        "Set max_model_len to the model's context ({2}) or less, or leave it empty.",
-        {"max_model_len": "{2}"},
-    ),
-    (
-        r"failed to create_context with model",
-        "context_too_long",
-        "there is not enough memory for the context that was asked for",
-        "Set a smaller max_model_len (--ctx-size).",
-    ),
     (
         r"Model architectures \[(.{1,200}?)\] are not supported",
         "architecture_unsupported",
@@ -88,13 +123,20 @@ FIXED: tuple[Row, ...] = (
         "Install the plug-in: {1}",
     ),
     (
-        r"does not recognize this architecture|model type \S+ but Transformers",
+        r"does not recognize this architecture|model type \S+ but Transformers|Unrecognized configuration class",
         "architecture_unsupported",
         "the engine's transformers is too old for this model",
         "Upgrade transformers in the engine's environment.",
     ),
     (
-        r"(?:set|pass|passing|argument|option)\b[^.]{0,40}trust_remote_code=True|requires you to execute the",
+        r"Unrecognized model in (\S+?)\.? Should have a `model_type` key",
+        "model_incomplete",
+        "{1} has no config.json that names a model_type",
+        "Correct model_path (for a GGUF file use backend llamacpp), or download config.json again.",
+    ),
+    (
+        r"(?:set|pass|passing|argument|option)\b[^.]{0,40}trust_remote_code=True|requires you to execute the"
+        r"|contains custom code which must be executed",
         "remote_code_needed",
         "the model brings code of its own that would have to be run",
         "Read that code first. Then set trust_remote_code and pin the revision in extra_args.",
@@ -112,16 +154,43 @@ FIXED: tuple[Row, ...] = (
         FETCH,
     ),
     (
+        r"server is built without SSL support",
+        "no_https",
+        "this build of llama-server was made without TLS and cannot serve https",
+        "Remove ssl_key_file and ssl_cert_file from extra_args, or use a build with LLAMA_OPENSSL.",
+    ),
+    (
+        r"HTTPS is not supported|built without (?:CURL|HTTPS)|'https' scheme is not supported"
+        r"|no (?:SSL|TLS) support",
+        "no_https",
+        "this build of llama.cpp cannot download: it was made without TLS",
+        "Download the GGUF file by other means and name it in model_path, or use a build with LLAMA_OPENSSL.",
+    ),
+    (
         r"failed to open GGUF file '([^']+)' \((?:No such file|Is a directory)",
         "model_missing",
         "there is no model file {1}",
         "Correct model_path in the recipe.",
     ),
     (
+        r"failed to open GGUF file '([^']+)' \(Permission denied",
+        "file_denied",
+        "the model file {1} may not be read by this user",
+        "Give read permission for it and for the folders above it (chmod), or name another copy in model_path.",
+    ),
+    (
         r"Repo id must be in the form.{0,80}?: '([^']+)'",
         "model_missing",
         "there is no model at {1}: neither a folder of this machine nor a name on the hub",
         "Correct model_path in the recipe.",
+    ),
+    (
+        r"Invalid repository ID or local directory specified: '(/[^']{0,300})'"
+        r"|(/\S{1,300}) does not appear to have a file named (?:config|params)\.json"
+        r"|[Cc]an't load the configuration of '(/[^']{1,300})'",
+        "model_incomplete",
+        "the folder {1}{2}{3} has no config.json",
+        _FOLDER,
     ),
     (
         r"RepositoryNotFound|Invalid repository ID or local directory"
@@ -131,6 +200,26 @@ FIXED: tuple[Row, ...] = (
         "Correct model_path in the recipe; for a private model set HF_TOKEN.",
     ),
     (
+        r"RevisionNotFoundError|is not a valid git identifier",
+        "revision_missing",
+        "the model has no such revision on the hub",
+        "Correct revision in the recipe, or leave it empty.",
+        {"revision": None},
+    ),
+    (
+        r"EntryNotFoundError|does not appear to have a file named (\S+?)\.?(?: |$)",
+        "model_incomplete",
+        "the model lacks a file that this engine needs: {1}",
+        "Look whether model_path is the right one (a GGUF-only repository needs backend llamacpp), and download it "
+        "again.",
+    ),
+    (
+        r"(The hidden size \(\d+\) is not a multiple of the number of attention heads \(\d+\))",
+        "config_invalid",
+        "config.json of the model contradicts itself: {1}",
+        "Correct it, or download it again.",
+    ),
+    (
         r"config file at '([^']+\.gguf)' is not a valid JSON",
         "model_format",
         "this engine cannot read GGUF files",
@@ -138,16 +227,52 @@ FIXED: tuple[Row, ...] = (
         {"backend": "llamacpp"},
     ),
     (
-        r"Cannot find any model weights|No safetensors (?:weights|files)|IncompleteSnapshot",
-        "model_incomplete",
-        "the model folder has no weights that this engine can read",
-        "Download it again, or set load_format in extra_args.",
+        r"config file at '([^']+)' is not a valid JSON|(?:Error|trouble) (?:reading|parsing) .{0,40}config\.json",
+        "model_corrupt",
+        "{1} is not whole: it is no valid JSON",
+        "Download it again.",
     ),
     (
-        r"SafetensorError|header too large|InvalidHeaderDeserialization",
+        r"Cannot find any model weights|No safetensors (?:weights|files)|IncompleteSnapshot"
+        r"|no file named (?:pytorch_model|model)\.(?:bin|safetensors)"
+        r"|No such file or directory: \"?'?([^'\"]{0,300}model-\d+-of-\d+\.safetensors)",
+        "model_incomplete",
+        "the model folder lacks weights that this engine can read {1}",
+        "Download it again (model_path must hold all shards), or set load_format in extra_args.",
+    ),
+    (
+        r"SafetensorError|header too large|InvalidHeaderDeserialization|MetadataIncompleteBuffer|InvalidHeaderLength"
+        # Of a Git LFS pointer vLLM takes the first bytes for a length, and has no memory for so much.
+        r"|f\.read\(length_of_metadata\)|length_of_metadata = struct\.unpack",
         "model_corrupt",
         "a weight file is cut off, or only a Git LFS pointer",
         "Compare its size with the hub's and download it again.",
+    ),
+    (
+        r"ignore_mismatched_sizes|size mismatch for (\S+): copying a param",
+        "model_corrupt",
+        "the weights have other shapes than config.json names {1}",
+        "config.json and weights are of different models: download both again.",
+    ),
+    (
+        r"Following weights were not initialized from checkpoint: (.{1,120})",
+        "model_incomplete",
+        "the weight files lack layers that config.json names: {1}",
+        "Compare the files with the hub's and download them again; shards or config.json are of another model.",
+    ),
+    (
+        r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for '([^']+)'"
+        r"|Unable to load (?:vocabulary|tokenizer)|tokenizer\.json.{0,80}(?:EOF|expected|invalid)"
+        r"|data did not match any variant of untagged enum|Unrecognized processing class in \S+ Can't instantiate)",
+        "tokenizer",
+        "the model's tokenizer cannot be loaded",
+        "Download its tokenizer files again, name another one in tokenizer, or upgrade the engine's transformers.",
+    ),
+    (
+        r"No common block size for (\d+)",
+        "invalid_value",
+        "no kernel takes a KV block of {1} tokens",
+        "Correct block_size in extra_args (16 or a multiple), or leave it out.",
     ),
     (
         r"unknown model architecture: '([^']+)'",
@@ -156,138 +281,31 @@ FIXED: tuple[Row, ...] = (
         "Use a newer llama-server.",
     ),
     (
-        r"invalid magic|not a GGUF file|tensor .{0,200} has wrong shape|gguf_init_from_\w{1,40}: failed to read",
+        r"unknown pre-tokenizer type: '([^']+)'",
+        "architecture_unsupported",
+        "this llama.cpp does not know the tokenizer {1} of the model",
+        "Use a newer llama-server, or a file that was converted for this one.",
+    ),
+    (
+        r"GGUF(?:v| file is version | file version )(\d+) (?:but this software only|is no longer|is extremely)"
+        r"|bad GGUF version: (\d+)",
+        "gguf_version",
+        "the GGUF file is of version {1}{2}, which this llama.cpp does not read",
+        "Use a newer llama-server, or a file of an older version.",
+    ),
+    (
+        r"invalid magic|not a GGUF file|gguf_init_from_\w{1,40}: failed to read"
+        r"|tensor '[^']{1,200}' data is not within the file bounds|is corrupted or incomplete|illegal split file"
+        r"|corrupted model: |invalid split file|failed to load GGUF split|has invalid data$",
         "model_corrupt",
         "this is no whole GGUF file",
-        "Check its size and its shards, download it again, or use a newer llama-server.",
-    ),
-    # --- GPUs and parallelism
-    (
-        r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)",
-        "tensor_parallel_indivisible",
-        "{1} attention heads cannot be split over {2} GPUs",
-        "Set tensor_parallel_size to a divisor of {1}.",
+        "Check the file of model_path, its size and shards, download it again, or use a newer llama-server.",
     ),
     (
-        r"World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)",
-        "too_few_gpus",
-        "{1} GPUs are asked for and {2} can be seen",
-        "Lower tensor_parallel_size and pipeline_parallel_size, or check `gpus` and CUDA_VISIBLE_DEVICES.",
-        {"tensor_parallel_size": "{2}", "pipeline_parallel_size": 1},
+        r"tensor .{0,200} has wrong shape|wrong number of tensors; expected (\d+), got (\d+)|missing tensor '([^']+)'"
+        r"|too many tensors created",
+        "model_corrupt",
+        "the tensors in the GGUF file are not those of its architecture {3}",
+        "Use a newer llama-server, or download a file that was converted by a newer one.",
     ),
-    (
-        r"Found no NVIDIA driver|No CUDA GPUs are available|Failed to infer device type|no CUDA-capable device",
-        "no_gpu",
-        "no GPU can be seen",
-        "Check nvidia-smi, the container's runtime and CUDA_VISIBLE_DEVICES.",
-    ),
-    (
-        r"memory capacity is unbalanced",
-        "gpus_unequal",
-        "the GPUs have different amounts of free memory",
-        "Choose GPUs that are equal and free.",
-    ),
-    (
-        r"CUDA driver version is insufficient|NVIDIA driver on your system is too old"
-        r"|forward compatibility was attempted",
-        "driver_too_old",
-        "the NVIDIA driver is older than this engine needs",
-        "Upgrade the driver, or use a build for an older CUDA.",
-    ),
-    (
-        r"no kernel image is available|CUDA error: invalid device function",
-        "wrong_build",
-        "this build of the engine has no kernels for this GPU",
-        "Install a build for its compute capability.",
-    ),
-    (
-        r"doesn't support torch\.bfloat16|Bfloat16 is only supported",
-        "dtype_unsupported",
-        "this GPU has no bfloat16",
-        "Set dtype to float16.",
-        {"dtype": "float16"},
-    ),
-    (
-        r"quantization method .{0,80} is not supported|Unknown quantization method|minimum capability"
-        r"|(?:requires?|needs|at least|minimum).{0,60}compute capability",
-        "quantization_unsupported",
-        "this engine or GPU does not support the quantization",
-        "Use another quantization; for GGUF the llamacpp backend.",
-    ),
-    (
-        r"allow-deprecated-quantization",
-        "quantization_unsupported",
-        "this quantization is deprecated and must be allowed",
-        "Set allow_deprecated_quantization: true in extra_args.",
-        {"extra_args.allow_deprecated_quantization": True},
-    ),
-    (r"Cannot provide a placement group", "ray_resources", "Ray has not got the GPUs", "See `ray status`."),
-    # --- the command line
-    (r"unrecognized arguments?: (.+)", "unknown_flag", "unknown flag: {1}", _FLAGS),
-    (r"error: invalid argument: (-\S+)", "unknown_flag", "unknown flag: {1}", _FLAGS),
-    (r"No such option:? (\S+)", "unknown_flag", "unknown flag: {1}", _FLAGS),
-    (
-        r"invalid choice: '(.{1,200}?)'",
-        "invalid_value",
-        "{1} is not one of the values this flag takes",
-        "The log line lists the values.",
-    ),
-    (
-        r"(?:reasoning|tool) parser .{0,80}not found|invalid (?:tool call|reasoning) parser|KeyError: .{0,80}parser",
-        "unknown_parser",
-        "this version has no parser of that name",
-        "Choose another tool_call_parser or reasoning_parser, or upgrade the engine.",
-    ),
-    (
-        r"could not locate think start/end tokens",
-        "unknown_parser",
-        "the reasoning parser does not fit the model: its tokenizer has no think tokens",
-        "Remove reasoning_parser or choose the one of this model's family.",
-        {"reasoning_parser": None},
-    ),
-    (
-        r"chat template .{0,80}(?:not found|error)|TemplateError|jinja2\.exceptions",
-        "chat_template",
-        "the chat template cannot be used",
-        "Give one with chat_template in extra_args.",
-    ),
-    # --- its environment
-    (
-        r"ModuleNotFoundError: No module named '(.{1,200}?)'",
-        "missing_module",
-        "the Python module {1} is missing in the engine's environment",
-        "Install it there, or correct python_path in the recipe.",
-    ),
-    (
-        r"PackageNotFoundError: (?:No package metadata was found for )?(\S+)",
-        "broken_install",
-        "the engine's environment does not hold the package {1} under that name",
-        "Install the engine afresh in an environment of its own.",
-    ),
-    (r"No module named (vllm|sglang)\b", "missing_module", "{1} is not installed there", "Correct python_path."),
-    (
-        r"undefined symbol: (\S+)|(lib[\w.+-]{1,120}): cannot open shared object file",
-        "broken_install",
-        "a library of the engine is missing or of another version: {1}{2}",
-        "Install the engine afresh in an environment of its own.",
-    ),
-    (
-        r"No space left on device",
-        "disk_full",
-        "a disk is full",
-        "Free space: see `df -h`, the Hugging Face cache and /dev/shm.",
-    ),
-    (
-        r"(?:dev/shm|shared memory).{0,200}(?:insufficient|too small|bus error)|Bus error",
-        "shared_memory",
-        "shared memory is too small",
-        "Give the container more: --shm-size 16g or --ipc=host.",
-    ),
-    (
-        # vLLM's routine warning of a low limit quotes the error.
-        r"^(?!.*\b(?:ulimit|WARNING)\b).*Too many open files",
-        "too_many_files",
-        "too many open files",
-        "Raise the limit: ulimit -n 65535.",
-    ),
-)
+)  # fmt: skip

@@ -13,7 +13,9 @@ import typer
 from vllm_studio_tui.cli.logs import known_secrets
 from vllm_studio_tui.cli.output import emit, say
 from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.keeper.explain import NO_CAUSE
 from vllm_studio_tui.keeper.port import OTHER_PORT
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import redact
@@ -22,6 +24,8 @@ from vllm_studio_tui.runs.diagnose import Diagnosis, diagnose_bytes, diagnose_fi
 
 #: More than this is not read from a pipe.
 MOST = 256 * 1024 * 1024
+#: Exit code of a failure of which nothing says why.
+UNEXPLAINED = 3
 
 
 def diagnosis_document(found: Diagnosis) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def diagnosis_document(found: Diagnosis) -> dict[str, Any]:
         "retry": found.retry,
         "fix": fix or None,
         "evidence": list(found.evidence),
+        "explained": found.explained,
     }
 
 
@@ -49,12 +54,17 @@ def register(app: typer.Typer) -> None:
         backend: str | None = typer.Option(None, "--backend", help="Whose log it is; otherwise any engine's."),
         as_json: bool = typer.Option(False, "--json"),
     ) -> None:
-        """Explain an engine's log: why it failed, and what to do. Also for logs from elsewhere."""
+        """Explain an engine's log: why it failed, and what to do. Also for logs from elsewhere.
+
+        The exit code is 0 when a cause was found or nothing failed, 3 when it failed and nothing says why.
+        """
         found = _diagnose(what, backend)
         if as_json:
             emit(diagnosis_document(found))
-            return
-        _show(found)
+        else:
+            _show(found)
+        if not found.explained:
+            raise typer.Exit(UNEXPLAINED)
 
 
 def _diagnose(what: str, backend: str | None) -> Diagnosis:
@@ -97,8 +107,9 @@ def diagnose_run(run: read.RunView, failures: Sequence[Failure]) -> Diagnosis:
     if status.reason and found.reason != status.reason:
         # The keeper knows the exit code and the signal; a log does not.
         return Diagnosis(
-            status.reason, status.title, status.title, status.advice, fix=status.fix, evidence=tuple(status.evidence)
-        )
+            status.reason, status.title, status.title, status.advice, fix=status.fix, evidence=tuple(status.evidence),
+            explained=status.reason not in NO_CAUSE or run.status.state is not State.FAILED,
+        )  # fmt: skip
     return replace(found, fix=status.fix or found.fix)
 
 

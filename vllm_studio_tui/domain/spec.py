@@ -36,7 +36,9 @@ class Failure:
         title: The cause in words; `{1}`.. are the groups of the match.
         advice: What to do.
         restart: Whether another try could help. A deterministic cause is never retried.
+        weak: A line of a general kind: it counts when no particular row matched.
         pointer: The line only points at an earlier one: it counts when nothing else matched.
+        start_only: It can keep an engine from starting and cannot end one that serves; there it is a request's trouble.
         fatal: A start that prints it is ended at once: the engine would go on, but not as it was asked to.
         fix: Changes of the recipe that answer it; `{1}` is a group of the match, `{1|16}` that rounded down to a
             multiple of 16; `extra_args.name` and `env_vars.NAME` are single entries.
@@ -47,7 +49,9 @@ class Failure:
     title: str
     advice: str = ""
     restart: bool = True
+    weak: bool = False
     pointer: bool = False
+    start_only: bool = False
     fatal: bool = False
     fix: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,38 +1,32 @@
-"""Why a log says that an engine failed: the first line that tells, found by a table of patterns.
+"""Lines of a log that tell why an engine failed, found by a table of patterns.
 
-Standard library only; the keeper uses it when an engine ends, `diagnose` for any log.
+Standard library only; the keeper uses it when an engine ends, `diagnose` for any log. Everything is linear in the
+log: a row whose words stand nowhere in it costs one search of the whole, see `prefilter`.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.keeper.prefilter import words
+
+#: A row of the table, ready for use.
+Pattern = tuple[re.Pattern[str], Failure]
 
 # A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.
 # But vLLM only warns of it when its core has gone.
 NOT_A_CAUSE = re.compile(
     r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b(?! .*MPClient: engine core exited unexpectedly)"
-    r"|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:"
+    r"|^\[\d{4}-\d\d-\d\d[^\]]{0,40}\] (?:WARNING|INFO|DEBUG|Decode batch|Prefill batch)"
+    r"|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:|^\[W\d"
 )
-#: vLLM's process and log prefix, SGLang's time and rank: what stands before a message.
-_PREFIX = re.compile(
-    r"^(?:\([^)]{1,80}\) ?)?(?:(?:ERROR|CRITICAL|FATAL) +\d\d-\d\d \d\d:\d\d:\d\d\S* \[[^\]]{1,80}\] ?)?"
-    r"(?:\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^\]]{0,20}\] ?)?(?:\[?(?:rank|TP|PP|DP)\d{1,4}\]?:? ?)*"
-)
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Fault|Interrupt|Exit)(?:: ?(\S.*))?")
-#: Exceptions that only say that somebody else gave up.
-_FOLLOWS = re.compile(
-    r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|SystemExit|KeyboardInterrupt"
-    r"|CalledProcessError|ChildFailedError|CancelledError|BrokenPipeError|EOFError$"
-)
-#: Advice where a part of the engine died and nothing above says why.
-NO_LEAD = (
-    "Nothing above says why. It may have been killed: by the kernel, for lack of memory (see `dmesg`), or by somebody."
-)
+_MESSAGE = re.compile(r"\braise\b|(?:^|[(\[{,= ])f?[\"'][^\"']{12}")
 _TEMPLATE = re.compile(r"\{(\d)(?:\|(\d+))?\}")
 
 
@@ -54,7 +48,7 @@ class Cause:
 
     @property
     def title(self) -> str:
-        return fill(self.failure.title, self.groups)
+        return " ".join(fill(self.failure.title, self.groups).split())
 
     @property
     def advice(self) -> str:
@@ -66,67 +60,70 @@ class Cause:
         return filled_fix(self.failure.fix, self.groups)
 
 
-def compiled(failures: Iterable[Failure]) -> list[tuple[re.Pattern[str], Failure]]:
+def compiled(failures: Iterable[Failure]) -> list[Pattern]:
     return [(re.compile(one.pattern, re.IGNORECASE), one) for one in failures]
 
 
-def find(lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure]]) -> Cause | None:
-    """The first line that tells a cause; one that only points at another counts when no other does."""
+def find(lines: Sequence[str], patterns: Sequence[Pattern]) -> Cause | None:
+    """The first line that tells a cause; one of a weak row, then of a pointer, counts when no other does."""
+    weak: Cause | None = None
     pointer: Cause | None = None
     seen: set[str] = set()
-    for index, line in enumerate(lines):
+    for index, rows in near(lines, patterns):
+        line = lines[index]
         if line in seen:  # what was said a million times is looked at once
             continue
         seen.add(line)
-        if NOT_A_CAUSE.search(line):
+        if NOT_A_CAUSE.search(line) or is_source(lines, index):
             continue
-        for pattern, failure in patterns:
+        for pattern, failure in rows:
             match = pattern.search(line)
             if match is None:
                 continue
-            found = Cause(failure, line.strip(), index, tuple(group or "" for group in match.groups()))
-            if not failure.pointer:
+            found = Cause(failure, line.strip(), index, tuple((group or "").strip() for group in match.groups()))
+            if failure.pointer:
+                pointer = pointer or found
+            elif failure.weak:
+                weak = weak or found
+            else:
                 return found
-            pointer = pointer or found
             break
-    return pointer
+    return weak or pointer
 
 
-def last_pointer(lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure]]) -> int | None:
+def is_source(lines: Sequence[str], index: int) -> bool:
+    """Whether a line is the program's source in a traceback, and holds a message that might be, but was not."""
+    above = lines[index - 1] if index else ""
+    return 'File "' in above and ", line " in above and _MESSAGE.search(lines[index]) is not None
+
+
+def last_pointer(lines: Sequence[str], patterns: Sequence[Pattern]) -> int | None:
     """The last line that says that a part of the engine died: what stands below it only follows from that."""
-    pointers = [pattern for pattern, failure in patterns if failure.pointer]
-    for index in range(len(lines) - 1, -1, -1):
-        if any(one.search(lines[index]) for one in pointers) and not NOT_A_CAUSE.search(lines[index]):
+    pointers = [row for row in patterns if row[1].pointer]
+    for index, rows in reversed(near(lines, pointers)):
+        if any(one.search(lines[index]) for one, _ in rows) and not NOT_A_CAUSE.search(lines[index]):
             return index
     return None
 
 
-def message(line: str) -> str:
-    """A log line without the process, time and place before it."""
-    return line[_PREFIX.match(line).end() :].strip()  # type: ignore[union-attr]  # it matches the empty string too
-
-
-def first_error(
-    lines: Sequence[str], patterns: Sequence[tuple[re.Pattern[str], Failure]] = ()
-) -> tuple[int, str] | None:
-    """The first exception in a log: where no row knows a cause, this is the lead.
-
-    Of several processes the one that fails first writes first, and of a chain of exceptions Python prints the root
-    first. Lines that `patterns` only know as pointers, and exceptions that follow from another process's end, are
-    passed over.
-
-    Returns:
-        Its place among the lines and its words, None where there is no exception.
-    """
-    for index, line in enumerate(lines):
-        if NOT_A_CAUSE.search(line):
-            continue
-        text = message(line)
-        if not _EXCEPTION.fullmatch(text) or _FOLLOWS.search(text):
-            continue
-        if not any(failure.pointer and pattern.search(line) for pattern, failure in patterns):
-            return index, text
-    return None
+def near(lines: Sequence[str], patterns: Sequence[Pattern]) -> list[tuple[int, list[Pattern]]]:
+    """The lines that any row may match, each with these rows, in the order of the log and of the table."""
+    lows = [line.lower() for line in lines]
+    text = "\n".join(lows)
+    begins = list(accumulate((len(line) + 1 for line in lows), initial=0))
+    found: dict[int, list[Pattern]] = {}
+    for row in patterns:
+        for word in words(row[0].pattern) or ("",):
+            at = text.find(word)
+            while 0 <= at < begins[-1]:
+                index = bisect_right(begins, at) - 1
+                if index >= len(lines):
+                    break
+                here = found.setdefault(index, [])
+                if not here or here[-1] is not row:
+                    here.append(row)
+                at = text.find(word, begins[index + 1])
+    return sorted(found.items(), key=lambda item: item[0])
 
 
 def fill(text: str, groups: Sequence[str]) -> str:
@@ -146,14 +143,14 @@ def filled_fix(fix: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
             continue
         text = fill(value, groups)
         if text:
-            made[name] = int(text) if text.isdecimal() else text
+            made[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text
     return made
 
 
 def _group(match: re.Match[str], groups: Sequence[str]) -> str:
     at = int(match[1]) - 1
-    text = groups[at] if 0 <= at < len(groups) else ""
-    if match[2] and text.isdecimal():
+    text = groups[at][:200] if 0 <= at < len(groups) else ""
+    if match[2] and text.isascii() and text.isdigit() and len(text) < 19:
         step = int(match[2])
         return str(int(text) // step * step if int(text) >= step else int(text))
     return text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.keeper.causes import NO_LEAD, Cause
+from vllm_studio_tui.keeper.causes import Cause
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
 from vllm_studio_tui.keeper.port import why_not
+from vllm_studio_tui.keeper.reading import Reading
 
 _SIGNALS = {
     signal.SIGKILL: (
@@ -82,8 +84,14 @@ class Ending:
     fix: dict[str, Any] = field(default_factory=dict)
 
 
-#: The advice for an error that no row of the table knows.
-UNKNOWN_ERROR = "No rule knows this error: the lines around it in the log are the best lead."
+#: Reasons that only say that it ended.
+NO_CAUSE = ("process_exited", "exit_unknown", "keeper_lost", "engine_died")
+#: Signals that come from outside: no line of the log outranks them.
+_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: SGLang ends itself by a signal when one of its processes has failed.
+_KILLS_ITSELF = "Received sigquit from a child process"
+#: Exit codes of a command line that was not understood, or of a program that cannot be run: no try changes that.
+_LASTING_CODES = (2, 126, 127)
 
 
 def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
@@ -129,42 +137,54 @@ def too_slow(limit: float | None, stage: str | None, heard: str | None = None) -
 def ending(
     watch: LogWatch, code: int | None, number: int | None, *, was_ready: bool, ooms_before: int | None = None
 ) -> Ending:
-    """Why the engine ended, from its log first and its exit code second.
+    """Why the engine ended.
 
+    Before it was ready its log tells best. After that only what stands right before the end may tell, a signal comes
+    first, and another try is always worth it: one refused request is no reason to give up an engine.
     `ooms_before` is what `oom_kills` said when the keeper started: if it has grown, a SIGKILL is explained.
     """
     lines = watch.attempt_lines()
-    # An engine that served and left in order may have logged the troubles of a request.
-    in_order = code == 0 and was_ready and watch.last_pointer(lines) is None
-    found = None if in_order else watch.cause(lines)
     evidence = meaningful(lines)
-    if found is not None and (number is None or not found.failure.pointer):
-        title, lead, advice = found.title, found.line, found.advice
-        if found.failure.pointer:
-            error = watch.first_error(lines[: watch.last_pointer(lines)])
-            if error is not None:
-                title, lead = f"{title}: {error[1][:200]}", lines[error[0]].strip()
-            elif found.failure.reason == "engine_died":
-                advice = NO_LEAD
-        if lead[:400] not in evidence:
-            evidence = [lead[:400], *evidence[-5:]]
-        return Ending(found.failure.reason, title, advice, evidence, found.failure.restart, found.fix)
+    found = watch.read_end(lines) if was_ready else watch.read_start(lines)
     reason, title, advice = in_words(code, number)
-    kills = oom_kills() if reason == "killed" and ooms_before is not None else None
-    if kills is not None and ooms_before is not None and kills > ooms_before:
-        title = "killed by the kernel: the memory limit was reached"
-        advice = "Use less memory, or raise the limit of the container."
-        return Ending("system_ram_oom", title, advice, evidence)
+    killed = number in _OUTSIDE and not (found is not None and any(_KILLS_ITSELF in line for line in lines[-400:]))
+    if killed and (was_ready or found is None or not found.row or found.pointer):
+        kills = oom_kills() if reason == "killed" and ooms_before is not None else None
+        if kills is not None and ooms_before is not None and kills > ooms_before:
+            title = "killed by the kernel: the memory limit was reached"
+            advice = "Use less memory, or raise the limit of the container."
+            return Ending("system_ram_oom", title, advice, evidence)
+        return Ending(reason, title, advice, evidence)
+    if code == 0 and was_ready and found is not None and not found.pointer:
+        found = None  # it left in order, whatever it may have logged of its requests
+    if found is not None:
+        return _told_by_log(found, lines, evidence, code, number if was_ready and not killed else None, title)
+    retry = was_ready or code not in _LASTING_CODES
     if code == 0 and not was_ready:
-        reason, title = "process_exited", "ended by itself with exit code 0 before it was ready"
-    error = watch.first_error(lines) if reason == "process_exited" and code else None
-    if error is not None:
-        line = lines[error[0]].strip()[:400]
-        evidence = evidence if line in evidence else [line, *evidence[-5:]]
-        return Ending("engine_error", f"{error[1][:200]} (exit code {code})", UNKNOWN_ERROR, evidence)
-    if not evidence and code not in (None, 0):
-        advice = "It wrote nothing to its log. Try its command in a shell."
-    return Ending(reason, title, advice, evidence)
+        title = "ended by itself with exit code 0 before it was ready"
+        advice = (
+            "Its command did something else than to serve: check executable, python_path and command in the recipe; "
+            "`recipes command` shows it."
+        )
+    elif not evidence and code not in (None, 0):
+        advice = "It wrote nothing to its log. Try its command in a shell: `recipes command` shows it."
+    return Ending(reason, title, advice, evidence, retry)
+
+
+def _told_by_log(
+    found: Reading, lines: Sequence[str], evidence: list[str], code: int | None, number: int | None, words: str
+) -> Ending:
+    """What the log says; a signal that an engine gave itself while it served is put before it."""
+    line = lines[found.index].strip()[:400]
+    if line not in evidence:
+        evidence = [line, *evidence[-5:]]
+    title, retry = found.title, found.retry
+    if number is not None and not found.pointer:
+        title = f"{words}: {title}"
+    elif not found.row and code and found.reason == "engine_error":
+        title = f"{title} (exit code {code})"
+        retry = retry and code not in _LASTING_CODES
+    return Ending(found.reason, title, found.advice, evidence, retry, found.fix)
 
 
 def oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:

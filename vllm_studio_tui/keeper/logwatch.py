@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
-from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, find, first_error, last_pointer
+from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, find
+from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
 
 #: Bytes read at once: a flood is skipped over, it is not followed.
 CHUNK = 256 * 1024
@@ -130,13 +131,13 @@ class LogWatch:
         """The first line that tells a cause; a line that only points at another counts when no other does."""
         return find(lines, self._failures)
 
-    def last_pointer(self, lines: Sequence[str]) -> int | None:
-        """The last line that says that a part of the engine died."""
-        return last_pointer(lines, self._failures)
+    def read_start(self, lines: Sequence[str]) -> Reading | None:
+        """Why this start failed."""
+        return read_start(lines, self._failures)
 
-    def first_error(self, lines: Sequence[str]) -> tuple[int, str] | None:
-        """The first exception, where no row of the table knows a cause."""
-        return first_error(lines, self._failures)
+    def read_end(self, lines: Sequence[str]) -> Reading | None:
+        """Why an engine ended that had served."""
+        return read_end(lines, self._failures)
 
 
 def _share(groups: Mapping[str, str | None]) -> float | None:

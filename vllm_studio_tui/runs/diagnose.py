@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.causes import NO_LEAD, compiled, find, first_error, last_pointer, message
-from vllm_studio_tui.keeper.explain import UNKNOWN_ERROR
+from vllm_studio_tui.keeper.causes import Pattern, compiled
+from vllm_studio_tui.keeper.leads import ends_with_error
 from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
+from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
+from vllm_studio_tui.keeper.served import ready_at
 
 TAIL = 512 * 1024
 #: An exception among so many last lines is taken for the one that ended the program.
 LAST_WORDS = 20
+#: What ended an engine that served is followed by no more lines than a dump of its stack.
+LATE = 200
+_STOPPED = re.compile(r"ended by SIG(?:TERM|INT)|cleaning up before exit|Received SIG(?:TERM|INT)")
 _ATTEMPT = "[vllm-studio] attempt "
 
 
@@ -31,6 +37,7 @@ class Diagnosis:
         line_number: From 1, counted by line feeds.
         retry: Whether another try could help.
         fix: Changes of the recipe; `extra_args.name` is a single entry.
+        explained: False: it failed, and nothing says why.
     """
 
     reason: str | None = None
@@ -42,6 +49,7 @@ class Diagnosis:
     retry: bool | None = None
     fix: dict[str, Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    explained: bool = True
 
 
 def diagnose_file(path: Path, failures: Sequence[Failure], *, begin: int = 0) -> Diagnosis:
@@ -68,34 +76,27 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     start = max((at for at, (_, line) in enumerate(numbered) if line.startswith(_ATTEMPT)), default=0)
     numbers = [number for number, _ in numbered[start:]]
     lines = [line for _, line in numbered[start:]]
-    patterns = compiled(failures)
-    cause = find(lines, patterns)
-    evidence = tuple(meaningful(lines))
-    error = None
-    if cause is None or cause.failure.pointer:
-        error = first_error(lines if cause is None else lines[: last_pointer(lines, patterns)], patterns)
-    if cause is None:
-        if error is None or not _ends_with_it(lines):
-            return Diagnosis()
-        line = lines[error[0]].strip()
-        return Diagnosis(
-            "engine_error", error[1][:200], error[1], UNKNOWN_ERROR, line, numbers[error[0]], True, {}, evidence
-        )
-    at, title = cause.index, cause.title
-    if error is not None:
-        at, title = error[0], f"{title}: {error[1][:200]}"
-    line = lines[at].strip()
-    failure = cause.failure
-    words = message(line)
-    lost = error is None and failure.reason == "engine_died"
-    advice = NO_LEAD if lost else cause.advice or None
-    return Diagnosis(failure.reason, title, words, advice, line, numbers[at], failure.restart, cause.fix, evidence)
+    found = _read(lines, compiled(failures))
+    if found is None:
+        return Diagnosis()
+    line = lines[found.index].strip()
+    return Diagnosis(
+        found.reason, found.title, found.words, found.advice or None, line, numbers[found.index], found.retry,
+        found.fix, tuple(meaningful(lines)), found.explained,
+    )  # fmt: skip
 
 
-def _ends_with_it(lines: Sequence[str]) -> bool:
-    """Whether an exception stands among the last words, so that it ended the program rather than one request."""
-    last = [line for line in lines if line.strip()][-LAST_WORDS:]
-    return first_error(last) is not None and not any("shutdown complete" in line.lower() for line in last)
+def _read(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
+    """What a log says of an end that nobody else tells of: whether there was one must be seen in it too."""
+    if ready_at(lines) is None:
+        found = read_start(lines, patterns)
+        return found if found is None or found.row or ends_with_error(lines, LAST_WORDS) else None
+    found = read_end(lines, patterns)
+    if found is None or found.pointer:
+        return found
+    # It may have left in order, or go on: a line that tells of an end stands among the last ones.
+    left = any("shutdown complete" in line.lower() or _STOPPED.search(line) for line in lines[found.index :])
+    return None if left or sum(1 for line in lines[found.index :] if line.strip()) > LATE else found
 
 
 def _numbered(stream: BinaryIO, begin: int) -> list[tuple[int, str]]:

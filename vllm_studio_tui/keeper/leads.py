@@ -1,0 +1,211 @@
+"""The words in which a program itself says why it fails, for errors that no row of the table knows.
+
+Standard library only, linear in the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Pattern
+
+#: vLLM's process and log prefix, SGLang's time and rank: what stands before a message.
+_PREFIX = re.compile(
+    r"^(?:\([^)]{1,80}\) ?){0,3}(?:(?:ERROR|CRITICAL|FATAL) +\d\d-\d\d \d\d:\d\d:\d\d\S* \[[^\]]{1,80}\] ?)?"
+    r"(?:\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^\]]{0,20}\] ?)?(?:\[?(?:rank|TP|PP|DP)\d{1,4}\]?:? ?){0,4}"
+)
+#: How llama.cpp begins a line that is an error: the time, then E.
+_LLAMA = re.compile(r"^\d[\d.]* E (.+)")
+_LLAMA_PLACE = re.compile(r"^(?:srv|cmn|slot|que|ggml)? *[\w:~]+(?:\(\))?: (?:\w+\(\)?: )?")
+_EXCEPTION = re.compile(
+    r"((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Failed|Fault|Interrupt|Exit|Timeout|Expired)(?:_\w+)?)"
+    r"(?:: ?(.*))?"
+)
+#: Exceptions with other names, as `struct.error`: told by their place.
+_NAMED = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+)(?:: ?(.*))?")
+#: Exceptions that only say that somebody else gave up.
+_FOLLOWS = re.compile(
+    r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|SystemExit|KeyboardInterrupt"
+    r"|ChildFailedError|CancelledError|BrokenPipeError|EOFError$|cannot schedule new futures|scheduler is dead"
+)
+#: Exceptions that say only that a program that was called has failed: its own words are better.
+_CALLED = re.compile(r"CalledProcessError|non-zero exit status|ExitCode|returned exit code|Ninja build failed")
+#: Words of programs that are no Python, of Python's own death, of shells and linkers.
+_PLAIN = re.compile(
+    r"^(?:[\w./+()-]{1,200}(?: [\w-]{1,40})?(?::\d+)*: ){0,3}(?:fatal |internal )?error ?:\s*\S"
+    r"|^(?:ERROR|Error|FATAL|Fatal|CRITICAL|panic|fatal)(?: \w+){0,2}:\s+\S|^Fatal Python error:|^FAILED: |panicked at "
+    r"|^terminate called |^\s+what\(\):|Assertion .{1,200} failed|\bGGML_ASSERT\(|\bGGML_ABORT\("
+    r"|^[\w./ -]{1,200}: (?:line \d+: )?.{0,200}(?:command not found|[Nn]o such file or directory|Permission denied"
+    r"|cannot execute|not found|core dumped|Exec format error)|^(?:OMP|libgomp|MKL|nvcc|ptxas|ld|cc1plus)\b.{0,20}: \S"
+    r"|^embedded: (?!threads |serving |ended )",
+)
+#: Words of a program's end.
+_DEATH = re.compile(r"^Fatal Python error:|panicked at |^terminate called |^\s+what\(\):|Assertion .{1,200} failed")
+_CHAIN = re.compile(r"^\s*(?:During handling of the above exception|The above exception was the direct cause)")
+_VALIDATION = re.compile(r"\bvalidation errors? for ([\w.\[\]-]{1,80})")
+_VALIDATION_TAIL = re.compile(r"\[type=\w+, input_value=.*$")
+#: A shorter message ("KeyError: 'qwen9'") says less than what was made of it.
+_FEW_WORDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The engine's own words for why it failed.
+
+    Attributes:
+        index: Their place among the lines.
+        text: The words.
+        kind: validation: a configuration was refused, and `text` begins with what; plain: no exception; called: only
+            that another program failed; exception.
+        about: Of a validation: the name of the configuration.
+    """
+
+    index: int
+    text: str
+    kind: str = "exception"
+    about: str = ""
+
+
+def message(line: str) -> str:
+    """A log line without the process, time and place before it."""
+    text = line[_PREFIX.match(line).end() :].strip()  # type: ignore[union-attr]  # it matches the empty string too
+    llama = _LLAMA.match(text)
+    return _LLAMA_PLACE.sub("", llama[1], count=1).strip() or text if llama else text
+
+
+def best_lead(lines: Sequence[str], patterns: Sequence[Pattern] = ()) -> Lead | None:
+    """The words that tell most: the first exception, else the last error of llama.cpp, else the first plain error.
+
+    Of several processes the one that fails first writes first, and of a chain of exceptions Python prints the root
+    first. Lines that `patterns` only know as pointers, and exceptions that follow from another process's end, are
+    passed over.
+    """
+    pointers = [pattern for pattern, failure in patterns if failure.pointer]
+    plain: Lead | None = None
+    called: Lead | None = None
+    for found in _candidates(lines):
+        if any(pattern.search(lines[found.index]) for pattern in pointers):
+            continue
+        if found.kind in ("exception", "validation"):
+            return _last_of_chain(lines, found)
+        if found.kind == "called":
+            called = called or found
+        elif found.kind == "llama":
+            plain = found
+        else:
+            plain = plain or found
+    return plain or called
+
+
+def death_lead(lines: Sequence[str], patterns: Sequence[Pattern] = ()) -> Lead | None:
+    """The same for an engine that served: what llama.cpp or a logger calls an error was a request's trouble."""
+    kept = [line if not _PLAIN.search(message(line)) or _DEATH.search(line) else "" for line in lines]
+    return best_lead([line if not _LLAMA.match(line) else "" for line in kept], patterns)
+
+
+def ends_with_error(lines: Sequence[str], count: int) -> bool:
+    """Whether an error stands among so many last lines, so that it ended the program rather than one request."""
+    last: list[str] = []
+    for line in reversed(lines):
+        if line.strip():
+            last.append(line)
+            if len(last) == count:
+                break
+    last.reverse()
+    return any(True for _ in _candidates(last)) and not any("shutdown complete" in line.lower() for line in last)
+
+
+def _candidates(lines: Sequence[str]) -> Iterator[Lead]:
+    for index, line in enumerate(lines):
+        if not line or line.startswith("  File ") or NOT_A_CAUSE.search(line):
+            continue
+        text = message(line)
+        match = _EXCEPTION.fullmatch(text) or (_NAMED.fullmatch(text) if _below_frame(lines, index) else None)
+        if match is not None:
+            if _FOLLOWS.search(text):
+                continue
+            yield _exception(lines, index, match)
+        elif _LLAMA.match(line):
+            yield Lead(index, text, "llama")
+        elif _PLAIN.search(text) and not _FOLLOWS.search(text):
+            if "validation error" in text and (refused := _refused(lines, index, text)) is not None:
+                yield refused
+                continue
+            yield Lead(index, text, "called" if _CALLED.search(text) else "plain")
+
+
+def _below_frame(lines: Sequence[str], index: int) -> bool:
+    """Whether a line ends a traceback: it stands right below the last frame, and not as far right as its source."""
+    line = lines[index]
+    if not any('File "' in lines[at] for at in range(max(0, index - 3), index)):
+        return False
+    return not line[_PREFIX.match(line).end() :].startswith((" ", "\t"))  # type: ignore[union-attr]
+
+
+def _exception(lines: Sequence[str], index: int, match: re.Match[str]) -> Lead:
+    """An exception, with what stands on the lines behind it where its own line has no message."""
+    name, text = match[1], (match[2] or "").strip()
+    if "validation error" in text:
+        found = _refused(lines, index, text)
+        if found is not None:
+            return found
+    if _CALLED.search(match[0]):
+        return Lead(index, match[0].strip(), "called")
+    if not text:
+        following = _next(lines, index)
+        if name.endswith("AssertionError"):
+            asserted = next((line.strip() for line in _before(lines, index) if "assert " in line), "")
+            text = asserted.partition("assert ")[2] and "assert " + asserted.partition("assert ")[2]
+        elif following is not None and not _CHAIN.match(message(lines[following])):
+            text = message(lines[following])
+    return Lead(index, f"{name}: {text}" if text else name)
+
+
+def _refused(lines: Sequence[str], index: int, text: str) -> Lead | None:
+    """Pydantic names the field, if any, on the next line, and what is wrong with it one further."""
+    match = _VALIDATION.search(text)
+    about = match[1] if match else ""
+    at = _next(lines, index)
+    if at is None or message(lines[at]).startswith("For further information"):
+        return None
+    first = message(lines[at])
+    below = None if " " in first else _next(lines, at)
+    if below is not None:
+        return Lead(below, f"{first}: {_refusal(lines[below])}", "validation", about)
+    return Lead(at, _refusal(lines[at]) or about, "validation", about)
+
+
+def _refusal(line: str) -> str:
+    text = _VALIDATION_TAIL.sub("", message(line)).strip()
+    return text.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _last_of_chain(lines: Sequence[str], found: Lead) -> Lead:
+    """What was made of an exception that says little by itself: the next of its chain that says more."""
+    best = found
+    for _ in range(8):
+        if len(best.text.split(":", 1)[-1].split()) >= _FEW_WORDS or best.kind == "validation":
+            return best
+        chained = None
+        for index in range(best.index + 1, min(best.index + 6, len(lines))):
+            if _CHAIN.match(message(lines[index])):
+                chained = index
+                break
+        if chained is None:
+            return best
+        following = next((one for one in _candidates(lines[chained : chained + 400])), None)
+        if following is None or following.kind not in ("exception", "validation"):
+            return best
+        best = Lead(chained + following.index, following.text, following.kind)
+    return best
+
+
+def _next(lines: Sequence[str], index: int) -> int | None:
+    """The next line that is not empty, of the next few."""
+    return next((at for at in range(index + 1, min(index + 4, len(lines))) if message(lines[at])), None)
+
+
+def _before(lines: Sequence[str], index: int) -> Iterable[str]:
+    return (lines[at] for at in range(index - 1, max(index - 5, -1), -1))

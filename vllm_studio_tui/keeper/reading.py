@@ -1,0 +1,174 @@
+"""Reading the log of an engine that failed: the cause in words, from the table or from the engine itself.
+
+Standard library only. One reading for the keeper, which knows the exit code, and for `diagnose`, which knows the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vllm_studio_tui.keeper.causes import Cause, Pattern, find, last_pointer
+from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message
+from vllm_studio_tui.keeper.served import last_words, works_until
+
+#: Advice where a part of the engine died and nothing above says why.
+NO_LEAD = (
+    "Nothing above says why. It may have been killed: by the kernel, for lack of memory (see `dmesg`), or by somebody."
+)
+#: The advice for an error that no row of the table knows.
+UNKNOWN_ERROR = "No rule knows this error: the lines around it in the log are the best lead."
+_LONGEST = 240
+_NAMES = re.compile(r"(?<!')\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?!')")
+#: Configurations of vLLM that are one field of a recipe.
+_HOLDS = {
+    "SpeculativeConfig": "speculative",
+    "LoRAModulePath": "lora_modules",
+    "CompilationConfig": "compilation_config",
+}
+#: Places in the traceback, and what the model that could not be found was wanted for: another field than model_path.
+_WANTED = (
+    ("speculative", "speculative (model)", "the draft model"),
+    ("spec_decode", "speculative (model)", "the draft model"),
+    ("lora", "lora_modules", "the LoRA adapter"),
+    ("tokenizer", "tokenizer", "the tokenizer"),
+)
+#: The same in the lines with which llama.cpp goes on after it could not read a file.
+_FOLLOWED = (
+    ("lora adapter", "lora_modules", "the LoRA adapter"),
+    ("draft model", "speculative (model)", "the draft model"),
+    ("multimodal model", "mmproj (extra_args)", "the projector for images"),
+    ("clip model", "mmproj (extra_args)", "the projector for images"),
+)
+_FOLLOWING = 12
+_TRACEBACK = 120
+#: This pointer stands above the traceback that it speaks of.
+_BELOW = re.compile(r"encountered a fatal error")
+_COMPILER = re.compile(r"\berror ?: (.{1,160})")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a log says.
+
+    Attributes:
+        reason: A slug, for programs.
+        title: The cause in words.
+        words: The engine's own words.
+        index: The line that tells, among those that were read.
+        retry: Whether another try could help.
+        row: Whether a row of the table knows it; else the words are all there is.
+        pointer: Only that a part of the engine gave up is said.
+        explained: False: something failed, and nothing says why.
+    """
+
+    reason: str
+    title: str
+    advice: str
+    words: str
+    index: int
+    retry: bool = True
+    fix: dict[str, Any] = field(default_factory=dict)
+    row: bool = True
+    pointer: bool = False
+    explained: bool = True
+
+
+def read_start(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
+    """Why a start failed; None: nothing in the log speaks of a failure."""
+    cause = find(lines, patterns)
+    if cause is None:
+        lead = best_lead(lines, patterns)
+        return None if lead is None else _of_lead(lead)
+    if not cause.failure.pointer:
+        return _compiled(_meant(_of_cause(cause), lines), lines)
+    return _pointed(cause, lines, patterns)
+
+
+def read_end(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
+    """Why an engine ended that had served: only what stands right before the end may tell, and no request's trouble.
+
+    Another try may always help: what cannot work does not become ready.
+    """
+    late = [row for row in patterns if not row[1].start_only]
+    tail = last_words(lines)
+    cause = find(tail, [row for row in late if row[1].pointer])
+    if cause is None:
+        # No part has died before the rest: what was followed by good answers is no cause.
+        works = works_until(tail)
+        tail = [""] * (works + 1) + tail[works + 1 :]
+    told = find(tail, late)
+    if told is None:
+        lead = death_lead(tail, late)
+        found = None if lead is None else _of_lead(lead)
+    else:
+        found = _pointed(told, tail, late) if told.failure.pointer else _of_cause(told)
+    if found is None:
+        return None
+    return replace(found, retry=True, pointer=cause is not None)
+
+
+def _of_cause(cause: Cause) -> Reading:
+    row = cause.failure
+    return Reading(
+        row.reason, cause.title[:_LONGEST], cause.advice, message(cause.line), cause.index, row.restart, cause.fix
+    )
+
+
+def _compiled(found: Reading, lines: Sequence[str]) -> Reading:
+    """A compiler's own words stand below what says that it failed."""
+    for line in lines[found.index : found.index + _TRACEBACK] if found.reason == "compile_failed" else ():
+        match = _COMPILER.search(line)
+        if match is not None:
+            return replace(found, title=f"{found.title}: {match[1].strip()}")
+    return found
+
+
+def _of_lead(lead: Lead) -> Reading:
+    if lead.kind == "validation":
+        name, colon, _ = lead.text.partition(": ")
+        named = [name.split(".")[0]] if colon and " " not in name else _NAMES.findall(lead.text[:_LONGEST])
+        holder = _HOLDS.get(lead.about, "")
+        what = ", ".join(dict.fromkeys(one for one in named if one != holder)) or "it"
+        advice = (
+            f"Correct {what}{f' of {holder}' if holder else ''} in the recipe: a field of its own, or in extra_args."
+        )
+        return Reading("invalid_value", lead.text[:_LONGEST], advice, lead.text, lead.index, False, row=False)
+    return Reading("engine_error", lead.text[:_LONGEST], UNKNOWN_ERROR, lead.text, lead.index, row=False)
+
+
+def _meant(found: Reading, lines: Sequence[str]) -> Reading:
+    """The model of which a cause speaks may be the draft or an adapter: the traceback around it says so."""
+    if "model_path" not in found.advice:
+        return found
+    around = lines[max(0, found.index - _TRACEBACK) : found.index + _TRACEBACK]
+    places = " ".join(line.rpartition("/")[2] for line in around if 'File "' in line)
+    following = " ".join(lines[found.index : found.index + _FOLLOWING]).lower()
+    for marks, text in ((_WANTED, places), (_FOLLOWED, following)):
+        for mark, field_name, what in marks:
+            if mark in text:
+                advice = found.advice.replace("model_path", field_name)
+                return replace(found, title=f"{what}: {found.title}", advice=advice, fix={})
+    return found
+
+
+def _pointed(cause: Cause, lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading:
+    """A part of the engine gave up: the first error that stands above tells why, if any does."""
+    row = cause.failure
+    above = lines[: last_pointer(lines, patterns)]
+    lead = best_lead(above, patterns)
+    if lead is None and _BELOW.search(cause.line):
+        lead = best_lead(lines[cause.index + 1 :], patterns)
+        lead = lead and replace(lead, index=lead.index + cause.index + 1)
+    if lead is None:
+        advice = NO_LEAD if row.reason == "engine_died" else cause.advice
+        return Reading(
+            row.reason, cause.title, advice, message(cause.line), cause.index, row.restart, cause.fix,
+            pointer=True, explained=row.reason not in ("engine_died", "model_unreadable"),
+        )  # fmt: skip
+    if lead.kind == "validation":
+        return _of_lead(lead)
+    title = f"{cause.title}: {lead.text[:200]}"
+    return Reading(row.reason, title, cause.advice, lead.text, lead.index, row.restart, cause.fix, pointer=True)
