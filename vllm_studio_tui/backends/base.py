@@ -129,6 +129,7 @@ class Backend(ABC):
         metrics_style: Whose metric names it exposes; None where it has no metrics.
         package: The Python package whose version is the engine's; None where there is none.
         weights: What its models are: `safetensors` (a folder as transformers writes it) or `gguf`; None: not known.
+        guarded: A path that it refuses without the key, where it has one.
         uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
         programs: Those of `executable` and `python_path` that its command honours, likewise.
     """
@@ -143,6 +144,7 @@ class Backend(ABC):
     metrics_style: str | None = None
     package: str | None = None
     weights: str | None = None
+    guarded: str | None = None
     uses: frozenset[str] = ENGINE_FIELDS
     programs: frozenset[str] = frozenset({"executable", "python_path"})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, expanded, find_program, is_local, not_found
+from vllm_studio_tui.keeper.tree import VARIABLE
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -66,6 +67,8 @@ def container_command(
         argv += ["--volume", volume]
     for key, value in own.items():
         argv += ["--env", f"{key}={value}"]
+    # Its processes descend from none of ours: by this its server is known as the run's.
+    argv += ["--env", f"{VARIABLE}={run_id}"]
     for key in inside.env_refs:  # by name alone: the client hands on the value, and no argument shows it
         argv += ["--env", key]
     argv += recipe.docker.args

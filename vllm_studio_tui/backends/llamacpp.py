@@ -73,6 +73,7 @@ class LlamaCpp(Backend):
     name = "llamacpp"
     title = "llama.cpp"
     default_port = 8080
+    guarded = "/props"
     stages = STAGES
     weights = "gguf"
     counters = COUNTERS

@@ -100,6 +100,7 @@ class SGLang(Backend):
     name = "sglang"
     title = "SGLang"
     default_port = 30000
+    guarded = "/v1/models"
     stages = STAGES
     weights = "safetensors"
     counters = COUNTERS

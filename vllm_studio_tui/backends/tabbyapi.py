@@ -55,6 +55,7 @@ class TabbyAPI(Backend):
     name = "tabbyapi"
     title = "TabbyAPI"
     default_port = 5000
+    guarded = "/v1/models"
     stages = STAGES
     weights = "safetensors"
     uses = frozenset(

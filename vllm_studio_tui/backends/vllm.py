@@ -85,6 +85,7 @@ class Vllm(Backend):
     name = "vllm"
     title = "vLLM"
     default_port = 8000
+    guarded = "/v1/models"
     stages = STAGES
     weights = "safetensors"
     counters = COUNTERS

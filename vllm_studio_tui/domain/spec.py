@@ -64,6 +64,7 @@ class ReadyProbe:
         path: A path that answers 200 when the engine is up.
         models_path: A path whose OpenAI model list must hold `model`, None where that list lies.
         model: The name to look for; None: any.
+        guarded: A path that is refused without the run's key; None where there is no key, or no such path.
         timeout: Seconds one answer may take.
         deadline: Seconds a start may take before it counts as failed; None: as long as it lives.
         failures: Unanswered probes in a row that make a ready run unhealthy.
@@ -72,6 +73,7 @@ class ReadyProbe:
     path: str = "/health"
     models_path: str | None = None
     model: str | None = None
+    guarded: str | None = None
     timeout: float = 5.0
     deadline: float | None = None
     failures: int = 3

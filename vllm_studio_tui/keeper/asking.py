@@ -88,6 +88,18 @@ def ready(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[boo
     return False, f"{probe.models_path} does not list {probe.model}"
 
 
+def asks_for_key(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[bool, str]:
+    """Whether a server whose process cannot be told knows the run's key, and so is ours; true where it has none."""
+    if probe.guarded is None or key is None:
+        return True, ""
+    status, words = _ask(probe.guarded, probe.timeout, host, port, None)
+    if status is None:
+        return False, words
+    if status in (401, 403):
+        return True, ""
+    return False, f"{probe.guarded} answers {status} without the run's key: it may be another server"
+
+
 def listed(path: str, timeout: float, host: str, port: int, key: str | None) -> tuple[list[str] | None, str]:
     """The names in a list of models; None and why not where there is no such list."""
     status, answer = _ask(path, timeout, host, port, key)

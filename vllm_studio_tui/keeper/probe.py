@@ -139,6 +139,8 @@ class Prober:
             answer = Answer(question.kind, question.attempt, values is not None, values=values or {})
         else:
             ok, detail = asking.ready(question.what, self._host, self._port, question.key)
+            if ok and before.kind == "unknown":
+                ok, detail = asking.asks_for_key(question.what, self._host, self._port, question.key)
             answer = Answer(question.kind, question.attempt, ok, detail, holder=before.holder)
         after = self._owner.look()
         if after.stranger is not None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, expanded
 from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
+from vllm_studio_tui.keeper.probe import address_of
 from vllm_studio_tui.runs.claims import claims
 
 #: Fields that are for people and for the keeper, not for the engine.
@@ -54,11 +55,13 @@ def resolve(
     command = command_of(recipe, backend, context, run_id)
     version = _version(recipe, backend, command)
     gpus = claims(recipe, version)
-    host = "127.0.0.1" if context.host in ("0.0.0.0", "", "::") else context.host  # noqa: S104
+    host = address_of(context.host)
     restart = recipe.restart
     ready = backend.ready(recipe)
     if recipe.ready_timeout is not None:
         ready = dataclasses.replace(ready, deadline=recipe.ready_timeout)
+    if recipe.api_key:
+        ready = dataclasses.replace(ready, guarded=backend.guarded)
     # Textual drops NO_COLOR from our environment; the launching face hands it back through `environ`.
     env = {**command.env, **({"NO_COLOR": environ["NO_COLOR"]} if "NO_COLOR" in environ else {})}
     return RunSpec(
