@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.contract.failure_cases import CASES, HALVES
 from vllm_studio_tui.backends.failures import FAILURES
-from vllm_studio_tui.runs.diagnose import diagnose_file
+from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.keeper.explain import ending
+from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.prefilter import words
+from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FAILED = FIXTURES / "failures"
+SERVED = sorted((FIXTURES / "served").glob("*.txt"))
+LINES = [line for path in (*FAILED.glob("*.txt"), *SERVED) for line in path.read_text().split("\n")]
 
 
 @pytest.mark.parametrize(("log", "reason", "title", "advice"), CASES, ids=[case[0] for case in CASES])
@@ -36,3 +46,43 @@ def test_each_log_has_its_row() -> None:
     named = [case[0] for case in (*CASES, *HALVES)]
     assert sorted(named) == sorted(path.stem for path in FAILED.glob("*.txt"))
     assert len(set(named)) == len(named) >= 120
+
+
+@pytest.mark.parametrize("log", SERVED, ids=lambda path: path.stem)
+def test_a_run_that_went_well_is_quiet_whatever_requests_it_refused(log: Path) -> None:
+    found = diagnose_file(log, FAILURES)
+    assert (found.reason, found.explained) == (None, True), (found.title, found.line)
+
+
+@pytest.mark.parametrize("log", SERVED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("code", "number", "reason"),
+    [(0, None, "process_exited"), (None, signal.SIGKILL, "killed"), (1, None, "process_exited")],
+)
+def test_no_refused_request_explains_an_end(log: Path, code: int | None, number: int | None, reason: str) -> None:
+    watch = LogWatch(log, (), FAILURES)
+    watch.begin_at(0)
+    found = ending(watch, code, number, was_ready=True)
+    assert (found.reason, found.retry) == (reason, True), (found.title, found.evidence)
+
+
+def test_there_are_logs_enough() -> None:
+    assert len(SERVED) >= 30
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda one: f"{one.reason}: {one.pattern[:30]}")
+def test_a_row_is_passed_over_only_where_it_cannot_match(failure: Failure) -> None:
+    needed = words(failure.pattern)
+    assert needed, "each branch of a row needs a plain word, or it is tried on every line"
+    pattern = re.compile(failure.pattern, re.IGNORECASE)
+    for line in LINES:
+        low = line.lower()
+        assert any(word in low for word in needed) or not pattern.search(line)
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=2000), st.lists(st.sampled_from(LINES), max_size=30), st.binary(max_size=200))
+def test_any_bytes_between_any_lines_are_read_without_harm(first: bytes, lines: list[str], last: bytes) -> None:
+    raw = first + "\n".join(lines).encode() + last
+    found = diagnose_bytes(raw, FAILURES)
+    assert found.reason is None or (found.title and found.line_number)

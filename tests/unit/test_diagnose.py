@@ -169,6 +169,15 @@ def test_the_command_explains_a_file_and_a_pipe(tmp_path: Path, monkeypatch: pyt
     assert "sk-abcdef" not in out
 
 
+def test_the_exit_code_says_whether_a_failure_was_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    lost = b"RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+    code, out, _ = command("-", "--json", stdin=lost)
+    assert (code, json.loads(out)["reason"], json.loads(out)["explained"]) == (3, "engine_died", False)
+    code, out, _ = command("-", "--json", stdin=b"torch.OutOfMemoryError: CUDA out of memory\n" + lost)
+    assert (code, json.loads(out)["explained"]) == (0, True)
+
+
 def test_a_log_that_is_not_there_and_a_backend_that_is_not_known_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
