@@ -341,7 +341,7 @@ def test_a_missing_engine_and_a_missing_model_are_errors_with_advice(
     name: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vllm_studio_tui.backends.llamacpp.find_spec", lambda _name: None)
-    recipe, context = make(name, model_path="/no/such/model", python_path=None)
+    recipe, context = make(name, model_path="/no/such/model", python_path=None, served_model_name=None)
     context = dataclasses.replace(context, settings=Settings(), environ={"PATH": "/nonexistent"})
     found = BACKENDS[name].check(recipe, context)
     assert {(one.field, one.severity) for one in found} == {("executable", "error"), ("model_path", "error")}
@@ -408,7 +408,7 @@ def test_a_field_is_used_or_it_is_said_that_it_is_not(name: str, field: str, mak
         pytest.skip("a name on a hub")
     warned = any(one.field == field and "not used" in one.message for one in backend.check(changed, context))
     assert same is (field not in backend.uses)
-    assert warned is (field not in backend.uses and field != "served_model_name")
+    assert warned is (field not in backend.uses)
 
 
 @pytest.mark.parametrize("name", LAUNCHED)

@@ -105,6 +105,70 @@ def test_the_limit_of_a_container_is_read(text: str, expected: int | None, tmp_p
     assert embedded._quota(tmp_path / "none") is None
 
 
+WRONG = (
+    (["--cache-type-k", "fp8"], "--cache-type-k"),
+    (["--reasoning-format", "qwen3"], "--reasoning-format"),
+    (["--chat-template-kwargs", "[1]"], "--chat-template-kwargs"),
+    (["--spec-type", "ngram"], "--spec-type"),
+    (["--made-up", "1"], "--made-up"),
+)
+
+
+@pytest.mark.parametrize(("arguments", "name"), WRONG)
+def test_what_it_would_refuse_is_told_beforehand_in_the_same_words(
+    arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = embedded.complaint(["--model", "x", *arguments])
+    assert told is not None and name in told
+    with pytest.raises(SystemExit):
+        embedded.main(["--model", "x", *arguments])
+    assert told in capsys.readouterr().err
+    assert embedded.complaint(["--model", "x"]) is None
+
+
+class Recorder:
+    """Takes whatever is set, and gives another of its kind for what is read."""
+
+    def __getattr__(self, name: str) -> Recorder:
+        made = Recorder()
+        setattr(self, name, made)
+        return made
+
+
+def test_every_option_reaches_the_package(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    enum = SimpleNamespace(
+        GGML_TYPE_Q8_0="q8", GGML_TYPE_F32="f32", COMMON_REASONING_FORMAT_DEEPSEEK_LEGACY="legacy",
+        COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K="map", COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE="draft",
+    )  # fmt: skip
+    made = Recorder()
+    package = SimpleNamespace(
+        CommonParams=lambda: made, CommonAdapterLoraInfo=lambda path: f"lora {path}", ggml_type=enum,
+        common_reasoning_format=enum, common_speculative_type=enum,
+    )  # fmt: skip
+    template = tmp_path / "t.jinja"
+    template.write_text("{{ x }}")
+    options = embedded._options([
+        "--model", "m.gguf", "--batch-size", "64", "--ubatch-size", "32",
+        "--cache-type-k", "q8_0", "--cache-type-v", "f32",
+        "--no-cache-prompt", "--lora", "a", "--lora", "b", "--chat-template-kwargs", '{"on": true, "n": 3}',
+        "--chat-template-file", str(template), "--reasoning-format", "deepseek-legacy", "--reasoning-budget", "7",
+        "--spec-type", "ngram-map-k", "--spec-draft-model", "d.gguf", "--spec-draft-n-max", "4", "--mmproj", "p.gguf",
+        "--threads-batch", "5", "--parallel", "2", "--ctx-size", "512",
+    ])  # fmt: skip
+    assert embedded._parameters(package, options, 3) is made
+    assert (made.n_batch, made.n_ubatch, made.n_parallel, made.n_ctx) == (64, 32, 2, 512)
+    assert (made.cache_type_k, made.cache_type_v, made.cache_prompt) == ("q8", "f32", False)
+    assert made.lora_adapters == ["lora a", "lora b"]
+    assert made.default_template_kwargs == {"on": "true", "n": "3"}
+    assert (made.chat_template, made.reasoning_format) == ("{{ x }}", "legacy")
+    assert made.sampling.reasoning_budget_tokens == 7
+    assert made.speculative.types == ["map"]
+    assert (made.speculative.draft.mparams.path, made.speculative.draft.n_max) == ("d.gguf", 4)
+    assert (made.mmproj.path, made.cpuparams.n_threads, made.cpuparams_batch.n_threads) == ("p.gguf", 3, 5)
+
+
 # --- the real engine ------------------------------------------------------------------------------------------
 
 Start = Callable[..., tuple[subprocess.Popen[bytes], int, Path]]
@@ -136,6 +200,15 @@ def get(port: int, path: str, key: str | None = None) -> tuple[int | None, str]:
         return answer.status, answer.read().decode()
     except OSError:
         return None, ""
+    finally:
+        connection.close()
+
+
+def post(port: int, path: str, body: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
 
@@ -199,3 +272,33 @@ def test_the_real_engine_can_be_stopped_while_it_loads(start: Start) -> None:
     process.terminate()
     assert process.wait(5) in (-signal.SIGTERM, 0)
     assert get(port, "/health")[0] is None
+
+
+@pytest.mark.engine
+@needs_engine
+def test_the_real_engine_does_what_a_recipe_says(start: Start, tmp_path: Path) -> None:
+    template = tmp_path / "t.jinja"
+    template.write_text("mood={{ mood }} n={{ n }}{% for m in messages %}{{ m.content }}{% endfor %}")
+    _, port, _ = start(
+        "--ctx-size", "512", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0",
+        "--no-cache-prompt", "--batch-size", "64",
+        "--chat-template-file", str(template), "--chat-template-kwargs", '{"mood": "calm", "n": 3}',
+        "--spec-type", "draft-simple", "--spec-draft-model", MODEL, "--spec-draft-n-max", "4",
+    )  # fmt: skip
+    until_ready(port)
+    assert '"prompt":"mood=calm n=3hi"' in post(
+        port, "/apply-template", '{"messages":[{"role":"user","content":"hi"}]}'
+    )
+    answer = post(
+        port, "/v1/chat/completions",
+        '{"messages":[{"role":"user","content":"one two three"}],"max_tokens":12,"temperature":0}',
+    )  # fmt: skip
+    assert '"draft_n":' in answer
+
+
+@pytest.mark.engine
+@needs_engine
+def test_the_real_engine_ends_where_an_adapter_is_missing(start: Start) -> None:
+    process, _, log = start("--lora", "/no/such/adapter.gguf")
+    assert process.wait(60) == 1
+    assert "adapter" in log.read_text()

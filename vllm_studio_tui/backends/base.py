@@ -131,6 +131,7 @@ class Backend(ABC):
         weights: What its models are: `safetensors` (a folder as transformers writes it) or `gguf`; None: not known.
         guarded: A path that it refuses without the key, where it has one.
         uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
+        already: Values that it has without being told.
         programs: Those of `executable` and `python_path` that its command honours, likewise.
     """
 
@@ -146,6 +147,7 @@ class Backend(ABC):
     weights: str | None = None
     guarded: str | None = None
     uses: frozenset[str] = ENGINE_FIELDS
+    already: Mapping[str, object] = {}
     programs: frozenset[str] = frozenset({"executable", "python_path"})
 
     @abstractmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, expanded, nearest
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.docker import ImageSettings, container_command
+from vllm_studio_tui.backends.effects import without_effect
 from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, given, is_remark, style_of
 from vllm_studio_tui.backends.known import Known, known
 from vllm_studio_tui.backends.model_files import model_problems
@@ -42,6 +43,8 @@ def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Pro
         *_names(backend, recipe, context),
         *_version(backend, recipe, context),
     ]
+    named = {one.field for one in problems}
+    problems += [one for one in without_effect(backend, recipe, context) if one.field not in named - {"extra_args"}]
     return sorted(problems, key=lambda one: one.severity != "error")
 
 
@@ -65,6 +68,8 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
     if wrong is not None and wrong.reason != "unreadable":  # a folder may be entered and yet not be listed
         yield Problem("cwd", "error", wrong.words, wrong.advice or "Correct it or leave it empty.")
     if backend.name == "custom":
+        if recipe.python_path and "{python}" not in (recipe.command or ""):
+            yield Problem("python_path", "warning", "is not used: the command has no {python}", "Leave it empty.")
         if "{port}" not in (recipe.command or ""):
             yield Problem("command", "warning", "does not use {port}", "The studio will look for it at that port.")
         if recipe.metrics_style is not None and recipe.metrics_style not in STYLES:
@@ -91,11 +96,12 @@ def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
     """Fields that this engine has nothing for: none is passed over in silence."""
     for name in sorted(ENGINE_FIELDS - backend.uses):
         default = type(recipe).model_fields[name].get_default(call_default_factory=True)
-        # The original wrote a served name into every recipe: where an engine has none, requests say another.
-        if getattr(recipe, name) != default and name != "served_model_name":
-            yield Problem(
-                name, "warning", f"is not used by {backend.title}", "Leave it empty, or say it in extra_args."
-            )
+        if getattr(recipe, name) == default:
+            continue
+        advice = "Leave it empty, or say it in extra_args." if backend.needs_launch else "Leave it empty."
+        if name == "served_model_name" and backend.needs_launch:
+            advice = f"Requests say {backend.model_name(recipe)}: leave it empty."
+        yield Problem(name, "warning", f"is not used by {backend.title}", advice)
     whose = (
         ("command", backend.name == "custom", "Set backend custom to launch it, or leave it empty."),
         ("metrics_style", backend.name == "custom", "Leave it empty: it is for custom commands."),
@@ -106,6 +112,17 @@ def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
     for name, used, advice in whose:
         if getattr(recipe, name) and not used:
             yield Problem(name, "warning", f"is not used by {backend.title}", advice)
+    if not backend.needs_launch:
+        for name in ("port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout"):
+            if getattr(recipe, name):
+                yield Problem(name, "warning", f"is not used by {backend.title}", "Leave it empty.")
+        for name in ("host", "restart"):
+            if getattr(recipe, name) != type(recipe).model_fields[name].default:
+                yield Problem(name, "warning", f"is not used by {backend.title}", "Leave it as it is.")
+    if recipe.cwd and recipe.runtime == "docker":
+        yield Problem("cwd", "warning", "is not used in a container", "Say --workdir in docker.args.")
+    if getattr(recipe, "vision", None) is not None:
+        yield Problem("vision", "warning", f"is not used by {backend.title}", "Leave it empty.")
     if recipe.docker.image and recipe.runtime != "docker":
         yield Problem("docker", "warning", "is not used: runtime is native", "Set runtime: docker.")
 

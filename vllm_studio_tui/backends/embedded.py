@@ -2,14 +2,16 @@
 
     python -m vllm_studio_tui.backends.embedded --model FILE.gguf --port 8000
 
-It takes the part of llama-server's flags that it needs, and the key from LLAMA_API_KEY. Its log lines are
-llama-server's. Standard library and xllamacpp only, so that a small model is ready in about a second.
+It takes those of llama-server's flags that a recipe's fields make, and the key from LLAMA_API_KEY; `complaint` says
+beforehand what it would refuse. Its log lines are llama-server's. Standard library and xllamacpp only, so that a
+small model is ready in about a second.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -18,9 +20,16 @@ import threading
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+#: Names of llama-server's, which are the ends of the names of the package's enumerations.
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
+SPECULATIVE_TYPES = (
+    "none", "draft-simple", "draft-eagle3", "draft-mtp", "ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod",
+    "ngram-cache",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,24 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         _say(f"the embedded engine is not installed ({error}): pip install 'vllm-studio-tui[demo]'")
         return 1
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = options.model
-    parameters.model_alias = {options.alias or Path(options.model).stem}
-    parameters.hostnames = [options.host]
-    parameters.port = options.port
-    parameters.endpoint_metrics = True
-    parameters.use_jinja = True
-    parameters.ui = False
-    if options.ctx_size:
-        parameters.n_ctx = options.ctx_size
-    if options.parallel:
-        parameters.n_parallel = options.parallel
     threads = options.threads or free_cores()
-    parameters.cpuparams.n_threads = threads
-    parameters.cpuparams_batch.n_threads = threads
-    key = os.environ.get("LLAMA_API_KEY")
-    if key:
-        parameters.api_keys = [key]
+    try:
+        parameters = _parameters(xllamacpp, options, threads)
+    except (AttributeError, OSError, UnicodeDecodeError) as error:
+        _say(f"xllamacpp {getattr(xllamacpp, '__version__', '')} cannot do what was asked for: {error}")
+        return 1
     _say(f"threads {threads}")
     try:
         server = xllamacpp.Server(parameters)
@@ -74,6 +71,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(f"serving at {server.listening_address}")
     while True:
         signal.pause()  # the server's threads do the work; signals end the process in `_end_on_signal`
+
+
+def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> Any:
+    """The options as the package takes them; what it has no place for is an error, never passed over."""
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = options.model
+    parameters.model_alias = {options.alias or Path(options.model).stem}
+    parameters.hostnames = [options.host]
+    parameters.port = options.port
+    parameters.endpoint_metrics = True
+    parameters.use_jinja = True
+    parameters.ui = False
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = options.threads_batch or threads
+    parameters.cache_prompt = options.cache_prompt
+    key = os.environ.get("LLAMA_API_KEY")
+    if key:
+        parameters.api_keys = [key]
+    for name, value in (
+        ("n_ctx", options.ctx_size),
+        ("n_parallel", options.parallel),
+        ("n_batch", options.batch_size),
+        ("n_ubatch", options.ubatch_size),
+    ):
+        if value:
+            setattr(parameters, name, value)
+    for name, text in (("cache_type_k", options.cache_type_k), ("cache_type_v", options.cache_type_v)):
+        if text:
+            setattr(parameters, name, _named(xllamacpp.ggml_type, "GGML_TYPE", text))
+    if options.lora:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path) for path in options.lora]
+    if options.mmproj:
+        parameters.mmproj.path = options.mmproj
+    if options.chat_template_file:
+        parameters.chat_template = Path(options.chat_template_file).read_text(encoding="utf-8")
+    if options.chat_template_kwargs:
+        # The server keeps each value as the JSON that it was written in.
+        parameters.default_template_kwargs = {
+            name: json.dumps(value) for name, value in options.chat_template_kwargs.items()
+        }
+    if options.reasoning_format:
+        kind = xllamacpp.common_reasoning_format
+        parameters.reasoning_format = _named(kind, "COMMON_REASONING_FORMAT", options.reasoning_format)
+    if options.reasoning_budget is not None:
+        parameters.sampling.reasoning_budget_tokens = options.reasoning_budget
+    draft = parameters.speculative.draft
+    if options.spec_draft_model:
+        draft.mparams.path = options.spec_draft_model
+    if options.spec_type or options.spec_draft_model:
+        kind = xllamacpp.common_speculative_type
+        chosen = _named(kind, "COMMON_SPECULATIVE_TYPE", options.spec_type or "draft-simple")
+        parameters.speculative.types = [chosen]
+    for name, number in (
+        ("n_max", options.spec_draft_n_max),
+        ("n_min", options.spec_draft_n_min),
+        ("p_min", options.spec_draft_p_min),
+    ):
+        if number is not None:
+            setattr(draft, name, number)
+    return parameters
+
+
+def _named(kind: Any, prefix: str, name: str) -> Any:
+    """A value of one of the package's enumerations."""
+    return getattr(kind, f"{prefix}_{name.upper().replace('-', '_')}")
 
 
 def free_cores() -> int:
@@ -109,18 +171,73 @@ def _quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
     return None
 
 
+class _Refused(Exception):
+    """Wrong arguments."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Refused(message)
+
+
+def complaint(arguments: Sequence[str]) -> str | None:
+    """What is wrong with these arguments, as the engine would say when it ends; None: nothing."""
+    try:
+        _parser().parse_args(arguments)
+    except _Refused as refused:
+        return str(refused)
+    return None
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="vllm_studio_tui.backends.embedded", allow_abbrev=False)
+    parser = _parser()
+    try:
+        return parser.parse_args(arguments)
+    except _Refused as refused:
+        parser.print_usage(sys.stderr)
+        sys.stderr.write(f"{parser.prog}: error: {refused}\n")
+        raise SystemExit(2) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="vllm_studio_tui.backends.embedded", allow_abbrev=False)
     parser.add_argument("-m", "--model", required=True, help="a GGUF file")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=8080)
     parser.add_argument("-a", "--alias", help="the model's name in requests")
     parser.add_argument("-c", "--ctx-size", type=_count, default=0, help="tokens; 0: the model's own")
     parser.add_argument("-t", "--threads", type=_count, default=0, help="0: the physical cores that are free")
+    parser.add_argument("-tb", "--threads-batch", type=_count, default=0, help="for prompts; 0: as --threads")
     parser.add_argument("-np", "--parallel", type=_count, default=0, help="requests at once; 0: one")
+    parser.add_argument("-b", "--batch-size", type=_count, default=0, help="tokens of one step of a prompt")
+    parser.add_argument("-ub", "--ubatch-size", type=_count, default=0)
+    parser.add_argument("-ctk", "--cache-type-k", choices=CACHE_TYPES)
+    parser.add_argument("-ctv", "--cache-type-v", choices=CACHE_TYPES)
+    parser.add_argument("--cache-prompt", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--lora", action="append", default=[], help="a LoRA adapter, for all requests")
+    parser.add_argument("-mm", "--mmproj", help="the projector of a model that sees")
+    parser.add_argument("--chat-template-file")
+    parser.add_argument("--chat-template-kwargs", type=_object, help="JSON")
+    parser.add_argument("--reasoning-format", choices=REASONING_FORMATS)
+    parser.add_argument("--reasoning-budget", type=int, help="tokens; -1: any number")
+    parser.add_argument("--spec-type", choices=SPECULATIVE_TYPES)
+    parser.add_argument("--spec-draft-model")
+    parser.add_argument("--spec-draft-n-max", type=_count)
+    parser.add_argument("--spec-draft-n-min", type=_count)
+    parser.add_argument("--spec-draft-p-min", type=float)
     parser.add_argument("--metrics", action="store_true", help="always on")
     parser.add_argument("--jinja", action="store_true", help="always on")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("is no JSON object")
+    return found
 
 
 def _port(text: str) -> int:

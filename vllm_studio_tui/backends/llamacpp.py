@@ -13,15 +13,17 @@ from vllm_studio_tui.backends.base import (
     Command,
     ForeignEngine,
     LaunchContext,
+    Problem,
     environment,
     find_program,
     is_local,
     model_argument,
     not_found,
 )
+from vllm_studio_tui.backends.embedded import CACHE_TYPES, complaint
 from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.stages import DOWNLOADING
-from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 from vllm_studio_tui.kit.access import is_folder
 
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
 EMBEDDED = "vllm_studio_tui.backends.embedded"
-#: Types of the KV cache that llama.cpp has, see `llama-server --help`.
-CACHE_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"})
+#: Fields of a recipe that make these flags of the embedded engine; others are of extra_args.
+_FIELDS = {
+    "--chat-template-kwargs": "chat_template_kwargs", "--spec-": "speculative",
+    "--batch-size": "max_num_batched_tokens", "--reasoning-format": "reasoning_parser",
+    "--reasoning-budget": "max_thinking_tokens",
+}  # fmt: skip
 
 #: Words of vLLM's speculative configuration in llama.cpp's.
 _SPECULATIVE = {"method": "type", "model": "draft-model", "num-speculative-tokens": "draft-n-max"}
@@ -137,14 +143,12 @@ class LlamaCpp(Backend):
             yield from ("--parallel", str(recipe.max_num_seqs))
         if recipe.max_num_batched_tokens is not None:
             yield from ("--batch-size", str(recipe.max_num_batched_tokens))
-        if not embedded:
-            yield from self._server_only(recipe)
+        yield from self._model_options(recipe)
         if embedded and context.settings.embedded_threads is not None and not _threads_named(recipe):
             yield from ("--threads", str(context.settings.embedded_threads))
         yield from ("--metrics", "--jinja")
 
-    def _server_only(self, recipe: Recipe) -> Iterator[str]:
-        """What `llama-server` knows and the embedded engine does not."""
+    def _model_options(self, recipe: Recipe) -> Iterator[str]:
         if recipe.kv_cache_dtype in CACHE_TYPES:
             yield from ("--cache-type-k", recipe.kv_cache_dtype, "--cache-type-v", recipe.kv_cache_dtype)
         for path in recipe.lora_modules.values():
@@ -152,14 +156,32 @@ class LlamaCpp(Backend):
         for name, value in recipe.speculative.items():
             bare = name.replace("_", "-").removeprefix("spec-")
             yield from (f"--spec-{_SPECULATIVE.get(bare, bare)}", str(value))
-        if recipe.enable_prefix_caching is False:
-            yield "--no-cache-prompt"
+        if recipe.enable_prefix_caching is not None:
+            yield "--cache-prompt" if recipe.enable_prefix_caching else "--no-cache-prompt"
         if recipe.reasoning_parser:
             yield from ("--reasoning-format", recipe.reasoning_parser)
         if recipe.max_thinking_tokens is not None:
             yield from ("--reasoning-budget", str(recipe.max_thinking_tokens))
         if recipe.chat_template_kwargs:
             yield from ("--chat-template-kwargs", as_json("chat_template_kwargs", recipe.chat_template_kwargs))
+
+    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+        problems = super().check(recipe, context)
+        if len(recipe.lora_modules) > 1 or any(name != "default" for name in recipe.lora_modules):
+            message = f"{self.title} applies all adapters to every request, and knows none by its name"
+            problems.append(Problem("lora_modules", "warning", message, "Keep one, or leave out those not meant."))
+        try:
+            argv = self.command(recipe, context).argv
+        except StudioError:
+            return problems
+        wrong = complaint(argv[3:]) if argv[1:3] == ("-m", EMBEDDED) else None
+        if wrong is not None:
+            field = next((name for flag, name in _FIELDS.items() if flag in wrong), "extra_args")
+            advice = "Correct it, or install llama-server, which knows more."
+            if any(one.field == field and one.severity == "error" for one in problems):
+                return problems
+            problems.insert(0, Problem(field, "error", f"the embedded engine would end: {wrong}", advice))
+        return problems
 
     def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
         found = cmdline.program(line)

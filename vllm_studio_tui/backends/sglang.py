@@ -108,6 +108,7 @@ class SGLang(Backend):
     package = "sglang"
     # Tools are called whenever a parser is named; there is no switch for it.
     uses = ENGINE_FIELDS - {"enable_auto_tool_choice"}
+    already = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)

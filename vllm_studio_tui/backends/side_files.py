@@ -163,7 +163,7 @@ def _foreign_words(recipe: Recipe) -> Iterator[Problem]:
             f"llama.cpp has no reader of thoughts called {recipe.reasoning_parser}",
             f"Leave it empty, or use one of: {', '.join(REASONING_FORMATS)}.",
         )
-    from vllm_studio_tui.backends.llamacpp import CACHE_TYPES
+    from vllm_studio_tui.backends.embedded import CACHE_TYPES
 
     if recipe.kv_cache_dtype != "auto" and recipe.kv_cache_dtype not in CACHE_TYPES:
         message = f"llama.cpp has no cache of the type {recipe.kv_cache_dtype}; it is left out"
