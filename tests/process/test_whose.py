@@ -14,6 +14,7 @@ import pytest
 
 from tests.process.house import House, free_port, until
 from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.cli.diagnose import diagnose_run
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.keeper.tree import VARIABLE
@@ -82,6 +83,7 @@ def test_a_stranger_that_takes_the_port_while_it_loads_is_named_and_not_counted(
     assert status.reason == "port_in_use"
     assert f"pid {pid}, " in (status.title or "")
     assert (status.title or "").endswith(suffix)
+    assert diagnose_run(house.now(run), FAILURES).title == status.title
     assert status.ready_at is None
     assert "ready" not in states(house, run)
     assert counted(house, run) == []

@@ -110,6 +110,8 @@ def diagnose_run(run: read.RunView, failures: Sequence[Failure]) -> Diagnosis:
             status.reason, status.title, status.title, status.advice, fix=status.fix, evidence=tuple(status.evidence),
             explained=status.reason not in NO_CAUSE or run.status.state is not State.FAILED,
         )  # fmt: skip
+    if status.reason == "port_in_use":  # the keeper has seen who has it
+        found = replace(found, title=status.title or found.title, advice=status.advice or found.advice)
     return replace(found, fix=status.fix or found.fix)
 
 
