@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import screens  # noqa: E402
+from tests.bench import screens, streams  # noqa: E402
 from tests.bench.figure import Figure  # noqa: E402
 from tests.process.house import House, until  # noqa: E402
 from vllm_studio_tui.runs import control, read  # noqa: E402
@@ -166,6 +166,10 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
+    arguments.add_argument("--streams", action="store_true", help="only streams, beside curl")
+    arguments.add_argument(
+        "--model", type=Path, help="a GGUF for the embedded engine, else that of the demo is fetched"
+    )
     given = arguments.parse_args()
     quick = given.quick
     # As pip leaves it: else each start would compile what was edited last.
@@ -177,6 +181,12 @@ def main() -> int:
             lambda: keeper(home, 10.0 if quick else 60.0),
             lambda: burst(home, 32_000),
         ]
+        framed: list[Callable[[], list[Figure]]] = [
+            lambda: streams.framed(home, 5 if quick else 9),
+            lambda: streams.faces(home, 3 if quick else 7),
+            lambda: streams.embedded(home, 5 if quick else 9, given.model),
+        ]
+        steps = framed if given.streams else [*steps, *framed]
         if given.screens:
             steps += screens.steps(home, quick)
         try:

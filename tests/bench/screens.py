@@ -175,7 +175,7 @@ def streamed(
         terminal.send(mark)
         keys.append((seen(terminal, mark.encode(), position) - begin) * 1000)
         time.sleep(0.15)
-    ended = seen(terminal, b"TTFT", at, 300)
+    ended = seen(terminal, b" tok in ", at, 300)
     lag = max(0.0, ended - expected) * 1000
     used = cpu(terminal.process.pid) - before
     grown = rss(terminal.process.pid) - memory
