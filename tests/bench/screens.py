@@ -87,6 +87,17 @@ def seen(terminal: Terminal, words: bytes, start: int = 0, seconds: float = 120.
     return time.monotonic()
 
 
+def new_chat(terminal: Terminal) -> None:
+    """An empty transcript: what ended an earlier answer is not written again."""
+    at = len(terminal.raw)
+    terminal.send("\x0e")
+    time.sleep(0.5)
+    terminal.send("x")
+    seen(terminal, b"x", at)
+    terminal.send("\x7f")
+    time.sleep(0.3)
+
+
 def opened(argv: list[str], home: Path, words: bytes, **environ: str) -> tuple[Terminal, float]:
     """A program in a pty, and the milliseconds from its start until the words are on the screen."""
     begin = time.monotonic()
@@ -160,6 +171,7 @@ def streamed(
     run = home.ready(home.launch(*speed, "--answer", f"{kind}:{tokens}", "--max-context", "1000000"))
     terminal, _ = opened(studio("--screen", "chat"), home.root, b"anything.")
     time.sleep(1.5)
+    new_chat(terminal)
     before, memory = cpu(terminal.process.pid), rss(terminal.process.pid)
     terminal.send("go")
     at = len(terminal.raw)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.figure import Figure
-from tests.bench.screens import opened, seen
+from tests.bench.screens import new_chat, opened, seen
 from tests.process.house import House
 from tests.terminal.pty_screen import studio
 from vllm_studio_tui.runs import control
@@ -158,6 +158,7 @@ def faces(home: House, runs: int) -> list[Figure]:
     time.sleep(1.5)
     took, speeds = [], []
     for _ in range(runs):
+        new_chat(terminal)
         terminal.send("go")
         at = len(terminal.raw)
         begin = time.monotonic()
