@@ -91,6 +91,22 @@ def test_in_a_container_what_cannot_be_seen_is_not_known(
     assert found.stranger.user
 
 
+def test_what_a_recipes_own_command_starts_in_a_container_is_not_called_a_stranger(
+    start: Start, elsewhere: None, tmp_path: Path
+) -> None:
+    """`command: docker run ..`: the client is ours, the engine descends from the daemon and carries no mark."""
+    port = free_port()
+    start(port)
+    client = tmp_path / "docker"
+    client.symlink_to("/bin/sleep")
+    with subprocess.Popen([str(client), "60"]) as one:
+        until(lambda: (found := process.stat(one.pid)) is not None and found.name == "docker", "it is what it runs")
+        members = {one.pid: process.start_ticks(one.pid) or 0}
+        assert Ownership("r", "127.0.0.1", port, members=members).look().kind == "unknown"
+        one.kill()
+    assert Ownership("r", "127.0.0.1", port).look().kind == "stranger"
+
+
 class Guarded(BaseHTTPRequestHandler):
     key: str | None = "right"
 

@@ -93,7 +93,6 @@ class Prober:
         self._timeout = spec.ready.timeout
         self._host, self._port = address_of(spec.host), spec.port
         self._owner = ownership(spec)
-        self._contained = bool(spec.stop_argv)
         self._stranger: tuple[tuple[int, ...], Stranger] | None = None
         self._bound: tuple[float, int | None] = (0.0, None)
         # An engine that answers no request, and some seconds.
@@ -132,7 +131,7 @@ class Prober:
         before = self._owner.look()
         if before.stranger is not None:
             return self._strange(question, before, before.stranger)
-        if before.kind == "nobody" and not self._contained:
+        if before.kind == "nobody" and not self._owner.elsewhere():
             return Answer(question.kind, question.attempt, False, self._silence())
         if isinstance(question.what, CounterNames):
             values = asking.counters(question.what, self._host, self._port, question.key, self._timeout)

@@ -21,6 +21,8 @@ from vllm_studio_tui.kit import net, process, sockets
 LOOK_AGAIN = 5.0
 #: Generations from a process to one of the run that are gone through.
 GENERATIONS = 64
+#: Programs that have others start the engine: what these start descends from none of ours.
+STARTERS = frozenset({"docker", "podman", "nerdctl", "docker-compose", "systemd-run", "srun", "kubectl", "machinectl"})
 #: What listens here for a container with a network of its own.
 FORWARDERS = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "conmon"})
 
@@ -127,7 +129,9 @@ class Ownership:
             self._ours[one.inode] = ours[0]
             return "ours", None
         stranger: Stranger | None = None
-        if pids and not (self.contained and name_of(min(pids)) in FORWARDERS):
+        if self.elsewhere() and not self.contained:
+            pass  # a recipe's own command for a container: nothing of it can be known again
+        elif pids and not (self.contained and name_of(min(pids)) in FORWARDERS):
             stranger = Stranger(min(pids), name_of(min(pids)), user_name(one.user))
         elif not pids and not self.contained and not self._hidden(one.user):
             stranger = Stranger(None, None, user_name(one.user))
@@ -150,6 +154,10 @@ class Ownership:
                 return True
             current = found.parent
         return False
+
+    def elsewhere(self) -> bool:
+        """Whether the engine may run, and listen, where it cannot be seen from here."""
+        return self.contained or any(name_of(pid) in STARTERS for pid in self.members)
 
     def _hidden(self, user: int) -> bool:
         """Whether some process of the run, of this user, has open files that are not ours to see."""
