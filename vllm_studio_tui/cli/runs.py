@@ -183,7 +183,8 @@ def register(app: typer.Typer) -> None:
             emit({"runs": [run_document(run) for run in ended]})
         left = [run.run_id for run in ended if not run.status.final]
         if left:
-            raise StudioError("some runs did not end", cause=", ".join(left), advice="Try again with --force.")
+            advice = "Their processes hang in the kernel: `ps` shows them." if force else "Try again with --force."
+            raise StudioError("some runs did not end", cause=", ".join(left), advice=advice)
 
     @app.command("wait-ready")
     def wait_ready(

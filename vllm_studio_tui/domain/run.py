@@ -6,9 +6,11 @@ Standard library only: the keeper, which lives for weeks, imports this at its st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from vllm_studio_tui.domain.typed import fitting, number
 
 
 class State(StrEnum):
@@ -50,9 +52,11 @@ class RunState:
     `marks` are the seconds after `started_at` at which this attempt first reached each stage.
     `heard` is why the engine does not count as ready, as its prober heard it last, and `heard_at` since when it is the
     same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
-    that has its port: pid, name, user and model, None where not known. `faults` are those of the keeper itself, in
-    words. `seq` is the number of the last ledger line when this was written. `place` is the directory that it was
-    written to: in a copy of it, processes of the run are not the copy's.
+    that has its port: pid, name, user and model, None where not known. `members` are the processes of the run when
+    they were last looked at, by number, with their start: what re-parents and erases its environment is known by it.
+    `faults` are those of the keeper itself, in words. `seq` is the number of the last ledger line when this was
+    written. `place` is
+    the directory that it was written to: in a copy of it, processes of the run are not the copy's.
     """
 
     run_id: str
@@ -85,6 +89,7 @@ class RunState:
     stranger: dict[str, Any] = field(default_factory=dict)
     place: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False
+    members: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     seq: int = 0
     version: int = 1
@@ -97,23 +102,16 @@ class RunState:
         """Read what this or another version wrote: unknown keys are ignored, missing ones have defaults.
 
         Raises:
-            ValueError: There is no run id, or the state is not one of ours.
+            ValueError, TypeError: There is no run id, or the state is not one of ours.
         """
-        known = {f.name for f in fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
+        values = fitting(cls, data)
         if not isinstance(values.get("run_id"), str):
             raise ValueError("a run state without a run id")
         values["state"] = State(values.get("state", State.STARTING))
-        values["evidence"] = [str(line) for line in values.get("evidence") or []]
-        marks = values.get("marks")
-        values["marks"] = {
-            str(name): float(at)
-            for name, at in (marks.items() if isinstance(marks, Mapping) else ())
-            if isinstance(at, int | float)
-        }
-        values["stranger"] = dict(other) if isinstance(other := values.get("stranger"), Mapping) else {}
-        values["place"] = dict(place) if isinstance(place := values.get("place"), Mapping) else {}
-        values["fix"] = dict(fix) if isinstance(fix := values.get("fix"), Mapping) else {}
+        for name in ("marks", "members"):
+            given = values.get(name)
+            kept = given.items() if isinstance(given, Mapping) else ()
+            values[name] = {str(key): value for key, value in kept if number(value)}
         return cls(**values)
 
     @property

@@ -6,10 +6,10 @@ Standard library only. Backends build the parts; the keeper reads them back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-T = TypeVar("T")
+from vllm_studio_tui.domain.typed import fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +192,17 @@ class RunSpec:
         """Read what this or another version wrote; unknown keys are ignored.
 
         Raises:
-            ValueError, TypeError: Something that must be there is not.
+            ValueError, TypeError, KeyError: Something that must be there is not.
         """
         values = _known(cls, data)
         values["argv"] = tuple(str(a) for a in values["argv"])
+        if not 0 <= values["port"] <= 65535:
+            raise ValueError(f"there is no port {values['port']}")
         for name in ("gpus", "env_unset", "energy_argv", "stop_argv"):
             values[name] = tuple(str(a) for a in values.get(name) or ())
         values["ready"] = ReadyProbe(**_known(ReadyProbe, values.get("ready") or {}))
-        values["stages"] = tuple(Stage(**_known(Stage, s)) for s in values.get("stages") or ())
-        values["failures"] = tuple(Failure(**_known(Failure, f)) for f in values.get("failures") or ())
+        values["stages"] = tuple(Stage(**_known(Stage, s)) for s in _rows(values.get("stages") or ()))
+        values["failures"] = tuple(Failure(**_known(Failure, f)) for f in _rows(values.get("failures") or ()))
         counters = values.get("counters")
         if counters:
             names: dict[str, Any] = _known(CounterNames, counters)
@@ -215,5 +217,10 @@ class RunSpec:
 def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ValueError(f"{cls.__name__}: not an object")
-    names = {f.name for f in fields(cls)}
-    return {key: value for key, value in data.items() if key in names}
+    return fitting(cls, data)
+
+
+def _rows(data: Any) -> list[Any]:
+    if not isinstance(data, list | tuple):
+        raise ValueError("not a list")
+    return list(data)

@@ -6,7 +6,6 @@ its installation is replaced.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import signal
@@ -18,18 +17,18 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.explain import HOST_REBOOTED, KEEPER_LOST, Ending
 from vllm_studio_tui.keeper.files import (
     COPIED,
     KEEPER_LOG,
-    LEDGER,
     LOCK,
     StateFile,
     is_copy,
-    ledger_lines,
     read_spec,
-    read_state,
+    stand_in,
 )
 from vllm_studio_tui.keeper.port import Held
+from vllm_studio_tui.keeper.story import Story, story
 from vllm_studio_tui.keeper.supervise import Supervisor
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit.paths import boot_id
@@ -47,11 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     if lock is None:
         return 0  # somebody else keeps this run
     os.set_inheritable(lock, False)
-    spec = read_spec(folder)
+    adopting = "--adopt" in arguments
+    spec = spec_of(folder, adopting=adopting)
     given = int(arguments[arguments.index("--port-fd") + 1]) if "--port-fd" in arguments else None
     port = Held(spec.host, spec.port, given)
-    adopting = "--adopt" in arguments
-    state = recovered(folder, spec) if adopting else RunState(spec.run_id, boot_id=boot_id())
+    told, lost = recovered(folder) if adopting else (Story(RunState(spec.run_id, boot_id=boot_id()), True, False), None)
+    state = told.state
     if state.final:
         return 0
     state.adopted = adopting or state.adopted
@@ -63,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     own_output(folder)
     become_subreaper()
     supervisor = Supervisor(folder, spec, state, port)
+    if lost is not None:
+        supervisor.inherit(lost, ended=told.ended)
     supervisor.listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
@@ -86,33 +88,32 @@ def take_lock(folder: Path) -> int | None:
     return None
 
 
-def recovered(folder: Path, spec: RunSpec) -> RunState:
-    """The state that the last keeper left; where it is torn, what the ledger tells."""
-    state = read_state(folder)
-    if state is None:
-        state = RunState(spec.run_id)
-        for line in ledger_lines(folder / LEDGER):
-            state.attempt = int(line.get("attempt") or 1)
-            if line.get("kind") == "spawn":
-                state.pid, state.pid_start = line.get("pid"), line.get("pid_start")
-                state.boot_id = str(line.get("boot_id") or "")
-                state.started_at = line.get("t")
-                place = line.get("place")
-                state.place = place if isinstance(place, dict) else {}
-            elif line.get("kind") == "move":
-                with contextlib.suppress(ValueError):
-                    state.state = State(str(line.get("to")))
-        if state.final:
-            StateFile(folder).write(state)
+def recovered(folder: Path) -> tuple[Story, Ending]:
+    """What the last keeper left, and what to say of an engine that nothing is left of."""
+    told = story(folder)
+    state, lost = told.state, KEEPER_LOST
     if not state.final and is_copy(state.place, folder):  # what lives belongs to the directory that was copied
-        state = replace(state, **COPIED)
+        told = replace(told, state=replace(state, **COPIED))
+        StateFile(folder).write(told.state)
+    elif state.final:
         StateFile(folder).write(state)
-        return state
-    if state.boot_id != boot_id():
+    elif state.boot_id != boot_id():
+        lost = HOST_REBOOTED if state.boot_id else KEEPER_LOST
         state.pid = state.pid_start = None
+        state.members = {}
         if state.state is State.BACKOFF:
             state.state = State.STARTING
-    return state
+    return told, lost
+
+
+def spec_of(folder: Path, *, adopting: bool) -> RunSpec:
+    """The spec; of a run that must be looked after without one, what stands in for it."""
+    try:
+        return read_spec(folder)
+    except (OSError, ValueError, TypeError, KeyError):
+        if not adopting:
+            raise
+        return stand_in(folder)
 
 
 def own_output(folder: Path) -> None:

@@ -54,6 +54,8 @@ class Ender:
         self._sweeping: Stopping | None = None
         #: Until when its last counters are waited for before a stop begins.
         self._counted_by: float | None = None
+        #: A reading was under way when the stop came: it may be older than the last answers.
+        self._count_again = False
         #: How the engine ended, and until when its log is read for the reason.
         self._unexplained: tuple[int | None, int | None, float] | None = None
         self._stops = 0
@@ -62,7 +64,12 @@ class Ender:
         self._due = Timetable()
         self._ooms = oom_kills()
         self._verdict: Ending | None = None
+        self._lost, self._ended_before = KEEPER_LOST, False
         self._wake = Wake()
+
+    def inherit(self, lost: Ending, *, ended: bool) -> None:
+        """What to say where another keeper's engine is no more; `ended`: how it ended is on record already."""
+        self._lost, self._ended_before = lost, ended
 
     def _ending(self) -> bool:
         parts = (self._stopping, self._sweeping, self._counted_by, self._unexplained)
@@ -72,6 +79,9 @@ class Ender:
         """The next step of an end that is under way."""
         try:
             if self._counted_by is not None:
+                if self._count_again and not self._prober.asking("counters"):
+                    self._count_again = False
+                    self._ask_counters()
                 if now >= self._counted_by or not self._prober.asking("counters"):
                     self._counted_by = None
                     self._stopping = self._end(self._engine, now)
@@ -130,7 +140,9 @@ class Ender:
         now = time.monotonic()
         counting = False
         with self._faults.guard("asking what the engine has counted"):
+            under_way = self._prober.asking("counters")
             counting = self.state.state in (State.READY, State.UNHEALTHY) and self._ask_counters()
+            self._count_again = under_way and counting
         self.state.title = self.state.advice = None
         self.state.next_start_at = None
         # What the engine has counted until now is asked before it is told to end.
@@ -150,9 +162,11 @@ class Ender:
         self._unwatch()
         if not self._stopping.step(now) or self._port_still_open(now):
             return
+        had_engine = self._engine is not None
         code, number = self._reap()
-        self._record.note("exit", code=code, signal=number)
-        self.state.exit_code, self.state.exit_signal = code, number
+        if had_engine or not self._ended_before:
+            self._record.note("exit", code=code, signal=number)
+            self.state.exit_code, self.state.exit_signal = code, number
         self.state.reason, self.state.title, self.state.advice = "stopped", "stopped", None
         if self._stopping.left:
             self.state.title = f"stopped, but would not die: {', '.join(self._stopping.left)[:200]}"
@@ -194,8 +208,12 @@ class Ender:
         had_engine = self._engine is not None
         code, number = self._reap()
         state = self.state
-        self._record.note("exit", code=code, signal=number)
-        state.exit_code, state.exit_signal = code, number
+        if self._ended_before and not had_engine:  # the last keeper saw it, and wrote it down before it was killed
+            code, number, had_engine = state.exit_code, state.exit_signal, True
+            self._desk.begin(self._record.ledger.log_offset)
+        else:
+            self._record.note("exit", code=code, signal=number)
+            state.exit_code, state.exit_signal = code, number
         if state.state is State.STOPPING:  # a stop that its keeper did not live to finish
             state.reason = state.title = "stopped"
             self._over(State.EXITED)
@@ -204,7 +222,7 @@ class Ender:
             was_ready, blame = state.ready_at is not None, self._hearing.blame
             self._desk.explain(code, number, was_ready=was_ready, ooms_before=self._ooms, blame=blame)
         else:
-            self._decide(self._verdict or KEEPER_LOST, now, code, had_engine=had_engine)
+            self._decide(self._verdict or self._lost, now, code, had_engine=had_engine)
 
     def _explained(self, verdict: Ending, now: float) -> None:
         """Its log has been read, or that took too long."""
@@ -245,6 +263,7 @@ class Ender:
         self.state.ended_at = time.time()
         self.state.stage = self.state.progress = self.state.heard = self.state.heard_at = None
         self.state.pid = self.state.pid_start = None
+        self.state.members = {}
         self._record.move(to, self.state.reason)
 
 

@@ -108,6 +108,7 @@ def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
     return "process_exited", _CODES.get(code, f"exit code {code}"), "The last lines of its log may say why."
 
 
+HOST_REBOOTED = Ending("host_rebooted", "the host was restarted", "Launch it again, or use `restore` at boot.")
 KEEPER_LOST = Ending(
     "keeper_lost",
     "its keeper was killed, and the engine ended meanwhile",

@@ -9,11 +9,15 @@ import contextlib
 import json
 import os
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.domain.run import RunState, State
-from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
+from vllm_studio_tui.domain.typed import number, whole
+from vllm_studio_tui.kit import jsontext
+from vllm_studio_tui.kit.jsontext import flat
 from vllm_studio_tui.kit.paths import write_atomic
 
 SPEC = "spec.json"
@@ -22,6 +26,26 @@ LEDGER = "ledger.jsonl"
 LOG = "engine.log"
 LOCK = "lock"
 KEEPER_LOG = "keeper.log"
+#: Bytes of a spec or a state; more was not written by us.
+MOST = 16 * 1024 * 1024
+#: Bytes of a line of a ledger, likewise.
+LINE = 1024 * 1024
+#: A ledger is read backwards in pieces of so many bytes.
+PIECE = 256 * 1024
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """What a small JSON file holds.
+
+    Raises:
+        OSError, ValueError: There is none, it is too large, or it holds no object.
+    """
+    with path.open("rb") as stream:
+        raw = stream.read(MOST + 1)
+    data = jsontext.loads(raw) if len(raw) <= MOST else None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return data
 
 
 #: The end of a run whose directory is a copy: what became of the run itself is written elsewhere.
@@ -44,31 +68,84 @@ def read_spec(folder: Path) -> RunSpec:
     Raises:
         OSError, ValueError, TypeError, KeyError: There is none, or it cannot be understood.
     """
-    data = json.loads((folder / SPEC).read_bytes())
-    if not isinstance(data, dict):
-        raise ValueError("spec.json holds no object")
-    return RunSpec.from_json(data)
+    return RunSpec.from_json(read_object(folder / SPEC))
+
+
+def stand_in(folder: Path) -> RunSpec:
+    """In place of a spec that cannot be read: enough to watch what there is of the run, and to end it."""
+    parts = folder.name.rsplit("-", 3)
+    recipe = parts[0] if len(parts) == 4 else folder.name
+    ready = ReadyProbe(failures=2**31)
+    return RunSpec(folder.name, recipe, recipe, "", "", (), "127.0.0.1", 0, "", 0.0, ready=ready)
 
 
 def read_state(folder: Path) -> RunState | None:
     """The state as it was last written; None if there is none or it is torn."""
     try:
-        data = json.loads((folder / STATE).read_bytes())
-        return RunState.from_json(data) if isinstance(data, dict) else None
+        return RunState.from_json(read_object(folder / STATE))
     except (OSError, ValueError, TypeError):
         return None
 
 
+def ledger_line(raw: bytes) -> dict[str, Any] | None:
+    """One line of a ledger; None where it is torn or somebody else's."""
+    if len(raw) > LINE:
+        return None
+    try:
+        data = jsontext.loads(raw)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or not whole(data.get("seq")) or not number(data.get("t")) or not flat(data):
+        return None
+    return data
+
+
 def ledger_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a ledger; torn and foreign ones are passed over."""
-    lines = []
-    with contextlib.suppress(OSError):
-        for raw in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):
-                data = json.loads(raw)
-                if isinstance(data, dict) and isinstance(data.get("seq"), int):
-                    lines.append(data)
-    return lines
+    """All whole lines of a ledger."""
+    return [line for _, line in read_ledger(path)]
+
+
+def read_ledger(path: Path, begin: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The whole lines from a place on, each with the place after it; torn and foreign ones are passed over."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        stream.seek(begin)
+        while raw := stream.readline(LINE + 1):
+            begin += len(raw)
+            line = ledger_line(raw) if raw.endswith(b"\n") else None
+            if line is not None:
+                yield begin, line
+
+
+def backwards(path: Path) -> Iterator[bytes]:
+    """The lines of a file from its last to its first, a piece of it at a time. What is no line of ours is left out."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        position, rest = stream.seek(0, os.SEEK_END), b""
+        while position > 0:
+            step = min(PIECE, position)
+            position -= step
+            stream.seek(position)
+            piece = stream.read(step) + rest
+            first = piece.find(b"\n") + 1 if position > 0 else 0
+            rest = piece[:first]
+            if position > 0 and first == 0:
+                rest = piece if len(piece) <= LINE else b""
+                continue
+            yield from reversed(piece[first:].split(b"\n"))
+
+
+#: What is told of the engine itself; the rest of a ledger are readings.
+TOLD = (b'"kind":"spawn"', b'"kind":"move"', b'"kind":"exit"')
+
+
+def last_chapter(path: Path) -> list[dict[str, Any]]:
+    """What a ledger tells of its last engine: its spawn, moves and end, oldest first."""
+    found: list[dict[str, Any]] = []
+    for raw in backwards(path):
+        if any(kind in raw for kind in TOLD) and (line := ledger_line(raw)) is not None:
+            found.append(line)
+            if line.get("kind") == "spawn":
+                break
+    return found[::-1]
 
 
 def place_of(folder: Path) -> dict[str, Any]:
@@ -121,11 +198,11 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._path = folder / LEDGER
         self._pending: deque[bytes] = deque()
-        lines = ledger_lines(self._path)
-        self.seq = max((line["seq"] for line in lines), default=0)
-        spawned = [line.get("log") for line in lines if line.get("kind") == "spawn"]
+        last = next((line for raw in backwards(self._path) if (line := ledger_line(raw)) is not None), {"seq": 0})
+        self.seq: int = last["seq"]
+        spawn = next((line for line in last_chapter(self._path) if line.get("kind") == "spawn"), {})
         #: Where in the log the last attempt begins.
-        self.log_offset = spawned[-1] if spawned and isinstance(spawned[-1], int) else 0
+        self.log_offset: int = spawn["log"] if whole(spawn.get("log")) and spawn["log"] >= 0 else 0
 
     def append(self, kind: str, at: float, attempt: int, **values: Any) -> None:
         self.seq += 1

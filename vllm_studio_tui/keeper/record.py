@@ -21,6 +21,8 @@ class Record:
         self.state = state
         self.file = StateFile(folder)
         self.ledger = Ledger(folder)
+        # A ledger that lost its end goes on behind what the state has seen of it.
+        self.ledger.seq = max(self.ledger.seq, state.seq)
         self._fault: Exception | None = None
 
     def save(self) -> None:

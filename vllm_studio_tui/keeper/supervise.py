@@ -31,6 +31,14 @@ LOADING_PROBE = 1.0
 YOUNG = 20.0
 #: Seconds that a keeper whose run is over waits for room on the disk: about a day.
 UNWRITTEN = 100_000.0
+NO_SPEC = Ending(
+    "spec_unreadable",
+    "its spec.json cannot be read: it is watched, and cannot be started again",
+    "Stop it, and launch its recipe again.",
+    retry=False,
+)
+#: So many processes of a run are written down.
+MEMBERS = 512
 
 
 class Supervisor(Ender):
@@ -118,12 +126,15 @@ class Supervisor(Ender):
         state, now = self.state, time.monotonic()
         state.started_at = time.time()
         state.ready_at = state.stage = state.progress = state.pid = state.pid_start = None
-        state.marks = {}
+        state.marks, state.members = {}, {}
         self._dog.begin()
         self._hearing.begin(state)
         self._missed = 0
         self._counting.new_engine()
         self._faults.begin()
+        if not self.spec.argv:
+            self._fail(NO_SPEC)
+            return
         try:
             self._port.take()
         except OSError as error:
@@ -169,7 +180,11 @@ class Supervisor(Ender):
     def _resume(self) -> None:
         """Take over a run whose keeper died: its engine if that lives, else what is left of it."""
         state = self.state
+        if not self.spec.argv:
+            state.title, state.advice = NO_SPEC.title, NO_SPEC.advice
         self._tree.know(state.server_pid, state.server_start)
+        for member, start in state.members.items():
+            self._tree.know(int(member) if member.isdecimal() else None, start)
         found = engines.find(state.pid, state.pid_start, self._tree)
         if found is not None:
             self._hold(found)
@@ -200,6 +215,7 @@ class Supervisor(Ender):
         if self._due.each("tree", now, 2.0 if young else 30.0):
             with guard("looking at the engine's processes"):
                 self._tree.look()
+                self._keep_members()
                 self._tree.reap_orphans(self._engine.pid if self._engine else None)
         if self._due.each("size", now, 5.0):
             with guard("trimming the log"):
@@ -207,10 +223,10 @@ class Supervisor(Ender):
         if self._due.each("energy", now, self.spec.energy_every):
             with guard("reading the energy counters"):
                 self._counting.begin_energy(now)
-        if self._due.each("count", now, self.spec.count_every):
+        if self._due.each("count", now, self.spec.count_every) and self.spec.counters:
             with guard("asking what the engine has counted"):
                 self._ask_counters()
-        if self._due.each("probe", now, self._probe_pace(now)):
+        if self._due.each("probe", now, self._probe_pace(now)) and self.spec.port:
             with guard("asking whether the engine serves"):
                 key = asking.key(self.spec.api_key_ref)
                 self._prober.ask_ready(self.state.attempt, self.spec.ready, key, self._tree.seen)
@@ -226,6 +242,13 @@ class Supervisor(Ender):
                     self._verdict = too_slow(self.spec.ready.deadline, self.state.stage, self.state.heard)
                 if self._verdict is not None:
                     self._sweeping = self._end(self._engine, now)
+
+    def _keep_members(self) -> None:
+        """Write down who belongs to the run, where that has changed: another keeper may have to know."""
+        seen = {str(pid): start for pid, start in sorted(self._tree.seen.items())[:MEMBERS]}
+        if seen != self.state.members:
+            self.state.members = seen
+            self._record.save()
 
     def _log_read(self, read: LogAnswer, now: float) -> None:
         """What the log's reader found."""

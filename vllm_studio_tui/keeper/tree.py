@@ -11,16 +11,56 @@ import contextlib
 import os
 import signal
 
+from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.kit import process
 
 VARIABLE = "VLLM_STUDIO_RUN"
 
 
-class Tree:
-    """All processes of one run, but the keeper's own."""
+def left_of(state: RunState) -> list[process.Stat]:
+    """What lives of a run of this boot whose engine has ended and which no keeper looks after, its oldest first.
 
-    def __init__(self, run_id: str) -> None:
+    By its mark; by number and start where its keeper saw it; and by the engine's session or group, whose number cannot
+    be another's as long as somebody is in it. Engines erase the first, and workers may leave the last.
+    """
+    table = [one for one in process.everyone() if one.state not in "ZX" and one.pid != os.getpid()]
+    known = {(int(pid), start) for pid, start in state.members.items() if pid.isdecimal()}
+    known |= {(state.server_pid, state.server_start)} if state.server_pid and state.server_start else set()
+    marked = {one.pid for one in process.with_variable(VARIABLE, state.run_id, table)}
+    leader, began = state.pid or 0, state.pid_start or 0
+    reused = any(one.pid == leader and one.start != began for one in table)
+    return sorted(
+        (
+            one
+            for one in table
+            if one.pid in marked
+            or (one.pid, one.start) in known
+            or (leader > 1 and not reused and leader in (one.session, one.group) and one.start >= began)
+        ),
+        key=lambda one: (one.start, one.pid),
+    )
+
+
+def words(found: list[process.Stat], most: int = 4) -> str:
+    """Processes by number and name."""
+    named = [f"{one.pid} {_printable(one.name)}" for one in found[:most]]
+    return ", ".join(named) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+class Tree:
+    """All processes of one run, but the keeper's own.
+
+    Args:
+        children: Whoever looks is the run's keeper: all that descends from it belongs to the run.
+    """
+
+    def __init__(self, run_id: str, *, children: bool = True) -> None:
         self._run_id = run_id
+        self._children = children
         self._seen: dict[int, int] = {}
         self._ours: set[int] = {os.getpid()}
         self._leader: tuple[int, int] | None = None
@@ -52,7 +92,7 @@ class Tree:
         """The members alive now. Reading every environment is dearer and finds strays as well."""
         table = [one for one in process.everyone() if one.state not in "ZX"]
         found: dict[int, process.Stat] = {}
-        for one in process.descendants(os.getpid(), table):
+        for one in process.descendants(os.getpid(), table) if self._children else ():
             found[one.pid] = one
         # A zombie leader still holds its number, so its session cannot be somebody else's yet.
         if self._leader is not None and process.start_ticks(self._leader[0]) == self._leader[1]:

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import string
 import subprocess
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import LaunchRefused
-from vllm_studio_tui.domain.run import FINAL, State
+from vllm_studio_tui.domain.run import FINAL, WITH_ENGINE, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import LOCK, SPEC
 from vllm_studio_tui.keeper.port import why_not
@@ -27,10 +26,13 @@ from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.net import hold
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
+from vllm_studio_tui.runs.ending import StopCall
 from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view, wait_for
 
 #: The first free port is looked for among so many.
 PORTS = 1000
+#: Seconds that the end of runs that lost their keeper is waited for.
+SETTLE = 10.0
 
 
 def new_run_id(recipe_id: str) -> str:
@@ -83,11 +85,17 @@ def launch(
 
 
 def cannot_write(error: OSError, places: Places) -> LaunchRefused:
-    return LaunchRefused(
-        "the run directory cannot be written",
-        cause=f"{error.strerror}: {error.filename or places.runs}",
-        advice="Free space on the disk, or set VLLM_STUDIO_HOME to another place.",
-    )
+    where = error.filename or places.runs
+    elsewhere = "set VLLM_STUDIO_HOME to another place."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = f"Free space on the disk, or {elsewhere}"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = f"See who may write there (`ls -ld {places.runs}`), or {elsewhere}"
+    elif error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        advice = "The system is short of it: see `ulimit -a`, and what else runs."
+    else:
+        advice = f"Look at that place, or {elsewhere}"
+    return LaunchRefused("the run cannot be started", cause=f"{error.strerror}: {where}", advice=advice)
 
 
 def _begin(folder: Path, spec: RunSpec, scope: bool, held: socket.socket) -> RunView:
@@ -226,38 +234,53 @@ def _scope(folder: Path) -> list[str]:
 
 
 def settle(places: Places) -> list[RunView]:
-    """Give every run that lost its keeper a new one: to look after its engine, or to record its end."""
-    found = [one for one in all_runs(places) if one.lost and one.spec is not None]
+    """Give every run that lost its keeper a new one: to look after its engine, or to record its end.
+
+    What has no engine to look after is over in a moment, and that is waited for.
+    """
+    found = [one for one in all_runs(places) if one.lost]
     for one in found:
         with contextlib.suppress(OSError):
             start_keeper(one.folder, adopt=True)
+    ended = [one for one in found if not one.engine_alive]
+    deadline = time.monotonic() + SETTLE
+    while any(_sweeping(one) for one in ended) and time.monotonic() < deadline:
+        time.sleep(0.03)
     return [view(one.folder) for one in found]
 
 
-def stop(run: RunView, *, force: bool = False, timeout: float | None = 120.0) -> RunView:
+def _sweeping(run: RunView) -> bool:
+    """Whether its new keeper still ends what was left of it."""
+    now = view(run.folder)
+    return now.keeper_alive and not now.engine_alive and now.state in WITH_ENGINE
+
+
+def stop(run: RunView, *, force: bool = False, timeout: float | None = None) -> RunView:
     """Tell the keeper to stop its run, and wait until the processes are gone and the port is closed.
 
-    A run without a keeper is given one first. With `force` the engine is killed without grace.
+    A run without a keeper is given one first. A keeper that does not do it within the policy's time (`timeout`, where
+    it is given) is killed, and where none can be had the run is ended from here. With `force` the engine is killed
+    without grace.
     """
     now = view(run.folder)
-    if now.lost:
-        start_keeper(run.folder, adopt=True)
-    deadline = time.monotonic() + (timeout if timeout is not None else 1e9)
-    told, listener = 0, None
+    call = StopCall(now, force=force)
+    deadline = time.monotonic() + (call.patience if timeout is None else timeout)
     while True:
         now = view(run.folder)
-        if now.status.final and not now.lost:
+        if now.keeper_alive:
+            call.tell(now)
+        elif not now.lost:
             break
-        state = now.status
-        if listener != (state.keeper_pid, state.keeper_start):  # another keeper knows nothing of what we said
-            listener, told = (state.keeper_pid, state.keeper_start), 0
-        if told < (2 if force else 1) and state.keeper_pid is not None and now.keeper_alive:
-            told += process.send(state.keeper_pid, state.keeper_start, signal.SIGTERM)
-        elif now.lost:
-            start_keeper(run.folder, adopt=True)
-            told = 0
+        elif call.may_adopt():
+            with contextlib.suppress(OSError):
+                start_keeper(run.folder, adopt=True)
+            continue
+        elif now.status.final:
+            return call.outcome(now)
+        else:
+            return call.end_without_keeper(now)
         if time.monotonic() > deadline:
-            return now
+            return call.end_without_keeper(now)
         time.sleep(0.03)
     # The last words of a keeper: it lets go of its lock when everything is written.
     if now.status.keeper_pid is not None:

@@ -17,6 +17,7 @@ from vllm_studio_tui.backends.registry import backends
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
+from vllm_studio_tui.runs.ending import KEEPER
 
 #: Process titles that vLLM and SGLang give to the parts of an engine; a part has no use without its leader.
 PARTS = ("VLLM::", "sglang::")
@@ -80,20 +81,35 @@ def find_foreign() -> list[Foreign]:
 def find_orphans() -> list[Orphan]:
     """Parts of engines that were left behind: no ancestor of theirs is an engine, a part of one or a keeper.
 
-    What belongs to a run of ours is its keeper's business, also where that keeper is gone.
+    Of a run of ours: what lives of it where both its keeper and its leader are gone.
     """
     table = {one.pid: one for one in process.everyone() if one.state not in "ZX"}
-    found = []
+    found, ours = [], {}
     for one in table.values():
-        title = _title(one.pid)
-        if not title.startswith(PARTS) or process.environment_value(one.pid, VARIABLE) is not None:
+        run = process.environment_value(one.pid, VARIABLE)
+        if run is not None:
+            ours[one.pid] = run
             continue
         parent = table.get(one.parent)
-        if parent is not None and parent.pid != 1 and not _reaper(parent):
+        if not _title(one.pid).startswith(PARTS) or (parent is not None and parent.pid != 1 and not _reaper(parent)):
             continue
-        user = _user(one.pid)
-        if user is not None:
-            found.append(Orphan(one.pid, one.start, title, user))
+        found.append(one)
+    looked_after = _kept() | {run for pid, run in ours.items() if table[pid].session == pid} if ours else set()
+    found += [table[pid] for pid, run in ours.items() if run not in looked_after]
+    return [
+        Orphan(one.pid, one.start, _title(one.pid)[:80] or one.name, user)
+        for one in found
+        if (user := _user(one.pid)) is not None
+    ]
+
+
+def _kept() -> set[str]:
+    """The runs that have a keeper, as their command lines tell."""
+    found = set()
+    for one in process.everyone():
+        argv = _argv(one.pid)
+        if KEEPER in argv[:-1] and one.state not in "ZX":
+            found.add(Path(argv[argv.index(KEEPER) + 1]).name)
     return found
 
 

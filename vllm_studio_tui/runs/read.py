@@ -11,13 +11,18 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import WITH_ENGINE, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state
+from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state, stand_in
+from vllm_studio_tui.keeper.tree import left_of, words
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, boot_id
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.keeper.story import Story
 
 #: Faces leave this mark in the directory of a failed run that a person has seen.
 DISMISSED = "dismissed"
@@ -44,12 +49,12 @@ class RunView:
 
     @property
     def recipe_id(self) -> str:
-        return self.spec.recipe_id if self.spec else self.run_id
+        return (self.spec or stand_in(self.folder)).recipe_id
 
     @property
     def name(self) -> str:
         # That a run is simulated stands beside it; its name need not repeat it.
-        return self.spec.name.removesuffix(" (SIMULATED)") if self.spec else self.run_id
+        return self.spec.name.removesuffix(" (SIMULATED)") if self.spec else self.recipe_id
 
     @property
     def backend(self) -> str | None:
@@ -82,10 +87,7 @@ class RunView:
     @property
     def lost(self) -> bool:
         """Its keeper is gone but its end was never written: it needs a new keeper, be it for an hour or a moment."""
-        if self.keeper_alive:
-            return False
-        written = read_state(self.folder)
-        return written is None or not written.final
+        return not self.keeper_alive and not _told(self.folder).state.final
 
 
 def lock_held(folder: Path) -> bool:
@@ -113,14 +115,19 @@ def view(folder: Path) -> RunView:
     written = read_state(folder)
     if not held and (written is None or not written.final):
         written = read_state(folder)  # it may have ended between our two looks
-    state = written or RunState(folder.name)
-    copied = not held and is_copy(state.place, folder)
-    here = state.boot_id == boot_id() and not copied
-    alive = here and state.pid is not None and process.alive(state.pid, state.pid_start)
-    if copied and not state.final:
-        state = replace(state, **COPIED)
-    elif not held and not state.final and not alive:
-        state = _lost(state, spec, same_boot=here or not state.boot_id, written=written is not None)
+    state, known, alive = written or RunState(folder.name), written is not None, _alive(written)
+    if not known or not (state.final or (held and alive)):
+        told = _told(folder)  # the state may be torn, or older than what happened
+        state, known, alive = told.state, told.known, _alive(told.state)
+    if not held and not state.final and is_copy(state.place, folder):
+        state, alive = replace(state, **COPIED), False
+    if not state.final and not alive:
+        if held:
+            state = _without_engine(folder, state)
+            alive = state.pid is not None
+        else:
+            state = _left_alone(state, spec, known=known)
+            alive = state.pid is not None
     log_at: float | None = None
     if not state.final:
         with contextlib.suppress(OSError):
@@ -128,16 +135,89 @@ def view(folder: Path) -> RunView:
     return RunView(folder, folder.name, spec, state, held, alive, (folder / DISMISSED).exists(), log_at)
 
 
-def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, written: bool) -> RunState:
-    """What to say of a run that neither keeper nor engine is left of."""
+def _told(folder: Path) -> Story:
+    """State and ledger together; `status` of runs that are well does without."""
+    from vllm_studio_tui.keeper.story import story
+
+    return story(folder)
+
+
+def _alive(state: RunState | None) -> bool:
+    """Whether its engine lives, as far as the state knows which process that is."""
+    if state is None or state.pid is None or state.boot_id != boot_id():
+        return False
+    return process.alive(state.pid, state.pid_start)
+
+
+def _without_engine(folder: Path, state: RunState) -> RunState:
+    """What to say while a keeper holds a run whose engine, by what is written, is dead: mostly for a moment."""
+    if state.pid is None:
+        return state
+    gone = replace(state, pid=None, pid_start=None, stage=None, progress=None)
+    if state.state in (State.READY, State.UNHEALTHY):
+        gone = replace(gone, state=State.UNHEALTHY, title="the engine has ended; its workers are being ended")
+    full = _full(folder)
+    if full is None:
+        return gone
+    # What it does meanwhile cannot be read: it may have started another engine.
+    leader = next((one for one in left_of(state) if one.pid == one.session), None)
+    if leader is not None:
+        gone = replace(gone, pid=leader.pid, pid_start=leader.start)
+        title = "its keeper cannot write what it does: the disk is full"
+    else:
+        title = "the engine has ended, and its keeper cannot write that down: the disk is full"
+    return replace(gone, title=title, advice=f"Free space on {full}; its keeper waits for it.")
+
+
+def _full(folder: Path) -> Path | None:
+    """The folder, if its disk has no room for a state file."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return None
+    return folder if disk.f_bavail * disk.f_frsize < 64 * 1024 or (disk.f_files and not disk.f_favail) else None
+
+
+def _left_alone(state: RunState, spec: RunSpec | None, *, known: bool) -> RunState:
+    """What to say of a run that neither keeper nor engine is there of; what else there is of it is looked for."""
+    here = not state.boot_id or state.boot_id == boot_id()
+    left = left_of(state) if here else []
+    if not left:
+        return _lost(state, spec, same_boot=here, known=known)
+    if not known:
+        leader = next((one for one in left if one.pid == one.session), None)
+        if leader is not None:
+            state = replace(state, pid=leader.pid, pid_start=leader.start)
+    title = f"its keeper is gone, and of its engine this is left: {words(left)}"
+    now = state.state if state.state in (State.STOPPING, State.STARTING) else State.UNHEALTHY
+    pid, start = (state.pid, state.pid_start) if any(one.pid == state.pid for one in left) else (None, None)
+    return replace(
+        state,
+        state=now,
+        reason="keeper_lost",
+        title=title,
+        advice=f"End it: vllm-studio stop {state.run_id}",
+        pid=pid,
+        pid_start=start,
+        stage=None,
+        progress=None,
+    )
+
+
+def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool) -> RunState:
+    """What to say of a run that nothing is left of."""
+    from vllm_studio_tui.keeper.explain import HOST_REBOOTED, in_words
+
     if state.state is State.STOPPING:
         return replace(state, state=State.EXITED, reason="stopped", title="stopped", pid=None, pid_start=None)
     if not same_boot:
-        reason, title, advice = "host_rebooted", "the host was restarted", "Launch it again, or use `restore` at boot."
-    elif not written and spec is None:
+        reason, title, advice = HOST_REBOOTED.reason, HOST_REBOOTED.title, HOST_REBOOTED.advice
+    elif not known and spec is None:
         reason, title, advice = "run_unreadable", "its directory cannot be read", "Its files are damaged."
-    elif not written:
+    elif not known:
         reason, title, advice = "keeper_lost", "its keeper did not start", "See keeper.log in its directory."
+    elif state.exit_code is not None or state.exit_signal is not None:
+        reason, title, advice = in_words(state.exit_code, state.exit_signal)
     else:
         reason, title = "keeper_lost", "its keeper was killed, and no engine is left"
         advice = "Its exit code is not known. Launch it again."

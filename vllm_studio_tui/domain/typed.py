@@ -1,0 +1,76 @@
+"""Values from files of another version, of another hand, or torn: what does not fit its field is left out.
+
+Standard library only: the keeper imports this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from vllm_studio_tui.kit.jsontext import flat
+
+#: Seconds since the epoch, or for how long: more is no time of this world.
+FAR = 1e11
+
+
+def whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def number(value: Any) -> bool:
+    return (whole(value) or isinstance(value, float)) and math.isfinite(value) and -1.0 <= value < FAR
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
+def table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(one, str) for one in value) and flat(value)
+
+
+def text_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and texts([*value, *value.values()])
+
+
+def process_id(value: Any) -> bool:
+    return whole(value) and 0 < value < 2**31
+
+
+#: By the type of a field as it is written; a type that is not here is looked at by whoever reads it.
+CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "str": text,
+    "int": whole,
+    "float": number,
+    "bool": lambda value: isinstance(value, bool),
+    "list[str]": texts,
+    "tuple[str, ...]": texts,
+    "dict[str, Any]": table,
+    "Mapping[str, Any]": table,
+    "Mapping[str, str]": text_table,
+}
+
+
+def fitting(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an object from outside what the fields of this dataclass can hold."""
+    found: dict[str, Any] = {}
+    for one in fields(cls):
+        if one.name not in data:
+            continue
+        value, kind = data[one.name], str(one.type)
+        if value is None and kind.endswith(" | None"):
+            found[one.name] = None
+            continue
+        check = CHECKS.get(kind.removesuffix(" | None"))
+        if one.name.endswith("pid"):
+            check = process_id
+        if check is None or check(value):
+            found[one.name] = value
+    return found

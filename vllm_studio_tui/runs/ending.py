@@ -1,0 +1,99 @@
+"""Ending a run from outside, whatever state its files and its keeper are in."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.spec import Stop
+from vllm_studio_tui.keeper import engine as engines
+from vllm_studio_tui.keeper.stopping import KILL_GRACE, Stopping
+from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.kit import process
+from vllm_studio_tui.runs.read import RunView, view
+
+KEEPER = "vllm_studio_tui.keeper"
+#: Seconds beyond its policy after which a keeper that was told to stop is taken for stuck.
+SLACK = 20.0
+#: New keepers that are given to a run, one after the other, to write down its end.
+ADOPTERS = 2
+
+
+def find_keeper(folder: Path) -> tuple[int, int] | None:
+    """The keeper of a run, as its command line tells it: number and start. For where its state cannot be read."""
+    for one in process.everyone():
+        if one.state in "ZX":
+            continue
+        with contextlib.suppress(OSError):
+            argv = Path(f"/proc/{one.pid}/cmdline").read_bytes().split(b"\0")
+            if KEEPER.encode() in argv and str(folder).encode() in argv:
+                return one.pid, one.start
+    return None
+
+
+class StopCall:
+    """One wish that a run ends."""
+
+    def __init__(self, run: RunView, *, force: bool) -> None:
+        self._folder, self._force = run.folder, force
+        self.policy = run.spec.stop if run.spec else Stop()
+        self._stop_argv = run.spec.stop_argv if run.spec else ()
+        self._told: dict[tuple[int, int], int] = {}
+        self._adopters = 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the run's policy allows for its end, and some."""
+        return self.policy.leader_grace + self.policy.tree_grace + KILL_GRACE + SLACK
+
+    def tell(self, now: RunView) -> None:
+        """Tell whoever keeps the run, in case nobody has told it yet."""
+        found = self._keeper(now)
+        if found is not None and self._told.get(found, 0) < (2 if self._force else 1):
+            self._told[found] = self._told.get(found, 0) + process.send(*found, signal.SIGTERM)
+
+    def may_adopt(self) -> bool:
+        """Whether one more keeper is worth the try."""
+        self._adopters += 1
+        return self._adopters <= ADOPTERS
+
+    def end_without_keeper(self, now: RunView) -> RunView:
+        """End what there is of it from here: its keeper is stuck, or none can be started."""
+        found = self._keeper(now) if now.keeper_alive else None
+        if found is not None:
+            process.send(*found, signal.SIGKILL)
+            process.wait_gone(*found, 5.0)
+        state = view(self._folder).status
+        tree = Tree(self._folder.name, children=False)
+        for member, start in state.members.items():
+            tree.know(int(member) if member.isdecimal() else None, start)
+        engine = engines.find(state.pid, state.pid_start, tree)
+        if engine is not None:
+            tree.begin(engine.pid, engine.start)
+        stopping = Stopping(self.policy, engine, tree, time.monotonic(), self._stop_argv)
+        if self._force:
+            stopping.force(time.monotonic())
+        while not stopping.step(time.monotonic()):
+            time.sleep(0.05)
+        return self.outcome(view(self._folder), stopping.left)
+
+    def outcome(self, now: RunView, left: list[str] | None = None) -> RunView:
+        """How it went, also where nobody could write it down."""
+        if left:
+            title = f"processes would not die: {', '.join(left)[:200]}"
+            return replace(now, status=replace(now.status, title=title))
+        if (self._told or now.lost) and not now.engine_alive and now.lost:
+            words = "stopped; its end could not be written down"
+            status = replace(now.status, state=State.EXITED, reason="stopped", title=words, advice=None, pid=None)
+            return replace(now, status=status)
+        return now
+
+    def _keeper(self, now: RunView) -> tuple[int, int] | None:
+        pid, start = now.status.keeper_pid, now.status.keeper_start
+        if pid is not None and start is not None and process.alive(pid, start):
+            return pid, start
+        return find_keeper(self._folder)
