@@ -60,6 +60,13 @@ def put(path: Path, data: bytes | str) -> Path:
             "model-1-of-1__safetensors": safetensors(),
             "consolidated__safetensors": b"not looked at",
         },
+        # Indexes that another format of the same model left: what they name was never fetched.
+        {"pytorch_model__bin__index__json": '{"weight_map": {"a": "pytorch_model-1.bin"}}'},
+        {
+            "model__safetensors": None,
+            "model__safetensors__index__json": '{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}',
+            "output-1__safetensors": safetensors(),
+        },
     ],
 )
 def test_a_whole_model_gives_no_alarm(tmp_path: Path, backend: str, files: dict[str, Any]) -> None:
@@ -79,7 +86,8 @@ def test_the_starters_and_the_model_of_the_demo_give_no_alarm_about_files(tmp_pa
     with Studio.open_sync(Places.under(tmp_path)) as studio:
         for one in studio.recipes.starters():
             fields = {problem.field for problem in studio.launcher.check(one) if problem.severity == "error"}
-            assert fields <= {"executable", "python_path", "model_path", "gpus", "command"}, one.id
+            # `extra_args`: of llama-server, where only the embedded engine is here.
+            assert fields <= {"executable", "python_path", "model_path", "gpus", "command", "extra_args"}, one.id
             told = [p.message for p in studio.launcher.check(one) if (p.field, p.severity) == ("model_path", "error")]
             assert all("does not exist" in each or "is not here yet" in each for each in told), told
     found = os.environ.get("VLLM_STUDIO_TEST_ENGINES")
@@ -198,6 +206,29 @@ def test_a_fault_of_a_gguf_is_told_before_the_launch(tmp_path: Path, name: str) 
         assert checked("llamacpp", tmp_path / "m.gguf", extra_args=other) == []
 
 
+def test_every_part_of_a_split_gguf_is_looked_at(tmp_path: Path) -> None:
+    first = put(tmp_path / "m-00001-of-00002.gguf", gguf({**MODEL, "split.no": 0}))
+    later = {"split.no": 1, "general.architecture": "llama"}
+    second = put(tmp_path / "m-00002-of-00002.gguf", gguf(later))
+    assert checked("llamacpp", first) == checked("llamacpp", tmp_path) == []
+    put(second, gguf(later, cut=3))
+    assert "m-00002-of-00002.gguf is cut off" in said(checked("llamacpp", first))
+    put(second, "")
+    assert "m-00002-of-00002.gguf is cut off in its head" in said(checked("llamacpp", tmp_path))
+    assert "is a later part" in said(checked("llamacpp", put(tmp_path / "x.gguf", gguf(later))))
+
+
+def test_of_a_folder_that_was_not_seen_whole_nothing_is_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model(tmp_path / "m")
+    monkeypatch.setattr("vllm_studio_tui.backends.looking.MOST", 0)
+    assert checked("vllm", folder) == []
+    monkeypatch.setattr("vllm_studio_tui.backends.looking.MOST", 5000)
+    monkeypatch.setattr("vllm_studio_tui.backends.looking.SECONDS", -1.0)
+    assert checked("vllm", folder) == []
+
+
 def test_a_file_that_we_may_not_read_is_told_as_that() -> None:
     with enterable_folder() as folder:
         made = model(folder / "m")
@@ -241,7 +272,7 @@ def test_adapters_are_looked_at(tmp_path: Path) -> None:
 def test_adapters_of_llama_cpp_are_files(tmp_path: Path) -> None:
     base = put(tmp_path / "m.gguf", gguf())
     good = put(tmp_path / "a.gguf", gguf({"general.architecture": "llama", "general.type": "adapter"}))
-    assert checked("llamacpp", base, lora_modules={"a": str(good)}) == []
+    assert said(checked("llamacpp", base, lora_modules={"a": str(good)})) == ""
     found = said(checked("llamacpp", base, lora_modules={"a": str(adapter(tmp_path / "folder"))}))
     assert "folder is a folder | llama.cpp takes an adapter as one GGUF file" in found
     assert "of the kind mmproj" in said(

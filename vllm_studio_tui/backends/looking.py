@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from vllm_studio_tui.kit.gguf import Gguf, read_gguf
 from vllm_studio_tui.kit.safetensors import read_safetensors
 from vllm_studio_tui.kit.tensors import BadFile, TooLarge, opened
 
-#: Entries of one folder that are looked at.
-MOST = 5000
+#: Entries of one folder that are looked at, and seconds: it may lie on a slow file server.
+MOST, SECONDS = 5000, 2.0
 #: Bytes of a JSON file that are read whole, and of an index of shards: that of a trillion parameters takes twenty.
 MAX_JSON, MAX_INDEX = 4 << 20, 32 << 20
 #: Of a tokenizer, which may take more than thirty, only both ends are looked at above this.
@@ -25,17 +25,30 @@ MAX_PARSED = 2 << 20
 POINTER = b"version https://git-lfs"
 
 
-def listing(folder: Path) -> dict[str, int]:
-    """The files of a folder and their sizes, not more than `MOST`; none where it cannot be read."""
-    sizes: dict[str, int] = {}
+class Listing(dict[str, int]):
+    """The files of a folder and their sizes.
+
+    Attributes:
+        whole: All were seen; else nothing can be said of what is not among them.
+    """
+
+    whole: bool = True
+
+
+def listing(folder: Path) -> Listing:
+    """The files of a folder, of a large one some; none where it cannot be read."""
+    sizes, deadline = Listing(), time.monotonic() + SECONDS
     try:
         with os.scandir(folder) as entries:
-            for one in itertools.islice(entries, MOST):
+            for number, one in enumerate(entries):
+                if number >= MOST or time.monotonic() > deadline:
+                    sizes.whole = False
+                    break
                 found = status(one.path)
                 if not isinstance(found, Trouble) and stat.S_ISREG(found.st_mode):
                     sizes[one.name] = found.st_size
     except (OSError, ValueError):
-        return sizes
+        sizes.whole = False
     return sizes
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.backends.base import Backend, Problem, expanded, is_local
 from vllm_studio_tui.backends.llamacpp import weights
 from vllm_studio_tui.backends.looking import (
+    Listing,
     absent,
     gguf_of,
     is_pointer,
@@ -39,7 +40,7 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 SHARD_SECONDS = 2.0
 AGAIN = "Download it again: vllm-studio does not repair models."
 #: Names by which tokenizers of all kinds are kept.
-_TOKENIZER = re.compile(r"token|vocab|merges|tekken|spiece|sentencepiece|bpe|\.tiktoken$|\.model$", re.IGNORECASE)
+_TOKENIZER = re.compile(r"token|vocab|merges|tekken|spiece|sentencepiece|spm|bpe|\.tiktoken$|\.model$", re.IGNORECASE)
 #: What stands beside a vocabulary, and is none.
 NO_VOCABULARY = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
 
@@ -110,7 +111,7 @@ def folder_problems(
         yield from (wrong(one) for one in _weights(folder, names))
     if not tokenizer:
         return
-    if "skip-tokenizer-init" not in flags and not _has_tokenizer(folder, names):
+    if names.whole and "skip-tokenizer-init" not in flags and not _has_tokenizer(folder, names):
         yield wrong(f"{folder} holds no tokenizer", "Download the whole model, or name another in `tokenizer`.")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if name in names and (said := json_trouble(folder / name)):
@@ -157,14 +158,12 @@ def _own_code(config: Mapping[str, Any]) -> bool:
     return isinstance(own, dict) and "AutoConfig" in own
 
 
-def _weights(folder: Path, names: Mapping[str, int]) -> Iterator[str]:
+def _weights(folder: Path, names: Listing) -> Iterator[str]:
     if not any(name.endswith(WEIGHTS) for name in names):
-        inside = [one for one in ("model.safetensors", "pytorch_model.bin") if not absent(folder / one)]
-        if not inside:
+        if names.whole:
             yield f"{folder} holds no weights (*.safetensors, *.bin)"
         return
-    indexes = ("model.safetensors.index.json", *sorted(one for one in names if one.endswith(".index.json")))
-    wanted = next((sorted(found) for one in indexes if one in names and (found := shards_of(folder / one))), [])
+    wanted = next((sorted(shards) for shards, lacking in _indexed(folder, names) if not lacking), [])
     if not wanted:  # what lies beside a whole model, as an adapter, is not loaded with it
         every = sorted(one for one in names if one.endswith(WEIGHTS))
         wanted = [one for one in every if one == "model.safetensors"] or every
@@ -179,6 +178,20 @@ def _weights(folder: Path, names: Mapping[str, int]) -> Iterator[str]:
             bad.append(said)
     if bad:
         yield bad[0] if len(bad) == 1 else f"{bad[0]}; {len(bad) - 1} more of {len(wanted)} files are damaged too"
+
+
+def _indexed(folder: Path, names: Listing) -> Iterator[tuple[frozenset[str], list[str]]]:
+    """What each index of shards names, and of that what is not there; the one of transformers comes first.
+
+    An index none of whose files is there, beside other weights, was left by another format of the model.
+    """
+    found = sorted(one for one in names if one.endswith(".index.json"))
+    for index in sorted(found, key=lambda one: one != "model.safetensors.index.json"):
+        shards = shards_of(folder / index)
+        lacking = sorted(one for one in shards if one not in names and absent(folder / one))
+        left_over = len(lacking) == len(shards) and any(one.endswith(WEIGHTS) for one in names)
+        if shards and not left_over:
+            yield shards, lacking
 
 
 def _templates(folder: Path, names: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -213,7 +226,7 @@ def gguf_problems(path: Path, flags: Flags, *, field: str = "model_path", kind: 
         if found:
             yield Problem(field, "error", found, trouble.advice if trouble and trouble.advice else AGAIN)
         return
-    said = _gguf_trouble(found, file.name, kind)
+    said = _gguf_trouble(found, file.name, kind) or _later_parts(file)
     if said:
         yield Problem(field, "error", *said)
     elif kind == "model" and not {"chat-template", "chat-template-file", "no-jinja"} & flags.keys():
@@ -221,6 +234,29 @@ def gguf_problems(path: Path, flags: Flags, *, field: str = "model_path", kind: 
         if isinstance(text, str) and (where := template_trouble(text)):
             message = f"the chat template in {file.name} cannot be read: {where}"
             yield Problem(field, "error", message, "Name another: extra_args.chat_template_file.")
+
+
+def _later_parts(file: Path) -> tuple[str, str] | None:
+    """Whether a further part of a split model is damaged."""
+    deadline = time.monotonic() + SHARD_SECONDS
+    for part in _parts(file)[1:]:
+        if time.monotonic() > deadline:
+            break
+        trouble = read_trouble(part)
+        found = gguf_of(part) if trouble is None else trouble.words
+        if isinstance(found, str):
+            if found:
+                return found, AGAIN
+        elif found.readable and found.size < found.needed:
+            return f"{part.name} is cut off: it holds {found.size:,} bytes of {found.needed:,}", AGAIN
+    return None
+
+
+def _parts(file: Path) -> list[Path]:
+    """All parts of a split model, from the name of any; none where it is not split."""
+    shard = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", file.name)
+    count = min(int(shard[2]), 1000) if shard else 0
+    return [file.with_name(f"{shard[1]}-{at:05}-of-{shard[2]}.gguf") for at in range(1, count + 1)] if shard else []
 
 
 def _gguf_trouble(found: Gguf, name: str, kind: str) -> tuple[str, str] | None:
@@ -266,23 +302,20 @@ def incomplete(path: Path) -> str:
     """
     whole = is_folder(path)
     folder = path if whole else path.parent
-    names = listing(folder) if whole else {}
-    for index in sorted(name for name in names if name.endswith(".index.json")):
-        wanted = shards_of(folder / index)
-        if lacking := sorted(one for one in wanted if one not in names and absent(folder / one)):
-            return f"{len(lacking)} of {len(wanted)} weight files are missing: {shown(lacking)}"
+    names = listing(folder) if whole else Listing()
+    indexed = list(_indexed(folder, names))
+    if indexed and all(lacking for _, lacking in indexed) and "model.safetensors" not in names:
+        shards, lacking = indexed[0]
+        return f"{len(lacking)} of {len(shards)} weight files are missing: {shown(lacking)}"
     if not whole:
         found = status(path)
-        names = {} if isinstance(found, Trouble) else {path.name: found.st_size}
+        names = Listing() if isinstance(found, Trouble) else Listing({path.name: found.st_size})
     for name, size in names.items():
         if size < 1024 and (name.endswith(WEIGHTS) or _TOKENIZER.search(name)) and is_pointer(folder / name):
             return f"{name} is a pointer of Git LFS and holds {'no weights' if name.endswith(WEIGHTS) else 'nothing'}"
-    shard = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.gguf", path.name)
-    if shard:
-        count = int(shard[3])
-        parts = (f"{shard[1]}-{at:05}-of-{shard[3]}.gguf" for at in range(1, min(count, 1000) + 1))
-        if lacking := [one for one in parts if absent(folder / one)]:
-            return f"{len(lacking)} of {count} weight files are missing: {shown(lacking)}"
+    parts = _parts(path)
+    if lacking := [one.name for one in parts if absent(one)]:
+        return f"{len(lacking)} of {len(parts)} weight files are missing: {shown(lacking)}"
     return ""
 
 
