@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.bus import Bus
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 
 class Studio:
-    """Every service, made when it is first needed: opening a studio costs nothing."""
+    """Every service, made when it is first needed: opening a studio costs nothing.
+
+    Attributes:
+        tell: How a face tells what a person should know of the settings; None: it looks at `Settings.notes` itself.
+    """
+
+    tell: ClassVar[Callable[[str], None] | None] = None
 
     def __init__(self, places: Places, flags: Mapping[str, Any] | None = None) -> None:
         self.places = places
@@ -78,7 +84,11 @@ class Studio:
     def settings(self) -> Settings:
         from vllm_studio_tui.config.settings import load_settings
 
-        return load_settings(self.places, os.environ, self._flags)
+        made = load_settings(self.places, os.environ, self._flags)
+        if Studio.tell is not None:
+            for one in made.notes:
+                Studio.tell(one)
+        return made
 
     @cached_property
     def db(self) -> Database:

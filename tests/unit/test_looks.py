@@ -33,13 +33,16 @@ def test_the_packed_themes_are_whole_and_can_be_read() -> None:
 
 def test_a_theme_of_ones_own_replaces_and_a_bad_one_is_named(tmp_path: Path) -> None:
     slate = (data_dir("themes") / "slate.yaml").read_text()
-    (tmp_path / "mine.yaml").write_text(slate.replace("name: slate", "name: mine"))
-    (tmp_path / "pale.yaml").write_text(slate.replace("name: slate", "name: pale").replace("#d8dce0", "#202020"))
-    (tmp_path / "half.yaml").write_text("name: half\ncolours: {bg: '#000000'}\n")
-    (tmp_path / "odd.yaml").write_text(slate.replace("name: slate", "name: odd").replace("accent:", "akzent:"))
+    (tmp_path / "mine.yaml").write_text(slate)
+    (tmp_path / "old.yaml").write_text(f"name: slate\n{slate}")  # as they were written once
+    (tmp_path / "pale.yaml").write_text(slate.replace("#d8dce0", "#202020"))
+    (tmp_path / "half.yaml").write_text("colours: {bg: '#000000'}\n")
+    (tmp_path / "odd.yaml").write_text(slate.replace("accent:", "akzent:"))
     (tmp_path / "none.yaml").write_text("{")
     themes, broken = load_themes(tmp_path)
-    assert "mine" in themes
+    assert {"mine", "old"} <= set(themes)
+    assert themes["slate"].path.parent != tmp_path
+    assert themes["mine"].name == "mine"
     reasons = {one.path.name: one.reason for one in broken}
     assert set(reasons) == {"pale.yaml", "half.yaml", "odd.yaml", "none.yaml"}
     assert "contrast" in reasons["pale.yaml"]

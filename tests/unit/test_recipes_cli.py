@@ -280,3 +280,18 @@ def test_a_password_in_an_address_becomes_a_reference_and_still_opens_the_door(
     wrong = studio("chat", "hello", "--base-url", f"http://me:wrongpw@{guarded}/v1", "--model", "m")
     assert wrong.code == 1
     assert "wrongpw" not in wrong.err
+
+
+def test_pictures_are_refused_where_the_recipe_says_that_none_are_taken(
+    studio: Studio, guarded: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 16)
+    address = f"base_url=http://me:p%2Fw@{guarded}/v1"
+    studio("recipes", "add", "one", "--backend", "external", "--model", "m", "--set", address, "--set", "vision=no")
+    said = studio("chat", "what is it?", "--recipe", "one", "--image", str(picture))
+    assert said.code == 2
+    assert "one takes no pictures" in said.err
+    assert studio("chat", "what is it?", "--recipe", "one").code == 0
+    studio("recipes", "edit", "one", "--set", "vision=")
+    assert studio("chat", "what is it?", "--recipe", "one", "--image", str(picture)).code == 0

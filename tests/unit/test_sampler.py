@@ -74,6 +74,22 @@ def test_snapshots_come_by_themselves_and_at_once_when_asked_for(house: House) -
     assert sampler.latest is found[-1]
 
 
+def test_the_pace_can_be_set_and_charts_know_of_it(house: House) -> None:
+    bus, found = Bus(), list[Snapshot]()
+    bus.subscribe(Snapshot, found.append)
+    gpus = Gpus(GpuReport(1.0, (Gpu(0, "GPU-0", "H100", 100, 50),)))
+    sampler = Sampler(house.places, bus, every=3600.0, gpus=gpus)  # type: ignore[arg-type]
+    sampler.start()
+    until(lambda: len(found) == 1, "the first one")
+    sampler.set_pace(0.2)
+    until(lambda: len(found) >= 4, "more, without being asked")
+    sampler.close()
+    history = History(10.0)
+    for at in range(1000, 1061, 10):
+        history.record(tick(float(at), 5.0))
+    assert None not in history.over("run/run/out", 12, 60, 1060)
+
+
 def test_ended_runs_are_read_once_until_they_change(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     run = house.ready(house.launch())
     control.stop(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vllm_studio_tui.config.settings import Settings, load_settings, unknown_variables, variables
+from vllm_studio_tui.cli.app import run
+from vllm_studio_tui.config import settings as settings_module
+from vllm_studio_tui.config.settings import UNREAD, Settings, load_settings, unknown_variables, variables
+from vllm_studio_tui.config.settings_page import markdown
 from vllm_studio_tui.domain.errors import SettingsError
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
 
 
@@ -204,3 +209,57 @@ def test_no_text_does_worse_than_a_settings_error(places: Places, text: str) -> 
         assert isinstance(load_settings(places, {}), Settings)
     except SettingsError as error:
         assert error.advice
+
+
+# --- everything that is accepted is used ----------------------------------------------------------------
+
+PACKAGE = Path(settings_module.__file__).parents[1]
+
+
+def sources(*, but: str) -> str:
+    return "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if but not in str(path))
+
+
+def test_every_setting_is_read_by_something_or_said_not_to_be() -> None:
+    code = sources(but="/config/settings")
+    unread = [name for name in Settings.model_fields if not re.search(rf"settings\.{name}\b", code)]
+    assert sorted(unread) == sorted({*UNREAD, "theme", "ascii"} & {*unread})
+    assert set(unread) >= set(UNREAD), "what is read now is no longer to be called unread"
+    assert "VLLM_STUDIO_THEME" in code and "VLLM_STUDIO_ASCII" in code  # read before all others
+
+
+def test_every_field_of_a_recipe_is_read_by_something() -> None:
+    code = sources(but="/domain/recipe.py")
+    assert [name for name in Recipe.model_fields if not re.search(rf"\.{name}\b|[\"']{name}[\"'][,)\]]", code)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [("host: 10.0.0.1\n", {}), ("port: 9001\n", {}), ("api_key: env:KEY\n", {}), ("", {"VLLM_STUDIO_PORT": "9001"})],
+)
+def test_what_nothing_reads_yet_is_told_to_who_sets_it(
+    places: Places,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    environ: dict[str, str],
+) -> None:
+    write(places, text)
+    made = load_settings(places, environ)
+    assert len(made.notes) == 1
+    assert "read by nothing yet" in made.notes[0]
+    assert load_settings(places, {}, {"runs_keep": 3}).notes == (made.notes if text else ())
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(places.config.parent))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    run(["usage"])
+    assert "note: " + made.notes[0] in capsys.readouterr().err
+    run(["doctor"])
+    assert "read by nothing yet" in capsys.readouterr().out
+
+
+def test_the_page_lists_every_setting_and_every_variable() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert markdown() in page
+    named = set(re.findall(r"\bVLLM_STUDIO_[A-Z_]*[A-Z]\b", sources(but="/none")))
+    assert {name for name in named if f"`{name}`" not in page} == set()

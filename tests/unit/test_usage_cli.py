@@ -17,12 +17,15 @@ from vllm_studio_tui.cli import usage as command
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.usage import CompletedRequest, Price, UsageQuery, UsageReport, UsageRow
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.store import schema
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.tui.paint import usage as paint
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
+from vllm_studio_tui.tui.sizes import Size
 
 
 @pytest.fixture
@@ -147,3 +150,31 @@ def test_amounts(value: float | None, text: str) -> None:
 def test_energies(value: float | None, text: str) -> None:
     assert command.energy(value) == text
     assert value is None or command.energy(value, estimated=True) == f"~{text}"
+
+
+def test_what_energy_cost_is_shown_where_its_price_is_set(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(places)
+
+    def measured(*args: object, **options: object) -> UsageReport:
+        row = UsageRow("m", prompt_tokens=1, completion_tokens=1, requests=1, energy_wh=2500.0)
+        none = UsageRow("n", prompt_tokens=1, completion_tokens=1, requests=1)
+        return UsageReport(UsageQuery(), 1.0, None, None, row, by_model=(row, none))
+
+    monkeypatch.setattr("vllm_studio_tui.services.usage.report", measured)
+    plain = CliRunner().invoke(app(), ["usage"]).stdout
+    assert "COST" not in plain
+    assert json.loads(CliRunner().invoke(app(), ["usage", "--json"]).stdout)["totals"]["cost"] is None
+    monkeypatch.setenv("VLLM_STUDIO_ELECTRICITY_PRICE", "0.30")
+    monkeypatch.setenv("VLLM_STUDIO_CURRENCY", "CHF")
+    shown = CliRunner().invoke(app(), ["usage"]).stdout
+    assert "COST" in shown
+    assert "cost 0.7500 CHF" in shown
+    document = json.loads(CliRunner().invoke(app(), ["usage", "--json"]).stdout)
+    assert (document["currency"], document["totals"]["cost"]) == ("CHF", 0.75)
+    assert [row["cost"] for row in document["by_model"]] == [0.75, None]
+    rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(app(), ["usage", "--csv"]).stdout)))
+    assert [row["cost_chf"] for row in rows] == ["0.75", ""]
+    screen = paint.table((measured().totals,), measured().totals, "model", "tokens", UNICODE, 160, Size.FULL,
+                         Price(0.3, "CHF"))  # fmt: skip
+    assert "CHF" in [text for _, text, _ in screen[0].pieces]
+    assert "0.7500" in [text for _, text, _ in screen[1].pieces]

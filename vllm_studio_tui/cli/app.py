@@ -8,8 +8,9 @@ import sys
 
 import typer
 
-from vllm_studio_tui.cli.output import explain
+from vllm_studio_tui.cli.output import explain, note
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.studio import Studio
 
 #: One file per noun; each has `register(app)`.
 NOUNS = (
@@ -65,11 +66,16 @@ def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
     return app
 
 
+def _tell(words: str) -> None:
+    note(f"note: {words}")
+
+
 def run(argv: list[str]) -> int:
     """Run one command; its exit code."""
     os.umask(0o077)
     # Looking for plug-ins of pydantic reads the metadata of every installed package; we use none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    Studio.tell = _tell
     try:
         build(nouns_for(argv))(args=argv, prog_name="vllm-studio", standalone_mode=True)
     except StudioError as error:

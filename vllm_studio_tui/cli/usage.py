@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from vllm_studio_tui.cli.output import emit, note, safe, say, table
 from vllm_studio_tui.domain.errors import StoreError, UsageError
-from vllm_studio_tui.domain.usage import BY, UsageQuery, UsageReport, UsageRow, moment
+from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow, moment
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ def energy(value: float | None, *, estimated: bool = False) -> str:
     return f"~{text}" if estimated else text
 
 
+def money(value: float | None, price: Price, *, estimated: bool = False) -> str:
+    """An amount of money; small ones with as many digits as show something."""
+    if value is None:
+        return DASH
+    digits = 2 if value >= 1 or value == 0 else 4 if value >= 0.001 else 6
+    return f"{'~' if estimated else ''}{value:.{digits}f} {price.currency}"
+
+
 def seconds(value: float | None) -> str:
     """Seconds with as many digits as mean something."""
     if value is None:
@@ -60,6 +69,8 @@ def summary_line(report: UsageReport) -> str:
         if totals.energy_wh is not None
         else "energy not measured",
     ]
+    if report.price is not None and totals.energy_wh is not None:
+        parts.append(f"cost {money(report.price.of(totals), report.price, estimated=totals.energy_estimated)}")
     if totals.ttft.p50 is not None:
         parts.append(f"ttft {seconds(totals.ttft.p50)}")
     if totals.tokens_per_second is not None:
@@ -76,7 +87,7 @@ def register(app: typer.Typer) -> None:
         as_csv: bool = typer.Option(False, "--csv", help="The rows as CSV."),
     ) -> None:
         """What was used: tokens, requests, latency, energy."""
-        from vllm_studio_tui.services.usage import keep_lifetime, report
+        from vllm_studio_tui.services.usage import keep_lifetime, price_of, report
 
         if by not in BY:
             raise UsageError(f"usage cannot be divided by {by}", advice=f"Choose one of {', '.join(BY)}.")
@@ -86,7 +97,7 @@ def register(app: typer.Typer) -> None:
             if studio.db.warning:
                 note(f"warning: {studio.db.warning}")
             _fold(studio)
-            made = report(studio.db, UsageQuery(days, by))
+            made = replace(report(studio.db, UsageQuery(days, by)), price=price_of(studio.settings))
             if not studio.db.read_only:
                 keep_lifetime(studio.db, made)
         if as_json:
@@ -110,8 +121,10 @@ def _fold(studio: Studio) -> None:
 
 def _write_csv(made: UsageReport) -> None:
     name = made.query.by
-    rows = [{name: row.key, **_flat(row)} for row in made.rows]
-    writer = csv.DictWriter(sys.stdout, [name, *_flat(UsageRow(""))], lineterminator="\n")
+    price = made.price
+    priced = [] if price is None else [f"cost_{price.currency.lower()}"]
+    rows = [{name: row.key, **_flat(row), **{one: price.of(row) for one in priced if price}} for row in made.rows]
+    writer = csv.DictWriter(sys.stdout, [name, *_flat(UsageRow("")), *priced], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         # A spreadsheet takes text that begins with one of these for a formula.
@@ -149,7 +162,9 @@ def _show(made: UsageReport) -> None:
         say(f"energy per million tokens: {totals.kwh_per_million_tokens:.3g} kWh")
     say()
     head = [made.query.by.upper(), "TOKENS", "PROMPT", "COMPLETION", "REQUESTS", "TTFT P50", "TOK/S", "CACHE", "ENERGY"]
-    table(head, [_cells(row) for row in made.rows], right=range(1, len(head)))
+    if made.price is not None:
+        head.append("COST")
+    table(head, [_cells(row, made.price) for row in made.rows], right=range(1, len(head)))
     notes = {
         "TOKENS, COMPLETION: a part is counted by letters: no engine told the tokens of answers that were cut.":
             any(row.tokens_estimated for row in made.rows),
@@ -167,7 +182,8 @@ def _line(values: Percentiles) -> str:
     return f"p50 {seconds(values.p50)}, p95 {seconds(values.p95)}, p99 {seconds(values.p99)}"
 
 
-def _cells(row: UsageRow) -> list[str]:
+def _cells(row: UsageRow, price: Price | None) -> list[str]:
+    cost = [] if price is None else [money(price.of(row), price, estimated=row.energy_estimated)]
     about = "~" if row.tokens_estimated else ""
     return [
         (f"{row.key}  {row.title[:40]}" if row.title else row.key) or DASH,
@@ -179,4 +195,5 @@ def _cells(row: UsageRow) -> list[str]:
         DASH if row.tokens_per_second is None else f"{row.tokens_per_second:.1f}",
         share(row.hit_rate),
         energy(row.energy_wh, estimated=row.energy_estimated),
+        *cost,
     ]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from vllm_studio_tui.kit.paths import Places
 
 PREFIX = "VLLM_STUDIO_"
+#: Variables that are no settings.
+OTHER_VARIABLES: Mapping[str, str] = {
+    "VLLM_STUDIO_HOME": "Everything (settings, data, runs, cache) is under this directory; otherwise where "
+    "the platform keeps such things.",
+    "VLLM_STUDIO_CHAT_API_KEY": "The key that `chat --base-url` sends.",
+    "VLLM_STUDIO_DEMO_MODEL": "The GGUF file that `demo` uses instead of fetching one.",
+    "VLLM_STUDIO_SIMULATE_GPUS": "Simulated GPUs in place of real ones, such as `4`; everything that shows them says "
+    "so.",
+    "VLLM_STUDIO_RUN": "Set by the studio for an engine: the run that its processes belong to.",
+    "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
+}
+#: Settings of a command that is to come: they are checked and kept, and whoever sets one is told.
+UNREAD = ("host", "port", "api_key")
 #: A larger file is not a settings file.
 MAX_FILE = 256 * 1024
 GIB = 1024**3
@@ -75,18 +88,18 @@ class Settings(BaseModel):
 
     Attributes:
         inference_port: The first port that a recipe without a port of its own gets.
-        host: Where `serve` listens.
-        port: Where `serve` listens.
-        api_key: Reference (`env:NAME`, `file:PATH`) to the key that `serve` asks for.
+        host: Where `serve` will listen; read by nothing yet.
+        port: Where `serve` will listen; read by nothing yet.
+        api_key: Reference (`env:NAME`, `file:PATH`) to the key that `serve` will ask for; read by nothing yet.
         models_dirs: Folders that are searched for models.
-        vllm_executable: `vllm`, where neither a recipe nor PATH says another.
+        vllm_executable: `vllm`, where a recipe names none; without it, the one in PATH.
         sglang_python: The interpreter that has SGLang.
         llama_server: `llama-server`.
         transformers_executable: `transformers`.
         tabby_dir: A checkout of TabbyAPI.
         embedded_threads: Threads of the embedded engine; None: the physical cores that are free.
         systemd_scope: Put each run into a scope of the user's systemd, which outlives a logout.
-        electricity_price: What a kWh costs; None: energy is shown without a price.
+        electricity_price: What a kWh costs; None: `usage` shows energy without what it cost.
         currency: Of `electricity_price`.
         runs_keep: How many ended runs are kept.
         runs_keep_bytes: How large the logs and ledgers of ended runs may be together, as in `5 GiB`.
@@ -117,6 +130,13 @@ class Settings(BaseModel):
     ascii: bool = False
     refresh_seconds: float = Field(1.0, ge=0.2, le=60)
 
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of what was set: what nothing reads yet is not passed over in silence."""
+        return self._notes
+
 
 def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings of a home.
@@ -140,7 +160,13 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
             _known(key, "the command line")
             values[key], origins[key] = value, "the command line"
     try:
-        return Settings.model_validate(values)
+        made = Settings.model_validate(values)
+        made._notes = tuple(
+            f"{key} ({origins[key]}) is read by nothing yet: it is for `serve`, which is to come"
+            for key in UNREAD
+            if key in values
+        )
+        return made
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = str(first["loc"][0]) if first["loc"] else ""
@@ -153,7 +179,7 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the nearest one that is."""
-    others = {"VLLM_STUDIO_HOME", "VLLM_STUDIO_RUN", "VLLM_STUDIO_CHAT_API_KEY"}
+    others = set(OTHER_VARIABLES)
     known = {name for key in Settings.model_fields for name in variables(key)}
     return [
         (name, _nearest(name, known))

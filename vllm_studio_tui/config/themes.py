@@ -48,7 +48,7 @@ class BrokenTheme:
 
 
 def load_themes(user_dir: Path | None) -> tuple[dict[str, ThemeFile], list[BrokenTheme]]:
-    """All themes by name; one of the user's replaces a packed one of its name."""
+    """All themes by the names of their files; one of the user's replaces a packed one of its name."""
     themes: dict[str, ThemeFile] = {}
     broken: list[BrokenTheme] = []
     for path in _files(user_dir):
@@ -88,10 +88,11 @@ def read_theme(path: Path) -> ThemeFile:
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise _wrong(path, str(error).split("\n")[0][:200]) from None
     if not isinstance(data, Mapping) or not isinstance(data.get("colours"), Mapping):
-        raise _wrong(path, "it needs `name`, `dark` and `colours`")
-    name = data.get("name", path.stem)
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
-        raise _wrong(path, "its name is not a-z, 0-9, dash or underscore")
+        raise _wrong(path, "it needs `dark` and `colours`")
+    # A theme is called as its file: a copy of another one is a theme of its own, whatever `name` it was copied with.
+    name = path.stem
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise _wrong(path, "its file's name is not a-z, 0-9, dash or underscore")
     ansi = data.get("ansi", False) is True
     given: Mapping[Any, Any] = data["colours"]
     if unknown := [str(word)[:30] for word in given if word not in COLOURS]:

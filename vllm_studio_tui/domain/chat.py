@@ -103,6 +103,7 @@ class Target:
         run_id: The run that serves it and its `attempt`, None for an external server.
         thinking_opened: The engine's template opens the thinking block in the prompt, so that only the closing
             tag appears in the answer.
+        vision: Whether its recipe says that pictures may be sent; None: that is left to the model.
         user: The key is this user's password, and is sent so (HTTP Basic) rather than as a bearer token.
     """
 
@@ -114,6 +115,7 @@ class Target:
     attempt: int = 1
     recipe_id: str | None = None
     thinking_opened: bool = False
+    vision: bool | None = None
     user: str | None = None
 
 

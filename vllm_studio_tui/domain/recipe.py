@@ -135,7 +135,7 @@ class Recipe(BaseModel):
     thinking_mode: Literal["auto", "conservative", "balanced", "aggressive", "disabled"] = "conservative"
     max_thinking_tokens: int | None = Field(None, ge=0, description="Budget of thinking, where the model has one.")
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict, description="What the chat template is given.")
-    vision: bool | None = None
+    vision: bool | None = Field(None, description="Whether pictures may be sent; None: that is left to the model.")
 
     executable: str | None = Field(None, description="The engine's program; otherwise looked for.")
     python_path: str | None = Field(None, description="The engine's own interpreter.")

@@ -83,6 +83,18 @@ class UsageQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a kilowatt hour costs, and in which money."""
+
+    per_kwh: float
+    currency: str
+
+    def of(self, row: UsageRow) -> float | None:
+        """What the energy of a row cost; None where none was measured."""
+        return None if row.energy_wh is None else row.energy_wh / 1000 * self.per_kwh
+
+
+@dataclass(frozen=True, slots=True)
 class UsageRow:
     """What one model, recipe, day or session used, or all together.
 
@@ -172,6 +184,7 @@ class UsageReport:
         by_session: Latest first, only requests that we saw ourselves; filled when it is asked for.
         peaks: The best speeds ever, by model: `prefill_tps`, `generation_tps`, `ttft`.
         lifetime: Totals over all time by name; in a report of a part of the time as they were last kept.
+        price: What energy costs, where the settings say so.
     """
 
     query: UsageQuery
@@ -186,6 +199,7 @@ class UsageReport:
     sessions: int = 0
     peaks: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     lifetime: Mapping[str, float | None] = field(default_factory=dict)
+    price: Price | None = None
 
     @property
     def rows(self) -> tuple[UsageRow, ...]:
@@ -194,29 +208,33 @@ class UsageReport:
             self.query.by, self.by_model
         )
 
+    def _row(self, row: UsageRow) -> dict[str, Any]:
+        return {**row.to_json(), "cost": self.price.of(row) if self.price else None}
+
     def to_json(self) -> dict[str, Any]:
         nothing: Mapping[str, float | None] = {}
         document: dict[str, Any] = {
             "at": moment(self.at),
             "since": moment(self.since),
             "until": moment(self.until),
-            "totals": {**self.totals.to_json(), "unique_sessions": self.sessions},
+            "currency": self.price.currency if self.price else None,
+            "totals": {**self._row(self.totals), "unique_sessions": self.sessions},
             "cache": {
                 "hit_tokens": self.totals.cache_hit_tokens,
                 "prompt_tokens": self.totals.cache_prompt_tokens,
                 "hit_rate": self.totals.hit_rate,
             },
             "by_model": [
-                {"model": row.key or None, **row.to_json(), "peaks": dict(self.peaks.get(row.key, nothing))}
+                {"model": row.key or None, **self._row(row), "peaks": dict(self.peaks.get(row.key, nothing))}
                 for row in self.by_model
             ],
-            "daily": [{"date": row.key, **row.to_json()} for row in self.daily],
-            "by_recipe": [{"recipe": row.key or None, **row.to_json()} for row in self.by_recipe],
+            "daily": [{"date": row.key, **self._row(row)} for row in self.daily],
+            "by_recipe": [{"recipe": row.key or None, **self._row(row)} for row in self.by_recipe],
             "lifetime": dict(self.lifetime),
         }
         if self.query.by == "session":
             document["by_session"] = [
-                {"session": row.key or None, "title": row.title, **row.to_json()} for row in self.by_session
+                {"session": row.key or None, "title": row.title, **self._row(row)} for row in self.by_session
             ]
         return document
 

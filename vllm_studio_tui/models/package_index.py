@@ -14,15 +14,15 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
 from vllm_studio_tui.kit.masking import split_login
+from vllm_studio_tui.models.installers import installer_default
 
-PUBLIC = "https://pypi.org/simple"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 #: A configuration file larger than this is not one.
 CONFIG_LIMIT = 1 << 20
@@ -91,11 +91,20 @@ def public_url(url: str) -> str:
 
 
 def find_indexes(
-    environ: Mapping[str, str], *, home: Path | None = None, root: Path = Path("/"), prefix: Path | None = None
+    environ: Mapping[str, str],
+    *,
+    home: Path | None = None,
+    root: Path = Path("/"),
+    prefix: Path | None = None,
+    default: Callable[[Mapping[str, str]], tuple[str, str] | None] = installer_default,
 ) -> IndexConfig:
     """The indexes that uv and pip would ask, uv's before pip's and the environment before files.
 
-    The public index is added only where no other replaces it. Unreadable files are skipped and named.
+    The default of the installer that is here is added only where no other replaces it. Unreadable files are skipped
+    and named.
+
+    Args:
+        default: Where that default is learned.
     """
     home = home or Path(environ.get("HOME") or "~").expanduser()
     skipped: list[str] = []
@@ -112,7 +121,11 @@ def find_indexes(
     if environ.get("PIP_NO_INDEX", pip.get("no-index", "")).lower() in _TRUE:
         return IndexConfig((), (*skipped, "package indexes: turned off by pip's no-index"))
     if not any(replaces for _, _, replaces in wanted):
-        wanted.append((PUBLIC, "the default", True))
+        found = default(environ)
+        if found is None:
+            skipped.append("package indexes: none is configured, and neither pip nor uv is here to name its default")
+        else:
+            wanted.append((found[0], found[1], True))
     indexes: dict[str, Index] = {}
     for url, origin, _ in wanted:
         index = _index(url, origin, environ, skipped)

@@ -127,6 +127,12 @@ class ChatService:
         turn = Turn(temporary=temporary or session_id is None)
 
         def prepare() -> None:
+            if images and target.vision is False:
+                raise UsageError(
+                    f"{target.recipe_id or target.model} takes no pictures",
+                    cause="Its recipe says vision: false.",
+                    advice="Ask without them, ask another model, or set vision in the recipe.",
+                )
             if temporary or session_id is None:
                 question = Message("", "", "user", text, images=tuple(images))
                 turn.branch, turn.system = (*history, question), system

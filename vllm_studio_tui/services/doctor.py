@@ -14,7 +14,7 @@ from functools import partial
 from vllm_studio_tui.config.settings import load_settings, unknown_variables
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import boot_id
-from vllm_studio_tui.models.demo_model import VARIABLE, demo_model_path
+from vllm_studio_tui.models.demo_model import demo_model_path
 from vllm_studio_tui.probes.gpus import read_once
 from vllm_studio_tui.runs.read import live_runs
 from vllm_studio_tui.services import doctor_engines, doctor_home, doctor_recipes, doctor_system
@@ -26,7 +26,6 @@ __all__ = ["CHECKS", "Check", "Ground", "healthy", "run_checks"]
 #: Seconds that the NVIDIA driver has to answer.
 GPU_DEADLINE = 1.0
 #: Our variables that are no settings.
-OTHER_VARIABLES = frozenset({VARIABLE, "VLLM_STUDIO_SIMULATE_GPUS"})
 #: A clock before this is wrong: 2025-01-01.
 EARLIEST = 1_735_689_600.0
 
@@ -42,13 +41,15 @@ def python(ground: Ground) -> Check:
 def settings(ground: Ground) -> Check:
     """The settings file and our variables."""
     try:
-        load_settings(ground.places, ground.environ)
+        notes = load_settings(ground.places, ground.environ).notes
     except SettingsError as error:
         return fail(f"{error.title}: {error.cause}", error.advice)
-    strange = [one for one in unknown_variables(ground.environ) if one[0] not in OTHER_VARIABLES]
+    strange = unknown_variables(ground.environ)
     if strange:
         hints = [f"{name} (is it {near}?)" if near else name for name, near in strange]
         return warn(f"variables that set nothing: {', '.join(hints)}", "Correct their names or unset them.")
+    if notes:
+        return warn("; ".join(notes), "Remove it, or leave it for then.")
     file = ground.places.settings_file
     return ok(str(file) if file.exists() else "defaults; there is no config.yaml")
 

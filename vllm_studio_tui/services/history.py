@@ -8,7 +8,7 @@ import threading
 from vllm_studio_tui.domain.metrics import Tick
 from vllm_studio_tui.kit.ring import Ring, average
 
-FINE_SAMPLES = 1800
+FINE_SECONDS = 1800
 COARSE_SECONDS = 30.0
 COARSE_SAMPLES = 2880
 
@@ -27,8 +27,8 @@ class Series:
 
     __slots__ = ("_pending", "_since", "coarse", "fine")
 
-    def __init__(self) -> None:
-        self.fine = Ring(FINE_SAMPLES)
+    def __init__(self, every: float = 1.0) -> None:
+        self.fine = Ring(math.ceil(FINE_SECONDS / every))
         self.coarse = Ring(COARSE_SAMPLES)
         self._pending: list[float] = []
         self._since: float | None = None
@@ -48,10 +48,21 @@ class Series:
 class History:
     """Series by name: `run/<id>/out`, `gpu/<uuid>/util`, `host/cpu`, `all/out`, `all/power`."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = 1.0) -> None:
+        """Args:
+        every: Seconds from one sample to the next.
+        """
+        self._every = every
         self._series: dict[str, Series] = {}
         self._seen: dict[str, float] = {}
         self._lock = threading.Lock()
+
+    def set_pace(self, every: float) -> None:
+        """Begin anew with another time from one sample to the next."""
+        with self._lock:
+            self._every = every
+            self._series.clear()
+            self._seen.clear()
 
     def record(self, tick: Tick) -> None:
         """Take one sample of everything."""
@@ -97,9 +108,9 @@ class History:
             # Columns begin at whole multiples of their width: a chart moves by a column, and does not change meanwhile.
             width = span / columns
             end = math.ceil(now / width) * width
-            if span > FINE_SAMPLES:
+            if span > FINE_SECONDS:
                 return series.coarse.over(columns, span, end, hold=max(COARSE_SECONDS * 1.5, end - now))
-            return series.fine.over(columns, span, end, hold=max(hold, end - now))
+            return series.fine.over(columns, span, end, hold=max(hold, 3 * self._every, end - now))
 
     def peak(self, name: str) -> float | None:
         """The largest value of the last half hour."""
@@ -115,7 +126,7 @@ class History:
         if series is None:
             if value is None:
                 return
-            series = self._series[name] = Series()
+            series = self._series[name] = Series(self._every)
         self._seen[name] = at
         series.append(at, value)
 

@@ -67,7 +67,7 @@ class Sampler:
         self._thread: threading.Thread | None = None
         self._gpu_report: GpuReport | None = None
         self._gpu_at = 0.0
-        self.history = History()
+        self.history = History(every)
         self.latest: Snapshot | None = None
 
     def start(self) -> None:
@@ -75,6 +75,13 @@ class Sampler:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
             self._thread.start()
+
+    def set_pace(self, every: float) -> None:
+        """Sample every so many seconds from now on: the settings are read after the first picture."""
+        if every != self._every:
+            self._every = every
+            self.history.set_pace(every)
+            self.wake()
 
     def wake(self) -> None:
         """Sample now rather than at the next tick."""

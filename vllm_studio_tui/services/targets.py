@@ -141,6 +141,7 @@ class Targets:
             key,
             backend="external",
             recipe_id=recipe.id,
+            vision=recipe.vision,
             user=user,
         )
 
@@ -171,7 +172,12 @@ def _target_of(run: read.RunView) -> Target:
         run_id=run.run_id,
         attempt=run.status.attempt,
         recipe_id=run.recipe_id,
+        vision=_vision(run.spec.recipe.get("vision")),
     )
+
+
+def _vision(given: object) -> bool | None:
+    return given if isinstance(given, bool) else None
 
 
 def _login_of(url: str, key: str | None) -> tuple[str, str | None, str | None]:

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.usage import (
     SUCCESSES,
     WHOLE,
+    Price,
     UsageQuery,
     UsageReport,
     UsageRow,
@@ -150,6 +152,13 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         # Of a part of the time the whole cannot be told: then it is as it was last kept.
         lifetime=_lifetime(totals, lived, first) if (since, until) == (None, None) else kept,
     )
+
+
+def price_of(settings: Settings) -> Price | None:
+    """What energy costs; None where nobody said."""
+    if settings.electricity_price is None:
+        return None
+    return Price(settings.electricity_price, settings.currency)
 
 
 def keep_lifetime(db: Database, made: UsageReport) -> bool:

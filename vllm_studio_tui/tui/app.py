@@ -148,7 +148,10 @@ class StudioApp(App[int], inherit_bindings=False):
         sampler = await self.in_thread(lambda: self.studio.sampler)
         self._follow_sampler()
         sampler.start()
-        await self.in_thread(lambda: self.studio.settings)
+        settings = await self.in_thread(lambda: self.studio.settings)
+        sampler.set_pace(settings.refresh_seconds)
+        for one in settings.notes:
+            self.tell(one, "warning")
 
     def _follow_sampler(self) -> None:
         loop = asyncio.get_running_loop()

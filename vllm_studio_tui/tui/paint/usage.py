@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.usage import DAY, UsageReport, UsageRow, date_of
+from vllm_studio_tui.domain.usage import DAY, Price, UsageReport, UsageRow, date_of
 from vllm_studio_tui.tui.paint import charts, numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
@@ -50,6 +50,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def columns_of(price: Price | None) -> tuple[Column, ...]:
+    """The columns there are: what energy cost only where the settings say what a kWh does."""
+    if price is None:
+        return COLUMNS
+
+    def form(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}" if value >= 0.995 or not value else f"{value:.4f}"
+
+    return (*COLUMNS, Column("cost", price.currency, price.of, form, 9, Size.BASE))
+
+
 def head(report: UsageReport | None, days: int, by: str, size: Size) -> Row:
     """What is shown: days, dates, by what."""
     row = Row()
@@ -73,7 +84,10 @@ def totals(report: UsageReport, before: UsageReport | None, width: int, size: Si
         names = ["tokens", "requests", "ttft95", "speed", "energy", "joules"]
     if size == Size.FULL:
         names.append("failed")
-    columns = [next(column for column in COLUMNS if column.name == name) for name in names]
+    if report.price is not None and size >= Size.BASE:
+        names.append("cost")
+    every = columns_of(report.price)
+    columns = [next(column for column in every if column.name == name) for name in names]
     values, labels = Row(), Row()
     x = margin(size)
     step = max(12, (width - x) // len(columns))
@@ -171,10 +185,11 @@ def table(
     glyphs: Glyphs,
     width: int,
     size: Size,
+    price: Price | None = None,
 ) -> list[Row]:
     """A head, a row each, and the sum."""
     x = margin(size)
-    columns = [column for column in COLUMNS if size >= column.least]
+    columns = [column for column in columns_of(price) if size >= column.least]
     numbers_width = sum(column.width for column in columns)
     name_width = max(10, min(28, width - numbers_width - x - 18))
     bar = max(0, min(18, width - numbers_width - name_width - x - 10))

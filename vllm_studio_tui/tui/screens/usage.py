@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,7 +74,7 @@ class UsagePlace(Place):
 
     def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
         """The report, the one of as many days before, and that of the day under the cursor. Blocking."""
-        from vllm_studio_tui.services.usage import report
+        from vllm_studio_tui.services.usage import price_of, report
 
         self.studio.fold()
         now = time.time()
@@ -84,14 +85,17 @@ class UsagePlace(Place):
         if chosen is not None:
             day = (int(now // DAY) - chosen) * DAY
             narrow = report(self.studio.db, UsageQuery(by=by, since=day, until=day + DAY), now=now)
-        return this, earlier, narrow
+        return replace(this, price=price_of(self.studio.settings)), earlier, narrow
 
     def _rows(self) -> list[UsageRow]:
         report = self._narrow if self._narrow is not None and self._chosen is not None else self._report
         if report is None:
             return []
-        column = next(one for one in paint.COLUMNS if one.name == self._sort)
+        column = next((one for one in self._columns() if one.name == self._sort), paint.COLUMNS[0])
         return sorted(report.rows, key=lambda row: -(column.value(row) or 0.0))
+
+    def _columns(self) -> tuple[paint.Column, ...]:
+        return paint.columns_of(self._report.price if self._report is not None else None)
 
     # --- painting ---------------------------------------------------------------------------------------
 
@@ -122,7 +126,7 @@ class UsagePlace(Place):
             date = date_of(int(report.at // DAY) - self._chosen)
             day.run(margin(size), [(date, "accent bold"), ("   esc all days", "faint")])
             rows.append(day)
-        rows += paint.table(listed, total, self._by, self._sort, self.ink.glyphs, width, size)
+        rows += paint.table(listed, total, self._by, self._sort, self.ink.glyphs, width, size, report.price)
         if size >= Size.WIDE:
             note = Row()
             note.put(margin(size), "A dash means not measured. It stays out of sums. Days are in UTC.", "faint")
@@ -156,7 +160,7 @@ class UsagePlace(Place):
         self._make()
 
     def action_sort(self) -> None:
-        names = [column.name for column in paint.COLUMNS if self.size_class >= column.least]
+        names = [column.name for column in self._columns() if self.size_class >= column.least]
         index = names.index(self._sort) if self._sort in names else -1
         self._sort = names[(index + 1) % len(names)]
         super().update_place()
@@ -176,7 +180,7 @@ class UsagePlace(Place):
         if self._report is None:
             return
         path = Path.cwd() / f"usage-{time.strftime('%Y%m%d-%H%M%S')}.csv"
-        rows = self._rows()
+        rows, columns = self._rows(), self._columns()
 
         def write() -> None:
             import csv
@@ -184,9 +188,9 @@ class UsagePlace(Place):
             try:
                 with path.open("w", newline="", encoding="utf-8") as stream:
                     out = csv.writer(stream)
-                    out.writerow([self._by, *(column.name for column in paint.COLUMNS)])
+                    out.writerow([self._by, *(column.name for column in columns)])
                     for row in rows:
-                        out.writerow([row.key, *(column.value(row) for column in paint.COLUMNS)])
+                        out.writerow([row.key, *(column.value(row) for column in columns)])
             except OSError as error:
                 raise StudioError(f"{path} cannot be written", cause=error.strerror or "") from None
 

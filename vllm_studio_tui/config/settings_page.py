@@ -1,0 +1,36 @@
+"""The settings and variables there are, as docs/settings.md lists them: made from the model, so none is missing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from vllm_studio_tui.config.settings import OTHER_VARIABLES, Settings, variables
+
+
+def markdown() -> str:
+    """Two tables: every setting with its variables and default, and every other variable."""
+    words = _words()
+    lines = ["| setting | what | default | variables |", "|---|---|---|---|"]
+    for name, info in Settings.model_fields.items():
+        names = ", ".join(f"`{one}`" for one in variables(name))
+        lines.append(f"| `{name}` | {words[name]} | {_default(info.default)} | {names} |")
+    lines += ["", "| variable | what |", "|---|---|"]
+    lines += [f"| `{name}` | {what} |" for name, what in OTHER_VARIABLES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _default(value: Any) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    human = getattr(value, "human_readable", None)
+    return f"`{human()}`" if callable(human) else f"`{value}`"
+
+
+def _words() -> dict[str, str]:
+    """What the docstring of the model says of each of its fields."""
+    text = (Settings.__doc__ or "").partition("Attributes:")[2]
+    found = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", text, re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in found}
