@@ -191,3 +191,14 @@ def test_a_chat_gets_another_title(db: Database) -> None:
     session = talk(db)
     assert run("rename", session, "Other").exit_code == 0
     assert ChatRows(db).get(session).title == "Other"
+
+
+def test_an_export_does_not_write_over_a_file_unasked(db: Database, tmp_path: Path) -> None:
+    session = talk(db)
+    target = tmp_path / "a.json"
+    target.write_text("mine")
+    refused = run("export", session, "-o", str(target)).exception
+    assert isinstance(refused, StudioError)
+    assert (str(target) in refused.title, "--force" in refused.advice, target.read_text()) == (True, True, "mine")
+    assert run("export", session, "-o", str(target), "--force").exit_code == 0
+    assert target.read_text() != "mine"

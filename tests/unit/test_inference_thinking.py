@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.chat import Delta
-from vllm_studio_tui.inference.thinking import PAIRS, ThinkingSplitter, strip_thinking
+from vllm_studio_tui.inference.thinking import PAIRS, ThinkingSplitter, split_thinking, strip_thinking
 
 
 def split(pieces: list[str], *, opened: bool = False) -> tuple[str, str]:
@@ -105,3 +105,26 @@ def test_thinking_is_not_sent_back_but_code_to_show_is() -> None:
     assert "<p>x</p>" in kept
     assert "no" not in kept
     assert kept.endswith("Four.")
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "answer"),
+    [
+        ("plain", "", "plain"),
+        ("<think>a</think>b", "a", "b"),
+        ("<think>a</think>\n\nb\n<think>c</think>\nd", "a\n\nc", "b\n\nd"),
+        ("<think>```\nx\n```</think>b", "```\nx\n```", "b"),
+        ("<think>never closed", "never closed", ""),
+        ("a</think>b", "a", "b"),
+        ("the <think> tag is not closed here", "", "the <think> tag is not closed here"),
+        ("see\n```\n<think>x</think>\n```\n", "", "see\n```\n<think>x</think>\n```\n"),
+        ("[THINK]a[/THINK]b", "a", "b"),
+    ],
+)
+def test_a_whole_text_is_split(text: str, thinking: str, answer: str) -> None:
+    assert split_thinking(text) == (thinking, answer)
+
+
+@pytest.mark.parametrize("piece", ["<think>", "</think>", "```x\n", "<think></think>", "[THINK]<think>"])
+def test_splitting_a_whole_text_takes_time_by_its_length(piece: str) -> None:
+    split_thinking(piece * 200_000)  # a second or so; by its square it would take hours

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.inference.thinking import split_thinking
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.exchange import import_chats, to_json_document, to_markdown
+from vllm_studio_tui.store.exchange import import_chats, to_json_document, to_markdown, total_usage
 from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
 from vllm_studio_tui.store.messages import MessageRows
 
@@ -196,3 +197,87 @@ def test_a_file_that_is_no_chat_is_refused_in_words(db: Database, raw: bytes) ->
     with pytest.raises(StoreError, match=r"x\.json"):
         import_chats(db, raw, "x.json")
     assert ChatRows(db).list() == []
+
+
+#: As the system that this one re-imagines exports a chat.
+ORIGINAL = {
+    "title": "Weather",
+    "session_id": "0f8c",
+    "model": "GLM-4.7",
+    "created_at": "2025-11-02 08:15:00",
+    "updated_at": "2025-11-02 08:16:40",
+    "messages": [
+        {"id": "1", "role": "user", "content": "Rain in Oslo?", "created_at": "2025-11-02 08:15:01"},
+        {
+            "id": "2",
+            "role": "assistant",
+            "content": "<think>I must look.</think>\n\nLet me look.",
+            "model": "GLM-4.7",
+            "tool_calls": [
+                {
+                    "id": "call_ab",
+                    "type": "function",
+                    "function": {"name": "exa__search", "arguments": '{"query": "Oslo rain"}'},
+                    "result": {"content": "4 mm\nuntil noon", "isError": False},
+                },
+                {
+                    "type": "function",
+                    "function": {"name": "builtin__fetch", "arguments": {"url": "https://example.org"}},
+                    "result": {"output": None, "error": "timed out"},
+                },
+            ],
+            "request_prompt_tokens": 900,
+            "request_tools_tokens": 100,
+            "request_total_input_tokens": 1000,
+            "request_completion_tokens": 42,
+            "created_at": "2025-11-02T08:15:05",
+        },
+        {
+            "id": "3",
+            "role": "assistant",
+            "content": "4 mm.\n<think>Was that all?</think>\nUntil noon.\n\n```html\n<think>code</think>\n```\n",
+            "usage": {"prompt_tokens": 1100, "completion_tokens": 9, "total_tokens": 1109},
+            "timestamp": 1762071400000,
+        },
+    ],
+    "session_usage": {"prompt_tokens": 2100, "completion_tokens": 51, "total_tokens": 2151},
+}
+
+
+def test_a_chat_of_the_original_keeps_tool_results_tokens_times_and_thinking(db: Database) -> None:
+    (session,) = import_chats(db, json.dumps(ORIGINAL).encode(), "x.json", split_thinking)
+    assert (session.title, session.model) == ("Weather", "GLM-4.7")
+    assert (session.created_at, session.updated_at) == ("2025-11-02T08:15:00.000Z", "2025-11-02T08:16:40.000Z")
+    question, calls, rain, failed, answer = MessageRows(db).branch(session.id)
+    assert (question.content, question.created_at) == ("Rain in Oslo?", "2025-11-02T08:15:01.000Z")
+    assert (calls.reasoning, calls.content, calls.model) == ("I must look.", "Let me look.", "GLM-4.7")
+    assert [(call.name, call.arguments) for call in calls.tool_calls] == [
+        ("exa__search", '{"query": "Oslo rain"}'),
+        ("builtin__fetch", '{"url": "https://example.org"}'),
+    ]
+    assert calls.usage == TokenUsage(1000, 42, tools_tokens=100)
+    assert (rain.role, rain.tool_call_id, rain.content) == ("tool", "call_ab", "4 mm\nuntil noon")
+    assert (failed.role, failed.tool_call_id, failed.content) == ("tool", calls.tool_calls[1].id, "Error: timed out")
+    assert calls.tool_calls[1].id
+    assert answer.reasoning == "Was that all?"
+    assert answer.content == "4 mm.\n\nUntil noon.\n\n```html\n<think>code</think>\n```"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (1100, 9)
+    assert answer.created_at == "2025-11-02T08:16:40.000Z"
+    assert total_usage(MessageRows(db).branch(session.id)) == ORIGINAL["session_usage"]
+
+
+def test_a_list_of_chats_of_the_original_and_results_as_messages_are_taken_once(db: Database) -> None:
+    with_message = json.loads(json.dumps(ORIGINAL))
+    with_message["messages"].insert(2, {"role": "tool", "tool_call_id": "call_ab", "content": "4 mm"})
+    taken = import_chats(db, json.dumps({"sessions": [ORIGINAL, with_message]}).encode(), "x.json", split_thinking)
+    assert [one.messages for one in taken] == [5, 5]
+
+
+def test_a_text_of_ours_that_speaks_of_tags_is_left_alone(db: Database) -> None:
+    session = ChatRows(db).create("tags").id
+    MessageRows(db).append(Message("", session, "assistant", "<think> is a tag"))
+    for raw in (json.dumps(to_json_document(db, session)), to_markdown(db, session)):
+        (copy,) = import_chats(db, raw.encode(), "x", split_thinking)
+        (message,) = MessageRows(db).branch(copy.id)
+        assert (message.reasoning, message.content) == ("", "<think> is a tag")
+        assert copy.created_at == ChatRows(db).get(session).created_at or not raw.startswith("{")

@@ -133,6 +133,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         form: str = typer.Option("", "--format", help="json (everything) or markdown; by default as the file ends."),
         every: bool = typer.Option(False, "--all", help="All chats in one JSON document."),
         output: str = typer.Option("-", "--output", "-o", help="A file; - is stdout."),
+        force: bool = typer.Option(False, "--force", help="Write over a file that is there."),
     ) -> None:
         """Write chats as JSON or Markdown."""
         from vllm_studio_tui.store.exchange import to_json_document, to_markdown
@@ -157,6 +158,8 @@ def _register_exchange(nouns: typer.Typer) -> None:
             return
         try:
             path = Path(output).expanduser()
+            if not force:
+                _ask_to_replace(path)
             write_atomic(path, text.encode())
         except OSError as error:
             raise StudioError(f"{output} cannot be written", cause=error.strerror or str(error)) from None
@@ -168,6 +171,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Take chats in; every one gets a new id."""
+        from vllm_studio_tui.inference.thinking import split_thinking
         from vllm_studio_tui.store.exchange import import_chats, session_document
 
         taken: list[Session] = []
@@ -176,7 +180,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
             for file in files:
                 try:
                     name = "stdin" if file == "-" else Path(file).name
-                    taken += import_chats(studio.db, _read(file), name)
+                    taken += import_chats(studio.db, _read(file), name, split_thinking)
                 except StudioError as error:
                     failed.append({"file": file, "error": str(error)})
         if as_json:
@@ -242,6 +246,15 @@ def _register_changing(nouns: typer.Typer) -> None:
             rows = ChatRows(studio.db)
             for one in [rows.find(name) for name in sessions]:
                 note(f"restored {one.id}" if rows.restore(one.id) else f"{one.id} is not in the trash")
+
+
+def _ask_to_replace(path: Path) -> None:
+    if not path.exists():
+        return
+    if not sys.stdin.isatty():
+        raise StudioError(f"{path} exists", advice="Name another file, or write over it: --force.")
+    if not typer.confirm(f"{path} exists. Write over it?", err=True):
+        raise typer.Exit(1)
 
 
 def _ask_whether(chosen: list[Session], *, purge: bool) -> None:

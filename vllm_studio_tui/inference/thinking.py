@@ -8,6 +8,8 @@ some templates put the opening tag into the prompt.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 
 from vllm_studio_tui.domain.chat import Delta, Relabel
 
@@ -200,3 +202,88 @@ def strip_thinking(text: str) -> str:
         return "\n".join(_KEPT.findall(next((part for part in found.groups()[1:] if part), "")))
 
     return _STRAY.sub("", _BLOCK.sub(kept, text)).strip()
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """Thinking and answer of a whole text that holds both, also where thinking begins anew within it.
+
+    Code stays code, and an opening tag within the answer counts only where it is closed.
+    """
+    thoughts, rest = _leading(text)
+    parts: list[str] = []
+    for part, fenced in _fences(rest):
+        found, left = ([], part) if fenced else _closed(part)
+        thoughts += found
+        parts.append(left)
+    splitter = ThinkingSplitter()  # the rest: a closing tag alone, and marks around the answer
+    answer: list[str] = []
+    whole = "".join(parts)
+    pieces = (splitter.feed(whole[at : at + _PIECE]) for at in range(0, len(whole), _PIECE))
+    for event in chain(chain.from_iterable(pieces), splitter.close()):
+        if isinstance(event, Relabel):
+            thoughts.append("".join(answer))
+            answer.clear()
+        elif event.reasoning:
+            thoughts.append(event.reasoning)
+        else:
+            answer.append(event.content)
+    thinking = "\n\n".join(filter(None, (one.strip() for one in thoughts)))
+    return thinking, "".join(answer).strip() if thinking else text
+
+
+def _leading(text: str) -> tuple[list[str], str]:
+    """Thinking before anything else; what is never closed goes to the end."""
+    thoughts: list[str] = []
+    at = 0
+    while found := _LEAD.match(text, at):
+        closer = PAIRS[found[1]]
+        end = text.find(closer, found.end())
+        if end < 0:
+            return [*thoughts, text[found.end() :]], ""
+        thoughts.append(text[found.end() : end])
+        at = end + len(closer)
+    return thoughts, text[at:]
+
+
+_TAG = re.compile("|".join(map(re.escape, PAIRS)))
+_LEAD = re.compile(rf"\s*({_TAG.pattern})")
+#: What the splitter is fed at once: it looks at all that it holds again and again.
+_PIECE = 4096
+
+
+def _closed(text: str) -> tuple[list[str], str]:
+    """Thinking between tags, and the text without it."""
+    thoughts: list[str] = []
+    kept: list[str] = []
+    never: set[str] = set()  # tags that are not closed from here on: nobody looks for that twice
+    at = 0
+    while found := _TAG.search(text, at):
+        closer = PAIRS[found[0]]
+        end = -1 if closer in never else text.find(closer, found.end())
+        if end < 0:
+            never.add(closer)
+            kept.append(text[at : found.end()])
+            at = found.end()
+            continue
+        thoughts.append(text[found.end() : end])
+        kept.append(text[at : found.start()])
+        at = end + len(closer)
+    return thoughts, "".join((*kept, text[at:]))
+
+
+def _fences(text: str) -> Iterator[tuple[str, bool]]:
+    """Text in turn outside and inside of code fences."""
+    part: list[str] = []
+    fence = ""
+    for line in text.splitlines(keepends=True):
+        mark = line.lstrip()[:3]
+        closes = bool(fence) and mark == fence and not line.strip().strip(fence[0])
+        opens = not fence and mark in ("```", "~~~")
+        if opens:
+            yield "".join(part), False
+            part, fence = [], mark
+        part.append(line)
+        if closes:
+            yield "".join(part), True
+            part, fence = [], ""
+    yield "".join(part), bool(fence)

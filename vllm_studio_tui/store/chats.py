@@ -112,6 +112,12 @@ class ChatRows:
         """Replace what the person chose for this chat: system prompt, sampling."""
         self._change(session_id, settings=to_json(dict(settings)))
 
+    def set_times(self, session_id: str, created_at: str, updated_at: str) -> None:
+        """When a chat that was held elsewhere began and was used last; empty: as it is."""
+        given = {"created_at": created_at, "updated_at": updated_at}
+        if kept := {name: moment for name, moment in given.items() if moment}:
+            self._change(session_id, **kept)
+
     def set_leaf(self, session_id: str, leaf_id: str | None) -> None:
         """The message that the chat is read up to; messages beside its branch stay.
 

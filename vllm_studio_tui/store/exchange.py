@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, TokenUsage, ToolCall
+from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.foreign_chats import calls_of, moment_of, results_of, usage_of
 from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
 from vllm_studio_tui.store.messages import MessageRows
-from vllm_studio_tui.store.values import count, number
+from vllm_studio_tui.store.values import number
 
 FORMAT = "vllm-studio-chat"
 ROLES = ("system", "user", "assistant", "tool")
 MAX_BYTES = 64 * 1024 * 1024
 MAX_MESSAGES = 100_000
+#: Thinking and text of an answer that holds both.
+Split = Callable[[str], tuple[str, str]]
 
 
 # --- out ------------------------------------------------------------------------------------------------
@@ -117,10 +120,14 @@ def to_markdown(db: Database, session_id: str) -> str:
 # --- in -------------------------------------------------------------------------------------------------
 
 
-def import_chats(db: Database, raw: bytes, source: str) -> list[Session]:
-    """Take in a file of ours, a list of them, a plain list of OpenAI messages, or Markdown.
+def import_chats(db: Database, raw: bytes, source: str, split: Split | None = None) -> list[Session]:
+    """Take in a file of ours, one of the system that this one re-imagines, a list of either, a plain list of OpenAI
+    messages, or Markdown.
 
     Ids are new ones: importing twice gives two chats. A message whose parent is missing goes below the one before.
+
+    Args:
+        split: Takes thinking out of the text of answers that hold both; gives thinking and text.
 
     Raises:
         StoreError: The file cannot be understood. Nothing of it was kept.
@@ -133,7 +140,7 @@ def import_chats(db: Database, raw: bytes, source: str) -> list[Session]:
         raise StoreError(f"{source} is not text", cause=str(error)) from None
     chats = [parse_markdown(text, source)] if not text.lstrip().startswith(("{", "[")) else _from_json(text, source)
     with db.write():
-        return [_keep(db, one, source) for one in chats]
+        return [_keep(db, one, source, split) for one in chats]
 
 
 def _from_json(text: str, source: str) -> list[Mapping[str, Any]]:
@@ -141,8 +148,9 @@ def _from_json(text: str, source: str) -> list[Mapping[str, Any]]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{source} is not JSON", cause=str(error)[:300]) from None
-    if isinstance(document, Mapping) and isinstance(document.get("chats"), list):
-        document = document["chats"]
+    for name in ("chats", "sessions"):
+        if isinstance(document, Mapping) and isinstance(document.get(name), list):
+            document = document[name]
     if isinstance(document, Mapping):
         return [document]
     if document and all(isinstance(one, Mapping) and isinstance(one.get("messages"), list) for one in document):
@@ -150,7 +158,7 @@ def _from_json(text: str, source: str) -> list[Mapping[str, Any]]:
     return [{"messages": document}]
 
 
-def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
+def _keep(db: Database, chat: Mapping[str, Any], source: str, split: Split | None) -> Session:
     about = chat.get("session") if isinstance(chat.get("session"), Mapping) else chat
     messages = chat.get("messages")
     if not isinstance(about, Mapping) or not isinstance(messages, list) or not (messages or "session" in chat):
@@ -164,8 +172,11 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
         model=model if isinstance(model, str) else None,
         settings=settings if isinstance(settings, Mapping) else {},
     )
+    if chat.get("format") == FORMAT:
+        split = None  # thinking is apart already, and a text may speak of tags
     ids: dict[str, str] = {}
     last: str | None = None
+    answered = {given.get("tool_call_id") for given in messages if isinstance(given, Mapping)}
     for index, given in enumerate(messages):
         if not isinstance(given, Mapping) or given.get("role") not in ROLES:
             advice = f"A role is one of {', '.join(ROLES)}."
@@ -175,50 +186,49 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str) -> Session:
         if "parent_id" not in given:
             parent = last
         message = message_of(given, session.id, parent)
+        if split is not None and message.role == "assistant" and not message.reasoning:
+            reasoning, content = split(message.content)
+            message = replace(message, reasoning=reasoning, content=content)
         rows.append(message)
         last = message.id
+        for result in results_of(given, message):
+            if result.tool_call_id not in answered:
+                rows.append(replace(result, parent_id=last))
+                last = result.id
         if isinstance(given.get("id"), str):
-            ids[given["id"]] = message.id
+            ids[given["id"]] = last
     leaf = about.get("leaf_id")
     if isinstance(leaf, str) and leaf in ids:
         chats.set_leaf(session.id, ids[leaf])
+    chats.set_times(session.id, moment_of(about.get("created_at")), moment_of(about.get("updated_at")))
     return chats.get(session.id)
 
 
 def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) -> Message:
     """A message of a document, under a new id."""
-    usage = given.get("usage") if isinstance(given.get("usage"), Mapping) else {}
     stats = given.get("stats") if isinstance(given.get("stats"), Mapping) else {}
-    assert isinstance(usage, Mapping)
     assert isinstance(stats, Mapping)
     content, images = _content(given.get("content"))
     finish = given.get("finish")
     kept = given.get("images")
+    message_id = uuid.uuid4().hex
     return Message(
-        uuid.uuid4().hex,
+        message_id,
         session_id,
         str(given["role"]),
         content,
         parent,
         reasoning=_text(given.get("reasoning")) or _text(given.get("reasoning_content")),
         model=_text(given.get("model")) or None,
-        tool_calls=_calls(given.get("tool_calls")),
+        tool_calls=calls_of(given.get("tool_calls"), message_id),
         tool_call_id=_text(given.get("tool_call_id")) or None,
         images=images or tuple(one for one in (kept if isinstance(kept, list) else []) if isinstance(one, str)),
         finish="interrupted" if finish == "streaming" else finish if finish in FINISHES else None,
         error=_text(given.get("error")) or None,
-        usage=TokenUsage(
-            *(count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens")),
-            *(count(usage.get(name)) for name in ("cached_tokens", "tools_tokens")),
-        ),
+        usage=usage_of(given),
         timings=Timings(*(number(stats.get(name)) for name in ("ttft", "thinking", "total", "tokens_per_second"))),
-        created_at=_moment(given.get("created_at")),
+        created_at=moment_of(given.get("created_at")) or moment_of(given.get("timestamp")),
     )
-
-
-def _moment(value: Any) -> str:
-    text = _text(value)
-    return text if re.fullmatch(r"\d{4}-\d\d-\d\d[T ][\d:.]{5,15}(Z|[+-]\d\d:?\d\d)?", text) else ""
 
 
 def _text(value: Any) -> str:
@@ -238,13 +248,3 @@ def _content(value: Any) -> tuple[str, tuple[str, ...]]:
             if isinstance(url, str) and url.startswith("data:image/"):
                 images.append(url)
     return "\n".join(filter(None, texts)), tuple(images)
-
-
-def _calls(value: Any) -> tuple[ToolCall, ...]:
-    calls = []
-    for call in value if isinstance(value, list) else []:
-        if isinstance(call, Mapping):
-            function = call.get("function") if isinstance(call.get("function"), Mapping) else call
-            assert isinstance(function, Mapping)
-            calls.append(ToolCall(_text(call.get("id")), _text(function.get("name")), _text(function.get("arguments"))))
-    return tuple(calls)

@@ -81,4 +81,4 @@ def _marked(lines: Sequence[str]) -> dict[str, Any]:
         for name in ("reasoning", "content"):
             text = "\n".join(one.get(name, []))
             one[name] = _ESCAPED_MARK.sub(r"\1", text.removesuffix("\n"))
-    return {**chat, "messages": messages}
+    return {**chat, "format": "vllm-studio-chat", "messages": messages}
