@@ -23,15 +23,22 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from tests.unit.disks import read_only
 from tests.unit.scripted import DONE, Engine
 from vllm_studio_tui.cli import chat as command
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall
-from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.domain.errors import NotFound, StoreError, UsageError
+from vllm_studio_tui.domain.recipe import parse_recipe
+from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs import read
+from vllm_studio_tui.services.recipes import Recipes
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.store.recipes import RecipeRows
 from vllm_studio_tui.store.requests import RequestRows
 
 SERVER = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
@@ -372,3 +379,93 @@ def test_an_answer_that_was_printed_and_could_not_be_kept_is_said_and_taken_in_l
         assert (answer.content, answer.finish) == (printed, "length")
         assert [(one.finish, one.completion_tokens) for one in RequestRows(db).recent()] == [("length", 60)]
     assert not (path.parent / "unsaved").exists()
+
+
+# --- whom a chat was held with --------------------------------------------------------------------------
+
+
+def external(recipe_id: str, model: str, base_url: str) -> None:
+    made, _ = parse_recipe(
+        {"id": recipe_id, "name": recipe_id, "backend": "external", "served_model_name": model, "base_url": base_url}
+    )
+    with database() as db:
+        Recipes(RecipeRows(db)).create(made)
+
+
+@contextlib.contextmanager
+def ready(monkeypatch: pytest.MonkeyPatch, *models: str) -> Iterator[None]:
+    """Runs of these models are ready."""
+    views = [
+        read.RunView(
+            Path("/nowhere"), f"{one}-1",
+            RunSpec(run_id=f"{one}-1", recipe_id=one, name=one, backend="vllm", model=one, argv=(), host="127.0.0.1",
+                    port=1, base_url="http://127.0.0.1:1/v1", created_at=0.0),
+            RunState(f"{one}-1", State.READY), True, True, False,
+        )
+        for one in models
+    ]  # fmt: skip
+
+    def find(places: Places, name: str) -> read.RunView:
+        found = [one for one in views if name in (one.run_id, one.recipe_id)]
+        if not found:
+            raise NotFound(f"no run {name}")
+        return found[0]
+
+    monkeypatch.setattr(read, "live_runs", lambda places: views)
+    monkeypatch.setattr(read, "find_run", find)
+    yield
+
+
+def settings_of_the_last() -> dict[str, Any]:
+    with database() as db:
+        return dict(ChatRows(db).list()[0].settings)
+
+
+def test_a_chat_goes_on_with_its_recipe_while_another_engine_is_ready(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    external("mine", "my-model", "http://127.0.0.1:9/v1")
+    assert run("one", "--recipe", "mine", server=()).exit_code == 0
+    assert settings_of_the_last() == {"recipe": "mine"}
+    with ready(monkeypatch, "fake-1"):
+        assert run("two", "--session", "last", server=()).exit_code == 0
+    with database() as db:
+        assert [one.model for one in RequestRows(db).recent()] == ["my-model", "my-model"]
+
+
+def test_a_chat_that_knows_only_its_model_finds_the_server_of_it_and_nobody_else(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("one", "--base-url", "http://127.0.0.1:9/v1", "--model", "my-model", server=()).exit_code == 0
+    with ready(monkeypatch, "fake-1"):
+        done = run("two", "--session", "last", server=())
+        assert isinstance(done.exception, NotFound)
+        assert "my-model" in done.exception.title
+        assert "fake-1" in done.exception.cause
+        assert "--recipe" in done.exception.advice
+        assert len(engine.asked) == 1
+        external("mine", "my-model", "http://127.0.0.1:9/v1")
+        assert run("two", "--session", "last", server=()).exit_code == 0
+        # Another one is asked when it is named, and from then on.
+        assert run("three", "--session", "last", "--recipe", "fake-1", server=()).exit_code == 0
+        assert settings_of_the_last() == {"recipe": "fake-1"}
+        assert run("four", "--session", "last", server=()).exit_code == 0
+    with database() as db:
+        asked = sorted(RequestRows(db).recent(), key=lambda one: one.at)
+        assert [one.model for one in asked] == ["my-model", "my-model", "fake-1", "fake-1"]
+
+
+# --- homes that cannot be written -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_chat_that_keeps_nothing_needs_no_home_that_can_be_written(engine: Engine, home: Path, made: bool) -> None:
+    if made:
+        assert run("x").exit_code == 0
+    with read_only(home):
+        done = run("y", "--no-save")
+        assert (done.exit_code, done.stdout) == (0, "Paris.\x1b]0;x\x07\n"), done.stderr
+        assert f"warning: {home / 'data' / 'studio.db'}" in done.stderr
+        refused = run("z").exception
+        assert isinstance(refused, StoreError)
+        assert str(home) in str(refused)

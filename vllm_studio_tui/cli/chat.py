@@ -294,6 +294,11 @@ async def _one_turn(
         async with Studio.open() as studio:
             if studio.db.warning:
                 note(f"warning: {studio.db.warning}")
+            if save and studio.db.read_only:
+                advice = (
+                    f"Ask without keeping it: --no-save. Or see what is in the way: ls -ld '{studio.db.path.parent}'"
+                )
+                raise StoreError("the chats cannot be written", cause=studio.db.warning or "", advice=advice)
             tell_recovered(studio)
             earlier = studio.chat.sessions.find(session) if session is not None else None
             target = _target(studio, named, earlier)

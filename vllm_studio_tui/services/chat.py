@@ -346,7 +346,7 @@ class ChatService:
         try:
             self.messages.checkpoint(one.id, one.content, one.reasoning, patience=CHECKPOINT_PATIENCE)
         except StoreError as error:
-            _log.warning("a checkpoint failed: %s", error)
+            _log.info("a checkpoint failed: %s", error)
             self.unsaved.checkpoint(ending, error)
             return False
         self.unsaved.caught_up(one.id)

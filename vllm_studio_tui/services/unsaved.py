@@ -83,7 +83,7 @@ class Unsaved:
         self._reasons.pop(key, None)
 
     def _failed(self, ending: Ending, error: StoreError) -> Path | None:
-        _log.error("the end of an answer is not saved yet: %s", error)
+        _log.info("the end of an answer is not saved yet: %s", error)
         path = write_recovery(self._folders, ending)
         with self._lock:
             if ending.key in self._waiting:

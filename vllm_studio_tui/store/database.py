@@ -174,7 +174,8 @@ class Database(Reader):
             StoreError: It could not be kept: the disk is full, another process is writing, the file is read-only.
         """
         if self.read_only:
-            raise StoreError("the database is open for reading only", cause=self.warning or "")
+            advice = f"Look at the directory: ls -ld '{self.path.parent}'; df -h '{self.path.parent}'"
+            raise StoreError("the database is open for reading only", cause=self.warning or "", advice=advice)
         with self._locked(patience), explained(self.path):
             if self._connection.in_transaction:
                 yield self._tables

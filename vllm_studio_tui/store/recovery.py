@@ -40,7 +40,7 @@ def write_recovery(folders: Sequence[Path], ending: Ending) -> Path | None:
             path = folder / f"{ending.key}.json"
             write_atomic(path, data)
         except OSError as error:
-            _log.warning("no recovery file in %s: %s", folder, error)
+            _log.info("no recovery file in %s: %s", folder, error)
             continue
         forget_recovery([other for other in folders if other != folder], ending.key)
         return path
@@ -67,7 +67,7 @@ def fold_recovered(db: Database, folders: Sequence[Path]) -> int:
                 continue
             recover_ending(db, ending, patience=PATIENCE)
         except StoreError as error:
-            _log.warning("%s is taken in later: %s", path, error)
+            _log.info("%s is taken in later: %s", path, error)
             continue
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             _log.warning("%s cannot be read: %s", path, error)

@@ -55,7 +55,6 @@ class ChatPlace(Place):
         self.answers = Answering(self)
 
     # What is shown belongs to one chat. Whoever waits for something keeps the chat itself.
-
     @property
     def chat(self) -> Chat:
         return self.chats.shown
