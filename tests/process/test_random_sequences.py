@@ -11,9 +11,11 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import urllib.error
 from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,20 @@ FLAGS = (
 )
 
 
+class Stranger(BaseHTTPRequestHandler):
+    """Answers as our engine would, under its name, and has counted a million tokens."""
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_GET(self) -> None:
+        counted = "".join(f"vllm:{name}_total 1000000\n" for name in ("prompt_tokens", "generation_tokens"))
+        body = {"/metrics": counted, "/v1/models": '{"data": [{"id": "sim"}]}'}.get(self.path, "{}").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 class Sequence:
     """One random life of a home."""
 
@@ -58,7 +74,7 @@ class Sequence:
     def step(self) -> None:
         steps = [self.launch] * 4 + [self.ask] * 4
         steps += [self.kill_keeper, self.kill_engine, self.stop, self.force, self.settle, self.term_keeper, self.wait]
-        steps += [self.fold, self.kill_both, self.switch]
+        steps += [self.fold, self.kill_both, self.switch, self.stranger, self.stranger]
         self.random.choice(steps)()
 
     def pick(self) -> read.RunView | None:
@@ -145,6 +161,24 @@ class Sequence:
             control.stop(run)
             with contextlib.suppress(LaunchRefused):
                 self.house.launch(recipe=f"r{self.random.randrange(3)}", port=run.port)
+
+    def stranger(self) -> None:
+        """Somebody else's server takes the port of a run for a moment, if it can; what it counts is nobody's."""
+        run = self.pick()
+        if run is None or run.port is None:
+            return
+        server = ThreadingHTTPServer(("127.0.0.1", run.port), Stranger, bind_and_activate=False)
+        try:
+            server.server_bind()
+            server.server_activate()
+        except OSError:  # its engine or its keeper has it
+            server.server_close()
+            return
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        time.sleep(self.random.uniform(0.1, 0.8))
+        server.shutdown()
+        server.server_close()
 
     def settle(self) -> None:
         control.settle(self.house.places)
