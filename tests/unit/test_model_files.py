@@ -338,6 +338,9 @@ def test_words_of_other_engines_are_told_to_llama_cpp(tmp_path: Path) -> None:
     found = said(checked("llamacpp", file, reasoning_parser="qwen3"))
     assert found.startswith("reasoning_parser: llama.cpp has no reader of thoughts called qwen3 | Leave it empty")
     assert checked("llamacpp", file, reasoning_parser="deepseek") == []
+    ngram = said(checked("llamacpp", file, speculative={"method": "ngram"}))
+    assert ngram == "speculative: llama.cpp has no way to guess ahead called ngram | Write method: ngram-simple."
+    assert said(checked("llamacpp", file, speculative={"method": "ngram-simple"})) == ""
     assert "no cache of the type fp8" in said(checked("llamacpp", file, kv_cache_dtype="fp8"), "warning")
 
 

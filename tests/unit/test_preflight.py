@@ -11,7 +11,6 @@ import pytest
 from tests.unit.nobody import as_nobody, enterable_folder
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
-from vllm_studio_tui.backends.llamacpp import LlamaCpp
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
@@ -146,12 +145,12 @@ def test_a_fault_of_a_backend_is_told_as_a_problem(tmp_path: Path, monkeypatch: 
 
 
 def test_a_fault_in_the_command_is_an_error_of_the_check(tmp_path: Path) -> None:
-    class Broken(LlamaCpp):
+    class Broken(Vllm):
         def command(self, recipe: Recipe, context: LaunchContext) -> Command:
             raise ZeroDivisionError("oh")
 
     found = errors(Broken().check(recipe(), LaunchContext(Settings(), "127.0.0.1", 8000)))
-    assert found == {"backend": "llama.cpp makes no command of it: ZeroDivisionError: oh"}
+    assert found == {"backend": "vLLM makes no command of it: ZeroDivisionError: oh"}
 
 
 def test_a_look_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,13 @@ def json_trouble(path: Path) -> str:
 
 def safetensors_trouble(path: Path) -> str:
     """Why a safetensors file cannot be loaded; empty where nothing is seen."""
+    found = status(path)
+    return found.words if isinstance(found, Trouble) else _safetensors(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _safetensors(path: Path, _changed: int, _size: int) -> str:
+    """Kept, because all shards of a large model take a third of a second and a screen asks again and again."""
     try:
         found = read_safetensors(path)
     except TooLarge:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Problem, expanded, is_local
+from vllm_studio_tui.backends.embedded import CACHE_TYPES
 from vllm_studio_tui.backends.looking import json_object, listing, start_of
 from vllm_studio_tui.backends.model_files import Flags, folder_problems, gguf_problems, incomplete
 from vllm_studio_tui.backends.templates import MAX_TEMPLATE, template_trouble
@@ -46,6 +47,12 @@ FIELDS = {
 }  # fmt: skip
 #: vLLM's own, where the recipe says nothing.
 MAX_LORA_RANK = 16
+#: What vLLM and SGLang call ways to guess ahead, and llama.cpp's word for each (`--spec-type`); None: it has none.
+SPECULATIVE_WORDS = {
+    "ngram": "ngram-simple", "draft_model": "draft-simple", "standalone": "draft-simple", "mtp": "draft-mtp",
+    "nextn": "draft-mtp", "deepseek_mtp": "draft-mtp", "eagle3": "draft-eagle3", "dflash": "draft-dflash",
+    "eagle": None, "medusa": None, "mlp_speculator": None, "suffix": None,
+}  # fmt: skip
 #: What llama.cpp calls its readers of thoughts (`--reasoning-format`).
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
@@ -163,8 +170,11 @@ def _foreign_words(recipe: Recipe) -> Iterator[Problem]:
             f"llama.cpp has no reader of thoughts called {recipe.reasoning_parser}",
             f"Leave it empty, or use one of: {', '.join(REASONING_FORMATS)}.",
         )
-    from vllm_studio_tui.backends.embedded import CACHE_TYPES
-
+    method = recipe.speculative.get("method", recipe.speculative.get("algorithm"))
+    if isinstance(method, str) and method.lower() in SPECULATIVE_WORDS:
+        word = SPECULATIVE_WORDS[method.lower()]
+        advice = f"Write method: {word}." if word else "Leave it out, or see --spec-type of llama-server."
+        yield Problem("speculative", "error", f"llama.cpp has no way to guess ahead called {method}", advice)
     if recipe.kv_cache_dtype != "auto" and recipe.kv_cache_dtype not in CACHE_TYPES:
         message = f"llama.cpp has no cache of the type {recipe.kv_cache_dtype}; it is left out"
         yield Problem("kv_cache_dtype", "warning", message, f"Use one of: {', '.join(sorted(CACHE_TYPES))}.")
