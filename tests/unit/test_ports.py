@@ -89,6 +89,20 @@ def test_who_listens_there_is_named(shared: socket.socket, port: int, tmp_path: 
     assert f"Process {os.getpid()} (" in refusal(tmp_path, "0.0.0.0", port).cause  # noqa: S104
 
 
+def test_the_kernel_and_proc_tell_the_same_of_who_listens(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """sock_diag is what is asked, because reading /proc goes through all connections; where it is refused, /proc."""
+    with socket.create_server(("127.0.0.1", port)) as one:
+        inode = os.fstat(one.fileno()).st_ino
+        asked = sockets.listeners(port, "127.0.0.1")
+        assert sockets._asked(port) == sockets._read(port)
+        monkeypatch.setattr(sockets, "_NETLINK_SOCK_DIAG", 63)  # there is no such protocol
+        assert sockets._asked(port) is None
+        assert sockets.listeners(port, "127.0.0.1") == asked == [sockets.Listener(inode, os.getuid())]
+        assert sockets.listeners(port, "127.0.0.2") == []
+        assert sockets.listeners(port, None) == asked
+    assert sockets.listeners(port, None) == []
+
+
 def test_an_address_of_another_machine_is_said_at_once(tmp_path: Path) -> None:
     for port in (8123, None):
         refused = refusal(tmp_path, "203.0.113.7", port)
