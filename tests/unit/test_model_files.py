@@ -243,6 +243,20 @@ def test_a_file_that_we_may_not_read_is_told_as_that() -> None:
         ]
 
 
+def test_a_container_may_read_what_we_may_not() -> None:
+    with enterable_folder() as folder:
+        made = model(folder / "m")
+        made.chmod(0o000)
+        boxed = {"runtime": "docker", "docker": {"image": "vllm/vllm-openai"}}
+
+        def look() -> str:
+            return "\n".join(
+                f"{one.severity} {one.field}" for one in checked("vllm", made, **boxed) if one.field == "model_path"
+            )
+
+        assert as_nobody(look) == "warning model_path"
+
+
 # --- what is beside the model -------------------------------------------------------------------------------------
 
 

@@ -56,14 +56,17 @@ def model_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[P
         return
     path = Path(expanded(model))
     found = status(path)
+    # A container's root may read what we may not.
+    ours = "warning" if recipe.runtime == "docker" else "error"
     if isinstance(found, Trouble):
         advice = "Correct it; a name on a hub is written without a slash before it."
-        yield Problem("model_path", "error", found.words, found.advice or advice)
+        severity = ours if found.reason == "unreachable" else "error"
+        yield Problem("model_path", severity, found.words, found.advice or advice)
         return
     folder = stat.S_ISDIR(found.st_mode)
     wrong = read_trouble(path, folder=folder)
     if wrong is not None:
-        yield Problem("model_path", "error", wrong.words, wrong.advice)
+        yield Problem("model_path", ours, wrong.words, wrong.advice)
     elif missing := incomplete(path):
         yield Problem("model_path", "error", missing, AGAIN)
     elif backend.name in NO_GGUF and _is_gguf(path):
