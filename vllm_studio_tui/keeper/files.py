@@ -116,6 +116,28 @@ def read_ledger(path: Path, begin: int = 0) -> Iterator[tuple[int, dict[str, Any
                 yield begin, line
 
 
+def ledger_after(path: Path, seq: int) -> int:
+    """The place after the line of this number, found by halving; 0 where it is not found so."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        low, high = 0, stream.seek(0, os.SEEK_END)
+        while low < high:
+            middle = (low + high) // 2
+            stream.seek(max(0, middle - 1))
+            if middle:
+                stream.readline()
+            end, line = stream.tell(), None
+            while line is None and end < high and (raw := stream.readline()):
+                end += len(raw)
+                line = ledger_line(raw)
+            if line is None or line["seq"] > seq:
+                high = middle
+            elif line["seq"] == seq:
+                return end
+            else:
+                low = end
+    return 0
+
+
 def backwards(path: Path) -> Iterator[bytes]:
     """The lines of a file from its last to its first, a piece of it at a time. What is no line of ours is left out."""
     with contextlib.suppress(OSError), path.open("rb") as stream:

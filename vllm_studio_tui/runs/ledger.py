@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from vllm_studio_tui.keeper.files import LEDGER, ledger_lines
+from vllm_studio_tui.keeper.files import LEDGER, ledger_after, read_ledger
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import all_runs
+
+#: Lines that are kept in one transaction.
+BATCH = 5000
 
 
 class RunRows(Protocol):
@@ -17,17 +21,21 @@ class RunRows(Protocol):
 
     def fold(self, run_id: str, lines: Iterable[Mapping[str, Any]]) -> int: ...
 
-    def folded_seq(self, run_id: str) -> int: ...
+    def last_seq(self, run_id: str) -> int: ...
 
 
 def fold_all(places: Places, rows: RunRows) -> int:
-    """Bring every run's state and readings into the database; how many lines were new."""
+    """Bring every run's state and readings into the database; how many lines were new.
+
+    A ledger is read from where the last fold ended: a busy one grows by 30 MB a month.
+    """
     count = 0
     for one in all_runs(places):
         if one.spec is None:
             continue
-        lines = ledger_lines(one.folder / LEDGER)
-        done = rows.folded_seq(one.run_id)
         rows.record(one.spec.to_json(), one.status.to_json())
-        count += rows.fold(one.run_id, [line for line in lines if line["seq"] > done])
+        path, last = one.folder / LEDGER, rows.last_seq(one.run_id)
+        lines = (line for _, line in read_ledger(path, ledger_after(path, last) if last else 0))
+        while batch := list(itertools.islice(lines, BATCH)):
+            count += rows.fold(one.run_id, batch)
     return count

@@ -104,6 +104,11 @@ class RunRows:
             last = (attempt, at, tokens)
         return max(speeds, default=None)
 
+    def last_seq(self, run_id: str) -> int:
+        """The number of the last line that is kept; 0 without one. Whoever folds in order has folded all before it."""
+        row = self._db.row("SELECT MAX(seq) FROM run_readings WHERE run_id = ?", (storable(run_id),))
+        return int(row[0] or 0) if row is not None else 0
+
     def folded_seq(self, run_id: str) -> int:
         """The number up to which every line of the run's ledger is kept; 0 if the first is not."""
         row = self._db.row(
