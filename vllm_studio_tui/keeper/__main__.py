@@ -27,6 +27,7 @@ from vllm_studio_tui.keeper.files import (
     read_spec,
     stand_in,
 )
+from vllm_studio_tui.keeper.home import Home
 from vllm_studio_tui.keeper.port import Held
 from vllm_studio_tui.keeper.story import Story, story
 from vllm_studio_tui.keeper.supervise import Supervisor
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     supervisor = Supervisor(folder, spec, state, port)
     if lost is not None:
         supervisor.inherit(lost, ended=told.ended)
+    supervisor.home = Home(folder, lock, spec)
     supervisor.listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     try:

@@ -19,6 +19,7 @@ from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper.ender import FAULT, Ender, in_words_only
 from vllm_studio_tui.keeper.explain import Ending, no_port, told, too_slow
 from vllm_studio_tui.keeper.hearing import not_served
+from vllm_studio_tui.keeper.home import Home
 from vllm_studio_tui.keeper.logdesk import LogAnswer
 from vllm_studio_tui.keeper.logwatch import mark, trim
 from vllm_studio_tui.keeper.port import Held
@@ -37,6 +38,8 @@ NO_SPEC = Ending(
     "Stop it, and launch its recipe again.",
     retry=False,
 )
+#: Seconds between two looks at the run's directory.
+HOME_EVERY = 2.0
 #: So many processes of a run are written down.
 MEMBERS = 512
 
@@ -50,6 +53,9 @@ class Supervisor(Ender):
         self._missed = 0
         self._spawned_at = 0.0
         self._had_engine = False
+        #: The run's directory; None: nobody looks after it.
+        self.home: Home | None = None
+        self._home_at = 0.0
 
     # --- the loop ---------------------------------------------------------------------------------------
 
@@ -107,8 +113,18 @@ class Supervisor(Ender):
                 self._sweeping = self._end(None, now)
         else:
             self._look_after(now)
+        with guard("looking after the run's directory"):
+            self._look_home(now)
         with guard("writing down"):
             self._record.flush()
+
+    def _look_home(self, now: float) -> None:
+        """Put the directory back where somebody deleted it: without it no command would see this run again."""
+        if self.home is None or now - self._home_at < HOME_EVERY:
+            return
+        self._home_at = now
+        if self.home.look(engine=self._engine is not None):
+            self._record.save()
 
     # --- starting ---------------------------------------------------------------------------------------
 
@@ -337,6 +353,9 @@ class Supervisor(Ender):
 
         A new keeper that found nothing to look after does not stay for it: the next one can write it as well.
         """
+        with self._faults.guard("looking after the run's directory"):
+            if self.home is not None and self.home.look(engine=False):
+                self._record.save()
         begin = time.monotonic()
         patience = UNWRITTEN if self._had_engine else 2.0
         while not self._record.flush() and time.monotonic() - begin < patience:
