@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -128,3 +129,17 @@ def test_a_whole_text_is_split(text: str, thinking: str, answer: str) -> None:
 @pytest.mark.parametrize("piece", ["<think>", "</think>", "```x\n", "<think></think>", "[THINK]<think>"])
 def test_splitting_a_whole_text_takes_time_by_its_length(piece: str) -> None:
     split_thinking(piece * 200_000)  # a second or so; by its square it would take hours
+
+
+@pytest.mark.parametrize("before", ["", "<think>hm", "Four. "])
+def test_blanks_and_lines_without_an_end_cost_what_their_length_does(before: str) -> None:
+    def cost(count: int) -> float:
+        pieces = [before, *(["\n "] * count), "Two", *(["x"] * count)]
+        begin = time.process_time()
+        reasoning, content = split(pieces)
+        took = time.process_time() - begin
+        assert reasoning + content == "".join(pieces).removeprefix("<think>")
+        return took
+
+    small, large = min(cost(10_000), cost(10_000)), cost(80_000)
+    assert large < 24 * small + 0.5, "eight times the length; were each piece to copy all before it, 64 times the cost"

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import select
+import socket
 import socketserver
 import threading
 import time
@@ -126,6 +128,47 @@ async def test_a_fast_stream_is_not_held_back_and_its_speed_is_the_engines(serve
     assert speed is not None
     assert speed == pytest.approx(499 / (sent[-1] - sent[0]), rel=0.4), "a pause after each would show 60"
     assert sum(one.tokens for one in events if isinstance(one, Delta)) == 500, "events are counted, not reads"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="this kernel does not tell when bytes came")
+async def test_figures_do_not_count_that_we_were_late(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reading thread gets its turn half a second after the last bytes came, as on a machine that is busy."""
+    late = Late()
+
+    def script(send: Callable[[bytes], Any]) -> None:
+        send(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        first, *others = words(100)
+        send(first)
+        time.sleep(0.5)
+        late.on = True
+        send(b"".join(others))
+        time.sleep(0.8)
+        late.on = False
+        send(chunk(usage(completion_tokens=100)) + ENDING)
+
+    monkeypatch.setattr(wire.Wire, "_receive", late.receive)
+    ended = end(await asked(server, script))
+    assert ended.timings.tokens_per_second is not None
+    assert ended.timings.tokens_per_second > 130, "99 tokens in half a second, not in the second that we took"
+
+
+class Late:
+    """A read that returns long after the bytes came."""
+
+    on = False
+
+    def __init__(self) -> None:
+        original = wire.Wire._receive
+        late = self
+
+        def receive(self: wire.Wire) -> bytes:
+            assert self._socket is not None
+            select.select([self._socket], [], [], 20)
+            if late.on:
+                time.sleep(0.5)
+            return original(self)
+
+        self.receive = receive
 
 
 async def test_a_body_with_a_length_or_none_is_read_to_its_end(server: Server) -> None:

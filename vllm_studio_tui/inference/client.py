@@ -237,6 +237,7 @@ class _Reading:
                 except (ValueError, RecursionError):
                     self._bad_json += 1
                     continue
+                self._size += len(reasoning) + len(content)
                 if reasoning:
                     split()
                     self._thought = True
@@ -260,7 +261,6 @@ class _Reading:
             self._told = self._reader.tokens
         for event in events:
             if isinstance(event, Delta):
-                self._size += len(event.content) + len(event.reasoning)
                 self._thought = self._thought or bool(event.reasoning)
                 if event.content and self._answer_at is None:
                     self._answer_at = now

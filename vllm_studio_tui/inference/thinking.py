@@ -48,6 +48,9 @@ _MARKER = re.compile("|".join(map(re.escape, MARKERS)))
 _OPENER = re.compile(r"[<\[◁]")
 _LONGEST = max(map(len, (*PAIRS, *PAIRS.values(), *ORPHANS, *SKIPPED, *MARKERS)))
 
+#: As much of a line is looked at to tell whether it opens or closes a block of code.
+_FENCE_LINE = 200
+
 START, THINKING, ANSWER = "start", "thinking", "answer"
 
 
@@ -64,6 +67,7 @@ class ThinkingSplitter:
         self._state = THINKING if opened else START
         self._closers: tuple[str, ...] = ORPHANS
         self._buffer = ""
+        self._blanks: list[str] = []
         self._thought = False
         self._any_thinking = opened
         self._fence = ""
@@ -72,13 +76,22 @@ class ThinkingSplitter:
 
     def feed(self, text: str) -> list[Delta | Relabel]:
         """What this piece makes certain."""
-        self._buffer += text
+        if text.isspace() and self._state != ANSWER and (not self._buffer or self._buffer.isspace()):
+            # Nothing can follow from blanks; models that go astray write them without an end.
+            self._blanks.append(text)
+            return []
+        self._join(text)
         return self._work()
 
     def close(self) -> list[Delta | Relabel]:
         """What was held back; thinking that was never closed stays thinking."""
         self._last = True
+        self._join("")
         return self._work()
+
+    def _join(self, text: str) -> None:
+        self._buffer += "".join((*self._blanks, text))
+        self._blanks.clear()
 
     def _work(self) -> list[Delta | Relabel]:
         out: list[Delta | Relabel] = []
@@ -158,7 +171,7 @@ class ThinkingSplitter:
         lines = (self._line + text).split("\n")
         for line in lines[:-1]:
             self._note_fence(line)
-        self._line = lines[-1]
+        self._line = lines[-1][:_FENCE_LINE]
 
     def _note_fence(self, line: str) -> None:
         mark = line.lstrip()[:3]

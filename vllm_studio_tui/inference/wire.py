@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,8 @@ MAX_DOCUMENT = 32 * 1024 * 1024
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 _MAX_SIZE_LINE = 4096
+#: Where in the kernel's `struct tcp_info` are the milliseconds since data was received; it counts in ticks of 4 ms.
+_LAST_DATA, _TICKS = 52, 0.008
 
 
 class Chunked:
@@ -129,7 +132,7 @@ class Wire:
         if not data:
             assert self._read is not None
             data = self._read(max_bytes, self.timeout)
-            self.arrived_at = time.monotonic()
+            self._note_arrival()
         if self._in_head:
             found = _BLANK_LINE.search(self._tail + data)
             if found is None:
@@ -196,9 +199,18 @@ class Wire:
             # httpcore's own exceptions stand for one of the socket's.
             cause = error.__cause__
             raise cause if isinstance(cause, OSError) else OSError(str(error) or type(error).__name__) from None
-        self.arrived_at = time.monotonic()
-        self._got, self._waited = len(data), self.arrived_at - begin
+        self._got, self._waited = len(data), time.monotonic() - begin
+        self._note_arrival()
         return data
+
+    def _note_arrival(self) -> None:
+        """The kernel knows when the latest bytes came: this thread may have paused since, or waited for its turn."""
+        age = 0.0
+        if self._socket is not None:
+            with contextlib.suppress(OSError, AttributeError):  # not on every system
+                info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
+                age = int.from_bytes(info[_LAST_DATA:], sys.byteorder) / 1000 - _TICKS
+        self.arrived_at = max(self.arrived_at, time.monotonic() - max(0.0, age))
 
     def pause(self, since: float) -> None:
         """Let more arrive before the next read, where that has a use: the stream is fast and little was there.
