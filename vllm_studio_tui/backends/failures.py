@@ -45,11 +45,10 @@ _PASSING_START: tuple[Row, ...] = (
         "Lower gpu_memory_utilization or cuda_graph_max_bs_decode, or switch graphs off.",
     ),
     (
-        r"failed to create_context with model|failed to initialize the context|failed to (?:allocate|create) .{0,20}"
-        r"(?:KV cache|kv cache|context|compute buffer)",
-        "context_too_long",
-        "there is not enough memory for the context that was asked for",
-        "Set a smaller max_model_len (--ctx-size).",
+        r"DistNetworkError: .{0,120}connect to (\([^)]{1,80}\))|client socket has timed out",
+        "network",
+        "the processes of the engine could not reach each other {1}",
+        "Check VLLM_HOST_IP, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME in env_vars, the firewall, and the other hosts.",
     ),
     (
         r"429 (?:Client Error|Too Many Requests)|Too Many Requests for url",
@@ -88,12 +87,6 @@ _PASSING_START: tuple[Row, ...] = (
 #: Causes that may be gone at the next try, also of an engine that serves.
 _PASSING: tuple[Row, ...] = (
     (
-        r"^(?:.{0,80}: line \d+: +\d+ )?Killed(?:\s|$)|Out of memory: Killed process",
-        "killed",
-        "killed by SIGKILL",
-        "The kernel kills what takes too much memory: see `dmesg` or the memory limit of the container.",
-    ),
-    (
         r"CUDA out of memory.{0,80}?Tried to allocate ([\d.]+ \w+)",
         "out_of_memory",
         "the GPU is out of memory: {1} more were needed",
@@ -109,13 +102,19 @@ _PASSING: tuple[Row, ...] = (
     ),
     (
         r"DefaultCPUAllocator: can't allocate memory|std::bad_alloc|^(?:\(.{0,40}\) )?MemoryError"
-        r"|Cannot allocate memory|failed to allocate (?:CPU )?buffer|failed to mmap",
+        r"|Cannot allocate memory|GGML_ASSERT\(ctx->mem_buffer != NULL\)",
         "system_ram_oom",
         "this machine, or the limit of this process, has not enough memory",
         "Use a smaller model or max_model_len, end other programs, or raise the limit (ulimit -v, the container's).",
     ),
     (
-        r"Address already in use|\[Errno 98\]|couldn't bind HTTP server socket|error while attempting to bind"
+        r"couldn't bind HTTP server socket, hostname: ([^\s,]{1,200}), port: (\d{1,5})",
+        "port_in_use",
+        "it cannot listen on port {2} of {1}: the port is taken, or that is no address of this machine",
+        "Choose another port, or leave it empty to have a free one; correct host if it is not 127.0.0.1 or 0.0.0.0.",
+    ),
+    (
+        r"Address already in use|\[Errno 98\]|error while attempting to bind"
         r"|port is already allocated",
         "port_in_use",
         "its port is taken by another program",
@@ -184,6 +183,12 @@ _WEAK: tuple[Row, ...] = (
         "Download the files of model_path again, or correct the JSON in extra_args.",
     ),
     (
+        r"failed to create_context with model|failed to create llama_context|failed to initialize the context",
+        "context_too_long",
+        "there is not enough memory for the context that was asked for",
+        "Set a smaller max_model_len (--ctx-size).",
+    ),
+    (
         r"error loading model: (?!llama_model_loader: failed to load model)(?:error loading model \w+: )?(.{1,200})",
         "model_unreadable",
         "the model cannot be loaded: {1}",
@@ -216,6 +221,12 @@ _WEAK: tuple[Row, ...] = (
         "Correct docker in the recipe; `recipes command` shows the command line.",
     ),
     (
+        r"SyntaxError: (?:invalid syntax|f-string)|unsupported operand type\(s\) for \|: 'type'",
+        "python_too_old",
+        "the engine needs a newer Python than the one that runs it",
+        "Name another python_path, and install the engine afresh there.",
+    ),
+    (
         r"Segmentation fault|Fatal Python error: ([\w ]{1,80})",
         "native_crash",
         "it crashed in native code {1}",
@@ -230,6 +241,12 @@ _POINTERS: tuple[Row, ...] = (
         "nccl",
         "one of the GPUs' processes died or hung",
         "Look for the first error of any rank, and at the host's memory.",
+    ),
+    (
+        r"^(?:.{0,80}: line \d+: +\d+ )?Killed(?:\s|$)|Out of memory: Killed process",
+        "killed",
+        "killed by SIGKILL",
+        "The kernel kills what takes too much memory: see `dmesg` or the memory limit of the container.",
     ),
     (
         r"died unexpectedly \(exit code: -9\)",
@@ -259,7 +276,9 @@ _POINTERS: tuple[Row, ...] = (
         # vLLM's async_llm.py names EngineDeadError too when it was stopped in an orderly way while it streamed.
         r"WorkerProc initialization failed|Engine core initialization failed|EngineCore encountered a fatal error"
         r"|(?:proc\S{0,40}|Worker) \S{1,80} died unexpectedly|MPClient: engine core exited unexpectedly"
-        r"|^(?!.*async_llm\.py).*EngineDeadError|Received sigquit from a child process",
+        r"|^(?!.*async_llm\.py).*EngineDeadError|Received sigquit from a child process"
+        r"|MQLLMEngine is already dead|Engine process \(pid \d+\) died|Engine loop has died"
+        r"|Got fatal signal from worker processes",
         "engine_died",
         "the engine's core process died",
         "The cause stands above, in the first traceback of its log.",
@@ -286,7 +305,7 @@ def _fix(row: Row) -> Mapping[str, Any]:
 #: Weak rows that an engine which serves may end of, too.
 _WEAK_LATE = ("gpu_crash", "native_crash")
 #: Weak rows that another try may get past.
-_WEAK_PASSING = ("gpu_crash", "native_crash", "compile_failed")
+_WEAK_PASSING = ("gpu_crash", "native_crash", "compile_failed", "context_too_long")
 
 FAILURES: tuple[Failure, ...] = (
     *(Failure(*row[:4], fatal=True, fix=_fix(row)) for row in _FATAL),

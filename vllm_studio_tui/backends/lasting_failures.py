@@ -16,8 +16,7 @@ _FOLDER = "Correct model_path: it must be a folder with config.json and weights.
 FIXED: tuple[Row, ...] = (
     # --- adapters, drafts and projectors: before the model, in whose words their failures end
     (
-        r"(?:Loading lora|LoRA adapter|lora).{0,200}(?:No adapter found|No such file|not found|does not exist)"
-        r"|No adapter found for (\S+)|[Cc]an't find 'adapter_config\.json' at '([^']+)'"
+        r"No adapter found for (\S+)|[Cc]an't find 'adapter_config\.json' at '([^']+)'"
         r"|No such file or directory: '([^']*adapter_config\.json)'",
         "lora_missing",
         "there is no LoRA adapter at the given place {1}{2}{3}",
@@ -68,11 +67,18 @@ FIXED: tuple[Row, ...] = (
         "Name the model's own GGUF file in model_path, and this one as mmproj in extra_args.",
     ),
     (
-        r"quantized V cache was requested, but this requires Flash Attention|V cache quantization requires flash_attn",
+        r"quantized V cache (?:was requested, but this )?requires flash|V cache quantization requires flash_attn",
         "invalid_value",
         "a quantized KV cache needs Flash Attention",
         "Set flash_attn: on in extra_args, or kv_cache_dtype: auto.",
         {"kv_cache_dtype": "auto"},
+    ),
+    (
+        r"\b(\w{1,80}) does not support LoRA",
+        "lora_unsupported",
+        "the engine cannot use LoRA adapters with {1}",
+        "Remove lora_modules (and enable_lora in extra_args).",
+        {"lora_modules": {}},
     ),
     # --- the chat template
     (
@@ -249,7 +255,20 @@ FIXED: tuple[Row, ...] = (
         "Compare its size with the hub's and download it again.",
     ),
     (
-        r"ignore_mismatched_sizes|size mismatch for (\S+): copying a param",
+        r"There is no module or parameter named '([^']{1,120})' in (\w{1,80})",
+        "model_misfit",
+        "the weights hold {1}, which this engine's {2} does not know",
+        "Upgrade the engine, or use a checkpoint (a quantization) that it reads.",
+    ),
+    (
+        r"No such file or directory: '([^']{0,300}/(?:tekken\.json|tokenizer[\w.]{1,20}|params\.json|config\.json))'",
+        "model_incomplete",
+        "the model lacks the file {1}",
+        "Download it again, and look whether model_path is the right folder.",
+    ),
+    (
+        r"ignore_mismatched_sizes|The size of tensor a \(\d+\) must match the size of tensor b"
+        r"|size mismatch for (\S+): copying a param",
         "model_corrupt",
         "the weights have other shapes than config.json names {1}",
         "config.json and weights are of different models: download both again.",
@@ -263,7 +282,8 @@ FIXED: tuple[Row, ...] = (
     (
         r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for '([^']+)'"
         r"|Unable to load (?:vocabulary|tokenizer)|tokenizer\.json.{0,80}(?:EOF|expected|invalid)"
-        r"|data did not match any variant of untagged enum|Unrecognized processing class in \S+ Can't instantiate)",
+        r"|data did not match any variant of untagged enum"
+        r"|piece id is out of range|Unrecognized processing class in \S+ Can't instantiate)",
         "tokenizer",
         "the model's tokenizer cannot be loaded",
         "Download its tokenizer files again, name another one in tokenizer, or upgrade the engine's transformers.",
@@ -303,9 +323,9 @@ FIXED: tuple[Row, ...] = (
     ),
     (
         r"tensor .{0,200} has wrong shape|wrong number of tensors; expected (\d+), got (\d+)|missing tensor '([^']+)'"
-        r"|too many tensors created",
+        r"|too many tensors created|: tensor '([^']+)' not found",
         "model_corrupt",
-        "the tensors in the GGUF file are not those of its architecture {3}",
+        "the tensors in the GGUF file are not those of its architecture {3}{4}",
         "Use a newer llama-server, or download a file that was converted by a newer one.",
     ),
 )  # fmt: skip

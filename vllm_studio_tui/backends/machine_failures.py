@@ -20,7 +20,8 @@ MACHINE: tuple[Row, ...] = (
     # --- GPUs and drivers
     (
         r"Found no NVIDIA driver|No CUDA GPUs are available|Failed to infer device type|no CUDA-capable device"
-        r"|NVMLError_(?:DriverNotLoaded|LibraryNotFound)|No HIP GPUs are available|failed to initialize CUDA",
+        r"|NVMLError_(?:DriverNotLoaded|LibraryNotFound)|No HIP GPUs are available"
+        r"|Cannot access accelerator device|failed to initialize CUDA",
         "no_gpu",
         "no GPU can be seen",
         "Check nvidia-smi, the container's runtime and CUDA_VISIBLE_DEVICES.",
@@ -60,6 +61,18 @@ MACHINE: tuple[Row, ...] = (
         "wrong_build",
         "this build of the engine has no kernels for this GPU",
         _NO_BUILD,
+    ),
+    (
+        r"requires GPUs with (sm\d+)",
+        "gpu_too_old",
+        "a kernel needs a newer GPU: {1} or higher",
+        "Choose another attention_backend in extra_args (TRITON_ATTN), or another GPU.",
+    ),
+    (
+        r"out of resource: shared memory",
+        "gpu_too_old",
+        "a Triton kernel needs more shared memory than this GPU has",
+        "Choose another attention_backend in extra_args, or upgrade the engine.",
     ),
     (
         r"Torch not compiled with CUDA enabled|not compiled with (?:CUDA|GPU) support",
@@ -202,6 +215,12 @@ MACHINE: tuple[Row, ...] = (
         "Install the versions that the line names, or the engine afresh in an environment of its own.",
     ),
     (
+        r"'(\w{1,80}Config)' object has no attribute '(\w{1,80})'",
+        "transformers_version",
+        "engine and transformers there do not fit each other: {1} has no {2}",
+        "Install the version of transformers that the engine asks for, or upgrade the engine.",
+    ),
+    (
         r"numpy\.core\.multiarray failed to import|compiled using NumPy 1\.x cannot be run|numpy\.dtype size changed",
         "broken_install",
         "numpy there is of another version than a package was compiled for",
@@ -271,6 +290,12 @@ MACHINE: tuple[Row, ...] = (
         "docker_image",
         "there is no image {1}{2}{3} here, and it could not be fetched",
         "Correct docker.image in the recipe, or fetch it: docker pull.",
+    ),
+    (
+        r"statfs (\S{1,300}): no such file|bind source path does not exist: (\S{1,300})",
+        "file_missing",
+        "there is no {1}{2} to show to the container",
+        "Correct model_path, or docker.volumes in the recipe.",
     ),
     (
         r"gaierror.{0,20}(?:Name or service not known|No address associated)|Name or service not known$",
@@ -355,7 +380,7 @@ LATE: tuple[Row, ...] = (
         "Reset the GPU (nvidia-smi -r) or reboot; if it comes back, the GPU is broken: use another one (gpus).",
     ),
     (
-        r"GPU is lost|fallen off the bus|Unable to determine the device handle|NVMLError_GpuIsLost"
+        r"GPU is lost|fallen off the bus|DeviceLost|Unable to determine the device handle|NVMLError_GpuIsLost"
         r"|CUDA error: unspecified launch failure|CUDA error: hardware stack error",
         "gpu_broken",
         "a GPU was lost or crashed",

@@ -33,6 +33,13 @@ RECIPE: tuple[Row, ...] = (
         {"max_model_len": "{1|16}"},
     ),
     (
+        r"max seq len \((\d+)\) is larger than the maximum number of tokens that can be stored in KV cache \((\d+)\)",
+        "kv_cache_too_small",
+        "the KV cache holds {2} tokens, fewer than one request of {1} may have",
+        "Set max_model_len to at most {2}, or raise gpu_memory_utilization.",
+        {"max_model_len": "{2|16}"},
+    ),
+    (
         r"No available memory for the cache blocks",
         "kv_cache_too_small",
         "weights and activations leave no memory for the KV cache",
@@ -261,7 +268,7 @@ ARGUMENTS: tuple[Row, ...] = (
         "Choose another tool_call_parser or reasoning_parser, or upgrade the engine.",
     ),
     (
-        r"could not locate think start/end tokens",
+        r"could not locate think start/end tokens|think_\w{1,20}_token .{0,60}must encode to exactly one token",
         "unknown_parser",
         "the reasoning parser does not fit the model: its tokenizer has no think tokens",
         "Remove reasoning_parser or choose the one of this model's family.",

@@ -22,7 +22,7 @@ Pattern = tuple[re.Pattern[str], Failure]
 # A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.
 # But vLLM only warns of it when its core has gone.
 NOT_A_CAUSE = re.compile(
-    r"^(?:\([^)]*\) ?)?(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b(?! .*MPClient: engine core exited unexpectedly)"
+    r"^(?:\([^)]{0,80}\) ?){0,3}(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b(?! .*MPClient: engine core exited unexpectedly)"
     r"|^\[\d{4}-\d\d-\d\d[^\]]{0,40}\] (?:WARNING|INFO|DEBUG|Decode batch|Prefill batch)"
     r"|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:|^\[W\d"
 )

@@ -133,6 +133,9 @@ def _candidates(lines: Sequence[str]) -> Iterator[Lead]:
             if "validation error" in text and (refused := _refused(lines, index, text)) is not None:
                 yield refused
                 continue
+            below = message(lines[index + 1]) if index + 1 < len(lines) else ""
+            if text.startswith("terminate called ") and below.startswith("what():"):
+                text = below.removeprefix("what():").strip()
             yield Lead(index, text, "called" if _CALLED.search(text) else "plain")
 
 

@@ -21,6 +21,12 @@ TAIL = 512 * 1024
 LAST_WORDS = 20
 #: What ended an engine that served is followed by no more lines than a dump of its stack.
 LATE = 200
+_WRAPPERS = (
+    re.compile(r"^[\w.-]{1,80} +\| ?"),
+    re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,80} [^\s\[]{1,80}\[\d+\]: "),
+    re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,20} (?:std(?:out|err) [FP] )?"),
+    re.compile(r"^\[pod/\S{1,200}\] "),
+)
 _STOPPED = re.compile(r"ended by SIG(?:TERM|INT)|cleaning up before exit|Received SIG(?:TERM|INT)")
 _ATTEMPT = "[vllm-studio] attempt "
 
@@ -75,7 +81,7 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     """Explain lines with their numbers."""
     start = max((at for at, (_, line) in enumerate(numbered) if line.startswith(_ATTEMPT)), default=0)
     numbers = [number for number, _ in numbered[start:]]
-    lines = [line for _, line in numbered[start:]]
+    lines = _unwrapped([line for _, line in numbered[start:]])
     found = _read(lines, compiled(failures))
     if found is None:
         return Diagnosis()
@@ -84,6 +90,15 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
         found.reason, found.title, found.words, found.advice or None, line, numbers[found.index], found.retry,
         found.fix, tuple(meaningful(lines)), found.explained,
     )  # fmt: skip
+
+
+def _unwrapped(lines: list[str]) -> list[str]:
+    """Without what docker compose, journald or kubernetes put before each line, where they do."""
+    begin = [line for line in lines[:400] if line.strip()]
+    for wrapper in _WRAPPERS:
+        if begin and sum(1 for line in begin if wrapper.match(line)) > 0.8 * len(begin):
+            return [wrapper.sub("", line, count=1) for line in lines]
+    return lines
 
 
 def _read(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
