@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.nobody import as_nobody, enterable_folder
@@ -389,6 +389,7 @@ KEYS = st.sampled_from(["weight_map", "chat_template", "auto_map", "tokenizer_cl
 DATA = st.binary(max_size=60) | st.one_of(JSON, st.dictionaries(KEYS, JSON)).map(lambda one: json.dumps(one).encode())
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, DATA, max_size=6))
 def test_no_folder_is_too_strange(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
