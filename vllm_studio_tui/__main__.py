@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ SCREEN_OPTIONS = ("--screen", "--recipe", "--compact", "--read-only", "--ascii")
 def screens(argv: list[str]) -> int | None:
     """Open the screens; None when the arguments are not for them alone."""
     import argparse
-    import os
 
     parser = argparse.ArgumentParser("vllm-studio", add_help=False, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--screen", default=None)
@@ -56,6 +56,17 @@ def screens(argv: list[str]) -> int | None:
 def main() -> int:
     """Run the command line; the exit code."""
     argv = sys.argv[1:]
+    try:
+        code = _answer(argv)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - what is a fault of the program is raised again there
+        from vllm_studio_tui.cli.ending import code_of
+
+        return code_of(error, argv)
+    return code
+
+
+def _answer(argv: list[str]) -> int:
     if argv == ["--version"]:
         from vllm_studio_tui import __version__
 
@@ -73,7 +84,8 @@ def main() -> int:
         code = gpus.quick(argv)
         if code is not None:
             return code
-    if not argv or argv[0] in SCREEN_OPTIONS:
+    completing = "_VLLM_STUDIO_COMPLETE" in os.environ  # a shell asks, with no arguments: the line is in variables
+    if not completing and (not argv or argv[0] in SCREEN_OPTIONS):
         code = screens(argv)
         if code is not None:
             return code

@@ -5,12 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.main import get_command
 
-from vllm_studio_tui.cli.output import explain, note
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.cli import output
+from vllm_studio_tui.cli.ending import code_of, report
+from vllm_studio_tui.cli.output import note, say
+from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.studio import Studio
+
+PROGRAM = "vllm-studio"
+#: By this variable a shell asks for completions.
+COMPLETE = "_VLLM_STUDIO_COMPLETE"
 
 #: One file per noun; each has `register(app)`.
 NOUNS = (
@@ -76,18 +85,51 @@ def run(argv: list[str]) -> int:
     # Looking for plug-ins of pydantic reads the metadata of every installed package; we use none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     Studio.tell = _tell
+    output.emitted = False
     try:
-        build(nouns_for(argv))(args=argv, prog_name="vllm-studio", standalone_mode=True)
-    except StudioError as error:
-        explain(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _invoke(build(nouns_for(argv)), argv)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - what is a fault of the program is raised again there
+        return code_of(error, argv)
+    return code
+
+
+def _invoke(app: typer.Typer, argv: list[str]) -> int:
+    """As typer does it, but for its own ways of telling errors and of taking a broken pipe for a failure."""
+    if COMPLETE in os.environ:
+        app(args=argv, prog_name=PROGRAM)  # a shell asks for completions
         return 0
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    command = get_command(app)
+    try:
+        with command.make_context(PROGRAM, list(argv)) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except typer.Abort:
+        note("Aborted.")
+        return 1
+    except EOFError:
+        raise UsageError("an answer was needed, and there is nobody to give it") from None
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            return _usage(error, argv)
+        raise
     return 0
+
+
+def _usage(error: Any, argv: list[str]) -> int:
+    """Say what is wrong with the arguments. They are text from outside."""
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if error.message:  # rich has printed it already
+            say(error.message)
+        return int(error.exit_code)
+    usage = " ".join(context.get_usage().split()) if context is not None else ""
+    path = context.command_path if context is not None else PROGRAM
+    wrong = UsageError(
+        clean(error.format_message()).rstrip("."),
+        cause=clean(usage),
+        advice=clean(f"See {path} --help."),
+    )
+    report(wrong, argv)
+    return int(error.exit_code)

@@ -24,6 +24,8 @@ from vllm_studio_tui.runs.diagnose import Diagnosis, diagnose_bytes, diagnose_fi
 
 #: More than this is not read from a pipe.
 MOST = 256 * 1024 * 1024
+#: Nor this from a device.
+DEVICE = 1024 * 1024
 #: Exit code of a failure of which nothing says why.
 UNEXPLAINED = 3
 
@@ -78,11 +80,14 @@ def _diagnose(what: str, backend: str | None) -> Diagnosis:
     try:
         if path.is_file():
             return _redacted(diagnose_file(path, failures), [])
+        if path.exists() and not path.is_dir():  # a pipe with a name, or a device, which may never end
+            with path.open("rb") as stream:
+                return _redacted(diagnose_bytes(stream.read(MOST if path.is_fifo() else DEVICE), failures), [])
         run = read.find_run(Places.of(), what)
     except NotFound:
         raise NotFound(
             f"there is no log {what!r}",
-            cause="It is neither a file nor the name of a run or recipe.",
+            cause="It is a folder." if path.is_dir() else "It is neither a file nor the name of a run or recipe.",
             advice="See `vllm-studio logs --list`.",
         ) from None
     except OSError as error:

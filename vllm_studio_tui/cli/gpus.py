@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuReport
+from vllm_studio_tui.kit.sanitize import json_safe
 
 if TYPE_CHECKING:
     import typer
@@ -157,7 +158,8 @@ def quick(argv: list[str]) -> int | None:
     elif sorted(flags) in (["--json"], ["--json", "--once"]):
         from vllm_studio_tui.probes.gpus import read_once
 
-        sys.stdout.write(json.dumps(gpus_document(read_once()), ensure_ascii=False) + "\n")
+        text = json.dumps(gpus_document(read_once()), ensure_ascii=False)
+        sys.stdout.write(json_safe(text, terminal=sys.stdout.isatty()) + "\n")
     else:
         return None
     sys.stdout.flush()

@@ -8,22 +8,29 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.kit.sanitize import clean, json_safe
+
+#: Whether a document was printed: what fails after that adds none.
+emitted = False
 
 
 def emit(document: Any) -> None:
     """Print one JSON document on stdout and nothing else."""
-    json.dump(document, sys.stdout, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    _print(json.dumps(document, ensure_ascii=False, default=str))
 
 
 def emit_line(document: Any) -> None:
     """Print one JSON object on a line of its own, at once."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
+    _print(json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=str))
+
+
+def _print(text: str) -> None:
+    global emitted
+    emitted = True
+    sys.stdout.write(json_safe(text, terminal=sys.stdout.isatty()) + "\n")
     sys.stdout.flush()
 
 
@@ -62,9 +69,3 @@ def explain(error: StudioError) -> None:
     for line in (error.cause, error.advice):
         if line:
             note("\n".join(f"  {part}" for part in line.splitlines()))
-
-
-def fail(error: StudioError) -> NoReturn:
-    """Explain the error and leave with its exit code."""
-    explain(error)
-    raise SystemExit(error.exit_code)

@@ -139,6 +139,9 @@ def _register_reading(nouns: typer.Typer) -> None:
         if as_json:
             emit({"recipes": [recipe_document(one, running.get(one.id)) for one in good]})
             return
+        if not good and search:
+            say(f"No recipe matches {search!r}.")
+            return
         if not good:
             say("No recipe yet. See `vllm-studio recipes starters`, or import some.")
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.kit.sanitize import json_safe
 from vllm_studio_tui.runs.heard import log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView, all_runs, shown_runs
 
@@ -94,7 +95,7 @@ def quick(argv: list[str]) -> int | None:
     if argv[:1] != ["status"] or "--json" not in argv or not set(argv[1:]) <= {"--json", "--all"}:
         return None
     document = status_document(Places.of(), every="--all" in argv)
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_safe(json.dumps(document, ensure_ascii=False), terminal=sys.stdout.isatty()) + "\n")
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.keeper.explain import Ending
+from vllm_studio_tui.kit.durations import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,9 @@ class CrashBudget:
         if not verdict.retry:
             return Next(State.FAILED, note="Not started again: it would fail the same way.")
         if len(self.failures) >= self.rule.budget:
-            minutes = self.rule.window / 60
             return Next(
                 State.FAILED,
-                note=f"{len(self.failures)} failures within {minutes:g} minutes: not started again.",
+                note=f"{len(self.failures)} failures within {duration(self.rule.window)}: not started again.",
             )
         delay = min(self.rule.max_delay, self.rule.delay * 2 ** (len(self.failures) - 1))
         # Jitter, so that engines that died together do not start together.

@@ -17,6 +17,7 @@ _DANGEROUS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _ANSI = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
     "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?"
@@ -41,6 +42,21 @@ def clean(text: str, *, limit: int | None = None) -> str:
 def clean_line(text: str, *, limit: int | None = None) -> str:
     """As `clean`, on one line."""
     return clean(" ".join(text.split("\n")).replace("\t", " "), limit=limit)
+
+
+def json_safe(text: str, *, terminal: bool) -> str:
+    """JSON text as it may be written: a lone surrogate, which no encoding has, is a question mark.
+
+    Args:
+        terminal: It goes to a terminal: what that would obey is written as `\\u` escapes, and the document is the same.
+    """
+    text = _SURROGATES.sub("?", text)
+    return _DANGEROUS.sub(_escaped, text) if terminal else text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    data = match[0].encode("utf-16-be")
+    return "".join(f"\\u{data[place]:02x}{data[place + 1]:02x}" for place in range(0, len(data), 2))
 
 
 def strip_ansi(text: str) -> str:

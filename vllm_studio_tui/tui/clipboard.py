@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
+from vllm_studio_tui.kit.sanitize import clean, strip_ansi
 from vllm_studio_tui.tui.paint import numbers
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ LIMIT = 74_000
 
 
 def copy(app: App[int], text: str, places: Places) -> str:
-    """Copy `text`; what was done, in words."""
-    data = text.encode("utf-8", "replace")
+    """Copy `text`, without what a terminal that it is pasted into would obey; what was done, in words."""
+    data = clean(strip_ansi(text)).encode("utf-8", "replace")
     path = private_dir(places.state) / "clip.txt"
     size = numbers.size(len(data))
     try:
