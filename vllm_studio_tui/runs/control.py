@@ -269,6 +269,8 @@ def stop(run: RunView, *, force: bool = False, timeout: float | None = None) -> 
         now = view(run.folder)
         if now.keeper_alive:
             call.tell(now)
+            if call.unwritten(now):
+                return call.outcome(now)
         elif not now.lost:
             break
         elif call.may_adopt():

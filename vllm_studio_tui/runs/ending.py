@@ -12,9 +12,9 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Stop
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper.stopping import KILL_GRACE, Stopping
-from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.keeper.tree import Tree, left_of
 from vllm_studio_tui.kit import process
-from vllm_studio_tui.runs.read import RunView, view
+from vllm_studio_tui.runs.read import RunView, full_disk, view
 
 KEEPER = "vllm_studio_tui.keeper"
 #: Seconds beyond its policy after which a keeper that was told to stop is taken for stuck.
@@ -56,6 +56,12 @@ class StopCall:
         if found is not None and self._told.get(found, 0) < (2 if self._force else 1):
             self._told[found] = self._told.get(found, 0) + process.send(*found, signal.SIGTERM)
 
+    def unwritten(self, now: RunView) -> bool:
+        """Whether it has ended, and its keeper only waits for room on the disk to write that down."""
+        if not self._told or now.engine_alive or now.status.final or full_disk(self._folder) is None:
+            return False
+        return not left_of(view(self._folder).status)
+
     def may_adopt(self) -> bool:
         """Whether one more keeper is worth the try."""
         self._adopters += 1
@@ -86,8 +92,10 @@ class StopCall:
         if left:
             title = f"processes would not die: {', '.join(left)[:200]}"
             return replace(now, status=replace(now.status, title=title))
-        if (self._told or now.lost) and not now.engine_alive and now.lost:
-            words = "stopped; its end could not be written down"
+        if now.lost or self.unwritten(now):
+            words = (
+                "stopped; its end is not written down yet" if now.keeper_alive else "stopped; its end is not on record"
+            )
             status = replace(now.status, state=State.EXITED, reason="stopped", title=words, advice=None, pid=None)
             return replace(now, status=status)
         return now

@@ -156,7 +156,7 @@ def _without_engine(folder: Path, state: RunState) -> RunState:
     gone = replace(state, pid=None, pid_start=None, stage=None, progress=None)
     if state.state in (State.READY, State.UNHEALTHY):
         gone = replace(gone, state=State.UNHEALTHY, title="the engine has ended; its workers are being ended")
-    full = _full(folder)
+    full = full_disk(folder)
     if full is None:
         return gone
     # What it does meanwhile cannot be read: it may have started another engine.
@@ -169,7 +169,7 @@ def _without_engine(folder: Path, state: RunState) -> RunState:
     return replace(gone, title=title, advice=f"Free space on {full}; its keeper waits for it.")
 
 
-def _full(folder: Path) -> Path | None:
+def full_disk(folder: Path) -> Path | None:
     """The folder, if its disk has no room for a state file."""
     try:
         disk = os.statvfs(folder)
