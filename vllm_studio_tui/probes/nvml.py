@@ -165,7 +165,7 @@ class NvmlReader:
             count[0]: count[1]
             for index, count in counts
             if count is not None and (not wanted or any(_means(text, index, count[0]) for text in wanted))
-        }, f"{HUNG} for {self.hanging:.3g} s" if self.hanging else None
+        }, f"{HUNG} for {self.hanging:.1f} s" if self.hanging else None
 
     def close(self) -> None:
         """Let go of the library."""
@@ -183,7 +183,7 @@ class NvmlReader:
             run(iter([self._open]), patience)
         if self._opening is not None:
             hanging = self._monotonic() - self._opening
-            return f"{HUNG} for {max(hanging, patience):.3g} s", HUNG_ADVICE
+            return f"{HUNG} for {max(hanging, patience):.1f} s", HUNG_ADVICE
         if self._failed is not None:
             return self._failed
         steps = itertools.chain.from_iterable(device.steps(keys) for device in list(self._devices or ()))
