@@ -11,8 +11,8 @@ import statistics
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.usage import (
     SUCCESSES,
     WHOLE,
@@ -35,6 +35,9 @@ from vllm_studio_tui.store.usage import (
     seen_requests,
     uptime,
 )
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
