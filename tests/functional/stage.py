@@ -56,6 +56,9 @@ class StillSampler:
         self.latest = snapshot
         self._studio.bus.publish(snapshot)
 
+    def set_pace(self, every: float) -> None:
+        """It has none."""
+
     def start(self) -> None:
         self._studio.bus.publish(self.latest)
 

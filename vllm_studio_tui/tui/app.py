@@ -149,7 +149,8 @@ class StudioApp(App[int], inherit_bindings=False):
         self._follow_sampler()
         sampler.start()
         settings = await self.in_thread(lambda: self.studio.settings)
-        sampler.set_pace(settings.refresh_seconds)
+        if "refresh_seconds" in settings.model_fields_set:
+            sampler.set_pace(settings.refresh_seconds)
         for one in settings.notes:
             self.tell(one, "warning")
 
