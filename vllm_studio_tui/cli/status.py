@@ -22,6 +22,8 @@ def moment(seconds: float | None) -> str | None:
     """ISO 8601 in UTC."""
     if seconds is None:
         return None
+    if not -6e10 < seconds < 2e11:  # no time that a calendar has
+        return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -62,6 +64,7 @@ def run_document(run: RunView, time_left: float | None = None) -> dict[str, Any]
         "waiting_for": waiting_for(run) or None,
         "gpus": list(run.spec.gpus) if run.spec else [],
         "adopted": now.adopted,
+        "faults": now.faults,
         "simulated": run.spec.simulated if run.spec else None,
         "log": str(run.log),
     }
@@ -135,6 +138,9 @@ def show(document: dict[str, Any]) -> None:
             ]
         )
     table(["STATE", "RECIPE", "STAGE", "BACKEND", "PORT", "PID", "RUN"], rows, right=[4, 5])
+    for run in document["runs"]:
+        for fault in run["faults"]:
+            say(f"{run['recipe_id']}: fault of its keeper, {fault}. See keeper.log beside its log.")
     for run in document["runs"]:
         if run["waiting_for"]:
             say()
