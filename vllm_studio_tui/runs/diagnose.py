@@ -71,9 +71,8 @@ def diagnose_file(path: Path, failures: Sequence[Failure], *, begin: int = 0) ->
 def diagnose_bytes(raw: bytes, failures: Sequence[Failure]) -> Diagnosis:
     """Explain a log that came through a pipe."""
     if len(raw) > HEAD + TAIL:
-        skipped = raw[HEAD:-TAIL].count(b"\n")
         head = _lines(raw[:HEAD], 1)
-        return diagnose_lines([*head, *_lines(raw[-TAIL:], head[-1][0] + skipped)], failures)
+        return diagnose_lines([*head, *_lines(raw[-TAIL:], 1 + raw[:-TAIL].count(b"\n"))], failures)
     return diagnose_lines(_lines(raw, 1), failures)
 
 
@@ -142,4 +141,4 @@ def _count(stream: BinaryIO, begin: int, end: int) -> int:
 
 
 def _lines(raw: bytes, first: int) -> list[tuple[int, str]]:
-    return [(first + at, part) for at, line in enumerate(raw.split(b"\n")) for part in plain(line)]
+    return [(first + at, part) for at, line in enumerate(raw.split(b"\n")) if line for part in plain(line)]
