@@ -82,7 +82,7 @@ FIXED: tuple[Row, ...] = (
     ),
     # --- the chat template
     (
-        r"chat template string \(([^)]+)\) appears path-like|chat_template_file.{0,20}(?:not|No)|"
+        r"chat template string \(([^)]{1,300})\) appears path-like|chat_template_file.{0,20}(?:not|No)|"
         r"No such file or directory: '([^']+\.jinja2?)'",
         "chat_template",
         "there is no chat template at {1}{2}",

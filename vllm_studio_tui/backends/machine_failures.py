@@ -264,7 +264,7 @@ MACHINE: tuple[Row, ...] = (
         "The environment was moved or its Python removed: install it afresh, or name python_path in the recipe.",
     ),
     (
-        r"FLASHINFER_DISABLE_VERSION_CHECK|flashinfer\S* version .{0,80}does not match",
+        r"FLASHINFER_DISABLE_VERSION_CHECK|flashinfer\S{0,80} version .{0,80}does not match",
         "broken_install",
         "the packages of flashinfer there are of different versions",
         "Install flashinfer-python, flashinfer-cubin and flashinfer-jit-cache of one version, or set "

@@ -143,8 +143,8 @@ RECIPE: tuple[Row, ...] = (
         {"dtype": "float16"},
     ),
     (
-        r"[Qq]uantization method specified in the model config \(([^)]+)\) does not match the quantization "
-        r"(?:method specified in the )?(?:`?quantization`? )?argument \(([^)]+)\)",
+        r"[Qq]uantization method specified in the model config \(([^)]{1,200})\) does not match the quantization "
+        r"(?:method specified in the )?(?:`?quantization`? )?argument \(([^)]{1,200})\)",
         "quantization_mismatch",
         "the model is quantized as {1}, and the recipe says {2}",
         "Leave quantization empty: the model's own is found.",
@@ -211,7 +211,7 @@ ARGUMENTS: tuple[Row, ...] = (
         "Correct it in the recipe: the field of that name, or extra_args.",
     ),
     (
-        r"Invalid value for '?(-[^':]+)'?: (.{1,160})",
+        r"Invalid value for '?(-[^':]{1,200})'?: (.{1,160})",
         "invalid_value",
         "the value of {1} is not valid: {2}",
         "Correct it in the recipe: the field of that name, or extra_args.",
