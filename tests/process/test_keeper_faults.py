@@ -122,10 +122,11 @@ def test_odd_answers_make_a_run_not_ready_and_nothing_worse(house: House, told: 
 
 @pytest.mark.parametrize("digits", [400, 5000])
 def test_a_number_too_large_in_the_log_costs_no_keeper(house: House, told: Path, digits: int) -> None:
-    run = serve(house, told, restart=Restart("on-failure", delay=0.05))
     count = "9" * digits
     line = f"Loading safetensors checkpoint shards: 1% Completed | {count}/1 {count}/{count}"
     (told / "say").write_text(f"{line}\n{line}\r")
+    (told / "health").write_bytes(b"")
+    run = serve(house, told, restart=Restart("on-failure", delay=0.05))
     until(lambda: (told / "said").exists(), "said")
     keeper = house.now(run).status.keeper_pid
     house.kill_engine(run)
