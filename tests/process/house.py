@@ -60,10 +60,10 @@ def free_port() -> int:
 class House:
     """One home directory; every process that it brings forth can be found."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, accounts: Path | None = None) -> None:
         self.root = root
         self.places = Places.under(root)
-        self.accounts = root / "accounts"
+        self.accounts = accounts or root / "accounts"
         self.accounts.mkdir(parents=True)
 
     def launch(

@@ -208,11 +208,13 @@ class Sequence:
             (totals.prompt_tokens, "prompt_tokens", 1),
             (totals.completion_tokens, "generation_tokens", 40),
         ):
-            wanted = sum(one[key] for one in spent)
-            # Only an answer that was cut off by the death of its engine can be missing, and nothing is counted twice.
-            assert wanted - most * self.cut_off <= (counted or 0) <= wanted, key
+            self.check_totals(counted, sum(one[key] for one in spent), most, key)
         self.check_energy(totals.energy_wh)
         self.db.close()
+
+    def check_totals(self, counted: int | None, wanted: int, most: int, key: str) -> None:
+        """Only an answer that was cut off by the death of its engine can be missing, and nothing is counted twice."""
+        assert wanted - most * self.cut_off <= (counted or 0) <= wanted, key
 
     def check_energy(self, counted: float | None) -> None:
         """What was counted is what the simulated boards spent while a run was on them, each instant once."""

@@ -112,7 +112,8 @@ class Handler(BaseHTTPRequestHandler):
             }
             self._json(200, {"object": "list", "data": [card]})
         elif path == "/metrics":
-            self._send(200, spent.expose(options.style, options.model).encode(), "text/plain; version=0.0.4")
+            lines = spent.expose(options.style, options.model) + self.server.mischief.metrics + "\n"
+            self._send(200, lines.encode(), "text/plain; version=0.0.4")
         elif path == "/version" and options.style == "vllm":
             self._json(200, {"version": "SIMULATED"})
         elif path == "/props" and options.style == "llamacpp":

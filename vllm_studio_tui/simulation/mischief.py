@@ -26,6 +26,7 @@ class Mischief:
         self.break_style = "cut"
         self.exit_code: int | None = None
         self.flood = 0
+        self.metrics = ""
 
     def apply(self, switches: dict[str, Any]) -> list[str]:
         """Throw switches by name; the names that are not known."""
@@ -40,6 +41,10 @@ class Mischief:
             elif name == "crash":
                 # In a moment, so that whoever asked still gets an answer.
                 threading.Timer(0.05, crash, (str(value), self.exit_code)).start()
+            elif name == "metrics":
+                self.metrics = str(value)
+            elif name == "log":
+                os.write(1, f"{value}\n".encode(errors="replace"))
             elif name == "break_at":
                 self.break_at = int(value) if value is not None else None
             elif name == "break_style":
