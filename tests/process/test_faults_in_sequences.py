@@ -7,12 +7,14 @@ that our engines did not spend. `SEQUENCES=1000 pytest -m slow` tries a thousand
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
 import os
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -25,13 +27,18 @@ import pytest
 
 from tests.process.house import House, free_port, until
 from tests.process.test_random_sequences import INDEX, Sequence
-from vllm_studio_tui.domain.errors import LaunchRefused, StoreError
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling
+from vllm_studio_tui.domain.errors import LaunchRefused, StoreError, StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.keeper.files import LEDGER, SPEC, STATE
 from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.services.targets import Targets
 from vllm_studio_tui.simulation.gpus import uuid
+from vllm_studio_tui.studio import Studio
 
+#: Text of the last second may die with its program; a slow machine is given another one.
+LOST_SECONDS = 2.0
 #: What a policy of the house's runs allows (leader 2 s, tree 1 s), and a slow machine beside it.
 STOPPED_WITHIN = 30.0
 TORN: tuple[bytes, ...] = (
@@ -94,11 +101,16 @@ class Faults(Sequence):
         self.inexact = False
         self.writer: sqlite3.Connection | None = None
         self.strangers: dict[int, ThreadingHTTPServer] = {}
+        #: What was read of each answer, by the id of its message.
+        self.answers: dict[str, str] = {}
+        #: What was printed of each answer whose program was killed, but for the last moments.
+        self.printed: list[str] = []
 
     def step(self) -> None:
         plain: list[Callable[[], None]] = [self.launch, self.launch, self.ask, self.ask, self.kill_keeper]
         plain += [self.kill_engine, self.kill_both, self.stop, self.force, self.settle, self.term_keeper, self.fold]
         faults: list[Callable[[], None]] = [self.tear, self.odd_metrics, self.odd_line, self.stranger, self.go_away]
+        plain += [self.chat, self.chat, self.chat_is_killed]
         faults += [self.lock_database, self.unlock_database]
         if self.disk is not None:
             faults += [self.fill_disk, self.free_disk]
@@ -147,6 +159,85 @@ class Faults(Sequence):
         now = control.stop(run, force=force, timeout=STOPPED_WITHIN)
         assert time.monotonic() - begin < STOPPED_WITHIN, ("stop took too long", self.house.log(run))
         assert now.status.final, (now, self.house.log(run))
+
+    # --- chats ----------------------------------------------------------------------------------------------
+
+    def chat(self) -> None:
+        """A program asks, reads, and ends in order: all that it read is kept, now or when there is room."""
+        run = self._ready()
+        if run is None:
+            return
+        with Studio.open_sync(self.house.places) as studio:
+            try:
+                asyncio.run(self._chat(studio, run))
+            except StudioError as error:
+                assert self._in_trouble(run), error
+
+    async def _chat(self, studio: Studio, run: read.RunView) -> None:
+        target = Targets(studio.places, lambda: studio.recipes).target(recipe=run.run_id)
+        session = await asyncio.to_thread(studio.chat.new_session, "count")
+        stop_at = self.random.choice([None, None, 1, 5])
+        answer = studio.chat.send(session, "count", target, sampling=Sampling(max_tokens=40))
+        text, pieces = "", 0
+        async with contextlib.aclosing(answer) as events:
+            async for event in events:
+                if isinstance(event, Ended):
+                    self.cut_off += event.finish not in ("stop", "length")
+                elif isinstance(event, Relabel):
+                    text = ""
+                elif isinstance(event, Delta):
+                    text += event.content
+                    pieces += 1
+                leaf = studio.chat.messages.leaf(session)
+                assert leaf is not None
+                self.answers[leaf] = text
+                if stop_at is not None and pieces >= stop_at:
+                    self.cut_off += 1
+                    break
+
+    def chat_is_killed(self) -> None:
+        """A program that asks is killed at any moment: what it printed is kept but for the last second."""
+        run = self._ready()
+        if run is None:
+            return
+        argv = (sys.executable, "-m", "vllm_studio_tui", "chat", "count", "--recipe", run.run_id, "--max-tokens", "40")
+        environ = {**os.environ, "VLLM_STUDIO_HOME": str(self.house.root)}
+        self.cut_off += 1
+        pieces: list[tuple[float, str]] = []
+        with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+            assert program.stdout is not None
+            patience = self.random.uniform(0.0, 1.5)
+            end = None
+            while raw := os.read(program.stdout.fileno(), 4096):
+                pieces.append((time.monotonic(), raw.decode(errors="replace")))
+                end = end or time.monotonic() + patience
+                if time.monotonic() >= end:
+                    break
+            program.kill()
+        killed = time.monotonic()
+        kept = "".join(piece for at, piece in pieces if at < killed - LOST_SECONDS)
+        if kept.strip():
+            self.printed.append(kept.strip())
+
+    def _ready(self) -> read.RunView | None:
+        run = self.pick()
+        now = None if run is None else control.wait_ready(run, 2.0)
+        return now if now is not None and now.state is State.READY else None
+
+    def _in_trouble(self, run: read.RunView) -> bool:
+        """Whether something stands against an answer of this run."""
+        return self.writer is not None or self.full() or read.view(run.folder).state is not State.READY
+
+    def check_words(self) -> None:
+        """Every answer is kept as it was read, by the next program at the latest."""
+        with Studio.open_sync(self.house.places) as studio:
+            kept = {
+                str(row["id"]): str(row["content"]) for row in studio.db.rows("SELECT id, content FROM chat_messages")
+            }
+        for message, text in self.answers.items():
+            assert kept.get(message) == text
+        for text in self.printed:
+            assert any(one.strip().startswith(text) for one in kept.values()), text
 
     # --- faults ---------------------------------------------------------------------------------------------
 
@@ -248,6 +339,7 @@ class Faults(Sequence):
         self.free_disk() if self.disk is not None else None
         self.unlock_database()
         self.go_away()
+        self.check_words()
         super().end()
 
     def check_totals(self, counted: int | None, wanted: int, most: int, key: str) -> None:
