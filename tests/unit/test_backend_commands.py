@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from vllm_studio_tui.backends.base import LaunchContext, shell_text
 from vllm_studio_tui.backends.custom import Custom, fill, split
@@ -334,11 +335,17 @@ def test_an_external_server_is_probed_below_its_address_and_never_launched() -> 
 
 @pytest.mark.parametrize(
     ("url", "severity"),
-    [("http://[::1/v1", "error"), ("http:///v1", "error"), ("http://u:p@h/v1", "error"), ("http://h/v1", "warning")],
+    [("http://u:p@h/v1", "error"), ("http://h/v1", "warning")],
 )
 def test_an_address_that_will_not_do_is_said(url: str, severity: str) -> None:
     mine = recipe(backend="external", base_url=url, api_key="env:K")
     assert {one.severity for one in External().check(mine, context())} == {severity}
+
+
+@pytest.mark.parametrize("url", ["http://[::1/v1", "http:///v1", "http://h:0/v1", "http://h:x/v1", "h/v1"])
+def test_what_is_no_address_is_refused_by_the_recipe(url: str) -> None:
+    with pytest.raises(ValidationError, match="base_url"):
+        recipe(backend="external", base_url=url)
 
 
 # --- showing a command --------------------------------------------------------------------------------------
