@@ -154,9 +154,9 @@ def test_a_worker_without_parent_session_and_environment_is_still_ours(house: Ho
 def test_an_adopted_run_knows_its_own_server(house: House) -> None:
     run = house.ready(launch(house, (sys.executable, SERVER, "{port}", "--model", "sim", "--detach")))
     house.kill_keeper(run)
+    before = len(counted(house, run))
     control.settle(house.places)
     until(lambda: house.now(run).keeper_alive and house.now(run).status.adopted, "adopted")
-    before = len(counted(house, run))
     until(lambda: len(counted(house, run)) > before, "its new keeper counts")
     control.stop(run)
     assert "unhealthy" not in states(house, run)

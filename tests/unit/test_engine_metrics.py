@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from vllm_studio_tui.cli import metrics as command
 from vllm_studio_tui.domain.errors import EngineRefused, EngineUnreachable, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
+from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.probes import scrape
 from vllm_studio_tui.probes.engine import EngineProbe, read_once
 from vllm_studio_tui.probes.quantiles import increase, percentiles
@@ -389,8 +390,10 @@ def test_a_run_is_the_named_one_or_the_only_one(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_command_prints_the_metrics_of_a_run(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = SimpleNamespace(api_key_ref=None)
-    run = SimpleNamespace(run_id="r-1", recipe_id="r", backend="vllm", base_url=engine, state="ready", spec=spec)
+    spec, status = SimpleNamespace(api_key_ref=None), RunState("r-1")
+    run = SimpleNamespace(
+        run_id="r-1", recipe_id="r", backend="vllm", base_url=engine, state="ready", spec=spec, status=status
+    )
     monkeypatch.setattr(command, "chosen_run", lambda places, name: run)
     app = typer.Typer()
     command.register(app)
