@@ -39,7 +39,7 @@ from vllm_studio_tui.studio import Studio
 
 #: Text of the last second may die with its program; a slow machine is given another one.
 LOST_SECONDS = 2.0
-#: What a policy of the house's runs allows (leader 2 s, tree 1 s), and a slow machine beside it.
+#: What the policy of the runs here (leader 2 s, tree 1 s) and the patience with a stuck keeper (20 s) allow, and some.
 STOPPED_WITHIN = 30.0
 TORN: tuple[bytes, ...] = (
     b"",
@@ -156,7 +156,7 @@ class Faults(Sequence):
         if run is None:
             return
         begin = time.monotonic()
-        now = control.stop(run, force=force, timeout=STOPPED_WITHIN)
+        now = control.stop(run, force=force)
         assert time.monotonic() - begin < STOPPED_WITHIN, ("stop took too long", self.house.log(run))
         assert now.status.final, (now, self.house.log(run))
 
@@ -388,7 +388,7 @@ def live(tmp_path: Path, seed: int) -> None:
             house.end()
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.usefixtures("gpus")
 def test_whatever_fails_around_it_nothing_is_left_and_nothing_is_said_that_is_not_so(tmp_path: Path, seed: int) -> None:
     live(tmp_path, seed)

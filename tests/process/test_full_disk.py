@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -106,3 +107,18 @@ def test_an_engine_that_is_started_again_on_a_full_disk_is_the_one_that_is_shown
     ballast.unlink()
     assert control.stop(now).status.final
     until(lambda: not small.ours(), "all processes gone")
+
+
+def test_a_stop_of_what_a_keeper_is_already_ending_does_not_wait_for_the_disk(small: House) -> None:
+    """The ledger still has room, so that the end is known; the keeper stays for the state alone."""
+    run = small.ready(small.launch("--slow-term", "0.5"))
+    fill(small, run, ledger=False)
+    status = small.now(run).status
+    assert status.keeper_pid is not None
+    process.send(status.keeper_pid, status.keeper_start, signal.SIGTERM)
+    until(lambda: small.now(run).state is State.STOPPING, "being stopped")
+    begin = time.monotonic()
+    now = control.stop(run)
+    assert now.status.final
+    assert time.monotonic() - begin < 15
+    assert not small.now(run).engine_alive

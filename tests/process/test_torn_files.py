@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.process.house import House, until
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Stop
 from vllm_studio_tui.keeper.files import LEDGER, SPEC, STATE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs import control, ending, read
 from vllm_studio_tui.runs.foreign import find_orphans
+from vllm_studio_tui.services.targets import Targets
+from vllm_studio_tui.studio import Studio
 
 SHORT = Stop(leader_grace=0.5, tree_grace=0.5)
 FILES = [(), (SPEC,), (STATE,), (LEDGER,), (SPEC, STATE), (STATE, LEDGER), (SPEC, LEDGER), (SPEC, STATE, LEDGER)]
@@ -201,3 +204,14 @@ def test_no_json_in_one_run_keeps_others_from_being_seen(house: House) -> None:
         assert run.run_id in json.dumps(status_document(house.places, every=True))
     Path(other / STATE).unlink()
     control.stop(run)
+
+
+def test_a_run_whose_spec_is_torn_is_not_asked(house: House) -> None:
+    run = house.ready(house.launch())
+    (run.folder / SPEC).write_bytes(b"{")
+    with Studio.open_sync(house.places) as studio:
+        for wish in ({"recipe": run.run_id}, {}):
+            with pytest.raises(StudioError, match="cannot be asked"):
+                Targets(house.places, lambda: studio.recipes).target(**wish)
+    control.stop(run)
+    house.check_nothing_is_left()

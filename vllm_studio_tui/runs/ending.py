@@ -58,7 +58,7 @@ class StopCall:
 
     def unwritten(self, now: RunView) -> bool:
         """Whether it has ended, and its keeper only waits for room on the disk to write that down."""
-        if not self._told or now.engine_alive or now.status.final or full_disk(self._folder) is None:
+        if not self._told or now.engine_alive or full_disk(self._folder) is None:
             return False
         return not left_of(view(self._folder).status)
 
@@ -92,7 +92,7 @@ class StopCall:
         if left:
             title = f"processes would not die: {', '.join(left)[:200]}"
             return replace(now, status=replace(now.status, title=title))
-        if now.lost or self.unwritten(now):
+        if not now.status.final and (now.lost or self.unwritten(now)):
             words = (
                 "stopped; its end is not written down yet" if now.keeper_alive else "stopped; its end is not on record"
             )

@@ -163,7 +163,9 @@ def refuse_stranger(run: read.RunView) -> None:
 def _target_of(run: read.RunView) -> Target:
     from vllm_studio_tui.domain.chat import Target
 
-    assert run.spec is not None
+    if run.spec is None:
+        advice = f"Stop it and launch it again: vllm-studio stop {run.run_id}"
+        raise StudioError(f"{run.run_id} cannot be asked", cause="Its spec.json is damaged.", advice=advice)
     return Target(
         run.spec.base_url,
         run.spec.model,
