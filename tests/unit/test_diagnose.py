@@ -125,6 +125,11 @@ def failed(text: str) -> RunState:
         ),
         ("[Errno 98] Address already in use", {"port": 8000}, {"port": None}),
         ("config file at '/m/x.gguf' is not a valid JSON file.", {}, {"backend": "llamacpp"}),
+        (
+            "config file at '/m/x.gguf' is not a valid JSON file.",
+            {"executable": "/v/bin/vllm", "extra_args": {"enforce_eager": True}},
+            {"backend": "llamacpp", "executable": None, "extra_args": {}},
+        ),
     ],
 )
 def test_a_fix_edits_the_recipe_and_it_stays_valid(

@@ -207,6 +207,24 @@ def test_counters_that_move_at_the_end_of_a_request_say_nothing_while_one_runs()
     assert probe.observe(text(150, 0), 5.0).generation_tokens_per_second == 0.0
 
 
+def test_an_answer_that_is_counted_at_its_end_was_not_made_in_the_interval_before() -> None:
+    def text(tokens: int, seconds: float, running: int) -> str:
+        return (
+            f"llamacpp:requests_processing {running}\nllamacpp:tokens_predicted_total {tokens}\n"
+            f"llamacpp:tokens_predicted_seconds_total {seconds}"
+        )
+
+    probe = EngineProbe("llamacpp")
+    probe.observe(text(100, 4.0, 1), 1.0)
+    # 560 tokens of 20 s came in one second: 28 a second, and never 560.
+    assert probe.observe(text(660, 24.0, 1), 2.0).generation_tokens_per_second == 28.0
+    assert probe.observe(text(660, 24.0, 4), 3.0).generation_tokens_per_second is None
+    # Four that ran beside each other, 100 tokens in 20 s each.
+    assert probe.observe(text(1060, 104.0, 0), 4.0).generation_tokens_per_second == 20.0
+    # Within the interval, the interval is what counts.
+    assert probe.observe(text(1070, 104.5, 0), 6.0).generation_tokens_per_second == 5.0
+
+
 def test_sglangs_prompt_speed_comes_from_its_live_counter() -> None:
     def text(compute: int, cache: int, decode: int) -> str:
         modes = {"prefill_compute": compute, "prefill_cache": cache, "decode": decode}

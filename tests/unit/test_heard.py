@@ -75,3 +75,15 @@ def test_a_run_whose_port_a_stranger_has_is_given_no_question(tmp_path: Path) ->
     refuse_stranger(run_view(tmp_path, "ours", State.READY))
     with pytest.raises(StudioError, match="cannot be asked"):
         refuse_stranger(run_view(tmp_path, "r", State.UNHEALTHY, heard=OTHER, stranger=STRANGER))
+
+
+def test_a_start_in_one_line_says_what_it_waits_for_and_no_word_twice(tmp_path: Path) -> None:
+    def line(run: RunView) -> str:
+        return str(rows(RunFacts(run), UNICODE, 100, Size.BASE, NOW, tight=True)[0])
+
+    silent = line(run_view(tmp_path, "r", State.STARTING, port=8001, started_at=NOW - 3))
+    assert silent.count("starting") == 1
+    assert "no log line yet" in silent
+    waits = line(loading(tmp_path, heard="port 8001 is bound, not listening", heard_at=NOW - 60))
+    assert "weights" in waits
+    assert "port 8001 is bound, not listening, for 1m00s" in waits

@@ -169,7 +169,9 @@ def test_a_field_that_the_engine_does_not_use_is_told_when_it_is_set_and_when_it
     assert said.code == 0, said.err
     field = {"tp": "tensor_parallel_size"}.get(setting.partition("=")[0], setting.partition("=")[0].partition(".")[0])
     assert f"note: {field}: is not used" in said.err
-    assert f"▲ {field}: is not used" in studio("recipes", "check", "one").out
+    checked = studio("recipes", "check", "one").out
+    assert f"▲ {field}: is not used" in checked
+    assert "\nnothing stands against a launch" not in checked
 
 
 def test_an_engine_that_is_none_is_told(studio: Studio) -> None:
@@ -295,3 +297,16 @@ def test_pictures_are_refused_where_the_recipe_says_that_none_are_taken(
     assert studio("chat", "what is it?", "--recipe", "one").code == 0
     studio("recipes", "edit", "one", "--set", "vision=")
     assert studio("chat", "what is it?", "--recipe", "one", "--image", str(picture)).code == 0
+
+
+def test_what_is_only_warned_of_is_not_called_nothing(studio: Studio, tmp_path: Path) -> None:
+    gguf, adapter = tmp_path / "m.gguf", tmp_path / "a.gguf"
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    fields = ["--set", f"executable={program}"]
+    studio("recipes", "add", "r", "--backend", "llamacpp", "--model", str(gguf), *fields)
+    studio("recipes", "edit", "r", "--set", f"lora_modules={json.dumps({'x': str(adapter)})}")
+    said = studio("recipes", "check", "r").out
+    assert "applies the adapter to every request, and does not know its name. Ask for the model by its own" in said
+    assert "Keep one" not in said

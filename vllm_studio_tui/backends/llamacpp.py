@@ -70,6 +70,8 @@ COUNTERS = CounterNames(
     cached_tokens=("llamacpp:prompt_tokens_cached_total",),
     running=("llamacpp:requests_processing",),
     progress=("llamacpp:n_decode_total",),
+    token_gaps=("llamacpp:tokens_predicted_total",),
+    token_seconds=("llamacpp:tokens_predicted_seconds_total",),
 )
 
 
@@ -169,7 +171,11 @@ class LlamaCpp(Backend):
         problems = super().check(recipe, context)
         if len(recipe.lora_modules) > 1 or any(name != "default" for name in recipe.lora_modules):
             message = f"{self.title} applies all adapters to every request, and knows none by its name"
-            problems.append(Problem("lora_modules", "warning", message, "Keep one, or leave out those not meant."))
+            advice = "Keep one, or leave out those not meant."
+            if len(recipe.lora_modules) == 1:
+                message = f"{self.title} applies the adapter to every request, and does not know its name"
+                advice = "Ask for the model by its own name, or name the adapter default."
+            problems.append(Problem("lora_modules", "warning", message, advice))
         try:
             argv = self.command(recipe, context).argv
         except StudioError:

@@ -204,7 +204,8 @@ def _register_reading(nouns: typer.Typer) -> None:
                 say(f"· {offer.field}: {_value(offer.value)} is suggested, {offer.why}")
             if offered:
                 say(f"  take what is suggested: vllm-studio recipes edit {recipe.id} --suggested")
-            say("nothing stands against a launch" if ok else "a launch would fail")
+            doubts = "nothing but this stands against a launch" if problems else "nothing stands against a launch"
+            say(doubts if ok else "a launch would fail")
         if not ok:
             raise SystemExit(1)
 

@@ -225,7 +225,13 @@ def _rate(spec: MetricSpec, now: _Scrape, previous: _Scrape | None, *, busy: boo
     # A counter that moves at the end of a request says nothing while one runs.
     if gain is None or (spec.at_end and gain == 0 and busy):
         return None
-    return gain / (now.at - previous.at)
+    took = now.at - previous.at
+    if spec.seconds and gain > 0:
+        # What came now was made since the request began; others that ran beside it were as fast.
+        spent = _difference(MetricSpec(spec.field, "delta", spec.seconds), now, previous) or 0.0
+        beside = prometheus.total(previous.samples, spec.running) or 0.0
+        took = max(took, spent / max(1.0, beside))
+    return gain / took
 
 
 def _ratio(spec: MetricSpec, now: _Scrape, base: _Scrape | None) -> float | None:

@@ -27,6 +27,9 @@ class MetricSpec:
         over: For a ratio, the names whose increases are summed below the line.
         labels: Only samples with one of these values under this label, as (label, values).
         at_end: The counter moves when a request ends: no increase while one runs tells nothing.
+        seconds: For a counter that moves when a request ends: the seconds that it took, which may be more than
+            the interval.
+        running: The gauge that tells how many requests share those seconds.
         positive: Zero means that the engine does not use this.
     """
 
@@ -36,6 +39,8 @@ class MetricSpec:
     over: tuple[tuple[str, ...], ...] = ()
     labels: tuple[str, frozenset[str]] | None = None
     at_end: bool = False
+    seconds: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
     positive: bool = False
 
 
@@ -155,8 +160,22 @@ LLAMACPP = (
     MetricSpec("running", "gauge", _l("requests_processing")),
     MetricSpec("waiting", "gauge", _l("requests_deferred")),
     MetricSpec("kv_cache_usage", "mean", _l("kv_cache_usage_ratio")),
-    MetricSpec("prompt_tokens_per_second", "rate", _l("prompt_tokens_total"), at_end=True),
-    MetricSpec("generation_tokens_per_second", "rate", _l("tokens_predicted_total"), at_end=True),
+    MetricSpec(
+        "prompt_tokens_per_second",
+        "rate",
+        _l("prompt_tokens_total"),
+        at_end=True,
+        seconds=_l("prompt_seconds_total"),
+        running=_l("requests_processing"),
+    ),
+    MetricSpec(
+        "generation_tokens_per_second",
+        "rate",
+        _l("tokens_predicted_total"),
+        at_end=True,
+        seconds=_l("tokens_predicted_seconds_total"),
+        running=_l("requests_processing"),
+    ),
     MetricSpec(
         "prefix_cache_hit_rate",
         "ratio",
@@ -196,5 +215,6 @@ def sample_names(specs: Iterable[MetricSpec]) -> frozenset[str]:
             else:
                 names.add(name)
         names.update(name for group in spec.over for name in group)
+        names.update((*spec.seconds, *spec.running))
     names.update(f"{name.removesuffix('_total')}_created" for name in list(names) if name.endswith("_total"))
     return frozenset(names)

@@ -58,6 +58,9 @@ def _whole(changes: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
         if dot and field in _ENTRIES:
             value = {**made.get(field, getattr(recipe, field)), entry: value}
         made[field] = value
+    if made.get("backend", recipe.backend) != recipe.backend:
+        # The other engine is another program, and does not know the flags of this one.
+        made |= {"executable": None, "python_path": None, "extra_args": {}}
     return made
 
 
@@ -147,7 +150,7 @@ def _label(name: str, value: Any, before: Any) -> str:
         new = [f"{key} {_short(one)}" for key, one in value.items() if key not in before or before[key] != one]
         if gone and new:
             return f"{new[0]} instead of {gone[0]}"
-        return f"no {gone[0]}" if gone else ", ".join(new)
+        return ", ".join([f"no {key}" for key in gone] or new)
     if value is None:
         return f"no {name}"
     return f"{name} {value}"

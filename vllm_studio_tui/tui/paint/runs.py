@@ -370,9 +370,13 @@ def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -
         if status.stranger and status.heard:
             row.put(body, status.heard, "warn", width - body - 2)
             return row
-        x = row.put(body, stage_word(status.stage) or "starting", "fg") + 2
+        # The state stands before it where there is room: not the same word again.
+        silent = "no log line yet" if body > state_x else "starting"
+        x = row.put(body, stage_word(status.stage) or silent, "fg", width - body - 2) + 2
         rest = left(facts, now)
         tail = f"~{numbers.about(rest)}" if rest is not None else ""
+        if status.progress is None:
+            row.put(x, waiting_for(run, now), "warn", max(0, width - x - 4 - len(tail)))
         if status.progress is not None:
             room = min(16, width - x - 8 - len(tail))
             charts.put_bar(row, x, glyphs, status.progress, room, "accent")

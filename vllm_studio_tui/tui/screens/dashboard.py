@@ -217,16 +217,18 @@ class Dashboard(Place):
             row.put(26, runs.backend_word(str(data.get("backend"))), "dim", 12)
             gpus_used = data.get("gpus") or []
             count = len(gpus_used) or int(data.get("tensor_parallel_size") or 1)
-            row.put(39, f"{count} GPU" if data.get("backend") in ("vllm", "sglang") or gpus_used else "", "dim", 8)
+            row.put(39, f"{count} GPU" if data.get("backend") in ("vllm", "sglang") or gpus_used else "", "dim", 7)
             run = last.get(recipe_id)
             if run is not None:
                 mark, colour = self.ink.glyphs.state(run.state)
-                row.put(47, mark, colour)
+                row.put(46, mark, colour)
+                full = self.size_class == Size.FULL
+                ran = "ran " if full else ""
                 words = f"failed {numbers.moment(run.status.ended_at, now)}" if run.state is State.FAILED else (
-                    str(run.state) if run.live else f"ran {numbers.ago(run.status.started_at, now)}")  # fmt: skip
-                row.put(49, words, "faint", 22 if self.size_class == Size.FULL else 11)
+                    str(run.state) if run.live else f"{ran}{numbers.ago(run.status.started_at, now)}")  # fmt: skip
+                row.put(48, words, "faint", 22 if full else 13)
             else:
-                row.put(49, "never run", "faint")
+                row.put(48, "never run", "faint")
             rows.append(row)
         return rows
 
