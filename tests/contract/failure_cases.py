@@ -196,7 +196,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("llamacpp-mmproj-is-a-model", "mmproj_unreadable", "projector for images", "mmproj in extra_args"),
     ("llamacpp-draft-missing", "model_missing", "the draft model: there is no model file", "speculative (model)"),
     ("llamacpp-template-broken", "chat_template", "template", "chat_template_file"),
-    ("llamacpp-port-busy", "port_in_use", "port 48199 of 127.0.0.1: the port is taken", "another port"),
+    ("llamacpp-port-busy", "port_in_use", "port 48199 of 127.0.0.1: the port is taken", "Wait a minute"),
     ("llamacpp-host-elsewhere", "port_in_use", "10.99.99.99", "correct host"),
     ("llamacpp-kv-type", "invalid_value", "needs Flash Attention", "kv_cache_dtype"),
     ("llamacpp-ssl", "no_https", "without TLS", "Remove ssl_key_file"),

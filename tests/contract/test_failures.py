@@ -77,6 +77,8 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("ERROR: Unexpected bus error encountered in worker. Bus error (core dumped)", "shared_memory", "too small", {}),
     ("OSError: [Errno 98] Address already in use", "port_in_use", "taken", {}),
     ("srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8101", "port_in_use", "taken", {}),
+    ("ValueError: Available memory on node 0 (12.31/14.84 GiB) on kv cache allocation is less than requested memory"
+     " for kv (640.0 GiB)", "kv_cache_too_small", "the memory node has 12.31/14.84 GiB free", {}),
     ("[Errno 98] error while attempting to bind on address ('127.0.0.1', 8000)", "port_in_use", "taken", {}),
     ("Port 5000 is currently in use. Switching to 5001.", "port_moved", "moved to port 5001", {"port": None}),
     ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).",

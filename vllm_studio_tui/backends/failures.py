@@ -111,7 +111,9 @@ _PASSING: tuple[Row, ...] = (
         r"couldn't bind HTTP server socket, hostname: ([^\s,]{1,200}), port: (\d{1,5})",
         "port_in_use",
         "it cannot listen on port {2} of {1}: the port is taken, or that is no address of this machine",
-        "Choose another port, or leave it empty to have a free one; correct host if it is not 127.0.0.1 or 0.0.0.0.",
+        # It does not take a port over from another engine's closed connections (TIME_WAIT).
+        "Wait a minute if another engine was stopped there just now: its closed connections still hold the port. "
+        "Otherwise choose another port; correct host if it is not 127.0.0.1 or 0.0.0.0.",
     ),
     (
         r"Address already in use|\[Errno 98\]|error while attempting to bind"

@@ -55,7 +55,7 @@ RECIPE: tuple[Row, ...] = (
         r"Available memory on node \S+ \(([\d.]+/[\d.]+ GiB)\) on kv cache allocation is less than requested memory"
         r" for kv \(([\d.]+ GiB)\)",
         "kv_cache_too_small",
-        "the host has {1} free, the KV cache was to have {2}",
+        "the memory node has {1} free, the KV cache was to have {2}",
         "Lower VLLM_CPU_KVCACHE_SPACE.",
     ),
     # --- the context
