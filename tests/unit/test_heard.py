@@ -84,6 +84,9 @@ def test_a_start_in_one_line_says_what_it_waits_for_and_no_word_twice(tmp_path: 
     silent = line(run_view(tmp_path, "r", State.STARTING, port=8001, started_at=NOW - 3))
     assert silent.count("starting") == 1
     assert "no log line yet" in silent
+    begun = run_view(tmp_path, "r", State.LOADING, port=8001, started_at=NOW - 3)
+    assert "no stage seen yet" in line(begun)
+    assert "no stage seen yet, 3 s" in str(rows(RunFacts(begun), UNICODE, 100, Size.BASE, NOW)[0])
     waits = line(loading(tmp_path, heard="port 8001 is bound, not listening", heard_at=NOW - 60))
     assert "weights" in waits
     assert "port 8001 is bound, not listening, for 1m00s" in waits

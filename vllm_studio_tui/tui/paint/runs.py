@@ -213,7 +213,7 @@ def _loading(
     if status.stage is None:
         since = numbers.duration(now - status.started_at) if status.started_at else ""
         pid = f"process {status.pid} is up, " if status.pid else ""
-        first.put(body, f"{pid}no log line yet, {since}", "fg", width - body - 2)
+        first.put(body, f"{pid}{_before_stages(facts.run)}, {since}", "fg", width - body - 2)
         second.put(body, words, "warn", width - body - 2)
         return
     stages = _stages(facts.run)
@@ -255,6 +255,11 @@ def _loading(
         second.put(body, words, "warn", width - body - 2)
     elif size == Size.FULL and facts.earlier:
         second.put_right(width - 2, f"last time {numbers.duration(facts.earlier[-1].total)}", "faint")
+
+
+def _before_stages(run: RunView) -> str:
+    """An engine is loading from its first line on."""
+    return "no log line yet" if run.state is State.STARTING else "no stage seen yet"
 
 
 def _stages(run: RunView) -> list[str]:
@@ -371,7 +376,7 @@ def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -
             row.put(body, status.heard, "warn", width - body - 2)
             return row
         # The state stands before it where there is room: not the same word again.
-        silent = "no log line yet" if body > state_x else "starting"
+        silent = _before_stages(run) if body > state_x else "starting"
         x = row.put(body, stage_word(status.stage) or silent, "fg", width - body - 2) + 2
         rest = left(facts, now)
         tail = f"~{numbers.about(rest)}" if rest is not None else ""

@@ -103,7 +103,7 @@ class RecipesPlace(Place):
         found, x = self._found(), margin(size)
         title = Row()
         count = f"{len(found)} of {len(self._rows)}" if len(found) != len(self._rows) else str(len(self._rows))
-        title.run(x, [("RECIPES", "dim bold"), (f"  {count}", "faint")])
+        title.run(x, [("RECIPES", "dim bold"), (f"  {count}" if self._loaded else "", "faint")])
         rows = [Row(), title] if size >= Size.WIDE else [title]
         if not self._loaded:
             return rows
