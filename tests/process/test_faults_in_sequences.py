@@ -226,7 +226,8 @@ class Faults(Sequence):
 
     def _in_trouble(self, run: read.RunView) -> bool:
         """Whether something stands against an answer of this run."""
-        return self.writer is not None or self.full() or read.view(run.folder).state is not State.READY
+        now = read.view(run.folder)
+        return self.writer is not None or self.full() or now.spec is None or now.state is not State.READY
 
     def check_words(self) -> None:
         """Every answer is kept as it was read, by the next program at the latest."""
