@@ -90,6 +90,8 @@ def test_a_flag_that_the_installed_engine_does_not_know_is_an_error_and_the_near
     # The table of the newest version says that this one is gone; the one that is installed still has it.
     assert problems("vllm", FLAGS, extra_args={"swap_space": 4}) == []
     assert problems("vllm", None, extra_args={"swap_space": 4})[0][0] == "warning"
+    # Where the installed one has not been asked, the version is only that of the table, and is said to be.
+    assert "whose flags this program has a list of" in problems("vllm", None, extra_args={"max_num_seq": 4})[0][1]
     assert problems("llamacpp", FLAGS, extra_args={"bogus": 4})[0][0] == "error"
 
 

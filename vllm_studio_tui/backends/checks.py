@@ -239,7 +239,7 @@ def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
             yield Problem("extra_args", "warning", message, advice)
         elif name not in table.flags and name.removeprefix("no-") not in table.flags:
             near = nearest(name, table.flags)
-            message = f"{key} is not known to {backend.title} {table.version}"
+            message = f"{key} is not known to {backend.title} {table.version}, whose flags this program has a list of"
             advice = f"Did you mean {near.replace('-', '_')}?" if near else "A flag it does not know ends it at once."
             yield Problem("extra_args", "warning", message, advice)
     yield from _switched_off(backend, recipe, table)
