@@ -92,7 +92,7 @@ class StopCall:
         if left:
             title = f"processes would not die: {', '.join(left)[:200]}"
             return replace(now, status=replace(now.status, title=title))
-        if not now.status.final and (now.lost or self.unwritten(now)):
+        if now.lost or (not now.status.final and self.unwritten(now)):
             words = (
                 "stopped; its end is not written down yet" if now.keeper_alive else "stopped; its end is not on record"
             )
