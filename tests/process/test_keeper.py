@@ -19,7 +19,7 @@ import pytest
 from tests.process.house import House, free_port, until
 from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.domain.errors import LaunchRefused
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import FINAL, State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stop
 from vllm_studio_tui.keeper.files import STATE
 from vllm_studio_tui.kit import process
@@ -391,6 +391,27 @@ def test_the_port_is_held_from_its_choice_to_the_start_of_the_engine(house: Hous
 
     run = house.ready(house.launch(before=before))
     assert taken == [False]
+    control.stop(run)
+
+
+def test_an_engine_that_binds_at_once_finds_nobody_holding_its_port(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama-server binds 20 ms after it was started; whoever launched it may be slow to look up from its keeper."""
+    wait = subprocess.Popen.wait
+
+    def slow(self: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        code = wait(self, timeout)
+        if "vllm_studio_tui.keeper" in self.args:  # type: ignore[operator]
+            until(lambda: any(one.state is State.READY or one.state in FINAL for one in runs()), "its engine is up")
+        return code
+
+    def runs() -> list[read.RunView]:
+        return read.all_runs(house.places)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", slow)
+    run = house.launch()
+    assert house.now(run).state is State.READY, house.log(run)
     control.stop(run)
 
 

@@ -56,9 +56,15 @@ def main(argv: list[str] | None = None) -> int:
     if state.final:
         return 0
     state.adopted = adopting or state.adopted
-    # Detach, so that whoever started us has no child to wait for. The lock goes along.
+    # Detach, so that whoever started us has no child to wait for. Lock and port go along.
+    gone, here = os.pipe()
     if os.fork():
+        port.let_go()
+        os.close(here)
         return 0
+    os.close(here)
+    os.read(gone, 1)  # until the copy of the port above is closed: an engine may bind it at once
+    os.close(gone)
     os.setsid()
     os.environ.pop(VARIABLE, None)
     own_output(folder)

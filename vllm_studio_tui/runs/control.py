@@ -170,7 +170,8 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held
     """Start the keeper of a run; False if it has one.
 
     Args:
-        held: The run's port, bound: the keeper has it from us without a moment between.
+        held: The run's port, bound: the keeper has it from us without a moment between. It is closed here, because
+            an engine may bind it within milliseconds and must find nobody's copy of it.
 
     With `scope` it is put into a systemd scope of its own; where systemd refuses, it is started without.
 
@@ -207,11 +208,19 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held
                 env=environ,
                 start_new_session=True,
             )
+        where = None
+        if held is not None:
+            where = held.getsockname()
+            held.close()
         child.wait(timeout=30)  # it detaches once it has read its spec
         if child.returncode and scope:
             os.close(fd)
             fd = -1
-            return start_keeper(folder, adopt=adopt, held=held)
+            again = None
+            if where is not None:
+                with contextlib.suppress(OSError):  # its keeper tries again, and says why not
+                    again = hold(where[0], where[1])
+            return start_keeper(folder, adopt=adopt, held=again)
         return child.returncode == 0
     except subprocess.TimeoutExpired:
         return False
