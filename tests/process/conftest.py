@@ -9,8 +9,19 @@ import pytest
 
 from tests.process.house import House
 from tests.process.house import house as make_house
+from vllm_studio_tui.simulation.gpus import uuid
+
+#: The number of a simulated GPU by its name.
+INDEX: dict[str, int] = {}
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     yield from make_house(tmp_path)
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two simulated GPUs."""
+    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "2")
+    INDEX.update({uuid(index): index for index in range(2)})

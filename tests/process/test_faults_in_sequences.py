@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import sqlite3
@@ -25,8 +24,9 @@ from typing import ClassVar
 
 import pytest
 
+from tests.disks import fill, own_disk
 from tests.process.house import House, free_port, until
-from tests.process.test_random_sequences import INDEX, Sequence
+from tests.process.test_random_sequences import Sequence
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling
 from vllm_studio_tui.domain.errors import LaunchRefused, StoreError, StudioError
 from vllm_studio_tui.domain.run import State
@@ -34,7 +34,6 @@ from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.keeper.files import LEDGER, SPEC, STATE
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.services.targets import Targets
-from vllm_studio_tui.simulation.gpus import uuid
 from vllm_studio_tui.studio import Studio
 
 #: Text of the last second may die with its program; a slow machine is given another one.
@@ -307,13 +306,7 @@ class Faults(Sequence):
 
     def fill_disk(self) -> None:
         assert self.disk is not None
-        with (self.disk / "filler").open("ab", buffering=0) as file:
-            for size in (1 << 20, 4096, 1):
-                try:
-                    while True:
-                        file.write(b"\0" * size)
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC
+        fill(self.disk)
 
     def free_disk(self) -> None:
         assert self.disk is not None
@@ -354,26 +347,8 @@ class Faults(Sequence):
             super().check_energy(counted)
 
 
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "2")
-    INDEX.update({uuid(index): index for index in range(2)})
-
-
-@contextlib.contextmanager
-def small_disk(home: Path) -> Iterator[Path | None]:
-    """A disk of its own for a home, so that it can be filled; None where this user may not mount one."""
-    home.mkdir(parents=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(home)], capture_output=True)
-    try:
-        yield home if done.returncode == 0 else None
-    finally:
-        if done.returncode == 0:
-            subprocess.run(["umount", "--lazy", str(home)], check=True)
-
-
 def live(tmp_path: Path, seed: int) -> None:
-    with small_disk(tmp_path / "home") as disk:
+    with own_disk(tmp_path / "home", 24) as disk:
         # What was really spent must be known also when the disk of the home is full.
         house = House(tmp_path / "home", accounts=tmp_path / "accounts")
         sequence = Faults(house, seed, disk=disk)

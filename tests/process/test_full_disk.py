@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.disks import fill, small_disk
 from tests.process.house import House, until
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
@@ -21,40 +21,27 @@ from vllm_studio_tui.runs import control, read
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[House]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("no right to mount a small file system here")
-    house = House(disk / "home")
-    try:
-        yield house
-    finally:
-        house.end()
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+    with small_disk(tmp_path / "disk", 2) as disk:
+        house = House(disk / "home")
+        try:
+            yield house
+        finally:
+            house.end()
 
 
-def fill(house: House, run: read.RunView, *, ledger: bool) -> Path:
+def take_all(house: House, run: read.RunView, *, ledger: bool) -> Path:
     """No page is free any more; with `ledger` the last page of the run's ledger is full too."""
     path = run.folder / LEDGER
     if ledger:
         with path.open("ab") as stream:
             stream.write(b" " * (4095 - path.stat().st_size % 4096) + b"\n")
-    ballast = house.root / "ballast"
-    with ballast.open("wb", buffering=0) as stream:
-        try:
-            while True:
-                stream.write(b"x" * 4096)
-        except OSError:
-            return ballast
+    return fill(house.root)
 
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["the ledger has room", "nothing has room"])
 def test_an_end_that_cannot_be_written_is_said_at_once_and_written_later(small: House, ledger: bool) -> None:
     run = small.ready(small.launch())
-    ballast = fill(small, run, ledger=ledger)
+    ballast = take_all(small, run, ledger=ledger)
     small.kill_engine(run)
     until(lambda: not small.now(run).engine_alive, "engine gone")
     now = small.now(run)
@@ -78,7 +65,7 @@ def test_an_end_that_cannot_be_written_is_said_at_once_and_written_later(small: 
 @pytest.mark.parametrize("dies", [True, False], ids=["dead", "alive"])
 def test_a_run_on_a_full_disk_is_stopped_quickly(small: House, dies: bool) -> None:
     run = small.ready(small.launch("--grandchildren", "1", "--reparent"))
-    ballast = fill(small, run, ledger=True)
+    ballast = take_all(small, run, ledger=True)
     if dies:
         small.kill_engine(run)
         until(lambda: not small.now(run).engine_alive, "engine gone")
@@ -98,7 +85,7 @@ def test_a_run_on_a_full_disk_is_stopped_quickly(small: House, dies: bool) -> No
 
 def test_an_engine_that_is_started_again_on_a_full_disk_is_the_one_that_is_shown(small: House) -> None:
     run = small.ready(small.launch(restart=Restart("on-failure", delay=0.05)))
-    ballast = fill(small, run, ledger=True)
+    ballast = take_all(small, run, ledger=True)
     small.kill_engine(run)
     until(lambda: small.now(run).status.pid not in (None, run.status.pid), "the new one")
     now = small.now(run)
@@ -112,7 +99,7 @@ def test_an_engine_that_is_started_again_on_a_full_disk_is_the_one_that_is_shown
 def test_a_stop_of_what_a_keeper_is_already_ending_does_not_wait_for_the_disk(small: House) -> None:
     """The ledger still has room, so that the end is known; the keeper stays for the state alone."""
     run = small.ready(small.launch("--slow-term", "0.5"))
-    fill(small, run, ledger=False)
+    take_all(small, run, ledger=False)
     status = small.now(run).status
     assert status.keeper_pid is not None
     process.send(status.keeper_pid, status.keeper_start, signal.SIGTERM)

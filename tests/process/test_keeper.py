@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import fill, small_disk
 from tests.process.house import House, free_port, until
 from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.domain.errors import LaunchRefused
@@ -466,34 +467,18 @@ def test_a_living_keeper_survives_the_replacement_of_its_package(house: House, t
 
 
 def test_a_disk_that_is_full_loses_nothing_when_there_is_room_again(house: House, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("no right to mount a small file system here")
-    try:
+    with small_disk(tmp_path / "disk") as disk:
         small = House(disk / "home")
         run = small.ready(small.launch())
-        ballast = disk / "ballast"
-        with ballast.open("wb") as stream:
-            while True:
-                try:
-                    os.write(stream.fileno(), b"x" * 4096)
-                except OSError:
-                    break
-        spent = small.ask(run)
+        ballast = fill(disk)
+        small.ask(run)
         small.kill_engine(run)
         until(lambda: not small.now(run).engine_alive, "engine gone")
         state = json.loads((run.folder / STATE).read_bytes())
         assert state["state"] == "ready", "the old state is whole"
         ballast.unlink()
         until(lambda: small.now(run).status.final, "the end is written when there is room")
-        del spent
         small.check_nothing_is_left()
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def test_stopping_a_run_whose_keeper_and_engine_are_dead_settles_it(house: House) -> None:

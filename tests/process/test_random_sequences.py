@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.conftest import INDEX
 from tests.process.house import House, until
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State
@@ -29,7 +30,7 @@ from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.ledger import fold_all
 from vllm_studio_tui.services.usage import report
-from vllm_studio_tui.simulation.gpus import energy_mj, uuid
+from vllm_studio_tui.simulation.gpus import energy_mj
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
@@ -239,15 +240,6 @@ class Sequence:
                 spent += max(0.0, high - max(low, reached))
                 reached = max(reached, high)
         assert (counted or 0.0) == pytest.approx(spent / 3.6e6, rel=1e-6, abs=2e-5)
-
-
-INDEX: dict[str, int] = {}
-
-
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "2")
-    INDEX.update({uuid(index): index for index in range(2)})
 
 
 def live(tmp_path: Path, seed: int) -> None:

@@ -23,7 +23,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from tests.unit.disks import read_only
+from tests.disks import read_only
 from tests.unit.scripted import DONE, Engine
 from vllm_studio_tui.cli import chat as command
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall

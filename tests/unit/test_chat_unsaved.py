@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.disks import fill, small_disk
+from tests.disks import fill, small_disk
 from tests.unit.scripted import DONE, TARGET, Engine, contents, kept, read, until
 from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import NotSaved

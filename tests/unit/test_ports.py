@@ -14,6 +14,7 @@ import pytest
 from tests.process.house import free_port
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.explain import no_port
 from vllm_studio_tui.keeper.port import why_not
 from vllm_studio_tui.kit import net, sockets
 from vllm_studio_tui.kit.paths import Places
@@ -34,10 +35,10 @@ def shared(port: int) -> Iterator[socket.socket]:
         yield one
 
 
-def rest_of_a_connection(port: int) -> None:
+def rest_of_a_connection(port: int, option: int = socket.SO_REUSEADDR) -> None:
     """Leave a connection of this port in TIME_WAIT, with nobody listening."""
     with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.setsockopt(socket.SOL_SOCKET, option, 1)
         server.bind(("127.0.0.1", port))
         server.listen()
         client = socket.create_connection(("127.0.0.1", port))
@@ -101,6 +102,18 @@ def test_the_kernel_and_proc_tell_the_same_of_who_listens(monkeypatch: pytest.Mo
         assert sockets.listeners(port, "127.0.0.2") == []
         assert sockets.listeners(port, None) == asked
     assert sockets.listeners(port, None) == []
+
+
+def test_closed_connections_that_keep_a_port_are_not_called_a_program(tmp_path: Path, port: int) -> None:
+    """A server that shared its port (SO_REUSEPORT) leaves it to others only when the system forgets it."""
+    rest_of_a_connection(port, socket.SO_REUSEPORT)
+    refused = refusal(tmp_path, "127.0.0.1", port)
+    assert refused.title == f"port {port} is not free yet"
+    assert "closed connections" in refused.cause
+    assert "in a minute" in refused.advice
+    taken = OSError(errno.EADDRINUSE, "Address already in use")
+    assert no_port(taken, "127.0.0.1", port).retry, "a run under a policy is not given up for it"
+    assert not no_port(taken, "127.0.0.1", free_port()).retry
 
 
 def test_an_address_of_another_machine_is_said_at_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.disks import fill, read_only, small_disk
+from tests.disks import fill, read_only, small_disk
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.store import database, faults, schema
 from vllm_studio_tui.store.database import Database

@@ -11,7 +11,7 @@ from typing import Any
 
 from vllm_studio_tui.keeper.causes import Cause
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
-from vllm_studio_tui.keeper.port import why_not
+from vllm_studio_tui.keeper.port import passing, why_not
 from vllm_studio_tui.keeper.reading import Reading
 
 _SIGNALS = {
@@ -119,7 +119,7 @@ KEEPER_LOST = Ending(
 def no_port(error: OSError, host: str, port: int) -> Ending:
     """The port of the run cannot be had: somebody else listens there, or it is not ours to use."""
     reason, title, cause, advice = why_not(error, host, port)
-    return Ending(reason, title, f"{cause} {advice}", retry=False)
+    return Ending(reason, title, f"{cause} {advice}", retry=passing(error, port))
 
 
 def told(cause: Cause) -> Ending:

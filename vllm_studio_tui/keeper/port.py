@@ -20,6 +20,9 @@ def why_not(error: OSError, host: str, port: int) -> tuple[str, str, str, str]:
     if isinstance(error, socket.gaierror):
         advice = "Correct `host` in the recipe: an address of this machine, 127.0.0.1, or 0.0.0.0 for all."
         return "host_unknown", f"the host name {host} does not resolve", f"{words}.", advice
+    if passing(error, port):
+        cause = "A server has just ended there, and the system keeps its closed connections for up to a minute."
+        return "port_in_use", f"port {port} is not free yet", cause, f"Try again in a minute. {OTHER_PORT}"
     if error.errno == errno.EADDRINUSE:
         return "port_in_use", f"port {port} is taken by another program", taken_by(host, port), OTHER_PORT
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -31,6 +34,11 @@ def why_not(error: OSError, host: str, port: int) -> tuple[str, str, str, str]:
         advice = "Use 127.0.0.1, an address that `ip address` lists, or 0.0.0.0 for all."
         return "host_not_here", f"{host} is no address of this machine", f"{words}.", advice
     return "port_unusable", f"{host}:{port} cannot be listened on", f"{words}.", "Correct `host` and `port`."
+
+
+def passing(error: OSError, port: int) -> bool:
+    """Whether only closed connections of an earlier server keep the port (TIME_WAIT): it is free in a minute."""
+    return error.errno == errno.EADDRINUSE and sockets.lingering(port)
 
 
 def taken_by(host: str, port: int) -> str:

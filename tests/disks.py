@@ -18,15 +18,24 @@ def _mount(*words: str) -> bool:
 
 
 @contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    """A file system of one megabyte of its own; where none can be mounted the test is skipped."""
+def own_disk(path: Path, megabytes: int) -> Iterator[Path | None]:
+    """A small file system of its own; None where this user may not mount one."""
     path.mkdir(parents=True, exist_ok=True)
-    if not _mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)):
-        pytest.skip("only where a file system can be mounted")
+    mounted = _mount("-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path))
     try:
-        yield path
+        yield path if mounted else None
     finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
+        if mounted:
+            subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, megabytes: int = 1) -> Iterator[Path]:
+    """A small file system of its own; where none can be mounted the test is skipped."""
+    with own_disk(path, megabytes) as disk:
+        if disk is None:
+            pytest.skip("only where a file system can be mounted")
+        yield disk
 
 
 def fill(disk: Path) -> Path:
