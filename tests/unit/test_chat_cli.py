@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 from tests.disks import read_only
 from tests.unit.scripted import DONE, Engine
 from vllm_studio_tui.cli import chat as command
+from vllm_studio_tui.cli import chat_input
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound, StoreError, UsageError
 from vllm_studio_tui.domain.recipe import parse_recipe
@@ -188,19 +189,19 @@ def test_an_image_is_sent_as_it_is(engine: Engine, tmp_path: Path) -> None:
 def test_images_are_known_by_their_content(tmp_path: Path, raw: bytes, kind: str) -> None:
     path = tmp_path / "picture"
     path.write_bytes(raw)
-    assert command.image_url(str(path)).startswith(f"data:image/{kind};base64,")
+    assert chat_input.image_url(str(path)).startswith(f"data:image/{kind};base64,")
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(b"<svg/>")
     (tmp_path / "big.png").write_bytes(PNG + b"\0" * 100)
     with pytest.raises(UsageError, match="not an image"):
-        command.image_url(str(tmp_path / "a.png"))
+        chat_input.image_url(str(tmp_path / "a.png"))
     with pytest.raises(UsageError, match="cannot be read"):
-        command.image_url(str(tmp_path / "missing.png"))
-    monkeypatch.setattr(command, "MAX_IMAGE", 100)
+        chat_input.image_url(str(tmp_path / "missing.png"))
+    monkeypatch.setattr(chat_input, "MAX_IMAGE", 100)
     with pytest.raises(UsageError, match="too large"):
-        command.image_url(str(tmp_path / "big.png"))
+        chat_input.image_url(str(tmp_path / "big.png"))
 
 
 # --- a terminal -----------------------------------------------------------------------------------------

@@ -90,3 +90,21 @@ def test_a_start_in_one_line_says_what_it_waits_for_and_no_word_twice(tmp_path: 
     waits = line(loading(tmp_path, heard="port 8001 is bound, not listening", heard_at=NOW - 60))
     assert "weights" in waits
     assert "port 8001 is bound, not listening, for 1m00s" in waits
+
+
+@pytest.mark.parametrize(
+    ("facts", "tone"),
+    [
+        ({"heard": "port 8001 is bound, not listening", "heard_at": NOW - 60}, "dim"),
+        ({"heard": OTHER, "heard_at": NOW, "stranger": STRANGER}, "warn"),
+        ({"log_at": NOW - 240}, "warn"),
+    ],
+)
+def test_only_what_is_out_of_the_ordinary_is_shown_as_a_warning(
+    tmp_path: Path, facts: dict[str, Any], tone: str
+) -> None:
+    run = loading(tmp_path, **facts)
+    shown = rows(RunFacts(run), UNICODE, 120, Size.WIDE, NOW)
+    words = waiting_for(run, NOW)
+    styles = [style for row in shown for _, text, style in row.pieces if words.startswith(text[:12])]
+    assert styles == [tone]

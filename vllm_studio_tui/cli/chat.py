@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import io
-import os
-import select
 import signal
-import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
@@ -25,69 +21,6 @@ from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session
-
-MAX_STDIN = 8 * 1024 * 1024
-MAX_IMAGE = 20 * 1024 * 1024
-
-
-# --- what goes in ---------------------------------------------------------------------------------------
-
-
-def image_url(path: str) -> str:
-    """An image file as a data URL.
-
-    Raises:
-        UsageError: It cannot be read, is too large, or is not PNG, JPEG, GIF or WebP.
-    """
-    try:
-        with Path(path).expanduser().open("rb") as file:
-            raw = file.read(MAX_IMAGE + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read", cause=error.strerror or str(error)) from None
-    if len(raw) > MAX_IMAGE:
-        raise UsageError(f"{path} is too large", cause=f"an image may have {MAX_IMAGE // 2**20} MiB")
-    # By content, not by name: see the signatures of each format.
-    kinds = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF87a": "gif", b"GIF89a": "gif"}
-    kind = next((name for magic, name in kinds.items() if raw.startswith(magic)), None)
-    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
-        kind = "webp"
-    if kind is None:
-        raise UsageError(f"{path} is not an image that models take", advice="Use PNG, JPEG, GIF or WebP.")
-    return f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
-
-
-def piped_text() -> str:
-    """What was piped or redirected to us; empty for a terminal, and for a device that is neither."""
-    stream = sys.stdin
-    if stream is None or stream.closed or stream.isatty():
-        return ""
-    try:
-        mode = os.fstat(stream.fileno()).st_mode
-    except (OSError, io.UnsupportedOperation):
-        mode = stat.S_IFREG  # not a file at all: a program that calls us gives text
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        # The other end may be slow, or never write nor close at all.
-        if not select.select([stream], [], [], 2.0)[0]:
-            note("waiting for the end of standard input; without one: vllm-studio chat PROMPT < /dev/null")
-    elif not stat.S_ISREG(mode):
-        return ""
-    raw = stream.buffer.read(MAX_STDIN + 1)
-    if len(raw) > MAX_STDIN:
-        raise UsageError("standard input is too long", cause=f"at most {MAX_STDIN // 2**20} MiB can be asked")
-    return raw.decode("utf-8", "replace").strip("\n")
-
-
-def question_of(prompt: str | None, piped: str) -> str:
-    """The prompt, the pipe, or the one and then the other.
-
-    Raises:
-        UsageError: There is neither.
-    """
-    text = "\n\n".join(part for part in (prompt or "", piped) if part.strip())
-    if not text:
-        raise UsageError("nothing to ask", advice="Give a prompt: vllm-studio chat 'Hello', or pipe one in.")
-    return text
-
 
 # --- what comes out -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from vllm_studio_tui.tui.dialogs import Answer, Prompt, Question, Writing
 from vllm_studio_tui.tui.document.scanner import Scanner
 from vllm_studio_tui.tui.paint import chat as paint
 from vllm_studio_tui.tui.paint import numbers
-from vllm_studio_tui.tui.paint.runs import stage_word
+from vllm_studio_tui.tui.paint.run_words import stage_word
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.screens.chat import ChatPlace

@@ -15,7 +15,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import charts, numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.paint.runs import engine_word, stage_word
+from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word
 from vllm_studio_tui.tui.sizes import Size
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from vllm_studio_tui.tui.paint import charts, numbers
 from vllm_studio_tui.tui.paint.events import Event
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.paint.runs import RunFacts, left, stage_word
+from vllm_studio_tui.tui.paint.run_words import stage_word
+from vllm_studio_tui.tui.paint.runs import RunFacts, left
 from vllm_studio_tui.tui.sizes import Size, margin
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
-from vllm_studio_tui.tui.paint.runs import backend_word
+from vllm_studio_tui.tui.paint.run_words import backend_word
 from vllm_studio_tui.tui.sizes import Size
 
 if TYPE_CHECKING:

@@ -8,34 +8,13 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.estimate import Start, time_left
-from vllm_studio_tui.runs.heard import waiting_for
+from vllm_studio_tui.runs.heard import SILENT_AFTER, log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint import charts, numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.run_words import ORDER, engine_word, stage_word, where
 from vllm_studio_tui.tui.sizes import Size
-
-BACKENDS = {
-    "vllm": "vLLM",
-    "sglang": "SGLang",
-    "llamacpp": "llama.cpp",
-    "transformers": "Transformers",
-    "tabbyapi": "TabbyAPI",
-    "custom": "custom",
-    "external": "external",
-}
-STAGES = {
-    "config": "config",
-    "downloading": "download",
-    "weights": "weights",
-    "compiling": "compile",
-    "kv_cache": "KV cache",
-    "graphs": "graphs",
-    "warmup": "warm-up",
-    "serving": "serving",
-}
-#: The order in which engines go through them.
-ORDER = tuple(STAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +38,6 @@ class RunFacts:
     fix: str = ""
     since: str = ""
     key: str = ""
-
-
-def engine_word(run: RunView) -> str:
-    """The engine of a run; a simulated one is always labelled so."""
-    simulated = run.spec is not None and run.spec.simulated
-    return "SIMULATED" if simulated else backend_word(run.backend)
-
-
-def backend_word(name: str | None) -> str:
-    return BACKENDS.get(name or "", name or "–")
-
-
-def stage_word(stage: str | None) -> str:
-    return STAGES.get(stage or "", stage or "")
-
-
-def where(run: RunView) -> str:
-    """GPUs and port of a run."""
-    gpus = f"GPU {' '.join(run.spec.gpus)}   " if run.spec is not None and run.spec.gpus else ""
-    return f"{gpus}:{run.port}" if run.port else gpus.strip()
 
 
 def left(facts: RunFacts, now: float) -> float | None:
@@ -214,7 +173,7 @@ def _loading(
         since = numbers.duration(now - status.started_at) if status.started_at else ""
         pid = f"process {status.pid} is up, " if status.pid else ""
         first.put(body, f"{pid}{_before_stages(facts.run)}, {since}", "fg", width - body - 2)
-        second.put(body, words, "warn", width - body - 2)
+        second.put(body, words, _tone(facts.run, now), width - body - 2)
         return
     stages = _stages(facts.run)
     here = stages.index(status.stage) if status.stage in stages else 0
@@ -252,9 +211,15 @@ def _loading(
     elif status.started_at is not None:
         first.put_right(width - 2, numbers.duration(now - status.started_at), "faint")
     if words:
-        second.put(body, words, "warn", width - body - 2)
+        second.put(body, words, _tone(facts.run, now), width - body - 2)
     elif size == Size.FULL and facts.earlier:
         second.put_right(width - 2, f"last time {numbers.duration(facts.earlier[-1].total)}", "faint")
+
+
+def _tone(run: RunView, now: float) -> str:
+    """How what a start waits for is shown: that nothing listens yet is ordinary while a model is loaded."""
+    silent = log_silence(run, now) or 0.0
+    return "warn" if run.status.stranger or silent >= SILENT_AFTER else "dim"
 
 
 def _before_stages(run: RunView) -> str:
@@ -381,7 +346,7 @@ def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -
         rest = left(facts, now)
         tail = f"~{numbers.about(rest)}" if rest is not None else ""
         if status.progress is None:
-            row.put(x, waiting_for(run, now), "warn", max(0, width - x - 4 - len(tail)))
+            row.put(x, waiting_for(run, now), _tone(run, now), max(0, width - x - 4 - len(tail)))
         if status.progress is not None:
             room = min(16, width - x - 8 - len(tail))
             charts.put_bar(row, x, glyphs, status.progress, room, "accent")

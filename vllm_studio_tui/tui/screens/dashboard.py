@@ -15,7 +15,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.facts import Facts, by_trouble
-from vllm_studio_tui.tui.paint import charts, gpus, numbers, runs
+from vllm_studio_tui.tui.paint import charts, gpus, numbers, run_words, runs
 from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
@@ -214,7 +214,7 @@ class Dashboard(Place):
         for recipe_id, data in sorted(self._recipes or [], key=recent)[:8]:
             row = Row()
             row.put(3, str(data.get("name") or recipe_id), "fg", 22)
-            row.put(26, runs.backend_word(str(data.get("backend"))), "dim", 12)
+            row.put(26, run_words.backend_word(str(data.get("backend"))), "dim", 12)
             gpus_used = data.get("gpus") or []
             count = len(gpus_used) or int(data.get("tensor_parallel_size") or 1)
             row.put(39, f"{count} GPU" if data.get("backend") in ("vllm", "sglang") or gpus_used else "", "dim", 7)
