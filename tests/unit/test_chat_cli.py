@@ -340,7 +340,7 @@ def test_a_chat_that_is_killed_is_counted_and_its_end_is_told_truly(served: str)
     try:
         with database() as db:
             deadline = time.monotonic() + 20
-            while not (db.row("SELECT 1 FROM chat_messages WHERE content != ''")):
+            while not db.row("SELECT 1 FROM chat_messages WHERE role = 'assistant' AND content != ''"):
                 assert time.monotonic() < deadline, "nothing was kept"
                 time.sleep(0.01)
             assert RequestRows(db).recent() == []

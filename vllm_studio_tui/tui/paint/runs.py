@@ -177,6 +177,9 @@ def _loading(
         return
     stages = _stages(facts.run)
     here = stages.index(status.stage) if status.stage in stages else 0
+    # What was left out, as compiling and graphs are by an eager run, was not passed.
+    passed = [name for name in stages[:here] if name in status.marks or not status.marks]
+    stages, here = [*passed, *stages[here:]], len(passed)
     end = width - 24 if size == Size.FULL else width - 8
     if size >= Size.WIDE:
         x = body
