@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -122,6 +123,15 @@ async def test_a_signal_leaves_in_order(tmp_path: Path, number: signal.Signals) 
         os.kill(os.getpid(), number)
         await stage.until(lambda: stage.app._exit, "it leaves")
         assert "unsent" in (stage.studio.places.state / "desk.json").read_text()
+
+
+async def test_a_screen_that_is_asked_for_twice_at_once_is_whole_for_both(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+
+        async def parts() -> int:
+            return len((await stage.app.place("recipes")).children)
+
+        assert len(set(await asyncio.gather(parts(), parts()))) == 1
 
 
 async def test_an_error_inside_a_command_is_said_and_ends_nothing(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ class StudioApp(App[int], inherit_bindings=False):
         self.last_words: list[str] = []
         self._first_recipe = recipe
         self._places: dict[str, Place] = {}
+        self._making = asyncio.Lock()
         self._keys = Keys()
         self._interrupted = 0.0
         self._arriving = False
@@ -276,13 +277,14 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def place(self, name: str) -> Place:
         """A screen, made when it is first needed."""
-        if name not in self._places:
-            module, cls = PLACES[name]
-            made: Place = getattr(importlib.import_module(module), cls)(id=name)
-            made.display = False
-            self._places[name] = made
-            await self.screen_stack[0].query_one("#body").mount(made)
-        return self._places[name]
+        async with self._making:  # who asks for it meanwhile waits until it is there
+            if name not in self._places:
+                module, cls = PLACES[name]
+                made: Place = getattr(importlib.import_module(module), cls)(id=name)
+                made.display = False
+                self._places[name] = made
+                await self.screen_stack[0].query_one("#body").mount(made)
+            return self._places[name]
 
     async def show_place(self, name: str) -> Place:
         """Bring a screen to the front."""
