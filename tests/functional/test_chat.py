@@ -50,6 +50,14 @@ async def test_a_question_is_answered_kept_and_counted(tmp_path: Path) -> None:
         assert [m.role for m in stage.studio.chat.messages.branch(session.id)] == ["user", "assistant"]
 
 
+async def test_an_empty_chat_invites_nobody_to_ask_a_model_that_is_not_up(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat") as stage:
+        place(stage).chat.recipe = "gemma-3-12b"
+        place(stage).update_place()
+        await stage.until(lambda: "gemma-3-12b is not running." in stage.text(), "it is said")
+        assert "anything" not in stage.text()
+
+
 async def test_it_is_restored_where_it_was_left(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", script=(Delta(content="one answer"), DONE)) as stage:
         await ask(stage, "first")

@@ -44,6 +44,8 @@ class ChatFrame:
         name = run.name if run is not None else self._place.recipe
         if name is None:
             return "No model is up.", [("f2", "choose or launch one"), ("alt+1", "dashboard")]
+        if run is None or not run.live:
+            return f"{name} is not running.", [("f2", "launch it, or choose another"), ("^o", "earlier chats")]
         keys = [("enter", "send"), ("^j", "new line"), ("^o", "earlier chats"), ("f2", "another model")]
         return f"Ask {name} anything.", keys
 
