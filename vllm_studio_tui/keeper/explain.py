@@ -175,10 +175,9 @@ def ending(
 def _told_by_log(
     found: Reading, lines: Sequence[str], evidence: list[str], code: int | None, number: int | None, words: str
 ) -> Ending:
-    """What the log says; a signal that an engine gave itself while it served is put before it."""
+    """What the log says, the telling line first; a signal the engine gave itself while it served leads the title."""
     line = lines[found.index].strip()[:400]
-    if line not in evidence:
-        evidence = [line, *evidence[-5:]]
+    evidence = [line, *[one for one in evidence if one != line][-5:]]
     title, retry = found.title, found.retry
     if number is not None and not found.pointer:
         title = f"{words}: {title}"
