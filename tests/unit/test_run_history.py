@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from vllm_studio_tui.cli import history as history_commands
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.run_history import Launch, RunHistory, changes, explain_since
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
@@ -41,6 +46,27 @@ def test_a_run_is_remembered_with_recipe_engine_and_stages(db: Database) -> None
     assert RunHistory(db).get("qwen").run_id == "qwen-1"
     with pytest.raises(NotFound):
         RunHistory(db).get("nobody")
+
+
+def test_the_command_says_how_often_it_was_restarted_and_when_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    with contextlib.closing(Database.open(Places.of().database)) as db:
+        keep(db, "qwen-1", 1000.0, ready=70.0)
+        state = {"run_id": "qwen-2", "state": "failed", "started_at": 1.0, "ended_at": 90_000.0, "restarts": 3}
+        RunRows(db).record({"run_id": "qwen-2", "recipe_id": "qwen", "created_at": 1.0}, state)
+    app = typer.Typer()
+    history_commands.register(app)
+
+    @app.command("other")
+    def other() -> None:
+        """Makes `runs` a subcommand."""
+
+    shown = CliRunner().invoke(app, ["runs", "show", "qwen-2"]).stdout
+    assert "  restarts   3\n" in shown
+    assert f"  ended      {history_commands.day(90_000.0)}\n" in shown
+    assert "restarts" not in CliRunner().invoke(app, ["runs", "show", "qwen-1"]).stdout
 
 
 def test_what_changed_since_it_worked_is_said(db: Database) -> None:

@@ -112,6 +112,10 @@ def register(app: typer.Typer) -> None:
         took = one.stage_seconds
         for stage, at in sorted(one.stages.items(), key=lambda reached: reached[1]):
             say(f"    {stage:<12} {f'{took[stage]:.1f} s' if stage in took else '–':>10}, begun after {at:.1f} s")
+        if one.restarts:
+            say(f"  restarts   {one.restarts}")
+        if one.ended_at is not None:
+            say(f"  ended      {day(one.ended_at)}")
         say(f"  peak       {'–' if peak is None else f'{peak:.1f} tok/s'}")
         if since is not None:
             say(f"  worked last {day(since[0].created_at)} as {since[0].run_id}; since then:")

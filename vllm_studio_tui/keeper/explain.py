@@ -175,7 +175,7 @@ def ending(
 def _told_by_log(
     found: Reading, lines: Sequence[str], evidence: list[str], code: int | None, number: int | None, words: str
 ) -> Ending:
-    """What the log says, the telling line first; a signal the engine gave itself while it served leads the title."""
+    """What the log says, the telling line first; the title begins with a signal it gave itself while it served."""
     line = lines[found.index].strip()[:400]
     evidence = [line, *[one for one in evidence if one != line][-5:]]
     title, retry = found.title, found.retry
