@@ -20,6 +20,7 @@ from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit import garbage
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.services.snapshot import Snapshot, first_look
 from vllm_studio_tui.tui import actions, theming
@@ -146,10 +147,11 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def _settle_in(self) -> None:
         """Begin to sample, and check the settings; both import much and are done away from the screen."""
-        sampler = await self.in_thread(lambda: self.studio.sampler)
-        self._follow_sampler()
-        sampler.start()
-        settings = await self.in_thread(lambda: self.studio.settings)
+        with garbage.importing():
+            sampler = await self.in_thread(lambda: self.studio.sampler)
+            self._follow_sampler()
+            sampler.start()
+            settings = await self.in_thread(lambda: self.studio.settings)
         if "refresh_seconds" in settings.model_fields_set:
             sampler.set_pace(settings.refresh_seconds)
         for one in settings.notes:

@@ -1,9 +1,9 @@
-"""Three places where Textual 8.2 is corrected: terminals on Linux, slow links, and terminals that are gone."""
+"""Four places where Textual 8.2 is corrected: terminals on Linux, slow links, terminals that are gone, and garbage."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ def install() -> None:
     alt_digits()
     slim_updates()
     gone_terminals()
+    whole_strips()
 
 
 def alt_digits() -> None:
@@ -56,6 +57,22 @@ def gone_terminals() -> None:
     writer: Any = getattr(_writer_thread, "WriterThread", None)
     if writer is not None and hasattr(writer, "run"):
         writer.run = _write_all
+
+
+def whole_strips() -> None:
+    """Have a line that was drawn be freed when it is dropped.
+
+    A strip that is divided into itself keeps itself in its own cache. Each line of a streamed answer is one: 25 000
+    objects within seconds that only the garbage collector ends, in pauses of 50 to 100 ms.
+    """
+    theirs: Any = getattr(Strip, "divide", None)
+
+    def divide(self: Strip, cuts: Iterable[int]) -> Sequence[Strip]:
+        cuts = list(cuts)
+        return [self] if cuts == [self.cell_length] else theirs(self, cuts)
+
+    if theirs is not None:
+        Strip.divide = divide  # type: ignore[method-assign]
 
 
 def _write_all(self: Any) -> None:

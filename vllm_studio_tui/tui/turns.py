@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit import garbage
 
 #: Letters of a token, about, and of an event that must carry several.
 LETTERS, SEVERAL = 4.0, 10.0
@@ -125,6 +126,11 @@ class Turns:
 
 def load_client() -> None:
     """Import what the first answer needs while nobody waits for it: it takes most of a second."""
-    from vllm_studio_tui.inference.client import load
 
-    threading.Thread(target=load, name="chat-imports", daemon=True).start()
+    def work() -> None:
+        from vllm_studio_tui.inference.client import load
+
+        with garbage.importing():
+            load()
+
+    threading.Thread(target=work, name="chat-imports", daemon=True).start()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at how long everything is, while it grows.
 THUMB = 0.5
+#: Strips kept. The end of a growing answer makes new ones with each frame; each is twenty objects, and thousands of
+#: them make the garbage collector's pauses felt.
+KEPT = 250
 
 
 class BlockScroll(WholeLines, can_focus=True):
@@ -205,7 +208,7 @@ class BlockScroll(WholeLines, can_focus=True):
             else:
                 known = self._strips.get(id(line))
                 if known is None or known[0] is not line:
-                    if len(self._strips) > 2000:
+                    if len(self._strips) > KEPT:
                         self._strips.clear()
                     known = (line, self._strip(line, ink, width))
                     self._strips[id(line)] = known
@@ -217,7 +220,7 @@ class BlockScroll(WholeLines, can_focus=True):
     def _with_thumb(self, strip: Strip, width: int, ink: Ink) -> Strip:
         known = self._thumbs.get(id(strip))
         if known is None or known[0] is not strip:
-            if len(self._thumbs) > 500:
+            if len(self._thumbs) > KEPT:
                 self._thumbs.clear()
             mark = Segment("|" if ink.glyphs.ascii else "▐", ink.style("track"))
             known = self._thumbs[id(strip)] = (strip, Strip.join([strip.crop(0, width - 1), Strip([mark], 1)]))

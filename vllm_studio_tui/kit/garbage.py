@@ -1,0 +1,38 @@
+"""Keep the garbage collector from the objects that stay.
+
+Imported modules are half a million objects. A look at all of them stops every thread for 150 to 250 ms, and one comes
+every few seconds while an answer streams. `gc.freeze` (docs.python.org/3/library/gc.html) takes what there is out of
+such looks; what comes later is collected as ever. A cycle that is dropped after it was frozen is never freed, so this
+is done a few times in a process that lives, after its imports, and never in one that makes apps over and over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+
+_ours = False
+
+
+def begin() -> None:
+    """Collect nothing until the first `importing` is over. For the beginning of a process that shows the screens."""
+    global _ours
+    _ours = True
+    gc.disable()
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Import much: nothing is collected meanwhile, and what there is at its end is not looked at again.
+
+    Does nothing in a process that has not called `begin`.
+    """
+    if _ours:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if _ours:
+            gc.freeze()
+            gc.enable()
