@@ -218,8 +218,9 @@ class Wire:
         Args:
             since: When the answer began to come.
         """
-        if self._got < SMALL_READ and self._waited < PAUSE:
-            self._shut.wait(min(PAUSE, (time.monotonic() - since) * SHARE))
+        pause = min(PAUSE, (time.monotonic() - since) * SHARE)
+        if self._got < SMALL_READ and self._waited < pause:  # else nothing more would come within it
+            self._shut.wait(pause)
 
     def shut(self) -> None:
         """End every wait, from any thread."""
