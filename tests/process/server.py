@@ -18,10 +18,14 @@ from typing import Any
 class Handler(BaseHTTPRequestHandler):
     model: str | None = None
     health = 200
+    first: str | None = None
 
     def log_message(self, *_: Any) -> None: ...
 
     def do_GET(self) -> None:
+        if Handler.first:
+            print(Handler.first, flush=True)
+            Handler.first = None
         if self.path == "/health":
             self._send(self.health, b"ok")
         elif self.path == "/v1/models" and self.model:
@@ -47,8 +51,9 @@ def main() -> None:
     parser.add_argument("--detach", action="store_true", help="a worker that re-parents, without environment, serves")
     parser.add_argument("--bind-only", action="store_true", help="bind the port and never listen")
     parser.add_argument("--say", help="a line for the log; then it serves nothing")
+    parser.add_argument("--say-first", help="a line for the log, written when somebody first asks")
     options = parser.parse_args()
-    Handler.model, Handler.health = options.model, options.health
+    Handler.model, Handler.health, Handler.first = options.model, options.health, options.say_first
     if options.say:
         print(options.say, flush=True)
         time.sleep(600)

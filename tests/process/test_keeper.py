@@ -27,6 +27,8 @@ from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.estimate import earlier_starts, time_left
 
+SERVER = str(Path(__file__).with_name("server.py"))
+
 
 def test_a_run_gets_ready_answers_and_leaves_nothing_when_stopped(house: House) -> None:
     run = house.ready(house.launch("--load-seconds", "0.5"))
@@ -257,6 +259,19 @@ def test_an_engine_that_does_not_answer_is_started_again_under_a_policy(house: H
     assert house.now(run).status.pid != pid
     moves = [line for line in house.ledger(run) if line["kind"] == "move"]
     assert any(line["reason"] == "hung" for line in moves)
+    control.stop(run)
+    house.check_nothing_is_left()
+
+
+def test_a_stage_that_is_logged_right_before_it_serves_is_marked_too(house: House) -> None:
+    """As of `transformers serve`, whose weights are loaded a tenth of a second before it answers."""
+    port = free_port()
+    argv = (sys.executable, SERVER, str(port), "--model", "sim", "--say-first", "Starting to load model")
+    run = house.ready(house.launch(argv=argv, port=port))
+    until(lambda: "weights" in house.now(run).status.marks, "the stage is marked", 3.0)
+    now = house.now(run).status
+    assert now.stage is None, "it is over"
+    assert now.marks["weights"] <= (now.ready_at or 0.0) - (now.started_at or 0.0) + 0.01
     control.stop(run)
     house.check_nothing_is_left()
 

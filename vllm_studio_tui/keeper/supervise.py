@@ -30,6 +30,8 @@ from vllm_studio_tui.kit.paths import boot_id
 #: Probes follow each other quickly while a start is young, then at this pace.
 LOADING_PROBE = 1.0
 YOUNG = 20.0
+#: Seconds after an engine is ready in which its log may still tell a stage that it reached before.
+LAST_LINES = 2.0
 #: Seconds that a keeper whose run is over waits for room on the disk: about a day.
 UNWRITTEN = 100_000.0
 NO_SPEC = Ending(
@@ -226,7 +228,7 @@ class Supervisor(Ender):
 
     def _look_after(self, now: float) -> None:
         guard, young = self._faults.guard, self.state.ready_at is None
-        if self._due.each("log", now, 0.25 if young else 5.0):
+        if self._due.each("log", now, 0.25 if self._young(LAST_LINES) else 5.0):
             self._desk.follow()
         if self._due.each("tree", now, 2.0 if young else 30.0):
             with guard("looking at the engine's processes"):
@@ -259,6 +261,10 @@ class Supervisor(Ender):
                 if self._verdict is not None:
                     self._sweeping = self._end(self._engine, now)
 
+    def _young(self, seconds: float) -> bool:
+        """Whether it is not ready, or not for longer than that."""
+        return self.state.ready_at is None or time.time() - self.state.ready_at < seconds
+
     def _keep_members(self) -> None:
         """Write down who belongs to the run, where that has changed: another keeper may have to know."""
         seen = {str(pid): start for pid, start in sorted(self._tree.seen.items())[:MEMBERS]}
@@ -277,10 +283,11 @@ class Supervisor(Ender):
         watch, state = self._desk.watch, self.state
         if self._ending() or self._engine is None:
             return
-        if read.moved and state.ready_at is None:
-            state.stage, state.progress = watch.stage, watch.progress
+        if read.moved and self._young(LAST_LINES):
+            if state.ready_at is None:
+                state.stage, state.progress = watch.stage, watch.progress
             for stage in watch.reached if state.started_at else ():
-                state.marks.setdefault(stage, round(time.time() - (state.started_at or 0.0), 2))
+                state.marks.setdefault(stage, round((state.ready_at or time.time()) - (state.started_at or 0.0), 2))
             self._record.save()
         if watch.anything and state.state is State.STARTING:
             self._record.move(State.LOADING)
@@ -346,6 +353,7 @@ class Supervisor(Ender):
         self.state.evidence, self.state.fix = [], {}
         self._due.drop("deadline")
         self._due.plan("count", now)
+        self._due.plan("log", now)
         self._record.move(State.READY)
 
     def _finish(self) -> None:
