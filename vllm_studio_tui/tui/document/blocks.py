@@ -39,7 +39,10 @@ class Block:
         """Its lines, a blank one at the end."""
         if width != self._width:
             self._width = width
-            self._lines = self.make(max(1, width), around)
+            before, self._lines = self._lines, self.make(max(1, width), around)
+            for index, (old, new) in enumerate(zip(before, self._lines, strict=False)):
+                if old == new:  # the same object: it is not drawn again
+                    self._lines[index] = old
         return self._lines
 
     def height(self, width: int) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WIDEST = 88
 #: Seconds between two frames at least, and how many times a frame's own work at least.
 FRAME = 1 / 30
-REST = 3.0
+REST = 5.0
 #: Writes that may wait for a slow terminal before frames are left out.
 BEHIND = 6
 
