@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vllm_studio_tui.backends.lasting_failures import FETCH, FIXED, Row
+from vllm_studio_tui.backends.launch_failures import ENDED, LAUNCH
 from vllm_studio_tui.backends.machine_failures import LATE, MACHINE
 from vllm_studio_tui.backends.recipe_failures import ARGUMENTS, RECIPE
 from vllm_studio_tui.domain.spec import Failure
@@ -95,7 +96,8 @@ _PASSING: tuple[Row, ...] = (
     (
         r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|cudaMalloc failed: out of memory"
         r"|unable to allocate \S+ buffer|HIP out of memory|CUDA error: out of memory"
-        r"|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|ErrorOutOfDeviceMemory",
+        r"|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|ErrorOutOfDeviceMemory|OUT_OF_DEVICE_MEMORY"
+        r"|(?:ROCm|HIP) error: out of memory|[Ii]nsufficient VRAM",
         "out_of_memory",
         "out of memory",
         _MEMORY,
@@ -145,6 +147,12 @@ _PASSING: tuple[Row, ...] = (
 
 #: Lines of a general kind: they count when no particular row does.
 _WEAK: tuple[Row, ...] = (
+    (
+        r"^(srun|sbatch|salloc|slurmstepd|mpirun|mpiexec|kubectl|nerdctl|conda|systemd-run): error: (.{1,200})",
+        "launcher",
+        "{1} refused or ended it: {2}",
+        "Correct what launches the engine (command in the recipe, the job's script).",
+    ),
     (
         r"^(?:\(.{0,40}\) )?[a-z][\w.-]{0,40}(?: [a-z][\w-]{0,40})?: error: (?!argument -\S+: \d+ validation)(.{1,200})"
         r"|^error: (.{1,200})",
@@ -204,9 +212,9 @@ _WEAK: tuple[Row, ...] = (
         "compiled: another attention_backend, enforce_eager: true in extra_args.",
     ),
     (
-        r"CUDA error: (.{1,120})|RuntimeError: HIP error: (.{1,120})",
+        r"(?:CUDA|ROCm|HIP|MUSA|SYCL|rocBLAS|cuBLAS) error: (.{1,120})",
         "gpu_crash",
-        "the GPU reports an error: {1}{2}",
+        "the GPU reports an error: {1}",
         "Look for an Xid in `dmesg` and at nvidia-smi; try another attention_backend or enforce_eager.",
     ),
     (
@@ -217,7 +225,9 @@ _WEAK: tuple[Row, ...] = (
         "Correct command, executable or python_path in the recipe.",
     ),
     (
-        r"docker: (?:Error response from daemon: )?(.{1,200})",
+        r"docker: (?:Error response from daemon: )?(?:(?:failed to create (?:task for container|shim task)"
+        r"|OCI runtime create failed|runc create failed|unable to start container process"
+        r"|error during container init): ){0,6}(.{1,200})",
         "docker",
         "Docker refused it: {1}",
         "Correct docker in the recipe; `recipes command` shows the command line.",
@@ -313,9 +323,9 @@ FAILURES: tuple[Failure, ...] = (
     *(Failure(*row[:4], fatal=True, fix=_fix(row)) for row in _FATAL),
     *(
         Failure(*row[:4], restart=False, start_only=True, fix=_fix(row))
-        for row in (*RECIPE, *FIXED, *MACHINE, *ARGUMENTS)
+        for row in (*LAUNCH, *RECIPE, *FIXED, *MACHINE, *ARGUMENTS)
     ),
-    *(Failure(*row[:4], restart=False, fix=_fix(row)) for row in LATE),
+    *(Failure(*row[:4], restart=False, fix=_fix(row)) for row in (*ENDED, *LATE)),
     *(Failure(*row[:4], start_only=True, fix=_fix(row)) for row in _PASSING_START),
     *(Failure(*row[:4], fix=_fix(row)) for row in _PASSING),
     *(

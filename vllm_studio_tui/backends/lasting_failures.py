@@ -95,6 +95,12 @@ FIXED: tuple[Row, ...] = (
         _TEMPLATE,
     ),
     (
+        r"supplied chat template is not supported|custom template is not supported, try using --jinja",
+        "chat_template",
+        "without jinja llama.cpp knows only common chat templates, and not the one that was given",
+        "Set jinja: true in extra_args (take out no_jinja), or leave chat_template out.",
+    ),
+    (
         r"chat template .{0,80}(?:not found|error|is not supported)|TemplateError|jinja2\.exceptions"
         r"|[Ff]ailed to (?:parse|apply|initialize) (?:the )?(?:chat )?template",
         "chat_template",
@@ -171,6 +177,12 @@ FIXED: tuple[Row, ...] = (
         "no_https",
         "this build of llama.cpp cannot download: it was made without TLS",
         "Download the GGUF file by other means and name it in model_path, or use a build with LLAMA_OPENSSL.",
+    ),
+    (
+        r"failed to open GGUF file '([^']{1,300}-(?!00001-)\d{5}-of-0{0,4}(\d{1,5})\.gguf)' \(No such file",
+        "model_incomplete",
+        "a part of the model is missing: {1}",
+        "Download all {2} parts into one folder; model_path names the first.",
     ),
     (
         r"failed to open GGUF file '([^']+)' \((?:No such file|Is a directory)",
@@ -314,8 +326,26 @@ FIXED: tuple[Row, ...] = (
         "Use a newer llama-server, or a file of an older version.",
     ),
     (
+        r"illegal split file idx: \d+ \(file: ([^)]{1,300})\)|must be loaded with the first split",
+        "invalid_value",
+        "model_path names a later part of a model in several files {1}",
+        "Name the first part in model_path: the file whose name ends with -00001-of-….gguf.",
+    ),
+    (
+        r"tensor '([^']{1,120})' has invalid ggml type (\d+)",
+        "quantization_unsupported",
+        "this llama-server does not know the quantization of the file (ggml type {2}, tensor {1})",
+        "Use a newer llama-server or the fork that the file was made for (ik_llama.cpp), or another quantization.",
+    ),
+    (
+        r"exactly one out metadata, path_model, and file must be",
+        "model_missing",
+        "llama-server has no model file: none was named, and none of the hub is in the cache",
+        "Name the GGUF file in model_path; a model of the hub must be fetched once without offline in extra_args.",
+    ),
+    (
         r"invalid magic|not a GGUF file|gguf_init_from_\w{1,40}: failed to read"
-        r"|tensor '[^']{1,200}' data is not within the file bounds|is corrupted or incomplete|illegal split file"
+        r"|tensor '[^']{1,200}' data is not within the file bounds|is corrupted or incomplete"
         r"|corrupted model: |invalid split file|failed to load GGUF split|has invalid data$",
         "model_corrupt",
         "this is no whole GGUF file",

@@ -5,19 +5,30 @@ from __future__ import annotations
 from vllm_studio_tui.backends.lasting_failures import Row
 
 _DRIVER = "Upgrade the driver, or use a build of the engine for an older CUDA."
-_NO_BUILD = "Install a build of the engine for this GPU's compute capability, as a rule a newer one."
+_NO_BUILD = (
+    "Install a build of the engine for this GPU's compute capability, as a rule a newer one. Of several GPUs leave out "
+    "the one that it was not built for (gpus; device in extra_args)."
+)
 _COMPILER = "Install one (Debian: apt install build-essential), or set enforce_eager: true in extra_args."
 _HEADERS = "Install Python's headers (Debian: apt install python3-dev), or set enforce_eager: true in extra_args."
 _NVCC = (
-    "Install the CUDA toolkit and set CUDA_HOME in env_vars, or avoid what must be compiled: attention_backend "
-    "FLASH_ATTN in extra_args, VLLM_USE_FLASHINFER_SAMPLER=0 in env_vars."
+    "Install the CUDA toolkit and set CUDA_HOME in env_vars, or avoid what must be compiled: install a wheel with "
+    "compiled kernels for this torch and Python (exllama, flash-attn), or set vLLM's attention_backend FLASH_ATTN in "
+    "extra_args and VLLM_USE_FLASHINFER_SAMPLER=0 in env_vars."
 )
 _AFRESH = "Install the engine afresh in an environment of its own."
 _RIGHTS = "Give the user who runs this the right (ls -l shows whose it is), or choose another place."
 
 #: What keeps an engine from starting.
 MACHINE: tuple[Row, ...] = (
-    # --- GPUs and drivers
+    # --- GPUs and drivers: why none can be seen before that none can
+    (
+        r"CUDA driver version is insufficient|NVIDIA driver on your system is too old"
+        r"|forward compatibility was attempted",
+        "driver_too_old",
+        "the NVIDIA driver is older than this engine needs",
+        _DRIVER,
+    ),
     (
         r"Found no NVIDIA driver|No CUDA GPUs are available|Failed to infer device type|no CUDA-capable device"
         r"|NVMLError_(?:DriverNotLoaded|LibraryNotFound)|No HIP GPUs are available"
@@ -35,13 +46,6 @@ MACHINE: tuple[Row, ...] = (
         "start the container again.",
     ),
     (
-        r"CUDA driver version is insufficient|NVIDIA driver on your system is too old"
-        r"|forward compatibility was attempted",
-        "driver_too_old",
-        "the NVIDIA driver is older than this engine needs",
-        _DRIVER,
-    ),
-    (
         r"provided PTX was compiled with an unsupported toolchain",
         "driver_too_old",
         "the NVIDIA driver is older than the CUDA that this engine's kernels were compiled with",
@@ -57,10 +61,18 @@ MACHINE: tuple[Row, ...] = (
         {"env_vars.TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas"},
     ),
     (
-        r"no kernel image is available|CUDA error: invalid device function|is not compatible with the current PyTorch",
+        r"no kernel image is available|(?:CUDA|ROCm|HIP|MUSA) error: invalid device function"
+        r"|is not compatible with the current PyTorch|hipErrorNoBinaryForGpu",
         "wrong_build",
         "this build of the engine has no kernels for this GPU",
         _NO_BUILD,
+    ),
+    (
+        r"rocBLAS error: Cannot read .{1,300}GPU arch ?: ?(gfx\w+)",
+        "wrong_build",
+        "this ROCm has no kernels for the GPU {1}",
+        "Use a ROCm (or a build of the engine) with {1}, a build for Vulkan, or the kernels of a like GPU: "
+        "HSA_OVERRIDE_GFX_VERSION in env_vars. Of several GPUs leave this one out (gpus; device in extra_args).",
     ),
     (
         r"requires GPUs with (sm\d+)",
@@ -103,12 +115,6 @@ MACHINE: tuple[Row, ...] = (
         "too_few_gpus",
         "llama.cpp has no device {1}{2}",
         "Correct device (or override_tensor) in extra_args: `llama-server --list-devices` shows what there is.",
-    ),
-    (
-        r"could not select device driver .{0,40}gpu|unknown or invalid runtime name: nvidia|nvidia-container-cli: ",
-        "no_gpu",
-        "Docker cannot hand GPUs into the container",
-        "Install and set up the NVIDIA Container Toolkit (nvidia-ctk runtime configure), then restart Docker.",
     ),
     (
         r"memory capacity is unbalanced",
@@ -183,6 +189,12 @@ MACHINE: tuple[Row, ...] = (
         "missing_module",
         "the Python package flash-attn is missing in the engine's environment",
         "Install it there, or leave attn_implementation (or attention_backend) in extra_args to the engine.",
+    ),
+    (
+        r"ImportError: .{1,200}pip install (?:-U |--upgrade )?['\"`]?([\w-]{1,60}\[[\w,-]{1,80}\])",
+        "missing_module",
+        "the engine's environment lacks packages that {1} brings",
+        "Install them there: pip install '{1}'.",
     ),
     (
         r"ImportError: .{1,200}pip install (?:-U |--upgrade )?['\"`]?([\w-]+)",
@@ -279,25 +291,6 @@ MACHINE: tuple[Row, ...] = (
     ),
     (r"Cannot provide a placement group", "ray_resources", "Ray has not got the GPUs", "See `ray status`."),
     (
-        r"Cannot connect to the Docker daemon|permission denied while trying to connect to the [Dd]ocker"
-        r"|docker: command not found",
-        "docker",
-        "Docker does not answer this user",
-        "Start it (systemctl start docker), or put this user into the group docker.",
-    ),
-    (
-        r"Unable to find image '([^']+)'.{0,20}$|pull access denied for (\S+?),?|manifest for (\S+) not found",
-        "docker_image",
-        "there is no image {1}{2}{3} here, and it could not be fetched",
-        "Correct docker.image in the recipe, or fetch it: docker pull.",
-    ),
-    (
-        r"statfs (\S{1,300}): no such file|bind source path does not exist: (\S{1,300})",
-        "file_missing",
-        "there is no {1}{2} to show to the container",
-        "Correct model_path, or docker.volumes in the recipe.",
-    ),
-    (
         r"gaierror.{0,20}(?:Name or service not known|No address associated)|Name or service not known$",
         "bad_address",
         "the address in host has no such name in this network",
@@ -352,10 +345,17 @@ LATE: tuple[Row, ...] = (
         "Set HF_HOME, VLLM_CACHE_ROOT, TRITON_CACHE_DIR and TMPDIR in env_vars to folders that can be written.",
     ),
     (
-        r"(?:dev/shm|shared memory).{0,200}(?:insufficient|too small|bus error)|Bus error",
+        r"(?:dev/shm|shared memory).{0,200}(?:insufficient|too small|bus error)|bus error encountered in worker",
         "shared_memory",
         "shared memory is too small",
         "Give the container more: docker.shm in the recipe (--shm-size 16g), or --ipc=host.",
+    ),
+    (
+        r"\bBus error\b",
+        "bus_error",
+        "memory that stands for a file could not be read or written (bus error)",
+        "Look whether the model file is whole, its disk or network share in order (`dmesg`), and /dev/shm not full; in "
+        "a container raise docker.shm. llama.cpp: no_mmap in extra_args reads the file instead of mapping it.",
     ),
     (
         # vLLM's routine warning of a low limit quotes the error.

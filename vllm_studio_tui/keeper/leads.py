@@ -18,9 +18,11 @@ _PREFIX = re.compile(
 )
 #: How llama.cpp begins a line that is an error: the time, then E.
 _LLAMA = re.compile(r"^\d[\d.]* E (.+)")
+#: It goes on in further such lines, which are indented.
+_LLAMA_BELOW = re.compile(r"^\d[\d.]* E  +(?=[a-z])")
 _LLAMA_PLACE = re.compile(r"^(?:srv|cmn|slot|que|ggml)? *[\w:~]+(?:\(\))?: (?:\w+\(\)?: )?")
 _EXCEPTION = re.compile(
-    r"((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Failed|Fault|Interrupt|Exit|Timeout|Expired)(?:_\w+)?)"
+    r"((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Failed|Fault|Interrupt|Exit|Timeout|Expired|NotFound|Denied|Mismatch)(?:_\w+)?)"
     r"(?:: ?(.*))?"
 )
 #: Exceptions with other names, as `struct.error`: told by their place.
@@ -35,6 +37,7 @@ _CALLED = re.compile(r"CalledProcessError|non-zero exit status|ExitCode|returned
 #: Words of programs that are no Python, of Python's own death, of shells and linkers.
 _PLAIN = re.compile(
     r"^(?:[\w./+()-]{1,200}(?: [\w-]{1,40})?(?::\d+)*: ){0,3}(?:fatal |internal )?error ?:\s*\S"
+    r"|^[A-Za-z]\w{1,20} error: \S"
     r"|^(?:ERROR|Error|FATAL|Fatal|CRITICAL|panic|fatal)(?: \w+){0,2}:\s+\S|^Fatal Python error:|^FAILED: |panicked at "
     r"|^terminate called |^\s+what\(\):|Assertion .{1,200} failed|\bGGML_ASSERT\(|\bGGML_ABORT\("
     r"|^[\w./ -]{1,200}: (?:line \d+: )?.{0,200}(?:command not found|[Nn]o such file or directory|Permission denied"
@@ -119,7 +122,7 @@ def ends_with_error(lines: Sequence[str], count: int) -> bool:
 
 def _candidates(lines: Sequence[str]) -> Iterator[Lead]:
     for index, line in enumerate(lines):
-        if not line or line.startswith("  File ") or NOT_A_CAUSE.search(line):
+        if not line or line.startswith("  File ") or _LLAMA_BELOW.match(line) or NOT_A_CAUSE.search(line):
             continue
         text = message(line)
         match = _EXCEPTION.fullmatch(text) or (_NAMED.fullmatch(text) if _below_frame(lines, index) else None)

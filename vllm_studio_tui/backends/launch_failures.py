@@ -1,0 +1,129 @@
+"""Causes of failure in what stands around an engine: containers, conda, systemd and Slurm."""
+
+from __future__ import annotations
+
+from vllm_studio_tui.backends.lasting_failures import Row
+
+_TOOLKIT = "Install and set up the NVIDIA Container Toolkit (nvidia-ctk runtime configure), then restart Docker."
+
+#: What keeps an engine from being launched at all.
+LAUNCH: tuple[Row, ...] = (
+    # --- GPUs in containers
+    (
+        r"could not select device driver .{0,40}gpu|unknown or invalid runtime name: nvidia",
+        "no_gpu",
+        "Docker cannot hand GPUs into the container",
+        _TOOLKIT,
+    ),
+    (
+        r"nvidia-container-cli: requirement error: unsatisfied condition: ([^,:\\]{1,60})",
+        "driver_too_old",
+        "the NVIDIA driver of this machine is older than the image needs ({1})",
+        "Upgrade the driver of the host, or name an image for an older CUDA: docker.image in the recipe.",
+    ),
+    (
+        r"nvidia-container-cli: .{0,80}(?:libnvidia-ml\.so|driver not loaded|driver rpc error|nvml error)",
+        "no_gpu",
+        "the NVIDIA driver of this machine is not installed, or not loaded",
+        "Install it on the host (not in the image), reboot, and see that nvidia-smi works there.",
+    ),
+    (
+        r"nvidia-container-cli: device error: ([^:]{1,80}): unknown device",
+        "too_few_gpus",
+        "a GPU was asked for that is not there: {1}",
+        "Correct gpus in the recipe: nvidia-smi -L lists what there is.",
+    ),
+    (
+        r"nvidia-container-cli: (.{1,200})",
+        "no_gpu",
+        "GPUs cannot be handed into the container: {1}",
+        f"{_TOOLKIT} See that nvidia-smi works on the host.",
+    ),
+    (
+        r"unresolvable CDI devices? (\S{1,200})",
+        "no_gpu",
+        "the GPUs are not described to the container engine (CDI): there is no {1}",
+        "Write the description: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml (NVIDIA Container Toolkit); "
+        "again after each upgrade of the driver.",
+    ),
+    # --- images and files
+    (
+        r"Cannot connect to the Docker daemon|permission denied while trying to connect to the [Dd]ocker"
+        r"|docker: command not found",
+        "docker",
+        "Docker does not answer this user",
+        "Start it (systemctl start docker), or put this user into the group docker.",
+    ),
+    (
+        r"(?:failed to register layer|/var/lib/(?:docker|containerd|containers)/).{0,400}no space left",
+        "disk_full",
+        "the disk that holds the images of containers is full",
+        "Free space (docker system df, docker system prune), or move Docker's data-root to a larger disk.",
+    ),
+    (
+        r"no matching manifest for (\S{1,60})",
+        "docker_image",
+        "the image was not made for this kind of machine ({1})",
+        "Name an image for it in docker.image of the recipe.",
+    ),
+    (
+        r"pull access denied for (\S+?),?|manifest for (\S+) not found",
+        "docker_image",
+        "there is no image {1}{2} here, and it could not be fetched",
+        "Correct docker.image in the recipe, or fetch it: docker pull.",
+    ),
+    (
+        r"statfs (\S{1,300}): no such file|bind source path does not exist: (\S{1,300})",
+        "file_missing",
+        "there is no {1}{2} to show to the container",
+        "Correct model_path, or docker.volumes in the recipe.",
+    ),
+    (
+        r"The container name \"?/?([^\" ]{1,120})\"? is already in use",
+        "docker_name",
+        "there is a container of the name {1} already",
+        "Remove it (docker rm -f {1}) if it is not needed, or take the name out of docker in the recipe.",
+    ),
+    # --- environments and services
+    (
+        r"Not a conda environment: (\S{1,300})|Could not find conda environment: (\S{1,300})",
+        "no_python",
+        "there is no conda environment {1}{2}",
+        "Correct python_path or command in the recipe: `conda env list` shows the environments.",
+    ),
+    (
+        r"Failed to locate executable (\S{1,300}):|Failed at step EXEC spawning (\S{1,300}):",
+        "program_missing",
+        "there is no program {1}{2}, which the systemd unit is to start",
+        "Correct ExecStart in the unit (systemctl cat NAME shows it; then systemctl daemon-reload), or put the program "
+        "there.",
+    ),
+    (
+        r"Failed at step (\w{1,40}) spawning (\S{1,300}): (.{1,120})",
+        "service",
+        "systemd could not start {2} ({1}): {3}",
+        "Correct the unit (systemctl cat NAME): User for USER, WorkingDirectory for CHDIR, EnvironmentFile, limits.",
+    ),
+)
+
+#: Launchers that end engines, also engines that serve.
+ENDED: tuple[Row, ...] = (
+    (
+        r"Detected \d{1,6} oom[_-]kill|srun: error: [^:]{1,200}: tasks? [^:]{1,80}: Out Of Memory",
+        "killed",
+        "Slurm ended it: it took more of the machine's memory than the job had asked for",
+        "Ask for more (--mem), or use less: a smaller model or cache, fewer workers.",
+    ),
+    (
+        r"CANCELLED AT \S{1,40} DUE TO (\w[\w ]{1,40})",
+        "terminated",
+        "Slurm ended it: {1}",
+        "Ask for more time (--time) or another partition; `sacct -j JOB` shows what happened.",
+    ),
+    (
+        r"unit has been killed by the OOM killer|Failed with result 'oom-kill'",
+        "killed",
+        "the kernel killed it for lack of memory",
+        "Use a smaller model or cache, add memory or swap, or raise MemoryMax of the systemd unit.",
+    ),
+)
