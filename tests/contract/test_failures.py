@@ -76,6 +76,17 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      "too small", {}),
     ("ERROR: Unexpected bus error encountered in worker. Bus error (core dumped)", "shared_memory", "too small", {}),
     ("OSError: [Errno 98] Address already in use", "port_in_use", "taken", {}),
+    ("torch.distributed.DistNetworkError: The server socket has failed to listen on any local network address. port: "
+     "29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use", "port_in_use",
+     "port 29500", {}),
+    ("Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'", "nccl", "invalid argument",
+     {"extra_args.disable_custom_all_reduce": True}),
+    ("[2025-11-18 10:31:52 TP0] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)", "hang",
+     "within 300 s", {}),
+    ("openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download", "offline",
+     "o200k_base", {}),
+    ("ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons: ",
+     "quantization_unsupported", "WNA16", {}),
     ("srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8101", "port_in_use", "taken", {}),
     ("ValueError: Available memory on node 0 (12.31/14.84 GiB) on kv cache allocation is less than requested memory"
      " for kv (640.0 GiB)", "kv_cache_too_small", "the memory node has 12.31/14.84 GiB free", {}),

@@ -118,11 +118,34 @@ _PASSING: tuple[Row, ...] = (
         "Otherwise choose another port; correct host if it is not 127.0.0.1 or 0.0.0.0.",
     ),
     (
+        r"server socket has failed to listen.{0,80}port: (\d{1,5}).{0,120}(?:EADDRINUSE|in use)",
+        "port_in_use",
+        "port {1}, over which the engine's own processes find each other, is taken",
+        "End the other engine, or name another one: MASTER_PORT in env_vars, dist_init_addr or nccl_port in "
+        "extra_args (SGLang).",
+    ),
+    (
         r"Address already in use|\[Errno 98\]|error while attempting to bind"
         r"|port is already allocated",
         "port_in_use",
         "its port is taken by another program",
         _PORT,
+    ),
+    (
+        r"custom_all_reduce\.\w+:\d+ '([^']{1,80})'",
+        "nccl",
+        "the GPUs cannot share memory with each other for vLLM's own all-reduce: {1}",
+        "Set disable_custom_all_reduce: true in extra_args.",
+        {"extra_args.disable_custom_all_reduce": True},
+    ),
+    (
+        # A soft one only reports.
+        r"watchdog timeout \(self\.watchdog_timeout=(\d{1,9})(?:\.\d+)?(?:, self\.soft=False)?\)",
+        "hang",
+        "the scheduler hung: no step ended within {1} s",
+        "Look at nvidia-smi, for an Xid in `dmesg` and, with several GPUs, at NCCL (NCCL_DEBUG=INFO, "
+        "NCCL_P2P_DISABLE=1); try it without speculative and hierarchical cache, with a newer engine. Raise "
+        "watchdog_timeout in extra_args if a step takes that long.",
     ),
     (
         r"ncclUnhandledCudaError|ncclSystemError|ncclRemoteError|NCCL error|ncclInternalError|ncclInvalidUsage",
@@ -293,7 +316,8 @@ _POINTERS: tuple[Row, ...] = (
         r"|Got fatal signal from worker processes",
         "engine_died",
         "the engine's core process died",
-        "The cause stands above, in the first traceback of its log.",
+        "Correct what the error names in the recipe, or use another version of the engine; the first traceback of its "
+        "log shows where it arose.",
     ),
 )
 

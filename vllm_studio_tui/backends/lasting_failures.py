@@ -160,6 +160,12 @@ FIXED: tuple[Row, ...] = (
         "Accept the licence on the model's page and set HF_TOKEN (env_vars HF_TOKEN: env:HF_TOKEN).",
     ),
     (
+        r"HarmonyError: error downloading|failed to download or load vocab file",
+        "offline",
+        "the vocabulary that gpt-oss needs (o200k_base.tiktoken) is not in the cache and cannot be fetched",
+        "Give it a network once, or download that file and set TIKTOKEN_ENCODINGS_BASE in env_vars to its folder.",
+    ),
+    (
         r"OfflineModeIsEnabled|LocalEntryNotFound|cannot find the requested files in the (?:disk|local) cache",
         "offline",
         "the model is not in the cache and the hub may not be asked",

@@ -38,8 +38,14 @@ MACHINE: tuple[Row, ...] = (
         "Check nvidia-smi, the container's runtime and CUDA_VISIBLE_DEVICES.",
     ),
     (
-        r"NVMLError_LibRmVersionMismatch|NVML/RM version mismatch|Driver/library version mismatch"
-        r"|Error 803: system has unsupported display driver",
+        r"Error 803: system has unsupported display driver",
+        "driver_mismatch",
+        "the CUDA library that was loaded (libcuda) does not fit this machine's driver (error 803)",
+        "Mostly a libcuda of the image or of a cuda-compat package comes before the driver's: take its folder out of "
+        "LD_LIBRARY_PATH (env_vars). If the driver was upgraded just now, reboot, or start the container again.",
+    ),
+    (
+        r"NVMLError_LibRmVersionMismatch|NVML/RM version mismatch|Driver/library version mismatch",
         "driver_mismatch",
         "the NVIDIA driver in the kernel and its libraries are of different versions",
         "Reboot, or reload the nvidia kernel modules: the driver was upgraded while the machine ran. In a container, "

@@ -164,8 +164,14 @@ RECIPE: tuple[Row, ...] = (
         "Leave quantization empty or correct it; upgrade the engine, or use another quantization of the model.",
     ),
     (
+        r"Failed to find a kernel that can implement the (\w+) linear layer",
+        "quantization_unsupported",
+        "this engine or GPU does not support the quantization ({1})",
+        "Use another quantization of the model (as a rule of group size 128), or dtype float16; where a size is not "
+        "divisible, lower tensor_parallel_size.",
+    ),
+    (
         r"quantization method .{0,80} is not supported|minimum capability"
-        r"|Failed to find a kernel that can implement the \w+ linear layer"
         r"|quantization is (?:currently )?not supported|not supported (?:on|for) (?:the current|this) (?:GPU|platform)"
         r"|(?:requires?|needs|at least|minimum).{0,60}compute capability",
         "quantization_unsupported",

@@ -23,7 +23,7 @@ Pattern = tuple[re.Pattern[str], Failure]
 # But vLLM only warns of it when its core has gone.
 NOT_A_CAUSE = re.compile(
     r"^(?:\([^)]{0,80}\) ?){0,3}(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b(?! .*MPClient: engine core exited unexpectedly)"
-    r"|^\[\d{4}-\d\d-\d\d[^\]]{0,40}\] (?:WARNING|INFO|DEBUG|Decode batch|Prefill batch)"
+    r"|^\[\d{4}-\d\d-\d\d[^\]]{0,40}\] (?:WARNING|INFO|DEBUG|Decode batch|Prefill batch|Pyspy )"
     r"|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:|^\[W\d"
 )
 _MESSAGE = re.compile(r"\braise\b|(?:^|[(\[{,= ])f?[\"'][^\"']{12}")

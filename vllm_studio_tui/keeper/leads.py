@@ -31,6 +31,7 @@ _NAMED = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+)(?:: ?(.*))?")
 _FOLLOWS = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|SystemExit|KeyboardInterrupt"
     r"|ChildFailedError|CancelledError|BrokenPipeError|EOFError$|cannot schedule new futures|scheduler is dead"
+    r"|RuntimeError: cancelled$"
 )
 #: Exceptions that say only that a program that was called has failed: its own words are better.
 _CALLED = re.compile(r"CalledProcessError|non-zero exit status|ExitCode|returned exit code|Ninja build failed")
@@ -39,7 +40,7 @@ _PLAIN = re.compile(
     r"^(?:[\w./+()-]{1,200}(?: [\w-]{1,40})?(?::\d+)*: ){0,3}(?:fatal |internal )?error ?:\s*\S"
     r"|^[A-Za-z]\w{1,20} error: \S"
     r"|^(?:ERROR|Error|FATAL|Fatal|CRITICAL|panic|fatal)(?: \w+){0,2}:\s+\S|^Fatal Python error:|^FAILED: |panicked at "
-    r"|^terminate called |^\s+what\(\):|Assertion .{1,200} failed|\bGGML_ASSERT\(|\bGGML_ABORT\("
+    r"|^Failed: \S|^terminate called |^\s+what\(\):|Assertion .{1,200} failed|\bGGML_ASSERT\(|\bGGML_ABORT\("
     r"|^[\w./ -]{1,200}: (?:line \d+: )?.{0,200}(?:command not found|[Nn]o such file or directory|Permission denied"
     r"|cannot execute|not found|core dumped|Exec format error)|^(?:OMP|libgomp|MKL|nvcc|ptxas|ld|cc1plus)\b.{0,20}: \S"
     r"|^embedded: (?!threads |serving |ended )",
@@ -49,6 +50,12 @@ _DEATH = re.compile(r"^Fatal Python error:|panicked at |^terminate called |^\s+w
 _CHAIN = re.compile(r"^\s*(?:During handling of the above exception|The above exception was the direct cause)")
 _VALIDATION = re.compile(r"\bvalidation errors? for ([\w.\[\]-]{1,80})")
 _VALIDATION_TAIL = re.compile(r"\[type=\w+, input_value=.*$")
+#: An exception that is quoted in the lines below a message that ends with a colon.
+_QUOTED = re.compile(r"\b([A-Z]\w{1,60}(?:Error|Exception))\([\"'](.{1,400})[\"'],?\)$")
+_GOES_ON_MOST = 24
+#: Values in brackets, which push the reason of a message out of a title.
+_BRACKETS = re.compile(r"(?<=\w)\([^()]{80,1000}\)|(?<=\w)\{[^{}]{300,2000}\}")
+_LONG = 180
 #: A shorter message ("KeyError: 'qwen9'") says less than what was made of it.
 _FEW_WORDS = 3
 
@@ -166,7 +173,29 @@ def _exception(lines: Sequence[str], index: int, match: re.Match[str]) -> Lead:
             text = asserted.partition("assert ")[2] and "assert " + asserted.partition("assert ")[2]
         elif following is not None and not _CHAIN.match(message(lines[following])):
             text = message(lines[following])
+    if text.endswith(":"):
+        text = _quoted(lines, index) or text
+        below = _next(lines, index)
+        if below is not None and _EXCEPTION.fullmatch(message(lines[below])):
+            text = f"{text} {message(lines[below])}"
     return Lead(index, f"{name}: {text}" if text else name)
+
+
+def _quoted(lines: Sequence[str], index: int) -> str:
+    """What a compiler's exception quotes below its own line: the exception that it met."""
+    for line in lines[index + 1 : index + _GOES_ON_MOST]:
+        text = message(line)
+        if "Traceback (most" in text:
+            break
+        match = _QUOTED.search(text)
+        if match is not None:
+            return match[2]
+    return ""
+
+
+def shortened(text: str) -> str:
+    """A long message without the values in its brackets, so that a title holds its reason."""
+    return _BRACKETS.sub(lambda match: match[0][0] + "…" + match[0][-1], text) if len(text) > _LONG else text
 
 
 def _refused(lines: Sequence[str], index: int, text: str) -> Lead | None:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vllm_studio_tui.keeper.causes import Cause, Pattern, find, last_pointer
-from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message
+from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, Pattern, find, last_pointer
+from vllm_studio_tui.keeper.hints import hint
+from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message, shortened
 from vllm_studio_tui.keeper.served import last_words, works_until
 
 #: Advice where a part of the engine died and nothing above says why.
@@ -47,6 +48,28 @@ _TRACEBACK = 120
 #: This pointer stands above the traceback that it speaks of.
 _BELOW = re.compile(r"encountered a fatal error")
 _COMPILER = re.compile(r"\berror ?: (.{1,160})")
+#: Reasons stand on the lines below.
+_REASONS = re.compile(r"\b[Rr]easons?:$")
+_REASONS_MOST = 12
+#: What a kernel asserted is printed before the program learns of it.
+_ASSERTED = re.compile(r"\bAssertion (.{1,160}?) failed")
+_ABOVE = 400
+_SAME_GPU = (
+    "Two processes were given one GPU: check gpus in the recipe and CUDA_VISIBLE_DEVICES, and lower "
+    "tensor_parallel_size to the number of GPUs there are."
+)
+_ASSERTIONS = (
+    (
+        re.compile(r"\b(?:nan|inf)\b", re.IGNORECASE),
+        "The model computed numbers that are none (NaN, inf): try dtype bfloat16, kv_cache_dtype auto, another "
+        "attention_backend or quantization, and a newer engine; a damaged download does that, too.",
+    ),
+    (
+        re.compile(r"index|bounds|srcIndex|size", re.IGNORECASE),
+        "An index lay outside its table: a token that the model does not have (tokenizer, adapter or draft of another "
+        "model), or a position beyond its context. Check these, lower max_model_len, or use a newer engine.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +104,9 @@ def read_start(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | N
     cause = find(lines, patterns)
     if cause is None:
         lead = best_lead(lines, patterns)
-        return None if lead is None else _of_lead(lead)
+        return None if lead is None else _of_lead(lead, lines)
     if not cause.failure.pointer:
-        return _compiled(_meant(_of_cause(cause), lines), lines)
+        return _detailed(_meant(_of_cause(cause), lines), lines)
     return _pointed(cause, lines, patterns)
 
 
@@ -102,9 +125,9 @@ def read_end(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | Non
     told = find(tail, late)
     if told is None:
         lead = death_lead(tail, late)
-        found = None if lead is None else _of_lead(lead)
+        found = None if lead is None else _of_lead(lead, lines)
     else:
-        found = _pointed(told, tail, late) if told.failure.pointer else _of_cause(told)
+        found = _pointed(told, tail, late, lines) if told.failure.pointer else _detailed(_of_cause(told), tail)
     if found is None:
         return None
     return replace(found, retry=True, pointer=cause is not None)
@@ -117,16 +140,42 @@ def _of_cause(cause: Cause) -> Reading:
     )
 
 
-def _compiled(found: Reading, lines: Sequence[str]) -> Reading:
-    """A compiler's own words stand below what says that it failed."""
-    for line in lines[found.index : found.index + _TRACEBACK] if found.reason == "compile_failed" else ():
-        match = _COMPILER.search(line)
-        if match is not None:
-            return replace(found, title=f"{found.title}: {match[1].strip()}")
+def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
+    """What stands around the line that tells and says more: words of a compiler, a list of reasons, an assertion."""
+    below = lines[found.index + 1 : found.index + _TRACEBACK]
+    if found.reason == "compile_failed":
+        match = next(filter(None, map(_COMPILER.search, below)), None)
+        return replace(found, title=f"{found.title}: {match[1].strip()}") if match is not None else found
+    if _REASONS.search(found.words):
+        reasons = []
+        for line in below[:_REASONS_MOST]:
+            text = message(line)
+            if not text or NOT_A_CAUSE.search(line) or "Traceback (most" in text or text.startswith("Process "):
+                break
+            reasons.append(text)
+        return replace(found, title=f"{found.title}: {'; '.join(reasons)}"[:_LONGEST]) if reasons else found
+    if found.reason == "nccl":
+        return _told_by_nccl(found, below)
+    if "device-side assert" in found.words:
+        asserted = next(filter(None, map(_ASSERTED.search, lines[max(0, found.index - _ABOVE) : found.index])), None)
+        if asserted is not None:
+            advice = next((advice for mark, advice in _ASSERTIONS if mark.search(asserted[1])), found.advice)
+            return replace(found, title=f"{found.title}: assertion {asserted[1].strip()}"[:_LONGEST], advice=advice)
     return found
 
 
-def _of_lead(lead: Lead) -> Reading:
+def _told_by_nccl(found: Reading, below: Sequence[str]) -> Reading:
+    """NCCL says last what happened, on the lines below."""
+    for at, line in enumerate(below[:_REASONS_MOST]):
+        text = message(line)
+        if text.startswith("Last error:"):
+            text = text.removeprefix("Last error:").strip() or "".join(map(message, below[at + 1 : at + 2]))
+            advice = _SAME_GPU if text.startswith("Duplicate GPU") else found.advice
+            return replace(found, title=f"{found.title}: {text}"[:_LONGEST], advice=advice) if text else found
+    return found
+
+
+def _of_lead(lead: Lead, lines: Sequence[str] = ()) -> Reading:
     if lead.kind == "validation":
         name, colon, _ = lead.text.partition(": ")
         named = [name.split(".")[0]] if colon and " " not in name else _NAMES.findall(lead.text[:_LONGEST])
@@ -136,7 +185,8 @@ def _of_lead(lead: Lead) -> Reading:
             f"Correct {what}{f' of {holder}' if holder else ''} in the recipe: a field of its own, or in extra_args."
         )
         return Reading("invalid_value", lead.text[:_LONGEST], advice, lead.text, lead.index, False, row=False)
-    return Reading("engine_error", lead.text[:_LONGEST], UNKNOWN_ERROR, lead.text, lead.index, row=False)
+    advice = hint(lead.text, lines) or UNKNOWN_ERROR
+    return Reading("engine_error", shortened(lead.text)[:_LONGEST], advice, lead.text, lead.index, row=False)
 
 
 def _meant(found: Reading, lines: Sequence[str]) -> Reading:
@@ -154,8 +204,11 @@ def _meant(found: Reading, lines: Sequence[str]) -> Reading:
     return found
 
 
-def _pointed(cause: Cause, lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading:
-    """A part of the engine gave up: the first error that stands above tells why, if any does."""
+def _pointed(cause: Cause, lines: Sequence[str], patterns: Sequence[Pattern], whole: Sequence[str] = ()) -> Reading:
+    """A part of the engine gave up: the first error that stands above tells why, if any does.
+
+    `whole` is the log where `lines` are only its end: what the engine was asked for stands at its top.
+    """
     row = cause.failure
     above = lines[: last_pointer(lines, patterns)]
     lead = best_lead(above, patterns)
@@ -170,5 +223,6 @@ def _pointed(cause: Cause, lines: Sequence[str], patterns: Sequence[Pattern]) ->
         )  # fmt: skip
     if lead.kind == "validation":
         return _of_lead(lead)
-    title = f"{cause.title}: {lead.text[:200]}"
-    return Reading(row.reason, title, cause.advice, lead.text, lead.index, row.restart, cause.fix, pointer=True)
+    title = f"{cause.title}: {shortened(lead.text)[:200]}"
+    advice = (row.reason == "engine_died" and hint(lead.text, whole or lines)) or cause.advice
+    return Reading(row.reason, title, advice, lead.text, lead.index, row.restart, cause.fix, pointer=True)

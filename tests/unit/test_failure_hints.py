@@ -1,0 +1,134 @@
+"""What is advised about errors that no row of the table knows: by their kind, their words and what was asked for."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.keeper.causes import compiled
+from vllm_studio_tui.keeper.hints import hint
+from vllm_studio_tui.keeper.leads import best_lead, shortened
+from vllm_studio_tui.runs.diagnose import diagnose_bytes
+
+VLLM = (
+    "(APIServer pid=1) INFO 11-18 09:12:03 [utils.py:253] non-default args: {'model_tag': '/models/x', 'port': 8000, "
+    "'max_model_len': 8192, 'kv_cache_dtype': 'fp8', 'attention_backend': 'FLASHINFER', 'speculative_config': "
+    "{'method': 'eagle3', 'model': '/models/draft', 'num_speculative_tokens': 3}}"
+)
+SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=4, page_size=1, moe_backend='cutlass')"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("RuntimeError: No compiled cutlass_moe_mm for CUDA device capability: 120", "no kernel of that kind"),
+        ("AssertionError: Sinks are only supported in FlashAttention 3", "attention_backend"),
+        ("RuntimeError: size_k must divisible by BLOCK_SIZE_K", "set tensor_parallel_size"),
+        ("RuntimeError: operator torchvision::nms does not exist", "packages of the engine's environment"),
+        ("ImportError: cannot import name 'decode' from 'flashinfer'", "packages of the engine's environment"),
+        ("RuntimeError: Found no available NVSHMEM library", "Install it"),
+        ("ValueError: type fp8e4nv not supported in this architecture", "kv_cache_dtype to auto"),
+        ("ValueError: Cannot find target module name for layers.0.lora_A.weight", "lora_target_modules"),
+        ("ValueError: Converting from Tiktoken failed", "tokenizer files"),
+        ("TimeoutError: RPC call to execute_model timed out.", "hangs or is too slow"),
+        ("ValueError: bitsandbytes quantization with TP or PP is not supported yet.", "cannot do this"),
+        ("KeyError: 'layers.0.mlp.down_proj.weight.absmax'", "weights are named otherwise"),
+        ("UnboundLocalError: cannot access local variable 'x'", "fault of this version"),
+        ("torch._dynamo.exc.BackendCompilerFailed: backend='x' raised: AssertionError: 8==16", "fault of this version"),
+    ],
+)
+def test_the_kind_of_an_error_says_what_to_do(words: str, advice: str) -> None:
+    assert advice in hint(words)
+
+
+def test_words_of_no_kind_get_no_advice() -> None:
+    assert hint("ValueError: something else went wrong") == ""
+
+
+def test_an_option_that_the_error_names_is_what_to_correct() -> None:
+    assert hint("ValueError: num_speculative_tokens:3 is odd", [VLLM]).startswith("Correct num_speculative_tokens in")
+    assert hint("ValueError: bad --page-size 1", ["", SGLANG]).startswith("Correct page_size in the recipe")
+    assert hint("ValueError: cutlass wants more", [SGLANG]).startswith("Correct moe_backend in the recipe")
+    assert hint("ValueError: bad num_speculative_tokens") == ""
+
+
+def test_a_fault_of_the_engine_names_what_the_recipe_adds_to_a_plain_start() -> None:
+    found = hint("AssertionError: assert a == b", [VLLM])
+    assert "plain model: kv_cache_dtype, attention_backend, speculative_config." in found
+    assert "plain model: speculative, " in hint("AssertionError: assert a == b", [SGLANG])
+
+
+def test_what_the_engine_itself_proposes_comes_first() -> None:
+    concrete = hint("ValueError: too old. Please install it with `pip install mistral-common>=1.8.5`.")
+    assert concrete == "The engine proposes: Please install it with `pip install mistral-common>=1.8.5`."
+    vague = hint("ValueError: Not enough host memory available. Please reduce the size of the cache.")
+    assert vague.startswith("The engine proposes: Please reduce the size of the cache. Ask for less")
+    assert "proposes" not in hint("RuntimeError: it failed, please check the stack trace above for the root cause")
+
+
+def test_a_compilers_error_is_told_by_the_exception_that_it_quotes() -> None:
+    lines = [
+        "triton.compiler.errors.CompilationError: at 1:0:", "def kernel(", "^",
+        "ValueError(\"type fp8e4nv not supported in this architecture. ('fp8e5')\")",
+    ]  # fmt: skip
+    lead = best_lead(lines)
+    assert lead is not None
+    assert lead.text.endswith("CompilationError: type fp8e4nv not supported in this architecture. ('fp8e5')")
+    raised = best_lead(["torch._dynamo.exc.BackendCompilerFailed: backend='x' raised:", "AssertionError: 8==16"])
+    assert raised is not None
+    assert raised.text.endswith("raised: AssertionError: 8==16")
+
+
+def test_a_cancelled_wait_and_a_missing_debugger_are_no_causes() -> None:
+    lines = ["Failed: Cuda error /csrc/quick.cuh:45 'invalid argument'", "RuntimeError: cancelled"]
+    lead = best_lead(lines, compiled(FAILURES))
+    assert lead is not None
+    assert lead.text.startswith("Failed: Cuda error")
+    assert (
+        best_lead(["[2025-11-18 10:31:52 TP0] Pyspy failed to dump PID 5. Error: /bin/sh: 1: py-spy: not found"])
+        is None
+    )
+
+
+def test_a_title_holds_the_reason_and_not_the_values_in_brackets() -> None:
+    text = f"ValueError: No backend found for Config({'a=1, ' * 40}). Reasons: none fits"
+    assert shortened(text) == "ValueError: No backend found for Config(…). Reasons: none fits"
+    assert shortened("ValueError: f(a, b)") == "ValueError: f(a, b)"
+
+
+def test_the_assertion_of_a_kernel_says_what_its_crash_meant() -> None:
+    crash = "RuntimeError: CUDA error: device-side assert triggered"
+    index = "/x/Indexing.cu:1289: block: [1,0,0] Assertion `srcIndex < srcSelectDimSize` failed."
+    found = diagnose_bytes(f"{index}\n{crash}\n".encode(), FAILURES)
+    assert "srcIndex < srcSelectDimSize" in (found.title or "")
+    assert "a token that the model does not have" in (found.advice or "")
+
+
+def test_two_processes_on_one_gpu_are_told_by_nccls_last_error() -> None:
+    log = (
+        "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, invalid usage\n"
+        "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.\nLast error:\n"
+        "Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000\n"
+    )
+    found = diagnose_bytes(log.encode(), FAILURES)
+    assert "Duplicate GPU detected" in (found.title or "")
+    assert "given one GPU" in (found.advice or "")
+
+
+def test_a_soft_watchdog_only_reports() -> None:
+    line = "[2025-11-18 10:31:52 TP0] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft={})"
+    assert diagnose_bytes(line.format("True").encode(), FAILURES).reason is None
+    assert diagnose_bytes(line.format("False").encode(), FAILURES).reason == "hang"
+
+
+@pytest.mark.parametrize("part", ["fp8", "sm_", "backend ", "no ", "(", "f(", "Please ", "'a': ", "Config({", "not "])
+def test_hints_cost_time_in_proportion_to_the_words(part: str) -> None:
+    text = "ValueError: " + part * 100_000
+    asked = "non-default args: {" + part * 100_000
+    begun = time.process_time()
+    hint(text, [asked])
+    shortened(text)
+    best_lead([text])
+    assert time.process_time() - begun < 2

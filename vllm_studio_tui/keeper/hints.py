@@ -1,0 +1,178 @@
+"""What to do about an error that no row of the table knows, told by its kind, by its words and by what was asked for.
+
+Standard library only. The engine's own proposal comes first, then the options that its words name, then the kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+#: Where an engine logs what it was asked for: vLLM what is not the default, SGLang everything.
+_ASKED = re.compile(r"non-default args: \{(.{1,8000})|server_args=(?:ServerArgs\(|\{)(.{1,8000})")
+_OPTION = re.compile(r"'?\b([a-z][a-z0-9_]{2,60})'?(?:=|: )(?:'([^']{0,80})')?")
+_INNER = re.compile(r"\{[^{}]{0,2000}\}")
+_WORD = re.compile(r"[A-Za-z][\w-]{2,80}")
+_NEAR_THE_TOP = 400
+_READ = 3000
+#: Options whose names or values stand in many messages without being what is wrong.
+_NEVER = frozenset(
+    (
+        "model", "model_tag", "model_path", "tokenizer", "tokenizer_path", "served_model_name", "host", "port",
+        "device", "dtype", "seed", "task", "load_format", "revision", "log_level", "quantization_config",
+        "trust_remote_code", "rope_parameters",
+    )
+)  # fmt: skip
+_PROPOSAL = re.compile(
+    r"(?:^|[.:;,!] )((?:Please (?!see|refer|report|file|open|check the (?:log|stack)|visit)|Consider |Try "
+    r"|You (?:can|may|should|need to) )[^\n]{8,300})"
+)
+_TRACEBACK = "The first traceback of its log shows where."
+#: Words of an error and what they ask for, the particular before the general.
+_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), advice)
+    for pattern, advice in (
+        (
+            r"KeyError: ['\"][\w.]{0,200}\b(?:layers|experts)\.",
+            "The weights are named otherwise than this engine's model expects: upgrade the engine, or use another "
+            f"quantization (another checkpoint) of the model. {_TRACEBACK}",
+        ),
+        (
+            r"cannot import name|^(?:ImportError|ModuleNotFoundError)|module '[\w.]{1,80}' has no attribute"
+            r"|operator \S{1,80} does not exist|undefined symbol",
+            "The packages of the engine's environment do not fit each other: install there the version that the line "
+            "names, or the engine afresh in an environment of its own.",
+        ),
+        (
+            r"\b(?:no|not)\b.{0,40}\b(?:librar(?:y|ies)|package|installed)\b",
+            "Install it in the engine's environment, or take away what needs it (extra_args).",
+        ),
+        (
+            r"fp8\w{0,12} (?:is )?not supported|(?:fp8|fp4).{0,80}capability",
+            "This GPU does not compute in that format: set kv_cache_dtype to auto, or use a quantization (or a model) "
+            "that it supports.",
+        ),
+        (
+            r"attention.?backend|backends? .{0,60}(?:not valid|supported on|support)|\bsinks?\b|FlashAttention"
+            r"|FlashInfer|fmha|FlashMLA|\bFA version",
+            "Leave attention_backend in extra_args to the engine, or choose another one that fits model and GPU; "
+            "upgrade the engine if none does.",
+        ),
+        (
+            r"capability|unsupported (?:gpu )?arch|not supported (?:on|in|by|for) (?:this|the current|your) "
+            r"(?:gpu|device|arch|hardware|platform)|\bsm_?\d{2,3}\b|only supported on|no compiled \w",
+            "This build has no kernel of that kind for this GPU: install a newer engine, or one that was built for "
+            "the GPU's compute capability, or use another quantization of the model.",
+        ),
+        (
+            r"not divisible by|must (?:be )?divisible|(?:not|be) a multiple of|cannot be (?:evenly )?(?:split|divided)",
+            "A size cannot be divided so: set tensor_parallel_size (or what the line names) to a smaller number that "
+            "fits, use expert_parallel, or another quantization of the model.",
+        ),
+        (
+            r"(?:host|cpu|system|pinned) memory",
+            "Ask for less of the machine's memory (hicache_size, hicache_ratio, cpu_offload_gb, swap_space in "
+            "extra_args), or free some: see `free -h`.",
+        ),
+        (
+            r"lora",
+            "The adapter does not fit this model, or what the recipe allows: correct lora_modules, and in extra_args "
+            "max_lora_rank or lora_target_modules.",
+        ),
+        (
+            r"tokenizer|tiktoken|sentencepiece",
+            "Download the model's tokenizer files again, name another one in tokenizer, or upgrade the engine's "
+            "transformers.",
+        ),
+        (
+            r"timed out|timeout",
+            "A part of the engine hangs or is too slow. Look at the lines before it, at nvidia-smi and for an Xid in "
+            "`dmesg`; with several GPUs try disable_custom_all_reduce or NCCL_P2P_DISABLE=1, else enforce_eager.",
+        ),
+        (
+            r"download|connection (?:refused|reset|error)|failed to resolve|name resolution",
+            "Something that the engine fetches could not be had: give it a network, or put the file into the cache "
+            "that the error names.",
+        ),
+        (
+            r"\bCUDA\b.{0,20} (?:error|failure)",
+            "The GPU or its driver reports an error: look for an Xid in `dmesg` and at nvidia-smi; try enforce_eager, "
+            "another attention_backend, with several GPUs disable_custom_all_reduce.",
+        ),
+        (
+            r"(?:not|n't|un)[ -]?(?:yet |currently )?support(?:ed)?\b",
+            f"The engine cannot do this: take what the line names out of the recipe, or upgrade it. {_TRACEBACK}",
+        ),
+    )
+)
+#: Options that a plain start has, too: what the recipe adds is more than these.
+_PLAIN = frozenset(
+    (
+        "max_model_len", "gpu_memory_utilization", "tensor_parallel_size", "pipeline_parallel_size", "max_num_seqs",
+        "enforce_eager", "api_key", "mem_fraction_static", "tp_size", "enable_auto_tool_choice", "tool_call_parser",
+        "reasoning_parser", "chat_template",
+    )
+)  # fmt: skip
+_FAULT = (
+    "A fault of this version of the engine, or a combination that it does not support: use another version (as a rule "
+    f"a newer one), or take away what the recipe adds to the plain model: {{}}. {_TRACEBACK}"
+)
+_ADDS = "speculative, quantized caches, what stands in extra_args"
+#: Exceptions of Python whose words say nothing of what to do: the program itself is at fault.
+_FAULTS = re.compile(
+    r"\b(?:Assertion|Attribute|Index|Key|Type|UnboundLocal|Name|ZeroDivision|Recursion|Compilation|NotImplemented)Error"
+    r"\b|\bStopIteration\b"
+)
+#: A proposal that names what is to be written.
+_CONCRETE = re.compile(r"[`'\"]|--\w|\w_\w")
+
+
+def hint(text: str, lines: Sequence[str] = ()) -> str:
+    """What to do about an error with these words; empty where nothing tells. `lines`: the log, for what was asked."""
+    text = text[:_READ]
+    by_words = next((advice for pattern, advice in _WORDS if pattern.search(text)), "")
+    named = [name for name in _named(text, lines) if name not in by_words]
+    proposal = _PROPOSAL.search(text)
+    parts = []
+    if proposal is not None:
+        parts.append(f"The engine proposes: {proposal[1].strip().rstrip('.')}.")
+    if named:
+        parts.append(f"Correct {', '.join(named)} in the recipe: a field of its own, or in extra_args.")
+    if proposal is None or not _CONCRETE.search(proposal[1]):
+        parts.append("" if named else by_words or _fault(text, lines))
+    return " ".join(part for part in parts if part)
+
+
+def _fault(text: str, lines: Sequence[str]) -> str:
+    return _FAULT.replace("{}", ", ".join(_added(lines)) or _ADDS) if _FAULTS.search(text) else ""
+
+
+def _asked(lines: Sequence[str]) -> str:
+    """The options with which the engine says that it was started; empty where it does not."""
+    match = next(filter(None, (_ASKED.search(line) for line in lines[:_NEAR_THE_TOP])), None)
+    return (match[1] or match[2] or "") if match is not None else ""
+
+
+def _named(text: str, lines: Sequence[str]) -> list[str]:
+    """Options that the engine was given and that its error speaks of, by name or by value."""
+    spoken = set(_WORD.findall(text))
+    names = {word.lower().replace("-", "_").strip("_") for word in spoken}
+    found = []
+    for option in _OPTION.finditer(_asked(lines)):
+        name, value = option[1], option[2] or ""
+        if (
+            "_" in name
+            and name not in _NEVER
+            and (name in names or (len(value) > 4 and not value.isdigit() and value in spoken))
+        ):
+            found.append(name)
+    return list(dict.fromkeys(found))[:3]
+
+
+def _added(lines: Sequence[str]) -> list[str]:
+    """Options beyond those of a plain start; only vLLM logs them apart from its defaults."""
+    asked = _asked(lines)
+    if not asked.lstrip().startswith("'"):
+        return []
+    found = [option[1] for option in _OPTION.finditer(_INNER.sub("''", asked))]
+    return [name for name in dict.fromkeys(found) if name not in _NEVER and name not in _PLAIN][:6]
