@@ -76,6 +76,11 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      "too small", {}),
     ("ERROR: Unexpected bus error encountered in worker. Bus error (core dumped)", "shared_memory", "too small", {}),
     ("OSError: [Errno 98] Address already in use", "port_in_use", "taken", {}),
+    ("ValueError: Chunked MM input disabled but max_tokens_per_mm_item (2496) is larger than max_num_batched_tokens "
+     "(2048). Please increase max_num_batched_tokens.", "batch_too_small", "one image needs 2496",
+     {"max_num_batched_tokens": 2496}),
+    ("ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (969).", "kv_cache_too_small",
+     "969 requests", {"max_num_seqs": 969}),
     ("torch.distributed.DistNetworkError: The server socket has failed to listen on any local network address. port: "
      "29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use", "port_in_use",
      "port 29500", {}),

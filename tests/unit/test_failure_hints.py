@@ -35,6 +35,7 @@ SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=
         ("TimeoutError: RPC call to execute_model timed out.", "hangs or is too slow"),
         ("ValueError: bitsandbytes quantization with TP or PP is not supported yet.", "cannot do this"),
         ("KeyError: 'layers.0.mlp.down_proj.weight.absmax'", "weights are named otherwise"),
+        ("RuntimeError: Assertion error (csrc/jit/kernel_runtime.hpp:45): exit_code == 0", "fault of this version"),
         ("UnboundLocalError: cannot access local variable 'x'", "fault of this version"),
         ("torch._dynamo.exc.BackendCompilerFailed: backend='x' raised: AssertionError: 8==16", "fault of this version"),
     ],

@@ -81,6 +81,21 @@ RECIPE: tuple[Row, ...] = (
         "Raise max_num_batched_tokens, or set max_num_seqs to {1} or less.",
         {"max_num_seqs": "{1}"},
     ),
+    (
+        r"max_tokens_per_mm_item \((\d{1,9})\) is larger than max_num_batched_tokens \((\d{1,9})\)",
+        "batch_too_small",
+        "one image needs {1} tokens in one batch, and max_num_batched_tokens is {2}",
+        "Raise max_num_batched_tokens to {1} or more, or set limit_mm_per_prompt in extra_args to 0 for what is not "
+        "used.",
+        {"max_num_batched_tokens": "{1}"},
+    ),
+    (
+        r"max_num_seqs \((\d{1,9})\) exceeds available Mamba cache blocks \((\d{1,9})\)",
+        "kv_cache_too_small",
+        "the cache has room for the states of {2} requests at once, and max_num_seqs is {1}",
+        "Set max_num_seqs to at most {2}, lower max_model_len, or raise gpu_memory_utilization.",
+        {"max_num_seqs": "{2}"},
+    ),
     # --- parallelism and quantization
     (
         r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)",

@@ -121,7 +121,7 @@ _ADDS = "speculative, quantized caches, what stands in extra_args"
 #: Exceptions of Python whose words say nothing of what to do: the program itself is at fault.
 _FAULTS = re.compile(
     r"\b(?:Assertion|Attribute|Index|Key|Type|UnboundLocal|Name|ZeroDivision|Recursion|Compilation|NotImplemented)Error"
-    r"\b|\bStopIteration\b"
+    r"\b|\bStopIteration\b|\bAssertion (?:error|failed|.{1,160} failed)"
 )
 #: A proposal that names what is to be written.
 _CONCRETE = re.compile(r"[`'\"]|--\w|\w_\w")
