@@ -240,7 +240,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("docker-layer-no-space", "disk_full", "images of containers is full", "docker system prune"),
     ("tabby-insufficient-vram", "out_of_memory", "out of memory", "max_model_len"),
     ("tabby-exllama-ext", "no_compiler", "nvcc is missing", "wheel with compiled kernels"),
-    ("tabby-exl2", "engine_error", "Please use an exl3 or unquantized model", ""),
+    ("tabby-exl2", "engine_error", "quantized with 'exl2'", "use an exl3 or unquantized model"),
     ("podman-cdi", "no_gpu", "nvidia.com/gpu=all", "nvidia-ctk cdi generate"),
     ("docker-driver-old", "driver_too_old", "cuda>=12.8", "docker.image"),
     ("docker-no-driver", "no_gpu", "driver of this machine is not installed", "nvidia-smi"),

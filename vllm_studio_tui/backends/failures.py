@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vllm_studio_tui.backends.lasting_failures import FETCH, FIXED, Row
-from vllm_studio_tui.backends.launch_failures import ENDED, LAUNCH
+from vllm_studio_tui.backends.launch_failures import ENDED, LAUNCH, REGISTRY
+from vllm_studio_tui.backends.library_failures import LIBRARIES
 from vllm_studio_tui.backends.machine_failures import LATE, MACHINE
 from vllm_studio_tui.backends.recipe_failures import ARGUMENTS, RECIPE
 from vllm_studio_tui.domain.spec import Failure
@@ -204,6 +205,26 @@ _WEAK: tuple[Row, ...] = (
         "Correct the path in the recipe (extra_args), or put the file there.",
     ),
     (
+        r"'([^']{1,300})' does not exist|\b(?:lstat|stat|open) (/\S{1,300}): no such file",
+        "file_missing",
+        "there is no {1}{2}",
+        "Correct the path in the recipe (extra_args, command), or put the file there.",
+    ),
+    (
+        r"(FlashAttention only supports .{1,80}|unsupported GPU .{1,100})",
+        "gpu_too_old",
+        "the engine does not run on this GPU: {1}",
+        "Choose another attention_backend (transformers: attn_implementation sdpa) in extra_args, leave that GPU out "
+        "(gpus), or use another engine: llama.cpp runs on older ones.",
+    ),
+    (
+        r"requires? (?!GPUs )(\w[\w -]{1,40}? v?\d[\w.]{0,20}) or (?:later|newer|higher|above)"
+        r"|required (\w[\w -]{1,40}? v?\d[\w.]{0,20}) or (?:later|newer|higher|above)",
+        "package_version",
+        "the engine needs {1}{2} or later",
+        "Install it in the engine's environment, or leave out what needs it (extra_args).",
+    ),
+    (
         r"Error parsing config for (\S+): (.{1,200}?)(?:, retrying \d of \d)?$",
         "config_invalid",
         "config.json of {1} cannot be used: {2}",
@@ -347,10 +368,10 @@ FAILURES: tuple[Failure, ...] = (
     *(Failure(*row[:4], fatal=True, fix=_fix(row)) for row in _FATAL),
     *(
         Failure(*row[:4], restart=False, start_only=True, fix=_fix(row))
-        for row in (*LAUNCH, *RECIPE, *FIXED, *MACHINE, *ARGUMENTS)
+        for row in (*LAUNCH, *RECIPE, *FIXED, *LIBRARIES, *MACHINE, *ARGUMENTS)
     ),
     *(Failure(*row[:4], restart=False, fix=_fix(row)) for row in (*ENDED, *LATE)),
-    *(Failure(*row[:4], start_only=True, fix=_fix(row)) for row in _PASSING_START),
+    *(Failure(*row[:4], start_only=True, fix=_fix(row)) for row in (*REGISTRY, *_PASSING_START)),
     *(Failure(*row[:4], fix=_fix(row)) for row in _PASSING),
     *(
         Failure(

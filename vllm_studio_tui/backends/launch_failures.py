@@ -92,6 +92,19 @@ LAUNCH: tuple[Row, ...] = (
         "Correct python_path or command in the recipe: `conda env list` shows the environments.",
     ),
     (
+        r"Run 'conda init' before 'conda activate'",
+        "no_python",
+        "the conda environment was not activated: conda is not set up in the shell that starts the engine",
+        "Name python_path (the environment's bin/python) in the recipe; in a script run "
+        '`source "$(conda info --base)/etc/profile.d/conda.sh"` first.',
+    ),
+    (
+        r"Failed to spawn: [`']([^`']{1,200})",
+        "program_missing",
+        "the environment that uv runs has no program {1}",
+        "Install it there (uv pip install), or name executable or python_path in the recipe.",
+    ),
+    (
         r"Failed to locate executable (\S{1,300}):|Failed at step EXEC spawning (\S{1,300}):",
         "program_missing",
         "there is no program {1}{2}, which the systemd unit is to start",
@@ -125,5 +138,22 @@ ENDED: tuple[Row, ...] = (
         "killed",
         "the kernel killed it for lack of memory",
         "Use a smaller model or cache, add memory or swap, or raise MemoryMax of the systemd unit.",
+    ),
+)
+
+#: Registries of images, which may answer at the next try.
+REGISTRY: tuple[Row, ...] = (
+    (
+        r"pull rate limit|toomanyrequests: ",
+        "registry_busy",
+        "the registry of images allows no more pulls for now",
+        "Wait some hours, or sign in (docker login): who is known may pull more.",
+    ),
+    (
+        r"(?:Get|Head) \"https?://([^/\"]{1,120})[^\"]{0,300}\": "
+        r"(?:net/http|dial tcp|read tcp|context|EOF|proxyconnect)",
+        "offline",
+        "the registry of images cannot be reached: {1}",
+        "Give this machine a network (a proxy: HTTPS_PROXY for the Docker daemon), or load the image: docker load.",
     ),
 )

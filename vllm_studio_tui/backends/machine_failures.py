@@ -245,12 +245,6 @@ MACHINE: tuple[Row, ...] = (
         "Install numpy<2 (or the version that the engine asks for) in its environment.",
     ),
     (
-        r"undefined symbol: (\S+)|(lib[\w.+-]{1,120}): cannot open shared object file",
-        "broken_install",
-        "a library of the engine is missing or of another version: {1}{2}",
-        _AFRESH,
-    ),
-    (
         r"version `((?:GLIBC|GLIBCXX|CXXABI)_[\d.]+)' not found",
         "system_too_old",
         "this system's C library is older than the engine was built for: {1} is not there",

@@ -226,7 +226,7 @@ ARGUMENTS: tuple[Row, ...] = (
         "Correct it in the recipe: the field of that name, or extra_args.",
     ),
     (
-        r"error while handling argument \"?(-[\w-]+)\"?: (.{1,160})",
+        r"error while handling argument \"?(-[\w-]+)\"?: (?:error: )?(.{1,160})",
         "invalid_value",
         "the value of {1} is not valid: {2}",
         "Correct it in the recipe: the field of that name, or extra_args.",
