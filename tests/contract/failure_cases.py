@@ -252,7 +252,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("vllm-scaled-mm-capability", "engine_died", "No compiled cutlass_scaled_mm for CUDA device capability: 120",
      "no kernel of that kind for this GPU"),
     ("vllm-no-valid-backend", "engine_died", "Reasons: {FLASH_ATTN_MLA: [sparse not supported, compute capability",
-     "attention_backend"),
+     "no backend for this model on this GPU"),
     ("vllm-backend-head-size", "engine_died", "FLASHINFER is not valid for this configuration. Reason: ['head_size not",
      "Leave attention_backend"),
     ("vllm-no-wna16-kernel", "quantization_unsupported", "(WNA16): MacheteLinearKernel cannot implement due to: Group",

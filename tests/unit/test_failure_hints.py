@@ -24,6 +24,7 @@ SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=
     ("words", "advice"),
     [
         ("RuntimeError: No compiled cutlass_moe_mm for CUDA device capability: 120", "no kernel of that kind"),
+        ("ValueError: No valid attention backend found for cuda", "no backend for this model on this GPU"),
         ("AssertionError: Sinks are only supported in FlashAttention 3", "attention_backend"),
         ("RuntimeError: size_k must divisible by BLOCK_SIZE_K", "set tensor_parallel_size"),
         ("RuntimeError: operator torchvision::nms does not exist", "packages of the engine's environment"),

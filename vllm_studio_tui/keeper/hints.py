@@ -53,6 +53,11 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "that it supports.",
         ),
         (
+            r"\bno (?:valid|suitable|supported|available|compatible) [\w -]{0,40}backend",
+            "This version has no backend for this model on this GPU; the line says of each why. Upgrade the engine, "
+            "use another GPU, or another form of the model (dtype, quantization, kv_cache_dtype).",
+        ),
+        (
             r"attention.?backend|backends? .{0,60}(?:not valid|supported on|support)|\bsinks?\b|FlashAttention"
             r"|FlashInfer|fmha|FlashMLA|\bFA version",
             "Leave attention_backend in extra_args to the engine, or choose another one that fits model and GPU; "
