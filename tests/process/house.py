@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.ports import free_port
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Restart, RunSpec, Stage, Stop
 from vllm_studio_tui.keeper.files import LEDGER, ledger_lines
@@ -42,19 +42,6 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
-
-
-#: Ports are taken one after the other from a range of this process, below those that the kernel hands out: when an
-#: engine is killed, no engine of another test run may be found at its port.
-_PORTS = itertools.count(10_000 + os.getpid() * 61 % 20_000)
-
-
-def free_port() -> int:
-    """A port that nobody listens on and that no test has had."""
-    while True:
-        port = 10_000 + (next(_PORTS) - 10_000) % 22_000
-        if port_free("127.0.0.1", port):
-            return port
 
 
 class House:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.house import House, free_port, until
+from tests.ports import free_port
+from tests.process.house import House, until
 from vllm_studio_tui.backends.base import LaunchContext
 from vllm_studio_tui.backends.custom import Custom
 from vllm_studio_tui.backends.docker import container_command

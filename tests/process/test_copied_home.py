@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.house import House, free_port, until
+from tests.ports import free_port
+from tests.process.house import House, until
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.recipe import Recipe

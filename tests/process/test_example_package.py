@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.house import free_port
+from tests.ports import free_port
 
 PACKAGE = Path(__file__).parents[1] / "fixtures" / "example_package"
 

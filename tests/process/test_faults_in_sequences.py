@@ -25,7 +25,8 @@ from typing import ClassVar
 import pytest
 
 from tests.disks import fill, own_disk
-from tests.process.house import House, free_port, until
+from tests.ports import free_port
+from tests.process.house import House, until
 from tests.process.test_random_sequences import Sequence
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling
 from vllm_studio_tui.domain.errors import LaunchRefused, StoreError, StudioError

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.disks import fill, small_disk
-from tests.process.house import House, free_port, until
+from tests.ports import free_port
+from tests.process.house import House, until
 from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import FINAL, State

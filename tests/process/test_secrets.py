@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.house import House, free_port
+from tests.ports import free_port
+from tests.process.house import House
 from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.recipes import RecipeRows

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.house import House, free_port, until
+from tests.ports import free_port
+from tests.process.house import House, until
 from vllm_studio_tui.backends.failures import FAILURES
 from vllm_studio_tui.cli.diagnose import diagnose_run
 from vllm_studio_tui.domain.errors import LaunchRefused

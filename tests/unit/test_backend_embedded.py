@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from vllm_studio_tui.backends import embedded
 
 MODULE = "vllm_studio_tui.backends.embedded"
@@ -23,12 +24,6 @@ MODULE = "vllm_studio_tui.backends.embedded"
 MODEL = os.environ.get("VLLM_STUDIO_TEST_GGUF", "")
 installed = find_spec("xllamacpp") is not None and bool(MODEL)
 needs_engine = pytest.mark.skipif(not installed, reason="needs xllamacpp, and VLLM_STUDIO_TEST_GGUF to name a model")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

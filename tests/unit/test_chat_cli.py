@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.disks import read_only
+from tests.ports import free_port
 from tests.unit.scripted import DONE, Engine
 from vllm_studio_tui.cli import chat as command
 from vllm_studio_tui.cli import chat_input
@@ -234,9 +234,7 @@ def test_hostile_text_is_harmless_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """The address of a simulated engine that goes on writing for a long time."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
+    port = free_port()
     flags = ["--port", str(port), "--model", "sim", "--answer", "long:100000", "--tokens-per-second", "200"]
     argv = [sys.executable, "-m", "vllm_studio_tui.simulation.engine", *flags]
     with (tmp_path / "engine.log").open("wb") as log:

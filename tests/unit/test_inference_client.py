@@ -15,18 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, Sampling, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable
 from vllm_studio_tui.inference.client import stream_chat
 from vllm_studio_tui.inference.request import body, list_models
 
 ASK = ChatRequest(({"role": "user", "content": "markdown"},))
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.house import free_port
+from tests.ports import free_port
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.explain import no_port

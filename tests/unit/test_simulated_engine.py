@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.ports import free_port
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.keeper.asking import counters
 from vllm_studio_tui.keeper.logwatch import LogWatch
@@ -59,9 +59,7 @@ def engine(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*flags: str, wait: bool = True) -> Running:
-        with socket.socket() as trial:
-            trial.bind(("127.0.0.1", 0))
-            port = int(trial.getsockname()[1])
+        port = free_port()
         log, account = tmp_path / f"{port}.log", tmp_path / f"{port}.json"
         argv = [sys.executable, "-m", "vllm_studio_tui.simulation.engine", "--port", str(port), "--model", "sim"]
         with log.open("wb") as out:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.house import free_port, until
+from tests.ports import free_port
+from tests.process.house import until
 from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
 from vllm_studio_tui.keeper.probe import Answer, Prober, Question
 from vllm_studio_tui.keeper.tree import VARIABLE
