@@ -88,6 +88,8 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      {"extra_args.disable_custom_all_reduce": True}),
     ("[2025-11-18 10:31:52 TP0] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)", "hang",
      "within 300 s", {}),
+    ("ERROR: No matching distribution found for exllamav3==0.0.18", "no_solution", "no version of exllamav3==0.0.18",
+     {}),
     ("openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download", "offline",
      "o200k_base", {}),
     ("ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons: ",

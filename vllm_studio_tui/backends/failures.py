@@ -16,6 +16,7 @@ from vllm_studio_tui.backends.lasting_failures import FETCH, FIXED, Row
 from vllm_studio_tui.backends.launch_failures import ENDED, LAUNCH, REGISTRY
 from vllm_studio_tui.backends.library_failures import LIBRARIES
 from vllm_studio_tui.backends.machine_failures import LATE, MACHINE
+from vllm_studio_tui.backends.outside_failures import LATE_OUTSIDE, OUTSIDE, PASSING_OUTSIDE
 from vllm_studio_tui.backends.recipe_failures import ARGUMENTS, RECIPE
 from vllm_studio_tui.domain.spec import Failure
 
@@ -368,10 +369,10 @@ FAILURES: tuple[Failure, ...] = (
     *(Failure(*row[:4], fatal=True, fix=_fix(row)) for row in _FATAL),
     *(
         Failure(*row[:4], restart=False, start_only=True, fix=_fix(row))
-        for row in (*LAUNCH, *RECIPE, *FIXED, *LIBRARIES, *MACHINE, *ARGUMENTS)
+        for row in (*LAUNCH, *RECIPE, *FIXED, *LIBRARIES, *OUTSIDE, *MACHINE, *ARGUMENTS)
     ),
-    *(Failure(*row[:4], restart=False, fix=_fix(row)) for row in (*ENDED, *LATE)),
-    *(Failure(*row[:4], start_only=True, fix=_fix(row)) for row in (*REGISTRY, *_PASSING_START)),
+    *(Failure(*row[:4], restart=False, fix=_fix(row)) for row in (*ENDED, *LATE_OUTSIDE, *LATE)),
+    *(Failure(*row[:4], start_only=True, fix=_fix(row)) for row in (*REGISTRY, *PASSING_OUTSIDE, *_PASSING_START)),
     *(Failure(*row[:4], fix=_fix(row)) for row in _PASSING),
     *(
         Failure(

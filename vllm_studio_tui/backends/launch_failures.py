@@ -73,6 +73,12 @@ LAUNCH: tuple[Row, ...] = (
         "Correct docker.image in the recipe, or fetch it: docker pull.",
     ),
     (
+        r"short-name \"([^\" ]{1,200})\" did not resolve|short-name resolution enforced",
+        "docker_image",
+        "Podman does not know which registry the image {1} is from",
+        "Write its whole name in docker.image: docker.io/..., ghcr.io/..., or localhost/... for one built here.",
+    ),
+    (
         r"statfs (\S{1,300}): no such file|bind source path does not exist: (\S{1,300})",
         "file_missing",
         "there is no {1}{2} to show to the container",
@@ -85,6 +91,19 @@ LAUNCH: tuple[Row, ...] = (
         "Remove it (docker rm -f {1}) if it is not needed, or take the name out of docker in the recipe.",
     ),
     # --- environments and services
+    (
+        r"No solution found when resolving",
+        "no_solution",
+        "uv finds no versions of the packages that fit together",
+        "As a rule another Python is needed (uv venv --python 3.12), or another version of what the line names.",
+    ),
+    (
+        r"No matching distribution found for ([^\s'\"]{1,120})",
+        "no_solution",
+        "pip finds no version of {1} for this Python and this machine",
+        "Use a Python that it supports (its page on PyPI lists them), another version, or the index that holds it "
+        "(--extra-index-url).",
+    ),
     (
         r"Not a conda environment: (\S{1,300})|Could not find conda environment: (\S{1,300})",
         "no_python",
@@ -132,6 +151,13 @@ ENDED: tuple[Row, ...] = (
         "terminated",
         "Slurm ended it: {1}",
         "Ask for more time (--time) or another partition; `sacct -j JOB` shows what happened.",
+    ),
+    (
+        r"(systemd-oomd) killed|(earlyoom).{0,20}sending SIG",
+        "killed",
+        "{1}{2} ended it: the machine's memory was short",
+        "Use a smaller model or cache, more layers on the GPU, or add memory or swap. In the unit "
+        "ManagedOOMPreference=omit takes it out of systemd-oomd's choice.",
     ),
     (
         r"unit has been killed by the OOM killer|Failed with result 'oom-kill'",

@@ -47,6 +47,20 @@ LIBRARIES: tuple[Row, ...] = (
         "`apt-file search` finds others).",
     ),
     (
+        r"(?:conda|mamba|miniforge|/envs/)\S{0,200}/libstdc\+\+[\w.]{0,20}: version `((?:GLIBCXX|CXXABI)_[\d.]{1,20})'",
+        "broken_install",
+        "the C++ library of the conda environment is older than a package was built for: {1} is not in its libstdc++",
+        "Install a newer one there: conda install -c conda-forge 'libstdcxx-ng>=14'. Or use an environment of venv or "
+        f"uv, which takes the system's, and let no {_LD} name conda's.",
+    ),
+    (
+        r"undefined symbol: ((?:nccl|cudnn|cublas|cusparse|__nvJitLink)\w{1,80})",
+        "broken_install",
+        "a library of CUDA is there in another version than the engine was built with: {1} is not in it",
+        "There are two of it: `pip list | grep nvidia` shows them (leave what torch asks for), or "
+        f"{_LD} names an older one: take it out. Else install the engine afresh in an environment of its own.",
+    ),
+    (
         r"undefined symbol: (_ZN(?:K?3c10|K?2at|5torch)\S{1,300})",
         "broken_install",
         "a package was compiled for another version of torch: {1}",

@@ -339,9 +339,9 @@ LATE: tuple[Row, ...] = (
         "Raise the limit: ulimit -f unlimited.",
     ),
     (
-        r"Read-only file system",
+        r"Read-only file system(?:: '([^']{1,300})')?",
         "read_only",
-        "the engine wants to write where nothing may be written",
+        "the engine wants to write where nothing may be written {1}",
         "Set HF_HOME, VLLM_CACHE_ROOT, TRITON_CACHE_DIR and TMPDIR in env_vars to folders that can be written.",
     ),
     (

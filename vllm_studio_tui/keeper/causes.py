@@ -94,7 +94,10 @@ def find(lines: Sequence[str], patterns: Sequence[Pattern]) -> Cause | None:
 def is_source(lines: Sequence[str], index: int) -> bool:
     """Whether a line is the program's source in a traceback, and holds a message that might be, but was not."""
     above = lines[index - 1] if index else ""
-    return 'File "' in above and ", line " in above and _MESSAGE.search(lines[index]) is not None
+    if 'File "' not in above or ", line " not in above or _MESSAGE.search(lines[index]) is None:
+        return False
+    # Of frozen modules Python has no source to show: right below such a frame stands the exception itself.
+    return lines[index][above.index('File "') :][:1].isspace()
 
 
 def last_pointer(lines: Sequence[str], patterns: Sequence[Pattern]) -> int | None:

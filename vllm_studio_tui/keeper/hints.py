@@ -44,6 +44,15 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "names, or the engine afresh in an environment of its own.",
         ),
         (
+            r"unknown (?:model )?architecture(?! ['\"]?(?:sm|gfx|compute))|unknown model type",
+            "This version of the engine does not know the model: upgrade the engine, or run it with another backend.",
+        ),
+        (
+            r"stale (?:NFS )?file handle|Input/output error|\[Errno (?:5|116|121)\]",
+            "The disk or network share under that path fails: see `dmesg`, mount it again, or copy the model to a "
+            "local disk.",
+        ),
+        (
             r"\b(?:no|not)\b.{0,40}\b(?:librar(?:y|ies)|package|installed)\b",
             "Install it in the engine's environment, or take away what needs it (extra_args).",
         ),
@@ -81,8 +90,8 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"lora",
-            "The adapter does not fit this model, or what the recipe allows: correct lora_modules, and in extra_args "
-            "max_lora_rank or lora_target_modules.",
+            "The adapter does not fit this model, or what the recipe allows: correct lora_modules (with vLLM and "
+            "SGLang also max_lora_rank or lora_target_modules in extra_args).",
         ),
         (
             r"tokenizer|tiktoken|sentencepiece",

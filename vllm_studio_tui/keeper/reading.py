@@ -49,7 +49,14 @@ _TRACEBACK = 120
 _BELOW = re.compile(r"encountered a fatal error")
 _COMPILER = re.compile(r"\berror ?: (.{1,160})")
 #: Reasons stand on the lines below.
-_REASONS = re.compile(r"\b[Rr]easons?:$")
+_REASONS = re.compile(r"\b[Rr]easons?:$|No solution found when resolving")
+#: What could have been named instead stands on the lines below.
+_AVAILABLE = re.compile(r"^Available [\w ]{1,60}:$")
+#: Files that need what only an extra of their package brings.
+_EXTRAS = (
+    ("/llama_cpp/server/", "llama-cpp-python[server]"),
+    ("/transformers/cli/serv", "transformers[serving]"),
+)
 _REASONS_MOST = 12
 #: What a kernel asserted is printed before the program learns of it.
 _ASSERTED = re.compile(r"\bAssertion (.{1,160}?) failed")
@@ -152,8 +159,17 @@ def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
             text = message(line)
             if not text or NOT_A_CAUSE.search(line) or "Traceback (most" in text or text.startswith("Process "):
                 break
-            reasons.append(text)
+            reasons.append(text.removeprefix("╰─▶ "))
         return replace(found, title=f"{found.title}: {'; '.join(reasons)}"[:_LONGEST]) if reasons else found
+    if found.reason == "missing_module":
+        frames = [line for line in lines[max(0, found.index - _REASONS_MOST) : found.index] if 'File "' in line]
+        extra = next((name for part, name in _EXTRAS if part in "".join(frames[-1:])), "")
+        advice = f"Install the packages of its server there: pip install '{extra}'; or correct python_path."
+        return replace(found, advice=advice) if extra else found
+    if found.reason == "invalid_value":
+        at = next((at for at, line in enumerate(below) if _AVAILABLE.match(line)), len(below))
+        names = [line.strip() for line in below[at + 1 : at + _REASONS_MOST] if line.startswith(" ")]
+        return replace(found, title=f"{found.title} (available: {', '.join(names)})"[:_LONGEST]) if names else found
     if found.reason == "nccl":
         return _told_by_nccl(found, below)
     if "device-side assert" in found.words:
