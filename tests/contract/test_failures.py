@@ -225,6 +225,15 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("ImportError: libfoo.so.3: cannot open shared object file: No such file or directory", "broken_install",
      "of the engine is missing or of another version: libfoo.so.3", {}),
     ("  what():  vk::createInstance: ErrorIncompatibleDriver", "no_gpu", "Vulkan", {}),
+    ("/x/vendor.cuh:10:10: fatal error: infiniband/verbs.h: No such file or directory", "no_compiler",
+     "the header infiniband/verbs.h is missing", {}),
+    ("/x/reduce.cuh:10:10: fatal error: cub/cub.cuh: No such file or directory", "no_compiler",
+     "header cub/cub.cuh of the CUDA toolkit", {}),
+    ("AssertionError: V1 CPU offloading requires uva (pin memory) support", "pinned_memory", "under WSL2",
+     {"env_vars.VLLM_WSL2_ENABLE_PIN_MEMORY": "1"}),
+    ("Memory on the node (IP: 10.0.0.2) was 12.49GB / 13.15GB (0.950003), which exceeds the memory usage threshold of "
+     "0.95. Ray killed this worker", "system_ram_oom", "Ray killed a process", {}),
+    ("RuntimeError: Prefill out of memory. Try to lower your batch size.", "kv_cache_full", "(Prefill)", {}),
     ("docker: toomanyrequests: You have reached your unauthenticated pull rate limit.", "registry_busy", "pulls", {}),
     ('docker: Error response from daemon: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',
      "offline", "registry-1.docker.io", {}),
@@ -259,6 +268,8 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
 )  # fmt: skip
 #: Lines of healthy engines that look like trouble.
 HARMLESS = (
+    "[2025-11-18 10:02:11 TP0] Decode out of memory happened. #retracted_reqs: 1, #new_token_ratio: 0.14 -> 0.18",
+    "(raylet) 0 Workers (tasks / actors) killed due to memory pressure (OOM), 1 Workers crashed due to other reasons",
     "WARNING 11-23 08:01:02 [api_server.py:93] Found ulimit of 1024 ... OSError: [Errno 24] Too many open files",
     "(APIServer pid=1) INFO 11-23 08:01:02 [x.py:1] prompt: 'CUDA out of memory. Tried to allocate 2 GiB'",
     "INFO:     Shutting down",

@@ -36,6 +36,13 @@ SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=
         ("AssertionError: Unknown architecture Ernie5ForCausalLM in /m/config.json", "upgrade the engine"),
         ("AssertionError: Unknown architecture sm_121a", "fault of this version"),
         ("OSError: [Errno 116] Stale file handle: '/mnt/nas/m/model.safetensors'", "mount it again"),
+        ("ImportError: DeepEP is not installed. Please see its page", "Install that package"),
+        ("ValueError: LMCache could not be imported", "Install that package"),
+        ("ValueError: chunked prefill and prefix caching cannot be used together", "take one of it out"),
+        ("ValueError: The number of required GPUs exceeds those available in the placement group.", "`ray status`"),
+        ("RuntimeError: Version mismatch: The cluster was started with: Ray: 2.43", "same Ray"),
+        ("OSError: AF_UNIX path too long", "TMPDIR"),
+        ("ray.exceptions.ActorDiedError: The actor died unexpectedly", "session_latest"),
         ("TimeoutError: RPC call to execute_model timed out.", "hangs or is too slow"),
         ("ValueError: bitsandbytes quantization with TP or PP is not supported yet.", "cannot do this"),
         ("KeyError: 'layers.0.mlp.down_proj.weight.absmax'", "weights are named otherwise"),
@@ -49,6 +56,9 @@ def test_the_kind_of_an_error_says_what_to_do(words: str, advice: str) -> None:
 
 
 def test_words_of_no_kind_get_no_advice() -> None:
+    assert hint("ValueError: an array lies on the wrong GPU") == ""
+    assert hint("ValueError: the prompt is longer than 100 characters") == ""
+    assert hint("RuntimeError: Incompatible shapes for broadcasting") == ""
     assert hint("ValueError: something else went wrong") == ""
 
 
@@ -137,3 +147,30 @@ def test_hints_cost_time_in_proportion_to_the_words(part: str) -> None:
     shortened(text)
     best_lead([text])
     assert time.process_time() - begun < 2
+
+
+def test_what_is_listed_below_a_colon_belongs_to_the_message() -> None:
+    lines = ["RuntimeError: Version mismatch: started with:", "    Ray: 2.43.0", "    Python: 3.11", "", "INFO 1 ready"]
+    lead = best_lead(lines)
+    assert lead is not None
+    assert lead.text == "RuntimeError: Version mismatch: started with: Ray: 2.43.0 Python: 3.11"
+    other = best_lead(["ValueError: these are wrong:", "Process EngineCore_DP0:"])
+    assert other is not None
+    assert other.text == "ValueError: these are wrong:"
+
+
+def test_a_title_holds_no_long_paths_dictionaries_nor_addresses_of_objects() -> None:
+    long = "x" * 90
+    assert shortened(f'no "/scratch/project/{long}/{long}/engine1.sock" here') == 'no "/scratch/pro…engine1.sock" here'
+    assert shortened("no GPU. have={" + "'a': 1.0, " * 30 + "}. Stop") == "no GPU. have={…}. Stop"
+    wrapped = "torch._dynamo.exc.BackendCompilerFailed: backend='<a.B object at 0x7f1c>' raised: ImportError: no key"
+    assert shortened(wrapped) == "ImportError: no key"
+    assert shortened("TypeError: <a.B object at 0x7f1c> has no length") == "TypeError: … has no length"
+
+
+def test_an_option_that_cannot_be_had_is_to_be_left_away() -> None:
+    assert hint("ValueError: `kv_cache_dtype` is only supported for x", [VLLM]).startswith("Leave away or change kv_c")
+
+
+def test_a_request_to_watch_an_issue_is_no_proposal() -> None:
+    assert "The engine proposes" not in hint("AssertionError: x. Please track https://e.org/issues/1 for updates.")

@@ -16,14 +16,11 @@ from vllm_studio_tui.backends.lasting_failures import FETCH, FIXED, Row
 from vllm_studio_tui.backends.launch_failures import ENDED, LAUNCH, REGISTRY
 from vllm_studio_tui.backends.library_failures import LIBRARIES
 from vllm_studio_tui.backends.machine_failures import LATE, MACHINE
+from vllm_studio_tui.backends.memory_failures import MEMORY, PINNED
 from vllm_studio_tui.backends.outside_failures import LATE_OUTSIDE, OUTSIDE, PASSING_OUTSIDE
 from vllm_studio_tui.backends.recipe_failures import ARGUMENTS, RECIPE
 from vllm_studio_tui.domain.spec import Failure
 
-_MEMORY = (
-    "Use a smaller quantization, more GPUs (tensor_parallel_size), or a smaller max_model_len and max_num_seqs; "
-    "look for other processes on the GPU."
-)
 _PORT = "Choose another port, or leave it empty to have a free one."
 
 #: Causes that may be gone at the next try, of starts only.
@@ -51,7 +48,9 @@ _PASSING_START: tuple[Row, ...] = (
         r"DistNetworkError: .{0,120}connect to (\([^)]{1,80}\))|client socket has timed out",
         "network",
         "the processes of the engine could not reach each other {1}",
-        "Check VLLM_HOST_IP, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME in env_vars, the firewall, and the other hosts.",
+        "Start the one at that address first, and see that its port can be reached from here (firewall; containers "
+        "with the host's network). Check dist_init_addr in extra_args (SGLang) or VLLM_HOST_IP in env_vars, there "
+        "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME, too.",
     ),
     (
         r"429 (?:Client Error|Too Many Requests)|Too Many Requests for url",
@@ -89,28 +88,7 @@ _PASSING_START: tuple[Row, ...] = (
 
 #: Causes that may be gone at the next try, also of an engine that serves.
 _PASSING: tuple[Row, ...] = (
-    (
-        r"CUDA out of memory.{0,80}?Tried to allocate ([\d.]+ \w+)",
-        "out_of_memory",
-        "the GPU is out of memory: {1} more were needed",
-        _MEMORY,
-    ),
-    (
-        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|cudaMalloc failed: out of memory"
-        r"|unable to allocate \S+ buffer|HIP out of memory|CUDA error: out of memory"
-        r"|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|ErrorOutOfDeviceMemory|OUT_OF_DEVICE_MEMORY"
-        r"|(?:ROCm|HIP) error: out of memory|[Ii]nsufficient VRAM",
-        "out_of_memory",
-        "out of memory",
-        _MEMORY,
-    ),
-    (
-        r"DefaultCPUAllocator: can't allocate memory|std::bad_alloc|^(?:\(.{0,40}\) )?MemoryError"
-        r"|Cannot allocate memory|GGML_ASSERT\(ctx->mem_buffer != NULL\)",
-        "system_ram_oom",
-        "this machine, or the limit of this process, has not enough memory",
-        "Use a smaller model or max_model_len, end other programs, or raise the limit (ulimit -v, the container's).",
-    ),
+    *MEMORY,
     (
         r"couldn't bind HTTP server socket, hostname: ([^\s,]{1,200}), port: (\d{1,5})",
         "port_in_use",
@@ -297,7 +275,8 @@ _POINTERS: tuple[Row, ...] = (
         r"Watchdog caught collective operation timeout|DistBackendError",
         "nccl",
         "one of the GPUs' processes died or hung",
-        "Look for the first error of any rank, and at the host's memory.",
+        "Look for the first error of any rank above. Where there is none a GPU or its link hangs: see nvidia-smi and "
+        "an Xid in `dmesg`; try disable_custom_all_reduce in extra_args, NCCL_P2P_DISABLE=1 in env_vars.",
     ),
     (
         r"^(?:.{0,80}: line \d+: +\d+ )?Killed(?:\s|$)|Out of memory: Killed process",
@@ -369,7 +348,7 @@ FAILURES: tuple[Failure, ...] = (
     *(Failure(*row[:4], fatal=True, fix=_fix(row)) for row in _FATAL),
     *(
         Failure(*row[:4], restart=False, start_only=True, fix=_fix(row))
-        for row in (*LAUNCH, *RECIPE, *FIXED, *LIBRARIES, *OUTSIDE, *MACHINE, *ARGUMENTS)
+        for row in (*LAUNCH, *RECIPE, *FIXED, *LIBRARIES, *OUTSIDE, *MACHINE, *PINNED, *ARGUMENTS)
     ),
     *(Failure(*row[:4], restart=False, fix=_fix(row)) for row in (*ENDED, *LATE_OUTSIDE, *LATE)),
     *(Failure(*row[:4], start_only=True, fix=_fix(row)) for row in (*REGISTRY, *PASSING_OUTSIDE, *_PASSING_START)),

@@ -11,6 +11,10 @@ _NO_BUILD = (
 )
 _COMPILER = "Install one (Debian: apt install build-essential), or set enforce_eager: true in extra_args."
 _HEADERS = "Install Python's headers (Debian: apt install python3-dev), or set enforce_eager: true in extra_args."
+_TOOLKIT = (
+    "Install the whole CUDA toolkit, as new as the CUDA of torch (`nvcc --version` shows what is found), and set "
+    "CUDA_HOME in env_vars."
+)
 _NVCC = (
     "Install the CUDA toolkit and set CUDA_HOME in env_vars, or avoid what must be compiled: install a wheel with "
     "compiled kernels for this torch and Python (exllama, flash-attn), or set vLLM's attention_backend FLASH_ATTN in "
@@ -156,6 +160,12 @@ MACHINE: tuple[Row, ...] = (
         "no_compiler",
         "nvcc is missing, and this engine compiles kernels at its start",
         _NVCC,
+    ),
+    (
+        r"fatal error: ((?:cuda|cu(?:blas|rand|fft|sparse|solver)|nvrtc|nvml|cub/|thrust/)\S{0,80}): No such file",
+        "no_compiler",
+        "the header {1} of the CUDA toolkit is missing, and this engine compiles kernels at its start",
+        _TOOLKIT,
     ),
     (
         r"fatal error: (\S+): No such file",

@@ -24,7 +24,7 @@ _NEVER = frozenset(
     )
 )  # fmt: skip
 _PROPOSAL = re.compile(
-    r"(?:^|[.:;,!] )((?:Please (?!see|refer|report|file|open|check the (?:log|stack)|visit)|Consider |Try "
+    r"(?:^|[.:;,!] )((?:Please (?!see|refer|report|file|open|check the (?:log|stack)|visit|track|follow)|Consider |Try "
     r"|You (?:can|may|should|need to) )[^\n]{8,300})"
 )
 _TRACEBACK = "The first traceback of its log shows where."
@@ -36,6 +36,45 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"KeyError: ['\"][\w.]{0,200}\b(?:layers|experts)\.",
             "The weights are named otherwise than this engine's model expects: upgrade the engine, or use another "
             f"quantization (another checkpoint) of the model. {_TRACEBACK}",
+        ),
+        (
+            r"cluster was started with",
+            "Install the same Ray and the same Python on all machines, and start the Ray cluster afresh from the "
+            "engine's environment (ray stop, ray start).",
+        ),
+        (
+            r"has no GPU available|placement group|\bray\b.{0,80}\bGPUs?\b",
+            "Ray has no free GPU where one is needed: compare `ray status` with what the recipe asks for "
+            "(tensor_parallel_size, pipeline_parallel_size). Start it on a machine whose GPUs Ray was given (ray start "
+            "--num-gpus), end what holds them, and set VLLM_HOST_IP in env_vars to that machine's address.",
+        ),
+        (
+            r"ActorDiedError|actor died|ActorUnavailable",
+            "Ray lost a process of the engine: look at that machine's memory (`dmesg`), and in its "
+            "/tmp/ray/session_latest/logs for the last words of the process.",
+        ),
+        (
+            r"\b(?:path|socket|file ?name)\b.{0,300}longer than \d{1,4} characters"
+            r"|file name too long|AF_UNIX path too long",
+            "A path is too long for a socket or a file: set TMPDIR in env_vars to a short folder such as /tmp (for "
+            "vLLM's sockets VLLM_RPC_BASE_PATH, too).",
+        ),
+        (
+            r"expandable.segments",
+            "Take expandable_segments:True out of PYTORCH_CUDA_ALLOC_CONF (and PYTORCH_ALLOC_CONF), in env_vars or in "
+            "the shell; or leave out what it does not go with (enable_sleep_mode).",
+        ),
+        (
+            r"not compatible with|\bincompatible (?:with|options|settings)|mutually exclusive|conflicts with"
+            r"|cannot be (?:used|combined|enabled|set) (?:together|with|at the same time)",
+            "What the line names does not go together: take one of it out of the recipe (extra_args, env_vars), or use "
+            "another version of the engine.",
+        ),
+        (
+            r"\b(?:NIXL|DeepGEMM|deep_gemm|DeepEP|deep_ep|LMCache|Mooncake|NVSHMEM|pplx.kernels|bitsandbytes|xformers"
+            r"|AITER)\b.{0,40}(?:not|n't|un) ?(?:be )?(?:available|installed|found|imported)",
+            "Install that package in the engine's environment (of the version that the engine asks for), or take away "
+            "what needs it (extra_args).",
         ),
         (
             r"cannot import name|^(?:ImportError|ModuleNotFoundError)|module '[\w.]{1,80}' has no attribute"
@@ -137,6 +176,12 @@ _FAULTS = re.compile(
     r"\b(?:Assertion|Attribute|Index|Key|Type|UnboundLocal|Name|ZeroDivision|Recursion|Compilation|NotImplemented)Error"
     r"\b|\bStopIteration\b|\bAssertion (?:error|failed|.{1,160} failed)"
 )
+#: What was asked for is known, and cannot be had.
+_CANNOT = re.compile(
+    r"(?:only|not|n't|un)[ -]?(?:yet |currently )?support|not compatible with|incompatible with"
+    r"|cannot be (?:used|combined)",
+    re.IGNORECASE,
+)
 #: A proposal that names what is to be written.
 _CONCRETE = re.compile(r"[`'\"]|--\w|\w_\w")
 
@@ -151,7 +196,8 @@ def hint(text: str, lines: Sequence[str] = ()) -> str:
     if proposal is not None:
         parts.append(f"The engine proposes: {proposal[1].strip().rstrip('.')}.")
     if named:
-        parts.append(f"Correct {', '.join(named)} in the recipe: a field of its own, or in extra_args.")
+        verb = "Leave away or change" if _CANNOT.search(text) else "Correct"
+        parts.append(f"{verb} {', '.join(named)} in the recipe: a field of its own, or in extra_args.")
     if proposal is None or not _CONCRETE.search(proposal[1]):
         parts.append("" if named else by_words or _fault(text, lines))
     return " ".join(part for part in parts if part)

@@ -54,7 +54,15 @@ _VALIDATION_TAIL = re.compile(r"\[type=\w+, input_value=.*$")
 _QUOTED = re.compile(r"\b([A-Z]\w{1,60}(?:Error|Exception))\([\"'](.{1,400})[\"'],?\)$")
 _GOES_ON_MOST = 24
 #: Values in brackets, which push the reason of a message out of a title.
-_BRACKETS = re.compile(r"(?<=\w)\([^()]{80,1000}\)|(?<=\w)\{[^{}]{300,2000}\}")
+_BRACKETS = re.compile(r"(?<=\w)\([^()]{80,1000}\)|(?<=\w)\{[^{}]{300,2000}\}|(?<=\w=)\{[^{}]{40,2000}\}")
+#: Long paths in quotes, and addresses of Python's objects.
+_PATHS = re.compile(r"([\"'])([\w./-]{12})[\w./-]{30,400}([\w.-]{12})\1")
+_OBJECT = re.compile(r"<[\w.]{1,200} object at 0x[0-9a-f]{1,16}>")
+#: An exception of torch's compiler that only holds the one that its backend raised.
+_HOLDS_ANOTHER = re.compile(r"^(?:\w+\.){0,4}BackendCompilerFailed: backend=.{1,200}? raised: (?=\w)")
+_LIST_MOST = 6
+#: What begins something else than a list.
+_ELSE = re.compile(r"Traceback |Process |During handling|The above exception|INFO:|Killed")
 _LONG = 180
 #: A shorter message ("KeyError: 'qwen9'") says less than what was made of it.
 _FEW_WORDS = 3
@@ -178,6 +186,8 @@ def _exception(lines: Sequence[str], index: int, match: re.Match[str]) -> Lead:
         below = _next(lines, index)
         if below is not None and _EXCEPTION.fullmatch(message(lines[below])):
             text = f"{text} {message(lines[below])}"
+        elif text.endswith(":"):
+            text = " ".join((text, *_listed(lines, index)))
     return Lead(index, f"{name}: {text}" if text else name)
 
 
@@ -193,9 +203,23 @@ def _quoted(lines: Sequence[str], index: int) -> str:
     return ""
 
 
+def _listed(lines: Sequence[str], index: int) -> Iterator[str]:
+    """What is listed below a message that ends with a colon, up to an empty line or something else."""
+    before = _PREFIX.match(lines[index])[0]  # type: ignore[index]  # it matches the empty string too
+    for line in lines[index + 1 : index + 1 + _LIST_MOST]:
+        text = message(line)
+        prefix = _PREFIX.match(line)[0]  # type: ignore[index]
+        if not text or prefix.rstrip() != before.rstrip() or NOT_A_CAUSE.search(line) or _ELSE.match(text):
+            return
+        yield text
+
+
 def shortened(text: str) -> str:
     """A long message without the values in its brackets, so that a title holds its reason."""
-    return _BRACKETS.sub(lambda match: match[0][0] + "…" + match[0][-1], text) if len(text) > _LONG else text
+    text = _OBJECT.sub("…", _HOLDS_ANOTHER.sub("", text))
+    if len(text) <= _LONG:
+        return text
+    return _PATHS.sub(r"\1\2…\3\1", _BRACKETS.sub(lambda match: match[0][0] + "…" + match[0][-1], text))
 
 
 def _refused(lines: Sequence[str], index: int, text: str) -> Lead | None:

@@ -65,6 +65,24 @@ _SAME_GPU = (
     "Two processes were given one GPU: check gpus in the recipe and CUDA_VISIBLE_DEVICES, and lower "
     "tensor_parallel_size to the number of GPUs there are."
 )
+#: What NCCL says last, and what to do about it.
+_NCCL = (
+    (re.compile(r"^Duplicate GPU"), _SAME_GPU),
+    (
+        re.compile(r"no socket interface found|with family \d+ is neither", re.IGNORECASE),
+        "NCCL_SOCKET_IFNAME names no network interface of this machine: take it out of env_vars (and out of the shell "
+        "and nccl.conf), or name one that `ip addr` lists.",
+    ),
+    (
+        re.compile(r"no route to host|connection (?:refused|timed out|closed|reset)", re.IGNORECASE),
+        "The machines do not reach each other: set NCCL_SOCKET_IFNAME and VLLM_HOST_IP in env_vars to the network that "
+        "joins them, open its ports, and look whether all processes live.",
+    ),
+    (
+        re.compile(r"shared memory segment|/dev/shm"),
+        "Shared memory is too small, or not shared: docker.shm in the recipe (--shm-size 16g), or --ipc=host.",
+    ),
+)
 _ASSERTIONS = (
     (
         re.compile(r"\b(?:nan|inf)\b", re.IGNORECASE),
@@ -186,7 +204,7 @@ def _told_by_nccl(found: Reading, below: Sequence[str]) -> Reading:
         text = message(line)
         if text.startswith("Last error:"):
             text = text.removeprefix("Last error:").strip() or "".join(map(message, below[at + 1 : at + 2]))
-            advice = _SAME_GPU if text.startswith("Duplicate GPU") else found.advice
+            advice = next((advice for mark, advice in _NCCL if mark.search(text)), found.advice)
             return replace(found, title=f"{found.title}: {text}"[:_LONGEST], advice=advice) if text else found
     return found
 
