@@ -88,6 +88,15 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      {"extra_args.disable_custom_all_reduce": True}),
     ("[2025-11-18 10:31:52 TP0] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)", "hang",
      "within 300 s", {}),
+    ("Error: writing blob: adding layer with blob \"sha256:76\": processing tar file(potentially insufficient UIDs or "
+     "GIDs available in user namespace (requested 0:42 for /etc/shadow)", "container_users", "too few user ids", {}),
+    ("ERROR: Cannot install exllamav3==0.0.18 and torch==2.5.0 because these package versions have conflicting "
+     "dependencies.", "no_solution", "exllamav3==0.0.18 and torch==2.5.0", {}),
+    ("error: externally-managed-environment", "no_python", "system's own Python", {}),
+    ("ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local "
+     "issuer certificate (_ssl.c:1010)", "untrusted", "not trusted", {}),
+    ("OSError: Consistency check failed: file should be of size 4976698672 but has size 2147483648 "
+     "(model-00001-of-00004.safetensors).", "hub_cut", "model-00001-of-00004.safetensors was cut off", {}),
     ("ERROR: No matching distribution found for exllamav3==0.0.18", "no_solution", "no version of exllamav3==0.0.18",
      {}),
     ("openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download", "offline",

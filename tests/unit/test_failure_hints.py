@@ -35,6 +35,10 @@ SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=
         ("ValueError: Converting from Tiktoken failed", "tokenizer files"),
         ("AssertionError: Unknown architecture Ernie5ForCausalLM in /m/config.json", "upgrade the engine"),
         ("AssertionError: Unknown architecture sm_121a", "fault of this version"),
+        ("AssertionError: max_num_tokens must be a multiple of 256.", "Set what the line names to such a multiple"),
+        ("RuntimeError: CUDA SETUP ERROR: Missing dependency: libcusparse.so.11", "A library is missing"),
+        ("failed to initialize router models: preset file does not exist: /etc/no.ini", "Correct the path"),
+        ("TypeError: Router.__init__() got an unexpected keyword argument 'on_startup'", "do not fit each other"),
         ("OSError: [Errno 116] Stale file handle: '/mnt/nas/m/model.safetensors'", "mount it again"),
         ("ImportError: DeepEP is not installed. Please see its page", "Install that package"),
         ("ValueError: LMCache could not be imported", "Install that package"),
@@ -174,3 +178,14 @@ def test_an_option_that_cannot_be_had_is_to_be_left_away() -> None:
 
 def test_a_request_to_watch_an_issue_is_no_proposal() -> None:
     assert "The engine proposes" not in hint("AssertionError: x. Please track https://e.org/issues/1 for updates.")
+
+
+def test_an_error_of_a_program_that_no_recipe_starts_with_options_is_no_fault_of_the_command_line() -> None:
+    found = diagnose_bytes(b"Trying to pull x\nError: initializing source: reading manifest latest: denied\n", FAILURES)
+    assert found.reason == "engine_error"
+    assert "reading manifest latest: denied" in (found.title or "")
+
+
+def test_a_number_that_is_none_is_told_in_words() -> None:
+    found = diagnose_bytes(b'error while handling argument "-c": stoi\n\nusage:\n', FAILURES)
+    assert found.title == "the value of -c is no number"

@@ -158,9 +158,9 @@ _WEAK: tuple[Row, ...] = (
     ),
     (
         r"^(?:\(.{0,40}\) )?[a-z][\w.-]{0,40}(?: [a-z][\w-]{0,40})?: error: (?!argument -\S+: \d+ validation)(.{1,200})"
-        r"|^error: (.{1,200})",
+        r"|^(?-i:error: )(.{1,200})|^Error: ((?:No such|Missing|Invalid|Got unexpected|Option ['\"-]).{1,200})",
         "invalid_argument",
-        "the command line was refused: {1}{2}",
+        "the command line was refused: {1}{2}{3}",
         "Correct it in the recipe (mostly in extra_args); `recipes command` shows the command line.",
     ),
     (

@@ -79,6 +79,13 @@ LAUNCH: tuple[Row, ...] = (
         "Write its whole name in docker.image: docker.io/..., ghcr.io/..., or localhost/... for one built here.",
     ),
     (
+        r"insufficient UIDs or GIDs available in user namespace",
+        "container_users",
+        "Podman without root has too few user ids for the files of the image",
+        "Give this user a range of them (sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME; "
+        "/etc/subuid shows those of others), then podman system migrate.",
+    ),
+    (
         r"statfs (\S{1,300}): no such file|bind source path does not exist: (\S{1,300})",
         "file_missing",
         "there is no {1}{2} to show to the container",
@@ -96,6 +103,19 @@ LAUNCH: tuple[Row, ...] = (
         "no_solution",
         "uv finds no versions of the packages that fit together",
         "As a rule another Python is needed (uv venv --python 3.12), or another version of what the line names.",
+    ),
+    (
+        r"Cannot install (.{1,200}) because these package versions have conflicting|ResolutionImpossible",
+        "no_solution",
+        "pip finds no versions of the packages that fit together: {1}",
+        "The lines below say which ask for what: leave out or change the version of one of them.",
+    ),
+    (
+        r"externally-managed-environment",
+        "no_python",
+        "pip may not install into the system's own Python",
+        "Make an environment (python3 -m venv ~/engine; ~/engine/bin/pip install ...) and name its bin/python in "
+        "python_path.",
     ),
     (
         r"No matching distribution found for ([^\s'\"]{1,120})",

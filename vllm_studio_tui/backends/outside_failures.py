@@ -14,6 +14,13 @@ OUTSIDE: tuple[Row, ...] = (
         "NFS: its lock service).",
     ),
     (
+        r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|certificate verify failed",
+        "untrusted",
+        "the certificate of the server from which it downloads is not trusted on this machine",
+        "As a rule a proxy of the company stands between: name the file of its certificates in SSL_CERT_FILE and "
+        "REQUESTS_CA_BUNDLE (env_vars). Else install ca-certificates, and see whether the clock is right.",
+    ),
+    (
         r"CUDA unknown error - this may be due to",
         "driver_state",
         "the NVIDIA driver is there, but CUDA cannot be started (CUDA unknown error)",
@@ -24,6 +31,12 @@ OUTSIDE: tuple[Row, ...] = (
 
 #: What may be gone at the next start.
 PASSING_OUTSIDE: tuple[Row, ...] = (
+    (
+        r"Consistency check failed: file should be of size (\d{1,20}) but has size (\d{1,20}) ?\(?([^)\s]{0,200})",
+        "hub_cut",
+        "the download of {3} was cut off: {2} of {1} bytes are there",
+        "Download it again (hf download), and look whether the disk is full: `df -h`.",
+    ),
     (
         r"CAS service error|cas-server\.xethub|Data processing error: .{0,40}(?:Xet|CAS)\b",
         "hub_storage",

@@ -87,6 +87,20 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "This version of the engine does not know the model: upgrade the engine, or run it with another backend.",
         ),
         (
+            r"missing dependency|\blib[\w+-]{1,60}\.so\b",
+            "A library is missing, or is there in another version: install the one that the line names, or the package "
+            "that asks for it afresh, in a build for the CUDA and torch that are here.",
+        ),
+        (
+            r"\b(?:file|folder|directory|path)\b.{0,60}(?:does not exist|doesn't exist|not found|is missing)",
+            "Correct the path in the recipe, or put there what it names.",
+        ),
+        (
+            r"got an unexpected keyword argument|required positional argument",
+            "As a rule packages of the engine's environment do not fit each other: install the engine afresh in an "
+            f"environment of its own, with the versions that it asks for, or use another version of it. {_TRACEBACK}",
+        ),
+        (
             r"stale (?:NFS )?file handle|Input/output error|\[Errno (?:5|116|121)\]",
             "The disk or network share under that path fails: see `dmesg`, mount it again, or copy the model to a "
             "local disk.",
@@ -116,6 +130,11 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"(?:gpu|device|arch|hardware|platform)|\bsm_?\d{2,3}\b|only supported on|no compiled \w",
             "This build has no kernel of that kind for this GPU: install a newer engine, or one that was built for "
             "the GPU's compute capability, or use another quantization of the model.",
+        ),
+        (
+            r"must be (?:a )?multiples? of \d",
+            "Set what the line names to such a multiple, where it is a size that can be set (cache_size, block_size, "
+            "max_model_len, in the recipe or in extra_args); else lower tensor_parallel_size.",
         ),
         (
             r"not divisible by|must (?:be )?divisible|(?:not|be) a multiple of|cannot be (?:evenly )?(?:split|divided)",
@@ -149,8 +168,8 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"\bCUDA\b.{0,20} (?:error|failure)",
-            "The GPU or its driver reports an error: look for an Xid in `dmesg` and at nvidia-smi; try enforce_eager, "
-            "another attention_backend, with several GPUs disable_custom_all_reduce.",
+            "The GPU or its driver reports an error: look for an Xid in `dmesg` and at nvidia-smi; with vLLM or SGLang "
+            "try enforce_eager, another attention_backend, with several GPUs disable_custom_all_reduce.",
         ),
         (
             r"(?:not|n't|un)[ -]?(?:yet |currently )?support(?:ed)?\b",

@@ -34,7 +34,7 @@ def _inner(branch: str) -> tuple[str, ...]:
     """The words of the first group that has some, for a branch that has none outside its groups."""
     for begin, end in _groups(branch):
         body = branch[begin + 1 : end]
-        body = body.removeprefix("?:")
+        body = body.removeprefix("?:").removeprefix("?-i:")
         if body.startswith("?") or branch[end + 1 : end + 2] in tuple(_OPTIONAL):
             continue
         found = words(body)

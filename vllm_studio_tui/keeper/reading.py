@@ -52,6 +52,8 @@ _COMPILER = re.compile(r"\berror ?: (.{1,160})")
 _REASONS = re.compile(r"\b[Rr]easons?:$|No solution found when resolving")
 #: What could have been named instead stands on the lines below.
 _AVAILABLE = re.compile(r"^Available [\w ]{1,60}:$")
+#: C++ names only its function.
+_NO_NUMBER = re.compile(r"is not valid: sto(?:i|l|ll|ul|ull|f|d)$")
 #: Files that need what only an extra of their package brings.
 _EXTRAS = (
     ("/llama_cpp/server/", "llama-cpp-python[server]"),
@@ -185,6 +187,7 @@ def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
         advice = f"Install the packages of its server there: pip install '{extra}'; or correct python_path."
         return replace(found, advice=advice) if extra else found
     if found.reason == "invalid_value":
+        found = replace(found, title=_NO_NUMBER.sub("is no number", found.title))
         at = next((at for at, line in enumerate(below) if _AVAILABLE.match(line)), len(below))
         names = [line.strip() for line in below[at + 1 : at + _REASONS_MOST] if line.startswith(" ")]
         return replace(found, title=f"{found.title} (available: {', '.join(names)})"[:_LONGEST]) if names else found
