@@ -31,11 +31,12 @@ def small(tmp_path: Path) -> Iterator[House]:
 
 def take_all(house: House, run: read.RunView, *, ledger: bool) -> Path:
     """No page is free any more; with `ledger` the last page of the run's ledger is full too."""
-    path = run.folder / LEDGER
-    if ledger:
-        with path.open("ab") as stream:
-            stream.write(b" " * (4095 - path.stat().st_size % 4096) + b"\n")
-    return fill(house.root)
+    with house.standing(run):
+        path = run.folder / LEDGER
+        if ledger:
+            with path.open("ab") as stream:
+                stream.write(b" " * (4095 - path.stat().st_size % 4096) + b"\n")
+        return fill(house.root)
 
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["the ledger has room", "nothing has room"])

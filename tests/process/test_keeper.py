@@ -486,7 +486,8 @@ def test_a_disk_that_is_full_loses_nothing_when_there_is_room_again(house: House
     with small_disk(tmp_path / "disk") as disk:
         small = House(disk / "home")
         run = small.ready(small.launch())
-        ballast = fill(disk)
+        with small.standing(run):
+            ballast = fill(disk)
         small.ask(run)
         small.kill_engine(run)
         until(lambda: not small.now(run).engine_alive, "engine gone")
