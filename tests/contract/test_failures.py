@@ -242,6 +242,12 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      {"env_vars.VLLM_WSL2_ENABLE_PIN_MEMORY": "1"}),
     ("Memory on the node (IP: 10.0.0.2) was 12.49GB / 13.15GB (0.950003), which exceeds the memory usage threshold of "
      "0.95. Ray killed this worker", "system_ram_oom", "Ray killed a process", {}),
+    ("host:1:1 [0] misc/ibvwrap.cc:262 NCCL WARN Call to ibv_reg_mr failed with error Cannot allocate memory",
+     "memory_lock", "memlock", {}),
+    ("CUDA call failed lazily at initialization with error: device >= 0 && device < num_gpus INTERNAL ASSERT FAILED",
+     "too_few_gpus", "not there", {}),
+    ("RuntimeError: Gloo connectFullMesh failed with [../third_party/gloo/gloo/transport/tcp/pair.cc:144] no error",
+     "network", "could not reach each other", {}),
     ("RuntimeError: Prefill out of memory. Try to lower your batch size.", "kv_cache_full", "(Prefill)", {}),
     ("docker: toomanyrequests: You have reached your unauthenticated pull rate limit.", "registry_busy", "pulls", {}),
     ('docker: Error response from daemon: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',

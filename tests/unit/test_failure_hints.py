@@ -40,6 +40,10 @@ SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=
         ("failed to initialize router models: preset file does not exist: /etc/no.ini", "Correct the path"),
         ("TypeError: Router.__init__() got an unexpected keyword argument 'on_startup'", "do not fit each other"),
         ("OSError: [Errno 116] Stale file handle: '/mnt/nas/m/model.safetensors'", "mount it again"),
+        ("RuntimeError: Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds.", "No Ray cluster answers"),
+        ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", "AWS_ACCESS_KEY_ID"),
+        ("ValueError: Failed to apply Qwen2_5_VLProcessor on data={'text': ''} with kwargs={}", "limit_mm_per_prompt"),
+        ("RuntimeError: This flash attention build does not support tanh softcapping.", "Leave attention_backend"),
         ("ImportError: DeepEP is not installed. Please see its page", "Install that package"),
         ("ValueError: LMCache could not be imported", "Install that package"),
         ("ValueError: chunked prefill and prefix caching cannot be used together", "take one of it out"),
@@ -153,6 +157,27 @@ def test_hints_cost_time_in_proportion_to_the_words(part: str) -> None:
     assert time.process_time() - begun < 2
 
 
+@pytest.mark.parametrize(
+    ("last", "advice"),
+    [
+        ("Bootstrap : no socket interface found", "names no network interface"),
+        ("socketPollConnect: connect to 10.0.0.2<4711> returned No route to host, exceeded error retry count", "ports"),
+        ("Call to ibv_reg_mr failed with error Cannot allocate memory", "memlock"),
+        ("Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)", "docker.shm"),
+        ("Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000", "given one GPU"),
+        ("Cuda failure 999 'unknown error'", "NCCL_DEBUG=INFO"),
+    ],
+)
+def test_the_last_word_of_nccl_says_what_to_do(last: str, advice: str) -> None:
+    log = (
+        f"torch.distributed.DistBackendError: NCCL error in: x.cpp:77\nncclSystemError: failed.\nLast error:\n{last}\n"
+    )
+    found = diagnose_bytes(log.encode(), FAILURES)
+    assert found.reason == "nccl"
+    assert last in (found.title or "")
+    assert advice in (found.advice or "")
+
+
 def test_what_is_listed_below_a_colon_belongs_to_the_message() -> None:
     lines = ["RuntimeError: Version mismatch: started with:", "    Ray: 2.43.0", "    Python: 3.11", "", "INFO 1 ready"]
     lead = best_lead(lines)
@@ -173,7 +198,15 @@ def test_a_title_holds_no_long_paths_dictionaries_nor_addresses_of_objects() -> 
 
 
 def test_an_option_that_cannot_be_had_is_to_be_left_away() -> None:
+    asked = "INFO 11-18 [utils.py:1] non-default args: {'model': '/m', 'pipeline_parallel_size': 2, 'api_key': None}"
+    found = hint("NotImplementedError: Pipeline parallelism is not supported for this model.", [asked])
+    assert found.startswith("Leave away or change pipeline_parallel_size in the recipe")
     assert hint("ValueError: `kv_cache_dtype` is only supported for x", [VLLM]).startswith("Leave away or change kv_c")
+
+
+def test_a_proposal_that_names_a_package_is_all_there_is_to_say() -> None:
+    found = hint("ImportError: Please install vllm[audio] for audio support")
+    assert found == "The engine proposes: Please install vllm[audio] for audio support."
 
 
 def test_a_request_to_watch_an_issue_is_no_proposal() -> None:

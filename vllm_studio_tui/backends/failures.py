@@ -45,7 +45,8 @@ _PASSING_START: tuple[Row, ...] = (
         "Lower gpu_memory_utilization or cuda_graph_max_bs_decode, or switch graphs off.",
     ),
     (
-        r"DistNetworkError: .{0,120}connect to (\([^)]{1,80}\))|client socket has timed out",
+        r"DistNetworkError: .{0,120}connect to (\([^)]{1,80}\))|client socket has timed out"
+        r"|Gloo connectFullMesh failed",
         "network",
         "the processes of the engine could not reach each other {1}",
         "Start the one at that address first, and see that its port can be reached from here (firewall; containers "

@@ -115,7 +115,7 @@ MACHINE: tuple[Row, ...] = (
         "See `vllm-studio gpus` and nvidia-smi: end the other program, or set compute mode DEFAULT (nvidia-smi -c 0).",
     ),
     (
-        r"CUDA error: invalid device ordinal|invalid device ordinal",
+        r"invalid device ordinal|device < num_gpus INTERNAL ASSERT",
         "too_few_gpus",
         "a GPU was asked for that is not there",
         "Check gpus in the recipe and CUDA_VISIBLE_DEVICES, and lower tensor_parallel_size.",

@@ -8,6 +8,7 @@ _MEMORY = (
     "Use a smaller quantization, more GPUs (tensor_parallel_size), or a smaller max_model_len and max_num_seqs; "
     "look for other processes on the GPU."
 )
+MEMLOCK = "Raise it: ulimit -l unlimited, of a container --ulimit memlock=-1, of a unit of systemd LimitMEMLOCK."
 
 #: Memory that may be there at the next try, also of an engine that serves.
 MEMORY: tuple[Row, ...] = (
@@ -25,6 +26,12 @@ MEMORY: tuple[Row, ...] = (
         "out_of_memory",
         "out of memory",
         _MEMORY,
+    ),
+    (
+        r"ibv_\w{1,40} failed with error Cannot allocate memory",
+        "memory_lock",
+        "InfiniBand may not pin as much memory as it needs: the limit of locked memory (memlock) is too low",
+        f"{MEMLOCK} NCCL_IB_DISABLE=1 in env_vars does without InfiniBand.",
     ),
     (
         r"DefaultCPUAllocator: can't allocate memory|std::bad_alloc|^(?:\(.{0,40}\) )?MemoryError"

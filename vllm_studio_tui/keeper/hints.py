@@ -43,6 +43,11 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "engine's environment (ray stop, ray start).",
         ),
         (
+            r"connect to GCS|any running Ray instance",
+            "No Ray cluster answers there: see `ray status`, start it (ray start --head; on the other machines ray "
+            "start --address), correct RAY_ADDRESS in env_vars, and open its port (6379).",
+        ),
+        (
             r"has no GPU available|placement group|\bray\b.{0,80}\bGPUs?\b",
             "Ray has no free GPU where one is needed: compare `ray status` with what the recipe asks for "
             "(tensor_parallel_size, pipeline_parallel_size). Start it on a machine whose GPUs Ray was given (ray start "
@@ -58,6 +63,17 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"|file name too long|AF_UNIX path too long",
             "A path is too long for a socket or a file: set TMPDIR in env_vars to a short folder such as /tmp (for "
             "vLLM's sockets VLLM_RPC_BASE_PATH, too).",
+        ),
+        (
+            r"NoCredentials|locate credentials|AccessDenied|InvalidAccessKey|SignatureDoesNotMatch",
+            "The storage of the model wants to know who asks: set its keys in env_vars (for S3 AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; env:NAME takes one from the environment), or correct model_path.",
+        ),
+        (
+            r"Failed to apply \w{1,60}Processor",
+            "The model's processor of images does not take what the engine gives it: install the version of "
+            "transformers that the engine asks for, or upgrade both; limit_mm_per_prompt in extra_args with 0 of each "
+            "kind serves text alone.",
         ),
         (
             r"expandable.segments",
@@ -120,7 +136,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "use another GPU, or another form of the model (dtype, quantization, kv_cache_dtype).",
         ),
         (
-            r"attention.?backend|backends? .{0,60}(?:not valid|supported on|support)|\bsinks?\b|FlashAttention"
+            r"attention.?backend|backends? .{0,60}(?:not valid|supported on|support)|\bsinks?\b|Flash.?Attention"
             r"|FlashInfer|fmha|FlashMLA|\bFA version",
             "Leave attention_backend in extra_args to the engine, or choose another one that fits model and GPU; "
             "upgrade the engine if none does.",
@@ -202,7 +218,7 @@ _CANNOT = re.compile(
     re.IGNORECASE,
 )
 #: A proposal that names what is to be written.
-_CONCRETE = re.compile(r"[`'\"]|--\w|\w_\w")
+_CONCRETE = re.compile(r"[`'\"]|--\w|\w_\w|\w\[\w")
 
 
 def hint(text: str, lines: Sequence[str] = ()) -> str:
@@ -236,16 +252,27 @@ def _named(text: str, lines: Sequence[str]) -> list[str]:
     """Options that the engine was given and that its error speaks of, by name or by value."""
     spoken = set(_WORD.findall(text))
     names = {word.lower().replace("-", "_").strip("_") for word in spoken}
+    plain = text.lower() if _CANNOT.search(text) else ""
     found = []
     for option in _OPTION.finditer(_asked(lines)):
         name, value = option[1], option[2] or ""
         if (
             "_" in name
             and name not in _NEVER
-            and (name in names or (len(value) > 4 and not value.isdigit() and value in spoken))
+            and (
+                name in names
+                or (len(value) > 4 and not value.isdigit() and value in spoken)
+                or _in_words(name) in plain
+            )
         ):
             found.append(name)
     return list(dict.fromkeys(found))[:3]
+
+
+def _in_words(name: str) -> str:
+    """What a message may call an option: pipeline parallel for pipeline_parallel_size."""
+    text = name.removeprefix("enable_").removesuffix("_size").replace("_", " ")
+    return text if " " in text else name
 
 
 def _added(lines: Sequence[str]) -> list[str]:

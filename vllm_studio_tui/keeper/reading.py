@@ -81,6 +81,12 @@ _NCCL = (
         "joins them, open its ports, and look whether all processes live.",
     ),
     (
+        re.compile(r"ibv_\w{1,40} failed", re.IGNORECASE),
+        "InfiniBand (RoCE) does not work as it is set up: raise the limit of locked memory (ulimit -l unlimited, of a "
+        "container --ulimit memlock=-1 and /dev/infiniband), name the card in NCCL_IB_HCA, or do without it: "
+        "NCCL_IB_DISABLE=1 in env_vars.",
+    ),
+    (
         re.compile(r"shared memory segment|/dev/shm"),
         "Shared memory is too small, or not shared: docker.shm in the recipe (--shm-size 16g), or --ipc=host.",
     ),
