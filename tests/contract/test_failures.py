@@ -97,6 +97,7 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
      "issuer certificate (_ssl.c:1010)", "untrusted", "not trusted", {}),
     ("OSError: Consistency check failed: file should be of size 4976698672 but has size 2147483648 "
      "(model-00001-of-00004.safetensors).", "hub_cut", "model-00001-of-00004.safetensors was cut off", {}),
+    ("pynvml.NVMLError_Unknown: Unknown Error", "driver_state", "does not answer", {}),
     ("ERROR: No matching distribution found for exllamav3==0.0.18", "no_solution", "no version of exllamav3==0.0.18",
      {}),
     ("openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download", "offline",

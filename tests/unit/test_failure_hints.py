@@ -39,6 +39,11 @@ SGLANG = "[2025-11-18 10:02:11] server_args=ServerArgs(model_path='/m', tp_size=
         ("RuntimeError: CUDA SETUP ERROR: Missing dependency: libcusparse.so.11", "A library is missing"),
         ("failed to initialize router models: preset file does not exist: /etc/no.ini", "Correct the path"),
         ("TypeError: Router.__init__() got an unexpected keyword argument 'on_startup'", "do not fit each other"),
+        ("OSError: libnuma.so: not found", "A library is missing"),
+        (
+            "ValueError: Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit",
+            "smaller quantization",
+        ),
         ("OSError: [Errno 116] Stale file handle: '/mnt/nas/m/model.safetensors'", "mount it again"),
         ("RuntimeError: Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds.", "No Ray cluster answers"),
         ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", "AWS_ACCESS_KEY_ID"),
@@ -222,3 +227,22 @@ def test_an_error_of_a_program_that_no_recipe_starts_with_options_is_no_fault_of
 def test_a_number_that_is_none_is_told_in_words() -> None:
     found = diagnose_bytes(b'error while handling argument "-c": stoi\n\nusage:\n', FAILURES)
     assert found.title == "the value of -c is no number"
+
+
+def test_a_refused_token_is_told_from_a_licence_that_was_not_accepted() -> None:
+    refused = b"requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/api/x\n"
+    assert "licence" in (diagnose_bytes(refused, FAILURES).title or "")
+    found = diagnose_bytes(refused + b"\nInvalid credentials in Authorization header\n", FAILURES)
+    assert (found.reason, found.title) == ("gated", "the hub refuses the token: it is wrong or has expired")
+    assert "new token" in (found.advice or "")
+
+
+def test_a_model_that_the_disk_cannot_give_is_not_to_be_downloaded_again() -> None:
+    raw = (
+        b"0.00.1 I srv    load_model: loading model '/mnt/m.gguf'\n"
+        b"0.04.902.118 E llama_model_load: error loading model: read error: Input/output error\n"
+        b"0.04.903.000 E srv  llama_server: exiting due to model loading error\n"
+    )
+    found = diagnose_bytes(raw, FAILURES)
+    assert found.reason == "model_unreadable"
+    assert "mount it again" in (found.advice or "")

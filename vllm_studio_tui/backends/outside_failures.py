@@ -21,6 +21,13 @@ OUTSIDE: tuple[Row, ...] = (
         "REQUESTS_CA_BUNDLE (env_vars). Else install ca-certificates, and see whether the clock is right.",
     ),
     (
+        r"NVMLError_Unknown|Failed to initialize NVML: Unknown Error",
+        "driver_state",
+        "the NVIDIA driver does not answer (NVML: Unknown Error)",
+        "A container lost its GPUs while it ran (a daemon-reload of systemd does that): start it again. Outside of one "
+        "look for an Xid in `dmesg`, see whether nvidia-smi works, and reboot.",
+    ),
+    (
         r"CUDA unknown error - this may be due to",
         "driver_state",
         "the NVIDIA driver is there, but CUDA cannot be started (CUDA unknown error)",

@@ -103,7 +103,8 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "This version of the engine does not know the model: upgrade the engine, or run it with another backend.",
         ),
         (
-            r"missing dependency|\blib[\w+-]{1,60}\.so\b",
+            r"missing dependency|\blib[\w+-]{1,60}\.so\b.{0,120}(?:not found|cannot|missing|no such|could not)"
+            r"|(?:not|cannot|unable to) (?:find|load)\b.{0,60}\blib[\w+-]{1,60}\.so\b",
             "A library is missing, or is there in another version: install the one that the line names, or the package "
             "that asks for it afresh, in a build for the CUDA and torch that are here.",
         ),
@@ -115,6 +116,11 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"got an unexpected keyword argument|required positional argument",
             "As a rule packages of the engine's environment do not fit each other: install the engine afresh in an "
             f"environment of its own, with the versions that it asks for, or use another version of it. {_TRACEBACK}",
+        ),
+        (
+            r"enough (?:GPU|video) (?:RAM|memory)|dispatched on the CPU",
+            "The GPU has not enough memory for the model: use a smaller one or a smaller quantization, more GPUs, or "
+            "end what else is on it (`vllm-studio gpus`).",
         ),
         (
             r"stale (?:NFS )?file handle|Input/output error|\[Errno (?:5|116|121)\]",

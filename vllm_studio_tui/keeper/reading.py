@@ -52,6 +52,18 @@ _COMPILER = re.compile(r"\berror ?: (.{1,160})")
 _REASONS = re.compile(r"\b[Rr]easons?:$|No solution found when resolving")
 #: What could have been named instead stands on the lines below.
 _AVAILABLE = re.compile(r"^Available [\w ]{1,60}:$")
+#: The hub refuses a bad token for every model, also for one that is open to all.
+_BAD_TOKEN = re.compile(
+    r"Invalid credentials in Authorization header|Invalid (?:user |username or )?(?:token|password)"
+    r"|token .{0,40}expired",
+    re.IGNORECASE,
+)
+_SIGN_IN = (
+    "Make a new token on the hub (settings, access tokens) and set HF_TOKEN (env_vars HF_TOKEN: env:HF_TOKEN); or take "
+    "the old one away (hf auth logout) where the model is open to all."
+)
+#: The file is as it should be, and its disk or share is not.
+_STORAGE = re.compile(r"Input/output error|Stale file handle", re.IGNORECASE)
 #: C++ names only its function.
 _NO_NUMBER = re.compile(r"is not valid: sto(?:i|l|ll|ul|ull|f|d)$")
 #: Files that need what only an extra of their package brings.
@@ -197,6 +209,10 @@ def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
         at = next((at for at, line in enumerate(below) if _AVAILABLE.match(line)), len(below))
         names = [line.strip() for line in below[at + 1 : at + _REASONS_MOST] if line.startswith(" ")]
         return replace(found, title=f"{found.title} (available: {', '.join(names)})"[:_LONGEST]) if names else found
+    if found.reason == "gated" and any(map(_BAD_TOKEN.search, below[:_REASONS_MOST])):
+        return replace(found, title="the hub refuses the token: it is wrong or has expired", advice=_SIGN_IN)
+    if found.reason == "model_unreadable" and _STORAGE.search(found.words):
+        return replace(found, advice=hint(found.words))
     if found.reason == "nccl":
         return _told_by_nccl(found, below)
     if "device-side assert" in found.words:
