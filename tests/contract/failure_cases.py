@@ -149,7 +149,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("transformers-wrong-shape", "model_corrupt", "other shapes", "download both again"),
     ("transformers-no-tokenizer", "tokenizer", "tokenizer cannot be loaded", "tokenizer files"),
     ("transformers-tokenizer-cut", "tokenizer", "tokenizer cannot be loaded", "tokenizer files"),
-    ("vllm-wrong-shape", "model_corrupt", "other shapes", "download both again"),
+    ("vllm-wrong-shape", "shape_mismatch", "differ in size, 640 and 576", "download both again"),
     ("vllm-no-weights", "model_incomplete", "lacks weights", "Download it again"),
     ("vllm-nofile", "too_many_files", "open files", "ulimit -n"),
     ("transformers-attn", "invalid_value", "no attention implementation bogus", "attn_implementation"),

@@ -285,11 +285,17 @@ FIXED: tuple[Row, ...] = (
         "Download it again, and look whether model_path is the right folder.",
     ),
     (
-        r"ignore_mismatched_sizes|The size of tensor a \(\d+\) must match the size of tensor b"
-        r"|size mismatch for (\S+): copying a param",
+        r"ignore_mismatched_sizes|size mismatch for (\S+): copying a param",
         "model_corrupt",
         "the weights have other shapes than config.json names {1}",
         "config.json and weights are of different models: download both again.",
+    ),
+    (
+        r"The size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)",
+        "shape_mismatch",
+        "two tensors differ in size, {1} and {2}",
+        "Where weights are loaded, config.json and weights are of different models: download both again. Where it "
+        "computes already, take away what the recipe adds (speculative, LoRA, quantization), or upgrade the engine.",
     ),
     (
         r"Following weights were not initialized from checkpoint: (.{1,120})",
