@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.usage import CompletedRequest
-    from vllm_studio_tui.services.chat import ChatService
-    from vllm_studio_tui.services.launcher import Launcher
-    from vllm_studio_tui.services.recipes import Recipes
-    from vllm_studio_tui.services.run_history import RunHistory
-    from vllm_studio_tui.services.sampler import Sampler
+    from vllm_studio_tui.services.chat.chat import ChatService
+    from vllm_studio_tui.services.launching.launcher import Launcher
+    from vllm_studio_tui.services.launching.past_runs import RunHistory
+    from vllm_studio_tui.services.recipes.recipes import Recipes
+    from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.store.database import Database
 
 
@@ -100,7 +100,7 @@ class Studio:
             " SELECT 1 FROM chat_messages WHERE finish = 'streaming' LIMIT 1"
         )
         if left is not None or any(folder.is_dir() for folder in self.places.unsaved):
-            from vllm_studio_tui.services.endings import settle
+            from vllm_studio_tui.services.chat.endings import settle
 
             try:
                 self.recovered = settle(db, self.places.unsaved)
@@ -110,32 +110,32 @@ class Studio:
 
     @cached_property
     def recipes(self) -> Recipes:
-        from vllm_studio_tui.services.recipes import Recipes
+        from vllm_studio_tui.services.recipes.recipes import Recipes
         from vllm_studio_tui.store.recipes import RecipeRows
 
         return Recipes(RecipeRows(self.db), self.places.data / "secrets")
 
     @cached_property
     def run_history(self) -> RunHistory:
-        from vllm_studio_tui.services.run_history import RunHistory
+        from vllm_studio_tui.services.launching.past_runs import RunHistory
 
         return RunHistory(self.db)
 
     @cached_property
     def launcher(self) -> Launcher:
-        from vllm_studio_tui.services.launcher import Launcher
+        from vllm_studio_tui.services.launching.launcher import Launcher
 
         return Launcher(self.places, self.settings, lambda: self.recipes)
 
     @cached_property
     def chat(self) -> ChatService:
-        from vllm_studio_tui.services.chat import ChatService
+        from vllm_studio_tui.services.chat.chat import ChatService
 
         return ChatService(self.db, self.bus, folders=self.places.unsaved)
 
     @cached_property
     def sampler(self) -> Sampler:
-        from vllm_studio_tui.services.sampler import Sampler
+        from vllm_studio_tui.services.watching.sampler import Sampler
 
         return Sampler(self.places, self.bus)
 

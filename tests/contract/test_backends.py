@@ -14,9 +14,9 @@ import pytest
 from tests.unit.weight_files import gguf, model
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
+from vllm_studio_tui.backends.common.docker import container_command
 from vllm_studio_tui.backends.custom import STYLES
-from vllm_studio_tui.backends.docker import container_command
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import Recipe

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.failure_cases import CASES, HALVES
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.spec import Failure
 from vllm_studio_tui.keeper.explain import ending
 from vllm_studio_tui.keeper.logwatch import LogWatch

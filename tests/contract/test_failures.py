@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.spec import Failure
 from vllm_studio_tui.keeper.causes import compiled, find, near
 from vllm_studio_tui.runs.diagnose import diagnose_bytes

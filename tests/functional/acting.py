@@ -15,7 +15,7 @@ import pytest
 from textual.widgets import Input
 
 from tests.functional.stage import Staged, staged
-from vllm_studio_tui.tui.actions import BY_ID
+from vllm_studio_tui.tui.keys.actions import BY_ID
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 Steps = Callable[[Staged], Awaitable[None]]

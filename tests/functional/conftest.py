@@ -19,7 +19,7 @@ def stand_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no engine that somebody installed is found
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr("vllm_studio_tui.tui.widgets.frame.HOST", "h100-a")
-    monkeypatch.setattr("vllm_studio_tui.services.disk_room._free", lambda _path: 1 << 50)
+    monkeypatch.setattr("vllm_studio_tui.services.launching.disk_room._free", lambda _path: 1 << 50)
     time.tzset()
     yield
     monkeypatch.undo()

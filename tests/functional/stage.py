@@ -20,10 +20,10 @@ from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec, Stage
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.chat import ChatService
-from vllm_studio_tui.services.history import History
-from vllm_studio_tui.services.launcher import Launcher
-from vllm_studio_tui.services.sampler import Snapshot
+from vllm_studio_tui.services.chat.chat import ChatService
+from vllm_studio_tui.services.launching.launcher import Launcher
+from vllm_studio_tui.services.watching.sampler import Snapshot
+from vllm_studio_tui.services.watching.series import History
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.app import StudioApp
 

@@ -14,8 +14,9 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.runs import foreign
 from vllm_studio_tui.runs.foreign import Foreign, Orphan
 from vllm_studio_tui.runs.read import DISMISSED
-from vllm_studio_tui.services import demo, parser_probe
-from vllm_studio_tui.services.parser_probe import Finding, ParserReport
+from vllm_studio_tui.services import demo
+from vllm_studio_tui.services.launching import parser_probe
+from vllm_studio_tui.services.launching.parser_probe import Finding, ParserReport
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 #: What each place shows that no other one does.

@@ -9,7 +9,7 @@ import pytest
 from tests.functional.acting import Scene, editor, fill_in, hides, shows, told
 from tests.functional.stage import Staged
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Session, Timings, TokenUsage
-from vllm_studio_tui.tui.screens.chat import ChatPlace
+from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 
 DONE = Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0))
 CUT = Ended("length", TokenUsage(10, 5), Timings(0.1, None, 1.0, 40.0))

@@ -9,10 +9,10 @@ import pytest
 from tests.functional.acting import Scene, asked, elsewhere, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, snapshot
 from vllm_studio_tui.domain.usage import CompletedRequest
-from vllm_studio_tui.services.snapshot import Snapshot
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
-from vllm_studio_tui.tui.screens.logs import Log, LogsPlace
+from vllm_studio_tui.tui.screens.logs.place import Log, LogsPlace
 
 READY, FAILED = "qwen3-32b-1", "llama-3.3-70b-1"
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.functional.stage import bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended
-from vllm_studio_tui.tui import actions
 from vllm_studio_tui.tui.app import PLACES
-from vllm_studio_tui.tui.sizes import Size
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.look.sizes import Size
 
 DONE = Ended("stop")
 
@@ -258,15 +258,15 @@ async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
 
 def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.app import StudioApp
-    from vllm_studio_tui.tui.screens.chat import ChatPlace
-    from vllm_studio_tui.tui.screens.dashboard import Dashboard
-    from vllm_studio_tui.tui.screens.logs import LogsPlace
-    from vllm_studio_tui.tui.screens.monitor import Monitor
-    from vllm_studio_tui.tui.screens.recipes import RecipesPlace
-    from vllm_studio_tui.tui.screens.usage import UsagePlace
+    from vllm_studio_tui.tui.screens.chat.place import ChatPlace
+    from vllm_studio_tui.tui.screens.chat.transcript import Transcript
+    from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
+    from vllm_studio_tui.tui.screens.logs.place import LogsPlace
+    from vllm_studio_tui.tui.screens.monitor.place import Monitor
+    from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+    from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+    from vllm_studio_tui.tui.screens.usage.place import UsagePlace
     from vllm_studio_tui.tui.widgets.canvas import ListCanvas
-    from vllm_studio_tui.tui.widgets.form import RecipeForm
-    from vllm_studio_tui.tui.widgets.transcript import Transcript
 
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,

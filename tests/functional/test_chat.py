@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.functional.stage import Staged, bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.services.desk import load_desk
-from vllm_studio_tui.tui.screens.chat import ChatPlace
+from vllm_studio_tui.services.chat.left_off import load_desk
+from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 
 DONE = Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0))
 ANSWER = "Hello **you**.\n\n```python\nprint(1)\n```\n\nBye."

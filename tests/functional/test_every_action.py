@@ -12,13 +12,13 @@ from tests.functional import test_actions_app, test_actions_chat, test_actions_r
 from tests.functional.acting import cursor, ids_of
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
-from vllm_studio_tui.tui import actions
-from vllm_studio_tui.tui.chat_flows import ChatFlows
-from vllm_studio_tui.tui.chooser import Chooser
-from vllm_studio_tui.tui.screens.dashboard import Dashboard
-from vllm_studio_tui.tui.screens.recipes import RecipesPlace
-from vllm_studio_tui.tui.widgets.form import RecipeForm
-from vllm_studio_tui.tui.widgets.transcript import Transcript
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
+from vllm_studio_tui.tui.screens.chat.transcript import Transcript
+from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
+from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+from vllm_studio_tui.tui.sheets.chooser import Chooser
 
 MODULES = (test_actions_app, test_actions_recipes, test_actions_chat, test_actions_watching)
 WRITING = [action for action in actions.ACTIONS if action.writes]

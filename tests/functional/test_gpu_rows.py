@@ -11,14 +11,14 @@ import pytest
 from tests.functional.stage import bare, snapshot, staged
 from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.probes import wire
-from vllm_studio_tui.probes.nvml import SIMULATE, NvmlReader
-from vllm_studio_tui.probes.values import THROTTLE
-from vllm_studio_tui.services.snapshot import Snapshot
+from vllm_studio_tui.probes.gpu import wire
+from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
+from vllm_studio_tui.probes.gpu.values import THROTTLE
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.gpus import SLOWED, table
-from vllm_studio_tui.tui.sizes import Size
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.functional.stage import Staged, recipe, snapshot, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, ToolCall
 from vllm_studio_tui.domain.metrics import GpuProcess
-from vllm_studio_tui.services.sampler import Snapshot
+from vllm_studio_tui.services.watching.sampler import Snapshot
 from vllm_studio_tui.tui.app import PLACES
 
 #: What a terminal would obey, or what turns text around.
@@ -122,11 +122,11 @@ async def test_nothing_is_swallowed(tmp_path: Path) -> None:
 @given(text=st.text(max_size=300))
 def test_any_text_is_drawn_without_harm(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     from vllm_studio_tui.config.themes import load_themes
+    from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint import events, gpus, runs
     from vllm_studio_tui.tui.paint.glyphs import UNICODE
     from vllm_studio_tui.tui.paint.ink import Ink
     from vllm_studio_tui.tui.paint.runs import RunFacts
-    from vllm_studio_tui.tui.sizes import Size
 
     shown = poisoned(tmp_path_factory.mktemp("h"), text)
     themes, _ = load_themes(None)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.services.recipe_form import form_fields
-from vllm_studio_tui.tui.widgets.form import RecipeForm
+from vllm_studio_tui.services.recipes.form import form_fields
+from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 
 
 def written(folder: Path) -> str:
@@ -219,7 +219,7 @@ async def test_yaml_in_the_editor_comes_back(tmp_path: Path, monkeypatch: pytest
     def edited(app: object, text: str, suffix: str = "") -> str:
         return text.replace("max_model_len: 32768", "max_model_len: 1024")
 
-    monkeypatch.setattr("vllm_studio_tui.tui.recipe_flows.edit_text", edited)
+    monkeypatch.setattr("vllm_studio_tui.tui.screens.recipes.flows.edit_text", edited)
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("E")
@@ -227,7 +227,7 @@ async def test_yaml_in_the_editor_comes_back(tmp_path: Path, monkeypatch: pytest
 
 
 async def test_yaml_that_is_none_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vllm_studio_tui.tui.recipe_flows.edit_text", lambda *_: "port: [")
+    monkeypatch.setattr("vllm_studio_tui.tui.screens.recipes.flows.edit_text", lambda *_: "port: [")
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("E")

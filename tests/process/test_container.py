@@ -12,9 +12,9 @@ import pytest
 from tests.ports import free_port
 from tests.process.house import House, until
 from vllm_studio_tui.backends.base import LaunchContext
+from vllm_studio_tui.backends.common.docker import container_command
 from vllm_studio_tui.backends.custom import Custom
-from vllm_studio_tui.backends.docker import container_command
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State

@@ -19,7 +19,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.keeper.files import STATE
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.services.launcher import Launcher
+from vllm_studio_tui.services.launching.launcher import Launcher
 
 
 @pytest.mark.parametrize("torn", [False, True])

@@ -34,7 +34,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.keeper.files import LEDGER, SPEC, STATE
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.services.targets import Targets
+from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.studio import Studio
 
 #: Text of the last second may die with its program; a slow machine is given another one.

@@ -19,7 +19,7 @@ import pytest
 from tests.disks import fill, small_disk
 from tests.ports import free_port
 from tests.process.house import House, until
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import FINAL, State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stop

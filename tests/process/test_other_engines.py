@@ -11,7 +11,7 @@ import pytest
 
 from tests.process.house import House, until
 from vllm_studio_tui.backends.base import LaunchContext
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.backends.sglang import SGLang
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe

@@ -18,7 +18,7 @@ from vllm_studio_tui.keeper.files import LEDGER, SPEC, STATE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs import control, ending, read
 from vllm_studio_tui.runs.foreign import find_orphans
-from vllm_studio_tui.services.targets import Targets
+from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.studio import Studio
 
 SHORT = Stop(leader_grace=0.5, tree_grace=0.5)

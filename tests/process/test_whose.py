@@ -14,7 +14,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.process.house import House, until
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.cli.diagnose import diagnose_run
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State

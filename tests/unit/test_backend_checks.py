@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.weight_files import model
-from vllm_studio_tui.backends import cmdline, registry
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
-from vllm_studio_tui.backends.failures import FAILURES
-from vllm_studio_tui.backends.known import known
+from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.known import known
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import NotFound

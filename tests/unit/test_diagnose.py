@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.keeper.logwatch import HEAD
 from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file
-from vllm_studio_tui.services.fixes import fix_without_recipe, fixes
+from vllm_studio_tui.services.launching.fixes import fix_without_recipe, fixes
 
 LOGS = Path(__file__).parents[1] / "fixtures" / "logs"
 POINTED = """\

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.functional.stage import recipe
-from vllm_studio_tui.services.disk_room import GIB, disk_room, expected_size
+from vllm_studio_tui.services.launching.disk_room import GIB, disk_room, expected_size
 
 
 class Usage(NamedTuple):

@@ -21,8 +21,11 @@ from typer.testing import CliRunner
 from tests.unit.doctor_ground import bare_ground, on, put
 from vllm_studio_tui.cli import doctor as cli
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
-from vllm_studio_tui.services import doctor, doctor_engines, doctor_home, doctor_recipes
-from vllm_studio_tui.services.doctor_check import Check, Ground
+from vllm_studio_tui.services.doctor import doctor
+from vllm_studio_tui.services.doctor import engines as doctor_engines
+from vllm_studio_tui.services.doctor import home as doctor_home
+from vllm_studio_tui.services.doctor import recipes as doctor_recipes
+from vllm_studio_tui.services.doctor.check import Check, Ground
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.doctor_ground import bare_ground, on, put
-from vllm_studio_tui.services import doctor_system
-from vllm_studio_tui.services.doctor_check import Check, Ground
+from vllm_studio_tui.services.doctor import system as doctor_system
+from vllm_studio_tui.services.doctor.check import Check, Ground
 
 
 @pytest.fixture

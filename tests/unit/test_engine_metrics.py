@@ -21,10 +21,10 @@ from vllm_studio_tui.cli import metrics as command
 from vllm_studio_tui.domain.errors import EngineRefused, EngineUnreachable, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.run import RunState
-from vllm_studio_tui.probes import scrape
-from vllm_studio_tui.probes.engine import EngineProbe, read_once
-from vllm_studio_tui.probes.quantiles import increase, percentiles
-from vllm_studio_tui.probes.specs import KINDS, TABLES
+from vllm_studio_tui.probes.engine import scrape
+from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
+from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
+from vllm_studio_tui.probes.engine.specs import KINDS, TABLES
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "metrics"
 INF = math.inf

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vllm_studio_tui.backends.failures import FAILURES
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.keeper.causes import compiled
 from vllm_studio_tui.keeper.hints import hint
 from vllm_studio_tui.keeper.leads import best_lead, shortened

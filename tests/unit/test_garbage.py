@@ -10,7 +10,7 @@ import pytest
 from rich.segment import Segment
 from textual.strip import Strip
 
-from vllm_studio_tui.tui import terminal
+from vllm_studio_tui.tui.terminal import repairs as terminal
 
 
 def in_a_process_of_its_own(code: str) -> str:

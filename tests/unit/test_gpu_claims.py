@@ -11,7 +11,7 @@ import pytest
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.probes.nvml import SIMULATE
+from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.runs import claims as module
 from vllm_studio_tui.runs.claims import claims, gpus_here
 from vllm_studio_tui.simulation import nvml as simulation

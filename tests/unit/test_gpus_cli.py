@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from vllm_studio_tui.cli import gpus as command
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
-from vllm_studio_tui.probes.nvml import SIMULATE
+from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.simulation import nvml as simulation
 
 GIB = 1024**3

@@ -14,10 +14,10 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.heard import remarks, waiting_for
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.targets import refuse_stranger
+from vllm_studio_tui.services.launching.targets import refuse_stranger
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.runs import RunFacts, rows
-from vllm_studio_tui.tui.sizes import Size
 
 OTHER = "another server answers on :8001 (pid 77, python, model theirs)"
 STRANGER = {"pid": 77, "name": "python", "user": "bob", "model": "theirs"}

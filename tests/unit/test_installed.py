@@ -11,7 +11,7 @@ import pytest
 from tests.process.house import until
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext
-from vllm_studio_tui.backends.model_files import incomplete
+from vllm_studio_tui.backends.common.model_files import incomplete
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
@@ -19,8 +19,8 @@ from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import installed
 from vllm_studio_tui.runs.resolve import revision
-from vllm_studio_tui.services.gpu_choice import free_gpus, holders
-from vllm_studio_tui.services.launcher import Launcher
+from vllm_studio_tui.services.launching.gpu_choice import free_gpus, holders
+from vllm_studio_tui.services.launching.launcher import Launcher
 
 HELP = """usage: vllm serve [model_tag] [options]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.backends.failures import FAILURES as KNOWN
+from vllm_studio_tui.backends.failures.table import FAILURES as KNOWN
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
 from vllm_studio_tui.keeper.explain import Ending, ending, in_words

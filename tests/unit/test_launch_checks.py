@@ -12,7 +12,7 @@ from vllm_studio_tui.backends.base import Problem
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.snapshot import Snapshot
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.studio import Studio
 
 

@@ -28,15 +28,15 @@ def modules_after(name: str) -> set[str]:
         ("vllm_studio_tui.cli.status", {"textual", "rich", "typer", "asyncio", "pydantic", "sqlite3", "psutil"}),
         # Up to the first picture: what is for questions and for other screens comes later.
         (
-            "vllm_studio_tui.tui.screens.dashboard",
+            "vllm_studio_tui.tui.screens.dashboard.place",
             {
                 "openai",
                 "pydantic",
                 "yaml",
                 "typer",
                 "textual.widgets._text_area",
-                "vllm_studio_tui.tui.dialogs",
-                "vllm_studio_tui.tui.commands",
+                "vllm_studio_tui.tui.sheets.dialogs",
+                "vllm_studio_tui.tui.flows.commands",
             },
         ),
         ("vllm_studio_tui.cli.gpus", {"textual", "rich", "typer", "asyncio", "pydantic", "sqlite3"}),

@@ -222,10 +222,10 @@ def test_of_a_folder_that_was_not_seen_whole_nothing_is_said_to_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = model(tmp_path / "m")
-    monkeypatch.setattr("vllm_studio_tui.backends.looking.MOST", 0)
+    monkeypatch.setattr("vllm_studio_tui.backends.common.looking.MOST", 0)
     assert checked("vllm", folder) == []
-    monkeypatch.setattr("vllm_studio_tui.backends.looking.MOST", 5000)
-    monkeypatch.setattr("vllm_studio_tui.backends.looking.SECONDS", -1.0)
+    monkeypatch.setattr("vllm_studio_tui.backends.common.looking.MOST", 5000)
+    monkeypatch.setattr("vllm_studio_tui.backends.common.looking.SECONDS", -1.0)
     assert checked("vllm", folder) == []
 
 
@@ -401,7 +401,7 @@ def test_no_folder_is_too_strange(files: dict[str, bytes]) -> None:
 
 @given(st.text(max_size=200))
 def test_no_template_is_too_strange(text: str) -> None:
-    from vllm_studio_tui.backends.templates import template_trouble
+    from vllm_studio_tui.backends.common.templates import template_trouble
 
     for one in (text, f"{{{{{text}}}}}", f"{{%{text}%}}", "{{" + "(" * 5000, "{% if a %}" * 500):
         assert isinstance(template_trouble(one), str)

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.metrics import GpuProcess, GpuReport
-from vllm_studio_tui.probes import device, values
-from vllm_studio_tui.probes.nvml import FAILURES, RETRY_OPEN, SIMULATE, NvmlReader
-from vllm_studio_tui.probes.processes import ProcessNames, command_of
+from vllm_studio_tui.probes.gpu import device, values
+from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, SIMULATE, NvmlReader
+from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of
 from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import nvml as simulation
 
@@ -275,7 +275,7 @@ def test_processes_are_listed_once_with_their_owner_and_run(reader: Make) -> Non
 
 
 def test_a_process_number_that_is_used_again_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vllm_studio_tui.probes import processes
+    from vllm_studio_tui.probes.gpu import processes
 
     starts = iter([5, 5, 9])
     commands = iter(["first", "second"])
@@ -350,7 +350,7 @@ def test_closing_lets_the_library_go(reader: Make) -> None:
 
 def test_reading_gpus_loads_nothing_heavy() -> None:
     code = (
-        "import sys, vllm_studio_tui.probes.nvml, vllm_studio_tui.probes.gpus;"
+        "import sys, vllm_studio_tui.probes.gpu.nvml, vllm_studio_tui.probes.gpu.gpus;"
         "print([m for m in ('asyncio', 'pydantic', 'typer', 'pynvml', 'subprocess') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

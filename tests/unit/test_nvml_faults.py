@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.process.house import until
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
-from vllm_studio_tui.probes import device, values
-from vllm_studio_tui.probes.nvml import SIMULATE, NvmlReader
+from vllm_studio_tui.probes.gpu import device, values
+from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
 from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import nvml as simulation
 

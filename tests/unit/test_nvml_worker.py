@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.kit.paths import boot_id
-from vllm_studio_tui.probes import energy, link, wire
-from vllm_studio_tui.probes.gpus import GpuWorker, read_once
+from vllm_studio_tui.probes import energy
+from vllm_studio_tui.probes.gpu import link, wire
+from vllm_studio_tui.probes.gpu.gpus import GpuWorker, read_once
+from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.probes.host import HostReader
-from vllm_studio_tui.probes.nvml import SIMULATE
 from vllm_studio_tui.simulation import gpus as simulated
 from vllm_studio_tui.simulation import nvml as simulation
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from vllm_studio_tui.backends.known import known
-from vllm_studio_tui.backends.parsers import FAMILIES, same_elsewhere, suggest_parsers
+from vllm_studio_tui.backends.common.known import known
+from vllm_studio_tui.backends.common.parsers import FAMILIES, same_elsewhere, suggest_parsers
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target, TokenUsage, ToolCall
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.usage import CompletedRequest
-from vllm_studio_tui.services.parser_probe import probe_parsers
+from vllm_studio_tui.services.launching.parser_probe import probe_parsers
 
 TARGET = Target("http://127.0.0.1:1/v1", "m")
 CALL = ToolCall("1", "get_weather", '{"city": "Paris"}')

@@ -16,8 +16,8 @@ from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services import preflight
-from vllm_studio_tui.services.launcher import Launcher
+from vllm_studio_tui.services.launching import preflight
+from vllm_studio_tui.services.launching.launcher import Launcher
 
 
 def recipe(**fields: Any) -> Recipe:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.backends.parsers import suggest_parsers
+from vllm_studio_tui.backends.common.parsers import suggest_parsers
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.domain.normalise import normalise, slug
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_reading import normalise, slug
 
 MINIMAL = {"id": "a", "name": "A", "model_path": "/m/a"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
-from vllm_studio_tui.services.recipe_form import form_fields, read_form, texts_of
-from vllm_studio_tui.services.recipes import Recipes
+from vllm_studio_tui.services.recipes.form import form_fields, read_form, texts_of
+from vllm_studio_tui.services.recipes.recipes import Recipes
 
 
 def made(**fields: object) -> Recipe:

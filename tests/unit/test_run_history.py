@@ -15,7 +15,7 @@ from vllm_studio_tui.cli import history as history_commands
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.run_history import Launch, RunHistory, changes, explain_since
+from vllm_studio_tui.services.launching.past_runs import Launch, RunHistory, changes, explain_since
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows

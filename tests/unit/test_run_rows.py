@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.functional.stage import NOW, run_view
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Stage
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.runs import RunFacts, rows
-from vllm_studio_tui.tui.sizes import Size
 
 NAMES = ("config", "weights", "compiling", "kv_cache", "graphs", "serving")
 

@@ -13,10 +13,10 @@ from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.runs import control
 from vllm_studio_tui.runs.watch import RunWatch
-from vllm_studio_tui.services.fixes import fixes
-from vllm_studio_tui.services.history import History
-from vllm_studio_tui.services.sampler import Sampler
-from vllm_studio_tui.services.snapshot import Snapshot, first_look
+from vllm_studio_tui.services.launching.fixes import fixes
+from vllm_studio_tui.services.watching.sampler import Sampler
+from vllm_studio_tui.services.watching.series import History
+from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.ports import free_port
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.keeper.asking import counters
 from vllm_studio_tui.keeper.logwatch import LogWatch
-from vllm_studio_tui.probes.engine import EngineProbe
+from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.simulation.script import pieces
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllm_studio_tui.services.unit import systemd_unit
+from vllm_studio_tui.services.launching.boot_unit import systemd_unit
 
 
 def test_the_unit_restores_at_boot_and_stops_with_its_service() -> None:

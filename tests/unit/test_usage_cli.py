@@ -23,9 +23,9 @@ from vllm_studio_tui.store import schema
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
-from vllm_studio_tui.tui.paint import usage as paint
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.sizes import Size
+from vllm_studio_tui.tui.screens.usage import rows as paint
 
 
 @pytest.fixture

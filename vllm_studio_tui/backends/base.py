@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from vllm_studio_tui.backends.failures import FAILURES
-from vllm_studio_tui.backends.versions import installed_version
+from vllm_studio_tui.backends.common.versions import installed_version
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 from vllm_studio_tui.kit import secrets

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, expanded, nearest
+from vllm_studio_tui.backends.common.docker import ImageSettings, container_command
+from vllm_studio_tui.backends.common.effects import without_effect
+from vllm_studio_tui.backends.common.flags import INTERNAL, FlagStyle, given, is_remark, style_of
+from vllm_studio_tui.backends.common.known import Known, known
+from vllm_studio_tui.backends.common.model_files import model_problems
+from vllm_studio_tui.backends.common.parsers import same_elsewhere, suggested_names
+from vllm_studio_tui.backends.common.side_files import python_problems, side_problems
+from vllm_studio_tui.backends.common.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.backends.custom import STYLES
-from vllm_studio_tui.backends.docker import ImageSettings, container_command
-from vllm_studio_tui.backends.effects import without_effect
-from vllm_studio_tui.backends.flags import INTERNAL, FlagStyle, given, is_remark, style_of
-from vllm_studio_tui.backends.known import Known, known
-from vllm_studio_tui.backends.model_files import model_problems
-from vllm_studio_tui.backends.parsers import same_elsewhere, suggested_names
-from vllm_studio_tui.backends.side_files import python_problems, side_problems
-from vllm_studio_tui.backends.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.imports import is_loopback
 from vllm_studio_tui.kit.access import read_trouble

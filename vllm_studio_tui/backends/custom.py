@@ -24,7 +24,7 @@ from vllm_studio_tui.backends.base import (
     nearest,
     not_found,
 )
-from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
 

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends import cmdline
 from vllm_studio_tui.backends.base import (
     Backend,
     Command,
@@ -20,9 +19,10 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
+from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.backends.embedded import CACHE_TYPES, complaint
-from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 from vllm_studio_tui.kit.access import is_folder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from vllm_studio_tui.backends import plug_ins
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, nearest
+from vllm_studio_tui.backends.common import plug_ins
 from vllm_studio_tui.backends.custom import Custom
 from vllm_studio_tui.backends.external import External
 from vllm_studio_tui.backends.llamacpp import LlamaCpp

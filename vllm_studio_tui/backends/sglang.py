@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends import cmdline
 from vllm_studio_tui.backends.base import (
     ENGINE_FIELDS,
     Backend,
@@ -24,9 +23,10 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
-from vllm_studio_tui.backends.thinking import thinking_kwargs
+from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 

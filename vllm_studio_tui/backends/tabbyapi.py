@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends import cmdline
 from vllm_studio_tui.backends.base import (
     Backend,
     Command,
@@ -25,8 +24,9 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, extra_arguments
-from vllm_studio_tui.backends.stages import DOWNLOADING
+from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
 from vllm_studio_tui.kit.access import read_trouble

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends import cmdline
 from vllm_studio_tui.backends.base import (
     Backend,
     Command,
@@ -23,8 +22,9 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends import cmdline
 from vllm_studio_tui.backends.base import (
     Backend,
     Command,
@@ -17,10 +16,11 @@ from vllm_studio_tui.backends.base import (
     model_argument,
     not_found,
 )
-from vllm_studio_tui.backends.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.parsers import plugin_file
-from vllm_studio_tui.backends.stages import DOWNLOADING, SHARDS
-from vllm_studio_tui.backends.thinking import thinking_kwargs
+from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.parsers import plugin_file
+from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
+from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ UNEXPLAINED = 3
 
 def diagnosis_document(found: Diagnosis) -> dict[str, Any]:
     """What `diagnose --json` prints; `reason` is null when nothing is known."""
-    from vllm_studio_tui.services.fixes import fix_without_recipe
+    from vllm_studio_tui.services.launching.fixes import fix_without_recipe
 
     fix = fix_without_recipe(found) if found.reason else None
     return {
@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
 
 def _diagnose(what: str, backend: str | None) -> Diagnosis:
     from vllm_studio_tui.backends import registry
-    from vllm_studio_tui.backends.failures import FAILURES
+    from vllm_studio_tui.backends.failures.table import FAILURES
 
     failures = registry.backend(backend).failures if backend else FAILURES
     if what == "-":

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     @app.command("doctor")
     def doctor(as_json: bool = typer.Option(False, "--json", help="One JSON document.")) -> None:
         """Check this machine and this home: each finding with its fix. Exits 1 when something stands in the way."""
-        from vllm_studio_tui.services.doctor import Ground, healthy, run_checks
+        from vllm_studio_tui.services.doctor.doctor import Ground, healthy, run_checks
 
         results = run_checks(Ground(Places.of(), os.environ))
         well = healthy(results)

@@ -15,7 +15,7 @@ from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.run_history import Change, Launch
+    from vllm_studio_tui.services.launching.past_runs import Change, Launch
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 
@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
     @nouns.command("show")
     def show(name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = JSON) -> None:
         """One run whole: its recipe, its stages, its peak, its end; and what changed since it last worked."""
-        from vllm_studio_tui.services.run_history import since_it_worked
+        from vllm_studio_tui.services.launching.past_runs import since_it_worked
 
         with Studio.open_sync() as studio:
             studio.fold()
@@ -128,7 +128,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """What differs between two runs: recipe, engine, how it went, how long each stage took."""
-        from vllm_studio_tui.services.run_history import changes
+        from vllm_studio_tui.services.launching.past_runs import changes
 
         with Studio.open_sync() as studio:
             studio.fold()

@@ -179,7 +179,7 @@ def register(app: typer.Typer) -> None:
         from vllm_studio_tui.cli.output import emit_line, note
         from vllm_studio_tui.domain.errors import EngineUnreachable, StudioError, UsageError
         from vllm_studio_tui.kit.paths import Places
-        from vllm_studio_tui.probes.engine import EngineProbe, read_once
+        from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
 
         if once and watching:
             raise UsageError("--once and --watch exclude each other")

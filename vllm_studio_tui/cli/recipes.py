@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
-    from vllm_studio_tui.services.intake import ImportReport
+    from vllm_studio_tui.services.recipes.importing import ImportReport
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 #: Named here, because looking them up would load them all; a test sees to it that none is missing.
@@ -33,7 +33,7 @@ SUGGESTED = typer.Option(False, "--suggested", help="Take what is suggested for 
 
 def states(places: Places, recipes: Iterable[Recipe]) -> dict[str, str]:
     """The state of each recipe that has a live run, or is a server of somebody else."""
-    from vllm_studio_tui.services.externals import external_states
+    from vllm_studio_tui.services.recipes.externals import external_states
 
     return {**external_states(recipes), **{run.recipe_id: str(run.state) for run in live_runs(places)}}
 
@@ -88,7 +88,7 @@ def _tell(recipe: Recipe, notes: list[FieldNote], *, before: Recipe | None = Non
     """Say on stderr what was changed on the way, what is not used, and what the model is known to need."""
     from vllm_studio_tui.backends import registry
     from vllm_studio_tui.backends.checks import unused
-    from vllm_studio_tui.backends.suggestions import suggestions
+    from vllm_studio_tui.backends.common.suggestions import suggestions
 
     for one in notes:
         if one.why and (one.action != "taken" or before is None):
@@ -107,7 +107,7 @@ def _tell(recipe: Recipe, notes: list[FieldNote], *, before: Recipe | None = Non
 
 
 def _suggested(recipe: Recipe) -> Recipe:
-    from vllm_studio_tui.backends.suggestions import suggestions, taken
+    from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 
     offered = suggestions(recipe)
     for one in offered:
@@ -127,7 +127,7 @@ def _register_reading(nouns: typer.Typer) -> None:
     @nouns.command("list")
     def list_(search: str = typer.Option("", "--search", help="Words to look for."), as_json: bool = JSON) -> None:
         """All recipes, and the state of their runs."""
-        from vllm_studio_tui.services.recipes import Broken
+        from vllm_studio_tui.services.recipes.recipes import Broken
 
         with Studio.open_sync() as studio:
             found = studio.recipes.search(search) if search else studio.recipes.all_stored()
@@ -185,7 +185,7 @@ def _register_reading(nouns: typer.Typer) -> None:
     @nouns.command("check")
     def check(recipe_id: str = typer.Argument(..., metavar="ID"), as_json: bool = JSON) -> None:
         """What stands against a launch, and what the model is known to need; exit 1 if anything stands against it."""
-        from vllm_studio_tui.backends.suggestions import suggestions
+        from vllm_studio_tui.backends.common.suggestions import suggestions
 
         with Studio.open_sync() as studio:
             recipe = studio.recipes.get(recipe_id)
@@ -221,9 +221,9 @@ def _register_writing(nouns: typer.Typer) -> None:
         take: bool = SUGGESTED,
     ) -> None:
         """A new recipe."""
-        from vllm_studio_tui.domain.normalise import slug
         from vllm_studio_tui.domain.recipe import ID, recipe_to_data
-        from vllm_studio_tui.services.recipe_settings import with_settings
+        from vllm_studio_tui.domain.recipe_reading import slug
+        from vllm_studio_tui.services.recipes.assignments import with_settings
 
         with Studio.open_sync() as studio:
             data: dict[str, Any] = recipe_to_data(studio.recipes.starter(starter)) if starter else {}
@@ -255,7 +255,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         import yaml
 
         from vllm_studio_tui.domain.recipe import recipe_to_data
-        from vllm_studio_tui.services.recipe_settings import with_settings
+        from vllm_studio_tui.services.recipes.assignments import with_settings
 
         with Studio.open_sync() as studio:
             before = studio.recipes.get(recipe_id)
@@ -323,7 +323,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Take in recipes, also the original system's; each entry and each changed field is reported."""
-        from vllm_studio_tui.services.recipes import read_source
+        from vllm_studio_tui.services.recipes.recipes import read_source
 
         with Studio.open_sync() as studio:
             report = studio.recipes.import_(

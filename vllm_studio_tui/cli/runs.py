@@ -58,7 +58,7 @@ def follow(run: read.RunView, timeout: float | None) -> read.RunView:
 
 
 def _since(studio: Studio, run: read.RunView) -> str:
-    from vllm_studio_tui.services.run_history import explain_since
+    from vllm_studio_tui.services.launching.past_runs import explain_since
 
     try:
         return explain_since(studio.run_history, run.run_id)
@@ -203,7 +203,7 @@ def register(app: typer.Typer) -> None:
         name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = typer.Option(False, "--json")
     ) -> None:
         """Ask a ready engine for one tool call and one thought: do its parsers work? Exit 1 if one does not."""
-        from vllm_studio_tui.services.parser_probe import probe_parsers
+        from vllm_studio_tui.services.launching.parser_probe import probe_parsers
 
         with Studio.open_sync() as studio:
             target = studio.launcher.target(recipe=name)
@@ -225,7 +225,7 @@ def register(app: typer.Typer) -> None:
         """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""
         places = Places.of()
         if unit:
-            from vllm_studio_tui.services.unit import systemd_unit
+            from vllm_studio_tui.services.launching.boot_unit import systemd_unit
 
             say(systemd_unit(os.environ).rstrip())
             note("keep it as ~/.config/systemd/user/vllm-studio.service, then:")

@@ -253,7 +253,7 @@ def parse_recipe(
     """
     if not isinstance(data, Mapping):
         raise InvalidRecipe("not a recipe", [("recipe", f"an object is needed, this is {type(data).__name__}")])
-    from vllm_studio_tui.domain.normalise import normalise
+    from vllm_studio_tui.domain.recipe_reading import normalise
 
     plain, notes = normalise(data, imported=imported)
     if keep is not None:

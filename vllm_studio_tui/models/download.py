@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.models.package_index import public_url
+from vllm_studio_tui.models.demo.package_index import public_url
 from vllm_studio_tui.models.progress import Progress, Tell
 
 Login = tuple[str, str]

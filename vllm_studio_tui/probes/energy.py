@@ -13,7 +13,7 @@ import sys
 import time
 
 from vllm_studio_tui.kit.paths import boot_id
-from vllm_studio_tui.probes.nvml import NvmlReader
+from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 
 #: Seconds after which a driver that hangs is given up.
 DEADLINE = 10.0

@@ -38,7 +38,7 @@ def command_of(recipe: Recipe, backend: Backend, context: LaunchContext, run_id:
         StudioError: The engine or docker cannot be found, or the recipe makes no command.
     """
     if recipe.runtime == "docker":
-        from vllm_studio_tui.backends.docker import container_command
+        from vllm_studio_tui.backends.common.docker import container_command
 
         return container_command(recipe, backend, context, run_id, claims(recipe))
     return backend.command(recipe, context)

@@ -9,9 +9,9 @@ from pathlib import Path
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.models.demo_model import fetch_demo_model
+from vllm_studio_tui.models.demo.model import fetch_demo_model
 from vllm_studio_tui.models.progress import Progress
-from vllm_studio_tui.services.recipes import Recipes
+from vllm_studio_tui.services.recipes.recipes import Recipes
 
 RECIPE = "smollm2-demo"
 SIMULATED_GPUS = "4"

@@ -22,30 +22,31 @@ from textual.worker import Worker, WorkerState
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit import garbage
 from vllm_studio_tui.kit.sanitize import clean
-from vllm_studio_tui.services.snapshot import Snapshot, first_look
-from vllm_studio_tui.tui import actions, theming
-from vllm_studio_tui.tui.keys import Keys
-from vllm_studio_tui.tui.looks import Looks
+from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.keymap import Keys
+from vllm_studio_tui.tui.look import theming
+from vllm_studio_tui.tui.look.looks import Looks
+from vllm_studio_tui.tui.look.sizes import Size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.sizes import Size, size_class
 from vllm_studio_tui.tui.widgets import frame
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.sampler import Sampler
+    from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.studio import Studio
-    from vllm_studio_tui.tui.commands import Commands
+    from vllm_studio_tui.tui.flows.commands import Commands
 
 T = TypeVar("T")
 #: Where each screen is; imported when it is first shown.
 PLACES = {
-    "dashboard": ("vllm_studio_tui.tui.screens.dashboard", "Dashboard"),
-    "recipes": ("vllm_studio_tui.tui.screens.recipes", "RecipesPlace"),
-    "chat": ("vllm_studio_tui.tui.screens.chat", "ChatPlace"),
-    "monitor": ("vllm_studio_tui.tui.screens.monitor", "Monitor"),
-    "usage": ("vllm_studio_tui.tui.screens.usage", "UsagePlace"),
-    "logs": ("vllm_studio_tui.tui.screens.logs", "LogsPlace"),
+    "dashboard": ("vllm_studio_tui.tui.screens.dashboard.place", "Dashboard"),
+    "recipes": ("vllm_studio_tui.tui.screens.recipes.place", "RecipesPlace"),
+    "chat": ("vllm_studio_tui.tui.screens.chat.place", "ChatPlace"),
+    "monitor": ("vllm_studio_tui.tui.screens.monitor.place", "Monitor"),
+    "usage": ("vllm_studio_tui.tui.screens.usage.place", "UsagePlace"),
+    "logs": ("vllm_studio_tui.tui.screens.logs.place", "LogsPlace"),
 }
 #: Seconds within which a second ctrl+c quits.
 TWICE = 1.5
@@ -203,7 +204,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     @cached_property
     def commands(self) -> Commands:
-        from vllm_studio_tui.tui.commands import Commands
+        from vllm_studio_tui.tui.flows.commands import Commands
 
         return Commands(self)
 
@@ -321,7 +322,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def action_help(self) -> None:
         if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.help import help_pages
+            from vllm_studio_tui.tui.sheets.help import help_pages
 
             self.push_screen(help_pages(self))
 
@@ -415,7 +416,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def copy(self, text: str) -> None:
         """Copy through the terminal, and to a file, because not every terminal takes it."""
-        from vllm_studio_tui.tui.clipboard import copy
+        from vllm_studio_tui.tui.terminal.clipboard import copy
 
         self.tell(copy(self, text, self.studio.places))
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.containers import Container
 from textual.css.query import NoMatches
 
-from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.snapshot import Snapshot
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
-    from vllm_studio_tui.tui.sizes import Size
 
 
 class Place(Container):

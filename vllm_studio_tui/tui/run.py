@@ -51,8 +51,8 @@ def open_screens(
     garbage.begin()
     # Nothing may be printed over the screen.
     logging.getLogger().addHandler(logging.NullHandler())
-    from vllm_studio_tui.tui import terminal
     from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.terminal import repairs as terminal
 
     terminal.install()
     # The rest of the settings is read, and checked, after the first picture.

@@ -12,7 +12,7 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 
-from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.widgets.whole import WholeLines
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.tui import actions
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
-from vllm_studio_tui.tui.sizes import Size
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
-    from vllm_studio_tui.services.snapshot import Snapshot
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 PLACES = (
     ("1", "dashboard", "Dashboard"),

@@ -1,0 +1,1 @@
+"""What several backends share: flags, stages, checks of files, containers, plug-ins."""

@@ -1,0 +1,48 @@
+"""What a recipe leaves open and its model's family is known to need. Suggested, never set unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+#: Families of which vLLM spreads the experts, and above how many GPUs: their layers cannot be cut finer.
+_EXPERTS_ABOVE = {"MiniMax M2": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A value for a field that a recipe leaves open, and why."""
+
+    field: str
+    value: Any
+    why: str
+
+
+def suggestions(recipe: Recipe) -> tuple[Suggestion, ...]:
+    """Values for what the recipe leaves open; what it sets is never touched."""
+    family = family_of(recipe)
+    if family is None:
+        return ()
+    found = []
+    tools, thinking = suggest_parsers(recipe)
+    if tools and not recipe.tool_call_parser:
+        found.append(Suggestion("tool_call_parser", tools, f"{family.name} models write tool calls so"))
+    if thinking and not recipe.reasoning_parser:
+        found.append(Suggestion("reasoning_parser", thinking, f"{family.name} models write their thinking so"))
+    above = _EXPERTS_ABOVE.get(family.name)
+    wide = recipe.backend == "vllm" and above is not None and recipe.tensor_parallel_size > above
+    if wide and not recipe.expert_parallel:
+        why = f"{family.name} over more than {above} GPUs needs its experts spread"
+        found.append(Suggestion("expert_parallel", True, why))
+    return tuple(found)
+
+
+def taken(recipe: Recipe, some: Iterable[Suggestion]) -> Recipe:
+    """The recipe with these suggestions in it."""
+    return recipe.model_copy(update={one.field: one.value for one in some})

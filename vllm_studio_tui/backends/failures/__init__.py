@@ -1,0 +1,1 @@
+"""Why engines fail: one row for each cause."""

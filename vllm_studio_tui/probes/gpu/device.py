@@ -1,0 +1,317 @@
+"""One GPU through NVML: which of its values it can tell, and how it fails.
+
+Every function of the driver may be missing, slow, refused or lying by itself; each costs only its own column. So a
+GPU is a table of values: `steps` asks for them one by one, and `gpu` puts together what is known at any moment, also
+while one of the calls does not return. Units of the library: bytes, percent, degrees C, milliwatts, millijoules, MHz
+(NVML API reference, and the docstrings of nvidia-ml-py).
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_studio_tui.domain.metrics import Gpu, GpuProcess
+from vllm_studio_tui.probes.gpu import values
+from vllm_studio_tui.probes.gpu.calls import Step
+
+UNINITIALIZED = 1
+NOT_SUPPORTED = 3
+NO_PERMISSION = 4
+FUNCTION_NOT_FOUND = 13
+GPU_IS_LOST = 15
+RESET_REQUIRED = 16
+ARGUMENT_VERSION_MISMATCH = 25
+DEPRECATED = 26
+TIMEOUT = 10
+#: What was raised was no error of NVML: the package and the driver do not fit, or something else is missing.
+ODD = -1
+
+#: Answers that hardly change while the driver stays loaded: asked again only after `AGAIN` seconds.
+NEVER = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH, DEPRECATED})
+AGAIN = 60.0
+#: Answers that say of the GPU itself that it is in trouble.
+TROUBLE = frozenset({GPU_IS_LOST, RESET_REQUIRED})
+#: Seconds for which a value stands in for one that timed out or does not come.
+KEEP = 10.0
+#: Seconds after which a call that does not return is told.
+TELL = 2.0
+#: Seconds after which a GPU that tells nothing new has stale values, and after which it is taken as lost.
+STALE = 5.0
+SILENT = 60.0
+#: Seconds between two attempts at a lost GPU.
+RETRY_LOST = 10.0
+#: Calls of one GPU that may hang at once; more are not begun.
+MAX_HANGING = 3
+
+Processes = Callable[[list[tuple[int, int | None]]], tuple[GpuProcess, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a GPU.
+
+    Attributes:
+        calls: Functions with the library's constants that they are given; the first that tells the value counts.
+        read: Makes the value of what the function returned; None when that cannot be.
+        fixed: It does not change: once known it is not asked for again.
+        live: A GPU that tells none of these does not answer.
+    """
+
+    key: str
+    calls: tuple[tuple[str, ...], ...]
+    read: Callable[[Any], Any]
+    fixed: bool = False
+    live: bool = False
+
+
+HANDLE = "nvmlDeviceGetHandleByIndex"
+VALUES = (
+    Value("uuid", (("nvmlDeviceGetUUID",),), values.text, fixed=True),
+    Value("name", (("nvmlDeviceGetName",),), values.text, fixed=True),
+    # Only version 2 tells the driver's own share apart from what is used.
+    Value(
+        "memory",
+        (("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"), ("nvmlDeviceGetMemoryInfo",)),
+        values.memory,
+        live=True,
+    ),
+    Value("rates", (("nvmlDeviceGetUtilizationRates",),), values.rates, live=True),
+    Value("power", (("nvmlDeviceGetPowerUsage",),), values.watts, live=True),
+    Value("limit", (("nvmlDeviceGetEnforcedPowerLimit",),), values.watts),
+    Value("energy", (("nvmlDeviceGetTotalEnergyConsumption",),), values.millijoules, live=True),
+    Value(
+        "temperature",
+        (
+            ("nvmlDeviceGetTemperatureV", "NVML_TEMPERATURE_GPU"),
+            ("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
+        ),
+        values.celsius,
+        live=True,
+    ),
+    Value("sm_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),), values.megahertz, live=True),
+    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), values.megahertz, live=True),
+    Value("fan", (("nvmlDeviceGetFanSpeed",),), values.percent),
+    Value(
+        "throttle",
+        (("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",)),
+        values.throttle,
+        live=True,
+    ),
+    Value("mig", (("nvmlDeviceGetMigMode",),), values.mig),
+    Value("pci", (("nvmlDeviceGetPciInfo",),), values.bus, fixed=True),
+    Value("capability", (("nvmlDeviceGetCudaComputeCapability",),), values.capability, fixed=True),
+    # The unversioned name asks for version 3, which drivers before 510 do not have.
+    *(
+        Value(
+            kind, ((f"nvmlDeviceGet{kind}RunningProcesses",), (f"nvmlDeviceGet{kind}RunningProcesses_v2",)),
+            values.processes,
+        )
+        for kind in ("Compute", "Graphics")
+    ),
+)  # fmt: skip
+PROCESSES = frozenset({"Compute", "Graphics"})
+FIXED = tuple(value.key for value in VALUES if value.fixed)
+LIVE = tuple(value.key for value in VALUES if value.live)
+#: What the energy counter needs.
+COUNTER = frozenset({"uuid", "energy"})
+ALL = frozenset(value.key for value in VALUES)
+
+
+class Device:
+    """A GPU by its index. Nothing here raises for what the driver does.
+
+    Args:
+        library: The module `pynvml`, or what stands in for it.
+        index: NVML's index, which is not CUDA's unless CUDA_DEVICE_ORDER=PCI_BUS_ID.
+        monotonic: A clock in seconds.
+    """
+
+    def __init__(self, library: Any, index: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._nvml = library
+        self._monotonic = monotonic
+        self.index = index
+        self._handle: Any = None
+        self._known: dict[str, tuple[float, Any]] = {}
+        self._refused: dict[str, tuple[int, str]] = {}
+        self._not_before: dict[tuple[str, int], float] = {}
+        #: Calls that are under way, with the function and the time of their beginning.
+        self._asking: dict[str, tuple[str, float]] = {}
+        self._left: deque[Value] = deque()
+        self._began = self._floor = monotonic()
+        self._since = monotonic()
+        self._retry_at = 0.0
+
+    @property
+    def uuid(self) -> str:
+        """The GPU's id; empty until it was read once."""
+        return self._get("uuid") or ""
+
+    @property
+    def hanging(self) -> float:
+        """Seconds since the call began that has been under way for longest; 0 when there is none."""
+        now = self._monotonic()
+        return max((now - at for _, at in list(self._asking.values())), default=0.0)
+
+    def steps(self, keys: Collection[str]) -> Iterator[Step]:
+        """The calls that make one reading of these values. What was left of the last reading comes first."""
+        if self._monotonic() < self._retry_at:
+            return
+        if not self._left:
+            self._floor, self._began = self._began, self._monotonic()
+            self._left.extend(value for value in VALUES if value.key in keys and not (value.fixed and self._has(value)))
+        while self._left and len(self._asking) < MAX_HANGING:
+            if self._handle is None:
+                if "handle" in self._asking:
+                    return
+                yield self._open
+                if self._handle is None:  # refused, or it still hangs
+                    return
+            value = self._left.popleft()
+            if value.key not in self._asking:
+                yield functools.partial(self._ask, value)
+
+    def gpu(self, processes: Processes) -> Gpu:
+        """What is known now; `processes` looks up who uses it."""
+        index, uuid, name = self.index, self.uuid, self._get("name") or f"GPU {self.index}"
+        lost = self._lost()
+        if lost is not None:
+            self._handle = None
+            self._left.clear()
+            if self._monotonic() >= self._retry_at and not self._asking:
+                self._retry_at = self._monotonic() + RETRY_LOST
+            return Gpu(index, uuid, name, lost=lost)
+        self._retry_at = 0.0
+        memory, rates = self._get("memory"), self._get("rates") or (None, None)
+        newest = self._newest()
+        age = None if newest is None else self._monotonic() - newest
+        return Gpu(
+            index,
+            uuid,
+            name,
+            memory_total=memory and memory.total,
+            memory_used=memory and memory.used,
+            memory_reserved=memory and memory.reserved,
+            utilization=rates[0],
+            memory_utilization=rates[1],
+            temperature=self._get("temperature"),
+            power_draw=self._get("power"),
+            power_limit=self._get("limit"),
+            energy_mj=self._get("energy"),
+            sm_clock=self._get("sm_clock"),
+            memory_clock=self._get("memory_clock"),
+            fan=self._get("fan"),
+            throttle=self._get("throttle") or (),
+            pci_bus=self._get("pci"),
+            compute_capability=self._get("capability"),
+            mig=self._get("mig"),
+            processes=processes(self._using()),
+            trouble=self._trouble(),
+            stale=age if age is not None and age > STALE else None,
+        )
+
+    def energy(self) -> tuple[str, int] | None:
+        """UUID and millijoules since the driver was loaded; None where the GPU does not count or answer."""
+        count = self._get("energy")
+        return None if count is None or not self.uuid else (self.uuid, count)
+
+    def _open(self) -> None:
+        def handle(value: Any) -> Any:
+            return value
+
+        self._handle = None
+        self._ask(Value("handle", ((HANDLE,),), handle), self.index)
+        self._handle = self._known.pop("handle", (0.0, None))[1]
+
+    def _ask(self, value: Value, *arguments: Any) -> None:
+        """Call the library for one value, and note what it told or why it did not."""
+        key = value.key
+        failure = (ODD, "told nothing that can be")
+        for number, (function, *constants) in enumerate(value.calls):
+            if self._monotonic() < self._not_before.get((key, number), 0.0):
+                failure = self._refused.get(key, failure)
+                continue
+            self._asking[key] = (function, self._monotonic())
+            try:
+                call = getattr(self._nvml, function)
+                given = [getattr(self._nvml, name) for name in constants]
+                told = value.read(call(*(arguments or (self._handle, *given))))
+            except Exception as error:  # noqa: BLE001  # whatever the library raises costs this value only
+                code = code_of(self._nvml, error)
+                failure = (code, str(error)[: values.MAX_TEXT] or type(error).__name__)
+                if code in (*NEVER, ODD) and key != "handle":
+                    self._not_before[key, number] = self._monotonic() + AGAIN
+            else:
+                if told is not None:
+                    self._known[key] = (self._monotonic(), told)
+                    self._refused.pop(key, None)
+                    self._asking.pop(key, None)
+                    return
+            finally:
+                self._asking.pop(key, None)
+        self._refused[key] = failure
+        if failure[0] != TIMEOUT:  # a value that timed out is kept for a while
+            self._known.pop(key, None)
+
+    def _has(self, value: Value) -> bool:
+        return value.key in self._known
+
+    def _get(self, key: str) -> Any:
+        """A value, unless it is too old: from before the reading before this one, and not a moment ago."""
+        at, value = self._known.get(key, (0.0, None))
+        recent = at > self._monotonic() - KEEP
+        return value if key in FIXED or recent or (at >= self._floor and key not in self._refused) else None
+
+    def _newest(self) -> float | None:
+        """When the GPU last told something that changes."""
+        return max((self._known[key][0] for key in LIVE if self._get(key) is not None), default=None)
+
+    def _lost(self) -> str | None:
+        """Why the GPU is taken as one that does not answer."""
+        newest, now = self._newest(), self._monotonic()
+        if newest is not None and (now - newest < SILENT or not self._asking):
+            return None
+        if newest is None:
+            refusals = [self._refused[key] for key in ("handle", *LIVE) if key in self._refused]
+            if self._handle is None and "handle" in self._refused:
+                return refusals[0][1]
+            serious = [words for code, words in refusals if code not in NEVER]
+            if serious and not self._left:
+                return serious[0]
+        if self._asking and (newest is not None or now - self._since >= TELL):
+            return f"no answer for {now - (newest if newest is not None else self._since):.0f} s"
+        return None
+
+    def _trouble(self) -> str | None:
+        """What of a GPU that answers does not."""
+        for code, words in list(self._refused.values()):
+            if code in TROUBLE:
+                return words
+        now = self._monotonic()
+        for function, at in list(self._asking.values()):
+            if now - at >= TELL:
+                return f"{function} has not answered for {now - at:.0f} s"
+        return None
+
+    def _using(self) -> list[tuple[int, int | None]]:
+        """Process number and bytes, once each: a process may be in both lists, with memory in one only."""
+        found: dict[int, int | None] = {}
+        for key in sorted(PROCESSES):
+            at, listed = self._known.get(key, (0.0, ()))
+            if key in self._asking and self._monotonic() - at > SILENT:
+                continue
+            for pid, memory in listed:
+                known = found.get(pid)
+                found[pid] = known if memory is None else max(memory, known or 0)
+        return sorted(found.items())
+
+
+def code_of(library: Any, error: Exception) -> int:
+    """NVML's code of an error; `ODD` where it is none of NVML's."""
+    kind = getattr(library, "NVMLError", None)
+    value = getattr(error, "value", None) if isinstance(kind, type) and isinstance(error, kind) else None
+    return value if isinstance(value, int) else ODD

@@ -1,0 +1,288 @@
+"""All GPUs through NVML, in this process: `pynvml` of nvidia-ml-py, or the simulation.
+
+The calls block, for seconds when a GPU is sick, and after a reload of the driver only a new process sees the new
+one: whoever reads again and again does it through `probes.gpus.GpuWorker`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.probes.gpu import values
+from vllm_studio_tui.probes.gpu.calls import run
+from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
+from vllm_studio_tui.probes.gpu.processes import ProcessNames
+
+SIMULATE = "VLLM_STUDIO_SIMULATE_GPUS"
+#: Seconds one reading waits for the driver.
+PATIENCE = 10.0
+#: Seconds between two attempts to open a library that refused.
+RETRY_OPEN = 10.0
+#: Seconds after which the library is opened anew while a GPU is lost.
+REOPEN = 300.0
+MAX_GPUS = 128
+
+HUNG = "The NVIDIA driver has not answered"
+HUNG_ADVICE = (
+    "Where nothing keeps the driver loaded (nvidia-persistenced does), a first call takes seconds: try again. "
+    "If it lasts, `dmesg` says whether a GPU has fallen off the bus."
+)
+
+#: NVML return code to what it means and what to do.
+FAILURES: Mapping[int, tuple[str, str]] = {
+    4: (
+        "No permission to ask the NVIDIA driver",
+        "Look at the rights of /dev/nvidia*, or add this user to the group that owns them.",
+    ),
+    9: (
+        "The NVIDIA driver is installed but not loaded",
+        "Load it with `modprobe nvidia` as root, or reboot; `dmesg` says why it did not load.",
+    ),
+    12: (
+        "No NVIDIA driver (libnvidia-ml.so.1 was not found)",
+        f"Install the driver, or start the container with its GPUs (`--gpus all`). {SIMULATE}=4 shows simulated ones.",
+    ),
+    17: (
+        "The operating system blocks access to the GPUs",
+        "In a container or job: pass the GPU devices through (`--gpus all`, `--gres=gpu:N`).",
+    ),
+    18: (
+        "The NVIDIA driver was updated, but the old one is still loaded",
+        "Reboot, or unload and load the nvidia kernel modules.",
+    ),
+}
+
+
+class LibraryMissing(Exception):
+    """There is nothing to read GPUs with; the text says what and what to do."""
+
+    def __init__(self, text: str, advice: str) -> None:
+        super().__init__(text)
+        self.advice = advice
+
+
+def simulated(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the GPUs are a simulation."""
+    return bool((os.environ if environ is None else environ).get(SIMULATE, "").strip())
+
+
+def load() -> ModuleType:
+    """The module `pynvml`, or the simulation when it is asked for.
+
+    Raises:
+        LibraryMissing: nvidia-ml-py is not installed.
+    """
+    if simulated():
+        from vllm_studio_tui.simulation import nvml
+
+        return nvml
+    try:
+        import pynvml
+    except ImportError as error:
+        raise LibraryMissing(
+            "The Python package nvidia-ml-py is not installed", "Install it: pip install nvidia-ml-py"
+        ) from error
+    return pynvml
+
+
+class NvmlReader:
+    """Reads all GPUs. What cannot be read is in the report; `read` does not raise, and does not wait for ever.
+
+    Args:
+        library: A module as `pynvml`; None: the one that `load` finds at the first reading.
+        clock: Seconds since the epoch. `monotonic` times retries and the age of values.
+    """
+
+    def __init__(
+        self,
+        library: Any = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._nvml = library
+        self._clock = clock
+        self._monotonic = monotonic
+        self._devices: list[Device] | None = None
+        self._driver: str | None = None
+        self._cuda: str | None = None
+        self._names = ProcessNames()
+        self._failed: tuple[str, str | None] | None = None
+        self._retry_at = 0.0
+        self._opening: float | None = None
+        self._opened_at = 0.0
+        #: Every GPU that was there, by UUID: one that goes is told as lost.
+        self._seen: dict[str, Gpu] = {}
+
+    @property
+    def hanging(self) -> float:
+        """Seconds since the call into the driver began that has been under way for longest; 0: there is none."""
+        opening = 0.0 if self._opening is None else self._monotonic() - self._opening
+        return max((device.hanging for device in self._devices or ()), default=opening)
+
+    def read(self, processes: bool = True, patience: float = PATIENCE) -> GpuReport:
+        """Read every GPU.
+
+        Args:
+            processes: Also who uses them, which is slower; else the processes of the last time are repeated.
+            patience: Seconds after which what is known by then is the report; the next one goes on from there.
+        """
+        at = self._clock()
+        problem = self._ask(ALL if processes else ALL - PROCESSES, patience)
+        if problem is not None:
+            error, advice = problem
+            return GpuReport(at, error=error, advice=advice, simulated=simulated())
+        gpus = self._with_vanished([device.gpu(self._names) for device in self._devices or ()])
+        self._names.forget()
+        return GpuReport(
+            at,
+            gpus,
+            self._driver,
+            self._cuda,
+            error=None if gpus else "The NVIDIA driver reports no GPU",
+            simulated=simulated(),
+        )
+
+    def energies(self, which: Iterable[str] = (), patience: float = PATIENCE) -> tuple[dict[str, int], str | None]:
+        """Millijoules since the driver was loaded by UUID, and why nothing could be read.
+
+        Args:
+            which: Indices, or UUIDs or beginnings of them as in CUDA_VISIBLE_DEVICES; empty: all GPUs.
+        """
+        wanted = list(which)
+        problem = self._ask(COUNTER, patience)
+        if problem is not None:
+            return {}, problem[0]
+        counts = [(device.index, device.energy()) for device in self._devices or ()]
+        return {
+            count[0]: count[1]
+            for index, count in counts
+            if count is not None and (not wanted or any(_means(text, index, count[0]) for text in wanted))
+        }, f"{HUNG} for {self.hanging:.1f} s" if self.hanging else None
+
+    def close(self) -> None:
+        """Let go of the library."""
+        if self._devices is not None:
+            self._devices = None
+            self._call("nvmlShutdown")
+
+    def _ask(self, keys: Collection[str], patience: float) -> tuple[str, str | None] | None:
+        """Ask all GPUs for these values; what went wrong and what to do, if none can be asked."""
+        deadline = time.monotonic() + patience
+        if self._failed is not None and self._monotonic() < self._retry_at:
+            return self._failed
+        if self._opening is None:
+            self._failed = None
+            run(iter([self._open]), patience)
+        if self._opening is not None:
+            hanging = self._monotonic() - self._opening
+            return f"{HUNG} for {max(hanging, patience):.1f} s", HUNG_ADVICE
+        if self._failed is not None:
+            return self._failed
+        steps = itertools.chain.from_iterable(device.steps(keys) for device in list(self._devices or ()))
+        run(steps, max(0.0, deadline - time.monotonic()))
+        return None
+
+    def _open(self) -> None:
+        """Open the library and list the GPUs, or see that they are those that are listed."""
+        self._opening = self._monotonic()
+        try:
+            problem = self._list()
+        finally:
+            self._opening = None
+        if problem is not None:
+            self._devices = None
+            self._failed = problem
+            self._retry_at = self._monotonic() + RETRY_OPEN
+
+    def _list(self) -> tuple[str, str | None] | None:
+        if self._devices is not None and any(one.lost for one in self._seen.values()) and self._due():
+            self.close()  # the library lists the GPUs when it is opened
+        if self._devices is not None:
+            count, error = self._count()
+            if error is None or code_of(self._nvml, error) != UNINITIALIZED:
+                if count is not None and count != len(self._devices):
+                    self._devices = self._listed(count)
+                return None
+            self._devices = None  # it was shut down, or the driver reloaded
+        try:
+            if self._nvml is None:
+                self._nvml = load()
+        except LibraryMissing as missing:
+            return str(missing), missing.advice
+        for attempt in (1, 2):  # once more for a driver that was being reloaded
+            error = self._call("nvmlInit")[1]
+            if error is not None:
+                return self._explain(error)
+            count, error = self._count()
+            if error is None or code_of(self._nvml, error) != UNINITIALIZED or attempt == 2:
+                break
+        if count is None:  # it does not tell how many, so they are looked for one by one
+            found = (index for index in range(MAX_GPUS) if self._call(HANDLE, index)[1] is not None)
+            count = next(found, MAX_GPUS)
+            if count == 0:
+                return self._explain(error) if error else ("The NVIDIA driver does not tell how many GPUs it has", None)
+        self._driver = values.text(self._call("nvmlSystemGetDriverVersion")[0])
+        self._cuda = values.cuda(self._call("nvmlSystemGetCudaDriverVersion_v2")[0])
+        self._devices = self._listed(count)
+        self._opened_at = self._monotonic()
+        return None
+
+    def _due(self) -> bool:
+        return self._monotonic() - self._opened_at >= REOPEN and not self.hanging
+
+    def _listed(self, count: int) -> list[Device]:
+        return [Device(self._nvml, index, self._monotonic) for index in range(count)]
+
+    def _count(self) -> tuple[int | None, Exception | None]:
+        """How many GPUs there are, or None where that is not told."""
+        told, error = self._call("nvmlDeviceGetCount")
+        return values.whole(told, 0, MAX_GPUS), error
+
+    def _call(self, function: str, *arguments: Any) -> tuple[Any, Exception | None]:
+        try:
+            return getattr(self._nvml, function)(*arguments), None
+        except Exception as error:  # noqa: BLE001  # whatever the library raises is told, or costs this value
+            return None, error
+
+    def _explain(self, error: Exception) -> tuple[str, str | None]:
+        if simulated() and isinstance(error, ValueError):  # it was asked for something that there is not
+            return str(error), f"Correct or unset {SIMULATE}."
+        return explain(error, code_of(self._nvml, error))
+
+    def _with_vanished(self, gpus: list[Gpu]) -> tuple[Gpu, ...]:
+        """The GPUs, with those that were there and are no longer listed."""
+        there = {gpu.uuid for gpu in gpus}
+        for place, gpu in enumerate(gpus):
+            # It does not say which it is: the one that had this index, if that has not turned up elsewhere.
+            before = next((one for one in self._seen.values() if one.index == gpu.index), None)
+            if not gpu.uuid and before is not None and before.uuid not in there:
+                gpus[place] = replace(gpu, uuid=before.uuid, name=before.name)
+        seen = {gpu.uuid: Gpu(gpu.index, gpu.uuid, gpu.name, lost=gpu.lost) for gpu in gpus if gpu.uuid}
+        free = itertools.count(len(gpus))
+        gone = [
+            replace(gpu, index=next(free), lost="the driver does not list it any more")
+            for uuid, gpu in sorted(self._seen.items())
+            if uuid not in seen
+        ]
+        self._seen = {**seen, **{gpu.uuid: gpu for gpu in gone}}
+        return (*gpus, *gone)
+
+
+def explain(error: Exception, code: int) -> tuple[str, str | None]:
+    """What happened and what to do."""
+    known = FAILURES.get(code)
+    if known:
+        return known
+    return f"The NVIDIA driver answered: {str(error)[: values.MAX_TEXT] or type(error).__name__}", None
+
+
+def _means(text: str, index: int, uuid: str) -> bool:
+    return text == str(index) or text == uuid or (text.startswith("GPU-") and uuid.startswith(text))

@@ -1,0 +1,1 @@
+"""Chatting: sessions, questions, answers while they come, and what is kept of them."""

@@ -1,0 +1,157 @@
+"""The doctor: looks at everything a launch will need, says what it found, and what would mend it.
+
+A check is a small function of `Ground`; the table `CHECKS` is the whole list. Nothing here leaves a trace.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from vllm_studio_tui.config.settings import load_settings, unknown_variables
+from vllm_studio_tui.domain.errors import SettingsError
+from vllm_studio_tui.kit.paths import boot_id
+from vllm_studio_tui.models.demo.model import demo_model_path
+from vllm_studio_tui.probes.gpu.gpus import read_once
+from vllm_studio_tui.runs.read import live_runs
+from vllm_studio_tui.services.doctor import engines as doctor_engines
+from vllm_studio_tui.services.doctor import home as doctor_home
+from vllm_studio_tui.services.doctor import recipes as doctor_recipes
+from vllm_studio_tui.services.doctor import system as doctor_system
+from vllm_studio_tui.services.doctor.check import Check, Ground, fail, ok, warn
+from vllm_studio_tui.services.launching.preflight import fault
+
+__all__ = ["CHECKS", "Check", "Ground", "healthy", "run_checks"]
+
+#: Seconds that the NVIDIA driver has to answer.
+GPU_DEADLINE = 1.0
+#: Our variables that are no settings.
+#: A clock before this is wrong: 2025-01-01.
+EARLIEST = 1_735_689_600.0
+
+
+def python(ground: Ground) -> Check:
+    """The interpreter that runs us."""
+    found = f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}"
+    if sys.maxsize < 2**32:
+        return warn(f"{found}, 32 bit", "Use a 64-bit Python: large logs and models need it.")
+    return ok(found)
+
+
+def settings(ground: Ground) -> Check:
+    """The settings file and our variables."""
+    try:
+        notes = load_settings(ground.places, ground.environ).notes
+    except SettingsError as error:
+        return fail(f"{error.title}: {error.cause}", error.advice)
+    strange = unknown_variables(ground.environ)
+    if strange:
+        hints = [f"{name} (is it {near}?)" if near else name for name, near in strange]
+        return warn(f"variables that set nothing: {', '.join(hints)}", "Correct their names or unset them.")
+    if notes:
+        return warn("; ".join(notes), "Remove it, or leave it for then.")
+    file = ground.places.settings_file
+    return ok(str(file) if file.exists() else "defaults; there is no config.yaml")
+
+
+def gpus(ground: Ground) -> Check:
+    """The NVIDIA driver, through NVML."""
+    report = read_once(GPU_DEADLINE, processes=False)
+    label = "SIMULATED: " if report.simulated else ""
+    if report.error:
+        return warn(f"{label}{report.error}", report.advice or "Without a GPU only engines for the CPU will run.")
+    if not report.gpus:
+        return warn(f"{label}the driver shows no GPU", "See `nvidia-smi`; in a container it needs --gpus all.")
+    lost = [gpu for gpu in report.gpus if gpu.lost]
+    found = f"{label}{len(report.gpus)} GPUs, driver {report.driver or 'unknown'}"
+    if lost:
+        return fail(f"{found}; lost: {', '.join(str(gpu.index) for gpu in lost)}", "See `dmesg`; reset it or reboot.")
+    return ok(found)
+
+
+def demo_model(ground: Ground) -> Check:
+    """The demo's model: it need not be there."""
+    found = demo_model_path(ground.places)
+    return ok(str(found) if found else "not fetched; `vllm-studio demo` gets it (100 MB)")
+
+
+def leftovers(ground: Ground) -> Check:
+    """Runs whose engine goes on although its keeper is gone."""
+    runs = live_runs(ground.places)
+    orphans = [run.run_id for run in runs if not run.keeper_alive]
+    if orphans:
+        return warn(
+            f"{len(orphans)} of {len(runs)} runs without a keeper: {', '.join(orphans)}",
+            "`vllm-studio restore` gives them a new keeper; `vllm-studio stop RUN` ends them.",
+        )
+    return ok(f"{len(runs)} runs, each with its keeper" if runs else "no run")
+
+
+def clock(ground: Ground) -> Check:
+    """What tells a process of this boot from an earlier one's."""
+    now = time.time()
+    if now < EARLIEST:
+        return warn(
+            f"the clock says {time.strftime('%Y-%m-%d', time.gmtime(now))}", "Set the clock, for example by NTP."
+        )
+    boot = boot_id()
+    if not boot:
+        return warn(
+            "the kernel tells no boot id (/proc/sys/kernel/random/boot_id)",
+            "After a reboot a run may be taken for alive by its process id; mount /proc in full.",
+        )
+    return ok(f"boot {boot[:8]}")
+
+
+CHECKS: Sequence[tuple[str, Callable[[Ground], Check]]] = (
+    ("python", python),
+    ("terminal", doctor_system.terminal),
+    ("colours", doctor_system.colours),
+    ("locale", doctor_system.locale),
+    ("tmux", doctor_system.tmux),
+    ("settings", settings),
+    *((f"home {name}", partial(doctor_home.directory, name)) for name in ("config", "data", "state", "cache")),
+    ("disk space", doctor_home.space),
+    ("file system", doctor_home.network),
+    ("file locks", doctor_home.locks),
+    ("database", doctor_home.database),
+    ("sqlite", doctor_home.sqlite),
+    ("gpus", gpus),
+    *((f"engine {name}", check) for name, check in doctor_engines.ENGINES.items()),
+    ("engines", doctor_engines.any_engine),
+    ("plug-ins", doctor_engines.plug_ins),
+    ("recipes", doctor_recipes.recipes),
+    ("demo model", demo_model),
+    ("runs", leftovers),
+    ("open files", doctor_system.open_files),
+    ("shared memory", doctor_system.shared_memory),
+    ("logout", doctor_system.logout),
+    ("process handles", doctor_system.pidfd),
+    ("clock", clock),
+)
+
+
+def run_checks(
+    ground: Ground, checks: Sequence[tuple[str, Callable[[Ground], Check]]] = CHECKS
+) -> list[tuple[str, Check]]:
+    """Every check with its name. One that cannot look becomes a warning itself."""
+    user = f"user {os.getuid()}"
+    results = []
+    for name, check in checks:
+        try:
+            result = check(ground)
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else ""
+            result = warn(f"cannot be checked: {what}{error.strerror or error}", f"It needs to be readable for {user}.")
+        except Exception as error:  # noqa: BLE001 - whatever one check meets, the others are for the person to see
+            result = warn(f"cannot be checked: {fault(error)}", "This is a fault of vllm-studio; please report it.")
+        results.append((name, result))
+    return results
+
+
+def healthy(results: Sequence[tuple[str, Check]]) -> bool:
+    """Whether nothing failed; warnings are no failures."""
+    return all(check.state != "fail" for _, check in results)

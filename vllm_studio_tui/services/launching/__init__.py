@@ -1,0 +1,1 @@
+"""Launching, switching and stopping runs, and what is looked at before."""

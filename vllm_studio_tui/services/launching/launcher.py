@@ -1,0 +1,357 @@
+"""Launching, switching and stopping, and finding who answers a chat. Blocking: a screen calls it in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
+from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchRefused, StudioError, UsageError
+from vllm_studio_tui.domain.imports import is_loopback
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.kit.masking import MASK, mask_data, mask_text, mask_words
+from vllm_studio_tui.kit.paths import Places, locked
+from vllm_studio_tui.models.demo.model import resolve_model
+from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs.resolve import command_of, resolve
+from vllm_studio_tui.services.launching.disk_room import disk_room
+from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
+from vllm_studio_tui.services.launching.preflight import guarded, problems_of
+from vllm_studio_tui.services.launching.targets import Targets
+from vllm_studio_tui.services.recipes.recipes import Recipes
+
+if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
+    from vllm_studio_tui.domain.metrics import GpuReport
+
+#: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
+MEMORY_WAIT = 30.0
+#: Seconds that a launch waits for the GPUs to say which of them are there.
+GPU_WAIT = 1.5
+#: Seconds that a launch waits for a switch that is under way.
+SWITCH_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The exact command of a launch, secrets masked."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    shell: str
+    notes: tuple[str, ...] = ()
+
+
+class _Named:
+    """Settings in which an interpreter that nobody named is the one that PATH would give."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.sglang_python = settings.sglang_python or "python"
+        self.vllm_executable = settings.vllm_executable
+        self.llama_server = settings.llama_server
+        self.transformers_executable = settings.transformers_executable
+        self.tabby_dir = settings.tabby_dir
+        self.embedded_threads = settings.embedded_threads
+
+
+class Launcher(Targets):
+    """What a person can do with runs."""
+
+    def __init__(self, places: Places, settings: Settings, recipes: Callable[[], Recipes]) -> None:
+        super().__init__(places, recipes)
+        self._settings = settings
+
+    # --- before a launch --------------------------------------------------------------------------------
+
+    def preview(self, recipe: Recipe, *, missing_ok: bool = False) -> Preview:
+        """The command that `launch` would start; the port is the recipe's or the first that is looked at.
+
+        Args:
+            missing_ok: Show the command also where its program is not installed here, by the program's bare name, with
+                a note.
+        """
+        backend = self._launchable(recipe)
+        port = recipe.port or self._settings.inference_port
+        usable, context = self._ready_to_use(recipe), self._context(recipe, port)
+        missing: tuple[str, ...] = ()
+        try:
+            command = guarded(backend, lambda: command_of(usable, backend, context, "preview"))
+        except InvalidRecipe:
+            raise
+        except StudioError as error:
+            if not missing_ok:
+                raise
+            # As for a container, whose programs are not looked for here either: by the names they are called by.
+            named = replace(context, container=True, settings=_Named(self._settings))
+            command = guarded(backend, lambda: command_of(usable, backend, named, "preview"))
+            said = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
+            missing = (" ".join(f"{one.rstrip('.')}." for one in said),)
+        env = {**mask_data(command.env), **dict.fromkeys(command.env_refs, MASK)}
+        return Preview(tuple(mask_words(command.argv)), env, shell_text(command.argv, env), (*missing, *command.notes))
+
+    def check(
+        self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None
+    ) -> list[Problem]:
+        """What stands against a launch, and what a person should know of it.
+
+        Args:
+            gpus: The GPUs as they were just seen; None: they are read now.
+            runs: The runs, likewise; those that have ended do not count.
+        """
+        live = read.live_runs(self._places) if runs is None else [one for one in runs if one.live]
+        try:
+            recipe = self._ready_to_use(recipe)
+        except StudioError as error:
+            return [Problem("model_path", "error", error.title, error.advice)]
+        backend = registry.backend(recipe.backend)
+        context = self._context(recipe, recipe.port or self._settings.inference_port)
+        problems = problems_of(self._places.cache, recipe, backend, context)
+        problems += disk_room(recipe, os.environ)
+        wanted = claimed_gpus(recipe, backend, context)
+        if gpus is None and (wanted or recipe.gpus):
+            from vllm_studio_tui.probes.gpu.gpus import read_once
+
+            gpus = read_once()
+        if gpus is not None:
+            problems += gpu_problems(recipe, wanted, gpus, live)
+            problems += room_problems(wanted, gpus, live)
+        for one in live:
+            if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
+                problems.append(
+                    Problem("port", "error", f"{one.run_id} has port {recipe.port}", "Choose another port.")
+                )
+            shared = sorted(set(wanted) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
+            if shared:
+                message = f"{one.run_id} claims GPU {', '.join(shared)}"
+                problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
+        return problems
+
+    def warnings(self, recipe: Recipe) -> list[str]:
+        """What a person must hear when the recipe is launched: that others can use it, and read what it is asked."""
+        if is_loopback(recipe.host) or recipe.api_key or not registry.backend(recipe.backend).needs_launch:
+            return []
+        return [
+            f"{recipe.id} listens on {recipe.host}: other hosts can reach it, and there is no api_key. "
+            "Set host to 127.0.0.1, or api_key to env:NAME or file:PATH."
+        ]
+
+    def refuse_hopeless(self, recipe: Recipe) -> None:
+        """Refuse what is certain to fail, before anything is started.
+
+        Raises:
+            HopelessLaunch: The model is not there or not whole, a flag is not known to the installed engine, ..
+        """
+        backend = registry.backend(recipe.backend)
+        context = self._context(recipe, recipe.port or self._settings.inference_port)
+        found = [one for one in problems_of(self._places.cache, recipe, backend, context) if one.severity == "error"]
+        wanted = claimed_gpus(recipe, backend, context)
+        if wanted and not found:
+            from vllm_studio_tui.probes.gpu.gpus import read_once
+
+            report = read_once(GPU_WAIT, processes=False)
+            found = [one for one in gpu_problems(recipe, wanted, report, ()) if one.severity == "error"]
+        if found:
+            raise HopelessLaunch(
+                f"{recipe.id} would not start",
+                cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
+                advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
+            )
+
+    # --- launching --------------------------------------------------------------------------------------
+
+    def launch(
+        self,
+        recipe: Recipe,
+        *,
+        port: int | None = None,
+        force: bool = False,
+        share_gpus: bool = False,
+        unchecked: bool = False,
+    ) -> read.RunView:
+        """Start a run of the recipe; while another launch or switch is choosing, after it.
+
+        Args:
+            port: Instead of the recipe's; exactly this one or a refusal.
+            force: Stop the runs that hold this recipe's port or GPUs, and an earlier run of it, first.
+            share_gpus: Agree to GPUs that another run claims.
+            unchecked: Launch although it is certain to fail, as far as can be told.
+
+        Raises:
+            HopelessLaunch: See `refuse_hopeless`.
+            LaunchRefused: See `runs.control.launch`.
+        """
+        with self._turn(SWITCH_WAIT):
+            run = self._launch(recipe, port, force, share_gpus, unchecked)
+        return self._spawned(run)
+
+    def _turn(self, timeout: float) -> contextlib.ExitStack:
+        """One launch or switch at a time: nobody takes what another has just freed.
+
+        Raises:
+            LaunchRefused: Another one took longer than `timeout` seconds, or nothing can be written.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._places.state / "switch.lock", timeout=timeout))
+            except TimeoutError as error:
+                words = "another launch or switch is under way"
+                raise LaunchRefused(words, cause=str(error), advice="Try again later.") from None
+            except OSError as error:
+                raise control.cannot_write(error, self._places) from error
+            return stack.pop_all()
+
+    def _launch(
+        self, recipe: Recipe, port: int | None, force: bool = False, share_gpus: bool = False, unchecked: bool = False
+    ) -> read.RunView:
+        """A launch whose turn it is."""
+        backend = self._launchable(recipe)
+        usable = self._ready_to_use(recipe)
+        wanted = port if port is not None else recipe.port
+        control.settle(self._places)
+        if not unchecked:
+            self.refuse_hopeless(usable)
+        if force:
+            self._make_room(recipe, wanted)
+        if usable.gpus == ("auto",):
+            usable = recipe = self._with_free_gpus(usable)
+        host = recipe.host
+
+        def build(run_id: str, chosen: int) -> RunSpec:
+            context = self._context(recipe, chosen)
+            return guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
+
+        # What cannot make a command is refused before anything is created.
+        planned = build("preview", wanted or self._settings.inference_port)
+        return control.launch(
+            self._places,
+            build,
+            recipe.id,
+            host=host,
+            port=wanted,
+            first_port=self._settings.inference_port,
+            gpus=planned.gpus,
+            share_gpus=share_gpus,
+            again=port is not None,
+            scope=self._settings.systemd_scope,
+        )
+
+    def switch(self, recipe: Recipe, *, port: int | None = None) -> read.RunView:
+        """Stop what holds this recipe's port or GPUs, wait until their memory is back, then launch.
+
+        A recipe without a port of its own takes over the inference port, so that clients keep their address.
+        """
+        with self._turn(10.0):
+            wanted = port or recipe.port or self._settings.inference_port
+            self._launchable(recipe)
+            self._ready_to_use(recipe)
+            control.settle(self._places)
+            self._make_room(recipe, wanted)
+            run = self._launch(recipe, wanted)
+        return self._spawned(run)
+
+    def restore(self) -> list[read.RunView]:
+        """Launch again what a reboot of the host, or the loss of its keeper, ended."""
+        lost = {}
+        for one in read.all_runs(self._places):
+            lost[one.recipe_id] = one  # the latest run of each recipe
+        launched = []
+        for one in lost.values():
+            if one.status.final and one.status.reason in ("host_rebooted", "keeper_lost") and not one.dismissed:
+                recipe = self._recipes().get(one.recipe_id)
+                launched.append(self.launch(recipe))
+                control.dismiss(one)
+        return launched
+
+    def stop(self, run: read.RunView, *, force: bool = False) -> read.RunView:
+        """Stop a run; one that has failed is dismissed.
+
+        Processes and port are its keeper's business. Here its GPUs are looked at too: what of its memory does not come
+        back is named in the title of the run that is returned.
+        """
+        pids = self._gpu_pids([run]) if run.live else set()
+        ended = control.stop(run, force=force)
+        control.dismiss(ended)
+        held = self._memory_back(pids)
+        if not held:
+            return ended
+        words = ", ".join(str(pid) for pid in sorted(held))
+        title = f"{ended.status.title or ended.state}, but process {words} still holds memory of its GPUs"
+        return replace(ended, status=replace(ended.status, title=title))
+
+    def _memory_back(self, pids: set[int]) -> set[int]:
+        """Wait until none of these processes holds GPU memory; those that still do after a while."""
+        deadline = time.monotonic() + MEMORY_WAIT
+        while pids and time.monotonic() < deadline:
+            pids &= self._gpu_pids_now()
+            if pids:
+                time.sleep(0.2)
+        return pids
+
+    def _make_room(self, recipe: Recipe, port: int | None) -> None:
+        usable, context = self._ready_to_use(recipe), self._context(recipe, port or self._settings.inference_port)
+        wanted = set(claimed_gpus(usable, registry.backend(recipe.backend), context))
+        holders = [
+            one
+            for one in read.live_runs(self._places)
+            if one.recipe_id == recipe.id
+            or (port is not None and one.port == port)
+            or (one.spec is not None and wanted & set(one.spec.gpus))
+        ]
+        pids = self._gpu_pids(holders)
+        for one in holders:
+            control.stop(one)
+        self._memory_back(pids)
+
+    def _with_free_gpus(self, recipe: Recipe) -> Recipe:
+        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.services.launching.gpu_choice import free_gpus
+
+        chosen = free_gpus(read_once(), read.live_runs(self._places), recipe.gpu_count)
+        return recipe.model_copy(update={"gpus": chosen})
+
+    def _gpu_pids(self, runs: Iterable[read.RunView]) -> set[int]:
+        ids = {one.run_id for one in runs if one.spec and one.spec.gpus}
+        if not ids:
+            return set()
+        from vllm_studio_tui.probes.gpu.gpus import read_once
+
+        report = read_once()
+        return {process.pid for gpu in report.gpus for process in gpu.processes if process.run_id in ids}
+
+    def _gpu_pids_now(self) -> set[int]:
+        from vllm_studio_tui.probes.gpu.gpus import read_once
+
+        return {process.pid for gpu in read_once().gpus for process in gpu.processes}
+
+    def _spawned(self, run: read.RunView) -> read.RunView:
+        """Wait for the moment in which the engine exists, so that a missing program is said at once."""
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            run = read.view(run.folder)
+            if run.status.final or run.status.pid is not None:
+                break
+            time.sleep(0.02)
+        return run
+
+    def _launchable(self, recipe: Recipe) -> Backend:
+        backend = registry.backend(recipe.backend)
+        if not backend.needs_launch:
+            raise UsageError(
+                f"{recipe.id} needs no launch",
+                cause=f"It is an external server at {mask_text(recipe.base_url or '')}.",
+                advice=f"Chat with it: vllm-studio chat --recipe {recipe.id}",
+            )
+        return backend
+
+    def _ready_to_use(self, recipe: Recipe) -> Recipe:
+        path = resolve_model(self._places, recipe.model_path)
+        return recipe if path == recipe.model_path else recipe.model_copy(update={"model_path": path})
+
+    def _context(self, recipe: Recipe, port: int) -> LaunchContext:
+        return LaunchContext(self._settings, recipe.host, port)

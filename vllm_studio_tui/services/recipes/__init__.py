@@ -1,0 +1,1 @@
+"""Recipes: keeping, editing, importing."""

@@ -1,0 +1,258 @@
+"""What a person can do with recipes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vllm_studio_tui.config.data import data_dir
+from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.literal_secrets import in_clear, masked
+from vllm_studio_tui.domain.recipe import FieldNote, Recipe, parse_recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_reading import slug
+from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
+from vllm_studio_tui.services.recipes.secret_files import SecretFiles
+from vllm_studio_tui.services.recipes.shell_commands import read_documents
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.foreign import Foreign
+
+
+class RecipeRows(Protocol):
+    """Where recipes are kept: plain data by id."""
+
+    def list(self) -> list[tuple[str, dict[str, Any]]]: ...
+
+    def get(self, recipe_id: str) -> dict[str, Any] | None: ...
+
+    def insert(self, recipe_id: str, data: Mapping[str, Any]) -> None: ...
+
+    def update(self, recipe_id: str, data: Mapping[str, Any]) -> None: ...
+
+    def delete(self, recipe_id: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A stored recipe that can no longer be read. It hides none of the others."""
+
+    id: str
+    error: InvalidRecipe
+
+
+class Recipes:
+    """Recipes, kept."""
+
+    def __init__(self, rows: RecipeRows, secrets: Path | None = None) -> None:
+        """Args:
+        secrets: Where secrets go that are found in recipes; None: they stay, and such an `api_key` is refused.
+        """
+        self._rows = rows
+        self._secrets = secrets
+
+    def read(self, data: Any, *, imported: bool = False, dry_run: bool = False) -> tuple[Recipe, list[FieldNote]]:
+        """A recipe from what a person or a file gave. A secret in it is kept in a file, and referred to.
+
+        Args:
+            imported: It comes from elsewhere: what a launch of it would do is pointed out.
+            dry_run: Nothing is written; references are what they would be.
+
+        Raises:
+            InvalidRecipe: It cannot be used; every problem is named with its field.
+        """
+        if self._secrets is None:
+            return parse_recipe(data, imported=imported)
+        owner = slug(str(data.get("id") or data.get("name") or "recipe")) if isinstance(data, Mapping) else "recipe"
+        found: list[tuple[str, str]] = []
+
+        def keep(name: str, value: str) -> str:
+            found.append((name, value))
+            return SecretFiles(folder, dry=True).keep(owner, name, value)
+
+        folder = self._secrets
+        recipe, notes = parse_recipe(data, imported=imported, keep=keep)
+        for name, value in [] if dry_run else found:  # only now: nothing is kept of what cannot be used
+            SecretFiles(folder).keep(owner, name, value)
+        return recipe, notes
+
+    def _to_keep(self, recipe: Recipe) -> Recipe:
+        """The recipe as it is kept: with references where it holds secrets."""
+        data = recipe_to_data(recipe)
+        return self.read(data)[0] if in_clear(data) else recipe
+
+    def all(self) -> list[Recipe]:
+        """All that can be read, by id."""
+        return [one for one in self.all_stored() if isinstance(one, Recipe)]
+
+    def all_stored(self) -> list[Recipe | Broken]:
+        """All, also those that can no longer be read."""
+        found: list[Recipe | Broken] = []
+        for recipe_id, data in self._rows.list():
+            try:
+                found.append(parse_recipe({**data, "id": recipe_id})[0])
+            except InvalidRecipe as error:
+                found.append(Broken(recipe_id, error))
+        return found
+
+    def get(self, recipe_id: str) -> Recipe:
+        """One recipe.
+
+        Raises:
+            NotFound: There is none; the nearest ids are named.
+            InvalidRecipe: It is stored but can no longer be read.
+        """
+        data = self._rows.get(recipe_id)
+        if data is not None:
+            return parse_recipe({**data, "id": recipe_id})[0]
+        starters = [one.id for one in self.starters()]
+        if recipe_id in starters:
+            advice = f"It is a starter. Take it: vllm-studio recipes add --starter {recipe_id}"
+            raise NotFound(f"no recipe {recipe_id}", advice=advice)
+        ids = [one for one, _ in self._rows.list()]
+        near = difflib.get_close_matches(recipe_id, ids, 3, 0.5)
+        advice = (
+            f"Did you mean {', '.join(near)}?" if near else "See `vllm-studio recipes list` and `recipes starters`."
+        )
+        raise NotFound(f"no recipe {recipe_id[:80]}", advice=advice)
+
+    def create(self, recipe: Recipe) -> Recipe:
+        """Keep a new recipe.
+
+        Raises:
+            UsageError: The id is taken.
+        """
+        if self._rows.get(recipe.id) is not None:
+            raise UsageError(f"{recipe.id} exists already", advice="Choose another id, or edit that one.")
+        recipe = self._to_keep(recipe)
+        self._rows.insert(recipe.id, recipe_to_data(recipe))
+        return recipe
+
+    def save(self, recipe: Recipe) -> Recipe:
+        """Replace a recipe that exists."""
+        if self._rows.get(recipe.id) is None:
+            raise NotFound(f"no recipe {recipe.id}", advice="Create it first.")
+        recipe = self._to_keep(recipe)
+        self._rows.update(recipe.id, recipe_to_data(recipe))
+        return recipe
+
+    def attach(self, engine: Foreign, recipe_id: str | None = None) -> Recipe:
+        """Keep an engine of somebody else as an external recipe.
+
+        Raises:
+            UsageError: Its port is not known, or the id is taken.
+        """
+        if engine.base_url is None:
+            raise UsageError(
+                f"the port of process {engine.pid} cannot be told",
+                advice="Add it yourself: vllm-studio recipes add ID --backend external --set base_url=http://..",
+            )
+        name = engine.model or f"{engine.backend}-{engine.port}"
+        recipe, _ = parse_recipe({
+            "id": recipe_id or slug(name),
+            "name": name.rstrip("/").rsplit("/", 1)[-1],
+            "backend": "external",
+            "model_path": name,
+            "served_model_name": name,
+            "base_url": engine.base_url,
+            "description": f"{engine.backend} of {engine.user}, attached as process {engine.pid}",
+        })  # fmt: skip
+        return self.create(recipe)
+
+    def duplicate(self, recipe_id: str, new_id: str) -> Recipe:
+        """The same recipe under another id, which is its name too until somebody gives it one."""
+        data = recipe_to_data(self.get(recipe_id))
+        copy, _ = parse_recipe({**data, "id": new_id, "name": new_id})
+        return self.create(copy)
+
+    def delete(self, recipe_id: str) -> None:
+        """Delete a recipe. Its runs and what they used stay."""
+        if not self._rows.delete(recipe_id):
+            self.get(recipe_id)  # says that there is none, and what is near
+
+    def search(self, text: str) -> list[Recipe]:
+        """Recipes with every word in id, name, path, description or tags."""
+        words = text.lower().split()
+        found = []
+        for one in self.all():
+            inside = " ".join((one.id, one.name, one.model_path, one.description, *one.tags)).lower()
+            if all(word in inside for word in words):
+                found.append(one)
+        return found
+
+    # --- in and out -------------------------------------------------------------------------------------
+
+    def import_(
+        self, raw: bytes, source: str, *, dry_run: bool = False, replace: bool = False, suggested: bool = False
+    ) -> ImportReport:
+        """Take in what is good; name what is not, with its entry and field.
+
+        Args:
+            replace: A recipe of the same id with other content gives way; else both are kept.
+            suggested: Take what is suggested for each model's family.
+
+        Raises:
+            StudioError: The file as a whole cannot be read.
+        """
+        report = ImportReport()
+        read = partial(self.read, imported=True, dry_run=dry_run)
+        for entry in read_entries(raw, source, read, self._lookup, report, replace=replace, suggested=suggested):
+            if dry_run or entry.same:
+                continue
+            change = self._rows.update if entry.recipe.id in report.replaced else self._rows.insert
+            change(entry.recipe.id, recipe_to_data(entry.recipe))
+        return report
+
+    def _lookup(self, recipe_id: str) -> Recipe | str | None:
+        data = self._rows.get(recipe_id)
+        if data is None:
+            return None
+        try:
+            return parse_recipe({**data, "id": recipe_id})[0]
+        except InvalidRecipe:
+            return UNREADABLE
+
+    def export(self, ids: Iterable[str] = (), *, form: str = "yaml") -> str:
+        """Recipes as text that `import_` reads back; secrets are references and stay so, others are masked."""
+        chosen = [self.get(one) for one in ids] or self.all()
+        data = [masked(recipe_to_data(one)) for one in chosen]
+        if form == "json":
+            return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        import yaml
+
+        return yaml.safe_dump({"recipes": data}, sort_keys=False, allow_unicode=True)
+
+    def starters(self) -> list[Recipe]:
+        """The recipes that come with the program."""
+        found: list[Recipe] = []
+        for path in sorted(data_dir("recipes").glob("*.yaml")):
+            found += [parse_recipe(entry)[0] for entry in read_documents(path.read_bytes(), path.name)]
+        return found
+
+    def starter(self, recipe_id: str) -> Recipe:
+        """One of them."""
+        for one in self.starters():
+            if one.id == recipe_id:
+                return one
+        raise NotFound(f"no starter recipe {recipe_id}", advice="See `vllm-studio recipes starters`.")
+
+
+def read_source(source: str) -> bytes:
+    """The bytes of a file, or of standard input for `-`.
+
+    Raises:
+        StudioError: It cannot be read.
+    """
+    import sys
+
+    if source == "-":
+        return sys.stdin.buffer.read(8 * 1024 * 1024)
+    try:
+        with Path(source).expanduser().open("rb") as stream:
+            return stream.read(8 * 1024 * 1024)
+    except OSError as error:
+        raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None

@@ -1,0 +1,1 @@
+"""Sampling runs, engines, GPUs and the host, now and over time."""

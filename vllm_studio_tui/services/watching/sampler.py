@@ -1,0 +1,189 @@
+"""One sample of everything, again and again, in a thread of its own.
+
+Faces subscribe to `Snapshot` on the bus. Nothing here waits for an engine or a driver longer than a tick: what has
+not answered keeps its last values, which carry their age.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Tick
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.probes.engine.reader import EngineProbe
+from vllm_studio_tui.probes.gpu.link import GpuWorker
+from vllm_studio_tui.probes.host import HostReader
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.watch import RunWatch, shown
+from vllm_studio_tui.services.watching.series import History
+from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+__all__ = ["Sampler", "Snapshot"]
+
+#: Seconds over which percentiles and shares of an engine are taken.
+WINDOW = 60.0
+#: Where there is no GPU, the driver is asked only so often.
+NO_GPU_EVERY = 30.0
+#: After so many seconds without an answer an engine's values are unknown.
+FORGET = 60.0
+
+
+@dataclass(slots=True)
+class _Engine:
+    probe: EngineProbe
+    base_url: str
+    key: str | None
+    attempt: int
+    asked: Future[EngineMetrics] | None = None
+    last: EngineMetrics | None = None
+    last_at: float = 0.0
+
+
+class Sampler:
+    """Samples runs, engines, GPUs and the host.
+
+    Args:
+        gpus: Reads the GPUs; for tests.
+    """
+
+    def __init__(self, places: Places, bus: Bus, *, every: float = 1.0, gpus: GpuWorker | None = None) -> None:
+        self._places = places
+        self._bus = bus
+        self._every = every
+        self._watch = RunWatch(places)
+        self._gpus = gpus or GpuWorker(patience=max(0.5, every))
+        self._host = HostReader()
+        self._engines: dict[str, _Engine] = {}
+        self._pool = ThreadPoolExecutor(8, "engines")
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._gpu_report: GpuReport | None = None
+        self._gpu_at = 0.0
+        self.history = History(every)
+        self.latest: Snapshot | None = None
+
+    def start(self) -> None:
+        """Begin; the first sample comes at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+            self._thread.start()
+
+    def set_pace(self, every: float) -> None:
+        """Sample every so many seconds from now on: the settings are read after the first picture."""
+        if every != self._every:
+            self._every = every
+            self.history.set_pace(every)
+            self.wake()
+
+    def wake(self) -> None:
+        """Sample now rather than at the next tick."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """End; returns when the GPU worker has been told."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(3.0)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._gpus.close()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            began = time.monotonic()
+            snapshot = self.sample()
+            self.history.record(snapshot.tick)
+            self.latest = snapshot
+            self._bus.publish(snapshot)
+            # Where nothing runs and no GPU is there, half as often is enough; `wake` cuts the wait short.
+            idle = not snapshot.tick.gpus.gpus and not any(run.live for run in snapshot.runs)
+            self._wake.wait(max(0.05, self._every * (2 if idle else 1) - (time.monotonic() - began)))
+            self._wake.clear()
+
+    def sample(self) -> Snapshot:
+        """One sample of everything."""
+        every = self._watch.look()
+        runs = shown(every)
+        now = time.monotonic()
+        self._ask(runs)
+        gpus = self._read_gpus(now)
+        host = self._host.read()
+        engines, ages = self._answers()
+        return Snapshot(Tick(time.time(), gpus, host, engines), runs, every, ages)
+
+    # --- GPUs -------------------------------------------------------------------------------------------
+
+    def _read_gpus(self, now: float) -> GpuReport:
+        report = self._gpu_report
+        none_there = report is not None and not report.gpus and report.error is not None and not self._gpus.waiting
+        if report is None or not none_there or now - self._gpu_at >= NO_GPU_EVERY:
+            report = self._gpus.read_now()
+            self._gpu_report, self._gpu_at = report, now
+        return report
+
+    # --- engines ----------------------------------------------------------------------------------------
+
+    def _ask(self, runs: tuple[RunView, ...]) -> None:
+        answering = {
+            one.run_id: one
+            for one in runs
+            if one.spec is not None and one.state in (State.READY, State.UNHEALTHY) and not one.status.stranger
+        }
+        for gone in self._engines.keys() - answering.keys():
+            del self._engines[gone]
+        for run_id, run in answering.items():
+            engine = self._engines.get(run_id)
+            if engine is None or engine.attempt != run.status.attempt:
+                engine = self._engines[run_id] = _engine(run)
+            if engine.asked is None:
+                engine.asked = self._pool.submit(engine.probe.read, engine.base_url, engine.key, timeout=2.0)
+
+    def _answers(self) -> tuple[dict[str, EngineMetrics], dict[str, float]]:
+        deadline = time.monotonic() + 0.3
+        found: dict[str, EngineMetrics] = {}
+        ages: dict[str, float] = {}
+        for run_id, engine in self._engines.items():
+            if engine.asked is not None:
+                try:
+                    answer = engine.asked.result(max(0.0, deadline - time.monotonic()))
+                except TimeoutError:
+                    pass
+                except Exception as error:  # noqa: BLE001  # one engine's odd answer must not end the sampling
+                    engine.asked, engine.last = None, engine.last or EngineMetrics(error=str(error)[:200])
+                else:
+                    engine.asked = None
+                    if answer.error is None or engine.last is None:
+                        engine.last = answer
+                        if answer.error is None:
+                            engine.last_at = time.monotonic()
+            if engine.last is None:
+                continue
+            age = time.monotonic() - engine.last_at if engine.last_at else 0.0
+            if age > FORGET:
+                found[run_id] = EngineMetrics(error="no answer")
+            else:
+                found[run_id] = engine.last
+            if engine.last_at and age > 3 * self._every:
+                ages[run_id] = age
+        return found, ages
+
+
+def _engine(run: RunView) -> _Engine:
+    assert run.spec is not None
+    key: str | None = None
+    if run.spec.api_key_ref is not None:
+        try:
+            key = secrets.resolve(run.spec.api_key_ref, os.environ)
+        except ValueError:
+            key = None
+    style = run.spec.recipe.get("metrics_style")  # custom engines say whose metrics they speak
+    backend = style if isinstance(style, str) and style else run.spec.backend
+    return _Engine(EngineProbe(backend, window=WINDOW), run.spec.base_url, key, run.status.attempt)

@@ -1,1 +1,0 @@
-"""Tools a model may call."""

@@ -1,0 +1,43 @@
+"""The keys of actions as they are now: those of the list of actions, with the user's keymap.yaml over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from textual.binding import ActiveBinding
+
+from vllm_studio_tui.tui.keys import actions
+
+
+class Keys:
+    """Keys by action."""
+
+    def __init__(self) -> None:
+        self.keymap: dict[str, str] = {}
+
+    def read(self, path: Path) -> list[str]:
+        """Take a keymap; what is wrong with it, in words."""
+        from vllm_studio_tui.config.keymap import read_keymap
+
+        together = {scope: {"app", scope, "list"} for scope in actions.SCOPES}
+        together["app"] = set(actions.SCOPES)
+        together["list"] = set(actions.SCOPES)
+        known = {action.id: action.keys for action in actions.ACTIONS}
+        self.keymap, problems = read_keymap(path, known, together)
+        return problems
+
+    def of(self, action_id: str) -> str:
+        """The keys of an action, with commas between them."""
+        return self.keymap.get(action_id, actions.BY_ID[action_id].keys)
+
+    def active(self, bindings: Iterable[ActiveBinding]) -> list[tuple[actions.Action, str]]:
+        """The actions that can be done here and now, with their keys, what has the focus first."""
+        found: dict[str, tuple[actions.Action, str]] = {}
+        for active in bindings:
+            action = actions.BY_ID.get(active.binding.id or "")
+            if action is not None and active.enabled and action.id not in found:
+                found[action.id] = (action, self.of(action.id))
+        order = {action.id: index for index, action in enumerate(actions.ACTIONS)}
+        focused = "list" if any(action.scope == "list" for action, _ in found.values()) else ""
+        return sorted(found.values(), key=lambda one: (one[0].scope != focused, order[one[0].id]))

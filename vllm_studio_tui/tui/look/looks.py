@@ -1,0 +1,57 @@
+"""How the studio looks: the themes there are, the one in use, and the ink that all is painted with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from textual.app import App
+
+from vllm_studio_tui.config.themes import DEFAULT, load_themes
+from vllm_studio_tui.tui.look import theming
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint.ink import Ink
+
+
+class Looks:
+    """The theme in use.
+
+    Args:
+        folder: Where the user's own themes are.
+        name: The theme to begin with; None: the usual one, or that of terminals with few colours.
+    """
+
+    def __init__(self, folder: Path, name: str | None, *, ascii_only: bool, no_colour: bool) -> None:
+        self.themes, self.broken = load_themes(folder)
+        self._ascii, self.no_colour = ascii_only, no_colour
+        wanted = name or DEFAULT
+        if no_colour or (name is None and os.environ.get("TERM", "") in ("linux", "vt100", "ansi")):
+            wanted = theming.ANSI_THEME
+        self._file = self.themes.get(wanted) or self.themes[DEFAULT]
+        self.ink = self._made(-1)
+
+    @property
+    def name(self) -> str:
+        return self._file.name
+
+    def register(self, app: App[int]) -> None:
+        """Let Textual know the themes."""
+        for theme in self.themes.values():
+            app.register_theme(theming.textual_theme(theme))
+
+    def use(self, name: str) -> bool:
+        """Take another theme; False where there is none of that name, or no colour."""
+        if name not in self.themes or self.no_colour:
+            return False
+        self._file = self.themes[name]
+        self.ink = self._made(self.ink.edge)
+        return True
+
+    def _made(self, edge: int) -> Ink:
+        ink = theming.ink_of(self._file, ascii_only=self._ascii, no_colour=self.no_colour)
+        ink.edge = edge
+        return ink
+
+    def fit(self, size: Size) -> None:
+        """Put the cursor bars into the column of a size class; none where every cell is needed."""
+        self.ink.edge = 1 if size >= Size.WIDE else 0 if size >= Size.COMPACT else -1

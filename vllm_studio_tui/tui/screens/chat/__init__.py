@@ -1,0 +1,1 @@
+"""The chat: sessions, the transcript, the prompt, and answers as they come."""

@@ -1,0 +1,1 @@
+"""The dashboard: what runs, how well, and what can be launched."""

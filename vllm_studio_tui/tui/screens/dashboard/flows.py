@@ -1,0 +1,82 @@
+"""Engines that the studio did not start: looked at, attached, stopped; and what killed ones left behind, ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.tui.sheets.dialogs import Answer, Question
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.foreign import Foreign, Orphan
+    from vllm_studio_tui.tui.app import StudioApp
+
+
+async def foreign_engines(app: StudioApp) -> None:
+    """Choose one of them, and what becomes of it."""
+    from vllm_studio_tui.runs import foreign
+
+    found, orphans = await app.in_thread(lambda: (foreign.find_foreign(), foreign.find_orphans()))
+    if not found and not orphans:
+        app.tell("No engine runs here that the studio did not start.")
+        return
+    choices = [
+        Choice(str(one.pid), one.model or one.backend, f"{one.backend}{_port(one)}, {one.user}, pid {one.pid}")
+        for one in found
+    ]
+    choices += [Choice(str(one.pid), one.title, f"left behind, {one.user}, pid {one.pid}") for one in orphans]
+    said = await app.ask(Chooser(choices, title="engines of others"))
+    if said is None:
+        return
+    engine = next((one for one in found if str(one.pid) == said), None)
+    if engine is not None:
+        await _engine(app, engine)
+    else:
+        await _orphans(app, orphans)
+
+
+async def _engine(app: StudioApp, one: Foreign) -> None:
+    from vllm_studio_tui.runs import foreign
+
+    where = f"It listens at {one.base_url}." if one.base_url else "Its port cannot be told."
+    question = Question(
+        f"{one.backend} {one.model or ''}".strip(),
+        f"Process {one.pid} of {one.user}; the studio did not start it. {where}",
+        [Answer("a", "attach it, as an external recipe"), Answer("s", "stop it")],
+        "leave it",
+    )
+    said = await app.ask(question)
+    if said == "a":
+        recipe = await app.in_thread(lambda: app.studio.recipes.attach(one))
+        app.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
+    elif said == "s":
+        sure = Question(
+            f"Stop {one.model or one.backend} of {one.user}?",
+            "Whoever uses it is cut off, and the studio cannot start it again.",
+            [Answer("s", "stop it")],
+            "leave it",
+        )
+        if await app.ask(sure) == "s":
+            app.tell(f"Stopping process {one.pid}.")
+            await app.in_thread(lambda: foreign.end(one.pid, one.start))
+            app.tell(f"Process {one.pid} has ended.")
+
+
+async def _orphans(app: StudioApp, orphans: list[Orphan]) -> None:
+    from vllm_studio_tui.runs import foreign
+
+    names = ", ".join(f"{one.title} ({one.pid})" for one in orphans[:6])
+    question = Question(
+        f"End {len(orphans)} processes that were left behind?",
+        f"{names}. Their engine was killed; they serve nobody and hold memory.",
+        [Answer("e", "end them")],
+        "leave them",
+    )
+    if await app.ask(question) == "e":
+        for one in orphans:
+            await app.in_thread(lambda one=one: foreign.end(one.pid, one.start, grace=2.0))  # type: ignore[misc]
+        app.tell(f"{len(orphans)} processes have ended.")
+
+
+def _port(one: Foreign) -> str:
+    return f" :{one.port}" if one.port else ""

@@ -1,0 +1,1 @@
+"""The logs: what engines wrote, and why they failed."""

@@ -1,0 +1,1 @@
+"""The monitor: GPUs, engines and the host over time."""

@@ -1,0 +1,178 @@
+"""The monitor: engines, GPUs and history on one axis of time. Made to stand in a pane for weeks."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.tui.flows.run_facts import Facts, by_trouble
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.look.sizes import Size, margin
+from vllm_studio_tui.tui.paint import events as happened
+from vllm_studio_tui.tui.paint import gpus
+from vllm_studio_tui.tui.paint import runs as run_rows
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.place import Place
+from vllm_studio_tui.tui.screens.monitor import rows as paint
+from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+
+#: Seconds that the lanes can show.
+SPANS = (120.0, 300.0, 900.0, 1800.0, 10_800.0, 86_400.0)
+
+
+class Monitor(Place):
+    """Engines, GPUs, lanes."""
+
+    SCOPE = "monitor"
+    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("monitor")]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._span = 2
+        self._cursor: int | None = None
+        self._held: Snapshot | None = None
+        self._table = False
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return Facts(self.studio_app)
+
+    def compose(self) -> ComposeResult:
+        yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
+
+    def update_place(self) -> None:
+        # While the picture is held nothing changes.
+        if self._held is None:
+            super().update_place()
+
+    # --- painting ---------------------------------------------------------------------------------------
+
+    def _paint(self, width: int, height: int) -> list[Row]:
+        snapshot = self._held or self.snapshot
+        size = self.size_class
+        if snapshot is None:
+            row = Row()
+            row.put(margin(size), "reading GPUs and engines", "faint")
+            return [row] if size > Size.STRIP else []
+        glyphs = self.ink.glyphs
+        if size == Size.LINE:
+            from vllm_studio_tui.tui.paint.strip import line
+
+            return [line(snapshot, glyphs, width)]
+        now = time.time()
+        facts = self._facts.all(sparks=8)
+        if size <= Size.STRIP:
+            return self._strip(snapshot, width, height)
+        rows: list[Row] = [Row()] if size >= Size.BASE else []
+        if size == Size.COMPACT:
+            for one in by_trouble(facts)[:4]:
+                rows += run_rows.rows(one, glyphs, width, Size.COMPACT, now)
+        else:
+            rows += paint.engines(by_trouble(facts)[: max(1, height // 4)], glyphs, width, size, now)
+        rows.append(Row())
+        rows += self._gpu_rows(snapshot, width, size)
+        if size >= Size.BASE:
+            rows += [Row(), paint.host_row(snapshot.tick.host, glyphs, width, size)]
+        rows.append(Row())
+        room = height - len(rows)
+        if self._table:
+            return rows + paint.processes(snapshot, glyphs, width, size, room)
+        return rows + self._lanes(snapshot, width, room, size, now)
+
+    def _gpu_rows(self, snapshot: Snapshot, width: int, size: Size) -> list[Row]:
+        report, glyphs = snapshot.tick.gpus, self.ink.glyphs
+        if not report.gpus:
+            return [gpus.none_row(report, margin(size), width)] if size >= Size.BASE else []
+        rows: list[Row] = []
+        if size >= Size.BASE:
+            rows.append(gpus.head(report, glyphs, margin(size), width, size))
+        if size >= Size.WIDE:
+            rows.append(gpus.heads(width, size, detail=True))
+        return rows + gpus.table(report, snapshot.runs, glyphs, width, size, detail=size >= Size.WIDE)
+
+    def _lanes(self, snapshot: Snapshot, width: int, room: int, size: Size, now: float) -> list[Row]:
+        if room < 2:
+            return []
+        history, at, span = self.studio_app.sampler.history, snapshot.tick.at, SPANS[self._span]
+        return paint.history(
+            paint.lanes(snapshot),
+            lambda name, columns: history.over(name, columns, span, at),
+            lambda name: name in history,
+            happened.events(snapshot.every),
+            self.ink.glyphs,
+            width,
+            size,
+            room,
+            span=span,
+            at=at,
+            now=now,
+            cursor=self._cursor,
+            held=self._held is not None,
+        )
+
+    def _strip(self, snapshot: Snapshot, width: int, height: int) -> list[Row]:
+        from vllm_studio_tui.tui.paint import numbers
+
+        glyphs, report = self.ink.glyphs, snapshot.tick.gpus
+        gpu_rows = gpus.table(report, snapshot.runs, glyphs, width, Size.STRIP)
+        room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
+        facts = by_trouble(self._facts.all(sparks=4))[:room]
+        rows = [row for one in facts for row in run_rows.rows(one, glyphs, width, Size.STRIP, 0.0)]
+        if not rows:
+            row = Row()
+            row.put(0, "Nothing runs yet.", "dim")
+            rows.append(row)
+        rows += gpu_rows[: max(0, height - 1 - len(rows))]
+        total = Row()
+        drawn = [gpu.power_draw for gpu in report.gpus if gpu.power_draw is not None]
+        total.put(0, numbers.power(sum(drawn)) if drawn else "", "dim")
+        end = total.put_right(width, "q quit", "dim")
+        total.put_right(end - 2, "? help", "dim")
+        return [*rows[: max(0, height - 1)], total]
+
+    # --- actions ----------------------------------------------------------------------------------------
+
+    def possible(self, name: str) -> bool:
+        return True
+
+    def escape(self) -> bool:
+        if self._cursor is not None or self._held is not None:
+            self._cursor = None
+            self._held = None
+            super().update_place()
+            return True
+        return False
+
+    def _again(self) -> None:
+        super().update_place()
+        self.studio_app.update_frame()
+
+    def action_earlier(self) -> None:
+        self._cursor = (self._cursor if self._cursor is not None else -1) + 1
+        self._again()
+
+    def action_later(self) -> None:
+        if self._cursor is not None:
+            self._cursor = self._cursor - 1 if self._cursor > 0 else None
+        self._again()
+
+    def action_zoom_in(self) -> None:
+        self._span = max(0, self._span - 1)
+        self._again()
+
+    def action_zoom_out(self) -> None:
+        self._span = min(len(SPANS) - 1, self._span + 1)
+        self._again()
+
+    def action_hold(self) -> None:
+        self._held = None if self._held is not None else self.snapshot
+        self._again()
+
+    def action_table(self) -> None:
+        self._table = not self._table
+        self._again()

@@ -1,0 +1,299 @@
+"""The monitor as rows: engines, GPUs, processes, and lanes of history on one axis of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.metrics import EngineMetrics, Host
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.tui.look.sizes import Size, margin
+from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint.events import Event
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_words import stage_word
+from vllm_studio_tui.tui.paint.runs import RunFacts, left
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One value over time.
+
+    Attributes:
+        top: What the highest column stands for; None: the largest there is.
+        limit: Columns over it are in warn.
+    """
+
+    label: str
+    series: str
+    form: Callable[[float | None], str]
+    top: float | None = None
+    limit: float | None = None
+
+
+def whole(value: float | None) -> str:
+    return numbers.count(value)
+
+
+def lanes(snapshot: Snapshot) -> list[Lane]:
+    """What is worth a lane now: all output, then the busiest engine, then GPUs by run, power, the host."""
+    out = [Lane("output tok/s", "all/out", numbers.rate), Lane("requests", "all/running", whole)]
+    ready = [run for run in snapshot.runs if run.state in (State.READY, State.UNHEALTHY)]
+
+    def speed(run_id: str) -> float:
+        engine = snapshot.engine(run_id)
+        return engine.generation_tokens_per_second or 0.0 if engine is not None else 0.0
+
+    if ready:
+        busiest = max(ready, key=lambda run: speed(run.run_id))
+        out.append(Lane("KV cache", f"run/{busiest.run_id}/kv", numbers.percent, 1.0, 0.95))
+        out.append(Lane("TTFT p95", f"run/{busiest.run_id}/ttft", numbers.latency))
+    out += [
+        Lane(f"GPU {gpu.index} util", f"gpu/{gpu.uuid}/util", _percent, 100.0) for gpu in snapshot.tick.gpus.gpus[:8]
+    ]
+    if snapshot.tick.gpus.gpus:
+        out.append(Lane("power all", "all/power", numbers.power))
+    out.append(Lane("host CPU", "host/cpu", _percent, 100.0))
+    out.append(Lane("host memory", "host/memory", numbers.percent, 1.0, 0.95))
+    return out
+
+
+def _percent(value: float | None) -> str:
+    return numbers.percent(value / 100 if value is not None else None)
+
+
+def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
+    """A head and one row an engine."""
+    x = margin(size)
+    full = size >= Size.WIDE
+    head = Row()
+    head.put(x, "ENGINES", "dim bold")
+    columns = _engine_columns(width, size)
+    for name, end in columns.items():
+        head.put_right(end, _HEADS[name], "faint")
+    rows = [head]
+    for one in facts:
+        run, metrics = one.run, one.metrics or EngineMetrics()
+        row = Row(key=f"run:{run.run_id}")
+        mark, colour = glyphs.state(run.state)
+        row.put(x, mark, colour)
+        row.put(x + 2, run.name, "fg bold", 18 if full else 16)
+        if run.state not in (State.READY, State.UNHEALTHY):
+            start = x + 22
+            after = row.put(start, stage_word(run.status.stage) or str(run.state), "fg", 16) + 2
+            if run.status.progress is not None:
+                charts.put_bar(row, after, glyphs, run.status.progress, 16, "accent")
+                after = row.put(after + 17, numbers.percent(run.status.progress), "fg bold") + 2
+            rest = left(one, now)
+            if rest is not None:
+                row.put(after, f"about {numbers.about(rest)} left", "dim", max(0, width - after - 1))
+            elif run.state is State.FAILED:
+                row.put(after, run.status.title or "", "dim", max(0, width - after - 1))
+            rows.append(row)
+            continue
+        value = "dim" if one.age is not None else "fg"
+        for name, end in columns.items():
+            text, style = _engine_cell(name, metrics, one, glyphs, now)
+            if name == "kv":
+                charts.put_bar(row, end - 15, glyphs, metrics.kv_cache_usage, 10)
+                text = numbers.percent(metrics.kv_cache_usage, glyphs.unknown)
+            row.put_right(end, text, style or value)
+        rows.append(row)
+    if len(rows) == 1:
+        none = Row()
+        none.put(x, "Nothing runs yet.", "dim")
+        rows.append(none)
+    return rows
+
+
+_HEADS = {
+    "out": "out tok/s",
+    "in": "in tok/s",
+    "run": "run",
+    "wait": "wait",
+    "kv": "KV cache",
+    "hits": "hits",
+    "p50": "TTFT p50",
+    "p95": "TTFT p95",
+    "itl": "ITL p95",
+    "preempted": "preempted",
+    "up": "up",
+}
+
+
+def _engine_columns(width: int, size: Size) -> dict[str, int]:
+    if size == Size.FULL:
+        return {
+            "out": 34, "in": 45, "run": 52, "wait": 59, "kv": 77, "hits": 85, "p50": 97, "p95": 109, "itl": 120,
+            "preempted": 132, "up": 142,
+        }  # fmt: skip
+    if size == Size.WIDE:
+        return {"out": 34, "run": 41, "wait": 48, "kv": 66, "p95": 78, "itl": 90, "up": 102}
+    return {"out": 31, "run": 36, "wait": 41, "kv": 58, "p95": 69, "itl": 79} if width >= 80 else {
+        "out": 28, "run": 33, "kv": 50, "p95": 59}  # fmt: skip
+
+
+def _engine_cell(
+    name: str, metrics: EngineMetrics, facts: RunFacts, glyphs: Glyphs, now: float
+) -> tuple[str, str | None]:
+    unknown = glyphs.unknown
+    if name == "out":
+        return numbers.rate(metrics.generation_tokens_per_second, unknown), "fg bold" if facts.age is None else None
+    if name == "in":
+        return numbers.rate(metrics.prompt_tokens_per_second, unknown), None
+    if name == "run":
+        return unknown if metrics.running is None else str(metrics.running), None
+    if name == "wait":
+        return unknown if metrics.waiting is None else str(metrics.waiting), "warn" if metrics.waiting else None
+    if name == "hits":
+        return numbers.percent(metrics.prefix_cache_hit_rate, unknown), None
+    if name == "p50":
+        return numbers.latency(metrics.ttft.p50, unknown), None
+    if name == "p95":
+        return numbers.latency(metrics.ttft.p95, unknown), None
+    if name == "itl":
+        return numbers.latency(metrics.itl.p95, unknown), None
+    if name == "preempted":
+        return unknown if metrics.preemptions is None else str(metrics.preemptions), (
+            "warn" if metrics.preemptions else None)  # fmt: skip
+    if name == "up" and facts.run.status.ready_at is not None:
+        return numbers.duration(now - facts.run.status.ready_at), "dim"
+    return "", None
+
+
+def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: int) -> list[Row]:
+    """Processes on GPUs, with the run they belong to."""
+    x = margin(size)
+    head = Row()
+    head.put(x, "PROCESSES", "dim bold")
+    rows = [head]
+    names = {run.run_id: run.name for run in snapshot.every}
+    found = [
+        (process, gpu.index) for gpu in snapshot.tick.gpus.gpus for process in gpu.processes
+    ]  # fmt: skip
+    found.sort(key=lambda one: -(one[0].gpu_memory or 0))
+    columns = Row()
+    for text, at in (("gpu", x), ("pid", x + 6), ("user", x + 15), ("memory", x + 27), ("run", x + 37),
+                     ("command", x + 58)):  # fmt: skip
+        columns.put(at, text, "faint", max(0, width - at))
+    rows.append(columns)
+    for process, index in found[: max(0, room - 2)]:
+        row = Row(key=f"pid:{process.pid}:{index}")
+        row.put(x, str(index), "fg bold")
+        row.put(x + 6, str(process.pid), "fg")
+        row.put(x + 15, process.user or glyphs.unknown, "dim", 9)
+        row.put_right(x + 34, numbers.size(process.gpu_memory, glyphs.unknown), "fg")
+        name = names.get(process.run_id or "")
+        row.put(x + 37, name or "not ours", "fg" if name else "faint", 20)
+        row.put(x + 58, process.command or "", "dim", max(0, width - x - 59))
+        rows.append(row)
+    if not found:
+        none = Row()
+        none.put(x, "No process is seen on a GPU.", "dim")
+        rows.append(none)
+    return rows
+
+
+def history(
+    wanted: Sequence[Lane],
+    over: Callable[[str, int], list[float | None]],
+    known: Callable[[str], bool],
+    events: Sequence[Event],
+    glyphs: Glyphs,
+    width: int,
+    size: Size,
+    room: int,
+    *,
+    span: float,
+    at: float,
+    now: float,
+    cursor: int | None,
+    held: bool,
+) -> list[Row]:
+    """Lanes that share one axis, with the marks of events and the column of the cursor.
+
+    Args:
+        over: The columns of a series, newest at the right.
+        at: The time at the right edge, seconds since the epoch.
+        cursor: A column counted from the right, None without one.
+    """
+    x = margin(size)
+    start = x + 20 if size >= Size.BASE else x + 18
+    second = 10 if size >= Size.WIDE or cursor is not None else 0
+    count = max(1, width - start - 11 - second)
+    tall = size == Size.FULL and room >= 22
+    head = Row()
+    title = f"{numbers.duration(span).removesuffix('00s').removesuffix('00m')}"
+    after = head.run(x, [("TIME", "dim bold"), (f"  {title}", "faint")])
+    if held:
+        head.put(after + 2, f"held at {numbers.moment(at, now)}", "warn")
+    head.put_right(start + count + 10, "now" if not held else "", "faint")
+    column = None if cursor is None else count - 1 - min(cursor, count - 1)
+    if column is not None:
+        moment = at - span * (count - column - 0.5) / count
+        import time
+
+        head.put_right(start + count + 20, time.strftime("%H:%M:%S", time.localtime(moment)), "accent")
+    rows = [head]
+    lines = 3 if tall else 1
+    most = max(1, (room - 3) // lines)
+    for lane in [lane for lane in wanted if known(lane.series)][:most]:
+        values = over(lane.series, count)
+        numbers_at = [lane.form(values[-1]) if values else glyphs.unknown]
+        if column is not None:
+            numbers_at.append(lane.form(values[column]) if column < len(values) else glyphs.unknown)
+        if tall:
+            drawn = charts.columns(glyphs, values, 2, lane.top, limit=lane.limit)
+            made = [Row(), Row()]
+            for row, parts in zip(made, drawn, strict=True):
+                row.run(start, parts)
+            last = made[-1]
+            rows += [*made, Row()]
+        else:
+            last = Row()
+            last.run(start, charts.spark(glyphs, values, lane.top))
+            rows.append(last)
+        last.put(x, lane.label, "dim", start - x - 1)
+        last.put_right(start + count + 10, numbers_at[0], "fg bold")
+        if column is not None:
+            last.put_right(start + count + 20, numbers_at[1], "accent")
+    axis, times = Row(), Row()
+    axis.put(x, "events", "dim")
+    axis.put(start, glyphs.hairline * count, "track")
+    for event in reversed(list(events)):
+        offset = (at - event.at) / span
+        if 0 <= offset < 1:
+            mark, colour = glyphs.state(event.state)
+            axis.put(start + count - 1 - int(offset * count), mark, colour)
+    times.put(start, numbers.moment(at - span, now), "faint")
+    times.put_right(start + count, numbers.moment(at, now), "faint")
+    if column is not None:
+        for row in [*rows[1:], axis]:
+            row.put(start + column, glyphs.inside, "accent")
+    return [*rows, axis, times][: max(1, room)]
+
+
+def host_row(host: Host, glyphs: Glyphs, width: int, size: Size) -> Row:
+    """CPU, load and memory of the host."""
+    x = margin(size)
+    row = Row()
+    x = row.put(x, "HOST", "dim bold") + 2
+    cpu = host.cpu / 100 if host.cpu is not None else None
+    x = row.put(x, "cpu", "dim") + 1
+    charts.put_bar(row, x, glyphs, cpu, 10)
+    x = row.put_right(x + 15, numbers.percent(cpu, glyphs.unknown), "fg") + 7
+    if host.memory_total:
+        x = row.put(x, "memory", "dim") + 1
+        share = host.memory_used / host.memory_total if host.memory_used is not None else None
+        charts.put_bar(row, x, glyphs, share, 10)
+        x = row.put(x + 11, numbers.memory(host.memory_used, host.memory_total), "fg") + 3
+    if host.load is not None and width - x > 24:
+        x = row.run(x, [("load ", "dim"), (f"{host.load[0]:.2f} {host.load[1]:.2f} {host.load[2]:.2f}", "fg")]) + 3
+    if host.cores and width - x > 12:
+        row.run(x, [(f"{host.cores}", "fg"), (" cores", "dim")])
+    return row

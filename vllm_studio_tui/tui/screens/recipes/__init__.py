@@ -1,0 +1,1 @@
+"""The recipes: the list, the form, checks and the command."""

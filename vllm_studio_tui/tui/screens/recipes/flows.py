@@ -1,0 +1,345 @@
+"""What is done with recipes and asks something on its way: delete, duplicate, import, export, YAML, choosing values."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers, suggested_names
+from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
+from vllm_studio_tui.domain.recipe import ID, Recipe, parse_recipe, recipe_to_data
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.paint import numbers
+from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
+from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.tui.sheets.dialogs import Answer, Pages, Prompt, Question, Writing
+from vllm_studio_tui.tui.terminal.editor import edit_text
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.models.found import FoundModel
+    from vllm_studio_tui.services.recipes.importing import ImportReport
+    from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+    from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+
+
+class RecipeFlows:
+    """Flows of the recipes screen."""
+
+    def __init__(self, place: RecipesPlace) -> None:
+        self._place = place
+        self._app = place.studio_app
+        self._studio = place.studio
+
+    async def save(self, recipe: Recipe | None, was: Recipe | None, *, launch: bool) -> None:
+        """Save what the form made; launch it too."""
+        if recipe is None:
+            return
+        await self._app.in_thread(partial(self._save, recipe, was))
+        self._app.tell(f"{recipe.id} is saved.")
+        await self._place.close_form(recipe.id)
+        if launch:
+            await self._app.commands.launch(recipe.id)
+
+    def _save(self, recipe: Recipe, was: Recipe | None) -> None:
+        recipes = self._studio.recipes
+        if was is None or was.id != recipe.id:
+            recipes.create(recipe)
+            if was is not None:
+                recipes.delete(was.id)
+        else:
+            recipes.save(recipe)
+
+    async def duplicate(self, recipe_id: str) -> None:
+        ids = {one for one, _ in await self._app.in_thread(self._studio.recipe_list)}
+        number = 2
+        while f"{recipe_id}-{number}"[:64] in ids:
+            number += 1
+
+        def check(text: str) -> str | None:
+            if text in ids:
+                return f"{text} exists already"
+            return None if ID.fullmatch(text) else "an id is a-z, 0-9, dot, dash, underscore; at most 64"
+
+        said = await self._app.ask(Prompt(f"Duplicate {recipe_id} as", f"{recipe_id}-{number}"[:64], check=check))
+        if said is not None:
+            await self._app.in_thread(lambda: self._studio.recipes.duplicate(recipe_id, said))
+            await self._place.reload(said)
+
+    async def delete(self, recipe_id: str) -> None:
+        run = self._app.commands.run_of(recipe_id)
+        if run is not None and run.live:
+            self._app.tell(f"{recipe_id} is {run.state}: stop it first.", "warning")
+            return
+        every = self._app.snapshot.every if self._app.snapshot is not None else ()
+        runs = sum(one.recipe_id == recipe_id for one in every)
+        kept = f"Its {runs} earlier runs and what they used stay." if runs else "It was never run."
+        said = await self._app.ask(
+            Question(
+                f"Delete {recipe_id}?",
+                f"The recipe itself is gone for good. {kept}",
+                [Answer("d", "delete it"), Answer("o", "write it to a file first, then delete")],
+                "keep it",
+            )
+        )
+        if said == "o":
+            path = await self._app.in_thread(lambda: self._write([recipe_id]))
+            self._app.tell(f"written to {path}")
+        if said is not None:
+            await self._app.in_thread(lambda: self._studio.recipes.delete(recipe_id))
+            await self._place.reload()
+
+    # --- in and out -------------------------------------------------------------------------------------
+
+    async def import_(self) -> None:
+        """From a file, or from pasted text: recipes, a compose file, a shell command."""
+        said = await self._app.ask(
+            Question(
+                "Import recipes",
+                "vLLM commands, llama-swap and compose files, JSON and YAML are understood.",
+                [Answer("f", "from a file"), Answer("p", "paste text")],
+                "import nothing",
+            )
+        )
+        if said == "f":
+            path = await self._app.ask(Prompt("File to import", str(Path.cwd()) + "/"))
+            if path is None:
+                return
+            from vllm_studio_tui.services.recipes.recipes import read_source
+
+            raw = await self._app.in_thread(lambda: read_source(path))
+            name = Path(path).name
+        elif said == "p":
+            text = await self._app.ask(
+                Writing("Paste recipes or a launch command", "", "JSON, YAML, or a shell command")
+            )
+            if text is None or not text.strip():
+                return
+            raw, name = text.encode("utf-8", "replace"), "pasted text"
+        else:
+            return
+        dry = await self._app.in_thread(lambda: self._studio.recipes.import_(raw, name, dry_run=True))
+        await self._app.ask(Pages(partial(report_rows, dry, done=False)))
+        if not dry.imported:
+            return
+        count = len(dry.imported)
+        answers = [Answer("i", "import")]
+        if dry.kept_both:
+            answers = [Answer("i", "import, and keep both"), Answer("r", "import, and replace what is there")]
+        said = await self._app.ask(
+            Question(
+                f"Import {count} {'recipe' if count == 1 else 'recipes'}?",
+                ", ".join(dry.imported[:8]) + (f"\n{len(dry.failed)} cannot be imported." if dry.failed else ""),
+                answers,
+                "import nothing",
+            )
+        )
+        if said is not None:
+            report = await self._app.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=said == "r"))
+            self._app.tell(f"imported: {', '.join(report.imported)}")
+            await self._place.reload(report.imported[0])
+
+    async def export(self) -> None:
+        path = await self._app.in_thread(lambda: self._write([]))
+        self._app.tell(f"all recipes written to {path}")
+
+    def _write(self, ids: list[str]) -> Path:
+        text = self._studio.recipes.export(ids)
+        folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path.home()
+        path = folder / f"{ids[0] if ids else 'recipes'}-{time.strftime('%Y%m%d-%H%M%S')}.yaml"
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise StudioError(f"{path} cannot be written", cause=error.strerror or "") from None
+        return path
+
+    async def starter(self) -> None:
+        """Take one of the recipes that come with the program."""
+        starters = await self._app.in_thread(self._studio.recipes.starters)
+        have = {one for one, _ in await self._app.in_thread(self._studio.recipe_list)}
+        choices = [
+            Choice(one.id, one.id, one.description, words=one.model_path) for one in starters if one.id not in have
+        ]
+        said = await self._app.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
+        if said is not None:
+            recipe = next(one for one in starters if one.id == said)
+            await self._app.in_thread(lambda: self._studio.recipes.create(recipe))
+            await self._place.reload(said)
+
+    # --- YAML -------------------------------------------------------------------------------------------
+
+    async def yaml(self, recipe_id: str) -> None:
+        """Edit a stored recipe as YAML until it can be read or the person gives up."""
+        recipe = await self._app.in_thread(lambda: self._studio.recipes.get(recipe_id))
+        changed = await self._edited(recipe_to_data(recipe))
+        if changed is not None and changed != recipe:
+            await self._app.in_thread(lambda: self._save(changed, recipe))
+            self._app.tell(f"{changed.id} is saved.")
+            await self._place.reload(changed.id)
+
+    async def yaml_of_form(self, form: RecipeForm) -> None:
+        """Edit what the form holds as YAML; it comes back as unsaved changes."""
+        if form.reading.recipe is None:
+            self._app.tell("The form is not yet a recipe: see what is missing on the right.", "warning")
+            return
+        changed = await self._edited(recipe_to_data(form.reading.recipe))
+        if changed is not None:
+            form.set_recipe(changed)
+
+    async def _edited(self, data: dict[str, object]) -> Recipe | None:
+        import yaml
+
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        while True:
+            after = edit_text(self._app, text, ".yaml")
+            if after is None or after == text:
+                return None
+            try:
+                try:
+                    loaded = yaml.safe_load(after)
+                except (yaml.YAMLError, RecursionError, ValueError) as error:
+                    raise UsageError("this is not YAML", cause=str(error)[:300]) from None
+                return parse_recipe(loaded)[0]
+            except (InvalidRecipe, UsageError) as error:
+                problems = getattr(error, "problems", [])
+                words = "\n".join(f"{name}: {message}" for name, message in problems) or error.cause
+                said = await self._app.ask(
+                    Question(error.title, words, [Answer("e", "edit again")], "throw the changes away")
+                )
+                if said is None:
+                    return None
+                text = after
+
+    # --- choosing values --------------------------------------------------------------------------------
+
+    async def choose_value(self, form: RecipeForm, name: str) -> None:
+        """Offer what is there: models found here, GPUs, parsers, values."""
+        one = next(field for field in form.fields if field.name == name)
+        choices: list[Choice] = []
+        empty = "Nothing to choose from: type a value."
+        if name == "model_path":
+            found = await self._app.in_thread(self.models)
+            choices = [
+                Choice(
+                    model.path,
+                    model.name,
+                    f"{model.kind}, {numbers.size(model.size)}",
+                    words=model.path,
+                    group=model.origin,
+                )
+                for model in found
+            ]
+            empty = "No models were found. Set models_dirs in config.yaml, or type a name on the hub."
+        elif name == "gpus":
+            await self._choose_gpus(form)
+            return
+        elif name in ("tool_call_parser", "reasoning_parser"):
+            recipe = form.reading.recipe
+            index = 0 if name == "tool_call_parser" else 1
+            suggested = suggest_parsers(recipe)[index] if recipe is not None else None
+            family = family_of(recipe) if recipe is not None else None
+            why = f"suggested: this is how {family.name} models write" if family is not None else ""
+            known = suggested_names(form.texts.get("backend") or "vllm", index)
+            choices = [
+                Choice(parser, parser, why if parser == suggested else "")
+                for parser in sorted(known, key=lambda parser: (parser != suggested, parser))
+            ]
+        elif one.choices:
+            choices = [Choice(value, value or "blank", "") for value in one.choices]
+        elif one.kind == "switch":
+            choices = [Choice("yes", "yes"), Choice("no", "no")]
+        elif name in ("executable", "python_path", "cwd"):
+            self._app.tell("Type the path; ~ is your home.")
+            return
+        said = await self._app.ask(Chooser(choices, title=name, empty=empty, free=one.kind != "choice"))
+        if said is not None:
+            form.set_text(name, said)
+
+    def models(self) -> list[FoundModel]:
+        """Models on this machine. Blocking."""
+        from vllm_studio_tui.models.found import find_models
+
+        paths = [str(data.get("model_path") or "") for _, data in self._studio.recipe_list()]
+        return find_models(self._studio.settings.models_dirs, os.environ, paths)
+
+    async def _choose_gpus(self, form: RecipeForm) -> None:
+        snapshot = self._app.snapshot
+        gpus = snapshot.tick.gpus.gpus if snapshot is not None else ()
+        if not gpus:
+            self._app.tell("No GPU is seen here; type indices, such as 0 1.")
+            return
+        claimed = {
+            claim: run.name
+            for run in (snapshot.runs if snapshot else ())
+            if run.spec and run.live
+            for claim in run.spec.gpus
+        }
+        while True:
+            chosen = form.texts.get("gpus", "").replace(",", " ").split()
+            glyphs = self._app.ink.glyphs
+            choices = [
+                Choice(
+                    str(gpu.index),
+                    f"GPU {gpu.index}  {clean_line(gpu.name)}",
+                    claimed.get(str(gpu.index))
+                    or f"{numbers.size((gpu.memory_total or 0) - (gpu.memory_used or 0))} free",
+                    mark=(glyphs.passed, "ok") if str(gpu.index) in chosen else (glyphs.pending, "faint"),
+                )
+                for gpu in gpus
+            ]
+            choices.append(Choice("done", "done", f"{len(chosen)} chosen"))
+            said = await self._app.ask(Chooser(choices, title="GPUs: enter turns one on or off, esc is done"))
+            if said is None or said == "done":
+                return
+            chosen = [one for one in chosen if one != said] if said in chosen else sorted([*chosen, said])
+            form.set_text("gpus", " ".join(chosen))
+
+
+def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> list[Row]:
+    """What became of every entry and every field."""
+    title = Row()
+    title.run(3, [("Import", "fg bold"), ("   esc goes on", "faint")])
+    rows = [title, Row()]
+    for recipe_id in report.imported:
+        row = Row()
+        row.run(3, [(f"{ink.glyphs.passed} ", "ok"), (recipe_id, "fg bold")])
+        rows.append(row)
+        for field in report.fields:
+            if field["recipe"] == recipe_id and (field["action"] != "taken" or field["why"]):
+                # What was taken and has a word beside it is for the person to look at, like what was dropped.
+                style = "dim" if field["action"] == "changed" else "warn"
+                for index, text in enumerate(wrap(field["why"], max(8, width - 44))[:3] or [""]):
+                    line = Row()
+                    if index == 0:
+                        line.put(5, field["field"], "fg", 26)
+                        line.put(32, field["action"], style, 9)
+                    line.put(42, text, "dim", max(0, width - 44))
+                    rows.append(line)
+        for offer in report.suggestions:
+            if offer["recipe"] == recipe_id:
+                line = Row()
+                line.put(5, offer["field"], "fg", 26)
+                line.put(32, "open", "dim", 9)
+                line.put(42, f"{offer['value']} is suggested, {offer['why']}", "dim", max(0, width - 44))
+                rows.append(line)
+    for recipe_id in report.existing:
+        row = Row()
+        row.run(3, [(f"{ink.glyphs.passed} ", "dim"), (recipe_id, "fg"), ("  is there already, the very same", "dim")])
+        rows.append(row)
+    for failure in report.failed:
+        row = Row()
+        name = failure["id"] or f"entry {failure['index'] + 1}"
+        row.run(3, [(f"{ink.glyphs.failed} ", "err"), (str(name), "fg bold"), ("  cannot be imported", "dim")])
+        rows.append(row)
+        for error in failure["errors"]:
+            for index, text in enumerate(wrap(f"{error['field']}: {error['message']}", width - 8)[:3]):
+                line = Row()
+                line.put(5 if index == 0 else 7, text, "fg")
+                rows.append(line)
+    if not report.imported and not report.failed and not report.existing:
+        row = Row()
+        row.put(3, "There is no recipe in it.", "dim")
+        rows.append(row)
+    return rows

@@ -1,0 +1,1 @@
+"""The usage: tokens, requests and energy by model, recipe and day."""

@@ -1,0 +1,252 @@
+"""A list with a search field, before a screen: palette, quick launch, pickers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.sheets.dialogs import Answer, Sheet
+from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something to choose.
+
+    Attributes:
+        value: What is returned.
+        label: What it is called; letters are matched in it and in `words`.
+        note: Its state or why not, in the middle.
+        key: The key that does the same.
+        group: A heading; choices of a group stand together.
+        mark: A glyph and its colour before the label.
+    """
+
+    value: str
+    label: str
+    note: str = ""
+    key: str = ""
+    group: str = ""
+    words: str = ""
+    mark: tuple[str, str] | None = None
+
+
+class Chooser(Sheet):
+    """A list with a search field over it: palette, quick launch, model picker, theme picker.
+
+    Args:
+        free: What was typed may be returned where nothing matches.
+        preview: Called with the value under the cursor, such as a theme that is shown at once.
+        load: Where the choices come from when they take a moment: the sheet is there at once, and an Enter that is
+            pressed meanwhile counts.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", show=False, priority=True),
+        Binding("down", "move(1)", show=False, priority=True),
+        Binding("pageup", "move(-10)", show=False, priority=True),
+        Binding("pagedown", "move(10)", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        choices: Sequence[Choice] | Callable[[str], Sequence[Choice]],
+        *,
+        title: str = "",
+        empty: str = "Nothing here.",
+        free: bool = False,
+        enter: str = "choose",
+        preview: Callable[[str], None] | None = None,
+        extra: Sequence[Answer] = (),
+        initial: str = "",
+        load: Callable[[], Awaitable[Sequence[Choice]]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._load = load
+        self._enter_waits = False
+        self._given = choices
+        self._title = title
+        self._empty = empty
+        self._free = free
+        self._enter = enter
+        self._preview = preview
+        self._extra = tuple(extra)
+        self._initial = initial
+        self._matches: list[Choice] = []
+        self._total = 0
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="sheet", classes="chooser"):
+            yield Input(value=self._initial, placeholder=clean_line(self._title), id="words", select_on_focus=False)
+            yield ListCanvas(self._paint, self.ink, plane="panel", id="choices")
+
+    def on_mount(self) -> None:
+        self.query_one("#choices", ListCanvas).can_focus = False
+        self.query_one("#words", Input).focus()
+        if self._load is not None:
+            self.run_worker(self._loaded(self._load), group="match", exit_on_error=False)
+        else:
+            self._match(self._initial)
+
+    async def _loaded(self, load: Callable[[], Awaitable[Sequence[Choice]]]) -> None:
+        self._given = await load()
+        self._load = None
+        self._match(self.query_one("#words", Input).value)
+        if self._enter_waits and (choice := self._current()) is not None:
+            self.dismiss(choice.value)
+
+    @on(Input.Changed, "#words")
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._load is None:
+            self._match(event.value)
+
+    def _match(self, typed: str) -> None:
+        if callable(self._given):
+            # It may ask a database: the newest question is the one that counts.
+            self.run_worker(self._ask_for(self._given, typed), exclusive=True, group="match", exit_on_error=False)
+        else:
+            self._show_matches(typed, self._given)
+
+    async def _ask_for(self, given: Callable[[str], Sequence[Choice]], typed: str) -> None:
+        self._show_matches(typed, await asyncio.to_thread(given, typed))
+
+    def _show_matches(self, typed: str, every: Sequence[Choice]) -> None:
+        words = typed.lower().split()
+        self._total = len(every)
+        found = []
+        for choice in every:
+            inside = f"{choice.label} {choice.words} {choice.group}".lower()
+            if callable(self._given) or all(word in inside for word in words):
+                # What begins with the words stands before what only holds them; groups stay together.
+                found.append((0 if choice.label.lower().startswith(typed.lower().strip()) else 1, choice))
+        groups = list(dict.fromkeys(choice.group for _, choice in found))
+        found.sort(key=lambda one: (groups.index(one[1].group), one[0]) if words else (groups.index(one[1].group), 0))
+        self._matches = [choice for _, choice in found[:400]]
+        canvas = self.query_one("#choices", ListCanvas)
+        canvas.top = 0
+        canvas.key = self._key(0) if self._matches else None
+        canvas.repaint()
+        self._previewed()
+
+    @staticmethod
+    def _key(index: int) -> str:
+        return str(index)
+
+    def _paint(self, width: int, height: int) -> list[Row]:
+        glyphs = self.ink().glyphs
+        rows: list[Row] = []
+        typed = self.query_one("#words", Input).value.lower().split()
+        line = Row()
+        line.put(2, glyphs.hairline * max(0, width - 4), "track")
+        count = f"{len(self._matches)} of {self._total}" if typed else f"{self._total}"
+        line.put_right(width - 2, f" {count}", "faint")
+        rows.append(line)
+        group = ""
+        middle = max(20, width * 52 // 100)
+        for index, choice in enumerate(self._matches):
+            if choice.group != group:
+                group = choice.group
+                head = Row()
+                head.put(2, group, "faint")
+                rows.append(head)
+            row = Row(key=self._key(index))
+            x = 4
+            if choice.mark is not None:
+                row.put(4, *choice.mark)
+                x = 6
+            room = (middle if choice.note else width - 6 - len(choice.key)) - x - 1
+            _matched(row, x, clean_line(choice.label), typed, room)
+            if choice.note:
+                row.put(middle, choice.note, "dim", max(0, width - middle - 3 - len(choice.key)))
+            row.put_right(width - 2, choice.key, "fg bold")
+            rows.append(row)
+        if not self._matches:
+            row = Row()
+            words = " ".join(typed)
+            empty = self._empty if not words else f'Nothing matches "{words}".'
+            row.put(4, "reading" if self._load is not None else empty, "dim", width - 6)
+            rows.append(row)
+            if self._free and words:
+                row = Row()
+                row.run(4, [("enter", "fg bold"), (" takes it as it is", "dim")])
+                rows.append(row)
+        return rows
+
+    def action_move(self, step: int) -> None:
+        canvas = self.query_one("#choices", ListCanvas)
+        canvas.move(step)
+        self._previewed()
+
+    def _previewed(self) -> None:
+        if self._preview is not None and (choice := self._current()) is not None:
+            self._preview(choice.value)
+
+    def _current(self) -> Choice | None:
+        key = self.query_one("#choices", ListCanvas).key
+        index = int(key) if key is not None else -1
+        return self._matches[index] if 0 <= index < len(self._matches) else None
+
+    @on(Input.Submitted, "#words")
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        choice = self._current()
+        if self._load is not None:
+            self._enter_waits = True
+        elif choice is not None:
+            self.dismiss(choice.value)
+        elif self._free and event.value.strip():
+            self.dismiss(event.value)
+
+    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
+        event.stop()
+
+    def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
+        event.stop()
+
+    def on_key(self, event: events.Key) -> None:
+        for answer in self._extra:
+            if event.key == answer.key and (choice := self._current()) is not None:
+                event.stop()
+                self.dismiss(f"{answer.key}:{choice.value}")
+                return
+        if self.focused is None:
+            # Typed ahead, before the field has the focus: it counts all the same.
+            if event.key == "enter":
+                self._enter_waits = True
+            elif event.is_printable and event.character:
+                self.query_one("#words", Input).insert_text_at_cursor(event.character)
+
+
+def _matched(row: Row, x: int, label: str, words: Sequence[str], room: int) -> None:
+    """A label with the letters that match in accent."""
+    lower = label.lower()
+    marks = [False] * len(label)
+    for word in words:
+        at = lower.find(word)
+        if at >= 0 and len(lower) == len(label):
+            marks[at : at + len(word)] = [True] * len(word)
+    if len(label) > room or not any(marks):
+        row.put(x, label, "fg", room)
+        return
+    parts: list[tuple[str, str]] = []
+    for character, marked in zip(label, marks, strict=True):
+        style = "accent bold" if marked else "fg"
+        if parts and parts[-1][1] == style:
+            parts[-1] = (parts[-1][0] + character, style)
+        else:
+            parts.append((character, style))
+    row.run(x, parts)
