@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 
 from vllm_studio_tui.domain.chat import Message, ToolCall
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean, clean_line
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.flow import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
-from vllm_studio_tui.tui.paint import numbers
 
 #: Lines of a live thought, and of a tool's result before it is opened whole.
 LIVE_THOUGHT = 6

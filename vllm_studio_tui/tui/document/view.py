@@ -296,7 +296,7 @@ def _after(index: int, entry: Entry) -> list[Block]:
 def _age(message: Message, now: float) -> str:
     from datetime import datetime
 
-    from vllm_studio_tui.tui.paint import numbers
+    from vllm_studio_tui.kit import numbers
 
     try:
         at = datetime.fromisoformat(message.created_at.replace("Z", "+00:00")).timestamp()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, NotFound, StudioError
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Answer, Question
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 

@@ -9,9 +9,10 @@ from rich.cells import cell_len
 
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.estimate import Start, time_left
 from vllm_studio_tui.runs.heard import SILENT_AFTER, log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.paint.run_words import ORDER, engine_word, stage_word, where

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.watching.snapshot import Snapshot
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
 

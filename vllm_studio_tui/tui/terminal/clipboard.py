@@ -6,9 +6,9 @@ import base64
 import os
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
 from vllm_studio_tui.kit.sanitize import clean, strip_ansi
-from vllm_studio_tui.tui.paint import numbers
 
 if TYPE_CHECKING:
     from textual.app import App

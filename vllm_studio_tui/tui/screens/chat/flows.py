@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.document.scanner import Scanner
 from vllm_studio_tui.tui.keys.actions import key_text
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.chat import Session
 from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word

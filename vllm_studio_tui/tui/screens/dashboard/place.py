@@ -12,11 +12,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.flows.run_facts import Facts, by_trouble
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint import charts, gpus, numbers, run_words, runs
+from vllm_studio_tui.tui.paint import charts, gpus, run_words, runs
 from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place

@@ -13,11 +13,11 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.logs import rows as diagnosis

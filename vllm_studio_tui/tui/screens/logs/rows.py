@@ -6,11 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 
-from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit import numbers, secrets
 from vllm_studio_tui.kit.masking import is_secret
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 

@@ -116,7 +116,7 @@ class Monitor(Place):
         )
 
     def _strip(self, snapshot: Snapshot, width: int, height: int) -> list[Row]:
-        from vllm_studio_tui.tui.paint import numbers
+        from vllm_studio_tui.kit import numbers
 
         glyphs, report = self.ink.glyphs, snapshot.tick.gpus
         gpu_rows = gpus.table(report, snapshot.runs, glyphs, width, Size.STRIP)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, Host
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.events import Event
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row

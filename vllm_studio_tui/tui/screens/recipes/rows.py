@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.paint.run_words import backend_word

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vllm_studio_tui.domain.usage import DAY, Price, UsageReport, UsageRow, date_of
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint import charts, numbers
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 
