@@ -37,7 +37,7 @@ def imports_of(name: str) -> Iterator[str]:
     for node in ast.walk(known[name]):
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names if one.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module in known:
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.module in known:
             for one in node.names:
                 inner = f"{node.module}.{one.name}"
                 yield inner if inner in known else node.module
