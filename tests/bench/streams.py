@@ -184,7 +184,7 @@ def faces(home: House, runs: int) -> list[Figure]:
 
 def embedded(home: House, runs: int, model: Path | None) -> list[Figure]:
     """A real engine: the small model of the demo in the embedded llama.cpp."""
-    from vllm_studio_tui.domain.recipe import parse_recipe
+    from vllm_studio_tui.domain.recipe_reading import parse_recipe
     from vllm_studio_tui.services import demo
     from vllm_studio_tui.studio import Studio
 

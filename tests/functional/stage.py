@@ -15,7 +15,8 @@ from tests.unit.scripted import Engine
 from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuProcess, GpuReport, Host, Percentiles, Tick
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec, Stage
 from vllm_studio_tui.kit.paths import Places

@@ -29,7 +29,7 @@ from vllm_studio_tui.cli import chat as command
 from vllm_studio_tui.cli import chat_input
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound, StoreError, UsageError
-from vllm_studio_tui.domain.recipe import parse_recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.inference import client

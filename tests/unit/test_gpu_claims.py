@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.runs import claims as module

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.backends.common.parsers import suggest_parsers
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe, recipe_to_data
-from vllm_studio_tui.domain.recipe_reading import normalise, slug
+from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_reading import normalise, parse_recipe, slug
 
 MINIMAL = {"id": "a", "name": "A", "model_path": "/m/a"}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.services.recipes.form import form_fields, read_form, texts_of
 from vllm_studio_tui.services.recipes.recipes import Recipes
 

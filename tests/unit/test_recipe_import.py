@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.backends.registry import backends
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.secrets import resolve
 from vllm_studio_tui.services.recipes.recipes import Broken, Recipes, read_source
 from vllm_studio_tui.services.recipes.shell_commands import MAX_BYTES, from_command, read_documents

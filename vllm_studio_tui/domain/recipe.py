@@ -1,21 +1,17 @@
-"""A recipe: how to launch a model, and reading one from what people and other programs wrote.
+"""The recipe: how to launch a model. Fields, limits and defaults; `domain.recipe_reading` reads what people wrote.
 
-Fields and aliases follow the original system, so that its files can be imported; where our defaults are safer than
-its own, an import says so.
+Field names follow the original system, so that its files can be imported.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.kit.masking import mask_text
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BACKEND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -239,38 +235,6 @@ class FieldNote:
     why: str = ""
 
 
-def parse_recipe(
-    data: Any, *, imported: bool = False, keep: Callable[[str, str], str] | None = None
-) -> tuple[Recipe, list[FieldNote]]:
-    """Read a recipe from what JSON or YAML gave, ours or the original system's.
-
-    Args:
-        imported: It comes from elsewhere: what a launch of it would do is pointed out, see `normalise`.
-        keep: Keeps a secret that is written out, see `literal_secrets`; None: such an `api_key` is refused.
-
-    Raises:
-        InvalidRecipe: It cannot be used; every problem is named with its field.
-    """
-    if not isinstance(data, Mapping):
-        raise InvalidRecipe("not a recipe", [("recipe", f"an object is needed, this is {type(data).__name__}")])
-    from vllm_studio_tui.domain.recipe_reading import normalise
-
-    plain, notes = normalise(data, imported=imported)
-    if keep is not None:
-        from vllm_studio_tui.domain.literal_secrets import lift_secrets
-
-        lift_secrets(plain, notes, keep)
-    try:
-        recipe = Recipe.model_validate(plain)
-    except ValidationError as error:
-        problems = [(_place(one["loc"]), _words(one)) for one in error.errors(include_url=False)]
-        name = str(data.get("id") or data.get("name") or "recipe")[:80]
-        raise InvalidRecipe(f"{name} is not a valid recipe", problems, advice="Correct these fields.") from None
-    noted = {note.field for note in notes}
-    notes += [FieldNote(field, "taken") for field in plain if field not in noted and field in Recipe.model_fields]
-    return recipe, notes
-
-
 def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON-able values: what differs from the defaults, and always id, name, backend, model_path."""
     data = recipe.model_dump(mode="json", exclude_defaults=True)
@@ -278,21 +242,3 @@ def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
         data.setdefault(field, getattr(recipe, field))
     order = list(Recipe.model_fields)
     return dict(sorted(data.items(), key=lambda item: order.index(item[0])))
-
-
-#: Fields whose values are not repeated: they may be secrets, or hold some.
-_UNSAID = frozenset({"api_key", "base_url", "env_vars", "extra_args", "command", "docker"})
-
-
-def _place(where: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in where) or "recipe"
-
-
-def _words(error: Mapping[str, Any]) -> str:
-    text = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    if error["type"] in ("missing", "extra_forbidden") or isinstance(given, Mapping | list):
-        return "missing" if error["type"] == "missing" else text
-    if error["loc"] and error["loc"][0] in _UNSAID:
-        return text
-    return f"{text} (got {mask_text(str(given)[:60])!r})"

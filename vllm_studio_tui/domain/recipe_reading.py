@@ -1,14 +1,22 @@
-"""From the many ways in which recipes were written to our one: aliases, folded keys, defaults that we reset."""
+"""Read a recipe from JSON or YAML data: aliases, folded keys, units of counts, defaults of the original system.
+
+Every change to what was written is reported as a `FieldNote`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from vllm_studio_tui.domain.counts import COUNTS, ENGINE_CHOOSES, read_count
+from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.imports import of_the_original, other_backend, point_out, reset_blanket
+from vllm_studio_tui.domain.literal_secrets import lift_secrets
 from vllm_studio_tui.domain.recipe import ID, RISKY_ENV, FieldNote, Recipe
+from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.secrets import is_reference
 
 _ALIASES = {
@@ -38,6 +46,34 @@ _BOOKKEEPING = frozenset(
     {"status", "state", "created_at", "updated_at", "model_key", "is_default", "pinned", "last_used"}
 )
 _NOTE_KEY = re.compile(r".*(?:_notes?|_notes?_\d{8}|_\d{8}|^metadata|_metadata)$")
+
+
+def parse_recipe(
+    data: Any, *, imported: bool = False, keep: Callable[[str, str], str] | None = None
+) -> tuple[Recipe, list[FieldNote]]:
+    """Read a recipe from what JSON or YAML gave, ours or the original system's.
+
+    Args:
+        imported: It comes from elsewhere: what a launch of it would do is pointed out, see `normalise`.
+        keep: Keeps a secret that is written out, see `literal_secrets`; None: such an `api_key` is refused.
+
+    Raises:
+        InvalidRecipe: It cannot be used; every problem is named with its field.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidRecipe("not a recipe", [("recipe", f"an object is needed, this is {type(data).__name__}")])
+    plain, notes = normalise(data, imported=imported)
+    if keep is not None:
+        lift_secrets(plain, notes, keep)
+    try:
+        recipe = Recipe.model_validate(plain)
+    except ValidationError as error:
+        problems = [(_place(one["loc"]), _words(one)) for one in error.errors(include_url=False)]
+        name = str(data.get("id") or data.get("name") or "recipe")[:80]
+        raise InvalidRecipe(f"{name} is not a valid recipe", problems, advice="Correct these fields.") from None
+    noted = {note.field for note in notes}
+    notes += [FieldNote(field, "taken") for field in plain if field not in noted and field in Recipe.model_fields]
+    return recipe, notes
 
 
 def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[str, Any], list[FieldNote]]:
@@ -231,3 +267,21 @@ def _python_of_venv(out: dict[str, Any], notes: list[FieldNote]) -> None:
         path = out.get("python_path")
         if isinstance(path, str) and not path.rstrip("/").endswith(("/bin/python", "/bin/python3")):
             out["python_path"] = f"{path.rstrip('/')}/bin/python"
+
+
+#: Fields whose values are not repeated: they may be secrets, or hold some.
+_UNSAID = frozenset({"api_key", "base_url", "env_vars", "extra_args", "command", "docker"})
+
+
+def _place(where: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in where) or "recipe"
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    text = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    if error["type"] in ("missing", "extra_forbidden") or isinstance(given, Mapping | list):
+        return "missing" if error["type"] == "missing" else text
+    if error["loc"] and error["loc"][0] in _UNSAID:
+        return text
+    return f"{text} (got {mask_text(str(given)[:60])!r})"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo.model import fetch_demo_model
 from vllm_studio_tui.models.progress import Progress

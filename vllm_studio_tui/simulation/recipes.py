@@ -21,7 +21,7 @@ def _recipe(name: str, flags: str, **fields: Any) -> dict[str, Any]:
 
 
 def simulated_recipes() -> list[dict[str, Any]]:
-    """Data of three recipes, for `domain.recipe.parse_recipe`."""
+    """Data of three recipes, for `domain.recipe_reading.parse_recipe`."""
     return [
         _recipe(
             "qwen3-32b",

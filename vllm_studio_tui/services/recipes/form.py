@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.domain.recipe import Recipe, parse_recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Model": ("id", "name", "backend", "model_path", "base_url", "command", "served_model_name", "revision",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers, suggested_names
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
-from vllm_studio_tui.domain.recipe import ID, Recipe, parse_recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe import ID, Recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
