@@ -14,7 +14,7 @@ from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Question
+from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -62,7 +62,7 @@ class Commands:
                     partial(launcher.launch, recipe, force=force, share_gpus=share, unchecked=insist)
                 )
             except HopelessLaunch as error:
-                answers = [Answer("a", "launch it anyway"), Answer("e", "edit the recipe")]
+                answers = [Option("a", "launch it anyway"), Option("e", "edit the recipe")]
                 said = await app.ask(Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch"))
                 if said == "e":
                     await self.edit_recipe(recipe.id)
@@ -71,9 +71,9 @@ class Commands:
                 insist = True
                 continue
             except LaunchRefused as error:
-                answers = [Answer("s", "stop what is in the way, then launch")]
+                answers = [Option("s", "stop what is in the way, then launch")]
                 if "GPU" in f"{error.title}{error.cause}":
-                    answers.append(Answer("g", "share the GPUs"))
+                    answers.append(Option("g", "share the GPUs"))
                 said = await app.ask(Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch"))
                 if said is None or (force and share):
                     return None
@@ -164,9 +164,9 @@ class Commands:
             took = run.status.ready_at - run.status.started_at
             words = numbers.about(took) if took >= 10 else numbers.duration(max(1, round(took)))
             cost = f"Loading again takes about {words}."
-        answers = [Answer("s", "stop it")]
+        answers = [Option("s", "stop it")]
         if run.state is State.STOPPING:
-            loss, answers = "It is stopping already. ", [Answer("K", "kill it now")]
+            loss, answers = "It is stopping already. ", [Option("K", "kill it now")]
         said = await app.ask(Question(f"Stop {run.name}?", f"{loss}{cost}", answers, "keep it running"))
         if said is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -15,11 +15,8 @@ from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Sheet
+from vllm_studio_tui.tui.sheets.dialogs import Option, Sheet
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Chooser(Sheet):
         free: bool = False,
         enter: str = "choose",
         preview: Callable[[str], None] | None = None,
-        extra: Sequence[Answer] = (),
+        extra: Sequence[Option] = (),
         initial: str = "",
         load: Callable[[], Awaitable[Sequence[Choice]]] | None = None,
     ) -> None:
@@ -218,10 +215,10 @@ class Chooser(Sheet):
         event.stop()
 
     def on_key(self, event: events.Key) -> None:
-        for answer in self._extra:
-            if event.key == answer.key and (choice := self._current()) is not None:
+        for option in self._extra:
+            if event.key == option.key and (choice := self._current()) is not None:
                 event.stop()
-                self.dismiss(f"{answer.key}:{choice.value}")
+                self.dismiss(f"{option.key}:{choice.value}")
                 return
         if self.focused is None:
             # Typed ahead, before the field has the focus: it counts all the same.

@@ -35,7 +35,7 @@ class Sheet(ModalScreen[str | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Option:
     """A key and what it does."""
 
     key: str
@@ -45,11 +45,11 @@ class Answer:
 class Question(Sheet):
     """Names the loss and the cost. Escape is always harmless, and Enter never destroys anything."""
 
-    def __init__(self, title: str, text: str, answers: Sequence[Answer], keep: str = "leave it") -> None:
+    def __init__(self, title: str, text: str, options: Sequence[Option], keep: str = "leave it") -> None:
         super().__init__()
         self._title = title
         self._text = text
-        self._answers = tuple(answers)
+        self._options = tuple(options)
         self._keep = keep
 
     def compose(self) -> ComposeResult:
@@ -74,18 +74,18 @@ class Question(Sheet):
             row.put(2, line, "dim")
             rows.append(row)
         rows.append(Row())
-        for answer in (*self._answers, Answer("esc", self._keep)):
+        for option in (*self._options, Option("esc", self._keep)):
             row = Row()
-            row.run(2, [(f"{answer.key:<4}", "fg bold"), (answer.label, "dim")])
-            row.link(2, width - 2, f"answer:{answer.key}")
+            row.run(2, [(f"{option.key:<4}", "fg bold"), (option.label, "dim")])
+            row.link(2, width - 2, f"answer:{option.key}")
             rows.append(row)
         return rows
 
     def on_key(self, event: events.Key) -> None:
-        for answer in self._answers:
-            if event.character == answer.key or event.key == answer.key:
+        for option in self._options:
+            if event.character == option.key or event.key == option.key:
                 event.stop()
-                self.dismiss(answer.key)
+                self.dismiss(option.key)
                 return
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:

@@ -17,7 +17,7 @@ from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.answers import Turn, Turns
 from vllm_studio_tui.tui.screens.chat.state import ANSWERING, Chat
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Question
+from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.screens.chat.place import ChatPlace
@@ -243,9 +243,9 @@ class Answering:
         recipes = dict(await app.in_thread(place.studio.recipe_list))
         answers = []
         if name in recipes and recipes[name].get("backend") != "external":
-            answers.append(Answer("l", f"launch {clean_line(name, limit=40)}; the question waits until it is ready"))
+            answers.append(Option("l", f"launch {clean_line(name, limit=40)}; the question waits until it is ready"))
         keys = dict(zip("123456789", others, strict=False))
-        answers += [Answer(key, f"ask {clean_line(others[one].name, limit=40)} instead") for key, one in keys.items()]
+        answers += [Option(key, f"ask {clean_line(others[one].name, limit=40)} instead") for key, one in keys.items()]
         if not answers:
             app.tell_error(error)
             return False

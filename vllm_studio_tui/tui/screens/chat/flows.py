@@ -16,7 +16,7 @@ from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Prompt, Question, Writing
+from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.screens.chat.place import ChatPlace
@@ -47,7 +47,7 @@ class ChatFlows:
                     title=f"a chat, or words in it   {_first(rename)} rename   {_first(delete)} delete",
                     empty="No chats yet.",
                     enter="open",
-                    extra=tuple(Answer(key, "") for key in (*rename, *delete)),
+                    extra=tuple(Option(key, "") for key in (*rename, *delete)),
                 )
             )
             if said is None:
@@ -105,7 +105,7 @@ class ChatFlows:
             Question(
                 f"Delete {clean_line(session.title or 'New chat', limit=60)}?",
                 f"Its {session.messages} messages go to the trash: `vllm-studio chats list --trash` shows it.",
-                [Answer("d", "put it into the trash")],
+                [Option("d", "put it into the trash")],
                 "keep it",
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Question
+from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign, Orphan
@@ -42,7 +42,7 @@ async def _engine(app: StudioApp, one: Foreign) -> None:
     question = Question(
         f"{one.backend} {one.model or ''}".strip(),
         f"Process {one.pid} of {one.user}; the studio did not start it. {where}",
-        [Answer("a", "attach it, as an external recipe"), Answer("s", "stop it")],
+        [Option("a", "attach it, as an external recipe"), Option("s", "stop it")],
         "leave it",
     )
     said = await app.ask(question)
@@ -53,7 +53,7 @@ async def _engine(app: StudioApp, one: Foreign) -> None:
         sure = Question(
             f"Stop {one.model or one.backend} of {one.user}?",
             "Whoever uses it is cut off, and the studio cannot start it again.",
-            [Answer("s", "stop it")],
+            [Option("s", "stop it")],
             "leave it",
         )
         if await app.ask(sure) == "s":
@@ -69,7 +69,7 @@ async def _orphans(app: StudioApp, orphans: list[Orphan]) -> None:
     question = Question(
         f"End {len(orphans)} processes that were left behind?",
         f"{names}. Their engine was killed; they serve nobody and hold memory.",
-        [Answer("e", "end them")],
+        [Option("e", "end them")],
         "leave them",
     )
     if await app.ask(question) == "e":

@@ -16,7 +16,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Pages, Prompt, Question, Writing
+from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
 from vllm_studio_tui.tui.terminal.editor import edit_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class RecipeFlows:
             Question(
                 f"Delete {recipe_id}?",
                 f"The recipe itself is gone for good. {kept}",
-                [Answer("d", "delete it"), Answer("o", "write it to a file first, then delete")],
+                [Option("d", "delete it"), Option("o", "write it to a file first, then delete")],
                 "keep it",
             )
         )
@@ -100,7 +100,7 @@ class RecipeFlows:
             Question(
                 "Import recipes",
                 "vLLM commands, llama-swap and compose files, JSON and YAML are understood.",
-                [Answer("f", "from a file"), Answer("p", "paste text")],
+                [Option("f", "from a file"), Option("p", "paste text")],
                 "import nothing",
             )
         )
@@ -126,9 +126,9 @@ class RecipeFlows:
         if not dry.imported:
             return
         count = len(dry.imported)
-        answers = [Answer("i", "import")]
+        answers = [Option("i", "import")]
         if dry.kept_both:
-            answers = [Answer("i", "import, and keep both"), Answer("r", "import, and replace what is there")]
+            answers = [Option("i", "import, and keep both"), Option("r", "import, and replace what is there")]
         said = await self._app.ask(
             Question(
                 f"Import {count} {'recipe' if count == 1 else 'recipes'}?",
@@ -207,7 +207,7 @@ class RecipeFlows:
                 problems = getattr(error, "problems", [])
                 words = "\n".join(f"{name}: {message}" for name, message in problems) or error.cause
                 said = await self._app.ask(
-                    Question(error.title, words, [Answer("e", "edit again")], "throw the changes away")
+                    Question(error.title, words, [Option("e", "edit again")], "throw the changes away")
                 )
                 if said is None:
                     return None

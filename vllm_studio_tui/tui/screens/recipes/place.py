@@ -22,7 +22,7 @@ from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.recipes import rows as recipes
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
-from vllm_studio_tui.tui.sheets.dialogs import Answer, Question
+from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: Seconds the cursor rests before what would be launched is worked out.
@@ -375,7 +375,7 @@ class RecipesPlace(Place):
                 Question(
                     f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
                     "",
-                    [Answer("s", "save"), Answer("d", "discard")],
+                    [Option("s", "save"), Option("d", "discard")],
                     "stay",
                 )
             )
