@@ -39,6 +39,8 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 
 FINAL = frozenset({State.EXITED, State.FAILED})
+#: States in which a run can be asked: it serves, or it did and may again.
+ANSWERING = frozenset({State.READY, State.UNHEALTHY})
 #: States in which an engine process may exist.
 WITH_ENGINE = frozenset({State.STARTING, State.LOADING, State.READY, State.UNHEALTHY, State.STOPPING})
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.run import ANSWERING, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import asking, probe
 from vllm_studio_tui.keeper import engine as engines
@@ -141,7 +141,7 @@ class Ender:
         counting = False
         with self._faults.guard("asking what the engine has counted"):
             under_way = self._prober.asking("counters")
-            counting = self.state.state in (State.READY, State.UNHEALTHY) and self._ask_counters()
+            counting = self.state.state in ANSWERING and self._ask_counters()
             self._count_again = under_way and counting
         self.state.title = self.state.advice = None
         self.state.next_start_at = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.run import WITH_ENGINE, RunState, State
+from vllm_studio_tui.domain.run import ANSWERING, WITH_ENGINE, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state, stand_in
 from vllm_studio_tui.keeper.tree import left_of, words
@@ -154,7 +154,7 @@ def _without_engine(folder: Path, state: RunState) -> RunState:
     if state.pid is None:
         return state
     gone = replace(state, pid=None, pid_start=None, stage=None, progress=None)
-    if state.state in (State.READY, State.UNHEALTHY):
+    if state.state in ANSWERING:
         gone = replace(gone, state=State.UNHEALTHY, title="the engine has ended; its workers are being ended")
     full = full_disk(folder)
     if full is None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.masking import split_login
 from vllm_studio_tui.kit.paths import Places
@@ -19,9 +19,6 @@ from vllm_studio_tui.services.recipes.recipes import Recipes
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
     from vllm_studio_tui.domain.chat import Session, Target
     from vllm_studio_tui.domain.recipe import Recipe
-
-#: States in which an engine is asked.
-ANSWERING = (State.READY, State.UNHEALTHY)
 
 
 class Targets:

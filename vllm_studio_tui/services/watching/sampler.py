@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Tick
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.kit.paths import Places
@@ -135,7 +135,7 @@ class Sampler:
         answering = {
             one.run_id: one
             for one in runs
-            if one.spec is not None and one.state in (State.READY, State.UNHEALTHY) and not one.status.stranger
+            if one.spec is not None and one.state in ANSWERING and not one.status.stranger
         }
         for gone in self._engines.keys() - answering.keys():
             del self._engines[gone]

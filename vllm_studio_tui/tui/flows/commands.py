@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, NotFound, StudioError
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.fixes import Fix
     from vllm_studio_tui.tui.app import StudioApp
     from vllm_studio_tui.tui.place import Place
-
-ANSWERING = (State.READY, State.UNHEALTHY)
 
 
 class Commands:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.metrics import EngineMetrics
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.estimate import Start, time_left
 from vllm_studio_tui.runs.heard import SILENT_AFTER, log_silence, waiting_for
@@ -93,7 +93,7 @@ def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) ->
     else:
         text = f"{engine_word(run)} :{run.port}" if run.port else engine_word(run)
         second.put(name_x, text, "dim", body - name_x - 1)
-    if run.state in (State.READY, State.UNHEALTHY):
+    if run.state in ANSWERING:
         _ready(facts, glyphs, width, size, now, first, second, body)
     elif run.state in (State.STARTING, State.LOADING):
         _loading(facts, glyphs, width, size, now, first, second, body)

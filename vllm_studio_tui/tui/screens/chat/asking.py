@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.chat.branches import branch_of, sibling_leaf
 from vllm_studio_tui.services.chat.turn import AnswerSaved
 from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.answers import Turn, Turns
-from vllm_studio_tui.tui.screens.chat.state import ANSWERING, Chat
+from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:

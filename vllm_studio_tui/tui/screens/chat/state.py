@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Session
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.runs.read import RunView
 
 #: States of a run in which it is asked.
-ANSWERING = (State.READY, State.UNHEALTHY)
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, Host
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
@@ -44,7 +44,7 @@ def whole(value: float | None) -> str:
 def lanes(snapshot: Snapshot) -> list[Lane]:
     """What is worth a lane now: all output, then the busiest engine, then GPUs by run, power, the host."""
     out = [Lane("output tok/s", "all/out", numbers.rate), Lane("requests", "all/running", whole)]
-    ready = [run for run in snapshot.runs if run.state in (State.READY, State.UNHEALTHY)]
+    ready = [run for run in snapshot.runs if run.state in ANSWERING]
 
     def speed(run_id: str) -> float:
         engine = snapshot.engine(run_id)
@@ -84,7 +84,7 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
         mark, colour = glyphs.state(run.state)
         row.put(x, mark, colour)
         row.put(x + 2, run.name, "fg bold", 18 if full else 16)
-        if run.state not in (State.READY, State.UNHEALTHY):
+        if run.state not in ANSWERING:
             start = x + 22
             after = row.put(start, stage_word(run.status.stage) or str(run.state), "fg", 16) + 2
             if run.status.progress is not None:
