@@ -109,7 +109,7 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
     script.write_text(
         "import sys, time\n"
         "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
-        "from vllm_studio_tui.probes import wire\n"
+        "from vllm_studio_tui.probes.gpu import wire\n"
         "import json\n"
         "n = json.loads(sys.stdin.buffer.readline())['n']\n"
         "sys.stdout.buffer.write(b'noise\\n' + wire.dump(GpuReport(1.0, (Gpu(0, 'u', 'n'),)), n))\n"
@@ -161,7 +161,7 @@ def test_a_driver_slower_than_the_patience_with_it_is_shown_with_its_age(
     script.write_text(
         "import json, sys, time\n"
         "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
-        "from vllm_studio_tui.probes import wire\n"
+        "from vllm_studio_tui.probes.gpu import wire\n"
         "for line in sys.stdin.buffer:\n"
         "    time.sleep(2)\n"
         "    report = GpuReport(1.0, (Gpu(0, 'u', 'n'),))\n"
