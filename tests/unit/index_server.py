@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.models.demo.model import SMOLLM2, fetch_demo_model
+from vllm_studio_tui.models.demo.fetch import fetch_demo_model
+from vllm_studio_tui.models.demo.model import SMOLLM2
 
 
 @dataclass

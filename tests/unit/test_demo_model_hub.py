@@ -24,7 +24,8 @@ from tests.unit.index_server import (
 )
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.models.demo.model import DEMO, demo_folder, demo_model_path, fetch_demo_model, resolve_model
+from vllm_studio_tui.models.demo.fetch import fetch_demo_model
+from vllm_studio_tui.models.demo.model import DEMO, demo_folder, demo_model_path, resolve_model
 
 
 @pytest.fixture

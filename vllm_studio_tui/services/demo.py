@@ -10,7 +10,7 @@ from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.models.demo.model import fetch_demo_model
+from vllm_studio_tui.models.demo.fetch import fetch_demo_model
 from vllm_studio_tui.models.progress import Progress
 from vllm_studio_tui.services.recipes.recipes import Recipes
 
