@@ -81,7 +81,6 @@ CIRCLES_LEFT = {
     "tui.app",
     "tui.screens.recipes.flows",
     "tui.screens.chat.asking",
-    "simulation.engine",
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.kit.masking import split_login
-from vllm_studio_tui.models.demo import installers
+from vllm_studio_tui.models.demo import default_index as installers
 from vllm_studio_tui.models.demo.package_index import Index, find_indexes, page_url, parse_page, pick_wheel, public_url
 
 PUBLIC = "https://default.example/simple"

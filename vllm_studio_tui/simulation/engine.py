@@ -13,17 +13,14 @@ import signal
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vllm_studio_tui.simulation import loading, script
-from vllm_studio_tui.simulation.exposition import Spent
+from vllm_studio_tui.simulation.faults import breed, crash
 from vllm_studio_tui.simulation.framing import FRAMINGS
-from vllm_studio_tui.simulation.mischief import Mischief, breed, crash
+from vllm_studio_tui.simulation.server import Engine, JsonHandler
 from vllm_studio_tui.simulation.stream import Reply
-
-BODY = 64 * 1024 * 1024
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,38 +59,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class Engine(ThreadingHTTPServer):
-    """The server and what it has spent."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.framing = options.framing or ("llamacpp" if options.style == "llamacpp" else "uvicorn")
-        self.spent = Spent(options.account)
-        self.mischief = Mischief()
-        self.mischief.crash_at_token = options.crash_at_token
-        self.mischief.break_at, self.mischief.break_style = options.break_stream_at, options.break_style
-        self.mischief.exit_code = options.exit_code
-        self.key = os.environ.get(options.api_key_env) if options.api_key_env else None
-        self.ready = False
-        super().__init__((options.host, options.port), Handler)
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     """One request."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # as the servers of engines do: a token does not wait for the one before it
-    server: Engine
     open_paths: ClassVar[set[str]] = {"/health", "/metrics", "/version", "/ping"}
 
-    def log_message(self, *_: Any) -> None:
-        """No access log: a simulation that is asked each second would fill its log with it."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  # http.server calls it by this name
         if self._refused():
             return
         options, spent = self.server.options, self.server.spent
@@ -102,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             if options.health_generates:
                 with spent.lock:
                     spent.generation_tokens += 1
-            self._json(self.server.mischief.health or 200, {"status": "ok"})
+            self.send_json(self.server.faults.health or 200, {"status": "ok"})
         elif path == "/v1/models":
             card = {
                 "id": options.model,
@@ -110,80 +81,54 @@ class Handler(BaseHTTPRequestHandler):
                 "owned_by": "SIMULATED",
                 "max_model_len": options.max_context,
             }
-            self._json(200, {"object": "list", "data": [card]})
+            self.send_json(200, {"object": "list", "data": [card]})
         elif path == "/metrics":
-            lines = spent.expose(options.style, options.model) + self.server.mischief.metrics + "\n"
-            self._send(200, lines.encode(), "text/plain; version=0.0.4")
+            lines = spent.expose(options.style, options.model) + self.server.faults.metrics + "\n"
+            self.send_body(200, lines.encode(), "text/plain; version=0.0.4")
         elif path == "/version" and options.style == "vllm":
-            self._json(200, {"version": "SIMULATED"})
+            self.send_json(200, {"version": "SIMULATED"})
         elif path == "/props" and options.style == "llamacpp":
-            self._json(200, {"default_generation_settings": {"n_ctx": options.max_context}, "total_slots": 4})
+            self.send_json(200, {"default_generation_settings": {"n_ctx": options.max_context}, "total_slots": 4})
         elif path == "/slots" and options.style == "llamacpp":
             slots = [{"id": n, "n_ctx": options.max_context, "is_processing": n < spent.running} for n in range(4)]
-            self._send(200, json.dumps(slots).encode(), "application/json")
+            self.send_body(200, json.dumps(slots).encode(), "application/json")
         else:
-            self._error(404, f"no {path[:100]}", "NotFoundError")
+            self.send_error_json(404, f"no {path[:100]}", "NotFoundError")
 
-    def do_POST(self) -> None:
-        body = self._body()
+    def do_POST(self) -> None:  # noqa: N802  # http.server calls it by this name
+        body = self.read_json()
         if body is None or self._refused():
             return
         path = self.path.partition("?")[0]
         if path == "/simulate":
-            unknown = self.server.mischief.apply(body)
-            self._json(400 if unknown else 200, {"unknown": unknown})
+            unknown = self.server.faults.apply(body)
+            self.send_json(400 if unknown else 200, {"unknown": unknown})
         elif path == "/tokenize":
             text = str(body.get("prompt") or body.get("content") or "")
             tokens = list(range(script.count(text)))
             answer: dict[str, Any] = {"tokens": tokens}
             if self.server.options.style != "llamacpp":
                 answer |= {"count": len(tokens), "max_model_len": self.server.options.max_context}
-            self._json(200, answer)
+            self.send_json(200, answer)
         elif path in ("/v1/chat/completions", "/v1/completions"):
             Reply(self, body, chat="chat" in path).run()
         else:
-            self._error(404, f"no {path[:100]}", "NotFoundError")
+            self.send_error_json(404, f"no {path[:100]}", "NotFoundError")
 
     def _refused(self) -> bool:
         """Whether the request ends here: hanging, still loading, or without the key."""
-        while self.server.mischief.hang:
+        while self.server.faults.hang:
             time.sleep(0.05)
         if not self.server.ready and self.path != "/simulate":
-            self._error(503, "Loading model", "unavailable_error")
+            self.send_error_json(503, "Loading model", "unavailable_error")
             return True
         key = self.server.key
         if key is not None and self.path.partition("?")[0] not in self.open_paths:
             given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(), key.encode()):
-                self._error(401, "invalid API key", "AuthenticationError")
+                self.send_error_json(401, "invalid API key", "AuthenticationError")
                 return True
         return False
-
-    def _body(self) -> dict[str, Any] | None:
-        try:
-            length = int(self.headers.get("Content-Length") or 0)
-            data = json.loads(self.rfile.read(min(length, BODY)) or b"{}")
-        except ValueError:
-            self._error(400, "the body is not JSON", "BadRequestError")
-            return None
-        if not isinstance(data, dict):
-            self._error(400, "the body is not an object", "BadRequestError")
-            return None
-        return data
-
-    def _error(self, status: int, message: str, kind: str) -> None:
-        self._json(status, {"error": {"message": message, "type": kind, "code": status}})
-
-    def _json(self, status: int, data: Any) -> None:
-        self._send(status, json.dumps(data).encode(), "application/json")
-
-    def _send(self, status: int, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Simulated", "yes")
-        self.end_headers()
-        self.wfile.write(body)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -215,7 +160,7 @@ _ENGINES: list[Engine] = []
 
 def _listen(options: argparse.Namespace) -> Engine:
     try:
-        engine = Engine(options)
+        engine = Engine(options, Handler)
     except OSError as error:
         if options.move_port:
             loading.log(f"Port {options.port} is currently in use. Switching to {options.port + 1}.")
@@ -238,12 +183,12 @@ def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: 
     engine.ready = True
     engine.spent.write()
     if options.flood:
-        engine.mischief.start_flood(options.flood)
+        engine.faults.start_flood(options.flood)
     if options.crash_after is not None:
         how = "segv" if options.exit_code is None else f"exit:{options.exit_code}"
         threading.Timer(options.crash_after, crash, (how, options.exit_code)).start()
     if options.hang_after is not None:
-        threading.Timer(options.hang_after, engine.mischief.apply, ({"hang": True},)).start()
+        threading.Timer(options.hang_after, engine.faults.apply, ({"hang": True},)).start()
     while not ending.wait(1.0):
         engine.spent.write()
 

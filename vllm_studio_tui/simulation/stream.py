@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vllm_studio_tui.simulation import script
 from vllm_studio_tui.simulation.framing import Framing, event
-
-if TYPE_CHECKING:
-    from vllm_studio_tui.simulation.engine import Handler
+from vllm_studio_tui.simulation.server import JsonHandler
 
 #: The names of the field with thinking, by style.
 REASONING = {"vllm": "reasoning", "llamacpp": "reasoning_content", "sglang": "reasoning_content"}
@@ -24,7 +22,7 @@ class Gone(Exception):
 class Reply:
     """Answers one completion request and accounts for it."""
 
-    def __init__(self, handler: Handler, body: dict[str, Any], *, chat: bool) -> None:
+    def __init__(self, handler: JsonHandler, body: dict[str, Any], *, chat: bool) -> None:
         self._handler, self._body, self._chat = handler, body, chat
         self._engine = handler.server
         self._style = self._engine.options.style
@@ -40,7 +38,7 @@ class Reply:
         prompt_tokens = script.count(prompt)
         options = self._engine.options
         if prompt_tokens > options.max_context:
-            self._handler._error(400, self._too_long(prompt_tokens), "BadRequestError")
+            self._handler.send_error_json(400, self._too_long(prompt_tokens), "BadRequestError")
             return
         spent = self._engine.spent
         tools = self._body.get("tools") if isinstance(self._body.get("tools"), list) else []
@@ -121,7 +119,7 @@ class Reply:
         if (self._body.get("stream_options") or {}).get("include_usage"):
             usage = self._usage(prompt_tokens)
             self._event(event(self._style, self._base, None, usage=usage, **self._timings(prompt_tokens)))
-        if self._engine.mischief.break_style != "no-done" or self._engine.mischief.break_at is None:
+        if self._engine.faults.break_style != "no-done" or self._engine.faults.break_at is None:
             self._framing.write(b"data: [DONE]\n\n")
         self._framing.end()
         return finish
@@ -141,7 +139,7 @@ class Reply:
 
     def _paced(self, pieces: list[tuple[str, str]]) -> Any:
         """Hand out the pieces at the wanted speed, counting each before it goes."""
-        spent, mischief = self._engine.spent, self._engine.mischief
+        spent, faults = self._engine.spent, self._engine.faults
         rate = self._engine.options.tokens_per_second
         begin = time.monotonic()
         for number, item in enumerate(pieces, 1):
@@ -149,7 +147,7 @@ class Reply:
                 wait = begin + (number - 1) / rate - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
-            mischief.token(number)
+            faults.token(number)
             with spent.lock:
                 spent.generation_tokens += 1
                 spent.held += 1
@@ -161,11 +159,11 @@ class Reply:
                     spent.generation_seconds += 1 / rate
             self._sent = number
             yield item
-            if mischief.break_at is not None and number >= mischief.break_at:
+            if faults.break_at is not None and number >= faults.break_at:
                 self._break()
 
     def _break(self) -> None:
-        style = self._engine.mischief.break_style
+        style = self._engine.faults.break_style
         if style == "no-done" or not self._body.get("stream"):
             self._framing.end()
             raise Gone
@@ -178,7 +176,7 @@ class Reply:
             raise Gone
         if style == "bad-json":
             self._framing.write(b'data: {"choices": [{"delta": {"content": "oops\n\n')
-            self._engine.mischief.break_at = None  # the stream goes on behind it
+            self._engine.faults.break_at = None  # the stream goes on behind it
             return
         if style == "split-utf8":
             raw = json.dumps(self._chunk({"content": "┌─┐"}), ensure_ascii=False).encode()
@@ -187,7 +185,7 @@ class Reply:
             self._framing.flush()
             time.sleep(0.05)
             self._framing.write(raw[middle:] + b"\n\n")
-            self._engine.mischief.break_at = None
+            self._engine.faults.break_at = None
             return
         self._framing.write(b'data: {"id": "' + self._id.encode()[:9])
         self._framing.flush()
@@ -241,7 +239,7 @@ class Reply:
         base = {"id": self._id, "model": self._engine.options.model, "usage": self._usage(prompt_tokens)}
         if not self._chat:
             choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish}
-            self._handler._json(200, {**base, "object": "text_completion", "choices": [choice]})
+            self._handler.send_json(200, {**base, "object": "text_completion", "choices": [choice]})
             return
         message: dict[str, Any] = {"role": "assistant", "content": text or None}
         if thought:
@@ -251,7 +249,7 @@ class Reply:
             message["tool_calls"] = [{"id": f"call_{uuid.uuid4().hex[:9]}", "type": "function", "function": function}]
         choice = {"index": 0, "message": message, "finish_reason": finish}
         timings = self._timings(prompt_tokens)
-        self._handler._json(200, {**base, "object": "chat.completion", "choices": [choice], **timings})
+        self._handler.send_json(200, {**base, "object": "chat.completion", "choices": [choice], **timings})
 
 
 def _text(content: Any) -> str:

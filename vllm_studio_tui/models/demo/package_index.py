@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
 from vllm_studio_tui.kit.masking import split_login
-from vllm_studio_tui.models.demo.installers import installer_default
+from vllm_studio_tui.models.demo.default_index import installer_default
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 #: A configuration file larger than this is not one.

@@ -15,7 +15,7 @@ WORKER = (
 )
 
 
-class Mischief:
+class Faults:
     """Switches that can be thrown by flags at the start or by `POST /simulate` later."""
 
     def __init__(self) -> None:
