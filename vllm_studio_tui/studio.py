@@ -141,10 +141,9 @@ class Studio:
 
     def record_request(self, request: CompletedRequest) -> None:
         """Keep a completion that no chat asked for. One that cannot be kept is no reason to fail."""
-        from vllm_studio_tui.store.requests import RequestRows
+        from vllm_studio_tui.services.requests import record_request
 
-        with contextlib.suppress(StoreError):
-            RequestRows(self.db).record(request)
+        record_request(self.db, request)
 
     def fold(self) -> int:
         """Bring the ledgers of all runs into the database; how many readings were new."""

@@ -29,11 +29,11 @@ from vllm_studio_tui.services.chat.endings import ending_of, request_of, settle
 from vllm_studio_tui.services.chat.request import request_messages, title_of
 from vllm_studio_tui.services.chat.turn import Publisher, Stream, Turn, TurnEvent, TurnStarted, in_thread
 from vllm_studio_tui.services.chat.unsaved import Unsaved
+from vllm_studio_tui.services.requests import begin_request, cancel_request
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.endings import Ending
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
-from vllm_studio_tui.store.requests import RequestRows
 
 _log = logging.getLogger(__name__)
 
@@ -289,7 +289,7 @@ class ChatService:
             # Whatever else ended it is a fault of ours: what came is kept all the same.
             ended = turn.ended or turn.cut("interrupted", "an internal error")
             if turn.counted and not asked:
-                await in_thread(lambda: self._take_back(turn))
+                await in_thread(lambda: cancel_request(self._db, turn.request_id))
             if asked or turn.kept is not None:
                 unsaved = await self._end(turn, target, ended, source_asked=asked)
         yield ended
@@ -301,7 +301,7 @@ class ChatService:
         try:
             with self._db.write():
                 prepare()
-                RequestRows(self._db).begin(request_of(turn, target, turn.cut("streaming")))
+                begin_request(self._db, request_of(turn, target, turn.cut("streaming")))
             turn.counted = True
         except StoreError:
             if not turn.temporary:
@@ -365,10 +365,6 @@ class ChatService:
             ended = replace(ended, error=failed.title, advice=failed.advice)
         self._publish(turn, ended)
         return failed
-
-    def _take_back(self, turn: Turn) -> None:
-        with contextlib.suppress(StoreError):
-            RequestRows(self._db).forget(turn.request_id)
 
     def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
         if self._bus is None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_studio_tui.domain.chat import FINISHES, Ended, Target
-from vllm_studio_tui.domain.usage import CompletedRequest, about_tokens
+from vllm_studio_tui.domain.chat import Ended, Target
+from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.chat.turn import Turn, added_usage
+from vllm_studio_tui.services.requests import completed_request, finish_of
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.endings import Ending
 from vllm_studio_tui.store.messages import MessageRows
@@ -35,7 +35,7 @@ def ending_of(turn: Turn, target: Target, ended: Ended, *, count: bool) -> Endin
         reasoning=reasoning,
         model=target.model or ended.model,
         tool_calls=ended.tool_calls,
-        finish=_finish(ended),
+        finish=finish_of(ended),
         error=ended.error,
         usage=added_usage(kept, ended.usage),
         timings=ended.timings,
@@ -46,29 +46,16 @@ def ending_of(turn: Turn, target: Target, ended: Ended, *, count: bool) -> Endin
 
 
 def request_of(turn: Turn, target: Target, ended: Ended) -> CompletedRequest:
-    """What is counted of an answer. Where the engine told no tokens, they are estimated, and marked as that."""
-    usage, timings, kept = ended.usage, ended.timings, turn.kept
-    came = "".join(turn.content) + "".join(turn.reasoning) if usage.completion_tokens is None else ""
-    return CompletedRequest(
-        time.time(),
+    """Return what is counted of an answer."""
+    kept = turn.kept
+    return completed_request(
         "chat",
-        ended.finish if ended.finish == "streaming" else _finish(ended),
-        id=turn.request_id,
-        run_id=target.run_id,
-        attempt=target.attempt if target.run_id is not None else None,
-        recipe_id=target.recipe_id,
-        model=target.model or ended.model,
+        target,
+        ended,
+        request_id=turn.request_id,
         session_id=kept.session_id if kept is not None else None,
         message_id=kept.id if kept is not None else None,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=about_tokens(came) if came else usage.completion_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cached_tokens=usage.cached_tokens,
-        ttft=timings.ttft,
-        total_seconds=timings.total,
-        tokens_per_second=timings.tokens_per_second,
-        error=ended.error,
-        estimated=bool(came),
+        text="".join(turn.content) + "".join(turn.reasoning),
     )
 
 
@@ -86,7 +73,3 @@ def settle(db: Database, folders: Sequence[Path]) -> int:
     RequestRows(db).settle(patience=PATIENCE)
     MessageRows(db).settle_interrupted(patience=PATIENCE)
     return recovered
-
-
-def _finish(ended: Ended) -> str:
-    return ended.finish if ended.finish in FINISHES and ended.finish != "streaming" else "stop"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.services.requests import completed_request
 
 #: Tokens that an answer may take; a thought that is cut off still shows where it went.
 MOST_TOKENS = 256
@@ -72,30 +72,10 @@ def _recorded(stream: Stream, record: Callable[[CompletedRequest], object]) -> S
     async def recording(target: Target, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         async for event in stream(target, request):
             if isinstance(event, Ended):
-                record(_request(target, event))
+                record(completed_request("probe", target, event))
             yield event
 
     return recording
-
-
-def _request(target: Target, ended: Ended) -> CompletedRequest:
-    return CompletedRequest(
-        time.time(),
-        "probe",
-        ended.finish,
-        run_id=target.run_id,
-        attempt=target.attempt if target.run_id is not None else None,
-        recipe_id=target.recipe_id,
-        model=target.model or ended.model,
-        prompt_tokens=ended.usage.prompt_tokens,
-        completion_tokens=ended.usage.completion_tokens,
-        reasoning_tokens=ended.usage.reasoning_tokens,
-        cached_tokens=ended.usage.cached_tokens,
-        ttft=ended.timings.ttft,
-        total_seconds=ended.timings.total,
-        tokens_per_second=ended.timings.tokens_per_second,
-        error=ended.error,
-    )
 
 
 async def _tools(target: Target, stream: Stream) -> Finding:
