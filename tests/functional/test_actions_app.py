@@ -290,7 +290,7 @@ async def _new(stage: Staged) -> None:
 @dashboard.scenario("dashboard.dismiss")
 async def _dismiss(stage: Staged) -> None:
     await cursor(stage, "#ledger", FAILED)
-    run = stage.app.commands.run_of(FAILED)
+    run = stage.app.current.commands.run_of(FAILED)
     assert run is not None
     assert not (run.folder / DISMISSED).exists()
     await stage.press("x")

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import cached_property, partialmethod
+from functools import partialmethod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import events
@@ -36,7 +36,6 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas
 if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.studio import Studio
-    from vllm_studio_tui.tui.flows.commands import Commands
 
 T = TypeVar("T")
 #: Where each screen is; imported when it is first shown.
@@ -144,7 +143,7 @@ class StudioApp(App[int], inherit_bindings=False):
         for broken in self.looks.broken:
             self.tell(f"The theme {broken.path.name} is not used: {broken.reason}", "warning")
         if self._first_recipe is not None:
-            self.spawn(self.commands.chat_with(self._first_recipe))
+            self.spawn(self._chat_with(self._first_recipe))
 
     async def _settle_in(self) -> None:
         """Begin to sample, and check the settings; both import much and are done away from the screen."""
@@ -202,11 +201,10 @@ class StudioApp(App[int], inherit_bindings=False):
     def sampler(self) -> Sampler:
         return self.studio.sampler
 
-    @cached_property
-    def commands(self) -> Commands:
+    async def _chat_with(self, recipe: str) -> None:
         from vllm_studio_tui.tui.flows.commands import Commands
 
-        return Commands(self)
+        await Commands(self).chat_with(recipe)
 
     # --- frame ------------------------------------------------------------------------------------------
 
@@ -318,7 +316,9 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def action_palette(self) -> None:
         if len(self.screen_stack) == 1:
-            self.spawn(self.commands.palette())
+            from vllm_studio_tui.tui.flows.palette import palette
+
+            self.spawn(palette(self, self.current))
 
     def action_help(self) -> None:
         if len(self.screen_stack) == 1:
@@ -327,7 +327,9 @@ class StudioApp(App[int], inherit_bindings=False):
             self.push_screen(help_pages(self))
 
     def action_theme(self) -> None:
-        self.spawn(self.commands.choose_theme())
+        from vllm_studio_tui.tui.flows.palette import choose_theme
+
+        self.spawn(choose_theme(self))
 
     async def action_back(self) -> None:
         if not self.current.escape():
@@ -375,7 +377,9 @@ class StudioApp(App[int], inherit_bindings=False):
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()
         if self._places:
-            self.commands.click(event.action, self.current)
+            from vllm_studio_tui.tui.flows.palette import click
+
+            click(self, event.action, self.current)
 
     # --- for screens ------------------------------------------------------------------------------------
 

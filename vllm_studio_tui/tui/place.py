@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.containers import Container
 from textual.css.query import NoMatches
@@ -13,9 +14,10 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas
 if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.studio import Studio
-    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.shell import Shell
 
 
 class Place(Container):
@@ -25,27 +27,35 @@ class Place(Container):
     DEFAULT_CSS = "Place { height: 1fr; width: 1fr; }"
 
     @property
-    def studio_app(self) -> StudioApp:
-        return self.app  # type: ignore[return-value]
+    def shell(self) -> Shell:
+        """The app, as far as a screen may use it."""
+        return cast("Shell", self.app)
+
+    @cached_property
+    def commands(self) -> Commands:
+        """What is done with runs and recipes, with questions on the way."""
+        from vllm_studio_tui.tui.flows.commands import Commands  # it needs dialogs, the first picture none
+
+        return Commands(self.shell)
 
     @property
     def studio(self) -> Studio:
-        return self.studio_app.studio
+        return self.shell.studio
 
     @property
     def snapshot(self) -> Snapshot | None:
-        return self.studio_app.snapshot
+        return self.shell.snapshot
 
     @property
     def ink(self) -> Ink:
-        return self.studio_app.ink
+        return self.shell.ink
 
     def get_ink(self) -> Ink:
-        return self.studio_app.ink
+        return self.shell.ink
 
     @property
     def size_class(self) -> Size:
-        return self.studio_app.size_class
+        return self.shell.size_class
 
     def update_place(self) -> None:
         """Draw what may have changed."""
@@ -78,13 +88,15 @@ class Place(Container):
         known = actions.BY_ID.get(f"{self.SCOPE}.{action.replace('_', '-')}")
         if known is None:
             return super().check_action(action, parameters)
-        if known.writes and self.studio_app.read_only:
+        if known.writes and self.shell.read_only:
             return False
         return self.possible(known.name)
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()
-        self.studio_app.commands.click(event.action, self)
+        from vllm_studio_tui.tui.flows.palette import click
+
+        click(self.shell, event.action, self)
 
     def one(self, selector: str) -> Any:
         """A widget of this screen, or None."""

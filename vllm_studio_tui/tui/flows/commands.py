@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, NotFound, StudioError
-from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:
-    from textual.app import App
-    from textual.widget import Widget
-
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.services.launching.fixes import Fix
-    from vllm_studio_tui.tui.app import StudioApp
-    from vllm_studio_tui.tui.place import Place
+    from vllm_studio_tui.tui.shell import Shell
 
 
 class Commands:
     """Flows that begin with a key and may ask something on their way."""
 
-    def __init__(self, app: StudioApp) -> None:
-        self.app = app
-        self.studio = app.studio
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.studio = shell.studio
 
     # --- runs -------------------------------------------------------------------------------------------
 
     @property
     def runs(self) -> Sequence[RunView]:
-        return self.app.snapshot.runs if self.app.snapshot is not None else ()
+        return self.shell.snapshot.runs if self.shell.snapshot is not None else ()
 
     def run_of(self, name: str) -> RunView | None:
         """The run of this id, or the latest live one of this recipe."""
@@ -48,20 +42,22 @@ class Commands:
 
     async def launch(self, recipe_id: str, *, changed: Recipe | None = None) -> RunView | None:
         """Launch a recipe; where another run is in the way, ask."""
-        app, launcher = self.app, self.studio.launcher
-        recipe = changed if changed is not None else await app.in_thread(partial(self.studio.recipes.get, recipe_id))
+        shell, launcher = self.shell, self.studio.launcher
+        recipe = changed if changed is not None else await shell.in_thread(partial(self.studio.recipes.get, recipe_id))
         if recipe.backend == "external":
             await self.chat_with(recipe.id)
             return None
         force = share = insist = False
         while True:
             try:
-                run = await app.in_thread(
+                run = await shell.in_thread(
                     partial(launcher.launch, recipe, force=force, share_gpus=share, unchecked=insist)
                 )
             except HopelessLaunch as error:
                 answers = [Option("a", "launch it anyway"), Option("e", "edit the recipe")]
-                said = await app.ask(Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch"))
+                said = await shell.ask(
+                    Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
+                )
                 if said == "e":
                     await self.edit_recipe(recipe.id)
                 if said != "a" or insist:
@@ -72,49 +68,51 @@ class Commands:
                 answers = [Option("s", "stop what is in the way, then launch")]
                 if "GPU" in f"{error.title}{error.cause}":
                     answers.append(Option("g", "share the GPUs"))
-                said = await app.ask(Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch"))
+                said = await shell.ask(
+                    Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
+                )
                 if said is None or (force and share):
                     return None
                 force, share = force or said == "s", share or said == "g"
                 continue
             self.studio.sampler.wake()
             if run.state is State.FAILED:
-                app.tell(f"{run.name} failed: {run.status.title}", "error")
+                shell.tell(f"{run.name} failed: {run.status.title}", "error")
             else:
                 self._told_starting(recipe, run)
             return run
 
     async def switch(self, recipe_id: str) -> None:
         """Stop what holds this recipe's port or GPUs, then launch."""
-        app = self.app
-        recipe = await app.in_thread(lambda: self.studio.recipes.get(recipe_id))
-        app.tell(f"Making room for {recipe.name}.")
-        run = await app.in_thread(lambda: self.studio.launcher.switch(recipe))
+        shell = self.shell
+        recipe = await shell.in_thread(lambda: self.studio.recipes.get(recipe_id))
+        shell.tell(f"Making room for {recipe.name}.")
+        run = await shell.in_thread(lambda: self.studio.launcher.switch(recipe))
         self.studio.sampler.wake()
         self._told_starting(recipe, run)
 
     def _told_starting(self, recipe: Recipe, run: RunView) -> None:
-        self.app.tell(f"{run.name} is starting on port {run.port}.")
+        self.shell.tell(f"{run.name} is starting on port {run.port}.")
         for one in self.studio.launcher.warnings(recipe):
-            self.app.tell(one, "warning")
+            self.shell.tell(one, "warning")
 
     def quick_launch(self) -> None:
         """Choose a recipe by typing, and launch it. The sheet is there before the next key is."""
 
         def chosen(recipe_id: str | None) -> None:
             if recipe_id is not None:
-                self.app.spawn(self.launch(recipe_id))
+                self.shell.spawn(self.launch(recipe_id))
 
         sheet = Chooser((), title="launch", empty="No recipes yet: n makes one.", load=self.recipe_choices)
-        self.app.push_screen(sheet, chosen)
+        self.shell.push_screen(sheet, chosen)
 
     async def recipe_choices(self) -> list[Choice]:
         """All recipes, what ran last first, with the last result."""
-        recipes = await self.app.in_thread(self.studio.recipes.all)
-        every = self.app.snapshot.every if self.app.snapshot is not None else ()
+        recipes = await self.shell.in_thread(self.studio.recipes.all)
+        every = self.shell.snapshot.every if self.shell.snapshot is not None else ()
         last = {run.recipe_id: run for run in every}
         now = time.time()
-        glyphs = self.app.ink.glyphs
+        glyphs = self.shell.ink.glyphs
 
         def key(recipe: Recipe) -> tuple[float, str]:
             run = last.get(recipe.id)
@@ -132,28 +130,14 @@ class Commands:
             choices.append(Choice(recipe.id, recipe.id, note, words=f"{recipe.name} {recipe.model_path}", mark=mark))
         return choices
 
-    def click(self, action: str, place: Place) -> None:
-        """What a clicked link asks for: an action by id, a run, or a method of the screen."""
-        app = self.app
-        if action.startswith("run:"):
-            app.spawn(self.open_run(action[4:]))
-            return
-        known = actions.BY_ID.get(action)
-        target: Widget | App[int] = app if known is not None and known.scope == "app" else place
-        method = getattr(target, f"action_{known.method if known is not None else action}", None)
-        if method is not None and target.check_action(known.method if known is not None else action, ()):
-            result = method()
-            if isinstance(result, Awaitable):
-                app.spawn(result)
-
     async def stop(self, run: RunView) -> None:
         """Stop a run, after saying what that costs."""
-        app = self.app
+        shell = self.shell
         if run.status.final:
-            await app.in_thread(lambda: _dismiss(run))
+            await shell.in_thread(lambda: _dismiss(run))
             self.studio.sampler.wake()
             return
-        metrics = app.snapshot.engine(run.run_id) if app.snapshot is not None else None
+        metrics = shell.snapshot.engine(run.run_id) if shell.snapshot is not None else None
         busy = metrics.running if metrics is not None else None
         requests = "1 running request is" if busy == 1 else f"{busy} running requests are"
         loss = f"{requests} cut off. " if busy else ""
@@ -165,29 +149,29 @@ class Commands:
         answers = [Option("s", "stop it")]
         if run.state is State.STOPPING:
             loss, answers = "It is stopping already. ", [Option("K", "kill it now")]
-        said = await app.ask(Question(f"Stop {run.name}?", f"{loss}{cost}", answers, "keep it running"))
+        said = await shell.ask(Question(f"Stop {run.name}?", f"{loss}{cost}", answers, "keep it running"))
         if said is None:
             return
-        app.tell(f"Stopping {run.name}.")
-        ended = await app.in_thread(lambda: self.studio.launcher.stop(run, force=said == "K"))
+        shell.tell(f"Stopping {run.name}.")
+        ended = await shell.in_thread(lambda: self.studio.launcher.stop(run, force=said == "K"))
         self.studio.sampler.wake()
-        app.tell(f"{ended.name} {ended.status.title or ended.state}.")
+        shell.tell(f"{ended.name} {ended.status.title or ended.state}.")
 
     async def dismiss(self, run: RunView) -> None:
         if run.status.final:
-            await self.app.in_thread(lambda: _dismiss(run))
+            await self.shell.in_thread(lambda: _dismiss(run))
             self.studio.sampler.wake()
 
     async def fix(self, run: RunView, *, choose: bool = False) -> None:
         """Take an advised change of the recipe and launch."""
-        app = self.app
-        found = await app.in_thread(lambda: self.fixes(run))
+        shell = self.shell
+        found = await shell.in_thread(lambda: self.fixes(run))
         if not found:
-            app.tell("No change of the recipe is known that would help.")
+            shell.tell("No change of the recipe is known that would help.")
             return
         index = 0
         if choose or len(found) > 1:
-            said = await app.ask(
+            said = await shell.ask(
                 Chooser(
                     [Choice(str(at), f"set {fix.label} and launch") for at, fix in enumerate(found)],
                     title="change the recipe",
@@ -196,10 +180,10 @@ class Commands:
             if said is None:
                 return
             index = int(said)
-        recipe = await app.in_thread(lambda: self.studio.recipes.get(run.recipe_id))
+        recipe = await shell.in_thread(lambda: self.studio.recipes.get(run.recipe_id))
         changed = recipe.model_copy(update=dict(found[index].changes))
-        await app.in_thread(lambda: self.studio.recipes.save(changed))
-        app.tell(f"{recipe.id}: set {found[index].label}.")
+        await shell.in_thread(lambda: self.studio.recipes.save(changed))
+        shell.tell(f"{recipe.id}: set {found[index].label}.")
         await self.launch(recipe.id)
 
     def fixes(self, run: RunView) -> list[Fix]:
@@ -225,133 +209,49 @@ class Commands:
         """Ask a ready run whether its parsers work."""
         from vllm_studio_tui.services.launching.parser_probe import probe_parsers
 
-        self.app.tell(f"Asking {run.name} for a tool call and a thought.")
-        target = await self.app.in_thread(lambda: self.studio.launcher.target(recipe=run.run_id))
-        found = await self.app.in_thread(lambda: probe_parsers(target, record=self.studio.record_request))
+        self.shell.tell(f"Asking {run.name} for a tool call and a thought.")
+        target = await self.shell.in_thread(lambda: self.studio.launcher.target(recipe=run.run_id))
+        found = await self.shell.in_thread(lambda: probe_parsers(target, record=self.studio.record_request))
         for name, one in (("Tools", found.tools), ("Thinking", found.thinking)):
-            self.app.tell(f"{name}: {one.words}.", "information" if one.verdict in ("works", "none") else "warning")
+            self.shell.tell(f"{name}: {one.words}.", "information" if one.verdict in ("works", "none") else "warning")
 
     async def open_run(self, run_id: str) -> None:
         """A run's log, at what went wrong."""
-        place: Any = await self.app.show_place("logs")
+        place: Any = await self.shell.show_place("logs")
         await place.open_run(run_id)
 
     # --- going on elsewhere -----------------------------------------------------------------------------
 
     async def chat_with(self, name: str) -> None:
         """A new chat with a recipe or run, the prompt focused."""
-        place: Any = await self.app.show_place("chat")
+        place: Any = await self.shell.show_place("chat")
         run = self.run_of(name)
         await place.new_with(run.recipe_id if run is not None else name)
 
     async def edit_recipe(self, recipe_id: str) -> None:
-        place: Any = await self.app.show_place("recipes")
+        place: Any = await self.shell.show_place("recipes")
         await place.edit(recipe_id)
 
     async def new_recipe(self) -> None:
-        place: Any = await self.app.show_place("recipes")
+        place: Any = await self.shell.show_place("recipes")
         await place.new()
 
     async def demo(self) -> None:
         """Fetch the small model and launch it."""
         from vllm_studio_tui.services import demo
 
-        app = self.app
-        app.tell("Fetching the demo model, about 90 MB the first time.")
+        shell = self.shell
+        shell.tell("Fetching the demo model, about 90 MB the first time.")
 
         def fetch() -> Recipe:
             demo.fetch(self.studio.places, None, lambda progress: None)
             return demo.demo_recipe(self.studio.recipes)
 
-        recipe = await app.in_thread(fetch)
+        recipe = await shell.in_thread(fetch)
         if (run := self.run_of(recipe.id)) is not None and run.live:
             await self.chat_with(recipe.id)
             return
         await self.launch(recipe.id)
-
-    # --- palette and theme ------------------------------------------------------------------------------
-
-    async def palette(self) -> None:
-        """Everything there is, by name."""
-        app = self.app
-        active = app.active_actions()
-        here = {action.id for action, _ in active}
-        said = await app.ask(Chooser((), title="a command", enter="run", load=partial(self._everything, active)))
-        if said is None:
-            return
-        kind, _, rest = said.partition(":")
-        if kind == "launch":
-            await self.launch(rest)
-        elif kind == "chat":
-            await self.chat_with(rest)
-        elif kind == "log":
-            await self.open_run(rest)
-        elif kind == "stop" and (found := self.run_of(rest)) is not None:
-            await self.stop(found)
-        elif said in actions.BY_ID:
-            action = actions.BY_ID[said]
-            if action.id in here or action.scope == "app":
-                await self._do(action)
-
-    async def _everything(self, active: Sequence[tuple[actions.Action, str]]) -> list[Choice]:
-        """What the palette offers: runs, what can be done here, what everywhere, recipes."""
-        app = self.app
-        choices: list[Choice] = []
-        for run in self.runs:
-            mark = app.ink.glyphs.state(run.state)
-            name = clean_line(run.name, limit=40)
-            if run.state in ANSWERING:
-                choices.append(Choice(f"chat:{run.recipe_id}", f"chat with {name}", "", "", "Runs", mark=mark))
-            if not app.read_only:
-                choices.append(Choice(f"stop:{run.run_id}", f"stop {name}", str(run.state), "", "Runs", mark=mark))
-            choices.append(Choice(f"log:{run.run_id}", f"log of {name}", "", "", "Runs", mark=mark))
-        choices += [
-            Choice(action.id, action.help, "", actions.keys_text(app.keys_of(action.id), 1), "Here")
-            for action, _ in active
-            if action.palette and action.scope not in ("app", "list")
-        ]
-        choices += [
-            Choice(action.id, action.help, "", actions.keys_text(app.keys_of(action.id), 1), "Everywhere")
-            for action in actions.of("app")
-            if action.palette
-        ]
-        if not app.read_only:
-            live = {run.recipe_id for run in self.runs if run.live}
-            choices += [
-                Choice(f"launch:{one.value}", f"launch {one.value}", one.note, "", "Recipes", one.words)
-                for one in await self.recipe_choices()
-                if one.value not in live
-            ]
-        return choices
-
-    async def _do(self, action: actions.Action) -> None:
-        app = self.app
-        targets = [app.focused, *(app.focused.ancestors if app.focused is not None else ()), app.current, app]
-        for target in targets:
-            method = getattr(target, f"action_{action.method}", None)
-            scope = getattr(target, "SCOPE", "app" if target is app else None)
-            if method is not None and scope == action.scope:
-                result = method()
-                if hasattr(result, "__await__"):
-                    await result
-                return
-
-    async def choose_theme(self) -> None:
-        """Choose a theme; each is shown while the cursor is on it."""
-        app = self.app
-        before = app.theme
-        choices = [
-            Choice(name, name, "dark" if theme.dark else "light") for name, theme in sorted(app.looks.themes.items())
-        ]
-        said = await app.ask(Chooser(choices, title="theme", preview=app.set_theme))
-        app.set_theme(said or before)
-        if said is not None and said != before and not app.read_only:
-            from vllm_studio_tui.config.settings import save_setting
-
-            try:
-                await app.in_thread(lambda: save_setting(self.studio.places, "theme", said))
-            except (StudioError, NotFound) as error:
-                app.tell(f"The theme is for this session only: {error}", "warning")
 
 
 def _dismiss(run: RunView) -> None:

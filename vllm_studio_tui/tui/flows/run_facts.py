@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
@@ -11,32 +12,37 @@ from vllm_studio_tui.tui.paint.runs import RunFacts
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
-    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.shell import Shell
 
 #: Seconds of speed that the sparks show.
 SPARK_SECONDS = 120.0
 
 
 class Facts:
-    """Puts runs and what was measured of them together. What needs the database is asked once, in a thread."""
+    """Puts runs and what was measured of them together. What needs the database is looked up once, in a thread.
 
-    def __init__(self, app: StudioApp) -> None:
-        self._app = app
+    Args:
+        changed: Called when something was looked up that a picture should show.
+    """
+
+    def __init__(self, shell: Shell, changed: Callable[[], None]) -> None:
+        self._shell = shell
+        self._changed = changed
         self._fixes: dict[str, str] = {}
         self._since: dict[str, str] = {}
         self._asked: set[str] = set()
 
     def all(self, *, sparks: int = 40) -> list[RunFacts]:
-        """Every run that is shown: troubled and living ones first where there is little room, else oldest first."""
-        snapshot = self._app.snapshot
+        """Return every run that is shown, oldest first, each with `sparks` values of its speed."""
+        snapshot = self._shell.snapshot
         if snapshot is None:
             return []
         return [self.of(run, sparks) for run in snapshot.runs]
 
     def of(self, run: RunView, sparks: int = 40) -> RunFacts:
-        app, snapshot = self._app, self._app.snapshot
+        snapshot = self._shell.snapshot
         assert snapshot is not None
-        history = app.sampler.history
+        history = self._shell.sampler.history
         name = f"run/{run.run_id}/out"
         speeds = history.over(name, sparks, SPARK_SECONDS, snapshot.tick.at) if name in history else ()
         return RunFacts(
@@ -51,10 +57,10 @@ class Facts:
         )
 
     def earlier(self, run: RunView) -> list[Start]:
-        """Starts of the recipe that got ready, to tell how long this one will take."""
+        """Return starts of the recipe that got ready, to tell how long this one will take."""
         if run.state not in (State.STARTING, State.LOADING):
             return []
-        snapshot = self._app.snapshot
+        snapshot = self._shell.snapshot
         return earlier_starts(run, snapshot.every if snapshot is not None else ())
 
     def _fix(self, run: RunView) -> str:
@@ -62,22 +68,23 @@ class Facts:
             return ""
         if run.run_id not in self._asked:
             self._asked.add(run.run_id)
-            self._app.spawn(self._look_up(run), group="fixes")
+            self._shell.spawn(self._look_up(run), group="fixes")
         return self._fixes.get(run.run_id, "")
 
     async def _look_up(self, run: RunView) -> None:
-        found, since = await self._app.in_thread(
-            lambda: (self._app.commands.fixes(run), self._app.commands.since_it_worked(run))
-        )
+        from vllm_studio_tui.tui.flows.commands import Commands
+
+        commands = Commands(self._shell)
+        found, since = await self._shell.in_thread(lambda: (commands.fixes(run), commands.since_it_worked(run)))
         self._since[run.run_id] = since
         if found:
             self._fixes[run.run_id] = found[0].label
         if found or since:
-            self._app.current.update_place()
+            self._changed()
 
 
 def by_trouble(facts: list[RunFacts]) -> list[RunFacts]:
-    """What needs a person first."""
+    """Sort: what needs a person first."""
     order = {state: index for index, state in enumerate((State.READY, *TROUBLE))}
     order[State.READY] = -1
     return sorted(facts, key=lambda one: order.get(one.run.state, 9))

@@ -10,7 +10,7 @@ from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.sheets.dialogs import Pages
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.shell import Shell
 
 WORDS = {
     State.STARTING: "spawned, nothing said yet",
@@ -24,10 +24,10 @@ WORDS = {
 }
 
 
-def help_pages(app: StudioApp) -> Pages:
+def help_pages(shell: Shell) -> Pages:
     """Here on the left, everywhere on the right, then the marks of states."""
-    here = [(keys, action) for action, keys in app.active_actions() if action.scope != "app"]
-    everywhere = [(app.keys_of(action.id), action) for action in actions.of("app") if app.keys_of(action.id)]
+    here = [(keys, action) for action, keys in shell.active_actions() if action.scope != "app"]
+    everywhere = [(shell.keys_of(action.id), action) for action in actions.of("app") if shell.keys_of(action.id)]
 
     def paint(ink: Ink, width: int) -> list[Row]:
         title = Row()

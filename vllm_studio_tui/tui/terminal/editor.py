@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from textual.app import SuspendNotSupported
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.shell import Shell
 
 
-def edit_text(app: StudioApp, text: str, suffix: str = ".md") -> str | None:
+def edit_text(shell: Shell, text: str, suffix: str = ".md") -> str | None:
     """The text as it was left in `$VISUAL` or `$EDITOR`; None when there is no editor or it failed.
 
     The screen is given back to the terminal meanwhile.
@@ -26,16 +26,16 @@ def edit_text(app: StudioApp, text: str, suffix: str = ".md") -> str | None:
         path.write_text(text, "utf-8")
         path.chmod(0o600)
         try:
-            with app.suspend():
+            with shell.suspend():
                 done = subprocess.run([*shlex.split(command), str(path)], check=False)
         except SuspendNotSupported:
-            app.tell("An editor cannot be opened on this terminal.", "warning")
+            shell.tell("An editor cannot be opened on this terminal.", "warning")
             return None
         except (OSError, ValueError) as error:
-            app.tell(f"The editor did not start: {command}: {error}. Set EDITOR.", "error")
+            shell.tell(f"The editor did not start: {command}: {error}. Set EDITOR.", "error")
             return None
         if done.returncode != 0:
-            app.tell(f"The editor ended with {done.returncode}; nothing was taken.", "warning")
+            shell.tell(f"The editor ended with {done.returncode}; nothing was taken.", "warning")
             return None
         try:
             return path.read_text("utf-8", "replace").rstrip("\n")

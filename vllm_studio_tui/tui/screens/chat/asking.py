@@ -44,7 +44,7 @@ class Answering:
 
         def saved(told: AnswerSaved) -> None:  # comes from a thread
             with contextlib.suppress(RuntimeError):  # the loop has been closed over us
-                loop.call_soon_threadsafe(lambda: self._place.studio_app.spawn(self._saved(told), group="chats"))
+                loop.call_soon_threadsafe(lambda: self._place.shell.spawn(self._saved(told), group="chats"))
 
         self._unsubscribe = self._place.studio.bus.subscribe(AnswerSaved, saved)
 
@@ -60,7 +60,7 @@ class Answering:
             self._wait(chat, text)
         else:
             chat.asking = True
-            self._place.studio_app.spawn(self._ask(chat, text))
+            self._place.shell.spawn(self._ask(chat, text))
 
     def _turn(self, chat: Chat) -> Turn | None:
         return self.turns.going.get(chat.id) if chat.id is not None else None
@@ -105,13 +105,13 @@ class Answering:
         """The chat begins to exist with its first question."""
         place, service = self._place, self._place.studio.chat
         settings = {**chat.settings, **({"recipe": chat.recipe} if chat.recipe else {})}
-        session_id = await place.studio_app.in_thread(
+        session_id = await place.shell.in_thread(
             lambda: service.new_session(text, model=target.model, settings=settings)
         )
-        chat.session = await place.studio_app.in_thread(lambda: service.sessions.get(session_id))
+        chat.session = await place.shell.in_thread(lambda: service.sessions.get(session_id))
         if place.chat is chat:
             place.desk.session = session_id
-        place.studio_app.spawn(place.reload_list(), group="chats")
+        place.shell.spawn(place.reload_list(), group="chats")
 
     def give_back(self, chat: Chat, text: str) -> None:
         """A question that was not asked goes back to where it was typed, before what was typed there since."""
@@ -128,10 +128,10 @@ class Answering:
         for chat in place.chats.all():
             if chat.waiting_for is None:
                 continue
-            run = place.studio_app.commands.run_of(chat.waiting_for)
+            run = place.commands.run_of(chat.waiting_for)
             if run is None or run.status.final:
                 self.give_back(chat, self.take_back(chat))
-                place.studio_app.tell("The engine did not come up; the question is back in the prompt.", "warning")
+                place.shell.tell("The engine did not come up; the question is back in the prompt.", "warning")
             elif run.state in ANSWERING:
                 chat.waiting_for = None
                 self._next(chat)
@@ -209,7 +209,7 @@ class Answering:
 
         A chat goes on with whom it was held. Another engine is asked only when the person says so.
         """
-        place, app = self._place, self._place.studio_app
+        place, app = self._place, self._place.shell
         while True:
             run = place.run_for(chat)
             if run is not None and run.live and run.state not in ANSWERING:
@@ -237,9 +237,9 @@ class Answering:
 
     async def _another(self, chat: Chat, name: str | None, error: StudioError) -> bool:
         """Whom a chat was held with does not answer: ask what to do; whether to try again."""
-        place, app = self._place, self._place.studio_app
+        place, app = self._place, self._place.shell
         who = name or (chat.session.model if chat.session is not None else None) or ""
-        others = {run.recipe_id: run for run in app.commands.runs if run.live and run.state in ANSWERING}
+        others = {run.recipe_id: run for run in place.commands.runs if run.live and run.state in ANSWERING}
         others.pop(who, None)
         recipes = dict(await app.in_thread(place.studio.recipe_list))
         answers = []
@@ -259,7 +259,7 @@ class Answering:
             )
         )
         if said == "l" and name is not None:
-            return await app.commands.launch(name) is not None
+            return await place.commands.launch(name) is not None
         if said not in keys:
             return False
         chat.recipe = keys[said]
@@ -276,7 +276,7 @@ class Answering:
         if leaf is None or chat is None or self._turn(chat) is not None:
             return
         session_id = message.session_id
-        await place.studio_app.in_thread(lambda: place.studio.chat.sessions.set_leaf(session_id, leaf))
+        await place.shell.in_thread(lambda: place.studio.chat.sessions.set_leaf(session_id, leaf))
         if place.chat is chat:
             self.show_branch(leaf)
             place.document.move(0)
@@ -285,11 +285,11 @@ class Answering:
         """A chat of its own that begins as this one up to a message."""
         place, chat = self._place, self._place.chats.of(message.session_id)
         session_id = message.session_id
-        made = await place.studio_app.in_thread(lambda: place.studio.chat.sessions.fork(session_id, message.id))
+        made = await place.shell.in_thread(lambda: place.studio.chat.sessions.fork(session_id, message.id))
         if place.chat is chat:
             await place.open(made.id)
         await place.reload_list()
-        place.studio_app.tell("This is a copy up to here; the chat it came from stays.")
+        place.shell.tell("This is a copy up to here; the chat it came from stays.")
 
     # --- answers ----------------------------------------------------------------------------------------
 
@@ -330,16 +330,16 @@ class Answering:
     def _over(self, turn: Turn, failed: StudioError | None) -> None:
         chat = self._place.chats.of(turn.session_id)
         if failed is not None:
-            self._place.studio_app.tell_error(failed)
+            self._place.shell.tell_error(failed)
             if chat is not None and turn.question is not None and not turn.heard:
                 self.give_back(chat, turn.question)  # it could not even be kept
-        self._place.studio_app.spawn(self._ended(turn, chat), group="chats")
+        self._place.shell.spawn(self._ended(turn, chat), group="chats")
 
     async def _ended(self, turn: Turn, chat: Chat | None) -> None:
         """Show the end of an answer, and send what waited for it."""
         place, service = self._place, self._place.studio.chat
         session_id = turn.session_id
-        session, tree, leaf = await place.studio_app.in_thread(
+        session, tree, leaf = await place.shell.in_thread(
             lambda: (service.sessions.get(session_id), service.tree(session_id), service.messages.leaf(session_id))
         )
         if chat is not None:
@@ -364,7 +364,7 @@ class Answering:
         if told.message_id is None or place.chat.id != told.session_id:
             return
         message_id = told.message_id
-        message = await place.studio_app.in_thread(lambda: place.studio.chat.messages.get(message_id))
+        message = await place.shell.in_thread(lambda: place.studio.chat.messages.get(message_id))
         place.messages_tree = [message if one.id == message_id else one for one in place.messages_tree]
         place.document.replace_message(message)
 

@@ -31,7 +31,7 @@ class ChatFlows:
 
     def __init__(self, place: ChatPlace) -> None:
         self._place = place
-        self._app = place.studio_app
+        self._app = place.shell
         self._studio = place.studio
 
     # --- chats ------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class ChatFlows:
         glyphs = self._app.ink.glyphs
         choices = []
         live = set()
-        for run in self._app.commands.runs:
+        for run in self._place.commands.runs:
             if run.live:
                 live.add(run.recipe_id)
                 note = stage_word(run.status.stage) if run.state is State.LOADING else str(run.state)
@@ -144,7 +144,7 @@ class ChatFlows:
         if not self._app.read_only:
             choices += [
                 Choice(f"launch:{one.value}", f"launch {one.value}", one.note, "", "Recipes", one.words)
-                for one in await self._app.commands.recipe_choices()
+                for one in await self._place.commands.recipe_choices()
                 if one.value not in live
             ]
         empty = "No model is up, and no recipe is there."
@@ -152,7 +152,7 @@ class ChatFlows:
         if said is None:
             return
         what, _, recipe_id = said.partition(":")
-        if what == "launch" and await self._app.commands.launch(recipe_id) is None:
+        if what == "launch" and await self._place.commands.launch(recipe_id) is None:
             return
         chat.recipe = recipe_id
         chat.settings["recipe"] = recipe_id

@@ -131,10 +131,10 @@ class ChatPlace(Place):
             self._started = True
             self.prompt.earlier = self.desk.history
             self.recipe = self.desk.recipe
-            self.studio_app.spawn(self._restore(), group="chats")
+            self.shell.spawn(self._restore(), group="chats")
             self.set_timer(AFTER_PAINT, load_client)
         else:
-            self.studio_app.spawn(self.reload_list(), group="chats")
+            self.shell.spawn(self.reload_list(), group="chats")
 
     async def _restore(self) -> None:
         """Open the chat that was open last."""
@@ -149,7 +149,7 @@ class ChatPlace(Place):
 
     async def reload_list(self) -> None:
         chat = self.studio.chat
-        self.listed, self.total = await self.studio_app.in_thread(
+        self.listed, self.total = await self.shell.in_thread(
             lambda: (chat.sessions.list(limit=LISTED), chat.sessions.count())
         )
         self.update_place()
@@ -184,7 +184,7 @@ class ChatPlace(Place):
 
     def run_for(self, chat: Chat) -> RunView | None:
         """The run that would answer a chat."""
-        return run_of_chat(chat, list(self.studio_app.commands.runs))
+        return run_of_chat(chat, list(self.commands.runs))
 
     def on_prompt_area_grown(self) -> None:
         rows = self.prompt.rows
@@ -203,7 +203,7 @@ class ChatPlace(Place):
 
     def on_block_scroll_moved(self) -> None:
         self.query_one("#chat-status", Canvas).repaint()
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     # --- sessions ---------------------------------------------------------------------------------------
 
@@ -213,12 +213,12 @@ class ChatPlace(Place):
         self._opening = opening = object()
 
         def read() -> tuple[Session, list[Message], str | None]:
-            if not self.studio_app.read_only:
+            if not self.shell.read_only:
                 with contextlib.suppress(StoreError):  # what cannot be settled now is shown as it is
                     service.settle_interrupted()
             return service.sessions.get(session_id), service.tree(session_id), service.messages.leaf(session_id)
 
-        session, tree, here = await self.studio_app.in_thread(read)
+        session, tree, here = await self.shell.in_thread(read)
         if self._opening is not opening:
             return  # another chat was opened meanwhile
         self.keep_draft()
@@ -268,18 +268,18 @@ class ChatPlace(Place):
                 self.desk.draft(chat.id, "\n\n".join(filter(str.strip, (*chat.queue, self.desk.draft(chat.id)))))
         self.desk.recipe = self.recipe
         await self.turns.stop_all()
-        await self.studio_app.in_thread(partial(save_desk, self.studio.places, self.desk))
+        await self.shell.in_thread(partial(save_desk, self.studio.places, self.desk))
 
     def hidden(self) -> None:
         if self._started:
             self.keep_draft()
             self.desk.recipe = self.recipe
-            self.studio_app.spawn(self.studio_app.in_thread(partial(save_desk, self.studio.places, self.desk)))
+            self.shell.spawn(self.shell.in_thread(partial(save_desk, self.studio.places, self.desk)))
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         if event.action.startswith("chat:"):
             event.stop()
-            self.studio_app.spawn(self.open(event.action[5:]))
+            self.shell.spawn(self.open(event.action[5:]))
         else:
             super().on_canvas_clicked(event)
 
@@ -290,8 +290,8 @@ class ChatPlace(Place):
         text = event.text.strip("\n")
         if not text.strip():
             return
-        if self.studio_app.read_only:
-            self.studio_app.tell("read-only: nothing is sent", "warning")
+        if self.shell.read_only:
+            self.shell.tell("read-only: nothing is sent", "warning")
             return
         self.desk.remember(text)
         self.prompt.earlier = self.desk.history
@@ -299,7 +299,7 @@ class ChatPlace(Place):
         self.desk.draft(self.session.id if self.session else None, "")
         editing, self.editing = self.editing, None
         if editing is not None:
-            self.studio_app.spawn(self.answers.ask_again(self.chat, editing, text))
+            self.shell.spawn(self.answers.ask_again(self.chat, editing, text))
         else:
             self.answers.take(self.chat, text)
 
@@ -359,16 +359,16 @@ class ChatPlace(Place):
         self.document.toggle_thinking()
 
     def action_chats(self) -> None:
-        self.studio_app.spawn(self.flows.choose_chat())
+        self.shell.spawn(self.flows.choose_chat())
 
     def action_model(self) -> None:
-        self.studio_app.spawn(self.flows.choose_model())
+        self.shell.spawn(self.flows.choose_model())
 
     def action_settings(self) -> None:
-        self.studio_app.spawn(self.flows.change_settings())
+        self.shell.spawn(self.flows.change_settings())
 
     def action_editor(self) -> None:
-        text = edit_text(self.studio_app, self.prompt.text)
+        text = edit_text(self.shell, self.prompt.text)
         if text is not None:
             self.prompt.set_text(text)
 
@@ -390,11 +390,11 @@ class ChatPlace(Place):
 
     def action_copy_chat(self) -> None:
         if self.session is not None:
-            self.studio_app.spawn(self.flows.copy_chat())
+            self.shell.spawn(self.flows.copy_chat())
 
     async def save_settings(self, chat: Chat) -> None:
         """Keep what was chosen for a chat; read-only it holds as long as the screen."""
-        if chat.id is not None and not self.studio_app.read_only:
+        if chat.id is not None and not self.shell.read_only:
             session_id, settings = chat.id, dict(chat.settings)
-            await self.studio_app.in_thread(lambda: self.studio.chat.sessions.set_settings(session_id, settings))
+            await self.shell.in_thread(lambda: self.studio.chat.sessions.set_settings(session_id, settings))
         self.update_place()

@@ -28,7 +28,7 @@ class Transcript(Document):
         known = actions.BY_ID.get(f"transcript.{action.replace('_', '-')}")
         if known is None:
             return super().check_action(action, parameters)
-        if known.writes and self.place.studio_app.read_only:
+        if known.writes and self.place.shell.read_only:
             return False
         return self._possible(known.name)
 
@@ -85,19 +85,19 @@ class Transcript(Document):
 
     def action_copy(self) -> None:
         if (entry := self.message) is not None:
-            self.place.studio_app.copy(entry.message.content)
+            self.place.shell.copy(entry.message.content)
 
     def action_copy_code(self) -> None:
         if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.flows.copy_code(entry.message))
+            self.place.shell.spawn(self.place.flows.copy_code(entry.message))
 
     def action_regenerate(self) -> None:
         if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.answers.regenerate(entry.message))
+            self.place.shell.spawn(self.place.answers.regenerate(entry.message))
 
     def action_continue(self) -> None:
         if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.answers.continue_answer(entry.message))
+            self.place.shell.spawn(self.place.answers.continue_answer(entry.message))
 
     def action_edit(self) -> None:
         if (entry := self.message) is not None:
@@ -105,7 +105,7 @@ class Transcript(Document):
 
     def action_fork(self) -> None:
         if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.answers.fork(entry.message))
+            self.place.shell.spawn(self.place.answers.fork(entry.message))
 
     def action_previous(self) -> None:
         self._turn_to(-1)
@@ -115,4 +115,4 @@ class Transcript(Document):
 
     def _turn_to(self, step: int) -> None:
         if (entry := self.message) is not None:
-            self.place.studio_app.spawn(self.place.answers.sibling(entry.message, step))
+            self.place.shell.spawn(self.place.answers.sibling(entry.message, step))

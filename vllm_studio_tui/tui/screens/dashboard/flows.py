@@ -9,33 +9,33 @@ from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign, Orphan
-    from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.shell import Shell
 
 
-async def foreign_engines(app: StudioApp) -> None:
+async def foreign_engines(shell: Shell) -> None:
     """Choose one of them, and what becomes of it."""
     from vllm_studio_tui.runs import foreign
 
-    found, orphans = await app.in_thread(lambda: (foreign.find_foreign(), foreign.find_orphans()))
+    found, orphans = await shell.in_thread(lambda: (foreign.find_foreign(), foreign.find_orphans()))
     if not found and not orphans:
-        app.tell("No engine runs here that the studio did not start.")
+        shell.tell("No engine runs here that the studio did not start.")
         return
     choices = [
         Choice(str(one.pid), one.model or one.backend, f"{one.backend}{_port(one)}, {one.user}, pid {one.pid}")
         for one in found
     ]
     choices += [Choice(str(one.pid), one.title, f"left behind, {one.user}, pid {one.pid}") for one in orphans]
-    said = await app.ask(Chooser(choices, title="engines of others"))
+    said = await shell.ask(Chooser(choices, title="engines of others"))
     if said is None:
         return
     engine = next((one for one in found if str(one.pid) == said), None)
     if engine is not None:
-        await _engine(app, engine)
+        await _engine(shell, engine)
     else:
-        await _orphans(app, orphans)
+        await _orphans(shell, orphans)
 
 
-async def _engine(app: StudioApp, one: Foreign) -> None:
+async def _engine(shell: Shell, one: Foreign) -> None:
     from vllm_studio_tui.runs import foreign
 
     where = f"It listens at {one.base_url}." if one.base_url else "Its port cannot be told."
@@ -45,10 +45,10 @@ async def _engine(app: StudioApp, one: Foreign) -> None:
         [Option("a", "attach it, as an external recipe"), Option("s", "stop it")],
         "leave it",
     )
-    said = await app.ask(question)
+    said = await shell.ask(question)
     if said == "a":
-        recipe = await app.in_thread(lambda: app.studio.recipes.attach(one))
-        app.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
+        recipe = await shell.in_thread(lambda: shell.studio.recipes.attach(one))
+        shell.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
     elif said == "s":
         sure = Question(
             f"Stop {one.model or one.backend} of {one.user}?",
@@ -56,13 +56,13 @@ async def _engine(app: StudioApp, one: Foreign) -> None:
             [Option("s", "stop it")],
             "leave it",
         )
-        if await app.ask(sure) == "s":
-            app.tell(f"Stopping process {one.pid}.")
-            await app.in_thread(lambda: foreign.end(one.pid, one.start))
-            app.tell(f"Process {one.pid} has ended.")
+        if await shell.ask(sure) == "s":
+            shell.tell(f"Stopping process {one.pid}.")
+            await shell.in_thread(lambda: foreign.end(one.pid, one.start))
+            shell.tell(f"Process {one.pid} has ended.")
 
 
-async def _orphans(app: StudioApp, orphans: list[Orphan]) -> None:
+async def _orphans(shell: Shell, orphans: list[Orphan]) -> None:
     from vllm_studio_tui.runs import foreign
 
     names = ", ".join(f"{one.title} ({one.pid})" for one in orphans[:6])
@@ -72,10 +72,10 @@ async def _orphans(app: StudioApp, orphans: list[Orphan]) -> None:
         [Option("e", "end them")],
         "leave them",
     )
-    if await app.ask(question) == "e":
+    if await shell.ask(question) == "e":
         for one in orphans:
-            await app.in_thread(lambda one=one: foreign.end(one.pid, one.start, grace=2.0))  # type: ignore[misc]
-        app.tell(f"{len(orphans)} processes have ended.")
+            await shell.in_thread(lambda one=one: foreign.end(one.pid, one.start, grace=2.0))  # type: ignore[misc]
+        shell.tell(f"{len(orphans)} processes have ended.")
 
 
 def _port(one: Foreign) -> str:

@@ -40,20 +40,20 @@ class Dashboard(Place):
 
     @cached_property
     def _facts(self) -> Facts:
-        return Facts(self.studio_app)
+        return Facts(self.shell, self.update_place)
 
     def compose(self) -> ComposeResult:
         yield ListCanvas(self._paint, self.get_ink, id="ledger")
 
     def shown(self) -> None:
         super().shown()
-        self.studio_app.spawn(self._load_recipes(), group="recipes")
+        self.shell.spawn(self._load_recipes(), group="recipes")
 
     async def _load_recipes(self) -> None:
-        self._recipes = await self.studio_app.in_thread(self.studio.recipe_list)
+        self._recipes = await self.shell.in_thread(self.studio.recipe_list)
         self.update_place()
         if self._models is None and self.snapshot is not None and not self.snapshot.runs:
-            self._models = await self.studio_app.in_thread(self._find_models)
+            self._models = await self.shell.in_thread(self._find_models)
             self.update_place()
 
     def _find_models(self) -> int:
@@ -148,7 +148,7 @@ class Dashboard(Place):
             x = end + 3
             if x > width - 12:
                 break
-        return [*rows, keys, Row()] if not self.studio_app.read_only else [*rows, Row()]
+        return [*rows, keys, Row()] if not self.shell.read_only else [*rows, Row()]
 
     def _gpus(self, width: int, size: Size) -> list[Row]:
         assert self.snapshot is not None
@@ -235,7 +235,7 @@ class Dashboard(Place):
 
     def _chart(self, width: int) -> list[Row]:
         assert self.snapshot is not None
-        history, now = self.studio_app.sampler.history, self.snapshot.tick.at
+        history, now = self.shell.sampler.history, self.snapshot.tick.at
         if "all/out" not in history:
             return []
         columns = width - 36
@@ -267,7 +267,7 @@ class Dashboard(Place):
     def _sparks(self, width: int, room: int) -> list[Row]:
         """Compact: the two lanes that say most."""
         assert self.snapshot is not None
-        history, now = self.studio_app.sampler.history, self.snapshot.tick.at
+        history, now = self.shell.sampler.history, self.snapshot.tick.at
         rows = []
         wanted: list[tuple[str, str, Callable[[float | None], str]]] = [("output tok/s", "all/out", numbers.rate)]
         ready = [run for run in self.snapshot.runs if run.state is State.READY]
@@ -310,7 +310,7 @@ class Dashboard(Place):
 
     def chosen_run(self) -> RunView | None:
         canvas = self.query_one("#ledger", ListCanvas)
-        return self.studio_app.commands.run_of(canvas.key) if canvas.key is not None else None
+        return self.commands.run_of(canvas.key) if canvas.key is not None else None
 
     def possible(self, name: str) -> bool:
         run = self.chosen_run()
@@ -332,50 +332,50 @@ class Dashboard(Place):
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     def action_open(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.open_run(run.run_id))
+            self.shell.spawn(self.commands.open_run(run.run_id))
 
     action_log = action_open
 
     def action_launch(self) -> None:
-        self.studio_app.commands.quick_launch()
+        self.commands.quick_launch()
 
     def action_stop(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.stop(run))
+            self.shell.spawn(self.commands.stop(run))
 
     def action_chat(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.chat_with(run.run_id))
+            self.shell.spawn(self.commands.chat_with(run.run_id))
 
     def action_fix(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.fix(run))
+            self.shell.spawn(self.commands.fix(run))
 
     def action_edit(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.edit_recipe(run.recipe_id))
+            self.shell.spawn(self.commands.edit_recipe(run.recipe_id))
 
     def action_dismiss(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.dismiss(run))
+            self.shell.spawn(self.commands.dismiss(run))
 
     def action_new(self) -> None:
-        self.studio_app.spawn(self.studio_app.commands.new_recipe())
+        self.shell.spawn(self.commands.new_recipe())
 
     def action_probe(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.probe(run))
+            self.shell.spawn(self.commands.probe(run))
 
     def action_foreign(self) -> None:
         from vllm_studio_tui.tui.screens.dashboard.flows import (
             foreign_engines,  # it needs dialogs, the first picture none
         )
 
-        self.studio_app.spawn(foreign_engines(self.studio_app))
+        self.shell.spawn(foreign_engines(self.shell))
 
     def action_demo(self) -> None:
-        self.studio_app.spawn(self.studio_app.commands.demo())
+        self.shell.spawn(self.commands.demo())

@@ -64,7 +64,7 @@ class LogsPlace(Place):
 
     @cached_property
     def _facts(self) -> Facts:
-        return Facts(self.studio_app)
+        return Facts(self.shell, self.update_place)
 
     def compose(self) -> ComposeResult:
         with Vertical():
@@ -124,7 +124,7 @@ class LogsPlace(Place):
         except OSError as error:
             self.log_view.close_file()
             self.log_view.redraw()
-            self.studio_app.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
+            self.shell.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
         self.call_after_refresh(self.update_place)
 
     # --- painting ---------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class LogsPlace(Place):
         row.put_right(width - 2, text if at + len(text) < width - 2 else right[-1], "dim")
         rows = [Row(), row] if size >= Size.BASE else [row]
         if run.state is State.FAILED and size >= Size.COMPACT:
-            fix = self._facts.of(run, 1).fix if not self.studio_app.read_only else ""
+            fix = self._facts.of(run, 1).fix if not self.shell.read_only else ""
             rows += diagnosis.panel(run, fix, self.ink.glyphs, width, size)
         return [*rows, Row()] if size >= Size.BASE else rows
 
@@ -202,19 +202,19 @@ class LogsPlace(Place):
             )
             for run in reversed(every)
         ]
-        self.studio_app.spawn(self._choose(choices))
+        self.shell.spawn(self._choose(choices))
 
     async def _choose(self, choices: list[Choice]) -> None:
-        said = await self.studio_app.ask(Chooser(choices, title="the log of which run", empty="No run yet."))
+        said = await self.shell.ask(Chooser(choices, title="the log of which run", empty="No run yet."))
         if said is not None:
             await self.open_run(said)
 
     def action_first_error(self) -> None:
-        self.studio_app.spawn(self._first_error())
+        self.shell.spawn(self._first_error())
 
     async def _first_error(self) -> None:
         if not await self.log_view.first_error():
-            self.studio_app.tell("There is no error in this log.")
+            self.shell.tell("There is no error in this log.")
 
     def action_level(self) -> None:
         view = self.log_view
@@ -238,12 +238,12 @@ class LogsPlace(Place):
         self._search(-1)
 
     def _search(self, step: int) -> None:
-        self.studio_app.spawn(self._searched(step), group="search")
+        self.shell.spawn(self._searched(step), group="search")
 
     async def _searched(self, step: int) -> None:
         words = self.log_view.words
         if words and not await self.log_view.search(step):
-            self.studio_app.tell(f'Nothing more matches "{words}".')
+            self.shell.tell(f'Nothing more matches "{words}".')
 
     def action_find_next(self) -> None:
         self._search(1)
@@ -256,10 +256,10 @@ class LogsPlace(Place):
 
     def action_follow(self) -> None:
         run = self.run_view
-        if run is not None and run.state is State.FAILED and not self.studio_app.read_only:
-            self.studio_app.spawn(self.studio_app.commands.fix(run))
+        if run is not None and run.state is State.FAILED and not self.shell.read_only:
+            self.shell.spawn(self.commands.fix(run))
         else:
             self.log_view.to_end()
 
     def action_copy(self) -> None:
-        self.studio_app.copy(self.log_view.last_lines(50))
+        self.shell.copy(self.log_view.last_lines(50))

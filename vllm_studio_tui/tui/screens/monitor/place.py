@@ -40,7 +40,7 @@ class Monitor(Place):
 
     @cached_property
     def _facts(self) -> Facts:
-        return Facts(self.studio_app)
+        return Facts(self.shell, self.update_place)
 
     def compose(self) -> ComposeResult:
         yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
@@ -98,7 +98,7 @@ class Monitor(Place):
     def _lanes(self, snapshot: Snapshot, width: int, room: int, size: Size, now: float) -> list[Row]:
         if room < 2:
             return []
-        history, at, span = self.studio_app.sampler.history, snapshot.tick.at, SPANS[self._span]
+        history, at, span = self.shell.sampler.history, snapshot.tick.at, SPANS[self._span]
         return paint.history(
             paint.lanes(snapshot),
             lambda name, columns: history.over(name, columns, span, at),
@@ -150,7 +150,7 @@ class Monitor(Place):
 
     def _again(self) -> None:
         super().update_place()
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     def action_earlier(self) -> None:
         self._cursor = (self._cursor if self._cursor is not None else -1) + 1

@@ -6,7 +6,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers, suggested_names
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
@@ -22,27 +22,45 @@ from vllm_studio_tui.tui.terminal.editor import edit_text
 if TYPE_CHECKING:
     from vllm_studio_tui.models.found import FoundModel
     from vllm_studio_tui.services.recipes.importing import ImportReport
+    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
-    from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+    from vllm_studio_tui.tui.shell import Shell
+
+
+class RecipesScreen(Protocol):
+    """What the flows need of the recipes screen."""
+
+    @property
+    def shell(self) -> Shell: ...
+    @property
+    def studio(self) -> Studio: ...
+    @property
+    def commands(self) -> Commands: ...
+    async def reload(self, choose: str | None = None) -> None:
+        """Read the recipes anew; put the cursor on one of them."""
+
+    async def close_form(self, choose: str | None = None) -> None:
+        """Show the table instead of the form."""
 
 
 class RecipeFlows:
     """Flows of the recipes screen."""
 
-    def __init__(self, place: RecipesPlace) -> None:
+    def __init__(self, place: RecipesScreen) -> None:
         self._place = place
-        self._app = place.studio_app
+        self._shell = place.shell
         self._studio = place.studio
 
     async def save(self, recipe: Recipe | None, was: Recipe | None, *, launch: bool) -> None:
         """Save what the form made; launch it too."""
         if recipe is None:
             return
-        await self._app.in_thread(partial(self._save, recipe, was))
-        self._app.tell(f"{recipe.id} is saved.")
+        await self._shell.in_thread(partial(self._save, recipe, was))
+        self._shell.tell(f"{recipe.id} is saved.")
         await self._place.close_form(recipe.id)
         if launch:
-            await self._app.commands.launch(recipe.id)
+            await self._place.commands.launch(recipe.id)
 
     def _save(self, recipe: Recipe, was: Recipe | None) -> None:
         recipes = self._studio.recipes
@@ -54,7 +72,7 @@ class RecipeFlows:
             recipes.save(recipe)
 
     async def duplicate(self, recipe_id: str) -> None:
-        ids = {one for one, _ in await self._app.in_thread(self._studio.recipe_list)}
+        ids = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
         number = 2
         while f"{recipe_id}-{number}"[:64] in ids:
             number += 1
@@ -64,20 +82,20 @@ class RecipeFlows:
                 return f"{text} exists already"
             return None if ID.fullmatch(text) else "an id is a-z, 0-9, dot, dash, underscore; at most 64"
 
-        said = await self._app.ask(Prompt(f"Duplicate {recipe_id} as", f"{recipe_id}-{number}"[:64], check=check))
+        said = await self._shell.ask(Prompt(f"Duplicate {recipe_id} as", f"{recipe_id}-{number}"[:64], check=check))
         if said is not None:
-            await self._app.in_thread(lambda: self._studio.recipes.duplicate(recipe_id, said))
+            await self._shell.in_thread(lambda: self._studio.recipes.duplicate(recipe_id, said))
             await self._place.reload(said)
 
     async def delete(self, recipe_id: str) -> None:
-        run = self._app.commands.run_of(recipe_id)
+        run = self._place.commands.run_of(recipe_id)
         if run is not None and run.live:
-            self._app.tell(f"{recipe_id} is {run.state}: stop it first.", "warning")
+            self._shell.tell(f"{recipe_id} is {run.state}: stop it first.", "warning")
             return
-        every = self._app.snapshot.every if self._app.snapshot is not None else ()
+        every = self._shell.snapshot.every if self._shell.snapshot is not None else ()
         runs = sum(one.recipe_id == recipe_id for one in every)
         kept = f"Its {runs} earlier runs and what they used stay." if runs else "It was never run."
-        said = await self._app.ask(
+        said = await self._shell.ask(
             Question(
                 f"Delete {recipe_id}?",
                 f"The recipe itself is gone for good. {kept}",
@@ -86,17 +104,17 @@ class RecipeFlows:
             )
         )
         if said == "o":
-            path = await self._app.in_thread(lambda: self._write([recipe_id]))
-            self._app.tell(f"written to {path}")
+            path = await self._shell.in_thread(lambda: self._write([recipe_id]))
+            self._shell.tell(f"written to {path}")
         if said is not None:
-            await self._app.in_thread(lambda: self._studio.recipes.delete(recipe_id))
+            await self._shell.in_thread(lambda: self._studio.recipes.delete(recipe_id))
             await self._place.reload()
 
     # --- in and out -------------------------------------------------------------------------------------
 
     async def import_(self) -> None:
         """From a file, or from pasted text: recipes, a compose file, a shell command."""
-        said = await self._app.ask(
+        said = await self._shell.ask(
             Question(
                 "Import recipes",
                 "vLLM commands, llama-swap and compose files, JSON and YAML are understood.",
@@ -105,15 +123,15 @@ class RecipeFlows:
             )
         )
         if said == "f":
-            path = await self._app.ask(Prompt("File to import", str(Path.cwd()) + "/"))
+            path = await self._shell.ask(Prompt("File to import", str(Path.cwd()) + "/"))
             if path is None:
                 return
             from vllm_studio_tui.services.recipes.recipes import read_source
 
-            raw = await self._app.in_thread(lambda: read_source(path))
+            raw = await self._shell.in_thread(lambda: read_source(path))
             name = Path(path).name
         elif said == "p":
-            text = await self._app.ask(
+            text = await self._shell.ask(
                 Writing("Paste recipes or a launch command", "", "JSON, YAML, or a shell command")
             )
             if text is None or not text.strip():
@@ -121,15 +139,15 @@ class RecipeFlows:
             raw, name = text.encode("utf-8", "replace"), "pasted text"
         else:
             return
-        dry = await self._app.in_thread(lambda: self._studio.recipes.import_(raw, name, dry_run=True))
-        await self._app.ask(Pages(partial(report_rows, dry, done=False)))
+        dry = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, dry_run=True))
+        await self._shell.ask(Pages(partial(report_rows, dry, done=False)))
         if not dry.imported:
             return
         count = len(dry.imported)
         answers = [Option("i", "import")]
         if dry.kept_both:
             answers = [Option("i", "import, and keep both"), Option("r", "import, and replace what is there")]
-        said = await self._app.ask(
+        said = await self._shell.ask(
             Question(
                 f"Import {count} {'recipe' if count == 1 else 'recipes'}?",
                 ", ".join(dry.imported[:8]) + (f"\n{len(dry.failed)} cannot be imported." if dry.failed else ""),
@@ -138,13 +156,13 @@ class RecipeFlows:
             )
         )
         if said is not None:
-            report = await self._app.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=said == "r"))
-            self._app.tell(f"imported: {', '.join(report.imported)}")
+            report = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=said == "r"))
+            self._shell.tell(f"imported: {', '.join(report.imported)}")
             await self._place.reload(report.imported[0])
 
     async def export(self) -> None:
-        path = await self._app.in_thread(lambda: self._write([]))
-        self._app.tell(f"all recipes written to {path}")
+        path = await self._shell.in_thread(lambda: self._write([]))
+        self._shell.tell(f"all recipes written to {path}")
 
     def _write(self, ids: list[str]) -> Path:
         text = self._studio.recipes.export(ids)
@@ -158,32 +176,32 @@ class RecipeFlows:
 
     async def starter(self) -> None:
         """Take one of the recipes that come with the program."""
-        starters = await self._app.in_thread(self._studio.recipes.starters)
-        have = {one for one, _ in await self._app.in_thread(self._studio.recipe_list)}
+        starters = await self._shell.in_thread(self._studio.recipes.starters)
+        have = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
         choices = [
             Choice(one.id, one.id, one.description, words=one.model_path) for one in starters if one.id not in have
         ]
-        said = await self._app.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
+        said = await self._shell.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
         if said is not None:
             recipe = next(one for one in starters if one.id == said)
-            await self._app.in_thread(lambda: self._studio.recipes.create(recipe))
+            await self._shell.in_thread(lambda: self._studio.recipes.create(recipe))
             await self._place.reload(said)
 
     # --- YAML -------------------------------------------------------------------------------------------
 
     async def yaml(self, recipe_id: str) -> None:
         """Edit a stored recipe as YAML until it can be read or the person gives up."""
-        recipe = await self._app.in_thread(lambda: self._studio.recipes.get(recipe_id))
+        recipe = await self._shell.in_thread(lambda: self._studio.recipes.get(recipe_id))
         changed = await self._edited(recipe_to_data(recipe))
         if changed is not None and changed != recipe:
-            await self._app.in_thread(lambda: self._save(changed, recipe))
-            self._app.tell(f"{changed.id} is saved.")
+            await self._shell.in_thread(lambda: self._save(changed, recipe))
+            self._shell.tell(f"{changed.id} is saved.")
             await self._place.reload(changed.id)
 
     async def yaml_of_form(self, form: RecipeForm) -> None:
         """Edit what the form holds as YAML; it comes back as unsaved changes."""
         if form.reading.recipe is None:
-            self._app.tell("The form is not yet a recipe: see what is missing on the right.", "warning")
+            self._shell.tell("The form is not yet a recipe: see what is missing on the right.", "warning")
             return
         changed = await self._edited(recipe_to_data(form.reading.recipe))
         if changed is not None:
@@ -194,7 +212,7 @@ class RecipeFlows:
 
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         while True:
-            after = edit_text(self._app, text, ".yaml")
+            after = edit_text(self._shell, text, ".yaml")
             if after is None or after == text:
                 return None
             try:
@@ -206,7 +224,7 @@ class RecipeFlows:
             except (InvalidRecipe, UsageError) as error:
                 problems = getattr(error, "problems", [])
                 words = "\n".join(f"{name}: {message}" for name, message in problems) or error.cause
-                said = await self._app.ask(
+                said = await self._shell.ask(
                     Question(error.title, words, [Option("e", "edit again")], "throw the changes away")
                 )
                 if said is None:
@@ -221,7 +239,7 @@ class RecipeFlows:
         choices: list[Choice] = []
         empty = "Nothing to choose from: type a value."
         if name == "model_path":
-            found = await self._app.in_thread(self.models)
+            found = await self._shell.in_thread(self.models)
             choices = [
                 Choice(
                     model.path,
@@ -252,9 +270,9 @@ class RecipeFlows:
         elif one.kind == "switch":
             choices = [Choice("yes", "yes"), Choice("no", "no")]
         elif name in ("executable", "python_path", "cwd"):
-            self._app.tell("Type the path; ~ is your home.")
+            self._shell.tell("Type the path; ~ is your home.")
             return
-        said = await self._app.ask(Chooser(choices, title=name, empty=empty, free=one.kind != "choice"))
+        said = await self._shell.ask(Chooser(choices, title=name, empty=empty, free=one.kind != "choice"))
         if said is not None:
             form.set_text(name, said)
 
@@ -266,10 +284,10 @@ class RecipeFlows:
         return find_models(self._studio.settings.models_dirs, os.environ, paths)
 
     async def _choose_gpus(self, form: RecipeForm) -> None:
-        snapshot = self._app.snapshot
+        snapshot = self._shell.snapshot
         gpus = snapshot.tick.gpus.gpus if snapshot is not None else ()
         if not gpus:
-            self._app.tell("No GPU is seen here; type indices, such as 0 1.")
+            self._shell.tell("No GPU is seen here; type indices, such as 0 1.")
             return
         claimed = {
             claim: run.name
@@ -279,7 +297,7 @@ class RecipeFlows:
         }
         while True:
             chosen = form.texts.get("gpus", "").replace(",", " ").split()
-            glyphs = self._app.ink.glyphs
+            glyphs = self._shell.ink.glyphs
             choices = [
                 Choice(
                     str(gpu.index),
@@ -291,7 +309,7 @@ class RecipeFlows:
                 for gpu in gpus
             ]
             choices.append(Choice("done", "done", f"{len(chosen)} chosen"))
-            said = await self._app.ask(Chooser(choices, title="GPUs: enter turns one on or off, esc is done"))
+            said = await self._shell.ask(Chooser(choices, title="GPUs: enter turns one on or off, esc is done"))
             if said is None or said == "done":
                 return
             chosen = [one for one in chosen if one != said] if said in chosen else sorted([*chosen, said])

@@ -63,7 +63,7 @@ class RecipesPlace(Place):
 
     def shown(self) -> None:
         self._plans.clear()
-        self.studio_app.spawn(self.reload(), group="recipes")
+        self.shell.spawn(self.reload(), group="recipes")
         super().shown()
 
     def focus_first(self) -> None:
@@ -75,14 +75,14 @@ class RecipesPlace(Place):
 
     async def reload(self, choose: str | None = None) -> None:
         """Read the recipes anew; put the cursor on one of them."""
-        self._rows = await self.studio_app.in_thread(self.studio.recipe_list)
+        self._rows = await self.shell.in_thread(self.studio.recipe_list)
         self._loaded = True
         self._plans.clear()
         self.update_place()
         if choose is not None:
             self.query_one("#recipes-table", ListCanvas).choose(choose)
         self._plan_soon()
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     # --- painting ---------------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class RecipesPlace(Place):
         if not self._loaded:
             return rows
         if not self._rows:
-            return [*rows, Row(), *recipes.nothing(x, read_only=self.studio_app.read_only)]
+            return [*rows, Row(), *recipes.nothing(x, read_only=self.shell.read_only)]
         if not found:
             words = self.query_one("#recipes-search", Input).value
             none = Row()
@@ -147,7 +147,7 @@ class RecipesPlace(Place):
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()
         self._plan_soon()
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     def _plan_soon(self) -> None:
         if self._timer is not None:
@@ -162,7 +162,7 @@ class RecipesPlace(Place):
             self.update_place()
 
     async def _work_out(self, key: str) -> None:
-        plan = await self.studio_app.in_thread(partial(self._make_plan, key))
+        plan = await self.shell.in_thread(partial(self._make_plan, key))
         self._plans[key] = plan
         self.update_place()
 
@@ -244,71 +244,71 @@ class RecipesPlace(Place):
 
     def action_launch(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.studio_app.commands.launch(self.chosen))
+            self.shell.spawn(self.commands.launch(self.chosen))
 
     def action_switch(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.studio_app.commands.switch(self.chosen))
+            self.shell.spawn(self.commands.switch(self.chosen))
 
     def action_stop(self) -> None:
         if (run := self.chosen_run()) is not None and run.live:
-            self.studio_app.spawn(self.studio_app.commands.stop(run))
+            self.shell.spawn(self.commands.stop(run))
 
     def action_chat(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.studio_app.commands.chat_with(self.chosen))
+            self.shell.spawn(self.commands.chat_with(self.chosen))
 
     def action_log(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.studio_app.spawn(self.studio_app.commands.open_run(run.run_id))
+            self.shell.spawn(self.commands.open_run(run.run_id))
 
     def action_edit(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.edit(self.chosen))
+            self.shell.spawn(self.edit(self.chosen))
 
     def action_new(self) -> None:
-        self.studio_app.spawn(self.new())
+        self.shell.spawn(self.new())
 
     def action_duplicate(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.flows.duplicate(self.chosen))
+            self.shell.spawn(self.flows.duplicate(self.chosen))
 
     def action_delete(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.flows.delete(self.chosen))
+            self.shell.spawn(self.flows.delete(self.chosen))
 
     def action_yaml(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self.flows.yaml(self.chosen))
+            self.shell.spawn(self.flows.yaml(self.chosen))
 
     def action_import(self) -> None:
-        self.studio_app.spawn(self.flows.import_())
+        self.shell.spawn(self.flows.import_())
 
     def action_export(self) -> None:
-        self.studio_app.spawn(self.flows.export())
+        self.shell.spawn(self.flows.export())
 
     def action_starter(self) -> None:
-        self.studio_app.spawn(self.flows.starter())
+        self.shell.spawn(self.flows.starter())
 
     def action_copy_command(self) -> None:
         if self.chosen is not None:
-            self.studio_app.spawn(self._copy_command(self.chosen))
+            self.shell.spawn(self._copy_command(self.chosen))
 
     async def _copy_command(self, key: str) -> None:
         """The command is worked out a moment after a recipe is chosen: whoever is quicker waits for it."""
         plan = self._plans.get(key)
         if plan is None:
-            plan = await self.studio_app.in_thread(partial(self._make_plan, key))
+            plan = await self.shell.in_thread(partial(self._make_plan, key))
         if plan.preview is not None:
-            self.studio_app.copy(plan.preview.shell)
+            self.shell.copy(plan.preview.shell)
         else:
-            self.studio_app.tell(plan.error or "There is no command to copy.")
+            self.shell.tell(plan.error or "There is no command to copy.")
 
     # --- form -------------------------------------------------------------------------------------------
 
     async def edit(self, recipe_id: str) -> None:
         """Open the form on a recipe."""
-        recipe = await self.studio_app.in_thread(partial(self.studio.recipes.get, recipe_id))
+        recipe = await self.shell.in_thread(partial(self.studio.recipes.get, recipe_id))
         await self._open_form(recipe)
 
     async def new(self) -> None:
@@ -322,7 +322,7 @@ class RecipesPlace(Place):
         form = RecipeForm(recipe, self.get_ink, lambda: self.size_class)
         await self.mount(form)
         self.on_recipe_form_changed(RecipeForm.Changed(form.reading))
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     async def close_form(self, choose: str | None = None) -> None:
         form = self.form
@@ -347,7 +347,7 @@ class RecipesPlace(Place):
         if reading.recipe is None:
             rows = recipes.error_rows(reading.errors, self.ink.glyphs, 3)
         else:
-            plan = await self.studio_app.in_thread(partial(self.plan_of, reading.recipe))
+            plan = await self.shell.in_thread(partial(self.plan_of, reading.recipe))
             rows = recipes.check_rows(plan, self.ink.glyphs, 3, form.query_one("#form-side").size.width or 50)
         for row in rows:
             row.put(0, self.ink.glyphs.inside, "track")
@@ -355,23 +355,23 @@ class RecipesPlace(Place):
         form.repaint()
 
     def on_recipe_form_done(self, event: RecipeForm.Done) -> None:
-        self.studio_app.spawn(self.flows.save(event.recipe, event.was, launch=event.launch))
+        self.shell.spawn(self.flows.save(event.recipe, event.was, launch=event.launch))
 
     def on_recipe_form_asked(self, event: RecipeForm.Asked) -> None:
         form = self.form
         if form is None:
             return
         if event.what == "choose":
-            self.studio_app.spawn(self.flows.choose_value(form, event.name))
+            self.shell.spawn(self.flows.choose_value(form, event.name))
         elif event.what == "yaml":
-            self.studio_app.spawn(self.flows.yaml_of_form(form))
+            self.shell.spawn(self.flows.yaml_of_form(form))
         else:
-            self.studio_app.spawn(self._leave_form(form))
+            self.shell.spawn(self._leave_form(form))
 
     async def _leave_form(self, form: RecipeForm) -> None:
         changes = len(form.changed)
         if changes:
-            said = await self.studio_app.ask(
+            said = await self.shell.ask(
                 Question(
                     f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
                     "",

@@ -60,17 +60,17 @@ class UsagePlace(Place):
     def _make(self) -> None:
         if not self._busy:
             self._busy = True
-            self.studio_app.spawn(self._read(), group="usage")
+            self.shell.spawn(self._read(), group="usage")
 
     async def _read(self) -> None:
         try:
-            made = await self.studio_app.in_thread(partial(self._reports, DAYS[self._days], self._by, self._chosen))
+            made = await self.shell.in_thread(partial(self._reports, DAYS[self._days], self._by, self._chosen))
         finally:
             self._busy = False
         self._report, self._before, self._narrow = made
         self._made = time.monotonic()
         super().update_place()
-        self.studio_app.update_frame()
+        self.shell.update_frame()
 
     def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
         """The report, the one of as many days before, and that of the day under the cursor. Blocking."""
@@ -194,5 +194,5 @@ class UsagePlace(Place):
             except OSError as error:
                 raise StudioError(f"{path} cannot be written", cause=error.strerror or "") from None
 
-        await self.studio_app.in_thread(write)
-        self.studio_app.tell(f"written to {path}")
+        await self.shell.in_thread(write)
+        self.shell.tell(f"written to {path}")

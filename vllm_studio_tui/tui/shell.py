@@ -1,0 +1,103 @@
+"""What a screen may ask of the app that it stands in.
+
+Screens, flows and sheets are typed against `Shell` and never import the app: the app imports them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+    from textual.widget import Widget
+    from textual.worker import Worker
+
+    from vllm_studio_tui.domain.errors import StudioError
+    from vllm_studio_tui.services.watching.sampler import Sampler
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tui.keys.actions import Action
+    from vllm_studio_tui.tui.look.looks import Looks
+    from vllm_studio_tui.tui.look.sizes import Size
+    from vllm_studio_tui.tui.paint.ink import Ink
+
+T = TypeVar("T")
+
+
+class Shell(Protocol):
+    """The app, as a screen sees it.
+
+    Attributes:
+        read_only: Actions that write are not offered.
+        theme: The name of the theme that is shown.
+    """
+
+    theme: str
+
+    # --- what there is to show --------------------------------------------------------------------------
+
+    @property
+    def studio(self) -> Studio: ...
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest sample; None before the first."""
+
+    @property
+    def sampler(self) -> Sampler: ...
+    @property
+    def read_only(self) -> bool: ...
+
+    # --- how it looks -----------------------------------------------------------------------------------
+
+    @property
+    def ink(self) -> Ink: ...
+    @property
+    def looks(self) -> Looks: ...
+    @property
+    def size_class(self) -> Size: ...
+    def set_theme(self, name: str) -> None:
+        """Show another theme."""
+
+    def update_frame(self) -> None:
+        """Draw header and footer anew, where they have changed."""
+
+    # --- screens and keys -------------------------------------------------------------------------------
+
+    @property
+    def focused(self) -> Widget | None: ...
+    async def show_place(self, name: str) -> Widget:
+        """Bring a screen to the front; made when it is first needed."""
+
+    def keys_of(self, action_id: str) -> str:
+        """The keys of an action as they are now, with commas between them."""
+
+    def active_actions(self) -> list[tuple[Action, str]]:
+        """The actions that can be done here and now, with their keys, those of the focused widget first."""
+
+    # --- work and questions -----------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
+        """Do something that takes time. An error is shown, and ends nothing else."""
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run blocking work away from the event loop."""
+
+    async def ask(self, sheet: Screen[Any]) -> Any:
+        """Show a sheet and wait for its result; from within `spawn`."""
+
+    def push_screen(self, screen: Screen[Any], callback: Callable[[Any], None] | None = None) -> Any:
+        """Show a sheet now; its result goes to the callback."""
+
+    # --- telling the person -----------------------------------------------------------------------------
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """Show a message at the bottom right. `severity` is Textual's; errors stay until escape."""
+
+    def tell_error(self, error: StudioError) -> None: ...
+    def copy(self, text: str) -> None:
+        """Copy through the terminal, and to a file."""
+
+    def suspend(self) -> AbstractContextManager[None]:
+        """Give the terminal back, to an editor."""
