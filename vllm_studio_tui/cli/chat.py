@@ -187,10 +187,16 @@ def register(app: typer.Typer) -> None:
         model: str | None = typer.Option(None, "--model", help="The model that answers."),
         base_url: str | None = typer.Option(None, "--base-url", help="A server's address, ending in /v1."),
         system: str | None = typer.Option(None, "--system", help="The system prompt."),
-        temperature: float | None = typer.Option(None, "--temperature", min=0.0),
-        top_p: float | None = typer.Option(None, "--top-p", min=0.0, max=1.0),
-        max_tokens: int | None = typer.Option(None, "--max-tokens", min=1),
-        seed: int | None = typer.Option(None, "--seed"),
+        temperature: float | None = typer.Option(
+            None, "--temperature", min=0.0, help="How freely tokens are chosen; 0: always the likeliest."
+        ),
+        top_p: float | None = typer.Option(
+            None, "--top-p", min=0.0, max=1.0, help="Choose among the likeliest tokens of this share."
+        ),
+        max_tokens: int | None = typer.Option(None, "--max-tokens", min=1, help="Tokens of the answer at most."),
+        seed: int | None = typer.Option(
+            None, "--seed", help="The same seed gives the same answer, where the engine can."
+        ),
         session: str | None = typer.Option(None, "--session", help="Go on in a chat: its id, or last."),
         image: list[str] = typer.Option([], "--image", help="An image file; may be given several times."),
         as_json: bool = typer.Option(False, "--json", help="One JSON object a line."),

@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
     def diagnose(
         what: str = typer.Argument(metavar="RUN, FILE or -", help="A run or recipe, a log file, or - for stdin."),
         backend: str | None = typer.Option(None, "--backend", help="Whose log it is; otherwise any engine's."),
-        as_json: bool = typer.Option(False, "--json"),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Explain an engine's log: why it failed, and what to do. Also for logs from elsewhere.
 

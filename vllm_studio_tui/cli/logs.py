@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         count: int = typer.Option(200, "-n", "--lines", min=0, help="So many last lines."),
         follow: bool = typer.Option(False, "-f", "--follow", help="And what is added, until the run ends."),
         listing: bool = typer.Option(False, "--list", help="The logs there are."),
-        as_json: bool = typer.Option(False, "--json"),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """The engine's log of a run, or of the latest run of a recipe."""
         places = Places.of()

@@ -286,7 +286,8 @@ def _register_writing(nouns: typer.Typer) -> None:
 
     @nouns.command("delete")
     def delete(
-        recipe_id: str = typer.Argument(..., metavar="ID"), yes: bool = typer.Option(False, "--yes", "-y")
+        recipe_id: str = typer.Argument(..., metavar="ID"),
+        yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
     ) -> None:
         """Delete a recipe; its runs and what they used stay."""
         with Studio.open_sync() as studio:

@@ -141,9 +141,9 @@ def register(app: typer.Typer) -> None:
     def switch(
         recipe: str = typer.Argument(..., metavar="ID"),
         wait: bool = typer.Option(False, "--wait", help="Until it is ready or has failed."),
-        timeout: float | None = typer.Option(None, "--timeout", min=0),
-        port: int | None = typer.Option(None, "--port", min=1, max=65535),
-        as_json: bool = typer.Option(False, "--json"),
+        timeout: float | None = typer.Option(None, "--timeout", min=0, help="Seconds to wait at most; it goes on."),
+        port: int | None = typer.Option(None, "--port", min=1, max=65535, help="Exactly this port."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Stop what holds the recipe's port or GPUs, wait for their memory, then launch it there."""
 
@@ -159,7 +159,7 @@ def register(app: typer.Typer) -> None:
         name: str | None = typer.Argument(None, metavar="[RUN or ID]"),
         every: bool = typer.Option(False, "--all", help="Every live run."),
         force: bool = typer.Option(False, "--force", help="Kill without grace."),
-        as_json: bool = typer.Option(False, "--json"),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Stop a run. Returns when its processes are gone and its port is closed; dismisses a failed one."""
         places = Places.of()
@@ -189,8 +189,8 @@ def register(app: typer.Typer) -> None:
     @app.command("wait-ready")
     def wait_ready(
         name: str = typer.Argument(..., metavar="RUN or ID"),
-        timeout: float | None = typer.Option(None, "--timeout", min=0),
-        as_json: bool = typer.Option(False, "--json"),
+        timeout: float | None = typer.Option(None, "--timeout", min=0, help="Seconds to wait at most; it goes on."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Wait until a run is ready or has failed; exit 0 only when it is ready."""
         places = Places.of()
@@ -200,7 +200,8 @@ def register(app: typer.Typer) -> None:
 
     @app.command("probe")
     def probe(
-        name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = typer.Option(False, "--json")
+        name: str = typer.Argument(..., metavar="RUN or ID"),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Ask a ready engine for one tool call and one thought: do its parsers work? Exit 1 if one does not."""
         from vllm_studio_tui.services.launching.parser_probe import probe_parsers
@@ -219,7 +220,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("restore")
     def restore(
-        as_json: bool = typer.Option(False, "--json"),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
         unit: bool = typer.Option(False, "--unit", help="Print a systemd user unit that does this at boot."),
     ) -> None:
         """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""

@@ -97,7 +97,7 @@ class Recipe(BaseModel):
     backend: str = Field("vllm", description="Kind of engine.")
     runtime: Literal["native", "docker"] = Field("native", description="How the engine is run.")
     description: Text = Field("", description="What it is for, and which GPUs it needs.")
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = Field((), description="Words to search by.")
 
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback: only this machine.")
     port: int | None = Field(None, ge=1, le=65535, description="None: the first free one.")
@@ -110,25 +110,27 @@ class Recipe(BaseModel):
     lora_modules: dict[str, str] = Field(default_factory=dict, description="Adapters: name=path, with blanks between.")
 
     gpus: Gpus = Field((), description="Indices, UUIDs or MIG UUIDs; auto: free ones; empty: the engine chooses.")
-    tensor_parallel_size: Positive = 1
-    pipeline_parallel_size: Positive = 1
-    data_parallel_size: Positive = 1
+    tensor_parallel_size: Positive = Field(1, description="Number of GPUs that share every layer.")
+    pipeline_parallel_size: Positive = Field(1, description="Number of GPUs, or groups, that each hold some layers.")
+    data_parallel_size: Positive = Field(1, description="Number of copies of the model, each on GPUs of its own.")
     expert_parallel: bool = Field(False, description="Experts of a mixture spread over the GPUs.")
     max_model_len: int | None = Field(None, ge=-1, description="Context in tokens; None: the model's own.")
     gpu_memory_utilization: float | None = Field(None, gt=0, le=1, description="Share of each GPU's memory.")
-    kv_cache_dtype: str = "auto"
+    kv_cache_dtype: str = Field("auto", description="Type of the KV cache; fp8 halves its memory.")
     max_num_seqs: Positive | None = Field(None, description="Requests at once.")
     max_num_batched_tokens: Positive | None = Field(None, description="Tokens of one step; of a prompt, one chunk.")
     enable_prefix_caching: bool | None = Field(None, description="Reuse of common beginnings.")
     enable_chunked_prefill: bool | None = Field(None, description="Long prompts in pieces, between answers.")
     speculative: dict[str, Any] = Field(default_factory=dict, description="Settings of speculative decoding.")
-    dtype: str | None = None
-    quantization: str | None = None
+    dtype: str | None = Field(None, description="Type of the weights; None: the model's own.")
+    quantization: str | None = Field(None, description="How the weights are quantized; None: the engine sees it.")
     trust_remote_code: bool = Field(False, description="Lets code of the model's repository run here.")
-    tool_call_parser: str | None = None
-    reasoning_parser: str | None = None
-    enable_auto_tool_choice: bool = False
-    thinking_mode: Literal["auto", "conservative", "balanced", "aggressive", "disabled"] = "conservative"
+    tool_call_parser: str | None = Field(None, description="How the engine reads tool calls of this family of models.")
+    reasoning_parser: str | None = Field(None, description="How the engine separates thinking from the answer.")
+    enable_auto_tool_choice: bool = Field(False, description="Lets the model decide when to call a tool.")
+    thinking_mode: Literal["auto", "conservative", "balanced", "aggressive", "disabled"] = Field(
+        "conservative", description="How much the model may think, where it has a budget for that."
+    )
     max_thinking_tokens: int | None = Field(None, ge=0, description="Budget of thinking, where the model has one.")
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict, description="What the chat template is given.")
     vision: bool | None = Field(None, description="Whether pictures may be sent; None: that is left to the model.")
@@ -138,7 +140,7 @@ class Recipe(BaseModel):
     command: str | None = Field(
         None, description="Custom engines: {model} {host} {port} {name} {python} are filled in."
     )
-    cwd: str | None = None
+    cwd: str | None = Field(None, description="The directory in which the engine is started.")
     env_vars: dict[str, str] = Field(default_factory=dict, description="Values, or env:NAME, file:PATH for secrets.")
     extra_args: dict[str, Any] = Field(default_factory=dict, description="Further flags of the engine.")
 
