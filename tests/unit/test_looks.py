@@ -83,7 +83,7 @@ def test_keys_that_terminals_and_multiplexers_take_are_not_used() -> None:
 
 
 def test_the_docs_table_is_made_from_the_list() -> None:
-    docs = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+    docs = (Path(__file__).parents[2] / "docs" / "reference" / "keys.md").read_text()
     assert actions.markdown_table() in docs
 
 

@@ -259,7 +259,7 @@ def test_what_nothing_reads_yet_is_told_to_who_sets_it(
 
 
 def test_the_page_lists_every_setting_and_every_variable() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text()
     assert markdown() in page
     named = set(re.findall(r"\bVLLM_STUDIO_[A-Z_]*[A-Z]\b", sources(but="/none")))
     assert {name for name in named if f"`{name}`" not in page} == set()

@@ -1,4 +1,4 @@
-"""The settings and variables there are, as docs/settings.md lists them: made from the model, so none is missing."""
+"""The settings and variables of docs/reference/settings.md: made from the model, so that none is missing."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def keys_text(keys: str, limit: int = 3) -> str:
 
 
 def markdown_table(keymap: dict[str, str] | None = None, actions: Iterable[Action] = ACTIONS) -> str:
-    """The table of docs/keys.md."""
+    """The table of docs/reference/keys.md."""
     lines = []
     for scope, title in SCOPES.items():
         lines += [f"## {title}", "", "| key | action | name in keymap.yaml |", "|---|---|---|"]

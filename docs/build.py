@@ -1,0 +1,238 @@
+"""Writes the parts of the documentation that are made from the code: `python docs/build.py` (`--check` only compares).
+
+A page has such a part between `<!-- made: NAME -->` and `<!-- /made -->`; the text around it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import functools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
+
+
+def settings() -> str:
+    """Every setting with its variables and default, and every other variable."""
+    from vllm_studio_tui.config import settings_page
+
+    return settings_page.markdown()
+
+
+def keys() -> str:
+    """Every action with its keys, by the place where they work."""
+    from vllm_studio_tui.tui.keys import actions
+
+    return actions.markdown_table()
+
+
+def causes() -> str:
+    """Every cause of a failure that the studio knows, with what to do."""
+    from vllm_studio_tui.backends.failures.table import FAILURES
+
+    lines = ["| reason | cause | what to do |", "|---|---|---|"]
+    rows = dict.fromkeys((one.reason, one.title, one.advice) for one in FAILURES)
+    lines += [f"| `{reason}` | {_cell(title)} | {_cell(advice)} |" for reason, title, advice in sorted(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def engine_fields() -> str:
+    """Fields of a recipe that become flags, and the engines that have one for them."""
+    from vllm_studio_tui.backends import registry
+
+    return registry.markdown_table()
+
+
+def recipe_fields() -> str:
+    """Every field of a recipe, in the sections of the form."""
+    from vllm_studio_tui.services.recipes.form import form_fields
+
+    lines: list[str] = []
+    section = ""
+    for field in form_fields():
+        if field.section != section:
+            section = field.section
+            lines += [
+                "",
+                f"## {section}",
+                "",
+                "| field | type | default | what it does | engines |",
+                "|---|---|---|---|---|",
+            ]
+        default = f"`{field.default}`" if field.default else "required" if _required(field.name) else "none"
+        kind = _kind(field.kind, field.choices)
+        words = _sentence(_description(field.name) or field.help, field.unit)
+        lines.append(f"| `{field.name}` | {kind} | {default} | {_cell(words)} | {_engines(field.name)} |")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _description(name: str) -> str:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+    return (Recipe.model_fields[name].description or "") if name in Recipe.model_fields else ""
+
+
+def _required(name: str) -> bool:
+    from vllm_studio_tui.domain.recipe import Recipe
+
+    return name in Recipe.model_fields and Recipe.model_fields[name].is_required()
+
+
+def _kind(kind: str, choices: tuple[str, ...]) -> str:
+    """The type of a field, as it is written in YAML."""
+    if set(choices) == {"", "yes", "no"} or kind == "switch":
+        return "yes or no"
+    names = {"map": "names to values", "json": "object", "flags": "names to values", "list": "list"}
+    text = names.get(kind, "text" if kind == "choice" else kind)
+    shown = ", ".join(f"`{one}`" for one in choices if one)
+    if not shown:
+        return text
+    return f"one of {shown}" if kind == "choice" else f"{text}, such as {shown}"
+
+
+def _sentence(words: str, unit: str) -> str:
+    text = words[:1].upper() + words[1:]
+    if not text.endswith((".", "}", "-")):
+        text += "."
+    # Braces hold JSON or the names of what is filled in.
+    text = re.sub(r"\{[^{}]*\}", r"`\g<0>`", text)
+    return f"{text} In seconds." if unit == "s" and "econds" not in text else text
+
+
+def _engines(name: str) -> str:
+    """The engines that a field changes something for, by the names that recipes use."""
+    from vllm_studio_tui.backends import registry
+    from vllm_studio_tui.backends.base import ENGINE_FIELDS
+
+    every = list(registry.OURS.values())
+    if name in ENGINE_FIELDS:
+        found = [one.name for one in every if name in one.uses]
+    elif name in ("executable", "python_path"):
+        found = [one.name for one in every if one.needs_launch and name in one.programs]
+    elif name in ("base_url", "command", "metrics_style"):
+        found = ["external"] if name == "base_url" else ["custom"]
+    elif name in _FOR_ALL:
+        return "all"
+    else:
+        found = [one.name for one in every if one.needs_launch]
+    launched = {one.name for one in every if one.needs_launch}
+    if set(found) == {one.name for one in every}:
+        return "all"
+    return "all that are launched" if set(found) == launched else ", ".join(found)
+
+
+#: Fields that do not belong to a launch: a server that somebody else runs has them too.
+_FOR_ALL = frozenset({"id", "name", "backend", "description", "tags", "api_key", "health_path", "vision"})
+
+
+def commands() -> str:
+    """Every command of the command line with its arguments and options."""
+    from typer.main import get_command
+
+    from vllm_studio_tui.cli.app import build
+
+    lines: list[str] = []
+    root: Any = get_command(build())
+    for name, command in sorted(root.commands.items()):
+        if not hasattr(command, "commands"):
+            lines += _command(f"vllm-studio {name}", command, "##")
+            continue
+        lines += [f"## vllm-studio {name}", "", command.help or "", ""]
+        for inner, one in command.commands.items():
+            lines += _command(f"vllm-studio {name} {inner}", one, "###")
+    return "\n".join(lines)
+
+
+def _command(path: str, command: Any, level: str) -> list[str]:
+    options = [one for one in command.params if one.opts[0].startswith("-") and not one.hidden]
+    arguments = [one for one in command.params if not one.opts[0].startswith("-")]
+    usage = " ".join([path, *(["[OPTIONS]"] if options else []), *(_argument(one) for one in arguments)])
+    lines = [f"{level} {path}", "", " ".join((command.help or "").split()), "", f"    {usage}", ""]
+    rows = [(f"`{_argument(one)}`", one) for one in arguments if one.help]
+    rows += [(_option(one), one) for one in options]
+    if rows:
+        lines += ["| option | what it does |", "|---|---|"]
+        lines += [f"| {left} | {_cell(_option_words(one))} |" for left, one in rows]
+        lines.append("")
+    return lines
+
+
+def _argument(argument: Any) -> str:
+    name = str(argument.metavar or argument.name.upper()).strip("[]{}")
+    name = f"{name}..." if argument.nargs == -1 else name
+    return name if argument.required else f"[{name}]"
+
+
+def _option(option: Any) -> str:
+    names = " ".join(f"`{one}`" for one in sorted([*option.opts, *option.secondary_opts], key=lambda one: -len(one)))
+    return names if option.is_flag else f"{names} {option.metavar or option.name.upper()}"
+
+
+def _option_words(option: Any) -> str:
+    words = option.help or ""
+    default = getattr(option, "default", None)
+    if default in (None, False, "", [], ()) or option.required or not option.opts[0].startswith("-"):
+        return words
+    return f"{words} Default: `{default}`.".strip()
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "keys": keys,
+    "causes": causes,
+    "commands": commands,
+    "recipe-fields": recipe_fields,
+    "engine-fields": engine_fields,
+}
+
+
+@functools.cache
+def part(name: str) -> str:
+    """One part, made anew; it begins and ends with a blank line, so that it can stand between two comments."""
+    return f"\n{PARTS[name]().strip(chr(10))}\n\n"
+
+
+def renewed(text: str) -> str:
+    """The text of a page with its parts made anew."""
+    return PART.sub(lambda found: f"{found[1]}{part(found[2])}{found[3]}", text)
+
+
+def pages() -> list[Path]:
+    """The pages that have such parts."""
+    return [page for page in sorted(DOCS.rglob("*.md")) if PART.search(page.read_text("utf-8"))]
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="Change nothing; say what differs, and exit with 1 then.")
+    check = parser.parse_args(argv).check
+    differs = False
+    for page in pages():
+        old = page.read_text("utf-8")
+        new = renewed(old)
+        if new == old:
+            continue
+        differs = True
+        name = str(page.relative_to(DOCS.parent))
+        if check:
+            sys.stdout.writelines(
+                difflib.unified_diff(old.splitlines(True), new.splitlines(True), name, "as the code is")
+            )
+        else:
+            page.write_text(new, "utf-8")
+            sys.stdout.write(f"{name}\n")
+    return int(check and differs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
