@@ -6,7 +6,7 @@ import itertools
 import os
 import random
 
-from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.ports import port_free
 
 #: Each worker of a test run has a range of its own, and takes its ports one after the other: when an engine is killed,
 #: no engine of another test may be found at its port, and none may be given one that another is about to bind. They

@@ -16,7 +16,7 @@ import pytest
 
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
-from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.ports import port_free
 
 ROOT = Path(os.environ.get("VLLM_STUDIO_TEST_ENGINES", "/nonexistent"))
 GGUF = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -11,9 +11,9 @@ import pytest
 from tests.functional.stage import bare, snapshot, staged
 from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.probes.gpu import wire
+from vllm_studio_tui.probes.gpu import protocol
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
-from vllm_studio_tui.probes.gpu.values import THROTTLE
+from vllm_studio_tui.probes.gpu.validation import THROTTLE
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.simulation import nvml as simulation
 from vllm_studio_tui.tui.look.sizes import Size
@@ -29,7 +29,7 @@ def _fresh_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(monkeypatch: pytest.MonkeyPatch, text: str) -> GpuReport:
     """The GPUs as the worker's parent gets them."""
     monkeypatch.setenv(SIMULATE, text)
-    return wire.load(wire.dump(NvmlReader().read(), 1))[1]
+    return protocol.load(protocol.dump(NvmlReader().read(), 1))[1]
 
 
 def shows(report: GpuReport, whole: Callable[[Path], Snapshot] = snapshot) -> Callable[[Path], Snapshot]:

@@ -18,8 +18,8 @@ from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Resta
 from vllm_studio_tui.keeper.files import LEDGER, ledger_lines
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
-from vllm_studio_tui.kit.net import port_free
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.kit.ports import port_free
 from vllm_studio_tui.runs import control, read
 
 COUNTERS = CounterNames(

@@ -19,7 +19,7 @@ from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
-from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.ports import port_free
 from vllm_studio_tui.runs import control, read
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.nobody import as_nobody, enterable_folder
-from vllm_studio_tui.kit import access
+from vllm_studio_tui.kit import file_access
 
 
 def script(path: Path, first: str, mode: int = 0o755) -> Path:
@@ -21,15 +21,15 @@ def script(path: Path, first: str, mode: int = 0o755) -> Path:
 
 
 def words(path: Path | str, search: str | None = None) -> str:
-    found = access.explain_program(str(path), search)
+    found = file_access.explain_program(str(path), search)
     return found.words if found else ""
 
 
 def test_a_program_that_can_be_run_has_no_trouble(tmp_path: Path) -> None:
-    assert access.program_trouble(sys.executable) is None
-    assert access.program_trouble(script(tmp_path / "a", "#!/bin/sh")) is None
-    assert access.program_trouble(script(tmp_path / "b", "#! /usr/bin/env -S sh -e")) is None
-    assert access.program_trouble(script(tmp_path / "c", "#!/usr/bin/env sh"), "/usr/bin:/bin") is None
+    assert file_access.program_trouble(sys.executable) is None
+    assert file_access.program_trouble(script(tmp_path / "a", "#!/bin/sh")) is None
+    assert file_access.program_trouble(script(tmp_path / "b", "#! /usr/bin/env -S sh -e")) is None
+    assert file_access.program_trouble(script(tmp_path / "c", "#!/usr/bin/env sh"), "/usr/bin:/bin") is None
 
 
 def test_what_keeps_a_program_from_being_run_is_told_as_it_is(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_keeps_a_program_from_being_run_is_told_as_it_is(tmp_path: Path) ->
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o755)
     assert words(tmp_path / "fifo").endswith("is no regular file")
-    found = access.read_trouble(tmp_path / "fifo")
+    found = file_access.read_trouble(tmp_path / "fifo")
     assert found is not None
     assert found.reason == "no_file"
 
@@ -76,8 +76,8 @@ def test_rights_are_told_with_the_folder_that_keeps_us_out() -> None:
         shut.parent.chmod(0o000)
 
         def look() -> str:
-            found = [access.read_trouble(one) for one in (shut / "a", folder / "b", folder / "c")]
-            found += [access.read_trouble(folder / "list", folder=True), access.program_trouble(folder / "d")]
+            found = [file_access.read_trouble(one) for one in (shut / "a", folder / "b", folder / "c")]
+            found += [file_access.read_trouble(folder / "list", folder=True), file_access.program_trouble(folder / "d")]
             return "\n".join(one.words if one else "fine" for one in found)
 
         said = as_nobody(look).splitlines()
@@ -92,10 +92,10 @@ def test_rights_are_told_with_the_folder_that_keeps_us_out() -> None:
 
 @given(st.text(max_size=80))
 def test_no_path_is_too_strange(name: str) -> None:
-    access.read_trouble(name)
-    access.read_trouble(name, folder=True)
-    access.program_trouble(name)
-    access.explain_program(name, "/bin")
+    file_access.read_trouble(name)
+    file_access.read_trouble(name, folder=True)
+    file_access.program_trouble(name)
+    file_access.explain_program(name, "/bin")
 
 
 @given(st.binary(max_size=300))
@@ -104,4 +104,4 @@ def test_no_first_line_is_too_strange(data: bytes) -> None:
         file.write(data)
         file.flush()
         Path(file.name).chmod(0o700)
-        access.program_trouble(file.name, "/bin")
+        file_access.program_trouble(file.name, "/bin")

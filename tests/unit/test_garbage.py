@@ -15,7 +15,7 @@ from vllm_studio_tui.tui.terminal import repairs as terminal
 
 def in_a_process_of_its_own(code: str) -> str:
     """What a Python process prints: the collector is the whole process's."""
-    begin = "import gc\nfrom vllm_studio_tui.kit import garbage\n"
+    begin = "import gc\nfrom vllm_studio_tui.kit import gc_freeze\n"
     return subprocess.run(
         [sys.executable, "-c", begin + code], check=True, capture_output=True, text=True, timeout=60
     ).stdout.strip()
@@ -23,14 +23,14 @@ def in_a_process_of_its_own(code: str) -> str:
 
 def test_what_was_imported_is_not_looked_at_again() -> None:
     code = """
-garbage.begin()
+gc_freeze.begin()
 before = gc.isenabled()
-with garbage.importing():
+with gc_freeze.importing():
     import decimal
     during = gc.isenabled()
 print(before, during, gc.isenabled(), gc.get_freeze_count() > 1000)
 kept = []
-with garbage.importing():
+with gc_freeze.importing():
     print(gc.isenabled())
     kept += [[] for _ in range(5000)]
 print(gc.isenabled(), len(gc.get_objects()) < 5000)
@@ -40,9 +40,9 @@ print(gc.isenabled(), len(gc.get_objects()) < 5000)
 
 def test_the_collector_comes_back_also_where_an_import_fails() -> None:
     code = """
-garbage.begin()
+gc_freeze.begin()
 try:
-    with garbage.importing():
+    with gc_freeze.importing():
         import there_is_no_such_module
 except ImportError:
     print(gc.isenabled())
@@ -52,7 +52,7 @@ except ImportError:
 
 def test_a_process_that_makes_apps_over_and_over_is_left_alone() -> None:
     code = """
-with garbage.importing():
+with gc_freeze.importing():
     print(gc.isenabled())
 print(gc.isenabled(), gc.get_freeze_count())
 """

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from tests.unit.test_inference_reading import JSON
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target
-from vllm_studio_tui.inference import client, sse, wire
+from vllm_studio_tui.inference import client, connection, sse
 from vllm_studio_tui.inference.client import stream_chat
+from vllm_studio_tui.inference.connection import Chunked
 from vllm_studio_tui.inference.deltas import DeltaReader
 from vllm_studio_tui.inference.sse import EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
-from vllm_studio_tui.inference.wire import Chunked
 
 ASK = ChatRequest(({"role": "user", "content": "go"},))
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -146,7 +146,7 @@ async def test_figures_do_not_count_that_we_were_late(server: Server, monkeypatc
         late.on = False
         send(chunk(usage(completion_tokens=100)) + ENDING)
 
-    monkeypatch.setattr(wire.Wire, "_receive", late.receive)
+    monkeypatch.setattr(connection.Wire, "_receive", late.receive)
     ended = end(await asked(server, script))
     assert ended.timings.tokens_per_second is not None
     assert ended.timings.tokens_per_second > 130, "99 tokens in half a second, not in the second that we took"
@@ -158,10 +158,10 @@ class Late:
     on = False
 
     def __init__(self) -> None:
-        original = wire.Wire._receive
+        original = connection.Wire._receive
         late = self
 
-        def receive(self: wire.Wire) -> bytes:
+        def receive(self: connection.Wire) -> bytes:
             assert self._socket is not None
             select.select([self._socket], [], [], 20)
             if late.on:
@@ -286,7 +286,7 @@ async def test_an_event_that_is_too_long_is_told(server: Server, monkeypatch: py
 
 
 async def test_a_document_without_an_end_is_not_read_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_DOCUMENT", 200_000)
+    monkeypatch.setattr(connection, "MAX_DOCUMENT", 200_000)
 
     def endless(head: bytes) -> Script:
         def script(send: Callable[[bytes], Any]) -> None:

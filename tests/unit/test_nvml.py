@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.metrics import GpuProcess, GpuReport
-from vllm_studio_tui.probes.gpu import device, values
+from vllm_studio_tui.probes.gpu import device, validation
 from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, SIMULATE, NvmlReader
 from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of
 from vllm_studio_tui.simulation import gpus as simulated_gpus
@@ -300,7 +300,7 @@ def test_missing_rights_on_processes_are_no_failure(reader: Make) -> None:
 def test_names_from_the_driver_are_kept_raw_and_bounded(reader: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b]0;owned\x07" in reader("1,fault=hostile:0").read().gpus[0].name
     monkeypatch.setattr(simulation, "nvmlDeviceGetName", lambda handle: b"\xff" * 1000)
-    assert len(reader("1").read().gpus[0].name) == values.MAX_TEXT
+    assert len(reader("1").read().gpus[0].name) == validation.MAX_TEXT
 
 
 def test_a_driver_without_gpus_says_so(reader: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +350,7 @@ def test_closing_lets_the_library_go(reader: Make) -> None:
 
 def test_reading_gpus_loads_nothing_heavy() -> None:
     code = (
-        "import sys, vllm_studio_tui.probes.gpu.nvml, vllm_studio_tui.probes.gpu.gpus;"
+        "import sys, vllm_studio_tui.probes.gpu.nvml;"
         "print([m for m in ('asyncio', 'pydantic', 'typer', 'pynvml', 'subprocess') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

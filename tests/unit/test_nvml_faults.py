@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.process.house import until
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
-from vllm_studio_tui.probes.gpu import device, values
+from vllm_studio_tui.probes.gpu import device, validation
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
 from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import nvml as simulation
@@ -106,16 +106,16 @@ def believable(gpu: Gpu) -> None:
         assert share is None or 0 <= share <= 100
     assert gpu.temperature is None or -50 <= gpu.temperature <= 150
     for size in (gpu.memory_total, gpu.memory_used, gpu.memory_reserved):
-        assert size is None or 0 <= size <= values.MAX_MEMORY
+        assert size is None or 0 <= size <= validation.MAX_MEMORY
     assert gpu.memory_total is None or gpu.memory_used is None or gpu.memory_used <= gpu.memory_total
     for watts in (gpu.power_draw, gpu.power_limit):
         assert watts is None or 0 <= watts < 20_000
     for clock in (gpu.sm_clock, gpu.memory_clock):
         assert clock is None or 0 <= clock < 60_000
-    assert gpu.energy_mj is None or (gpu.energy_mj >= 0 and gpu.energy_mj not in values.SENTINELS)
+    assert gpu.energy_mj is None or (gpu.energy_mj >= 0 and gpu.energy_mj not in validation.SENTINELS)
     for process in gpu.processes:
         assert process.pid > 0
-        assert process.gpu_memory is None or 0 <= process.gpu_memory <= values.MAX_MEMORY
+        assert process.gpu_memory is None or 0 <= process.gpu_memory <= validation.MAX_MEMORY
     assert isinstance(gpu.name, str) and isinstance(gpu.uuid, str)
 
 

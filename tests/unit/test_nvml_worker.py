@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes import energy
-from vllm_studio_tui.probes.gpu import link, wire
-from vllm_studio_tui.probes.gpu.gpus import GpuWorker, read_once
-from vllm_studio_tui.probes.gpu.nvml import SIMULATE
+from vllm_studio_tui.probes.gpu import client, protocol
+from vllm_studio_tui.probes.gpu.client import GpuWorker
+from vllm_studio_tui.probes.gpu.nvml import SIMULATE, read_once
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.simulation import gpus as simulated
 from vllm_studio_tui.simulation import nvml as simulation
@@ -109,10 +109,10 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
     script.write_text(
         "import sys, time\n"
         "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
-        "from vllm_studio_tui.probes.gpu import wire\n"
+        "from vllm_studio_tui.probes.gpu import protocol\n"
         "import json\n"
         "n = json.loads(sys.stdin.buffer.readline())['n']\n"
-        "sys.stdout.buffer.write(b'noise\\n' + wire.dump(GpuReport(1.0, (Gpu(0, 'u', 'n'),)), n))\n"
+        "sys.stdout.buffer.write(b'noise\\n' + protocol.dump(GpuReport(1.0, (Gpu(0, 'u', 'n'),)), n))\n"
         "sys.stdout.buffer.flush()\n"
         "time.sleep(600)\n"
     )
@@ -132,7 +132,7 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
     assert worker.pid == pids[0]
 
     # Three replacements soon after another, each with its time, then no more for a while.
-    for _ in range(link.REPLACEMENTS):
+    for _ in range(client.REPLACEMENTS):
         clock.ahead += 41
         worker.read_now()  # gives the silent one up
         hung = pids[-1]
@@ -143,12 +143,12 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
         pids.append(worker.pid)
         worker._patience = 0.05
         worker.read_now()
-    assert len(set(pids)) == link.REPLACEMENTS + 1
+    assert len(set(pids)) == client.REPLACEMENTS + 1
     clock.ahead += 41
     worker.read_now()
     assert worker.read_now().stale is not None
     assert worker.pid is None
-    clock.ahead += link.SLOWLY
+    clock.ahead += client.SLOWLY
     worker._patience = 30
     assert worker.read_now().stale is None
 
@@ -161,11 +161,11 @@ def test_a_driver_slower_than_the_patience_with_it_is_shown_with_its_age(
     script.write_text(
         "import json, sys, time\n"
         "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
-        "from vllm_studio_tui.probes.gpu import wire\n"
+        "from vllm_studio_tui.probes.gpu import protocol\n"
         "for line in sys.stdin.buffer:\n"
         "    time.sleep(2)\n"
         "    report = GpuReport(1.0, (Gpu(0, 'u', 'n'),))\n"
-        "    sys.stdout.buffer.write(wire.dump(report, json.loads(line)['n']))\n"
+        "    sys.stdout.buffer.write(protocol.dump(report, json.loads(line)['n']))\n"
         "    sys.stdout.buffer.flush()\n"
     )
     worker = GpuWorker(patience=0.1, give_up=1.0, command=(sys.executable, str(script)))
@@ -219,7 +219,7 @@ def test_a_worker_that_cannot_start_is_an_error_in_the_report(workers: list[GpuW
 
 def test_the_worker_ends_when_its_input_closes_though_a_call_hangs() -> None:
     worker = subprocess.Popen(
-        link.COMMAND,
+        client.COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, SIMULATE: "1,fault=hang:0:600"},
@@ -248,15 +248,15 @@ gpus = st.builds(
 
 @given(st.builds(GpuReport, st.floats(0, 2e9), st.lists(gpus, max_size=3).map(tuple)), st.integers(0, 2**40))
 def test_a_report_survives_the_pipe(report: GpuReport, number: int) -> None:
-    line = wire.dump(report, number)
+    line = protocol.dump(report, number)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
-    assert wire.load(line) == (number, report)
+    assert protocol.load(line) == (number, report)
 
 
 @given(st.binary(max_size=80) | st.sampled_from([b"[]", b"1", b'{"n":1}', b'{"n":1,"report":[]}', b"[" * 9999]))
 def test_what_is_no_report_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError):
-        wire.load(line)
+        protocol.load(line)
 
 
 def test_one_reading_gives_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

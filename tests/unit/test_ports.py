@@ -16,7 +16,7 @@ from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.explain import no_port
 from vllm_studio_tui.keeper.port import why_not
-from vllm_studio_tui.kit import net, sockets
+from vllm_studio_tui.kit import listeners, ports
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control
 
@@ -59,23 +59,23 @@ def refusal(tmp_path: Path, host: str, port: int | None, first: int = 8000) -> L
 
 
 def test_a_port_that_is_bound_and_not_listening_is_taken(shared: socket.socket, port: int) -> None:
-    assert not net.port_free("127.0.0.1", port)
-    assert not net.port_free("0.0.0.0", port)  # noqa: S104
+    assert not ports.port_free("127.0.0.1", port)
+    assert not ports.port_free("0.0.0.0", port)  # noqa: S104
 
 
 def test_a_held_port_cannot_be_bound_by_a_server(port: int) -> None:
-    with net.hold("127.0.0.1", port), socket.socket() as other:
+    with ports.hold("127.0.0.1", port), socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         with pytest.raises(OSError, match="in use"):
             other.bind(("127.0.0.1", port))
-    assert net.port_free("127.0.0.1", port)
+    assert ports.port_free("127.0.0.1", port)
 
 
 def test_the_rest_of_closed_connections_is_in_nobodys_way_and_the_port_is_held_all_the_same(port: int) -> None:
     rest_of_a_connection(port)
-    assert sockets.lingering(port)
-    with net.hold("127.0.0.1", port), socket.socket() as other:
+    assert listeners.lingering(port)
+    with ports.hold("127.0.0.1", port), socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with pytest.raises(OSError, match="in use"):
             other.bind(("127.0.0.1", port))
@@ -94,14 +94,14 @@ def test_the_kernel_and_proc_tell_the_same_of_who_listens(monkeypatch: pytest.Mo
     """sock_diag is what is asked, because reading /proc goes through all connections; where it is refused, /proc."""
     with socket.create_server(("127.0.0.1", port)) as one:
         inode = os.fstat(one.fileno()).st_ino
-        asked = sockets.listeners(port, "127.0.0.1")
-        assert sockets._asked(port) == sockets._read(port)
-        monkeypatch.setattr(sockets, "_NETLINK_SOCK_DIAG", 63)  # there is no such protocol
-        assert sockets._asked(port) is None
-        assert sockets.listeners(port, "127.0.0.1") == asked == [sockets.Listener(inode, os.getuid())]
-        assert sockets.listeners(port, "127.0.0.2") == []
-        assert sockets.listeners(port, None) == asked
-    assert sockets.listeners(port, None) == []
+        asked = listeners.listeners(port, "127.0.0.1")
+        assert listeners._asked(port) == listeners._read(port)
+        monkeypatch.setattr(listeners, "_NETLINK_SOCK_DIAG", 63)  # there is no such protocol
+        assert listeners._asked(port) is None
+        assert listeners.listeners(port, "127.0.0.1") == asked == [listeners.Listener(inode, os.getuid())]
+        assert listeners.listeners(port, "127.0.0.2") == []
+        assert listeners.listeners(port, None) == asked
+    assert listeners.listeners(port, None) == []
 
 
 def test_closed_connections_that_keep_a_port_are_not_called_a_program(tmp_path: Path, port: int) -> None:
@@ -132,7 +132,7 @@ def test_a_name_that_nobody_answers_for_is_not_waited_for(tmp_path: Path, monkey
         raise socket.gaierror(socket.EAI_AGAIN, "nobody answered")
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    monkeypatch.setattr(net.resolve, "__defaults__", (0.2,))
+    monkeypatch.setattr(ports.resolve, "__defaults__", (0.2,))
     refused = refusal(tmp_path, "gpu-host.example", None)
     assert refused.title == "the host name gpu-host.example does not resolve"
     assert "0.2 s" in refused.cause
@@ -153,7 +153,7 @@ def test_a_port_that_may_not_be_used_is_said_as_that() -> None:
     if child == 0:
         os.setuid(65534)
         try:
-            net.hold("127.0.0.1", 80)
+            ports.hold("127.0.0.1", 80)
         except OSError as error:
             os.write(write, "|".join(why_not(error, "127.0.0.1", 80)).encode())
         os._exit(0)

@@ -23,7 +23,7 @@ from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.keeper.asking import counters
 from vllm_studio_tui.keeper.logwatch import LogWatch
 from vllm_studio_tui.probes.engine.reader import EngineProbe
-from vllm_studio_tui.simulation.script import pieces
+from vllm_studio_tui.simulation.answers import pieces
 
 
 class Running:

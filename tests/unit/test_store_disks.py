@@ -12,9 +12,9 @@ import pytest
 
 from tests.disks import fill, read_only, small_disk
 from vllm_studio_tui.domain.errors import StoreError
-from vllm_studio_tui.store import database, faults, schema
+from vllm_studio_tui.store import database, errors, schema
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.faults import store_error
+from vllm_studio_tui.store.errors import store_error
 from vllm_studio_tui.store.recipes import RecipeRows
 
 
@@ -35,7 +35,7 @@ def test_an_input_output_error_on_a_disk_without_room_is_called_a_full_disk(
 ) -> None:
     path = tmp_path / "studio.db"
     for number, title in ((errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")):
-        monkeypatch.setattr(faults, "no_room", lambda _, number=number: OSError(number, os.strerror(number)))
+        monkeypatch.setattr(errors, "no_room", lambda _, number=number: OSError(number, os.strerror(number)))
         error = store_error(ioerr(), path)
         assert error.title == title
         assert str(tmp_path) in error.advice

@@ -20,7 +20,7 @@ from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
 from vllm_studio_tui.keeper.probe import Answer, Prober, Question
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.keeper.whose import Ownership
-from vllm_studio_tui.kit import process, sockets
+from vllm_studio_tui.kit import listeners, process
 
 SERVER = Path(__file__).parents[1] / "process" / "server.py"
 Start = Callable[..., int]
@@ -36,7 +36,7 @@ def start() -> Iterator[Start]:
         argv = ["setsid", sys.executable, str(SERVER), str(port), *options]
         one = subprocess.Popen(argv, env=env if mark is None else {**env, VARIABLE: mark})
         begun.append(one)
-        until(lambda: bool(sockets.listeners(port, "127.0.0.1")), "it listens")
+        until(lambda: bool(listeners.listeners(port, "127.0.0.1")), "it listens")
         return one.pid
 
     yield begin
@@ -84,7 +84,7 @@ def test_in_a_container_what_cannot_be_seen_is_not_known(
 ) -> None:
     port = free_port()
     start(port)
-    monkeypatch.setattr(sockets, "holders", lambda *_: [])
+    monkeypatch.setattr(listeners, "holders", lambda *_: [])
     assert Ownership("r", "127.0.0.1", port, contained=True).look().kind == "unknown"
     found = Ownership("r", "127.0.0.1", port).look()
     assert found.stranger is not None, "an engine of our own would be seen"
@@ -134,7 +134,7 @@ class Guarded(BaseHTTPRequestHandler):
 def test_what_cannot_be_seen_must_know_the_key_of_the_run(
     monkeypatch: pytest.MonkeyPatch, key: str | None, words: str
 ) -> None:
-    monkeypatch.setattr(sockets, "listeners", lambda *_: None)  # as where /proc tells nothing
+    monkeypatch.setattr(listeners, "listeners", lambda *_: None)  # as where /proc tells nothing
     monkeypatch.setattr(Guarded, "key", key)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
     threading.Thread(target=server.serve_forever, daemon=True).start()

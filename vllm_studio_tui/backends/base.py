@@ -21,7 +21,7 @@ from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 from vllm_studio_tui.kit import secrets
-from vllm_studio_tui.kit.access import explain_program, program_trouble
+from vllm_studio_tui.kit.file_access import explain_program, program_trouble
 from vllm_studio_tui.kit.masking import MASK, looks_secret, mask_text, mask_words
 
 if TYPE_CHECKING:

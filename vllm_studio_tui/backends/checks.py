@@ -17,8 +17,8 @@ from vllm_studio_tui.backends.common.side_files import python_problems, side_pro
 from vllm_studio_tui.backends.common.versions import VLLM_SAFE, numbers
 from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
-from vllm_studio_tui.domain.imports import is_loopback
-from vllm_studio_tui.kit.access import read_trouble
+from vllm_studio_tui.domain.recipe_imports import is_loopback
+from vllm_studio_tui.kit.file_access import read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe

@@ -25,7 +25,7 @@ from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.backends.embedded import CACHE_TYPES, complaint
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.spec import CounterNames, Stage
-from vllm_studio_tui.kit.access import is_folder
+from vllm_studio_tui.kit.file_access import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -45,7 +45,7 @@ def _register_reading(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Chats, the one used last first."""
-        from vllm_studio_tui.store.exchange import session_document
+        from vllm_studio_tui.store.chat_files import session_document
 
         with Studio.open_sync() as studio:
             rows = ChatRows(studio.db)
@@ -70,7 +70,7 @@ def _register_reading(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """The messages of a chat."""
-        from vllm_studio_tui.store.exchange import message_document, session_document, total_usage
+        from vllm_studio_tui.store.chat_files import message_document, session_document, total_usage
 
         with Studio.open_sync() as studio:
             messages = MessageRows(studio.db)
@@ -136,7 +136,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         force: bool = typer.Option(False, "--force", help="Write over a file that is there."),
     ) -> None:
         """Write chats as JSON or Markdown."""
-        from vllm_studio_tui.store.exchange import to_json_document, to_markdown
+        from vllm_studio_tui.store.chat_files import to_json_document, to_markdown
 
         form = form or ("markdown" if output.endswith((".md", ".markdown")) else "json")
         if form not in ("json", "markdown", "md"):
@@ -172,7 +172,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
     ) -> None:
         """Take chats in; every one gets a new id."""
         from vllm_studio_tui.inference.thinking import split_thinking
-        from vllm_studio_tui.store.exchange import import_chats, session_document
+        from vllm_studio_tui.store.chat_files import import_chats, session_document
 
         taken: list[Session] = []
         failed: list[dict[str, str]] = []
@@ -200,7 +200,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Copy a chat up to a message, to go on differently."""
-        from vllm_studio_tui.store.exchange import session_document
+        from vllm_studio_tui.store.chat_files import session_document
 
         with Studio.open_sync() as studio:
             rows = ChatRows(studio.db)
@@ -267,7 +267,7 @@ def _ask_whether(chosen: list[Session], *, purge: bool) -> None:
 
 
 def _read(source: str) -> bytes:
-    from vllm_studio_tui.store.exchange import MAX_BYTES
+    from vllm_studio_tui.store.chat_files import MAX_BYTES
 
     if source == "-":
         return sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -152,11 +152,11 @@ def quick(argv: list[str]) -> int | None:
             width, flags = int(flags[1]), []
         if flags not in ([], ["--once"]):
             return None
-        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.probes.gpu.nvml import read_once
 
         sys.stdout.write(gpus_line(read_once(processes=False), width) + "\n")
     elif sorted(flags) in (["--json"], ["--json", "--once"]):
-        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.probes.gpu.nvml import read_once
 
         text = json.dumps(gpus_document(read_once()), ensure_ascii=False)
         sys.stdout.write(json_safe(text, terminal=sys.stdout.isatty()) + "\n")
@@ -261,7 +261,7 @@ def register(app: typer.Typer) -> None:
         """Show the GPUs: use, memory, power, temperature, and who uses them."""
         from vllm_studio_tui.cli.output import emit_line, say
         from vllm_studio_tui.domain.errors import UsageError
-        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.probes.gpu.nvml import read_once
 
         if once and watching:
             raise UsageError("--once and --watch exclude each other")
@@ -279,7 +279,7 @@ def register(app: typer.Typer) -> None:
         if not watching:
             show_one(read_once(processes=not line))
             return
-        from vllm_studio_tui.probes.gpu.link import GpuWorker
+        from vllm_studio_tui.probes.gpu.client import GpuWorker
 
         worker = GpuWorker()
         try:

@@ -10,7 +10,7 @@ import typer
 from vllm_studio_tui.cli.output import emit, say, table
 from vllm_studio_tui.cli.status import moment
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.literal_secrets import masked
+from vllm_studio_tui.domain.recipe_secrets import masked
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.studio import Studio
 

@@ -40,7 +40,7 @@ def states(places: Places, recipes: Iterable[Recipe]) -> dict[str, str]:
 
 def recipe_document(recipe: Recipe, state: str | None) -> dict[str, Any]:
     """A recipe with every field, secrets masked, and the state of its run."""
-    from vllm_studio_tui.domain.literal_secrets import masked
+    from vllm_studio_tui.domain.recipe_secrets import masked
 
     return {**masked(recipe.model_dump(mode="json")), "state": state or "stopped"}
 
@@ -303,8 +303,8 @@ def _register_writing(nouns: typer.Typer) -> None:
 
 def _point_out_masked(studio: Studio, ids: list[str]) -> None:
     """Recipes of earlier versions may hold secrets, which are masked in what is written."""
-    from vllm_studio_tui.domain.literal_secrets import in_clear
     from vllm_studio_tui.domain.recipe import recipe_to_data
+    from vllm_studio_tui.domain.recipe_secrets import in_clear
 
     for one in studio.recipes.all():
         if not ids or one.id in ids:

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vllm_studio_tui.domain.counts import COUNTS, ENGINE_CHOOSES, read_count
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.domain.imports import of_the_original, other_backend, point_out, reset_blanket
-from vllm_studio_tui.domain.literal_secrets import lift_secrets
 from vllm_studio_tui.domain.recipe import ID, RISKY_ENV, FieldNote, Recipe
+from vllm_studio_tui.domain.recipe_imports import of_the_original, other_backend, point_out, reset_blanket
+from vllm_studio_tui.domain.recipe_numbers import COUNTS, ENGINE_CHOOSES, read_count
+from vllm_studio_tui.domain.recipe_secrets import lift_secrets
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.secrets import is_reference
 
@@ -55,7 +55,7 @@ def parse_recipe(
 
     Args:
         imported: It comes from elsewhere: what a launch of it would do is pointed out, see `normalise`.
-        keep: Keeps a secret that is written out, see `literal_secrets`; None: such an `api_key` is refused.
+        keep: Keeps a secret that is written out, see `recipe_secrets`; None: such an `api_key` is refused.
 
     Raises:
         InvalidRecipe: It cannot be used; every problem is named with its field.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vllm_studio_tui.domain.typed import fitting, number
+from vllm_studio_tui.domain.field_checks import fitting, number
 
 
 class State(StrEnum):

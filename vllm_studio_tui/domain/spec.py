@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vllm_studio_tui.domain.typed import fitting
+from vllm_studio_tui.domain.field_checks import fitting
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
+from vllm_studio_tui.inference.connection import Wire
 from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
 from vllm_studio_tui.inference.request import authorization, body, loopback
 from vllm_studio_tui.inference.sse import MAX_EVENT, EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
-from vllm_studio_tui.inference.wire import Wire
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import redact
 

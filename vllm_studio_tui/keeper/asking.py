@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
-from vllm_studio_tui.kit import jsontext, prometheus, secrets
-from vllm_studio_tui.kit.net import resolve
+from vllm_studio_tui.kit import prometheus, safe_json, secrets
+from vllm_studio_tui.kit.ports import resolve
 
 MAX_BODY = 4 * 1024 * 1024
 FIELDS = (
@@ -108,7 +108,7 @@ def listed(path: str, timeout: float, host: str, port: int, key: str | None) -> 
     if status != 200:
         return None, f"{path} answers {status}"
     try:
-        data = jsontext.loads(answer)
+        data = safe_json.loads(answer)
     except ValueError:
         return None, f"{path} answers something that is no JSON"
     entries = data.get("data") if isinstance(data, dict) else None

@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.keeper.engine import EnergyReading
 from vllm_studio_tui.keeper.files import Ledger
 from vllm_studio_tui.keeper.tree import Tree
-from vllm_studio_tui.kit import jsontext
+from vllm_studio_tui.kit import safe_json
 
 #: Read for the watchdog: gauges and steps are no use of anything.
 _NOT_COUNTED = frozenset({"running", "progress", "token_gaps", "token_seconds"})
@@ -65,7 +65,7 @@ class Counting:
         if not printed:
             return
         try:
-            data = jsontext.loads(printed)
+            data = safe_json.loads(printed)
         except ValueError:
             return
         gpus = data.get("gpus") if isinstance(data, dict) else None

@@ -23,7 +23,7 @@ from vllm_studio_tui.keeper.stopping import Stopping
 from vllm_studio_tui.keeper.timetable import Timetable
 from vllm_studio_tui.keeper.tree import Tree
 from vllm_studio_tui.keeper.wake import Wake
-from vllm_studio_tui.kit.net import port_free
+from vllm_studio_tui.kit.ports import port_free
 
 #: Seconds that the last reading of an engine's counters may take before the engine is told to end.
 LAST_COUNT = 1.0

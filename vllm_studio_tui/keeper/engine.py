@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.tree import VARIABLE, Tree
-from vllm_studio_tui.kit import access, process, secrets
+from vllm_studio_tui.kit import file_access, process, secrets
 
 #: Of our own environment these must not reach the engine: it runs from an interpreter of its own.
 OURS = (
@@ -127,10 +127,10 @@ def cannot_start(error: OSError | ValueError, spec: RunSpec) -> tuple[str, str, 
     if isinstance(error, ValueError):
         return "secret_missing", str(error), "Set the variable or the file that the recipe refers to."
     # What the system says of a missing interpreter, loader or working directory is "no such file" as well.
-    wrong = access.read_trouble(spec.cwd, folder=True) if spec.cwd else None
+    wrong = file_access.read_trouble(spec.cwd, folder=True) if spec.cwd else None
     if wrong is not None and wrong.reason != "unreadable":
         return "cwd_missing", f"its working directory cannot be used: {wrong.words}", "Correct `cwd` in the recipe."
-    wrong = access.explain_program(program, spec.env.get("PATH") or os.environ.get("PATH"))
+    wrong = file_access.explain_program(program, spec.env.get("PATH") or os.environ.get("PATH"))
     if wrong is not None:
         advice = wrong.advice or "Name the engine's executable or interpreter in the recipe."
         return SLUGS.get(wrong.reason, "binary_not_executable"), wrong.words, advice

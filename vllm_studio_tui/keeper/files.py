@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vllm_studio_tui.domain.field_checks import number, whole
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
-from vllm_studio_tui.domain.typed import number, whole
-from vllm_studio_tui.kit import jsontext
-from vllm_studio_tui.kit.jsontext import flat
+from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.paths import write_atomic
+from vllm_studio_tui.kit.safe_json import flat
 
 SPEC = "spec.json"
 STATE = "state.json"
@@ -42,7 +42,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as stream:
         raw = stream.read(MOST + 1)
-    data = jsontext.loads(raw) if len(raw) <= MOST else None
+    data = safe_json.loads(raw) if len(raw) <= MOST else None
     if not isinstance(data, dict):
         raise ValueError(f"{path.name} holds no object")
     return data
@@ -92,7 +92,7 @@ def ledger_line(raw: bytes) -> dict[str, Any] | None:
     if len(raw) > LINE:
         return None
     try:
-        data = jsontext.loads(raw)
+        data = safe_json.loads(raw)
     except ValueError:
         return None
     if not isinstance(data, dict) or not whole(data.get("seq")) or not number(data.get("t")):

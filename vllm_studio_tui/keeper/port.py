@@ -9,7 +9,7 @@ import pwd
 import socket
 from pathlib import Path
 
-from vllm_studio_tui.kit import net, sockets
+from vllm_studio_tui.kit import listeners, ports
 
 OTHER_PORT = "Choose another port, or `port: null` for the first free one."
 
@@ -38,18 +38,18 @@ def why_not(error: OSError, host: str, port: int) -> tuple[str, str, str, str]:
 
 def passing(error: OSError, port: int) -> bool:
     """Whether only closed connections of an earlier server keep the port (TIME_WAIT): it is free in a minute."""
-    return error.errno == errno.EADDRINUSE and sockets.lingering(port)
+    return error.errno == errno.EADDRINUSE and listeners.lingering(port)
 
 
 def taken_by(host: str, port: int) -> str:
     """Who has a port, in a sentence."""
     address: str | None = None
     with contextlib.suppress(OSError):
-        address = str(net.resolve(host, port, 1.0)[1][0])
-    found = sockets.listeners(port, None if address in ("0.0.0.0", "::") else address)  # noqa: S104
+        address = str(ports.resolve(host, port, 1.0)[1][0])
+    found = listeners.listeners(port, None if address in ("0.0.0.0", "::") else address)  # noqa: S104
     if not found:
         return "Another program has it, and does not listen there yet."
-    pids = sockets.holders(found[0].inode, sockets.everyone())
+    pids = listeners.holders(found[0].inode, listeners.everyone())
     words = process_words(min(pids) if pids else None, found[0].user)
     return f"{words[:1].upper()}{words[1:]} listens there."
 
@@ -95,7 +95,7 @@ class Held:
             OSError: It cannot be had; see `why_not`.
         """
         if self._socket is None:
-            self._socket = net.hold(self._host, self._port)
+            self._socket = ports.hold(self._host, self._port)
 
     def try_to_take(self) -> None:
         with contextlib.suppress(OSError):

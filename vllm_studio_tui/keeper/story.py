@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vllm_studio_tui.domain.field_checks import process_id, whole
 from vllm_studio_tui.domain.run import FINAL, RunState, State
-from vllm_studio_tui.domain.typed import process_id, whole
 from vllm_studio_tui.keeper.explain import in_words
 from vllm_studio_tui.keeper.files import LEDGER, last_chapter, read_state
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from vllm_studio_tui.keeper.port import name_of, user_name
 from vllm_studio_tui.keeper.tree import VARIABLE
-from vllm_studio_tui.kit import net, process, sockets
+from vllm_studio_tui.kit import listeners, ports, process
 
 #: Seconds after which somebody who is not ours is looked at again.
 LOOK_AGAIN = 5.0
@@ -105,25 +105,25 @@ class Ownership:
             return Whose("unknown", None, inodes)
         return Whose("ours", None, inodes, self._ours[inodes[0]])
 
-    def _listeners(self) -> list[sockets.Listener] | None:
+    def _listeners(self) -> list[listeners.Listener] | None:
         if self._address is None:
             try:
-                self._address = str(net.resolve(self.host, self.port)[1][0])
+                self._address = str(ports.resolve(self.host, self.port)[1][0])
             except OSError:
                 return None
-        return sockets.listeners(self.port, self._address)
+        return listeners.listeners(self.port, self._address)
 
-    def _owner(self, one: sockets.Listener) -> tuple[str, Stranger | None]:
+    def _owner(self, one: listeners.Listener) -> tuple[str, Stranger | None]:
         if one.inode in self._ours:
             return "ours", None
         now = time.monotonic()
         kept = self._others.get(one.inode)
         if kept is not None and now - kept[0] < LOOK_AGAIN:
             return ("unknown", None) if kept[1] is None else ("stranger", kept[1])
-        pids = sockets.holders(one.inode, self.members)
+        pids = listeners.holders(one.inode, self.members)
         ours = pids[:1]
         if not ours:
-            pids = sockets.holders(one.inode, sockets.everyone())
+            pids = listeners.holders(one.inode, listeners.everyone())
             ours = [pid for pid in pids if self.belongs(pid)][:1]
         if ours:
             self._ours[one.inode] = ours[0]
@@ -161,11 +161,11 @@ class Ownership:
 
     def _hidden(self, user: int) -> bool:
         """Whether some process of the run, of this user, has open files that are not ours to see."""
-        return any(not sockets.readable(pid) and user in _users(pid) for pid in self.members)
+        return any(not listeners.readable(pid) and user in _users(pid) for pid in self.members)
 
     def holder_without_listening(self) -> int | None:
         """The process of the run that has bound the port and does not listen yet."""
-        return sockets.bound_silently(self.port, self.members)
+        return listeners.bound_silently(self.port, self.members)
 
 
 def _users(pid: int) -> set[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_studio_tui.kit.access import is_folder
+from vllm_studio_tui.kit.file_access import is_folder
 
 #: Folders deep and entries at most: a models folder may be the root of a large disk.
 DEPTH = 4

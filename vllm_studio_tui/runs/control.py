@@ -24,8 +24,8 @@ from vllm_studio_tui.keeper.files import LOCK, SPEC
 from vllm_studio_tui.keeper.port import why_not
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
-from vllm_studio_tui.kit.net import hold
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
+from vllm_studio_tui.kit.ports import hold
 from vllm_studio_tui.runs.ending import StopCall
 from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view, wait_for
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vllm_studio_tui.simulation import loading, script
+from vllm_studio_tui.simulation import answers, startup_log
 from vllm_studio_tui.simulation.faults import breed, crash
 from vllm_studio_tui.simulation.framing import FRAMINGS
 from vllm_studio_tui.simulation.server import Engine, JsonHandler
@@ -33,7 +33,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--style", choices=("vllm", "llamacpp", "sglang"), default="vllm", help="whose log, metrics and stream")
     add("--load-seconds", type=float, default=0.0, help="how long loading takes; its stages appear in the log")
     add("--hang-load", action="store_true", help="never get ready")
-    add("--simulate-failure", choices=loading.FAILURES, help="fail while loading, with that engine's words")
+    add("--simulate-failure", choices=startup_log.FAILURES, help="fail while loading, with that engine's words")
     add("--tokens-per-second", type=float, default=200.0, help="0: as fast as possible")
     add("--framing", choices=FRAMINGS, help="how streams lie on the wire; else as the engine of that style does it")
     add("--prefill-seconds", type=float, default=0.0)
@@ -105,7 +105,7 @@ class Handler(JsonHandler):
             self.send_json(400 if unknown else 200, {"unknown": unknown})
         elif path == "/tokenize":
             text = str(body.get("prompt") or body.get("content") or "")
-            tokens = list(range(script.count(text)))
+            tokens = list(range(answers.count(text)))
             answer: dict[str, Any] = {"tokens": tokens}
             if self.server.options.style != "llamacpp":
                 answer |= {"count": len(tokens), "max_model_len": self.server.options.max_context}
@@ -134,12 +134,12 @@ class Handler(JsonHandler):
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to end."""
     options = arguments(argv)
-    loading.log(f"SIMULATED engine in the style of {options.style}: no model is loaded")
+    startup_log.log(f"SIMULATED engine in the style of {options.style}: no model is loaded")
     if options.log_secret and options.api_key_env:
-        loading.log(f"server_args={{'api_key': '{os.environ.get(options.api_key_env, '')}'}}")
+        startup_log.log(f"server_args={{'api_key': '{os.environ.get(options.api_key_env, '')}'}}")
     if options.simulate_failure:
-        loading.load(options.style, options.model, options.port, options.load_seconds / 2)
-        return loading.fail(options.simulate_failure, options.style, options.model, options.port)
+        startup_log.load(options.style, options.model, options.port, options.load_seconds / 2)
+        return startup_log.fail(options.simulate_failure, options.style, options.model, options.port)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN if options.ignore_term else lambda *_: ending.set())
@@ -163,10 +163,10 @@ def _listen(options: argparse.Namespace) -> Engine:
         engine = Engine(options, Handler)
     except OSError as error:
         if options.move_port:
-            loading.log(f"Port {options.port} is currently in use. Switching to {options.port + 1}.")
+            startup_log.log(f"Port {options.port} is currently in use. Switching to {options.port + 1}.")
             options.port += 1
             return _listen(options)
-        loading.fail("port", options.style, options.model, options.port)
+        startup_log.fail("port", options.style, options.model, options.port)
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         os._exit(1)
@@ -176,7 +176,7 @@ def _listen(options: argparse.Namespace) -> Engine:
 
 
 def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: threading.Event) -> None:
-    loading.load(options.style, options.model, options.port, options.load_seconds)
+    startup_log.load(options.style, options.model, options.port, options.load_seconds)
     if options.hang_load:
         return
     engine = engine or _listen(options)

@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any
 
-from vllm_studio_tui.simulation import script
+from vllm_studio_tui.simulation import answers
 from vllm_studio_tui.simulation.framing import Framing, event
 from vllm_studio_tui.simulation.server import JsonHandler
 
@@ -35,7 +35,7 @@ class Reply:
     def run(self) -> None:
         """Refuse, or answer."""
         prompt = self._prompt()
-        prompt_tokens = script.count(prompt)
+        prompt_tokens = answers.count(prompt)
         options = self._engine.options
         if prompt_tokens > options.max_context:
             self._handler.send_error_json(400, self._too_long(prompt_tokens), "BadRequestError")
@@ -43,9 +43,9 @@ class Reply:
         spent = self._engine.spent
         tools = self._body.get("tools") if isinstance(self._body.get("tools"), list) else []
         thinks = options.thinking != "off" and (options.answer or "").startswith("thinking")
-        answer = script.answer(options.answer, self._last(), tools or [], thinks=thinks)
+        answer = answers.answer(options.answer, self._last(), tools or [], thinks=thinks)
         if options.thinking == "off":
-            answer = script.Answer((), answer.text, answer.call)
+            answer = answers.Answer((), answer.text, answer.call)
         limit = self._body.get("max_tokens") or self._body.get("max_completion_tokens")
         with spent.lock:
             spent.running += 1
@@ -88,13 +88,13 @@ class Reply:
             return f"request ({tokens} tokens) exceeds the available context size ({most} tokens), try increasing it"
         return f"This model's maximum context length is {most} tokens. However, your request has {tokens} input tokens."
 
-    def _answer(self, answer: script.Answer, prompt_tokens: int, limit: int | None) -> str:
+    def _answer(self, answer: answers.Answer, prompt_tokens: int, limit: int | None) -> str:
         streaming = bool(self._body.get("stream"))
-        pieces = list(script.parts(answer))
+        pieces = list(answers.parts(answer))
         finish = "tool_calls" if answer.call else "stop"
         if limit is not None and len(pieces) > limit:
             pieces, finish = pieces[:limit], "length"
-            answer = script.Answer(answer.thinking, answer.text, None)
+            answer = answers.Answer(answer.thinking, answer.text, None)
         wrapped = self._wrapped(pieces)
         if not streaming:
             for _ in self._paced(wrapped):
@@ -233,7 +233,7 @@ class Reply:
             timings[f"{name}_per_second"] = count / spent * 1000
         return {"timings": timings}
 
-    def _whole(self, pieces: list[tuple[str, str]], answer: script.Answer, finish: str, prompt_tokens: int) -> None:
+    def _whole(self, pieces: list[tuple[str, str]], answer: answers.Answer, finish: str, prompt_tokens: int) -> None:
         text = "".join(piece for kind, piece in pieces if kind == "text")
         thought = "".join(piece for kind, piece in pieces if kind == "thinking")
         base = {"id": self._id, "model": self._engine.options.model, "usage": self._usage(prompt_tokens)}

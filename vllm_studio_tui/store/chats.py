@@ -10,9 +10,9 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Session
 from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.store.conversion import from_json, maybe_text, now, storable, to_json
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MESSAGE_COLUMNS, MessageRows
-from vllm_studio_tui.store.values import from_json, maybe_text, now, storable, to_json
 
 _SELECT = """SELECT s.*, (SELECT COUNT(*) FROM chat_messages m WHERE m.session_id = s.id) AS messages
     FROM chat_sessions s"""

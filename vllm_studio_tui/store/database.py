@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.paths import locked, private_dir
-from vllm_studio_tui.store.faults import MAYBE_FULL, explained, is_full, no_room, primary_code, store_error
+from vllm_studio_tui.store.errors import MAYBE_FULL, explained, is_full, no_room, primary_code, store_error
 from vllm_studio_tui.store.schema import EMPTY, MIGRATION_SET, MIGRATIONS
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.usage import SUCCESSES, CompletedRequest
+from vllm_studio_tui.store.chat_files import message_document, message_of
 from vllm_studio_tui.store.chats import session_row
+from vllm_studio_tui.store.conversion import maybe_text, now, storable
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.exchange import message_document, message_of
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
 from vllm_studio_tui.store.requests import RequestRows
-from vllm_studio_tui.store.values import maybe_text, now, storable
 
 #: Names an answer that stands beside one that was changed meanwhile.
 _BESIDE = uuid.UUID("6f0b5a51-4f0e-4d0e-9d55-2a2c8c4f6a10")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, TokenUsage, ToolCall
-from vllm_studio_tui.store.values import count
+from vllm_studio_tui.store.conversion import count
 
 #: From here on a number of seconds is one of milliseconds: the year 5138.
 MILLISECONDS = 1e11

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vllm_studio_tui.store.values import from_json
+from vllm_studio_tui.store.conversion import from_json
 
 HEADS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 #: What of a message goes into its comment; the text itself stands below.

@@ -14,8 +14,8 @@ from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.kit.paths import boot_id, machine_id
 from vllm_studio_tui.kit.process import alive, start_ticks
+from vllm_studio_tui.store.conversion import count, from_json, maybe_text, now, number, storable, to_json
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.values import count, from_json, maybe_text, now, number, storable, to_json
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database as Tables

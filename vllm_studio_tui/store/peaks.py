@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vllm_studio_tui.store.conversion import now, number, storable
 from vllm_studio_tui.store.database import Database, Reader
-from vllm_studio_tui.store.values import now, number, storable
 
 #: Shorter answers say little about a speed.
 PEAK_TOKENS = 16

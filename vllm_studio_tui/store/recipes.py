@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.store.conversion import from_json, now, to_json
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.values import from_json, now, to_json
 
 
 class RecipeRows:

@@ -8,9 +8,9 @@ import uuid
 from dataclasses import asdict, fields, replace
 
 from vllm_studio_tui.domain.usage import CompletedRequest, about_tokens
+from vllm_studio_tui.store.conversion import count, integer, maybe_text, number, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, lease, lease_holds
-from vllm_studio_tui.store.values import count, integer, maybe_text, number, storable
 
 _TEXTS = ("run_id", "recipe_id", "model", "session_id", "message_id", "error")
 _COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens")

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL
+from vllm_studio_tui.store.conversion import count, from_json, integer, maybe_text, number, storable, to_json
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PEAK_TOKENS
-from vllm_studio_tui.store.values import count, from_json, integer, maybe_text, number, storable, to_json
 
 #: The raw cumulative counters of an engine, as a `counters` line names them.
 COUNTERS = ("prompt_tokens", "generation_tokens", "cached_tokens", "requests")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vllm_studio_tui.store.conversion import storable
 from vllm_studio_tui.store.database import Reader
-from vllm_studio_tui.store.values import storable
 
 #: Scripts without blanks between words, which the index cannot cut: these are searched for as they stand.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

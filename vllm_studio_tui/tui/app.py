@@ -20,7 +20,7 @@ from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.kit import garbage
+from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 from vllm_studio_tui.tui.keys import actions
@@ -147,7 +147,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def _settle_in(self) -> None:
         """Begin to sample, and check the settings; both import much and are done away from the screen."""
-        with garbage.importing():
+        with gc_freeze.importing():
             sampler = await self.in_thread(lambda: self.studio.sampler)
             self._follow_sampler()
             sampler.start()

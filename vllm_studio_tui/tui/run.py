@@ -8,9 +8,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.config.quick import quick_look
+from vllm_studio_tui.config.startup import quick_look
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.kit import garbage
+from vllm_studio_tui.kit import gc_freeze
 
 if TYPE_CHECKING:
     from vllm_studio_tui.studio import Studio
@@ -48,7 +48,7 @@ def open_screens(
             f"this terminal ({os.environ.get('TERM') or 'TERM is not set'}) cannot show screens",
             advice="Set TERM, such as TERM=xterm-256color, or use commands: `vllm-studio status`.",
         )
-    garbage.begin()
+    gc_freeze.begin()
     # Nothing may be printed over the screen.
     logging.getLogger().addHandler(logging.NullHandler())
     from vllm_studio_tui.tui.app import StudioApp

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.kit.access import Trouble, read_trouble, status
+from vllm_studio_tui.kit.file_access import Trouble, read_trouble, status
 from vllm_studio_tui.kit.gguf import Gguf, read_gguf
 from vllm_studio_tui.kit.safetensors import read_safetensors
 from vllm_studio_tui.kit.tensors import BadFile, TooLarge, opened

@@ -17,7 +17,7 @@ from vllm_studio_tui.backends.common.model_files import Flags, folder_problems, 
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
 from vllm_studio_tui.backends.common.versions import installed_version
 from vllm_studio_tui.backends.embedded import CACHE_TYPES
-from vllm_studio_tui.kit.access import is_file, is_folder, program_trouble, read_trouble
+from vllm_studio_tui.kit.file_access import is_file, is_folder, program_trouble, read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess
-from vllm_studio_tui.probes.gpu import values
-from vllm_studio_tui.probes.gpu.calls import Step
+from vllm_studio_tui.probes.gpu import validation
+from vllm_studio_tui.probes.gpu.timed_calls import Step
 
 UNINITIALIZED = 1
 NOT_SUPPORTED = 3
@@ -71,45 +71,45 @@ class Value:
 
 HANDLE = "nvmlDeviceGetHandleByIndex"
 VALUES = (
-    Value("uuid", (("nvmlDeviceGetUUID",),), values.text, fixed=True),
-    Value("name", (("nvmlDeviceGetName",),), values.text, fixed=True),
+    Value("uuid", (("nvmlDeviceGetUUID",),), validation.text, fixed=True),
+    Value("name", (("nvmlDeviceGetName",),), validation.text, fixed=True),
     # Only version 2 tells the driver's own share apart from what is used.
     Value(
         "memory",
         (("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"), ("nvmlDeviceGetMemoryInfo",)),
-        values.memory,
+        validation.memory,
         live=True,
     ),
-    Value("rates", (("nvmlDeviceGetUtilizationRates",),), values.rates, live=True),
-    Value("power", (("nvmlDeviceGetPowerUsage",),), values.watts, live=True),
-    Value("limit", (("nvmlDeviceGetEnforcedPowerLimit",),), values.watts),
-    Value("energy", (("nvmlDeviceGetTotalEnergyConsumption",),), values.millijoules, live=True),
+    Value("rates", (("nvmlDeviceGetUtilizationRates",),), validation.rates, live=True),
+    Value("power", (("nvmlDeviceGetPowerUsage",),), validation.watts, live=True),
+    Value("limit", (("nvmlDeviceGetEnforcedPowerLimit",),), validation.watts),
+    Value("energy", (("nvmlDeviceGetTotalEnergyConsumption",),), validation.millijoules, live=True),
     Value(
         "temperature",
         (
             ("nvmlDeviceGetTemperatureV", "NVML_TEMPERATURE_GPU"),
             ("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
         ),
-        values.celsius,
+        validation.celsius,
         live=True,
     ),
-    Value("sm_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),), values.megahertz, live=True),
-    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), values.megahertz, live=True),
-    Value("fan", (("nvmlDeviceGetFanSpeed",),), values.percent),
+    Value("sm_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),), validation.megahertz, live=True),
+    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), validation.megahertz, live=True),
+    Value("fan", (("nvmlDeviceGetFanSpeed",),), validation.percent),
     Value(
         "throttle",
         (("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",)),
-        values.throttle,
+        validation.throttle,
         live=True,
     ),
-    Value("mig", (("nvmlDeviceGetMigMode",),), values.mig),
-    Value("pci", (("nvmlDeviceGetPciInfo",),), values.bus, fixed=True),
-    Value("capability", (("nvmlDeviceGetCudaComputeCapability",),), values.capability, fixed=True),
+    Value("mig", (("nvmlDeviceGetMigMode",),), validation.mig),
+    Value("pci", (("nvmlDeviceGetPciInfo",),), validation.bus, fixed=True),
+    Value("capability", (("nvmlDeviceGetCudaComputeCapability",),), validation.capability, fixed=True),
     # The unversioned name asks for version 3, which drivers before 510 do not have.
     *(
         Value(
             kind, ((f"nvmlDeviceGet{kind}RunningProcesses",), (f"nvmlDeviceGet{kind}RunningProcesses_v2",)),
-            values.processes,
+            validation.processes,
         )
         for kind in ("Compute", "Graphics")
     ),
@@ -242,7 +242,7 @@ class Device:
                 told = value.read(call(*(arguments or (self._handle, *given))))
             except Exception as error:  # noqa: BLE001  # whatever the library raises costs this value only
                 code = code_of(self._nvml, error)
-                failure = (code, str(error)[: values.MAX_TEXT] or type(error).__name__)
+                failure = (code, str(error)[: validation.MAX_TEXT] or type(error).__name__)
                 if code in (*NEVER, ODD) and key != "handle":
                     self._not_before[key, number] = self._monotonic() + AGAIN
             else:

@@ -1,7 +1,7 @@
 """All GPUs through NVML, in this process: `pynvml` of nvidia-ml-py, or the simulation.
 
 The calls block, for seconds when a GPU is sick, and after a reload of the driver only a new process sees the new
-one: whoever reads again and again does it through `probes.gpus.GpuWorker`.
+one: whoever reads again and again does it through `probes.gpu.client.GpuWorker`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
-from vllm_studio_tui.probes.gpu import values
-from vllm_studio_tui.probes.gpu.calls import run
+from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames
+from vllm_studio_tui.probes.gpu.timed_calls import run
 
 SIMULATE = "VLLM_STUDIO_SIMULATE_GPUS"
 #: Seconds one reading waits for the driver.
@@ -229,8 +229,8 @@ class NvmlReader:
             count = next(found, MAX_GPUS)
             if count == 0:
                 return self._explain(error) if error else ("The NVIDIA driver does not tell how many GPUs it has", None)
-        self._driver = values.text(self._call("nvmlSystemGetDriverVersion")[0])
-        self._cuda = values.cuda(self._call("nvmlSystemGetCudaDriverVersion_v2")[0])
+        self._driver = validation.text(self._call("nvmlSystemGetDriverVersion")[0])
+        self._cuda = validation.cuda(self._call("nvmlSystemGetCudaDriverVersion_v2")[0])
         self._devices = self._listed(count)
         self._opened_at = self._monotonic()
         return None
@@ -244,7 +244,7 @@ class NvmlReader:
     def _count(self) -> tuple[int | None, Exception | None]:
         """How many GPUs there are, or None where that is not told."""
         told, error = self._call("nvmlDeviceGetCount")
-        return values.whole(told, 0, MAX_GPUS), error
+        return validation.whole(told, 0, MAX_GPUS), error
 
     def _call(self, function: str, *arguments: Any) -> tuple[Any, Exception | None]:
         try:
@@ -276,12 +276,17 @@ class NvmlReader:
         return (*gpus, *gone)
 
 
+def read_once(deadline: float = 3.0, *, processes: bool = True) -> GpuReport:
+    """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown."""
+    return NvmlReader().read(processes, deadline)
+
+
 def explain(error: Exception, code: int) -> tuple[str, str | None]:
     """What happened and what to do."""
     known = FAILURES.get(code)
     if known:
         return known
-    return f"The NVIDIA driver answered: {str(error)[: values.MAX_TEXT] or type(error).__name__}", None
+    return f"The NVIDIA driver answered: {str(error)[: validation.MAX_TEXT] or type(error).__name__}", None
 
 
 def _means(text: str, index: int, uuid: str) -> bool:

@@ -1,8 +1,8 @@
 """`python -m vllm_studio_tui.probes.gpu.worker`: reads the GPUs for one parent, over pipes, until its input closes.
 
 Each line on stdin is a JSON object `{"n": NUMBER, "processes": BOOL}`; each is answered by one line of
-`probes.wire`, within about `PATIENCE` seconds, with what is known by then. The reading happens in a thread of its own,
-so that the end of the input is seen, and obeyed, while a call into the driver hangs.
+`probes.gpu.protocol`, within about `PATIENCE` seconds, with what is known by then. A thread of its own does the
+reading, so that the end of the input is noticed, and obeyed, while a call into the driver hangs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 
-from vllm_studio_tui.probes.gpu import wire
+from vllm_studio_tui.probes.gpu import protocol
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 
 #: Seconds for one reading: half a tick and more, so that an answer comes within the tick.
@@ -28,7 +28,7 @@ def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
     reader = NvmlReader()
     while True:
         number, processes = requests.get()
-        line = wire.dump(reader.read(processes, PATIENCE), number)
+        line = protocol.dump(reader.read(processes, PATIENCE), number)
         try:
             while line:
                 line = line[os.write(out, line) :]

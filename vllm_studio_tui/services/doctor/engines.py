@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vllm_studio_tui.backends.base import expanded
 from vllm_studio_tui.backends.common.versions import VLLM_SAFE, installed_version, numbers
-from vllm_studio_tui.kit.access import explain_program, program_trouble
+from vllm_studio_tui.kit.file_access import explain_program, program_trouble
 from vllm_studio_tui.services.doctor.check import Check, Ground, fail, ok, warn
 
 MISSING, BROKEN = "not found", "cannot be run"

@@ -13,8 +13,8 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchRefused, StudioError, UsageError
-from vllm_studio_tui.domain.imports import is_loopback
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_imports import is_loopback
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.masking import MASK, mask_data, mask_text, mask_words
 from vllm_studio_tui.kit.paths import Places, locked
@@ -115,7 +115,7 @@ class Launcher(Targets):
         problems += disk_room(recipe, os.environ)
         wanted = claimed_gpus(recipe, backend, context)
         if gpus is None and (wanted or recipe.gpus):
-            from vllm_studio_tui.probes.gpu.gpus import read_once
+            from vllm_studio_tui.probes.gpu.nvml import read_once
 
             gpus = read_once()
         if gpus is not None:
@@ -152,7 +152,7 @@ class Launcher(Targets):
         found = [one for one in problems_of(self._places.cache, recipe, backend, context) if one.severity == "error"]
         wanted = claimed_gpus(recipe, backend, context)
         if wanted and not found:
-            from vllm_studio_tui.probes.gpu.gpus import read_once
+            from vllm_studio_tui.probes.gpu.nvml import read_once
 
             report = read_once(GPU_WAIT, processes=False)
             found = [one for one in gpu_problems(recipe, wanted, report, ()) if one.severity == "error"]
@@ -309,7 +309,7 @@ class Launcher(Targets):
         self._memory_back(pids)
 
     def _with_free_gpus(self, recipe: Recipe) -> Recipe:
-        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.probes.gpu.nvml import read_once
         from vllm_studio_tui.services.launching.gpu_choice import free_gpus
 
         chosen = free_gpus(read_once(), read.live_runs(self._places), recipe.gpu_count)
@@ -319,13 +319,13 @@ class Launcher(Targets):
         ids = {one.run_id for one in runs if one.spec and one.spec.gpus}
         if not ids:
             return set()
-        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.probes.gpu.nvml import read_once
 
         report = read_once()
         return {process.pid for gpu in report.gpus for process in gpu.processes if process.run_id in ids}
 
     def _gpu_pids_now(self) -> set[int]:
-        from vllm_studio_tui.probes.gpu.gpus import read_once
+        from vllm_studio_tui.probes.gpu.nvml import read_once
 
         return {process.pid for gpu in read_once().gpus for process in gpu.processes}
 

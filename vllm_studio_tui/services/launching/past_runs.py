@@ -156,7 +156,7 @@ def _short(value: Any, name: str) -> str:
 
 
 def _launch(row: Mapping[str, Any]) -> Launch:
-    from vllm_studio_tui.store.values import from_json
+    from vllm_studio_tui.store.conversion import from_json
 
     started, ready = row["started_at"], row["ready_at"]
     gpus = row["gpus"] if isinstance(row["gpus"], list) else from_json(row["gpus"], list)

@@ -9,8 +9,8 @@ from typing import Any
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.domain.literal_secrets import masked
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_secrets import masked
 from vllm_studio_tui.services.recipes.shell_commands import read_documents
 
 #: How a stored recipe of an id is found: the recipe, `UNREADABLE`, or None where there is none.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vllm_studio_tui.config.data import data_dir
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
-from vllm_studio_tui.domain.literal_secrets import in_clear, masked
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
+from vllm_studio_tui.domain.recipe_secrets import in_clear, masked
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 from vllm_studio_tui.services.recipes.shell_commands import read_documents

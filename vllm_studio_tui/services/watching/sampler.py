@@ -18,7 +18,7 @@ from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe
-from vllm_studio_tui.probes.gpu.link import GpuWorker
+from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.runs.watch import RunWatch, shown

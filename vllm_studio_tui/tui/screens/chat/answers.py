@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.kit import garbage
+from vllm_studio_tui.kit import gc_freeze
 
 #: Letters of a token, about, and of an event that must carry several.
 LETTERS, SEVERAL = 4.0, 10.0
@@ -130,7 +130,7 @@ def load_client() -> None:
     def work() -> None:
         from vllm_studio_tui.inference.client import load
 
-        with garbage.importing():
+        with gc_freeze.importing():
             load()
 
     threading.Thread(target=work, name="chat-imports", daemon=True).start()

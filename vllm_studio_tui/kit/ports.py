@@ -10,7 +10,7 @@ import queue
 import socket
 import threading
 
-from vllm_studio_tui.kit.sockets import lingering
+from vllm_studio_tui.kit.listeners import lingering
 
 #: Seconds that a name may take to resolve. The resolver's own patience is measured in minutes.
 RESOLVE = 5.0

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from vllm_studio_tui.domain.metrics import GpuReport
-from vllm_studio_tui.probes.gpu import wire
+from vllm_studio_tui.probes.gpu import protocol
 from vllm_studio_tui.probes.gpu.nvml import simulated
 
 COMMAND = (sys.executable, "-P", "-m", "vllm_studio_tui.probes.gpu.worker")
@@ -177,7 +177,7 @@ class GpuWorker:
             if found:
                 self._buffer = rest
                 try:
-                    number, report = wire.load(line)
+                    number, report = protocol.load(line)
                 except ValueError:
                     continue
                 if number == self._number:
@@ -194,7 +194,7 @@ class GpuWorker:
                 piece = os.read(fd, 65536)
             except OSError:
                 piece = b""
-            if not piece or len(self._buffer) > wire.MAX_LINE:
+            if not piece or len(self._buffer) > protocol.MAX_LINE:
                 self._drop()
                 return None
             self._buffer += piece

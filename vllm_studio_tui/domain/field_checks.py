@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from vllm_studio_tui.kit.jsontext import flat
+from vllm_studio_tui.kit.safe_json import flat
 
 #: Seconds since the epoch, or for how long: more is no time of this world.
 FAR = 1e11

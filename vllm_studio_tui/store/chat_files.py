@@ -11,11 +11,11 @@ from typing import Any
 from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.foreign_chats import calls_of, moment_of, results_of, usage_of
 from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
 from vllm_studio_tui.store.messages import MessageRows
-from vllm_studio_tui.store.values import number
 
 FORMAT = "vllm-studio-chat"
 ROLES = ("system", "user", "assistant", "tool")
