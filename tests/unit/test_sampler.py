@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.house import House, until
-from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuReport, Host, Percentiles, Tick
+from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuReport, Host, Percentiles, Tick, TotalSeries
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.runs import control
@@ -119,9 +119,9 @@ def test_history_keeps_what_was_sampled_by_name() -> None:
     assert history.over("run/run/out", 10, 10.0, 1099.0)[-1] == 99.0
     assert history.over("gpu/GPU-0/util", 2, 10.0, 1099.0) == [40.0, 40.0]
     assert history.over("gpu/GPU-0/memory", 1, 10.0, 1099.0) == [0.5]
-    assert history.over("all/power", 1, 10.0, 1099.0) == [300.0]
+    assert history.over(TotalSeries.POWER, 1, 10.0, 1099.0) == [300.0]
     assert history.over("run/run/ttft", 1, 10.0, 1099.0) == [0.2]
-    assert history.peak("all/out") == 99.0
+    assert history.peak(TotalSeries.OUTPUT) == 99.0
     assert history.over("nothing", 3, 10.0, 1099.0) == [None] * 3
     assert "run/run/kv" not in history
 

@@ -159,3 +159,46 @@ class Tick:
     gpus: GpuReport
     host: Host
     engines: dict[str, EngineMetrics] = field(default_factory=dict)
+
+
+class TotalSeries(StrEnum):
+    """Names of the history series over all runs or all GPUs: tokens per second, requests, watts."""
+
+    OUTPUT = "all/out"
+    RUNNING = "all/running"
+    POWER = "all/power"
+
+
+class HostSeries(StrEnum):
+    """Names of the history series of the host: percent 0-100, share 0-1."""
+
+    CPU = "host/cpu"
+    MEMORY = "host/memory"
+
+
+class RunSeries(StrEnum):
+    """The history series of a run: tokens per second, requests, share 0-1, seconds (95th percentile)."""
+
+    OUTPUT = "out"
+    INPUT = "in"
+    RUNNING = "running"
+    WAITING = "waiting"
+    KV_CACHE = "kv"
+    TTFT = "ttft"
+    ITL = "itl"
+
+    def of(self, run_id: str) -> str:
+        """Return the name of this series for one run."""
+        return f"run/{run_id}/{self}"
+
+
+class GpuSeries(StrEnum):
+    """The history series of a GPU: percent 0-100, share 0-1, watts."""
+
+    UTILIZATION = "util"
+    MEMORY = "memory"
+    POWER = "power"
+
+    def of(self, uuid: str) -> str:
+        """Return the name of this series for one GPU."""
+        return f"gpu/{uuid}/{self}"

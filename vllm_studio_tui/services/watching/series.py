@@ -1,25 +1,28 @@
-"""What was sampled lately, for charts: a fine ring of half an hour and a coarse one of a day for every series."""
+"""History for charts: each series has a fine ring of half an hour and a coarse ring of a day."""
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable, Mapping
 
-from vllm_studio_tui.domain.metrics import Tick
+from vllm_studio_tui.domain.metrics import EngineMetrics, GpuSeries, HostSeries, RunSeries, Tick, TotalSeries
 from vllm_studio_tui.kit.ring import Ring, average
 
 FINE_SECONDS = 1800
 COARSE_SECONDS = 30.0
 COARSE_SAMPLES = 2880
 
-#: Name and the field of an engine's metrics; a `p95` is of the histogram.
-ENGINE = (
-    ("out", "generation_tokens_per_second"),
-    ("in", "prompt_tokens_per_second"),
-    ("running", "running"),
-    ("waiting", "waiting"),
-    ("kv", "kv_cache_usage"),
-)
+#: What is recorded of an engine, and how it is taken from its metrics.
+ENGINE: Mapping[RunSeries, Callable[[EngineMetrics], float | None]] = {
+    RunSeries.OUTPUT: lambda engine: engine.generation_tokens_per_second,
+    RunSeries.INPUT: lambda engine: engine.prompt_tokens_per_second,
+    RunSeries.RUNNING: lambda engine: engine.running,
+    RunSeries.WAITING: lambda engine: engine.waiting,
+    RunSeries.KV_CACHE: lambda engine: engine.kv_cache_usage,
+    RunSeries.TTFT: lambda engine: engine.ttft.p95,
+    RunSeries.ITL: lambda engine: engine.itl.p95,
+}
 
 
 class Series:
@@ -46,7 +49,7 @@ class Series:
 
 
 class History:
-    """Series by name: `run/<id>/out`, `gpu/<uuid>/util`, `host/cpu`, `all/out`, `all/power`."""
+    """Keeps series by name; the names come from the `…Series` of `domain.metrics`."""
 
     def __init__(self, every: float = 1.0) -> None:
         """Args:
@@ -71,32 +74,30 @@ class History:
             out: list[float] = []
             running: list[float] = []
             for run_id, engine in tick.engines.items():
-                for name, field in ENGINE:
-                    self._add(at, f"run/{run_id}/{name}", getattr(engine, field))
-                self._add(at, f"run/{run_id}/ttft", engine.ttft.p95)
-                self._add(at, f"run/{run_id}/itl", engine.itl.p95)
+                for series, value in ENGINE.items():
+                    self._add(at, series.of(run_id), value(engine))
                 if engine.generation_tokens_per_second is not None:
                     out.append(engine.generation_tokens_per_second)
                 if engine.running is not None:
                     running.append(engine.running)
-            if tick.engines or "all/out" in self._series:
-                self._add(at, "all/out", sum(out) if out else None)
-                self._add(at, "all/running", sum(running) if running else None)
+            if tick.engines or TotalSeries.OUTPUT in self._series:
+                self._add(at, TotalSeries.OUTPUT, sum(out) if out else None)
+                self._add(at, TotalSeries.RUNNING, sum(running) if running else None)
             powers: list[float] = []
             fresh = tick.gpus.stale is None
             for gpu in tick.gpus.gpus:
                 lost = gpu.lost is not None or not fresh
-                self._add(at, f"gpu/{gpu.uuid}/util", None if lost else gpu.utilization)
+                self._add(at, GpuSeries.UTILIZATION.of(gpu.uuid), None if lost else gpu.utilization)
                 share = gpu.memory_used / gpu.memory_total if gpu.memory_used is not None and gpu.memory_total else None
-                self._add(at, f"gpu/{gpu.uuid}/memory", None if lost else share)
-                self._add(at, f"gpu/{gpu.uuid}/power", None if lost else gpu.power_draw)
+                self._add(at, GpuSeries.MEMORY.of(gpu.uuid), None if lost else share)
+                self._add(at, GpuSeries.POWER.of(gpu.uuid), None if lost else gpu.power_draw)
                 if gpu.power_draw is not None and not lost:
                     powers.append(gpu.power_draw)
             if tick.gpus.gpus:
-                self._add(at, "all/power", sum(powers) if powers else None)
-            self._add(at, "host/cpu", tick.host.cpu)
+                self._add(at, TotalSeries.POWER, sum(powers) if powers else None)
+            self._add(at, HostSeries.CPU, tick.host.cpu)
             memory = tick.host.memory_used, tick.host.memory_total
-            self._add(at, "host/memory", memory[0] / memory[1] if memory[0] is not None and memory[1] else None)
+            self._add(at, HostSeries.MEMORY, memory[0] / memory[1] if memory[0] is not None and memory[1] else None)
             self._forget(at)
 
     def over(self, name: str, columns: int, span: float, now: float, *, hold: float = 3.0) -> list[float | None]:

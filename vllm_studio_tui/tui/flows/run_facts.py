@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.metrics import RunSeries
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.estimate import Start, earlier_starts
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
@@ -43,7 +44,7 @@ class Facts:
         snapshot = self._shell.snapshot
         assert snapshot is not None
         history = self._shell.sampler.history
-        name = f"run/{run.run_id}/out"
+        name = RunSeries.OUTPUT.of(run.run_id)
         speeds = history.over(name, sparks, SPARK_SECONDS, snapshot.tick.at) if name in history else ()
         return RunFacts(
             run,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from vllm_studio_tui.domain.metrics import RunSeries, TotalSeries
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
@@ -236,10 +237,10 @@ class Dashboard(Place):
     def _chart(self, width: int) -> list[Row]:
         assert self.snapshot is not None
         history, now = self.shell.sampler.history, self.snapshot.tick.at
-        if "all/out" not in history:
+        if TotalSeries.OUTPUT not in history:
             return []
         columns = width - 36
-        values = history.over("all/out", columns, SPAN, now)
+        values = history.over(TotalSeries.OUTPUT, columns, SPAN, now)
         known = [value for value in values if value is not None]
         title = Row()
         title.run(3, [("TOKENS", "dim bold"), ("  generated per second, all runs, last 30 min", "faint")])
@@ -269,10 +270,12 @@ class Dashboard(Place):
         assert self.snapshot is not None
         history, now = self.shell.sampler.history, self.snapshot.tick.at
         rows = []
-        wanted: list[tuple[str, str, Callable[[float | None], str]]] = [("output tok/s", "all/out", numbers.rate)]
+        wanted: list[tuple[str, str, Callable[[float | None], str]]] = [
+            ("output tok/s", TotalSeries.OUTPUT, numbers.rate)
+        ]
         ready = [run for run in self.snapshot.runs if run.state is State.READY]
         if ready:
-            wanted.append(("TTFT p95", f"run/{ready[0].run_id}/ttft", numbers.latency))
+            wanted.append(("TTFT p95", RunSeries.TTFT.of(ready[0].run_id), numbers.latency))
         for label, name, form in wanted[: max(0, room)]:
             if name not in history:
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import EngineMetrics, Host
+from vllm_studio_tui.domain.metrics import EngineMetrics, GpuSeries, Host, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
@@ -43,7 +43,7 @@ def whole(value: float | None) -> str:
 
 def lanes(snapshot: Snapshot) -> list[Lane]:
     """What is worth a lane now: all output, then the busiest engine, then GPUs by run, power, the host."""
-    out = [Lane("output tok/s", "all/out", numbers.rate), Lane("requests", "all/running", whole)]
+    out = [Lane("output tok/s", TotalSeries.OUTPUT, numbers.rate), Lane("requests", TotalSeries.RUNNING, whole)]
     ready = [run for run in snapshot.runs if run.state in ANSWERING]
 
     def speed(run_id: str) -> float:
@@ -52,15 +52,16 @@ def lanes(snapshot: Snapshot) -> list[Lane]:
 
     if ready:
         busiest = max(ready, key=lambda run: speed(run.run_id))
-        out.append(Lane("KV cache", f"run/{busiest.run_id}/kv", numbers.percent, 1.0, 0.95))
-        out.append(Lane("TTFT p95", f"run/{busiest.run_id}/ttft", numbers.latency))
+        out.append(Lane("KV cache", RunSeries.KV_CACHE.of(busiest.run_id), numbers.percent, 1.0, 0.95))
+        out.append(Lane("TTFT p95", RunSeries.TTFT.of(busiest.run_id), numbers.latency))
     out += [
-        Lane(f"GPU {gpu.index} util", f"gpu/{gpu.uuid}/util", _percent, 100.0) for gpu in snapshot.tick.gpus.gpus[:8]
+        Lane(f"GPU {gpu.index} util", GpuSeries.UTILIZATION.of(gpu.uuid), _percent, 100.0)
+        for gpu in snapshot.tick.gpus.gpus[:8]
     ]
     if snapshot.tick.gpus.gpus:
-        out.append(Lane("power all", "all/power", numbers.power))
-    out.append(Lane("host CPU", "host/cpu", _percent, 100.0))
-    out.append(Lane("host memory", "host/memory", numbers.percent, 1.0, 0.95))
+        out.append(Lane("power all", TotalSeries.POWER, numbers.power))
+    out.append(Lane("host CPU", HostSeries.CPU, _percent, 100.0))
+    out.append(Lane("host memory", HostSeries.MEMORY, numbers.percent, 1.0, 0.95))
     return out
 
 
