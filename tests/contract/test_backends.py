@@ -22,6 +22,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec, Stage
+from vllm_studio_tui.keeper.causes import find
 from vllm_studio_tui.keeper.logwatch import LogWatch
 from vllm_studio_tui.keeper.served import ready_at
 from vllm_studio_tui.kit import prometheus
@@ -256,7 +257,7 @@ def test_no_successful_start_is_taken_for_a_failure(log: str, name: str) -> None
     assert len(lines) > 10
     served = ready_at(lines)
     assert served is not None
-    assert followed.cause(lines[:served]) is None
+    assert find(lines[:served], BACKENDS[name].failures) is None
     assert followed.read_end(lines) is None
     # Not even by its warnings, which the keeper leaves out on its own: a copied log may have another line prefix.
     for at, line in enumerate(lines):
@@ -269,7 +270,7 @@ def test_no_successful_start_is_taken_for_a_failure(log: str, name: str) -> None
 def test_a_captured_failure_gives_its_reason(log: str, expected: tuple[str, str, str]) -> None:
     name, reason, detail = expected
     followed = watch(LOGS / log, BACKENDS[name])
-    found = followed.cause(followed.attempt_lines())
+    found = find(followed.attempt_lines(), BACKENDS[name].failures)
     assert found is not None
     assert found.failure.reason == reason
     assert detail in found.line

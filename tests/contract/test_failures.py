@@ -11,7 +11,7 @@ import pytest
 
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.causes import compiled, find, near
+from vllm_studio_tui.keeper.causes import find, matches, near
 from vllm_studio_tui.runs.diagnose import diagnose_bytes
 
 VLLM = "(EngineCore pid=88) ERROR 11-23 14:21:06 [core.py:842] "
@@ -293,7 +293,6 @@ HARMLESS = (
     "UserWarning: No CUDA GPUs are available",
     "INFO 11-23 [cuda.py:1] GPU compute capability 9.0",
 )
-PATTERNS = compiled(FAILURES)
 LOGS = Path(__file__).parents[1] / "fixtures" / "failures"
 
 
@@ -301,7 +300,7 @@ LOGS = Path(__file__).parents[1] / "fixtures" / "failures"
     ("line", "reason", "words", "fix"), SAMPLES, ids=[f"{row[1]}-{at}" for at, row in enumerate(SAMPLES)]
 )
 def test_the_line_is_known(line: str, reason: str, words: str, fix: dict[str, object]) -> None:
-    found = find(["INFO 11-23 starting", line, "INFO 11-23 shutting down"], PATTERNS)
+    found = find(["INFO 11-23 starting", line, "INFO 11-23 shutting down"], FAILURES)
     assert found is not None
     assert (found.failure.reason, found.index) == (reason, 1)
     assert words in found.title
@@ -320,14 +319,14 @@ def _reached() -> set[str]:
     """Patterns that are the first to match a line of the samples, or of the logs of failures."""
     first: set[str] = set()
     for lines in ([line for line, *_ in SAMPLES], *(log.read_text().split("\n") for log in LOGS.glob("*.txt"))):
-        for index, rows in near(lines, PATTERNS):
-            first.update([failure.pattern for pattern, failure in rows if pattern.search(lines[index])][:1])
+        for index, rows in near(lines, FAILURES):
+            first.update([row.pattern for row in rows if matches(row, lines[index])][:1])
     return first
 
 
 @pytest.mark.parametrize("line", HARMLESS)
 def test_a_healthy_line_is_no_cause(line: str) -> None:
-    assert find([line], PATTERNS) is None
+    assert find([line], FAILURES) is None
     assert diagnose_bytes(line.encode(), FAILURES).reason is None
 
 
@@ -348,3 +347,14 @@ def test_fixes_name_fields_of_a_recipe() -> None:
     for row in rows:
         for name in row.fix:
             assert name.partition(".")[0] in Recipe.model_fields
+
+
+def test_the_reference_lists_every_cause_once() -> None:
+    from vllm_studio_tui.backends.failures.reference import markdown_table
+
+    head, rule, *rows = markdown_table().splitlines()
+    assert (head, rule) == ("| reason | title | advice |", "|---|---|---|")
+    assert {row.split("`")[1] for row in rows} == {failure.reason for failure in FAILURES}
+    assert len(rows) == len(set(rows)) == len({(row.reason, row.title, row.advice) for row in FAILURES})
+    assert all(row.replace("\\|", "").count("|") == 4 for row in rows)
+    assert not any("{1}" in row for row in rows)

@@ -22,6 +22,7 @@ from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.keeper.causes import find
 from vllm_studio_tui.keeper.logwatch import LogWatch
 
 
@@ -199,7 +200,7 @@ def test_a_line_gives_its_cause(line: str, reason: str, tmp_path: Path) -> None:
     log.write_text(f"loading\n\x1b[31m{line}\x1b[0m\nbye\n")
     watch = LogWatch(log, (), FAILURES)
     watch.begin_at(0)
-    found = watch.cause(watch.attempt_lines())
+    found = find(watch.attempt_lines(), FAILURES)
     assert (found.failure.reason if found else "") == reason
 
 
@@ -212,7 +213,7 @@ def test_the_earliest_cause_wins_over_what_points_at_it(tmp_path: Path) -> None:
     )
     watch = LogWatch(log, (), FAILURES)
     watch.begin_at(0)
-    found = watch.cause(watch.attempt_lines())
+    found = find(watch.attempt_lines(), FAILURES)
     assert found is not None
     assert found.failure.reason == "out_of_memory"
     assert found.groups[0] == "2.50 GiB"

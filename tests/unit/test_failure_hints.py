@@ -7,7 +7,6 @@ import time
 import pytest
 
 from vllm_studio_tui.backends.failures.table import FAILURES
-from vllm_studio_tui.keeper.causes import compiled
 from vllm_studio_tui.keeper.hints import hint
 from vllm_studio_tui.keeper.leads import best_lead, shortened
 from vllm_studio_tui.runs.diagnose import diagnose_bytes
@@ -111,7 +110,7 @@ def test_a_compilers_error_is_told_by_the_exception_that_it_quotes() -> None:
 
 def test_a_cancelled_wait_and_a_missing_debugger_are_no_causes() -> None:
     lines = ["Failed: Cuda error /csrc/quick.cuh:45 'invalid argument'", "RuntimeError: cancelled"]
-    lead = best_lead(lines, compiled(FAILURES))
+    lead = best_lead(lines, FAILURES)
     assert lead is not None
     assert lead.text.startswith("Failed: Cuda error")
     assert (

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vllm_studio_tui.backends.failures.table import FAILURES as KNOWN
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
+from vllm_studio_tui.keeper import causes
 from vllm_studio_tui.keeper.explain import Ending, ending, in_words
 from vllm_studio_tui.keeper.logwatch import HEAD, LINES, LogWatch, meaningful, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
@@ -208,21 +209,16 @@ def test_a_log_opens_at_its_end_whatever_its_size(tmp_path: Path) -> None:
     assert len(last_lines(log, 50)) <= 50
 
 
-def test_of_a_line_or_of_blanks_that_came_a_million_times_one_is_searched(tmp_path: Path) -> None:
+def test_of_a_line_or_of_blanks_that_came_a_million_times_one_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     searched: list[str] = []
-
-    class Counting:
-        pattern = "same"
-
-        def search(self, line: str) -> None:
-            searched.append(line)
-
+    monkeypatch.setattr(causes, "matches", lambda row, line: searched.append(line))
     log = tmp_path / "log"
     log.write_bytes(b"\n" * 1_000_000 + b"the same\n" * 100_000 + b" \t\n")
     watch = LogWatch(log, (), ())
     watch.begin_at(0)
-    watch._failures = [(Counting(), FAILURES[0])]  # type: ignore[list-item]
-    assert watch.cause(watch.attempt_lines()) is None
+    assert causes.find(watch.attempt_lines(), [Failure("same", "same", "the same")]) is None
     assert searched == ["the same"]
 
 

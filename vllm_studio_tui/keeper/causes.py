@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 from vllm_studio_tui.domain.spec import Failure
 from vllm_studio_tui.keeper.prefilter import words
-
-#: A row of the table, ready for use.
-Pattern = tuple[re.Pattern[str], Failure]
+from vllm_studio_tui.kit.regex import regex
 
 # A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.
 # But vLLM only warns of it when its core has gone.
-NOT_A_CAUSE = re.compile(
+_NOT_A_CAUSE = (
     r"^(?:\([^)]{0,80}\) ?){0,3}(?:\S+ )?(?:WARNING|WARN|DEBUG|INFO)\b(?! .*MPClient: engine core exited unexpectedly)"
     r"|^\[\d{4}-\d\d-\d\d[^\]]{0,40}\] (?:WARNING|INFO|DEBUG|Decode batch|Prefill batch|Pyspy )"
     r"|^\d[\d.]* [WID] |^\S*Warning:|UserWarning:|^\[W\d"
 )
-_MESSAGE = re.compile(r"\braise\b|(?:^|[(\[{,= ])f?[\"'][^\"']{12}")
-_TEMPLATE = re.compile(r"\{(\d)(?:\|(\d+))?\}")
+_MESSAGE = r"\braise\b|(?:^|[(\[{,= ])f?[\"'][^\"']{12}"
+_TEMPLATE = r"\{(\d)(?:\|(\d+))?\}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +58,30 @@ class Cause:
         return filled_fix(self.failure.fix, self.groups)
 
 
-def compiled(failures: Iterable[Failure]) -> list[Pattern]:
-    return [(re.compile(one.pattern, re.IGNORECASE), one) for one in failures]
+def matches(row: Failure, line: str) -> re.Match[str] | None:
+    """Search one line for the pattern of a row, without regard to case."""
+    return regex(row.pattern, re.IGNORECASE).search(line)
 
 
-def find(lines: Sequence[str], patterns: Sequence[Pattern]) -> Cause | None:
-    """The first line that tells a cause; one of a weak row, then of a pointer, counts when no other does."""
+def informs_only(line: str) -> bool:
+    """Return whether a line is a warning or information, which is never a cause."""
+    return regex(_NOT_A_CAUSE).search(line) is not None
+
+
+def find(lines: Sequence[str], table: Sequence[Failure]) -> Cause | None:
+    """Find the first line that tells a cause; one of a weak row, then of a pointer, counts when no other does."""
     weak: Cause | None = None
     pointer: Cause | None = None
     seen: set[str] = set()
-    for index, rows in near(lines, patterns):
+    for index, rows in near(lines, table):
         line = lines[index]
         if line in seen:  # what was said a million times is looked at once
             continue
         seen.add(line)
-        if NOT_A_CAUSE.search(line) or is_source(lines, index):
+        if informs_only(line) or is_source(lines, index):
             continue
-        for pattern, failure in rows:
-            match = pattern.search(line)
+        for failure in rows:
+            match = matches(failure, line)
             if match is None:
                 continue
             found = Cause(failure, line.strip(), index, tuple((group or "").strip() for group in match.groups()))
@@ -94,29 +98,32 @@ def find(lines: Sequence[str], patterns: Sequence[Pattern]) -> Cause | None:
 def is_source(lines: Sequence[str], index: int) -> bool:
     """Whether a line is the program's source in a traceback, and holds a message that might be, but was not."""
     above = lines[index - 1] if index else ""
-    if 'File "' not in above or ", line " not in above or _MESSAGE.search(lines[index]) is None:
+    if 'File "' not in above or ", line " not in above or regex(_MESSAGE).search(lines[index]) is None:
         return False
     # Of frozen modules Python has no source to show: right below such a frame stands the exception itself.
     return lines[index][above.index('File "') :][:1].isspace()
 
 
-def last_pointer(lines: Sequence[str], patterns: Sequence[Pattern]) -> int | None:
-    """The last line that says that a part of the engine died: what stands below it only follows from that."""
-    pointers = [row for row in patterns if row[1].pointer]
+def last_pointer(lines: Sequence[str], table: Sequence[Failure]) -> int | None:
+    """Find the last line that says that a part of the engine died: what stands below it only follows from that."""
+    pointers = [row for row in table if row.pointer]
     for index, rows in reversed(near(lines, pointers)):
-        if any(one.search(lines[index]) for one, _ in rows) and not NOT_A_CAUSE.search(lines[index]):
+        if any(matches(row, lines[index]) for row in rows) and not informs_only(lines[index]):
             return index
     return None
 
 
-def near(lines: Sequence[str], patterns: Sequence[Pattern]) -> list[tuple[int, list[Pattern]]]:
-    """The lines that any row may match, each with these rows, in the order of the log and of the table."""
+def near(lines: Sequence[str], table: Sequence[Failure]) -> list[tuple[int, list[Failure]]]:
+    """Find the lines that any row may match, each with these rows, in the order of the log and of the table.
+
+    No pattern is compiled or searched for this: a row is near a line that holds one of the row's plain words.
+    """
     lows = [line.lower() for line in lines]
     text = "\n".join(lows)
     begins = list(accumulate((len(line) + 1 for line in lows), initial=0))
-    found: dict[int, list[Pattern]] = {}
-    for row in patterns:
-        for word in words(row[0].pattern) or ("",):
+    found: dict[int, list[Failure]] = {}
+    for row in table:
+        for word in words(row.pattern) or ("",):
             at = text.find(word)
             while 0 <= at < begins[-1]:
                 index = bisect_right(begins, at) - 1
@@ -131,7 +138,7 @@ def near(lines: Sequence[str], patterns: Sequence[Pattern]) -> list[tuple[int, l
 
 def fill(text: str, groups: Sequence[str]) -> str:
     """`{1}` is the first group of the match; a group that matched nothing is empty."""
-    return _TEMPLATE.sub(lambda m: _group(m, groups), text)
+    return regex(_TEMPLATE).sub(lambda m: _group(m, groups), text)
 
 
 def filled_fix(fix: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
-from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, compiled, find
+from vllm_studio_tui.keeper.causes import Cause, find, informs_only
 from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
 
 #: Bytes read at once: a flood is skipped over, it is not followed.
@@ -51,8 +51,8 @@ class LogWatch:
     def __init__(self, path: Path, stages: Sequence[Stage], failures: Sequence[Failure]) -> None:
         self._path = path
         self._stages = [(re.compile(stage.pattern), stage.name) for stage in stages]
-        self._failures = compiled(failures)
-        self._fatal = [row for row in self._failures if row[1].fatal]
+        self._failures = failures
+        self._fatal = [row for row in failures if row.fatal]
         #: A line that says that this start cannot come to a good end, though the engine goes on.
         self.fatal: Cause | None = None
         self._offset = self._begin = self.size()
@@ -127,10 +127,6 @@ class LogWatch:
             return told(plain(raw))
         return []
 
-    def cause(self, lines: Sequence[str]) -> Cause | None:
-        """The first line that tells a cause; a line that only points at another counts when no other does."""
-        return find(lines, self._failures)
-
     def read_start(self, lines: Sequence[str]) -> Reading | None:
         """Why this start failed."""
         return read_start(lines, self._failures)
@@ -157,7 +153,7 @@ def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
 
     Where any line is more than information, those that merely inform are left out.
     """
-    telling = [line for line in lines if not NOT_A_CAUSE.search(line) and not _NOISE.search(line)]
+    telling = [line for line in lines if not informs_only(line) and not _NOISE.search(line)]
     own = [line for line in telling if not line.startswith("[vllm-studio]")]
     chosen: list[str] = []
     for line in reversed(own or lines):

@@ -5,15 +5,16 @@ Standard library only. One reading for the keeper, which knows the exit code, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vllm_studio_tui.keeper.causes import NOT_A_CAUSE, Cause, Pattern, find, last_pointer
+from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.keeper.causes import Cause, find, informs_only, last_pointer
 from vllm_studio_tui.keeper.hints import hint
 from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message, shortened
 from vllm_studio_tui.keeper.served import last_words, works_until
+from vllm_studio_tui.kit.regex import regex
 
 #: Advice where a part of the engine died and nothing above says why.
 NO_LEAD = (
@@ -22,7 +23,7 @@ NO_LEAD = (
 #: The advice for an error that no row of the table knows.
 UNKNOWN_ERROR = "No rule knows this error: the lines around it in the log are the best lead."
 _LONGEST = 240
-_NAMES = re.compile(r"(?<!')\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?!')")
+_NAMES = r"(?<!')\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?!')"
 #: Configurations of vLLM that are one field of a recipe.
 _HOLDS = {
     "SpeculativeConfig": "speculative",
@@ -46,26 +47,25 @@ _FOLLOWED = (
 _FOLLOWING = 12
 _TRACEBACK = 120
 #: This pointer stands above the traceback that it speaks of.
-_BELOW = re.compile(r"encountered a fatal error")
-_COMPILER = re.compile(r"\berror ?: (.{1,160})")
+_BELOW = r"encountered a fatal error"
+_COMPILER = r"\berror ?: (.{1,160})"
 #: Reasons stand on the lines below.
-_REASONS = re.compile(r"\b[Rr]easons?:$|No solution found when resolving")
+_REASONS = r"\b[Rr]easons?:$|No solution found when resolving"
 #: What could have been named instead stands on the lines below.
-_AVAILABLE = re.compile(r"^Available [\w ]{1,60}:$")
+_AVAILABLE = r"^Available [\w ]{1,60}:$"
 #: The hub refuses a bad token for every model, also for one that is open to all.
-_BAD_TOKEN = re.compile(
-    r"Invalid credentials in Authorization header|Invalid (?:user |username or )?(?:token|password)"
-    r"|token .{0,40}expired",
-    re.IGNORECASE,
+_REFUSED = (
+    r"(?i)Invalid credentials in Authorization header|Invalid (?:user |username or )?(?:token|password)"
+    r"|token .{0,40}expired"
 )
 _SIGN_IN = (
     "Make a new token on the hub (settings, access tokens) and set HF_TOKEN (env_vars HF_TOKEN: env:HF_TOKEN); or take "
     "the old one away (hf auth logout) where the model is open to all."
 )
 #: The file is as it should be, and its disk or share is not.
-_STORAGE = re.compile(r"Input/output error|Stale file handle", re.IGNORECASE)
+_STORAGE = r"(?i)Input/output error|Stale file handle"
 #: C++ names only its function.
-_NO_NUMBER = re.compile(r"is not valid: sto(?:i|l|ll|ul|ull|f|d)$")
+_NO_NUMBER = r"is not valid: sto(?:i|l|ll|ul|ull|f|d)$"
 #: Files that need what only an extra of their package brings.
 _EXTRAS = (
     ("/llama_cpp/server/", "llama-cpp-python[server]"),
@@ -73,7 +73,7 @@ _EXTRAS = (
 )
 _REASONS_MOST = 12
 #: What a kernel asserted is printed before the program learns of it.
-_ASSERTED = re.compile(r"\bAssertion (.{1,160}?) failed")
+_ASSERTED = r"\bAssertion (.{1,160}?) failed"
 _ABOVE = 400
 _SAME_GPU = (
     "Two processes were given one GPU: check gpus in the recipe and CUDA_VISIBLE_DEVICES, and lower "
@@ -81,36 +81,36 @@ _SAME_GPU = (
 )
 #: What NCCL says last, and what to do about it.
 _NCCL = (
-    (re.compile(r"^Duplicate GPU"), _SAME_GPU),
+    (r"^Duplicate GPU", _SAME_GPU),
     (
-        re.compile(r"no socket interface found|with family \d+ is neither", re.IGNORECASE),
+        r"(?i)no socket interface found|with family \d+ is neither",
         "NCCL_SOCKET_IFNAME names no network interface of this machine: take it out of env_vars (and out of the shell "
         "and nccl.conf), or name one that `ip addr` lists.",
     ),
     (
-        re.compile(r"no route to host|connection (?:refused|timed out|closed|reset)", re.IGNORECASE),
+        r"(?i)no route to host|connection (?:refused|timed out|closed|reset)",
         "The machines do not reach each other: set NCCL_SOCKET_IFNAME and VLLM_HOST_IP in env_vars to the network that "
         "joins them, open its ports, and look whether all processes live.",
     ),
     (
-        re.compile(r"ibv_\w{1,40} failed", re.IGNORECASE),
+        r"(?i)ibv_\w{1,40} failed",
         "InfiniBand (RoCE) does not work as it is set up: raise the limit of locked memory (ulimit -l unlimited, of a "
         "container --ulimit memlock=-1 and /dev/infiniband), name the card in NCCL_IB_HCA, or do without it: "
         "NCCL_IB_DISABLE=1 in env_vars.",
     ),
     (
-        re.compile(r"shared memory segment|/dev/shm"),
+        r"shared memory segment|/dev/shm",
         "Shared memory is too small, or not shared: docker.shm in the recipe (--shm-size 16g), or --ipc=host.",
     ),
 )
 _ASSERTIONS = (
     (
-        re.compile(r"\b(?:nan|inf)\b", re.IGNORECASE),
+        r"(?i)\b(?:nan|inf)\b",
         "The model computed numbers that are none (NaN, inf): try dtype bfloat16, kv_cache_dtype auto, another "
         "attention_backend or quantization, and a newer engine; a damaged download does that, too.",
     ),
     (
-        re.compile(r"index|bounds|srcIndex|size", re.IGNORECASE),
+        r"(?i)index|bounds|srcIndex|size",
         "An index lay outside its table: a token that the model does not have (tokenizer, adapter or draft of another "
         "model), or a position beyond its context. Check these, lower max_model_len, or use a newer engine.",
     ),
@@ -144,25 +144,25 @@ class Reading:
     explained: bool = True
 
 
-def read_start(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
+def read_start(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
     """Why a start failed; None: nothing in the log speaks of a failure."""
-    cause = find(lines, patterns)
+    cause = find(lines, table)
     if cause is None:
-        lead = best_lead(lines, patterns)
+        lead = best_lead(lines, table)
         return None if lead is None else _of_lead(lead, lines)
     if not cause.failure.pointer:
         return _detailed(_meant(_of_cause(cause), lines), lines)
-    return _pointed(cause, lines, patterns)
+    return _pointed(cause, lines, table)
 
 
-def read_end(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
+def read_end(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
     """Why an engine ended that had served: only what stands right before the end may tell, and no request's trouble.
 
     Another try may always help: what cannot work does not become ready.
     """
-    late = [row for row in patterns if not row[1].start_only]
+    late = [row for row in table if not row.start_only]
     tail = last_words(lines)
-    cause = find(tail, [row for row in late if row[1].pointer])
+    cause = find(tail, [row for row in late if row.pointer])
     if cause is None:
         # No part has died before the rest: what was followed by good answers is no cause.
         works = works_until(tail)
@@ -189,13 +189,13 @@ def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
     """What stands around the line that tells and says more: words of a compiler, a list of reasons, an assertion."""
     below = lines[found.index + 1 : found.index + _TRACEBACK]
     if found.reason == "compile_failed":
-        match = next(filter(None, map(_COMPILER.search, below)), None)
+        match = next(filter(None, map(regex(_COMPILER).search, below)), None)
         return replace(found, title=f"{found.title}: {match[1].strip()}") if match is not None else found
-    if _REASONS.search(found.words):
+    if regex(_REASONS).search(found.words):
         reasons = []
         for line in below[:_REASONS_MOST]:
             text = message(line)
-            if not text or NOT_A_CAUSE.search(line) or "Traceback (most" in text or text.startswith("Process "):
+            if not text or informs_only(line) or "Traceback (most" in text or text.startswith("Process "):
                 break
             reasons.append(text.removeprefix("╰─▶ "))
         return replace(found, title=f"{found.title}: {'; '.join(reasons)}"[:_LONGEST]) if reasons else found
@@ -205,20 +205,22 @@ def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
         advice = f"Install the packages of its server there: pip install '{extra}'; or correct python_path."
         return replace(found, advice=advice) if extra else found
     if found.reason == "invalid_value":
-        found = replace(found, title=_NO_NUMBER.sub("is no number", found.title))
-        at = next((at for at, line in enumerate(below) if _AVAILABLE.match(line)), len(below))
+        found = replace(found, title=regex(_NO_NUMBER).sub("is no number", found.title))
+        at = next((at for at, line in enumerate(below) if regex(_AVAILABLE).match(line)), len(below))
         names = [line.strip() for line in below[at + 1 : at + _REASONS_MOST] if line.startswith(" ")]
         return replace(found, title=f"{found.title} (available: {', '.join(names)})"[:_LONGEST]) if names else found
-    if found.reason == "gated" and any(map(_BAD_TOKEN.search, below[:_REASONS_MOST])):
+    if found.reason == "gated" and any(map(regex(_REFUSED).search, below[:_REASONS_MOST])):
         return replace(found, title="the hub refuses the token: it is wrong or has expired", advice=_SIGN_IN)
-    if found.reason == "model_unreadable" and _STORAGE.search(found.words):
+    if found.reason == "model_unreadable" and regex(_STORAGE).search(found.words):
         return replace(found, advice=hint(found.words))
     if found.reason == "nccl":
         return _told_by_nccl(found, below)
     if "device-side assert" in found.words:
-        asserted = next(filter(None, map(_ASSERTED.search, lines[max(0, found.index - _ABOVE) : found.index])), None)
+        asserted = next(
+            filter(None, map(regex(_ASSERTED).search, lines[max(0, found.index - _ABOVE) : found.index])), None
+        )
         if asserted is not None:
-            advice = next((advice for mark, advice in _ASSERTIONS if mark.search(asserted[1])), found.advice)
+            advice = next((advice for mark, advice in _ASSERTIONS if regex(mark).search(asserted[1])), found.advice)
             return replace(found, title=f"{found.title}: assertion {asserted[1].strip()}"[:_LONGEST], advice=advice)
     return found
 
@@ -229,7 +231,7 @@ def _told_by_nccl(found: Reading, below: Sequence[str]) -> Reading:
         text = message(line)
         if text.startswith("Last error:"):
             text = text.removeprefix("Last error:").strip() or "".join(map(message, below[at + 1 : at + 2]))
-            advice = next((advice for mark, advice in _NCCL if mark.search(text)), found.advice)
+            advice = next((advice for mark, advice in _NCCL if regex(mark).search(text)), found.advice)
             return replace(found, title=f"{found.title}: {text}"[:_LONGEST], advice=advice) if text else found
     return found
 
@@ -237,7 +239,7 @@ def _told_by_nccl(found: Reading, below: Sequence[str]) -> Reading:
 def _of_lead(lead: Lead, lines: Sequence[str] = ()) -> Reading:
     if lead.kind == "validation":
         name, colon, _ = lead.text.partition(": ")
-        named = [name.split(".")[0]] if colon and " " not in name else _NAMES.findall(lead.text[:_LONGEST])
+        named = [name.split(".")[0]] if colon and " " not in name else regex(_NAMES).findall(lead.text[:_LONGEST])
         holder = _HOLDS.get(lead.about, "")
         what = ", ".join(dict.fromkeys(one for one in named if one != holder)) or "it"
         advice = (
@@ -263,16 +265,16 @@ def _meant(found: Reading, lines: Sequence[str]) -> Reading:
     return found
 
 
-def _pointed(cause: Cause, lines: Sequence[str], patterns: Sequence[Pattern], whole: Sequence[str] = ()) -> Reading:
+def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole: Sequence[str] = ()) -> Reading:
     """A part of the engine gave up: the first error that stands above tells why, if any does.
 
     `whole` is the log where `lines` are only its end: what the engine was asked for stands at its top.
     """
     row = cause.failure
-    above = lines[: last_pointer(lines, patterns)]
-    lead = best_lead(above, patterns)
-    if lead is None and _BELOW.search(cause.line):
-        lead = best_lead(lines[cause.index + 1 :], patterns)
+    above = lines[: last_pointer(lines, table)]
+    lead = best_lead(above, table)
+    if lead is None and regex(_BELOW).search(cause.line):
+        lead = best_lead(lines[cause.index + 1 :], table)
         lead = lead and replace(lead, index=lead.index + cause.index + 1)
     if lead is None:
         advice = NO_LEAD if row.reason == "engine_died" else cause.advice

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.causes import Pattern, compiled
 from vllm_studio_tui.keeper.leads import ends_with_error
 from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
 from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
@@ -81,7 +80,7 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     start = max((at for at, (_, line) in enumerate(numbered) if line.startswith(_ATTEMPT)), default=0)
     numbers = [number for number, _ in numbered[start:]]
     lines = _unwrapped([line for _, line in numbered[start:]])
-    found = _read(lines, compiled(failures))
+    found = _read(lines, failures)
     if found is None:
         return Diagnosis()
     line = lines[found.index].strip()
@@ -100,12 +99,12 @@ def _unwrapped(lines: list[str]) -> list[str]:
     return lines
 
 
-def _read(lines: Sequence[str], patterns: Sequence[Pattern]) -> Reading | None:
+def _read(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
     """What a log says of an end that nobody else tells of: whether there was one must be seen in it too."""
     if ready_at(lines) is None:
-        found = read_start(lines, patterns)
+        found = read_start(lines, table)
         return found if found is None or found.row or ends_with_error(lines, LAST_WORDS) else None
-    found = read_end(lines, patterns)
+    found = read_end(lines, table)
     if found is None or found.pointer:
         return found
     # It may have left in order, or go on: a line that tells of an end stands among the last ones.
