@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.usage import CompletedRequest
+    from vllm_studio_tui.models.found import FoundModel
     from vllm_studio_tui.services.chat.chat import ChatService
+    from vllm_studio_tui.services.chat.kept import Chats
     from vllm_studio_tui.services.launching.launcher import Launcher
+    from vllm_studio_tui.services.launching.parser_probe import ParserReport
     from vllm_studio_tui.services.launching.past_runs import RunHistory
+    from vllm_studio_tui.services.launching.upkeep import Upkeep
     from vllm_studio_tui.services.recipes.recipes import Recipes
+    from vllm_studio_tui.services.runs import Runs
+    from vllm_studio_tui.services.usage import Usage
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.store.database import Database
 
@@ -119,13 +125,13 @@ class Studio:
     def run_history(self) -> RunHistory:
         from vllm_studio_tui.services.launching.past_runs import RunHistory
 
-        return RunHistory(self.db)
+        return RunHistory(self.db, self._upkeep)
 
     @cached_property
     def launcher(self) -> Launcher:
         from vllm_studio_tui.services.launching.launcher import Launcher
 
-        return Launcher(self.places, self.settings, lambda: self.recipes)
+        return Launcher(self.places, self.settings, lambda: self.recipes, self._upkeep)
 
     @cached_property
     def chat(self) -> ChatService:
@@ -134,37 +140,62 @@ class Studio:
         return ChatService(self.db, self.bus, folders=self.places.unsaved)
 
     @cached_property
+    def chats(self) -> Chats:
+        from vllm_studio_tui.services.chat.kept import Chats
+
+        return Chats(self.db)
+
+    @cached_property
     def sampler(self) -> Sampler:
         from vllm_studio_tui.services.watching.sampler import Sampler
 
         return Sampler(self.places, self.bus)
 
-    def record_request(self, request: CompletedRequest) -> None:
+    @cached_property
+    def runs(self) -> Runs:
+        from vllm_studio_tui.services.runs import Runs
+
+        return Runs(self.places)
+
+    @cached_property
+    def usage(self) -> Usage:
+        from vllm_studio_tui.services.usage import Usage
+
+        return Usage(lambda: self.db, lambda: self.settings, self._upkeep)
+
+    @cached_property
+    def _upkeep(self) -> Upkeep:
+        from vllm_studio_tui.services.launching.upkeep import Upkeep
+
+        return Upkeep(self.places, lambda: self.settings, lambda: self.db)
+
+    @property
+    def storage_warning(self) -> str | None:
+        """Why the database can only be read; None where it can be written."""
+        return self.db.warning
+
+    @property
+    def storage_read_only(self) -> bool:
+        """Whether nothing can be written to the database."""
+        return self.db.read_only
+
+    def probe_parsers(self, name: str) -> ParserReport:
+        """Ask a ready run for one tool call and one thought; return whether its parsers work. Blocking."""
+        from vllm_studio_tui.services.launching.parser_probe import probe_parsers
+
+        return probe_parsers(self.launcher.target(recipe=name), record=self._record_request)
+
+    def find_models(self, recipe_paths: Iterable[str] = ()) -> list[FoundModel]:
+        """Return the models on this machine, also those beside the paths of recipes. Blocking."""
+        from vllm_studio_tui.models.found import find_models
+
+        return find_models(self.settings.models_dirs, os.environ, recipe_paths)
+
+    def _record_request(self, request: CompletedRequest) -> None:
         """Keep a completion that no chat asked for. One that cannot be kept is no reason to fail."""
         from vllm_studio_tui.services.requests import record_request
 
         record_request(self.db, request)
-
-    def fold(self) -> int:
-        """Bring the ledgers of all runs into the database; how many readings were new."""
-        from vllm_studio_tui.runs.ledger import fold_all
-        from vllm_studio_tui.store.runs import RunRows
-
-        return fold_all(self.places, RunRows(self.db))
-
-    def prune(self) -> list[str]:
-        """Fold, then delete the oldest ended runs beyond what the settings keep."""
-        from vllm_studio_tui.runs.control import prune
-        from vllm_studio_tui.store.runs import RunRows
-
-        self.fold()
-        rows = RunRows(self.db)
-        return prune(
-            self.places,
-            keep=self.settings.runs_keep,
-            keep_bytes=self.settings.runs_keep_bytes,
-            folded=lambda run: rows.folded_seq(run.run_id) > 0,
-        )
 
     def recipe_list(self) -> list[tuple[str, dict[str, Any]]]:
         """Recipes as they are stored, by id: for lists, which need not know whether each can be launched."""

@@ -15,7 +15,7 @@ from vllm_studio_tui.cli import history as history_commands
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.launching.past_runs import Launch, RunHistory, changes, explain_since
+from vllm_studio_tui.services.launching.past_runs import Launch, RunHistory, changes
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
@@ -75,12 +75,12 @@ def test_what_changed_since_it_worked_is_said(db: Database) -> None:
     keep(db, "qwen-3", 3000.0, ready=None, version="0.33", max_model_len=131072, dtype="half")
     history = RunHistory(db)
     assert history.worked_before(history.get("qwen-3")) == history.get("qwen-2")
-    said = explain_since(history, "qwen-3")
+    said = history.explain_since("qwen-3")
     assert said.startswith("It worked last on ")
     assert said.endswith("with 0.32; since then dtype none is now half, max_model_len 8192 is now 131072, "
                          "version 0.32 is now 0.33.")  # fmt: skip
-    assert explain_since(history, "qwen-2") == "", "it worked"
-    assert explain_since(history, "nobody") == ""
+    assert history.explain_since("qwen-2") == "", "it worked"
+    assert history.explain_since("nobody") == ""
     found = {
         (one.kind, one.name): (one.before, one.after) for one in changes(history.get("qwen-1"), history.get("qwen-3"))
     }
@@ -106,7 +106,7 @@ def test_stages_tell_how_long_they_took() -> None:
 def test_the_same_recipe_that_fails_now_is_said_to_be_the_same(db: Database) -> None:
     keep(db, "qwen-1", 1000.0, ready=70.0)
     keep(db, "qwen-2", 2000.0, ready=None)
-    assert explain_since(RunHistory(db), "qwen-2").endswith("recipe and engine are the same.")
+    assert RunHistory(db).explain_since("qwen-2").endswith("recipe and engine are the same.")
 
 
 def test_the_peak_is_the_fastest_interval_of_one_attempt(db: Database) -> None:

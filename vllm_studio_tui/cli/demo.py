@@ -154,14 +154,11 @@ async def _ask(studio: Studio, run: read.RunView, prompt: str, session: str | No
 def _usage(studio: Studio) -> None:
     from vllm_studio_tui.cli.usage import summary_line
     from vllm_studio_tui.domain.usage import UsageQuery
-    from vllm_studio_tui.services.usage import report
 
-    studio.fold()
-    say(summary_line(report(studio.db, UsageQuery())))
+    say(summary_line(studio.usage.report(UsageQuery())))
 
 
 def _stop_all(studio: Studio) -> None:
     for one in read.live_runs(studio.places):
         ended = studio.launcher.stop(one)
         note(f"{ended.run_id} {ended.status.title or ended.state}")
-    studio.fold()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vllm_studio_tui.cli.output import emit, say, table
+from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.cli.status import moment
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe_secrets import masked
@@ -64,8 +64,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Runs with their recipe's revision, engine, time to ready and end."""
         with Studio.open_sync() as studio:
-            studio.fold()
             found = studio.run_history.launches(recipe, count)
+            _tell_missing(studio)
         if as_json:
             emit({"runs": [launch_document(one) for one in found]})
             return
@@ -89,14 +89,12 @@ def register(app: typer.Typer) -> None:
     @nouns.command("show")
     def show(name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = JSON) -> None:
         """One run whole: its recipe, its stages, its peak, its end; and what changed since it last worked."""
-        from vllm_studio_tui.services.launching.past_runs import since_it_worked
-
         with Studio.open_sync() as studio:
-            studio.fold()
             history = studio.run_history
             one = history.get(name)
+            _tell_missing(studio)
             peak = history.peak_speed(one.run_id)
-            since = None if one.worked else since_it_worked(history, one)
+            since = None if one.worked else history.since_it_worked(one)
         if as_json:
             worked = None
             if since is not None:
@@ -131,10 +129,10 @@ def register(app: typer.Typer) -> None:
         from vllm_studio_tui.services.launching.past_runs import changes
 
         with Studio.open_sync() as studio:
-            studio.fold()
             history = studio.run_history
             second = history.get(after)
             first = history.get(before) if before is not None else history.worked_before(second)
+            _tell_missing(studio)
         if first is None:
             raise NotFound(f"{second.recipe_id} has never been ready before", advice="Name two runs to compare.")
         found = changes(first, second)
@@ -144,6 +142,12 @@ def register(app: typer.Typer) -> None:
             return
         say(f"{first.run_id} ({day(first.created_at)})  ->  {second.run_id} ({day(second.created_at)})")
         _say_changes(found)
+
+
+def _tell_missing(studio: Studio) -> None:
+    missing = studio.run_history.missing
+    if missing is not None:
+        note(f"warning: the latest runs are missing: {missing.title}. {missing.cause}".rstrip())
 
 
 def _say_changes(found: list[Change]) -> None:

@@ -57,15 +57,6 @@ def follow(run: read.RunView, timeout: float | None) -> read.RunView:
         time.sleep(0.1)
 
 
-def _since(studio: Studio, run: read.RunView) -> str:
-    from vllm_studio_tui.services.launching.past_runs import explain_since
-
-    try:
-        return explain_since(studio.run_history, run.run_id)
-    except StudioError:
-        return ""
-
-
 def report(run: read.RunView, *, as_json: bool, waited: bool, since: str = "") -> None:
     """Say how a launch went; raises what a person must know when it did not go well."""
     if as_json:
@@ -96,8 +87,8 @@ def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: flo
             except KeyboardInterrupt:
                 note(f"not waiting any longer; {run.run_id} goes on")
                 raise
-        _keep_books(studio)
-        since = _since(studio, run) if run.state is State.FAILED else ""
+        _tell_upkeep(studio)
+        since = studio.run_history.explain_since(run.run_id) if run.state is State.FAILED else ""
     report(run, as_json=as_json, waited=wait, since=since)
     if not as_json and not wait:
         note(f"follow it: vllm-studio wait-ready {run.run_id}")
@@ -108,12 +99,10 @@ def _warn(studio: Studio, recipe: Recipe) -> None:
         note(f"warning: {one}")
 
 
-def _keep_books(studio: Studio) -> None:
-    """Bring the ledgers into the database and let go of the oldest runs. What fails here fails no launch."""
-    try:
-        studio.prune()
-    except StudioError as error:
-        note(f"usage is not up to date: {error.title}")
+def _tell_upkeep(studio: Studio) -> None:
+    """Say on stderr that usage could not be brought up to date; that fails no launch."""
+    if studio.launcher.upkeep_error is not None:
+        note(f"usage is not up to date: {studio.launcher.upkeep_error.title}")
 
 
 def register(app: typer.Typer) -> None:
@@ -178,7 +167,7 @@ def register(app: typer.Typer) -> None:
                 ended.append(run)
                 if not as_json:
                     say(f"{run.run_id} {run.status.title or run.state}" if was else f"{run.run_id} dismissed")
-            _keep_books(studio)
+            _tell_upkeep(studio)
         if as_json:
             emit({"runs": [run_document(run) for run in ended]})
         left = [run.run_id for run in ended if not run.status.final]
@@ -204,11 +193,8 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Ask a ready engine for one tool call and one thought: do its parsers work? Exit 1 if one does not."""
-        from vllm_studio_tui.services.launching.parser_probe import probe_parsers
-
         with Studio.open_sync() as studio:
-            target = studio.launcher.target(recipe=name)
-            found = probe_parsers(target, record=studio.record_request)
+            found = studio.probe_parsers(name)
         pairs = {"tools": found.tools, "thinking": found.thinking}
         if as_json:
             emit({key: {"verdict": one.verdict, "words": one.words} for key, one in pairs.items()})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from vllm_studio_tui.cli.output import emit, note, safe, say, table
-from vllm_studio_tui.domain.errors import StoreError, UsageError
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow, moment
 from vllm_studio_tui.studio import Studio
 
@@ -87,36 +86,22 @@ def register(app: typer.Typer) -> None:
         as_csv: bool = typer.Option(False, "--csv", help="The rows as CSV."),
     ) -> None:
         """What was used: tokens, requests, latency, energy."""
-        from vllm_studio_tui.services.usage import keep_lifetime, price_of, report
-
         if by not in BY:
             raise UsageError(f"usage cannot be divided by {by}", advice=f"Choose one of {', '.join(BY)}.")
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other", advice="Choose one.")
         with Studio.open_sync() as studio:
-            if studio.db.warning:
-                note(f"warning: {studio.db.warning}")
-            _fold(studio)
-            made = replace(report(studio.db, UsageQuery(days, by)), price=price_of(studio.settings))
-            if not studio.db.read_only:
-                keep_lifetime(studio.db, made)
+            if studio.storage_warning:
+                note(f"warning: {studio.storage_warning}")
+            made = studio.usage.report(UsageQuery(days, by))
+        if made.missing:
+            note(made.missing)
         if as_json:
             emit(made.to_json())
         elif as_csv:
             _write_csv(made)
         else:
             _show(made)
-
-
-def _fold(studio: Studio) -> None:
-    """Bring in what keepers have written since. Where that fails, what is known already is still worth showing."""
-    if studio.db.read_only:
-        note("what running engines used since is not included")
-        return
-    try:
-        studio.fold()
-    except StoreError as error:
-        note(f"warning: the latest readings are missing: {error.title}. {error.cause}")
 
 
 def _write_csv(made: UsageReport) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 #: How an answer ended. `streaming` is one that is not over, or whose program died: see `interrupted`.
 FINISHES = ("streaming", "stop", "length", "tool_calls", "stopped", "interrupted", "failed")
+#: Heading of a message in a document, by its role.
+ROLE_TITLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,7 @@ class UsageReport:
         peaks: The best speeds ever, by model: `prefill_tps`, `generation_tps`, `ttft`.
         lifetime: Totals over all time by name; in a report of a part of the time as they were last kept.
         price: What energy costs, where the settings say so.
+        missing: What is not in the report and why, for a person; empty where it is up to date.
     """
 
     query: UsageQuery
@@ -200,6 +201,7 @@ class UsageReport:
     peaks: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     lifetime: Mapping[str, float | None] = field(default_factory=dict)
     price: Price | None = None
+    missing: str = ""
 
     @property
     def rows(self) -> tuple[UsageRow, ...]:

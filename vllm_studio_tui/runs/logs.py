@@ -7,7 +7,43 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit.masking import is_secret
+from vllm_studio_tui.kit.sanitize import redact
+from vllm_studio_tui.runs.read import RunView
+
 CHUNK = 64 * 1024
+
+
+def known_secrets(run: RunView) -> list[str]:
+    """Return the secrets that a run was given, as far as this environment can resolve them: no view may show them."""
+    if run.spec is None:
+        return []
+    values = [value for name, value in run.spec.env.items() if is_secret(name, value)]
+    for reference in (*run.spec.env_refs.values(), run.spec.api_key_ref):
+        try:
+            if reference:
+                values.append(secrets.resolve(reference, os.environ))
+        except ValueError:
+            continue  # not ours to read here: patterns still mask what looks like a key
+    return values
+
+
+def masked_lines(run: RunView, count: int) -> list[str]:
+    """Return the last `count` lines of a run's log, known secrets masked.
+
+    Raises:
+        OSError: There is no such log.
+    """
+    hidden = known_secrets(run)
+    return [redact(line, hidden) for line in last_lines(run.log, count)]
+
+
+def follow_masked(run: RunView, *, until: Callable[[], bool]) -> Iterator[str]:
+    """Yield lines as they are added to a run's log, known secrets masked, until `until()` is true and all is read."""
+    hidden = known_secrets(run)
+    for line in follow(run.log, until=until):
+        yield redact(line, hidden)
 
 
 def last_lines(path: Path, count: int) -> list[str]:

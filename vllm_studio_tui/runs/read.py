@@ -9,12 +9,13 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.run import ANSWERING, WITH_ENGINE, RunState, State
+from vllm_studio_tui.domain.run import ANSWERING, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state, stand_in
 from vllm_studio_tui.keeper.tree import left_of, words
@@ -252,23 +253,30 @@ def shown_runs(places: Places) -> list[RunView]:
     ]
 
 
-def find_run(places: Places, name: str, *, live: bool = False) -> RunView:
-    """The run of this id, or the latest run of the recipe of this id; live ones come first.
+def pick_run(runs: Iterable[RunView], name: str) -> RunView | None:
+    """Return the run that a name means: the one of this id, else the latest live one of this recipe or model, else the
+    latest one of it; None where there is none.
+
+    Args:
+        runs: Oldest first.
+    """
+    runs = list(runs)
+    found = [one for one in runs if one.run_id == name] or [one for one in runs if name in (one.recipe_id, one.model)]
+    return next(reversed([one for one in found if one.live] or found), None)
+
+
+def find_run(places: Places, name: str) -> RunView:
+    """Return the run on this disk that a name means, see `pick_run`.
 
     Raises:
         NotFound: There is none.
     """
     runs = all_runs(places)
-    found = [one for one in runs if one.run_id == name] or [one for one in runs if name in (one.recipe_id, one.model)]
-    if live:
-        found = [one for one in found if one.live]
-    if not found:
+    found = pick_run(runs, name)
+    if found is None:
         known = ", ".join(one.run_id for one in runs if one.live) or "none"
-        kind = "live run" if live else "run"
-        raise NotFound(
-            f"no {kind} called {name}", cause=f"Live runs: {known}.", advice="See `vllm-studio status --all`."
-        )
-    return ([one for one in found if one.live] or found)[-1]
+        raise NotFound(f"no run called {name}", cause=f"Live runs: {known}.", advice="See `vllm-studio status --all`.")
+    return found
 
 
 def wait_for(folder: Path, states: frozenset[State], timeout: float | None, *, every: float = 0.05) -> RunView:
@@ -279,8 +287,3 @@ def wait_for(folder: Path, states: frozenset[State], timeout: float | None, *, e
         if now.state in states or now.status.final or (deadline is not None and time.monotonic() >= deadline):
             return now
         time.sleep(every)
-
-
-def engines_of(runs: list[RunView]) -> list[RunView]:
-    """Those that may have an engine process now."""
-    return [one for one in runs if one.state in WITH_ENGINE]

@@ -7,12 +7,14 @@ counters from us. Energy is what the GPUs of a run drew; a GPU that several runs
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.usage import (
     SUCCESSES,
     WHOLE,
@@ -38,6 +40,54 @@ from vllm_studio_tui.store.usage import (
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.services.launching.upkeep import Upkeep
+
+
+class Usage:
+    """Reports of what was used.
+
+    Args:
+        db, settings: Give these when they are needed.
+        upkeep: Brings in what keepers have written, before each report.
+    """
+
+    def __init__(self, db: Callable[[], Database], settings: Callable[[], Settings], upkeep: Upkeep) -> None:
+        self._db = db
+        self._settings = settings
+        self._upkeep = upkeep
+
+    def report(self, query: UsageQuery, *, now: float | None = None) -> UsageReport:
+        """Return one report; see `reports`."""
+        return self.reports([query], now=now)[0]
+
+    def reports(self, queries: Sequence[UsageQuery], *, now: float | None = None) -> list[UsageReport]:
+        """Return a report for each query, all of the same moment.
+
+        Where what keepers have written cannot be brought in, what is known already is reported, and `missing` says so.
+        Blocking; may be called in any thread.
+
+        Args:
+            now: Seconds since the epoch; None: the present.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        db = self._db()
+        missing = self._bring_in(db)
+        price = price_of(self._settings())
+        made = [replace(report(db, query, now=now), price=price, missing=missing) for query in queries]
+        if not db.read_only:
+            with contextlib.suppress(StoreError):  # it is kept with the next report
+                for one in made:
+                    keep_lifetime(db, one)
+        return made
+
+    def _bring_in(self, db: Database) -> str:
+        """Fold what keepers have written; return in words what kept it from that."""
+        if db.read_only:
+            return "what running engines used since is not included"
+        error = self._upkeep.fold()
+        return "" if error is None else f"warning: the latest readings are missing: {error.title}. {error.cause}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vllm_studio_tui.domain.chat import ROLE_TITLES
 from vllm_studio_tui.store.conversion import from_json
 
-HEADS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 #: What of a message goes into its comment; the text itself stands below.
 KEPT = ("role", "model", "finish", "error", "usage", "stats", "tool_calls", "tool_call_id", "created_at")
 _MARK = re.compile(r"<!-- vllm-studio: (\{.*\}) -->")
@@ -28,7 +28,7 @@ def render_markdown(about: Mapping[str, Any], messages: Sequence[Mapping[str, An
     title = " ".join(str(about["title"]).split()) or "Chat"
     lines = [_mark(about), f"# {title}", ""]
     for one in messages:
-        lines += [_mark({key: one[key] for key in KEPT if one[key]}), f"## {HEADS.get(one['role'], 'User')}", ""]
+        lines += [_mark({key: one[key] for key in KEPT if one[key]}), f"## {ROLE_TITLES.get(one['role'], 'User')}", ""]
         for piece in ("reasoning", "content"):
             if piece == "content" or one[piece]:
                 lines += [_mark({"piece": piece}), _LOOKS_LIKE_MARK.sub(r"\\\g<0>", one[piece]), ""]

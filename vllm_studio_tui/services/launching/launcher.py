@@ -29,6 +29,7 @@ from vllm_studio_tui.services.recipes.recipes import Recipes
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
     from vllm_studio_tui.domain.metrics import GpuReport
+    from vllm_studio_tui.services.launching.upkeep import Upkeep
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
@@ -61,11 +62,22 @@ class _Named:
 
 
 class Launcher(Targets):
-    """What a person can do with runs."""
+    """What a person can do with runs.
 
-    def __init__(self, places: Places, settings: Settings, recipes: Callable[[], Recipes]) -> None:
+    Attributes:
+        upkeep_error: What kept the last launch, switch or stop from bringing usage up to date; None where nothing did.
+
+    Args:
+        upkeep: Folds and prunes after each of them; None: nobody does.
+    """
+
+    def __init__(
+        self, places: Places, settings: Settings, recipes: Callable[[], Recipes], upkeep: Upkeep | None = None
+    ) -> None:
         super().__init__(places, recipes)
         self._settings = settings
+        self._upkeep = upkeep
+        self.upkeep_error: StudioError | None = None
 
     # --- before a launch --------------------------------------------------------------------------------
 
@@ -278,6 +290,7 @@ class Launcher(Targets):
         ended = control.stop(run, force=force)
         control.dismiss(ended)
         held = self._memory_back(pids)
+        self._keep_up()
         if not held:
             return ended
         words = ", ".join(str(pid) for pid in sorted(held))
@@ -337,7 +350,11 @@ class Launcher(Targets):
             if run.status.final or run.status.pid is not None:
                 break
             time.sleep(0.02)
+        self._keep_up()
         return run
+
+    def _keep_up(self) -> None:
+        self.upkeep_error = self._upkeep.fold_and_prune() if self._upkeep is not None else None
 
     def _launchable(self, recipe: Recipe) -> Backend:
         backend = registry.backend(recipe.backend)

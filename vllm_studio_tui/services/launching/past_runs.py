@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.runs import RunRows
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.launching.upkeep import Upkeep
 
 #: Fields of a recipe that are for people: they launch nothing else.
 _FOR_PEOPLE = frozenset({"id", "name", "description", "tags"})
@@ -67,39 +70,72 @@ class Change:
 
 
 class RunHistory:
-    """Runs, kept. Ledgers and states have to be folded in before."""
+    """The launches that the database keeps.
 
-    def __init__(self, db: Database) -> None:
+    Attributes:
+        missing: What kept the last answer from being up to date; None where it is.
+
+    Args:
+        upkeep: Brings in what keepers have written, before each answer; None: that was done.
+    """
+
+    def __init__(self, db: Database, upkeep: Upkeep | None = None) -> None:
         self._rows = RunRows(db)
+        self._upkeep = upkeep
+        self.missing: StudioError | None = None
 
     def launches(self, recipe_id: str | None = None, limit: int = 100) -> list[Launch]:
-        """The latest first."""
-        return [_launch(row) for row in self._rows.list(recipe_id=recipe_id, limit=limit)]
+        """Return the latest launches, of one recipe or of all, the latest first."""
+        self._bring_in()
+        return self._launches(recipe_id, limit)
 
     def get(self, name: str) -> Launch:
-        """A run by its id, or the latest of a recipe.
+        """Return a run by its id, or the latest of a recipe.
 
         Raises:
             NotFound: There is none.
         """
+        self._bring_in()
         row = self._rows.get(name)
         if row is not None:
             return _launch(row)
-        found = self.launches(name, 1)
+        found = self._launches(name, 1)
         if not found:
             raise NotFound(f"no run called {name} is known", advice="See `vllm-studio runs list`.")
         return found[0]
 
     def worked_before(self, one: Launch) -> Launch | None:
-        """The latest earlier run of the same recipe that got ready."""
-        for other in self.launches(one.recipe_id, 1000):
+        """Return the latest earlier run of the same recipe that got ready."""
+        for other in self._launches(one.recipe_id, 1000):
             if other.run_id != one.run_id and other.worked and (other.created_at or 0) < (one.created_at or 0):
                 return other
         return None
 
     def peak_speed(self, run_id: str) -> float | None:
-        """Tokens per second that its engine reached at most, as far as is known."""
+        """Return the tokens per second that a run's engine reached at most, as far as is known."""
         return self._rows.peak_generation(run_id)
+
+    def explain_since(self, run_id: str) -> str:
+        """Return in a sentence what changed since a failed run's recipe last worked; empty where nothing is known."""
+        try:
+            one = self.get(run_id)
+            found = None if one.worked else self.since_it_worked(one)
+        except StudioError:
+            return ""
+        return in_words(*found) if found is not None else ""
+
+    def since_it_worked(self, one: Launch) -> tuple[Launch, Sequence[Change]] | None:
+        """Return the last run that got ready, and what has changed in recipe and engine since; None without one."""
+        before = self.worked_before(one)
+        if before is None:
+            return None
+        return before, [change for change in changes(before, one) if change.kind in ("recipe", "engine")]
+
+    def _bring_in(self) -> None:
+        self.missing = self._upkeep.fold() if self._upkeep is not None else None
+
+    def _launches(self, recipe_id: str | None, limit: int) -> list[Launch]:
+        return [_launch(row) for row in self._rows.list(recipe_id=recipe_id, limit=limit)]
 
 
 def changes(before: Launch, after: Launch) -> list[Change]:
@@ -120,24 +156,6 @@ def changes(before: Launch, after: Launch) -> list[Change]:
     was, now = before.stage_seconds, after.stage_seconds
     stages = [*was, *(name for name in now if name not in was)]
     return found + [Change("time", stage, was.get(stage), now.get(stage)) for stage in stages]
-
-
-def explain_since(history: RunHistory, run_id: str) -> str:
-    """What changed since a failed run's recipe last worked, in a sentence; empty where it never did, or does."""
-    try:
-        one = history.get(run_id)
-    except NotFound:
-        return ""
-    found = None if one.worked else since_it_worked(history, one)
-    return in_words(*found) if found is not None else ""
-
-
-def since_it_worked(history: RunHistory, one: Launch) -> tuple[Launch, Sequence[Change]] | None:
-    """The last run that got ready and what has changed in recipe and engine since; None where none ever did."""
-    before = history.worked_before(one)
-    if before is None:
-        return None
-    return before, [change for change in changes(before, one) if change.kind in ("recipe", "engine")]
 
 
 def in_words(before: Launch, found: Sequence[Change]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.read import RunView, pick_run
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
@@ -34,11 +34,8 @@ class Commands:
         return self.shell.snapshot.runs if self.shell.snapshot is not None else ()
 
     def run_of(self, name: str) -> RunView | None:
-        """The run of this id, or the latest live one of this recipe."""
-        for one in reversed(self.runs):
-            if name in (one.run_id, one.recipe_id):
-                return one
-        return None
+        """The run that a name means, of those that are shown."""
+        return pick_run(self.runs, name)
 
     async def launch(self, recipe_id: str, *, changed: Recipe | None = None) -> RunView | None:
         """Launch a recipe; where another run is in the way, ask."""
@@ -134,7 +131,7 @@ class Commands:
         """Stop a run, after saying what that costs."""
         shell = self.shell
         if run.status.final:
-            await shell.in_thread(lambda: _dismiss(run))
+            await shell.in_thread(lambda: self.studio.runs.dismiss(run))
             self.studio.sampler.wake()
             return
         metrics = shell.snapshot.engine(run.run_id) if shell.snapshot is not None else None
@@ -159,7 +156,7 @@ class Commands:
 
     async def dismiss(self, run: RunView) -> None:
         if run.status.final:
-            await self.shell.in_thread(lambda: _dismiss(run))
+            await self.shell.in_thread(lambda: self.studio.runs.dismiss(run))
             self.studio.sampler.wake()
 
     async def fix(self, run: RunView, *, choose: bool = False) -> None:
@@ -197,21 +194,15 @@ class Commands:
 
     def since_it_worked(self, run: RunView) -> str:
         """What changed since the recipe of a failed run last worked. Blocking."""
-        from vllm_studio_tui.services.launching.past_runs import explain_since
-
         try:
-            self.studio.fold()
-            return explain_since(self.studio.run_history, run.run_id)
+            return self.studio.run_history.explain_since(run.run_id)
         except StudioError:
             return ""
 
     async def probe(self, run: RunView) -> None:
         """Ask a ready run whether its parsers work."""
-        from vllm_studio_tui.services.launching.parser_probe import probe_parsers
-
         self.shell.tell(f"Asking {run.name} for a tool call and a thought.")
-        target = await self.shell.in_thread(lambda: self.studio.launcher.target(recipe=run.run_id))
-        found = await self.shell.in_thread(lambda: probe_parsers(target, record=self.studio.record_request))
+        found = await self.shell.in_thread(lambda: self.studio.probe_parsers(run.run_id))
         for name, one in (("Tools", found.tools), ("Thinking", found.thinking)):
             self.shell.tell(f"{name}: {one.words}.", "information" if one.verdict in ("works", "none") else "warning")
 
@@ -252,9 +243,3 @@ class Commands:
             await self.chat_with(recipe.id)
             return
         await self.launch(recipe.id)
-
-
-def _dismiss(run: RunView) -> None:
-    from vllm_studio_tui.runs import control
-
-    control.dismiss(run)

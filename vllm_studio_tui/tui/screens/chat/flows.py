@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.chat import Message, Session
+from vllm_studio_tui.domain.chat import ROLE_TITLES, Message, Session
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
@@ -79,12 +79,8 @@ class ChatFlows:
                 )
             )
         if len(typed.strip()) > 1:
-            from vllm_studio_tui.store.search import search
-
             seen = {choice.value for choice in choices}
-            with self._studio.db.reader() as reader:
-                hits = search(reader, typed, limit=FOUND)
-            for hit in hits:
+            for hit in self._studio.chats.find_text(typed, limit=FOUND):
                 if f"open:{hit.session_id}" not in seen:
                     value = f"open:{hit.session_id}:{hit.message_id}"
                     choices.append(Choice(value, clean_line(hit.snippet, limit=200), hit.title, group="Said in a chat"))
@@ -219,10 +215,8 @@ class ChatFlows:
 
     async def copy_chat(self) -> None:
         """The branch that is read, as Markdown."""
-        from vllm_studio_tui.store.markdown import HEADS
-
         parts = [
-            f"## {HEADS.get(entry.message.role, entry.message.role)}\n\n{entry.message.content}"
+            f"## {ROLE_TITLES.get(entry.message.role, entry.message.role)}\n\n{entry.message.content}"
             for entry in self._place.document.entries
             if entry.message.content.strip()
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Session
 from vllm_studio_tui.domain.run import ANSWERING
-from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.read import RunView, pick_run
 
 #: States of a run in which it is asked.
 
@@ -69,7 +69,7 @@ class Chats:
 def run_of_chat(chat: Chat, runs: list[RunView]) -> RunView | None:
     """The run that would answer a chat: its recipe's, else one of the model it was held with, else what is up."""
     if chat.recipe is not None:
-        return next((run for run in reversed(runs) if chat.recipe in (run.run_id, run.recipe_id)), None)
+        return pick_run(runs, chat.recipe)
     live = [run for run in runs if run.live]
     if chat.session is not None and chat.session.model is not None:
         live = [run for run in live if chat.session.model in (run.model, run.recipe_id)]

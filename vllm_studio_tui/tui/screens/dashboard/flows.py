@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
 
 async def foreign_engines(shell: Shell) -> None:
     """Choose one of them, and what becomes of it."""
-    from vllm_studio_tui.runs import foreign
-
-    found, orphans = await shell.in_thread(lambda: (foreign.find_foreign(), foreign.find_orphans()))
+    runs = shell.studio.runs
+    found, orphans = await shell.in_thread(lambda: (runs.foreign(), runs.orphans()))
     if not found and not orphans:
         shell.tell("No engine runs here that the studio did not start.")
         return
@@ -36,8 +36,6 @@ async def foreign_engines(shell: Shell) -> None:
 
 
 async def _engine(shell: Shell, one: Foreign) -> None:
-    from vllm_studio_tui.runs import foreign
-
     where = f"It listens at {one.base_url}." if one.base_url else "Its port cannot be told."
     question = Question(
         f"{one.backend} {one.model or ''}".strip(),
@@ -58,13 +56,11 @@ async def _engine(shell: Shell, one: Foreign) -> None:
         )
         if await shell.ask(sure) == "s":
             shell.tell(f"Stopping process {one.pid}.")
-            await shell.in_thread(lambda: foreign.end(one.pid, one.start))
+            await shell.in_thread(lambda: shell.studio.runs.end_foreign(one))
             shell.tell(f"Process {one.pid} has ended.")
 
 
 async def _orphans(shell: Shell, orphans: list[Orphan]) -> None:
-    from vllm_studio_tui.runs import foreign
-
     names = ", ".join(f"{one.title} ({one.pid})" for one in orphans[:6])
     question = Question(
         f"End {len(orphans)} processes that were left behind?",
@@ -74,7 +70,7 @@ async def _orphans(shell: Shell, orphans: list[Orphan]) -> None:
     )
     if await shell.ask(question) == "e":
         for one in orphans:
-            await shell.in_thread(lambda one=one: foreign.end(one.pid, one.start, grace=2.0))  # type: ignore[misc]
+            await shell.in_thread(partial(shell.studio.runs.end_foreign, one, grace=2.0))
         shell.tell(f"{len(orphans)} processes have ended.")
 
 

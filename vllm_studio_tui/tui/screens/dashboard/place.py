@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -59,9 +58,7 @@ class Dashboard(Place):
 
     def _find_models(self) -> int:
         """How many models are on this machine: an empty dashboard says so. Blocking."""
-        from vllm_studio_tui.models.found import find_models
-
-        return len(find_models(self.studio.settings.models_dirs, os.environ))
+        return len(self.studio.find_models())
 
     # --- painting ---------------------------------------------------------------------------------------
 

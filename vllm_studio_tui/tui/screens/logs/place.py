@@ -14,7 +14,8 @@ from textual.widgets import Input
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.logs import known_secrets
+from vllm_studio_tui.runs.read import RunView, pick_run
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
@@ -109,7 +110,7 @@ class LogsPlace(Place):
     async def open_run(self, run_id: str) -> None:
         """Show a run's log; of a failed one at its cause."""
         every = self.snapshot.every if self.snapshot is not None else ()
-        run = next((one for one in reversed(every) if run_id in (one.run_id, one.recipe_id)), None)
+        run = pick_run(every, run_id)
         if run is None:
             return
         self._open(run)
@@ -120,7 +121,7 @@ class LogsPlace(Place):
     def _open(self, run: RunView) -> None:
         self._run_id = run.run_id
         try:
-            self.log_view.open(run.log, secrets=diagnosis.secrets_of(run), causes=run.status.evidence)
+            self.log_view.open(run.log, secrets=known_secrets(run), causes=run.status.evidence)
         except OSError as error:
             self.log_view.close_file()
             self.log_view.redraw()

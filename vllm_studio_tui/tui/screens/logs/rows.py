@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
-from vllm_studio_tui.kit import numbers, secrets
-from vllm_studio_tui.kit.masking import is_secret
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -71,17 +69,3 @@ def _ended(run: RunView) -> str:
     if status.ended_at and status.started_at:
         parts.append(f"after {numbers.duration(status.ended_at - status.started_at)}")
     return " ".join(parts)
-
-
-def secrets_of(run: RunView) -> tuple[str, ...]:
-    """The secrets that a run was given, so that a view of its log can leave them out."""
-    if run.spec is None:
-        return ()
-    found = [value for name, value in run.spec.env.items() if is_secret(name, value)]
-    for reference in (*run.spec.env_refs.values(), run.spec.api_key_ref):
-        if reference:
-            try:
-                found.append(secrets.resolve(reference, os.environ))
-            except ValueError:
-                continue
-    return tuple(found)

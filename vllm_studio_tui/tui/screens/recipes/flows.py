@@ -278,10 +278,8 @@ class RecipeFlows:
 
     def models(self) -> list[FoundModel]:
         """Models on this machine. Blocking."""
-        from vllm_studio_tui.models.found import find_models
-
         paths = [str(data.get("model_path") or "") for _, data in self._studio.recipe_list()]
-        return find_models(self._studio.settings.models_dirs, os.environ, paths)
+        return self._studio.find_models(paths)
 
     async def _choose_gpus(self, form: RecipeForm) -> None:
         snapshot = self._shell.snapshot

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,18 +73,14 @@ class UsagePlace(Place):
 
     def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
         """The report, the one of as many days before, and that of the day under the cursor. Blocking."""
-        from vllm_studio_tui.services.usage import price_of, report
-
-        self.studio.fold()
         now = time.time()
         first = (int(now // DAY) - days + 1) * DAY
-        this = report(self.studio.db, UsageQuery(days=days, by=by), now=now)
-        earlier = report(self.studio.db, UsageQuery(by=by, since=first - days * DAY, until=first), now=now)
-        narrow = None
+        queries = [UsageQuery(days=days, by=by), UsageQuery(by=by, since=first - days * DAY, until=first)]
         if chosen is not None:
             day = (int(now // DAY) - chosen) * DAY
-            narrow = report(self.studio.db, UsageQuery(by=by, since=day, until=day + DAY), now=now)
-        return replace(this, price=price_of(self.studio.settings)), earlier, narrow
+            queries.append(UsageQuery(by=by, since=day, until=day + DAY))
+        this, earlier, *narrow = self.studio.usage.reports(queries, now=now)
+        return this, earlier, narrow[0] if narrow else None
 
     def _rows(self) -> list[UsageRow]:
         report = self._narrow if self._narrow is not None and self._chosen is not None else self._report

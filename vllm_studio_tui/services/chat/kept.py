@@ -1,0 +1,59 @@
+"""Chats that are kept: list, read, search, export and import them. Nothing here needs an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.domain.chat import Message, Session
+from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import MessageRows
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.store.search import Hit
+
+
+class Chats(ChatRows):
+    """The chats of a database, with their messages."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self._messages = MessageRows(db)
+
+    def tree(self, session_id: str) -> list[Message]:
+        """Return every message of a chat, oldest first."""
+        return self._messages.tree(session_id)
+
+    def branch(self, session_id: str) -> list[Message]:
+        """Return the messages of the branch that a chat shows, oldest first."""
+        return self._messages.branch(session_id)
+
+    def find_text(self, text: str, *, limit: int) -> list[Hit]:
+        """Return messages that hold all words of `text`, the newest first. May be called in any thread."""
+        from vllm_studio_tui.store.search import search
+
+        with self._db.reader() as reader:
+            return search(reader, text, limit=limit)
+
+    def export(self, session_id: str) -> dict[str, Any]:
+        """Return a chat with every message, as the document that `import_` takes."""
+        from vllm_studio_tui.store.exchange import to_json_document
+
+        return to_json_document(self._db, session_id)
+
+    def markdown(self, session_id: str) -> str:
+        """Return the branch that a chat shows as Markdown."""
+        from vllm_studio_tui.store.exchange import to_markdown
+
+        return to_markdown(self._db, session_id)
+
+    def import_(self, raw: bytes, source: str) -> list[Session]:
+        """Take chats in, each with a new id; see `store.exchange.import_chats` for what is understood.
+
+        Raises:
+            StoreError: The file cannot be understood. Nothing of it was kept.
+        """
+        from vllm_studio_tui.inference.thinking import split_thinking
+        from vllm_studio_tui.store.exchange import import_chats
+
+        return import_chats(self._db, raw, source, split_thinking)

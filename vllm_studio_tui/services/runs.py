@@ -1,0 +1,107 @@
+"""Runs as faces see them: find, read the log of, dismiss; and engines that the studio did not start. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs import control, logs, read
+from vllm_studio_tui.runs.read import RunView
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.foreign import Foreign, Orphan
+
+
+class Runs:
+    """The runs of this machine.
+
+    Args:
+        places: Where their directories are.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    # --- finding ----------------------------------------------------------------------------------------
+
+    def all(self) -> list[RunView]:
+        """Return every run that is still on the disk, oldest first."""
+        return read.all_runs(self._places)
+
+    def live(self) -> list[RunView]:
+        """Return the runs that have, or will again have, an engine, oldest first."""
+        return read.live_runs(self._places)
+
+    def find(self, name: str) -> RunView:
+        """Return the run that a name means: see `runs.read.pick_run`.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return read.find_run(self._places, name)
+
+    def refresh(self, run: RunView) -> RunView:
+        """Return a run as it is now."""
+        return read.view(run.folder)
+
+    # --- changing ---------------------------------------------------------------------------------------
+
+    def settle(self) -> list[RunView]:
+        """Give every run that lost its keeper a new one; return these runs."""
+        return control.settle(self._places)
+
+    def dismiss(self, run: RunView) -> None:
+        """Stop showing a failed run: a person has seen why it failed."""
+        control.dismiss(run)
+
+    # --- logs -------------------------------------------------------------------------------------------
+
+    def log_lines(self, run: RunView, count: int) -> list[str]:
+        """Return the last `count` lines of a run's log, known secrets masked.
+
+        Raises:
+            OSError: It has written no log.
+        """
+        return logs.masked_lines(run, count)
+
+    def follow_log(self, run: RunView) -> Iterator[str]:
+        """Yield lines as they are added to a run's log, known secrets masked, until the run has ended."""
+        return logs.follow_masked(run, until=lambda: not self.refresh(run).live)
+
+    # --- engines that the studio did not start ----------------------------------------------------------
+
+    def foreign(self) -> list[Foreign]:
+        """Return the inference servers that no run of ours started."""
+        from vllm_studio_tui.runs.foreign import find_foreign
+
+        return find_foreign()
+
+    def orphans(self) -> list[Orphan]:
+        """Return parts of engines whose leader is gone: they serve nobody and hold memory."""
+        from vllm_studio_tui.runs.foreign import find_orphans
+
+        return find_orphans()
+
+    def foreign_of(self, pid: int) -> Foreign:
+        """Return the foreign engine of a process.
+
+        Raises:
+            NotFound: This process is none.
+        """
+        from vllm_studio_tui.runs.foreign import get_foreign
+
+        return get_foreign(pid)
+
+    def end_foreign(self, one: Foreign | Orphan, *, grace: float | None = None) -> None:
+        """End a foreign engine or an orphan with what descends from it.
+
+        Args:
+            grace: Seconds between asking and killing; None: as long as an engine may need.
+
+        Raises:
+            StudioError: It belongs to somebody else, or would not die.
+        """
+        from vllm_studio_tui.runs.foreign import GRACE, end
+
+        end(one.pid, one.start, grace=GRACE if grace is None else grace)
