@@ -37,23 +37,23 @@ class Chats(ChatRows):
 
     def export(self, session_id: str) -> dict[str, Any]:
         """Return a chat with every message, as the document that `import_` takes."""
-        from vllm_studio_tui.store.exchange import to_json_document
+        from vllm_studio_tui.store.chat_files import to_json_document
 
         return to_json_document(self._db, session_id)
 
     def markdown(self, session_id: str) -> str:
         """Return the branch that a chat shows as Markdown."""
-        from vllm_studio_tui.store.exchange import to_markdown
+        from vllm_studio_tui.store.chat_files import to_markdown
 
         return to_markdown(self._db, session_id)
 
     def import_(self, raw: bytes, source: str) -> list[Session]:
-        """Take chats in, each with a new id; see `store.exchange.import_chats` for what is understood.
+        """Take chats in, each with a new id; see `store.chat_files.import_chats` for what is understood.
 
         Raises:
             StoreError: The file cannot be understood. Nothing of it was kept.
         """
         from vllm_studio_tui.inference.thinking import split_thinking
-        from vllm_studio_tui.store.exchange import import_chats
+        from vllm_studio_tui.store.chat_files import import_chats
 
         return import_chats(self._db, raw, source, split_thinking)
