@@ -12,9 +12,9 @@ import pytest
 
 from tests.functional.stage import bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended
-from vllm_studio_tui.tui.app import PLACES
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 DONE = Ended("stop")
 
@@ -49,7 +49,7 @@ async def test_the_palette_says_when_nothing_matches(tmp_path: Path) -> None:
         assert len(stage.app.screen_stack) == 1
 
 
-@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("place", sorted(BY_NAME))
 async def test_help_lists_what_works_here(tmp_path: Path, place: str) -> None:
     async with staged(tmp_path, place=place) as stage:
         await stage.press("f1")
@@ -168,7 +168,7 @@ async def test_a_click_on_a_tab_a_chip_and_a_key_works(tmp_path: Path) -> None:
 STORM = ((160, 45), (1, 1), (80, 24), (3, 2), (40, 6), (200, 60), (12, 1), (60, 15), (2, 50), (160, 3), (120, 36))
 
 
-@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("place", sorted(BY_NAME))
 async def test_a_storm_of_sizes_harms_nobody(tmp_path: Path, place: str) -> None:
     script = (Delta(content="# A\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n```py\nx\n```\n"), DONE)
     async with staged(tmp_path, place=place, script=script) as stage:
@@ -195,7 +195,7 @@ async def test_every_screen_has_something_to_say_at_every_size(
 ) -> None:
     options = {"shown": bare} if shown == "bare" else {}
     async with staged(tmp_path, size=(width, height), **options) as stage:  # type: ignore[arg-type]
-        for place in PLACES:
+        for place in BY_NAME:
             await stage.app.show_place(place)
             await stage.settle()
             if height > 1:
@@ -208,7 +208,7 @@ async def test_compact_is_compact_everywhere(tmp_path: Path) -> None:
 
 
 async def test_ascii_draws_ascii_alone(tmp_path: Path) -> None:
-    for place in PLACES:
+    for place in BY_NAME:
         async with staged(
             tmp_path / place, ascii_only=True, place=place, script=(Delta(content="- x\n\n> y"), DONE)
         ) as stage:
@@ -224,7 +224,7 @@ async def test_no_colour_sends_no_colour(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("NO_COLOR", "1")
     async with staged(tmp_path) as stage:
         assert os.environ["NO_COLOR"] == "1"
-        for place in PLACES:
+        for place in BY_NAME:
             await stage.app.show_place(place)
             await stage.settle()
             update = stage.app.screen._compositor.render_update(full=True)
@@ -241,7 +241,7 @@ async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
     from vllm_studio_tui.config.themes import contrast
 
     async with staged(tmp_path, theme_name=theme, script=(Delta(content="```py\nx = 1\n```"), DONE)) as stage:
-        for place in PLACES:
+        for place in BY_NAME:
             await stage.app.show_place(place)
             await stage.settle()
             for strip in stage.app.screen._compositor.render_strips():

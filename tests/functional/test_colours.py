@@ -15,7 +15,7 @@ from rich.style import Style
 
 from tests.functional.stage import Staged, staged
 from tests.functional.test_snapshots import HERE, SCRIPT, compare, scene, used
-from vllm_studio_tui.tui.app import PLACES
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 SIZES = ((160, 45), (80, 24), (60, 15), (40, 6))
 LETTERS = string.ascii_lowercase + string.ascii_uppercase + string.digits
@@ -88,7 +88,7 @@ async def painted(stage: Staged, place: str, legend: Legend, *, colourless: bool
 
 
 @pytest.mark.parametrize("theme", ["slate", "paper", "nocolour"])
-@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("place", sorted(BY_NAME))
 async def test_a_screen_has_the_colours_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, theme: str
 ) -> None:

@@ -13,6 +13,7 @@ from tests.functional.acting import cursor, ids_of
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
@@ -116,7 +117,7 @@ async def test_read_only_leaves_out_what_writes(
             assert stage.app.place_name == place
 
 
-def _stand_in(monkeypatch: pytest.MonkeyPatch, owner: type, action: actions.Action, done: set[str]) -> None:
+def _stand_in(monkeypatch: pytest.MonkeyPatch, owner: type, action: Action, done: set[str]) -> None:
     """Write down that the action was done, instead of doing it."""
     if owner is ChatFlows:
 

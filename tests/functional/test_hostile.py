@@ -14,7 +14,7 @@ from tests.functional.stage import Staged, recipe, snapshot, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, ToolCall
 from vllm_studio_tui.domain.metrics import GpuProcess
 from vllm_studio_tui.services.watching.sampler import Snapshot
-from vllm_studio_tui.tui.app import PLACES
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 #: What a terminal would obey, or what turns text around.
 DANGEROUS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -84,7 +84,7 @@ async def test_no_text_from_outside_does_harm_on_any_screen(tmp_path: Path, kind
         rows = stage.studio.recipes
         if "\ud800" not in text and "\0" not in text:
             rows.save(one)
-        for place in PLACES:
+        for place in BY_NAME:
             await stage.app.show_place(place)
             await stage.settle()
             if place == "chat":

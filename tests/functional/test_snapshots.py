@@ -16,7 +16,7 @@ from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
-from vllm_studio_tui.tui.app import PLACES
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 HERE = Path(__file__).parent / "snapshots"
 SIZES = ((160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (38, 2))
@@ -94,7 +94,7 @@ def compare(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("looks", ["unicode", "ascii", "bare"])
-@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("place", sorted(BY_NAME))
 async def test_a_screen_looks_as_it_did(tmp_path: Path, place: str, looks: str) -> None:
     shown = bare if looks == "bare" else snapshot
     async with staged(

@@ -17,7 +17,7 @@ from typer.main import get_command
 from vllm_studio_tui.__main__ import SCREEN_OPTIONS
 from vllm_studio_tui.cli.app import build
 from vllm_studio_tui.services.recipes.form import form_fields
-from vllm_studio_tui.tui.run import SCREENS
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -160,7 +160,7 @@ def wrong_with(line: str) -> str | None:
         return None
     if not argv or argv[0] in SCREEN_OPTIONS:
         screens = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-        screens.add_argument("--screen", choices=SCREENS)
+        screens.add_argument("--screen", choices=BY_NAME)
         screens.add_argument("--recipe")
         for flag in set(SCREEN_OPTIONS) - {"--screen", "--recipe"}:
             screens.add_argument(flag, action="store_true")

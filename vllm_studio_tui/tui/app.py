@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 import time
@@ -24,12 +23,14 @@ from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
 from vllm_studio_tui.tui.look import theming
 from vllm_studio_tui.tui.look.looks import Looks
 from vllm_studio_tui.tui.look.sizes import Size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.place import Place
+from vllm_studio_tui.tui.screens.registry import SCREENS, place_class
 from vllm_studio_tui.tui.widgets import frame
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
@@ -38,15 +39,6 @@ if TYPE_CHECKING:
     from vllm_studio_tui.studio import Studio
 
 T = TypeVar("T")
-#: Where each screen is; imported when it is first shown.
-PLACES = {
-    "dashboard": ("vllm_studio_tui.tui.screens.dashboard.place", "Dashboard"),
-    "recipes": ("vllm_studio_tui.tui.screens.recipes.place", "RecipesPlace"),
-    "chat": ("vllm_studio_tui.tui.screens.chat.place", "ChatPlace"),
-    "monitor": ("vllm_studio_tui.tui.screens.monitor.place", "Monitor"),
-    "usage": ("vllm_studio_tui.tui.screens.usage.place", "UsagePlace"),
-    "logs": ("vllm_studio_tui.tui.screens.logs.place", "LogsPlace"),
-}
 #: Seconds within which a second ctrl+c quits.
 TWICE = 1.5
 
@@ -231,7 +223,7 @@ class StudioApp(App[int], inherit_bindings=False):
         """The keys of an action as they are now."""
         return self._keys.of(action_id)
 
-    def active_actions(self) -> list[tuple[actions.Action, str]]:
+    def active_actions(self) -> list[tuple[Action, str]]:
         """The actions that can be done here and now, with their keys, what has the focus first."""
         screen = self.screen_stack[0] if self.screen_stack else self.screen
         return self._keys.active(screen.active_bindings.values())
@@ -280,8 +272,7 @@ class StudioApp(App[int], inherit_bindings=False):
         """A screen, made when it is first needed."""
         async with self._making:  # who asks for it meanwhile waits until it is there
             if name not in self._places:
-                module, cls = PLACES[name]
-                made: Place = getattr(importlib.import_module(module), cls)(id=name)
+                made: Place = place_class(name)(id=name)
                 made.display = False
                 self._places[name] = made
                 await self.screen_stack[0].query_one("#body").mount(made)
@@ -304,13 +295,6 @@ class StudioApp(App[int], inherit_bindings=False):
         if len(self.screen_stack) > 1:
             return
         self.spawn(self.show_place(name))
-
-    action_dashboard = partialmethod(go, "dashboard")
-    action_recipes = partialmethod(go, "recipes")
-    action_chat = partialmethod(go, "chat")
-    action_monitor = partialmethod(go, "monitor")
-    action_usage = partialmethod(go, "usage")
-    action_logs = partialmethod(go, "logs")
 
     # --- actions everywhere -----------------------------------------------------------------------------
 
@@ -427,3 +411,7 @@ class StudioApp(App[int], inherit_bindings=False):
     def clear_notifications(self) -> None:
         self._notifications.clear()
         self._refresh_notifications()
+
+
+for _screen in SCREENS:
+    setattr(StudioApp, f"action_{_screen.name}", partialmethod(StudioApp.go, _screen.name))

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.config.startup import quick_look
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import gc_freeze
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 if TYPE_CHECKING:
     from vllm_studio_tui.studio import Studio
-
-SCREENS = ("dashboard", "recipes", "chat", "monitor", "usage", "logs")
 
 
 def open_screens(
@@ -37,8 +36,8 @@ def open_screens(
     Raises:
         UsageError: There is no terminal that could show them, or no such screen.
     """
-    if screen not in SCREENS:
-        raise UsageError(f"no screen {screen[:40]}", cause=f"There are: {', '.join(SCREENS)}.")
+    if screen not in BY_NAME:
+        raise UsageError(f"no screen {screen[:40]}", cause=f"There are: {', '.join(BY_NAME)}.")
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise UsageError(
             "the screens need a terminal", advice="Without one use commands: `vllm-studio status`, `--help`."

@@ -11,6 +11,7 @@ from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.flows.commands import Commands
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def palette(shell: Shell, screen: Widget) -> None:
             await _run(shell, screen, action)
 
 
-async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[actions.Action, str]]) -> list[Choice]:
+async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[Action, str]]) -> list[Choice]:
     """Return what the palette offers: runs, what can be done here, what everywhere, recipes."""
     choices: list[Choice] = []
     for run in commands.runs:
@@ -75,7 +76,7 @@ async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[acti
     return choices
 
 
-async def _run(shell: Shell, screen: Widget, action: actions.Action) -> None:
+async def _run(shell: Shell, screen: Widget, action: Action) -> None:
     """Run an action on the first widget that has its scope, from the focused one outwards."""
     app = screen.app
     focused = shell.focused

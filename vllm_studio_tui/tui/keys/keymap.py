@@ -8,6 +8,7 @@ from pathlib import Path
 from textual.binding import ActiveBinding
 
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 
 
 class Keys:
@@ -31,9 +32,9 @@ class Keys:
         """The keys of an action, with commas between them."""
         return self.keymap.get(action_id, actions.BY_ID[action_id].keys)
 
-    def active(self, bindings: Iterable[ActiveBinding]) -> list[tuple[actions.Action, str]]:
+    def active(self, bindings: Iterable[ActiveBinding]) -> list[tuple[Action, str]]:
         """The actions that can be done here and now, with their keys, what has the focus first."""
-        found: dict[str, tuple[actions.Action, str]] = {}
+        found: dict[str, tuple[Action, str]] = {}
         for active in bindings:
             action = actions.BY_ID.get(active.binding.id or "")
             if action is not None and active.enabled and action.id not in found:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.sheets.dialogs import Pages
 
@@ -62,7 +63,7 @@ def help_pages(shell: Shell) -> Pages:
     return Pages(paint)
 
 
-def _column(title: str, found: list[tuple[str, actions.Action]]) -> list[tuple[str, str]]:
+def _column(title: str, found: list[tuple[str, Action]]) -> list[tuple[str, str]]:
     return [(title, "")] + [(actions.keys_text(keys, 2), action.help) for keys, action in found]
 
 

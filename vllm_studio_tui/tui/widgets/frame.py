@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
+from vllm_studio_tui.tui.screens.registry import SCREENS
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
-PLACES = (
-    ("1", "dashboard", "Dashboard"),
-    ("2", "recipes", "Recipes"),
-    ("3", "chat", "Chat"),
-    ("4", "monitor", "Monitor"),
-    ("5", "usage", "Usage"),
-    ("6", "logs", "Logs"),
-)
 HOST = os.uname().nodename.partition(".")[0]
 
 
@@ -40,9 +34,10 @@ def header(
     if read_only:
         x = row.put(x, " read-only ", "fg reverse") + 1
     x += 1
-    for digit, name, title in PLACES:
-        here = name == place
-        words = title if full or here else ""
+    for screen in SCREENS:
+        digit = screen.key
+        here = screen.name == place
+        words = screen.title if full or here else ""
         if size <= Size.COMPACT and not here:
             continue
         start = x
@@ -55,7 +50,7 @@ def header(
         else:
             x = row.run(x, [(digit, "faint"), (f" {words}" if words else "", "dim")])
             x += 3 if words else 1
-        row.link(start, x, f"app.{name}")
+        row.link(start, x, f"app.{screen.name}")
     end = width - 2
     if size >= Size.FULL or size == Size.COMPACT:
         end = row.put_right(end, HOST, "dim") - 3
@@ -148,7 +143,7 @@ def footer(width: int, size: Size, here: Sequence[tuple[str, str, str]], *, pale
     return [row]
 
 
-def footer_keys(active: Sequence[tuple[actions.Action, str]], glyphs: Glyphs) -> list[tuple[str, str, str]]:
+def footer_keys(active: Sequence[tuple[Action, str]], glyphs: Glyphs) -> list[tuple[str, str, str]]:
     """Of the actions that are possible now those with a label, with their key as it is written."""
     found = []
     for action, keys in active:
@@ -156,9 +151,5 @@ def footer_keys(active: Sequence[tuple[actions.Action, str]], glyphs: Glyphs) ->
             continue
         first = keys.split(",")[0]
         text = {"up": glyphs.up_down, "left": glyphs.left_right}.get(first, actions.key_text(first))
-        if action.id == "usage.longer":
-            text = "[ ]"
-        elif action.id == "monitor.zoom-in":
-            text = "+ -"
-        found.append((text, action.label, action.id))
+        found.append((action.footer or text, action.label, action.id))
     return found

@@ -1,1 +1,31 @@
 """The dashboard: what runs, how well, and what can be launched."""
+
+from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.screens.declaration import Screen
+
+SCREEN = Screen(
+    name="dashboard",
+    order=1,
+    title="Dashboard",
+    help="Dashboard: runs, GPUs, events",
+    widget="Dashboard",
+    scopes={"dashboard": "Dashboard"},
+    actions=(
+        Action("dashboard.open", "enter", "open", "Open the run: its log and what went wrong", palette=False),
+        Action("dashboard.launch", "l", "launch", "Launch a recipe", writes=True),
+        Action("dashboard.stop", "s", "stop", "Stop the run", writes=True),
+        Action("dashboard.chat", "c", "chat", "Chat with the run"),
+        Action("dashboard.fix", "f", "fix", "Take the advised change of the recipe and launch", writes=True),
+        Action("dashboard.edit", "e", "", "Edit the run's recipe", writes=True),
+        Action("dashboard.log", "L", "log", "The run's log"),
+        Action("dashboard.dismiss", "x", "", "Dismiss a failed run", writes=True),
+        Action("dashboard.new", "n", "", "A new recipe", writes=True),
+        Action(
+            "dashboard.probe", "p", "", "Ask the run for a tool call and a thought: do its parsers work?", writes=True
+        ),
+        Action(
+            "dashboard.foreign", "o", "", "Engines that the studio did not start: attach, stop, clean up", writes=True
+        ),
+        Action("dashboard.demo", "d", "", "The demo: a small model on the CPU", writes=True),
+    ),
+)

@@ -1,1 +1,37 @@
 """The recipes: the list, the form, checks and the command."""
+
+from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.screens.declaration import Screen
+
+SCREEN = Screen(
+    name="recipes",
+    order=2,
+    title="Recipes",
+    help="Recipes: how models are launched",
+    widget="RecipesPlace",
+    scopes={"recipes": "Recipes", "form": "Recipe form"},
+    actions=(
+        Action("recipes.launch", "enter,l", "launch", "Launch the recipe", writes=True),
+        Action("recipes.edit", "e", "edit", "Edit the recipe", writes=True),
+        Action("recipes.new", "n", "new", "A new recipe", writes=True),
+        Action("recipes.duplicate", "d", "duplicate", "Duplicate the recipe", writes=True),
+        Action("recipes.delete", "x", "delete", "Delete the recipe", writes=True),
+        Action("recipes.find", "slash", "find", "Search recipes"),
+        Action("recipes.stop", "s", "", "Stop the recipe's run", writes=True),
+        Action("recipes.switch", "w", "", "Switch: stop what holds its port or GPUs, then launch", writes=True),
+        Action("recipes.yaml", "E", "", "Edit as YAML in $EDITOR", writes=True),
+        Action("recipes.import", "i", "", "Import recipes from a file or pasted text", writes=True),
+        Action("recipes.export", "o", "", "Export all recipes to a file"),
+        Action("recipes.copy-command", "y", "", "Copy the launch command"),
+        Action("recipes.starter", "S", "", "Take a starter recipe", writes=True),
+        Action("recipes.chat", "c", "", "Chat with the recipe's run"),
+        Action("recipes.log", "L", "", "Log of the recipe's last run"),
+        Action("form.save", "f2", "save", "Save the recipe", writes=True, priority=True),
+        Action("form.launch", "f5", "save, launch", "Save and launch", writes=True, priority=True),
+        Action("form.choose", "f4", "choose", "Choose a value: models found here, GPUs, parsers", priority=True),
+        Action("form.yaml", "f6", "as YAML", "Edit as YAML in $EDITOR", writes=True, priority=True),
+        Action("form.next-section", "ctrl+pagedown,f8", "", "Next section", priority=True),
+        Action("form.previous-section", "ctrl+pageup,f7", "", "Previous section", priority=True),
+        Action("form.leave", "escape", "back", "Leave the form", palette=False),
+    ),
+)
