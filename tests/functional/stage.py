@@ -155,14 +155,14 @@ def snapshot(folder: Path) -> Snapshot:
         prefix_cache_hit_rate=0.74, preemptions=0, ttft=Percentiles(0.09, 0.182, 0.3, 100),
         itl=Percentiles(0.009, 0.0114, 0.02, 1000), interval=1.0,
     )  # fmt: skip
-    host = Host(37.0, (1.2, 0.9, 0.7), 128 * GIB, 40 * GIB, 0, 64)
+    host = Host(37.0, (1.2, 0.9, 0.7), 128 * GIB, 40 * GIB, 64)
     tick = Tick(NOW, GpuReport(NOW, gpus, "570.86", "12.8"), host, {ready.run_id: metrics})
     return Snapshot(tick, (ready, loading, failed), (ready, loading, failed))
 
 
 def bare(folder: Path) -> Snapshot:
     """Nothing runs, and there is no GPU."""
-    return Snapshot(Tick(NOW, GpuReport(NOW, error="No NVIDIA driver"), Host(1.0, (0.0, 0.0, 0.0), 8 * GIB, GIB, 0, 2)))
+    return Snapshot(Tick(NOW, GpuReport(NOW, error="No NVIDIA driver"), Host(1.0, (0.0, 0.0, 0.0), 8 * GIB, GIB, 2)))
 
 
 def fill(history: History, shown: Snapshot) -> None:

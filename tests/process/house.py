@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.ports import free_port
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import FINAL, State
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Restart, RunSpec, Stage, Stop
-from vllm_studio_tui.keeper.files import LEDGER, ledger_lines
+from vllm_studio_tui.keeper.files import LEDGER, read_ledger
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places
@@ -33,6 +33,11 @@ STAGES = (
     Stage(r"Starting to load model", "weights"),
     Stage(r"Application startup complete", "serving"),
 )
+
+
+def wait_ready(run: read.RunView, timeout: float) -> read.RunView:
+    """Look at a run until it is ready or has ended, for at most `timeout` seconds."""
+    return read.wait_for(run.folder, FINAL | {State.READY}, timeout)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
@@ -130,7 +135,7 @@ class House:
         )
 
     def ready(self, run: read.RunView) -> read.RunView:
-        now = control.wait_ready(run, 20.0)
+        now = wait_ready(run, 20.0)
         assert now.state is State.READY, (now.status, self.log(run))
         return now
 
@@ -194,7 +199,7 @@ class House:
         return found
 
     def ledger(self, run: read.RunView) -> list[dict[str, object]]:
-        return ledger_lines(run.folder / LEDGER)
+        return [line for _, line in read_ledger(run.folder / LEDGER)]
 
     def check_nothing_is_left(self) -> None:
         """No process, port or lock; every run in a final state; no ledger line missing."""
@@ -205,7 +210,7 @@ class House:
             assert not one.lost, one
             if one.port is not None:
                 assert port_free("127.0.0.1", one.port)
-            numbers = [line["seq"] for line in ledger_lines(one.folder / LEDGER)]
+            numbers = [line["seq"] for line in self.ledger(one)]
             assert numbers == list(range(1, len(numbers) + 1))
 
     def end(self) -> None:

@@ -26,7 +26,7 @@ import pytest
 
 from tests.disks import fill, own_disk
 from tests.ports import free_port
-from tests.process.house import House, until
+from tests.process.house import House, until, wait_ready
 from tests.process.test_random_sequences import Sequence
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling
 from vllm_studio_tui.domain.errors import LaunchRefused, StoreError, StudioError
@@ -221,7 +221,7 @@ class Faults(Sequence):
 
     def _ready(self) -> read.RunView | None:
         run = self.pick()
-        now = None if run is None else control.wait_ready(run, 2.0)
+        now = None if run is None else wait_ready(run, 2.0)
         return now if now is not None and now.state is State.READY else None
 
     def _in_trouble(self, run: read.RunView) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.house import House, until
+from tests.process.house import House, until, wait_ready
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.keeper.worker import Worker
@@ -113,7 +113,7 @@ def test_odd_answers_make_a_run_not_ready_and_nothing_worse(house: House, told: 
         before=lambda port: (sys.executable, str(script), str(told), str(port)), models_path="/v1/models"
     )
     until(lambda: house.now(run).status.pid is not None, "started")
-    assert control.wait_ready(run, 1.0).state in (State.STARTING, State.LOADING)
+    assert wait_ready(run, 1.0).state in (State.STARTING, State.LOADING)
     (told / "v1.models").write_text('{"data": [{"id": "sim"}]}')
     house.ready(run)
     assert control.stop(run).state is State.EXITED

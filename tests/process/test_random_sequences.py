@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import INDEX
-from tests.process.house import House, until
+from tests.process.house import House, until, wait_ready
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
@@ -99,7 +99,7 @@ class Sequence:
         run = self.pick()
         if run is None:
             return
-        now = control.wait_ready(run, 2.0)
+        now = wait_ready(run, 2.0)
         if now.state is not State.READY:
             return
         begin = time.time()

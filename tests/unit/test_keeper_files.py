@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,12 +23,15 @@ from vllm_studio_tui.keeper.files import (
     backwards,
     last_chapter,
     ledger_after,
-    ledger_lines,
     read_ledger,
     read_spec,
     read_state,
 )
 from vllm_studio_tui.keeper.tree import Tree
+
+
+def ledger_lines(path: Path) -> list[dict[str, Any]]:
+    return [line for _, line in read_ledger(path)]
 
 
 def full_disk(*_: object) -> int:

@@ -76,7 +76,7 @@ async def test_the_worker_reads_and_ends_with_us(monkeypatch: pytest.MonkeyPatch
     assert worker.pid == pid
     assert again.at > report.at
     assert again.gpus[0].processes
-    await worker.aclose()
+    await asyncio.to_thread(worker.close)
     assert gone(pid)
 
 

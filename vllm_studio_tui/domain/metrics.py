@@ -106,7 +106,6 @@ class Host:
     load: tuple[float, float, float] | None = None
     memory_total: int | None = None
     memory_used: int | None = None
-    swap_used: int | None = None
     cores: int | None = None
 
 

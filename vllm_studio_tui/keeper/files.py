@@ -102,11 +102,6 @@ def ledger_line(raw: bytes) -> dict[str, Any] | None:
     return data
 
 
-def ledger_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a ledger."""
-    return [line for _, line in read_ledger(path)]
-
-
 def read_ledger(path: Path, begin: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
     """The whole lines from a place on, each with the place after it; torn and foreign ones are passed over."""
     with contextlib.suppress(OSError), path.open("rb") as stream:

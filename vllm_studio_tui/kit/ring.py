@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 
 def average(values: Sequence[float]) -> float:
@@ -46,56 +46,16 @@ class Ring:
         self._next = (self._next + 1) % self._size
         self._count = min(self._count + 1, self._size)
 
-    def clear(self) -> None:
-        self._next = self._count = 0
-
     def values(self) -> list[float | None]:
         """All values, oldest first."""
         return [value for _, value in self]
-
-    def times(self) -> list[float]:
-        """All times, oldest first."""
-        return [at for at, _ in self]
-
-    @property
-    def latest(self) -> float | None:
-        """The newest value, None when it is unknown or there is none."""
-        if not self._count:
-            return None
-        value = self._values[(self._next - 1) % self._size]
-        return None if math.isnan(value) else value
 
     def known(self) -> list[float]:
         """The known values, oldest first."""
         return [value for _, value in self if value is not None]
 
-    def min(self) -> float | None:
-        return min(self.known(), default=None)
-
     def max(self) -> float | None:
         return max(self.known(), default=None)
-
-    def mean(self) -> float | None:
-        known = self.known()
-        return average(known) if known else None
-
-    def resample(self, columns: int, *, pick: Callable[[Sequence[float]], float] = average) -> list[float | None]:
-        """The samples as exactly `columns` values, newest at the right.
-
-        With fewer samples than columns each sample has its own column and the left is unknown. With more, each
-        column is `pick` of the known ones among an equal share of samples.
-        """
-        if columns < 1:
-            return []
-        values = self.values()
-        if len(values) <= columns:
-            return [None] * (columns - len(values)) + values
-        out: list[float | None] = []
-        for column in range(columns):
-            share = values[column * len(values) // columns : (column + 1) * len(values) // columns]
-            known = [value for value in share if value is not None]
-            out.append(pick(known) if known else None)
-        return out
 
     def over(
         self,
@@ -104,7 +64,6 @@ class Ring:
         now: float,
         *,
         hold: float = 0.0,
-        pick: Callable[[Sequence[float]], float] = average,
     ) -> list[float | None]:
         """The last `span` seconds before `now` as `columns` values of equal time, newest at the right.
 
@@ -133,7 +92,7 @@ class Ring:
         for column, share in enumerate(shares):
             if seen[column] is not None:
                 before = (seen[column] or 0.0, last[column])
-                out.append(pick(share) if share else None)
+                out.append(average(share) if share else None)
             elif before is not None and start + (column + 0.5) * width - before[0] <= hold:
                 out.append(before[1])
             else:

@@ -20,16 +20,13 @@ class HostReader:
 
         total: int | None = None
         used: int | None = None
-        swap: int | None = None
         load: tuple[float, float, float] | None = None
         with contextlib.suppress(OSError, RuntimeError):
             memory = psutil.virtual_memory()
             total, used = int(memory.total), int(memory.total - memory.available)
-        with contextlib.suppress(OSError, RuntimeError):
-            swap = int(psutil.swap_memory().used)
         with contextlib.suppress(OSError):
             load = os.getloadavg()
-        return Host(self._cpu(), load, total, used, swap, os.cpu_count())
+        return Host(self._cpu(), load, total, used, os.cpu_count())
 
     def _cpu(self) -> float | None:
         """Percent of all cores' time that was not idle, 0-100 (as psutil.cpu_percent, see proc_stat(5))."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import LaunchRefused
-from vllm_studio_tui.domain.run import FINAL, WITH_ENGINE, State
+from vllm_studio_tui.domain.run import WITH_ENGINE
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import LOCK, SPEC
 from vllm_studio_tui.keeper.port import why_not
@@ -27,7 +27,7 @@ from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
 from vllm_studio_tui.kit.ports import hold
 from vllm_studio_tui.runs.ending import StopCall
-from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view, wait_for
+from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view
 
 #: The first free port is looked for among so many.
 PORTS = 1000
@@ -303,11 +303,6 @@ def dismiss(run: RunView) -> None:
     """A person has seen why it failed."""
     with contextlib.suppress(OSError):
         (run.folder / DISMISSED).touch(mode=0o600)
-
-
-def wait_ready(run: RunView, timeout: float | None) -> RunView:
-    """Until it is ready or has ended, for at most `timeout` seconds."""
-    return wait_for(run.folder, frozenset({State.READY}) | FINAL, timeout)
 
 
 def prune(places: Places, *, keep: int, keep_bytes: int, folded: Callable[[RunView], bool]) -> list[str]:

@@ -78,10 +78,6 @@ class GpuWorker:
             self._thread = ThreadPoolExecutor(1, "gpus")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.read_now, processes)
 
-    async def aclose(self) -> None:
-        """End the worker; returns when it has gone or could not be ended within a second."""
-        await asyncio.to_thread(self.close)
-
     def read_now(self, processes: bool = True) -> GpuReport:
         """As `read`, in the caller's thread. One thread at a time."""
         deadline = self._monotonic() + self._patience

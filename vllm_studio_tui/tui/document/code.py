@@ -53,13 +53,6 @@ class Lexers:
             self._tell(language)
         return None
 
-    def load_now(self, language: str) -> Any | None:
-        """As `get`, but waits."""
-        if language.lower() not in self._known:
-            self._asked.add(language.lower())
-            self._load(language.lower())
-        return self._known.get(language.lower())
-
     def _load(self, language: str) -> None:
         lexer = None
         try:

@@ -19,8 +19,6 @@ from vllm_studio_tui.tui.widgets.whole import WholeLines
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Seconds between two looks at how long everything is, while it grows.
-THUMB = 0.5
 #: Strips kept. The end of a growing answer makes new ones with each frame; each is twenty objects, and thousands of
 #: them make the garbage collector's pauses felt.
 KEPT = 250
@@ -49,7 +47,6 @@ class BlockScroll(WholeLines, can_focus=True):
         self._get_ink = get_ink
         self.blocks: list[Block] = []
         self.following = True
-        self.growing = False
         self.selection = Selection()
         self.words = ""
         self._top: tuple[int, int] = (0, 0)  # block and line within it

@@ -61,7 +61,6 @@ class Document(BlockReader):
         """Show these messages instead, at their end."""
         self.entries = list(entries)
         self.live = None
-        self.growing = False
         self.current = None
         self.selection.clear()
         self.blocks = []
@@ -85,7 +84,6 @@ class Document(BlockReader):
         self._without_hint()
         self.entries.append(entry)
         self.live = Live(len(self.entries) - 1)
-        self.growing = True
         self._live_at = len(self.blocks)
         self.blocks += self.live.blocks
         self.redraw()
@@ -120,7 +118,6 @@ class Document(BlockReader):
     def finish(self, entry: Entry) -> None:
         """The answer is over: what was drawn stays, and what is to be said of it stands below."""
         live, self.live = self.live, None
-        self.growing = False
         if live is None:
             return
         live.end()

@@ -66,7 +66,6 @@ class Glyphs:
     up_down: str = "↑↓"
     left_right: str = "←→"
     bullet: str = "•"
-    spinner: str = "◐◓◑◒"
     full: str = "█"
 
     def state(self, state: str) -> tuple[str, str]:
@@ -108,6 +107,5 @@ ASCII = Glyphs(
     up_down="up/dn",
     left_right="lt/rt",
     bullet="*",
-    spinner="%%%%",
     full="#",
 )

@@ -93,7 +93,7 @@ def _short(name: str) -> str:
     return name.removeprefix("NVIDIA ").removeprefix("GeForce ").strip()
 
 
-def none_row(report: GpuReport | None, x: int, width: int, simulated_key: str = "") -> Row:
+def none_row(report: GpuReport | None, x: int, width: int) -> Row:
     row = Row()
     at = row.put(x, "GPUS", "dim bold") + 2
     if report is not None and report.error is None:

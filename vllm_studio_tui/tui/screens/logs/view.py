@@ -69,7 +69,7 @@ class LogView(BlockReader):
         self.close_file()
         self._secrets, self._causes = tuple(secrets), tuple(cause.strip() for cause in causes if cause.strip())
         self.words, self.current = "", None
-        self.following = self.growing = True
+        self.following = True
         self._window = LogWindow(file)
         self.set_level(self.level)
         if self._timer is None:

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Seconds of quiet after which the command is made anew.
-DEBOUNCE = 0.2
-
 
 class FieldInput(Input):
     """A field's text. Up and down go to its neighbours; a choice turns with the space bar."""
