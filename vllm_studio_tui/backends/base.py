@@ -1,30 +1,27 @@
 """What a backend is: everything the studio must know of one kind of engine, in one file each.
 
-A backend turns a recipe into a command, and says how that engine shows that it loads, serves, counts and fails.
+A backend turns a recipe into a command, and says how that engine shows that it loads, serves, counts and fails. What a
+backend leaves out has a default that does no harm. docs/backends.md shows one written from scratch.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import shlex
-import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from vllm_studio_tui.backends.common.versions import installed_version
-from vllm_studio_tui.backends.failures.table import FAILURES
-from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
+from vllm_studio_tui.backends.common.flags import FlagStyle
+from vllm_studio_tui.domain.check import Check
+from vllm_studio_tui.domain.metric_spec import MetricSpec
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
-from vllm_studio_tui.kit import secrets
-from vllm_studio_tui.kit.file_access import explain_program, program_trouble
-from vllm_studio_tui.kit.masking import MASK, looks_secret, mask_text, mask_words
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.backends.common.known import Known
+    from vllm_studio_tui.backends.common.pasted import Pasted
     from vllm_studio_tui.domain.recipe import Recipe
 
 #: Fields of a recipe that make flags; each backend names those that it turns into its own.
@@ -118,41 +115,97 @@ class ForeignEngine:
 class Backend(ABC):
     """One kind of engine.
 
-    Attributes:
+    Only `name`, `title`, `command` and `model_name` must be there.
+
+    Attributes, what it is:
         name: As recipes name it.
         title: As people name it.
+        label: A shorter title for tables; None: the title.
         needs_launch: False: somebody else runs it, we only talk to it.
-        default_port: Where it listens when nobody says.
-        stages: What its log says while it loads; of one line the first that matches counts.
-        failures: What its log says when it fails; of one line the first that matches counts.
-        counters: Its cumulative counters; None where it has none.
-        metrics_style: Whose metric names it exposes; None where it has no metrics.
         package: The Python package whose version is the engine's; None where there is none.
-        weights: What its models are: `safetensors` (a folder as transformers writes it) or `gguf`; None: not known.
-        guarded: A path that it refuses without the key, where it has one.
+        program: The name of its program in PATH, by which the doctor looks for it; None: it does not look.
+        program_setting: The setting that may name another program; empty where there is none.
+        default_port: Where it listens when nobody says.
+
+    Attributes, what it takes from a recipe:
         uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
         already: Values that it has without being told.
-        programs: Those of `executable` and `python_path` that its command honours, likewise.
+        programs: Those of `executable`, `python_path` and `command` that name its program, likewise.
+        flag_style: How it wants the flags of `extra_args`.
+        file_flags: Flags that name files which must be there, to the kind of each file (`common/side_files.py`).
+        pasted_flags: Flags of its command line to the fields of a recipe, for commands that are pasted.
+        key_variable: The environment variable it reads its API key from; None where it has none.
+
+    Attributes, its models:
+        weights: What its models are: `safetensors` (a folder as transformers writes it) or `gguf`; None: not known.
+        reads_gguf: False: it certainly cannot read GGUF files.
+        loads_adapters: A folder that holds only a LoRA adapter is loaded, with its base model.
+        mistral_format: It reads models in Mistral's own format, with params.json.
+        max_lora_rank: The highest rank of LoRA adapters that it takes without `max_lora_rank`; None: any.
+        fetches: It fetches a model by its name on the hub into the hub's cache.
+
+    Attributes, how it runs:
+        takes_first_gpus: It takes the first GPUs when none are named, one for each rank.
+        image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
+        process_titles: How the titles begin that it gives to parts of itself, which have no use without their leader.
+        stages: What its log says while it loads; of one line the first that matches counts.
+        guarded: A path that it refuses without the key, where it has one.
+
+    Attributes, what it answers:
+        counters: Its cumulative counters; None where it has none.
+        metrics: Its metric table; None: not known, and the names of all engines are tried; empty: it has no /metrics.
+        continue_options: What a request adds to have the last message continued; None: it cannot do that.
+        standard_fields_only: It refuses requests with fields beyond OpenAI's.
     """
 
     name: str
     title: str
+    label: str | None = None
     needs_launch: bool = True
-    default_port: int = 8000
-    stages: tuple[Stage, ...] = ()
-    failures: tuple[Failure, ...] = FAILURES
-    counters: CounterNames | None = None
-    metrics_style: str | None = None
     package: str | None = None
-    weights: str | None = None
-    guarded: str | None = None
+    program: str | None = None
+    program_setting: str = ""
+    default_port: int = 8000
+
     uses: frozenset[str] = ENGINE_FIELDS
     already: Mapping[str, object] = {}
     programs: frozenset[str] = frozenset({"executable", "python_path"})
+    flag_style: FlagStyle = FlagStyle()
+    file_flags: Mapping[str, str] = {}
+    pasted_flags: Mapping[str, str] = {}
+    key_variable: str | None = None
+
+    weights: str | None = None
+    reads_gguf: bool = True
+    loads_adapters: bool = False
+    mistral_format: bool = False
+    max_lora_rank: int | None = None
+    fetches: bool = False
+
+    takes_first_gpus: bool = False
+    image_runs_engine: bool = False
+    process_titles: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    guarded: str | None = None
+
+    counters: CounterNames | None = None
+    metrics: tuple[MetricSpec, ...] | None = None
+    continue_options: Mapping[str, Any] | None = None
+    standard_fields_only: bool = False
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What its log says when it fails; of one line the first that matches counts.
+
+        One table serves all engines. A backend with lines of its own puts them before it.
+        """
+        from vllm_studio_tui.backends.failures.table import FAILURES  # large, and of no use to most who ask for a title
+
+        return FAILURES
 
     @abstractmethod
     def command(self, recipe: Recipe, context: LaunchContext) -> Command:
-        """The command that serves the recipe at `context.host:context.port`.
+        """Return the command that serves the recipe at `context.host:context.port`.
 
         Raises:
             LaunchRefused: Its program cannot be found, or it cannot be started like this.
@@ -161,30 +214,44 @@ class Backend(ABC):
 
     @abstractmethod
     def model_name(self, recipe: Recipe) -> str:
-        """What requests must say in `model`."""
+        """Return what requests must say in `model`."""
 
     def ready(self, recipe: Recipe) -> ReadyProbe:
-        """How to learn that it serves."""
+        """Return how to learn that it serves."""
         return ReadyProbe(recipe.health_path or "/health", "/v1/models", self.model_name(recipe))
 
     def stages_for(self, recipe: Recipe) -> tuple[Stage, ...]:
-        """The stages of this recipe's log."""
+        """Return the stages of this recipe's log."""
         return self.stages
 
     def counters_for(self, recipe: Recipe) -> CounterNames | None:
-        """The counters of this recipe's engine."""
+        """Return the counters of this recipe's engine."""
         return self.counters
 
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Iterable[Problem]:
+        """Return what speaks against a launch beyond what is checked for every engine (`backends/checks.py`)."""
+        return ()
+
+    def names_model(self, recipe: Recipe) -> bool:
+        """Return whether its command names the recipe's model; one that it does not name is not checked."""
+        return True
+
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...] | None:
-        """The command by which the installed engine prints all its flags; None where it has none of its own.
+        """Return the command by which the installed engine prints all its flags; None where it has none of its own.
 
         Raises:
             StudioError: Its program cannot be found.
         """
         return None
 
+    def known(self) -> Known | None:
+        """Return the flags and parsers of one released version; None where there is no list of them."""
+        return None
+
     def version(self, program: str) -> str | None:
-        """The version of the installed engine, told without running it; None where it cannot be."""
+        """Return the version of the installed engine without running it; None where it cannot be told."""
+        from vllm_studio_tui.backends.common.versions import installed_version
+
         if self.package is None:
             return None
         try:
@@ -192,113 +259,30 @@ class Backend(ABC):
         except OSError:
             return None
 
+    def doctor(self, settings: EngineSettings, environ: Mapping[str, str]) -> Mapping[str, Check]:
+        """Look for the installed engine without running it.
+
+        Args:
+            environ: What the engine will inherit; its PATH counts.
+
+        Returns:
+            What was found, by the name of what was looked for.
+        """
+        from vllm_studio_tui.backends.common.doctor import check_program
+
+        if self.program is None:
+            return {}
+        named = getattr(settings, self.program_setting, None) if self.program_setting else None
+        found = check_program(self.program, environ, setting=self.program_setting, named=named, package=self.package)
+        return {self.name: found}
+
     def foreign(self, cmdline: Sequence[str]) -> ForeignEngine | None:
-        """Whether this command line is such an engine. Elements are compared, never parts of a path."""
+        """Return what a running process serves if its command line is such an engine's.
+
+        Elements are compared, never parts of a path (`common/cmdline.py` helps).
+        """
         return None
 
-    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-        """What can be told of the recipe before a launch."""
-        from vllm_studio_tui.backends.checks import common
-
-        return common(self, recipe, context)
-
-
-def environment(recipe: Recipe, **own: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The engine's variables: the backend's own, the GPUs', and over both the recipe's.
-
-    Returns:
-        Plain values, and references to secrets; a recipe's variable may be either.
-    """
-    env = {"PYTHONUNBUFFERED": "1", **own}
-    visible = recipe.extra_args.get("cuda_visible_devices", recipe.extra_args.get("cuda-visible-devices"))
-    named = ",".join(str(one) for one in recipe.gpus if one != "auto")
-    gpus = named or (str(visible) if isinstance(visible, str | int) else "")
-    if gpus:
-        # NVML counts in the order of the bus, CUDA by speed unless told: without this, index 0 is two GPUs.
-        env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpus}
-    refs: dict[str, str] = {}
-    for key, value in (recipe.env_vars or {}).items():
-        (refs if secrets.is_reference(value) else env)[key] = value
-        if key in refs:
-            env.pop(key, None)
-    return env, refs
-
-
-def find_program(candidates: Iterable[str | None], context: LaunchContext) -> str | None:
-    """The first candidate that can be executed. A bare name is looked for in the PATH that the engine will have.
-
-    A script whose interpreter is gone, as in an environment that was moved, is not one.
-    """
-    search = context.environ.get("PATH")
-    for one in candidates:
-        if not one:
-            continue
-        if context.container:
-            return one
-        found = shutil.which(expanded(one), path=search)
-        if found and program_trouble(found, search) is None:
-            return found
-    return None
-
-
-def not_found(
-    title: str, looked: Iterable[str | None], advice: str, context: LaunchContext | None = None
-) -> LaunchRefused:
-    """Why none of these programs can be run: what is there and cannot be is told before what is not there.
-
-    Args:
-        advice: What to do where none is there.
-        context: Whose PATH counts for bare names; None: our own.
-    """
-    search = (os.environ if context is None else context.environ).get("PATH")
-    places = [one for one in looked if one]
-    for one in places:
-        found = explain_program(expanded(one), search) if "\0" not in one else None
-        if found is not None and found.reason != "missing":
-            return LaunchRefused(f"{title} cannot be run", cause=f"{found.words}.", advice=found.advice or advice)
-    return LaunchRefused(f"{title} cannot be found", cause=f"Looked for: {', '.join(places)}.", advice=advice)
-
-
-def expanded(path: str) -> str:
-    """The path with the home for a `~` before it; a stray `~name` stays as it is, as in a shell."""
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - Path raises for a stray ~name
-
-
-def model_argument(recipe: Recipe) -> str:
-    """The model as an engine gets it: no shell will expand a `~`, and no engine may take it for a flag.
-
-    Raises:
-        InvalidRecipe: The model's path or name would be a flag.
-    """
-    for name in ("model_path", "served_model_name", "host"):
-        value = getattr(recipe, name) or ""
-        if value.startswith("-") or "\0" in value:
-            raise InvalidRecipe(
-                "the recipe cannot be turned into a command",
-                [(name, "begins with a dash and would be taken for a flag")],
-                advice=f"Correct {name}.",
-            )
-    return expanded(recipe.model_path)
-
-
-def is_local(model: str) -> bool:
-    """Whether a model is named by a path of this machine rather than by its name on a hub."""
-    return model.startswith(("/", "~", "./", "../")) or Path(model).is_absolute()
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like this one; None where none does."""
-    return next(iter(difflib.get_close_matches(name, list(known), 1, 0.6)), None)
-
-
-def shell_text(argv: Sequence[str], env: Mapping[str, str], masked: Collection[str] = ()) -> str:
-    """One line for a POSIX shell, `NAME=value program arguments`, with secrets as `***`.
-
-    Args:
-        masked: Names of variables whose values are secret, beyond those whose names say so.
-    """
-    parts = []
-    for name, value in env.items():
-        hidden = name in masked or looks_secret(name)
-        parts.append(f"{name}={MASK if hidden or value == MASK else shlex.quote(mask_text(value))}")
-    return " ".join([*parts, *(shlex.quote(one) for one in mask_words(argv))])
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        """Return the parts of a command that a person pasted if it runs this engine (`common/pasted.py` helps)."""
+        return None

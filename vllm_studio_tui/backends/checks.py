@@ -1,4 +1,4 @@
-"""What can be told of a recipe before it is launched."""
+"""What can be told of a recipe before it is launched: the same checks for every engine, and its own."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem, expanded, nearest
+from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem
+from vllm_studio_tui.backends.common.commands import nearest
 from vllm_studio_tui.backends.common.docker import ImageSettings, container_command
 from vllm_studio_tui.backends.common.effects import without_effect
-from vllm_studio_tui.backends.common.flags import INTERNAL, FlagStyle, given, is_remark, style_of
-from vllm_studio_tui.backends.common.known import Known, known
+from vllm_studio_tui.backends.common.flags import INTERNAL, given, is_remark
+from vllm_studio_tui.backends.common.known import Known
 from vllm_studio_tui.backends.common.model_files import model_problems
 from vllm_studio_tui.backends.common.parsers import same_elsewhere, suggested_names
 from vllm_studio_tui.backends.common.side_files import python_problems, side_problems
-from vllm_studio_tui.backends.common.versions import VLLM_SAFE, numbers
-from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
-from vllm_studio_tui.domain.recipe_imports import is_loopback
-from vllm_studio_tui.kit.file_access import read_trouble
+from vllm_studio_tui.domain.imports import is_loopback
+from vllm_studio_tui.kit.access import expanded, read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -29,19 +28,22 @@ LOADERS = frozenset(
 )
 
 
-def common(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-    """All checks, the errors first."""
+def check(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+    """Return what speaks against a launch of the recipe, the errors first. Blocking: looks at files."""
+    if not backend.needs_launch:
+        own = list(backend.problems(recipe, context))
+        return own if any(one.severity == "error" for one in own) else [*unused(backend, recipe), *own]
     flags = _flags_of(backend, recipe, context)
     problems = [
         *_command(backend, recipe, context),
         *unused(backend, recipe),
         *model_problems(backend, recipe, flags),
+        *backend.problems(recipe, context),
         *side_problems(backend, recipe, flags),
         *python_problems(backend, recipe),
         *_gpus(recipe),
         *_security(recipe, context),
         *_names(backend, recipe, context),
-        *_version(backend, recipe, context),
     ]
     named = {one.field for one in problems}
     problems += [one for one in without_effect(backend, recipe, context) if one.field not in named - {"extra_args"}]
@@ -58,7 +60,8 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
         for name, message in error.problems:
             yield Problem(name, "error", message, error.advice)
     except StudioError as error:
-        named = "command" if backend.name == "custom" else "python_path" if recipe.python_path else "executable"
+        named = "python_path" if recipe.python_path else "executable"
+        named = "command" if "command" in backend.programs else named
         name = "runtime" if recipe.runtime == "docker" else named
         yield Problem(name, "error", f"{error.title}. {error.cause}".strip(), error.advice)
     except Exception as error:  # noqa: BLE001 - a backend may be of another package; a launch would end with this
@@ -67,18 +70,6 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
     wrong = read_trouble(expanded(recipe.cwd), folder=True) if recipe.cwd else None
     if wrong is not None and wrong.reason != "unreadable":  # a folder may be entered and yet not be listed
         yield Problem("cwd", "error", wrong.words, wrong.advice or "Correct it or leave it empty.")
-    if backend.name == "custom":
-        if recipe.python_path and "{python}" not in (recipe.command or ""):
-            yield Problem("python_path", "warning", "is not used: the command has no {python}", "Leave it empty.")
-        if "{port}" not in (recipe.command or ""):
-            yield Problem("command", "warning", "does not use {port}", "The studio will look for it at that port.")
-        if recipe.metrics_style is not None and recipe.metrics_style not in STYLES:
-            known_styles = ", ".join(sorted(STYLES))
-            yield Problem(
-                "metrics_style", "warning", f"{recipe.metrics_style} is not known", f"There are: {known_styles}."
-            )
-        if any(not is_remark(key) for key in recipe.extra_args):
-            yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
 
 
 def _flags_of(backend: Backend, recipe: Recipe, context: LaunchContext) -> dict[str, list[str]]:
@@ -89,7 +80,7 @@ def _flags_of(backend: Backend, recipe: Recipe, context: LaunchContext) -> dict[
         command = backend.command(recipe, named)
     except Exception:  # noqa: BLE001 - see `_command`
         return {}
-    return given(command.argv, style_of(backend))
+    return given(command.argv, backend.flag_style)
 
 
 def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
@@ -103,8 +94,8 @@ def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
             advice = f"Requests say {backend.model_name(recipe)}: leave it empty."
         yield Problem(name, "warning", f"is not used by {backend.title}", advice)
     whose = (
-        ("command", backend.name == "custom", "Set backend custom to launch it, or leave it empty."),
-        ("metrics_style", backend.name == "custom", "Leave it empty: it is for custom commands."),
+        ("command", "command" in backend.programs, "Set backend custom to launch it, or leave it empty."),
+        ("metrics_style", "command" in backend.programs, "Leave it empty: it is for custom commands."),
         ("base_url", not backend.needs_launch, "Leave it empty: it is where an external server is."),
         ("executable", "executable" in backend.programs, "Leave it empty."),
         ("python_path", "python_path" in backend.programs, "Leave it empty."),
@@ -156,7 +147,7 @@ def _security(recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
 
 
 def _names(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
-    table = known(backend.name)
+    table = backend.known()
     if table is None:
         if context.installed is not None:
             yield from _installed_flags(backend, recipe, context.installed, {})
@@ -183,7 +174,7 @@ def _installed_flags(
     backend: Backend, recipe: Recipe, flags: Collection[str], gone: Mapping[str, str]
 ) -> Iterator[Problem]:
     """What the engine that is installed here itself does not know: it would end at once."""
-    style = style_of(backend)
+    style = backend.flag_style
     for key in recipe.extra_args:
         name = style.canonical(key).split(".", 1)[0]
         if is_remark(key) or name in flags or name.removeprefix("no-") in flags:
@@ -197,23 +188,8 @@ def _installed_flags(
         yield Problem("extra_args", "error", f"{key} is not known to the {backend.title} installed here", advice)
 
 
-def _version(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
-    """Versions with holes that are known."""
-    if backend.name != "vllm" or recipe.runtime != "native":
-        return
-    try:
-        command = backend.help_command(recipe, context)
-    except StudioError:
-        return
-    version = backend.version(command[0]) if command else None
-    found = numbers(version)
-    if found is not None and found < VLLM_SAFE:
-        message = f"{backend.title} {version} has known security holes (CVE-2026-114053 and others before it)"
-        yield Problem("executable", "warning", message, "Upgrade it to 0.31 or later, and keep it on loopback.")
-
-
 def _switched_off(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
-    style = style_of(backend)
+    style = backend.flag_style
     for key, value in recipe.extra_args.items():
         name = style.canonical(key).split(".", 1)[0]
         if value is False and name in table.on_by_default and not is_remark(key):
@@ -222,7 +198,7 @@ def _switched_off(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Pr
 
 
 def _flags(backend: Backend, recipe: Recipe, table: Known) -> Iterator[Problem]:
-    style: FlagStyle = style_of(backend)
+    style = backend.flag_style
     for key, value in recipe.extra_args.items():
         if key in INTERNAL or key.replace("-", "_") in INTERNAL:
             continue

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends import llamacpp, sglang, vllm
-from vllm_studio_tui.backends.base import (
-    Backend,
-    Command,
-    LaunchContext,
-    environment,
-    expanded,
-    find_program,
-    model_argument,
-    nearest,
-    not_found,
-)
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, Problem
+from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, nearest, not_found
+from vllm_studio_tui.backends.common.flags import is_remark
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
+from vllm_studio_tui.kit.access import expanded
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -39,24 +31,35 @@ STAGES = (
     *SHARDS,
     Stage(r"Application startup complete|Uvicorn running on|[Ll]istening on (?:http|port|\d)", "serving"),
 )
-#: What a command that wraps a known engine prints and counts.
-STYLES: Mapping[str, tuple[tuple[Stage, ...], CounterNames]] = {
-    "vllm": (vllm.STAGES, vllm.COUNTERS),
-    "sglang": (sglang.STAGES, sglang.COUNTERS),
-    "llamacpp": (llamacpp.STAGES, llamacpp.COUNTERS),
-}
-#: Where those engines read their key.
-KEY_VARIABLES = {"vllm": "VLLM_API_KEY", "llamacpp": "LLAMA_API_KEY"}
 
 
 class Custom(Backend):
-    """A command of the user's own."""
+    """A command of the user's own.
+
+    Args:
+        engines: Gives all backends by name: a recipe's `metrics_style` names the one that the command wraps.
+    """
 
     name = "custom"
     title = "custom command"
+    label = "custom"
     stages = STAGES
     uses = frozenset({"served_model_name"})
-    programs = frozenset({"python_path"})
+    programs = frozenset({"command", "python_path"})
+
+    def __init__(self, engines: Callable[[], Mapping[str, Backend]] = dict) -> None:
+        self._engines = engines
+
+    def _styles(self) -> dict[str, Backend]:
+        """Return the engines whose log and metrics are known."""
+        return {name: one for name, one in self._engines().items() if one.metrics}
+
+    def _wrapped(self, recipe: Recipe) -> Backend | None:
+        """Return the engine that the command wraps, as far as the recipe says it."""
+        return self._styles().get(recipe.metrics_style) if recipe.metrics_style else None
+
+    def names_model(self, recipe: Recipe) -> bool:
+        return "{model}" in (recipe.command or "")
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.model_path or recipe.id
@@ -74,7 +77,8 @@ class Custom(Backend):
             raise _invalid("an argument has a NUL character")
         argv[0] = self._program(argv[0], recipe, context)
         env, refs = environment(recipe)
-        variable = KEY_VARIABLES.get(recipe.metrics_style or "")
+        wrapped = self._wrapped(recipe)
+        variable = wrapped.key_variable if wrapped is not None else None
         if recipe.api_key and variable:
             refs[variable] = recipe.api_key
         notes = []
@@ -96,12 +100,24 @@ class Custom(Backend):
         return ReadyProbe(recipe.health_path or "/health")
 
     def stages_for(self, recipe: Recipe) -> tuple[Stage, ...]:
-        known = STYLES.get(recipe.metrics_style or "")
-        return known[0] if known else self.stages
+        wrapped = self._wrapped(recipe)
+        return self.stages if wrapped is None else wrapped.stages
 
     def counters_for(self, recipe: Recipe) -> CounterNames | None:
-        known = STYLES.get(recipe.metrics_style or "")
-        return known[1] if known else None
+        wrapped = self._wrapped(recipe)
+        return None if wrapped is None else wrapped.counters
+
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
+        command = recipe.command or ""
+        if recipe.python_path and "{python}" not in command:
+            yield Problem("python_path", "warning", "is not used: the command has no {python}", "Leave it empty.")
+        if "{port}" not in command:
+            yield Problem("command", "warning", "does not use {port}", "The studio will look for it at that port.")
+        if recipe.metrics_style is not None and self._wrapped(recipe) is None:
+            advice = f"There are: {', '.join(sorted(self._styles()))}."
+            yield Problem("metrics_style", "warning", f"{recipe.metrics_style} is not known", advice)
+        if any(not is_remark(key) for key in recipe.extra_args):
+            yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
 
 
 def split(template: str | None) -> list[str]:

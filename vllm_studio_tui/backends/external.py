@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ class External(Backend):
 
     name = "external"
     title = "external server"
+    label = "external"
     needs_launch = False
     failures = ()
     uses = frozenset({"served_model_name"})
@@ -41,25 +43,23 @@ class External(Backend):
             prefix = "/v1"
         return ReadyProbe(recipe.health_path or f"{prefix or '/v1'}/models")
 
-    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
         try:
             url = urlsplit(recipe.base_url or "")
             valid = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
         except ValueError:
             valid = False
         if not valid:
-            return [Problem("base_url", "error", "is no address of a server", "Write it as http://host:8000/v1.")]
+            yield Problem("base_url", "error", "is no address of a server", "Write it as http://host:8000/v1.")
+            return
         if url.password:
             advice = "Write https://USER@host/v1, and its password as api_key: env:NAME or file:PATH."
-            return [Problem("base_url", "error", "holds a password", advice)]
-        from vllm_studio_tui.backends.checks import unused
-
-        problems = list(unused(self, recipe))
+            yield Problem("base_url", "error", "holds a password", advice)
+            return
         if url.username and not recipe.api_key:
             advice = "Set api_key to env:NAME or file:PATH."
-            problems.append(Problem("base_url", "warning", "names a user without a password", advice))
+            yield Problem("base_url", "warning", "names a user without a password", advice)
         if not url.path.rstrip("/").endswith("/v1"):
-            problems.append(Problem("base_url", "warning", "does not end in /v1", "Most servers answer below /v1."))
+            yield Problem("base_url", "warning", "does not end in /v1", "Most servers answer below /v1.")
         if url.scheme == "http" and recipe.api_key and url.hostname not in ("localhost", "127.0.0.1", "::1"):
-            problems.append(Problem("base_url", "warning", "sends the key unencrypted", "Use https or an SSH tunnel."))
-        return problems
+            yield Problem("base_url", "warning", "sends the key unencrypted", "Use https or an SSH tunnel.")

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.metadata
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import (
-    Backend,
-    Command,
-    ForeignEngine,
-    LaunchContext,
-    Problem,
-    environment,
-    find_program,
-    is_local,
-    model_argument,
-    not_found,
-)
-from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
+from vllm_studio_tui.backends.common import cmdline, doctor
+from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.gguf_files import weights
+from vllm_studio_tui.backends.common.pasted import Pasted, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
-from vllm_studio_tui.backends.embedded import CACHE_TYPES, complaint
+from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, complaint
+from vllm_studio_tui.domain.check import Check, ok
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
-from vllm_studio_tui.kit.file_access import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,18 +69,94 @@ COUNTERS = CounterNames(
 )
 
 
+def _names(*names: str) -> tuple[str, ...]:
+    return prefixed("llamacpp", *names)
+
+
+#: Names of build 11434. It counts prompt tokens without the cached ones, has no histograms, and dropped its KV gauge.
+METRICS = (
+    MetricSpec("running", "gauge", _names("requests_processing")),
+    MetricSpec("waiting", "gauge", _names("requests_deferred")),
+    MetricSpec("kv_cache_usage", "mean", _names("kv_cache_usage_ratio")),
+    MetricSpec(
+        "prompt_tokens_per_second",
+        "rate",
+        _names("prompt_tokens_total"),
+        at_end=True,
+        seconds=_names("prompt_seconds_total"),
+        running=_names("requests_processing"),
+    ),
+    MetricSpec(
+        "generation_tokens_per_second",
+        "rate",
+        _names("tokens_predicted_total"),
+        at_end=True,
+        seconds=_names("tokens_predicted_seconds_total"),
+        running=_names("requests_processing"),
+    ),
+    MetricSpec(
+        "prefix_cache_hit_rate",
+        "ratio",
+        _names("prompt_tokens_cached_total"),
+        over=(_names("prompt_tokens_cached_total"), _names("prompt_tokens_total")),
+    ),
+    MetricSpec(
+        "spec_acceptance",
+        "ratio",
+        _names("spec_decode_num_accepted_tokens_total"),
+        over=(_names("spec_decode_num_draft_tokens_total"),),
+    ),
+    MetricSpec("prompt_tokens_total", "total", _names("prompt_tokens_total")),
+    MetricSpec("generation_tokens_total", "total", _names("tokens_predicted_total")),
+    MetricSpec("cached_tokens_total", "total", _names("prompt_tokens_cached_total")),
+)
+
+PASTED_FLAGS = {
+    "-m": "model_path",
+    "--model": "model_path",
+    "-a": "served_model_name",
+    "--alias": "served_model_name",
+    "--host": "host",
+    "--port": "port",
+    "-c": "max_model_len",
+    "--ctx-size": "max_model_len",
+    "--api-key": "api_key",
+}
+
+FILE_FLAGS = {
+    "ssl-key-file": "pem", "ssl-cert-file": "pem", "chat-template-file": "template_file", "mmproj": "mmproj",
+    "lora": "adapter", "model-draft": "draft", "spec-draft-model": "draft", "grammar-file": "any",
+    "json-schema-file": "any", "api-key-file": "any",
+}  # fmt: skip
+
+#: What vLLM and SGLang call ways to guess ahead, and the word for each here (`--spec-type`); None: it has none.
+SPECULATIVE_WORDS = {
+    "ngram": "ngram-simple", "draft_model": "draft-simple", "standalone": "draft-simple", "mtp": "draft-mtp",
+    "nextn": "draft-mtp", "deepseek_mtp": "draft-mtp", "eagle3": "draft-eagle3", "dflash": "draft-dflash",
+    "eagle": None, "medusa": None, "mlp_speculator": None, "suffix": None,
+}  # fmt: skip
+
+
 class LlamaCpp(Backend):
     """llama-server, or the embedded engine."""
 
     name = "llamacpp"
     title = "llama.cpp"
-    default_port = 8080
-    guarded = "/props"
-    stages = STAGES
-    weights = "gguf"
-    counters = COUNTERS
-    metrics_style = "llamacpp"
     package = "xllamacpp"
+    program = "llama-server"
+    program_setting = "llama_server"
+    default_port = 8080
+    flag_style = STYLE
+    file_flags = FILE_FLAGS
+    pasted_flags = PASTED_FLAGS
+    key_variable = "LLAMA_API_KEY"
+    weights = "gguf"
+    image_runs_engine = True
+    stages = STAGES
+    guarded = "/props"
+    counters = COUNTERS
+    metrics = METRICS
+    continue_options = {}  # noqa: RUF012
     uses = frozenset({
         "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",
         "lora_modules", "speculative", "enable_prefix_caching", "reasoning_parser", "max_thinking_tokens",
@@ -167,15 +237,8 @@ class LlamaCpp(Backend):
         if recipe.chat_template_kwargs:
             yield from ("--chat-template-kwargs", as_json("chat_template_kwargs", recipe.chat_template_kwargs))
 
-    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-        problems = super().check(recipe, context)
-        if len(recipe.lora_modules) > 1 or any(name != "default" for name in recipe.lora_modules):
-            message = f"{self.title} applies all adapters to every request, and knows none by its name"
-            advice = "Keep one, or leave out those not meant."
-            if len(recipe.lora_modules) == 1:
-                message = f"{self.title} applies the adapter to every request, and does not know its name"
-                advice = "Ask for the model by its own name, or name the adapter default."
-            problems.append(Problem("lora_modules", "warning", message, advice))
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Sequence[Problem]:
+        problems = [*_foreign_words(recipe), *self._adapter_problems(recipe)]
         try:
             argv = self.command(recipe, context).argv
         except StudioError:
@@ -183,11 +246,30 @@ class LlamaCpp(Backend):
         wrong = complaint(argv[3:]) if argv[1:3] == ("-m", EMBEDDED) else None
         if wrong is not None:
             field = next((name for flag, name in _FIELDS.items() if flag in wrong), "extra_args")
-            advice = "Correct it, or install llama-server, which knows more."
-            if any(one.field == field and one.severity == "error" for one in problems):
-                return problems
-            problems.insert(0, Problem(field, "error", f"the embedded engine would end: {wrong}", advice))
+            if not any(one.field == field and one.severity == "error" for one in problems):
+                advice = "Correct it, or install llama-server, which knows more."
+                problems.insert(0, Problem(field, "error", f"the embedded engine would end: {wrong}", advice))
         return problems
+
+    def _adapter_problems(self, recipe: Recipe) -> Iterator[Problem]:
+        if len(recipe.lora_modules) == 1 and "default" not in recipe.lora_modules:
+            message = f"{self.title} applies the adapter to every request, and does not know its name"
+            advice = "Ask for the model by its own name, or name the adapter default."
+            yield Problem("lora_modules", "warning", message, advice)
+        elif len(recipe.lora_modules) > 1:
+            message = f"{self.title} applies all adapters to every request, and knows none by its name"
+            yield Problem("lora_modules", "warning", message, "Keep one, or leave out those not meant.")
+
+    def doctor(self, settings: EngineSettings, environ: Mapping[str, str]) -> Mapping[str, Check]:
+        """Look for llama-server, and for the embedded engine, a package of our own environment."""
+        server = doctor.check_program(
+            "llama-server", environ, setting=self.program_setting, named=settings.llama_server
+        )
+        try:
+            embedded = ok(f"xllamacpp {importlib.metadata.version('xllamacpp')}")
+        except importlib.metadata.PackageNotFoundError:
+            embedded = ok(f"{doctor.MISSING}; it comes with vllm-studio-tui[demo]")
+        return {"llama-server": server, "embedded": embedded}
 
     def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
         found = cmdline.program(line)
@@ -200,33 +282,27 @@ class LlamaCpp(Backend):
         # Its default port differs by version, so without one it is not known.
         return ForeignEngine(self.name, name, cmdline.port_option(rest, None), cmdline.option(rest, "--host"))
 
-
-def weights(path: Path) -> Path:
-    """The file to load: the path itself, or of a folder its only GGUF, of shards the first.
-
-    Raises:
-        InvalidRecipe: The folder has no GGUF, or several.
-    """
-    if not is_folder(path):
-        return path
-    try:
-        found = sorted(one for one in path.iterdir() if one.suffix.lower() == ".gguf")
-    except OSError as error:
-        raise _ambiguous(path, f"cannot be read: {error.strerror}") from None
-    models = [one for one in found if not one.name.lower().startswith("mmproj")]
-    firsts = [one for one in models if "-of-" not in one.name or "-00001-of-" in one.name]
-    if len(firsts) == 1:
-        return firsts[0]
-    names = ", ".join(one.name for one in firsts[:5])
-    raise _ambiguous(path, f"holds several models: {names}" if firsts else "holds no GGUF file")
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        return runs_program(words, "llama-server", keep="executable")
 
 
-def _ambiguous(path: Path, message: str) -> InvalidRecipe:
-    return InvalidRecipe(
-        "the model file cannot be told",
-        [("model_path", f"{path} {message}")],
-        advice="Name one GGUF file in model_path.",
-    )
+def _foreign_words(recipe: Recipe) -> Iterator[Problem]:
+    """Return words that other engines have for something, and llama.cpp does not."""
+    if recipe.reasoning_parser and recipe.reasoning_parser not in REASONING_FORMATS:
+        yield Problem(
+            "reasoning_parser",
+            "error",
+            f"llama.cpp has no reader of thoughts called {recipe.reasoning_parser}",
+            f"Leave it empty, or use one of: {', '.join(REASONING_FORMATS)}.",
+        )
+    method = recipe.speculative.get("method", recipe.speculative.get("algorithm"))
+    if isinstance(method, str) and method.lower() in SPECULATIVE_WORDS:
+        word = SPECULATIVE_WORDS[method.lower()]
+        advice = f"Write method: {word}." if word else "Leave it out, or see --spec-type of llama-server."
+        yield Problem("speculative", "error", f"llama.cpp has no way to guess ahead called {method}", advice)
+    if recipe.kv_cache_dtype != "auto" and recipe.kv_cache_dtype not in CACHE_TYPES:
+        message = f"llama.cpp has no cache of the type {recipe.kv_cache_dtype}; it is left out"
+        yield Problem("kv_cache_dtype", "warning", message, f"Use one of: {', '.join(sorted(CACHE_TYPES))}.")
 
 
 def _threads_named(recipe: Recipe) -> bool:

@@ -9,25 +9,21 @@ only and every view of ours masks known secrets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import (
-    ENGINE_FIELDS,
-    Backend,
-    Command,
-    ForeignEngine,
-    LaunchContext,
-    environment,
-    find_program,
-    model_argument,
-    not_found,
-)
-from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, EngineSettings, ForeignEngine, LaunchContext
+from vllm_studio_tui.backends.common import cmdline, doctor
+from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.known import Known, known
+from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.backends.common.thinking import thinking_kwargs
+from vllm_studio_tui.backends.common.versions import installed_version
+from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
@@ -80,6 +76,98 @@ COUNTERS = CounterNames(
 )
 
 
+def _names(*names: str) -> tuple[str, ...]:
+    return prefixed("sglang", *names)
+
+
+#: Names of version 0.5.23, and older ones.
+METRICS = (
+    MetricSpec("running", "gauge", _names("num_running_reqs", "num_requests_running")),
+    MetricSpec("waiting", "gauge", _names("num_queue_reqs", "num_pending_reqs", "num_requests_waiting")),
+    MetricSpec("kv_cache_usage", "mean", _names("token_usage", "full_token_usage", "kv_cache_usage_perc")),
+    # Its token counters move only when a request ends; this one moves at each log interval.
+    MetricSpec(
+        "prompt_tokens_per_second",
+        "rate",
+        _names("realtime_tokens_total"),
+        labels=("mode", frozenset({"prefill_compute", "prefill_cache"})),
+        at_end=True,
+    ),
+    MetricSpec("prompt_tokens_per_second", "gauge", _names("prompt_throughput", "prefill_throughput")),
+    MetricSpec(
+        "prompt_tokens_per_second",
+        "rate",
+        _names("prompt_tokens_total", "prefill_tokens_total"),
+        at_end=True,
+    ),
+    MetricSpec("generation_tokens_per_second", "gauge", _names("gen_throughput", "generation_throughput")),
+    MetricSpec(
+        "generation_tokens_per_second",
+        "rate",
+        _names("generation_tokens_total", "completion_tokens_total", "gen_tokens_total"),
+        at_end=True,
+    ),
+    MetricSpec(
+        "prefix_cache_hit_rate",
+        "ratio",
+        _names("cached_tokens_total"),
+        over=(_names("prompt_tokens_total", "prefill_tokens_total"),),
+    ),
+    MetricSpec("prefix_cache_hit_rate", "mean", _names("cache_hit_rate")),
+    MetricSpec("preemptions", "delta", _names("num_retracted_requests_total")),
+    MetricSpec("spec_acceptance", "mean", _names("spec_accept_rate"), positive=True),
+    MetricSpec("ttft", "histogram", _names("time_to_first_token_seconds")),
+    MetricSpec(
+        "itl",
+        "histogram",
+        _names(
+            "inter_token_latency_seconds",
+            "time_per_output_token_seconds",
+            "request_time_per_output_token_seconds",
+        ),
+    ),
+    MetricSpec("e2e", "histogram", _names("e2e_request_latency_seconds")),
+    MetricSpec("prompt_tokens_total", "total", _names("prompt_tokens_total", "prefill_tokens_total")),
+    MetricSpec(
+        "generation_tokens_total",
+        "total",
+        _names("generation_tokens_total", "completion_tokens_total", "gen_tokens_total"),
+    ),
+    MetricSpec("cached_tokens_total", "total", _names("cached_tokens_total")),
+    MetricSpec("requests_total", "total", _names("num_requests_total")),
+)
+
+PASTED_FLAGS = {
+    "--model-path": "model_path",
+    "--model": "model_path",
+    "--served-model-name": "served_model_name",
+    "--host": "host",
+    "--port": "port",
+    "--tp": "tensor_parallel_size",
+    "--tp-size": "tensor_parallel_size",
+    "--tensor-parallel-size": "tensor_parallel_size",
+    "--pp-size": "pipeline_parallel_size",
+    "--pipeline-parallel-size": "pipeline_parallel_size",
+    "--context-length": "max_model_len",
+    "--mem-fraction-static": "gpu_memory_utilization",
+    "--kv-cache-dtype": "kv_cache_dtype",
+    "--max-running-requests": "max_num_seqs",
+    "--dtype": "dtype",
+    "--quantization": "quantization",
+    "--tool-call-parser": "tool_call_parser",
+    "--reasoning-parser": "reasoning_parser",
+    "--trust-remote-code": "trust_remote_code",
+    "--api-key": "api_key",
+    "--revision": "revision",
+}
+
+FILE_FLAGS = {
+    "ssl-keyfile": "pem", "ssl-certfile": "pem", "ssl-ca-certs": "pem", "config": "any",
+    "chat-template": "template", "tokenizer-path": "tokenizer", "speculative-draft-model-path": "draft",
+    "lora-paths": "lora",
+}  # fmt: skip
+
+
 def context_length(recipe: Recipe) -> int | None:
     """The context in tokens; None, as for vLLM's 0 and -1, is what the model and the memory allow."""
     return recipe.max_model_len if recipe.max_model_len is not None and recipe.max_model_len > 0 else None
@@ -99,15 +187,24 @@ class SGLang(Backend):
 
     name = "sglang"
     title = "SGLang"
-    default_port = 30000
-    guarded = "/v1/models"
-    stages = STAGES
-    weights = "safetensors"
-    counters = COUNTERS
-    metrics_style = "sglang"
     package = "sglang"
+    program_setting = "sglang_python"
+    default_port = 30000
     # Tools are called whenever a parser is named; there is no switch for it.
     uses = ENGINE_FIELDS - {"enable_auto_tool_choice"}
+    flag_style = STYLE
+    file_flags = FILE_FLAGS
+    pasted_flags = PASTED_FLAGS
+    weights = "safetensors"
+    mistral_format = True
+    fetches = True
+    takes_first_gpus = True
+    process_titles = ("sglang::",)
+    stages = STAGES
+    guarded = "/v1/models"
+    counters = COUNTERS
+    metrics = METRICS
+    continue_options = {"continue_final_message": True}  # noqa: RUF012
     already = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012
 
     def model_name(self, recipe: Recipe) -> str:
@@ -137,6 +234,23 @@ class SGLang(Backend):
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
         return (self._python(recipe, context), "-m", MODULE, "--help")
+
+    def known(self) -> Known | None:
+        return known(self.name)
+
+    def doctor(self, settings: EngineSettings, environ: Mapping[str, str]) -> Mapping[str, Check]:
+        """Look for the interpreter that the settings name; a program in PATH only tells that SGLang is there."""
+        named = settings.sglang_python
+        program = doctor.find(named or "sglang", environ)
+        wrong = doctor.named_program_trouble(self.program_setting, named, environ)
+        if wrong or program is None:
+            return {self.name: wrong or ok(doctor.MISSING)}
+        version = installed_version(program, "sglang")
+        if version is None and named:
+            advice = "Name the interpreter of its environment in sglang_python."
+            return {self.name: warn(f"{program} seems to have no SGLang", advice)}
+        found = f"{version or 'unknown version'} at {program}"
+        return {self.name: ok(found if named else f"{found}; name its interpreter as sglang_python to launch it")}
 
     def _python(self, recipe: Recipe, context: LaunchContext) -> str:
         named = recipe.python_path or recipe.executable
@@ -201,3 +315,6 @@ class SGLang(Backend):
         name = cmdline.option(rest, "--served-model-name") or cmdline.option(rest, "--model-path", "--model")
         port = cmdline.port_option(rest, self.default_port)
         return ForeignEngine(self.name, name, port, cmdline.option(rest, "--host"))
+
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        return runs_program(words, "sglang", "serve") or runs_module(words, MODULE)

@@ -11,25 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import (
-    Backend,
-    Command,
-    ForeignEngine,
-    LaunchContext,
-    Problem,
-    environment,
-    expanded,
-    find_program,
-    is_local,
-    model_argument,
-    not_found,
-)
+from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
-from vllm_studio_tui.kit.file_access import read_trouble
+from vllm_studio_tui.kit.access import expanded, read_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +44,12 @@ class TabbyAPI(Backend):
     name = "tabbyapi"
     title = "TabbyAPI"
     default_port = 5000
-    guarded = "/v1/models"
-    stages = STAGES
+    flag_style = STYLE
     weights = "safetensors"
+    reads_gguf = False
+    stages = STAGES
+    guarded = "/v1/models"
+    metrics = ()  # it has none
     uses = frozenset(
         {"tensor_parallel_size", "max_model_len", "max_num_seqs", "kv_cache_dtype", "tool_call_parser",
          "reasoning_parser"}
@@ -131,18 +123,11 @@ class TabbyAPI(Backend):
         if not recipe.api_key and context.host in ("127.0.0.1", "localhost", "::1"):
             yield from ("--disable_auth", "true")
 
-    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-        problems = super().check(recipe, context)
-        if not recipe.api_key and context.host not in ("127.0.0.1", "localhost", "::1"):
-            problems.append(
-                Problem(
-                    "api_key",
-                    "warning",
-                    "is missing, and TabbyAPI will ask for the key of its api_tokens.yml",
-                    "Name that key: api_key: file:PATH.",
-                )
-            )
-        return problems
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Sequence[Problem]:
+        if recipe.api_key or context.host in ("127.0.0.1", "localhost", "::1"):
+            return ()
+        message = "is missing, and TabbyAPI will ask for the key of its api_tokens.yml"
+        return [Problem("api_key", "warning", message, "Name that key: api_key: file:PATH.")]
 
     def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
         found = cmdline.program(line)

@@ -10,19 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import (
-    Backend,
-    Command,
-    ForeignEngine,
-    LaunchContext,
-    Problem,
-    environment,
-    find_program,
-    is_local,
-    model_argument,
-    not_found,
-)
+from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
@@ -49,10 +39,17 @@ class Transformers(Backend):
 
     name = "transformers"
     title = "Transformers"
-    default_port = 8000
-    stages = STAGES
-    weights = "safetensors"
     package = "transformers"
+    program = "transformers"
+    program_setting = "transformers_executable"
+    default_port = 8000
+    flag_style = STYLE
+    weights = "safetensors"
+    loads_adapters = True
+    fetches = True
+    stages = STAGES
+    metrics = ()  # it has none
+    standard_fields_only = True
     uses = frozenset({"revision", "dtype", "quantization", "trust_remote_code", "chat_template_kwargs"})
 
     def model_name(self, recipe: Recipe) -> str:
@@ -110,22 +107,16 @@ class Transformers(Backend):
         if recipe.chat_template_kwargs:
             yield from ("--chat-template-kwargs", as_json("chat_template_kwargs", recipe.chat_template_kwargs))
 
-    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-        problems = super().check(recipe, context)
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
         if any(name.startswith("DEEPSEEK_") for name in recipe.env_vars):
-            problems.append(
-                Problem(
-                    "env_vars",
-                    "warning",
-                    "DEEPSEEK_* were read by a server script of another program, not by `transformers serve`",
-                    "Set max_model_len and the like as fields, or use backend custom with that script.",
-                )
+            yield Problem(
+                "env_vars",
+                "warning",
+                "DEEPSEEK_* were read by a server script of another program, not by `transformers serve`",
+                "Set max_model_len and the like as fields, or use backend custom with that script.",
             )
         if recipe.api_key:
-            problems.append(
-                Problem("api_key", "warning", "is not checked: this server has no key", "Keep it on loopback.")
-            )
-        return problems
+            yield Problem("api_key", "warning", "is not checked: this server has no key", "Keep it on loopback.")
 
     def foreign(self, line: Sequence[str]) -> ForeignEngine | None:
         found = cmdline.program(line)

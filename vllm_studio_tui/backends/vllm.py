@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import (
-    Backend,
-    Command,
-    ForeignEngine,
-    LaunchContext,
-    environment,
-    find_program,
-    model_argument,
-    not_found,
-)
+from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.known import Known, known
 from vllm_studio_tui.backends.common.parsers import plugin_file
+from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.backends.common.thinking import thinking_kwargs
+from vllm_studio_tui.backends.common.versions import numbers
+from vllm_studio_tui.domain.check import Check, warn
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
@@ -79,18 +77,117 @@ COUNTERS = CounterNames(
 )
 
 
+def _names(*names: str) -> tuple[str, ...]:
+    return prefixed("vllm", *names)
+
+
+#: Names of version 0.32, and older ones.
+METRICS = (
+    MetricSpec("running", "gauge", _names("num_requests_running")),
+    MetricSpec("waiting", "gauge", _names("num_requests_waiting")),
+    MetricSpec("kv_cache_usage", "mean", _names("kv_cache_usage_perc", "gpu_cache_usage_perc")),
+    MetricSpec("prompt_tokens_per_second", "rate", _names("prompt_tokens_total")),
+    MetricSpec("prompt_tokens_per_second", "gauge", _names("avg_prompt_throughput_toks_per_s")),
+    MetricSpec("generation_tokens_per_second", "rate", _names("generation_tokens_total")),
+    MetricSpec("generation_tokens_per_second", "gauge", _names("avg_generation_throughput_toks_per_s")),
+    MetricSpec(
+        "prefix_cache_hit_rate",
+        "ratio",
+        _names("prefix_cache_hits_total", "gpu_prefix_cache_hits_total"),
+        over=(_names("prefix_cache_queries_total", "gpu_prefix_cache_queries_total"),),
+    ),
+    MetricSpec("prefix_cache_hit_rate", "mean", _names("gpu_prefix_cache_hit_rate")),
+    MetricSpec("preemptions", "delta", _names("num_preemptions_total")),
+    MetricSpec(
+        "spec_acceptance",
+        "ratio",
+        _names("spec_decode_num_accepted_tokens_total"),
+        over=(_names("spec_decode_num_draft_tokens_total"),),
+    ),
+    MetricSpec("ttft", "histogram", _names("time_to_first_token_seconds")),
+    MetricSpec(
+        "itl",
+        "histogram",
+        _names(
+            "inter_token_latency_seconds",
+            "time_per_output_token_seconds",
+            "request_time_per_output_token_seconds",
+        ),
+    ),
+    MetricSpec("e2e", "histogram", _names("e2e_request_latency_seconds")),
+    MetricSpec("prompt_tokens_total", "total", _names("prompt_tokens_total")),
+    MetricSpec("generation_tokens_total", "total", _names("generation_tokens_total")),
+    MetricSpec(
+        "cached_tokens_total",
+        "total",
+        _names("prompt_tokens_cached_total", "prefix_cache_hits_total", "gpu_prefix_cache_hits_total"),
+    ),
+    MetricSpec("requests_total", "total", _names("request_success_total")),
+)
+
+PASTED_FLAGS = {
+    "--served-model-name": "served_model_name",
+    "--host": "host",
+    "--port": "port",
+    "--tensor-parallel-size": "tensor_parallel_size",
+    "-tp": "tensor_parallel_size",
+    "--pipeline-parallel-size": "pipeline_parallel_size",
+    "-pp": "pipeline_parallel_size",
+    "--max-model-len": "max_model_len",
+    "--gpu-memory-utilization": "gpu_memory_utilization",
+    "--kv-cache-dtype": "kv_cache_dtype",
+    "--max-num-seqs": "max_num_seqs",
+    "--dtype": "dtype",
+    "--quantization": "quantization",
+    "-q": "quantization",
+    "--tool-call-parser": "tool_call_parser",
+    "--reasoning-parser": "reasoning_parser",
+    "--trust-remote-code": "trust_remote_code",
+    "--enable-auto-tool-choice": "enable_auto_tool_choice",
+    "--model": "model_path",
+    "--api-key": "api_key",
+    "--revision": "revision",
+    "--tokenizer": "tokenizer",
+    "--data-parallel-size": "data_parallel_size",
+    "-dp": "data_parallel_size",
+    "--max-num-batched-tokens": "max_num_batched_tokens",
+}
+
+FILE_FLAGS = {
+    "ssl-keyfile": "pem", "ssl-certfile": "pem", "ssl-ca-certs": "pem", "config": "any",
+    "chat-template": "template", "tool-parser-plugin": "any", "reasoning-parser-plugin": "any",
+    "tokenizer": "tokenizer", "lora-modules": "lora", "speculative-config": "speculative",
+}  # fmt: skip
+
+#: Earlier versions run code that an unauthenticated request names: CVE-2026-114053, and others before it.
+SAFE = (0, 31)
+
+
 class Vllm(Backend):
     """vLLM from an environment of its own: next to `python_path`, a named executable, or the one in PATH."""
 
     name = "vllm"
     title = "vLLM"
-    default_port = 8000
-    guarded = "/v1/models"
-    stages = STAGES
-    weights = "safetensors"
-    counters = COUNTERS
-    metrics_style = "vllm"
     package = "vllm"
+    program = "vllm"
+    program_setting = "vllm_executable"
+    default_port = 8000
+    flag_style = STYLE
+    file_flags = FILE_FLAGS
+    pasted_flags = PASTED_FLAGS
+    key_variable = "VLLM_API_KEY"
+    weights = "safetensors"
+    reads_gguf = False
+    mistral_format = True
+    max_lora_rank = 16
+    fetches = True
+    takes_first_gpus = True
+    process_titles = ("VLLM::",)
+    stages = STAGES
+    guarded = "/v1/models"
+    counters = COUNTERS
+    metrics = METRICS
+    continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:
@@ -115,6 +212,32 @@ class Vllm(Backend):
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
         return (*self._program(recipe, context), "--help=all")
+
+    def known(self) -> Known | None:
+        return known(self.name)
+
+    def problems(self, recipe: Recipe, context: LaunchContext) -> Sequence[Problem]:
+        if recipe.runtime != "native":
+            return ()
+        try:
+            program = self._program(recipe, context)[0]
+        except StudioError:
+            return ()
+        version = self.version(program)
+        if not _is_unsafe(version):
+            return ()
+        message = f"{self.title} {version} has known security holes (CVE-2026-114053 and others before it)"
+        return [Problem("executable", "warning", message, "Upgrade it to 0.31 or later, and keep it on loopback.")]
+
+    def doctor(self, settings: EngineSettings, environ: Mapping[str, str]) -> Mapping[str, Check]:
+        found = super().doctor(settings, environ)[self.name]
+        version, _, place = found.found.partition(" at ")
+        if found.state == "ok" and _is_unsafe(version):
+            found = warn(
+                f"{version} at {place}: versions before 0.31 have known security holes (CVE-2026-114053 and others)",
+                "Upgrade it, and until then let nobody else reach its port.",
+            )
+        return {self.name: found}
 
     def _program(self, recipe: Recipe, context: LaunchContext) -> list[str]:
         python = recipe.python_path
@@ -210,6 +333,16 @@ class Vllm(Backend):
         name = cmdline.option(rest, "--served-model-name") or model or cmdline.option(rest, "--model")
         port = cmdline.port_option(rest, self.default_port)
         return ForeignEngine(self.name, name, port, cmdline.option(rest, "--host"))
+
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        return runs_program(words, "vllm", "serve", keep="executable") or runs_module(
+            words, "vllm.entrypoints.openai.api_server"
+        )
+
+
+def _is_unsafe(version: str | None) -> bool:
+    found = numbers(version)
+    return found is not None and found < SAFE
 
 
 _SERVERS = frozenset({("program", "vllm"), ("module", "vllm"), ("module", "vllm.entrypoints.cli.main")})

@@ -1,4 +1,4 @@
-"""What is sent to a server, and what it says of its models."""
+"""Requests to a server: the arguments of a chat, the key, and the list of models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import ChatRequest, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable
 from vllm_studio_tui.kit.masking import mask_text
@@ -14,7 +15,7 @@ from vllm_studio_tui.kit.sanitize import redact
 
 
 def body(target: Target, request: ChatRequest) -> dict[str, Any]:
-    """The arguments of the request. A server of Transformers gets standard fields only: it refuses others."""
+    """Return the arguments of the request; an engine that refuses other fields than OpenAI's gets only those."""
     sampling = request.sampling
     arguments: dict[str, Any] = {
         "model": target.model,
@@ -29,7 +30,8 @@ def body(target: Target, request: ChatRequest) -> dict[str, Any]:
         arguments["stop"] = list(sampling.stop)
     if request.tools:
         arguments["tools"] = list(request.tools)
-    if target.backend == "transformers":
+    backend = registry.find(target.backend)
+    if backend is not None and backend.standard_fields_only:
         return arguments
     arguments["stream_options"] = {"include_usage": True}
     extra = dict(sampling.extra)
@@ -42,7 +44,7 @@ def body(target: Target, request: ChatRequest) -> dict[str, Any]:
 
 
 def loopback(url: str) -> bool:
-    """Whether an address is this machine: no proxy is asked for it."""
+    """Return whether an address is this machine: no proxy is asked for it."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
@@ -53,14 +55,14 @@ def loopback(url: str) -> bool:
 
 
 def authorization(api_key: str | None, user: str | None = None) -> dict[str, str]:
-    """The header by which a request shows its key: a bearer token, or the password of a user (RFC 7617)."""
+    """Return the header by which a request shows its key: a bearer token, or the password of a user (RFC 7617)."""
     if user is not None:
         return {"Authorization": f"Basic {base64.b64encode(f'{user}:{api_key or str()}'.encode()).decode()}"}
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def list_models(base_url: str, api_key: str | None, *, user: str | None = None, timeout: float = 10.0) -> list[str]:
-    """The names that a server lists, in its order. Blocking.
+    """Return the names of the models that a server lists, in its order. Blocking.
 
     Raises:
         EngineUnreachable: It gave no usable answer.

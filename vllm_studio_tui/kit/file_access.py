@@ -33,6 +33,11 @@ class Trouble:
     advice: str = ""
 
 
+def expanded(path: str) -> str:
+    """Return the path with the home for a `~` before it; a stray `~name` stays as it is, as in a shell."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - Path raises for a stray ~name
+
+
 def status(path: str | os.PathLike[str]) -> os.stat_result | Trouble:
     """What the path leads to, or why that cannot be told."""
     name = os.fspath(path)

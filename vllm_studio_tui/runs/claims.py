@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.simulation.gpus import VARIABLE
 
-#: Engines that take the first GPUs when none are named, one for each rank.
-TAKES_FIRST_GPUS = frozenset({"vllm", "sglang"})
 #: What is there where a GPU of NVIDIA (also under WSL, or on a Jetson), AMD or Intel can be used. No driver is asked:
 #: that may take seconds.
 DEVICES = (
@@ -26,7 +25,7 @@ DEVICES = (
 
 
 def claims(recipe: Recipe, version: str | None = None, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The GPUs that a run will use.
+    """Return the GPUs that a run will use.
 
     Args:
         version: The installed engine's: one that was built for the CPU takes no GPU that is not named.
@@ -34,7 +33,10 @@ def claims(recipe: Recipe, version: str | None = None, environ: Mapping[str, str
     """
     if recipe.gpus:
         return () if recipe.gpus == ("auto",) else tuple(str(one) for one in recipe.gpus)
-    if recipe.backend not in TAKES_FIRST_GPUS or (version or "").endswith("+cpu") or _on_cpu(recipe):
+    backend = registry.find(recipe.backend)
+    if backend is None or not backend.takes_first_gpus:
+        return ()
+    if (version or "").endswith("+cpu") or _on_cpu(recipe):
         return ()
     environ = os.environ if environ is None else environ
     visible = _visible(recipe, environ)
@@ -44,7 +46,7 @@ def claims(recipe: Recipe, version: str | None = None, environ: Mapping[str, str
 
 
 def gpus_here(environ: Mapping[str, str]) -> bool:
-    """Whether this machine shows any sign of a GPU."""
+    """Return whether this machine shows any sign of a GPU."""
     if environ.get(VARIABLE, "").strip():
         return True
     return any(next(Path("/").glob(pattern[1:]), None) is not None for pattern in DEVICES)
@@ -56,7 +58,7 @@ def _on_cpu(recipe: Recipe) -> bool:
 
 
 def _visible(recipe: Recipe, environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The GPUs that CUDA will show to the engine, in its order; None where nothing limits them."""
+    """Return the GPUs that CUDA will show to the engine, in its order; None where nothing limits them."""
     for value in (
         recipe.env_vars.get("CUDA_VISIBLE_DEVICES"),
         recipe.extra_args.get("cuda_visible_devices", recipe.extra_args.get("cuda-visible-devices")),

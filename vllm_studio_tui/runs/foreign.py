@@ -19,8 +19,6 @@ from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs.ending import KEEPER
 
-#: Process titles that vLLM and SGLang give to the parts of an engine; a part has no use without its leader.
-PARTS = ("VLLM::", "sglang::")
 #: Seconds between asking an engine to end and killing it.
 GRACE = 15.0
 
@@ -84,6 +82,7 @@ def find_orphans() -> list[Orphan]:
     Of a run of ours: what lives of it where both its keeper and its leader are gone.
     """
     table = {one.pid: one for one in process.everyone() if one.state not in "ZX"}
+    titles = tuple(title for kind in backends().values() for title in kind.process_titles)
     found, ours = [], {}
     for one in table.values():
         run = process.environment_value(one.pid, VARIABLE)
@@ -91,7 +90,7 @@ def find_orphans() -> list[Orphan]:
             ours[one.pid] = run
             continue
         parent = table.get(one.parent)
-        if not _title(one.pid).startswith(PARTS) or (parent is not None and parent.pid != 1 and not _reaper(parent)):
+        if not _title(one.pid).startswith(titles) or (parent is not None and parent.pid != 1 and not _reaper(parent)):
             continue
         found.append(one)
     looked_after = _kept() | {run for pid, run in ours.items() if table[pid].session == pid} if ours else set()

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, expanded, find_program, is_local, not_found
+from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
+from vllm_studio_tui.backends.common.commands import find_program, is_local, not_found
 from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.kit.access import expanded
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 LABEL = "vllm-studio.run"
 #: Seconds that `docker stop` gives the engine before it kills.
 STOP_SECONDS = 15
-#: Images whose own entrypoint is the engine: only arguments are given.
-OWN_ENTRYPOINT = frozenset({"llamacpp"})
 #: Options by which a recipe takes the network into its own hands.
 _NETWORK = ("--network", "--net", "-p", "--publish")
 
@@ -73,7 +73,7 @@ def container_command(
         argv += ["--env", key]
     argv += recipe.docker.args
     program, *arguments = inside.argv
-    if backend.name not in OWN_ENTRYPOINT or recipe.executable:
+    if recipe.executable or not backend.image_runs_engine:
         argv += ["--entrypoint", program]
     argv += [recipe.docker.image or "", *arguments]
     stop = (docker, "stop", "--time", str(STOP_SECONDS), name)

@@ -41,7 +41,7 @@ def without_effect(backend: Backend, recipe: Recipe, context: LaunchContext) -> 
         message = f"{_short(value)} changes nothing: {backend.title} has nothing for it"
         yield Problem(name, "warning", message, "Correct it or leave it empty.")
     for key, value in recipe.extra_args.items():
-        if is_remark(key) or value is None or value is False or backend.name == "custom":
+        if is_remark(key) or value is None or value is False or "command" in backend.programs:
             continue
         rest = {one: other for one, other in recipe.extra_args.items() if one != key}
         if _made(backend, recipe.model_copy(update={"extra_args": rest}), context) == with_all:

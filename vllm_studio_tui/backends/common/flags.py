@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,12 +69,6 @@ def given(argv: Sequence[str], style: FlagStyle) -> dict[str, list[str]]:
         else:
             words.append(one)
     return flags
-
-
-def style_of(backend: object) -> FlagStyle:
-    """How a backend wants its flags: `STYLE` of its module."""
-    style = getattr(sys.modules.get(type(backend).__module__), "STYLE", None)
-    return style if isinstance(style, FlagStyle) else FlagStyle()
 
 
 def extra_arguments(extra: Mapping[str, object], present: Sequence[str], style: FlagStyle) -> list[str]:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.backends.base import Backend, Problem, expanded, is_local
+from vllm_studio_tui.backends.base import Backend, Problem
+from vllm_studio_tui.backends.common.commands import is_local
+from vllm_studio_tui.backends.common.gguf_files import weights
 from vllm_studio_tui.backends.common.looking import (
     Listing,
     absent,
@@ -24,9 +26,8 @@ from vllm_studio_tui.backends.common.looking import (
     start_of,
 )
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
-from vllm_studio_tui.backends.llamacpp import weights
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.kit.file_access import Trouble, is_folder, read_trouble, status
+from vllm_studio_tui.kit.access import Trouble, expanded, is_folder, read_trouble, status
 from vllm_studio_tui.kit.gguf import VERSIONS, Gguf
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 #: What an engine was told by flags: the values of each, without the dashes before its name.
 Flags = Mapping[str, list[str]]
-NO_GGUF = frozenset({"vllm", "tabbyapi"})
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 #: Seconds that the heads of all shards may take: on a slow file server a look at some is enough.
 SHARD_SECONDS = 2.0
@@ -48,10 +48,10 @@ NO_VOCABULARY = {"tokenizer_config.json", "special_tokens_map.json", "added_toke
 def model_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[Problem]:
     """What stands against the recipe's model."""
     model = recipe.model_path
-    if backend.name == "custom" and "{model}" not in (recipe.command or ""):
+    if not backend.names_model(recipe):
         return
     if not is_local(model):
-        if backend.name in NO_GGUF and model.lower().endswith(".gguf"):
+        if not backend.reads_gguf and model.lower().endswith(".gguf"):
             yield Problem("model_path", "error", f"{backend.title} cannot read GGUF files", "Use backend llamacpp.")
         return
     path = Path(expanded(model))
@@ -69,7 +69,7 @@ def model_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[P
         yield Problem("model_path", ours, wrong.words, wrong.advice)
     elif missing := incomplete(path):
         yield Problem("model_path", "error", missing, AGAIN)
-    elif backend.name in NO_GGUF and _is_gguf(path):
+    elif not backend.reads_gguf and _is_gguf(path):
         yield Problem(
             "model_path",
             "error",
@@ -101,7 +101,7 @@ def folder_problems(
 
     names = listing(folder)
     if "adapter_config.json" in names and "config.json" not in names:
-        if backend.name == "transformers":
+        if backend.loads_adapters:
             return  # it loads the base model by itself, where it has peft
         base = json_object(folder / "adapter_config.json")[0].get("base_model_name_or_path")
         advice = (
@@ -131,7 +131,7 @@ def _config(backend: Backend, folder: Path, names: Mapping[str, int], flags: Fla
     if {"config-format", "hf-config-path", "hf-overrides", "json-model-override-args"} & flags.keys():
         return
     if "config.json" not in names:
-        if "params.json" in names and backend.name in ("vllm", "sglang"):
+        if "params.json" in names and backend.mistral_format:
             return  # Mistral's own format
         found = status(folder / "config.json")
         if isinstance(found, Trouble):

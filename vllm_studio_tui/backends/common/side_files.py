@@ -7,75 +7,50 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Backend, Problem, expanded, is_local
+from vllm_studio_tui.backends.base import Backend, Problem
+from vllm_studio_tui.backends.common.commands import is_local
 from vllm_studio_tui.backends.common.looking import json_object, listing, start_of
 from vllm_studio_tui.backends.common.model_files import Flags, folder_problems, gguf_problems, incomplete
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
 from vllm_studio_tui.backends.common.versions import installed_version
-from vllm_studio_tui.backends.embedded import CACHE_TYPES
-from vllm_studio_tui.kit.file_access import is_file, is_folder, program_trouble, read_trouble
+from vllm_studio_tui.kit.access import expanded, is_file, is_folder, program_trouble, read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
-#: Flags that name files which must be there: what kind of file each is.
-FILES: Mapping[str, Mapping[str, str]] = {
-    "vllm": {
-        "ssl-keyfile": "pem", "ssl-certfile": "pem", "ssl-ca-certs": "pem", "config": "any",
-        "chat-template": "template", "tool-parser-plugin": "any", "reasoning-parser-plugin": "any",
-        "tokenizer": "tokenizer",
-    },
-    "sglang": {
-        "ssl-keyfile": "pem", "ssl-certfile": "pem", "ssl-ca-certs": "pem", "config": "any",
-        "chat-template": "template", "tokenizer-path": "tokenizer", "speculative-draft-model-path": "draft",
-    },
-    "llamacpp": {
-        "ssl-key-file": "pem", "ssl-cert-file": "pem", "chat-template-file": "template", "mmproj": "mmproj",
-        "lora": "adapter", "model-draft": "draft", "spec-draft-model": "draft", "grammar-file": "any",
-        "json-schema-file": "any", "api-key-file": "any",
-    },
-}  # fmt: skip
 #: Fields that become these flags; all others come from `extra_args`.
 FIELDS = {
     "tokenizer": "tokenizer", "tokenizer-path": "tokenizer", "lora": "lora_modules", "lora-modules": "lora_modules",
     "lora-paths": "lora_modules", "speculative-config": "speculative", "spec-draft-model": "speculative",
     "speculative-draft-model-path": "speculative",
 }  # fmt: skip
-#: vLLM's own, where the recipe says nothing.
-MAX_LORA_RANK = 16
-#: What vLLM and SGLang call ways to guess ahead, and llama.cpp's word for each (`--spec-type`); None: it has none.
-SPECULATIVE_WORDS = {
-    "ngram": "ngram-simple", "draft_model": "draft-simple", "standalone": "draft-simple", "mtp": "draft-mtp",
-    "nextn": "draft-mtp", "deepseek_mtp": "draft-mtp", "eagle3": "draft-eagle3", "dflash": "draft-dflash",
-    "eagle": None, "medusa": None, "mlp_speculator": None, "suffix": None,
-}  # fmt: skip
-#: What llama.cpp calls its readers of thoughts (`--reasoning-format`).
-REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
 
 def side_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[Problem]:
-    """What stands against the files that the command names beside the model."""
-    if backend.name == "llamacpp":
-        yield from _foreign_words(recipe)
-    table = FILES.get(backend.name, {})
-    for flag, kind in table.items():
+    """Return what stands against the files that the command names beside the model.
+
+    What kind of file a flag names, its backend says (`Backend.file_flags`):
+        any: A file that must be there.
+        pem: A certificate or key.
+        template: A chat template, or its file; read when the engine is first asked.
+        template_file: The file of a chat template; read at the start.
+        tokenizer: A tokenizer's folder or file.
+        mmproj, adapter: GGUF files of these kinds; of adapters several, with commas between them.
+        draft: The small model that guesses ahead.
+        speculative: A JSON object that may name one as `model`.
+        lora: An adapter as peft writes it: `NAME=PATH`, the path alone, or both as JSON.
+    """
+    for flag, kind in backend.file_flags.items():
         # What is not mounted from here is a file of the image.
-        if recipe.runtime != "native" and kind not in ("tokenizer", "adapter"):
+        if recipe.runtime != "native" and kind not in ("tokenizer", "adapter", "lora"):
             continue
         for value in flags.get(flag, ()):
             for one in value.split(",") if kind == "adapter" else [value]:
                 yield from _file(backend, recipe, flags, flag, kind, one)
-    for flag in ("lora-modules", "lora-paths"):
-        for value in flags.get(flag, ()) if backend.name in FILES else ():
-            yield from _adapter(backend, recipe, flags, value)
-    for value in flags.get("speculative-config", ()) if backend.name == "vllm" else ():
-        draft = _parsed(value).get("model")
-        if isinstance(draft, str) and recipe.runtime == "native":
-            yield from _draft(backend, recipe, flags, _field(recipe, "speculative-config"), draft)
 
 
 def _file(backend: Backend, recipe: Recipe, flags: Flags, flag: str, kind: str, value: str) -> Iterator[Problem]:
@@ -84,11 +59,19 @@ def _file(backend: Backend, recipe: Recipe, flags: Flags, flag: str, kind: str, 
     if kind == "draft":
         yield from _draft(backend, recipe, flags, field, value)
         return
+    if kind == "speculative":
+        draft = _parsed(value).get("model")
+        if isinstance(draft, str):
+            yield from _draft(backend, recipe, flags, field, draft)
+        return
+    if kind == "lora":
+        yield from _adapter(backend, recipe, flags, value)
+        return
     if kind == "tokenizer":
         if is_local(value) and (trouble := read_trouble(path, folder=not is_file(path))):
             yield Problem(field, "error", trouble.words, trouble.advice or "Correct it, or leave it empty.")
         return
-    if kind == "template" and not _is_template_file(backend, value):
+    if kind.startswith("template") and not _is_template_file(kind, value):
         return
     trouble = read_trouble(path)
     if trouble is not None:
@@ -100,19 +83,18 @@ def _file(backend: Backend, recipe: Recipe, flags: Flags, flag: str, kind: str, 
         yield from gguf_problems(path, flags, field=field, kind=kind)
     elif kind == "pem" and b"-----BEGIN" not in start_of(path, 1 << 16):
         yield Problem(field, "error", f"{label}{path} is no PEM file", "Name a certificate or key as PEM text.")
-    elif kind == "template":
+    elif kind.startswith("template"):
         said = template_trouble(start_of(path, MAX_TEMPLATE + 1).decode(errors="replace"))
         if said:
-            # llama.cpp reads it at its start, the others when they are first asked.
-            severity = "error" if backend.name == "llamacpp" else "warning"
+            severity = "error" if kind == "template_file" else "warning"
             yield Problem(field, severity, f"{label}{path} cannot be read as a template: {said}", "Correct it.")
 
 
-def _is_template_file(backend: Backend, value: str) -> bool:
-    """Whether it is meant as a path: it may also be the template itself, or the name of one that the engine brings."""
+def _is_template_file(kind: str, value: str) -> bool:
+    """Return whether a path is meant: it may also be the template itself, or the name of one that the engine brings."""
     if any(one in value for one in "{}\n"):
         return False
-    return backend.name == "llamacpp" or "/" in value
+    return kind == "template_file" or "/" in value
 
 
 def _draft(backend: Backend, recipe: Recipe, flags: Flags, field: str, value: str) -> Iterator[Problem]:
@@ -152,32 +134,14 @@ def _adapter(backend: Backend, recipe: Recipe, flags: Flags, value: str) -> Iter
     elif missing := incomplete(folder):
         yield Problem(field, "error", missing, "Download the adapter again.")
     rank = config.get("r")
-    if backend.name != "vllm" or type(rank) is not int:
+    if backend.max_lora_rank is None or type(rank) is not int:
         return
-    allowed = next((int(one) for one in flags.get("max-lora-rank", ()) if one.isascii() and one.isdigit()), None)
-    if rank > (MAX_LORA_RANK if allowed is None else allowed):
+    named = next((int(one) for one in flags.get("max-lora-rank", ()) if one.isascii() and one.isdigit()), None)
+    allowed = backend.max_lora_rank if named is None else named
+    if rank > allowed:
         least = next((one for one in (8, 16, 32, 64, 128, 256, 320, 512) if one >= rank), rank)
-        message = f"{folder.name} has rank {rank}, and vLLM takes up to {allowed or MAX_LORA_RANK}"
+        message = f"{folder.name} has rank {rank}, and {backend.title} takes up to {allowed or backend.max_lora_rank}"
         yield Problem(field, "error", message, f"Set extra_args.max_lora_rank: {least}.")
-
-
-def _foreign_words(recipe: Recipe) -> Iterator[Problem]:
-    """What other engines call something, and llama.cpp does not."""
-    if recipe.reasoning_parser and recipe.reasoning_parser not in REASONING_FORMATS:
-        yield Problem(
-            "reasoning_parser",
-            "error",
-            f"llama.cpp has no reader of thoughts called {recipe.reasoning_parser}",
-            f"Leave it empty, or use one of: {', '.join(REASONING_FORMATS)}.",
-        )
-    method = recipe.speculative.get("method", recipe.speculative.get("algorithm"))
-    if isinstance(method, str) and method.lower() in SPECULATIVE_WORDS:
-        word = SPECULATIVE_WORDS[method.lower()]
-        advice = f"Write method: {word}." if word else "Leave it out, or see --spec-type of llama-server."
-        yield Problem("speculative", "error", f"llama.cpp has no way to guess ahead called {method}", advice)
-    if recipe.kv_cache_dtype != "auto" and recipe.kv_cache_dtype not in CACHE_TYPES:
-        message = f"llama.cpp has no cache of the type {recipe.kv_cache_dtype}; it is left out"
-        yield Problem("kv_cache_dtype", "warning", message, f"Use one of: {', '.join(sorted(CACHE_TYPES))}.")
 
 
 def python_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:

@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-#: Earlier versions of vLLM run code that an unauthenticated request names: CVE-2026-114053, and others before it.
-VLLM_SAFE = (0, 31)
 _SITES = ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3/dist-packages")
 
 

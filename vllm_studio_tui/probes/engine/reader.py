@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.metric_spec import MetricSpec
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.kit.prometheus import Samples
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
 from vllm_studio_tui.probes.engine.scrape import fetch
-from vllm_studio_tui.probes.engine.specs import WITHOUT, MetricSpec, sample_names, specs_of
+from vllm_studio_tui.probes.engine.specs import sample_names, specs_of
 
 #: Fields that count things.
 _COUNTS = frozenset(
@@ -62,7 +63,6 @@ class EngineProbe:
     def __init__(self, backend: str, *, window: float = 0.0) -> None:
         self._specs = specs_of(backend)
         self._names = sample_names(self._specs)
-        self._without = backend in WITHOUT
         self._backend = backend
         self._window = window
         self._previous: _Scrape | None = None
@@ -95,7 +95,7 @@ class EngineProbe:
 
     def read(self, base_url: str, api_key: str | None = None, *, timeout: float = 3.0) -> EngineMetrics:
         """Scrape the engine and `observe`; what went wrong is in `error`. Blocks up to `timeout` seconds."""
-        if self._without:
+        if not self._specs:
             return EngineMetrics(error=f"{self._backend} has no metrics endpoint")
         try:
             body = fetch(base_url, api_key, timeout=timeout)

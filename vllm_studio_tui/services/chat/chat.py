@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import (
     ChatRequest,
     Ended,
@@ -40,12 +41,6 @@ _log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 1.0
 #: Seconds that a checkpoint waits for others that are writing: then the text goes to a file.
 CHECKPOINT_PATIENCE = 0.2
-#: How an engine is told to write on in its last message; those not named here cannot, or are not known to.
-CONTINUE: Mapping[str, Mapping[str, Any]] = {
-    "vllm": {"continue_final_message": True, "add_generation_prompt": False},
-    "sglang": {"continue_final_message": True},
-    "llamacpp": {},
-}
 
 
 class ChatService:
@@ -197,11 +192,13 @@ class ChatService:
         """
         turn = Turn()
         sampling = sampling or Sampling()
+        backend = registry.find(target.backend)
+        options = backend.continue_options if backend is not None else None
 
         def prepare() -> None:
             (message,) = self.unsaved.over([self.messages.get(message_id)])
             advice = "Have it answered again instead."
-            if target.backend not in CONTINUE:
+            if options is None:
                 raise UsageError(f"{target.backend} cannot write on in an answer", advice=advice)
             if message.role != "assistant" or not message.content.strip():
                 raise UsageError("there is no text to write on from", advice=advice)
@@ -212,7 +209,7 @@ class ChatService:
                 self.sessions.set_leaf(session_id, message_id)
             turn.kept = message
 
-        extra = {**sampling.extra, **CONTINUE.get(target.backend, {})}
+        extra = {**sampling.extra, **(options or {})}
         return self._turn(turn, prepare, target, replace(sampling, extra=extra), ())
 
     # --- before -----------------------------------------------------------------------------------------

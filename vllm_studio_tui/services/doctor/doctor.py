@@ -1,17 +1,17 @@
 """The doctor: looks at everything a launch will need, says what it found, and what would mend it.
 
-A check is a small function of `Ground`; the table `CHECKS` is the whole list. Nothing here leaves a trace.
+A check is a small function of `Ground`; the table `CHECKS` is the whole list. Nothing here changes anything.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from vllm_studio_tui.config.settings import load_settings, unknown_variables
+from vllm_studio_tui.domain.check import Check, fail, ok, warn
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.models.demo.model import demo_model_path
@@ -21,14 +21,12 @@ from vllm_studio_tui.services.doctor import engines as doctor_engines
 from vllm_studio_tui.services.doctor import home as doctor_home
 from vllm_studio_tui.services.doctor import recipes as doctor_recipes
 from vllm_studio_tui.services.doctor import system as doctor_system
-from vllm_studio_tui.services.doctor.check import Check, Ground, fail, ok, warn
-from vllm_studio_tui.services.launching.preflight import fault
+from vllm_studio_tui.services.doctor.ground import Ground, unchecked
 
 __all__ = ["CHECKS", "Check", "Ground", "healthy", "run_checks"]
 
 #: Seconds that the NVIDIA driver has to answer.
 GPU_DEADLINE = 1.0
-#: Our variables that are no settings.
 #: A clock before this is wrong: 2025-01-01.
 EARLIEST = 1_735_689_600.0
 
@@ -106,7 +104,10 @@ def clock(ground: Ground) -> Check:
     return ok(f"boot {boot[:8]}")
 
 
-CHECKS: Sequence[tuple[str, Callable[[Ground], Check]]] = (
+#: A check gives one row, or several: those have the name of the check before their own.
+Looker = Callable[[Ground], Check | Mapping[str, Check]]
+
+CHECKS: Sequence[tuple[str, Looker]] = (
     ("python", python),
     ("terminal", doctor_system.terminal),
     ("colours", doctor_system.colours),
@@ -120,7 +121,7 @@ CHECKS: Sequence[tuple[str, Callable[[Ground], Check]]] = (
     ("database", doctor_home.database),
     ("sqlite", doctor_home.sqlite),
     ("gpus", gpus),
-    *((f"engine {name}", check) for name, check in doctor_engines.ENGINES.items()),
+    ("engine", doctor_engines.engines),
     ("engines", doctor_engines.any_engine),
     ("plug-ins", doctor_engines.plug_ins),
     ("recipes", doctor_recipes.recipes),
@@ -134,24 +135,20 @@ CHECKS: Sequence[tuple[str, Callable[[Ground], Check]]] = (
 )
 
 
-def run_checks(
-    ground: Ground, checks: Sequence[tuple[str, Callable[[Ground], Check]]] = CHECKS
-) -> list[tuple[str, Check]]:
-    """Every check with its name. One that cannot look becomes a warning itself."""
-    user = f"user {os.getuid()}"
-    results = []
-    for name, check in checks:
+def run_checks(ground: Ground, checks: Sequence[tuple[str, Looker]] = CHECKS) -> list[tuple[str, Check]]:
+    """Run every check and return its rows with their names. One that cannot look becomes a warning itself."""
+    results: list[tuple[str, Check]] = []
+    for name, look in checks:
         try:
-            result = check(ground)
-        except OSError as error:
-            what = f"{error.filename}: " if error.filename else ""
-            result = warn(f"cannot be checked: {what}{error.strerror or error}", f"It needs to be readable for {user}.")
+            found = look(ground)
         except Exception as error:  # noqa: BLE001 - whatever one check meets, the others are for the person to see
-            result = warn(f"cannot be checked: {fault(error)}", "This is a fault of vllm-studio; please report it.")
-        results.append((name, result))
+            found = unchecked(error)
+        results += (
+            [(name, found)] if isinstance(found, Check) else [(f"{name} {key}", one) for key, one in found.items()]
+        )
     return results
 
 
 def healthy(results: Sequence[tuple[str, Check]]) -> bool:
-    """Whether nothing failed; warnings are no failures."""
+    """Return whether nothing failed; warnings are no failures."""
     return all(check.state != "fail" for _, check in results)

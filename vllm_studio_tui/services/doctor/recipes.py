@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext
+from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.models.demo.model import resolve_model
-from vllm_studio_tui.services.doctor.check import Check, Ground, ok, warn
+from vllm_studio_tui.services.doctor.ground import Ground
 from vllm_studio_tui.services.launching.preflight import problems_of
 
 #: Seconds for all recipes together, and how many are read.

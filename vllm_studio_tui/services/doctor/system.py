@@ -10,7 +10,8 @@ import shutil
 import signal
 from pathlib import Path
 
-from vllm_studio_tui.services.doctor.check import Check, Ground, ask, fail, ok, warn
+from vllm_studio_tui.domain.check import Check, fail, ok, warn
+from vllm_studio_tui.services.doctor.ground import Ground, ask
 
 #: Engines open a file for each connection, shard and worker.
 FILES_WANTED = 4096

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.backends.base import Problem, expanded, is_local
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Problem
+from vllm_studio_tui.backends.common.commands import is_local
+from vllm_studio_tui.kit.access import expanded
 from vllm_studio_tui.models.found import hub_cache
 
 if TYPE_CHECKING:
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
 GIB = 1024**3
 #: Less than this is too little for nearly every model, whatever its name says.
 LEAST = 2 * GIB
-#: Engines that fetch a model by its name on the hub.
-FETCHES = frozenset({"vllm", "sglang", "transformers"})
 #: Billions of parameters in a model's name, as in 70B and 8x7B; not the active ones of A3B.
 _PARAMETERS = re.compile(r"(?<![\d.a-z])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![a-z\d])")
 #: Bytes a parameter takes on the disk, with the parts that stay unquantised.
@@ -31,7 +32,7 @@ _PLAIN_BYTES = 2.05
 
 
 def expected_size(name: str) -> int | None:
-    """Bytes of a model's weights as its name tells, None where it does not: an estimate, right within a third."""
+    """Return the bytes of a model's weights as its name tells, None where it does not; right within a third."""
     text = name.rsplit("/", 1)[-1].lower()
     sizes = [int(one[1] or 1) * float(one[2]) for one in _PARAMETERS.finditer(text)]
     if not sizes:
@@ -41,12 +42,13 @@ def expected_size(name: str) -> int | None:
 
 
 def disk_room(recipe: Recipe, environ: Mapping[str, str]) -> list[Problem]:
-    """What stands against fetching the recipe's model. Blocking: looks at the disk.
+    """Return what stands against fetching the recipe's model. Blocking: looks at the disk.
 
     Args:
         environ: As the engine will have it, without the recipe's own variables.
     """
-    if recipe.backend not in FETCHES or recipe.runtime != "native" or is_local(recipe.model_path):
+    backend = registry.find(recipe.backend)
+    if backend is None or not backend.fetches or recipe.runtime != "native" or is_local(recipe.model_path):
         return []
     environ = {**environ, **{key: value for key, value in recipe.env_vars.items() if isinstance(value, str)}}
     cache = _cache(recipe, environ)
@@ -77,7 +79,7 @@ def _cache(recipe: Recipe, environ: Mapping[str, str]) -> Path:
 
 
 def _present(folder: Path) -> tuple[int, bool]:
-    """Bytes of a model that are in the cache, and whether nothing of it is still on its way."""
+    """Return the bytes of a model that are in the cache, and whether the download is complete."""
     try:
         blobs = [(one.name, one.stat().st_size) for one in os.scandir(folder / "blobs")]
     except OSError:

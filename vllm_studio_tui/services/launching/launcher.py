@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem, shell_text
+from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
+from vllm_studio_tui.backends.common.commands import shell_text
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchRefused, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
+from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs import installed
@@ -46,7 +47,7 @@ def problems_of(cache: Path | None, recipe: Recipe, backend: Backend, context: L
 def _checked(cache: Path | None, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
     try:
         where = context if cache is None else with_installed(cache, recipe, backend, context)
-        return list(backend.check(recipe, where))
+        return check(backend, recipe, where)
     except StudioError as error:
         return [Problem("backend", "error", f"{error.title}. {error.cause}".strip(), error.advice)]
     except Exception as error:  # noqa: BLE001 - whatever a check raises, the launch itself may still go well

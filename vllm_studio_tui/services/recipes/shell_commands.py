@@ -1,14 +1,18 @@
-"""Reading recipes out of files and pasted commands. Everything in them is hostile until parsed."""
+"""Read recipes from files and pasted commands. Everything in them is hostile until parsed."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Backend
+from vllm_studio_tui.backends.common.pasted import Pasted
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import slug
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -26,7 +30,7 @@ class Unreadable(StudioError):
 
 
 def read_documents(raw: bytes, source: str) -> list[Any]:
-    """The entries of a file: one recipe, a list, `{"recipes": [..]}`, several YAML documents, or a pasted command.
+    """Return the entries of a file: one recipe, a list, `{"recipes": [..]}`, several YAML documents, a pasted command.
 
     Raises:
         Unreadable: It is too large, or neither JSON, YAML nor a command.
@@ -107,74 +111,8 @@ def _bounded(document: Any, source: str) -> None:
             queue += [(one, depth + 1) for one in value]
 
 
-_FIELDS = {
-    "vllm": {
-        "--served-model-name": "served_model_name",
-        "--host": "host",
-        "--port": "port",
-        "--tensor-parallel-size": "tensor_parallel_size",
-        "-tp": "tensor_parallel_size",
-        "--pipeline-parallel-size": "pipeline_parallel_size",
-        "-pp": "pipeline_parallel_size",
-        "--max-model-len": "max_model_len",
-        "--gpu-memory-utilization": "gpu_memory_utilization",
-        "--kv-cache-dtype": "kv_cache_dtype",
-        "--max-num-seqs": "max_num_seqs",
-        "--dtype": "dtype",
-        "--quantization": "quantization",
-        "-q": "quantization",
-        "--tool-call-parser": "tool_call_parser",
-        "--reasoning-parser": "reasoning_parser",
-        "--trust-remote-code": "trust_remote_code",
-        "--enable-auto-tool-choice": "enable_auto_tool_choice",
-        "--model": "model_path",
-        "--api-key": "api_key",
-        "--revision": "revision",
-        "--tokenizer": "tokenizer",
-        "--data-parallel-size": "data_parallel_size",
-        "-dp": "data_parallel_size",
-        "--max-num-batched-tokens": "max_num_batched_tokens",
-    },
-    "sglang": {
-        "--model-path": "model_path",
-        "--model": "model_path",
-        "--served-model-name": "served_model_name",
-        "--host": "host",
-        "--port": "port",
-        "--tp": "tensor_parallel_size",
-        "--tp-size": "tensor_parallel_size",
-        "--tensor-parallel-size": "tensor_parallel_size",
-        "--pp-size": "pipeline_parallel_size",
-        "--pipeline-parallel-size": "pipeline_parallel_size",
-        "--context-length": "max_model_len",
-        "--mem-fraction-static": "gpu_memory_utilization",
-        "--kv-cache-dtype": "kv_cache_dtype",
-        "--max-running-requests": "max_num_seqs",
-        "--dtype": "dtype",
-        "--quantization": "quantization",
-        "--tool-call-parser": "tool_call_parser",
-        "--reasoning-parser": "reasoning_parser",
-        "--trust-remote-code": "trust_remote_code",
-        "--api-key": "api_key",
-        "--revision": "revision",
-    },
-    "llamacpp": {
-        "-m": "model_path",
-        "--model": "model_path",
-        "-a": "served_model_name",
-        "--alias": "served_model_name",
-        "--host": "host",
-        "--port": "port",
-        "-c": "max_model_len",
-        "--ctx-size": "max_model_len",
-        "--api-key": "api_key",
-    },
-}
-_SWITCHES = {"trust_remote_code", "enable_auto_tool_choice"}
-
-
 def from_command(text: str) -> dict[str, Any] | None:
-    """A recipe from a pasted `vllm serve ..`, `sglang.launch_server ..` or `llama-server ..`; None if it is none."""
+    """Return a recipe from a pasted command that starts an engine, as `vllm serve ..`; None if it is none."""
     if len(text) > 64 * 1024:
         return None
     try:
@@ -187,20 +125,25 @@ def from_command(text: str) -> dict[str, Any] | None:
             name, _, value = words[0].partition("=")
             env[name] = _reference(value)
         words.pop(0)
-    backend, program, rest = _engine(words)
-    if backend is None:
-        return None
-    recipe: dict[str, Any] = {"backend": backend, **({"env_vars": env} if env else {}), **program}
-    _flags(backend, rest, recipe)
+    for backend in registry.backends().values():
+        pasted = backend.pasted(words)
+        if pasted is not None:
+            return _recipe(backend, pasted, env)
+    return None
+
+
+def _recipe(backend: Backend, pasted: Pasted, env: Mapping[str, str]) -> dict[str, Any]:
+    recipe: dict[str, Any] = {"backend": backend.name, **({"env_vars": env} if env else {}), **pasted.fields}
+    _flags(backend.pasted_flags, pasted.arguments, recipe)
     if isinstance(recipe.get("api_key"), str):
         recipe["api_key"] = _reference(recipe["api_key"])
-    name = str(recipe.get("served_model_name") or recipe.get("model_path") or backend)
+    name = str(recipe.get("served_model_name") or recipe.get("model_path") or backend.name)
     recipe["id"], recipe["name"] = slug(name), name.rstrip("/").rsplit("/", 1)[-1]
     return recipe
 
 
 def _reference(value: str) -> str:
-    """What a shell would put there from a variable is a reference to that variable."""
+    """Return a reference to the variable where the value is one that a shell would fill in."""
     found = re.fullmatch(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})", value)
     return f"env:{found[1] or found[2]}" if found else value
 
@@ -210,29 +153,9 @@ def _assignment(word: str) -> bool:
     return bool(equals) and name.isidentifier()
 
 
-def _engine(words: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
-    """The backend, what the command says of its program, and the arguments that follow."""
-    if not words:
-        return None, {}, []
-    first = words[0].rsplit("/", 1)[-1]
-    own = "/" in words[0]
-    if first == "vllm" and words[1:2] == ["serve"]:
-        return "vllm", {"executable": words[0]} if own else {}, words[2:]
-    if first == "sglang" and words[1:2] == ["serve"]:
-        return "sglang", {}, words[2:]
-    if first == "llama-server":
-        return "llamacpp", {"executable": words[0]} if own else {}, words[1:]
-    if first.startswith("python") and words[1:2] == ["-m"]:
-        python = {"python_path": words[0]} if own else {}
-        if words[2:3] == ["vllm.entrypoints.openai.api_server"]:
-            return "vllm", python, words[3:]
-        if words[2:3] == ["sglang.launch_server"]:
-            return "sglang", python, words[3:]
-    return None, {}, []
-
-
-def _flags(backend: str, words: list[str], recipe: dict[str, Any]) -> None:
-    fields, extra = _FIELDS[backend], {}
+def _flags(fields: Mapping[str, str], words: Sequence[str], recipe: dict[str, Any]) -> None:
+    """Put the arguments of a command into a recipe: its own fields by `fields`, the rest as extra_args."""
+    extra: dict[str, Any] = {}
     position = 0
     while position < len(words):
         word = words[position]
@@ -248,7 +171,7 @@ def _flags(backend: str, words: list[str], recipe: dict[str, Any]) -> None:
             else:
                 value = ""
         name = fields.get(flag.replace("_", "-"))
-        if name in _SWITCHES:
+        if name is not None and Recipe.model_fields[name].annotation is bool:
             recipe[name] = True
             if value and not equals:
                 position -= 1

@@ -4,15 +4,6 @@ from __future__ import annotations
 
 from vllm_studio_tui.runs.read import RunView
 
-BACKENDS = {
-    "vllm": "vLLM",
-    "sglang": "SGLang",
-    "llamacpp": "llama.cpp",
-    "transformers": "Transformers",
-    "tabbyapi": "TabbyAPI",
-    "custom": "custom",
-    "external": "external",
-}
 STAGES = {
     "config": "config",
     "downloading": "download",
@@ -34,7 +25,20 @@ def engine_word(run: RunView) -> str:
 
 
 def backend_word(name: str | None) -> str:
-    return BACKENDS.get(name or "", name or "–")
+    """Return what tables call an engine."""
+    if not name:
+        return "–"
+    from vllm_studio_tui.backends import registry  # not before there is an engine to name
+
+    return registry.label(name)
+
+
+def takes_first_gpus(backend: str) -> bool:
+    """Return whether an engine takes the first GPUs when its recipe names none."""
+    from vllm_studio_tui.backends import registry
+
+    found = registry.find(backend)
+    return found is not None and found.takes_first_gpus
 
 
 def stage_word(stage: str | None) -> str:

@@ -216,7 +216,8 @@ class Dashboard(Place):
             row.put(26, run_words.backend_word(str(data.get("backend"))), "dim", 12)
             gpus_used = data.get("gpus") or []
             count = len(gpus_used) or int(data.get("tensor_parallel_size") or 1)
-            row.put(39, f"{count} GPU" if data.get("backend") in ("vllm", "sglang") or gpus_used else "", "dim", 7)
+            counted = gpus_used or run_words.takes_first_gpus(str(data.get("backend")))
+            row.put(39, f"{count} GPU" if counted else "", "dim", 7)
             run = last.get(recipe_id)
             if run is not None:
                 mark, colour = self.ink.glyphs.state(run.state)

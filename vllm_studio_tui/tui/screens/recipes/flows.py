@@ -260,7 +260,7 @@ class RecipeFlows:
             suggested = suggest_parsers(recipe)[index] if recipe is not None else None
             family = family_of(recipe) if recipe is not None else None
             why = f"suggested: this is how {family.name} models write" if family is not None else ""
-            known = suggested_names(form.texts.get("backend") or "vllm", index)
+            known = suggested_names(form.texts.get("backend") or Recipe.model_fields["backend"].default, index)
             choices = [
                 Choice(parser, parser, why if parser == suggested else "")
                 for parser in sorted(known, key=lambda parser: (parser != suggested, parser))

@@ -13,7 +13,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
-from vllm_studio_tui.tui.paint.run_words import backend_word
+from vllm_studio_tui.tui.paint.run_words import backend_word, takes_first_gpus
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
@@ -105,7 +105,7 @@ def _gpus(data: Mapping[str, Any]) -> str:
     gpus = data.get("gpus") or ()
     if gpus:
         return str(len(gpus))
-    if data.get("backend") in ("vllm", "sglang"):
+    if takes_first_gpus(str(data.get("backend"))):
         return str(int(data.get("tensor_parallel_size") or 1) * int(data.get("pipeline_parallel_size") or 1))
     return ""
 

@@ -1,0 +1,39 @@
+"""Recognising a command that a person pasted: which program it runs, and the arguments after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """A pasted command that runs a known engine.
+
+    Attributes:
+        arguments: The words after the program and its subcommand.
+        fields: Fields of a recipe that name the program, where the command gives its path.
+    """
+
+    arguments: tuple[str, ...]
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+def runs_program(words: Sequence[str], name: str, *subcommand: str, keep: str | None = None) -> Pasted | None:
+    """Return the command if it runs the program `name` with this subcommand.
+
+    Args:
+        keep: The field of a recipe that takes the program where it is given by a path.
+    """
+    end = 1 + len(subcommand)
+    if not words or PurePosixPath(words[0]).name != name or tuple(words[1:end]) != subcommand:
+        return None
+    return Pasted(tuple(words[end:]), {keep: words[0]} if keep and "/" in words[0] else {})
+
+
+def runs_module(words: Sequence[str], module: str) -> Pasted | None:
+    """Return the command if it is `python -m MODULE`; an interpreter that is given by a path becomes `python_path`."""
+    if len(words) < 3 or not PurePosixPath(words[0]).name.startswith("python") or list(words[1:3]) != ["-m", module]:
+        return None
+    return Pasted(tuple(words[3:]), {"python_path": words[0]} if "/" in words[0] else {})
