@@ -14,8 +14,8 @@ import pytest
 from tests.unit.weight_files import gguf, model
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
+from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.common.docker import container_command
-from vllm_studio_tui.backends.custom import STYLES
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe
@@ -334,7 +334,7 @@ def test_it_is_not_fooled_by_lookalikes(name: str, line: list[str]) -> None:
 def test_checking_a_usable_recipe_finds_no_error(name: str, make: Make, tmp_path: Path) -> None:
     folder = model(tmp_path / "weights", **({"m__gguf": gguf()} if name == "llamacpp" else {}))
     recipe, context = make(name, model_path=str(folder))
-    assert [one for one in BACKENDS[name].check(recipe, context) if one.severity == "error"] == []
+    assert [one for one in check(BACKENDS[name], recipe, context) if one.severity == "error"] == []
 
 
 @pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "transformers", "tabbyapi"])
@@ -344,15 +344,18 @@ def test_a_missing_engine_and_a_missing_model_are_errors_with_advice(
     monkeypatch.setattr("vllm_studio_tui.backends.llamacpp.find_spec", lambda _name: None)
     recipe, context = make(name, model_path="/no/such/model", python_path=None, served_model_name=None)
     context = dataclasses.replace(context, settings=Settings(), environ={"PATH": "/nonexistent"})
-    found = BACKENDS[name].check(recipe, context)
+    found = check(BACKENDS[name], recipe, context)
     assert {(one.field, one.severity) for one in found} == {("executable", "error"), ("model_path", "error")}
     assert all(one.advice for one in found)
 
 
-def test_a_custom_command_may_speak_each_engine_that_has_metrics() -> None:
-    assert set(STYLES) == {one.metrics_style for one in BACKENDS.values() if one.metrics_style}
-    for style in STYLES:
-        assert STYLES[style] == (BACKENDS[style].stages, BACKENDS[style].counters)
+def test_a_custom_command_may_speak_each_engine_that_has_metrics(make: Make) -> None:
+    styles = [name for name, one in BACKENDS.items() if one.metrics]
+    assert styles == ["vllm", "sglang", "llamacpp"]
+    for style in styles:
+        recipe, _ = make("custom", metrics_style=style)
+        custom, wrapped = BACKENDS["custom"], BACKENDS[style]
+        assert (custom.stages_for(recipe), custom.counters_for(recipe)) == (wrapped.stages, wrapped.counters)
 
 
 def test_a_run_that_waits_has_no_state_of_a_backend() -> None:
@@ -407,7 +410,7 @@ def test_a_field_is_used_or_it_is_said_that_it_is_not(name: str, field: str, mak
         same = backend.command(changed, context).argv == backend.command(plain, context).argv
     except InvalidRecipe:
         pytest.skip("a name on a hub")
-    warned = any(one.field == field and "not used" in one.message for one in backend.check(changed, context))
+    warned = any(one.field == field and "not used" in one.message for one in check(backend, changed, context))
     assert same is (field not in backend.uses)
     assert warned is (field not in backend.uses)
 

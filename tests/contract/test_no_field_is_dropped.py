@@ -11,6 +11,7 @@ import pytest
 
 from vllm_studio_tui.backends import llamacpp, registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
+from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
@@ -129,7 +130,7 @@ def started(recipe: Recipe, backend: Backend, context: LaunchContext) -> dict[st
 
 
 def said(recipe: Recipe, backend: Backend, context: LaunchContext, field: str) -> list[Problem]:
-    return [one for one in backend.check(recipe, context) if one.field == field]
+    return [one for one in check(backend, recipe, context) if one.field == field]
 
 
 def test_every_field_is_tried() -> None:
@@ -178,4 +179,4 @@ def test_what_is_implied_by_another_field_is_not_called_idle(engine: Path) -> No
     recipe, backend, context = make("vllm", engine, tool_call_parser="hermes", enable_auto_tool_choice=True)
     assert not said(recipe, backend, context, "enable_auto_tool_choice")
     recipe, backend, context = make("sglang", engine, enable_prefix_caching=True, enable_chunked_prefill=True)
-    assert not any("changes nothing" in one.message for one in backend.check(recipe, context))
+    assert not any("changes nothing" in one.message for one in check(backend, recipe, context))

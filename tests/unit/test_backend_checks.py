@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.weight_files import model
-from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends import checks, registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline
 from vllm_studio_tui.backends.common.known import known
@@ -33,7 +33,7 @@ def check(tmp_path: Path, *, host: str = "127.0.0.1", **fields: Any) -> list[Pro
     program.chmod(0o700)
     values = {"id": "r", "name": "R", "model_path": "org/model", "executable": str(program), "host": host} | fields
     recipe = Recipe.model_validate(values)
-    return Vllm().check(recipe, LaunchContext(Settings(), host, 8001, environ={}))
+    return checks.check(Vllm(), recipe, LaunchContext(Settings(), host, 8001, environ={}))
 
 
 def test_a_sound_recipe_has_no_problems(tmp_path: Path) -> None:

@@ -14,11 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from vllm_studio_tui.backends.base import LaunchContext, shell_text
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import LaunchContext
+from vllm_studio_tui.backends.checks import check
+from vllm_studio_tui.backends.common.commands import shell_text
+from vllm_studio_tui.backends.common.gguf_files import weights
 from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.backends.custom import Custom, fill, split
 from vllm_studio_tui.backends.external import External
-from vllm_studio_tui.backends.llamacpp import EMBEDDED, LlamaCpp, weights
+from vllm_studio_tui.backends.llamacpp import EMBEDDED, LlamaCpp
 from vllm_studio_tui.backends.sglang import KEY_VARIABLE, WITH_KEY, SGLang
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
@@ -307,13 +311,14 @@ def test_a_relative_program_is_one_of_the_working_directory(tmp_path: Path) -> N
 
 def test_a_wrapper_of_a_known_engine_shows_its_stages_and_counts(tmp_path: Path) -> None:
     wrapped = custom("/bin/echo {port}", metrics_style="vllm", api_key="env:K", health_path="/ping")
-    assert Custom().stages_for(wrapped) == Vllm().stages
-    assert Custom().counters_for(wrapped) == Vllm().counters
-    assert Custom().command(wrapped, context()).env_refs == {"VLLM_API_KEY": "env:K"}
-    assert Custom().ready(wrapped).path == "/ping"
+    mine = Custom(registry.backends)
+    assert mine.stages_for(wrapped) == Vllm().stages
+    assert mine.counters_for(wrapped) == Vllm().counters
+    assert mine.command(wrapped, context()).env_refs == {"VLLM_API_KEY": "env:K"}
+    assert mine.ready(wrapped).path == "/ping"
     plain = custom("/bin/echo {port}", api_key="env:K")
-    assert Custom().counters_for(plain) is None
-    assert Custom().command(plain, context()).notes
+    assert mine.counters_for(plain) is None
+    assert mine.command(plain, context()).notes
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
@@ -339,7 +344,7 @@ def test_an_external_server_is_probed_below_its_address_and_never_launched() -> 
 )
 def test_an_address_that_will_not_do_is_said(url: str, severity: str) -> None:
     mine = recipe(backend="external", base_url=url, api_key="env:K")
-    assert {one.severity for one in External().check(mine, context())} == {severity}
+    assert {one.severity for one in check(External(), mine, context())} == {severity}
 
 
 @pytest.mark.parametrize("url", ["http://[::1/v1", "http:///v1", "http://h:0/v1", "http://h:x/v1", "h/v1"])

@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +19,13 @@ from typer.testing import CliRunner
 
 from tests.unit.doctor_ground import bare_ground, on, put
 from vllm_studio_tui.cli import doctor as cli
+from vllm_studio_tui.domain.check import Check
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
 from vllm_studio_tui.services.doctor import doctor
 from vllm_studio_tui.services.doctor import engines as doctor_engines
 from vllm_studio_tui.services.doctor import home as doctor_home
 from vllm_studio_tui.services.doctor import recipes as doctor_recipes
-from vllm_studio_tui.services.doctor.check import Check, Ground
+from vllm_studio_tui.services.doctor.ground import Ground
 
 
 @pytest.fixture
@@ -169,6 +169,11 @@ def test_the_sqlite_version_is_shown(ground: Ground, monkeypatch: pytest.MonkeyP
 # --- engines -----------------------------------------------------------------------------------------------------
 
 
+def look(name: str, ground: Ground) -> Check:
+    """What the doctor says of one engine."""
+    return doctor_engines.engines(ground)[name]
+
+
 def engine(home: Path, name: str, version: str | None) -> Path:
     """A program in an environment of its own."""
     (home / "bin").mkdir(parents=True, exist_ok=True)
@@ -187,7 +192,7 @@ def test_vllm_is_found_through_a_link_and_old_versions_are_warned_of(
     ground: Ground, tmp_path: Path, version: str | None, state: str
 ) -> None:
     (tmp_path / "bin/vllm").symlink_to(engine(tmp_path / "venv", "vllm", version))
-    found = doctor_engines.vllm(ground)
+    found = look("vllm", ground)
     assert found.state == state
     assert (version or "unknown version") in found.found
     assert ("CVE-2026-114053" in found.found) == (state == "warn")
@@ -196,32 +201,30 @@ def test_vllm_is_found_through_a_link_and_old_versions_are_warned_of(
 def test_a_script_outside_its_environment_is_followed_to_its_interpreter(ground: Ground, tmp_path: Path) -> None:
     script = engine(tmp_path / "venv", "transformers", "5.23.0")
     put(tmp_path / "bin/transformers", script.read_text(), 0o700)
-    assert doctor_engines.transformers(ground).found == f"5.23.0 at {tmp_path}/bin/transformers"
+    assert look("transformers", ground).found == f"5.23.0 at {tmp_path}/bin/transformers"
 
 
 def test_sglang_is_known_by_its_interpreter(ground: Ground, tmp_path: Path) -> None:
     engine(tmp_path / "venv", "sglang", "0.5.23")
     python = tmp_path / "venv/bin/python"
-    found = doctor_engines.sglang(on(ground, VLLM_STUDIO_SGLANG_PYTHON=str(python)))
+    found = look("sglang", on(ground, VLLM_STUDIO_SGLANG_PYTHON=str(python)))
     assert found == Check("ok", f"0.5.23 at {python}")
     bare = put(tmp_path / "other/bin/python", "#!/bin/sh\n", 0o700)
-    assert doctor_engines.sglang(on(ground, VLLM_STUDIO_SGLANG_PYTHON=str(bare))).state == "warn"
+    assert look("sglang", on(ground, VLLM_STUDIO_SGLANG_PYTHON=str(bare))).state == "warn"
 
 
 @pytest.mark.parametrize(
-    ("check", "variable"),
+    ("name", "variable"),
     [
-        (doctor_engines.vllm, "VLLM_STUDIO_VLLM_EXECUTABLE"),
-        (doctor_engines.sglang, "VLLM_STUDIO_SGLANG_PYTHON"),
-        (doctor_engines.llama_server, "VLLM_STUDIO_LLAMA_SERVER"),
-        (doctor_engines.transformers, "VLLM_STUDIO_TRANSFORMERS_EXECUTABLE"),
+        ("vllm", "VLLM_STUDIO_VLLM_EXECUTABLE"),
+        ("sglang", "VLLM_STUDIO_SGLANG_PYTHON"),
+        ("llama-server", "VLLM_STUDIO_LLAMA_SERVER"),
+        ("transformers", "VLLM_STUDIO_TRANSFORMERS_EXECUTABLE"),
     ],
 )
-def test_a_program_that_the_settings_name_must_be_there(
-    ground: Ground, check: Callable[[Ground], Check], variable: str
-) -> None:
-    assert check(ground) == Check("ok", "not found")
-    found = check(on(ground, **{variable: "/nonexistent/program"}))
+def test_a_program_that_the_settings_name_must_be_there(ground: Ground, name: str, variable: str) -> None:
+    assert look(name, ground) == Check("ok", "not found")
+    found = look(name, on(ground, **{variable: "/nonexistent/program"}))
     assert found.state == "fail"
     assert variable.removeprefix("VLLM_STUDIO_").lower() in found.fix
 
@@ -234,7 +237,7 @@ def test_having_no_engine_at_all_is_a_warning(ground: Ground, tmp_path: Path, mo
     assert doctor_engines.any_engine(ground).state == "warn"
     stale = put(tmp_path / "bin/llama-server", "#!/opt/old-venv/bin/python\n", 0o700)
     assert doctor_engines.any_engine(ground).state == "warn"
-    broken = doctor_engines.llama_server(ground)
+    broken = look("llama-server", ground)
     assert broken.state == "warn"
     assert broken.found == (
         f"cannot be run: {stale} is a script whose interpreter cannot be run: /opt/old-venv/bin/python does not exist"
@@ -247,7 +250,7 @@ def test_a_program_that_the_settings_name_and_that_may_not_be_run_is_told_as_tha
     ground: Ground, tmp_path: Path
 ) -> None:
     plain = put(tmp_path / "plain", "#!/bin/sh\n", 0o600)
-    found = doctor_engines.vllm(on(ground, VLLM_STUDIO_VLLM_EXECUTABLE=str(plain)))
+    found = look("vllm", on(ground, VLLM_STUDIO_VLLM_EXECUTABLE=str(plain)))
     assert found.state == "fail"
     assert f"{plain} is not executable (mode 0600" in found.found
 
@@ -383,7 +386,11 @@ def test_every_finding_that_is_not_fine_has_a_fix_and_all_is_quick(ground: Groun
     began = time.monotonic()
     results = doctor.run_checks(ground)
     assert time.monotonic() - began < 10  # under 2 s where nothing else runs
-    assert len({name for name, _ in results}) == len(results) == len(doctor.CHECKS)
+    names = [name for name, _ in results]
+    assert len(set(names)) == len(names)
+    engines = [name for name in names if name.startswith("engine ")]
+    assert engines == [f"engine {one}" for one in ("vllm", "sglang", "transformers", "llama-server", "embedded")]
+    assert len(names) == len(doctor.CHECKS) - 1 + len(engines)
     assert all(check.fix for _, check in results if check.state != "ok")
     assert not any("\n" in check.found for _, check in results)
     assert list(ground.places.data.parent.glob("*")) == []

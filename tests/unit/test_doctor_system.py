@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.doctor_ground import bare_ground, on, put
+from vllm_studio_tui.domain.check import Check
 from vllm_studio_tui.services.doctor import system as doctor_system
-from vllm_studio_tui.services.doctor.check import Check, Ground
+from vllm_studio_tui.services.doctor.ground import Ground
 
 
 @pytest.fixture

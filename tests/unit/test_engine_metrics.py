@@ -17,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.cli import metrics as command
 from vllm_studio_tui.domain.errors import EngineRefused, EngineUnreachable, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.metric_spec import KINDS
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.probes.engine import scrape
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
 from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
-from vllm_studio_tui.probes.engine.specs import KINDS, TABLES
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "metrics"
 INF = math.inf
@@ -66,7 +67,7 @@ def vllm(
 
 def test_every_field_of_the_tables_exists() -> None:
     fields = EngineMetrics.__dataclass_fields__
-    for table in TABLES.values():
+    for table in (one.metrics or () for one in registry.backends().values()):
         for spec in table:
             assert spec.field in fields
             assert spec.kind in KINDS

@@ -11,6 +11,7 @@ import pytest
 from tests.process.house import until
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext
+from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.common.model_files import incomplete
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
@@ -80,7 +81,7 @@ def recipe(**fields: Any) -> Recipe:
 def problems(backend: str, known: tuple[str, ...] | None, **fields: Any) -> list[tuple[str, str, str]]:
     one = recipe(backend=backend, executable=sys.executable, **fields)
     context = LaunchContext(Settings(), "127.0.0.1", 8000, installed=frozenset(known) if known else None)
-    found = registry.backend(backend).check(one, context)
+    found = check(registry.backend(backend), one, context)
     return [(p.severity, p.message, p.advice) for p in found if p.field == "extra_args"]
 
 

@@ -17,6 +17,7 @@ from tests.unit.nobody import as_nobody, enterable_folder
 from tests.unit.weight_files import MODEL, TEMPLATE, gguf, model, safetensors
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext, Problem
+from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
 
@@ -27,7 +28,7 @@ BROKEN = "{% for m in messages %}{{ m['content'] }{% endfor %}"
 def checked(backend: str, model: Path | str, **fields: Any) -> list[Problem]:
     """The problems of a recipe, but for the engine itself, which is not installed here."""
     recipe = Recipe.model_validate({"id": "r", "name": "R", "backend": backend, "model_path": str(model), **fields})
-    found = registry.backend(backend).check(recipe, LaunchContext(Settings(), "127.0.0.1", 8001, environ={}))
+    found = check(registry.backend(backend), recipe, LaunchContext(Settings(), "127.0.0.1", 8001, environ={}))
     return [one for one in found if one.field not in ("executable", "python_path")]
 
 
@@ -362,14 +363,16 @@ def test_an_interpreter_that_is_none_is_told(tmp_path: Path) -> None:
     other = put(tmp_path / "engine", "#!/bin/sh\n")
     other.chmod(0o755)
     one = Recipe.model_validate({"id": "r", "name": "R", "model_path": "org/m", "python_path": str(other)})
-    found = registry.backend("vllm").check(one, LaunchContext(Settings(), "127.0.0.1", 8001, environ={}))
+    found = check(registry.backend("vllm"), one, LaunchContext(Settings(), "127.0.0.1", 8001, environ={}))
     assert [p.message for p in found if p.field == "python_path"] == [
         f"{other} does not look like a Python interpreter"
     ]
     bare = put(tmp_path / "python3", "#!/bin/sh\n")
     bare.chmod(0o755)
-    found = registry.backend("vllm").check(
-        one.model_copy(update={"python_path": str(bare)}), LaunchContext(Settings(), "127.0.0.1", 8001, environ={})
+    found = check(
+        registry.backend("vllm"),
+        one.model_copy(update={"python_path": str(bare)}),
+        LaunchContext(Settings(), "127.0.0.1", 8001, environ={}),
     )
     assert "seems to have no vllm" in said(found, "warning")
 

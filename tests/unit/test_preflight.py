@@ -11,6 +11,7 @@ import pytest
 from tests.unit.nobody import as_nobody, enterable_folder
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
+from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
@@ -49,7 +50,7 @@ def test_a_folder_above_the_model_that_may_not_be_entered_is_a_problem_and_no_tr
         shut.chmod(0o000)
 
         def look() -> str:
-            found = registry.backend(backend).check(one, LaunchContext(Settings(), "127.0.0.1", 8000))
+            found = check(registry.backend(backend), one, LaunchContext(Settings(), "127.0.0.1", 8000))
             return "\n".join(f"{problem.severity} {problem.field}: {problem.message}" for problem in found)
 
         said = as_nobody(look)
@@ -70,9 +71,9 @@ def test_a_program_without_the_right_to_be_executed_is_not_called_missing(tmp_pa
 def test_a_container_needs_docker_here_and_not_the_engine(tmp_path: Path) -> None:
     one = recipe(runtime="docker", docker={"image": "vllm/vllm-openai"})
     nowhere = LaunchContext(Settings(), "127.0.0.1", 8000, environ={"PATH": str(tmp_path)})
-    assert "docker cannot be found" in errors(Vllm().check(one, nowhere))["runtime"]
+    assert "docker cannot be found" in errors(check(Vllm(), one, nowhere))["runtime"]
     script(tmp_path / "docker")
-    assert errors(Vllm().check(one, nowhere)) == {}
+    assert errors(check(Vllm(), one, nowhere)) == {}
 
 
 def command_of(backend: Any, one: Recipe, path: Path) -> Command:
@@ -108,8 +109,8 @@ class Faulty(Vllm):
         if self.fault_in == name:
             raise KeyError("x\ny")
 
-    def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-        self._part("check")
+    def problems(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+        self._part("problems")
         return []
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
@@ -125,13 +126,13 @@ class Faulty(Vllm):
         return "x"
 
 
-@pytest.mark.parametrize("part", ["check", "help_command", "command", "model_name"])
+@pytest.mark.parametrize("part", ["problems", "help_command", "command", "model_name"])
 def test_a_fault_of_a_backend_is_told_as_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     one = Faulty()
     one.fault_in = part
-    monkeypatch.setitem(registry.OURS, "vllm", one)
+    monkeypatch.setitem(registry.OURS._made, "vllm", one)
     mine = recipe(port=18_999)
-    if part in ("check", "help_command"):
+    if part in ("problems", "help_command"):
         (found,) = launcher(tmp_path).check(mine)
         assert (found.field, found.severity) == ("backend", "warning")
         assert found.message == "the check of Faulty failed: KeyError: 'x\\ny'"
@@ -139,7 +140,7 @@ def test_a_fault_of_a_backend_is_told_as_a_problem(tmp_path: Path, monkeypatch: 
         launcher(tmp_path).refuse_hopeless(mine)  # it may well go
     else:
         with pytest.raises(LaunchRefused, match="Faulty could not make a command") as caught:
-            launcher(tmp_path).launch(mine)
+            launcher(tmp_path).launch(mine, unchecked=True)
         assert "KeyError" in caught.value.cause
         assert not (tmp_path / "state" / "runs").exists()
 
@@ -149,7 +150,7 @@ def test_a_fault_in_the_command_is_an_error_of_the_check(tmp_path: Path) -> None
         def command(self, recipe: Recipe, context: LaunchContext) -> Command:
             raise ZeroDivisionError("oh")
 
-    found = errors(Broken().check(recipe(), LaunchContext(Settings(), "127.0.0.1", 8000)))
+    found = errors(check(Broken(), recipe(), LaunchContext(Settings(), "127.0.0.1", 8000)))
     assert found == {"backend": "vLLM makes no command of it: ZeroDivisionError: oh"}
 
 
@@ -157,11 +158,11 @@ def test_a_look_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch:
     forever = threading.Event()
 
     class Stuck(Faulty):
-        def check(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+        def problems(self, recipe: Recipe, context: LaunchContext) -> list[Problem]:
             forever.wait(60)
             return []
 
-    monkeypatch.setitem(registry.OURS, "vllm", Stuck())
+    monkeypatch.setitem(registry.OURS._made, "vllm", Stuck())
     monkeypatch.setattr(preflight, "PATIENCE", 0.05)
     (found,) = launcher(tmp_path).check(recipe())
     forever.set()

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ports import free_port
-from vllm_studio_tui.backends.custom import STYLES
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.keeper.asking import counters
 from vllm_studio_tui.keeper.logwatch import LogWatch
 from vllm_studio_tui.probes.engine.reader import EngineProbe
@@ -90,7 +90,8 @@ def test_counters_account_and_answers_agree(engine: Callable[..., Running], styl
     running = engine("--style", style)
     spent = [running.ask()["usage"] for _ in range(3)]
     prompt, completion = (sum(one[key] for one in spent) for key in ("prompt_tokens", "completion_tokens"))
-    _, names = STYLES[style]
+    names = registry.backend(style).counters
+    assert names is not None
     counted = counters(names, "127.0.0.1", running.port, None, 5.0)
     assert counted is not None
     assert (counted["prompt_tokens"], counted["generation_tokens"]) == (prompt, completion)
@@ -118,7 +119,7 @@ def test_our_probe_understands_its_metrics(engine: Callable[..., Running], style
 @pytest.mark.parametrize("style", ["vllm", "llamacpp", "sglang"])
 def test_its_log_shows_the_stages_of_that_engine(engine: Callable[..., Running], style: str) -> None:
     running = engine("--style", style)
-    stages, _ = STYLES[style]
+    stages = registry.backend(style).stages
     log = running.log.with_suffix(".copy")
     log.touch()
     watch = LogWatch(log, stages, ())

@@ -34,6 +34,8 @@ class _Ours(Mapping[str, Backend]):
         self._made: dict[str, Backend] = {}
 
     def __getitem__(self, name: str) -> Backend:
+        if name not in CLASSES:
+            raise KeyError(name)
         if name not in self._made:
             made = getattr(import_module(f"vllm_studio_tui.backends.{name}"), CLASSES[name])
             # A command of a person's own may wrap any other engine.
