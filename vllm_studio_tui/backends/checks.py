@@ -16,8 +16,8 @@ from vllm_studio_tui.backends.common.model_files import model_problems
 from vllm_studio_tui.backends.common.parsers import same_elsewhere, suggested_names
 from vllm_studio_tui.backends.common.side_files import python_problems, side_problems
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
-from vllm_studio_tui.domain.imports import is_loopback
-from vllm_studio_tui.kit.access import expanded, read_trouble
+from vllm_studio_tui.domain.recipe_imports import is_loopback
+from vllm_studio_tui.kit.file_access import expanded, read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe

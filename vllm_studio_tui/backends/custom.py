@@ -18,7 +18,7 @@ from vllm_studio_tui.backends.common.flags import is_remark
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
-from vllm_studio_tui.kit.access import expanded
+from vllm_studio_tui.kit.file_access import expanded
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe

@@ -18,7 +18,7 @@ from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
-from vllm_studio_tui.kit.access import expanded, read_trouble
+from vllm_studio_tui.kit.file_access import expanded, read_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping, Set
 from typing import Any
 
-from vllm_studio_tui.domain.recipe import FieldNote
+from vllm_studio_tui.domain.recipe import FieldNote, Recipe
 from vllm_studio_tui.kit.masking import mask_text
 
 #: What the original wrote into every recipe, whether anybody meant it or not.
@@ -82,7 +82,7 @@ def other_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
         why = f"{backend} is no engine here, and a launch will be refused: {_NOT_HERE[backend]}"
         notes.append(FieldNote("backend", "taken", why))
     elif command and backend != "custom":
-        why = f"kept, but {backend or 'vllm'} does not use it: set backend custom to launch it"
+        why = f"kept, but {backend or Recipe.model_fields['backend'].default} does not use it: set backend custom to launch it"
         notes.append(FieldNote("command", "taken", why))
 
 

@@ -13,7 +13,7 @@ from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
 from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
 from vllm_studio_tui.keeper.probe import address_of
-from vllm_studio_tui.kit.access import expanded
+from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.runs.claims import claims
 
 #: Fields that are for people and for the keeper, not for the engine.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends.base import LaunchContext
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.kit import secrets
-from vllm_studio_tui.kit.access import expanded, explain_program, program_trouble
+from vllm_studio_tui.kit.file_access import expanded, explain_program, program_trouble
 from vllm_studio_tui.kit.masking import MASK, looks_secret, mask_text, mask_words
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
 from vllm_studio_tui.backends.common.commands import find_program, is_local, not_found
 from vllm_studio_tui.keeper.tree import VARIABLE
-from vllm_studio_tui.kit.access import expanded
+from vllm_studio_tui.kit.file_access import expanded
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe

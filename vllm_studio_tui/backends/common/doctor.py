@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vllm_studio_tui.backends.common.versions import installed_version
 from vllm_studio_tui.domain.check import Check, fail, ok, warn
-from vllm_studio_tui.kit.access import expanded, explain_program, program_trouble
+from vllm_studio_tui.kit.file_access import expanded, explain_program, program_trouble
 
 MISSING, BROKEN = "not found", "cannot be run"
 

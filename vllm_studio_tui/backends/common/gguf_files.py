@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.kit.access import is_folder
+from vllm_studio_tui.kit.file_access import is_folder
 
 
 def weights(path: Path) -> Path:

@@ -27,7 +27,7 @@ from vllm_studio_tui.backends.common.looking import (
 )
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.kit.access import Trouble, expanded, is_folder, read_trouble, status
+from vllm_studio_tui.kit.file_access import Trouble, expanded, is_folder, read_trouble, status
 from vllm_studio_tui.kit.gguf import VERSIONS, Gguf
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from vllm_studio_tui.backends.common.looking import json_object, listing, start_
 from vllm_studio_tui.backends.common.model_files import Flags, folder_problems, gguf_problems, incomplete
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
 from vllm_studio_tui.backends.common.versions import installed_version
-from vllm_studio_tui.kit.access import expanded, is_file, is_folder, program_trouble, read_trouble
+from vllm_studio_tui.kit.file_access import expanded, is_file, is_folder, program_trouble, read_trouble
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
