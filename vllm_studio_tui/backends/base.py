@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vllm_studio_tui.backends.common.flags import FlagStyle
-from vllm_studio_tui.domain.check import Check
-from vllm_studio_tui.domain.metric_spec import MetricSpec
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.common.known import Known
     from vllm_studio_tui.backends.common.pasted import Pasted
+    from vllm_studio_tui.domain.check import Check
+    from vllm_studio_tui.domain.metric_spec import MetricSpec
     from vllm_studio_tui.domain.recipe import Recipe
 
 #: Fields of a recipe that make flags; each backend names those that it turns into its own.

@@ -82,7 +82,8 @@ def other_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
         why = f"{backend} is no engine here, and a launch will be refused: {_NOT_HERE[backend]}"
         notes.append(FieldNote("backend", "taken", why))
     elif command and backend != "custom":
-        why = f"kept, but {backend or Recipe.model_fields['backend'].default} does not use it: set backend custom to launch it"
+        named = backend or Recipe.model_fields["backend"].default
+        why = f"kept, but {named} does not use it: set backend custom to launch it"
         notes.append(FieldNote("command", "taken", why))
 
 

@@ -140,6 +140,7 @@ class RunSpec:
 
     Attributes:
         recipe_revision: Tells whether two runs had the same recipe: a digest of its fields.
+        engine: The engine's title in tables; empty in specs of earlier versions.
         engine_version: Of the installed engine, as far as it could be told without running it.
         run_id: Also the value of `VLLM_STUDIO_RUN` in the engine's environment, by which strays are found.
         env: Added to the environment of the face that launched, plain values only.
@@ -162,6 +163,7 @@ class RunSpec:
     created_at: float
     recipe: Mapping[str, Any] = field(default_factory=dict)
     recipe_revision: str | None = None
+    engine: str = ""
     engine_version: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     env_refs: Mapping[str, str] = field(default_factory=dict)

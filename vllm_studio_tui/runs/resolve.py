@@ -78,6 +78,7 @@ def resolve(
         created_at=time.time(),
         recipe=recipe.model_dump(mode="json"),
         recipe_revision=revision(recipe),
+        engine=backend.label or backend.title,
         engine_version=version,
         env=env,
         env_refs=command.env_refs,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.metric_spec import MetricSpec
 
 
@@ -16,6 +15,8 @@ def specs_of(backend: str) -> tuple[MetricSpec, ...]:
 
     Where none is known, the rows of all engines are returned: the names carry the engine's prefix.
     """
+    from vllm_studio_tui.backends import registry  # not before there is an engine to ask
+
     found = registry.find(backend)
     if found is not None and found.metrics is not None:
         return found.metrics

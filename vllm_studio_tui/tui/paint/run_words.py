@@ -19,9 +19,10 @@ ORDER = tuple(STAGES)
 
 
 def engine_word(run: RunView) -> str:
-    """The engine of a run; a simulated one is always labelled so."""
-    simulated = run.spec is not None and run.spec.simulated
-    return "SIMULATED" if simulated else backend_word(run.backend)
+    """Return the engine of a run; a simulated one is always labelled so."""
+    if run.spec is not None and run.spec.simulated:
+        return "SIMULATED"
+    return run.spec.engine if run.spec is not None and run.spec.engine else backend_word(run.backend)
 
 
 def backend_word(name: str | None) -> str:

@@ -50,11 +50,18 @@ class Dashboard(Place):
         self.shell.spawn(self._load_recipes(), group="recipes")
 
     async def _load_recipes(self) -> None:
-        self._recipes = await self.shell.in_thread(self.studio.recipe_list)
+        self._recipes = await self.shell.in_thread(self._read_recipes)
         self.update_place()
         if self._models is None and self.snapshot is not None and not self.snapshot.runs:
             self._models = await self.shell.in_thread(self._find_models)
             self.update_place()
+
+    def _read_recipes(self) -> list[tuple[str, dict[str, Any]]]:
+        """Read the recipes. The files of their engines, which tell their titles, are imported here too. Blocking."""
+        found = self.studio.recipe_list()
+        for backend in {str(data.get("backend")) for _, data in found}:
+            run_words.backend_word(backend)
+        return found
 
     def _find_models(self) -> int:
         """How many models are on this machine: an empty dashboard says so. Blocking."""
