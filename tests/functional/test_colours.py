@@ -1,6 +1,6 @@
 """The colours of every screen: as `test_snapshots.py`, with a letter for the style of each cell.
 
-`VLLM_STUDIO_TEST_UPDATE=1 pytest tests/functional/test_colours.py` writes the files anew.
+`poe snapshots` writes the files anew.
 """
 
 from __future__ import annotations

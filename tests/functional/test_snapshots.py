@@ -1,11 +1,13 @@
 """Every screen at every size, as it was when somebody looked at it and found it good.
 
-A change of looks is a change of these files: `VLLM_STUDIO_TEST_UPDATE=1 pytest tests/functional/test_snapshots.py`
-writes them anew, and the difference is read before it is kept.
+A change of looks is a change of these files: `poe snapshots` writes them anew and shows the difference, which is read
+before it is kept. A screen that differs is written beside what was expected of it, with the difference, into the
+directory that `VLLM_STUDIO_TEST_REPORT` names, else into `.pytest_cache/snapshots`.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 HERE = Path(__file__).parent / "snapshots"
+ROOT = Path(__file__).parents[2]
 SIZES = ((160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (38, 2))
 ANSWER = """Each layer keeps **one** key and one value vector:
 
@@ -86,11 +89,25 @@ async def drawn(stage: Staged, place: str) -> str:
 
 
 def compare(path: Path, text: str) -> None:
-    """Hold what is drawn against what was kept, or keep it."""
+    """Compare a drawn screen with the kept one, or keep it where `VLLM_STUDIO_TEST_UPDATE` is set."""
     if os.environ.get("VLLM_STUDIO_TEST_UPDATE"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    assert text == path.read_text("utf-8")
+    expected = path.read_text("utf-8") if path.exists() else ""
+    if text != expected:
+        folder = Path(os.environ.get("VLLM_STUDIO_TEST_REPORT") or ROOT / ".pytest_cache/snapshots")
+        report(folder, path.relative_to(HERE), expected, text)
+    assert text == expected
+
+
+def report(folder: Path, name: Path, expected: str, actual: str) -> None:
+    """Write a screen that differs into a folder: as it should be, as it is, and the difference."""
+    lines = difflib.unified_diff(expected.splitlines(), actual.splitlines(), "expected", "actual", n=5, lineterm="")
+    difference = "".join(f"{line}\n" for line in lines)
+    for suffix, content in ((".expected.txt", expected), (".actual.txt", actual), (".diff", difference)):
+        written = (folder / name).with_suffix(suffix)
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(content, "utf-8")
 
 
 @pytest.mark.parametrize("looks", ["unicode", "ascii", "bare"])
@@ -103,3 +120,21 @@ async def test_a_screen_looks_as_it_did(tmp_path: Path, place: str, looks: str) 
         await scene(stage, place, empty=looks == "bare")
         text = await drawn(stage, place)
     compare(HERE / f"{place}-{looks}.txt", text)
+
+
+def test_a_screen_that_differs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_TEST_REPORT", str(tmp_path))
+    monkeypatch.delenv("VLLM_STUDIO_TEST_UPDATE", raising=False)
+    kept = HERE / "colours" / "chat-slate.txt"
+    changed = kept.read_text("utf-8").replace("== chat 80x24", "== chat 81x24")
+    with pytest.raises(AssertionError):
+        compare(kept, changed)
+    compare(kept, kept.read_text("utf-8"))
+    folder = tmp_path / "colours"
+    assert {path.name for path in folder.iterdir()} == {
+        "chat-slate.actual.txt",
+        "chat-slate.diff",
+        "chat-slate.expected.txt",
+    }
+    assert "+== chat 81x24\n" in (folder / "chat-slate.diff").read_text("utf-8")
+    assert (folder / "chat-slate.expected.txt").read_text("utf-8") == kept.read_text("utf-8")
