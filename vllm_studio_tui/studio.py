@@ -72,7 +72,7 @@ class Studio:
         if "chat" in self.__dict__:
             from vllm_studio_tui.store.messages import PROGRAM_ENDED
 
-            self.chat.leaving = f"{PROGRAM_ENDED} ({signal_name})"
+            self.chat.interrupt(f"{PROGRAM_ENDED} ({signal_name})")
 
     def close_chat(self) -> None:
         """Save what is not saved yet, or write it to recovery files. Blocking."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.functional.acting import Scene, editor, fill_in, hides, shows, told
 from tests.functional.stage import Staged
+from tests.functional.test_chat import idle
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Session, Timings, TokenUsage
 from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 
@@ -36,7 +37,7 @@ def branch(stage: Staged) -> list[Message]:
 
 async def over(stage: Staged, asked: int) -> None:
     """Wait until the engine was asked so many times in all, and all was said."""
-    await stage.until(lambda: len(stage.engine.asked) == asked and not place(stage).turns.going, "the answer is over")
+    await stage.until(lambda: len(stage.engine.asked) == asked and idle(stage), "the answer is over")
     await stage.settle()
 
 

@@ -22,10 +22,15 @@ def place(stage: Staged) -> ChatPlace:
     return found
 
 
+def idle(stage: Staged) -> bool:
+    """Whether no answer is being generated."""
+    return not place(stage).answers.running
+
+
 async def ask(stage: Staged, text: str) -> None:
     await stage.type(text)
     await stage.press("enter")
-    await stage.until(lambda: not place(stage).turns.going, "the answer is over")
+    await stage.until(lambda: idle(stage), "the answer is over")
     await stage.settle()
 
 
@@ -89,9 +94,9 @@ async def test_a_new_chat_is_listed_while_its_first_answer_comes(tmp_path: Path)
         await stage.type("a question")
         await stage.press("enter")
         await stage.until(lambda: "CHATS  1" in stage.text(), "it is in the list")
-        assert place(stage).turns.going
+        assert place(stage).answers.running
         hold.set()
-        await stage.until(lambda: not place(stage).turns.going, "the answer is over")
+        await stage.until(lambda: idle(stage), "the answer is over")
 
 
 async def test_the_next_question_waits_for_its_turn(tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ async def test_the_next_question_waits_for_its_turn(tmp_path: Path) -> None:
         await stage.press("enter")
         await stage.until(lambda: "1 waiting" in stage.text(), "it waits")
         hold.set()
-        await stage.until(lambda: len(stage.engine.asked) == 2 and not place(stage).turns.going, "both were asked")
+        await stage.until(lambda: len(stage.engine.asked) == 2 and idle(stage), "both were asked")
         assert stage.engine.asked[1].messages[-1]["content"] == "two"
 
 
@@ -152,7 +157,7 @@ async def test_an_edited_question_is_asked_anew_and_the_old_one_stays(tmp_path: 
         assert "editing an earlier question" in stage.text()
         await stage.type("er")
         await stage.press("enter")
-        await stage.until(lambda: len(stage.engine.asked) == 2 and not place(stage).turns.going, "asked again")
+        await stage.until(lambda: len(stage.engine.asked) == 2 and idle(stage), "asked again")
         session = stage.studio.chat.sessions.list()[0]
         questions = [m.content for m in stage.studio.chat.messages.tree(session.id) if m.role == "user"]
         assert questions == ["old", "older"]
@@ -298,7 +303,7 @@ async def test_leaving_keeps_the_partial_answer(tmp_path: Path) -> None:
         await stage.press("enter")
         await stage.until(lambda: "partial" in stage.text(), "it streams")
         await stage.press("ctrl+c")
-        await stage.until(lambda: not place(stage).turns.going, "the first one cancels the answer")
+        await stage.until(lambda: idle(stage), "the first one cancels the answer")
         await place(stage).leaving()
         session = stage.studio.chat.sessions.list()[0]
         assert stage.studio.chat.messages.branch(session.id)[-1].content == "partial"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.functional.stage import Staged, staged
-from tests.functional.test_chat import DONE, ask, place
-from vllm_studio_tui.domain.chat import Delta, Target
+from tests.functional.test_chat import DONE, ask, idle, place
+from vllm_studio_tui.domain.chat import Delta, Ended, Target, TokenUsage
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.studio import Studio
@@ -75,7 +75,7 @@ async def test_a_question_is_asked_in_the_chat_it_was_typed_in_whichever_is_open
             await choose(stage, "fishes")
             await stage.until(lambda: place(stage).chat.id == fishes, "the other chat is shown")
             gate.set()
-            await stage.until(lambda: len(stage.engine.asked) == 3 and not place(stage).turns.going, "it was asked")
+            await stage.until(lambda: len(stage.engine.asked) == 3 and idle(stage), "it was asked")
             await stage.settle()
         assert (questions(stage, parrots), questions(stage, fishes)) == (["parrots", "loud"], ["fishes"])
         assert [one["content"] for one in stage.engine.asked[2].messages] == ["parrots", "an answer", "loud"]
@@ -94,7 +94,7 @@ async def test_the_first_question_of_a_new_chat_makes_its_own_chat_whichever_is_
             await stage.pilot.press(*"whales", "enter")
             await choose(stage, "fishes")
             gate.set()
-            await stage.until(lambda: len(stage.engine.asked) == 3 and not place(stage).turns.going, "it was asked")
+            await stage.until(lambda: len(stage.engine.asked) == 3 and idle(stage), "it was asked")
             await stage.settle()
         assert place(stage).chat.id == fishes
         assert (questions(stage, parrots), questions(stage, fishes)) == (["parrots"], ["fishes"])
@@ -107,7 +107,7 @@ async def test_two_questions_in_one_breath_make_one_chat(tmp_path: Path) -> None
         with slow_target(stage) as gate:
             await stage.pilot.press(*"one", "enter", *"two", "enter")
             gate.set()
-            await stage.until(lambda: len(stage.engine.asked) == 2 and not place(stage).turns.going, "both were asked")
+            await stage.until(lambda: len(stage.engine.asked) == 2 and idle(stage), "both were asked")
             await stage.settle()
         (session,) = stage.studio.chat.sessions.list()
         assert questions(stage, session.id) == ["one", "two"]
@@ -136,11 +136,30 @@ async def test_an_answer_that_ends_behind_another_chat_does_not_come_in_front(tm
         stage.studio.chat.tree = tree  # type: ignore[method-assign]
         await place(stage).open(fishes)
         gate.set()
-        await stage.until(lambda: len(stage.engine.asked) == 4 and not place(stage).turns.going, "the next was asked")
+        await stage.until(lambda: len(stage.engine.asked) == 4 and idle(stage), "the next was asked")
         await stage.settle()
         assert place(stage).chat.id == fishes
         assert [entry.message.content for entry in place(stage).document.entries] == ["fishes", "an answer"]
         assert questions(stage, parrots) == ["parrots", "loud", "louder"]
+
+
+async def test_an_answer_that_is_continued_is_whole_after_another_chat_was_shown(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    async with staged(tmp_path, place="chat", script=ANSWER) as stage:
+        parrots, fishes = await two_chats(stage)
+        stage.engine.script = (Delta(content="half"), Ended("length", TokenUsage(10, 5)))
+        await ask(stage, "loud")
+        stage.engine.script = (Delta(content=" and more"), hold.wait, DONE)
+        place(stage).document.focus()
+        await stage.press("c")
+        await stage.until(lambda: "half and more" in stage.text(), "it goes on")
+        await place(stage).open(fishes)
+        await place(stage).open(parrots)
+        await stage.until(lambda: "half and more" in stage.text(), "all of it is shown")
+        hold.set()
+        await stage.until(lambda: idle(stage), "it is over")
+        await stage.settle()
+        assert "half and more" in stage.text()
 
 
 async def test_what_waits_for_an_engine_is_asked_in_its_chat_whichever_is_open_then(tmp_path: Path) -> None:
@@ -159,7 +178,7 @@ async def test_what_waits_for_an_engine_is_asked_in_its_chat_whichever_is_open_t
             for run in shown.runs
         )
         stage.studio.sampler.show(replace(shown, runs=runs))  # type: ignore[attr-defined]
-        await stage.until(lambda: len(stage.engine.asked) == 3 and not place(stage).turns.going, "it was asked")
+        await stage.until(lambda: len(stage.engine.asked) == 3 and idle(stage), "it was asked")
         assert (questions(stage, parrots), questions(stage, fishes)) == (["parrots", "loud"], ["fishes"])
 
 
@@ -212,7 +231,7 @@ async def test_another_engine_is_asked_only_when_a_person_says_so(tmp_path: Path
         await stage.press("enter")
         await stage.until(lambda: "gemma-3-12b does not answer" in stage.text(), "it asks again")
         await stage.press("1")
-        await stage.until(lambda: len(stage.engine.asked) == 2 and not place(stage).turns.going, "it was asked")
+        await stage.until(lambda: len(stage.engine.asked) == 2 and idle(stage), "it was asked")
         (session,) = stage.studio.chat.sessions.list()
         assert session.settings["recipe"] == "qwen3-32b"
 

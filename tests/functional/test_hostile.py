@@ -90,7 +90,7 @@ async def test_no_text_from_outside_does_harm_on_any_screen(tmp_path: Path, kind
             if place == "chat":
                 await stage.type("q")
                 await stage.press("enter")
-                await stage.until(lambda: not stage.app.current.turns.going, "the answer is over")  # type: ignore[attr-defined]
+                await stage.until(lambda: not stage.app.current.answers.running, "the answer is over")  # type: ignore[attr-defined]
                 await stage.press("ctrl+t", "ctrl+o")
                 check(stage, "chats")
                 await stage.press("escape")

@@ -25,7 +25,7 @@ from vllm_studio_tui.domain.chat import (
 from vllm_studio_tui.domain.errors import EngineUnreachable, NotFound, StoreError
 from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.services.chat.chat import ChatService
-from vllm_studio_tui.services.chat.turn import TurnEvent, TurnStarted
+from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
 from vllm_studio_tui.store.peaks import PeakRows
@@ -103,8 +103,8 @@ async def test_content_that_was_thinking_moves(db: Database) -> None:
 
 
 async def test_closing_stops_the_engine_and_keeps_the_partial(db: Database) -> None:
-    bus, told = Bus(), list[TurnEvent]()
-    bus.subscribe(TurnEvent, told.append)
+    bus, told = Bus(), list[AnswerProgressed]()
+    bus.subscribe(AnswerProgressed, told.append)
     engine = Engine(Delta("half"), Delta(" more"), DONE)
     service = ChatService(db, bus, engine)
     session = service.new_session("x")
@@ -227,9 +227,9 @@ async def test_everything_goes_to_the_bus(db: Database) -> None:
     await read(service.send(session, "x", TARGET))
     answer = kept(db, session)
     assert told == [
-        TurnStarted(session, answer.id),
-        TurnEvent(session, answer.id, Delta("hi")),
-        TurnEvent(session, answer.id, DONE),
+        AnswerStarted(session, answer.id),
+        AnswerProgressed(session, answer.id, Delta("hi")),
+        AnswerProgressed(session, answer.id, DONE),
     ]
 
 

@@ -24,7 +24,7 @@ from vllm_studio_tui.kit.bus import Bus
 from vllm_studio_tui.kit.paths import machine_id
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.endings import settle
-from vllm_studio_tui.services.chat.turn import AnswerSaved
+from vllm_studio_tui.services.chat.events import AnswerSaved
 from vllm_studio_tui.store import recovery
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
@@ -314,11 +314,12 @@ async def test_what_a_face_says_of_its_end_is_the_end_of_what_it_streams(db: Dat
     session = service.new_session("x")
     reading = asyncio.create_task(read(service.send(session, "x", TARGET)))
     await until(lambda: engine.given == 1, "the first piece to be taken")
-    service.leaving = "this program was ended while it streamed (SIGTERM)"
+    reason = "this program was ended while it streamed (SIGTERM)"
+    service.interrupt(reason)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert (kept(db, session).finish, kept(db, session).error) == ("interrupted", service.leaving)
+    assert (kept(db, session).finish, kept(db, session).error) == ("interrupted", reason)
 
 
 async def test_tokens_are_estimated_where_the_engine_told_none_and_only_there(db: Database) -> None:

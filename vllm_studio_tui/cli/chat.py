@@ -17,6 +17,7 @@ from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
+from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
@@ -26,18 +27,20 @@ if TYPE_CHECKING:
 
 
 class Printer:
-    """Writes an answer as it comes: the answer to stdout, thinking and figures to stderr."""
+    """Writes an answer as it comes: the answer to stdout, thinking and figures to stderr.
+
+    Attributes:
+        answer: What has been printed.
+    """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self._json = as_json
-        self._content = ""
-        self._on_line = False  # stderr stands within a line of thinking
+        self._on_line = False  # stderr is in the middle of a line of thinking
         self._out_on_line = False
-        self.ended: Ended | None = None
+        self.answer = Answer()
 
     def show(self, event: StreamEvent) -> None:
-        if isinstance(event, Ended):
-            self.ended = event
+        """Print the next event of the stream."""
         if self._json:
             self._emit(event)
         elif isinstance(event, Delta):
@@ -54,10 +57,7 @@ class Printer:
                 note(f"error: {event.error}")
             if event.advice:
                 note(f"  {event.advice}")
-        if isinstance(event, Delta):
-            self._content += event.content
-        elif isinstance(event, Relabel):
-            self._content = ""
+        self.answer.add(event)
 
     def close(self) -> None:
         """End the lines that are open."""
@@ -89,14 +89,14 @@ class Printer:
             if event.content:
                 emit_line({"event": "content", "text": event.content})
         elif isinstance(event, Relabel):
-            # What was told as content so far is thinking: readers that collect text start again.
-            emit_line({"event": "reasoning", "text": self._content, "relabel": True})
+            # What was sent as content so far is thinking: readers that collect text start again.
+            emit_line({"event": "reasoning", "text": self.answer.text()[0], "relabel": True})
         else:
             for call in event.tool_calls:
                 emit_line({"event": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments})
             if event.error:
                 emit_line({"event": "error", "message": event.error, "advice": event.advice})
-            emit_line({"event": "stats", "content": self._content, **stats_document(event)})
+            emit_line({"event": "stats", "content": self.answer.text()[0], **stats_document(event)})
 
 
 def stats_document(ended: Ended) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def stats_line(ended: Ended) -> str:
 async def print_turn(
     events: AsyncIterator[StreamEvent], *, as_json: bool = False, not_saved: list[NotSaved] | None = None
 ) -> Ended | None:
-    """Print an answer as it comes; its end, None if it has none. When it is stopped, the partial is kept.
+    """Print an answer as it comes; return its end, None if it has none. What has come of one that is stopped is kept.
 
     Args:
         not_saved: Takes the error of an answer that came and is not saved yet; without it, it is raised.
@@ -168,7 +168,7 @@ async def print_turn(
         not_saved.append(error)
     finally:
         printer.close()
-    return printer.ended
+    return printer.answer.ended
 
 
 async def _print_all(events: AsyncIterator[StreamEvent], printer: Printer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -182,3 +182,6 @@ class Ended:
 
 
 StreamEvent = Delta | Relabel | Ended
+
+#: Asks an engine, and yields the answer as it comes.
+Stream = Callable[[Target, ChatRequest], AsyncGenerator[StreamEvent, None]]

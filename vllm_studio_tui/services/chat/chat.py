@@ -1,55 +1,39 @@
-"""Chatting: a question is kept before it is asked, an answer while it comes.
+"""Chats: what can be asked in them, and where each answer goes in a chat's tree of messages.
 
 Every way to ask returns an asynchronous generator of stream events. To stop an answer, close it or cancel the task
-that reads it: what has come is kept. Everything also goes to the bus, for faces that did not ask.
+that reads it: what has come is kept. Everything is also published on the bus, for faces that did not ask.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.domain.chat import (
-    ChatRequest,
-    Ended,
-    Message,
-    Sampling,
-    StreamEvent,
-    Target,
-)
-from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
+from vllm_studio_tui.domain.chat import Message, Sampling, Stream, StreamEvent, Target
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.paths import unsaved_folders
-from vllm_studio_tui.services.chat.endings import ending_of, request_of, settle
-from vllm_studio_tui.services.chat.request import request_messages, title_of
-from vllm_studio_tui.services.chat.turn import Publisher, Stream, Turn, TurnEvent, TurnStarted, in_thread
-from vllm_studio_tui.services.chat.unsaved import Unsaved
-from vllm_studio_tui.services.requests import begin_request, cancel_request
+from vllm_studio_tui.services.chat.events import Publisher
+from vllm_studio_tui.services.chat.request import title_of
+from vllm_studio_tui.services.chat.running import CHECKPOINT_SECONDS, TurnRunner
+from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.endings import Ending
-from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
-
-_log = logging.getLogger(__name__)
-
-CHECKPOINT_SECONDS = 1.0
-#: Seconds that a checkpoint waits for others that are writing: then the text goes to a file.
-CHECKPOINT_PATIENCE = 0.2
+from vllm_studio_tui.store.messages import MessageRows
 
 
 class ChatService:
     """Chats with engines.
 
+    Args:
+        folders: Where recovery files go, the first one that can be written.
+        stream: Asks an engine; None: the client of `inference`.
+
     Attributes:
         sessions, messages: The tables themselves, for reading and for what needs no engine.
         unsaved: Answers whose end the database has not taken yet.
-        leaving: Why this program ends, where a person did not ask for it: answers that are coming end by it.
     """
 
     def __init__(
@@ -61,34 +45,37 @@ class ChatService:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         folders: Sequence[Path] | None = None,
     ) -> None:
+        folders = list(folders) if folders is not None else unsaved_folders(db.path)
         self._db = db
-        self._bus = bus
-        self._stream = stream
-        self._checkpoint_seconds = checkpoint_seconds
-        self._settled = False
-        self._folders = list(folders) if folders is not None else unsaved_folders(db.path)
+        self._runner = TurnRunner(db, folders, bus, stream, checkpoint_seconds=checkpoint_seconds)
         self.sessions = ChatRows(db)
         self.messages = MessageRows(db)
-        self.unsaved = Unsaved(db, self._folders, bus)
-        self.leaving: str | None = None
+        self.unsaved = self._runner.unsaved
 
     def new_session(
         self, prompt: str = "", *, model: str | None = None, settings: Mapping[str, Any] | None = None
     ) -> str:
-        """The id of a new chat, titled by its first question where that is known. Blocking."""
+        """Make a chat, titled by its first question where that is known; return its id. Blocking."""
         return self.sessions.create(title_of(prompt) if prompt else "", model=model, settings=settings).id
 
     def settle_interrupted(self) -> int:
-        """Bring in the answers of programs that are gone; how many. Blocking; done once before the first turn."""
-        self._settled = True
-        return settle(self._db, self._folders)
+        """Bring in the answers of programs that are gone; return how many. Blocking; done once before the first turn.
+
+        Raises:
+            StoreError: The database cannot be read or written now.
+        """
+        return self._runner.settle_interrupted()
 
     def tree(self, session_id: str) -> list[Message]:
-        """Every message of a chat, in order, also what the database has not taken yet. Blocking."""
+        """Return every message of a chat, in order, with what the database has not taken yet. Blocking."""
         return self.unsaved.over(self.messages.tree(session_id))
 
+    def interrupt(self, reason: str) -> None:
+        """Have answers whose readers are cancelled from now on end as interrupted, rather than stopped by a person."""
+        self._runner.leaving = reason
+
     def close(self) -> list[Path]:
-        """Save what is not saved yet; the recovery files of what still is not. Blocking."""
+        """Save what is not saved yet; return the recovery files of what still is not. Blocking."""
         return self.unsaved.close()
 
     # --- ways to ask ------------------------------------------------------------------------------------
@@ -119,7 +106,7 @@ class ChatService:
         Raises:
             StudioError: While it is read: the question could not be kept, or the answer could not.
         """
-        turn = Turn(temporary=temporary or session_id is None)
+        turn = Turn(target, temporary=temporary or session_id is None)
 
         def prepare() -> None:
             if images and target.vision is False:
@@ -130,12 +117,12 @@ class ChatService:
                 )
             if temporary or session_id is None:
                 question = Message("", "", "user", text, images=tuple(images))
-                turn.branch, turn.system = (*history, question), system
+                turn.prepare((*history, question), system)
             else:
                 parent = parent_id or self.messages.leaf(session_id)
-                self._ask(turn, session_id, parent, target, system, text, images)
+                self._ask(turn, session_id, parent, system, text, images)
 
-        return self._turn(turn, prepare, target, sampling, tools)
+        return self._runner.run(turn, prepare, sampling, tools)
 
     def answer(
         self,
@@ -148,39 +135,37 @@ class ChatService:
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> AsyncGenerator[StreamEvent, None]:
         """Have an answer written below a message: a question, or the result of a tool."""
-        turn = Turn()
-        return self._turn(
-            turn, lambda: self._place(turn, session_id, parent_id, target, system), target, sampling, tools
-        )
+        turn = Turn(target)
+        return self._runner.run(turn, lambda: self._add_answer(turn, session_id, parent_id, system), sampling, tools)
 
     def regenerate(
         self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
     ) -> AsyncGenerator[StreamEvent, None]:
         """Another answer to the same question, beside the given one, which stays."""
-        turn = Turn()
+        turn = Turn(target)
 
         def prepare() -> None:
             message = self.messages.get(message_id)
             parent = message.id if message.role == "user" else message.parent_id
             if parent is None:
                 raise UsageError("there is no question to answer again", advice="Ask one.")
-            self._place(turn, session_id, parent, target, None)
+            self._add_answer(turn, session_id, parent, None)
 
-        return self._turn(turn, prepare, target, sampling, ())
+        return self._runner.run(turn, prepare, sampling, ())
 
     def edit(
         self, session_id: str, message_id: str, text: str, target: Target, *, sampling: Sampling | None = None
     ) -> AsyncGenerator[StreamEvent, None]:
         """Ask a changed question in place of an earlier one, which stays beside it with all that followed."""
-        turn = Turn()
+        turn = Turn(target)
 
         def prepare() -> None:
             message = self.messages.get(message_id)
             if message.role != "user":
                 raise UsageError("only a question can be edited", advice="Choose one of your own messages.")
-            self._ask(turn, session_id, message.parent_id, target, None, text, message.images)
+            self._ask(turn, session_id, message.parent_id, None, text, message.images)
 
-        return self._turn(turn, prepare, target, sampling, ())
+        return self._runner.run(turn, prepare, sampling, ())
 
     def continue_answer(
         self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
@@ -190,7 +175,7 @@ class ChatService:
         Raises:
             UsageError: While it is read: the engine cannot do that, or the answer had only begun to think.
         """
-        turn = Turn()
+        turn = Turn(target)
         sampling = sampling or Sampling()
         backend = registry.find(target.backend)
         options = backend.continue_options if backend is not None else None
@@ -202,17 +187,17 @@ class ChatService:
                 raise UsageError(f"{target.backend} cannot write on in an answer", advice=advice)
             if message.role != "assistant" or not message.content.strip():
                 raise UsageError("there is no text to write on from", advice=advice)
-            turn.branch = self.unsaved.over(self.messages.branch(session_id, message_id))
-            turn.system = self._system(session_id)
+            branch = self.unsaved.over(self.messages.branch(session_id, message_id))
+            system = self._system(session_id)
             with self._db.write():
                 self.messages.reopen(message_id)
                 self.sessions.set_leaf(session_id, message_id)
-            turn.kept = message
+            turn.prepare(branch, system, message)
 
         extra = {**sampling.extra, **(options or {})}
-        return self._turn(turn, prepare, target, replace(sampling, extra=extra), ())
+        return self._runner.run(turn, prepare, replace(sampling, extra=extra), ())
 
-    # --- before -----------------------------------------------------------------------------------------
+    # --- the tree of messages ---------------------------------------------------------------------------
 
     def _system(self, session_id: str) -> str | None:
         system = self.sessions.get(session_id).settings.get("system")
@@ -223,149 +208,27 @@ class ChatService:
         turn: Turn,
         session_id: str,
         parent_id: str | None,
-        target: Target,
         system: str | None,
         text: str,
         images: Sequence[str],
     ) -> None:
+        """Add a question below a message, and an empty answer below that."""
         with self._db.write():
             if not self.sessions.get(session_id).title:
                 self.sessions.rename(session_id, title_of(text))
             question = self.messages.append(
                 Message("", session_id, "user", text, parent_id=parent_id, images=tuple(images))
             )
-            self._place(turn, session_id, question.id, target, system)
+            self._add_answer(turn, session_id, question.id, system)
 
-    def _place(self, turn: Turn, session_id: str, parent_id: str, target: Target, system: str | None) -> None:
-        """Keep an empty answer below a message, to be filled."""
+    def _add_answer(self, turn: Turn, session_id: str, parent_id: str, system: str | None) -> None:
+        """Add an empty answer below a message, to be filled."""
         branch = self.unsaved.over(self.messages.branch(session_id, parent_id))
         system = self._system(session_id) if system is None else system
-        empty = Message("", session_id, "assistant", "", parent_id, model=target.model or None, finish="streaming")
+        model = turn.target.model or None
+        empty = Message("", session_id, "assistant", "", parent_id, model=model, finish="streaming")
         with self._db.write():
-            kept = self.messages.append(empty)
-            if target.model:
-                self.sessions.set_model(session_id, target.model)
-        turn.branch, turn.system, turn.kept = branch, system, kept
-
-    # --- meanwhile --------------------------------------------------------------------------------------
-
-    async def _turn(
-        self,
-        turn: Turn,
-        prepare: Callable[[], None],
-        target: Target,
-        sampling: Sampling | None,
-        tools: Sequence[Mapping[str, Any]],
-    ) -> AsyncGenerator[StreamEvent, None]:
-        if not self._settled:
-            await in_thread(self.settle_interrupted)
-        unsaved: NotSaved | None = None
-        asked = False
-        try:
-            await in_thread(lambda: self._prepare(turn, prepare, target))
-            request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tuple(tools))
-            self._publish(turn, None)
-            asked, turn.began = True, time.monotonic()
-            async with self._checkpoints(turn, target), contextlib.aclosing(self._events(target, request)) as events:
-                async for event in events:
-                    if isinstance(event, Ended):
-                        turn.ended = event
-                        break
-                    turn.apply(event)
-                    self._publish(turn, event)
-                    yield event
-            turn.ended = turn.ended or turn.cut("interrupted", "the stream ended before the answer did")
-        except StudioError as error:
-            if not asked:
-                raise
-            turn.ended = turn.cut("failed", "\n".join(filter(None, (error.title, error.cause))), error.advice)
-        except (GeneratorExit, asyncio.CancelledError):
-            turn.ended = turn.ended or (turn.cut("interrupted", self.leaving) if self.leaving else turn.cut("stopped"))
-            raise
-        finally:
-            # Whatever else ended it is a fault of ours: what came is kept all the same.
-            ended = turn.ended or turn.cut("interrupted", "an internal error")
-            if turn.counted and not asked:
-                await in_thread(lambda: cancel_request(self._db, turn.request_id))
-            if asked or turn.kept is not None:
-                unsaved = await self._end(turn, target, ended, source_asked=asked)
-        yield ended
-        if unsaved is not None:
-            raise unsaved
-
-    def _prepare(self, turn: Turn, prepare: Callable[[], None], target: Target) -> None:
-        """Keep the question and that it is asked. Where nothing else is kept, neither must that be."""
-        try:
-            with self._db.write():
-                prepare()
-                begin_request(self._db, request_of(turn, target, turn.cut("streaming")))
-            turn.counted = True
-        except StoreError:
-            if not turn.temporary:
-                turn.kept = None  # the transaction was taken back
-                raise
-            prepare()
-
-    def _events(self, target: Target, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
-        if self._stream is None:
-            from vllm_studio_tui.inference.client import stream_chat
-
-            self._stream = stream_chat
-        return self._stream(target, request)
-
-    @contextlib.asynccontextmanager
-    async def _checkpoints(self, turn: Turn, target: Target) -> AsyncGenerator[None, None]:
-        """Keep what has come at the first token, then about once a second, off the event loop."""
-        if turn.kept is None:
-            yield
-            return
-
-        async def keep() -> None:
-            while True:
-                await turn.fresh.wait()
-                turn.fresh.clear()
-                ending = ending_of(turn, target, turn.cut("interrupted", PROGRAM_ENDED), count=True)
-                if not await asyncio.to_thread(self._checkpoint, ending):
-                    turn.fresh.set()  # tried again, also if nothing more comes
-                await asyncio.sleep(self._checkpoint_seconds)
-
-        task = asyncio.create_task(keep())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    def _checkpoint(self, ending: Ending) -> bool:
-        """Keep what has come, in the database or else in a file; False for the latter."""
-        assert ending.message is not None
-        one = ending.message
-        try:
-            self.messages.checkpoint(one.id, one.content, one.reasoning, patience=CHECKPOINT_PATIENCE)
-        except StoreError as error:
-            _log.info("a checkpoint failed: %s", error)
-            self.unsaved.checkpoint(ending, error)
-            return False
-        self.unsaved.caught_up(one.id)
-        return True
-
-    # --- after ------------------------------------------------------------------------------------------
-
-    async def _end(self, turn: Turn, target: Target, ended: Ended, *, source_asked: bool) -> NotSaved | None:
-        """Keep the end in one transaction and tell the bus; the error when it could not be kept yet."""
-        ending = ending_of(turn, target, ended, count=source_asked)
-        self.unsaved.take(ending)  # from here on it cannot be lost, whatever interrupts us
-        failed = await in_thread(lambda: self.unsaved.save(ending))
-        if turn.kept is None:
-            failed = None  # only a count is late
-        if failed is not None and ended.error is None:
-            ended = replace(ended, error=failed.title, advice=failed.advice)
-        self._publish(turn, ended)
-        return failed
-
-    def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
-        if self._bus is None:
-            return
-        session_id, message_id = (turn.kept.session_id, turn.kept.id) if turn.kept is not None else (None, None)
-        started = TurnStarted(session_id, message_id)
-        self._bus.publish(started if event is None else TurnEvent(session_id, message_id, event))
+            message = self.messages.append(empty)
+            if model:
+                self.sessions.set_model(session_id, model)
+        turn.prepare(branch, system, message)

@@ -1,4 +1,4 @@
-"""What is kept of an answer that is over, and of those whose program is gone."""
+"""What is kept of an answer that has ended, and of the answers of programs that are gone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_studio_tui.domain.chat import Ended, Target
+from vllm_studio_tui.domain.chat import Ended, Message, TokenUsage
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.chat.request import title_of
-from vllm_studio_tui.services.chat.turn import Turn, added_usage
+from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.services.requests import completed_request, finish_of
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.endings import Ending
@@ -18,26 +18,25 @@ from vllm_studio_tui.store.recovery import PATIENCE, fold_recovered
 from vllm_studio_tui.store.requests import RequestRows
 
 
-def ending_of(turn: Turn, target: Target, ended: Ended, *, count: bool) -> Ending:
-    """What is kept of an answer.
+def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
+    """Return what is kept of a turn that ends so.
 
     Args:
-        count: It was asked for, and is counted as a request.
+        count: It was sent, and is counted as a request.
     """
-    kept = turn.kept
-    request = request_of(turn, target, ended) if count else None
-    if kept is None:
+    request = request_of(turn, ended) if count else None
+    if turn.message is None:
         return Ending(request=request)
-    content, reasoning = turn.text()
+    content, reasoning = turn.answer.text()
     message = replace(
-        kept,
+        turn.message,
         content=content,
         reasoning=reasoning,
-        model=target.model or ended.model,
+        model=turn.target.model or ended.model,
         tool_calls=ended.tool_calls,
         finish=finish_of(ended),
         error=ended.error,
-        usage=added_usage(kept, ended.usage),
+        usage=_usage(turn.message, ended.usage),
         timings=ended.timings,
     )
     questions = [one for one in turn.branch if one.role == "user"]
@@ -45,31 +44,49 @@ def ending_of(turn: Turn, target: Target, ended: Ended, *, count: bool) -> Endin
     return Ending(message, questions[-1] if questions else None, title, request)
 
 
-def request_of(turn: Turn, target: Target, ended: Ended) -> CompletedRequest:
-    """Return what is counted of an answer."""
-    kept = turn.kept
+def request_of(turn: Turn, ended: Ended) -> CompletedRequest:
+    """Return what is counted of a turn that ends so."""
+    session_id, message_id = turn.ids
     return completed_request(
         "chat",
-        target,
+        turn.target,
         ended,
         request_id=turn.request_id,
-        session_id=kept.session_id if kept is not None else None,
-        message_id=kept.id if kept is not None else None,
-        text="".join(turn.content) + "".join(turn.reasoning),
+        session_id=session_id,
+        message_id=message_id,
+        text=turn.answer.generated,
+    )
+
+
+def _usage(before: Message, usage: TokenUsage) -> TokenUsage:
+    """Return the tokens of an answer: of one that was continued, its last prompt and the sum of what was generated."""
+    if not before.content and not before.reasoning:
+        return usage
+
+    def both(first: int | None, second: int | None) -> int | None:
+        return None if first is None or second is None else first + second
+
+    return replace(
+        usage,
+        completion_tokens=both(before.usage.completion_tokens, usage.completion_tokens),
+        reasoning_tokens=both(before.usage.reasoning_tokens, usage.reasoning_tokens),
     )
 
 
 def settle(db: Database, folders: Sequence[Path]) -> int:
-    """Bring in the answers of programs that are gone: what they could not save, and the rest as interrupted.
+    """Take in what programs that are gone could not save, and mark the rest of their answers as interrupted.
+
+    Args:
+        folders: Where recovery files lie.
 
     Returns:
-        How many of them could not be saved then.
+        How many answers came from recovery files.
 
     Raises:
         StoreError: The database cannot be read or written now.
     """
     recovered = fold_recovered(db, folders)
-    # Requests first: what had come of them is told by messages that are not over.
+    # Requests first: how much had come of them is known from messages that are not over.
     RequestRows(db).settle(patience=PATIENCE)
     MessageRows(db).settle_interrupted(patience=PATIENCE)
     return recovered

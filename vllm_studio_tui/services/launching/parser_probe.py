@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Sampling, StreamEvent, Target
+from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target
 from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.services.requests import completed_request
 
 #: Tokens that an answer may take; a thought that is cut off still shows where it went.
@@ -27,7 +28,6 @@ TOOL = {
 _RAW_CALL = re.compile(r"get_weather|<tool_call|\[TOOL_CALLS\]|<\|tool|<function=|tool▁call|<invoke ")
 #: What thinking looks like that nobody split off.
 _RAW_THOUGHT = re.compile(r"</?(?:think|thinking|reasoning|thought|seed:think)>|\[/?THINK\]|<\|channel\|?>", re.I)
-Stream = Callable[[Target, ChatRequest], AsyncGenerator[StreamEvent, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,8 @@ def _sampling() -> Sampling:
 
 
 async def _ask(target: Target, stream: Stream, request: ChatRequest) -> tuple[str, str, Ended]:
-    content = reasoning = ""
-    ended = Ended("failed", error="the stream ended without an end")
+    """Return content, thinking and end of an answer."""
+    answer = Answer()
     async for event in stream(target, request):
-        if isinstance(event, Delta):
-            content += event.content
-            reasoning += event.reasoning
-        elif isinstance(event, Ended):
-            ended = event
-    return content, reasoning, ended
+        answer.add(event)
+    return *answer.text(), answer.ended or Ended("failed", error="the stream ended without an end")

@@ -12,11 +12,11 @@ from vllm_studio_tui.domain.chat import Delta, Ended, Message, Sampling, StreamE
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.chat.branches import branch_of, sibling_leaf
-from vllm_studio_tui.services.chat.turn import AnswerSaved
+from vllm_studio_tui.services.chat.events import AnswerSaved
 from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.screens.chat.answers import Turn, Turns
 from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
@@ -30,12 +30,12 @@ class Answering:
     Every flow is given its chat before the first wait: which one is shown may change at any of them.
 
     Attributes:
-        turns: Answers that are coming.
+        answers: Answers that are being generated.
     """
 
     def __init__(self, place: ChatPlace) -> None:
         self._place = place
-        self.turns = Turns(self._told, self._over)
+        self.answers = Answers(self._told, self._over)
         self._unsubscribe: Callable[[], None] | None = None
 
     def follow(self) -> None:
@@ -62,8 +62,8 @@ class Answering:
             chat.asking = True
             self._place.shell.spawn(self._ask(chat, text))
 
-    def _turn(self, chat: Chat) -> Turn | None:
-        return self.turns.going.get(chat.id) if chat.id is not None else None
+    def _turn(self, chat: Chat) -> RunningAnswer | None:
+        return self.answers.running.get(chat.id) if chat.id is not None else None
 
     def _wait(self, chat: Chat, text: str, *, first: bool = False) -> None:
         chat.queue.insert(0 if first else len(chat.queue), text)
@@ -181,9 +181,7 @@ class Answering:
             return
         self._show_until(chat, None, message)
         events = self._place.studio.chat.continue_answer(chat.id, message.id, target, sampling=_sampling(chat))
-        self._begin(chat, events)
-        if self._place.chat is chat:
-            self._place.document.feed(Delta(message.content, message.reasoning))
+        self._begin(chat, events, before=message)
 
     def _show_until(self, chat: Chat, last: Message | None, message: Message) -> None:
         """Show what stands before the new answer."""
@@ -293,12 +291,14 @@ class Answering:
 
     # --- answers ----------------------------------------------------------------------------------------
 
-    def _begin(self, chat: Chat, events: Any, *, question: str | None = None) -> None:
+    def _begin(self, chat: Chat, events: Any, *, question: str | None = None, before: Message | None = None) -> None:
         place = self._place
         assert chat.id is not None
+        running = self.answers.start(chat.id, events, question=question, before=before)
         if place.chat is chat:
             self.draw_coming(chat.id, question)
-        self.turns.start(chat.id, events, question)
+            if before is not None:
+                place.document.feed(Delta(*running.answer.text()))
         place.update_place()
 
     def show_branch(self, leaf: str | None) -> None:
@@ -306,15 +306,17 @@ class Answering:
         place, turn = self._place, self._place.turn
         entries = [Entry(message, sibling) for message, sibling in branch_of(place.messages_tree, leaf)]
         coming = None
-        if turn is not None and entries and entries[-1].message.finish == "streaming":
-            coming = entries.pop()
+        if turn is not None and entries:
+            last, before = entries[-1].message, turn.answer.before
+            if last.finish == "streaming" or (before is not None and last.id == before.id):
+                coming = entries.pop()
         place.document.show_entries(entries, spacious=self._spacious)
         if turn is not None:
             if coming is not None:
                 place.document.begin(coming)
             else:  # it is being kept at this moment
                 self.draw_coming(turn.session_id, turn.question)
-            place.document.feed(Delta("".join(turn.content), "".join(turn.reasoning)))
+            place.document.feed(Delta(*turn.answer.text()))
 
     def draw_coming(self, session_id: str, question: str | None) -> None:
         """Draw a question, where there is one, and the answer that begins below it."""
@@ -323,19 +325,19 @@ class Answering:
             document.add(Entry(Message("", session_id, "user", question)), spacious=self._spacious)
         document.begin(Entry(Message("", session_id, "assistant", "", finish="streaming")))
 
-    def _told(self, turn: Turn, event: StreamEvent) -> None:
+    def _told(self, turn: RunningAnswer, event: StreamEvent) -> None:
         if self._place.chat.id == turn.session_id and not isinstance(event, Ended):
             self._place.document.feed(event)
 
-    def _over(self, turn: Turn, failed: StudioError | None) -> None:
+    def _over(self, turn: RunningAnswer, failed: StudioError | None) -> None:
         chat = self._place.chats.of(turn.session_id)
         if failed is not None:
             self._place.shell.tell_error(failed)
-            if chat is not None and turn.question is not None and not turn.heard:
+            if chat is not None and turn.question is not None and not turn.answer.received:
                 self.give_back(chat, turn.question)  # it could not even be kept
         self._place.shell.spawn(self._ended(turn, chat), group="chats")
 
-    async def _ended(self, turn: Turn, chat: Chat | None) -> None:
+    async def _ended(self, turn: RunningAnswer, chat: Chat | None) -> None:
         """Show the end of an answer, and send what waited for it."""
         place, service = self._place, self._place.studio.chat
         session_id = turn.session_id

@@ -107,7 +107,7 @@ class ChatFlows:
         )
         if said is None:
             return
-        self._place.turns.stop(session_id)
+        self._place.answers.stop(session_id)
         await self._app.in_thread(partial(rows.trash, session_id))
         if self._place.session is not None and self._place.session.id == session_id:
             self._place.action_new()

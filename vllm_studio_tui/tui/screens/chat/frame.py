@@ -30,7 +30,7 @@ class ChatFrame:
             self._place.recipe,
             metrics,
             self._place.settings,
-            self._place.turn,
+            self._place.turn.answer if self._place.turn is not None else None,
             self.context(run),
             len(self._place.chat.queue),
             self._place.document.following,
@@ -64,7 +64,7 @@ class ChatFrame:
         place = self._place
         here = place.session.id if place.session is not None else None
         return paint.session_rows(
-            place.listed, place.total, here, width, height, time.time(), place.turns.going, place.ink.glyphs
+            place.listed, place.total, here, width, height, time.time(), place.answers.running, place.ink.glyphs
         )
 
     def head(self, width: int, height: int) -> list[Row]:

@@ -14,12 +14,12 @@ from textual.widgets import Input
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer, load_client
 from vllm_studio_tui.services.chat.left_off import load_desk, save_desk
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.chat.answers import Turn, Turns, load_client
 from vllm_studio_tui.tui.screens.chat.asking import Answering
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.frame import ChatFrame
@@ -52,7 +52,7 @@ class ChatPlace(Place):
         self._hinted = ""
         self._opening: object = None
         self._frame = ChatFrame(self)
-        self.answers = Answering(self)
+        self.asking = Answering(self)
 
     # What is shown belongs to one chat. Whoever waits for something keeps the chat itself.
     @property
@@ -76,9 +76,9 @@ class ChatPlace(Place):
         self.chat.recipe = recipe_id
 
     @property
-    def turns(self) -> Turns:
-        """The answers that are coming, in any chat."""
-        return self.answers.turns
+    def answers(self) -> Answers:
+        """The answers that are being generated, in any chat."""
+        return self.asking.answers
 
     @cached_property
     def flows(self) -> ChatFlows:
@@ -109,10 +109,10 @@ class ChatPlace(Place):
         self.query_one("#chat-find").display = False
         self.query_one("#chat-queue").display = False
         self.query_one("#chat-list", ListCanvas).can_focus = False
-        self.answers.follow()
+        self.asking.follow()
 
     def on_unmount(self) -> None:
-        self.answers.unfollow()
+        self.asking.unfollow()
 
     @property
     def document(self) -> Transcript:
@@ -160,7 +160,7 @@ class ChatPlace(Place):
             self.query_one(name, Canvas).repaint()
         self._hint()
         self.document.refresh_ages()
-        self.answers.send_what_waited()
+        self.asking.send_what_waited()
 
     def _hint(self) -> None:
         """An empty chat says whom one talks to, or how a model comes up."""
@@ -174,9 +174,9 @@ class ChatPlace(Place):
     # --- painting ---------------------------------------------------------------------------------------
 
     @property
-    def turn(self) -> Turn | None:
+    def turn(self) -> RunningAnswer | None:
         """The answer that comes in the chat that is shown."""
-        return self.turns.going.get(self.session.id) if self.session is not None else None
+        return self.answers.running.get(self.session.id) if self.session is not None else None
 
     def target_run(self) -> RunView | None:
         """The run that would answer."""
@@ -230,7 +230,7 @@ class ChatPlace(Place):
         self.chats.show(chat)
         self.messages_tree = tree
         self.editing = None
-        self.answers.show_branch(leaf or here)
+        self.asking.show_branch(leaf or here)
         self.prompt.set_text(self.desk.draft(session_id))
         self.desk.session = session_id
         self.show_queue()
@@ -267,7 +267,7 @@ class ChatPlace(Place):
             if chat.queue:
                 self.desk.draft(chat.id, "\n\n".join(filter(str.strip, (*chat.queue, self.desk.draft(chat.id)))))
         self.desk.recipe = self.recipe
-        await self.turns.stop_all()
+        await self.answers.stop_all()
         await self.shell.in_thread(partial(save_desk, self.studio.places, self.desk))
 
     def hidden(self) -> None:
@@ -299,9 +299,9 @@ class ChatPlace(Place):
         self.desk.draft(self.session.id if self.session else None, "")
         editing, self.editing = self.editing, None
         if editing is not None:
-            self.shell.spawn(self.answers.ask_again(self.chat, editing, text))
+            self.shell.spawn(self.asking.ask_again(self.chat, editing, text))
         else:
-            self.answers.take(self.chat, text)
+            self.asking.take(self.chat, text)
 
     def show_queue(self) -> None:
         """Draw the questions that wait, or give their room back."""
@@ -339,10 +339,10 @@ class ChatPlace(Place):
             self.prompt.set_text(self.desk.draft(self.session.id if self.session else None))
             self.update_place()
             return True
-        if self.session is not None and self.turns.stop(self.session.id):
+        if self.session is not None and self.answers.stop(self.session.id):
             return True
         if self.chat.waiting_for is not None:
-            self.answers.give_back(self.chat, self.answers.take_back(self.chat))
+            self.asking.give_back(self.chat, self.asking.take_back(self.chat))
             return True
         if self.document.has_focus:
             self.prompt.focus()

@@ -20,7 +20,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.tui.screens.chat.answers import Turn
+    from vllm_studio_tui.services.chat.answer import Answer
 
 #: Shares of the context from which it is said.
 FULL, NEARLY = 1.0, 0.8
@@ -41,7 +41,7 @@ class ChatView:
     recipe: str | None
     metrics: EngineMetrics | None
     settings: Mapping[str, Any]
-    turn: Turn | None
+    answer: Answer | None
     context: tuple[int | None, int | None]
     waiting: int
     following: bool
@@ -90,20 +90,20 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
     """Below the prompt: what goes on, and what is set."""
     row = Row()
     x, end = 2, width - 2
-    turn = view.turn
+    answer = view.answer
     loading = view.run is not None and view.run.state in (State.STARTING, State.LOADING, State.BACKOFF)
-    if turn is not None:
+    if answer is not None:
         end = row.put_right(end, "esc stop", "dim") - 3
         spin = glyphs.state("loading")[0]
-        if turn.first is None:
+        if answer.first_token is None:
             row.run(x, [(f"{spin} ", "accent"), ("waiting for the first token  ", "dim"),
-                        (numbers.duration(time.monotonic() - turn.began), "fg")])  # fmt: skip
+                        (numbers.duration(time.monotonic() - answer.began), "fg")])  # fmt: skip
         else:
-            word = "writing" if turn.content else "thinking"
+            word = "writing" if answer.content else "thinking"
             parts = [(f"{spin} ", "accent"), (f"{word}  ", "dim")]
-            if turn.speed is not None:
-                parts += [(f"~{numbers.rate(turn.speed)}", "fg"), (" tok/s  ", "dim")]
-            parts += [(f"~{turn.tokens}", "fg"), (" tok", "dim")]
+            if answer.speed is not None:
+                parts += [(f"~{numbers.rate(answer.speed)}", "fg"), (" tok/s  ", "dim")]
+            parts += [(f"~{answer.tokens}", "fg"), (" tok", "dim")]
             row.run(x, parts)
         return row
     if view.editing:
@@ -150,7 +150,7 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
 
 
 def queue_rows(waiting: Sequence[str], width: int, height: int) -> list[Row]:
-    """Questions that wait for their turn."""
+    """Questions that wait for their answer."""
     if not waiting:
         return []
     head = Row()

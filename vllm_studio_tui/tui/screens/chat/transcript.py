@@ -93,19 +93,19 @@ class Transcript(Document):
 
     def action_regenerate(self) -> None:
         if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.answers.regenerate(entry.message))
+            self.place.shell.spawn(self.place.asking.regenerate(entry.message))
 
     def action_continue(self) -> None:
         if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.answers.continue_answer(entry.message))
+            self.place.shell.spawn(self.place.asking.continue_answer(entry.message))
 
     def action_edit(self) -> None:
         if (entry := self.message) is not None:
-            self.place.answers.edit(entry.message)
+            self.place.asking.edit(entry.message)
 
     def action_fork(self) -> None:
         if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.answers.fork(entry.message))
+            self.place.shell.spawn(self.place.asking.fork(entry.message))
 
     def action_previous(self) -> None:
         self._turn_to(-1)
@@ -115,4 +115,4 @@ class Transcript(Document):
 
     def _turn_to(self, step: int) -> None:
         if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.answers.sibling(entry.message, step))
+            self.place.shell.spawn(self.place.asking.sibling(entry.message, step))

@@ -1,0 +1,118 @@
+"""Answers that are being generated, at most one per chat, each read by a task of its own.
+
+They continue while another chat, or another screen, is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from vllm_studio_tui.domain.chat import Message, StreamEvent
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit import gc_freeze
+from vllm_studio_tui.services.chat.answer import Answer
+
+#: Seconds that closing waits until everything that has come is kept.
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class RunningAnswer:
+    """An answer that is being generated.
+
+    Attributes:
+        question: What was asked; None where a message that was there already is answered or continued.
+        task: Reads the stream; cancelling it stops the answer.
+    """
+
+    session_id: str
+    question: str | None = None
+    answer: Answer = field(default_factory=Answer)
+    task: asyncio.Task[None] | None = None
+
+
+class Answers:
+    """Reads answers and reports what comes.
+
+    Args:
+        on_event: Called with an answer and each of its events, which it has taken already, on the event loop.
+        on_end: Called when an answer has ended, with the error of one that could not be asked for or kept.
+
+    Attributes:
+        running: Answers by the id of their chat.
+    """
+
+    def __init__(
+        self,
+        on_event: Callable[[RunningAnswer, StreamEvent], None],
+        on_end: Callable[[RunningAnswer, StudioError | None], None],
+    ) -> None:
+        self._on_event = on_event
+        self._on_end = on_end
+        self.running: dict[str, RunningAnswer] = {}
+
+    def start(
+        self,
+        session_id: str,
+        events: AsyncGenerator[StreamEvent, None],
+        *,
+        question: str | None = None,
+        before: Message | None = None,
+    ) -> RunningAnswer:
+        """Read an answer in the background.
+
+        Args:
+            events: What one of the service's ways to ask returned.
+            before: The message that is continued.
+        """
+        running = RunningAnswer(session_id, question, Answer(before))
+        self.running[session_id] = running
+        running.task = asyncio.create_task(self._read(running, events), name=f"chat {session_id}")
+        return running
+
+    async def _read(self, running: RunningAnswer, events: AsyncGenerator[StreamEvent, None]) -> None:
+        failed: StudioError | None = None
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    running.answer.add(event)
+                    self._on_event(running, event)
+        except StudioError as error:
+            failed = error
+        except asyncio.CancelledError:
+            pass  # it was stopped; what has come is kept
+        finally:
+            self.running.pop(running.session_id, None)
+        self._on_end(running, failed)
+
+    def stop(self, session_id: str) -> bool:
+        """Stop the answer of a chat; what has come is kept. Return False where none is coming."""
+        running = self.running.get(session_id)
+        if running is None or running.task is None:
+            return False
+        running.task.cancel()
+        return True
+
+    async def stop_all(self) -> None:
+        """Stop every answer, and wait until all that has come is kept."""
+        tasks = [running.task for running in self.running.values() if running.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+
+
+def load_client() -> None:
+    """Import in the background what the first answer needs: that takes most of a second."""
+
+    def work() -> None:
+        from vllm_studio_tui.inference.client import load
+
+        with gc_freeze.importing():
+            load()
+
+    threading.Thread(target=work, name="chat-imports", daemon=True).start()

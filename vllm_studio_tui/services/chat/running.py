@@ -1,0 +1,205 @@
+"""Running a turn: the question is kept before it is sent, the answer while it comes, and its end in any case."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent
+from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
+from vllm_studio_tui.services.chat.endings import ending_of, request_of, settle
+from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted, Publisher
+from vllm_studio_tui.services.chat.request import request_messages
+from vllm_studio_tui.services.chat.turn import Turn
+from vllm_studio_tui.services.chat.unsaved import Unsaved
+from vllm_studio_tui.services.requests import begin_request, cancel_request
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.endings import Ending
+from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CHECKPOINT_SECONDS = 1.0
+#: Seconds that a checkpoint waits for others that are writing: then the text goes to a file.
+CHECKPOINT_PATIENCE = 0.2
+
+
+class TurnRunner:
+    """Sends questions and keeps what comes.
+
+    Args:
+        folders: Where recovery files go, the first one that can be written.
+        stream: Asks an engine; None: the client of `inference`, imported with the first question.
+
+    Attributes:
+        unsaved: Answers whose end the database has not taken yet.
+        leaving: Why this program ends, where a person did not ask for it: it is how answers that are coming end then.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        folders: Sequence[Path],
+        bus: Publisher | None,
+        stream: Stream | None,
+        *,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        self._db = db
+        self._folders = folders
+        self._bus = bus
+        self._stream = stream
+        self._checkpoint_seconds = checkpoint_seconds
+        self._settled = False
+        self._messages = MessageRows(db)
+        self.unsaved = Unsaved(db, folders, bus)
+        self.leaving: str | None = None
+
+    def settle_interrupted(self) -> int:
+        """Bring in the answers of programs that are gone; return how many. Blocking; done once before the first turn.
+
+        Raises:
+            StoreError: The database cannot be read or written now.
+        """
+        self._settled = True
+        return settle(self._db, self._folders)
+
+    async def run(
+        self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, tools: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the events of the answer, its end last; to stop it, close the generator or cancel its reader.
+
+        Args:
+            prepare: Fills the turn, and keeps the question; called in a thread, within a transaction.
+
+        Raises:
+            StudioError: The question could not be kept, or (`NotSaved`) the answer could not.
+        """
+        if not self._settled:
+            await in_thread(self.settle_interrupted)
+        answer = turn.answer
+        unsaved: NotSaved | None = None
+        asked = False
+        try:
+            await in_thread(lambda: self._prepare(turn, prepare))
+            request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tuple(tools))
+            self._publish(turn, None)
+            asked, answer.began = True, time.monotonic()
+            async with self._checkpoints(turn), contextlib.aclosing(self._events(turn, request)) as events:
+                async for event in events:
+                    answer.add(event)
+                    if isinstance(event, Ended):
+                        break
+                    turn.changed.set()
+                    self._publish(turn, event)
+                    yield event
+            answer.ended = answer.ended or answer.cut("interrupted", "the stream ended before the answer did")
+        except StudioError as error:
+            if not asked:
+                raise
+            answer.ended = answer.cut("failed", "\n".join(filter(None, (error.title, error.cause))), error.advice)
+        except (GeneratorExit, asyncio.CancelledError):
+            leaving = self.leaving
+            answer.ended = answer.ended or (answer.cut("interrupted", leaving) if leaving else answer.cut("stopped"))
+            raise
+        finally:
+            # Whatever else ended it is a fault of ours: what came is kept all the same.
+            ended = answer.ended or answer.cut("interrupted", "an internal error")
+            if turn.counted and not asked:
+                await in_thread(lambda: cancel_request(self._db, turn.request_id))
+            if asked or turn.message is not None:
+                unsaved = await self._end(turn, ended, count=asked)
+        yield ended
+        if unsaved is not None:
+            raise unsaved
+
+    def _prepare(self, turn: Turn, prepare: Callable[[], None]) -> None:
+        """Keep the question and that it is asked. Of a temporary turn, failing to keep the latter is no error."""
+        try:
+            with self._db.write():
+                prepare()
+                begin_request(self._db, request_of(turn, turn.answer.cut("streaming")))
+            turn.counted = True
+        except StoreError:
+            if not turn.temporary:
+                turn.message = None  # the transaction was rolled back
+                raise
+            prepare()
+
+    def _events(self, turn: Turn, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+        if self._stream is None:
+            from vllm_studio_tui.inference.client import stream_chat
+
+            self._stream = stream_chat
+        return self._stream(turn.target, request)
+
+    @contextlib.asynccontextmanager
+    async def _checkpoints(self, turn: Turn) -> AsyncGenerator[None, None]:
+        """Keep what has come at the first token, then about once a second, off the event loop."""
+        if turn.message is None:
+            yield
+            return
+
+        async def keep() -> None:
+            while True:
+                await turn.changed.wait()
+                turn.changed.clear()
+                ending = ending_of(turn, turn.answer.cut("interrupted", PROGRAM_ENDED), count=True)
+                if not await asyncio.to_thread(self._checkpoint, ending):
+                    turn.changed.set()  # tried again, also if nothing more comes
+                await asyncio.sleep(self._checkpoint_seconds)
+
+        task = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _checkpoint(self, ending: Ending) -> bool:
+        """Keep what has come, in the database or else in a file; return False for the latter."""
+        assert ending.message is not None
+        message = ending.message
+        try:
+            self._messages.checkpoint(message.id, message.content, message.reasoning, patience=CHECKPOINT_PATIENCE)
+        except StoreError as error:
+            _log.info("a checkpoint failed: %s", error)
+            self.unsaved.checkpoint(ending, error)
+            return False
+        self.unsaved.caught_up(message.id)
+        return True
+
+    async def _end(self, turn: Turn, ended: Ended, *, count: bool) -> NotSaved | None:
+        """Keep the end in one transaction and publish it; return the error if it could not be kept yet."""
+        ending = ending_of(turn, ended, count=count)
+        self.unsaved.take(ending)  # from here on it cannot be lost, whatever interrupts us
+        failed = await in_thread(lambda: self.unsaved.save(ending))
+        if turn.message is None:
+            failed = None  # only a count is late
+        if failed is not None and ended.error is None:
+            ended = replace(ended, error=failed.title, advice=failed.advice)
+        self._publish(turn, ended)
+        return failed
+
+    def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
+        if self._bus is not None:
+            self._bus.publish(AnswerStarted(*turn.ids) if event is None else AnswerProgressed(*turn.ids, event))
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Run blocking work in a thread, and to its end even if the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("work of a cancelled task failed: %s", error)
+        raise
