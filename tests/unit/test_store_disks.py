@@ -35,7 +35,7 @@ def test_an_input_output_error_on_a_disk_without_room_is_called_a_full_disk(
 ) -> None:
     path = tmp_path / "studio.db"
     for number, title in ((errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")):
-        monkeypatch.setattr(errors, "no_room", lambda _, number=number: OSError(number, os.strerror(number)))
+        monkeypatch.setattr(errors, "write_error", lambda _, number=number: OSError(number, os.strerror(number)))
         error = store_error(ioerr(), path)
         assert error.title == title
         assert str(tmp_path) in error.advice

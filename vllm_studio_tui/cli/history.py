@@ -10,7 +10,7 @@ import typer
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.cli.status import moment
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.recipe_secrets import masked
+from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.studio import Studio
 
@@ -99,7 +99,7 @@ def register(app: typer.Typer) -> None:
             worked = None
             if since is not None:
                 worked = {"run_id": since[0].run_id, "changes": [change_document(change) for change in since[1]]}
-            whole = {**launch_document(one), "recipe": masked(one.recipe), "peak_tokens_per_second": peak}
+            whole = {**launch_document(one), "recipe": mask_recipe(one.recipe), "peak_tokens_per_second": peak}
             emit({"run": whole, "worked_last": worked})
             return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())

@@ -40,9 +40,9 @@ def states(places: Places, recipes: Iterable[Recipe]) -> dict[str, str]:
 
 def recipe_document(recipe: Recipe, state: str | None) -> dict[str, Any]:
     """A recipe with every field, secrets masked, and the state of its run."""
-    from vllm_studio_tui.domain.recipe_secrets import masked
+    from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 
-    return {**masked(recipe.model_dump(mode="json")), "state": state or "stopped"}
+    return {**mask_recipe(recipe.model_dump(mode="json")), "state": state or "stopped"}
 
 
 def _edited(text: str, recipe_id: str) -> str:
@@ -304,11 +304,11 @@ def _register_writing(nouns: typer.Typer) -> None:
 def _point_out_masked(studio: Studio, ids: list[str]) -> None:
     """Recipes of earlier versions may hold secrets, which are masked in what is written."""
     from vllm_studio_tui.domain.recipe import recipe_to_data
-    from vllm_studio_tui.domain.recipe_secrets import in_clear
+    from vllm_studio_tui.domain.recipe_secrets import plaintext_fields
 
     for one in studio.recipes.all():
         if not ids or one.id in ids:
-            for field in in_clear(recipe_to_data(one)):
+            for field in plaintext_fields(recipe_to_data(one)):
                 note(f"note: {one.id}.{field} holds a secret and is masked; make it a reference: env:NAME or file:PATH")
 
 

@@ -13,7 +13,7 @@ _LINE = re.compile(r"^(theme|ascii)\s*:\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*(?:#.*)
 _YES = ("true", "yes", "on", "1")
 
 
-def quick_look(path: Path, environ: Mapping[str, str]) -> tuple[str | None, bool]:
+def read_startup_settings(path: Path, environ: Mapping[str, str]) -> tuple[str | None, bool]:
     """The name of the theme, and whether to draw with ASCII alone."""
     found: dict[str, str] = {}
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from vllm_studio_tui.kit.safe_json import flat
+from vllm_studio_tui.kit.safe_json import is_shallow
 
 #: Seconds since the epoch, or for how long: more is no time of this world.
 FAR = 1e11
@@ -33,7 +33,7 @@ def texts(value: Any) -> bool:
 
 
 def table(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(one, str) for one in value) and flat(value)
+    return isinstance(value, Mapping) and all(isinstance(one, str) for one in value) and is_shallow(value)
 
 
 def text_table(value: Any) -> bool:
@@ -58,7 +58,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def fitting(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def valid_fields(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Of an object from outside what the fields of this dataclass can hold."""
     found: dict[str, Any] = {}
     for one in fields(cls):

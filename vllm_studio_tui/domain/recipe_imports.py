@@ -39,7 +39,7 @@ _OURS = frozenset({"data_parallel_size", "docker", "gpus", "lora_modules", "metr
 _CODE_FLAGS = frozenset({"tool_parser_plugin", "reasoning_parser_plugin", "middleware", "logits_processors"})
 
 
-def of_the_original(keys: Set[str], data: Mapping[Any, Any]) -> bool:
+def is_from_original(keys: Set[str], data: Mapping[Any, Any]) -> bool:
     """Whether a recipe has the shape in which the original wrote its own: every field, also those that are left open,
     or what it kept beside them.
 
@@ -51,7 +51,7 @@ def of_the_original(keys: Set[str], data: Mapping[Any, Any]) -> bool:
     return not _BESIDE.isdisjoint(keys) or (keys >= _WHOLE and any(data.get(name, "") is None for name in _LEFT_OPEN))
 
 
-def reset_blanket(out: dict[str, Any], notes: list[FieldNote]) -> None:
+def reset_original_defaults(out: dict[str, Any], notes: list[FieldNote]) -> None:
     """Take back what the original wrote into every recipe."""
     for field, theirs, why in _BLANKET:
         if field in out and out[field] == theirs and type(out[field]) is type(theirs):
@@ -69,7 +69,7 @@ _NOT_HERE = {
 _EXLLAMA = " --host {host} --port {port} --served-model-name {name} --model {model}"
 
 
-def other_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
+def convert_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
     """Engines of the original that are none here: its ExLlamaV3 was a command of the user's, which is kept as one."""
     backend, command = out.get("backend"), out.get("command")
     theirs = any(note.field.endswith("exllama_command") for note in notes)
@@ -87,7 +87,7 @@ def other_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
         notes.append(FieldNote("command", "taken", why))
 
 
-def point_out(out: Mapping[str, Any], notes: list[FieldNote]) -> None:
+def add_warnings(out: Mapping[str, Any], notes: list[FieldNote]) -> None:
     """What a launch of this recipe would run or open, so that whoever takes it in knows."""
     host = out.get("host")
     if isinstance(host, str) and not is_loopback(host):

@@ -13,9 +13,14 @@ from pydantic import ValidationError
 
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import ID, RISKY_ENV, FieldNote, Recipe
-from vllm_studio_tui.domain.recipe_imports import of_the_original, other_backend, point_out, reset_blanket
+from vllm_studio_tui.domain.recipe_imports import (
+    add_warnings,
+    convert_backend,
+    is_from_original,
+    reset_original_defaults,
+)
 from vllm_studio_tui.domain.recipe_numbers import COUNTS, ENGINE_CHOOSES, read_count
-from vllm_studio_tui.domain.recipe_secrets import lift_secrets
+from vllm_studio_tui.domain.recipe_secrets import extract_secrets
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.secrets import is_reference
 
@@ -64,7 +69,7 @@ def parse_recipe(
         raise InvalidRecipe("not a recipe", [("recipe", f"an object is needed, this is {type(data).__name__}")])
     plain, notes = normalise(data, imported=imported)
     if keep is not None:
-        lift_secrets(plain, notes, keep)
+        extract_secrets(plain, notes, keep)
     try:
         recipe = Recipe.model_validate(plain)
     except ValidationError as error:
@@ -99,8 +104,8 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
     _runtime(out, extra, notes)
     _env(out, notes)
     _server_of_the_original(out, notes)
-    if imported and of_the_original({_key(raw) for raw in data}, data):
-        reset_blanket(out, notes)
+    if imported and is_from_original({_key(raw) for raw in data}, data):
+        reset_original_defaults(out, notes)
     _python_of_venv(out, notes)
     _numbers(out, notes)
     if extra:
@@ -112,8 +117,8 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
         out["name"] = out["id"]
     if imported:
         _id(out, notes)
-        other_backend(out, notes)
-        point_out(out, notes)
+        convert_backend(out, notes)
+        add_warnings(out, notes)
     return out, notes
 
 
@@ -154,7 +159,7 @@ def slug(text: str) -> str:
     return plain[:64] or "recipe"
 
 
-def field_named(text: str) -> str:
+def canonical_field(text: str) -> str:
     """Our name of a field that may be written as other programs do: `tp`, `max-model-len`."""
     key = _key(text.strip())
     return _ALIASES.get(key, key)

@@ -19,7 +19,7 @@ _NAMES = frozenset({"id", "name", "backend", "model_path", "served_model_name", 
 _IN_CLEAR = "is a secret in clear text: masked where it is shown, and better a reference, env:NAME or file:PATH"
 
 
-def lift_secrets(plain: dict[str, Any], notes: list[FieldNote], keep: Keep) -> None:
+def extract_secrets(plain: dict[str, Any], notes: list[FieldNote], keep: Keep) -> None:
     """Put references where `api_key`, `env_vars`, `base_url` and the flags for keys hold the secret itself.
 
     Args:
@@ -37,7 +37,7 @@ def lift_secrets(plain: dict[str, Any], notes: list[FieldNote], keep: Keep) -> N
     env = plain.get("env_vars")
     if isinstance(env, Mapping):
         plain["env_vars"] = {name: _variable(str(name), value, notes, keep) for name, value in env.items()}
-    notes += [FieldNote(field, "taken", _IN_CLEAR) for field in in_clear(plain)]
+    notes += [FieldNote(field, "taken", _IN_CLEAR) for field in plaintext_fields(plain)]
 
 
 def _flags(plain: dict[str, Any], notes: list[FieldNote]) -> None:
@@ -114,7 +114,7 @@ def _masked(field: str) -> InvalidRecipe:
     return InvalidRecipe("a secret is missing", [(field, message)], advice="Correct these fields.")
 
 
-def in_clear(plain: Mapping[str, Any]) -> list[str]:
+def plaintext_fields(plain: Mapping[str, Any]) -> list[str]:
     """The fields of a recipe's data that hold a secret itself rather than a reference to it."""
     found = []
     for field, value in plain.items():
@@ -128,6 +128,6 @@ def in_clear(plain: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def masked(plain: Mapping[str, Any]) -> dict[str, Any]:
+def mask_recipe(plain: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's data as it may be shown."""
     return {field: value if field in _NAMES else mask_data(value, field) for field, value in plain.items()}

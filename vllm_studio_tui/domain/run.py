@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vllm_studio_tui.domain.field_checks import fitting, number
+from vllm_studio_tui.domain.field_checks import number, valid_fields
 
 
 class State(StrEnum):
@@ -106,7 +106,7 @@ class RunState:
         Raises:
             ValueError, TypeError: There is no run id, or the state is not one of ours.
         """
-        values = fitting(cls, data)
+        values = valid_fields(cls, data)
         if not isinstance(values.get("run_id"), str):
             raise ValueError("a run state without a run id")
         values["state"] = State(values.get("state", State.STARTING))

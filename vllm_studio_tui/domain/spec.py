@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vllm_studio_tui.domain.field_checks import fitting
+from vllm_studio_tui.domain.field_checks import valid_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class RunSpec:
 def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ValueError(f"{cls.__name__}: not an object")
-    return fitting(cls, data)
+    return valid_fields(cls, data)
 
 
 def _rows(data: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
-from vllm_studio_tui.inference.connection import Wire
+from vllm_studio_tui.inference.connection import Connection
 from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
 from vllm_studio_tui.inference.request import authorization, body, loopback
 from vllm_studio_tui.inference.sse import MAX_EVENT, EventSplitter
@@ -106,7 +106,7 @@ class _Reading:
         self._first, self._idle = first_token_timeout, idle_timeout
         self._reader = DeltaReader()
         self._splitter: ThinkingSplitter | _Whole = ThinkingSplitter(opened=target.thinking_opened)
-        self._wire = Wire(first_token_timeout)
+        self._connection = Connection(first_token_timeout)
         self._cancelled = False
         self._begin = time.monotonic()
         self._first_at: float | None = None
@@ -121,7 +121,7 @@ class _Reading:
     def cancel(self) -> None:
         """End the thread at once: a shut socket wakes it from any wait."""
         self._cancelled = True
-        self._wire.shut()
+        self._connection.shut()
 
     def leave_tags(self) -> None:
         self._splitter = _Whole()
@@ -153,7 +153,7 @@ class _Reading:
             cause = error.__cause__ or error
             return self._failed(f"{self._target.base_url} cannot be reached: {cause}", "Is it running?")
         except (TimeoutError, httpx2.TimeoutException):
-            return self._cut(f"nothing came for {self._wire.timeout:g} s")
+            return self._cut(f"nothing came for {self._connection.timeout:g} s")
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             return self._cut(f"the connection was cut: {str(error) or type(error).__name__}")
         except (openai.OpenAIError, httpx2.InvalidURL, ValueError) as error:
@@ -187,7 +187,7 @@ class _Reading:
         return client
 
     def _trace(self, request: httpx2.Request) -> None:
-        request.extensions = {**request.extensions, "trace": self._wire.trace}
+        request.extensions = {**request.extensions, "trace": self._connection.trace}
 
     def _read(self) -> Ended:
         with self._client() as client:
@@ -196,13 +196,13 @@ class _Reading:
                 raw = response.http_response
                 kind = raw.headers.get("content-type", "")
                 if "json" in kind and "event-stream" not in kind:
-                    return self._not_a_stream(self._wire.document(raw))
+                    return self._not_a_stream(self._connection.document(raw))
                 return self._stream(raw)
 
     def _stream(self, raw: httpx2.Response) -> Ended:
         splitter = EventSplitter()
-        for piece in self._wire.body(raw):
-            self._wire.timeout = self._idle
+        for piece in self._connection.body(raw):
+            self._connection.timeout = self._idle
             self._take(splitter.feed(piece))
             if splitter.dropped:
                 return self._cut(f"the server sent an event of more than {MAX_EVENT >> 20} MB")
@@ -211,7 +211,7 @@ class _Reading:
             if self._size + self._reader.size > MAX_TEXT:
                 return self._cut("the answer grew beyond every bound")
             if self._first_at is not None and self._reader.finish is None:  # its end is not waited for
-                self._wire.pause(self._first_at)
+                self._connection.pause(self._first_at)
         self._take(splitter.close())
         return self._over()
 
@@ -247,7 +247,7 @@ class _Reading:
         finally:  # a fault in one event takes nothing from those before it
             split()
             if self._reader.steps > self._steps:
-                self._steps, self._last_at = self._reader.steps, self._wire.arrived_at
+                self._steps, self._last_at = self._reader.steps, self._connection.arrived_at
                 if self._first_at is None:
                     self._first_at, self._steps_at_first = self._last_at, self._steps
             if events:
@@ -255,7 +255,7 @@ class _Reading:
                 self._hand_over(events)
 
     def _note(self, events: list[StreamEvent]) -> None:
-        now = self._wire.arrived_at
+        now = self._connection.arrived_at
         if isinstance(events[0], Delta):
             events[0] = replace(events[0], tokens=self._reader.tokens - self._told)
             self._told = self._reader.tokens
@@ -339,7 +339,7 @@ class _Reading:
         thinking = None
         if self._thought and self._first_at is not None:
             thinking = (self._answer_at or self._last_at or now) - self._first_at
-        begin = self._wire.asked_at or self._begin
+        begin = self._connection.asked_at or self._begin
         ttft = None if self._first_at is None else max(0.0, self._first_at - begin)
         speed = reader.tokens_per_second or self._speed()
         timings = Timings(ttft=ttft, thinking=thinking, total=now - begin, tokens_per_second=speed)

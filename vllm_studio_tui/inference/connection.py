@@ -35,7 +35,7 @@ _MAX_SIZE_LINE = 4096
 _LAST_DATA, _TICKS = 52, 0.008
 
 
-class Chunked:
+class ChunkedDecoder:
     """Takes the transfer encoding `chunked` off (RFC 9112, 7.1).
 
     Attributes:
@@ -76,7 +76,7 @@ class Chunked:
         return b"".join(out)
 
 
-class Wire:
+class Connection:
     """Reads one response from the socket itself.
 
     httpcore still makes the connection (with proxies and TLS), sends the request and reads the headers: `trace` goes
@@ -163,7 +163,7 @@ class Wire:
         if self._read is None or response.status_code != 200 or encoded or coding not in ("", "chunked"):
             yield from response.iter_bytes()
             return
-        chunked = Chunked() if coding else None
+        chunked = ChunkedDecoder() if coding else None
         length = headers.get("content-length", "")
         left = int(length) if length.isdecimal() and chunked is None else None
         while left is None or left > 0:

@@ -18,7 +18,7 @@ from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.paths import write_atomic
-from vllm_studio_tui.kit.safe_json import flat
+from vllm_studio_tui.kit.safe_json import is_shallow
 
 SPEC = "spec.json"
 STATE = "state.json"
@@ -97,7 +97,7 @@ def ledger_line(raw: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(data, dict) or not whole(data.get("seq")) or not number(data.get("t")):
         return None
-    if raw.count(b"{") + raw.count(b"[") > 16 and not flat(data):
+    if raw.count(b"{") + raw.count(b"[") > 16 and not is_shallow(data):
         return None
     return data
 

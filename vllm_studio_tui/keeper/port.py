@@ -38,7 +38,7 @@ def why_not(error: OSError, host: str, port: int) -> tuple[str, str, str, str]:
 
 def passing(error: OSError, port: int) -> bool:
     """Whether only closed connections of an earlier server keep the port (TIME_WAIT): it is free in a minute."""
-    return error.errno == errno.EADDRINUSE and listeners.lingering(port)
+    return error.errno == errno.EADDRINUSE and listeners.has_lingering_connections(port)
 
 
 def taken_by(host: str, port: int) -> str:
@@ -49,7 +49,7 @@ def taken_by(host: str, port: int) -> str:
     found = listeners.listeners(port, None if address in ("0.0.0.0", "::") else address)  # noqa: S104
     if not found:
         return "Another program has it, and does not listen there yet."
-    pids = listeners.holders(found[0].inode, listeners.everyone())
+    pids = listeners.holders(found[0].inode, listeners.all_pids())
     words = process_words(min(pids) if pids else None, found[0].user)
     return f"{words[:1].upper()}{words[1:]} listens there."
 

@@ -23,7 +23,7 @@ def left_of(state: RunState) -> list[process.Stat]:
     By its mark; by number and start where its keeper saw it; and by the engine's session or group, whose number cannot
     be another's as long as somebody is in it. Engines erase the first, and workers may leave the last.
     """
-    table = [one for one in process.everyone() if one.state not in "ZX" and one.pid != os.getpid()]
+    table = [one for one in process.all_processes() if one.state not in "ZX" and one.pid != os.getpid()]
     known = {(int(pid), start) for pid, start in state.members.items() if pid.isdecimal()}
     known |= {(state.server_pid, state.server_start)} if state.server_pid and state.server_start else set()
     marked = {one.pid for one in process.with_variable(VARIABLE, state.run_id, table)}
@@ -90,7 +90,7 @@ class Tree:
 
     def look(self, *, environments: bool = False) -> list[process.Stat]:
         """The members alive now. Reading every environment is dearer and finds strays as well."""
-        table = [one for one in process.everyone() if one.state not in "ZX"]
+        table = [one for one in process.all_processes() if one.state not in "ZX"]
         found: dict[int, process.Stat] = {}
         for one in process.descendants(os.getpid(), table) if self._children else ():
             found[one.pid] = one
@@ -128,7 +128,7 @@ class Tree:
 
     def reap_orphans(self, engine: int | None) -> None:
         """Collect the exit of adopted orphans, but not of the engine or of our own children."""
-        for one in process.everyone():
+        for one in process.all_processes():
             if one.parent == os.getpid() and one.state == "Z" and one.pid != engine and one.pid not in self._ours:
                 with contextlib.suppress(OSError):
                     os.waitpid(one.pid, os.WNOHANG)

@@ -123,7 +123,7 @@ class Ownership:
         pids = listeners.holders(one.inode, self.members)
         ours = pids[:1]
         if not ours:
-            pids = listeners.holders(one.inode, listeners.everyone())
+            pids = listeners.holders(one.inode, listeners.all_pids())
             ours = [pid for pid in pids if self.belongs(pid)][:1]
         if ours:
             self._ours[one.inode] = ours[0]
@@ -161,11 +161,11 @@ class Ownership:
 
     def _hidden(self, user: int) -> bool:
         """Whether some process of the run, of this user, has open files that are not ours to see."""
-        return any(not listeners.readable(pid) and user in _users(pid) for pid in self.members)
+        return any(not listeners.descriptors_readable(pid) and user in _users(pid) for pid in self.members)
 
     def holder_without_listening(self) -> int | None:
         """The process of the run that has bound the port and does not listen yet."""
-        return listeners.bound_silently(self.port, self.members)
+        return listeners.bound_not_listening(self.port, self.members)
 
 
 def _users(pid: int) -> set[int]:

@@ -133,7 +133,7 @@ def _table(name: str) -> Iterator[tuple[str, str, int, int]]:
                 yield fields[1], fields[3], int(fields[7]), int(fields[9])
 
 
-def lingering(port: int) -> bool:
+def has_lingering_connections(port: int) -> bool:
     """Whether there are connections of this port that its server left behind: nobody listens there any more."""
     rows = [state for name in ("tcp", "tcp6") for at, state, _, _ in _table(name) if at.endswith(f":{port:04X}")]
     return bool(rows) and _LISTEN not in rows
@@ -152,12 +152,12 @@ def descriptors(pid: int) -> Iterator[tuple[int, str]]:
                 yield int(entry.name), os.readlink(entry.path)  # noqa: PTH115 - thousands of them
 
 
-def readable(pid: int) -> bool:
+def descriptors_readable(pid: int) -> bool:
     """Whether the open files of a process are ours to see."""
     return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
 
 
-def everyone() -> list[int]:
+def all_pids() -> list[int]:
     """The numbers of all processes."""
     try:
         with os.scandir(PROC) as entries:
@@ -166,7 +166,7 @@ def everyone() -> list[int]:
         return []
 
 
-def bound_silently(port: int, pids: Iterable[int]) -> int | None:
+def bound_not_listening(port: int, pids: Iterable[int]) -> int | None:
     """The one of these processes that has bound the port and does not listen there; None if none is seen.
 
     No table lists such sockets, and trying to bind would take the port from a server that is just about to: so the

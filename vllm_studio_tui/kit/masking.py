@@ -71,7 +71,7 @@ def _masked_member(found: re.Match[str]) -> str:
     return f"{quote}{name}{quote}{between}{other}{MASK}{other}"
 
 
-def mask_words(words: Iterable[str]) -> list[str]:
+def mask_argv(words: Iterable[str]) -> list[str]:
     """Arguments, with the values of secret flags masked also where they are arguments of their own."""
     shown: list[str] = []
     hide = False
@@ -90,7 +90,7 @@ def mask_data(value: Any, name: str = "") -> Any:
         return {key: mask_data(one, str(key)) for key, one in value.items()}
     if isinstance(value, list | tuple):
         if value and all(isinstance(one, str) for one in value):
-            return [MASK if is_secret(name, one) else one for one in mask_words(value)]
+            return [MASK if is_secret(name, one) else one for one in mask_argv(value)]
         return [mask_data(one, name) for one in value]
     if not isinstance(value, str) or is_reference(value):
         return value

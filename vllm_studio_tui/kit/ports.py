@@ -10,7 +10,7 @@ import queue
 import socket
 import threading
 
-from vllm_studio_tui.kit.listeners import lingering
+from vllm_studio_tui.kit.listeners import has_lingering_connections
 
 #: Seconds that a name may take to resolve. The resolver's own patience is measured in minutes.
 RESOLVE = 5.0
@@ -76,7 +76,7 @@ def hold(host: str, port: int) -> socket.socket:
     try:
         return _bound(family, address, reuse=False)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or not lingering(port):
+        if error.errno != errno.EADDRINUSE or not has_lingering_connections(port):
             raise
     return _bound(family, address, reuse=True)
 

@@ -68,7 +68,7 @@ def alive(pid: int | None, start: int | None) -> bool:
     return found is not None and found.state not in "ZX" and (start is None or found.start == start)
 
 
-def everyone() -> Iterator[Stat]:
+def all_processes() -> Iterator[Stat]:
     """Every process there is."""
     for entry in os.scandir(PROC):
         if entry.name.isdigit():
@@ -80,7 +80,7 @@ def everyone() -> Iterator[Stat]:
 def descendants(root: int, table: Iterable[Stat] | None = None) -> list[Stat]:
     """The children of a process, theirs, and so on; without itself."""
     children: dict[int, list[Stat]] = {}
-    for one in table if table is not None else everyone():
+    for one in table if table is not None else all_processes():
         children.setdefault(one.parent, []).append(one)
     found: list[Stat] = []
     queue = [root]
@@ -108,7 +108,7 @@ def with_variable(name: str, value: str, table: Iterable[Stat] | None = None) ->
     """The processes whose environment has this value under this name, as far as it is ours to read."""
     wanted = f"{name}={value}".encode()
     found = []
-    for one in table if table is not None else everyone():
+    for one in table if table is not None else all_processes():
         try:
             raw = Path(f"/proc/{one.pid}/environ").read_bytes()
         except OSError:

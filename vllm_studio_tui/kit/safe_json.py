@@ -18,7 +18,7 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def flat(value: Any, *, most: int = 32) -> bool:
+def is_shallow(value: Any, *, most: int = 32) -> bool:
     """Whether lists and objects are nested at most so deep, so that copying and writing it cannot fail."""
     level = [value]
     for _ in range(most):

@@ -21,7 +21,7 @@ import httpx2
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.models.demo.package_index import public_url
-from vllm_studio_tui.models.progress import Progress, Tell
+from vllm_studio_tui.models.progress import Progress, ProgressCallback
 
 Login = tuple[str, str]
 
@@ -51,7 +51,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DownloadRequest:
     """One file to get: where to, and what is known of it before (sizes in bytes, sha256 in lower-case hex)."""
 
     url: str
@@ -94,7 +94,7 @@ def netrc_logins(environ: Mapping[str, str]) -> dict[str, Login]:
 
 
 @contextlib.contextmanager
-def web(
+def http_client(
     environ: Mapping[str, str], *, certificate: Path | None = None, logins: Mapping[str, Login] | None = None
 ) -> Iterator[httpx2.Client]:
     """A client for the length of the work; `logins` maps the URLs of indexes to user and password.
@@ -181,7 +181,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def download(client: httpx2.Client, wanted: Wanted, progress: Tell | None = None) -> Path:
+def download(client: httpx2.Client, wanted: DownloadRequest, progress: ProgressCallback | None = None) -> Path:
     """Get a file, from where an earlier try ended; it appears under its name only when it is whole and right.
 
     Next to the target, `NAME.part` holds what has come and `NAME.part.json` what it is a part of.
@@ -218,7 +218,7 @@ def download(client: httpx2.Client, wanted: Wanted, progress: Tell | None = None
 
 
 def _transfer(
-    client: httpx2.Client, wanted: Wanted, part: Path, notes: Path, progress: Tell | None
+    client: httpx2.Client, wanted: DownloadRequest, part: Path, notes: Path, progress: ProgressCallback | None
 ) -> tuple[bool, str | None]:
     """One request for what is missing; whether it went on from an earlier one, and the sha256 that must come out."""
     known = _notes_of(notes, wanted)
@@ -251,7 +251,12 @@ def _transfer(
 
 
 def _receive(
-    response: httpx2.Response, wanted: Wanted, part: Path, have: int, total: int | None, progress: Tell | None
+    response: httpx2.Response,
+    wanted: DownloadRequest,
+    part: Path,
+    have: int,
+    total: int | None,
+    progress: ProgressCallback | None,
 ) -> None:
     """Append the body to the part. A cut keeps what has come: that is where the next try starts."""
     encoded = response.headers.get("content-encoding", "identity") != "identity"
@@ -310,7 +315,7 @@ def _linked_digest(response: httpx2.Response) -> str | None:
     return None
 
 
-def _notes_of(notes: Path, wanted: Wanted) -> dict[str, Any]:
+def _notes_of(notes: Path, wanted: DownloadRequest) -> dict[str, Any]:
     """What the part belongs to; empty when it is another file's, or cannot be told."""
     try:
         document = json.loads(notes.read_text(encoding="utf-8")[:10_000])

@@ -16,4 +16,4 @@ class Progress:
 
 
 #: Told every step; what it raises ends the work.
-Tell = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]

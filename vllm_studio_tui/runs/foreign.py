@@ -65,7 +65,7 @@ def find_foreign() -> list[Foreign]:
     """Servers that no run of ours started."""
     kinds = backends().values()
     found = []
-    for one in process.everyone():
+    for one in process.all_processes():
         argv = _argv(one.pid)
         engine = next((match for kind in kinds if (match := kind.foreign(argv)) is not None), None) if argv else None
         if engine is None or one.state in "ZX" or process.environment_value(one.pid, VARIABLE) is not None:
@@ -81,7 +81,7 @@ def find_orphans() -> list[Orphan]:
 
     Of a run of ours: what lives of it where both its keeper and its leader are gone.
     """
-    table = {one.pid: one for one in process.everyone() if one.state not in "ZX"}
+    table = {one.pid: one for one in process.all_processes() if one.state not in "ZX"}
     titles = tuple(title for kind in backends().values() for title in kind.process_titles)
     found, ours = [], {}
     for one in table.values():
@@ -105,7 +105,7 @@ def find_orphans() -> list[Orphan]:
 def _kept() -> set[str]:
     """The runs that have a keeper, as their command lines tell."""
     found = set()
-    for one in process.everyone():
+    for one in process.all_processes():
         argv = _argv(one.pid)
         if KEEPER in argv[:-1] and one.state not in "ZX":
             found.add(Path(argv[argv.index(KEEPER) + 1]).name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vllm_studio_tui.simulation import answers, startup_log
-from vllm_studio_tui.simulation.faults import breed, crash
+from vllm_studio_tui.simulation.faults import crash, spawn_workers
 from vllm_studio_tui.simulation.framing import FRAMINGS
 from vllm_studio_tui.simulation.server import Engine, JsonHandler
 from vllm_studio_tui.simulation.stream import Reply
@@ -67,12 +67,12 @@ class Handler(JsonHandler):
     def do_GET(self) -> None:  # noqa: N802  # http.server calls it by this name
         if self._refused():
             return
-        options, spent = self.server.options, self.server.spent
+        options, counters = self.server.options, self.server.counters
         path = self.path.partition("?")[0]
         if path == "/health":
             if options.health_generates:
-                with spent.lock:
-                    spent.generation_tokens += 1
+                with counters.lock:
+                    counters.generation_tokens += 1
             self.send_json(self.server.faults.health or 200, {"status": "ok"})
         elif path == "/v1/models":
             card = {
@@ -83,14 +83,14 @@ class Handler(JsonHandler):
             }
             self.send_json(200, {"object": "list", "data": [card]})
         elif path == "/metrics":
-            lines = spent.expose(options.style, options.model) + self.server.faults.metrics + "\n"
+            lines = counters.expose(options.style, options.model) + self.server.faults.metrics + "\n"
             self.send_body(200, lines.encode(), "text/plain; version=0.0.4")
         elif path == "/version" and options.style == "vllm":
             self.send_json(200, {"version": "SIMULATED"})
         elif path == "/props" and options.style == "llamacpp":
             self.send_json(200, {"default_generation_settings": {"n_ctx": options.max_context}, "total_slots": 4})
         elif path == "/slots" and options.style == "llamacpp":
-            slots = [{"id": n, "n_ctx": options.max_context, "is_processing": n < spent.running} for n in range(4)]
+            slots = [{"id": n, "n_ctx": options.max_context, "is_processing": n < counters.running} for n in range(4)]
             self.send_body(200, json.dumps(slots).encode(), "application/json")
         else:
             self.send_error_json(404, f"no {path[:100]}", "NotFoundError")
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN if options.ignore_term else lambda *_: ending.set())
-    breed(options.grandchildren, reparent=options.reparent, ignore_term=options.ignore_term)
+    spawn_workers(options.grandchildren, reparent=options.reparent, ignore_term=options.ignore_term)
     engine: Engine | None = None
     if options.style != "vllm":  # llama.cpp and SGLang answer 503 while they load, vLLM not at all
         engine = _listen(options)
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     ending.wait()
     time.sleep(options.slow_term)
     if _ENGINES:
-        _ENGINES[0].spent.write()
+        _ENGINES[0].counters.write()
     return 0
 
 
@@ -181,7 +181,7 @@ def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: 
         return
     engine = engine or _listen(options)
     engine.ready = True
-    engine.spent.write()
+    engine.counters.write()
     if options.flood:
         engine.faults.start_flood(options.flood)
     if options.crash_after is not None:
@@ -190,7 +190,7 @@ def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: 
     if options.hang_after is not None:
         threading.Timer(options.hang_after, engine.faults.apply, ({"hang": True},)).start()
     while not ending.wait(1.0):
-        engine.spent.write()
+        engine.counters.write()
 
 
 if __name__ == "__main__":

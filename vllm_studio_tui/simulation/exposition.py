@@ -39,7 +39,7 @@ class Histogram:
         yield f"{name}_sum{{{labels}}} {self.sum}"
 
 
-class Spent:
+class Counters:
     """What was spent: the truth that tests compare with. Thread-safe."""
 
     def __init__(self, account: Path | None) -> None:

@@ -92,7 +92,7 @@ def crash(how: str, code: int | None) -> None:
     os._exit(int(number) if name == "exit" and number else (1 if code is None else code))
 
 
-def breed(count: int, *, reparent: bool, ignore_term: bool) -> None:
+def spawn_workers(count: int, *, reparent: bool, ignore_term: bool) -> None:
     """Workers as engines have them; re-parented ones leave session, parent and command line behind."""
     program = [sys.executable, "-S", "-c", WORKER.format(ignore=ignore_term)]
     if not reparent:

@@ -8,7 +8,7 @@ import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from vllm_studio_tui.simulation.exposition import Spent
+from vllm_studio_tui.simulation.exposition import Counters
 from vllm_studio_tui.simulation.faults import Faults
 
 #: Bytes of a request's body that are read.
@@ -25,7 +25,7 @@ class Engine(ThreadingHTTPServer):
     def __init__(self, options: argparse.Namespace, handler: type[JsonHandler]) -> None:
         self.options = options
         self.framing = options.framing or ("llamacpp" if options.style == "llamacpp" else "uvicorn")
-        self.spent = Spent(options.account)
+        self.counters = Counters(options.account)
         self.faults = Faults()
         self.faults.crash_at_token = options.crash_at_token
         self.faults.break_at, self.faults.break_style = options.break_stream_at, options.break_style

@@ -40,33 +40,33 @@ class Reply:
         if prompt_tokens > options.max_context:
             self._handler.send_error_json(400, self._too_long(prompt_tokens), "BadRequestError")
             return
-        spent = self._engine.spent
+        counters = self._engine.counters
         tools = self._body.get("tools") if isinstance(self._body.get("tools"), list) else []
         thinks = options.thinking != "off" and (options.answer or "").startswith("thinking")
         answer = answers.answer(options.answer, self._last(), tools or [], thinks=thinks)
         if options.thinking == "off":
             answer = answers.Answer((), answer.text, answer.call)
         limit = self._body.get("max_tokens") or self._body.get("max_completion_tokens")
-        with spent.lock:
-            spent.running += 1
-            spent.held += prompt_tokens
+        with counters.lock:
+            counters.running += 1
+            counters.held += prompt_tokens
         finish = "abort"
         try:
             time.sleep(options.prefill_seconds)
-            with spent.lock:
-                spent.prompt_tokens += prompt_tokens
-                spent.prompt_seconds += options.prefill_seconds
+            with counters.lock:
+                counters.prompt_tokens += prompt_tokens
+                counters.prompt_seconds += options.prefill_seconds
             finish = self._answer(answer, prompt_tokens, int(limit) if isinstance(limit, int) else None)
         except (Gone, OSError):
             self._handler.close_connection = True
         finally:
-            with spent.lock:
-                spent.running -= 1
-                spent.held -= prompt_tokens + self._sent
-                spent.requests += 1
-                spent.finished[finish] = spent.finished.get(finish, 0) + 1
-                spent.e2e.observe(time.monotonic() - self._begin)
-            spent.write()
+            with counters.lock:
+                counters.running -= 1
+                counters.held -= prompt_tokens + self._sent
+                counters.requests += 1
+                counters.finished[finish] = counters.finished.get(finish, 0) + 1
+                counters.e2e.observe(time.monotonic() - self._begin)
+            counters.write()
 
     def _prompt(self) -> str:
         if not self._chat:
@@ -139,7 +139,7 @@ class Reply:
 
     def _paced(self, pieces: list[tuple[str, str]]) -> Any:
         """Hand out the pieces at the wanted speed, counting each before it goes."""
-        spent, faults = self._engine.spent, self._engine.faults
+        counters, faults = self._engine.counters, self._engine.faults
         rate = self._engine.options.tokens_per_second
         begin = time.monotonic()
         for number, item in enumerate(pieces, 1):
@@ -148,15 +148,15 @@ class Reply:
                 if wait > 0:
                     time.sleep(wait)
             faults.token(number)
-            with spent.lock:
-                spent.generation_tokens += 1
-                spent.held += 1
+            with counters.lock:
+                counters.generation_tokens += 1
+                counters.held += 1
                 if number == 1:
                     self._first = time.monotonic()
-                    spent.ttft.observe(self._first - self._begin)
+                    counters.ttft.observe(self._first - self._begin)
                 elif rate > 0:
-                    spent.itl.observe(1 / rate)
-                    spent.generation_seconds += 1 / rate
+                    counters.itl.observe(1 / rate)
+                    counters.generation_seconds += 1 / rate
             self._sent = number
             yield item
             if faults.break_at is not None and number >= faults.break_at:
@@ -215,7 +215,7 @@ class Reply:
         self._framing.write(b"data: " + raw + b"\n\n")
 
     def _usage(self, prompt_tokens: int) -> dict[str, Any]:
-        self._engine.spent.write()  # who is told of tokens may rely on the account
+        self._engine.counters.write()  # who is told of tokens may rely on the account
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": self._sent,

@@ -10,7 +10,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Session
 from vllm_studio_tui.domain.errors import NotFound, UsageError
-from vllm_studio_tui.store.conversion import from_json, maybe_text, now, storable, to_json
+from vllm_studio_tui.store.conversion import from_json, now, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MESSAGE_COLUMNS, MessageRows
 
@@ -46,7 +46,7 @@ class ChatRows:
         """A new session, empty."""
         moment = now()
         session = Session(
-            new_id(), storable(title), maybe_text(model), parent_id, moment, moment, settings=dict(settings or {})
+            new_id(), storable(title), optional_text(model), parent_id, moment, moment, settings=dict(settings or {})
         )
         with self._db.write() as tables:
             tables.table("chat_sessions").insert(session_row(session))
@@ -106,7 +106,7 @@ class ChatRows:
         self._change(session_id, title=storable(title))
 
     def set_model(self, session_id: str, model: str | None) -> None:
-        self._change(session_id, model=maybe_text(model))
+        self._change(session_id, model=optional_text(model))
 
     def set_settings(self, session_id: str, settings: Mapping[str, Any]) -> None:
         """Replace what the person chose for this chat: system prompt, sampling."""

@@ -26,7 +26,7 @@ def storable(text: str) -> str:
     return text
 
 
-def maybe_text(value: Any) -> str | None:
+def optional_text(value: Any) -> str | None:
     return storable(value) if isinstance(value, str) else None
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.paths import locked, private_dir
-from vllm_studio_tui.store.errors import MAYBE_FULL, explained, is_full, no_room, primary_code, store_error
+from vllm_studio_tui.store.errors import MAYBE_FULL, is_full, primary_code, store_error, translated_errors, write_error
 from vllm_studio_tui.store.schema import EMPTY, MIGRATION_SET, MIGRATIONS
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ class Reader:
         Raises:
             StoreError: The file is damaged, in use, or gone.
         """
-        with self._lock, explained(self.path):
+        with self._lock, translated_errors(self.path):
             return self._connection.execute(sql, parameters).fetchall()
 
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query."""
-        with self._lock, explained(self.path):
+        with self._lock, translated_errors(self.path):
             found: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
             return found
 
@@ -139,11 +139,11 @@ class Database(Reader):
             connection = _connect(path, "rw", busy_timeout)
         except StoreError as error:
             # A reader needs room too, for the memory that it shares: without room it reads the file as it stands.
-            if not is_full(no_room(path.parent)):
+            if not is_full(write_error(path.parent)):
                 raise
             return _for_reading(path, f"{error.title}: {path} is opened for reading only", busy_timeout)
         try:
-            with explained(path):
+            with translated_errors(path):
                 unknown = sorted(set(applied(connection)) - set(MIGRATIONS))
                 if unknown:
                     connection.close()
@@ -176,7 +176,7 @@ class Database(Reader):
         if self.read_only:
             advice = f"Look at the directory: ls -ld '{self.path.parent}'; df -h '{self.path.parent}'"
             raise StoreError("the database is open for reading only", cause=self.warning or "", advice=advice)
-        with self._locked(patience), explained(self.path):
+        with self._locked(patience), translated_errors(self.path):
             if self._connection.in_transaction:
                 yield self._tables
                 return
@@ -277,7 +277,7 @@ def _for_reading(path: Path, warning: str, busy_timeout: float) -> Database:
             ) from None
         mode = STILL
         connection = _connect(path, mode, busy_timeout)
-    with explained(path):
+    with translated_errors(path):
         if not set(MIGRATIONS) - set(applied(connection)):
             return Database(path, connection, read_only=True, warning=warning, mode=mode)
         from vllm_studio_tui.store.migrations import apply

@@ -11,7 +11,7 @@ from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.usage import SUCCESSES, CompletedRequest
 from vllm_studio_tui.store.chat_files import message_document, message_of
 from vllm_studio_tui.store.chats import session_row
-from vllm_studio_tui.store.conversion import maybe_text, now, storable
+from vllm_studio_tui.store.conversion import now, optional_text, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
@@ -86,7 +86,9 @@ def _add(db: Database, ending: Ending, message: Message) -> None:
         return
     if db.row("SELECT 1 FROM chat_sessions WHERE id = ?", (message.session_id,)) is None:
         moment = now()
-        session = Session(message.session_id, storable(ending.title), maybe_text(message.model), None, moment, moment)
+        session = Session(
+            message.session_id, storable(ending.title), optional_text(message.model), None, moment, moment
+        )
         with db.write() as tables:
             tables.table("chat_sessions").insert(session_row(session))
     question = ending.question

@@ -18,7 +18,7 @@ MAYBE_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 PROBE_BYTES = 32 * 1024
 
 
-def no_room(directory: Path) -> OSError | None:
+def write_error(directory: Path) -> OSError | None:
     """Why a little more cannot be written into a directory; None where it can."""
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
@@ -59,7 +59,7 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
             cause=f"Another process has been writing {path} for several seconds.",
             advice=f"Try again. To see who has it open: lsof '{path}'",
         )
-    stands_in_the_way = no_room(path.parent) if code in MAYBE_FULL else None
+    stands_in_the_way = write_error(path.parent) if code in MAYBE_FULL else None
     if code == sqlite3.SQLITE_FULL or is_full(stands_in_the_way):
         quota = stands_in_the_way is not None and stands_in_the_way.errno == errno.EDQUOT
         return StoreError(
@@ -90,7 +90,7 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translated_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield

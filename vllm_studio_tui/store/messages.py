@@ -14,7 +14,7 @@ from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.kit.paths import boot_id, machine_id
 from vllm_studio_tui.kit.process import alive, start_ticks
-from vllm_studio_tui.store.conversion import count, from_json, maybe_text, now, number, storable, to_json
+from vllm_studio_tui.store.conversion import count, from_json, now, number, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 
 if TYPE_CHECKING:
@@ -191,12 +191,12 @@ def message_row(message: Message) -> dict[str, Any]:
         "role": message.role,
         "content": storable(message.content),
         "reasoning": storable(message.reasoning),
-        "model": maybe_text(message.model),
+        "model": optional_text(message.model),
         "tool_calls": to_json(calls) if calls else None,
-        "tool_call_id": maybe_text(message.tool_call_id),
+        "tool_call_id": optional_text(message.tool_call_id),
         "images": to_json(list(message.images)) if message.images else None,
         "finish": message.finish,
-        "error": maybe_text(message.error),
+        "error": optional_text(message.error),
         # The engine's count of the prompt holds the tools: the part without them is known where theirs is.
         "request_prompt_tokens": prompt if prompt is None or tools is None else max(0, prompt - tools),
         "request_tools_tokens": tools,

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import asdict, fields, replace
 
 from vllm_studio_tui.domain.usage import CompletedRequest, about_tokens
-from vllm_studio_tui.store.conversion import count, integer, maybe_text, number, storable
+from vllm_studio_tui.store.conversion import count, integer, number, optional_text, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, lease, lease_holds
 
@@ -74,7 +74,7 @@ class RequestRows:
             "source": storable(request.source),
             "finish": storable(request.finish),
             "attempt": integer(request.attempt),
-            **{name: maybe_text(given[name]) for name in _TEXTS},
+            **{name: optional_text(given[name]) for name in _TEXTS},
             **{name: count(given[name]) for name in _COUNTS},
             **{name: number(given[name]) for name in _NUMBERS},
             "owner": owner,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL
-from vllm_studio_tui.store.conversion import count, from_json, integer, maybe_text, number, storable, to_json
+from vllm_studio_tui.store.conversion import count, from_json, integer, number, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PEAK_TOKENS
 
@@ -134,19 +134,19 @@ def _run_row(spec: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any
     names = ("recipe_id", "name", "backend", "model", "base_url")
     return {
         "run_id": storable(run_id),
-        **{name: maybe_text(spec.get(name)) for name in names},
+        **{name: optional_text(spec.get(name)) for name in names},
         "port": integer(spec.get("port")),
         "gpus": to_json([str(one) for one in gpus] if isinstance(gpus, list | tuple) else []),
         "simulated": int(bool(spec.get("simulated"))),
         "created_at": number(spec.get("created_at")),
         **{name: number(state.get(name)) for name in ("started_at", "ready_at", "ended_at")},
-        "state": maybe_text(None if state.get("state") is None else str(state["state"])),
+        "state": optional_text(None if state.get("state") is None else str(state["state"])),
         **{name: integer(state.get(name)) for name in ("attempt", "restarts", "exit_code", "exit_signal")},
-        "reason": maybe_text(state.get("reason")),
-        "title": maybe_text(state.get("title")),
+        "reason": optional_text(state.get("reason")),
+        "title": optional_text(state.get("title")),
         "recipe": _object(spec.get("recipe")),
         "marks": _object(state.get("marks")),
-        **{name: maybe_text(spec.get(name)) for name in ("recipe_revision", "engine_version")},
+        **{name: optional_text(spec.get(name)) for name in ("recipe_revision", "engine_version")},
     }
 
 
@@ -178,7 +178,7 @@ def _reading(run_id: str, line: Mapping[str, Any]) -> dict[str, Any] | None:
 def _energy(line: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     """Millijoules by GPU and boot: a counter starts again with the boot."""
     gpus = line.get("gpus")
-    boot = maybe_text(line.get("boot_id")) or ""
+    boot = optional_text(line.get("boot_id")) or ""
     if not isinstance(gpus, Mapping):
         return {}
     found = {}

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.config.startup import quick_look
+from vllm_studio_tui.config.startup import read_startup_settings
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.tui.screens.registry import BY_NAME
@@ -55,7 +55,7 @@ def open_screens(
 
     terminal.install()
     # The rest of the settings is read, and checked, after the first picture.
-    theme, plain = quick_look(studio.places.settings_file, os.environ)
+    theme, plain = read_startup_settings(studio.places.settings_file, os.environ)
     app = StudioApp(
         studio,
         place=screen,

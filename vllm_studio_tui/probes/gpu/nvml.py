@@ -18,7 +18,7 @@ from vllm_studio_tui.domain.metrics import Gpu, GpuReport
 from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames
-from vllm_studio_tui.probes.gpu.timed_calls import run
+from vllm_studio_tui.probes.gpu.timed_calls import run_steps
 
 SIMULATE = "VLLM_STUDIO_SIMULATE_GPUS"
 #: Seconds one reading waits for the driver.
@@ -180,14 +180,14 @@ class NvmlReader:
             return self._failed
         if self._opening is None:
             self._failed = None
-            run(iter([self._open]), patience)
+            run_steps(iter([self._open]), patience)
         if self._opening is not None:
             hanging = self._monotonic() - self._opening
             return f"{HUNG} for {max(hanging, patience):.1f} s", HUNG_ADVICE
         if self._failed is not None:
             return self._failed
         steps = itertools.chain.from_iterable(device.steps(keys) for device in list(self._devices or ()))
-        run(steps, max(0.0, deadline - time.monotonic()))
+        run_steps(steps, max(0.0, deadline - time.monotonic()))
         return None
 
     def _open(self) -> None:

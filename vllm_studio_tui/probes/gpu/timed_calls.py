@@ -12,7 +12,7 @@ HANGS = 0.3
 Step = Callable[[], None]
 
 
-def run(steps: Iterator[Step], patience: float, hangs: float = HANGS) -> None:
+def run_steps(steps: Iterator[Step], patience: float, hangs: float = HANGS) -> None:
     """Make the calls one after another in a thread, and return after `patience` seconds at the latest.
 
     A step that takes longer than `hangs` keeps its thread to itself, and another goes on with the next step; what it

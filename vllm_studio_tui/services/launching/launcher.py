@@ -17,7 +17,7 @@ from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchR
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_imports import is_loopback
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.kit.masking import MASK, mask_data, mask_text, mask_words
+from vllm_studio_tui.kit.masking import MASK, mask_argv, mask_data, mask_text
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo.model import resolve_model
 from vllm_studio_tui.runs import control, read
@@ -106,7 +106,7 @@ class Launcher(Targets):
             said = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
             missing = (" ".join(f"{one.rstrip('.')}." for one in said),)
         env = {**mask_data(command.env), **dict.fromkeys(command.env_refs, MASK)}
-        return Preview(tuple(mask_words(command.argv)), env, shell_text(command.argv, env), (*missing, *command.notes))
+        return Preview(tuple(mask_argv(command.argv)), env, shell_text(command.argv, env), (*missing, *command.notes))
 
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None

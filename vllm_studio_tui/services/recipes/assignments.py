@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.domain.recipe_reading import field_named
+from vllm_studio_tui.domain.recipe_reading import canonical_field
 
 #: Fields whose members have names that the person chooses.
 OPEN = ("env_vars", "extra_args", "lora_modules", "speculative", "chat_template_kwargs")
@@ -29,10 +29,10 @@ def with_settings(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str,
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            shown = name[:40] if field_named(name) in Recipe.model_fields else "what was given"
+            shown = name[:40] if canonical_field(name) in Recipe.model_fields else "what was given"
             raise UsageError(f"--set: {shown} has no =", advice="Write --set field=value.")
         whole, _, part = name.strip().lstrip("-").partition(".")
-        field = field_named(whole)
+        field = canonical_field(whole)
         info = Recipe.model_fields.get(field)
         if info is None:
             raise _unknown(name)

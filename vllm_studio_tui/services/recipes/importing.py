@@ -10,7 +10,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
-from vllm_studio_tui.domain.recipe_secrets import masked
+from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.services.recipes.shell_commands import read_documents
 
 #: How a stored recipe of an id is found: the recipe, `UNREADABLE`, or None where there is none.
@@ -136,7 +136,7 @@ def _place(recipe: Recipe, notes: list[FieldNote], lookup: Lookup, *, replace: b
 
 def differences(before: Recipe, after: Recipe) -> str:
     """What differs between two recipes, in a line; secrets masked."""
-    old, new = masked(before.model_dump(mode="json")), masked(after.model_dump(mode="json"))
+    old, new = mask_recipe(before.model_dump(mode="json")), mask_recipe(after.model_dump(mode="json"))
     names = [name for name in new if name != "id" and getattr(before, name) != getattr(after, name)]
     parts = [f"{name} {_short(old[name])} -> {_short(new[name])}" for name in names[:6]]
     return ", ".join(parts) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

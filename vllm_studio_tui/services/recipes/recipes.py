@@ -14,7 +14,7 @@ from vllm_studio_tui.config.data import data_dir
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
-from vllm_studio_tui.domain.recipe_secrets import in_clear, masked
+from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 from vllm_studio_tui.services.recipes.shell_commands import read_documents
@@ -83,7 +83,7 @@ class Recipes:
     def _to_keep(self, recipe: Recipe) -> Recipe:
         """The recipe as it is kept: with references where it holds secrets."""
         data = recipe_to_data(recipe)
-        return self.read(data)[0] if in_clear(data) else recipe
+        return self.read(data)[0] if plaintext_fields(data) else recipe
 
     def all(self) -> list[Recipe]:
         """All that can be read, by id."""
@@ -219,7 +219,7 @@ class Recipes:
     def export(self, ids: Iterable[str] = (), *, form: str = "yaml") -> str:
         """Recipes as text that `import_` reads back; secrets are references and stay so, others are masked."""
         chosen = [self.get(one) for one in ids] or self.all()
-        data = [masked(recipe_to_data(one)) for one in chosen]
+        data = [mask_recipe(recipe_to_data(one)) for one in chosen]
         if form == "json":
             return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         import yaml
