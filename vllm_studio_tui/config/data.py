@@ -9,7 +9,7 @@ from vllm_studio_tui.domain.errors import StudioError
 
 
 def data_dir(kind: Literal["themes", "recipes"]) -> Path:
-    """The directory of packed data: inside an installed wheel, or at the top of a checkout.
+    """Return the directory of the packed data: inside an installed wheel, or at the top of a checkout.
 
     Raises:
         StudioError: The installation is damaged.

@@ -1,4 +1,4 @@
-"""`keymap.yaml`: other keys for actions, checked."""
+"""Read and check `keymap.yaml`, the user's own keys for actions."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _without_clashes(
     together: Mapping[str, Collection[str]],
     problems: list[str],
 ) -> tuple[dict[str, str], list[str]]:
-    """Keys that two actions of the same place would have stay with the one that had them."""
+    """Return the keys without clashes: two actions of one place cannot share a key, and the earlier one keeps it."""
     for action in list(keymap):
         scope = action.partition(".")[0]
         for other, default in actions.items():

@@ -51,7 +51,7 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 
 
 def _home(value: object) -> object:
-    """A path with its `~` expanded; one that is not absolute is taken from the working directory."""
+    """Return a path with its `~` expanded; a relative one counts from the working directory."""
     if not isinstance(value, str | Path):
         return value
     text = str(value)
@@ -63,7 +63,7 @@ def _home(value: object) -> object:
 
 
 def _program(value: object) -> object:
-    """A program: a bare name is looked for in PATH, anything with a slash is a path."""
+    """Return the path of a program: a bare name is looked up in PATH, anything with a slash is a path."""
     if isinstance(value, str):
         if "\0" in value or "\n" in value:
             raise ValueError("not the name of a program")
@@ -178,7 +178,7 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
-    """Variables that look like settings and are none, each with the nearest one that is."""
+    """Return variables that look like settings and are not, each with the nearest one that is."""
     others = set(OTHER_VARIABLES)
     known = {name for key in Settings.model_fields for name in variables(key)}
     return [
@@ -207,7 +207,7 @@ def save_setting(places: Places, key: str, value: str) -> None:
 
 
 def variables(key: str) -> tuple[str, ...]:
-    """The names of the variables that set a key, the strongest first."""
+    """Return the names of the environment variables that set a key, the strongest first."""
     return (f"{PREFIX}{key.upper()}", *VARIABLES.get(key, ()))
 
 
@@ -229,7 +229,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
 
 
 def _from_file(path: Path) -> dict[str, tuple[Any, int]]:
-    """Key to value and line number; empty where there is no file."""
+    """Return key to value and line number; empty without a file."""
     text = _read(path)
     if text is None:
         return {}
@@ -266,7 +266,7 @@ def _from_file(path: Path) -> dict[str, tuple[Any, int]]:
 
 
 def _read(path: Path) -> str | None:
-    """The text of a file that nobody but its owner can have written; None where there is none."""
+    """Return the text of a file that only its owner can have written; None if there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -289,7 +289,7 @@ def _read(path: Path) -> str | None:
 
 
 def _refuse_shared(path: Path, found: os.stat_result) -> None:
-    """Settings name programs to start: whoever can write them can run what they like as this user."""
+    """Refuse a settings file that others can write: settings name programs that are started as this user."""
     sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
         raise SettingsError(

@@ -9,7 +9,7 @@ from vllm_studio_tui.config.settings import OTHER_VARIABLES, Settings, variables
 
 
 def markdown() -> str:
-    """Two tables: every setting with its variables and default, and every other variable."""
+    """Return two Markdown tables: every setting with its variables and default, and every other variable."""
     words = _words()
     lines = ["| setting | what | default | variables |", "|---|---|---|---|"]
     for name, info in Settings.model_fields.items():
@@ -30,7 +30,7 @@ def _default(value: Any) -> str:
 
 
 def _words() -> dict[str, str]:
-    """What the docstring of the model says of each of its fields."""
+    """Return the description of each field, from the docstring of the model."""
     text = (Settings.__doc__ or "").partition("Attributes:")[2]
     found = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", text, re.MULTILINE)
     return {name: " ".join(words.split()) for name, words in found}

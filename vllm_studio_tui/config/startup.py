@@ -14,7 +14,7 @@ _YES = ("true", "yes", "on", "1")
 
 
 def read_startup_settings(path: Path, environ: Mapping[str, str]) -> tuple[str | None, bool]:
-    """The name of the theme, and whether to draw with ASCII alone."""
+    """Return the name of the theme (None: the default), and whether to draw with ASCII only."""
     found: dict[str, str] = {}
     try:
         found = dict(_LINE.findall(path.read_text("utf-8", "replace")[:65536]))

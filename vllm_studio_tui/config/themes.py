@@ -1,4 +1,4 @@
-"""Theme files: those that come with the program and the user's own, read and checked."""
+"""Read and check theme files: those of the package and the user's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True, slots=True)
 class ThemeFile:
-    """A theme: a colour for every word of `COLOURS`, as `#rrggbb` or, of an ANSI theme, by name."""
+    """A theme: a colour for every name in `COLOURS`, as `#rrggbb` or, in an ANSI theme, by name."""
 
     name: str
     dark: bool
@@ -41,14 +41,14 @@ class ThemeFile:
 
 @dataclass(frozen=True, slots=True)
 class BrokenTheme:
-    """A file that is no theme, and why. It hides none of the others."""
+    """A file that is not a valid theme, and why. It does not hide the others."""
 
     path: Path
     reason: str
 
 
 def load_themes(user_dir: Path | None) -> tuple[dict[str, ThemeFile], list[BrokenTheme]]:
-    """All themes by the names of their files; one of the user's replaces a packed one of its name."""
+    """Return all themes by file name; a user's theme replaces a packed one of the same name."""
     themes: dict[str, ThemeFile] = {}
     broken: list[BrokenTheme] = []
     for path in _files(user_dir):
@@ -114,7 +114,7 @@ _COLOUR = re.compile(r'  ([a-z]+): *"?(#[0-9a-fA-F]{6}|[a-z_]+)"?$')
 
 
 def _plain(text: str) -> dict[str, Any] | None:
-    """What a theme says when every line of it is of the plain form; None leaves it to YAML."""
+    """Return a theme's data if every line has the simple form; None leaves the file to the YAML parser."""
     data: dict[str, Any] = {}
     colours: dict[str, str] = {}
     for line in text.splitlines():
@@ -134,7 +134,7 @@ def _plain(text: str) -> dict[str, Any] | None:
 
 
 def too_low(colours: Mapping[str, str]) -> list[str]:
-    """What is hard to read: each colour with its contrast and the least it needs."""
+    """Return what is hard to read: each colour with its contrast and the minimum it needs."""
     found = []
     for word, least in CONTRAST.items():
         for plane in ("bg", "sel"):
@@ -147,13 +147,13 @@ def too_low(colours: Mapping[str, str]) -> list[str]:
 
 
 def contrast(first: str, second: str) -> float:
-    """Contrast ratio of two `#rrggbb` colours, 1-21 (WCAG 2.2, "contrast ratio")."""
+    """Return the contrast ratio of two `#rrggbb` colours, 1-21 (WCAG 2.2, "contrast ratio")."""
     low, high = sorted((_luminance(first), _luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
 def _luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance, 0-1 (WCAG 2.2, "relative luminance")."""
     parts = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,4 +1,4 @@
-"""The one error tree. An error says what happened, why, and what to do next."""
+"""The error classes. An error says what happened, why, and what to do next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values from files of another version, of another hand, or torn: what does not fit its field is left out.
+"""Check values that come from files of another version, of another program, or half written.
 
 Standard library only: the keeper imports this.
 """
@@ -17,30 +17,37 @@ FAR = 1e11
 
 
 def whole(value: Any) -> bool:
+    """Return whether it is an integer of at most 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def number(value: Any) -> bool:
+    """Return whether it is a finite number that can be a time or a duration in seconds."""
     return (whole(value) or isinstance(value, float)) and math.isfinite(value) and -1.0 <= value < FAR
 
 
 def text(value: Any) -> bool:
+    """Return whether it is text."""
     return isinstance(value, str)
 
 
 def texts(value: Any) -> bool:
+    """Return whether it is a list of texts."""
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
 def table(value: Any) -> bool:
+    """Return whether it is a shallow mapping with text keys."""
     return isinstance(value, Mapping) and all(isinstance(one, str) for one in value) and is_shallow(value)
 
 
 def text_table(value: Any) -> bool:
+    """Return whether it maps text to text."""
     return isinstance(value, Mapping) and texts([*value, *value.values()])
 
 
 def process_id(value: Any) -> bool:
+    """Return whether it can be a process id."""
     return whole(value) and 0 < value < 2**31
 
 
@@ -59,7 +66,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def valid_fields(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Of an object from outside what the fields of this dataclass can hold."""
+    """Return the entries of `data` that the fields of this dataclass can hold; the others are left out."""
     found: dict[str, Any] = {}
     for one in fields(cls):
         if one.name not in data:

@@ -1,4 +1,4 @@
-"""One sample of everything. None is unknown, which is not zero."""
+"""Measured values of GPUs, host and engines at one moment. None is unknown, which is not zero."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Gpu:
 
     @property
     def free(self) -> bool | None:
-        """Whether nobody holds memory of it, as far as the driver tells; None where it does not."""
+        """Return whether no process holds memory of it, as far as the driver says; None if unknown."""
         if self.lost is not None or self.memory_used is None:
             return False if self.processes else None
         apart = self.memory_reserved is not None  # then what the driver keeps is not in `memory_used`
@@ -100,7 +100,7 @@ class GpuReport:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The host now: percent 0-100, bytes."""
+    """The host at one moment: CPU in percent 0-100, memory in bytes."""
 
     cpu: float | None = None
     load: tuple[float, float, float] | None = None
@@ -152,7 +152,7 @@ class EngineMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One sample of everything, at `at` seconds since the epoch. Engines are keyed by run id."""
+    """One sample of all values, at `at` seconds since the epoch. Engines are keyed by run id."""
 
     at: float
     gpus: GpuReport
@@ -176,7 +176,7 @@ class HostSeries(StrEnum):
 
 
 class RunSeries(StrEnum):
-    """The history series of a run: tokens per second, requests, share 0-1, seconds (95th percentile)."""
+    """Names of the history series of a run: tokens per second, requests, share 0-1, seconds (95th percentile)."""
 
     OUTPUT = "out"
     INPUT = "in"
@@ -192,7 +192,7 @@ class RunSeries(StrEnum):
 
 
 class GpuSeries(StrEnum):
-    """The history series of a GPU: percent 0-100, share 0-1, watts."""
+    """Names of the history series of a GPU: percent 0-100, share 0-1, watts."""
 
     UTILIZATION = "util"
     MEMORY = "memory"

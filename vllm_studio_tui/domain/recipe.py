@@ -34,7 +34,7 @@ RISKY_ENV = frozenset(
 
 
 def _gpus(value: Any) -> Any:
-    """Indices or UUIDs from a list or from text such as `0,1`."""
+    """Return indices or UUIDs from a list or from text such as `0,1`."""
     if value is None or value == "":
         return ()
     if isinstance(value, bool):
@@ -49,7 +49,7 @@ def _gpus(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Numbers and switches where text is meant, as YAML makes them of it."""
+    """Return text where YAML made a number or a switch of it."""
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value) if isinstance(value, int | float) else value
@@ -224,13 +224,13 @@ class Recipe(BaseModel):
 
     @property
     def gpu_count(self) -> int:
-        """How many GPUs the engine will take: every rank has one."""
+        """Return how many GPUs the engine takes: one for every rank."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
 
 @dataclass(frozen=True, slots=True)
 class FieldNote:
-    """What became of a field on import: taken, changed or dropped, and why."""
+    """What happened to a field on import: taken, changed or dropped, and why."""
 
     field: str
     action: str
@@ -238,7 +238,7 @@ class FieldNote:
 
 
 def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON-able values: what differs from the defaults, and always id, name, backend, model_path."""
+    """Return the recipe as JSON-able data: what differs from the defaults, and always id, name, backend, model_path."""
     data = recipe.model_dump(mode="json", exclude_defaults=True)
     for field in ("id", "name", "backend", "model_path"):
         data.setdefault(field, getattr(recipe, field))

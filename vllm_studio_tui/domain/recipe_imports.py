@@ -1,4 +1,4 @@
-"""What an import says of a recipe from elsewhere: what the original wrote unasked, and what a launch would do."""
+"""Import recipes of other programs: undo the original system's blanket defaults, and warn of what a launch would do."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_from_original(keys: Set[str], data: Mapping[Any, Any]) -> bool:
 
 
 def reset_original_defaults(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Take back what the original wrote into every recipe."""
+    """Remove the values that the original wrote into every recipe."""
     for field, theirs, why in _BLANKET:
         if field in out and out[field] == theirs and type(out[field]) is type(theirs):
             notes.append(FieldNote(field, "changed", why))
@@ -70,7 +70,7 @@ _EXLLAMA = " --host {host} --port {port} --served-model-name {name} --model {mod
 
 
 def convert_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Engines of the original that are none here: its ExLlamaV3 was a command of the user's, which is kept as one."""
+    """Convert engines that the original has and we have not; its ExLlamaV3 command becomes a custom one."""
     backend, command = out.get("backend"), out.get("command")
     theirs = any(note.field.endswith("exllama_command") for note in notes)
     if backend == "exllamav3" and theirs and isinstance(command, str) and command:
@@ -88,7 +88,7 @@ def convert_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
 
 
 def add_warnings(out: Mapping[str, Any], notes: list[FieldNote]) -> None:
-    """What a launch of this recipe would run or open, so that whoever takes it in knows."""
+    """Add a note for everything that a launch of this recipe would run as the user, or open to other hosts."""
     host = out.get("host")
     if isinstance(host, str) and not is_loopback(host):
         key = "" if out.get("api_key") else ", and there is no api_key"
@@ -113,7 +113,7 @@ def add_warnings(out: Mapping[str, Any], notes: list[FieldNote]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on the address."""
+    """Return whether an address can be reached from this machine alone."""
     if host == "localhost":
         return True
     try:

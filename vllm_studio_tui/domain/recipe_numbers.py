@@ -1,4 +1,4 @@
-"""Counts as people write them: `32k`, `32K`, `1_000`, and 0 where none is meant."""
+"""Read counts as people write them: `32k`, `32K`, `1_000`; and 0 where it means "the engine chooses"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNT = re.compile(r"\s*(\d{1,12}(?:[_,]\d{3})*(?:\.\d{1,6})?)\s*([kKmMgG])?\s*
 
 
 def read_count(value: Any) -> Any:
-    """The number that a text such as `32k` means; anything else is left as it is.
+    """Return the number that a text such as `32k` means; other values are returned unchanged.
 
     `auto` is -1, vLLM's word for as much as fits.
     """

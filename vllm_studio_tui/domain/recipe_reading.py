@@ -56,7 +56,7 @@ _NOTE_KEY = re.compile(r".*(?:_notes?|_notes?_\d{8}|_\d{8}|^metadata|_metadata)$
 def parse_recipe(
     data: Any, *, imported: bool = False, keep: Callable[[str, str], str] | None = None
 ) -> tuple[Recipe, list[FieldNote]]:
-    """Read a recipe from what JSON or YAML gave, ours or the original system's.
+    """Read a recipe from JSON or YAML data, in our format or the original system's.
 
     Args:
         imported: It comes from elsewhere: what a launch of it would do is pointed out, see `normalise`.
@@ -82,7 +82,7 @@ def parse_recipe(
 
 
 def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[str, Any], list[FieldNote]]:
-    """Our fields from whatever names were used, and what was changed or dropped on the way.
+    """Return the data under our field names, and a note for every field that was changed or dropped.
 
     Normalising what is already normal changes nothing.
 
@@ -123,7 +123,7 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
 
 
 def _id(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Ids of other programs are names of models as they are written; here they are typed in commands."""
+    """Make a valid id of another program's: there it is a model's name, here it is typed in commands."""
     given = out.get("id")
     if isinstance(given, int) and not isinstance(given, bool):
         given = out["id"] = str(given)
@@ -134,7 +134,7 @@ def _id(out: dict[str, Any], notes: list[FieldNote]) -> None:
 
 
 def _numbers(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Counts as people write them, and 0 where the engine is meant to choose."""
+    """Read counts as people write them, and drop a 0 that means "the engine chooses"."""
     for name in COUNTS & out.keys():
         number = read_count(out[name])
         if number != out[name]:
@@ -148,19 +148,19 @@ def _numbers(out: dict[str, Any], notes: list[FieldNote]) -> None:
 
 
 def _other_unit(text: str) -> str:
-    """`32k` is 32000, as vLLM reads it; who meant 32768 is told how that is written."""
+    """Return a hint on the unit: `32k` is 32000, as in vLLM; 32768 is written `32K`."""
     text = text.strip()
     return f"; {text.upper()} is {read_count(text.upper())}" if text[-1:] in ("k", "m", "g") else ""
 
 
 def slug(text: str) -> str:
-    """An id made of a name or a path."""
+    """Return an id made of a name or a path."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-._")
     return plain[:64] or "recipe"
 
 
 def canonical_field(text: str) -> str:
-    """Our name of a field that may be written as other programs do: `tp`, `max-model-len`."""
+    """Return our name of a field that may be written as in other programs: `tp`, `max-model-len`."""
     key = _key(text.strip())
     return _ALIASES.get(key, key)
 
@@ -191,7 +191,7 @@ def _put(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote], key
 
 
 def _hoist(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote]) -> None:
-    """Keys that people had to hide in extra_args and that have a place of their own here."""
+    """Move keys that people had to hide in extra_args to the fields that they have here."""
     for raw in list(extra):
         key = _key(raw)
         name = _ALIASES.get(key, key)
@@ -214,7 +214,7 @@ def _hoist(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote]) -
 
 
 def _runtime(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote]) -> None:
-    """Containers: `runtime: {docker: {..}}`, the original's `{kind, ref}` and its `docker_image` in extra_args."""
+    """Read containers: `runtime: {docker: {..}}`, the original's `{kind, ref}` and its `docker_image` in extra_args."""
     runtime = out.get("runtime")
     if isinstance(runtime, Mapping):
         kind, given = str(runtime.get("kind") or ""), runtime.get("docker")
@@ -232,7 +232,7 @@ def _runtime(out: dict[str, Any], extra: dict[Any, Any], notes: list[FieldNote])
 
 
 def _server_of_the_original(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Its `transformers` recipes meant a server script of its own, told by variables what to load."""
+    """Read the model path of the original's own `transformers` server, which was set by variables."""
     env = out.get("env_vars")
     if out.get("backend") != "transformers" or not isinstance(env, Mapping):
         return
@@ -267,7 +267,7 @@ def _env(out: dict[str, Any], notes: list[FieldNote]) -> None:
 
 
 def _python_of_venv(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """`venv_path` names a directory, `python_path` the interpreter in it."""
+    """Turn `venv_path`, a directory, into `python_path`, the interpreter in it."""
     if any(note.why == "now python_path" and "venv" in note.field for note in notes):
         path = out.get("python_path")
         if isinstance(path, str) and not path.rstrip("/").endswith(("/bin/python", "/bin/python3")):

@@ -1,4 +1,4 @@
-"""Secrets that were written into a recipe: each is kept elsewhere, and the recipe refers to it."""
+"""Move secrets out of recipes: each is kept in a file of its own, and the recipe holds a reference to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IN_CLEAR = "is a secret in clear text: masked where it is shown, and better a r
 
 
 def extract_secrets(plain: dict[str, Any], notes: list[FieldNote], keep: Keep) -> None:
-    """Put references where `api_key`, `env_vars`, `base_url` and the flags for keys hold the secret itself.
+    """Replace secrets in `api_key`, `env_vars`, `base_url` and key flags by references.
 
     Args:
         plain: A recipe's data by our names; changed in place.
@@ -41,7 +41,7 @@ def extract_secrets(plain: dict[str, Any], notes: list[FieldNote], keep: Keep) -
 
 
 def _flags(plain: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Keys among the flags go to where keys belong: an argument can be read by every user of the host."""
+    """Move keys out of the flags: every user of the host can read a process's arguments."""
     extra = plain.get("extra_args")
     if not isinstance(extra, Mapping):
         return
@@ -65,7 +65,7 @@ def _flags(plain: dict[str, Any], notes: list[FieldNote]) -> None:
 
 
 def _address(plain: dict[str, Any], notes: list[FieldNote], keep: Keep) -> None:
-    """A password in an address becomes the key; the user stays, and says that the two are sent as such."""
+    """Make the password in an address the key; the user name stays, so that both are sent (RFC 7617)."""
     url = plain.get("base_url")
     if not isinstance(url, str) or "@" not in url:
         return
@@ -115,7 +115,7 @@ def _masked(field: str) -> InvalidRecipe:
 
 
 def plaintext_fields(plain: Mapping[str, Any]) -> list[str]:
-    """The fields of a recipe's data that hold a secret itself rather than a reference to it."""
+    """Return the fields of a recipe's data that hold a secret itself rather than a reference."""
     found = []
     for field, value in plain.items():
         if field == "env_vars" and isinstance(value, Mapping):
@@ -129,5 +129,5 @@ def plaintext_fields(plain: Mapping[str, Any]) -> list[str]:
 
 
 def mask_recipe(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's data as it may be shown."""
+    """Return a recipe's data with its secrets masked, for showing."""
     return {field: value if field in _NAMES else mask_data(value, field) for field, value in plain.items()}

@@ -1,4 +1,4 @@
-"""What was used: tokens, requests, seconds, energy. None is unknown, which is not zero."""
+"""Usage: tokens, requests, seconds, energy. None is unknown, which is not zero."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LETTERS = 4.0
 
 
 def about_tokens(text: str) -> int:
-    """About how many tokens a text has."""
+    """Return a rough estimate of the number of tokens of a text."""
     return -(-len(text) // int(LETTERS))
 
 
@@ -74,7 +74,7 @@ class UsageQuery:
     until: float | None = None
 
     def window(self, now: float) -> tuple[float | None, float | None]:
-        """The first second and the one after the last; None where there is no bound."""
+        """Return the first second and the one after the last, since the epoch; None for an open bound."""
         since = self.since
         if self.days is not None:
             first = (int(now // DAY) - max(1, self.days) + 1) * DAY
@@ -84,13 +84,13 @@ class UsageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a kilowatt hour costs, and in which money."""
+    """The price of a kilowatt hour, and its currency."""
 
     per_kwh: float
     currency: str
 
     def of(self, row: UsageRow) -> float | None:
-        """What the energy of a row cost; None where none was measured."""
+        """Return the price of a row's energy; None if none was measured."""
         return None if row.energy_wh is None else row.energy_wh / 1000 * self.per_kwh
 
 
@@ -135,19 +135,19 @@ class UsageRow:
 
     @property
     def success_rate(self) -> float | None:
-        """Share of the requests that we saw ourselves and that did not fail, 0-1."""
+        """Return the share 0-1 of the requests recorded by us that did not fail."""
         return None if not self.seen else (self.seen - self.failed) / self.seen
 
     @property
     def hit_rate(self) -> float | None:
-        """Share of prompt tokens from the cache, 0-1, over those of which it is known."""
+        """Return the share 0-1 of prompt tokens from the cache, over the requests of which it is known."""
         if self.cache_hit_tokens is None or not self.cache_prompt_tokens:
             return None
         return min(1.0, self.cache_hit_tokens / self.cache_prompt_tokens)
 
     @property
     def kwh_per_million_tokens(self) -> float | None:
-        """Kilowatt hours for a million tokens, prompt and completion alike."""
+        """Return kilowatt hours per million tokens, prompt and completion together."""
         if self.energy_wh is None or not self.total_tokens:
             return None
         return self.energy_wh / 1000 / (self.total_tokens / 1e6)
@@ -205,7 +205,7 @@ class UsageReport:
 
     @property
     def rows(self) -> tuple[UsageRow, ...]:
-        """The rows by what was asked."""
+        """Return the rows of the grouping that was asked for."""
         return {"recipe": self.by_recipe, "day": self.daily, "session": self.by_session}.get(
             self.query.by, self.by_model
         )
@@ -242,7 +242,7 @@ class UsageReport:
 
 
 def moment(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC; None for what no calendar holds."""
+    """Return a time as ISO 8601 in UTC; None if no calendar date can hold it."""
     if seconds is None:
         return None
     try:
@@ -253,7 +253,7 @@ def moment(seconds: float | None) -> str | None:
 
 
 def date_of(day: int) -> str:
-    """The date of a day that is counted from the epoch, in UTC."""
+    """Return the UTC date of a day number counted from the epoch."""
     return (moment(day * DAY) or "unknown")[:10]
 
 
@@ -262,7 +262,7 @@ def percentiles_document(values: Percentiles) -> dict[str, float | int | None]:
 
 
 def percentiles_of(values: list[float]) -> Percentiles:
-    """Percentiles of what was observed, by nearest rank: each is a value that really occurred."""
+    """Return percentiles by nearest rank: each is a value that occurred."""
     if not values:
         return Percentiles()
     ordered = sorted(values)

@@ -1,4 +1,4 @@
-"""One streamed answer from an OpenAI-compatible server.
+"""Stream one answer from an OpenAI-compatible server.
 
 The openai client makes the request; the answer's bytes are read from its socket, in a thread and all that have
 arrived at a time, and parsed by our own tolerant reader: a fifth of the work of its parsed events. Whatever a server
@@ -82,7 +82,7 @@ async def stream_chat(
 
 
 class _Whole:
-    """Splits nothing: content as the server sent it."""
+    """A splitter that splits nothing: content stays as the server sent it."""
 
     def feed(self, text: str) -> list[StreamEvent]:
         return [Delta(content=text)]
@@ -92,7 +92,7 @@ class _Whole:
 
 
 class _Reading:
-    """The thread's side: asks, reads, splits, and hands over one list of events a read."""
+    """The thread that sends the request, reads and splits the answer, and hands over one list of events per read."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Reading:
         self._done = False
 
     def cancel(self) -> None:
-        """End the thread at once: a shut socket wakes it from any wait."""
+        """End the thread at once: shutting the socket wakes it from any wait."""
         self._cancelled = True
         self._connection.shut()
 
@@ -216,7 +216,7 @@ class _Reading:
         return self._over()
 
     def _take(self, payloads: Iterable[str]) -> None:
-        """Read the events of one piece and hand over what they add up to."""
+        """Read the events of one piece of the body and hand over the result."""
         events: list[StreamEvent] = []
         contents: list[str] = []
 
@@ -294,7 +294,7 @@ class _Reading:
         return self._cut("the stream ended before the answer did")
 
     def _not_a_stream(self, raw: bytes) -> Ended:
-        """A server that answers a streaming request with one document."""
+        """Read the answer of a server that returns one document for a streaming request."""
         try:
             chunk = json.loads(raw)
         except (ValueError, RecursionError):
@@ -346,7 +346,7 @@ class _Reading:
         return Ended(finish, reader.usage, timings, reader.calls, reader.model, error, advice)
 
     def _speed(self) -> float | None:
-        """Tokens a second after those that came first, from when the bytes came; for an engine that does not say."""
+        """Return tokens per second after the first, by arrival times; for engines that do not report their speed."""
         tokens, later = self._reader.usage.completion_tokens, self._steps - self._steps_at_first
         if not tokens or self._first_at is None or self._last_at is None or self._last_at <= self._first_at:
             return None
@@ -356,7 +356,7 @@ class _Reading:
 
 
 def _add(events: list[StreamEvent], event: StreamEvent) -> None:
-    """Append, joined to the last one where both are of one kind."""
+    """Append an event, joined to the last one if both are of the same kind."""
     last = events[-1] if events else None
     if isinstance(event, Delta) and isinstance(last, Delta):
         if event.content and not last.reasoning and not event.reasoning:

@@ -1,4 +1,4 @@
-"""The connection under a response: what has arrived on it, when, and no more often than is useful.
+"""Read a response from its socket: all that has arrived at once, with arrival times, and few wake-ups.
 
 Servers send one HTTP chunk for each event, and h11 hands them out one by one at 15-20 µs each. Here all that has
 arrived is read at once, and a pause that saves wake-ups lies between two reads of the socket, never between chunks
@@ -36,7 +36,7 @@ _LAST_DATA, _TICKS = 52, 0.008
 
 
 class ChunkedDecoder:
-    """Takes the transfer encoding `chunked` off (RFC 9112, 7.1).
+    """Removes the transfer encoding `chunked` (RFC 9112, section 7.1).
 
     Attributes:
         over: The last chunk has come.
@@ -49,7 +49,7 @@ class ChunkedDecoder:
         self._line = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The data of all chunks in these bytes."""
+        """Return the payload of all chunks in these bytes."""
         out: list[bytes] = []
         at, end = 0, len(data)
         while at < end and not (self.over or self.broken):
@@ -77,7 +77,7 @@ class ChunkedDecoder:
 
 
 class Connection:
-    """Reads one response from the socket itself.
+    """Reads one response directly from the socket.
 
     httpcore still makes the connection (with proxies and TLS), sends the request and reads the headers: `trace` goes
     into the request's extensions. From then on `body` reads.
@@ -105,7 +105,7 @@ class Connection:
     # --- while httpcore works ---------------------------------------------------------------------------
 
     def trace(self, name: str, info: Mapping[str, Any]) -> None:
-        """What httpcore tells while it connects and asks."""
+        """Follow httpcore's trace events while it connects and sends the request."""
         if self.asked_at is None:
             self.asked_at = time.monotonic()
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
@@ -127,7 +127,7 @@ class Connection:
             self.shut()
 
     def _deliver(self, max_bytes: int) -> bytes:
-        """A read of httpcore's: the headers and no more, so that nothing of the body stays in its parser."""
+        """Serve a read of httpcore's: the headers and no more, so that none of the body stays in its parser."""
         data, self._held = self._held, b""
         if not data:
             assert self._read is not None
@@ -152,7 +152,7 @@ class Connection:
     # --- reading ----------------------------------------------------------------------------------------
 
     def body(self, response: httpx2.Response) -> Iterator[bytes]:
-        """All that has arrived, each time something has.
+        """Yield all that has arrived, each time something has.
 
         Raises:
             OSError: The connection was cut, or its framing is broken; TimeoutError: nothing came within `timeout`.
@@ -183,7 +183,7 @@ class Connection:
                 return
 
     def document(self, response: httpx2.Response) -> bytes:
-        """A body that is no stream, whole."""
+        """Return the whole body of a response that is not a stream."""
         pieces: list[bytes] = []
         for piece in self.body(response):
             self._bound(piece)
@@ -204,7 +204,7 @@ class Connection:
         return data
 
     def _note_arrival(self) -> None:
-        """The kernel knows when the latest bytes came: this thread may have paused since, or waited for its turn."""
+        """Ask the kernel when the latest bytes came: this thread may have paused since, or waited for its turn."""
         age = 0.0
         if self._socket is not None:
             with contextlib.suppress(OSError, AttributeError):  # not on every system
@@ -213,7 +213,7 @@ class Connection:
         self.arrived_at = max(self.arrived_at, time.monotonic() - max(0.0, age))
 
     def pause(self, since: float) -> None:
-        """Let more arrive before the next read, where that has a use: the stream is fast and little was there.
+        """Wait for more to arrive before the next read, if the stream is fast and the last read was small.
 
         Args:
             since: When the answer began to come.
@@ -223,7 +223,7 @@ class Connection:
             self._shut.wait(pause)
 
     def shut(self) -> None:
-        """End every wait, from any thread."""
+        """Shut the socket and end every wait, from any thread."""
         self._shut.set()
         if self._socket is not None:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the chunks of a stream say, whoever sent them. Nothing that a server sends makes this raise."""
+"""Read the chunks of a stream of any server. No input raises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Call:
 
 
 class DeltaReader:
-    """Reads parsed chunks one after another and remembers what only the end can tell.
+    """Reads parsed chunks one after another and keeps what only the end can tell: usage, calls, finish.
 
     Attributes:
         finish: The reason the engine gave, in our words; None: it gave none.
@@ -52,11 +52,11 @@ class DeltaReader:
 
     @property
     def tokens(self) -> int:
-        """How many tokens came, about: as the engine counts them meanwhile, else the chunks that brought some."""
+        """Return about how many tokens came: the engine's running count, else the number of chunks with text."""
         return max(self.steps, self.usage.completion_tokens or 0)
 
     def read(self, chunk: Any) -> tuple[str, str]:
-        """Reasoning and content that this chunk adds; either may be empty."""
+        """Return the reasoning and content that this chunk adds; either may be empty."""
         if not isinstance(chunk, dict):
             return "", ""
         if chunk.get("error"):
@@ -104,7 +104,7 @@ class DeltaReader:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The calls gathered so far, in the order of their index; those without a name are not calls."""
+        """Return the tool calls gathered so far, by index; those without a name are left out."""
         return tuple(
             ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments))
             for index, call in sorted(self._calls.items())

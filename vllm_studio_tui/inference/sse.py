@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that come in any pieces."""
+"""Split bytes that come in any pieces into server-sent events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_EVENT = 32 * 1024 * 1024
 
 
 class EventSplitter:
-    """Collects bytes and hands out the data of whole events, as the WHATWG standard has them.
+    """Collects bytes and yields the data of whole events (WHATWG HTML, "Server-sent events").
 
     Comments and other fields are passed over. Bytes are decoded event by event, so that a character that is split
     over two pieces stays whole; what is not UTF-8 becomes U+FFFD. Each byte is looked at once, however it was cut.
@@ -27,7 +27,7 @@ class EventSplitter:
         self.dropped = 0
 
     def feed(self, piece: bytes) -> Iterator[str]:
-        """The data of every event that this piece completes."""
+        """Yield the data of every event that this piece completes."""
         if self._after_return and piece:
             piece = piece.removeprefix(b"\n")  # the second half of \r\n
             self._after_return = False
@@ -44,7 +44,7 @@ class EventSplitter:
                 yield event
 
     def close(self) -> Iterator[str]:
-        """What a server left without its last empty line."""
+        """Yield the event that a server left without its closing empty line."""
         rest = bytes(self._rest)
         self._rest.clear()
         for line in (rest, b"") if rest else (b"",):
@@ -53,7 +53,7 @@ class EventSplitter:
                 yield event
 
     def _keep(self, piece: bytes) -> None:
-        """A line, or the beginning of one whose end has not come."""
+        """Keep a line, or the beginning of one whose end has not come."""
         if self._dropping and piece:
             self._rest[:] = b":"  # not empty is all that counts of it
             return

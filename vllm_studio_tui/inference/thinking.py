@@ -1,4 +1,4 @@
-"""Telling thinking from answer where the engine did not: tags in the text, split anywhere.
+"""Separate thinking from the answer by tags in the text, where the engine did not; tags may be split anywhere.
 
 Families and their tags: the reasoning parsers of vLLM 0.33 and SGLang 0.5.23. An opening tag counts only where
 nothing but thinking came before it; a closing tag without an opening one makes all before it thinking, because
@@ -55,7 +55,7 @@ START, THINKING, ANSWER = "start", "thinking", "answer"
 
 
 class ThinkingSplitter:
-    """Feed it content as it comes; it hands out pieces of thinking and of answer.
+    """Splits content, fed piece by piece, into thinking and answer.
 
     Joined, the pieces are the same however the text was cut.
 
@@ -75,7 +75,7 @@ class ThinkingSplitter:
         self._last = False
 
     def feed(self, text: str) -> list[Delta | Relabel]:
-        """What this piece makes certain."""
+        """Return the events that this piece makes certain."""
         if text.isspace() and self._state != ANSWER and (not self._buffer or self._buffer.isspace()):
             # Nothing can follow from blanks; models that go astray write them without an end.
             self._blanks.append(text)
@@ -84,7 +84,7 @@ class ThinkingSplitter:
         return self._work()
 
     def close(self) -> list[Delta | Relabel]:
-        """What was held back; thinking that was never closed stays thinking."""
+        """Return what was held back; thinking that was never closed stays thinking."""
         self._last = True
         self._join("")
         return self._work()
@@ -101,7 +101,7 @@ class ThinkingSplitter:
                 return out
 
     def _start(self, out: list[Delta | Relabel]) -> bool:
-        """Nothing but blanks and whole thinking so far: a tag may begin here."""
+        """Look for an opening tag: so far there were only blanks and whole blocks of thinking."""
         text = self._buffer.lstrip()
         for tag in _BEGINNINGS:
             if text.startswith(tag):
@@ -183,7 +183,7 @@ class ThinkingSplitter:
 
 
 def _held(text: str, tags: tuple[str, ...]) -> int:
-    """How much of the end may be the beginning of a tag."""
+    """Return how many characters at the end may be the beginning of a tag."""
     if not _OPENER.search(text, max(0, len(text) - _LONGEST)):
         return 0
     longest = 0
@@ -207,7 +207,7 @@ _STRAY = re.compile(r"</?(?:think|thinking|seed:think|mm:think)>|\[/?THINK\]|◁
 
 
 def strip_thinking(text: str) -> str:
-    """An answer as it is sent back to a model: without thinking, but with the code for showing inside it."""
+    """Return an answer as it is sent back to a model: without thinking, but with displayable code inside it."""
     if not any(mark in text for mark in ("think", "THINK", "<thought", "<reasoning", "<analysis", "_of_box")):
         return text
 
@@ -218,7 +218,7 @@ def strip_thinking(text: str) -> str:
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """Thinking and answer of a whole text that holds both, also where thinking begins anew within it.
+    """Return thinking and answer of a whole text, also where thinking begins again within it.
 
     Code stays code, and an opening tag within the answer counts only where it is closed.
     """
@@ -245,7 +245,7 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 
 def _leading(text: str) -> tuple[list[str], str]:
-    """Thinking before anything else; what is never closed goes to the end."""
+    """Return the thinking at the beginning, and the rest; an unclosed block reaches to the end."""
     thoughts: list[str] = []
     at = 0
     while found := _LEAD.match(text, at):
@@ -265,7 +265,7 @@ _PIECE = 4096
 
 
 def _closed(text: str) -> tuple[list[str], str]:
-    """Thinking between tags, and the text without it."""
+    """Return the thinking between tags, and the text without it."""
     thoughts: list[str] = []
     kept: list[str] = []
     never: set[str] = set()  # tags that are not closed from here on: nobody looks for that twice
@@ -285,7 +285,7 @@ def _closed(text: str) -> tuple[list[str], str]:
 
 
 def _fences(text: str) -> Iterator[tuple[str, bool]]:
-    """Text in turn outside and inside of code fences."""
+    """Yield pieces of text, alternately outside and inside of code fences."""
     part: list[str] = []
     fence = ""
     for line in text.splitlines(keepends=True):
