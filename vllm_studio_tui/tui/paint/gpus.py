@@ -1,62 +1,28 @@
-"""GPUs as rows: utilization, memory, power, temperature, and whose they are."""
+"""GPUs as rows: a title, and a table of utilization, memory, power, temperature and whose they are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from rich.cells import cell_len
-
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport, Throttle
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import charts
+from vllm_studio_tui.tui.paint import charts, columns
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.gpu_columns import (
+    BASE,
+    COLUMNS,
+    COMPACT,
+    DETAIL,
+    SLOW_MARK,
+    START,
+    USED_BY,
+    WIDE,
+    GpuLine,
+)  # fmt: skip
+from vllm_studio_tui.tui.paint.gpu_owners import Owner, brackets, draw_owners, owners
 from vllm_studio_tui.tui.paint.ink import Row
-
-#: Degrees from which a GPU is warm enough to say so.
-HOT = 87
-SLOWED = {
-    Throttle.POWER_CAP: "power limit",
-    Throttle.HARDWARE: "hardware slowdown",
-    Throttle.HARDWARE_THERMAL: "heat",
-    Throttle.SOFTWARE_THERMAL: "heat",
-    Throttle.POWER_BRAKE: "power brake",
-}
-#: Stands beside the figures of a GPU that is slowed down, where there is no room for words.
-SLOW_MARK = "!"
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who uses a GPU. `run` where it is ours."""
-
-    words: str
-    run: RunView | None = None
-    state: State | None = None
-
-
-def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]:
-    """By GPU index: the runs that claim it or have processes on it, and processes that are not ours."""
-    by_id = {run.run_id: run for run in runs}
-    found: dict[int, list[Owner]] = {}
-    for gpu in report.gpus:
-        here: dict[str, Owner] = {}
-        for process in gpu.processes:
-            run = by_id.get(process.run_id or "")
-            if run is not None:
-                here[run.run_id] = Owner(run.name, run, run.state)
-            elif not report.simulated:
-                name = process.user or "somebody"
-                here[f"pid {process.pid}"] = Owner(f"used by {name} {process.pid}")
-        for run in runs:
-            claimed = run.spec.gpus if run.spec is not None and run.live else ()
-            if run.run_id not in here and (str(gpu.index) in claimed or gpu.uuid in claimed):
-                here[run.run_id] = Owner(run.name, run, run.state)
-        found[gpu.index] = list(here.values())
-    return found
 
 
 def head(report: GpuReport, glyphs: Glyphs, x: int, width: int, size: Size) -> Row:
@@ -94,6 +60,7 @@ def _short(name: str) -> str:
 
 
 def none_row(report: GpuReport | None, x: int, width: int) -> Row:
+    """Say why no GPU is shown."""
     row = Row()
     at = row.put(x, "GPUS", "dim bold") + 2
     if report is not None and report.error is None:
@@ -112,7 +79,6 @@ def table(
     size: Size,
     *,
     detail: bool = False,
-    names: bool = False,
 ) -> list[Row]:
     """One row a GPU; more than eight in two columns where there is room, in strips two a row."""
     if size <= Size.STRIP:
@@ -120,154 +86,45 @@ def table(
     whose = owners(report, runs)
     if len(report.gpus) > 8 and width >= 72 and not detail:
         return _pairs(report, glyphs, width, indent=2 if size >= Size.BASE else 1)
-    marks = _joins(report.gpus, whose, glyphs)
+    marks = brackets(report.gpus, whose, glyphs)
     stale = report.stale is not None
+    layout = _layout(size, detail)
     return [
-        _row(
-            gpu, whose[gpu.index], marks[index], glyphs, width, size,
-            stale=stale or gpu.stale is not None, detail=detail, name=names,
-        )
-        for index, gpu in enumerate(report.gpus)
-    ]  # fmt: skip
+        _row(gpu, whose[gpu.index], mark, glyphs, width, size, layout, stale=stale or gpu.stale is not None)
+        for gpu, mark in zip(report.gpus, marks, strict=True)
+    ]
 
 
-def heads(width: int, size: Size, *, detail: bool = False) -> Row:
-    """The heads of the columns at full and wide size."""
-    row = Row()
+def heads(size: Size, *, detail: bool = False) -> Row:
+    """Draw the heads of the columns; of the full and wide sizes."""
+    return columns.heads(COLUMNS, _layout(size, detail), START[size], Row(), left=True)
+
+
+def _layout(size: Size, detail: bool) -> str:
     if size >= Size.WIDE:
-        row.put(6, "util", "faint")
-        row.put(34, "memory", "faint")
-        row.put(78, "power", "faint")
-        row.put(93, "temp", "faint")
-        x = 101
-        if detail and size == Size.FULL:
-            row.put(101, "clock", "faint")
-            row.put(110, "fan", "faint")
-            x = 118
-        row.put(x, "used by", "faint")
-    return row
+        return DETAIL if detail and size == Size.FULL else WIDE
+    return BASE if size == Size.BASE else COMPACT
 
 
 def _row(
     gpu: Gpu,
     whose: Sequence[Owner],
-    join: str,
+    bracket: str,
     glyphs: Glyphs,
     width: int,
     size: Size,
+    layout: str,
     *,
     stale: bool,
-    detail: bool,
-    name: bool,
 ) -> Row:
-    row = Row()
-    value = "dim" if stale else "fg"
-    tilde = "~" if stale else ""
-    share = gpu.utilization / 100 if gpu.utilization is not None else None
-    memory = gpu.memory_used / gpu.memory_total if gpu.memory_used is not None and gpu.memory_total else None
-    unknown = glyphs.unknown
-    use = unknown if gpu.utilization is None else f"{tilde}{gpu.utilization}%"
-    if gpu.lost is not None and size < Size.BASE:
-        use = "lost"
-    temperature = unknown if gpu.temperature is None else f"{gpu.temperature}{glyphs.degree}"
-    heat = "warn" if (gpu.temperature or 0) >= HOT else value
-    if size >= Size.WIDE:
-        row.put(3, str(gpu.index), "fg bold")
-        row.put_right(11, use, value)
-        charts.put_bar(row, 12, glyphs, share, 18)
-        row.put_right(54, numbers.memory(gpu.memory_used, gpu.memory_total, unknown=unknown), value)
-        charts.put_bar(row, 56, glyphs, memory, 18)
-        draw = unknown if gpu.power_draw is None else f"{gpu.power_draw:.0f}"
-        limit = f" / {gpu.power_limit:.0f} W" if gpu.power_limit is not None else " W"
-        row.put_right(90, f"{draw}{limit}", value)
-        row.put_right(97, temperature, heat)
-        x = 101
-        if detail and size == Size.FULL:
-            row.put_right(108, unknown if gpu.sm_clock is None else f"{gpu.sm_clock}", value)
-            row.put_right(113, unknown if gpu.fan is None else f"{gpu.fan}%", value)
-            x = 118
-        _owners(row, gpu, whose, join, glyphs, x - 2, width, marks=True)
-        return row
-    start = 2 if size == Size.BASE else 1
-    row.put(start, str(gpu.index), "fg bold")
-    row.put_right(start + 7, use, value)
-    charts.put_bar(row, start + 8, glyphs, share, 10)
-    row.put_right(start + 32 if size == Size.BASE else start + 29,
-                  numbers.memory(gpu.memory_used, gpu.memory_total, tight=True, unknown=unknown), value)  # fmt: skip
-    x = start + 34 if size == Size.BASE else start + 31
-    charts.put_bar(row, x, glyphs, memory, 10)
-    row.put_right(x + 16, numbers.power(gpu.power_draw, unknown), value)
-    row.put_right(x + 23, temperature, heat)
-    if gpu.throttle and size < Size.BASE:
-        row.put(x + 24, SLOW_MARK, "warn")
-    if size == Size.BASE:
-        _owners(row, gpu, whose, join, glyphs, x + 25, width, marks=False)
+    x = START[size]
+    row = columns.fill(COLUMNS, layout, x, Row(), GpuLine(gpu, glyphs, layout, stale))
+    if layout != COMPACT:
+        start = columns.start_of(COLUMNS, USED_BY, layout, x)
+        # In the wide layouts the bracket stands before the column.
+        start -= 2 if layout in (WIDE, DETAIL) else 0
+        draw_owners(row, gpu, whose, bracket, glyphs, start, width, marks=size >= Size.WIDE)
     return row
-
-
-def _owners(
-    row: Row, gpu: Gpu, whose: Sequence[Owner], join: str, glyphs: Glyphs, x: int, width: int, *, marks: bool
-) -> None:
-    room = width - x - 3
-    if room < 4:
-        return
-    row.put(x, join, "track")
-    x += 2
-    if gpu.lost is not None:
-        row.put(x, f"not answering: {gpu.lost}", "err", room)
-        return
-    if gpu.trouble is not None:
-        x = row.put(x, gpu.trouble, "warn", room) + 2
-        room = width - x - 3
-        if room < 4:
-            return
-    names = ", ".join(owner.words for owner in whose) or ("free" if gpu.free else _held(gpu))
-    colour = "faint" if gpu.free and not whose else "fg" if whose and whose[0].run is not None else "dim"
-    if join in (glyphs.join_last, glyphs.join_middle):
-        names = ""  # its run is named above
-    slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle else ""
-    if slow and len(slow) + 4 + cell_len(names) > room:
-        # Not enough room for both: that it is slow is the news.
-        x = row.put(x, "slowed", "warn") + 2
-        room, slow = width - x - 3, ""
-    if names and marks and whose and whose[0].state is not None:
-        mark, shade = glyphs.state(whose[0].state)
-        x = row.put(x, mark, shade) + 1
-        room -= 2
-    if names and room >= 2:
-        x = row.put(x, names, colour, room) + 2
-    row.put(x, slow, "warn")
-
-
-def _held(gpu: Gpu) -> str:
-    """Of a GPU that no run has and that is not free, what is known."""
-    if gpu.memory_used is None:
-        return "memory not told"
-    return f"{numbers.gib(gpu.memory_used)} GiB in use"
-
-
-def _joins(gpus: Sequence[Gpu], whose: Mapping[int, Sequence[Owner]], glyphs: Glyphs) -> list[str]:
-    """Brackets that join neighbouring GPUs of one run."""
-
-    def key(index: int) -> str | None:
-        if not 0 <= index < len(gpus):
-            return None
-        here = whose[gpus[index].index]
-        return here[0].run.run_id if len(here) == 1 and here[0].run is not None else None
-
-    marks = []
-    for index in range(len(gpus)):
-        own = key(index)
-        above, below = own is not None and key(index - 1) == own, own is not None and key(index + 1) == own
-        if above and below:
-            marks.append(glyphs.join_middle)
-        elif below:
-            marks.append(glyphs.join_first)
-        elif above:
-            marks.append(glyphs.join_last)
-        else:
-            marks.append(" ")
-    return marks
 
 
 def _pairs(report: GpuReport, glyphs: Glyphs, width: int, *, indent: int = 0) -> list[Row]:

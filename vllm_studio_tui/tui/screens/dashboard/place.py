@@ -168,7 +168,7 @@ class Dashboard(Place):
         if size >= Size.BASE:
             rows.append(gpus.head(report, glyphs, margin(size), width, size))
         if size >= Size.WIDE and len(report.gpus) <= 8:
-            rows.append(gpus.heads(width, size))
+            rows.append(gpus.heads(size))
         return [*rows, *gpus.table(report, self.snapshot.runs, glyphs, width, size), Row()]
 
     def _below(self, width: int, room: int, size: Size) -> list[Row]:

@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.paint import runs as run_rows
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.monitor import rows as paint
+from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 #: Seconds that the lanes can show.
@@ -73,7 +74,7 @@ class Monitor(Place):
             for one in by_trouble(facts)[:4]:
                 rows += run_rows.rows(one, glyphs, width, Size.COMPACT, now)
         else:
-            rows += paint.engines(by_trouble(facts)[: max(1, height // 4)], glyphs, width, size, now)
+            rows += engines(by_trouble(facts)[: max(1, height // 4)], glyphs, width, size, now)
         rows.append(Row())
         rows += self._gpu_rows(snapshot, width, size)
         if size >= Size.BASE:
@@ -92,7 +93,7 @@ class Monitor(Place):
         if size >= Size.BASE:
             rows.append(gpus.head(report, glyphs, margin(size), width, size))
         if size >= Size.WIDE:
-            rows.append(gpus.heads(width, size, detail=True))
+            rows.append(gpus.heads(size, detail=True))
         return rows + gpus.table(report, snapshot.runs, glyphs, width, size, detail=size >= Size.WIDE)
 
     def _lanes(self, snapshot: Snapshot, width: int, room: int, size: Size, now: float) -> list[Row]:

@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import EngineMetrics, GpuSeries, Host, HostSeries, RunSeries, TotalSeries
-from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.domain.metrics import GpuSeries, Host, HostSeries, RunSeries, TotalSeries
+from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.events import Event
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.paint.run_words import stage_word
-from vllm_studio_tui.tui.paint.runs import RunFacts, left
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -67,105 +65,6 @@ def lanes(snapshot: Snapshot) -> list[Lane]:
 
 def _percent(value: float | None) -> str:
     return numbers.percent(value / 100 if value is not None else None)
-
-
-def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
-    """A head and one row an engine."""
-    x = margin(size)
-    full = size >= Size.WIDE
-    head = Row()
-    head.put(x, "ENGINES", "dim bold")
-    columns = _engine_columns(width, size)
-    for name, end in columns.items():
-        head.put_right(end, _HEADS[name], "faint")
-    rows = [head]
-    for one in facts:
-        run, metrics = one.run, one.metrics or EngineMetrics()
-        row = Row(key=f"run:{run.run_id}")
-        mark, colour = glyphs.state(run.state)
-        row.put(x, mark, colour)
-        row.put(x + 2, run.name, "fg bold", 18 if full else 16)
-        if run.state not in ANSWERING:
-            start = x + 22
-            after = row.put(start, stage_word(run.status.stage) or str(run.state), "fg", 16) + 2
-            if run.status.progress is not None:
-                charts.put_bar(row, after, glyphs, run.status.progress, 16, "accent")
-                after = row.put(after + 17, numbers.percent(run.status.progress), "fg bold") + 2
-            rest = left(one, now)
-            if rest is not None:
-                row.put(after, f"about {numbers.about(rest)} left", "dim", max(0, width - after - 1))
-            elif run.state is State.FAILED:
-                row.put(after, run.status.title or "", "dim", max(0, width - after - 1))
-            rows.append(row)
-            continue
-        value = "dim" if one.age is not None else "fg"
-        for name, end in columns.items():
-            text, style = _engine_cell(name, metrics, one, glyphs, now)
-            if name == "kv":
-                charts.put_bar(row, end - 15, glyphs, metrics.kv_cache_usage, 10)
-                text = numbers.percent(metrics.kv_cache_usage, glyphs.unknown)
-            row.put_right(end, text, style or value)
-        rows.append(row)
-    if len(rows) == 1:
-        none = Row()
-        none.put(x, "Nothing runs yet.", "dim")
-        rows.append(none)
-    return rows
-
-
-_HEADS = {
-    "out": "out tok/s",
-    "in": "in tok/s",
-    "run": "run",
-    "wait": "wait",
-    "kv": "KV cache",
-    "hits": "hits",
-    "p50": "TTFT p50",
-    "p95": "TTFT p95",
-    "itl": "ITL p95",
-    "preempted": "preempted",
-    "up": "up",
-}
-
-
-def _engine_columns(width: int, size: Size) -> dict[str, int]:
-    if size == Size.FULL:
-        return {
-            "out": 34, "in": 45, "run": 52, "wait": 59, "kv": 77, "hits": 85, "p50": 97, "p95": 109, "itl": 120,
-            "preempted": 132, "up": 142,
-        }  # fmt: skip
-    if size == Size.WIDE:
-        return {"out": 34, "run": 41, "wait": 48, "kv": 66, "p95": 78, "itl": 90, "up": 102}
-    return {"out": 31, "run": 36, "wait": 41, "kv": 58, "p95": 69, "itl": 79} if width >= 80 else {
-        "out": 28, "run": 33, "kv": 50, "p95": 59}  # fmt: skip
-
-
-def _engine_cell(
-    name: str, metrics: EngineMetrics, facts: RunFacts, glyphs: Glyphs, now: float
-) -> tuple[str, str | None]:
-    unknown = glyphs.unknown
-    if name == "out":
-        return numbers.rate(metrics.generation_tokens_per_second, unknown), "fg bold" if facts.age is None else None
-    if name == "in":
-        return numbers.rate(metrics.prompt_tokens_per_second, unknown), None
-    if name == "run":
-        return unknown if metrics.running is None else str(metrics.running), None
-    if name == "wait":
-        return unknown if metrics.waiting is None else str(metrics.waiting), "warn" if metrics.waiting else None
-    if name == "hits":
-        return numbers.percent(metrics.prefix_cache_hit_rate, unknown), None
-    if name == "p50":
-        return numbers.latency(metrics.ttft.p50, unknown), None
-    if name == "p95":
-        return numbers.latency(metrics.ttft.p95, unknown), None
-    if name == "itl":
-        return numbers.latency(metrics.itl.p95, unknown), None
-    if name == "preempted":
-        return unknown if metrics.preemptions is None else str(metrics.preemptions), (
-            "warn" if metrics.preemptions else None)  # fmt: skip
-    if name == "up" and facts.run.status.ready_at is not None:
-        return numbers.duration(now - facts.run.status.ready_at), "dim"
-    return "", None
 
 
 def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: int) -> list[Row]:

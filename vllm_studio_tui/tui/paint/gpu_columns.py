@@ -1,0 +1,105 @@
+"""The columns of the table of GPUs. A new one is one more entry of `COLUMNS`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vllm_studio_tui.domain.metrics import Gpu
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint import charts
+from vllm_studio_tui.tui.paint.columns import Column, Parts
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+
+#: The layouts of the table, from the one with the most columns. DETAIL is the monitor's at full size.
+DETAIL, WIDE, BASE, COMPACT = "detail", "wide", "base", "compact"
+USED_BY = "used by"
+#: Where the first column begins.
+START = {Size.FULL: 3, Size.WIDE: 3, Size.BASE: 2, Size.COMPACT: 1}
+#: Degrees from which a GPU is warm enough to say so.
+HOT = 87
+#: Stands beside the figures of a GPU that is slowed down, where there is no room for words.
+SLOW_MARK = "!"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLine:
+    """A GPU as its columns need it."""
+
+    gpu: Gpu
+    glyphs: Glyphs
+    layout: str
+    stale: bool
+
+    @property
+    def style(self) -> str:
+        return "dim" if self.stale else "fg"
+
+    @property
+    def narrow(self) -> bool:
+        return self.layout in (BASE, COMPACT)
+
+    def bar(self, share: float | None) -> Parts:
+        return charts.bar(self.glyphs, share, 10 if self.narrow else 18)
+
+
+def _utilization(line: GpuLine) -> Parts:
+    gpu = line.gpu
+    if gpu.lost is not None and line.layout == COMPACT:
+        return [("lost", line.style)]
+    text = line.glyphs.unknown if gpu.utilization is None else f"{'~' if line.stale else ''}{gpu.utilization}%"
+    return [(text, line.style)]
+
+
+def _memory(line: GpuLine) -> Parts:
+    gpu = line.gpu
+    text = numbers.memory(gpu.memory_used, gpu.memory_total, tight=line.narrow, unknown=line.glyphs.unknown)
+    return [(text, line.style)]
+
+
+def _power(line: GpuLine) -> Parts:
+    gpu, unknown = line.gpu, line.glyphs.unknown
+    if line.narrow:
+        return [(numbers.power(gpu.power_draw, unknown), line.style)]
+    drawn = unknown if gpu.power_draw is None else f"{gpu.power_draw:.0f}"
+    limit = f" / {gpu.power_limit:.0f} W" if gpu.power_limit is not None else " W"
+    return [(f"{drawn}{limit}", line.style)]
+
+
+def _temperature(line: GpuLine) -> Parts:
+    degrees = line.gpu.temperature
+    text = line.glyphs.unknown if degrees is None else f"{degrees}{line.glyphs.degree}"
+    return [(text, "warn" if (degrees or 0) >= HOT else line.style)]
+
+
+def _share(used: float | None, total: float | None) -> float | None:
+    return used / total if used is not None and total else None
+
+
+#: The table of GPUs, at every size.
+COLUMNS: tuple[Column[GpuLine], ...] = (
+    Column("", lambda line: [(str(line.gpu.index), "fg bold")],
+           {DETAIL: (0, 2), WIDE: (0, 2), BASE: (0, 2), COMPACT: (0, 2)}),
+    Column("util", _utilization,
+           {DETAIL: (1, 5), WIDE: (1, 5), BASE: (0, 5), COMPACT: (0, 5)}, right=True),
+    Column("", lambda line: line.bar(_share(line.gpu.utilization, 100)),
+           {DETAIL: (1, 18), WIDE: (1, 18), BASE: (1, 10), COMPACT: (1, 10)}),
+    Column("memory", _memory,
+           {DETAIL: (4, 20), WIDE: (4, 20), BASE: (0, 14), COMPACT: (0, 11)}, right=True),
+    Column("", lambda line: line.bar(_share(line.gpu.memory_used, line.gpu.memory_total)),
+           {DETAIL: (2, 18), WIDE: (2, 18), BASE: (2, 10), COMPACT: (2, 10)}),
+    Column("power", _power,
+           {DETAIL: (4, 12), WIDE: (4, 12), BASE: (0, 6), COMPACT: (0, 6)}, right=True),
+    Column("temp", _temperature,
+           {DETAIL: (3, 4), WIDE: (3, 4), BASE: (0, 7), COMPACT: (0, 7)}, right=True),
+    Column("", lambda line: [(SLOW_MARK, "warn")] if line.gpu.throttle else [], {COMPACT: (1, 1)}),
+    Column("clock",
+           lambda line: [(line.glyphs.unknown if line.gpu.sm_clock is None else f"{line.gpu.sm_clock}",
+                                  line.style)],
+           {DETAIL: (4, 7)}, right=True),
+    Column("fan",
+           lambda line: [(line.glyphs.unknown if line.gpu.fan is None else f"{line.gpu.fan}%", line.style)],
+           {DETAIL: (2, 3)}, right=True),
+    # Drawn apart: it takes the rest of the row.
+    Column(USED_BY, lambda line: [], {DETAIL: (5, 0), WIDE: (4, 0), BASE: (2, 0)}),
+)  # fmt: skip

@@ -1,0 +1,118 @@
+"""Whose GPUs are: the runs that claim them and the processes on them, as the last column of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport, Throttle
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+
+SLOWED = {
+    Throttle.POWER_CAP: "power limit",
+    Throttle.HARDWARE: "hardware slowdown",
+    Throttle.HARDWARE_THERMAL: "heat",
+    Throttle.SOFTWARE_THERMAL: "heat",
+    Throttle.POWER_BRAKE: "power brake",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who uses a GPU. `run` where it is ours."""
+
+    words: str
+    run: RunView | None = None
+    state: State | None = None
+
+
+def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]:
+    """By GPU index: the runs that claim it or have processes on it, and processes that are not ours."""
+    by_id = {run.run_id: run for run in runs}
+    found: dict[int, list[Owner]] = {}
+    for gpu in report.gpus:
+        here: dict[str, Owner] = {}
+        for process in gpu.processes:
+            run = by_id.get(process.run_id or "")
+            if run is not None:
+                here[run.run_id] = Owner(run.name, run, run.state)
+            elif not report.simulated:
+                name = process.user or "somebody"
+                here[f"pid {process.pid}"] = Owner(f"used by {name} {process.pid}")
+        for run in runs:
+            claimed = run.spec.gpus if run.spec is not None and run.live else ()
+            if run.run_id not in here and (str(gpu.index) in claimed or gpu.uuid in claimed):
+                here[run.run_id] = Owner(run.name, run, run.state)
+        found[gpu.index] = list(here.values())
+    return found
+
+
+def draw_owners(
+    row: Row, gpu: Gpu, whose: Sequence[Owner], join: str, glyphs: Glyphs, x: int, width: int, *, marks: bool
+) -> None:
+    room = width - x - 3
+    if room < 4:
+        return
+    row.put(x, join, "track")
+    x += 2
+    if gpu.lost is not None:
+        row.put(x, f"not answering: {gpu.lost}", "err", room)
+        return
+    if gpu.trouble is not None:
+        x = row.put(x, gpu.trouble, "warn", room) + 2
+        room = width - x - 3
+        if room < 4:
+            return
+    names = ", ".join(owner.words for owner in whose) or ("free" if gpu.free else _held(gpu))
+    colour = "faint" if gpu.free and not whose else "fg" if whose and whose[0].run is not None else "dim"
+    if join in (glyphs.join_last, glyphs.join_middle):
+        names = ""  # its run is named above
+    slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle else ""
+    if slow and len(slow) + 4 + cell_len(names) > room:
+        # Not enough room for both: that it is slow is the news.
+        x = row.put(x, "slowed", "warn") + 2
+        room, slow = width - x - 3, ""
+    if names and marks and whose and whose[0].state is not None:
+        mark, shade = glyphs.state(whose[0].state)
+        x = row.put(x, mark, shade) + 1
+        room -= 2
+    if names and room >= 2:
+        x = row.put(x, names, colour, room) + 2
+    row.put(x, slow, "warn")
+
+
+def _held(gpu: Gpu) -> str:
+    """Of a GPU that no run has and that is not free, what is known."""
+    if gpu.memory_used is None:
+        return "memory not told"
+    return f"{numbers.gib(gpu.memory_used)} GiB in use"
+
+
+def brackets(gpus: Sequence[Gpu], whose: Mapping[int, Sequence[Owner]], glyphs: Glyphs) -> list[str]:
+    """Brackets that join neighbouring GPUs of one run."""
+
+    def key(index: int) -> str | None:
+        if not 0 <= index < len(gpus):
+            return None
+        here = whose[gpus[index].index]
+        return here[0].run.run_id if len(here) == 1 and here[0].run is not None else None
+
+    marks = []
+    for index in range(len(gpus)):
+        own = key(index)
+        above, below = own is not None and key(index - 1) == own, own is not None and key(index + 1) == own
+        if above and below:
+            marks.append(glyphs.join_middle)
+        elif below:
+            marks.append(glyphs.join_first)
+        elif above:
+            marks.append(glyphs.join_last)
+        else:
+            marks.append(" ")
+    return marks

@@ -1,0 +1,121 @@
+"""The monitor's table of engines: a row each, with its speeds, requests, cache and latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vllm_studio_tui.domain.metrics import EngineMetrics
+from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.tui.look.sizes import Size, margin
+from vllm_studio_tui.tui.paint import charts, columns
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_words import stage_word
+from vllm_studio_tui.tui.paint.runs import RunFacts, left
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A run that answers, as the columns need it."""
+
+    facts: RunFacts
+    metrics: EngineMetrics
+    glyphs: Glyphs
+    now: float
+
+    @property
+    def style(self) -> str:
+        return "dim" if self.facts.age is not None else "fg"
+
+    def number(self, text: str, style: str | None = None) -> columns.Parts:
+        return [(text, style or self.style)]
+
+    def count(self, value: int | float | None, *, warn: bool = False) -> columns.Parts:
+        return self.number(self.glyphs.unknown if value is None else str(value), "warn" if warn and value else None)
+
+
+def _output(line: _Line) -> columns.Parts:
+    text = numbers.rate(line.metrics.generation_tokens_per_second, line.glyphs.unknown)
+    return line.number(text, "fg bold" if line.facts.age is None else None)
+
+
+def _input(line: _Line) -> columns.Parts:
+    return line.number(numbers.rate(line.metrics.prompt_tokens_per_second, line.glyphs.unknown))
+
+
+def _share(value: Callable[[EngineMetrics], float | None]) -> Callable[[_Line], columns.Parts]:
+    return lambda line: line.number(numbers.percent(value(line.metrics), line.glyphs.unknown))
+
+
+def _latency(value: Callable[[EngineMetrics], float | None]) -> Callable[[_Line], columns.Parts]:
+    return lambda line: line.number(numbers.latency(value(line.metrics), line.glyphs.unknown))
+
+
+def _up(line: _Line) -> columns.Parts:
+    ready = line.facts.run.status.ready_at
+    return [(numbers.duration(line.now - ready), "dim")] if ready is not None else []
+
+
+#: The layouts of the table of engines.
+FULL, WIDE, BASE = "full", "wide", "base"
+
+#: The table of engines, right of their names.
+ENGINE_COLUMNS: tuple[columns.Column[_Line], ...] = (
+    columns.Column("out tok/s", _output, {FULL: (22, 9), WIDE: (22, 9), BASE: (20, 9)}, right=True),
+    columns.Column("in tok/s", _input, {FULL: (3, 8)}, right=True),
+    columns.Column("run", lambda line: line.count(line.metrics.running),
+                   {FULL: (4, 3), WIDE: (4, 3), BASE: (2, 3)}, right=True),
+    columns.Column("wait", lambda line: line.count(line.metrics.waiting, warn=True),
+                   {FULL: (3, 4), WIDE: (3, 4), BASE: (1, 4)}, right=True),
+    columns.Column("", lambda line: charts.bar(line.glyphs, line.metrics.kv_cache_usage, 10),
+                   {FULL: (3, 10), WIDE: (3, 10), BASE: (2, 10)}),
+    columns.Column("KV cache", _share(lambda metrics: metrics.kv_cache_usage),
+                   {FULL: (0, 5), WIDE: (0, 5), BASE: (0, 5)}, right=True),
+    columns.Column("hits", _share(lambda metrics: metrics.prefix_cache_hit_rate), {FULL: (4, 4)}, right=True),
+    columns.Column("TTFT p50", _latency(lambda metrics: metrics.ttft.p50), {FULL: (4, 8)}, right=True),
+    columns.Column("TTFT p95", _latency(lambda metrics: metrics.ttft.p95),
+                   {FULL: (4, 8), WIDE: (4, 8), BASE: (3, 8)}, right=True),
+    columns.Column("ITL p95", _latency(lambda metrics: metrics.itl.p95),
+                   {FULL: (4, 7), WIDE: (5, 7), BASE: (3, 7)}, right=True),
+    columns.Column("preempted", lambda line: line.count(line.metrics.preemptions, warn=True),
+                   {FULL: (3, 9)}, right=True),
+    columns.Column("up", _up, {FULL: (5, 5), WIDE: (7, 5)}, right=True),
+)  # fmt: skip
+
+
+def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
+    """A head and one row an engine."""
+    x = margin(size)
+    full = size >= Size.WIDE
+    head = Row()
+    head.put(x, "ENGINES", "dim bold")
+    layout = {Size.FULL: FULL, Size.WIDE: WIDE}.get(size, BASE)
+    rows = [columns.heads(ENGINE_COLUMNS, layout, x, head)]
+    for one in facts:
+        run, metrics = one.run, one.metrics or EngineMetrics()
+        row = Row(key=f"run:{run.run_id}")
+        mark, colour = glyphs.state(run.state)
+        row.put(x, mark, colour)
+        row.put(x + 2, run.name, "fg bold", 18 if full else 16)
+        if run.state not in ANSWERING:
+            start = x + 22
+            after = row.put(start, stage_word(run.status.stage) or str(run.state), "fg", 16) + 2
+            if run.status.progress is not None:
+                charts.put_bar(row, after, glyphs, run.status.progress, 16, "accent")
+                after = row.put(after + 17, numbers.percent(run.status.progress), "fg bold") + 2
+            rest = left(one, now)
+            if rest is not None:
+                row.put(after, f"about {numbers.about(rest)} left", "dim", max(0, width - after - 1))
+            elif run.state is State.FAILED:
+                row.put(after, run.status.title or "", "dim", max(0, width - after - 1))
+            rows.append(row)
+            continue
+        columns.fill(ENGINE_COLUMNS, layout, x, row, _Line(one, metrics, glyphs, now))
+        rows.append(row)
+    if len(rows) == 1:
+        none = Row()
+        none.put(x, "Nothing runs yet.", "dim")
+        rows.append(none)
+    return rows
