@@ -18,7 +18,8 @@ from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.simulation import nvml as simulation
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.paint.gpus import SLOWED, table
+from vllm_studio_tui.tui.paint.gpu_owners import SLOWED
+from vllm_studio_tui.tui.paint.gpus import table
 
 
 @pytest.fixture(autouse=True)

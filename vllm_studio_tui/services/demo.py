@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo.fetch import fetch_demo_model
 from vllm_studio_tui.models.progress import Progress
-from vllm_studio_tui.services.recipes.recipes import Recipes
+from vllm_studio_tui.services.protocols import RecipesApi
 
 RECIPE = "smollm2-demo"
 SIMULATED_GPUS = "4"
@@ -30,7 +30,7 @@ def demo_home(places: Places) -> Path:
     return places.data.parent
 
 
-def demo_recipe(recipes: Recipes) -> Recipe:
+def demo_recipe(recipes: RecipesApi) -> Recipe:
     """The recipe of the demo; saved when it is not there yet, left alone when the person has changed it."""
     try:
         return recipes.get(RECIPE)
@@ -44,7 +44,7 @@ def fetch(places: Places, path: Path | None, progress: Callable[[Progress], None
     return fetch_demo_model(places, path=path, environ=os.environ, progress=progress)
 
 
-def simulated(recipes: Recipes) -> list[Recipe]:
+def simulated(recipes: RecipesApi) -> list[Recipe]:
     """The recipes of the simulation: one that gets ready, one that goes on loading, one that fails."""
     from vllm_studio_tui.simulation.recipes import simulated_recipes
 

@@ -35,8 +35,7 @@ from vllm_studio_tui.tui.widgets import frame
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.watching.sampler import Sampler
-    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.services.protocols import SamplerApi, StudioApi
 
 T = TypeVar("T")
 #: Seconds within which a second ctrl+c quits.
@@ -64,7 +63,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def __init__(
         self,
-        studio: Studio,
+        studio: StudioApi,
         *,
         place: str = "dashboard",
         recipe: str | None = None,
@@ -190,7 +189,7 @@ class StudioApp(App[int], inherit_bindings=False):
             self.tell(f"keymap.yaml: {problem}", "warning")
 
     @property
-    def sampler(self) -> Sampler:
+    def sampler(self) -> SamplerApi:
         return self.studio.sampler
 
     async def _chat_with(self, recipe: str) -> None:

@@ -12,8 +12,8 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
-    from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
@@ -39,7 +39,7 @@ class Place(Container):
         return Commands(self.shell)
 
     @property
-    def studio(self) -> Studio:
+    def studio(self) -> StudioApi:
         return self.shell.studio
 
     @property

@@ -14,11 +14,11 @@ from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.services.protocols import StudioApi
 
 
 def open_screens(
-    studio: Studio,
+    studio: StudioApi,
     *,
     screen: str = "dashboard",
     recipe: str | None = None,

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from vllm_studio_tui.domain.errors import StudioError
-    from vllm_studio_tui.services.watching.sampler import Sampler
+    from vllm_studio_tui.services.protocols import SamplerApi, StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
-    from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.keys.action import Action
     from vllm_studio_tui.tui.look.looks import Looks
     from vllm_studio_tui.tui.look.sizes import Size
@@ -39,13 +38,13 @@ class Shell(Protocol):
     # --- what there is to show --------------------------------------------------------------------------
 
     @property
-    def studio(self) -> Studio: ...
+    def studio(self) -> StudioApi: ...
     @property
     def snapshot(self) -> Snapshot | None:
         """The latest sample; None before the first."""
 
     @property
-    def sampler(self) -> Sampler: ...
+    def sampler(self) -> SamplerApi: ...
     @property
     def read_only(self) -> bool: ...
 

@@ -21,8 +21,8 @@ from vllm_studio_tui.tui.terminal.editor import edit_text
 
 if TYPE_CHECKING:
     from vllm_studio_tui.models.found import FoundModel
+    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.importing import ImportReport
-    from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.shell import Shell
@@ -34,7 +34,7 @@ class RecipesScreen(Protocol):
     @property
     def shell(self) -> Shell: ...
     @property
-    def studio(self) -> Studio: ...
+    def studio(self) -> StudioApi: ...
     @property
     def commands(self) -> Commands: ...
     async def reload(self, choose: str | None = None) -> None:
