@@ -25,7 +25,7 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 def named(text: str) -> set[str]:
     """Paths in a page that begin at the top of the tree or of the package."""
     found = {path for path in PATH.findall(FENCE.sub("", text)) if "/" in path}
-    tops = {path.name for base in (ROOT, PACKAGE) for path in base.iterdir() if path.is_dir() and path.name != ".git"}
+    tops = {".ci", ".github"} | {path.name for base in (ROOT, PACKAGE) for path in base.glob("[!.]*/")}
     return {path for path in found if path.partition("/")[0] in tops and not re.search(r"[A-Z]{3,}", path)}
 
 
