@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from vllm_studio_tui.backends.failures.table import FAILURES
-from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.causes import find, matches, near
+from vllm_studio_tui.keeper.causes import find, first_changes, matches, near
 from vllm_studio_tui.runs.diagnose import diagnose_bytes
 
 VLLM = "(EngineCore pid=88) ERROR 11-23 14:21:06 [core.py:842] "
@@ -306,7 +305,7 @@ def test_the_line_is_known(line: str, reason: str, words: str, fix: dict[str, ob
     assert words in found.title
     assert found.advice
     assert "{" not in found.title + found.advice
-    assert found.fix == fix
+    assert first_changes(found.fixes) == fix
 
 
 def test_every_row_has_a_line_of_its_own() -> None:
@@ -339,14 +338,15 @@ def test_lasting_causes_are_not_retried_and_passing_ones_are() -> None:
     assert retried["nccl"]
 
 
-def test_fixes_name_fields_of_a_recipe() -> None:
+def test_fixes_name_fields_of_a_recipe_and_rules_that_there_are() -> None:
     from vllm_studio_tui.domain.recipe import Recipe
+    from vllm_studio_tui.services.launching.fixes import FROM_GROUPS, FROM_RECIPE
 
-    rows: list[Failure] = [row for row in FAILURES if row.fix]
-    assert len(rows) >= 8
-    for row in rows:
-        for name in row.fix:
-            assert name.partition(".")[0] in Recipe.model_fields
+    fixes = [fix for row in FAILURES for fix in row.fixes]
+    changed = {name.partition(".")[0] for fix in fixes if not isinstance(fix, str) for name in fix}
+    assert len(changed) >= 8
+    assert changed <= set(Recipe.model_fields)
+    assert {fix for fix in fixes if isinstance(fix, str)} == {*FROM_GROUPS, *FROM_RECIPE}
 
 
 def test_the_reference_lists_every_cause_once() -> None:

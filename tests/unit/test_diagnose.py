@@ -12,6 +12,8 @@ import pytest
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState
+from vllm_studio_tui.domain.spec import RunSpec
+from vllm_studio_tui.keeper.causes import first_changes
 from vllm_studio_tui.keeper.logwatch import HEAD
 from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file
 from vllm_studio_tui.services.launching.fixes import fix_without_recipe, fixes
@@ -81,7 +83,17 @@ def recipe(**fields: object) -> Recipe:
 
 def failed(text: str) -> RunState:
     found = diagnose_bytes(text.encode(), FAILURES)
-    return RunState("r", reason=found.reason, title=found.title, evidence=[found.line or ""], fix=found.fix)
+    return RunState(
+        "r", reason=found.reason, title=found.title, evidence=[found.line or ""], fixes=list(found.fixes),
+        groups=list(found.groups),
+    )  # fmt: skip
+
+
+def kept_by_an_earlier_version(status: RunState) -> RunState:
+    """The same in a state.json of a keeper that knew one change for each cause, and did not keep the groups."""
+    data = status.to_json()
+    del data["fixes"], data["groups"]
+    return RunState.from_json({**data, "fix": first_changes(status.known_fixes)})
 
 
 @pytest.mark.parametrize(
@@ -140,6 +152,7 @@ def test_a_fix_edits_the_recipe_and_it_stays_valid(
     assert dict(first.changes) == changes
     assert first.label
     Recipe.model_validate(before.model_copy(update=dict(first.changes)).model_dump())
+    assert fixes(kept_by_an_earlier_version(failed(line)), before) == fixes(failed(line), before)
 
 
 def test_a_fix_that_changes_nothing_is_not_offered() -> None:
@@ -149,6 +162,21 @@ def test_a_fix_that_changes_nothing_is_not_offered() -> None:
 def test_the_log_alone_suggests_a_change() -> None:
     text = "attention heads (32) must be divisible by tensor parallel size (6)"
     assert fix_without_recipe(diagnose_bytes(text.encode(), FAILURES)) == {"tensor_parallel_size": 4}
+
+
+def test_nobody_reads_the_words_of_a_cause_again() -> None:
+    # The title and the evidence may say what they will: only what the pattern's groups matched counts.
+    status = failed("attention heads (28) must be divisible by tensor parallel size (8)")
+    status.title, status.advice, status.evidence = "16 heads", "estimated maximum model length is 4096", ["no"]
+    found = fixes(RunState.from_json(status.to_json()), recipe(tensor_parallel_size=8))
+    assert [dict(one.changes) for one in found] == [{"tensor_parallel_size": 7}]
+
+
+def test_a_spec_of_an_earlier_version_names_one_change_for_each_row() -> None:
+    row = {"pattern": "x", "reason": "y", "title": "z", "fix": {"port": None}}
+    spec = RunSpec("r", "a", "a", "vllm", "m", ("x",), "h", 1, "u", 1.0).to_json()
+    spec["failures"] = [row, {**row, "fix": {}, "fixes": ["no", 3]}]
+    assert [one.fixes for one in RunSpec.from_json(spec).failures] == [({"port": None},), ()]
 
 
 def command(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:

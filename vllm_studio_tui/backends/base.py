@@ -146,6 +146,7 @@ class Backend(ABC):
 
     Attributes, how it runs:
         takes_first_gpus: It takes the first GPUs when none are named, one for each rank.
+        shares_gpu_memory: How much of a GPU it takes is set by gpu_memory_utilization, kv_cache_dtype and max_num_seqs.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
         process_titles: How the titles begin that it gives to parts of itself, which have no use without their leader.
         stages: What its log says while it loads; of one line the first that matches counts.
@@ -183,6 +184,7 @@ class Backend(ABC):
     fetches: bool = False
 
     takes_first_gpus: bool = False
+    shares_gpu_memory: bool = False
     image_runs_engine: bool = False
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()

@@ -199,6 +199,7 @@ class SGLang(Backend):
     mistral_format = True
     fetches = True
     takes_first_gpus = True
+    shares_gpu_memory = True
     process_titles = ("sglang::",)
     stages = STAGES
     guarded = "/v1/models"

@@ -182,6 +182,7 @@ class Vllm(Backend):
     max_lora_rank = 16
     fetches = True
     takes_first_gpus = True
+    shares_gpu_memory = True
     process_titles = ("VLLM::",)
     stages = STAGES
     guarded = "/v1/models"

@@ -112,12 +112,15 @@ def diagnose_run(run: read.RunView, failures: Sequence[Failure]) -> Diagnosis:
     if status.reason and found.reason != status.reason:
         # The keeper knows the exit code and the signal; a log does not.
         return Diagnosis(
-            status.reason, status.title, status.title, status.advice, fix=status.fix, evidence=tuple(status.evidence),
+            status.reason, status.title, status.title, status.advice, fixes=tuple(status.known_fixes),
+            groups=tuple(status.groups), evidence=tuple(status.evidence),
             explained=status.reason not in NO_CAUSE or run.status.state is not State.FAILED,
         )  # fmt: skip
     if status.reason == "port_in_use":  # the keeper has seen who has it
         found = replace(found, title=status.title or found.title, advice=status.advice or found.advice)
-    return replace(found, fix=status.fix or found.fix)
+    if status.fixes is None:  # written by an earlier version, which kept no groups
+        return replace(found, fixes=(*status.known_fixes, *found.fixes))
+    return replace(found, fixes=tuple(status.fixes), groups=tuple(status.groups))
 
 
 def _redacted(found: Diagnosis, hidden: list[str]) -> Diagnosis:

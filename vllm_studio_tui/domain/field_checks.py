@@ -46,6 +46,10 @@ def text_table(value: Any) -> bool:
     return isinstance(value, Mapping) and texts([*value, *value.values()])
 
 
+def fixes(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) or table(one) for one in value)
+
+
 def process_id(value: Any) -> bool:
     """Return whether it can be a process id."""
     return whole(value) and 0 < value < 2**31
@@ -62,6 +66,8 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "dict[str, Any]": table,
     "Mapping[str, Any]": table,
     "Mapping[str, str]": text_table,
+    "list[Fix]": fixes,
+    "tuple[Fix, ...]": fixes,
 }
 
 

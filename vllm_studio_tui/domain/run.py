@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from vllm_studio_tui.domain.field_checks import number, valid_fields
+from vllm_studio_tui.domain.spec import Fix
 
 
 class State(StrEnum):
@@ -52,6 +53,8 @@ class RunState:
     Times are seconds since the epoch; `pid_start` and `keeper_start` are the kernel's start times of the
     processes in clock ticks since boot, which with `boot_id` tell a process from a later one of its number.
     `marks` are the seconds after `started_at` at which this attempt first reached each stage.
+    `groups` are what the groups of the pattern matched by which its log told why it ended, and `fixes` what answers
+    that, with these filled in; None: written by an earlier version, which knew only the first, `fix`.
     `heard` is why the engine does not count as ready, as its prober heard it last, and `heard_at` since when it is the
     same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
     that has its port: pid, name, user and model, None where not known. `members` are the processes of the run when
@@ -84,6 +87,8 @@ class RunState:
     advice: str | None = None
     evidence: list[str] = field(default_factory=list)
     fix: dict[str, Any] = field(default_factory=dict)
+    fixes: list[Fix] | None = None
+    groups: list[str] = field(default_factory=list)
     heard: str | None = None
     heard_at: float | None = None
     server_pid: int | None = None
@@ -115,6 +120,13 @@ class RunState:
             kept = given.items() if isinstance(given, Mapping) else ()
             values[name] = {str(key): value for key, value in kept if number(value)}
         return cls(**values)
+
+    @property
+    def known_fixes(self) -> list[Fix]:
+        """What answers its failure, the best first, as far as its keeper wrote it down."""
+        if self.fixes is not None:
+            return self.fixes
+        return [self.fix] if self.fix else []
 
     @property
     def final(self) -> bool:

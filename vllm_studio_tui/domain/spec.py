@@ -26,9 +26,15 @@ class Stage:
     name: str
 
 
+#: What answers a cause: changes of the recipe as data, or the name of a rule that computes them
+#: (`services/launching/fixes.py`). In data `{1}` is a group of the match, `{1|16}` that rounded down to a multiple of
+#: 16; `extra_args.name` and `env_vars.NAME` are single entries of those fields.
+Fix = Mapping[str, Any] | str
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A pattern of a log line that tells why an engine failed.
+    """A cause: a pattern of a log line that tells why an engine failed, and what to do about it.
 
     Attributes:
         pattern: A regular expression, searched without regard to case in one line without colours.
@@ -40,8 +46,7 @@ class Failure:
         pointer: The line only points at an earlier one: it counts when nothing else matched.
         start_only: It can keep an engine from starting and cannot end one that serves; there it is a request's trouble.
         fatal: A start that prints it is ended at once: the engine would go on, but not as it was asked to.
-        fix: Changes of the recipe that answer it; `{1}` is a group of the match, `{1|16}` that rounded down to a
-            multiple of 16; `extra_args.name` and `env_vars.NAME` are single entries.
+        fixes: What answers it, the best first.
     """
 
     pattern: str
@@ -53,7 +58,7 @@ class Failure:
     pointer: bool = False
     start_only: bool = False
     fatal: bool = False
-    fix: Mapping[str, Any] = field(default_factory=dict)
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +209,7 @@ class RunSpec:
             values[name] = tuple(str(a) for a in values.get(name) or ())
         values["ready"] = ReadyProbe(**_known(ReadyProbe, values.get("ready") or {}))
         values["stages"] = tuple(Stage(**_known(Stage, s)) for s in _rows(values.get("stages") or ()))
-        values["failures"] = tuple(Failure(**_known(Failure, f)) for f in _rows(values.get("failures") or ()))
+        values["failures"] = tuple(_failure(f) for f in _rows(values.get("failures") or ()))
         counters = values.get("counters")
         if counters:
             names: dict[str, Any] = _known(CounterNames, counters)
@@ -214,6 +219,13 @@ class RunSpec:
         values["restart"] = Restart(**_known(Restart, values.get("restart") or {}))
         values["stop"] = Stop(**_known(Stop, values.get("stop") or {}))
         return cls(**values)
+
+
+def _failure(data: Any) -> Failure:
+    values = _known(Failure, data)
+    # Earlier versions had one change for each row, `fix`.
+    before = [fix] if isinstance(fix := data.get("fix"), Mapping) and fix else []
+    return Failure(**{**values, "fixes": tuple(values.get("fixes", before))})
 
 
 def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.prefilter import words
 from vllm_studio_tui.kit.regex import regex
 
@@ -53,9 +53,10 @@ class Cause:
         return fill(self.failure.advice, self.groups)
 
     @property
-    def fix(self) -> dict[str, Any]:
-        """Changes of the recipe that answer it; empty where the table names none."""
-        return filled_fix(self.failure.fix, self.groups)
+    def fixes(self) -> list[Fix]:
+        """What answers it, the best first, with the groups filled in."""
+        filled = [one if isinstance(one, str) else fill_changes(one, self.groups) for one in self.failure.fixes]
+        return [one for one in filled if one]
 
 
 def matches(row: Failure, line: str) -> re.Match[str] | None:
@@ -141,13 +142,18 @@ def fill(text: str, groups: Sequence[str]) -> str:
     return regex(_TEMPLATE).sub(lambda m: _group(m, groups), text)
 
 
-def filled_fix(fix: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
-    """The changes with their groups filled in, numbers as numbers; a change whose group is empty is left out.
+def first_changes(fixes: Iterable[Fix]) -> dict[str, Any]:
+    """Return the first fix that is data; empty where there is none."""
+    return next((dict(one) for one in fixes if not isinstance(one, str)), {})
+
+
+def fill_changes(changes: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
+    """Fill the groups into changes, numbers as numbers; a change whose group is empty is left out.
 
     `{1|16}` is the number of group 1 rounded down to a multiple of 16.
     """
     made: dict[str, Any] = {}
-    for name, value in fix.items():
+    for name, value in changes.items():
         if not isinstance(value, str) or "{" not in value:
             made[name] = value
             continue

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from vllm_studio_tui.domain.spec import Fix
 from vllm_studio_tui.keeper.causes import Cause
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
 from vllm_studio_tui.keeper.port import passing, why_not
@@ -73,7 +73,8 @@ class Ending:
         reason: A slug, for programs.
         title: In words.
         retry: Whether another try could help.
-        fix: Changes of the recipe that answer it, see `domain.spec.Failure`.
+        fixes: What answers it, the best first, see `domain.spec.Fix`.
+        groups: What the groups of the pattern matched by which the log told it.
     """
 
     reason: str
@@ -81,9 +82,12 @@ class Ending:
     advice: str = ""
     evidence: list[str] = field(default_factory=list)
     retry: bool = True
-    fix: dict[str, Any] = field(default_factory=dict)
+    fixes: list[Fix] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
+#: The rule that answers a port that cannot be had.
+FREE_PORT = "free_port"
 #: Reasons that only say that it ended.
 NO_CAUSE = ("process_exited", "exit_unknown", "keeper_lost", "engine_died")
 #: Signals that come from outside: no line of the log outranks them.
@@ -119,13 +123,16 @@ KEEPER_LOST = Ending(
 def no_port(error: OSError, host: str, port: int) -> Ending:
     """The port of the run cannot be had: somebody else listens there, or it is not ours to use."""
     reason, title, cause, advice = why_not(error, host, port)
-    return Ending(reason, title, f"{cause} {advice}", retry=passing(error, port))
+    fixes: list[Fix] = [FREE_PORT] if reason == "port_in_use" else []
+    return Ending(reason, title, f"{cause} {advice}", retry=passing(error, port), fixes=fixes)
 
 
 def told(cause: Cause) -> Ending:
     """What a line of the log says while the engine still lives."""
     failure = cause.failure
-    return Ending(failure.reason, cause.title, cause.advice, [cause.line[:400]], failure.restart, cause.fix)
+    return Ending(
+        failure.reason, cause.title, cause.advice, [cause.line[:400]], failure.restart, cause.fixes, list(cause.groups)
+    )
 
 
 def too_slow(limit: float | None, stage: str | None, heard: str | None = None) -> Ending:
@@ -184,7 +191,7 @@ def _told_by_log(
     elif not found.row and code and found.reason == "engine_error":
         title = f"{title} (exit code {code})"
         retry = retry and code not in _LASTING_CODES
-    return Ending(found.reason, title, found.advice, evidence, retry, found.fix)
+    return Ending(found.reason, title, found.advice, evidence, retry, list(found.fixes), list(found.groups))
 
 
 def oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:

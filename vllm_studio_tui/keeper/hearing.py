@@ -7,7 +7,7 @@ import time
 
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.explain import Ending
+from vllm_studio_tui.keeper.explain import FREE_PORT, Ending
 from vllm_studio_tui.keeper.port import OTHER_PORT
 from vllm_studio_tui.keeper.probe import Answer, address_of, named, ownership
 from vllm_studio_tui.keeper.whose import Stranger
@@ -71,8 +71,10 @@ class Hearing:
         if found is None:
             return verdict
         told = self._taken(found)
-        return dataclasses.replace(told, evidence=verdict.evidence, fix=verdict.fix)
+        return dataclasses.replace(
+            told, evidence=verdict.evidence, fixes=verdict.fixes or told.fixes, groups=verdict.groups
+        )
 
     def _taken(self, stranger: Stranger) -> Ending:
         title = f"port {self._spec.port} is taken: {stranger.words(self._spec.port)}"
-        return Ending("port_in_use", title, OTHER_PORT, retry=False)
+        return Ending("port_in_use", title, OTHER_PORT, retry=False, fixes=[FREE_PORT])

@@ -6,10 +6,9 @@ Standard library only. One reading for the keeper, which knows the exit code, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.causes import Cause, find, informs_only, last_pointer
 from vllm_studio_tui.keeper.hints import hint
 from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message, shortened
@@ -127,6 +126,8 @@ class Reading:
         words: The engine's own words.
         index: The line that tells, among those that were read.
         retry: Whether another try could help.
+        fixes: What answers it, the best first, see `domain.spec.Fix`.
+        groups: What the groups of the row's pattern matched.
         row: Whether a row of the table knows it; else the words are all there is.
         pointer: Only that a part of the engine gave up is said.
         explained: False: something failed, and nothing says why.
@@ -138,7 +139,8 @@ class Reading:
     words: str
     index: int
     retry: bool = True
-    fix: dict[str, Any] = field(default_factory=dict)
+    fixes: Sequence[Fix] = ()
+    groups: tuple[str, ...] = ()
     row: bool = True
     pointer: bool = False
     explained: bool = True
@@ -181,8 +183,9 @@ def read_end(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
 def _of_cause(cause: Cause) -> Reading:
     row = cause.failure
     return Reading(
-        row.reason, cause.title[:_LONGEST], cause.advice, message(cause.line), cause.index, row.restart, cause.fix
-    )
+        row.reason, cause.title[:_LONGEST], cause.advice, message(cause.line), cause.index, row.restart, cause.fixes,
+        cause.groups,
+    )  # fmt: skip
 
 
 def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
@@ -261,7 +264,7 @@ def _meant(found: Reading, lines: Sequence[str]) -> Reading:
         for mark, field_name, what in marks:
             if mark in text:
                 advice = found.advice.replace("model_path", field_name)
-                return replace(found, title=f"{what}: {found.title}", advice=advice, fix={})
+                return replace(found, title=f"{what}: {found.title}", advice=advice, fixes=())
     return found
 
 
@@ -279,11 +282,13 @@ def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole
     if lead is None:
         advice = NO_LEAD if row.reason == "engine_died" else cause.advice
         return Reading(
-            row.reason, cause.title, advice, message(cause.line), cause.index, row.restart, cause.fix,
-            pointer=True, explained=row.reason not in ("engine_died", "model_unreadable"),
+            row.reason, cause.title, advice, message(cause.line), cause.index, row.restart, cause.fixes,
+            cause.groups, pointer=True, explained=row.reason not in ("engine_died", "model_unreadable"),
         )  # fmt: skip
     if lead.kind == "validation":
         return _of_lead(lead)
     title = f"{cause.title}: {shortened(lead.text)[:200]}"
     advice = (row.reason == "engine_died" and hint(lead.text, whole or lines)) or cause.advice
-    return Reading(row.reason, title, advice, lead.text, lead.index, row.restart, cause.fix, pointer=True)
+    return Reading(
+        row.reason, title, advice, lead.text, lead.index, row.restart, cause.fixes, cause.groups, pointer=True
+    )

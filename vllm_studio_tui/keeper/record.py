@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL, MOVES, RunState, State
+from vllm_studio_tui.keeper.causes import first_changes
 from vllm_studio_tui.keeper.explain import Ending
 from vllm_studio_tui.keeper.files import Ledger, StateFile
 
@@ -67,7 +68,8 @@ class Record:
         """Why it is not as it should be."""
         state = self.state
         state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
-        state.evidence, state.fix = verdict.evidence, verdict.fix
+        state.evidence, state.fixes, state.groups = verdict.evidence, verdict.fixes, verdict.groups
+        state.fix = first_changes(verdict.fixes)  # which earlier versions read
 
     def flush(self) -> bool:
         """Try again what the disk did not take; True when all is written that can be."""

@@ -350,7 +350,7 @@ class Supervisor(Ender):
         self.state.server_pid, self.state.server_start = holder, process.start_ticks(holder) if holder else None
         self.state.stage = self.state.progress = None
         self.state.reason = self.state.title = self.state.advice = None  # of an earlier attempt; the ledger keeps it
-        self.state.evidence, self.state.fix = [], {}
+        self.state.evidence, self.state.fix, self.state.fixes, self.state.groups = [], {}, [], []
         self._due.drop("deadline")
         self._due.plan("count", now)
         self._due.plan("log", now)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from vllm_studio_tui.domain.spec import Failure
+from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.leads import ends_with_error
 from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
 from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
@@ -41,7 +41,8 @@ class Diagnosis:
         line: The line as it stands in the log.
         line_number: From 1, counted by line feeds.
         retry: Whether another try could help.
-        fix: Changes of the recipe; `extra_args.name` is a single entry.
+        fixes: What answers it, the best first, see `domain.spec.Fix`.
+        groups: What the groups of the pattern matched.
         explained: False: it failed, and nothing says why.
     """
 
@@ -52,7 +53,8 @@ class Diagnosis:
     line: str | None = None
     line_number: int | None = None
     retry: bool | None = None
-    fix: dict[str, Any] = field(default_factory=dict)
+    fixes: tuple[Fix, ...] = ()
+    groups: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     explained: bool = True
 
@@ -86,7 +88,7 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     line = lines[found.index].strip()
     return Diagnosis(
         found.reason, found.title, found.words, found.advice or None, line, numbers[found.index], found.retry,
-        found.fix, tuple(meaningful(lines)), found.explained,
+        tuple(found.fixes), found.groups, tuple(meaningful(lines)), found.explained,
     )  # fmt: skip
 
 
