@@ -1,4 +1,4 @@
-"""One bus on which facts come up as frozen values. Subscribers are called in order, on the publisher's thread."""
+"""An event bus for frozen values. Subscribers are called in order, on the publisher's thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Subscriber = Callable[[Any], None]
 
 
 class Bus:
-    """Publishes values to whoever subscribed to their type or one of its bases."""
+    """Publishes values to the subscribers of their type or of one of its bases."""
 
     def __init__(self) -> None:
         self._subscribers: list[tuple[type[Any], Subscriber]] = []
         self._lock = threading.Lock()
 
     def subscribe(self, kind: type[Any], subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` with every published value of this type; the returned call ends that."""
+        """Call `subscriber` with every published value of this type, until the returned function is called."""
         entry = (kind, subscriber)
         with self._lock:
             self._subscribers.append(entry)
@@ -33,7 +33,7 @@ class Bus:
         return cancel
 
     def publish(self, value: Any) -> None:
-        """Hand a value to its subscribers. One that raises does not keep it from the others."""
+        """Call the subscribers of a value. One that raises does not keep it from the others."""
         with self._lock:
             found = [subscriber for kind, subscriber in self._subscribers if isinstance(value, kind)]
         for subscriber in found:

@@ -1,4 +1,4 @@
-"""Lengths of time in words."""
+"""Durations in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def duration(seconds: float) -> str:
-    """The two largest units that say something: `10 minutes`, `1 minute 40 seconds`, `0.5 seconds`."""
+    """Return a duration in its two largest units: `10 minutes`, `1 minute 40 seconds`, `0.5 seconds`."""
     if seconds < 1:
         return f"{seconds:g} seconds"
     left, parts = round(seconds), []

@@ -1,4 +1,4 @@
-"""Whether a file can be read, or run as a program, and in words why not. Files are looked at, nothing is started.
+"""Check whether a file can be read, or run as a program, and say why not. Nothing is started.
 
 Nothing here raises, whatever stands on the disk: a look that fails is itself what there is to say.
 """
@@ -39,7 +39,7 @@ def expanded(path: str) -> str:
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | Trouble:
-    """What the path leads to, or why that cannot be told."""
+    """Return the file's status (links followed), or why it cannot be told."""
     name = os.fspath(path)
     try:
         return os.stat(name)  # noqa: PTH116 - Path would choke on what is no path at all
@@ -53,19 +53,19 @@ def status(path: str | os.PathLike[str]) -> os.stat_result | Trouble:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder can be seen there."""
+    """Return whether the path leads to a folder that we can see."""
     found = status(path)
     return not isinstance(found, Trouble) and stat.S_ISDIR(found.st_mode)
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file can be seen there."""
+    """Return whether the path leads to a regular file that we can see."""
     found = status(path)
     return not isinstance(found, Trouble) and stat.S_ISREG(found.st_mode)
 
 
 def read_trouble(path: str | os.PathLike[str], *, folder: bool = False) -> Trouble | None:
-    """Why we cannot read a file, or list a folder; None where we can."""
+    """Return why we cannot read a file, or list a folder; None if we can."""
     name, found = os.fspath(path), status(path)
     if isinstance(found, Trouble):
         return found
@@ -81,7 +81,7 @@ def read_trouble(path: str | os.PathLike[str], *, folder: bool = False) -> Troub
 
 
 def program_trouble(path: str | os.PathLike[str], search: str | None = None, _depth: int = 0) -> Trouble | None:
-    """Why a file cannot be run; None where nothing speaks against it.
+    """Return why a file cannot be run; None if nothing speaks against it.
 
     Args:
         search: The PATH in which `#!/usr/bin/env NAME` will look.
@@ -107,7 +107,7 @@ def program_trouble(path: str | os.PathLike[str], search: str | None = None, _de
 
 
 def explain_program(program: str, search: str | None = None) -> Trouble | None:
-    """Why `program`, a path or a name for PATH, cannot be run; None where it can."""
+    """Return why `program`, a path or a name for PATH, cannot be run; None if it can."""
     if "/" in program:
         return program_trouble(program, search)
     found = shutil.which(program, path=search)
@@ -130,7 +130,7 @@ def _missing(name: str) -> Trouble:
 
 
 def _unreachable(name: str) -> Trouble:
-    """The first folder on the way that may not be entered."""
+    """Name the first folder on the way that may not be entered."""
     parts = os.path.abspath(name).split("/")[1:-1]  # noqa: PTH100
     place = ""
     for part in parts:
@@ -207,6 +207,6 @@ def _user(uid: int) -> str:
 
 
 def _rights(found: os.stat_result) -> str:
-    """Mode and owner, as people know them from `ls -l`."""
+    """Return mode and owner as `ls -l` prints them."""
     owner = _user(found.st_uid).removeprefix("user ")
     return f"mode {stat.S_IMODE(found.st_mode):04o}, owner {owner}"

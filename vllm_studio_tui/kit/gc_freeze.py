@@ -1,4 +1,4 @@
-"""Keep the garbage collector from the objects that stay.
+"""Exclude long-lived objects from garbage collection.
 
 Imported modules are half a million objects. A look at all of them stops every thread for 150 to 250 ms, and one comes
 every few seconds while an answer streams. `gc.freeze` (docs.python.org/3/library/gc.html) takes what there is out of
@@ -16,7 +16,7 @@ _ours = False
 
 
 def begin() -> None:
-    """Collect nothing until the first `importing` is over. For the beginning of a process that shows the screens."""
+    """Stop collecting until the first `importing` is over. Call it at the start of a process that shows the screens."""
     global _ours
     _ours = True
     gc.disable()
@@ -24,7 +24,7 @@ def begin() -> None:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Import much: nothing is collected meanwhile, and what there is at its end is not looked at again.
+    """Stop collecting while much is imported, then freeze what there is.
 
     Does nothing in a process that has not called `begin`.
     """

@@ -1,4 +1,4 @@
-"""The head of a GGUF file: what it says of its model, and its tensors, without their numbers.
+"""Read the header of a GGUF file: its metadata and its list of tensors, without their data.
 
 The format is that of llama.cpp (versions 2 and 3): counts, keys with values, tensors, and then the numbers. A file may
 come from anywhere, so no count or length in it is believed: what is read and what is kept stay bounded.
@@ -50,7 +50,7 @@ TYPES: Final[Mapping[int, tuple[str, int, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array that is too long to be kept: its length alone."""
+    """The length of an array that is too long to be kept."""
 
     length: int
 
@@ -61,7 +61,7 @@ Value = Scalar | tuple[Scalar, ...] | Array
 
 @dataclass(frozen=True, slots=True)
 class Gguf:
-    """What a file holds.
+    """The header of a GGUF file.
 
     Attributes:
         version: Of the format; of one that is not in `VERSIONS` nothing else is known.
@@ -80,12 +80,12 @@ class Gguf:
 
     @property
     def readable(self) -> bool:
-        """Whether its version is one that we, and llama.cpp on this kind of machine, read."""
+        """Return whether its version and byte order are ones that we, and llama.cpp on this machine, read."""
         return self.version in VERSIONS and not self.big_endian
 
 
 def read_gguf(path: Path, limit: int = MAX_HEAD) -> Gguf:
-    """Read the head of a file. Costs a tenth of a second for a large vocabulary, whatever the file's size.
+    """Read the header of a file. Takes a tenth of a second for a large vocabulary, whatever the file's size.
 
     Raises:
         OSError: It cannot be read.
@@ -121,7 +121,7 @@ def read_gguf(path: Path, limit: int = MAX_HEAD) -> Gguf:
 
 
 class _Head:
-    """The bytes from the start of the file, taken one after another and never more than `limit`."""
+    """Reads the bytes from the start of the file in order, never more than `limit`."""
 
     def __init__(self, stream: BinaryIO, size: int, limit: int) -> None:
         self._stream = stream
@@ -132,7 +132,7 @@ class _Head:
         self.text_left, self.elements_left, self.words_left = MAX_TEXT, ALL_KEPT, MAX_WORDS
 
     def _want(self, count: int) -> None:
-        """Have `count` bytes in the buffer."""
+        """Fill the buffer with at least `count` bytes."""
         have = len(self._buffer) - self._from
         if have >= count:
             return
@@ -153,7 +153,7 @@ class _Head:
         return data
 
     def skip(self, count: int) -> None:
-        """Pass over bytes without keeping them, in pieces, so that a long array takes no memory."""
+        """Skip bytes in pieces, so that a long array takes no memory."""
         while count > 0:
             count -= len(self.take(min(count, _CHUNK)))
 
@@ -176,7 +176,7 @@ class _Head:
         return self.take(length).decode("utf-8", errors="replace")
 
     def text(self) -> str:
-        """A text; empty where it is one too many."""
+        """Read a text; empty once too many bytes of text are kept."""
         length = self.number("<Q")
         if length > self.text_left:
             self.skip(length)
@@ -185,14 +185,14 @@ class _Head:
         return self.take(length).decode("utf-8", errors="replace")
 
     def may_keep(self, count: int) -> bool:
-        """Whether an array of so many elements is kept."""
+        """Return whether an array of so many elements is kept."""
         if count > min(KEPT, self.elements_left):
             return False
         self.elements_left -= count
         return True
 
     def skip_texts(self, count: int) -> None:
-        """Pass over texts: a vocabulary has some hundred thousand, so this is the one loop that has to be quick."""
+        """Skip texts: a vocabulary has hundreds of thousands, so this loop has to be quick."""
         if count * 8 > self._size - self.at:
             raise BadFile(f"has a damaged head: a list of {count} texts")
         if count > self.words_left:

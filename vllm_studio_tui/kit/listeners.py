@@ -1,4 +1,4 @@
-"""Who listens on a port of this host, by sock_diag and /proc (Linux).
+"""Find the processes that listen on a port of this host, by sock_diag(7) and /proc (Linux).
 
 Standard library only: the keeper imports this. Nothing here connects to anything.
 """
@@ -22,14 +22,14 @@ _NETLINK_SOCK_DIAG = 4
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket. `inode` names it as long as it lives; `user` is the id of who made it."""
+    """A listening socket. `inode` identifies it as long as it exists; `user` is the id of its owner."""
 
     inode: int
     user: int
 
 
 def listeners(port: int, address: str | None) -> list[Listener] | None:
-    """The listening sockets of which one gets a connection to this numeric address; None where nothing tells.
+    """Return the listening sockets that get connections to a numeric address; None if the kernel does not tell.
 
     As the kernel chooses: a socket bound to the very address goes before one bound to all, one of IPv4 before one of
     IPv6. More than one where processes of one user share a port (SO_REUSEPORT).
@@ -52,7 +52,7 @@ def listeners(port: int, address: str | None) -> list[Listener] | None:
 
 
 def _asked(port: int) -> list[tuple[str, int, int]] | None:
-    """Address, user and inode of each listening socket of a port, from the kernel by sock_diag(7); None if it cannot.
+    """Return address, user and inode of each listening socket of a port, by sock_diag(7); None if it is not available.
 
     /proc goes through the table of all connections, which costs fifty times as much.
     """
@@ -76,7 +76,7 @@ def _asked(port: int) -> list[tuple[str, int, int]] | None:
 
 
 def _answers(link: socket.socket) -> Iterator[bytes]:
-    """The messages of one dump.
+    """Yield the messages of one netlink dump.
 
     Raises:
         OSError: The kernel refuses it.
@@ -95,7 +95,7 @@ def _answers(link: socket.socket) -> Iterator[bytes]:
 
 
 def _read(port: int) -> list[tuple[str, int, int]] | None:
-    """The same from /proc."""
+    """Return the same from /proc/net/tcp and tcp6."""
     found, told = [], False
     for name in ("tcp", "tcp6"):
         for local, state, user, inode in _table(name):
@@ -109,7 +109,7 @@ def _read(port: int) -> list[tuple[str, int, int]] | None:
 
 
 def _ranks(address: str) -> dict[str, int]:
-    """The local addresses, as /proc writes them, that take a connection to this one; the smallest goes first."""
+    """Return the local addresses, as /proc writes them, that accept connections to this one; the smallest wins."""
     plain = address.partition("%")[0]
     if ":" in plain:
         return {_hex(socket.inet_pton(socket.AF_INET6, plain)): 0, "0" * 32: 1}
@@ -119,12 +119,12 @@ def _ranks(address: str) -> dict[str, int]:
 
 
 def _hex(raw: bytes) -> str:
-    """Words of 32 bits in the processor's own order, as the kernel prints addresses."""
+    """Format an address as the kernel prints it: words of 32 bits in the processor's byte order."""
     return "".join(f"{int.from_bytes(raw[at : at + 4], sys.byteorder):08X}" for at in range(0, len(raw), 4))
 
 
 def _table(name: str) -> Iterator[tuple[str, str, int, int]]:
-    """Local address, state, user and inode of each row of /proc/net/tcp or tcp6."""
+    """Yield local address, state, user and inode of each row of /proc/net/tcp or tcp6."""
     with contextlib.suppress(OSError), (PROC / "net" / name).open(encoding="ascii", errors="replace") as rows:
         next(rows, None)
         for row in rows:
@@ -134,18 +134,18 @@ def _table(name: str) -> Iterator[tuple[str, str, int, int]]:
 
 
 def has_lingering_connections(port: int) -> bool:
-    """Whether there are connections of this port that its server left behind: nobody listens there any more."""
+    """Return whether the port has connections that a server left behind, and no listener."""
     rows = [state for name in ("tcp", "tcp6") for at, state, _, _ in _table(name) if at.endswith(f":{port:04X}")]
     return bool(rows) and _LISTEN not in rows
 
 
 def holders(inode: int, pids: Iterable[int]) -> list[int]:
-    """Those of these processes that have the socket open, as far as it is ours to see."""
+    """Return those of the processes that have the socket open, as far as we may see."""
     return [pid for pid in pids if any(link == f"socket:[{inode}]" for _, link in descriptors(pid))]
 
 
 def descriptors(pid: int) -> Iterator[tuple[int, str]]:
-    """The open files of a process; nothing for one that is not ours to look into."""
+    """Yield number and target of a process's open files; nothing if we may not look."""
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             with contextlib.suppress(OSError, ValueError):
@@ -153,12 +153,12 @@ def descriptors(pid: int) -> Iterator[tuple[int, str]]:
 
 
 def descriptors_readable(pid: int) -> bool:
-    """Whether the open files of a process are ours to see."""
+    """Return whether we may look at a process's open files."""
     return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
 
 
 def all_pids() -> list[int]:
-    """The numbers of all processes."""
+    """Return the ids of all processes."""
     try:
         with os.scandir(PROC) as entries:
             return [int(entry.name) for entry in entries if entry.name.isdigit()]
@@ -167,7 +167,7 @@ def all_pids() -> list[int]:
 
 
 def bound_not_listening(port: int, pids: Iterable[int]) -> int | None:
-    """The one of these processes that has bound the port and does not listen there; None if none is seen.
+    """Return the one of these processes that has bound the port and does not listen on it; None if none is seen.
 
     No table lists such sockets, and trying to bind would take the port from a server that is just about to: so the
     descriptors are copied (pidfd_getfd, Linux 5.6) and asked.
@@ -189,6 +189,7 @@ def bound_not_listening(port: int, pids: Iterable[int]) -> int | None:
 
 
 def _bound_to(process: int, number: int, port: int) -> bool:
+    """Return whether a descriptor of a process is a TCP socket that is bound to the port but not in use yet."""
     import ctypes
 
     copied = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)

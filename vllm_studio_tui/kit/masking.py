@@ -1,4 +1,4 @@
-"""Secrets that stand where they are shown: in data, in arguments, in addresses. What is masked is `***`.
+"""Mask secrets in data, arguments and addresses before they are shown. The mask is `***`.
 
 Standard library only. A reference (`env:NAME`, `file:PATH`) names a secret and is shown.
 """
@@ -27,17 +27,17 @@ _JSON_PAIR = re.compile(r"""(["'])([A-Za-z][A-Za-z0-9_-]{0,60})\1(\s{0,9}:\s{0,9
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a name says that its value is a secret: `HF_TOKEN`, `--api-key`, `apiKey`."""
+    """Return whether a name says that its value is a secret: `HF_TOKEN`, `--api-key`, `apiKey`."""
     return not SECRET_WORDS.isdisjoint(name.strip("-").upper().replace("-", "_").split("_"))
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a value is a secret by what it is called: no switch, no small number, no path of a key's file."""
+    """Return whether a value is a secret, by its name; switches, small numbers and paths of key files are not."""
     return bool(value) and looks_secret(name) and not is_reference(value) and not _PLAIN.match(value)
 
 
 def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """The URL without user and password, and both of them.
+    """Return the URL without user and password, and the two of them (None if it has none).
 
     Raises:
         ValueError: It is not a URL.
@@ -51,7 +51,7 @@ def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def mask_text(text: str) -> str:
-    """The text with passwords in addresses, values of secret flags and variables, and what looks like a key masked."""
+    """Mask passwords in addresses, values of secret flags and variables, and anything that looks like a key."""
     text = _LOGIN.sub(rf"\1:{MASK}@", text)
     text = _FLAG.sub(_masked_pair, _PAIR.sub(_masked_pair, text))
     return redact(_JSON_PAIR.sub(_masked_member, text), ())
@@ -72,7 +72,7 @@ def _masked_member(found: re.Match[str]) -> str:
 
 
 def mask_argv(words: Iterable[str]) -> list[str]:
-    """Arguments, with the values of secret flags masked also where they are arguments of their own."""
+    """Mask secrets in arguments, also values that are arguments of their own after a secret flag."""
     shown: list[str] = []
     hide = False
     for word in words:
@@ -85,7 +85,7 @@ def mask_argv(words: Iterable[str]) -> list[str]:
 
 
 def mask_data(value: Any, name: str = "") -> Any:
-    """JSON-able data with its secrets masked; `name` is what the value is called."""
+    """Return JSON-able data with its secrets masked; `name` is the name of the value."""
     if isinstance(value, Mapping):
         return {key: mask_data(one, str(key)) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Numbers as they are shown: fixed widths, units always, and never a figure that reads as another one."""
+"""Format numbers for people: fixed widths, always with units, and never a figure that reads as another one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GIB = MIB * 1024
 
 
 def count(value: float | None, unknown: str = "–") -> str:
-    """Up to 9999 plain, then three figures with k, M, G (powers of 1000); at most five cells."""
+    """Format a count: plain up to 9999, then three figures with k, M, G (powers of 1000); at most five cells."""
     if value is None or not math.isfinite(value):
         return unknown
     if abs(value) < 9999.5:
@@ -28,14 +28,14 @@ def count(value: float | None, unknown: str = "–") -> str:
 
 
 def rate(value: float | None, unknown: str = "–") -> str:
-    """A speed: one decimal below a hundred, then as `count`."""
+    """Format a speed: one decimal below a hundred, then as `count`."""
     if value is None or not math.isfinite(value):
         return unknown
     return f"{value:.1f}" if 0 < value < 99.95 else count(value)
 
 
 def percent(share: float | None, unknown: str = "–") -> str:
-    """A share 0-1 without decimals; what is not nothing never shows as 0%, what is not all never as 100%."""
+    """Format a share 0-1 without decimals; only nothing is 0%, only all is 100%."""
     if share is None or not math.isfinite(share):
         return unknown
     if 0 < share < 0.01:
@@ -46,12 +46,12 @@ def percent(share: float | None, unknown: str = "–") -> str:
 
 
 def gib(size: float | None, unknown: str = "–") -> str:
-    """Bytes as GiB with one decimal, without the unit."""
+    """Format bytes as GiB with one decimal, without the unit."""
     return unknown if size is None else f"{size / GIB:.1f}"
 
 
 def size(value: float | None, unknown: str = "–") -> str:
-    """Bytes with their unit (powers of 1024)."""
+    """Format bytes with their unit (powers of 1024)."""
     if value is None:
         return unknown
     if value < KIB:
@@ -64,7 +64,7 @@ def size(value: float | None, unknown: str = "–") -> str:
 
 
 def memory(used: float | None, total: float | None, *, tight: bool = False, unknown: str = "–") -> str:
-    """Used and total memory: `71.2 / 79.6 GiB`, tight `71.2/79.6G`."""
+    """Format used and total memory: `71.2 / 79.6 GiB`, tight `71.2/79.6G`."""
     unit, divisor = ("GiB", GIB) if (total or used or GIB) >= GIB else ("MiB", MIB)
 
     def one(part: float | None) -> str:
@@ -76,12 +76,14 @@ def memory(used: float | None, total: float | None, *, tight: bool = False, unkn
 
 
 def power(watts: float | None, unknown: str = "–") -> str:
+    """Format watts: `310 W`, `1.24 kW`."""
     if watts is None:
         return unknown
     return f"{watts:.0f} W" if watts < 999.5 else f"{watts / 1000:.2f} kW"
 
 
 def energy(watt_hours: float | None, unknown: str = "–") -> str:
+    """Format watt hours: `250 mWh`, `3.1 Wh`, `1.2 kWh`."""
     if watt_hours is None:
         return unknown
     if watt_hours < 1:
@@ -90,7 +92,7 @@ def energy(watt_hours: float | None, unknown: str = "–") -> str:
 
 
 def latency(seconds: float | None, unknown: str = "–") -> str:
-    """Three figures with their unit: `11.4 ms`, `182 ms`, `1.42 s`, `16.3 s`; over a minute a duration."""
+    """Format seconds in three figures: `11.4 ms`, `182 ms`, `1.42 s`, `16.3 s`; over a minute as `duration`."""
     if seconds is None or not math.isfinite(seconds):
         return unknown
     ms = seconds * 1000
@@ -104,7 +106,7 @@ def latency(seconds: float | None, unknown: str = "–") -> str:
 
 
 def duration(seconds: float | None, unknown: str = "–") -> str:
-    """Two units, the second padded: `4m02s`, `3h12m`, `2d04h`; under a minute `38 s`."""
+    """Format seconds in two units, the second padded: `4m02s`, `3h12m`, `2d04h`; under a minute `38 s`."""
     if seconds is None or not math.isfinite(seconds):
         return unknown
     whole = max(0, int(seconds))
@@ -118,12 +120,12 @@ def duration(seconds: float | None, unknown: str = "–") -> str:
 
 
 def about(seconds: float) -> str:
-    """An estimate, rounded to ten seconds."""
+    """Format an estimate in seconds, rounded to ten."""
     return duration(max(10, round(seconds / 10) * 10))
 
 
 def moment(at: float | None, now: float | None = None, unknown: str = "–") -> str:
-    """`14:21` today, `Nov 19` this year, else `2025-11-19`; local time."""
+    """Format a time: `14:21` today, `Nov 19` this year, else `2025-11-19`; local time."""
     if at is None:
         return unknown
     here = time.localtime(time.time() if now is None else now)
@@ -136,7 +138,7 @@ def moment(at: float | None, now: float | None = None, unknown: str = "–") -> 
 
 
 def ago(at: float | None, now: float, unknown: str = "never") -> str:
-    """How long ago, in the one unit that matters."""
+    """Format how long ago a time was, in one unit."""
     if at is None:
         return unknown
     seconds = max(0.0, now - at)

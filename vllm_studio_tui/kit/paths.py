@@ -1,4 +1,4 @@
-"""Where things live, and files that are never half written.
+"""The directories of a home, and files that are never half written.
 
 `VLLM_STUDIO_HOME=DIR` puts everything under DIR; otherwise the platform's own directories are used.
 """
@@ -16,7 +16,7 @@ APP = "vllm-studio"
 
 
 def machine_id() -> str:
-    """A short name of this host, stable over reboots, for homes that several hosts share."""
+    """Return a short name of this host, stable over reboots, for homes that several hosts share."""
     for source in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
         with contextlib.suppress(OSError):
             text = Path(source).read_text(encoding="ascii", errors="replace").strip()
@@ -26,7 +26,7 @@ def machine_id() -> str:
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot; empty where the kernel has none."""
+    """Return the kernel's id of this boot; empty if it has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -44,7 +44,7 @@ class Places:
 
     @classmethod
     def of(cls, environ: Mapping[str, str] | None = None) -> Places:
-        """The places that the environment asks for."""
+        """Return the directories that the environment selects."""
         environ = os.environ if environ is None else environ
         home = environ.get("VLLM_STUDIO_HOME")
         if home:
@@ -60,12 +60,12 @@ class Places:
 
     @classmethod
     def under(cls, home: Path) -> Places:
-        """All places under one directory."""
+        """Return directories that are all under one directory."""
         return cls(home / "config", home / "data", home / "state", home / "cache")
 
     @property
     def runs(self) -> Path:
-        """The run directories of this machine."""
+        """Return the directory of this machine's runs."""
         return self.state / "runs" / machine_id()
 
     @property
@@ -74,7 +74,7 @@ class Places:
 
     @property
     def unsaved(self) -> list[Path]:
-        """Where recovery files lie."""
+        """Return the directories of recovery files."""
         return unsaved_folders(self.database, self.state, self.cache)
 
     @property
@@ -83,7 +83,7 @@ class Places:
 
 
 def unsaved_folders(database: Path, *others: Path) -> list[Path]:
-    """Where recovery files of a database lie: beside it, else in the first other place that can be written."""
+    """Return where recovery files of a database may be: beside it, else in the first place that can be written."""
     import hashlib  # deferred: most commands have nothing to recover
 
     name = hashlib.sha256(os.fsencode(database.absolute())).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Ports of this host: finding out whether one is free, and holding it until a server takes it.
+"""Find out whether a port of this host is free, and hold it until a server takes it.
 
 Standard library only: the keeper imports this.
 """
@@ -17,7 +17,7 @@ RESOLVE = 5.0
 
 
 def resolve(host: str, port: int, timeout: float = RESOLVE) -> tuple[int, tuple[str | int, ...]]:
-    """Family and socket address of a host; of a name with several, an IPv4 one where it has one.
+    """Return family and socket address of a host; for a name with several, an IPv4 one if there is one.
 
     Raises:
         socket.gaierror: The name is not known, or nobody said so within `timeout` seconds.
@@ -42,7 +42,7 @@ def _lookup(host: str, port: int, flags: int = 0) -> list[tuple[int, tuple[str |
 
 
 def _lookup_within(host: str, port: int, timeout: float) -> list[tuple[int, tuple[str | int, ...]]]:
-    """In a thread of its own, because a resolver cannot be told to give up."""
+    """Look a name up in a thread of its own, because a resolver has no timeout."""
     answer: queue.SimpleQueue[list[tuple[int, tuple[str | int, ...]]] | OSError] = queue.SimpleQueue()
 
     def look() -> None:
@@ -62,7 +62,7 @@ def _lookup_within(host: str, port: int, timeout: float) -> list[tuple[int, tupl
 
 
 def hold(host: str, port: int) -> socket.socket:
-    """A socket that has the port: until it is closed, nobody else can bind it, of whatever user.
+    """Return a socket that is bound to the port: until it is closed, no other process can bind it.
 
     Without SO_REUSEADDR a socket that somebody bound and does not listen on yet counts as what it is: taken. With it
     the rest of closed connections (TIME_WAIT) does not count, which no server minds; so it is used where there is
@@ -94,7 +94,7 @@ def _bound(family: int, address: tuple[str | int, ...], *, reuse: bool) -> socke
 
 
 def port_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen on the port now."""
     try:
         hold(host, port).close()
     except OSError:

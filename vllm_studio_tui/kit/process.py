@@ -1,4 +1,4 @@
-"""Processes by number and start time, through /proc and pidfd (Linux).
+"""Find, signal and wait for processes by number and start time, through /proc and pidfd (Linux).
 
 A process number is used again after its process has gone. Its start time in clock ticks since boot, together with
 the boot's id, is not: that pair names one process for ever, and does not move when the clock is set.
@@ -20,7 +20,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What /proc/PID/stat says. `start` in clock ticks since boot; `state` is one letter (Z: a zombie)."""
+    """The fields of /proc/PID/stat. `start` in clock ticks since boot; `state` is one letter (Z: a zombie)."""
 
     pid: int
     parent: int
@@ -32,7 +32,7 @@ class Stat:
 
 
 def stat(pid: int) -> Stat | None:
-    """The process now, None if there is none. See proc_pid_stat(5)."""
+    """Return the process's status, None if there is no such process. See proc_pid_stat(5)."""
     try:
         raw = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -55,13 +55,13 @@ def stat(pid: int) -> Stat | None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None if there is none."""
+    """Return when the process started, in clock ticks since boot; None if there is no such process."""
     found = stat(pid)
     return found.start if found else None
 
 
 def alive(pid: int | None, start: int | None) -> bool:
-    """Whether that very process still runs (a zombie does not)."""
+    """Return whether that very process still runs (a zombie does not)."""
     if not pid:
         return False
     found = stat(pid)
@@ -69,7 +69,7 @@ def alive(pid: int | None, start: int | None) -> bool:
 
 
 def all_processes() -> Iterator[Stat]:
-    """Every process there is."""
+    """Yield every process."""
     for entry in os.scandir(PROC):
         if entry.name.isdigit():
             found = stat(int(entry.name))
@@ -78,7 +78,7 @@ def all_processes() -> Iterator[Stat]:
 
 
 def descendants(root: int, table: Iterable[Stat] | None = None) -> list[Stat]:
-    """The children of a process, theirs, and so on; without itself."""
+    """Return the children of a process, their children, and so on, without the process itself."""
     children: dict[int, list[Stat]] = {}
     for one in table if table is not None else all_processes():
         children.setdefault(one.parent, []).append(one)
@@ -92,7 +92,7 @@ def descendants(root: int, table: Iterable[Stat] | None = None) -> list[Stat]:
 
 
 def environment_value(pid: int, name: str) -> str | None:
-    """One variable of the environment that a process was started with; None if unset or not ours to read."""
+    """Return a variable of a process's initial environment; None if it is unset or we may not read it."""
     try:
         raw = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -105,7 +105,7 @@ def environment_value(pid: int, name: str) -> str | None:
 
 
 def with_variable(name: str, value: str, table: Iterable[Stat] | None = None) -> list[Stat]:
-    """The processes whose environment has this value under this name, as far as it is ours to read."""
+    """Return the processes that have this variable with this value, as far as we may read them."""
     wanted = f"{name}={value}".encode()
     found = []
     for one in table if table is not None else all_processes():
@@ -119,7 +119,7 @@ def with_variable(name: str, value: str, table: Iterable[Stat] | None = None) ->
 
 
 def send(pid: int, start: int | None, number: int) -> bool:
-    """Signal that very process, by pidfd; False if it has gone or is not ours."""
+    """Send a signal to that very process, by pidfd; False if it has gone or is not ours."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:
@@ -153,7 +153,7 @@ def wait_gone(pid: int, start: int | None, timeout: float) -> bool:
 
 
 def become_subreaper() -> bool:
-    """Ask the kernel to hand us our orphaned descendants (PR_SET_CHILD_SUBREAPER); False where it cannot."""
+    """Make this process adopt its orphaned descendants (PR_SET_CHILD_SUBREAPER); False if it cannot."""
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):

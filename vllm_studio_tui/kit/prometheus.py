@@ -35,7 +35,7 @@ _ESCAPE = re.compile(r'\\([\\n"])')
 
 
 def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
-    """Read an exposition.
+    """Parse a scrape.
 
     Args:
         text: The body of a scrape. Bytes that are not UTF-8 are replaced.
@@ -71,19 +71,19 @@ def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
 
 
 def total(samples: Samples, names: Sequence[str]) -> float | None:
-    """The sum over labels of the first name that exists; None when none does or it has no finite value."""
+    """Return the sum over labels of the first name that exists; None if none does or it has no finite value."""
     return _sum(known(samples, names))
 
 
 def mean(samples: Samples, names: Sequence[str]) -> float | None:
-    """The mean over labels of the first name that exists; None as for `total`."""
+    """Return the mean over labels of the first name that exists; None as for `total`."""
     values = known(samples, names)
     whole = _sum(values)
     return None if whole is None else whole / len(values)
 
 
 def _sum(values: Sequence[float]) -> float | None:
-    """The sum; None of nothing, and of numbers that are too large for it."""
+    """Return the sum; None for no values, and for a sum that is too large."""
     try:
         return math.fsum(values) if values else None
     except OverflowError:
@@ -91,7 +91,7 @@ def _sum(values: Sequence[float]) -> float | None:
 
 
 def known(samples: Samples, names: Sequence[str]) -> list[float]:
-    """The finite values of the first name that exists."""
+    """Return the finite values of the first name that exists."""
     for name in names:
         if name in samples:
             return [value for _, value in samples[name] if math.isfinite(value)]
@@ -99,7 +99,7 @@ def known(samples: Samples, names: Sequence[str]) -> list[float]:
 
 
 def buckets(samples: Samples, name: str) -> list[tuple[float, float]]:
-    """The cumulative buckets of the histogram `name`, summed over its other labels.
+    """Return the cumulative buckets of the histogram `name`, summed over its other labels.
 
     Returns:
         Pairs of upper edge and count, edges ascending, the last usually infinite. Empty without a histogram.
@@ -113,7 +113,7 @@ def buckets(samples: Samples, name: str) -> list[tuple[float, float]]:
 
 
 def _sample(line: str, match: re.Match[str] | None) -> tuple[str, Labels, float] | None:
-    """One line as name, labels and value; None when it is not a sample."""
+    """Return one line as name, labels and value; None if it is not a sample."""
     name = match[0] if match is not None else ""
     rest = line[len(name) :].lstrip(" \t")
     if not name and not rest.startswith("{"):
@@ -160,7 +160,7 @@ def _unescape(text: str) -> str:
 
 
 def _number(text: str) -> float | None:
-    """A value of the format; Python's own `1_000` is none."""
+    """Parse a value of the format; unlike Python it has no `1_000`."""
     try:
         return None if "_" in text else float(text)
     except ValueError:

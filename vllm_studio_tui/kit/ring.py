@@ -1,4 +1,4 @@
-"""A ring of samples over time, of fixed size, for charts."""
+"""A ring buffer of samples over time, for charts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 
 def average(values: Sequence[float]) -> float:
+    """Return the arithmetic mean of at least one value."""
     return math.fsum(values) / len(values)
 
 
 class Ring:
-    """The last `size` samples of one value. Unknown values are kept as such and stay out of every sum.
+    """The last `size` samples of one value. Unknown values are kept as such and left out of every sum.
 
     Memory is two arrays of doubles, taken once. Times are seconds of any clock that does not go back.
     """
@@ -32,7 +33,7 @@ class Ring:
         return self._count
 
     def __iter__(self) -> Iterator[tuple[float, float | None]]:
-        """Pairs of time and value, oldest first."""
+        """Yield pairs of time and value, oldest first."""
         start = self._next - self._count
         for offset in range(self._count):
             index = (start + offset) % self._size
@@ -40,21 +41,22 @@ class Ring:
             yield self._times[index], None if math.isnan(value) else value
 
     def append(self, at: float, value: float | None) -> None:
-        """Add a sample; the oldest goes when the ring is full. None, NaN and infinities are unknown."""
+        """Add a sample; a full ring drops the oldest. None, NaN and infinities are unknown."""
         self._times[self._next] = at
         self._values[self._next] = value if value is not None and math.isfinite(value) else math.nan
         self._next = (self._next + 1) % self._size
         self._count = min(self._count + 1, self._size)
 
     def values(self) -> list[float | None]:
-        """All values, oldest first."""
+        """Return all values, oldest first."""
         return [value for _, value in self]
 
     def known(self) -> list[float]:
-        """The known values, oldest first."""
+        """Return the known values, oldest first."""
         return [value for _, value in self if value is not None]
 
     def max(self) -> float | None:
+        """Return the largest known value; None if there is none."""
         return max(self.known(), default=None)
 
     def over(
@@ -65,7 +67,7 @@ class Ring:
         *,
         hold: float = 0.0,
     ) -> list[float | None]:
-        """The last `span` seconds before `now` as `columns` values of equal time, newest at the right.
+        """Return the last `span` seconds before `now` as `columns` averages over equal times, newest last.
 
         A column without a sample repeats the last one for up to `hold` seconds after it, so that columns
         narrower than the sampling period show no gaps, while a real gap stays one.

@@ -1,4 +1,4 @@
-"""JSON from outside: whatever arrives, it is read or a ValueError."""
+"""Parse JSON from outside: any input is either parsed or raises ValueError."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def loads(text: str | bytes) -> Any:
-    """Like `json.loads`; that it is nested too deeply is a ValueError too.
+    """Parse JSON like `json.loads`; nesting that is too deep is a ValueError too.
 
     Raises:
         ValueError: This is no JSON that can be read here.
@@ -19,7 +19,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def is_shallow(value: Any, *, most: int = 32) -> bool:
-    """Whether lists and objects are nested at most so deep, so that copying and writing it cannot fail."""
+    """Return whether lists and objects are nested at most `most` deep, so that copying and writing cannot fail."""
     level = [value]
     for _ in range(most):
         level = [

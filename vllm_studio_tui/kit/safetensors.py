@@ -1,4 +1,4 @@
-"""The head of a safetensors file: its tensors, without their numbers.
+"""Read the header of a safetensors file: its list of tensors, without their data.
 
 The format: eight bytes with the length of the head, the head as JSON, and the numbers of all tensors one after another.
 A file may come from anywhere, so no length in it is believed: what is read and what is made of it stay bounded.
@@ -33,7 +33,7 @@ BITS: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Safetensors:
-    """What a file holds.
+    """The header of a safetensors file.
 
     Attributes:
         metadata: Texts that its maker put in, such as `format`.
@@ -48,7 +48,7 @@ class Safetensors:
 
 
 def read_safetensors(path: Path, limit: int = MAX_HEAD) -> Safetensors:
-    """Read the head of a file. Costs milliseconds for a megabyte of head, whatever the file's size.
+    """Read the header of a file. Takes milliseconds for a megabyte of header, whatever the file's size.
 
     Raises:
         OSError: It cannot be read.
@@ -102,7 +102,7 @@ def _tensor(name: str, entry: object, start: int) -> Tensor:
 
 
 def _sizes(value: object) -> TypeGuard[list[int]]:
-    """Whether it is a short list of lengths that a file can have."""
+    """Return whether it is a short list of lengths that a file can have."""
     return (
         isinstance(value, list) and len(value) <= 16 and all(type(one) is int and 0 <= one < 1 << 62 for one in value)
     )

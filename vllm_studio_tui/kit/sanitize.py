@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show. Store raw; clean at display.
+"""Make text from outside safe to show. Store raw; clean at display.
 
 Introducers are dropped, not sequences: without its ESC, CSI or OSC byte the rest is harmless text. That needs no
 state, so a sequence split over two chunks is as harmless as a whole one.
@@ -32,7 +32,7 @@ SHORTEST_SECRET = 6
 
 
 def clean(text: str, *, limit: int | None = None) -> str:
-    """The text without anything that a terminal would obey. Newline, tab and emoji joiners stay."""
+    """Replace every character that a terminal would obey. Newline, tab and emoji joiners stay."""
     text = text.replace("\r\n", "\n")
     if limit is not None and len(text) > limit:
         text = text[: max(0, limit - 1)] + "…"
@@ -40,12 +40,12 @@ def clean(text: str, *, limit: int | None = None) -> str:
 
 
 def clean_line(text: str, *, limit: int | None = None) -> str:
-    """As `clean`, on one line."""
+    """Clean as `clean`, on one line."""
     return clean(" ".join(text.split("\n")).replace("\t", " "), limit=limit)
 
 
 def json_safe(text: str, *, terminal: bool) -> str:
-    """JSON text as it may be written: a lone surrogate, which no encoding has, is a question mark.
+    """Make JSON text writable: a lone surrogate, which no encoding has, becomes a question mark.
 
     Args:
         terminal: It goes to a terminal: what that would obey is written as `\\u` escapes, and the document is the same.
@@ -60,12 +60,12 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def strip_ansi(text: str) -> str:
-    """A log without its colours and other sequences; a carriage return ends a line."""
+    """Remove colours and other escape sequences from a log; a carriage return ends a line."""
     return _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with known secrets, and what looks like a key, replaced by ***."""
+    """Replace known secrets, and anything that looks like a key, by ***."""
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "***")

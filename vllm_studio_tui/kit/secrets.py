@@ -18,12 +18,12 @@ _FILE = re.compile(r"file:([^\0\n]+)\Z")
 
 
 def is_reference(text: str) -> bool:
-    """Whether the text names a secret rather than being one."""
+    """Return whether the text is a reference to a secret rather than a secret."""
     return bool(_ENV.match(text) or _FILE.match(text))
 
 
 def resolve(ref: str, environ: Mapping[str, str] | None = None) -> str:
-    """The value that a reference names: a variable, or the first line of a file.
+    """Return the secret that a reference names: a variable, or the first line of a file.
 
     Args:
         ref: `env:NAME` or `file:PATH`; `~` in a path is the user's home.

@@ -1,4 +1,4 @@
-"""What readers of weight files give: tensors with their type, shape and place, and why a file cannot be read."""
+"""What the readers of weight files return: tensors with type, shape and position; and their errors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import BinaryIO
 
 
 class BadFile(ValueError):
-    """The file is not what it should be: the text says what is wrong, without the file's name."""
+    """The file is damaged or of another format. The text says what is wrong, without the file's name."""
 
 
 class TooLarge(ValueError):
-    """The head of the file is larger than is read here: nothing is known of it, and it may well be whole."""
+    """The header of the file is larger than we read. The file may be valid; nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a file.
+    """A tensor in a file.
 
     Attributes:
         dtype: The type by the name that the format has for it, as `BF16` or `Q4_K`; of one we do not know, its number.
@@ -38,13 +38,13 @@ class Tensor:
 
     @property
     def count(self) -> int:
-        """Numbers in it."""
+        """Return the number of elements."""
         return prod(self.shape)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """A regular file to read from, and its size; nothing that would keep a reader waiting is opened.
+    """Open a regular file and yield it with its size in bytes; pipes and devices are refused.
 
     Raises:
         OSError: It cannot be opened.
