@@ -1,4 +1,4 @@
-"""Getting files over HTTP: resumed where a transfer was cut, checked before they count, bounded in size.
+"""Download files over HTTP: resumed after a cut, verified before they appear, bounded in size.
 
 This file is about httpx2 and imports it; importers do so when they are about to fetch something.
 """
@@ -34,7 +34,7 @@ WEB_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError)
 
 
 class DownloadFailed(StudioError):
-    """A page or file that one source did not give."""
+    """A page or file that a source did not deliver."""
 
 
 class _Cut(Exception):
@@ -43,7 +43,7 @@ class _Cut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A text that was got, and the address it came from after redirects."""
+    """A text and the address it came from after redirects."""
 
     url: str
     content_type: str
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """One file to get: where to, and what is known of it before (sizes in bytes, sha256 in lower-case hex)."""
+    """One file to download: the target, and what is known before (sizes in bytes, sha256 in lower-case hex)."""
 
     url: str
     target: Path
@@ -64,7 +64,7 @@ class DownloadRequest:
 
 
 class HostLogin(httpx2.Auth):
-    """Basic authentication from the URL, else from the index of that host, else from netrc.
+    """HTTP basic authentication from the URL, else from the index of that host, else from netrc.
 
     It never overrides a header that is already there, and httpx2 drops the header when another host takes over.
     """
@@ -84,7 +84,7 @@ class HostLogin(httpx2.Auth):
 
 
 def netrc_logins(environ: Mapping[str, str]) -> dict[str, Login]:
-    """Host to login of NETRC or ~/.netrc; a file that cannot be read has none."""
+    """Return host to login from NETRC or ~/.netrc; empty if the file cannot be read."""
     path = environ.get("NETRC") or str(Path(environ.get("HOME") or "~").expanduser() / ".netrc")
     try:
         entries = netrc.netrc(path).hosts
@@ -97,7 +97,7 @@ def netrc_logins(environ: Mapping[str, str]) -> dict[str, Login]:
 def http_client(
     environ: Mapping[str, str], *, certificate: Path | None = None, logins: Mapping[str, Login] | None = None
 ) -> Iterator[httpx2.Client]:
-    """A client for the length of the work; `logins` maps the URLs of indexes to user and password.
+    """Yield an HTTP client; `logins` maps URLs of indexes to user and password.
 
     Raises:
         DownloadFailed: The configured certificate file cannot be used.
@@ -126,7 +126,7 @@ def http_client(
 
 
 def reason(error: BaseException) -> str:
-    """Why a request failed, in words and without addresses, which may hold passwords."""
+    """Return why a request failed, without addresses, which may hold passwords."""
     if isinstance(error, httpx2.ConnectTimeout):
         return "no connection within 10 s"
     if isinstance(error, httpx2.TimeoutException):
@@ -143,13 +143,13 @@ def reason(error: BaseException) -> str:
 
 
 def refused(status: int) -> str:
-    """An HTTP status in words."""
+    """Return an HTTP status in words."""
     words = {401: "a login is needed", 403: "access is refused", 404: "it is not there", 407: "the proxy wants a login"}
     return f"HTTP {status}" + (f", {words[status]}" if status in words else "")
 
 
 def get_page(client: httpx2.Client, url: str, *, accept: str, headers: Mapping[str, str] | None = None) -> Page:
-    """A text of at most `PAGE_LIMIT` bytes.
+    """Return a text of at most `PAGE_LIMIT` bytes.
 
     Raises:
         DownloadFailed: No answer, an error status, or too long.
@@ -176,13 +176,13 @@ def get_page(client: httpx2.Client, url: str, *, accept: str, headers: Mapping[s
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file, lower-case hex."""
+    """Return the sha256 of a file, lower-case hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def download(client: httpx2.Client, wanted: DownloadRequest, progress: ProgressCallback | None = None) -> Path:
-    """Get a file, from where an earlier try ended; it appears under its name only when it is whole and right.
+    """Download a file, from where an earlier try ended; the target appears only when it is whole and verified.
 
     Next to the target, `NAME.part` holds what has come and `NAME.part.json` what it is a part of.
 
@@ -220,7 +220,7 @@ def download(client: httpx2.Client, wanted: DownloadRequest, progress: ProgressC
 def _transfer(
     client: httpx2.Client, wanted: DownloadRequest, part: Path, notes: Path, progress: ProgressCallback | None
 ) -> tuple[bool, str | None]:
-    """One request for what is missing; whether it went on from an earlier one, and the sha256 that must come out."""
+    """Request what is missing. Returns whether an earlier transfer went on, and the sha256 to expect."""
     known = _notes_of(notes, wanted)
     have = _size(part) if known else 0
     headers = {"Accept-Encoding": "identity", **(wanted.headers or {})}
@@ -258,7 +258,7 @@ def _receive(
     total: int | None,
     progress: ProgressCallback | None,
 ) -> None:
-    """Append the body to the part. A cut keeps what has come: that is where the next try starts."""
+    """Append the body to the part. After a cut, what has come is kept: the next try starts there."""
     encoded = response.headers.get("content-encoding", "identity") != "identity"
     done = have
     with part.open("r+b" if have else "wb", buffering=0) as stream:
@@ -279,14 +279,14 @@ def _receive(
 
 
 def _write(stream: Any, piece: bytes) -> None:
-    """All of it: an unbuffered write may take a part only."""
+    """Write all of it: an unbuffered write may take a part only."""
     rest = memoryview(piece)
     while rest:
         rest = rest[stream.write(rest) :]
 
 
 def _extent(response: httpx2.Response) -> tuple[int, int | None]:
-    """Where the body starts in the file, and the file's size; None where it is not told (or the body is encoded)."""
+    """Return where the body starts in the file, and the file's size; None if unknown (or the body is encoded)."""
     ranged = re.fullmatch(
         r"bytes (?:(\d{1,15})-\d{1,15}|\*)/(\d{1,15}|\*)", response.headers.get("content-range", "").strip()
     )
@@ -300,14 +300,14 @@ def _extent(response: httpx2.Response) -> tuple[int, int | None]:
 
 
 def _validator(response: httpx2.Response) -> str | None:
-    """What If-Range may carry: a strong entity tag, else a date (RFC 9110, 13.1.5)."""
+    """Return a value for If-Range: a strong entity tag, else a date (RFC 9110, section 13.1.5)."""
     tag = response.headers.get("etag", "")
     validator: str | None = tag if tag.startswith('"') else response.headers.get("last-modified")
     return validator
 
 
 def _linked_digest(response: httpx2.Response) -> str | None:
-    """The sha256 that the Hugging Face hub tells in X-Linked-ETag, on its redirect to the storage."""
+    """Return the sha256 that the Hugging Face hub sends in X-Linked-ETag, on its redirect to the storage."""
     for one in (*response.history, response):
         tag = one.headers.get("x-linked-etag", "").removeprefix("W/").strip('"').lower()
         if re.fullmatch(r"[0-9a-f]{64}", tag):
@@ -316,7 +316,7 @@ def _linked_digest(response: httpx2.Response) -> str | None:
 
 
 def _notes_of(notes: Path, wanted: DownloadRequest) -> dict[str, Any]:
-    """What the part belongs to; empty when it is another file's, or cannot be told."""
+    """Return what is recorded of the part; empty if it belongs to another file or cannot be read."""
     try:
         document = json.loads(notes.read_text(encoding="utf-8")[:10_000])
     except (OSError, ValueError, RecursionError):

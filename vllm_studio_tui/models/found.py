@@ -1,4 +1,4 @@
-"""Models on this machine: in the folders of the settings, in the Hugging Face cache, and beside recipes' paths."""
+"""Find models on this machine: in the folders of the settings, in the Hugging Face cache, and beside recipes' paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model here.
+    """A model on this machine.
 
     Attributes:
         path: What a recipe's `model_path` takes: a folder, a file, or a name on the hub that is in the cache.
@@ -33,7 +33,7 @@ class FoundModel:
 
 
 def hub_cache(environ: Mapping[str, str]) -> Path:
-    """Where huggingface_hub keeps what it downloads (its environment variables, in their order)."""
+    """Return the cache of huggingface_hub (its environment variables, in their order)."""
     if environ.get("HF_HUB_CACHE"):
         return _path(environ["HF_HUB_CACHE"])
     if environ.get("HF_HOME"):
@@ -45,7 +45,7 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
 def find_models(
     folders: Iterable[Path], environ: Mapping[str, str], recipe_paths: Iterable[str] = ()
 ) -> list[FoundModel]:
-    """Every model that can be seen, by name. What cannot be read is passed over. Blocking."""
+    """Return every model that can be seen, by name; what cannot be read is skipped. Blocking."""
     places = [_path(folder) for folder in folders]
     for path in recipe_paths:
         parent = _path(path).parent
@@ -93,7 +93,7 @@ def _in_folder(root: Path) -> Iterator[FoundModel]:
 
 
 def _later_part(name: str) -> bool:
-    """Whether it is a further part of a split GGUF file (`-00002-of-00005`)."""
+    """Return whether it is a part of a split GGUF file other than the first (`-00002-of-00005`)."""
     import re
 
     match = re.search(r"-(\d{5})-of-\d{5}\.gguf$", name)

@@ -1,4 +1,4 @@
-"""How far a long piece of work with files has come."""
+"""The progress of downloading or unpacking a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Bytes done, bytes in all (None when nobody says), and what is being done."""
+    """Bytes done, bytes in all (None if unknown), and what is being done."""
 
     done: int
     total: int | None

@@ -1,4 +1,4 @@
-"""The host: processor, load and memory, through psutil."""
+"""Read the host's CPU use, load and memory, through psutil."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vllm_studio_tui.domain.metrics import Host
 
 
 class HostReader:
-    """Samples the host. `cpu` is the share of time since the previous reading, so the first has none."""
+    """Reads the host. `cpu` is the busy share since the previous reading, so the first has none."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
 
     def read(self) -> Host:
-        """One sample; takes well under a millisecond and never waits."""
+        """Return one sample; takes well under a millisecond and never waits."""
         import psutil
 
         total: int | None = None
@@ -29,7 +29,7 @@ class HostReader:
         return Host(self._cpu(), load, total, used, os.cpu_count())
 
     def _cpu(self) -> float | None:
-        """Percent of all cores' time that was not idle, 0-100 (as psutil.cpu_percent, see proc_stat(5))."""
+        """Return percent of all cores' time that was not idle, 0-100 (as psutil.cpu_percent, see proc_stat(5))."""
         import psutil
 
         try:

@@ -1,4 +1,4 @@
-"""What the simulated engine answers. A token is a piece of the text; joined, the pieces give the text."""
+"""The simulated engine's answers. A token is a piece of text; joined, the pieces give the text."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ LOREM = "The simulated engine goes on writing words that mean little but come at
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Pieces of thinking, then of text, then perhaps a call of a tool (name, arguments as JSON)."""
+    """An answer: pieces of thinking, pieces of text, and perhaps a tool call (name, arguments as JSON)."""
 
     thinking: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
@@ -67,37 +67,37 @@ class Answer:
 
 
 def pieces(text: str) -> tuple[str, ...]:
-    """Cut into tokens of a few characters."""
+    """Cut a text into tokens of a few characters."""
     found = tuple(_PIECE.findall(text))
     return found if "".join(found) == text else (text,)
 
 
 def count(text: str) -> int:
-    """Tokens of a text."""
+    """Return the number of tokens of a text."""
     return len(pieces(text)) if text else 0
 
 
 def long(tokens: int) -> tuple[str, ...]:
-    """So many tokens of plain words."""
+    """Return so many tokens of plain words."""
     return tuple(islice(cycle(pieces(LOREM)), max(0, tokens)))
 
 
 def open_table(tokens: int) -> tuple[str, ...]:
-    """A table that goes on for so many tokens and never ends."""
+    """Return a table of so many tokens that never ends."""
     rows = (f"| {number} | row **{number}** of the table | {number * 17 % 1000} |\n" for number in itertools.count(1))
     text = pieces("| n | what | value |\n|--:|---|--:|\n")
     return (*text, *islice((piece for row in rows for piece in pieces(row)), max(0, tokens - len(text))))
 
 
 def open_fence(tokens: int) -> tuple[str, ...]:
-    """A block of code that goes on for so many tokens and never ends."""
+    """Return a code block of so many tokens that never ends."""
     lines = (f"value_{at} = compute({at}, scale=0.{at % 10})  # step {at}\n" for at in itertools.count(1))
     text = pieces("```python\n")
     return (*text, *islice((piece for line in lines for piece in pieces(line)), max(0, tokens - len(text))))
 
 
 def answer(name: str | None, prompt: str, tools: list[object], *, thinks: bool) -> Answer:
-    """The answer of this name, or one that fits.
+    """Return the answer of this name, or one that fits the prompt.
 
     Names: poem, markdown, table, code, long:N, open-table:N, open-fence:N, echo, thinking, tool.
     """
@@ -135,7 +135,7 @@ def _call(tools: list[object]) -> tuple[str, str]:
 
 
 def parts(answer_: Answer) -> Iterator[tuple[str, str]]:
-    """Pairs of kind (thinking, text) and piece, in order."""
+    """Yield pairs of kind (thinking, text) and piece, in order."""
     for piece in answer_.thinking:
         yield "thinking", piece
     for piece in answer_.text:

@@ -24,7 +24,7 @@ from vllm_studio_tui.simulation.stream import Reply
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="simulated-engine", description=__doc__)
     add = parser.add_argument
     add("--host", default="127.0.0.1")
@@ -60,7 +60,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Handler(JsonHandler):
-    """One request."""
+    """Answers one request."""
 
     open_paths: ClassVar[set[str]] = {"/health", "/metrics", "/version", "/ping"}
 
@@ -116,7 +116,7 @@ class Handler(JsonHandler):
             self.send_error_json(404, f"no {path[:100]}", "NotFoundError")
 
     def _refused(self) -> bool:
-        """Whether the request ends here: hanging, still loading, or without the key."""
+        """Return whether the request ends here: hanging, still loading, or without the key."""
         while self.server.faults.hang:
             time.sleep(0.05)
         if not self.server.ready and self.path != "/simulate":
@@ -132,7 +132,7 @@ class Handler(JsonHandler):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to end."""
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
     options = arguments(argv)
     startup_log.log(f"SIMULATED engine in the style of {options.style}: no model is loaded")
     if options.log_secret and options.api_key_env:

@@ -1,4 +1,4 @@
-"""The simulated engine's counters, told in the names of the engine that it plays."""
+"""The simulated engine's counters and its /metrics, in the names of the engine that it imitates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KV_TOKENS = 46_592
 
 
 class Histogram:
-    """Cumulative buckets as Prometheus counts them."""
+    """A histogram with cumulative buckets, as in Prometheus."""
 
     def __init__(self, edges: tuple[float, ...]) -> None:
         self.edges = edges
@@ -40,7 +40,7 @@ class Histogram:
 
 
 class Counters:
-    """What was spent: the truth that tests compare with. Thread-safe."""
+    """What was really used: tests compare with it. Thread-safe."""
 
     def __init__(self, account: Path | None) -> None:
         self.lock = threading.RLock()
@@ -54,7 +54,7 @@ class Counters:
         self._written: tuple[int, int, int] | None = None
 
     def write(self) -> None:
-        """The account file, replaced as a whole when something was spent."""
+        """Replace the account file if anything was used."""
         if self._account is None:
             return
         with self.lock:
@@ -69,7 +69,7 @@ class Counters:
                 self._written = now
 
     def expose(self, style: str, model: str) -> str:
-        """The text of /metrics."""
+        """Return the text of /metrics."""
         with self.lock:
             self.write()  # nobody is told what is not in the account: the engine may be killed at any time
             if style == "llamacpp":

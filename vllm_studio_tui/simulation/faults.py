@@ -1,4 +1,4 @@
-"""What the simulated engine does wrong on demand."""
+"""Faults that the simulated engine injects on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKER = (
 
 
 class Faults:
-    """Switches that can be thrown by flags at the start or by `POST /simulate` later."""
+    """The faults to inject, set by flags at the start or by `POST /simulate` later."""
 
     def __init__(self) -> None:
         self.hang = False
@@ -29,7 +29,7 @@ class Faults:
         self.metrics = ""
 
     def apply(self, switches: dict[str, Any]) -> list[str]:
-        """Throw switches by name; the names that are not known."""
+        """Set faults by name. Returns the unknown names."""
         unknown = []
         for name, value in switches.items():
             if name == "hang":
@@ -54,7 +54,7 @@ class Faults:
         return unknown
 
     def start_flood(self, lines_per_second: int) -> None:
-        """So many lines a second into the log, until it is set to 0."""
+        """Write so many lines a second into the log, until it is called with 0."""
         running = self.flood > 0
         self.flood = lines_per_second
         if lines_per_second > 0 and not running:
@@ -70,7 +70,7 @@ class Faults:
             time.sleep(0.02)
 
     def token(self, number: int) -> None:
-        """A token is about to be sent."""
+        """Crash if the token of this number is the one to crash at; called before each token is sent."""
         if self.crash_at_token is not None and number >= self.crash_at_token:
             crash("segv" if self.exit_code is None else f"exit:{self.exit_code}", self.exit_code)
 
@@ -81,7 +81,7 @@ CORE_DIED += b" unexpectedly; starting cleanup\n"
 
 
 def crash(how: str, code: int | None) -> None:
-    """End at once: `segv`, `kill`, `abort`, `exit:N` or anything else for exit code 1."""
+    """End the process at once: `segv`, `kill`, `abort`, `exit:N`, or anything else for exit code 1."""
     kinds = {"segv": signal.SIGSEGV, "kill": signal.SIGKILL, "abort": signal.SIGABRT}
     if how in kinds:
         os.kill(os.getpid(), kinds[how])
@@ -93,7 +93,7 @@ def crash(how: str, code: int | None) -> None:
 
 
 def spawn_workers(count: int, *, reparent: bool, ignore_term: bool) -> None:
-    """Workers as engines have them; re-parented ones leave session, parent and command line behind."""
+    """Start worker processes as engines do; re-parented ones leave session, parent and command line behind."""
     program = [sys.executable, "-S", "-c", WORKER.format(ignore=ignore_term)]
     if not reparent:
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""How a stream lies on the wire, and what its events look like: as the servers of real engines send them."""
+"""How streams are cut into HTTP chunks and TCP segments, and the keys of their events, as in real engines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Framing:
         self._since = 0.0
 
     def head(self) -> None:
-        """The status and the headers."""
+        """Send the status line and the headers."""
         lines = ["HTTP/1.1 200 OK"]
         if self._how == "llamacpp":
             lines += ["Server: llama.cpp", "Content-Type: text/event-stream", "Transfer-Encoding: chunked"]
@@ -39,7 +39,7 @@ class Framing:
         self._send("\r\n".join([*lines, "", ""]).encode())
 
     def write(self, data: bytes) -> None:
-        """One piece of the body."""
+        """Send, or gather, one piece of the body."""
         if self._how != "gathered":
             self._send(b"%x\r\n%b\r\n" % (len(data), data))
             return
@@ -56,7 +56,7 @@ class Framing:
             self._send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
-        """The last chunk."""
+        """Send the last chunk."""
         self.flush()
         self._send(b"0\r\n\r\n")
 
@@ -69,7 +69,7 @@ class Framing:
 
 
 def event(style: str, base: dict[str, Any], choice: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
-    """One chunk of a stream, with the keys of that engine in its order (tests hold them against captures).
+    """Return one chunk of a stream, with the keys of that engine in its order (tests compare with captures).
 
     Args:
         base: `id`, `created` and `model`.

@@ -44,7 +44,7 @@ GPU_FAULTS = frozenset(
 
 
 class SimulationError(ValueError):
-    """`VLLM_STUDIO_SIMULATE_GPUS` asks for something that there is not."""
+    """`VLLM_STUDIO_SIMULATE_GPUS` has a value that means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Scenario:
 
 
 def scenario(text: str) -> Scenario:
-    """Read the value of `VLLM_STUDIO_SIMULATE_GPUS`.
+    """Parse the value of `VLLM_STUDIO_SIMULATE_GPUS`.
 
     Raises:
         SimulationError: The text does not follow the grammar; the message holds the piece that does not.
@@ -123,18 +123,18 @@ def _seconds(item: str, text: str) -> float:
 
 
 def _wave(index: int) -> tuple[float, float, float, float]:
-    """Mean power, its swing (watts), period (s) and phase of one GPU."""
+    """Return mean power, its swing (watts), period (s) and phase of one GPU."""
     return 330.0 + 12.0 * (index % 4), 210.0 - 9.0 * (index % 5), 90.0 + 17.0 * (index % 7), 0.7 * index
 
 
 def power_w(index: int, at: float) -> float:
-    """Watts of a GPU at `at` seconds since the epoch; always positive and under the limit."""
+    """Return watts of a GPU at `at` seconds since the epoch; always positive and under the limit."""
     mean, swing, period, phase = _wave(index)
     return mean + swing * math.sin(2 * math.pi * (at - EPOCH) / period + phase)
 
 
 def energy_mj(index: int, at: float) -> int:
-    """Millijoules of a GPU from `EPOCH` to `at`: the integral of `power_w`, rounded down."""
+    """Return millijoules of a GPU from `EPOCH` to `at`: the integral of `power_w`, rounded down."""
     mean, swing, period, phase = _wave(index)
     angle = 2 * math.pi * (at - EPOCH) / period + phase
     joules = mean * (at - EPOCH) - swing * period / (2 * math.pi) * (math.cos(angle) - math.cos(phase))
@@ -142,17 +142,17 @@ def energy_mj(index: int, at: float) -> int:
 
 
 def utilization(index: int, at: float) -> int:
-    """Percent 0-100, following the power."""
+    """Return percent 0-100, following the power."""
     return max(0, min(100, round((power_w(index, at) - POWER_IDLE) / (600.0 - POWER_IDLE) * 100)))
 
 
 def temperature(index: int, at: float) -> int:
-    """Degrees C, following the power with some seconds of delay."""
+    """Return degrees Celsius, following the power with some seconds of delay."""
     return round(28 + 0.075 * power_w(index, at - 8.0))
 
 
 def memory_used(index: int, at: float) -> int:
-    """Bytes in use without the reserved ones; moves slowly by a few percent."""
+    """Return bytes in use without the reserved ones; moves slowly by a few percent."""
     share = 0.82 - 0.09 * (index % 3) + 0.03 * math.sin(2 * math.pi * (at - EPOCH) / 300.0 + index)
     return int(MEMORY_TOTAL * share) // MIB * MIB
 

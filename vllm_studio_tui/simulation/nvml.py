@@ -334,7 +334,7 @@ def _scenario() -> Scenario:
 
 
 def _check(handle: Device) -> Scenario:
-    """The scenario, if the GPU answers at all."""
+    """Return the scenario, or raise what a failing GPU answers."""
     scenario = _scenario()
     for fault, code in (
         ("lost", NVML_ERROR_GPU_IS_LOST),

@@ -1,4 +1,4 @@
-"""Recipes of the simulation: one that gets ready, one that goes on loading, one that fails."""
+"""Recipes of the simulation: one gets ready, one keeps loading, one fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _recipe(name: str, flags: str, **fields: Any) -> dict[str, Any]:
 
 
 def simulated_recipes() -> list[dict[str, Any]]:
-    """Data of three recipes, for `domain.recipe_reading.parse_recipe`."""
+    """Return the data of three recipes, for `domain.recipe_reading.parse_recipe`."""
     return [
         _recipe(
             "qwen3-32b",

@@ -1,4 +1,4 @@
-"""The HTTP server of the simulated engine: its state, and reading and writing JSON."""
+"""The HTTP server of the simulated engine: its state, and reading and sending JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BODY = 64 * 1024 * 1024
 
 
 class Engine(ThreadingHTTPServer):
-    """The server, its options, its counters and its faults."""
+    """The server with its options, counters and faults."""
 
     daemon_threads = True
     block_on_close = False
@@ -36,16 +36,17 @@ class Engine(ThreadingHTTPServer):
 
 
 class JsonHandler(BaseHTTPRequestHandler):
-    """A connection that speaks JSON."""
+    """A connection over which JSON is received and sent."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # as the servers of engines do: a token does not wait for the one before it
     server: Engine
 
     def log_message(self, *_: Any) -> None:
-        """No access log: a simulation that is asked each second would fill its log with it."""
+        """Write no access log: health checks every second would fill it."""
 
     def read_json(self) -> dict[str, Any] | None:
+        """Return the request's body; None if it is not a JSON object (then the answer was 400)."""
         try:
             length = int(self.headers.get("Content-Length") or 0)
             data = json.loads(self.rfile.read(min(length, BODY)) or b"{}")
@@ -58,12 +59,15 @@ class JsonHandler(BaseHTTPRequestHandler):
         return data
 
     def send_error_json(self, status: int, message: str, kind: str) -> None:
+        """Send an error as OpenAI's API has it."""
         self.send_json(status, {"error": {"message": message, "type": kind, "code": status}})
 
     def send_json(self, status: int, data: Any) -> None:
+        """Send a JSON document."""
         self.send_body(status, json.dumps(data).encode(), "application/json")
 
     def send_body(self, status: int, body: bytes, kind: str) -> None:
+        """Send a whole response."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

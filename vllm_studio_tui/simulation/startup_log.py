@@ -1,4 +1,4 @@
-"""The simulated engine's log while it loads, in the words of the engine that it plays, and its failures."""
+"""The simulated engine's log while it starts, in the words of the engine that it imitates, and its failures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ FAILURES = ("oom", "port", "badpath", "unknown-flag")
 
 
 def log(line: str) -> None:
+    """Write a line to the log."""
     print(line, flush=True)
 
 
 def stages(style: str, model: str, port: int) -> Iterator[tuple[float, str]]:
-    """Pairs of a share of the loading time, 0-1, and a line that is due then."""
+    """Yield pairs of a share of the loading time, 0-1, and the line that is due then."""
     if style == "llamacpp":
         yield 0.0, "0.00.001.674 I srv  llama_server: initializing ..."
         yield 0.05, f"0.00.007.227 I srv    load_model: loading model '{model}'"
@@ -73,7 +74,7 @@ def _shards(begin: float, end: float) -> Iterator[tuple[float, str]]:
 
 
 def load(style: str, model: str, port: int, seconds: float) -> None:
-    """Log every stage when it is due."""
+    """Write the line of every stage when it is due, within `seconds`."""
     begin = time.monotonic()
     for share, line in stages(style, model, port):
         wait = begin + share * seconds - time.monotonic()
@@ -83,7 +84,7 @@ def load(style: str, model: str, port: int, seconds: float) -> None:
 
 
 def fail(name: str, style: str, model: str, port: int) -> int:
-    """Log a failure as that engine does; the exit code."""
+    """Write a failure as that engine does, and return its exit code."""
     core = f"(EngineCore pid={os.getpid()}) ERROR 11-23 08:02:59 [core.py:842]"
     lines, code = {
         "oom": (

@@ -1,4 +1,4 @@
-"""One answer of the simulated engine: whole or as a stream, in the shapes of the engine that it plays."""
+"""An answer of the simulated engine, whole or streamed, in the format of the engine that it imitates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Gone(Exception):
 
 
 class Reply:
-    """Answers one completion request and accounts for it."""
+    """Answers one completion request and counts it."""
 
     def __init__(self, handler: JsonHandler, body: dict[str, Any], *, chat: bool) -> None:
         self._handler, self._body, self._chat = handler, body, chat
@@ -33,7 +33,7 @@ class Reply:
         self._begin = self._first = time.monotonic()
 
     def run(self) -> None:
-        """Refuse, or answer."""
+        """Refuse the request, or answer it."""
         prompt = self._prompt()
         prompt_tokens = answers.count(prompt)
         options = self._engine.options
@@ -125,7 +125,7 @@ class Reply:
         return finish
 
     def _wrapped(self, pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Thinking as a field of its own, or as text between tags of which the first may be in the prompt."""
+        """Return the pieces with thinking as a field of its own, or as text between tags."""
         how = self._engine.options.thinking
         thinking = [piece for kind, piece in pieces if kind == "thinking"]
         if how == "field" or not thinking:
@@ -138,7 +138,7 @@ class Reply:
         return [("text", piece) for piece in (*thinking, *texts)]
 
     def _paced(self, pieces: list[tuple[str, str]]) -> Any:
-        """Hand out the pieces at the wanted speed, counting each before it goes."""
+        """Yield the pieces at the configured speed, counting each before it is sent."""
         counters, faults = self._engine.counters, self._engine.faults
         rate = self._engine.options.tokens_per_second
         begin = time.monotonic()

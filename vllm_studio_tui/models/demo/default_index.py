@@ -1,4 +1,4 @@
-"""The package index that the installer here asks when nobody configured one: it is the installer who names it."""
+"""Find the package index that pip or uv asks when none is configured: their own help names it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEFAULT = re.compile(r"\bdefault:?\s{1,200}<?(https?://[^\s<>()\[\]]{1,2000})")
 
 
 def installer_default(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The default index of pip or uv and who says so, as its own help tells it; None where neither is here."""
+    """Return the default index of pip or uv and the words "the default of NAME"; None without either."""
     for name, command in _installers(environ):
         try:
             done = subprocess.run(
@@ -30,7 +30,7 @@ def installer_default(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _installers(environ: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Commands that print the help of an installation, the nearest first."""
+    """Yield name and command that prints the help of each installer, the nearest first."""
     yield "pip", [sys.executable, "-m", "pip", "install", "--help"]
     path = environ.get("PATH")
     for name, words in (

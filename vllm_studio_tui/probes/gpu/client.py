@@ -1,4 +1,4 @@
-"""The worker process that reads the GPUs, from the side of whoever started it."""
+"""Start, ask and replace the worker process that reads the GPUs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST = 600.0
 
 
 class GpuWorker:
-    """Reads the GPUs through a process that can hang, die and be replaced without us noticing more than its age.
+    """Reads the GPUs through a worker process, which may hang or die: it is replaced, and reports only grow stale.
 
     `read` is for an event loop and never blocks it; `read_now` is the same for a plain thread. Neither raises for
     what the driver does. When nothing new comes in time, the last report is given with `stale` and `error` set.
@@ -64,22 +64,22 @@ class GpuWorker:
 
     @property
     def waiting(self) -> bool:
-        """Whether a question has not been answered yet."""
+        """Return whether the last request has not been answered yet."""
         return self._asked is not None
 
     @property
     def pid(self) -> int | None:
-        """The worker's process number while there is one."""
+        """Return the worker's process id; None without a worker."""
         return self._process.pid if self._process else None
 
     async def read(self, processes: bool = True) -> GpuReport:
-        """The GPUs now, or the last that is known of them, within about `patience` seconds."""
+        """Return the GPUs now, or the last report, within about `patience` seconds."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "gpus")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.read_now, processes)
 
     def read_now(self, processes: bool = True) -> GpuReport:
-        """As `read`, in the caller's thread. One thread at a time."""
+        """Read as `read` does, in the caller's thread. One thread at a time."""
         deadline = self._monotonic() + self._patience
         for _ in range(2):  # a worker found dead is replaced within the same reading
             if not self._ready(processes):
@@ -115,7 +115,7 @@ class GpuWorker:
                 return  # it hangs inside the kernel; init gets it when we go
 
     def _ready(self, processes: bool) -> bool:
-        """See to it that a worker has a request to answer."""
+        """Make sure that a worker has a request to answer."""
         self._dead = [process for process in self._dead if process.poll() is None]
         if self._process is not None and self._process.poll() is not None:
             self._drop()
@@ -161,7 +161,7 @@ class GpuWorker:
         return True
 
     def _answer(self, deadline: float) -> GpuReport | None:
-        """The answer to the last question, if it comes before the deadline."""
+        """Return the answer to the last request, if it comes before the deadline."""
         process = self._process
         if process is None or process.stdout is None:
             return None
@@ -196,7 +196,7 @@ class GpuWorker:
             self._buffer += piece
 
     def _drop(self) -> None:
-        """Give the worker up. It is not waited for: killing a process inside a hanging call takes its time."""
+        """Kill the worker without waiting: a process inside a hanging call takes its time to go."""
         process, self._process = self._process, None
         self._asked = None
         self._buffer = b""

@@ -1,4 +1,4 @@
-"""One GPU through NVML: which of its values it can tell, and how it fails.
+"""Read the values of one GPU through NVML, each of which may be missing, slow or wrong.
 
 Every function of the driver may be missing, slow, refused or lying by itself; each costs only its own column. So a
 GPU is a table of values: `steps` asks for them one by one, and `gpu` puts together what is known at any moment, also
@@ -53,7 +53,7 @@ Processes = Callable[[list[tuple[int, int | None]]], tuple[GpuProcess, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value of a GPU.
+    """A value of a GPU, and the NVML calls that return it.
 
     Attributes:
         calls: Functions with the library's constants that they are given; the first that tells the value counts.
@@ -123,7 +123,7 @@ ALL = frozenset(value.key for value in VALUES)
 
 
 class Device:
-    """A GPU by its index. Nothing here raises for what the driver does.
+    """A GPU by its index. Nothing here raises, whatever the driver does.
 
     Args:
         library: The module `pynvml`, or what stands in for it.
@@ -148,17 +148,17 @@ class Device:
 
     @property
     def uuid(self) -> str:
-        """The GPU's id; empty until it was read once."""
+        """Return the GPU's UUID; empty until it was read once."""
         return self._get("uuid") or ""
 
     @property
     def hanging(self) -> float:
-        """Seconds since the call began that has been under way for longest; 0 when there is none."""
+        """Return for how many seconds the longest running call has been running; 0 if there is none."""
         now = self._monotonic()
         return max((now - at for _, at in list(self._asking.values())), default=0.0)
 
     def steps(self, keys: Collection[str]) -> Iterator[Step]:
-        """The calls that make one reading of these values. What was left of the last reading comes first."""
+        """Yield the calls that read these values. What the last reading did not get to comes first."""
         if self._monotonic() < self._retry_at:
             return
         if not self._left:
@@ -176,7 +176,7 @@ class Device:
                 yield functools.partial(self._ask, value)
 
     def gpu(self, processes: Processes) -> Gpu:
-        """What is known now; `processes` looks up who uses it."""
+        """Return what is known now; `processes` describes the processes on it."""
         index, uuid, name = self.index, self.uuid, self._get("name") or f"GPU {self.index}"
         lost = self._lost()
         if lost is not None:
@@ -215,7 +215,7 @@ class Device:
         )
 
     def energy(self) -> tuple[str, int] | None:
-        """UUID and millijoules since the driver was loaded; None where the GPU does not count or answer."""
+        """Return UUID and millijoules since the driver was loaded; None if the GPU does not count or answer."""
         count = self._get("energy")
         return None if count is None or not self.uuid else (self.uuid, count)
 
@@ -228,7 +228,7 @@ class Device:
         self._handle = self._known.pop("handle", (0.0, None))[1]
 
     def _ask(self, value: Value, *arguments: Any) -> None:
-        """Call the library for one value, and note what it told or why it did not."""
+        """Call the library for one value, and record the value or why there is none."""
         key = value.key
         failure = (ODD, "told nothing that can be")
         for number, (function, *constants) in enumerate(value.calls):
@@ -261,17 +261,17 @@ class Device:
         return value.key in self._known
 
     def _get(self, key: str) -> Any:
-        """A value, unless it is too old: from before the reading before this one, and not a moment ago."""
+        """Return a value, unless it is too old: read before the previous reading began, and not just now."""
         at, value = self._known.get(key, (0.0, None))
         recent = at > self._monotonic() - KEEP
         return value if key in FIXED or recent or (at >= self._floor and key not in self._refused) else None
 
     def _newest(self) -> float | None:
-        """When the GPU last told something that changes."""
+        """Return when the GPU last returned a value that changes."""
         return max((self._known[key][0] for key in LIVE if self._get(key) is not None), default=None)
 
     def _lost(self) -> str | None:
-        """Why the GPU is taken as one that does not answer."""
+        """Return why the GPU counts as lost; None if it answers."""
         newest, now = self._newest(), self._monotonic()
         if newest is not None and (now - newest < SILENT or not self._asking):
             return None
@@ -287,7 +287,7 @@ class Device:
         return None
 
     def _trouble(self) -> str | None:
-        """What of a GPU that answers does not."""
+        """Return what is wrong with a GPU that answers; None if nothing is."""
         for code, words in list(self._refused.values()):
             if code in TROUBLE:
                 return words
@@ -298,7 +298,7 @@ class Device:
         return None
 
     def _using(self) -> list[tuple[int, int | None]]:
-        """Process number and bytes, once each: a process may be in both lists, with memory in one only."""
+        """Return process id and bytes, once each: a process may be in both lists, with memory in one only."""
         found: dict[int, int | None] = {}
         for key in sorted(PROCESSES):
             at, listed = self._known.get(key, (0.0, ()))
@@ -311,7 +311,7 @@ class Device:
 
 
 def code_of(library: Any, error: Exception) -> int:
-    """NVML's code of an error; `ODD` where it is none of NVML's."""
+    """Return NVML's code of an error; `ODD` if it is not an NVML error."""
     kind = getattr(library, "NVMLError", None)
     value = getattr(error, "value", None) if isinstance(kind, type) and isinstance(error, kind) else None
     return value if isinstance(value, int) else ODD

@@ -1,4 +1,4 @@
-"""All GPUs through NVML, in this process: `pynvml` of nvidia-ml-py, or the simulation.
+"""Read all GPUs through NVML, in this process, by `pynvml` of nvidia-ml-py or by the simulation.
 
 The calls block, for seconds when a GPU is sick, and after a reload of the driver only a new process sees the new
 one: whoever reads again and again does it through `probes.gpu.client.GpuWorker`.
@@ -61,7 +61,7 @@ FAILURES: Mapping[int, tuple[str, str]] = {
 
 
 class LibraryMissing(Exception):
-    """There is nothing to read GPUs with; the text says what and what to do."""
+    """There is no library to read GPUs with; the text says what is missing and what to do."""
 
     def __init__(self, text: str, advice: str) -> None:
         super().__init__(text)
@@ -69,12 +69,12 @@ class LibraryMissing(Exception):
 
 
 def simulated(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the GPUs are a simulation."""
+    """Return whether the GPUs are simulated."""
     return bool((os.environ if environ is None else environ).get(SIMULATE, "").strip())
 
 
 def load() -> ModuleType:
-    """The module `pynvml`, or the simulation when it is asked for.
+    """Return the module `pynvml`, or the simulation if it is asked for.
 
     Raises:
         LibraryMissing: nvidia-ml-py is not installed.
@@ -93,7 +93,7 @@ def load() -> ModuleType:
 
 
 class NvmlReader:
-    """Reads all GPUs. What cannot be read is in the report; `read` does not raise, and does not wait for ever.
+    """Reads all GPUs. Failures are in the report: `read` neither raises nor waits without end.
 
     Args:
         library: A module as `pynvml`; None: the one that `load` finds at the first reading.
@@ -123,7 +123,7 @@ class NvmlReader:
 
     @property
     def hanging(self) -> float:
-        """Seconds since the call into the driver began that has been under way for longest; 0: there is none."""
+        """Return for how many seconds the longest running call into the driver has been running; 0 if there is none."""
         opening = 0.0 if self._opening is None else self._monotonic() - self._opening
         return max((device.hanging for device in self._devices or ()), default=opening)
 
@@ -151,7 +151,7 @@ class NvmlReader:
         )
 
     def energies(self, which: Iterable[str] = (), patience: float = PATIENCE) -> tuple[dict[str, int], str | None]:
-        """Millijoules since the driver was loaded by UUID, and why nothing could be read.
+        """Return millijoules since the driver was loaded, by UUID, and why nothing could be read (None: it could).
 
         Args:
             which: Indices, or UUIDs or beginnings of them as in CUDA_VISIBLE_DEVICES; empty: all GPUs.
@@ -168,13 +168,13 @@ class NvmlReader:
         }, f"{HUNG} for {self.hanging:.1f} s" if self.hanging else None
 
     def close(self) -> None:
-        """Let go of the library."""
+        """Shut the library down."""
         if self._devices is not None:
             self._devices = None
             self._call("nvmlShutdown")
 
     def _ask(self, keys: Collection[str], patience: float) -> tuple[str, str | None] | None:
-        """Ask all GPUs for these values; what went wrong and what to do, if none can be asked."""
+        """Ask all GPUs for these values. Returns what went wrong and what to do, if none can be asked."""
         deadline = time.monotonic() + patience
         if self._failed is not None and self._monotonic() < self._retry_at:
             return self._failed
@@ -191,7 +191,7 @@ class NvmlReader:
         return None
 
     def _open(self) -> None:
-        """Open the library and list the GPUs, or see that they are those that are listed."""
+        """Open the library and list the GPUs, or check that the list is still right."""
         self._opening = self._monotonic()
         try:
             problem = self._list()
@@ -242,7 +242,7 @@ class NvmlReader:
         return [Device(self._nvml, index, self._monotonic) for index in range(count)]
 
     def _count(self) -> tuple[int | None, Exception | None]:
-        """How many GPUs there are, or None where that is not told."""
+        """Return the number of GPUs, or None and the error."""
         told, error = self._call("nvmlDeviceGetCount")
         return validation.whole(told, 0, MAX_GPUS), error
 
@@ -258,7 +258,7 @@ class NvmlReader:
         return explain(error, code_of(self._nvml, error))
 
     def _with_vanished(self, gpus: list[Gpu]) -> tuple[Gpu, ...]:
-        """The GPUs, with those that were there and are no longer listed."""
+        """Return the GPUs, with those that were there before and are no longer listed."""
         there = {gpu.uuid for gpu in gpus}
         for place, gpu in enumerate(gpus):
             # It does not say which it is: the one that had this index, if that has not turned up elsewhere.
@@ -282,7 +282,7 @@ def read_once(deadline: float = 3.0, *, processes: bool = True) -> GpuReport:
 
 
 def explain(error: Exception, code: int) -> tuple[str, str | None]:
-    """What happened and what to do."""
+    """Return what happened and what to do."""
     known = FAILURES.get(code)
     if known:
         return known

@@ -1,4 +1,4 @@
-"""Who a process on a GPU is: its user, its command, and the run it belongs to."""
+"""Describe the processes on a GPU: user, command, and the run they belong to."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _SECRET = re.compile(r"(--?[\w.-]*(?:api[-_]?key|token|password|secret)(?:=|\s+)
 
 
 class ProcessNames:
-    """Looks processes up, and remembers them for as long as they live and are asked for."""
+    """Describes processes, and caches the descriptions as long as the processes live and are asked for."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, GpuProcess]] = {}
         self._asked: set[int] = set()
 
     def __call__(self, using: list[tuple[int, int | None]]) -> tuple[GpuProcess, ...]:
-        """Describe pairs of process number and bytes. In a container the numbers may be the host's: unknown."""
+        """Describe pairs of process id and bytes. In a container the ids may be the host's: unknown."""
         return tuple(self._one(pid, memory) for pid, memory in using)
 
     def forget(self) -> None:
-        """Drop who was not asked for since the last time."""
+        """Drop the processes that were not asked for since the last call."""
         self._known = {pid: known for pid, known in self._known.items() if pid in self._asked}
         self._asked.clear()
 
@@ -45,7 +45,7 @@ class ProcessNames:
 
 
 def describe(pid: int) -> GpuProcess:
-    """User, command and run of a process; each None where it has gone or is not ours to read."""
+    """Return user, command and run of a process; each None if it has gone or we may not read it."""
     import psutil
 
     user = command = None
@@ -60,13 +60,13 @@ def describe(pid: int) -> GpuProcess:
 
 
 def run_of(pid: int) -> str | None:
-    """The run that a process carries in its environment, which only its owner can read."""
+    """Return the run id in a process's environment, which only its owner can read; else None."""
     value = environment_value(pid, RUN_VARIABLE)
     return value[:200] if value else None
 
 
 def command_of(argv: list[str], name: str) -> str | None:
-    """A command on one line, without secrets. Engines' workers replace their argv by a title and blanks."""
+    """Return a command on one line, without secrets. Engines' workers replace their argv by a title and blanks."""
     text = " ".join(part for part in argv if part.strip())[: 4 * MAX_COMMAND] or name
     text = _SECRET.sub(r"\1****", text)
     return text[:MAX_COMMAND] or None

@@ -1,4 +1,4 @@
-"""A report of the GPUs as JSON, between the worker process and whoever started it."""
+"""The lines of JSON in which the worker process reports the GPUs to its parent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PROCESS = frozenset(f.name for f in fields(GpuProcess))
 
 
 def dump(report: GpuReport, number: int) -> bytes:
-    """One line that answers the request of this number."""
+    """Return the line that answers the request of this number."""
     return json.dumps({"n": number, "report": asdict(report)}, separators=(",", ":")).encode() + b"\n"
 
 
 def load(line: bytes) -> tuple[int, GpuReport]:
-    """Read what `dump` wrote.
+    """Parse a line that `dump` wrote, into request number and report.
 
     Raises:
         ValueError: It is something else, for example a message that a library printed.

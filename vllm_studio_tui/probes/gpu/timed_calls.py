@@ -1,4 +1,4 @@
-"""Calls into a library that may not return: the one that hangs is left behind, and the next ones are made."""
+"""Call into a library that may hang: a call that does not return keeps its thread, and the next ones are made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_steps(steps: Iterator[Step], patience: float, hangs: float = HANGS) -> N
 
 
 class _Work:
-    """Steps, and the thread that takes the next one of them. `done`: all have returned."""
+    """The steps, and the thread that takes the next one. `done` is set when all have returned."""
 
     def __init__(self, steps: Iterator[Step]) -> None:
         self.done = threading.Event()
@@ -43,7 +43,7 @@ class _Work:
         self._ended = False
 
     def go_on(self) -> None:
-        """Take the next steps in a new thread; the one before ends with the step that it is at."""
+        """Go on in a new thread; the one before ends with its present step."""
         with self._lock:
             if self._ended:
                 return
@@ -52,7 +52,7 @@ class _Work:
         thread.start()
 
     def leave(self) -> None:
-        """Begin no further step."""
+        """Start no further step."""
         with self._lock:
             self._owner = None
 

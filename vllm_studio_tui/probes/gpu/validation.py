@@ -1,4 +1,4 @@
-"""What the driver told, where it can be true. Everything else is None: unknown.
+"""Validate what the driver returns: an impossible value becomes None, unknown.
 
 A function that cannot tell a value often says so by a sentinel, all ones or the smallest number of an integer's
 width, and calls that as a success. What no GPU can have is not believed either. Nothing here raises.
@@ -37,7 +37,7 @@ THROTTLE = (
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes; each None where it is not told."""
+    """Bytes; each None if unknown."""
 
     total: int | None
     used: int | None
@@ -45,7 +45,7 @@ class Memory:
 
 
 def whole(value: Any, low: int, high: int) -> int | None:
-    """A whole number between two bounds, both included."""
+    """Return a whole number within bounds (inclusive), else None."""
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -54,35 +54,40 @@ def whole(value: Any, low: int, high: int) -> int | None:
 
 
 def percent(value: Any) -> int | None:
+    """Return percent, 0-100."""
     return whole(value, 0, 100)
 
 
 def celsius(value: Any) -> int | None:
+    """Return degrees Celsius."""
     return whole(value, MIN_CELSIUS, MAX_CELSIUS)
 
 
 def watts(value: Any) -> float | None:
-    """Watts of milliwatts."""
+    """Return watts from milliwatts."""
     milliwatts = whole(value, 0, MAX_MILLIWATTS)
     return None if milliwatts is None else milliwatts / 1000
 
 
 def millijoules(value: Any) -> int | None:
+    """Return millijoules."""
     return whole(value, 0, 2**62)
 
 
 def megahertz(value: Any) -> int | None:
+    """Return megahertz."""
     return whole(value, 0, MAX_MHZ)
 
 
 def text(value: Any) -> str | None:
-    """Text of the driver, raw; it is made safe where it is shown."""
+    """Return the driver's text, raw; it is made safe where it is shown."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return value[:MAX_TEXT] if isinstance(value, str) and value else None
 
 
 def memory(value: Any) -> Memory | None:
+    """Return the memory of `nvmlMemory_t`; None if neither total nor used can be true."""
     total = whole(getattr(value, "total", None), 1, MAX_MEMORY)
     used = whole(getattr(value, "used", None), 0, total or MAX_MEMORY)
     reserved = whole(getattr(value, "reserved", None), 0, total or MAX_MEMORY)
@@ -90,23 +95,25 @@ def memory(value: Any) -> Memory | None:
 
 
 def rates(value: Any) -> tuple[int | None, int | None] | None:
-    """Percent of the time in which the GPU, and its memory, were used."""
+    """Return percent of the time in which the GPU, and its memory, were busy."""
     both = percent(getattr(value, "gpu", None)), percent(getattr(value, "memory", None))
     return None if both == (None, None) else both
 
 
 def throttle(value: Any) -> tuple[Throttle, ...] | None:
+    """Return the reasons for slowing down in a bit mask of clock event reasons."""
     bits = whole(value, 0, 2**62)
     return None if bits is None else tuple(name for bit, name in THROTTLE if bits & bit)
 
 
 def mig(value: Any) -> bool | None:
-    """Whether MIG is on now, of the mode now and the one after the next reset."""
+    """Return whether MIG is on now, from the pair of modes now and after the next reset."""
     now = whole(value[0], 0, 1) if isinstance(value, list | tuple) and value else None
     return None if now is None else bool(now)
 
 
 def capability(value: Any) -> str | None:
+    """Return the compute capability as text, `9.0`."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
     major, minor = whole(value[0], 1, 99), whole(value[1], 0, 99)
@@ -114,11 +121,12 @@ def capability(value: Any) -> str | None:
 
 
 def bus(value: Any) -> str | None:
+    """Return the PCI bus id."""
     return text(getattr(value, "busId", None))
 
 
 def processes(value: Any) -> tuple[tuple[int, int | None], ...] | None:
-    """Process numbers and bytes."""
+    """Return pairs of process id and bytes of GPU memory (None if unknown)."""
     if not isinstance(value, list | tuple):
         return None
     found = []
@@ -130,6 +138,6 @@ def processes(value: Any) -> tuple[tuple[int, int | None], ...] | None:
 
 
 def cuda(value: Any) -> str | None:
-    """CUDA's version of a number such as 12040."""
+    """Return CUDA's version as text, from a number such as 12040."""
     number = whole(value, 1000, 999_999)
     return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
