@@ -448,5 +448,5 @@ def test_it_runs_in_a_container_as_it_runs_here(name: str, make: Make, monkeypat
 
 
 def test_the_docs_table_is_made_from_the_registry() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "engines" / "README.md").read_text(encoding="utf-8")
     assert registry.markdown_table() in text

@@ -156,7 +156,7 @@ def wrong_with(line: str) -> str | None:
     argv = shlex.split(line)
     if argv[:1] == ["monitor"]:
         argv = ["--screen", "monitor", *argv[1:]]
-    if argv == ["--version"]:
+    if argv in (["--version"], ["--install-completion"]):  # these would be done while they are parsed
         return None
     if not argv or argv[0] in SCREEN_OPTIONS:
         screens = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)

@@ -1,0 +1,60 @@
+"""The pages on setting up engines: what they say to type is taken, and makes a recipe of the engine they are about."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.test_docs import FENCE, studio_commands
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.cli.app import build
+from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.studio import Studio
+
+FOLDER = Path(__file__).parents[2] / "docs" / "engines"
+INDEX = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def additions() -> list[tuple[str, str]]:
+    """Every `recipes add` on the pages, with the page's name."""
+    found = []
+    for page in sorted(FOLDER.glob("*.md")):
+        for _, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                found += [(page.stem, one) for one in studio_commands(line) if one.startswith("recipes add ")]
+    return found
+
+
+def test_every_engine_has_a_page_that_adds_a_recipe_of_it() -> None:
+    named = {page: re.findall(r"--backend (\S+)", line) for page, line in additions() if page != "README"}
+    assert named == {name: [name] for name in registry.OURS}
+    assert set(re.findall(r"^\| \[[^\]]+\]\((\w+)\.md\) \| `(\w+)`", INDEX, re.MULTILINE)) == {
+        (name, name) for name in registry.OURS
+    }
+
+
+@pytest.mark.parametrize(("page", "line"), additions())
+def test_what_a_page_says_to_type_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, line: str
+) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    done = CliRunner().invoke(build(), shlex.split(line))
+    assert done.exit_code == 0, done.output
+    with Studio.open_sync(Places.under(tmp_path)) as studio:
+        problems = studio.launcher.check(studio.recipes.get(shlex.split(line)[2]))
+    # The engine is not here, or the model, or docker; nothing else is wrong with it.
+    missing = {"python_path", "executable", "model_path", "cwd", "runtime"}
+    assert {one.field for one in problems if one.severity == "error"} <= missing, problems
+    assert not [one for one in problems if "changes nothing" in one.message]
+
+
+def test_the_fields_and_settings_of_its_table_are_real() -> None:
+    table = INDEX[INDEX.index("| engine | field") : INDEX.index("A field of the recipe")]
+    words = set(re.findall(r"`([a-z_]+)`", table)) - {"vllm", "transformers"}
+    assert words <= {*Recipe.model_fields, *Settings.model_fields}
