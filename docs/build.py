@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
+PACKAGE = DOCS.parent / "tests" / "fixtures" / "example_package"
 PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
 
 
@@ -113,9 +114,9 @@ def _engines(name: str) -> str:
     every = list(registry.OURS.values())
     if name in ENGINE_FIELDS:
         found = [one.name for one in every if name in one.uses]
-    elif name in ("executable", "python_path"):
+    elif name in ("executable", "python_path", "command"):
         found = [one.name for one in every if one.needs_launch and name in one.programs]
-    elif name in ("base_url", "command", "metrics_style"):
+    elif name in ("base_url", "metrics_style"):
         found = ["external"] if name == "base_url" else ["custom"]
     elif name in _FOR_ALL:
         return "all"
@@ -182,6 +183,34 @@ def _option_words(option: Any) -> str:
     return f"{words} Default: `{default}`.".strip()
 
 
+def backend_facts() -> str:
+    """Every attribute and method of a backend, as its class explains it."""
+    import inspect
+
+    from vllm_studio_tui.backends.base import Backend
+
+    lines = ["| attribute | what it says | default |", "|---|---|---|"]
+    text = inspect.cleandoc(Backend.__doc__ or "")
+    for name, words in re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE):
+        value = getattr(Backend, name, None)
+        plain = value is None or isinstance(value, bool | int | str | tuple | dict)
+        default = "required" if not hasattr(Backend, name) else f"`{value!r}`" if plain and value != "" else ""
+        lines.append(f"| `{name}` | {_cell(words)} | {default} |")
+    lines += ["", "Methods:", "", "| method | what it does | required |", "|---|---|---|"]
+    for name, method in vars(Backend).items():
+        if name.startswith("_") or not (callable(method) or isinstance(method, property)):
+            continue
+        words = inspect.getdoc(method) or ""
+        required = "yes" if getattr(method, "__isabstractmethod__", False) else ""
+        lines.append(f"| `{name}` | {_cell(words.partition(chr(10) * 2)[0])} | {required} |")
+    return "\n".join(lines) + "\n"
+
+
+def _file(name: str, language: str) -> str:
+    """A file of the example package, as the tests install it."""
+    return f"```{language}\n{(PACKAGE / name).read_text('utf-8').rstrip()}\n```\n"
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
@@ -193,6 +222,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "recipe-fields": recipe_fields,
     "engine-fields": engine_fields,
+    "backend-facts": backend_facts,
+    "example-pyproject": functools.partial(_file, "pyproject.toml", "toml"),
+    "example-backend": functools.partial(_file, "example_engine.py", "python"),
+    "example-parser": functools.partial(_file, "example_parser.py", "python"),
 }
 
 

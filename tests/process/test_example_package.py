@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,10 @@ def test_its_parsers_are_suggested_and_loaded_from_its_file(tmp_path: Path) -> N
     _, out, _ = studio(tmp_path, "doctor", "--json")
     (said,) = (one for one in json.loads(out)["checks"] if one["name"] == "plug-ins")
     assert said["found"] == "backend example, parsers for 1 family"
+
+
+def test_its_project_file_names_the_same_entry_points_as_the_installed_package() -> None:
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    installed = configparser.ConfigParser()
+    installed.read(next(PACKAGE.glob("*.dist-info")) / "entry_points.txt")
+    assert project["entry-points"] == {group: dict(installed[group]) for group in installed.sections()}

@@ -1,7 +1,7 @@
 """What a backend is: everything the studio must know of one kind of engine, in one file each.
 
 A backend turns a recipe into a command, and says how that engine shows that it loads, serves, counts and fails. What a
-backend leaves out has a default that does no harm. docs/backends.md shows one written from scratch.
+backend leaves out has a default that does no harm. docs/guide/write-a-backend.md shows one written from scratch.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def backend(name: str) -> Backend:
 
 
 def markdown_table() -> str:
-    """Return fields of a recipe and the engines of ours that use them, as docs/engines.md shows it."""
+    """Return fields of a recipe and the engines of ours that use them, as docs/engines/README.md shows it."""
     engines = [one for one in OURS.values() if one.needs_launch and one.name != "custom"]
     lines = [
         f"| field | {' | '.join(one.title for one in engines)} |",

@@ -1,7 +1,7 @@
 """The one list of screens, read from the folders beside this file.
 
-Header, `--screen`, actions, keymap and docs/keys.md come from it. A folder is imported for its declaration alone;
-what the screen is made of is imported when it is first shown.
+Header, `--screen`, actions, keymap and docs/reference/keys.md come from it. A folder is imported for its declaration
+alone; what the screen is made of is imported when it is first shown.
 """
 
 from __future__ import annotations
