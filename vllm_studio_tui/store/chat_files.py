@@ -1,4 +1,4 @@
-"""Chats as files, out and in again: JSON with everything, or Markdown."""
+"""Export and import chats as files: JSON with everything, or Markdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Split = Callable[[str], tuple[str, str]]
 
 
 def usage_document(usage: TokenUsage) -> dict[str, int | None]:
-    """The tokens of a message."""
+    """Return the tokens of a message as JSON."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -41,7 +41,7 @@ def usage_document(usage: TokenUsage) -> dict[str, int | None]:
 
 
 def stats_document(timings: Timings) -> dict[str, float | None]:
-    """The seconds of a message, and its speed."""
+    """Return the durations of a message (seconds), and its speed (tokens per second), as JSON."""
     return {
         "ttft": timings.ttft,
         "thinking": timings.thinking,
@@ -51,7 +51,7 @@ def stats_document(timings: Timings) -> dict[str, float | None]:
 
 
 def session_document(session: Session) -> dict[str, Any]:
-    """A session as `chats list --json` tells it."""
+    """Return a session as in `chats list --json`."""
     return {
         "id": session.id,
         "title": session.title,
@@ -67,7 +67,7 @@ def session_document(session: Session) -> dict[str, Any]:
 
 
 def message_document(message: Message) -> dict[str, Any]:
-    """A message as `chats show --json` tells it."""
+    """Return a message as in `chats show --json`."""
     return {
         "id": message.id,
         "parent_id": message.parent_id,
@@ -87,7 +87,7 @@ def message_document(message: Message) -> dict[str, Any]:
 
 
 def total_usage(messages: Sequence[Message]) -> dict[str, int | None]:
-    """Tokens over messages; what no message knows is None."""
+    """Return the sum of the tokens of messages; a count that no message has is None."""
     totals: dict[str, int | None] = {}
     for name in ("prompt_tokens", "completion_tokens"):
         known = [value for one in messages if (value := getattr(one.usage, name)) is not None]
@@ -98,7 +98,7 @@ def total_usage(messages: Sequence[Message]) -> dict[str, int | None]:
 
 
 def to_json_document(db: Database, session_id: str) -> dict[str, Any]:
-    """A chat with every message of its tree."""
+    """Return a chat with every message of its tree, as JSON."""
     session = ChatRows(db).get(session_id)
     messages = MessageRows(db).tree(session_id)
     return {
@@ -111,7 +111,7 @@ def to_json_document(db: Database, session_id: str) -> dict[str, Any]:
 
 
 def to_markdown(db: Database, session_id: str) -> str:
-    """The shown branch of a chat."""
+    """Return the shown branch of a chat as Markdown."""
     session = ChatRows(db).get(session_id)
     about = {"title": session.title, "model": session.model, "settings": dict(session.settings)}
     return render_markdown(about, [message_document(one) for one in MessageRows(db).branch(session_id)])
@@ -205,7 +205,7 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str, split: Split | Non
 
 
 def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) -> Message:
-    """A message of a document, under a new id."""
+    """Return the message of a document, under a new id."""
     stats = given.get("stats") if isinstance(given.get("stats"), Mapping) else {}
     assert isinstance(stats, Mapping)
     content, images = _content(given.get("content"))
@@ -236,7 +236,7 @@ def _text(value: Any) -> str:
 
 
 def _content(value: Any) -> tuple[str, tuple[str, ...]]:
-    """Text and pictures of OpenAI content: a string, or a list of parts."""
+    """Return text and pictures of OpenAI content: a string, or a list of parts."""
     if isinstance(value, str):
         return value, ()
     texts, images = [], []

@@ -19,12 +19,12 @@ _SELECT = """SELECT s.*, (SELECT COUNT(*) FROM chat_messages m WHERE m.session_i
 
 
 def new_id() -> str:
-    """The id of a new session: short enough to type its beginning."""
+    """Return the id of a new session: so random that its beginning is enough to type."""
     return uuid.uuid4().hex[:16]
 
 
 def like(words: str) -> str:
-    """A LIKE pattern (with ESCAPE '!') for text that holds these words literally."""
+    """Return a LIKE pattern (with ESCAPE '!') for text that contains these words literally."""
     escaped = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f"%{escaped}%"
 
@@ -43,7 +43,7 @@ class ChatRows:
         parent_id: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Session:
-        """A new session, empty."""
+        """Add a new, empty session."""
         moment = now()
         session = Session(
             new_id(), storable(title), optional_text(model), parent_id, moment, moment, settings=dict(settings or {})
@@ -53,7 +53,7 @@ class ChatRows:
         return session
 
     def get(self, session_id: str) -> Session:
-        """One session, also one in the trash.
+        """Return a session, also one in the trash.
 
         Raises:
             NotFound: There is none of this id.
@@ -64,7 +64,7 @@ class ChatRows:
         return _session(row)
 
     def find(self, name: str) -> Session:
-        """One session by its id, the beginning of its id, or `last` for the one used last.
+        """Return a session by its id, the beginning of its id, or `last` for the most recently used.
 
         Raises:
             NotFound: None fits.
@@ -89,7 +89,7 @@ class ChatRows:
     def list(
         self, *, limit: int | None = None, offset: int = 0, search: str = "", trash: bool = False
     ) -> builtins.list[Session]:
-        """Sessions, the one used last first; `search` finds words in title and model."""
+        """Return sessions, the most recently used first; `search` finds words in title and model."""
         where, values = _filter(search, trash)
         # In the order of an index, so that only the messages of the page are counted.
         query = f"{_SELECT} WHERE {where} ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?"
@@ -97,7 +97,7 @@ class ChatRows:
         return [_session(row) for row in found]
 
     def count(self, *, search: str = "", trash: bool = False) -> int:
-        """How many `list` would give without a limit."""
+        """Return how many sessions `list` would return without a limit."""
         where, values = _filter(search, trash)
         row = self._db.row(f"SELECT COUNT(*) FROM chat_sessions WHERE {where}", values)  # noqa: S608
         return int(row[0]) if row else 0
@@ -109,17 +109,17 @@ class ChatRows:
         self._change(session_id, model=optional_text(model))
 
     def set_settings(self, session_id: str, settings: Mapping[str, Any]) -> None:
-        """Replace what the person chose for this chat: system prompt, sampling."""
+        """Replace the settings of a chat: system prompt, sampling."""
         self._change(session_id, settings=to_json(dict(settings)))
 
     def set_times(self, session_id: str, created_at: str, updated_at: str) -> None:
-        """When a chat that was held elsewhere began and was used last; empty: as it is."""
+        """Set when a chat that was imported began and was used last; an empty time is left as it is."""
         given = {"created_at": created_at, "updated_at": updated_at}
         if kept := {name: moment for name, moment in given.items() if moment}:
             self._change(session_id, **kept)
 
     def set_leaf(self, session_id: str, leaf_id: str | None) -> None:
-        """The message that the chat is read up to; messages beside its branch stay.
+        """Set the message up to which the chat is read; messages off its branch stay.
 
         Raises:
             NotFound: The chat has no such message.
@@ -129,7 +129,7 @@ class ChatRows:
         self._change(session_id, leaf_id=leaf_id)
 
     def trash(self, session_id: str) -> bool:
-        """Put a chat into the trash; False if it is there already."""
+        """Move a chat to the trash; False if it is there already."""
         if self.get(session_id).deleted_at is not None:
             return False
         self._change(session_id, deleted_at=now())
@@ -149,7 +149,7 @@ class ChatRows:
             tables.table("chat_sessions").delete_where("id = ?", [session_id])
 
     def fork(self, session_id: str, message_id: str | None = None) -> Session:
-        """A new chat with a copy of the messages up to and including one (by default the last of the branch).
+        """Copy a chat up to and including a message (by default the last of the branch), and return the copy.
 
         Raises:
             NotFound: There is no such chat, or it has no such message.
@@ -187,7 +187,7 @@ class ChatRows:
 
 
 def session_row(session: Session) -> dict[str, Any]:
-    """A session as a row."""
+    """Return a session as a row."""
     return {
         "id": session.id,
         "title": session.title,

@@ -1,4 +1,4 @@
-"""Values on their way into the database and out of it. What comes from outside fits, or is unknown."""
+"""Convert values for the database and back. A value from outside that does not fit becomes None, unknown."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MOST = 2**53
 
 
 def now() -> str:
-    """ISO 8601 in UTC with milliseconds."""
+    """Return the time now as ISO 8601 in UTC with milliseconds."""
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def storable(text: str) -> str:
-    """The text with halves of surrogate pairs joined; a lone half, which UTF-8 cannot hold, becomes U+FFFD."""
+    """Return the text with halves of surrogate pairs joined; a lone half, which UTF-8 cannot hold, becomes U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -27,11 +27,12 @@ def storable(text: str) -> str:
 
 
 def optional_text(value: Any) -> str | None:
+    """Return storable text; None if the value is not text."""
     return storable(value) if isinstance(value, str) else None
 
 
 def count(value: Any) -> int | None:
-    """A whole number from 0 to 2^53, else None."""
+    """Return a whole number from 0 to 2^53, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, float) and not math.isfinite(value):
@@ -40,12 +41,12 @@ def count(value: Any) -> int | None:
 
 
 def integer(value: Any) -> int | None:
-    """Any whole number that SQLite can hold, else None."""
+    """Return a whole number that SQLite can hold, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def number(value: Any) -> float | None:
-    """A finite number that is not negative, else None."""
+    """Return a finite number that is not negative, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -56,12 +57,12 @@ def number(value: Any) -> float | None:
 
 
 def to_json(value: Any) -> str:
-    """JSON in ASCII, which any text survives."""
+    """Return JSON in ASCII, which can hold any text."""
     return json.dumps(value, separators=(",", ":"), default=str)
 
 
 def from_json(text: Any, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """What `to_json` wrote; empty where it cannot be read or is of another kind."""
+    """Parse what `to_json` wrote; empty if it cannot be read or is of another kind."""
     if text is None or text == "{}":  # most rows
         return kind()
     try:

@@ -1,4 +1,4 @@
-"""The database: one file, opened with care.
+"""Open, read, write and back up the database, one SQLite file.
 
 Reading needs the standard library alone; sqlite-utils is loaded on the same connection by the first write or a
 pending migration. A `Database` may be used by any thread: one lock lets one at a time in. What takes long, such as a
@@ -33,7 +33,7 @@ NETWORK = frozenset(
 
 
 def filesystem_of(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
-    """The type of the filesystem that holds a path, None if it cannot be told. See proc_pid_mounts(5)."""
+    """Return the type of the filesystem that holds a path, None if unknown. See proc_pid_mounts(5)."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def filesystem_of(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None
 
 
 class Reader:
-    """A connection to read by."""
+    """A connection for reading."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class Reader:
         self._lock = threading.RLock()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query.
+        """Return all rows of a query.
 
         Raises:
             StoreError: The file is damaged, in use, or gone.
@@ -71,7 +71,7 @@ class Reader:
             return self._connection.execute(sql, parameters).fetchall()
 
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
-        """The first row of a query."""
+        """Return the first row of a query."""
         with self._lock, translated_errors(self.path):
             found: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
             return found
@@ -104,7 +104,7 @@ class Database(Reader):
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True, busy_timeout: float = BUSY_SECONDS) -> Database:
-        """Open the file; make it and bring it up to date where that is needed. It is never deleted.
+        """Open the file; create it or migrate it where that is needed. It is never deleted.
 
         Args:
             busy_timeout: Seconds to wait for another process that is writing.
@@ -165,7 +165,7 @@ class Database(Reader):
 
     @contextlib.contextmanager
     def write(self, *, patience: float | None = None) -> Iterator[Tables]:
-        """One transaction, kept as a whole or not at all. A nested one is part of the outer.
+        """Run a transaction, committed as a whole or not at all. A nested one is part of the outer.
 
         Args:
             patience: Seconds to wait for others that are writing; None: as the database was opened.
@@ -213,7 +213,7 @@ class Database(Reader):
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
-        """A read-only connection of the caller's own, for long queries off the UI's thread."""
+        """Return a separate read-only connection, for long queries off the UI's thread."""
         if self._mode == IN_MEMORY:
             yield self
             return
@@ -224,7 +224,7 @@ class Database(Reader):
             reader.close()
 
     def check(self) -> list[str]:
-        """What SQLite finds wrong with the file; empty if nothing. Reads all of it."""
+        """Return what SQLite finds wrong with the file; empty if nothing. Reads all of it."""
         try:
             found = [str(row[0]) for row in self.rows("PRAGMA quick_check(20)")]
         except StoreError as error:
@@ -239,7 +239,7 @@ STILL = "ro&immutable=1"
 
 
 def _unwritable(path: Path) -> str | None:
-    """Why a database cannot be written, or made; None where it can.
+    """Return why a database cannot be written or created; None if it can.
 
     The directory counts too: the write-ahead log is made in it.
     """
@@ -260,7 +260,7 @@ def _reason(path: Path) -> str:
 
 
 def _for_reading(path: Path, warning: str, busy_timeout: float) -> Database:
-    """A database that is not written; one of an older version is brought up to date in memory."""
+    """Open a database for reading alone; an older version is migrated in memory."""
     mode = "ro"
     try:
         connection = _connect(path, mode, busy_timeout)
@@ -290,7 +290,7 @@ def _for_reading(path: Path, warning: str, busy_timeout: float) -> Database:
 
 
 def _nothing(path: Path, warning: str) -> Database:
-    """An empty database that cannot be written: what a home holds in which none can be made."""
+    """Return an empty read-only database, for a home in which none can be created."""
     connection = _memory()
     for statement in EMPTY:
         connection.execute(statement)
@@ -304,7 +304,7 @@ def _memory() -> sqlite3.Connection:
 
 
 def applied(connection: sqlite3.Connection) -> list[str]:
-    """The names of the migrations that a database has behind it."""
+    """Return the names of the migrations that a database has gone through."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
         return []
     query = "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id"
@@ -312,7 +312,7 @@ def applied(connection: sqlite3.Connection) -> list[str]:
 
 
 def _connect(path: Path, mode: str, busy_timeout: float) -> sqlite3.Connection:
-    """A connection whose transactions are begun and ended by us alone."""
+    """Return a connection whose transactions only we begin and end."""
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode={mode}",
@@ -361,7 +361,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def back_up(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy a database as it is at this moment, also while others write. The file appears whole or not at all."""
+    """Copy a database as it is now, also while others write. The copy appears whole or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)

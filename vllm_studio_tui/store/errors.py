@@ -1,4 +1,4 @@
-"""What SQLite says, in words that help a person."""
+"""Turn SQLite's errors into errors that say what happened and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROBE_BYTES = 32 * 1024
 
 
 def write_error(directory: Path) -> OSError | None:
-    """Why a little more cannot be written into a directory; None where it can."""
+    """Return the error of a small test write into a directory; None if it succeeds."""
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             file.write(bytes(PROBE_BYTES))
@@ -30,18 +30,18 @@ def write_error(directory: Path) -> OSError | None:
 
 
 def is_full(error: OSError | None) -> bool:
-    """Whether what stands in the way is a disk, or a quota, without room."""
+    """Return whether the error says that the disk, or a quota, is full."""
     return error is not None and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
-    """The primary result code (https://www.sqlite.org/rescode.html); None where SQLite was not asked."""
+    """Return the primary result code (https://www.sqlite.org/rescode.html); None if SQLite gave none."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else int(code) & 0xFF
 
 
 def store_error(error: sqlite3.Error, path: Path) -> StoreError:
-    """The error to show for one of SQLite's."""
+    """Return the error to show for one of SQLite's."""
     code = primary_code(error)
     if code in BROKEN:
         return StoreError(
@@ -91,7 +91,7 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
 
 @contextlib.contextmanager
 def translated_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours."""
+    """Translate SQLite's errors that are raised inside into `StoreError`."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""Parts of a chat as other programs write them: calls and their results, tokens, moments.
+"""Read parts of chats that other programs wrote: tool calls and their results, tokens, times.
 
 The system that this one re-imagines keeps a tool's result in the call (`result` with `content` and `isError`, in
 earlier versions `output` and `error`), tokens as `request_..._tokens`, and times without a zone, in UTC.
@@ -21,7 +21,7 @@ MILLISECONDS = 1e11
 
 
 def calls_of(value: Any, message_id: str) -> tuple[ToolCall, ...]:
-    """The calls of a message; one without an id gets one by its place."""
+    """Return the tool calls of a message; one without an id gets one by its position."""
     return tuple(
         ToolCall(
             _id(call, index, message_id), _text(_function(call).get("name")), _json(_function(call).get("arguments"))
@@ -31,7 +31,7 @@ def calls_of(value: Any, message_id: str) -> tuple[ToolCall, ...]:
 
 
 def results_of(given: Mapping[str, Any], message: Message) -> list[Message]:
-    """The results that stand in the calls of a message, as messages of their own."""
+    """Return the results that are stored inside the calls of a message, as messages of their own."""
     found = []
     for index, call in enumerate(_list(given.get("tool_calls"))):
         result = call.get("result")
@@ -53,7 +53,7 @@ def results_of(given: Mapping[str, Any], message: Message) -> list[Message]:
 
 
 def usage_of(given: Mapping[str, Any]) -> TokenUsage:
-    """The tokens of a message."""
+    """Return the tokens of a message."""
     usage = given.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     tools = count(usage.get("tools_tokens"))
@@ -71,7 +71,7 @@ def usage_of(given: Mapping[str, Any]) -> TokenUsage:
 
 
 def moment_of(value: Any) -> str:
-    """A moment in ISO 8601 and UTC: from text, without a zone taken for UTC, or from seconds or milliseconds.
+    """Return a time as ISO 8601 in UTC: from text (without a zone: UTC), or from seconds or milliseconds.
 
     Empty where it is none.
     """
@@ -89,7 +89,7 @@ def moment_of(value: Any) -> str:
 
 
 def _list(value: Any) -> list[Mapping[str, Any]]:
-    """Calls as a list, or as the text that a database holds of one."""
+    """Return calls as a list, given as one or as JSON text of one."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -116,7 +116,7 @@ def _result(result: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """Text as it is; anything else as JSON."""
+    """Return text unchanged; anything else as JSON."""
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
 
 

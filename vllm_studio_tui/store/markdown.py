@@ -1,4 +1,4 @@
-"""Chats as Markdown that can be read back.
+"""Write chats as Markdown that can be read back, and read them.
 
 Before each message, and before its thinking and its text, stands a comment that Markdown readers do not show and by
 which the messages are found again. A line of a message that looks like such a comment is escaped with a backslash.
@@ -24,7 +24,7 @@ _HEADING = re.compile(r"#{1,4} \**(system|user|you|assistant|tool)\**:?\s*", re.
 
 
 def render_markdown(about: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> str:
-    """A chat (title, model, settings) and its messages, as `message_document` tells them, in one text."""
+    """Return a chat (title, model, settings) and its messages (as of `message_document`) as one text."""
     title = " ".join(str(about["title"]).split()) or "Chat"
     lines = [_mark(about), f"# {title}", ""]
     for one in messages:
@@ -36,7 +36,7 @@ def render_markdown(about: Mapping[str, Any], messages: Sequence[Mapping[str, An
 
 
 def parse_markdown(text: str, source: str) -> dict[str, Any]:
-    """What `render_markdown` made, or a file with headings, as `title`, `messages` and what else is known."""
+    """Return `title`, `messages` and what else is known, from our Markdown or any with headings."""
     lines = text.split("\n")
     if any(_MARK.fullmatch(line) for line in lines):
         return _marked(lines)

@@ -33,13 +33,13 @@ PROGRAM_ENDED = "this program was ended while it streamed"
 
 
 def lease() -> str:
-    """Names this process for as long as it lives: host, boot, process number, start."""
+    """Return the lease of this process, a unique name while it lives: host, boot, process id, start."""
     pid = os.getpid()
     return f"{machine_id()}:{boot_id()}:{pid}:{start_ticks(pid) or 0}"
 
 
 def lease_holds(owner: str | None, touched_at: float | None, *, at: float) -> bool:
-    """Whether the process that began an answer may still be streaming it."""
+    """Return whether the process that began an answer may still be streaming it."""
     parts = (owner or "").split(":")
     if len(parts) != 4 or not (parts[2].isdigit() and parts[3].isdigit()):
         return False
@@ -57,7 +57,7 @@ class MessageRows:
     # --- reading ----------------------------------------------------------------------------------------
 
     def get(self, message_id: str) -> Message:
-        """One message.
+        """Return a message.
 
         Raises:
             NotFound: There is none of this id.
@@ -68,12 +68,12 @@ class MessageRows:
         return _message(row)
 
     def tree(self, session_id: str) -> list[Message]:
-        """Every message of a session, in order."""
+        """Return every message of a session, in order."""
         found = self._db.rows("SELECT * FROM chat_messages WHERE session_id = ? ORDER BY seq", (session_id,))
         return [_message(row) for row in found]
 
     def branch(self, session_id: str, leaf_id: str | None = None) -> list[Message]:
-        """The messages from the first to a leaf: the given one, else the session's, else the latest."""
+        """Return the messages from the first to a leaf: the given one, else the session's, else the latest."""
         if leaf_id is None:
             leaf_id = self.leaf(session_id)
         # UNION, not UNION ALL: a ring of parents, which nothing of ours makes, would end.
@@ -88,7 +88,7 @@ class MessageRows:
         return [_message(row) for row in found]
 
     def leaf(self, session_id: str) -> str | None:
-        """The message that the session is read up to; None when it is empty."""
+        """Return the message up to which the session is read; None if it is empty."""
         row = self._db.row(
             """SELECT COALESCE(
                 (SELECT m.id FROM chat_sessions s JOIN chat_messages m ON m.id = s.leaf_id AND m.session_id = s.id
@@ -99,7 +99,7 @@ class MessageRows:
         return None if row is None else row[0]
 
     def siblings(self, message_id: str) -> list[Message]:
-        """The message and the others under the same parent, in order: the answers to one question."""
+        """Return the message and the others under its parent, in order: the answers to one question."""
         one = self.get(message_id)
         found = self._db.rows(
             "SELECT * FROM chat_messages WHERE session_id = ? AND parent_id IS ? ORDER BY seq",
@@ -110,7 +110,7 @@ class MessageRows:
     # --- writing ----------------------------------------------------------------------------------------
 
     def append(self, message: Message) -> Message:
-        """Keep a new message and make it the session's leaf. Id and time are filled in where they are empty.
+        """Add a new message and make it the session's leaf. Empty ids and times are filled in.
 
         Raises:
             NotFound: The session, or the parent in it, does not exist.
@@ -128,7 +128,7 @@ class MessageRows:
         return self.get(message.id)
 
     def checkpoint(self, message_id: str, content: str, reasoning: str, *, patience: float | None = None) -> bool:
-        """Keep what has come of an answer so far; False when it is over, or was deleted meanwhile."""
+        """Save what has come of an answer so far; False if it is over, or was deleted meanwhile."""
         with self._db.write(patience=patience) as tables:
             done = tables.execute(
                 "UPDATE chat_messages SET content = ?, reasoning = ?, touched_at = ?"
@@ -138,13 +138,13 @@ class MessageRows:
             return done.rowcount > 0
 
     def reopen(self, message_id: str) -> None:
-        """Stream on into an answer that was over."""
+        """Continue streaming into an answer that was over."""
         with self._db.write() as tables:
             values = {"finish": "streaming", "error": None, "owner": lease(), "touched_at": time.time()}
             _set(tables, message_id, values)
 
     def finish(self, message: Message) -> bool:
-        """Keep the end of an answer; False when it was deleted meanwhile."""
+        """Save the end of an answer; False if it was deleted meanwhile."""
         values = message_row(message)
         for name in ("id", "session_id", "parent_id", "role", "created_at"):
             del values[name]
@@ -156,7 +156,7 @@ class MessageRows:
         return True
 
     def settle_interrupted(self, *, at: float | None = None, patience: float | None = None) -> int:
-        """Mark the answers whose program died as interrupted; how many. Those of living ones stay."""
+        """Mark the answers of dead processes as interrupted, and return how many."""
         at = time.time() if at is None else at
         dead = self._streaming_without_lease(at)
         if not dead or self._db.read_only:
@@ -179,7 +179,7 @@ def _set(tables: Tables, message_id: str, values: Mapping[str, Any]) -> None:
 
 
 def message_row(message: Message) -> dict[str, Any]:
-    """A message as a row. A `streaming` one is leased to this process."""
+    """Return a message as a row. A `streaming` one is leased to this process."""
     usage, timings = message.usage, message.timings
     streaming = message.finish == "streaming"
     prompt, tools = count(usage.prompt_tokens), count(usage.tools_tokens)

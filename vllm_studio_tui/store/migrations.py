@@ -1,4 +1,4 @@
-"""The steps from one schema to the next, run by sqlite-utils. Loaded only when a step is pending."""
+"""The migrations from one schema to the next, run by sqlite-utils. Loaded only when one is pending."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ migrations = Migrations(MIGRATION_SET)
 
 @migrations(name="0001_tables")
 def tables(db: Tables) -> None:
-    """Everything the first version knows."""
+    """Create the tables of the first version."""
     for statement in TABLES:
         db.execute(statement)
 
 
 @migrations(name="0002_run_ledger")
 def run_ledger(db: Tables) -> None:
-    """Recipe, revision, engine and stages of each run."""
+    """Add recipe, revision, engine and stages to runs."""
     for statement in RUN_LEDGER:
         db.execute(statement)
 
 
 @migrations(name="0003_request_lease")
 def request_lease(db: Tables) -> None:
-    """Who reads an answer that is not over, and which tokens are estimates."""
+    """Add the lease of the process that reads an answer, and which tokens are estimates."""
     for statement in REQUEST_LEASE:
         db.execute(statement)
 
 
 def apply(connection: sqlite3.Connection) -> None:
-    """Run the pending steps, each in a transaction of its own.
+    """Run the pending migrations, each in a transaction of its own.
 
     Raises:
         sqlite3.Error: A step failed; it left nothing behind.

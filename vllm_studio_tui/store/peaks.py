@@ -1,4 +1,4 @@
-"""The best speeds of each model, and totals over all time."""
+"""The highest speeds of each model, and totals over all time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PEAK_TOKENS = 16
 
 
 def read_peaks(db: Reader) -> dict[str, dict[str, float | None]]:
-    """By model: `prefill_tps` and `generation_tps` in tokens per second, `ttft` in seconds."""
+    """Return by model: `prefill_tps` and `generation_tps` in tokens per second, `ttft` in seconds."""
     found = db.rows("SELECT * FROM peak_metrics")
     return {row["model_id"]: {name: row[name] for name in ("prefill_tps", "generation_tps", "ttft")} for row in found}
 
 
 def read_lifetime(db: Reader) -> dict[str, float | None]:
-    """Totals over all time by name, as they were last kept."""
+    """Return the totals over all time by name, as they were last saved."""
     return {row["key"]: row["value"] for row in db.rows("SELECT key, value FROM lifetime_metrics")}
 
 
@@ -40,7 +40,7 @@ class PeakRows:
         generation_tps: float | None = None,
         ttft: float | None = None,
     ) -> bool:
-        """Keep what is better than before: the higher speed, the shorter time. Whether anything was."""
+        """Save what is better than before: the higher speed, the shorter time. Returns whether anything was."""
         model = storable(model)
         best = (number(prefill_tps), number(generation_tps), number(ttft))
         row = self._db.row("SELECT prefill_tps, generation_tps, ttft FROM peak_metrics WHERE model_id = ?", (model,))
@@ -70,7 +70,7 @@ class PeakRows:
         return read_lifetime(self._db)
 
     def set_lifetime(self, values: Mapping[str, float | None]) -> bool:
-        """Keep totals that were derived anew: set, never added to, so twice is as once. Whether anything changed."""
+        """Replace the totals, which are derived anew each time; returns whether anything changed."""
         known = self.lifetime()
         changed = {key: value for key, value in values.items() if value is not None and known.get(key) != value}
         if not changed:

@@ -1,4 +1,4 @@
-"""Recipes: plain data by id."""
+"""The table of recipes: JSON data by id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RecipeRows:
         self._db = db
 
     def list(self) -> builtins.list[tuple[str, dict[str, Any]]]:
-        """All, by id. One whose data cannot be read is an empty one, so that it hides no other."""
+        """Return all recipes by id. One whose data cannot be read is empty, so that it hides no other."""
         found = self._db.rows("SELECT id, data FROM recipes ORDER BY id")
         return [(row["id"], from_json(row["data"], dict)) for row in found]
 
@@ -27,7 +27,7 @@ class RecipeRows:
         return None if row is None else from_json(row["data"], dict)
 
     def insert(self, recipe_id: str, data: Mapping[str, Any]) -> None:
-        """Keep a new one.
+        """Add a recipe.
 
         Raises:
             StoreError: There is one of this id.
@@ -40,7 +40,7 @@ class RecipeRows:
             tables.table("recipes").insert(row)
 
     def update(self, recipe_id: str, data: Mapping[str, Any]) -> None:
-        """Replace the data of one.
+        """Replace the data of a recipe.
 
         Raises:
             StoreError: There is none of this id.
@@ -51,7 +51,7 @@ class RecipeRows:
             tables.table("recipes").update(recipe_id, {"data": to_json(dict(data)), "updated_at": now()})
 
     def delete(self, recipe_id: str) -> bool:
-        """Whether there was one."""
+        """Delete a recipe; False if there was none."""
         if self.get(recipe_id) is None:
             return False
         with self._db.write() as tables:

@@ -30,7 +30,7 @@ PATIENCE = 0.3
 
 
 def write_recovery(folders: Sequence[Path], ending: Ending) -> Path | None:
-    """Write an ending, in place of what was written of it before; None where no place could be written."""
+    """Write an ending, in place of an earlier file of it; None if no folder could be written."""
     document = {"format": FORMAT, "version": 1, "owner": lease(), "at": time.time(), "ending": to_document(ending)}
     data = json.dumps(document).encode()
     for folder in folders:
@@ -48,7 +48,7 @@ def write_recovery(folders: Sequence[Path], ending: Ending) -> Path | None:
 
 
 def forget_recovery(folders: Sequence[Path], key: str) -> None:
-    """Delete what was written of an ending that is kept."""
+    """Delete the files of an ending that is saved."""
     for folder in folders:
         with contextlib.suppress(OSError):
             (folder / f"{key}.json").unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def forget_recovery(folders: Sequence[Path], key: str) -> None:
 
 
 def fold_recovered(db: Database, folders: Sequence[Path]) -> int:
-    """Take in what processes that are gone could not keep; how many answers. What fails stays for the next time."""
+    """Save the endings that dead processes left, and return how many. What fails stays for the next time."""
     if db.read_only:
         return 0
     taken = 0
@@ -92,7 +92,7 @@ def _written(path: Path) -> float:
 
 
 def _ours(folder: Path) -> bool:
-    """Whether a folder is one that nobody else can have made or can write: some lie where all may write."""
+    """Return whether only we can have made and can write a folder: some lie in folders that all may write."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 

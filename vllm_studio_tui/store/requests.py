@@ -1,4 +1,4 @@
-"""One row per completion, from chat, bench or proxy."""
+"""The table of requests: one row per completion, from chat, bench or proxy."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class RequestRows:
         self._db = db
 
     def begin(self, request: CompletedRequest) -> str:
-        """Keep that something is being asked, under the lease of this process; its id.
+        """Add a request that is being made, under the lease of this process, and return its id.
 
         Whatever ends this process, the request is on record: see `settle`.
         """
         return self._put(replace(request, finish="streaming"), lease())
 
     def record(self, request: CompletedRequest) -> str:
-        """Keep a completion; its id. One that is kept already, and was over, is left as it is."""
+        """Save a completion and return its id. One that is saved already, and was over, is left as it is."""
         return self._put(request, None)
 
     def forget(self, request_id: str) -> None:
-        """Take back one that was begun and then not asked."""
+        """Delete a request that was begun and then not made."""
         with self._db.write() as tables:
             tables.execute("DELETE FROM requests WHERE id = ? AND finish = 'streaming'", (request_id,))
 
     def settle(self, *, at: float | None = None, patience: float | None = None) -> int:
-        """End the requests whose process died, with about what had come; how many."""
+        """End the requests of dead processes, with an estimate of what had come, and return how many."""
         at = time.time() if at is None else at
         dead = self._without_lease(at)
         if not dead or self._db.read_only:
@@ -89,7 +89,7 @@ class RequestRows:
         return str(row["id"])
 
     def recent(self, limit: int = 100) -> list[CompletedRequest]:
-        """The last completions, the latest first."""
+        """Return the last completions, the latest first."""
         found = self._db.rows(
             "SELECT * FROM requests WHERE finish != 'streaming' ORDER BY at DESC, id DESC LIMIT ?", (limit,)
         )

@@ -1,4 +1,4 @@
-"""Runs and the readings of their ledgers.
+"""The tables of runs and of the readings in their ledgers.
 
 A reading is kept once, by run and sequence number; everything else is derived from readings when it is asked for.
 So ledgers may be folded in any order, in pieces, again and again, and by several processes at once.
@@ -29,7 +29,7 @@ class RunRows:
         self._db = db
 
     def record(self, spec: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Keep what a run's `spec.json` and `state.json` say now. A run that has ended does not come back to life."""
+        """Save what a run's `spec.json` and `state.json` say now. An ended run never becomes live again."""
         row = _run_row(spec, state)
         if row is None:
             return
@@ -43,18 +43,18 @@ class RunRows:
             tables.table("runs").upsert(row, pk="run_id")
 
     def get(self, run_id: str) -> dict[str, Any] | None:
-        """A run's row."""
+        """Return a run's row."""
         row = self._db.row("SELECT * FROM runs WHERE run_id = ?", (run_id,))
         return None if row is None else dict(row)
 
     def list(self, *, recipe_id: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Runs, the latest first, with `gpus` as a list."""
+        """Return runs, the latest first, with `gpus` as a list."""
         where, values = ("WHERE recipe_id = ?", [recipe_id]) if recipe_id is not None else ("", [])
         query = f"SELECT * FROM runs {where} ORDER BY created_at DESC, run_id DESC LIMIT ?"  # noqa: S608
         return [{**dict(row), "gpus": from_json(row["gpus"], list)} for row in self._db.rows(query, (*values, limit))]
 
     def fold(self, run_id: str, lines: Iterable[Mapping[str, Any]]) -> int:
-        """Keep the lines of a ledger that are not kept yet; how many these were.
+        """Save the lines of a ledger that are not saved yet, and return how many these were.
 
         A line is `{"seq", "t", "attempt", "kind", ..}`. Lines without a usable number or time are passed over; kinds
         and keys that are not known are kept as they are.
@@ -78,7 +78,7 @@ class RunRows:
         return new
 
     def peak_generation(self, run_id: str) -> float | None:
-        """Tokens per second that were reached at most, as far as is known; None where nothing is.
+        """Return the highest known speed in tokens per second; None if nothing is known.
 
         The fastest answer of ours, the fastest stretch of answers as the engine timed them, or, of an engine that was
         busy with many, all its tokens between two readings of one attempt.
@@ -105,12 +105,12 @@ class RunRows:
         return max(speeds, default=None)
 
     def last_seq(self, run_id: str) -> int:
-        """The number of the last line that is kept; 0 without one. Whoever folds in order has folded all before it."""
+        """Return the number of the last saved line; 0 without one. Folding in order has saved all before it."""
         row = self._db.row("SELECT MAX(seq) FROM run_readings WHERE run_id = ?", (storable(run_id),))
         return int(row[0] or 0) if row is not None else 0
 
     def folded_seq(self, run_id: str) -> int:
-        """The number up to which every line of the run's ledger is kept; 0 if the first is not."""
+        """Return the number up to which every line of the run's ledger is saved; 0 if the first is not."""
         row = self._db.row(
             "SELECT COUNT(*), MIN(seq), MAX(seq) FROM run_readings WHERE run_id = ? AND seq > 0", (run_id,)
         )
@@ -176,7 +176,7 @@ def _reading(run_id: str, line: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _energy(line: Mapping[str, Any]) -> dict[tuple[str, str], int]:
-    """Millijoules by GPU and boot: a counter starts again with the boot."""
+    """Return millijoules by GPU and boot: a counter starts again with the boot."""
     gpus = line.get("gpus")
     boot = optional_text(line.get("boot_id")) or ""
     if not isinstance(gpus, Mapping):
@@ -190,7 +190,7 @@ def _energy(line: Mapping[str, Any]) -> dict[tuple[str, str], int]:
 
 
 def _keep_energy(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
-    """A GPU's reading is kept once, whichever run brought it. Largest, first and last do not depend on the order."""
+    """Save a GPU's reading once, whichever run brought it. Largest, first and last do not depend on the order."""
     at = row["at"]
     for (uuid, boot), millijoules in row["energy"].items():
         connection.execute(

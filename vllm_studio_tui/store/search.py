@@ -1,4 +1,4 @@
-"""Full-text search in the messages of all chats."""
+"""Full-text search in the messages of all chats (SQLite FTS5)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that holds the words.
+    """A message that contains the words.
 
     Attributes:
         snippet: A piece around the first of them.
@@ -31,7 +31,7 @@ class Hit:
 
 
 def match_query(text: str) -> str:
-    """An FTS5 query for messages with all these words, the last of which may be begun only, by two letters or more.
+    """Return an FTS5 query for messages with all these words; the last may be a beginning of two letters or more.
 
     Every word is quoted, so that nothing in it is an operator (https://www.sqlite.org/fts5.html, section 3).
     """
@@ -44,7 +44,7 @@ def match_query(text: str) -> str:
 
 
 def search(db: Reader, text: str, *, limit: int = 50, offset: int = 0) -> list[Hit]:
-    """Messages with all the words of `text`, the newest first. Chats in the trash are passed over."""
+    """Return messages with all the words of `text`, the newest first. Chats in the trash are left out."""
     if _UNSPACED.search(text):
         return _scan(db, text, limit, offset)
     query = match_query(text)

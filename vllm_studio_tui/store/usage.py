@@ -1,4 +1,4 @@
-"""What runs and requests used, derived from raw readings. Days are UTC and counted from the epoch."""
+"""Derive usage from raw readings of runs and requests. Days are UTC and counted from the epoch."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class EnergyPart:
 
 
 def counter_parts(db: Reader, since: float | None, until: float | None) -> list[Part]:
-    """What the engines counted.
+    """Return what the engines counted.
 
     A counter starts at zero with its engine; one that falls within an attempt starts again, and what it showed then
     counts on top. An increase belongs to the day of the reading that ends it.
@@ -99,7 +99,7 @@ def _known_prompt(values: dict[str, int | None]) -> int | None:
 
 
 def request_parts(db: Reader, since: float | None, until: float | None) -> list[Part]:
-    """What the requests that we saw ourselves report. A request without usage counts as a request alone."""
+    """Return what our own requests report. A request without usage counts as a request alone."""
     found = db.rows(
         f"""SELECT q.run_id, {ATTEMPT} AS attempt, COALESCE(r.model, q.model) AS model,
             COALESCE(r.recipe_id, q.recipe_id) AS recipe_id, CAST(q.at / {DAY} AS INTEGER) AS day,
@@ -129,7 +129,7 @@ def request_parts(db: Reader, since: float | None, until: float | None) -> list[
 
 
 def energy_parts(db: Reader, since: float | None, until: float | None) -> list[EnergyPart]:
-    """What the runs' GPUs drew, within the window.
+    """Return what the runs' GPUs used, within the window.
 
     Between two readings of a GPU lies an interval; it belongs to the runs whose own readings enclose it, in equal
     shares, and to the day of its end. A counter that fell was reset by its driver: that interval is unknown.
@@ -162,7 +162,7 @@ def energy_parts(db: Reader, since: float | None, until: float | None) -> list[E
 
 
 def _windows(db: Reader) -> dict[tuple[str, str], list[tuple[str, int, int]]]:
-    """By GPU and boot: each run with its first and last reading."""
+    """Return by GPU and boot: each run with its first and last reading."""
     found: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
     for uuid, boot, run_id, begin, over in db.rows(
         "SELECT uuid, boot_id, run_id, first_at, last_at FROM run_gpus ORDER BY uuid, boot_id, run_id"
@@ -172,7 +172,7 @@ def _windows(db: Reader) -> dict[tuple[str, str], list[tuple[str, int, int]]]:
 
 
 def _energy_readings(db: Reader, uuid: str, boot: str, first: float, end: float) -> list[sqlite3.Row]:
-    """The readings of a GPU in the window, and the one before it, where its first interval begins."""
+    """Return the readings of a GPU in the window, and the one before it, where its first interval begins."""
     return db.rows(
         """SELECT at, millijoules FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2 AND at < ?4 AND at >= COALESCE(
             (SELECT MAX(at) FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2 AND at < ?3), 0) ORDER BY at""",
@@ -181,7 +181,7 @@ def _energy_readings(db: Reader, uuid: str, boot: str, first: float, end: float)
 
 
 def seen_requests(db: Reader, since: float | None, until: float | None) -> list[sqlite3.Row]:
-    """The requests of the window, each with its model, recipe, day, session and that session's title."""
+    """Return the requests of the window, each with its model, recipe, day, session and that session's title."""
     return db.rows(
         f"""SELECT COALESCE(r.model, q.model) AS model, COALESCE(r.recipe_id, q.recipe_id) AS recipe_id,
             CAST(q.at / {DAY} AS INTEGER) AS day, q.at, q.session_id, s.title, q.finish, q.ttft, q.total_seconds,
@@ -194,7 +194,7 @@ def seen_requests(db: Reader, since: float | None, until: float | None) -> list[
 
 
 def uptime(db: Reader) -> tuple[float | None, float | None]:
-    """Seconds that runs have lived, all together, and when the first one began."""
+    """Return the seconds that runs have lived, all together, and when the first one began."""
     row = db.row(
         """SELECT SUM(MAX(0, COALESCE(r.ended_at, (SELECT MAX(at) FROM run_readings l WHERE l.run_id = r.run_id),
             r.started_at) - r.started_at)) AS lived, MIN(r.started_at) AS first
