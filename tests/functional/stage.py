@@ -11,7 +11,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from tests.unit.scripted import Engine
+from tests.unit.scripted_engine import Engine
 from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuProcess, GpuReport, Host, Percentiles, Tick

@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 
 from tests.disks import read_only
 from tests.ports import free_port
-from tests.unit.scripted import DONE, Engine
+from tests.unit.scripted_engine import DONE, Engine
 from vllm_studio_tui.cli import chat as command
 from vllm_studio_tui.cli import chat_input
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.scripted import DONE, TARGET, Engine, contents, kept, read, until
+from tests.unit.scripted_engine import DONE, TARGET, Engine, contents, kept, read, until
 from vllm_studio_tui.domain.chat import (
     Delta,
     Ended,

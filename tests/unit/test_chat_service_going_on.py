@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.scripted import DONE, TARGET, Engine, contents, kept, read
+from tests.unit.scripted_engine import DONE, TARGET, Engine, contents, kept, read
 from vllm_studio_tui.domain.chat import (
     Delta,
     Ended,

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.disks import fill, small_disk
-from tests.unit.scripted import DONE, TARGET, Engine, contents, kept, read, until
+from tests.unit.scripted_engine import DONE, TARGET, Engine, contents, kept, read, until
 from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import NotSaved
 from vllm_studio_tui.kit.bus import Bus

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.nobody import as_nobody, enterable_folder
+from tests.unit.unprivileged import as_nobody, enterable_folder
 from tests.unit.weight_files import MODEL, TEMPLATE, gguf, model, safetensors
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext, Problem

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.nobody import as_nobody, enterable_folder
+from tests.unit.unprivileged import as_nobody, enterable_folder
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.nobody import as_nobody, enterable_folder
+from tests.unit.unprivileged import as_nobody, enterable_folder
 from vllm_studio_tui.kit import file_access
 
 
