@@ -51,16 +51,22 @@ async def test_stopping_says_what_it_costs_and_enter_stops_nothing(tmp_path: Pat
 
 async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.launcher.refuse = LaunchRefused("GPU 0 is taken", cause="qwen3-32b claims it.", advice="Stop it.")
+        stage.launcher.refuse = LaunchRefused(
+            "GPU 0 is taken", cause="qwen3-32b claims it.", advice="Stop it.", can_share_gpus=True
+        )
         await stage.press("l")
         await stage.type("gemma")
         await stage.press("enter")
         assert "GPU 0 is taken" in stage.text()
+        assert "share the GPUs" in stage.text()
         await stage.press("escape")
         assert stage.calls == []
+        # Not by its words: the name of a recipe may hold them.
+        stage.launcher.refuse = LaunchRefused("my-GPU already runs")
         await stage.press("l")
         await stage.type("gemma")
         await stage.press("enter")
+        assert "share the GPUs" not in stage.text()
         await stage.press("s")
         assert stage.calls == [("launch", "gemma-3-12b")]
 

@@ -49,7 +49,15 @@ class InvalidRecipe(StudioError):
 
 
 class LaunchRefused(StudioError):
-    """A launch that was not tried: its port or GPUs are taken, or its engine cannot be found."""
+    """A launch that was not tried: its port or GPUs are taken, or its engine cannot be found.
+
+    Attributes:
+        can_share_gpus: Another run claims its GPUs, and a person may agree to share them.
+    """
+
+    def __init__(self, title: str, *, cause: str = "", advice: str = "", can_share_gpus: bool = False) -> None:
+        super().__init__(title, cause=cause, advice=advice)
+        self.can_share_gpus = can_share_gpus
 
 
 class HopelessLaunch(LaunchRefused):

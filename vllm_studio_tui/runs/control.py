@@ -14,7 +14,7 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import LaunchRefused
@@ -53,6 +53,8 @@ def launch(
     share_gpus: bool = False,
     again: bool = False,
     scope: bool = False,
+    run_id: str | None = None,
+    runs: Sequence[RunView] | None = None,
 ) -> RunView:
     """Start a run: claim its port and GPUs, write its spec, start its keeper.
 
@@ -63,6 +65,8 @@ def launch(
         share_gpus: The person agrees to share GPUs with a live run.
         again: The person wants a second run of the recipe beside a live one.
         scope: Put the keeper into a systemd scope of its own.
+        run_id: The name of the run; None: one is made.
+        runs: All runs that were live when the caller, who lets nobody else launch, looked; None: they are looked for.
 
     Raises:
         LaunchRefused: The recipe already runs, its port or its GPUs are taken, or nothing can be written.
@@ -70,11 +74,11 @@ def launch(
     try:
         private_dir(places.runs)
         with locked(places.state / "launch.lock"):
-            runs = live_runs(places)
+            runs = live_runs(places) if runs is None else still_live(runs)
             _refuse_second(runs, recipe_id, again)
             _refuse_shared(runs, gpus, share_gpus)
             with _choose_port(runs, host, port, first_port) as held:
-                spec = build(new_run_id(recipe_id), held.getsockname()[1])
+                spec = build(run_id or new_run_id(recipe_id), held.getsockname()[1])
                 folder = places.runs / spec.run_id
                 folder.mkdir(mode=0o700)
                 return _begin(folder, spec, scope, held)
@@ -108,7 +112,7 @@ def _begin(folder: Path, spec: RunSpec, scope: bool, held: socket.socket) -> Run
     return view(folder)
 
 
-def _refuse_second(runs: list[RunView], recipe_id: str, again: bool) -> None:
+def _refuse_second(runs: Sequence[RunView], recipe_id: str, again: bool) -> None:
     for one in runs:
         if one.recipe_id == recipe_id and not again:
             raise LaunchRefused(
@@ -118,7 +122,7 @@ def _refuse_second(runs: list[RunView], recipe_id: str, again: bool) -> None:
             )
 
 
-def _refuse_shared(runs: list[RunView], gpus: tuple[str, ...], share: bool) -> None:
+def _refuse_shared(runs: Sequence[RunView], gpus: tuple[str, ...], share: bool) -> None:
     for one in runs:
         taken = sorted(set(gpus) & set(one.spec.gpus)) if one.spec else []
         if taken and not share:
@@ -126,10 +130,11 @@ def _refuse_shared(runs: list[RunView], gpus: tuple[str, ...], share: bool) -> N
                 f"GPU {', '.join(taken)} is in use",
                 cause=f"{one.run_id} claims it.",
                 advice="Choose other GPUs, use --force to stop that run, or --share-gpus if both fit.",
+                can_share_gpus=True,
             )
 
 
-def _choose_port(runs: list[RunView], host: str, port: int | None, first_port: int) -> socket.socket:
+def _choose_port(runs: Sequence[RunView], host: str, port: int | None, first_port: int) -> socket.socket:
     """The port, held: nobody else gets it until the keeper lets go of it for its engine."""
     claimed = {one.port: one for one in runs if one.port is not None}
     if port is not None:
@@ -242,12 +247,27 @@ def _scope(folder: Path) -> list[str]:
     )
 
 
-def settle(places: Places) -> list[RunView]:
+def still_live(runs: Iterable[RunView]) -> list[RunView]:
+    """Look again at these runs, and return those that live."""
+    return [now for one in runs if one.live and (now := view(one.folder)).live]
+
+
+def likely_port(runs: Iterable[RunView], first_port: int) -> int:
+    """Return the port that a launch gets which names none, as far as the live runs tell."""
+    claimed = {one.port for one in runs}
+    ports = range(first_port, min(first_port + PORTS, 65536))
+    return next((one for one in ports if one not in claimed), first_port)
+
+
+def settle(places: Places, runs: Iterable[RunView] | None = None) -> list[RunView]:
     """Give every run that lost its keeper a new one: to look after its engine, or to record its end.
 
     What has no engine to look after is over in a moment, and that is waited for.
+
+    Args:
+        runs: All runs, where they were just looked at.
     """
-    found = [one for one in all_runs(places) if one.lost]
+    found = [one for one in (all_runs(places) if runs is None else runs) if one.lost]
     for one in found:
         with contextlib.suppress(OSError):
             start_keeper(one.folder, adopt=True)

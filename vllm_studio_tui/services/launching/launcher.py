@@ -155,26 +155,25 @@ class Launcher(Targets):
         ]
 
     def refuse_hopeless(self, recipe: Recipe) -> None:
-        """Refuse what is certain to fail, before anything is started.
+        """Refuse what its backend finds certain to fail, before anything is started.
 
         Raises:
             HopelessLaunch: The model is not there or not whole, a flag is not known to the installed engine, ..
         """
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
-        found = [one for one in problems_of(self._places.cache, recipe, backend, context) if one.severity == "error"]
-        wanted = claimed_gpus(recipe, backend, context)
-        if wanted and not found:
+        _refuse(recipe, problems_of(self._places.cache, recipe, backend, context))
+
+    def _refuse_missing_gpus(self, recipe: Recipe, gpus: Sequence[str]) -> None:
+        """Refuse GPUs that this machine does not have.
+
+        Raises:
+            HopelessLaunch: One of them is not there.
+        """
+        if gpus:
             from vllm_studio_tui.probes.gpu.nvml import read_once
 
-            report = read_once(GPU_WAIT, processes=False)
-            found = [one for one in gpu_problems(recipe, wanted, report, ()) if one.severity == "error"]
-        if found:
-            raise HopelessLaunch(
-                f"{recipe.id} would not start",
-                cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
-                advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
-            )
+            _refuse(recipe, gpu_problems(recipe, gpus, read_once(GPU_WAIT, processes=False), ()))
 
     # --- launching --------------------------------------------------------------------------------------
 
@@ -222,37 +221,55 @@ class Launcher(Targets):
     def _launch(
         self, recipe: Recipe, port: int | None, force: bool = False, share_gpus: bool = False, unchecked: bool = False
     ) -> read.RunView:
-        """A launch whose turn it is."""
+        """Launch while nobody else does.
+
+        All runs are looked at once, and the spec, which holds the command, is made once: again only where the port
+        turns out to be another than the live runs let expect.
+        """
         backend = self._launchable(recipe)
         usable = self._ready_to_use(recipe)
         wanted = port if port is not None else recipe.port
-        control.settle(self._places)
-        if not unchecked:
-            self.refuse_hopeless(usable)
-        if force:
-            self._make_room(recipe, wanted)
-        if usable.gpus == ("auto",):
-            usable = recipe = self._with_free_gpus(usable)
-        host = recipe.host
+        run_id = control.new_run_id(recipe.id)
+        runs = self._settled_runs()
+        expected = wanted or control.likely_port(runs, self._settings.inference_port)
 
-        def build(run_id: str, chosen: int) -> RunSpec:
+        def build(chosen: int) -> RunSpec:
             context = self._context(recipe, chosen)
             return guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
 
-        # What cannot make a command is refused before anything is created.
-        planned = build("preview", wanted or self._settings.inference_port)
+        if not unchecked:
+            self.refuse_hopeless(usable)
+        # What cannot make a command is refused before anything is stopped or created.
+        planned = build(expected) if usable.gpus != ("auto",) else None
+        if planned is not None and not unchecked:
+            self._refuse_missing_gpus(usable, planned.gpus)
+        if force:
+            self._make_room(recipe.id, wanted, planned.gpus if planned is not None else (), runs)
+            runs = control.still_live(runs)
+        if planned is None:
+            usable = self._with_free_gpus(usable, runs)
+            planned = build(expected)
+        spec = planned
         return control.launch(
             self._places,
-            build,
+            lambda _, chosen: spec if chosen == spec.port else build(chosen),
             recipe.id,
-            host=host,
+            host=recipe.host,
             port=wanted,
             first_port=self._settings.inference_port,
-            gpus=planned.gpus,
+            gpus=spec.gpus,
             share_gpus=share_gpus,
             again=port is not None,
             scope=self._settings.systemd_scope,
+            run_id=run_id,
+            runs=runs,
         )
+
+    def _settled_runs(self) -> list[read.RunView]:
+        """Give every run that lost its keeper a new one, and return the runs that live."""
+        runs = read.all_runs(self._places)
+        settled = {one.run_id: one for one in control.settle(self._places, runs)}
+        return [now for one in runs if (now := settled.get(one.run_id, one)).live]
 
     def switch(self, recipe: Recipe, *, port: int | None = None) -> read.RunView:
         """Stop what holds this recipe's port or GPUs, wait until their memory is back, then launch.
@@ -261,11 +278,7 @@ class Launcher(Targets):
         """
         with self._turn(10.0):
             wanted = port or recipe.port or self._settings.inference_port
-            self._launchable(recipe)
-            self._ready_to_use(recipe)
-            control.settle(self._places)
-            self._make_room(recipe, wanted)
-            run = self._launch(recipe, wanted)
+            run = self._launch(recipe, wanted, force=True)
         return self._spawned(run)
 
     def restore(self) -> list[read.RunView]:
@@ -307,26 +320,25 @@ class Launcher(Targets):
                 time.sleep(0.2)
         return pids
 
-    def _make_room(self, recipe: Recipe, port: int | None) -> None:
-        usable, context = self._ready_to_use(recipe), self._context(recipe, port or self._settings.inference_port)
-        wanted = set(claimed_gpus(usable, registry.backend(recipe.backend), context))
+    def _make_room(self, recipe_id: str, port: int | None, gpus: Sequence[str], runs: Iterable[read.RunView]) -> None:
+        """Stop the runs of this recipe, and those that hold the port or one of the GPUs."""
         holders = [
             one
-            for one in read.live_runs(self._places)
-            if one.recipe_id == recipe.id
+            for one in runs
+            if one.recipe_id == recipe_id
             or (port is not None and one.port == port)
-            or (one.spec is not None and wanted & set(one.spec.gpus))
+            or (one.spec is not None and set(gpus) & set(one.spec.gpus))
         ]
         pids = self._gpu_pids(holders)
         for one in holders:
             control.stop(one)
         self._memory_back(pids)
 
-    def _with_free_gpus(self, recipe: Recipe) -> Recipe:
+    def _with_free_gpus(self, recipe: Recipe, runs: Iterable[read.RunView]) -> Recipe:
         from vllm_studio_tui.probes.gpu.nvml import read_once
         from vllm_studio_tui.services.launching.gpu_choice import free_gpus
 
-        chosen = free_gpus(read_once(), read.live_runs(self._places), recipe.gpu_count)
+        chosen = free_gpus(read_once(), runs, recipe.gpu_count)
         return recipe.model_copy(update={"gpus": chosen})
 
     def _gpu_pids(self, runs: Iterable[read.RunView]) -> set[int]:
@@ -373,3 +385,14 @@ class Launcher(Targets):
 
     def _context(self, recipe: Recipe, port: int) -> LaunchContext:
         return LaunchContext(self._settings, recipe.host, port)
+
+
+def _refuse(recipe: Recipe, problems: Iterable[Problem]) -> None:
+    """Raise what of these is certain to fail, if anything is."""
+    found = [one for one in problems if one.severity == "error"]
+    if found:
+        raise HopelessLaunch(
+            f"{recipe.id} would not start",
+            cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
+            advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
+        )

@@ -63,7 +63,7 @@ class Commands:
                 continue
             except LaunchRefused as error:
                 answers = [Option("s", "stop what is in the way, then launch")]
-                if "GPU" in f"{error.title}{error.cause}":
+                if error.can_share_gpus:
                     answers.append(Option("g", "share the GPUs"))
                 said = await shell.ask(
                     Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
