@@ -35,12 +35,9 @@ def keys() -> str:
 
 def causes() -> str:
     """Every cause of a failure that the studio knows, with what to do."""
-    from vllm_studio_tui.backends.failures.table import FAILURES
+    from vllm_studio_tui.backends.failures import reference
 
-    lines = ["| reason | cause | what to do |", "|---|---|---|"]
-    rows = dict.fromkeys((one.reason, one.title, one.advice) for one in FAILURES)
-    lines += [f"| `{reason}` | {_cell(title)} | {_cell(advice)} |" for reason, title, advice in sorted(rows)]
-    return "\n".join(lines) + "\n"
+    return reference.markdown_table()
 
 
 def engine_fields() -> str:

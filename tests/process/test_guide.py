@@ -6,6 +6,7 @@ test cannot run says why: `<!-- by hand: REASON -->`; that its commands exist is
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from vllm_studio_tui.cli.app import build
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
@@ -115,7 +118,7 @@ def test_lines_that_do_not_come_are_found() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_guide_can_be_followed_as_it_is_written(home: Path) -> None:
+def test_the_guide_can_be_followed_as_it_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xllamacpp")
     if shutil.which("bash") is None or shutil.which("curl") is None:
         pytest.skip("the guide needs bash and curl")
@@ -138,3 +141,39 @@ def test_the_guide_can_be_followed_as_it_is_written(home: Path) -> None:
         (one.page, gone, text) for one, text in zip(run, printed, strict=True) if (gone := missing(one.shown, text))
     ]
     assert wrong == []
+    assert_documents_have_the_keys_of_the_reference(home / "vllm-studio-guide", monkeypatch)
+
+
+def documented_keys() -> list[tuple[str, list[str], str, list[str]]]:
+    """Of each row of the reference of JSON: the command, its keys, the key that holds a list, and the keys in that."""
+    page = (GUIDE.parent / "reference" / "cli.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z- A-Z]+)` \| (`.+) \|$", page[page.index("| command | keys |") :], re.MULTILINE)
+    found = []
+    for command, cell in rows:
+        own, _, inner = cell.partition(": a list of ")
+        keys = re.findall(r"`(\w+)`", own.partition(";")[0])
+        found.append((command, keys, keys[-1], re.findall(r"`(\w+)`", inner.partition(";")[0])))
+    return found
+
+
+#: They need a run that is ready, or start one.
+NOT_TRIED = {"metrics RUN", "launch ID"}
+
+
+def assert_documents_have_the_keys_of_the_reference(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(home))
+    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "2")
+    tried = 0
+    for command, keys, listing, inner in documented_keys():
+        if command in NOT_TRIED:
+            continue
+        name = "last" if command.startswith("chats show") else "Paris" if "WORDS" in command else "smollm2-demo"
+        argv = [name if word.isupper() else word for word in command.split()]
+        if argv == ["status"]:
+            argv.append("--all")
+        document = json.loads(CliRunner().invoke(build(), [*argv, "--json"]).stdout)
+        assert set(keys) <= set(document), command
+        if inner:
+            assert set(inner) <= set(document[listing][0]), command
+        tried += 1
+    assert tried > 10
