@@ -1,4 +1,7 @@
-"""A backend of another package: installed beside the studio, it is launched like ours."""
+"""A backend of another package: installed beside the studio, it is launched, watched and asked like ours.
+
+That each fact of a backend is read wherever it counts is tried in `tests/contract/test_plug_in.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ def studio(home: Path, *argv: str, installed: bool = True) -> tuple[int, str, st
     env = {**os.environ, "VLLM_STUDIO_HOME": str(home)}
     if installed:
         env["PYTHONPATH"] = f"{PACKAGE}{os.pathsep}{env.get('PYTHONPATH', '')}"
+        env["PATH"] = f"{PACKAGE / 'bin'}{os.pathsep}{env['PATH']}"
     done = subprocess.run(
         [sys.executable, "-m", "vllm_studio_tui", *argv], env=env, capture_output=True, text=True, check=False
     )
@@ -30,32 +34,61 @@ def studio(home: Path, *argv: str, installed: bool = True) -> tuple[int, str, st
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    recipe = {"id": "files", "name": "Files", "backend": "example", "model_path": "none"}
-    (tmp_path / "files.json").write_text(json.dumps(recipe))
-    code, _, err = studio(tmp_path, "recipes", "import", str(tmp_path / "files.json"))
+    recipe = {"id": "echo", "name": "Echo", "backend": "example", "model_path": "org/echo"}
+    (tmp_path / "echo.json").write_text(json.dumps(recipe))
+    code, _, err = studio(tmp_path, "recipes", "import", str(tmp_path / "echo.json"))
     assert code == 0, err
     return tmp_path
 
 
-def test_it_is_launched_watched_and_stopped(home: Path) -> None:
+def test_it_is_launched_asked_measured_and_stopped(home: Path) -> None:
     try:
-        code, out, err = studio(home, "launch", "files", "--wait", "--port", str(free_port()), "--json")
+        code, out, err = studio(home, "launch", "echo", "--wait", "--port", str(free_port()), "--json")
         assert code == 0, err
         run: dict[str, Any] = json.loads(out)
         assert run["state"] == "ready"
-        code, out, _ = studio(home, "recipes", "command", "files", "--json")
-        assert "http.server" in json.loads(out)["argv"]
+        code, out, _ = studio(home, "recipes", "command", "echo", "--json")
+        assert json.loads(out)["argv"][0] == str(PACKAGE / "bin" / "example-server")
+        code, out, err = studio(home, "chat", "--recipe", "echo", "say this again")
+        assert (code, out.strip()) == (0, "say this again"), err
+        code, out, err = studio(home, "metrics", "echo", "--json", "--interval", "0.2")
+        assert code == 0, err
+        assert json.loads(out)["generation_tokens_total"] == 3
+        runs = json.loads(studio(home, "status", "--json")[1])["runs"]
+        assert [one["backend"] for one in runs] == ["example"]
     finally:
         code, out, _ = studio(home, "stop", "--all", "--json")
     assert json.loads(out)["runs"][0]["state"] == "exited"
 
 
+def test_its_own_failure_is_explained(home: Path) -> None:
+    studio(home, "recipes", "edit", "echo", "--set", "model_path=missing")
+    code, out, err = studio(home, "launch", "echo", "--wait", "--port", str(free_port()), "--json")
+    assert code == 1
+    assert "there is no model missing" in out + err
+
+
+def test_a_pasted_command_and_the_doctor_know_it(tmp_path: Path) -> None:
+    (tmp_path / "pasted.sh").write_text("example-server org/echo --port 9001 --context 8192 --odd-flag 3\n")
+    code, _, err = studio(tmp_path, "recipes", "import", str(tmp_path / "pasted.sh"))
+    assert code == 0, err
+    _, out, _ = studio(tmp_path, "recipes", "show", "echo", "--json")
+    recipe = json.loads(out)["recipe"]
+    assert (recipe["backend"], recipe["port"], recipe["max_model_len"]) == ("example", 9001, 8192)
+    assert recipe["extra_args"] == {"odd-flag": "3"}
+    _, out, _ = studio(tmp_path, "doctor", "--json")
+    rows = {one["name"]: one["found"] for one in json.loads(out)["checks"]}
+    assert rows["engine example"] == str(PACKAGE / "bin" / "example-server")
+    assert "example" in rows["engines"]
+    assert rows["plug-ins"] == "backend example, parsers for 1 family"
+
+
 def test_without_its_package_the_recipe_stays_and_the_cause_is_said(home: Path) -> None:
-    code, _, err = studio(home, "launch", "files", installed=False)
+    code, _, err = studio(home, "launch", "echo", installed=False)
     assert code == 1
     assert "there is no backend 'example'" in err
     code, out, _ = studio(home, "recipes", "list", "--json", installed=False)
-    assert [one["id"] for one in json.loads(out)["recipes"]] == ["files"]
+    assert [one["id"] for one in json.loads(out)["recipes"]] == ["echo"]
 
 
 def test_its_parsers_are_suggested_and_loaded_from_its_file(tmp_path: Path) -> None:
@@ -72,9 +105,6 @@ def test_its_parsers_are_suggested_and_loaded_from_its_file(tmp_path: Path) -> N
     assert "example_tools" not in out
     _, out, _ = studio(tmp_path, "recipes", "check", "m", "--json", installed=False)
     assert "has no parser example_tools" in out
-    _, out, _ = studio(tmp_path, "doctor", "--json")
-    (said,) = (one for one in json.loads(out)["checks"] if one["name"] == "plug-ins")
-    assert said["found"] == "backend example, parsers for 1 family"
 
 
 def test_its_project_file_names_the_same_entry_points_as_the_installed_package() -> None:
