@@ -28,6 +28,7 @@ from vllm_studio_tui.backends.common.known import Known
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Sampling, Target
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import ReadyProbe
 from vllm_studio_tui.inference.request import body
 from vllm_studio_tui.kit import process
@@ -40,6 +41,7 @@ from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.doctor.engines import any_engine, engines
 from vllm_studio_tui.services.doctor.ground import Ground
 from vllm_studio_tui.services.launching.disk_room import disk_room
+from vllm_studio_tui.services.launching.fixes import fixes
 from vllm_studio_tui.services.recipes.form import form_fields
 from vllm_studio_tui.services.recipes.shell_commands import from_command
 from vllm_studio_tui.store.database import Database
@@ -77,6 +79,7 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         reads_gguf = False
         fetches = True
         takes_first_gpus = True
+        shares_gpu_memory = True
         image_runs_engine = True
         process_titles = ("EXAMPLE::",)
         guarded = "/secret"
@@ -232,8 +235,14 @@ def test_where_it_runs(differing: Backend, tmp_path: Path, monkeypatch: pytest.M
     assert (spec.ready.path, spec.ready.guarded) == ("/up", "/secret")
 
 
+def test_what_is_offered_after_a_failure(differing: Backend) -> None:
+    failed = RunState("run-1", State.FAILED, fixes=["fewer_requests", "named_flags"], groups=["--old-rules"])
+    offered = [one.label for one in fixes(failed, wanted(extra_args={"old_rules": "x"}))]
+    assert offered == ["max_num_seqs 64", "rules x instead of old_rules", "no old_rules"]
+
+
 def test_one_that_was_started_elsewhere_is_seen(differing: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = next(one for one in process.everyone() if one.pid == os.getpid())
+    mine = next(one for one in process.all_processes() if one.pid == os.getpid())
     lines = {mine.pid: ["python3", "/opt/example-server", "org/echo", "--port", "9001"]}
     monkeypatch.setattr(foreign, "_argv", lambda pid: lines.get(pid, []))
     monkeypatch.setattr(process, "environment_value", lambda *_: None)

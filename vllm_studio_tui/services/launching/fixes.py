@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.backends.common.known import known
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.domain.spec import Fix as Declared
@@ -147,7 +146,8 @@ def _online(recipe: Recipe, groups: Sequence[str]) -> Iterator[Mapping[str, Any]
 
 def _named_flags(recipe: Recipe, groups: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """Each flag of `extra_args` that the groups name, by its present name, else without it."""
-    table = known(recipe.backend)
+    backend = registry.find(recipe.backend)
+    table = backend.known() if backend is not None else None
     text = " ".join(groups)
     for mark in "=/,;:'\"()":
         text = text.replace(mark, " ")
