@@ -222,6 +222,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "backend-facts": backend_facts,
     "example-pyproject": functools.partial(_file, "pyproject.toml", "toml"),
     "example-backend": functools.partial(_file, "example_engine.py", "python"),
+    "example-server": functools.partial(_file, "example_server.py", "python"),
     "example-parser": functools.partial(_file, "example_parser.py", "python"),
 }
 
