@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.functional.stage import recipe, staged
-from tests.unit.scripted import DONE, Engine, kept, read
+from tests.unit.scripted_engine import DONE, Engine, kept, read
 from tests.unit.weight_files import gguf
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
