@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
 from functools import partialmethod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.css.query import NoMatches
 from textual.screen import ModalScreen
-from textual.worker import Worker, WorkerState
 
-from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit import gc_freeze
-from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.services.watching.latest import follow
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
+from vllm_studio_tui.tui.background import BackgroundApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
-from vllm_studio_tui.tui.look import theming
+from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
 from vllm_studio_tui.tui.look.looks import Looks
-from vllm_studio_tui.tui.look.sizes import Size, size_class
-from vllm_studio_tui.tui.paint.ink import Ink, Row
+from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
+from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class
-from vllm_studio_tui.tui.widgets import frame
 from vllm_studio_tui.tui.widgets.canvas import Canvas
+from vllm_studio_tui.tui.widgets.frame import Footer, Header
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.protocols import SamplerApi, StudioApi
+    from vllm_studio_tui.services.protocols import StudioApi
 
-T = TypeVar("T")
 #: Seconds within which a second ctrl+c quits.
 TWICE = 1.5
 
 
-class StudioApp(App[int], inherit_bindings=False):
+class StudioApp(BackgroundApp, inherit_bindings=False):
     """The studio on a terminal.
 
     Args:
@@ -73,10 +68,8 @@ class StudioApp(App[int], inherit_bindings=False):
         label: str = "",
         theme_name: str | None = None,
     ) -> None:
-        self._no_colour = "NO_COLOR" in os.environ
+        no_colour = "NO_COLOR" in os.environ  # Textual takes it out
         super().__init__()
-        if self._no_colour:
-            self._restore_no_color()
         self.studio = studio
         self.place_name = place
         self.read_only = read_only
@@ -85,23 +78,18 @@ class StudioApp(App[int], inherit_bindings=False):
         self.snapshot: Snapshot | None = None
         self.last_words: list[str] = []
         self._first_recipe = recipe
+        self._frame: tuple[Canvas, ...] = ()
         self._places: dict[str, Place] = {}
         self._making = asyncio.Lock()
         self._keys = Keys()
         self._interrupted = 0.0
-        self._arriving = False
         self.size_class = Size.BASE
         themes = studio.places.config / "themes"
-        self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=self._no_colour)
+        self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=no_colour)
         self.looks.register(self)
         self.theme = self.looks.name
 
     # --- looks ------------------------------------------------------------------------------------------
-
-    def _restore_no_color(self) -> None:
-        """Textual takes NO_COLOR out of the environment; engines and editors that we start shall see it."""
-        os.environ["NO_COLOR"] = "1"
-        self._filters = [theming.Colourless()]
 
     @property
     def ink(self) -> Ink:
@@ -116,9 +104,10 @@ class StudioApp(App[int], inherit_bindings=False):
     # --- life -------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield Canvas(self._paint_header, lambda: self.ink, id="header")
+        self._frame = (Header(self), Footer(self))
+        yield self._frame[0]
         yield Container(id="body")
-        yield Canvas(self._paint_footer, lambda: self.ink, id="footer")
+        yield self._frame[1]
 
     async def on_mount(self) -> None:
         self._resized(self.size.width, self.size.height)
@@ -128,7 +117,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _after_first_paint(self) -> None:
         """What need not be there for the first picture."""
-        self._signals()
+        leave_on_signals(self.studio, self.leave)
         self.spawn(self._settle_in(), group="start")
         self._read_keymap()
         for broken in self.looks.broken:
@@ -140,7 +129,9 @@ class StudioApp(App[int], inherit_bindings=False):
         """Begin to sample, and check the settings; both import much and are done away from the screen."""
         with gc_freeze.importing():
             sampler = await self.in_thread(lambda: self.studio.sampler)
-            self._follow_sampler()
+            follow(self.studio.bus, self._arrived)
+            if sampler.latest is not None:
+                self._arrived()
             sampler.start()
             settings = await self.in_thread(lambda: self.studio.settings)
         if "refresh_seconds" in settings.model_fields_set:
@@ -148,38 +139,14 @@ class StudioApp(App[int], inherit_bindings=False):
         for one in settings.notes:
             self.tell(one, "warning")
 
-    def _follow_sampler(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def arrived(snapshot: Snapshot) -> None:
-            # Only the latest counts: what comes faster than it can be drawn is dropped.
-            if not self._arriving:
-                self._arriving = True
-                loop.call_soon_threadsafe(self._arrived)
-
-        self._unsubscribe = self.studio.bus.subscribe(Snapshot, arrived)
-        if self.sampler.latest is not None:
-            self._arrived()
-
     def _arrived(self) -> None:
-        self._arriving = False
-        self.snapshot = self.sampler.latest
+        self.snapshot = self.studio.sampler.latest
         if self._exit or not self.is_running:
             return
         self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:
             place.update_place()
-
-    def _signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            # A chat's partial answer is kept and the terminal put right; engines go on.
-            loop.add_signal_handler(number, self._told_to_end, number)
-
-    def _told_to_end(self, number: signal.Signals) -> None:
-        self.studio.told_to_end(number.name)
-        self.leave()
 
     def _read_keymap(self) -> None:
         problems = self._keys.read(self.studio.places.config / "keymap.yaml")
@@ -188,35 +155,12 @@ class StudioApp(App[int], inherit_bindings=False):
         for problem in problems[:5]:
             self.tell(f"keymap.yaml: {problem}", "warning")
 
-    @property
-    def sampler(self) -> SamplerApi:
-        return self.studio.sampler
-
     async def _chat_with(self, recipe: str) -> None:
         from vllm_studio_tui.tui.flows.commands import Commands
 
         await Commands(self).chat_with(recipe)
 
     # --- frame ------------------------------------------------------------------------------------------
-
-    def _paint_header(self, width: int, height: int) -> list[Row]:
-        size, read_only = self.size_class, self.read_only
-        return frame.header(
-            self.ink, width, size, self.place_name, self.snapshot, read_only=read_only, label=self.label
-        )
-
-    def _paint_footer(self, width: int, height: int) -> list[Row]:
-        place = self._places.get(self.place_name)
-        custom = getattr(place, "footer_row", None)
-        if custom is not None and (row := custom(width)) is not None:
-            return [row]
-        return frame.footer(
-            width,
-            self.size_class,
-            frame.footer_keys(self.active_actions(), self.ink.glyphs),
-            palette=actions.key_text(self.keys_of("app.palette").split(",")[0]),
-            help_key=actions.key_text(self.keys_of("app.help").split(",")[0]),
-        )
 
     def keys_of(self, action_id: str) -> str:
         """The keys of an action as they are now."""
@@ -228,11 +172,8 @@ class StudioApp(App[int], inherit_bindings=False):
         return self._keys.active(screen.active_bindings.values())
 
     def update_frame(self) -> None:
-        for name in ("#header", "#footer"):
-            try:
-                self.screen_stack[0].query_one(name, Canvas).repaint()
-            except (NoMatches, IndexError):
-                return
+        for bar in self._frame:
+            bar.repaint()
 
     def repaint_all(self) -> None:
         for screen in self.screen_stack:
@@ -250,13 +191,7 @@ class StudioApp(App[int], inherit_bindings=False):
     def _resized(self, width: int, height: int) -> None:
         self.size_class = size_class(width, height, compact=self.compact)
         self.looks.fit(self.size_class)
-        page = self.screen_stack[0] if self.screen_stack else self.screen
-        wanted = f"-{self.size_class.name.lower()}"
-        if page.has_class(wanted):
-            return
-        # Every change of a class styles the whole page anew: one change is enough.
-        page.remove_class(*(f"-{size.name.lower()}" for size in Size), "-tiny", update=False)
-        page.add_class(wanted, *(["-tiny"] if self.size_class <= Size.STRIP else []))
+        mark_size(self.screen_stack[0] if self.screen_stack else self.screen, self.size_class)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.call_after_refresh(self.update_frame)
@@ -336,25 +271,15 @@ class StudioApp(App[int], inherit_bindings=False):
         elif not self.current.escape():
             self.tell("ctrl+c again leaves. Engines go on.")
 
-    def action_quit_studio(self) -> None:
-        self.leave()
-
     def leave(self) -> None:
-        """Leave: what is being said is kept, engines go on."""
-        if self.snapshot is not None:
-            live = sum(run.live for run in self.snapshot.runs)
-            if live:
-                self.last_words.append(f"{live} {'engine goes' if live == 1 else 'engines go'} on. vllm-studio status")
+        """Leave: what is being answered is kept, engines go on."""
+        self.last_words += going_on(self.snapshot)
         self.spawn(self._leave())
 
+    action_quit_studio = leave
+
     async def _leave(self) -> None:
-        for place in self._places.values():
-            ending = getattr(place, "leaving", None)
-            if ending is not None:
-                await ending()
-        await self.in_thread(self.studio.close_chat)
-        self.last_words += [f"An answer is not saved yet. It lies in {path}; the next start takes it in."
-                            for path in self.studio.unsaved]  # fmt: skip
+        self.last_words += await put_away(self.studio, self._places.values())
         self.exit(0)
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
@@ -364,52 +289,11 @@ class StudioApp(App[int], inherit_bindings=False):
 
             click(self, event.action, self.current)
 
-    # --- for screens ------------------------------------------------------------------------------------
-
-    def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
-        """Do something that takes time; an error is said, and ends nothing else."""
-
-        async def guarded() -> Any:
-            try:
-                return await work
-            except StudioError as error:
-                self.tell_error(error)
-                return None
-
-        return self.run_worker(guarded(), group=group, exit_on_error=False)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            import logging
-
-            logging.getLogger(__name__).error("a command failed", exc_info=event.worker.error)
-            self.tell(f"This failed inside the studio: {event.worker.error!r}"[:400], "error")
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run blocking work away from the screen."""
-        return await asyncio.to_thread(work)
-
-    async def ask(self, sheet: Any) -> Any:
-        """Show a sheet and wait for what it gives; from within `spawn`."""
-        return await self.push_screen_wait(sheet)
-
-    def tell(self, text: str, severity: str = "information") -> None:
-        """A message at the bottom right; errors stay until escape."""
-        kind: Any = severity
-        self.notify(clean(text, limit=600), severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
-
-    def tell_error(self, error: StudioError) -> None:
-        self.tell("\n".join(part for part in (error.title, error.cause, error.advice) if part), "error")
-
     def copy(self, text: str) -> None:
         """Copy through the terminal, and to a file, because not every terminal takes it."""
         from vllm_studio_tui.tui.terminal.clipboard import copy
 
         self.tell(copy(self, text, self.studio.places))
-
-    def clear_notifications(self) -> None:
-        self._notifications.clear()
-        self._refresh_notifications()
 
 
 for _screen in SCREENS:

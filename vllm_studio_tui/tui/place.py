@@ -70,6 +70,9 @@ class Place(Container):
     def hidden(self) -> None:
         """Another screen is in front now."""
 
+    async def leaving(self) -> None:
+        """The app is about to end: keep what a person would miss."""
+
     def focus_first(self) -> None:
         for widget in self.query("*"):
             if widget.focusable:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from vllm_studio_tui.domain.errors import StudioError
-    from vllm_studio_tui.services.protocols import SamplerApi, StudioApi
+    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.keys.action import Action
     from vllm_studio_tui.tui.look.looks import Looks
@@ -44,8 +44,6 @@ class Shell(Protocol):
         """The latest sample; None before the first."""
 
     @property
-    def sampler(self) -> SamplerApi: ...
-    @property
     def read_only(self) -> bool: ...
 
     # --- how it looks -----------------------------------------------------------------------------------
@@ -63,6 +61,14 @@ class Shell(Protocol):
         """Draw header and footer anew, where they have changed."""
 
     # --- screens and keys -------------------------------------------------------------------------------
+
+    @property
+    def place_name(self) -> str:
+        """The name of the screen in front."""
+
+    @property
+    def label(self) -> str:
+        """A word for the header, such as SIMULATED; empty for none."""
 
     @property
     def focused(self) -> Widget | None: ...

@@ -43,7 +43,7 @@ class Facts:
     def of(self, run: RunView, sparks: int = 40) -> RunFacts:
         snapshot = self._shell.snapshot
         assert snapshot is not None
-        history = self._shell.sampler.history
+        history = self._shell.studio.sampler.history
         name = RunSeries.OUTPUT.of(run.run_id)
         speeds = history.over(name, sparks, SPARK_SECONDS, snapshot.tick.at) if name in history else ()
         return RunFacts(

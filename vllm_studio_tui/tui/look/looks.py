@@ -35,9 +35,13 @@ class Looks:
         return self._file.name
 
     def register(self, app: App[int]) -> None:
-        """Let Textual know the themes."""
+        """Let Textual know the themes, or that there is no colour at all."""
         for theme in self.themes.values():
             app.register_theme(theming.textual_theme(theme))
+        if self.no_colour:
+            # Textual takes NO_COLOR out of the environment; engines and editors that we start shall see it.
+            os.environ["NO_COLOR"] = "1"
+            app._filters = [theming.Colourless()]
 
     def use(self, name: str) -> bool:
         """Take another theme; False where there is none of that name, or no colour."""

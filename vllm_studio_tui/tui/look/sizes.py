@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
 
 
 class Size(IntEnum):
@@ -31,3 +35,13 @@ def size_class(width: int, height: int, *, compact: bool = False) -> Size:
 def margin(size: Size) -> int:
     """The column where text starts."""
     return {Size.FULL: 3, Size.WIDE: 3, Size.BASE: 2, Size.COMPACT: 1}.get(size, 0)
+
+
+def mark_size(page: Widget, size: Size) -> None:
+    """Give a page the class of a size, for the style sheets: `-full`, `-wide`, ..; also `-tiny` for strip and line."""
+    wanted = f"-{size.name.lower()}"
+    if page.has_class(wanted):
+        return
+    # Every change of a class styles the whole page anew: one change is enough.
+    page.remove_class(*(f"-{one.name.lower()}" for one in Size), "-tiny", update=False)
+    page.add_class(wanted, *(["-tiny"] if size <= Size.STRIP else []))

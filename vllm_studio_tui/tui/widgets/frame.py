@@ -14,10 +14,12 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
 from vllm_studio_tui.tui.screens.registry import SCREENS
+from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.tui.shell import Shell
 
 HOST = os.uname().nodename.partition(".")[0]
 
@@ -153,3 +155,41 @@ def footer_keys(active: Sequence[tuple[Action, str]], glyphs: Glyphs) -> list[tu
         text = {"up": glyphs.up_down, "left": glyphs.left_right}.get(first, actions.key_text(first))
         found.append((action.footer or text, action.label, action.id))
     return found
+
+
+class Header(Canvas):
+    """The one row at the top of the page."""
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(self._rows, lambda: shell.ink, id="header")
+        self._shell = shell
+
+    def _rows(self, width: int, height: int) -> list[Row]:
+        shell = self._shell
+        return header(
+            shell.ink,
+            width,
+            shell.size_class,
+            shell.place_name,
+            shell.snapshot,
+            read_only=shell.read_only,
+            label=shell.label,
+        )
+
+
+class Footer(Canvas):
+    """The one row at the bottom of the page."""
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(self._rows, lambda: shell.ink, id="footer")
+        self._shell = shell
+
+    def _rows(self, width: int, height: int) -> list[Row]:
+        shell = self._shell
+        return footer(
+            width,
+            shell.size_class,
+            footer_keys(shell.active_actions(), shell.ink.glyphs),
+            palette=actions.key_text(shell.keys_of("app.palette").split(",")[0]),
+            help_key=actions.key_text(shell.keys_of("app.help").split(",")[0]),
+        )

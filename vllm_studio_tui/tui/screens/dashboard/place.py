@@ -241,7 +241,7 @@ class Dashboard(Place):
 
     def _chart(self, width: int) -> list[Row]:
         assert self.snapshot is not None
-        history, now = self.shell.sampler.history, self.snapshot.tick.at
+        history, now = self.studio.sampler.history, self.snapshot.tick.at
         if TotalSeries.OUTPUT not in history:
             return []
         columns = width - 36
@@ -273,7 +273,7 @@ class Dashboard(Place):
     def _sparks(self, width: int, room: int) -> list[Row]:
         """Compact: the two lanes that say most."""
         assert self.snapshot is not None
-        history, now = self.shell.sampler.history, self.snapshot.tick.at
+        history, now = self.studio.sampler.history, self.snapshot.tick.at
         rows = []
         wanted: list[tuple[str, str, Callable[[float | None], str]]] = [
             ("output tok/s", TotalSeries.OUTPUT, numbers.rate)

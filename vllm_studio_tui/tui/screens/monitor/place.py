@@ -99,7 +99,7 @@ class Monitor(Place):
     def _lanes(self, snapshot: Snapshot, width: int, room: int, size: Size, now: float) -> list[Row]:
         if room < 2:
             return []
-        history, at, span = self.shell.sampler.history, snapshot.tick.at, SPANS[self._span]
+        history, at, span = self.studio.sampler.history, snapshot.tick.at, SPANS[self._span]
         return paint.history(
             paint.lanes(snapshot),
             lambda name, columns: history.over(name, columns, span, at),

@@ -1,0 +1,39 @@
+"""Leaving: what is being answered is kept, engines go on, and the person reads how many."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.tui.place import Place
+
+
+def leave_on_signals(studio: StudioApi, leave: Callable[[], None]) -> None:
+    """Leave when the terminal goes or the process is asked to end: answers are kept, the terminal is put right."""
+
+    def told(number: signal.Signals) -> None:
+        studio.told_to_end(number.name)
+        leave()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        loop.add_signal_handler(number, told, number)
+
+
+def going_on(snapshot: Snapshot | None) -> list[str]:
+    """Return the line for the terminal that says how many engines go on, if any does."""
+    live = sum(run.live for run in snapshot.runs) if snapshot is not None else 0
+    return [f"{live} {'engine goes' if live == 1 else 'engines go'} on. vllm-studio status"] if live else []
+
+
+async def put_away(studio: StudioApi, places: Iterable[Place]) -> list[str]:
+    """Let every screen keep what it has, save what is not saved yet; return lines for the terminal."""
+    for place in places:
+        await place.leaving()
+    await asyncio.to_thread(studio.close_chat)
+    return [f"An answer is not saved yet. It lies in {path}; the next start takes it in." for path in studio.unsaved]
