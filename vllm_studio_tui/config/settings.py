@@ -36,7 +36,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_RUN": "Set by the studio for an engine: the run that its processes belong to.",
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
-#: Settings of a command that is to come: they are checked and kept, and whoever sets one is told.
+#: Settings of a command that is to come: they are checked and kept, and a note says that nothing reads them yet.
 UNREAD = ("host", "port", "api_key")
 #: A larger file is not a settings file.
 MAX_FILE = 256 * 1024
@@ -57,7 +57,7 @@ def _home(value: object) -> object:
     text = str(value)
     if not text.strip() or "\0" in text:
         raise ValueError("not a path")
-    with contextlib.suppress(RuntimeError):  # a `~name` that nobody has stays as it is
+    with contextlib.suppress(RuntimeError):  # `~name` without such a user stays as it is
         return Path(text).expanduser().absolute()
     return Path(text).absolute()
 

@@ -1,6 +1,6 @@
 """The two settings that the first picture needs, read without what checks settings.
 
-What is wrong with the file is said when all of it is read, a moment later.
+Errors in the file are reported when all of it is read, a moment later.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class StudioError(Exception):
-    """What a person is told when something cannot be done.
+    """Something that cannot be done, in words for the user.
 
     Attributes:
         title: What happened, one line.

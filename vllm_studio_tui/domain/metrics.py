@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 GIB = 1024**3
-#: A GPU of whose memory no more than this is used holds nothing of anybody: the driver itself keeps a little, of
-#: which older ones cannot tell what is theirs.
+#: A GPU with no more memory used than this counts as free: the driver itself keeps a little, and older drivers do
+#: not report that part separately. A share of the whole, and bytes.
 FREE_SHARE = 0.05
 FREE_BYTES = GIB
 
@@ -40,7 +40,7 @@ class Gpu:
     Attributes:
         lost: It does not answer: why, in the driver's words. Its values are unknown then.
         trouble: It answers, and something of it does not: what.
-        stale: Seconds since it told anything, where that is long ago; None while its values are fresh.
+        stale: Seconds since it last answered, if that is long ago; None while its values are fresh.
     """
 
     index: int

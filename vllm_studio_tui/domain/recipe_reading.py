@@ -97,7 +97,7 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
         key = _key(raw)
         if key == "extra_args":
             if not isinstance(value, Mapping) and value is not None:
-                out[key] = value  # the model says what is wrong with it
+                out[key] = value  # the validation of Recipe reports it
             continue
         _put(out, extra, notes, key, raw, value)
     _hoist(out, extra, notes)
@@ -109,7 +109,9 @@ def normalise(data: Mapping[Any, Any], *, imported: bool = False) -> tuple[dict[
     _python_of_venv(out, notes)
     _numbers(out, notes)
     if extra:
-        out.setdefault("extra_args", extra)  # what is there already is no object: the model says so
+        out.setdefault(
+            "extra_args", extra
+        )  # extra_args that are no mapping stay: the validation of Recipe reports them
     if "id" not in out and isinstance(out.get("name"), str):
         out["id"] = slug(out["name"])
         notes.append(FieldNote("id", "changed", "made from the name"))
@@ -251,7 +253,7 @@ def _env(out: dict[str, Any], notes: list[FieldNote]) -> None:
         return
     env = {str(name): value for name, value in env.items() if value is not None}
     visible = env.get("CUDA_VISIBLE_DEVICES")
-    # Nothing and -1 hide every GPU from the engine, and a reference is told by nobody yet: these stay as they are.
+    # Nothing and -1 hide every GPU from the engine, and a reference is not resolved yet: these stay as they are.
     if visible is not None and str(visible).strip() not in ("", "-1") and not is_reference(str(visible)):
         del env["CUDA_VISIBLE_DEVICES"]
         if out.get("gpus") in (None, "", [], (), visible):

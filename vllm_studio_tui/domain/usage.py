@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.metrics import Percentiles
 #: By what usage can be divided.
 BY = ("model", "recipe", "day", "session")
 DAY = 86_400
-#: Ends of an answer that are nobody's failure: one that a person stopped is none.
+#: Ends of an answer that are no failures; one that the user stopped is none either.
 SUCCESSES = frozenset({"stop", "length", "tool_calls", "stopped"})
 #: Ends of an answer that came whole: only those say how long answers take.
 WHOLE = frozenset({"stop", "length", "tool_calls"})
@@ -104,7 +104,7 @@ class UsageRow:
         cache_hit_tokens: Prompt tokens that came from the engine's prefix cache, of `cache_prompt_tokens`.
         energy_wh: Watt hours of its GPUs; None where nothing was measured.
         energy_estimated: Part of that is a share of a GPU that several runs had at once.
-        tokens_estimated: Some of the completion's tokens are counted by letters: no engine told them.
+        tokens_estimated: Some of the completion's tokens are estimated from its length: the engine did not report them.
         ttft: Seconds, of the requests that we saw ourselves.
         latency: Seconds, of those among them that were answered whole.
         tokens_per_second: Median speed of generation of those.

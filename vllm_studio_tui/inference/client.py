@@ -130,7 +130,7 @@ class _Reading:
         rest: list[StreamEvent] = []
         try:
             ended = self._answer()
-        except Exception as error:  # noqa: BLE001  # whatever it was: who waits for the answer must be told
+        except Exception as error:  # noqa: BLE001  # whatever it was: the reader must get an `Ended`
             _log.debug("reading an answer failed", exc_info=True)
             finish = "stopped" if self._cancelled else "interrupted" if self._reader.pieces else "failed"
             ended = Ended(finish, error=f"an internal error: {type(error).__name__}: {str(error)[:300]}")

@@ -38,7 +38,7 @@ SKIPPED = (
     "<|START_RESPONSE|>",
     "<|begin_of_solution|>",
 )
-#: Dropped wherever they stand in the answer; what is between them stays.
+#: Dropped anywhere in the answer; the text between them stays.
 MARKERS = ("<|begin_of_box|>", "<|end_of_box|>", "<|return|>", "<|END_RESPONSE|>", "<|end_of_solution|>")
 
 _BEGINNINGS = (*PAIRS, *SKIPPED)
@@ -268,7 +268,7 @@ def _closed(text: str) -> tuple[list[str], str]:
     """Return the thinking between tags, and the text without it."""
     thoughts: list[str] = []
     kept: list[str] = []
-    never: set[str] = set()  # tags that are not closed from here on: nobody looks for that twice
+    never: set[str] = set()  # tags that are not closed from here on: not searched for again
     at = 0
     while found := _TAG.search(text, at):
         closer = PAIRS[found[0]]

@@ -39,10 +39,10 @@ def expanded(path: str) -> str:
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | Trouble:
-    """Return the file's status (links followed), or why it cannot be told."""
+    """Return the file's status (links followed), or why it cannot be found out."""
     name = os.fspath(path)
     try:
-        return os.stat(name)  # noqa: PTH116 - Path would choke on what is no path at all
+        return os.stat(name)  # noqa: PTH116 - Path raises for text that cannot be a path
     except (FileNotFoundError, NotADirectoryError):
         return _missing(name)
     except PermissionError:

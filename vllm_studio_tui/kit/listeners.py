@@ -96,16 +96,16 @@ def _answers(link: socket.socket) -> Iterator[bytes]:
 
 def _read(port: int) -> list[tuple[str, int, int]] | None:
     """Return the same from /proc/net/tcp and tcp6."""
-    found, told = [], False
+    found, any_row = [], False
     for name in ("tcp", "tcp6"):
         for local, state, user, inode in _table(name):
-            told = True
+            any_row = True
             if state != _LISTEN:
                 break  # listening sockets come first, and connections may be thousands
             where, _, number = local.partition(":")
             if int(number, 16) == port:
                 found.append((where, user, inode))
-    return found if told or (PROC / "net" / "tcp").exists() else None
+    return found if any_row or (PROC / "net" / "tcp").exists() else None
 
 
 def _ranks(address: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ def resolve(host: str, port: int, timeout: float = RESOLVE) -> tuple[int, tuple[
     """Return family and socket address of a host; for a name with several, an IPv4 one if there is one.
 
     Raises:
-        socket.gaierror: The name is not known, or nobody said so within `timeout` seconds.
+        socket.gaierror: The name is not known, or there was no answer within `timeout` seconds.
         OSError: There is no such port.
     """
     if not 0 <= port <= 65535:

@@ -71,7 +71,7 @@ class Counters:
     def expose(self, style: str, model: str) -> str:
         """Return the text of /metrics."""
         with self.lock:
-            self.write()  # nobody is told what is not in the account: the engine may be killed at any time
+            self.write()  # write first, answer then: the engine may be killed at any time
             if style == "llamacpp":
                 return "\n".join(self._llamacpp()) + "\n"
             return "\n".join(self._sglang(model) if style == "sglang" else self._vllm(model)) + "\n"

@@ -176,7 +176,7 @@ class Reply:
             raise Gone
         if style == "bad-json":
             self._framing.write(b'data: {"choices": [{"delta": {"content": "oops\n\n')
-            self._engine.faults.break_at = None  # the stream goes on behind it
+            self._engine.faults.break_at = None  # the stream continues after it
             return
         if style == "split-utf8":
             raw = json.dumps(self._chunk({"content": "┌─┐"}), ensure_ascii=False).encode()
@@ -215,7 +215,7 @@ class Reply:
         self._framing.write(b"data: " + raw + b"\n\n")
 
     def _usage(self, prompt_tokens: int) -> dict[str, Any]:
-        self._engine.counters.write()  # who is told of tokens may rely on the account
+        self._engine.counters.write()  # a client that was sent tokens may rely on the account
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": self._sent,

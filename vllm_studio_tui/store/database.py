@@ -234,7 +234,7 @@ class Database(Reader):
 
 #: In place of a database that cannot be made.
 IN_MEMORY = "memory"
-#: Of a file that nobody writes: without the write-ahead log and its shared memory, which would have to be made.
+#: For a file that no process writes: without the write-ahead log and its shared memory, which would have to be made.
 STILL = "ro&immutable=1"
 
 

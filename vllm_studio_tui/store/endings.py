@@ -107,8 +107,8 @@ def _count(db: Database, request: CompletedRequest | None) -> None:
     if request is None:
         return
     RequestRows(db).record(request)
-    told = 0 if request.estimated else request.completion_tokens or 0
-    if request.model and request.finish in SUCCESSES and told >= PEAK_TOKENS:
+    tokens = 0 if request.estimated else request.completion_tokens or 0
+    if request.model and request.finish in SUCCESSES and tokens >= PEAK_TOKENS:
         PeakRows(db).offer(request.model, generation_tps=request.tokens_per_second, ttft=request.ttft)
 
 

@@ -15,7 +15,7 @@ RUN_LEDGER = tuple(
     f"ALTER TABLE runs ADD COLUMN {name} TEXT" for name in ("recipe", "recipe_revision", "engine_version", "marks")
 )
 #: `owner` is the lease of the process that reads the answer, while `finish` is `streaming`. `estimated`: the tokens
-#: are counted by letters, because no engine told them.
+#: are estimated from the length of the text, because the engine did not report them.
 REQUEST_LEASE = (
     "ALTER TABLE requests ADD COLUMN owner TEXT",
     "ALTER TABLE requests ADD COLUMN estimated INTEGER",

@@ -86,7 +86,7 @@ def counter_parts(db: Reader, since: float | None, until: float | None) -> list[
     about = {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
     parts = []
     for (run_id, attempt, day, inside), sums in used.items():
-        if not sums:  # a reading of counters that told nothing
+        if not sums:  # a reading of counters without a known value
             continue
         whole: dict[str, int | None] = {name: round(sums[name]) if name in sums else None for name in COUNTERS}
         model, recipe_id = about.get(run_id, (None, None))

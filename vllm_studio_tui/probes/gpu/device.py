@@ -38,8 +38,8 @@ AGAIN = 60.0
 TROUBLE = frozenset({GPU_IS_LOST, RESET_REQUIRED})
 #: Seconds for which a value stands in for one that timed out or does not come.
 KEEP = 10.0
-#: Seconds after which a call that does not return is told.
-TELL = 2.0
+#: Seconds after which a call that does not return is reported.
+REPORT_AFTER = 2.0
 #: Seconds after which a GPU that tells nothing new has stale values, and after which it is taken as lost.
 STALE = 5.0
 SILENT = 60.0
@@ -73,7 +73,7 @@ HANDLE = "nvmlDeviceGetHandleByIndex"
 VALUES = (
     Value("uuid", (("nvmlDeviceGetUUID",),), validation.text, fixed=True),
     Value("name", (("nvmlDeviceGetName",),), validation.text, fixed=True),
-    # Only version 2 tells the driver's own share apart from what is used.
+    # Only version 2 reports the driver's own share separately.
     Value(
         "memory",
         (("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"), ("nvmlDeviceGetMemoryInfo",)),
@@ -239,15 +239,15 @@ class Device:
             try:
                 call = getattr(self._nvml, function)
                 given = [getattr(self._nvml, name) for name in constants]
-                told = value.read(call(*(arguments or (self._handle, *given))))
+                found = value.read(call(*(arguments or (self._handle, *given))))
             except Exception as error:  # noqa: BLE001  # whatever the library raises costs this value only
                 code = code_of(self._nvml, error)
                 failure = (code, str(error)[: validation.MAX_TEXT] or type(error).__name__)
                 if code in (*NEVER, ODD) and key != "handle":
                     self._not_before[key, number] = self._monotonic() + AGAIN
             else:
-                if told is not None:
-                    self._known[key] = (self._monotonic(), told)
+                if found is not None:
+                    self._known[key] = (self._monotonic(), found)
                     self._refused.pop(key, None)
                     self._asking.pop(key, None)
                     return
@@ -282,7 +282,7 @@ class Device:
             serious = [words for code, words in refusals if code not in NEVER]
             if serious and not self._left:
                 return serious[0]
-        if self._asking and (newest is not None or now - self._since >= TELL):
+        if self._asking and (newest is not None or now - self._since >= REPORT_AFTER):
             return f"no answer for {now - (newest if newest is not None else self._since):.0f} s"
         return None
 
@@ -293,7 +293,7 @@ class Device:
                 return words
         now = self._monotonic()
         for function, at in list(self._asking.values()):
-            if now - at >= TELL:
+            if now - at >= REPORT_AFTER:
                 return f"{function} has not answered for {now - at:.0f} s"
         return None
 

@@ -118,7 +118,7 @@ class NvmlReader:
         self._retry_at = 0.0
         self._opening: float | None = None
         self._opened_at = 0.0
-        #: Every GPU that was there, by UUID: one that goes is told as lost.
+        #: Every GPU that was there, by UUID: one that disappears is reported as lost.
         self._seen: dict[str, Gpu] = {}
 
     @property
@@ -243,13 +243,13 @@ class NvmlReader:
 
     def _count(self) -> tuple[int | None, Exception | None]:
         """Return the number of GPUs, or None and the error."""
-        told, error = self._call("nvmlDeviceGetCount")
-        return validation.whole(told, 0, MAX_GPUS), error
+        count, error = self._call("nvmlDeviceGetCount")
+        return validation.whole(count, 0, MAX_GPUS), error
 
     def _call(self, function: str, *arguments: Any) -> tuple[Any, Exception | None]:
         try:
             return getattr(self._nvml, function)(*arguments), None
-        except Exception as error:  # noqa: BLE001  # whatever the library raises is told, or costs this value
+        except Exception as error:  # noqa: BLE001  # whatever the library raises is reported, or costs this value
             return None, error
 
     def _explain(self, error: Exception) -> tuple[str, str | None]:

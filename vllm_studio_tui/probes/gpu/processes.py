@@ -10,7 +10,7 @@ from vllm_studio_tui.kit.process import environment_value, start_ticks
 #: The variable that every process of a run has in its environment.
 RUN_VARIABLE = "VLLM_STUDIO_RUN"
 MAX_COMMAND = 300
-#: A flag whose value is nobody's business: argv is readable by every user, our screens and exports need not be.
+#: A flag whose value is a secret: every user can read argv, but our screens and exports need not show it.
 _SECRET = re.compile(r"(--?[\w.-]*(?:api[-_]?key|token|password|secret)(?:=|\s+))(?!-)\S+", re.IGNORECASE)
 
 

@@ -27,7 +27,7 @@ async def palette(shell: Shell, screen: Widget) -> None:
     active = shell.active_actions()
     here = {action.id for action, _ in active}
     load = partial(_choices, shell, commands, active)
-    said = await shell.ask(Chooser((), title="a command", enter="run", load=load))
+    said = await shell.ask(Chooser((), title="a command", load=load))
     if said is None:
         return
     kind, _, rest = said.partition(":")

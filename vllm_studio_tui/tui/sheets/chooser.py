@@ -65,7 +65,6 @@ class Chooser(Sheet):
         title: str = "",
         empty: str = "Nothing here.",
         free: bool = False,
-        enter: str = "choose",
         preview: Callable[[str], None] | None = None,
         extra: Sequence[Option] = (),
         initial: str = "",
@@ -78,7 +77,6 @@ class Chooser(Sheet):
         self._title = title
         self._empty = empty
         self._free = free
-        self._enter = enter
         self._preview = preview
         self._extra = tuple(extra)
         self._initial = initial

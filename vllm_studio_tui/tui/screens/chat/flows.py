@@ -46,7 +46,6 @@ class ChatFlows:
                     self._chats,
                     title=f"a chat, or words in it   {_first(rename)} rename   {_first(delete)} delete",
                     empty="No chats yet.",
-                    enter="open",
                     extra=tuple(Option(key, "") for key in (*rename, *delete)),
                 )
             )
@@ -169,7 +168,7 @@ class ChatFlows:
                 Choice("top_p", "top_p", _note(settings.get("top_p"))),
                 Choice("max_tokens", "max tokens", _note(settings.get("max_tokens"))),
             ]
-            said = await self._app.ask(Chooser(choices, title="settings of this chat", enter="change"))
+            said = await self._app.ask(Chooser(choices, title="settings of this chat"))
             if said is None:
                 return
             if said == "thinking":
