@@ -9,22 +9,12 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 
+from vllm_studio_tui.backends import CLASSES
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend
 from vllm_studio_tui.backends.common import plug_ins
 from vllm_studio_tui.domain.errors import NotFound
 
 GROUP = "vllm_studio_tui.backends"
-
-#: Our engines: the file of each is called as recipes name it, and this is the class in it.
-CLASSES = {
-    "vllm": "Vllm",
-    "sglang": "SGLang",
-    "transformers": "Transformers",
-    "tabbyapi": "TabbyAPI",
-    "llamacpp": "LlamaCpp",
-    "custom": "Custom",
-    "external": "External",
-}
 
 
 class _Ours(Mapping[str, Backend]):

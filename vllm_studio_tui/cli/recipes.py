@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vllm_studio_tui.backends import CLASSES
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
 from vllm_studio_tui.kit.paths import Places
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.importing import ImportReport
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
-#: Named here, because looking them up would load them all; a test sees to it that none is missing.
-BACKENDS = "vllm, sglang, transformers, tabbyapi, llamacpp, custom, external, or one of a plug-in."
+BACKENDS = f"{', '.join(CLASSES)}, or one of a plug-in."
 SUGGESTED = typer.Option(False, "--suggested", help="Take what is suggested for the model's family: parsers, experts.")
 
 
