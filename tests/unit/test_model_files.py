@@ -223,10 +223,10 @@ def test_of_a_folder_that_was_not_seen_whole_nothing_is_said_to_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = model(tmp_path / "m")
-    monkeypatch.setattr("vllm_studio_tui.backends.common.looking.MOST", 0)
+    monkeypatch.setattr("vllm_studio_tui.backends.common.file_reading.MOST", 0)
     assert checked("vllm", folder) == []
-    monkeypatch.setattr("vllm_studio_tui.backends.common.looking.MOST", 5000)
-    monkeypatch.setattr("vllm_studio_tui.backends.common.looking.SECONDS", -1.0)
+    monkeypatch.setattr("vllm_studio_tui.backends.common.file_reading.MOST", 5000)
+    monkeypatch.setattr("vllm_studio_tui.backends.common.file_reading.SECONDS", -1.0)
     assert checked("vllm", folder) == []
 
 

@@ -94,7 +94,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that speaks against a launch: severity `error` will make it fail, `warning` may be meant."""
+    """A problem of a launch: with severity `error` it will fail, `warning` may be meant."""
 
     field: str
     severity: str
@@ -104,7 +104,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ForeignEngine:
-    """An engine that the studio did not start, as its command line tells. None: it does not say."""
+    """An engine that the studio did not start, as far as its command line names it; None: not named there."""
 
     backend: str
     model: str | None = None
@@ -231,7 +231,7 @@ class Backend(ABC):
         return self.counters
 
     def problems(self, recipe: Recipe, context: LaunchContext) -> Iterable[Problem]:
-        """Return what speaks against a launch beyond what is checked for every engine (`backends/checks.py`)."""
+        """Return problems of a launch, beyond those checked for every engine (`backends/checks.py`)."""
         return ()
 
     def names_model(self, recipe: Recipe) -> bool:

@@ -1,4 +1,4 @@
-"""What can be told of a recipe before it is launched: the same checks for every engine, and its own."""
+"""Check a recipe before it is launched: the checks that are the same for every engine, and the engine's own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOADERS = frozenset(
 
 
 def check(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
-    """Return what speaks against a launch of the recipe, the errors first. Blocking: looks at files."""
+    """Return the problems of a recipe, the errors first. Blocking: reads files."""
     if not backend.needs_launch:
         own = list(backend.problems(recipe, context))
         return own if any(one.severity == "error" for one in own) else [*unused(backend, recipe), *own]
@@ -73,7 +73,7 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
 
 
 def _flags_of(backend: Backend, recipe: Recipe, context: LaunchContext) -> dict[str, list[str]]:
-    """What the engine will be told; nothing where the recipe makes no command, which is said elsewhere."""
+    """Return the flags of the command; none where the recipe makes no command, which `_command` reports."""
     try:
         # As for a container: also where its program is not here yet.
         named = dataclasses.replace(context, settings=ImageSettings(), container=True)
@@ -84,7 +84,7 @@ def _flags_of(backend: Backend, recipe: Recipe, context: LaunchContext) -> dict[
 
 
 def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
-    """Fields that this engine has nothing for: none is passed over in silence."""
+    """Yield a warning for each field of the recipe that this engine does not use."""
     for name in sorted(ENGINE_FIELDS - backend.uses):
         default = type(recipe).model_fields[name].get_default(call_default_factory=True)
         if getattr(recipe, name) == default:
@@ -173,7 +173,7 @@ def _names(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator
 def _installed_flags(
     backend: Backend, recipe: Recipe, flags: Collection[str], gone: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """What the engine that is installed here itself does not know: it would end at once."""
+    """Yield an error for each flag that the installed engine does not know: it would exit at once."""
     style = backend.flag_style
     for key in recipe.extra_args:
         name = style.canonical(key).split(".", 1)[0]

@@ -121,7 +121,7 @@ class Custom(Backend):
 
 
 def split(template: str | None) -> list[str]:
-    """The template as arguments, placeholders still in them.
+    """Return the template as arguments, placeholders still in them.
 
     Raises:
         InvalidRecipe: There is none, or a quote is not closed.
@@ -136,7 +136,7 @@ def split(template: str | None) -> list[str]:
 
 
 def fill(part: str, values: Mapping[str, str]) -> str:
-    """One argument with its placeholders filled in; `{{` and `}}` are braces.
+    """Return one argument with its placeholders filled in; `{{` and `}}` are braces.
 
     Raises:
         InvalidRecipe: A placeholder is unknown, or a brace stands alone.

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> Any:
-    """The options as the package takes them; what it has no place for is an error, never passed over."""
+    """Return the options as parameters of the package; an option that it does not have is an error."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = options.model
     parameters.model_alias = {options.alias or Path(options.model).stem}
@@ -134,12 +134,12 @@ def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> An
 
 
 def _named(kind: Any, prefix: str, name: str) -> Any:
-    """A value of one of the package's enumerations."""
+    """Return a value of one of the package's enumerations."""
     return getattr(kind, f"{prefix}_{name.upper().replace('-', '_')}")
 
 
 def free_cores() -> int:
-    """Physical cores that are not busy, at least one.
+    """Return how many physical cores are not busy, at least one.
 
     With more threads than free cores llama.cpp's threads wait for each other, and a busy host is fifty times slower.
     """
@@ -149,7 +149,7 @@ def free_cores() -> int:
 
 
 def _physical(allowed: set[int]) -> int:
-    """Physical cores behind these logical processors."""
+    """Return how many physical cores these logical processors have."""
     seen = set()
     for number in allowed:
         folder = Path(f"/sys/devices/system/cpu/cpu{number}/topology")
@@ -163,7 +163,7 @@ def _physical(allowed: set[int]) -> int:
 
 
 def _quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """Processors that a container may use (cgroup v2, `quota period`); None where nothing limits it."""
+    """Return how many processors a container may use (cgroup v2, `quota period`); None where nothing limits it."""
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError, IndexError):
         quota, period = path.read_text(encoding="ascii").split()[:2]
         if quota != "max":
@@ -181,7 +181,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def complaint(arguments: Sequence[str]) -> str | None:
-    """What is wrong with these arguments, as the engine would say when it ends; None: nothing."""
+    """Return what is wrong with these arguments, in the engine's words; None: nothing."""
     try:
         _parser().parse_args(arguments)
     except _Refused as refused:
@@ -254,7 +254,7 @@ def _count(text: str) -> int:
 
 
 def _trouble(options: argparse.Namespace) -> str | None:
-    """Why it cannot work, in llama-server's words where it has some, before anything is loaded."""
+    """Return why it cannot serve, before anything is loaded; in llama-server's words where it has some."""
     try:
         with Path(options.model).open("rb") as stream:
             magic = stream.read(4)

@@ -287,7 +287,7 @@ class LlamaCpp(Backend):
 
 
 def _foreign_words(recipe: Recipe) -> Iterator[Problem]:
-    """Return words that other engines have for something, and llama.cpp does not."""
+    """Yield problems of values that other engines know and llama.cpp does not."""
     if recipe.reasoning_parser and recipe.reasoning_parser not in REASONING_FORMATS:
         yield Problem(
             "reasoning_parser",

@@ -169,7 +169,7 @@ FILE_FLAGS = {
 
 
 def context_length(recipe: Recipe) -> int | None:
-    """The context in tokens; None, as for vLLM's 0 and -1, is what the model and the memory allow."""
+    """Return the context in tokens; None, as for vLLM's 0 and -1, is what the model and the memory allow."""
     return recipe.max_model_len if recipe.max_model_len is not None and recipe.max_model_len > 0 else None
 
 
@@ -178,7 +178,7 @@ _SPECULATIVE = {"method": "algorithm", "model": "draft-model-path", "num-specula
 
 
 def _chunk(recipe: Recipe) -> int | None:
-    """Tokens of one chunk of a prompt; -1 switches chunks off."""
+    """Return the tokens of one chunk of a prompt; -1 switches chunks off."""
     return -1 if recipe.enable_chunked_prefill is False else recipe.max_num_batched_tokens
 
 

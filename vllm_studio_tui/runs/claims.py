@@ -1,4 +1,4 @@
-"""Which GPUs a run of a recipe will use, as far as it can be told before."""
+"""Find out which GPUs a run of a recipe will use, as far as that is known before."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Program:
 
 
 def program(cmdline: Sequence[str]) -> Program | None:
-    """What a command line runs, seen through a Python interpreter before it; None where nothing can be told."""
+    """Return what a command line runs, also behind a Python interpreter; None where that is unknown."""
     line = [str(one) for one in cmdline[:MAX_ARGUMENTS]]
     if not line or not line[0]:
         return None
@@ -57,7 +57,7 @@ def program(cmdline: Sequence[str]) -> Program | None:
 
 
 def option(arguments: Sequence[str], *names: str) -> str | None:
-    """The value of an option, of several the last: `--port 8000`, `--port=8000`. Underscores count as dashes."""
+    """Return the value of an option, of several the last: `--port 8000`, `--port=8000`. Underscores count as dashes."""
     found: str | None = None
     for at, one in enumerate(arguments):
         name, equals, value = one.partition("=")
@@ -73,7 +73,7 @@ def option(arguments: Sequence[str], *names: str) -> str | None:
 
 
 def port_option(arguments: Sequence[str], default: int | None) -> int | None:
-    """The port that `--port` names; the default where it names none, None where it is no port."""
+    """Return the port that `--port` names; the default where it names none, None where it is no port."""
     text = option(arguments, "--port")
     if text is None:
         return default

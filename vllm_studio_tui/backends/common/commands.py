@@ -1,4 +1,4 @@
-"""What engines' commands are made of: the program, the environment, the model, and the whole as a line of a shell."""
+"""Parts of engines' commands: the program, the environment, the model, and a command as one line for a shell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def environment(recipe: Recipe, **own: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The engine's variables: the backend's own, the GPUs', and over both the recipe's.
+    """Return the engine's variables: the backend's own, the GPUs', and over both the recipe's.
 
     Returns:
         Plain values, and references to secrets; a recipe's variable may be either.
@@ -42,7 +42,7 @@ def environment(recipe: Recipe, **own: str) -> tuple[dict[str, str], dict[str, s
 
 
 def find_program(candidates: Iterable[str | None], context: LaunchContext) -> str | None:
-    """The first candidate that can be executed. A bare name is looked for in the PATH that the engine will have.
+    """Return the first candidate that can be executed. A bare name is looked for in the PATH that the engine will have.
 
     A script whose interpreter is gone, as in an environment that was moved, is not one.
     """
@@ -61,7 +61,7 @@ def find_program(candidates: Iterable[str | None], context: LaunchContext) -> st
 def not_found(
     title: str, looked: Iterable[str | None], advice: str, context: LaunchContext | None = None
 ) -> LaunchRefused:
-    """Why none of these programs can be run: what is there and cannot be is told before what is not there.
+    """Return why none of these programs can be run: one that exists and cannot be run comes before a missing one.
 
     Args:
         advice: What to do where none is there.
@@ -77,7 +77,7 @@ def not_found(
 
 
 def model_argument(recipe: Recipe) -> str:
-    """The model as an engine gets it: no shell will expand a `~`, and no engine may take it for a flag.
+    """Return the model as an engine gets it: no shell will expand a `~`, and no engine may take it for a flag.
 
     Raises:
         InvalidRecipe: The model's path or name would be a flag.
@@ -94,17 +94,17 @@ def model_argument(recipe: Recipe) -> str:
 
 
 def is_local(model: str) -> bool:
-    """Whether a model is named by a path of this machine rather than by its name on a hub."""
+    """Return whether a model is named by a path of this machine rather than by its name on a hub."""
     return model.startswith(("/", "~", "./", "../")) or Path(model).is_absolute()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like this one; None where none does."""
+    """Return the known name that looks most like this one; None where none does."""
     return next(iter(difflib.get_close_matches(name, list(known), 1, 0.6)), None)
 
 
 def shell_text(argv: Sequence[str], env: Mapping[str, str], masked: Collection[str] = ()) -> str:
-    """One line for a POSIX shell, `NAME=value program arguments`, with secrets as `***`.
+    """Return one line for a POSIX shell, `NAME=value program arguments`, with secrets as `***`.
 
     Args:
         masked: Names of variables whose values are secret, beyond those whose names say so.

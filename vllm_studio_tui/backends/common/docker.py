@@ -42,7 +42,7 @@ class ImageSettings:
 def container_command(
     recipe: Recipe, backend: Backend, context: LaunchContext, run_id: str, gpus: Sequence[str]
 ) -> Command:
-    """The command that runs the recipe's engine in its image.
+    """Return the command that runs the recipe's engine in its image.
 
     Args:
         run_id: Becomes the container's name and label.
@@ -92,7 +92,7 @@ def _gpu_options(recipe: Recipe, gpus: Sequence[str]) -> list[str]:
 
 
 def _model_volumes(recipe: Recipe) -> Iterator[str]:
-    """What is on this host's disk stands in the container at the same place, read-only."""
+    """Yield the volumes of local models: each is mounted at the same path, read-only."""
     seen = set()
     for path in (recipe.model_path, recipe.tokenizer or "", *recipe.lora_modules.values()):
         if is_local(path):

@@ -14,7 +14,7 @@ MISSING, BROKEN = "not found", "cannot be run"
 
 
 def is_usable(check: Check) -> bool:
-    """Whether a look for an engine found one that can be run."""
+    """Return whether a look for an engine found one that can be run."""
     return check.state != "fail" and not check.found.startswith((MISSING, BROKEN))
 
 

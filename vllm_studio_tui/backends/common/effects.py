@@ -1,7 +1,7 @@
-"""Whether what a recipe says changes anything of how its engine is started.
+"""Find values of a recipe that change nothing in how its engine is started.
 
-Tried rather than listed: the command is made with a value and without it. So a value that an engine has nothing for is
-told whoever wrote the backend, and no list has to be kept in step with the code.
+Tried rather than listed: the command is made with a value and without it. So a value without effect is found whoever
+wrote the backend, and no list has to be kept in step with the code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRIED = (*sorted(ENGINE_FIELDS), "health_path")
 
 
 def without_effect(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterator[Problem]:
-    """Values of the recipe that change nothing, beyond the fields that the engine has no use for at all."""
+    """Yield values of the recipe that change nothing, beyond the fields that the engine has no use for at all."""
     with_all = _made(backend, recipe, context)
     if with_all is None:
         return  # it makes no command: that is said instead

@@ -1,4 +1,4 @@
-"""From `extra_args` of a recipe to arguments of an engine."""
+"""Turn `extra_args` of a recipe into arguments of an engine."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ class FlagStyle:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def canonical(self, name: str) -> str:
-        """One name for all spellings of a flag: `-tp`, `--tensor_parallel_size=2`."""
+        """Return one name for all spellings of a flag: `-tp`, `--tensor_parallel_size=2`."""
         bare = name.lstrip("-").split("=", 1)[0].replace("_", "-")
         head, dot, rest = bare.partition(".")  # `--compilation-config.mode` sets one key of an object
         return self.aliases.get(head, head) + dot + rest
 
 
 def is_remark(key: str) -> bool:
-    """Whether a key of extra_args is meant for people or for the studio, and makes no flag."""
+    """Return whether a key of extra_args is meant for people or for the studio, and makes no flag."""
     return key in INTERNAL or key.replace("-", "_") in INTERNAL or bool(_REMARK.search(key))
 
 
 def given(argv: Sequence[str], style: FlagStyle) -> dict[str, list[str]]:
-    """The flags of a command by their one name, each with the words that follow it."""
+    """Return the flags of a command by their one name, each with the words that follow it."""
     flags: dict[str, list[str]] = {}
     words: list[str] = []
     for one in argv:
@@ -72,7 +72,7 @@ def given(argv: Sequence[str], style: FlagStyle) -> dict[str, list[str]]:
 
 
 def extra_arguments(extra: Mapping[str, object], present: Sequence[str], style: FlagStyle) -> list[str]:
-    """The arguments that `extra_args` adds to a command.
+    """Return the arguments that `extra_args` adds to a command.
 
     A flag that `present` or the raw tail has already is left out, however it is spelled. True is a bare flag, false
     and null are nothing, an object is JSON with underscores in its keys, and a list is what the engine's style says.
@@ -139,7 +139,7 @@ def _text(key: str, value: object) -> str:
 
 
 def as_json(key: str, value: object) -> str:
-    """The value as one argument, with underscores for the dashes in its keys.
+    """Return the value as one argument, with underscores for the dashes in its keys.
 
     Raises:
         InvalidRecipe: It cannot be written as JSON.
@@ -151,7 +151,7 @@ def as_json(key: str, value: object) -> str:
 
 
 def normalised(value: object) -> object:
-    """An object with underscores for the dashes in its keys, all the way down."""
+    """Return an object with underscores for the dashes in its keys, all the way down."""
     if isinstance(value, Mapping):
         return {str(key).replace("-", "_"): normalised(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

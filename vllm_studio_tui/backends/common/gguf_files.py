@@ -9,7 +9,7 @@ from vllm_studio_tui.kit.file_access import is_folder
 
 
 def weights(path: Path) -> Path:
-    """The file to load: the path itself, or of a folder its only GGUF, of shards the first.
+    """Return the file to load: the path itself, or of a folder its only GGUF, of shards the first.
 
     Raises:
         InvalidRecipe: The folder has no GGUF, or several.

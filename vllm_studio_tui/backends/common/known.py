@@ -1,4 +1,4 @@
-"""Names that released engines know: flags and parsers. Only read when a recipe is checked.
+"""Flags and parsers of released engines. Only read when a recipe is checked.
 
 The tables are of one version each. An engine of another version may know more or less, so a name that is not in
 them is a warning, never a refusal.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What one engine knows; flags without the dashes before them.
+    """Flags and parsers of one version of an engine; flags without the dashes before them.
 
     Attributes:
         version: The version that was looked at.
@@ -33,7 +33,7 @@ class Known:
 
 @cache
 def known(backend: str) -> Known | None:
-    """The table of a backend, None where there is none."""
+    """Return the table of a backend, None where there is none."""
     tables = json.loads(Path(__file__).with_name("known.json").read_text(encoding="utf-8"))
     one = tables.get(backend)
     if one is None:

@@ -1,4 +1,4 @@
-"""What the files of a model tell before a launch. Only this machine is looked at, and never more than is needed."""
+"""Check the files of a model before a launch. Only files of this machine are read, and of them as little as needed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Problem
 from vllm_studio_tui.backends.common.commands import is_local
-from vllm_studio_tui.backends.common.gguf_files import weights
-from vllm_studio_tui.backends.common.looking import (
+from vllm_studio_tui.backends.common.file_reading import (
     Listing,
     absent,
     gguf_of,
@@ -25,6 +24,7 @@ from vllm_studio_tui.backends.common.looking import (
     shown,
     start_of,
 )
+from vllm_studio_tui.backends.common.gguf_files import weights
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.kit.file_access import Trouble, expanded, is_folder, read_trouble, status
@@ -46,7 +46,7 @@ NO_VOCABULARY = {"tokenizer_config.json", "special_tokens_map.json", "added_toke
 
 
 def model_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[Problem]:
-    """What stands against the recipe's model."""
+    """Yield the problems of the recipe's model."""
     model = recipe.model_path
     if not backend.names_model(recipe):
         return
@@ -90,7 +90,7 @@ def model_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[P
 def folder_problems(
     backend: Backend, folder: Path, flags: Flags, *, field: str = "model_path", tokenizer: bool = True
 ) -> Iterator[Problem]:
-    """What stands against a folder as transformers writes it.
+    """Yield the problems of a model's folder in the format of transformers.
 
     Args:
         tokenizer: It has to bring its own, and its chat template.
@@ -147,7 +147,7 @@ def _config(backend: Backend, folder: Path, names: Mapping[str, int], flags: Fla
 
 
 def _has_tokenizer(folder: Path, names: Mapping[str, int]) -> bool:
-    """Whether there is a vocabulary of any kind, or a tokenizer that needs none."""
+    """Return whether there is a vocabulary of any kind, or a tokenizer that needs none."""
     if any(_TOKENIZER.search(one) for one in names.keys() - NO_VOCABULARY):
         return True
     config = json_object(folder / "tokenizer_config.json")[0] if "tokenizer_config.json" in names else {}
@@ -184,7 +184,7 @@ def _weights(folder: Path, names: Listing) -> Iterator[str]:
 
 
 def _indexed(folder: Path, names: Listing) -> Iterator[tuple[frozenset[str], list[str]]]:
-    """What each index of shards names, and of that what is not there; the one of transformers comes first.
+    """Yield the files that each index of shards names, and those that are missing; transformers' index comes first.
 
     An index none of whose files is there, beside other weights, was left by another format of the model.
     """
@@ -198,7 +198,7 @@ def _indexed(folder: Path, names: Listing) -> Iterator[tuple[frozenset[str], lis
 
 
 def _templates(folder: Path, names: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Chat templates and where they are kept; a file of its own hides the one of the tokenizer."""
+    """Yield chat templates and where they are kept; a file of its own hides the one of the tokenizer."""
     if "chat_template.jinja" in names:
         yield "chat_template.jinja", start_of(folder / "chat_template.jinja", MAX_TEMPLATE + 1).decode(errors="replace")
         return
@@ -214,7 +214,7 @@ def _templates(folder: Path, names: Mapping[str, int]) -> Iterator[tuple[str, st
 
 
 def gguf_problems(path: Path, flags: Flags, *, field: str = "model_path", kind: str = "model") -> Iterator[Problem]:
-    """What stands against a GGUF file, or the folder that holds one.
+    """Yield the problems of a GGUF file, or of the folder that holds one.
 
     Args:
         kind: `model`, `adapter` or `mmproj`: what it has to be.
@@ -240,7 +240,7 @@ def gguf_problems(path: Path, flags: Flags, *, field: str = "model_path", kind: 
 
 
 def _later_parts(file: Path) -> tuple[str, str] | None:
-    """Whether a further part of a split model is damaged."""
+    """Return what is wrong with a later part of a split model, and the advice; None where nothing is."""
     deadline = time.monotonic() + SHARD_SECONDS
     for part in _parts(file)[1:]:
         if time.monotonic() > deadline:
@@ -256,7 +256,7 @@ def _later_parts(file: Path) -> tuple[str, str] | None:
 
 
 def _parts(file: Path) -> list[Path]:
-    """All parts of a split model, from the name of any; none where it is not split."""
+    """Return all parts of a split model, from the name of any; none where it is not split."""
     shard = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", file.name)
     count = min(int(shard[2]), 1000) if shard else 0
     return [file.with_name(f"{shard[1]}-{at:05}-of-{shard[2]}.gguf") for at in range(1, count + 1)] if shard else []
@@ -298,7 +298,7 @@ def _gguf_trouble(found: Gguf, name: str, kind: str) -> tuple[str, str] | None:
 
 
 def incomplete(path: Path) -> str:
-    """What a model folder or file lacks, in words; empty where nothing can be seen to be missing.
+    """Return what is missing of a model's folder or file, in words; an empty text where nothing is.
 
     Read are the index of shards (`*.index.json` as transformers writes it), the names of GGUF shards, and pointers
     of Git LFS, which are small text files where large ones should be.

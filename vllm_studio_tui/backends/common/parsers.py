@@ -1,4 +1,4 @@
-"""Which parsers read the tool calls and the thinking of a model, by its family. Suggested, never set unasked.
+"""Parsers of tool calls and thinking, by a model's family. They are suggested, never set unasked.
 
 The engines' names for the same parser differ; rows hold those of vLLM 0.33, SGLang 0.5.23 and TabbyAPI (August 2026),
 None where an engine has none for the family. Another package adds rows by the entry point
@@ -74,12 +74,12 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def families() -> tuple[Family, ...]:
-    """Those of other packages, then ours: who installs one wants it."""
+    """Return the families of other packages, then ours."""
     return (*_others()[0], *FAMILIES)
 
 
 def broken_plug_ins() -> dict[str, str]:
-    """Plug-ins whose families cannot be used, and why."""
+    """Return the plug-ins whose families cannot be used, and why."""
     return dict(_others()[1])
 
 
@@ -100,24 +100,24 @@ def _accept(point: str, loaded: object) -> tuple[Family, ...]:
 
 
 def family_of(recipe: Recipe) -> Family | None:
-    """The family that the model's names tell, the served one, the path and the recipe's own: an alias hides none."""
+    """Return the family of the recipe's model by its served name, path and the recipe's name; None: unknown."""
     text = f"{recipe.served_model_name or ''} {recipe.model_path} {recipe.name}".lower()
     return next((one for one in families() if re.search(one.pattern, text)), None)
 
 
 def suggest_parsers(recipe: Recipe) -> tuple[str | None, str | None]:
-    """Parsers of tool calls and of thinking for the recipe's model on its engine; None: no suggestion."""
+    """Return the parsers of tool calls and of thinking for the recipe's model on its engine; None: no suggestion."""
     family = family_of(recipe)
     return family.pair(recipe.backend) if family is not None else (None, None)
 
 
 def suggested_names(backend: str, index: int) -> set[str]:
-    """Every parser that is suggested for some family on this engine; `index` 0: of tools, 1: of thinking."""
+    """Return every parser that is suggested for some family on this engine; `index` 0: of tools, 1: of thinking."""
     return {name for one in families() if (name := one.pair(backend)[index])}
 
 
 def same_elsewhere(name: str, backend: str, index: int) -> str | None:
-    """What this engine calls a parser that another engine knows by `name`; None where that cannot be told."""
+    """Return this engine's name of a parser that another engine calls `name`; None where there is none."""
     for one in families():
         if name in (one.vllm[index], one.sglang[index], one.tabbyapi[index]):
             found = one.pair(backend)[index]
@@ -127,5 +127,9 @@ def same_elsewhere(name: str, backend: str, index: int) -> str | None:
 
 
 def plugin_file(name: str, index: int) -> str | None:
-    """The file that vLLM loads to have the parser `name`, None where it has it; `index` 0: of tools, 1: of thinking."""
+    """Return the file that vLLM must load for the parser `name`, None where it needs none.
+
+    Args:
+        index: 0: a parser of tool calls, 1: of thinking.
+    """
     return next((one.plugin_files[index] for one in _others()[0] if one.vllm[index] == name), None)

@@ -1,4 +1,4 @@
-"""What other packages bring by entry points. Their code is foreign: whatever it raises is reported and hurts nobody."""
+"""Load plug-ins of other packages by entry points. Whatever their code raises is reported and affects nothing else."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _log = logging.getLogger(__name__)
 
 
 class NotUsable(Exception):
-    """What a plug-in gives is not what its group is for; the text says why."""
+    """The object that an entry point names is not of the kind its group is for; the text says why."""
 
 
 def load(group: str, accept: Callable[[str, object], T]) -> tuple[dict[str, T], dict[str, str]]:
-    """What is installed under a group of entry points.
+    """Load what is installed under a group of entry points.
 
     Args:
         accept: Gets an entry point's name and the object it names, gives what to keep, or raises `NotUsable`.

@@ -1,6 +1,6 @@
-"""What a launch needs beside its model: adapters, drafts, projectors, templates, keys, and the interpreter itself.
+"""Check the files a launch needs beside its model: adapters, drafts, projectors, templates, keys, the interpreter.
 
-Looked at are the flags that the engine will really get, wherever in the recipe they come from.
+What is checked are the flags of the command, wherever in the recipe they come from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Problem
 from vllm_studio_tui.backends.common.commands import is_local
-from vllm_studio_tui.backends.common.looking import json_object, listing, start_of
+from vllm_studio_tui.backends.common.file_reading import json_object, listing, start_of
 from vllm_studio_tui.backends.common.model_files import Flags, folder_problems, gguf_problems, incomplete
 from vllm_studio_tui.backends.common.templates import MAX_TEMPLATE, template_trouble
 from vllm_studio_tui.backends.common.versions import installed_version
@@ -31,7 +31,7 @@ FIELDS = {
 
 
 def side_problems(backend: Backend, recipe: Recipe, flags: Flags) -> Iterator[Problem]:
-    """Return what stands against the files that the command names beside the model.
+    """Yield the problems of the files that the command names beside the model.
 
     What kind of file a flag names, its backend says (`Backend.file_flags`):
         any: A file that must be there.
@@ -98,7 +98,7 @@ def _is_template_file(kind: str, value: str) -> bool:
 
 
 def _draft(backend: Backend, recipe: Recipe, flags: Flags, field: str, value: str) -> Iterator[Problem]:
-    """The small model that guesses ahead."""
+    """Yield the problems of a draft model, which proposes tokens for speculative decoding."""
     path = _place(recipe, value)
     if not is_local(value) and not (backend.weights == "gguf" and value.lower().endswith(".gguf")):
         return
@@ -114,7 +114,7 @@ def _draft(backend: Backend, recipe: Recipe, flags: Flags, field: str, value: st
 
 
 def _adapter(backend: Backend, recipe: Recipe, flags: Flags, value: str) -> Iterator[Problem]:
-    """An adapter as peft writes it, `NAME=PATH`, the path alone, or both as JSON."""
+    """Yield the problems of a LoRA adapter in peft's format: `NAME=PATH`, the path alone, or both as JSON."""
     entry = _parsed(value)
     named = entry.get("path", entry.get("lora_path")) if entry else value.partition("=")[2] or value
     if not isinstance(named, str) or not (is_local(named) or is_folder(_place(recipe, named))):
@@ -145,7 +145,7 @@ def _adapter(backend: Backend, recipe: Recipe, flags: Flags, value: str) -> Iter
 
 
 def python_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
-    """What speaks against the interpreter that the recipe names."""
+    """Yield the problems of the interpreter that the recipe names."""
     if not recipe.python_path or recipe.runtime != "native" or not backend.needs_launch:
         return
     named = expanded(recipe.python_path)
@@ -170,13 +170,13 @@ def _has(python: str, package: str) -> bool:
 
 
 def _field(recipe: Recipe, flag: str) -> str:
-    """The field of the recipe that a flag comes from."""
+    """Return the field of the recipe that a flag comes from."""
     field = FIELDS.get(flag, "extra_args")
     return field if field == "extra_args" or getattr(recipe, field) else "extra_args"
 
 
 def _place(recipe: Recipe, value: str) -> Path:
-    """Where a path leads that the engine gets: relative ones from its working directory."""
+    """Return the absolute path of a path that the engine gets; a relative one starts at its working directory."""
     return Path(expanded(recipe.cwd or ""), expanded(value))
 
 

@@ -1,4 +1,4 @@
-"""Lines of loading that several engines share, as the libraries below them print them."""
+"""Log lines of loading that several engines share, as printed by the libraries that they use."""
 
 from __future__ import annotations
 

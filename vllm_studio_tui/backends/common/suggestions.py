@@ -1,4 +1,4 @@
-"""What a recipe leaves open and its model's family is known to need. Suggested, never set unasked."""
+"""Suggest values that a model's family needs and its recipe leaves open. They are never set unasked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Suggestion:
 
 
 def suggestions(recipe: Recipe) -> tuple[Suggestion, ...]:
-    """Values for what the recipe leaves open; what it sets is never touched."""
+    """Return suggested values for fields that the recipe leaves open."""
     family = family_of(recipe)
     if family is None:
         return ()
@@ -44,5 +44,5 @@ def suggestions(recipe: Recipe) -> tuple[Suggestion, ...]:
 
 
 def taken(recipe: Recipe, some: Iterable[Suggestion]) -> Recipe:
-    """The recipe with these suggestions in it."""
+    """Return the recipe with these suggestions in it."""
     return recipe.model_copy(update={one.field: one.value for one in some})

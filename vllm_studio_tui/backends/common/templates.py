@@ -1,4 +1,4 @@
-"""Whether a chat template can be read: its syntax, by the library that engines use. It is never run."""
+"""Check the syntax of chat templates with the library that engines use. No template is rendered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_TEMPLATE = 256 << 10
 
 @lru_cache(maxsize=8)
 def template_trouble(text: str) -> str:
-    """Where the syntax of a template ends, in words; empty where it can be read.
+    """Return where and why a template has wrong syntax; an empty text where it can be read.
 
     Its tags are those that transformers knows: Jinja's, its loop controls, and `generation`.
     """

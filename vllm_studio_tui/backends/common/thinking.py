@@ -1,4 +1,4 @@
-"""What a chat template is told of thinking: the budget that a recipe's thinking mode stands for."""
+"""The arguments of a chat template that control thinking: the token budget of a recipe's thinking mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODES = {"conservative": 0.25, "balanced": 1.0, "auto": 1.0, "aggressive": 2.0}
 
 
 def thinking_kwargs(recipe: Recipe) -> dict[str, object] | None:
-    """What the chat template is told of thinking; None: nothing.
+    """Return the arguments of the chat template that control thinking; None: there are none.
 
     Only a recipe that sets `max_thinking_tokens` or a `thinking_mode` other than the default asks for anything.
     The bases, multipliers and limits are those of the web product whose recipes are imported.

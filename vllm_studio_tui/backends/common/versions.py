@@ -1,4 +1,4 @@
-"""Which version of an engine is installed, told without running it."""
+"""Find the version of an installed engine without running it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SITES = ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/pyt
 
 
 def installed_version(program: Path, package: str) -> str | None:
-    """The version of a package in the environment that a program or interpreter belongs to.
+    """Return the version of a package in the environment that a program or interpreter belongs to.
 
     Read off the name of its dist-info directory, next to the program itself, what it links to, or the interpreter in
     its first line; None when it cannot be told.
@@ -32,13 +32,13 @@ def installed_version(program: Path, package: str) -> str | None:
 
 
 def numbers(version: str | None) -> tuple[int, int] | None:
-    """Major and minor number; None where a version begins otherwise."""
+    """Return the major and minor number; None where a version begins otherwise."""
     found = re.match(r"(\d+)\.(\d+)", version or "")
     return (int(found[1]), int(found[2])) if found else None
 
 
 def _interpreter(script: Path) -> Path | None:
-    """The interpreter that a script's first line names."""
+    """Return the interpreter that a script's first line names."""
     with script.open("rb") as stream:
         line = stream.readline(1024)
     found = re.match(rb"#!\s*(/\S+/python[\d.]*)\s*$", line)

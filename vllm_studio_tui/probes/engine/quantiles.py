@@ -14,13 +14,13 @@ Buckets = Sequence[tuple[float, float]]
 
 
 def increase(before: Buckets, after: Buckets) -> list[tuple[float, float]]:
-    """Cumulative counts of what was observed between two scrapes; an edge that is new counts from zero."""
+    """Return cumulative counts of what was observed between two scrapes; an edge that is new counts from zero."""
     counts = dict(before)
     return [(edge, count - counts.get(edge, 0.0)) for edge, count in after]
 
 
 def percentiles(buckets: Buckets, total: float | None = None) -> Percentiles:
-    """Percentiles of cumulative buckets with ascending edges, in the unit of the edges.
+    """Return percentiles of cumulative buckets with ascending edges, in the unit of the edges.
 
     A percentile is interpolated between the edges of the first bucket that reaches its share. Where that is the
     infinite one, only `over`, the last finite edge, is known. Without observations everything but `count` is None.

@@ -1,4 +1,4 @@
-"""An engine's own numbers over an interval, from two scrapes of its /metrics.
+"""Compute an engine's metrics over an interval, from two scrapes of its /metrics.
 
 All that counts up is compared with an earlier scrape of the same process. With one scrape only, or after the
 engine was restarted, `interval` is None: speeds are unknown then, and percentiles, shares and `preemptions` are
@@ -88,7 +88,7 @@ class EngineProbe:
         return self._metrics(now, previous, base)
 
     def since_start(self) -> EngineMetrics:
-        """What the last scrape says of the engine's whole life."""
+        """Return the metrics of the engine's whole life, as of the last scrape."""
         if self._previous is None:
             return EngineMetrics(error="The engine was not scraped yet")
         return self._metrics(self._previous, None, None)
@@ -133,7 +133,7 @@ class EngineProbe:
 def _value(
     spec: MetricSpec, now: _Scrape, previous: _Scrape | None, base: _Scrape | None, *, busy: bool
 ) -> float | int | Percentiles | None:
-    """One row of the table; speeds are since the `previous` scrape, the rest of what counts up since `base`."""
+    """Return the value of one row of the table; speeds are since the `previous` scrape, other increases since `base`."""
     if spec.kind == "histogram":
         return _histogram(spec.names, now, base)
     value: float | None
@@ -174,7 +174,7 @@ def read_once(
 
 
 def _filled(metrics: EngineMetrics, life: EngineMetrics) -> EngineMetrics:
-    """The metrics, with those of the engine's whole life where the interval holds nothing to tell."""
+    """Return the metrics, with those of the engine's whole life where the interval has no observations."""
     empty: dict[str, Any] = {}
     for field in life.since_start:
         value = getattr(metrics, field)
@@ -184,7 +184,7 @@ def _filled(metrics: EngineMetrics, life: EngineMetrics) -> EngineMetrics:
 
 
 def _fit(spec: MetricSpec, value: float | None) -> float | int | None:
-    """The value in the type and range of its field; None for one that cannot be."""
+    """Return the value in the type and range of its field; None for one that cannot be."""
     if value is None or not math.isfinite(value) or (spec.positive and value <= 0):
         return None
     if spec.field in _SHARES:
@@ -210,7 +210,7 @@ def _sum(spec: MetricSpec, scrape: _Scrape) -> float | None:
 
 
 def _difference(spec: MetricSpec, now: _Scrape, base: _Scrape | None) -> float | None:
-    """The increase of a counter, since the engine's start without a base."""
+    """Return the increase of a counter, since the engine's start without a base."""
     value = _sum(spec, now)
     if value is None or base is None:
         return value
@@ -260,7 +260,7 @@ def _histogram(names: tuple[str, ...], now: _Scrape, base: _Scrape | None) -> Pe
 
 
 def _gain(specs: tuple[MetricSpec, ...], field: str, now: _Scrape, previous: _Scrape | None) -> float | None:
-    """The increase of the counter behind a field; None when it is unknown."""
+    """Return the increase of the counter behind a field; None when it is unknown."""
     if previous is None:
         return None
     for spec in specs:
@@ -270,7 +270,7 @@ def _gain(specs: tuple[MetricSpec, ...], field: str, now: _Scrape, previous: _Sc
 
 
 def _series(samples: Samples) -> Series:
-    """What must not go down while the process is the same, and the creation times, by name and labels."""
+    """Return the counters, which cannot decrease within one process, and the creation times, by name and labels."""
     return {
         (name, tuple(sorted(labels.items()))): value
         for name, rows in samples.items()
@@ -280,7 +280,7 @@ def _series(samples: Samples) -> Series:
 
 
 def _restarted(before: Series, after: Series) -> bool:
-    """Whether the counters began anew: one went down or away, or was created at another time."""
+    """Return whether the counters began anew: one went down or away, or was created at another time."""
     for key, value in before.items():
         later = after.get(key)
         if key[0].endswith("_created"):

@@ -20,7 +20,7 @@ HINTS = {
 
 
 def fetch(base_url: str, api_key: str | None = None, *, timeout: float = 3.0, path: str = "/metrics") -> bytes:
-    """The body of `path` at the root of the server whose OpenAI API is at `base_url` (`http://host:port/v1`).
+    """Return the body of `path` at the root of the server whose OpenAI API is at `base_url` (`http://host:port/v1`).
 
     Redirects are not followed and proxies of the environment not used.
 

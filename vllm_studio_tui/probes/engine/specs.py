@@ -1,4 +1,4 @@
-"""Which rows of metric tables count for an engine, and which samples of its /metrics they need.
+"""Find the metric table of an engine, and the samples of its /metrics that the table needs.
 
 The tables are the engines' own (`Backend.metrics`). A new metric is one row in each engine that has it.
 """

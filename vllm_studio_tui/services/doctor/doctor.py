@@ -1,4 +1,4 @@
-"""The doctor: looks at everything a launch will need, says what it found, and what would mend it.
+"""The doctor: checks everything a launch needs, and reports what it found and what would fix it.
 
 A check is a small function of `Ground`; the table `CHECKS` is the whole list. Nothing here changes anything.
 """
@@ -32,7 +32,7 @@ EARLIEST = 1_735_689_600.0
 
 
 def python(ground: Ground) -> Check:
-    """The interpreter that runs us."""
+    """Check the interpreter that runs us."""
     found = f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}"
     if sys.maxsize < 2**32:
         return warn(f"{found}, 32 bit", "Use a 64-bit Python: large logs and models need it.")
@@ -40,7 +40,7 @@ def python(ground: Ground) -> Check:
 
 
 def settings(ground: Ground) -> Check:
-    """The settings file and our variables."""
+    """Check the settings file and our variables."""
     try:
         notes = load_settings(ground.places, ground.environ).notes
     except SettingsError as error:
@@ -56,7 +56,7 @@ def settings(ground: Ground) -> Check:
 
 
 def gpus(ground: Ground) -> Check:
-    """The NVIDIA driver, through NVML."""
+    """Check the NVIDIA driver, through NVML."""
     report = read_once(GPU_DEADLINE, processes=False)
     label = "SIMULATED: " if report.simulated else ""
     if report.error:
@@ -71,13 +71,13 @@ def gpus(ground: Ground) -> Check:
 
 
 def demo_model(ground: Ground) -> Check:
-    """The demo's model: it need not be there."""
+    """Check the demo's model: it need not be there."""
     found = demo_model_path(ground.places)
     return ok(str(found) if found else "not fetched; `vllm-studio demo` gets it (100 MB)")
 
 
 def leftovers(ground: Ground) -> Check:
-    """Runs whose engine goes on although its keeper is gone."""
+    """Check for runs whose engine is alive although their keeper is gone."""
     runs = live_runs(ground.places)
     orphans = [run.run_id for run in runs if not run.keeper_alive]
     if orphans:
@@ -89,7 +89,7 @@ def leftovers(ground: Ground) -> Check:
 
 
 def clock(ground: Ground) -> Check:
-    """What tells a process of this boot from an earlier one's."""
+    """Check the clock and the boot id, by which processes of an earlier boot are recognised."""
     now = time.time()
     if now < EARLIEST:
         return warn(

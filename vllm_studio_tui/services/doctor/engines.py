@@ -27,7 +27,7 @@ def engines(ground: Ground) -> Mapping[str, Check]:
 
 
 def any_engine(ground: Ground) -> Check:
-    """Whether anything can be launched without a recipe that names its own engine."""
+    """Check whether anything can be launched without a recipe that names its own engine."""
     found = [name for name, check in engines(ground).items() if is_usable(check)]
     if not found:
         return warn(
@@ -38,7 +38,7 @@ def any_engine(ground: Ground) -> Check:
 
 
 def plug_ins(_ground: Ground) -> Check:
-    """What other packages bring: backends and families of parsers."""
+    """Check what other packages bring: backends and families of parsers."""
     broken = {**registry.broken_plug_ins(), **parsers.broken_plug_ins()}
     if broken:
         return warn(

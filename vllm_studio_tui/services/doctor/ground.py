@@ -1,4 +1,4 @@
-"""What the checks of the doctor look at."""
+"""The directories, environment and settings that the doctor checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASK_TIMEOUT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the checks look at. `root` is where absolute paths of the system start."""
+    """What the checks look at. `root` replaces `/` for paths of the system, in tests."""
 
     places: Places
     environ: Mapping[str, str]

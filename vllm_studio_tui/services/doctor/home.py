@@ -31,12 +31,12 @@ NETWORK = frozenset(
 
 
 def _existing(path: Path) -> Path:
-    """The path, or its nearest parent that is there."""
+    """Return the path, or its nearest parent that is there."""
     return next((one for one in (path, *path.parents) if one.exists()), Path("/"))
 
 
 def directory(name: str, ground: Ground) -> Check:
-    """One of our directories: that we can write it, and that nobody else can enter it."""
+    """Check one of our directories: that we can write it, and that nobody else can enter it."""
     path: Path = getattr(ground.places, name)
     if not path.exists():
         parent = _existing(path)
@@ -57,7 +57,7 @@ def directory(name: str, ground: Ground) -> Check:
 
 
 def space(ground: Ground) -> Check:
-    """Room for logs, chats and downloads: the fullest of our file systems."""
+    """Check the free space for logs, chats and downloads, on the fullest of our file systems."""
     paths = [_existing(one) for one in (ground.places.data, ground.places.state, ground.places.cache)]
     free, path = min((shutil.disk_usage(one).free, str(one)) for one in paths)
     found = f"{free / 2**30:.1f} GiB free at {path}"
@@ -68,7 +68,7 @@ def space(ground: Ground) -> Check:
 
 
 def file_system(path: Path, root: Path = Path("/")) -> str | None:
-    """The type of the file system that a path is on, by /proc/self/mountinfo (proc(5)); None when it is not told."""
+    """Return the type of a path's file system, by /proc/self/mountinfo (proc(5)); None when it is unknown."""
     try:
         with (root / "proc/self/mountinfo").open("rb") as stream:
             lines = stream.read(1 << 20).decode("utf-8", errors="replace").splitlines()
@@ -89,7 +89,7 @@ def file_system(path: Path, root: Path = Path("/")) -> str | None:
 
 
 def network(ground: Ground) -> Check:
-    """Whether data or state are on a network file system."""
+    """Check whether data or state are on a network file system."""
     kinds = {name: file_system(getattr(ground.places, name), ground.root) for name in ("data", "state")}
     far = [f"{name} is on {kind}" for name, kind in kinds.items() if kind in NETWORK]
     if far:
@@ -102,7 +102,7 @@ def network(ground: Ground) -> Check:
 
 
 def locks(ground: Ground) -> Check:
-    """Whether a lock that one process holds is refused to another: keepers are known to live by it."""
+    """Check whether a lock that one process holds is refused to another: a held lock marks a keeper as alive."""
     folder = _existing(ground.places.state)
     fix = "Put the state on a local disk: VLLM_STUDIO_HOME=DIR."
     with tempfile.NamedTemporaryFile(prefix=".doctor.", dir=folder) as first:
@@ -121,7 +121,7 @@ def locks(ground: Ground) -> Check:
 
 
 def database(ground: Ground) -> Check:
-    """Whether the database opens and is whole."""
+    """Check whether the database opens and is whole."""
     path = ground.places.database
     if not path.exists():
         return ok(f"{path}, made when it is needed")
@@ -154,7 +154,7 @@ def database(ground: Ground) -> Check:
 
 
 def sqlite(ground: Ground) -> Check:
-    """The SQLite library that Python brings."""
+    """Check the SQLite library that Python brings."""
     if sqlite3.sqlite_version_info < WAL_FIXED:
         return ok(f"{sqlite3.sqlite_version}; 3.51.3 fixed a rare corruption of WAL databases, unless back-ported here")
     return ok(sqlite3.sqlite_version)

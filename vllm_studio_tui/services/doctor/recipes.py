@@ -25,7 +25,7 @@ SHOWN = 6
 
 
 def recipes(ground: Ground) -> Check:
-    """Every stored recipe: whether its engine can be run and its model loaded, as far as their files tell."""
+    """Check every stored recipe: whether its engine can be run and its model loaded, as far as their files tell."""
     bad: list[str] = []
     engines: dict[str, str] = {}
     deadline, seen, left = time.monotonic() + SECONDS, 0, 0
@@ -52,7 +52,7 @@ def recipes(ground: Ground) -> Check:
 
 
 def _stored(ground: Ground) -> Iterator[Recipe | str]:
-    """The recipes of the database, read without a trace; one that cannot be read as its id and why."""
+    """Yield the recipes of the database, without changing it; one that cannot be read as its id and why."""
     path = ground.places.database
     if not path.exists():
         return
@@ -74,7 +74,7 @@ def _stored(ground: Ground) -> Iterator[Recipe | str]:
 
 
 def _against(recipe: Recipe, ground: Ground, engines: dict[str, str]) -> Iterator[str]:
-    """What makes a launch fail. The engine that the recipe names is noted with its version."""
+    """Yield what would make a launch fail. The recipe's engine is added to `engines` with its version."""
     try:
         backend = registry.backend(recipe.backend)
         model = resolve_model(ground.places, recipe.model_path)

@@ -20,7 +20,7 @@ SHM_WANTED = 1 << 30
 
 
 def terminal(ground: Ground) -> Check:
-    """What the terminal calls itself."""
+    """Check the name of the terminal (TERM)."""
     term = ground.environ.get("TERM", "")
     if term in ("", "dumb", "unknown"):
         return warn(f"TERM is {term or 'not set'}", "Log in with a terminal (ssh -t), or set TERM=xterm-256color.")
@@ -28,7 +28,7 @@ def terminal(ground: Ground) -> Check:
 
 
 def colours(ground: Ground) -> Check:
-    """How many colours can be shown."""
+    """Check how many colours can be shown."""
     environ = ground.environ
     if environ.get("NO_COLOR"):
         return ok("none, as NO_COLOR asks")
@@ -41,7 +41,7 @@ def colours(ground: Ground) -> Check:
 
 
 def locale(ground: Ground) -> Check:
-    """Whether characters beyond ASCII come out right."""
+    """Check whether the locale is UTF-8."""
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
         value = ground.environ.get(name)
         if value:
@@ -52,7 +52,7 @@ def locale(ground: Ground) -> Check:
 
 
 def tmux(ground: Ground) -> Check:
-    """Whether copying and pictures get through tmux."""
+    """Check whether tmux passes on copied text and pictures."""
     if not ground.environ.get("TMUX"):
         inside = "GNU screen" if ground.environ.get("STY") else "not inside tmux"
         return ok(inside)
@@ -68,7 +68,7 @@ def tmux(ground: Ground) -> Check:
 
 
 def open_files(ground: Ground) -> Check:
-    """How many files an engine may open."""
+    """Check how many files an engine may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
         return ok("no limit" if soft == resource.RLIM_INFINITY else str(soft))
@@ -78,7 +78,7 @@ def open_files(ground: Ground) -> Check:
 
 
 def shared_memory(ground: Ground) -> Check:
-    """How large /dev/shm is."""
+    """Check how large /dev/shm is."""
     folder = ground.root / "dev/shm"
     if not folder.is_dir():
         return warn("there is no /dev/shm", "Engines with several GPUs need it: mount a tmpfs there.")
@@ -91,7 +91,7 @@ def shared_memory(ground: Ground) -> Check:
 
 
 def logout(ground: Ground) -> Check:
-    """Whether logind ends a person's processes when they log out, which would end every run."""
+    """Check whether logind ends a person's processes when they log out, which would end every run."""
     if not (ground.root / "run/systemd/system").is_dir():
         return ok("no systemd: nothing is ended at logout")
     killing, where = _kill_user_processes(ground.root)
@@ -107,7 +107,10 @@ def logout(ground: Ground) -> Check:
 
 
 def _kill_user_processes(root: Path) -> tuple[bool, str]:
-    """The setting, and the file it comes from: logind.conf(5), the first main file, then every drop-in by name."""
+    """Return KillUserProcesses and the file that sets it.
+
+    As logind.conf(5): the first main file, then every drop-in file by name.
+    """
     folders = [root / "etc/systemd", root / "run/systemd", root / "usr/local/lib/systemd", root / "usr/lib/systemd"]
     files = [folder / "logind.conf" for folder in folders if (folder / "logind.conf").is_file()][:1]
     drops: dict[str, Path] = {}
@@ -130,7 +133,7 @@ def _lingers(ground: Ground, user: str) -> bool:
 
 
 def pidfd(ground: Ground) -> Check:
-    """Whether a process can be signalled without ever hitting another that got its number."""
+    """Check whether a process can be signalled without ever hitting another that got its number."""
     try:
         handle = os.pidfd_open(os.getpid())
     except (OSError, AttributeError):

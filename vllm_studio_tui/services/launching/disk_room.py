@@ -1,4 +1,4 @@
-"""Whether the disk has room for a model that will be fetched at launch."""
+"""Check whether the disk has room for a model that will be fetched at launch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def expected_size(name: str) -> int | None:
 
 
 def disk_room(recipe: Recipe, environ: Mapping[str, str]) -> list[Problem]:
-    """Return what stands against fetching the recipe's model. Blocking: looks at the disk.
+    """Return the problems of fetching the recipe's model. Blocking: reads the disk.
 
     Args:
         environ: As the engine will have it, without the recipe's own variables.

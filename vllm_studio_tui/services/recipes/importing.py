@@ -1,4 +1,4 @@
-"""Taking in recipes from files and pasted text: what is good comes in, the rest is named, nothing is lost unasked."""
+"""Import recipes from files and pasted text. What cannot be read is reported; nothing is overwritten unasked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNREADABLE = "unreadable"
 
 @dataclass(slots=True)
 class ImportReport:
-    """What came of every entry and of every field.
+    """The outcome of an import, for every entry and every field.
 
     Attributes:
         imported: Ids of recipes that are new, or were replaced.
@@ -44,7 +44,7 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A recipe that comes in, and what was made of it on the way.
+    """An imported recipe, and what was changed in it.
 
     Attributes:
         known: One of the same id is there, with other content.
@@ -66,7 +66,7 @@ def read_entries(
     replace: bool = False,
     suggested: bool = False,
 ) -> list[Entry]:
-    """The recipes of a file, each under the id that it will have; the report is filled.
+    """Return the recipes of a file, each under the id that it will have, and fill in the report.
 
     Args:
         replace: A recipe of the same id with other content gives way; else both are kept.
@@ -115,7 +115,7 @@ def _tell(report: ImportReport, recipe: Recipe, entry: Entry) -> None:
 
 
 def _place(recipe: Recipe, notes: list[FieldNote], lookup: Lookup, *, replace: bool) -> Entry:
-    """The recipe under the id that it will have."""
+    """Return the recipe under the id that it will have."""
     first = lookup(recipe.id)
     candidate, number, there = recipe, 1, first
     while there is not None:
@@ -135,7 +135,7 @@ def _place(recipe: Recipe, notes: list[FieldNote], lookup: Lookup, *, replace: b
 
 
 def differences(before: Recipe, after: Recipe) -> str:
-    """What differs between two recipes, in a line; secrets masked."""
+    """Return what differs between two recipes, in a line; secrets masked."""
     old, new = mask_recipe(before.model_dump(mode="json")), mask_recipe(after.model_dump(mode="json"))
     names = [name for name in new if name != "id" and getattr(before, name) != getattr(after, name)]
     parts = [f"{name} {_short(old[name])} -> {_short(new[name])}" for name in names[:6]]

@@ -1,4 +1,4 @@
-"""Engines, stages and places of runs in words."""
+"""Words for a run's engine, stage, GPUs and port."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def stage_word(stage: str | None) -> str:
 
 
 def where(run: RunView) -> str:
-    """GPUs and port of a run."""
+    """Return the GPUs and the port of a run."""
     gpus = f"GPU {' '.join(run.spec.gpus)}   " if run.spec is not None and run.spec.gpus else ""
     return f"{gpus}:{run.port}" if run.port else gpus.strip()

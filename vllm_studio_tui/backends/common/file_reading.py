@@ -1,4 +1,4 @@
-"""Small looks at the files of a model: bounded, and in words. Nothing here raises."""
+"""Read parts of a model's files, bounded in size and time. Nothing here raises: errors are returned as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Listing(dict[str, int]):
 
 
 def listing(folder: Path) -> Listing:
-    """The files of a folder, of a large one some; none where it cannot be read."""
+    """Return the files of a folder, of a large one some; none where it cannot be read."""
     sizes, deadline = Listing(), time.monotonic() + SECONDS
     try:
         with os.scandir(folder) as entries:
@@ -53,13 +53,13 @@ def listing(folder: Path) -> Listing:
 
 
 def absent(path: Path) -> bool:
-    """Whether nothing is there; not where it merely cannot be told."""
+    """Return whether nothing is there; False where that is unknown."""
     found = status(path)
     return isinstance(found, Trouble) and found.reason in ("missing", "broken_link")
 
 
 def start_of(path: Path, count: int) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
+    """Return the first bytes of a file; none where it cannot be read."""
     try:
         with opened(path) as (stream, _):
             return stream.read(count)
@@ -68,12 +68,12 @@ def start_of(path: Path, count: int) -> bytes:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether it is a pointer of Git LFS, which stands where a large file was not fetched."""
+    """Return whether it is a pointer of Git LFS, which stands where a large file was not fetched."""
     return start_of(path, len(POINTER)) == POINTER
 
 
 def json_object(path: Path, limit: int = MAX_JSON) -> tuple[dict[str, Any], str]:
-    """What a JSON file holds, as Python's libraries read it, or in words why it cannot be used."""
+    """Return the object in a JSON file, and an empty text; or an empty object, and why it cannot be used."""
     wrong = read_trouble(path)
     if wrong is not None:
         return {}, wrong.words
@@ -91,7 +91,7 @@ def json_object(path: Path, limit: int = MAX_JSON) -> tuple[dict[str, Any], str]
 
 
 def shards_of(index: Path) -> frozenset[str]:
-    """The files that an index of shards names; none where it names none."""
+    """Return the files that an index of shards names; none where it names none."""
     found = status(index)
     return frozenset() if isinstance(found, Trouble) else _shards(index, found.st_mtime_ns, found.st_size)
 
@@ -103,7 +103,7 @@ def _shards(index: Path, _changed: int, _size: int) -> frozenset[str]:
 
 
 def json_trouble(path: Path) -> str:
-    """Why a JSON file that may be large cannot be used; empty where nothing is seen."""
+    """Return why a JSON file that may be large cannot be used; empty where nothing is seen."""
     wrong = read_trouble(path)
     if wrong is not None:
         return wrong.words
@@ -120,7 +120,7 @@ def json_trouble(path: Path) -> str:
 
 
 def safetensors_trouble(path: Path) -> str:
-    """Why a safetensors file cannot be loaded; empty where nothing is seen."""
+    """Return why a safetensors file cannot be loaded; empty where nothing is seen."""
     found = status(path)
     return found.words if isinstance(found, Trouble) else _safetensors(path, found.st_mtime_ns, found.st_size)
 
@@ -144,7 +144,7 @@ def _safetensors(path: Path, _changed: int, _size: int) -> str:
 
 
 def gguf_of(path: Path) -> Gguf | str:
-    """The head of a GGUF file, or in words why there is none; `TooLarge` is an empty text."""
+    """Return the header of a GGUF file, or why it cannot be read; an empty text where it is too large."""
     found = status(path)
     if isinstance(found, Trouble):
         return found.words
@@ -165,6 +165,6 @@ def _gguf(path: Path, _changed: int, _size: int) -> Gguf | str:
 
 
 def shown(names: Sequence[str], most: int = 3) -> str:
-    """Some names of many."""
+    """Return the first names of a list, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
