@@ -133,7 +133,7 @@ class EngineProbe:
 def _value(
     spec: MetricSpec, now: _Scrape, previous: _Scrape | None, base: _Scrape | None, *, busy: bool
 ) -> float | int | Percentiles | None:
-    """Return the value of one row of the table; speeds are since the `previous` scrape, other increases since `base`."""
+    """Return the value of one row of a table; speeds are since the `previous` scrape, other increases since `base`."""
     if spec.kind == "histogram":
         return _histogram(spec.names, now, base)
     value: float | None
