@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tests.functional.stage import Staged, bare, staged
+import pytest
+
+from tests.functional.stage import Staged, StillSampler, bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.services.chat.left_off import load_desk
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.chat.left_off import load_left_off
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 
 DONE = Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0))
@@ -57,7 +66,7 @@ async def test_a_question_is_answered_kept_and_counted(tmp_path: Path) -> None:
 
 async def test_an_empty_chat_invites_nobody_to_ask_a_model_that_is_not_up(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat") as stage:
-        place(stage).chat.recipe = "gemma-3-12b"
+        place(stage).chat.use_recipe("gemma-3-12b")
         place(stage).update_place()
         await stage.until(lambda: "gemma-3-12b is not running." in stage.text(), "it is said")
         assert "anything" not in stage.text()
@@ -116,7 +125,7 @@ async def test_the_next_question_waits_for_its_turn(tmp_path: Path) -> None:
 
 async def test_a_question_to_a_loading_engine_is_sent_when_it_is_ready(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", script=(Delta(content="at last"), DONE)) as stage:
-        place(stage).recipe = "deepseek-r1-70b"
+        place(stage).chat.use_recipe("deepseek-r1-70b")
         await stage.type("hi")
         await stage.press("enter")
         assert stage.engine.asked == []
@@ -307,7 +316,7 @@ async def test_leaving_keeps_the_partial_answer(tmp_path: Path) -> None:
         await place(stage).leaving()
         session = stage.studio.chat.sessions.list()[0]
         assert stage.studio.chat.messages.branch(session.id)[-1].content == "partial"
-        assert load_desk(stage.studio.places).session == session.id
+        assert load_left_off(stage.studio.places).session == session.id
 
 
 async def test_a_context_that_is_nearly_full_is_said(tmp_path: Path) -> None:
@@ -315,3 +324,32 @@ async def test_a_context_that_is_nearly_full_is_said(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", script=(Delta(content="x"), full)) as stage:
         await ask(stage, "q")
         assert "31.0k/32.8k" in stage.text()
+
+
+async def test_the_database_is_opened_away_from_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a fresh home that takes a quarter of a second, in which no key would be answered."""
+    threads: list[threading.Thread] = []
+    really_open = Database.open
+
+    def watched(*args: Any, **options: Any) -> Database:
+        threads.append(threading.current_thread())
+        return really_open(*args, **options)
+
+    monkeypatch.setattr(Database, "open", watched)
+    studio = Studio(Places.under(tmp_path))
+    studio.__dict__["sampler"] = StillSampler(studio, bare(tmp_path))
+    app = StudioApp(studio, place="chat")
+    try:
+        async with app.run_test(size=(160, 45)) as pilot:
+            await pilot.press("h", "i", "enter", "ctrl+o")
+            deadline = time.monotonic() + 10
+            while "chat" not in studio.__dict__:
+                assert time.monotonic() < deadline
+                await pilot.pause(0.02)
+            await pilot.pause()
+            await pilot.press("escape", "ctrl+n")
+            await pilot.pause()
+    finally:
+        studio.close()
+    assert threads
+    assert threading.main_thread() not in threads

@@ -165,7 +165,7 @@ async def test_an_answer_that_is_continued_is_whole_after_another_chat_was_shown
 async def test_what_waits_for_an_engine_is_asked_in_its_chat_whichever_is_open_then(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", script=ANSWER) as stage:
         parrots, fishes = await two_chats(stage)
-        place(stage).recipe = "deepseek-r1-70b"
+        place(stage).chat.use_recipe("deepseek-r1-70b")
         await stage.type("loud")
         await stage.press("enter")
         await stage.until(lambda: "sent when it is ready" in stage.text(), "it waits")
@@ -219,7 +219,7 @@ def only(stage: Staged, ready: str) -> None:
 
 async def test_another_engine_is_asked_only_when_a_person_says_so(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", script=ANSWER) as stage:
-        place(stage).recipe = "gemma-3-12b"
+        place(stage).chat.use_recipe("gemma-3-12b")
         await ask(stage, "parrots")
         only(stage, "qwen3-32b")
         await stage.type("more")
@@ -238,7 +238,7 @@ async def test_another_engine_is_asked_only_when_a_person_says_so(tmp_path: Path
 
 async def test_an_engine_can_be_launched_for_a_question_which_waits_for_it(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", script=ANSWER) as stage:
-        place(stage).recipe = "gemma-3-12b"
+        place(stage).chat.use_recipe("gemma-3-12b")
         only(stage, "qwen3-32b")
         await stage.type("more")
         await stage.press("enter")
@@ -258,7 +258,7 @@ async def test_a_chat_of_another_model_does_not_go_to_the_engine_that_happens_to
         (session,) = stage.studio.chat.sessions.list()
         await place(stage).open(session.id)
         await stage.settle()
-        assert place(stage).target_run() is None
+        assert place(stage).run_for(place(stage).chat) is None
         await stage.type("more")
         await stage.press("enter")
         await stage.until(lambda: "org/somebody-else does not answer" in stage.text(), "it asks")

@@ -1,4 +1,4 @@
-"""Where a person left off: the open chat, drafts that were not sent, earlier prompts."""
+"""What a person left off with in the chat: the open chat, drafts that were not sent, earlier prompts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
 
 _log = logging.getLogger(__name__)
 
+#: Prompts and drafts that are kept at most, and the largest file that is read.
 HISTORY = 200
 DRAFTS = 100
 MAX_FILE = 4 * 1024 * 1024
+FILE = "desk.json"
 
 
 @dataclass(slots=True)
-class Desk:
-    """What is written to `desk.json`. Losing it loses no chat."""
+class LeftOff:
+    """What was open and unfinished, kept in `desk.json` of the state directory. Losing it loses no chat.
+
+    Attributes:
+        session: The id of the chat that was open.
+        recipe: Who answered.
+        drafts: Text that was typed and not sent, by the chat's id; empty for the chat that does not exist yet.
+        history: Prompts that were sent, the newest last.
+    """
 
     session: str | None = None
     recipe: str | None = None
@@ -28,49 +37,53 @@ class Desk:
     def remember(self, prompt: str) -> None:
         """Add a prompt to the history, once."""
         if prompt.strip():
-            others = [one for one in self.history if one != prompt]
+            others = [other for other in self.history if other != prompt]
             self.history = [*others[-(HISTORY - 1) :], prompt]
 
-    def draft(self, session: str | None, text: str | None = None) -> str:
-        """The draft of a chat; with `text` it is replaced. None is the chat that does not exist yet."""
-        key = session or ""
-        if text is None:
-            return self.drafts.get(key, "")
-        self.drafts.pop(key, None)
+    def draft(self, session_id: str | None) -> str:
+        """Return the draft of a chat; None is the chat that does not exist yet."""
+        return self.drafts.get(session_id or "", "")
+
+    def set_draft(self, session_id: str | None, text: str) -> None:
+        """Replace the draft of a chat. The oldest ones go where there are too many."""
+        self.drafts.pop(session_id or "", None)
         if text.strip():
-            self.drafts[key] = text
+            self.drafts[session_id or ""] = text
             for old in list(self.drafts)[:-DRAFTS]:
                 del self.drafts[old]
-        return text
 
 
-def load_desk(places: Places) -> Desk:
-    """The desk as it was left; a fresh one where it cannot be read."""
-    path = places.state / "desk.json"
+def load_left_off(places: Places) -> LeftOff:
+    """Read what was left off; empty where it cannot be read."""
     try:
-        with path.open("rb") as stream:
+        with (places.state / FILE).open("rb") as stream:
             data: Any = json.loads(stream.read(MAX_FILE))
         drafts = data.get("drafts") or {}
-        return Desk(
+        return LeftOff(
             data.get("session") if isinstance(data.get("session"), str) else None,
             data.get("recipe") if isinstance(data.get("recipe"), str) else None,
             {str(key): str(text) for key, text in drafts.items()} if isinstance(drafts, dict) else {},
-            [str(one) for one in data.get("history") or [] if isinstance(one, str)][-HISTORY:],
+            [prompt for prompt in data.get("history") or [] if isinstance(prompt, str)][-HISTORY:],
         )
     except FileNotFoundError:
-        return Desk()
+        return LeftOff()
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        _log.warning("the desk is fresh: %s", error)
-        return Desk()
+        _log.warning("%s cannot be read: %s", FILE, error)
+        return LeftOff()
 
 
-def save_desk(places: Places, desk: Desk) -> bool:
-    """Keep the desk; False where that was not possible. Blocking."""
-    data = {"session": desk.session, "recipe": desk.recipe, "drafts": desk.drafts, "history": desk.history}
+def save_left_off(places: Places, left_off: LeftOff) -> bool:
+    """Keep what was left off; return False where that is not possible. Blocking."""
+    data = {
+        "session": left_off.session,
+        "recipe": left_off.recipe,
+        "drafts": left_off.drafts,
+        "history": left_off.history,
+    }
     try:
         private_dir(places.state)
-        write_atomic(places.state / "desk.json", json.dumps(data, ensure_ascii=True).encode())
+        write_atomic(places.state / FILE, json.dumps(data, ensure_ascii=True).encode())
     except OSError as error:
-        _log.warning("the desk is not kept: %s", error)
+        _log.warning("%s cannot be written: %s", FILE, error)
         return False
     return True

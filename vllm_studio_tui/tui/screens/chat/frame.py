@@ -1,47 +1,44 @@
-"""What is drawn around a chat's document: the list of chats, the head, the state, the engine, what waits."""
+"""What is drawn around the transcript: the list of chats, the head, the status, the engine, questions that wait."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.chat import rows as paint
-
-if TYPE_CHECKING:
-    from vllm_studio_tui.tui.screens.chat.place import ChatPlace
+from vllm_studio_tui.tui.screens.chat.screen import ChatScreen
 
 
 class ChatFrame:
-    """Paints each part of the frame from what the place shows now."""
+    """Paints each part of the frame from what the screen shows now."""
 
-    def __init__(self, place: ChatPlace) -> None:
-        self._place = place
+    def __init__(self, screen: ChatScreen) -> None:
+        self._screen = screen
+        self._state = screen.state
 
     def view(self) -> paint.ChatView:
-        """What is shown around the document."""
-        run = self._place.target_run()
-        snapshot = self._place.snapshot
-        metrics = snapshot.engine(run.run_id) if snapshot is not None and run is not None else None
+        """Return what is shown around the transcript."""
+        screen, chat = self._screen, self._state.shown
+        run, running, snapshot = screen.run_for(chat), screen.running, screen.snapshot
         return paint.ChatView(
-            self._place.session,
+            chat.session,
             run,
-            self._place.recipe,
-            metrics,
-            self._place.settings,
-            self._place.turn.answer if self._place.turn is not None else None,
+            chat.recipe,
+            snapshot.engine(run.run_id) if snapshot is not None and run is not None else None,
+            chat.settings,
+            running.answer if running is not None else None,
             self.context(run),
-            len(self._place.chat.queue),
-            self._place.document.following,
-            self._place.editing is not None,
-            self._place.chat.waiting_for,
+            len(chat.queue),
+            screen.document.following,
+            self._state.editing is not None,
+            chat.waiting_for,
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:
-        """What stands in an empty chat: whom one talks to, or how a model comes up; and the keys for it."""
-        run = self._place.target_run()
-        name = run.name if run is not None else self._place.recipe
+        """Return what stands in an empty chat: whom one talks to, or how a model comes up; and the keys for it."""
+        run = self._screen.run_for(self._state.shown)
+        name = run.name if run is not None else self._state.shown.recipe
         if name is None:
             return "No model is up.", [("f2", "choose or launch one"), ("alt+1", "dashboard")]
         if run is None or not run.live:
@@ -50,9 +47,9 @@ class ChatFrame:
         return f"Ask {name} anything.", keys
 
     def context(self, run: RunView | None) -> tuple[int | None, int | None]:
-        """Tokens that the chat takes, as the engine counted them with the last answer, and the most there may be."""
+        """Return the tokens that the chat takes, as counted with its last answer, and the most there may be."""
         used = None
-        for entry in reversed(self._place.document.entries):
+        for entry in reversed(self._screen.document.entries):
             usage = entry.message.usage
             if usage.total_tokens is not None:
                 used = usage.total_tokens
@@ -61,30 +58,36 @@ class ChatFrame:
         return used, limit if isinstance(limit, int) and limit > 0 else None
 
     def chats(self, width: int, height: int) -> list[Row]:
-        place = self._place
-        here = place.session.id if place.session is not None else None
+        state, screen = self._state, self._screen
         return paint.session_rows(
-            place.listed, place.total, here, width, height, time.time(), place.answers.running, place.ink.glyphs
+            state.listed,
+            state.total,
+            state.shown.id,
+            width,
+            height,
+            time.time(),
+            screen.answers.running,
+            screen.ink.glyphs,
         )
 
     def head(self, width: int, height: int) -> list[Row]:
-        return paint.head_rows(self.view(), self._place.ink.glyphs, width, self._place.size_class)
+        return paint.head_rows(self.view(), self._screen.ink.glyphs, width, self._screen.size_class)
 
     def status(self, width: int, height: int) -> list[Row]:
-        return [paint.status_row(self.view(), self._place.ink.glyphs, width, self._place.size_class)]
+        return [paint.status_row(self.view(), self._screen.ink.glyphs, width, self._screen.size_class)]
 
     def rail(self, width: int, height: int) -> list[Row]:
-        return paint.rail_rows(self.view(), self._place.ink.glyphs, width, height)
+        return paint.rail_rows(self.view(), self._screen.ink.glyphs, width, height)
 
     def queue(self, width: int, height: int) -> list[Row]:
-        return paint.queue_rows(self._place.chat.queue, width, height)
+        return paint.queue_rows(self._state.shown.queue, width, height)
 
     def bar(self, width: int, height: int) -> list[Row]:
-        focused = self._place.prompt.has_focus
+        focused = self._screen.prompt.has_focus
         rows = []
         for _ in range(height):
             row = Row(plane="surf")
-            glyphs = self._place.ink.glyphs
+            glyphs = self._screen.ink.glyphs
             row.put(0, glyphs.cursor if focused else glyphs.block, "accent" if focused else "track")
             rows.append(row)
         return rows

@@ -1,4 +1,4 @@
-"""Chat: a document, the prompt below it, the chats beside it."""
+"""The chat screen: the transcript, the prompt below it, the chats beside it. Layout, keys, opening and leaving."""
 
 from __future__ import annotations
 
@@ -15,78 +15,50 @@ from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer, load_client
-from vllm_studio_tui.services.chat.left_off import load_desk, save_desk
+from vllm_studio_tui.services.chat.left_off import load_left_off, save_left_off
+from vllm_studio_tui.services.protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.chat.asking import Answering
+from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.frame import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
-from vllm_studio_tui.tui.screens.chat.state import Chat, Chats, run_of_chat
+from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
-#: Chats in the list beside the document; all of them are behind ctrl+o.
+#: Chats in the list beside the transcript; all of them are behind ctrl+o.
 LISTED = 60
 #: Seconds after the chat was first shown in which nothing large is imported.
 AFTER_PAINT = 0.4
 
 
 class ChatPlace(Place):
-    """Chats with engines."""
+    """Chats with engines.
+
+    Attributes:
+        state: What is shown and what goes on behind it; its own methods alone change it.
+        asking: Sends questions and shows the answers.
+    """
 
     SCOPE = "chat"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("chat")]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.chats = Chats()
-        self.editing: Message | None = None
-        self.messages_tree: list[Message] = []
-        self.listed: list[Session] = []
-        self.total = 0
-        self._started = False
-        self._hinted = ""
-        self._opening: object = None
+        self.state = ChatState()
+        self.asking = Asking(self)
         self._frame = ChatFrame(self)
-        self.asking = Answering(self)
-
-    # What is shown belongs to one chat. Whoever waits for something keeps the chat itself.
-    @property
-    def chat(self) -> Chat:
-        return self.chats.shown
-
-    @property
-    def session(self) -> Session | None:
-        return self.chat.session
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.chat.settings
-
-    @property
-    def recipe(self) -> str | None:
-        return self.chat.recipe
-
-    @recipe.setter
-    def recipe(self, recipe_id: str | None) -> None:
-        self.chat.recipe = recipe_id
-
-    @property
-    def answers(self) -> Answers:
-        """The answers that are being generated, in any chat."""
-        return self.asking.answers
+        self._started = False
+        self._hint_title = ""
+        self._opening: object = None
 
     @cached_property
     def flows(self) -> ChatFlows:
         return ChatFlows(self)
-
-    @cached_property
-    def desk(self) -> Any:
-        return load_desk(self.studio.places)
 
     # --- layout -----------------------------------------------------------------------------------------
 
@@ -109,10 +81,12 @@ class ChatPlace(Place):
         self.query_one("#chat-find").display = False
         self.query_one("#chat-queue").display = False
         self.query_one("#chat-list", ListCanvas).can_focus = False
-        self.asking.follow()
+        self.asking.subscribe()
 
     def on_unmount(self) -> None:
-        self.asking.unfollow()
+        self.asking.unsubscribe()
+
+    # --- what it is made of -----------------------------------------------------------------------------
 
     @property
     def document(self) -> Transcript:
@@ -122,6 +96,35 @@ class ChatPlace(Place):
     def prompt(self) -> PromptArea:
         return self.query_one("#prompt", PromptArea)
 
+    @property
+    def chat(self) -> Chat:
+        """The chat that is shown. What waits for something keeps this one: another may be shown then."""
+        return self.state.shown
+
+    @property
+    def session(self) -> Session | None:
+        return self.chat.session
+
+    @property
+    def answers(self) -> Answers:
+        """The answers that are being generated, in any chat."""
+        return self.asking.answers
+
+    @property
+    def running(self) -> RunningAnswer | None:
+        """The answer that is being generated in the chat that is shown."""
+        return self.answers.running.get(self.chat.id) if self.chat.id is not None else None
+
+    def run_for(self, chat: Chat) -> RunView | None:
+        """Return the run that would answer a chat."""
+        return run_of_chat(chat, self.commands.runs)
+
+    async def service(self) -> ChatApi:
+        """Return the chat service. It is made, and the database opened, away from the event loop."""
+        return await self.shell.in_thread(lambda: self.studio.chat)
+
+    # --- being shown and left ---------------------------------------------------------------------------
+
     def focus_first(self) -> None:
         self.prompt.focus()
 
@@ -129,8 +132,8 @@ class ChatPlace(Place):
         super().shown()
         if not self._started:
             self._started = True
-            self.prompt.earlier = self.desk.history
-            self.recipe = self.desk.recipe
+            self.state.restore(load_left_off(self.studio.places))
+            self.prompt.earlier = self.state.left_off.history
             self.shell.spawn(self._restore(), group="chats")
             self.set_timer(AFTER_PAINT, load_client)
         else:
@@ -138,53 +141,61 @@ class ChatPlace(Place):
 
     async def _restore(self) -> None:
         """Open the chat that was open last."""
-        session = self.desk.session
-        self.prompt.set_text(self.desk.draft(session))
+        session_id = self.state.left_off.session
+        self.prompt.set_text(self.state.left_off.draft(session_id))
         await self.reload_list()
-        if session is not None and self.session is None:
+        if session_id is not None and self.session is None:
             try:
-                await self.open(session)
+                await self.open(session_id)
             except NotFound:
-                self.desk.session = None
+                self.state.forget_session()
 
-    async def reload_list(self) -> None:
-        chat = self.studio.chat
-        self.listed, self.total = await self.shell.in_thread(
-            lambda: (chat.sessions.list(limit=LISTED), chat.sessions.count())
-        )
-        self.update_place()
+    def hidden(self) -> None:
+        if self._started:
+            self._keep_draft()
+            self.state.leave()
+            self.shell.spawn(self._save_left_off())
+
+    async def leaving(self) -> None:
+        """The studio closes: what is coming is kept, and so is what was not sent."""
+        self._keep_draft()
+        self.state.close()
+        await self.answers.stop_all()
+        await self._save_left_off()
+
+    async def _save_left_off(self) -> None:
+        await self.shell.in_thread(partial(save_left_off, self.studio.places, self.state.left_off))
+
+    def _keep_draft(self) -> None:
+        self.state.keep_draft(self.prompt.text)
+
+    # --- drawing ----------------------------------------------------------------------------------------
 
     def update_place(self) -> None:
-        """Only what a tick can change is looked at; the document draws itself."""
+        """Draw what a tick can change; the transcript draws itself."""
         for name in ("#chat-list", "#chat-head", "#chat-status", "#chat-rail", "#chat-queue", "#chat-bar"):
             self.query_one(name, Canvas).repaint()
-        self._hint()
+        self._show_hint()
         self.document.refresh_ages()
-        self.asking.send_what_waited()
+        self.asking.send_waiting()
 
-    def _hint(self) -> None:
-        """An empty chat says whom one talks to, or how a model comes up."""
+    def _show_hint(self) -> None:
+        """Say in an empty chat whom one talks to, or how a model comes up."""
         if self.document.entries:
             return
         title, keys = self._frame.hint()
-        if title != self._hinted:
-            self._hinted = title
+        if title != self._hint_title:
+            self._hint_title = title
             self.document.set_hint(Hint(title, keys))
 
-    # --- painting ---------------------------------------------------------------------------------------
-
-    @property
-    def turn(self) -> RunningAnswer | None:
-        """The answer that comes in the chat that is shown."""
-        return self.answers.running.get(self.session.id) if self.session is not None else None
-
-    def target_run(self) -> RunView | None:
-        """The run that would answer."""
-        return self.run_for(self.chat)
-
-    def run_for(self, chat: Chat) -> RunView | None:
-        """The run that would answer a chat."""
-        return run_of_chat(chat, list(self.commands.runs))
+    def show_queue(self) -> None:
+        """Draw the questions that wait, or give their room back."""
+        waiting = self.chat.queue
+        canvas = self.query_one("#chat-queue", Canvas)
+        canvas.display = bool(waiting)
+        canvas.styles.height = min(3, len(waiting)) + (1 if waiting else 0)
+        canvas.repaint()
+        self.update_place()
 
     def on_prompt_area_grown(self) -> None:
         rows = self.prompt.rows
@@ -205,12 +216,20 @@ class ChatPlace(Place):
         self.query_one("#chat-status", Canvas).repaint()
         self.shell.update_frame()
 
-    # --- sessions ---------------------------------------------------------------------------------------
+    # --- chats ------------------------------------------------------------------------------------------
+
+    async def reload_list(self) -> None:
+        """Read the list of chats again."""
+        service = await self.service()
+        self.state.set_list(
+            *await self.shell.in_thread(lambda: (service.sessions.list(limit=LISTED), service.sessions.count()))
+        )
+        self.update_place()
 
     async def open(self, session_id: str, *, leaf: str | None = None) -> None:
-        """Show a chat, at its end."""
-        service = self.studio.chat
+        """Show a chat, up to a message; by default to the one it was read up to."""
         self._opening = opening = object()
+        service = await self.service()
 
         def read() -> tuple[Session, list[Message], str | None]:
             if not self.shell.read_only:
@@ -221,60 +240,38 @@ class ChatPlace(Place):
         session, tree, here = await self.shell.in_thread(read)
         if self._opening is not opening:
             return  # another chat was opened meanwhile
-        self.keep_draft()
-        chat = self.chats.of(session_id) or Chat()
-        chat.session = session
-        chat.settings = dict(session.settings)
-        recipe = chat.settings.get("recipe")
-        chat.recipe = recipe if isinstance(recipe, str) else None
-        self.chats.show(chat)
-        self.messages_tree = tree
-        self.editing = None
-        self.asking.show_branch(leaf or here)
-        self.prompt.set_text(self.desk.draft(session_id))
-        self.desk.session = session_id
+        self._keep_draft()
+        self.state.open(session, tree)
+        self.document.show_branch(tree, leaf or here, self.running)
+        self.prompt.set_text(self.state.draft)
         self.show_queue()
 
     async def new_with(self, recipe_id: str | None) -> None:
-        """A new chat, with a recipe."""
-        self.action_new()
+        """Show a new chat that a recipe answers."""
+        self.new_chat()
         if recipe_id is not None:
-            self.recipe = recipe_id
+            self.chat.use_recipe(recipe_id)
             self.update_place()
         self.prompt.focus()
 
-    def action_new(self) -> None:
-        """The chat begins to exist with its first question."""
-        self.keep_draft()
+    def new_chat(self) -> None:
+        """Show a new chat; it begins to exist with its first question."""
+        self._keep_draft()
         self._opening = None
-        settings = {key: value for key, value in self.settings.items() if key in ("recipe",)}
-        self.chats.show(Chat(recipe=self.recipe, settings=settings))
-        self.messages_tree, self.editing = [], None
+        self.state.open_new()
         self.document.show_entries([])
-        self.prompt.set_text(self.desk.draft(None))
-        self.desk.session = None
+        self.prompt.set_text(self.state.draft)
         self.prompt.focus()
         self.show_queue()
 
-    def keep_draft(self) -> None:
-        if self.editing is None:
-            self.desk.draft(self.session.id if self.session else None, self.prompt.text)
+    async def save_settings(self, chat: Chat) -> None:
+        """Keep what was chosen for a chat; read-only it holds as long as the screen."""
+        if chat.id is not None and not self.shell.read_only:
+            session_id, settings, service = chat.id, dict(chat.settings), await self.service()
+            await self.shell.in_thread(lambda: service.sessions.set_settings(session_id, settings))
+        self.update_place()
 
-    async def leaving(self) -> None:
-        """The studio closes: what is coming is kept, and so is what was not sent."""
-        self.keep_draft()
-        for chat in self.chats.all():
-            if chat.queue:
-                self.desk.draft(chat.id, "\n\n".join(filter(str.strip, (*chat.queue, self.desk.draft(chat.id)))))
-        self.desk.recipe = self.recipe
-        await self.answers.stop_all()
-        await self.shell.in_thread(partial(save_desk, self.studio.places, self.desk))
-
-    def hidden(self) -> None:
-        if self._started:
-            self.keep_draft()
-            self.desk.recipe = self.recipe
-            self.shell.spawn(self.shell.in_thread(partial(save_desk, self.studio.places, self.desk)))
+    # --- what is typed and clicked ----------------------------------------------------------------------
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         if event.action.startswith("chat:"):
@@ -282,8 +279,6 @@ class ChatPlace(Place):
             self.shell.spawn(self.open(event.action[5:]))
         else:
             super().on_canvas_clicked(event)
-
-    # --- asking -----------------------------------------------------------------------------------------
 
     def on_prompt_area_sent(self, event: PromptArea.Sent) -> None:
         event.stop()
@@ -293,24 +288,45 @@ class ChatPlace(Place):
         if self.shell.read_only:
             self.shell.tell("read-only: nothing is sent", "warning")
             return
-        self.desk.remember(text)
-        self.prompt.earlier = self.desk.history
+        self.state.sent(text)
+        self.prompt.earlier = self.state.left_off.history
         self.prompt.set_text("")
-        self.desk.draft(self.session.id if self.session else None, "")
-        editing, self.editing = self.editing, None
-        if editing is not None:
-            self.shell.spawn(self.asking.ask_again(self.chat, editing, text))
+        edited = self.state.end_editing()
+        if edited is not None:
+            self.shell.spawn(self.asking.ask_again(self.chat, edited, text))
         else:
-            self.asking.take(self.chat, text)
+            self.asking.ask(self.chat, text)
 
-    def show_queue(self) -> None:
-        """Draw the questions that wait, or give their room back."""
-        waiting = self.chat.queue
-        canvas = self.query_one("#chat-queue", Canvas)
-        canvas.display = bool(waiting)
-        canvas.styles.height = min(3, len(waiting)) + (1 if waiting else 0)
-        canvas.repaint()
-        self.update_place()
+    def on_transcript_action_chosen(self, event: Transcript.ActionChosen) -> None:
+        event.stop()
+        message, asking = event.message, self.asking
+        if event.name == "edit":
+            asking.edit(message)
+        elif event.name in ("previous", "next"):
+            self.shell.spawn(asking.show_sibling(message, -1 if event.name == "previous" else 1))
+        else:
+            chosen = {
+                "copy-code": self.flows.copy_code,
+                "regenerate": asking.regenerate,
+                "continue": asking.continue_answer,
+                "fork": asking.fork,
+            }[event.name]
+            self.shell.spawn(chosen(message))
+
+    def on_transcript_search_opened(self, event: Transcript.SearchOpened) -> None:
+        event.stop()
+        self.action_find()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "chat-find":
+            event.stop()
+            self.document.find(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "chat-find":
+            event.stop()
+            event.input.display = False
+            self.document.focus()
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -334,12 +350,11 @@ class ChatPlace(Place):
             self.document.selection.clear()
             self.document.redraw()
             return True
-        if self.editing is not None:
-            self.editing = None
-            self.prompt.set_text(self.desk.draft(self.session.id if self.session else None))
+        if self.state.end_editing() is not None:
+            self.prompt.set_text(self.state.draft)
             self.update_place()
             return True
-        if self.session is not None and self.answers.stop(self.session.id):
+        if self.chat.id is not None and self.answers.stop(self.chat.id):
             return True
         if self.chat.waiting_for is not None:
             self.asking.give_back(self.chat, self.asking.take_back(self.chat))
@@ -351,6 +366,9 @@ class ChatPlace(Place):
             self.document.to_end()
             return True
         return False
+
+    def action_new(self) -> None:
+        self.new_chat()
 
     def action_transcript(self) -> None:
         (self.prompt if self.document.has_focus else self.document).focus()
@@ -377,24 +395,6 @@ class ChatPlace(Place):
         find.display = True
         find.focus()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "chat-find":
-            event.stop()
-            self.document.find(event.value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "chat-find":
-            event.stop()
-            event.input.display = False
-            self.document.focus()
-
     def action_copy_chat(self) -> None:
         if self.session is not None:
             self.shell.spawn(self.flows.copy_chat())
-
-    async def save_settings(self, chat: Chat) -> None:
-        """Keep what was chosen for a chat; read-only it holds as long as the screen."""
-        if chat.id is not None and not self.shell.read_only:
-            session_id, settings = chat.id, dict(chat.settings)
-            await self.shell.in_thread(lambda: self.studio.chat.sessions.set_settings(session_id, settings))
-        self.update_place()

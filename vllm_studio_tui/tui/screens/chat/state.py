@@ -1,34 +1,37 @@
-"""A chat as the screen knows it. A flow keeps the one that it began with: another may be shown when it goes on."""
+"""The state of the chat screen. Only this module changes it: the others read it and call its methods.
+
+Whatever waits for something keeps the `Chat` that it began with: another one may be shown when it continues.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vllm_studio_tui.domain.chat import Session
+from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.runs.read import RunView, pick_run
-
-#: States of a run in which it is asked.
+from vllm_studio_tui.services.chat.left_off import LeftOff
 
 
 @dataclass(slots=True, eq=False)
 class Chat:
-    """One chat: a person may type into it, open another, and come back.
+    """One chat: a person may type into it, open another one, and come back.
 
     Attributes:
         session: None until its first question is sent.
-        recipe: Who answers; None: whom it was held with, or what is ready.
-        settings: What was chosen for it.
-        queue: Questions that wait.
-        waiting_for: The run that has to be ready before they are sent.
+        recipe: The recipe or run that answers; None: whom the chat was held with, or what is ready.
+        settings: What was chosen for it, as it is kept with the session.
+        queue: Questions that wait to be sent.
+        waiting_for: The id of the run that has to be ready before they are.
         asking: A question is on its way and its answer has not begun.
     """
 
     session: Session | None = None
     recipe: str | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    queue: list[str] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    queue: Sequence[str] = ()
     waiting_for: str | None = None
     asking: bool = False
 
@@ -38,38 +41,185 @@ class Chat:
 
     @property
     def busy(self) -> bool:
-        """Something of it goes on, also while another chat is shown."""
+        """Whether something of it goes on, also while another chat is shown."""
         return bool(self.queue or self.waiting_for or self.asking)
 
+    # --- changes ----------------------------------------------------------------------------------------
 
-class Chats:
-    """The chats that were shown, or of which something goes on.
+    def set_session(self, session: Session) -> None:
+        """Take the session as the database has it now."""
+        self.session = session
+
+    def load_settings(self, session: Session) -> None:
+        """Take session, settings and recipe as they are kept."""
+        self.session, self.settings = session, dict(session.settings)
+        recipe = self.settings.get("recipe")
+        self.recipe = recipe if isinstance(recipe, str) else None
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a setting; None leaves it to the engine."""
+        others = {key: kept for key, kept in self.settings.items() if key != name}
+        self.settings = others if value is None else {**others, name: value}
+
+    def use_recipe(self, recipe_id: str | None, *, keep: bool = False) -> None:
+        """Have another recipe answer.
+
+        Args:
+            keep: It becomes one of the settings that are kept with the chat.
+        """
+        self.recipe = recipe_id
+        if keep:
+            self.set("recipe", recipe_id)
+
+    def begin_asking(self) -> None:
+        self.asking = True
+
+    def end_asking(self) -> None:
+        self.asking = False
+
+    def enqueue(self, text: str, *, first: bool = False) -> None:
+        """Have a question wait, behind the others or before them."""
+        self.queue = (text, *self.queue) if first else (*self.queue, text)
+
+    def next_question(self) -> str:
+        """Take the first question that waits."""
+        text, *rest = self.queue
+        self.queue = tuple(rest)
+        return text
+
+    def wait_for(self, run_id: str | None) -> None:
+        """Hold the questions back until a run is ready; None: no longer."""
+        self.waiting_for = run_id
+
+    def take_back(self) -> str:
+        """Give up waiting; return all questions that waited, as one text."""
+        text = "\n\n".join(self.queue)
+        self.queue, self.waiting_for = (), None
+        return text
+
+
+class ChatState:
+    """What the screen shows, and the chats behind it.
 
     Attributes:
-        shown: The one in front.
+        shown: The chat in front.
+        tree: All messages of that chat.
+        editing: The question that is being edited in the prompt; None where the prompt holds a new one.
+        listed, total: Sessions in the list beside the transcript, and how many there are.
+        left_off: What is kept until the screen is opened again: drafts, prompts that were sent, the open chat.
     """
 
     def __init__(self) -> None:
         self.shown = Chat()
+        self.tree: Sequence[Message] = ()
+        self.editing: Message | None = None
+        self.listed: Sequence[Session] = ()
+        self.total = 0
+        self.left_off = LeftOff()
         self._others: list[Chat] = []
 
-    def show(self, chat: Chat) -> None:
-        """Bring a chat to the front; of the one before, what goes on is not forgotten."""
-        kept = [one for one in [*self._others, self.shown] if one is not chat and (one.busy or one.session is not None)]
-        self.shown, self._others = chat, kept
-
-    def of(self, session_id: str) -> Chat | None:
-        """The chat of this id, where it is known."""
-        return next((one for one in self.all() if one.id == session_id), None)
-
     def all(self) -> list[Chat]:
+        """Return the chats that were shown, or of which something goes on."""
         return [self.shown, *self._others]
 
+    def of(self, session_id: str) -> Chat | None:
+        """Return the chat of a session, where it is known."""
+        return next((chat for chat in self.all() if chat.id == session_id), None)
 
-def run_of_chat(chat: Chat, runs: list[RunView]) -> RunView | None:
-    """The run that would answer a chat: its recipe's, else one of the model it was held with, else what is up."""
+    # --- what is shown ----------------------------------------------------------------------------------
+
+    def restore(self, left_off: LeftOff) -> None:
+        """Begin with what was left off."""
+        self.left_off = left_off
+        self.shown.recipe = left_off.recipe
+
+    def open(self, session: Session, tree: Sequence[Message]) -> None:
+        """Show a chat that is kept."""
+        chat = self.of(session.id) or Chat()
+        chat.load_settings(session)
+        self._show(chat, tree)
+
+    def open_new(self) -> None:
+        """Show a chat that begins to exist with its first question, with the recipe of the one before."""
+        kept = {name: value for name, value in self.shown.settings.items() if name == "recipe"}
+        self._show(Chat(recipe=self.shown.recipe, settings=kept), ())
+
+    def _show(self, chat: Chat, tree: Sequence[Message]) -> None:
+        others = [other for other in self.all() if other is not chat and (other.busy or other.session is not None)]
+        self.shown, self._others = chat, others
+        self.tree, self.editing = tree, None
+        self.left_off.session = chat.id
+
+    def begin_session(self, chat: Chat, session: Session) -> None:
+        """A new chat exists, because its first question is sent."""
+        chat.session = session
+        if chat is self.shown:
+            self.left_off.session = session.id
+
+    def forget_session(self) -> None:
+        """The chat that was left off with is gone."""
+        self.left_off.session = None
+
+    def set_list(self, sessions: Sequence[Session], total: int) -> None:
+        self.listed, self.total = sessions, total
+
+    def set_tree(self, tree: Sequence[Message]) -> None:
+        """Take the messages of the chat in front as the database has them now."""
+        self.tree = tree
+
+    def replace_message(self, message: Message) -> None:
+        self.tree = [message if other.id == message.id else other for other in self.tree]
+
+    # --- what is typed ----------------------------------------------------------------------------------
+
+    def begin_editing(self, message: Message) -> None:
+        self.editing = message
+
+    def end_editing(self) -> Message | None:
+        """Leave the edit; return the question that was edited."""
+        edited, self.editing = self.editing, None
+        return edited
+
+    @property
+    def draft(self) -> str:
+        """The draft of the chat in front."""
+        return self.left_off.draft(self.shown.id)
+
+    def keep_draft(self, text: str) -> None:
+        """Keep what is typed in the chat in front; an edited question is no draft."""
+        if self.editing is None:
+            self.left_off.set_draft(self.shown.id, text)
+
+    def sent(self, text: str) -> None:
+        """Keep a prompt in the history: it is no draft any more."""
+        self.left_off.remember(text)
+        self.left_off.set_draft(self.shown.id, "")
+
+    def add_to_draft(self, chat: Chat, texts: Iterable[str]) -> None:
+        """Put texts before the draft of a chat."""
+        self.left_off.set_draft(chat.id, joined(*texts, self.left_off.draft(chat.id)))
+
+    def leave(self) -> None:
+        """The screen is left: keep who answers."""
+        self.left_off.recipe = self.shown.recipe
+
+    def close(self) -> None:
+        """The studio closes: questions that wait become drafts."""
+        for chat in self.all():
+            if chat.queue:
+                self.add_to_draft(chat, chat.queue)
+        self.leave()
+
+
+def joined(*texts: str) -> str:
+    """Return the texts that are not blank as one, with blank lines between them."""
+    return "\n\n".join(filter(str.strip, texts))
+
+
+def run_of_chat(chat: Chat, runs: Sequence[RunView]) -> RunView | None:
+    """Return the run that would answer a chat: its recipe's, else one of its model, else any that is up."""
     if chat.recipe is not None:
-        return pick_run(runs, chat.recipe)
+        return pick_run(list(runs), chat.recipe)
     live = [run for run in runs if run.live]
     if chat.session is not None and chat.session.model is not None:
         live = [run for run in live if chat.session.model in (run.model, run.recipe_id)]

@@ -1,34 +1,102 @@
-"""The document of a chat with its keys: moving, folding, finding, copying, and what is done with a message."""
+"""The transcript of a chat: the document with its keys. What is done with a message is posted to the screen."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
 from textual.binding import BindingType
+from textual.message import Message as Notice
 
-from vllm_studio_tui.tui.document.view import Document
+from vllm_studio_tui.domain.chat import Delta, Message
+from vllm_studio_tui.services.chat.answers import RunningAnswer
+from vllm_studio_tui.services.chat.branches import branch_of
+from vllm_studio_tui.tui.document.view import Document, Entry
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.place import Place
-
-if TYPE_CHECKING:
-    from vllm_studio_tui.tui.screens.chat.place import ChatPlace
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.shell import Shell
 
 
 class Transcript(Document):
-    """The document with its keys."""
+    """The messages of a chat, and the keys to read them."""
 
     SCOPE = "transcript"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("transcript")]
 
+    @dataclass
+    class ActionChosen(Notice):
+        """The person chose to do something with a message.
+
+        Attributes:
+            name: The action without its scope, such as `regenerate`.
+        """
+
+        name: str
+        message: Message
+
+    @dataclass
+    class SearchOpened(Notice):
+        """The person wants to look for words in the chat."""
+
     @property
-    def place(self) -> ChatPlace:
-        return cast("ChatPlace", next(node for node in self.ancestors if isinstance(node, Place)))
+    def _shell(self) -> Shell:
+        return cast("Shell", self.app)
+
+    @property
+    def _spacious(self) -> bool:
+        return self._shell.size_class >= Size.FULL
+
+    # --- showing ----------------------------------------------------------------------------------------
+
+    def show_branch(self, tree: Sequence[Message], leaf_id: str | None, running: RunningAnswer | None = None) -> None:
+        """Show the branch of a leaf, and below it the answer that is being generated in this chat."""
+        entries = [Entry(message, sibling) for message, sibling in branch_of(tree, leaf_id)]
+        started = None
+        if running is not None and entries:
+            last, before = entries[-1].message, running.answer.before
+            if last.finish == "streaming" or (before is not None and last.id == before.id):
+                started = entries.pop()
+        self.show_entries(entries, spacious=self._spacious)
+        if running is None:
+            return
+        if started is not None:
+            self.begin(started)
+            self.feed(Delta(*running.answer.text()))
+        else:  # its message is being kept at this moment
+            self.show_answer(running)
+
+    def show_answer(self, running: RunningAnswer) -> None:
+        """Show an answer that begins at the end, below its question where it is a new one."""
+        if running.question is not None:
+            self.add(Entry(Message("", running.session_id, "user", running.question)), spacious=self._spacious)
+        self.begin(Entry(Message("", running.session_id, "assistant", "", finish="streaming")))
+        content, reasoning = running.answer.text()
+        if content or reasoning:
+            self.feed(Delta(content, reasoning))
+
+    def show_end(self, tree: Sequence[Message], leaf_id: str | None, running: RunningAnswer | None = None) -> None:
+        """Show the end of the answer, as it is kept; `running` is the next one, where there is one already."""
+        entries = [Entry(message, sibling) for message, sibling in branch_of(tree, leaf_id)]
+        if self.live is not None and len(entries) == len(self.entries):
+            self.entries[:-1] = entries[:-1]
+            self.finish(entries[-1])
+        else:
+            self.show_branch(tree, leaf_id, running)
+
+    def cut_at(self, message: Message, *, keep: bool) -> None:
+        """Show only what is above a message, and with `keep` the message itself."""
+        index = next((at for at, entry in enumerate(self.entries) if entry.message.id == message.id), None)
+        kept = self.entries if index is None else self.entries[: index + keep]
+        self.show_entries(kept, spacious=self._spacious)
+
+    # --- keys -------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         known = actions.BY_ID.get(f"transcript.{action.replace('_', '-')}")
         if known is None:
             return super().check_action(action, parameters)
-        if known.writes and self.place.shell.read_only:
+        if known.writes and self._shell.read_only:
             return False
         return self._possible(known.name)
 
@@ -42,16 +110,20 @@ class Transcript(Document):
         if entry is None:
             return False
         role = entry.message.role
-        if name in ("regenerate",):
-            return role in ("user", "assistant") and self.place.turn is None
+        if name == "regenerate":
+            return role in ("user", "assistant") and self.live is None
         if name == "continue":
             cut = entry.message.finish in ("stopped", "interrupted", "length")
-            return role == "assistant" and cut and self.place.turn is None
+            return role == "assistant" and cut and self.live is None
         if name == "edit":
             return role == "user"
         if name in ("previous", "next"):
             return entry.sibling[1] > 1
         return True
+
+    def _chosen(self, name: str) -> None:
+        if (entry := self.message) is not None:
+            self.post_message(self.ActionChosen(name, entry.message))
 
     def action_up(self) -> None:
         self.move(-1)
@@ -74,45 +146,36 @@ class Transcript(Document):
     def action_fold(self) -> None:
         self.toggle()
 
+    def action_find(self) -> None:
+        self.post_message(self.SearchOpened())
+
     def action_find_next(self) -> None:
         self.find_next(1)
 
     def action_find_previous(self) -> None:
         self.find_next(-1)
 
-    def action_find(self) -> None:
-        self.place.action_find()
-
     def action_copy(self) -> None:
         if (entry := self.message) is not None:
-            self.place.shell.copy(entry.message.content)
+            self._shell.copy(entry.message.content)
 
     def action_copy_code(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.flows.copy_code(entry.message))
+        self._chosen("copy-code")
 
     def action_regenerate(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.asking.regenerate(entry.message))
+        self._chosen("regenerate")
 
     def action_continue(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.asking.continue_answer(entry.message))
+        self._chosen("continue")
 
     def action_edit(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.asking.edit(entry.message)
+        self._chosen("edit")
 
     def action_fork(self) -> None:
-        if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.asking.fork(entry.message))
+        self._chosen("fork")
 
     def action_previous(self) -> None:
-        self._turn_to(-1)
+        self._chosen("previous")
 
     def action_next(self) -> None:
-        self._turn_to(1)
-
-    def _turn_to(self, step: int) -> None:
-        if (entry := self.message) is not None:
-            self.place.shell.spawn(self.place.asking.sibling(entry.message, step))
+        self._chosen("next")

@@ -1,0 +1,73 @@
+"""What asking, choosing and painting may use of the chat screen. They never import the screen: it imports them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
+    from vllm_studio_tui.services.protocols import ChatApi
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tui.flows.commands import Commands
+    from vllm_studio_tui.tui.look.sizes import Size
+    from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
+    from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState
+    from vllm_studio_tui.tui.screens.chat.transcript import Transcript
+    from vllm_studio_tui.tui.shell import Shell
+
+
+class ChatScreen(Protocol):
+    """The chat screen, as its parts see it."""
+
+    state: ChatState
+
+    @property
+    def shell(self) -> Shell: ...
+    @property
+    def studio(self) -> Studio: ...
+    @property
+    def commands(self) -> Commands: ...
+    @property
+    def snapshot(self) -> Snapshot | None: ...
+    @property
+    def ink(self) -> Ink: ...
+    @property
+    def size_class(self) -> Size: ...
+    @property
+    def document(self) -> Transcript: ...
+    @property
+    def prompt(self) -> PromptArea: ...
+    @property
+    def answers(self) -> Answers:
+        """The answers that are being generated, in any chat."""
+
+    @property
+    def running(self) -> RunningAnswer | None:
+        """The one in the chat that is shown."""
+
+    def run_for(self, chat: Chat) -> RunView | None:
+        """Return the run that would answer a chat."""
+
+    async def service(self) -> ChatApi:
+        """Return the chat service. It is made, and the database opened, away from the event loop."""
+
+    async def open(self, session_id: str, *, leaf: str | None = None) -> None:
+        """Show a chat, up to a message; by default to the one it was read up to."""
+
+    def new_chat(self) -> None:
+        """Show a new chat."""
+
+    async def save_settings(self, chat: Chat) -> None:
+        """Keep what was chosen for a chat."""
+
+    async def reload_list(self) -> None:
+        """Read the list of chats again."""
+
+    def show_queue(self) -> None:
+        """Draw the questions that wait, or give their room back."""
+
+    def update_place(self) -> None:
+        """Draw what may have changed."""
