@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
-    from vllm_studio_tui.services.protocols import ChatApi
+    from vllm_studio_tui.services.protocols import ChatApi, StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
-    from vllm_studio_tui.studio import Studio
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
@@ -27,7 +26,7 @@ class ChatScreen(Protocol):
     @property
     def shell(self) -> Shell: ...
     @property
-    def studio(self) -> Studio: ...
+    def studio(self) -> StudioApi: ...
     @property
     def commands(self) -> Commands: ...
     @property
