@@ -262,7 +262,7 @@ async def _fold(stage: Staged) -> None:
     await hides(stage, 'File "core.py", line 833')
 
 
-@failed.scenario("logs.follow")
+@failed.scenario("logs.fix")
 async def _fix(stage: Staged) -> None:
     await stage.press("f")
     await shows(stage, "change the recipe")

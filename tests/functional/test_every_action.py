@@ -17,6 +17,7 @@ from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
+from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 from vllm_studio_tui.tui.sheets.chooser import Chooser
@@ -81,6 +82,12 @@ async def in_the_list_of_chats(stage: Staged) -> None:
             await stage.press("escape")
 
 
+async def on_the_log_of_a_failed_run(stage: Staged) -> None:
+    place: Any = stage.app.current
+    await place.open_run("llama-3.3-70b-1")
+    await stage.press(*keys_of("logs"))
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -88,6 +95,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "form": ("recipes", RecipeForm, in_the_form),
     "transcript": ("chat", Transcript, on_every_message),
     "chats": ("chat", ChatFlows, in_the_list_of_chats),
+    "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
 }
 
 

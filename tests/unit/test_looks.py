@@ -74,6 +74,8 @@ def test_no_two_actions_of_a_place_share_a_key() -> None:
             for key in filter(None, action.keys.split(",")):
                 if scope == "form" and key == "escape":
                     continue  # the form's own way back stands before everybody's
+                if action.id == "logs.follow" and key == "f":
+                    continue  # of a failed run there is nothing to follow: there it is the key of `logs.fix`
                 assert seen.setdefault(key, action.id) == action.id, (key, seen[key], action.id)
 
 

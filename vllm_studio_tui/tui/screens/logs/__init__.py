@@ -18,6 +18,8 @@ SCREEN = Screen(
         Action("logs.find-next", "n", "", "Next hit", palette=False),
         Action("logs.find-previous", "N", "", "Hit before", palette=False),
         Action("logs.fold", "z", "fold", "Fold or open a traceback"),
+        # Of a failed run there is nothing to follow: there the same key repairs it.
+        Action("logs.fix", "f", "fix", "Take the advised change of the recipe and launch", writes=True),
         Action("logs.follow", "f", "follow", "Follow the end"),
         Action("logs.copy", "y", "copy", "Copy the last 50 lines"),
     ),

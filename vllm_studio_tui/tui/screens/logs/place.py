@@ -174,6 +174,12 @@ class LogsPlace(Place):
             return self.snapshot is not None and bool(self.snapshot.every)
         if name in ("find-next", "find-previous"):
             return bool(self.log_view.words)
+        run = self.run_view
+        failed = run is not None and run.state is State.FAILED
+        if name == "fix":
+            return failed
+        if name == "follow" and failed:
+            return self.shell.read_only  # else the key is that of `fix`
         return self._run_id is not None
 
     def escape(self) -> bool:
@@ -255,12 +261,12 @@ class LogsPlace(Place):
     def action_fold(self) -> None:
         self.log_view.toggle()
 
-    def action_follow(self) -> None:
-        run = self.run_view
-        if run is not None and run.state is State.FAILED and not self.shell.read_only:
+    def action_fix(self) -> None:
+        if (run := self.run_view) is not None:
             self.shell.spawn(self.commands.fix(run))
-        else:
-            self.log_view.to_end()
+
+    def action_follow(self) -> None:
+        self.log_view.to_end()
 
     def action_copy(self) -> None:
         self.shell.copy(self.log_view.last_lines(50))
