@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.metrics import RunSeries
@@ -84,7 +84,7 @@ class Facts:
             self._changed()
 
 
-def by_trouble(facts: list[RunFacts]) -> list[RunFacts]:
+def by_trouble(facts: Sequence[RunFacts]) -> list[RunFacts]:
     """Sort: what needs a person first."""
     order = {state: index for index, state in enumerate((State.READY, *TROUBLE))}
     order[State.READY] = -1

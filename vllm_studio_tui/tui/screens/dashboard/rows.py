@@ -1,0 +1,277 @@
+"""The dashboard as rows: runs, GPUs, recipes beside events, and the tokens of the last half hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.domain.metrics import RunSeries, TotalSeries
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.flows.run_facts import by_trouble
+from vllm_studio_tui.tui.look.sizes import Size, margin
+from vllm_studio_tui.tui.paint import charts, gpus, run_words, runs
+from vllm_studio_tui.tui.paint import events as happened
+from vllm_studio_tui.tui.paint.beside import beside
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.watching.series import History
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+#: Seconds of the tokens chart.
+SPAN = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All that the dashboard shows at one moment.
+
+    Attributes:
+        facts: The runs that are shown, oldest first.
+        recipes: As they are stored, by id.
+        models: How many models were found on this machine; None: nobody has looked.
+        history: Asked for only where there is room for a chart: what it needs is large to import.
+        now: Seconds since the epoch.
+    """
+
+    snapshot: Snapshot
+    facts: Sequence[runs.RunFacts]
+    recipes: Sequence[tuple[str, dict[str, Any]]]
+    models: int | None
+    history: Callable[[], History]
+    glyphs: Glyphs
+    size: Size
+    now: float
+    read_only: bool = False
+
+    def rows(self, width: int, height: int) -> list[Row]:
+        """Draw all of it, in at most `height` rows where that matters."""
+        size = self.size
+        if size == Size.LINE:
+            from vllm_studio_tui.tui.paint.strip import line
+
+            return [line(self.snapshot, self.glyphs, width)]
+        if size == Size.STRIP:
+            return self._strip(width, height)
+        rows = self._runs(width, height, size)
+        rows += self._gpus(width, size)
+        if size >= Size.BASE:
+            rows += self._below(width, height - len(rows), size)
+        elif size == Size.COMPACT:
+            rows += self._sparks(width, height - len(rows))
+        return rows
+
+    def _said(self, text: str, style: str = "dim") -> Row:
+        row = Row()
+        row.put(margin(self.size), text, style)
+        return row
+
+    def _runs(self, width: int, height: int, size: Size) -> list[Row]:
+        facts, now = self.facts, self.now
+        if size == Size.COMPACT:
+            if not facts:
+                return self._nothing(width, size)
+            return [
+                row for one in by_trouble(facts)[: max(1, height - 8)] for row in self._run(one, width, size, now)
+            ] + [Row()]
+        rows: list[Row] = [Row()] if size >= Size.BASE else []
+        title = Row()
+        x = title.put(margin(size), "RUNS", "dim bold") + 2
+        states: dict[State, int] = {}
+        for one in facts:
+            states[one.run.state] = states.get(one.run.state, 0) + 1
+        for state, count in states.items():
+            x = title.put(x, f"{count} {state}", "dim") + 3
+        rows.append(title)
+        if not facts:
+            return rows + self._nothing(width, size)
+        tight = len(facts) > 3
+        if size >= Size.WIDE:
+            rows.append(Row())
+        for index, one in enumerate(facts):
+            if index and not tight:
+                rows.append(Row())
+            rows += self._run(one, width, size, now, tight=tight)
+        rows.append(Row())
+        return rows
+
+    def _run(self, facts: runs.RunFacts, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
+        return runs.rows(facts, self.glyphs, width, size, now, tight=tight)
+
+    def _nothing(self, width: int, size: Size) -> list[Row]:
+        """No run: what there is, and the key that goes on."""
+        x = margin(size)
+        first = Row()
+        first.put(x, "Nothing runs yet.", "fg bold")
+        rows = [Row(), first]
+        report = self.snapshot.tick.gpus
+        if report.gpus:
+            free = sum((gpu.memory_total or 0) - (gpu.memory_used or 0) for gpu in report.gpus)
+            rows.append(self._said(f"{len(report.gpus)} GPUs are here, {numbers.size(free)} are free in all."))
+        if self.recipes:
+            count = len(self.recipes)
+            words = "1 recipe is" if count == 1 else f"{count} recipes are"
+            rows.append(self._said(f"{words} ready to launch."))
+        if self.models:
+            words = "1 model was" if self.models == 1 else f"{self.models} models were"
+            rows.append(self._said(f"{words} found on this machine: a new recipe offers them with f4."))
+        rows.append(Row())
+        keys = Row()
+        wanted = [("n", "new recipe", "dashboard.new"), ("d", "demo: a small model on the CPU", "dashboard.demo")]
+        if self.recipes:
+            wanted.insert(0, ("l", "launch a recipe", "dashboard.launch"))
+        for index, (key, word, action) in enumerate(wanted):
+            end = keys.run(x, [(key, "accent bold" if index == 0 else "fg bold"), (f" {word}", "dim")])
+            keys.link(x, end, action)
+            x = end + 3
+            if x > width - 12:
+                break
+        return [*rows, keys, Row()] if not self.read_only else [*rows, Row()]
+
+    def _gpus(self, width: int, size: Size) -> list[Row]:
+        report, glyphs = self.snapshot.tick.gpus, self.glyphs
+        if not report.gpus:
+            if size == Size.COMPACT:
+                return []
+            return [*([Row()] if size == Size.FULL else []), gpus.none_row(report, margin(size), width), Row()]
+        rows: list[Row] = []
+        if size == Size.FULL:
+            rows.append(Row())
+        if size >= Size.BASE:
+            rows.append(gpus.head(report, glyphs, margin(size), width, size))
+        if size >= Size.WIDE and len(report.gpus) <= 8:
+            rows.append(gpus.heads(size))
+        return [*rows, *gpus.table(report, self.snapshot.runs, glyphs, width, size), Row()]
+
+    def _below(self, width: int, room: int, size: Size) -> list[Row]:
+        """Recipes beside events, then the tokens; each only where it fits."""
+        now = self.now
+        found = happened.events(self.snapshot.every)
+        rows: list[Row] = []
+        if size == Size.BASE:
+            if room < 3 or not found:
+                return []
+            rows.append(self._said("EVENTS", "dim bold"))
+            return rows + happened.rows(found[: room - 1], self.glyphs, 1, width, now)
+        left = self._recipe_rows(now)
+        right = happened.rows(found[:8], self.glyphs, 0, width - 82 if size == Size.FULL else width - 62, now)
+        chart = 8 if size == Size.FULL and room >= 20 else 0
+        lines = min(max(len(left), len(right), 1), 8, room - chart - 5)
+        if lines >= 1:
+            middle = 81 if size == Size.FULL else 61
+            title = Row()
+            title.run(3, [("RECIPES", "dim bold"), (f"  {len(self.recipes)}", "faint")])
+            title.run(middle + 1, [("EVENTS", "dim bold")])
+            rows += [*([Row()] if size == Size.FULL else []), title, Row()]
+            rows += beside(left[:lines], right[:lines], middle) or [Row()]
+            keys = Row()
+            keys.run(3, [("l", "fg bold"), (" launch a recipe      ", "dim"), ("n", "fg bold"), (" new      ", "dim"),
+                         ("2", "fg bold"), (" all", "dim")])  # fmt: skip
+            rows += [Row(), keys, Row()]
+        if chart and room - len(rows) >= 7:
+            rows += self._chart(width)
+        return rows
+
+    def _recipe_rows(self, now: float) -> list[Row]:
+        last: dict[str, RunView] = {run.recipe_id: run for run in self.snapshot.every}
+        rows = []
+
+        def recent(one: tuple[str, dict[str, Any]]) -> tuple[float, str]:
+            run = last.get(one[0])
+            return (-(run.status.started_at or 0) if run is not None else 0.0, one[0])
+
+        for recipe_id, data in sorted(self.recipes, key=recent)[:8]:
+            row = Row()
+            row.put(3, str(data.get("name") or recipe_id), "fg", 22)
+            row.put(26, run_words.backend_word(str(data.get("backend"))), "dim", 12)
+            gpus_used = data.get("gpus") or []
+            count = len(gpus_used) or int(data.get("tensor_parallel_size") or 1)
+            counted = gpus_used or run_words.takes_first_gpus(str(data.get("backend")))
+            row.put(39, f"{count} GPU" if counted else "", "dim", 7)
+            run = last.get(recipe_id)
+            if run is not None:
+                mark, colour = self.glyphs.state(run.state)
+                row.put(46, mark, colour)
+                full = self.size == Size.FULL
+                ran = "ran " if full else ""
+                words = f"failed {numbers.moment(run.status.ended_at, now)}" if run.state is State.FAILED else (
+                    str(run.state) if run.live else f"{ran}{numbers.ago(run.status.started_at, now)}")  # fmt: skip
+                row.put(48, words, "faint", 22 if full else 13)
+            else:
+                row.put(48, "never run", "faint")
+            rows.append(row)
+        return rows
+
+    def _chart(self, width: int) -> list[Row]:
+        history, now = self.history(), self.snapshot.tick.at
+        if TotalSeries.OUTPUT not in history:
+            return []
+        columns = width - 36
+        values = history.over(TotalSeries.OUTPUT, columns, SPAN, now)
+        known = [value for value in values if value is not None]
+        title = Row()
+        title.run(3, [("TOKENS", "dim bold"), ("  generated per second, all runs, last 30 min", "faint")])
+        rows = [Row(), title]
+        peak = max(known, default=0.0)
+        now_value = values[-1]
+        mean = sum(known) / len(known) if known else None
+        side = [(numbers.rate(now_value), "tok/s now"), (numbers.rate(mean), "mean"), (numbers.rate(peak), "peak")]
+        for index, line in enumerate(charts.columns(self.glyphs, values, 4)):
+            row = Row()
+            if index == 0:
+                row.put_right(10, numbers.count(peak), "faint")
+            elif index == 3:
+                row.put_right(10, "0", "faint")
+            row.run(12, line)
+            if index < len(side):
+                row.put_right(width - 16, side[index][0], "fg bold")
+                row.put(width - 15, side[index][1], "dim")
+            rows.append(row)
+        axis = Row()
+        axis.put(12, numbers.moment(now - SPAN, now), "faint")
+        axis.put_right(12 + columns, numbers.moment(now, now), "faint")
+        return [*rows, axis]
+
+    def _sparks(self, width: int, room: int) -> list[Row]:
+        """Compact: the two lanes that say most."""
+        history, now = self.history(), self.snapshot.tick.at
+        rows = []
+        wanted: list[tuple[str, str, Callable[[float | None], str]]] = [
+            ("output tok/s", TotalSeries.OUTPUT, numbers.rate)
+        ]
+        ready = [run for run in self.snapshot.runs if run.state is State.READY]
+        if ready:
+            wanted.append(("TTFT p95", RunSeries.TTFT.of(ready[0].run_id), numbers.latency))
+        for label, name, form in wanted[: max(0, room)]:
+            if name not in history:
+                continue
+            values = history.over(name, max(1, width - 30), 900.0, now)
+            row = Row()
+            row.put(1, label, "dim")
+            row.run(20, charts.spark(self.glyphs, values))
+            row.put_right(width - 2, form(values[-1]), "fg bold")
+            rows.append(row)
+        return rows
+
+    def _strip(self, width: int, height: int) -> list[Row]:
+        report = self.snapshot.tick.gpus
+        gpu_rows = gpus.table(report, self.snapshot.runs, self.glyphs, width, Size.STRIP)
+        room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
+        rows = [row for one in by_trouble(self.facts)[:room] for row in self._run(one, width, Size.STRIP, 0)]
+        if not rows:
+            rows = [self._said("Nothing runs yet.")]
+        rows += gpu_rows[: max(0, height - 1 - len(rows))]
+        total = Row()
+        drawn = [gpu.power_draw for gpu in report.gpus if gpu.power_draw is not None]
+        hottest = max((gpu.temperature for gpu in report.gpus if gpu.temperature is not None), default=None)
+        text = numbers.power(sum(drawn)) if drawn else ""
+        if hottest is not None:
+            text += f"   {hottest}{self.glyphs.degree}  max"
+        total.put(0, text, "dim")
+        end = total.put_right(width, "q quit", "dim")
+        total.put_right(end - 2, "? help", "dim")
+        return [*rows[: max(0, height - 1)], total]
