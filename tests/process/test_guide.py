@@ -117,7 +117,7 @@ def test_lines_that_do_not_come_are_found() -> None:
     assert missing(["c", "a ... b"], "a 1 b\nc\n") == ["a ... b"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_guide_can_be_followed_as_it_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xllamacpp")
     if shutil.which("bash") is None or shutil.which("curl") is None:
@@ -132,7 +132,7 @@ def test_the_guide_can_be_followed_as_it_is_written(home: Path, monkeypatch: pyt
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     printed = done.stdout.split(f"{MARK}\n")[1:]

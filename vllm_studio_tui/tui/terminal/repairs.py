@@ -1,9 +1,10 @@
-"""Four places where Textual 8.2 is corrected: terminals on Linux, slow links, terminals that are gone, and garbage."""
+"""Five places where Textual 8.2 is corrected: keys (two), slow links, terminals that are gone, and garbage."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from textual.strip import Strip
 def install() -> None:
     """Put all in place; where Textual is no longer as it was, it is left alone."""
     alt_digits()
+    alt_enter()
     slim_updates()
     gone_terminals()
     whole_strips()
@@ -30,6 +32,23 @@ def alt_digits() -> None:
     table: Any = getattr(_ansi_sequences, "ANSI_SEQUENCES_KEYS", {})
     for digit in "0123456789":
         table.pop(f"\x1b{digit}", None)
+
+
+class _Key(Enum):
+    """A key that Textual's own list of keys lacks, in the form that its table has."""
+
+    ALT_ENTER = "alt+enter"
+
+
+def alt_enter() -> None:
+    """Have alt and Enter arrive as such.
+
+    Most terminals, and tmux, send ESC and a carriage return, of which Textual makes a plain Enter.
+    """
+    from textual import _ansi_sequences
+
+    table: Any = getattr(_ansi_sequences, "ANSI_SEQUENCES_KEYS", {})
+    table["\x1b\r"] = (_Key.ALT_ENTER,)
 
 
 def slim_updates() -> None:
