@@ -23,8 +23,9 @@ from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec, Stage
 from vllm_studio_tui.keeper.causes import find
+from vllm_studio_tui.keeper.explanation import explain
+from vllm_studio_tui.keeper.log_tail import ready_at
 from vllm_studio_tui.keeper.logwatch import LogWatch
-from vllm_studio_tui.keeper.served import ready_at
 from vllm_studio_tui.kit import prometheus
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -258,7 +259,7 @@ def test_no_successful_start_is_taken_for_a_failure(log: str, name: str) -> None
     served = ready_at(lines)
     assert served is not None
     assert find(lines[:served], BACKENDS[name].failures) is None
-    assert followed.read_end(lines) is None
+    assert explain(lines, BACKENDS[name].failures, served=True) is None
     # Not even by its warnings, which the keeper leaves out on its own: a copied log may have another line prefix.
     for at, line in enumerate(lines):
         rows = [one for one in FAILURES if at < served or not one.start_only]

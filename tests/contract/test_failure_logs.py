@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.contract.failure_cases import CASES, HALVES
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.explain import ending
 from vllm_studio_tui.keeper.logwatch import LogWatch
 from vllm_studio_tui.keeper.prefilter import words
+from vllm_studio_tui.keeper.verdict import explain_exit
 from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -62,7 +62,7 @@ def test_a_run_that_went_well_is_quiet_whatever_requests_it_refused(log: Path) -
 def test_no_refused_request_explains_an_end(log: Path, code: int | None, number: int | None, reason: str) -> None:
     watch = LogWatch(log, (), FAILURES)
     watch.begin_at(0)
-    found = ending(watch, code, number, was_ready=True)
+    found = explain_exit(watch, code, number, was_ready=True)
     assert (found.reason, found.retry) == (reason, True), (found.title, found.evidence)
 
 

@@ -140,22 +140,22 @@ def test_a_number_too_large_in_the_log_costs_no_keeper(house: House, told: Path,
 @pytest.mark.parametrize(
     "reader",
     [
-        "keeper.asking:ready",
-        "keeper.asking:counters",
-        "keeper.asking:key",
+        "keeper.engine_http:ready",
+        "keeper.engine_http:counters",
+        "keeper.engine_http:key",
         "keeper.logwatch:LogWatch.follow",
-        "keeper.logdesk:ending",
+        "keeper.log_reader:explain_exit",
         "keeper.supervise:trim",
-        "keeper.count:Counting.tokens",
-        "keeper.count:Counting.take_energy",
-        "keeper.count:Counting.last_energy",
+        "keeper.usage:UsageRecorder.tokens",
+        "keeper.usage:UsageRecorder.take_energy",
+        "keeper.usage:UsageRecorder.last_energy",
         "keeper.watchdog:Watchdog.verdict",
         "keeper.watchdog:Watchdog.counted",
         "keeper.tree:Tree.reap_orphans",
-        "keeper.whose:Ownership.look",
-        "keeper.hearing:Hearing.blame",
-        "keeper.port:Held.take",
-        "keeper.ender:port_free",
+        "keeper.port_owner:PortOwnership.look",
+        "keeper.readiness:Readiness.blame",
+        "keeper.port:HeldPort.take",
+        "keeper.engine_exit:port_free",
         "keeper.files:Ledger.flush",
     ],
 )
@@ -173,19 +173,19 @@ def test_a_fault_of_any_part_is_told_once_and_the_engine_is_still_ended(
     now.touch()
     at_once = reader not in (
         "keeper.logwatch:LogWatch.follow",
-        "keeper.logdesk:ending",
+        "keeper.log_reader:explain_exit",
         "keeper.supervise:trim",
-        "keeper.count:Counting.last_energy",
+        "keeper.usage:UsageRecorder.last_energy",
         "keeper.tree:Tree.reap_orphans",
-        "keeper.port:Held.take",
-        "keeper.hearing:Hearing.blame",
-        "keeper.ender:port_free",
+        "keeper.port:HeldPort.take",
+        "keeper.readiness:Readiness.blame",
+        "keeper.engine_exit:port_free",
         "keeper.files:Ledger.flush",
     )
     if at_once:
         until(lambda: "as odd as can be" in " ".join(house.now(run).status.faults), "told in the state")
         assert house.now(run).status.keeper_pid == keeper
-    if reader == "keeper.logdesk:ending":
+    if reader == "keeper.log_reader:explain_exit":
         house.kill_engine(run)
         until(lambda: house.now(run).status.final, "ended")
         assert house.now(run).status.reason == "killed"
@@ -201,5 +201,5 @@ def test_a_thread_that_never_comes_back_is_replaced() -> None:
     worker = Worker("test", patience=0.0)
     assert worker.ask("ready", lambda: never.wait(60))
     until(lambda: worker.ask("ready", lambda: json.loads("7")), "asked again")
-    until(lambda: worker.asking("ready") is False or any(one.value == 7 for one in worker.answers()), "answered")
+    until(lambda: worker.pending("ready") is False or any(one.value == 7 for one in worker.answers()), "answered")
     never.set()

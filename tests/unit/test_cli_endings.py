@@ -224,11 +224,11 @@ def test_a_length_of_time_is_told_in_words(seconds: float, words: str) -> None:
 
 def test_failures_are_counted_within_a_time_that_people_say() -> None:
     from vllm_studio_tui.domain.spec import Restart
-    from vllm_studio_tui.keeper.explain import Ending
     from vllm_studio_tui.keeper.restart import CrashBudget
+    from vllm_studio_tui.keeper.verdict import Verdict
 
     budget = CrashBudget(Restart(policy="always", budget=2, window=100), [1.0])
-    decided = budget.after(Ending("crashed", ""), 5.0, by_itself=False)
+    decided = budget.after(Verdict("crashed", ""), 5.0, by_itself=False)
     assert decided.note == "2 failures within 1 minute 40 seconds: not started again."
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Restart, RunSpec, Stage
-from vllm_studio_tui.keeper.count import Counting
 from vllm_studio_tui.keeper.files import (
     LEDGER,
     STATE,
@@ -28,6 +27,7 @@ from vllm_studio_tui.keeper.files import (
     read_state,
 )
 from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.keeper.usage import UsageRecorder
 
 
 def ledger_lines(path: Path) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ def test_a_spec_reads_back_as_it_was_written_also_with_keys_of_a_later_version(t
 
 
 def test_the_best_speed_of_answers_is_kept_as_the_engine_timed_them(tmp_path: Path) -> None:
-    counting = Counting(Ledger(tmp_path), Tree("r"), ())
+    counting = UsageRecorder(Ledger(tmp_path), Tree("r"), ())
     state = RunState("r", attempt=1)
     for gaps, seconds in (
         (40.0, 40 / 145),  # an answer of a third of a second

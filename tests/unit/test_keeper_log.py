@@ -15,9 +15,9 @@ from vllm_studio_tui.backends.failures.table import FAILURES as KNOWN
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
 from vllm_studio_tui.keeper import causes
-from vllm_studio_tui.keeper.explain import Ending, ending, in_words
 from vllm_studio_tui.keeper.logwatch import HEAD, LINES, LogWatch, meaningful, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
+from vllm_studio_tui.keeper.verdict import Verdict, describe_exit, explain_exit
 from vllm_studio_tui.runs.logs import last_lines
 
 STAGES = (
@@ -80,7 +80,7 @@ def test_the_first_cause_wins_over_pointers_and_warnings(tmp_path: Path) -> None
         "Engine core initialization failed. See root cause above\n"
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.5 GiB\n"
     )
-    found = ending(watch, 1, None, was_ready=False)
+    found = explain_exit(watch, 1, None, was_ready=False)
     assert (found.reason, found.title, found.retry) == ("vram_oom", "no memory for 2.5 GiB", False)
     assert "allocate" in found.evidence[0], "what explains it stands first"
 
@@ -89,7 +89,7 @@ def test_a_pointer_counts_when_nothing_else_tells(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     watch = watch_of(log)
     log.write_text("Engine core initialization failed\n")
-    assert ending(watch, 1, None, was_ready=False).reason == "engine_core"
+    assert explain_exit(watch, 1, None, was_ready=False).reason == "engine_core"
 
 
 def test_what_stands_below_the_death_of_a_part_is_no_cause_of_it(tmp_path: Path) -> None:
@@ -98,20 +98,20 @@ def test_what_stands_below_the_death_of_a_part_is_no_cause_of_it(tmp_path: Path)
     log.write_text(
         "WARNING slow\nEngine core initialization failed\nfoo.CompileError: its compiler was killed with it\n"
     )
-    found = ending(watch, 1, None, was_ready=False)
+    found = explain_exit(watch, 1, None, was_ready=False)
     assert "CompileError" not in found.title
     log.write_text("foo.CompileError: no compiler\nEngine core initialization failed\nBarError: the rest\n")
-    assert ending(watch, 1, None, was_ready=False).title.endswith("foo.CompileError: no compiler")
+    assert explain_exit(watch, 1, None, was_ready=False).title.endswith("foo.CompileError: no compiler")
 
 
 def test_an_engine_that_served_and_left_in_order_has_no_cause(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     watch = watch_of(log)
     log.write_text("CUDA out of memory. Tried to allocate 1 GiB\nand the request failed, the engine went on\nbye\n")
-    assert ending(watch, 0, None, was_ready=True).reason == "process_exited"
+    assert explain_exit(watch, 0, None, was_ready=True).reason == "process_exited"
     with log.open("a") as stream:
         stream.write("Engine core initialization failed\n")
-    assert ending(watch, 0, None, was_ready=True).reason == "vram_oom"
+    assert explain_exit(watch, 0, None, was_ready=True).reason == "vram_oom"
 
 
 def test_the_cause_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_cause_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> Non
     watch = LogWatch(log, STAGES, FAILURES)
     with log.open("a") as stream:
         stream.write("bye\n")
-    assert ending(watch, 3, None, was_ready=True).reason == "process_exited"
+    assert explain_exit(watch, 3, None, was_ready=True).reason == "process_exited"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_cause_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> Non
     ],
 )
 def test_codes_and_signals_are_put_in_words(code: int | None, number: int | None, reason: str, words: str) -> None:
-    slug, title, _ = in_words(code, number)
+    slug, title, _ = describe_exit(code, number)
     assert slug == reason
     assert words in title
 
@@ -174,7 +174,7 @@ def test_trimming_keeps_head_and_tail_and_frees_the_middle(tmp_path: Path) -> No
 
 def test_the_crash_budget_backs_off_then_gives_up() -> None:
     budget = CrashBudget(Restart("on-failure", delay=1.0, budget=3, window=600.0))
-    crash = Ending("killed", "killed")
+    crash = Verdict("killed", "killed")
     first, second, third = (budget.after(crash, at, by_itself=False) for at in (0.0, 10.0, 20.0))
     assert (first.state, second.state, third.state) == (State.BACKOFF, State.BACKOFF, State.FAILED)
     assert 0.8 <= first.delay <= 1.2
@@ -184,19 +184,19 @@ def test_the_crash_budget_backs_off_then_gives_up() -> None:
 
 def test_failures_long_ago_do_not_count() -> None:
     budget = CrashBudget(Restart("on-failure", budget=2, window=60.0))
-    crash = Ending("killed", "killed")
+    crash = Verdict("killed", "killed")
     assert budget.after(crash, 0.0, by_itself=False).state is State.BACKOFF
     assert budget.after(crash, 100.0, by_itself=False).state is State.BACKOFF
 
 
 def test_what_would_fail_again_and_what_ended_by_itself_is_not_restarted() -> None:
     budget = CrashBudget(Restart("on-failure"))
-    assert budget.after(Ending("bad_path", "x", retry=False), 0.0, by_itself=False).state is State.FAILED
-    assert budget.after(Ending("process_exited", "x"), 0.0, by_itself=True).state is State.EXITED
+    assert budget.after(Verdict("bad_path", "x", retry=False), 0.0, by_itself=False).state is State.FAILED
+    assert budget.after(Verdict("process_exited", "x"), 0.0, by_itself=True).state is State.EXITED
     assert (
-        CrashBudget(Restart("always")).after(Ending("process_exited", "x"), 0.0, by_itself=True).state is State.BACKOFF
+        CrashBudget(Restart("always")).after(Verdict("process_exited", "x"), 0.0, by_itself=True).state is State.BACKOFF
     )
-    assert CrashBudget(Restart("never")).after(Ending("killed", "x"), 0.0, by_itself=False).state is State.FAILED
+    assert CrashBudget(Restart("never")).after(Verdict("killed", "x"), 0.0, by_itself=False).state is State.FAILED
 
 
 def test_a_log_opens_at_its_end_whatever_its_size(tmp_path: Path) -> None:
@@ -254,17 +254,17 @@ jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistan
 """
 
 
-def ended(log: Path, text: str, code: int | None, number: int | None, *, was_ready: bool) -> Ending:
+def ended(log: Path, text: str, code: int | None, number: int | None, *, was_ready: bool) -> Verdict:
     log.write_text(text)
     watch = LogWatch(log, (), KNOWN)
     watch.begin_at(0)
-    return ending(watch, code, number, was_ready=was_ready)
+    return explain_exit(watch, code, number, was_ready=was_ready)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_refused_request_explains_no_signal_and_never_makes_an_end_final(tmp_path: Path, number: int) -> None:
     found = ended(tmp_path / "log", SERVED + REFUSED, None, int(number), was_ready=True)
-    assert found.reason == in_words(None, int(number))[0]
+    assert found.reason == describe_exit(None, int(number))[0]
     assert "template" not in found.title + found.advice
     assert found.retry
 

@@ -14,8 +14,8 @@ import pytest
 from tests.ports import free_port
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.explain import no_port
 from vllm_studio_tui.keeper.port import why_not
+from vllm_studio_tui.keeper.verdict import port_unavailable
 from vllm_studio_tui.kit import listeners, ports
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control
@@ -112,8 +112,8 @@ def test_closed_connections_that_keep_a_port_are_not_called_a_program(tmp_path: 
     assert "closed connections" in refused.cause
     assert "in a minute" in refused.advice
     taken = OSError(errno.EADDRINUSE, "Address already in use")
-    assert no_port(taken, "127.0.0.1", port).retry, "a run under a policy is not given up for it"
-    assert not no_port(taken, "127.0.0.1", free_port()).retry
+    assert port_unavailable(taken, "127.0.0.1", port).retry, "a run under a policy is not given up for it"
+    assert not port_unavailable(taken, "127.0.0.1", free_port()).retry
 
 
 def test_an_address_of_another_machine_is_said_at_once(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from vllm_studio_tui.cli.output import emit, say
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.explain import NO_CAUSE
 from vllm_studio_tui.keeper.port import OTHER_PORT
+from vllm_studio_tui.keeper.verdict import NO_CAUSE
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import redact
 from vllm_studio_tui.runs import read

@@ -15,7 +15,7 @@ from vllm_studio_tui.domain.errors import NotFound, RunFailed, StudioError, Usag
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.runs.heard import remarks, waiting_for
+from vllm_studio_tui.runs.not_ready import remarks, waiting_for
 from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:

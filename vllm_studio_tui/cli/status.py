@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import json_safe
-from vllm_studio_tui.runs.heard import log_silence, waiting_for
+from vllm_studio_tui.runs.not_ready import log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView, all_runs, shown_runs
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.explain import HOST_REBOOTED, KEEPER_LOST, Ending
 from vllm_studio_tui.keeper.files import (
     COPIED,
     KEEPER_LOG,
@@ -27,11 +26,12 @@ from vllm_studio_tui.keeper.files import (
     read_spec,
     stand_in,
 )
-from vllm_studio_tui.keeper.home import Home
-from vllm_studio_tui.keeper.port import Held
-from vllm_studio_tui.keeper.story import Story, story
+from vllm_studio_tui.keeper.port import HeldPort
+from vllm_studio_tui.keeper.recovery import Recovered, recover
+from vllm_studio_tui.keeper.run_directory import RunDirectory
 from vllm_studio_tui.keeper.supervise import Supervisor
 from vllm_studio_tui.keeper.tree import VARIABLE
+from vllm_studio_tui.keeper.verdict import HOST_REBOOTED, KEEPER_LOST, Verdict
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.kit.process import become_subreaper
 
@@ -50,9 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     adopting = "--adopt" in arguments
     spec = spec_of(folder, adopting=adopting)
     given = int(arguments[arguments.index("--port-fd") + 1]) if "--port-fd" in arguments else None
-    port = Held(spec.host, spec.port, given)
-    told, lost = recovered(folder) if adopting else (Story(RunState(spec.run_id, boot_id=boot_id()), True, False), None)
-    state = told.state
+    port = HeldPort(spec.host, spec.port, given)
+    new = Recovered(RunState(spec.run_id, boot_id=boot_id()), True, False)
+    left, lost = taken_over(folder) if adopting else (new, None)
+    state = left.state
     if state.final:
         return 0
     state.adopted = adopting or state.adopted
@@ -71,8 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     become_subreaper()
     supervisor = Supervisor(folder, spec, state, port)
     if lost is not None:
-        supervisor.inherit(lost, ended=told.ended)
-    supervisor.home = Home(folder, lock, spec)
+        supervisor.inherit(lost, ended=left.ended)
+    supervisor.directory = RunDirectory(folder, lock, spec)
     supervisor.listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
@@ -96,13 +97,13 @@ def take_lock(folder: Path) -> int | None:
     return None
 
 
-def recovered(folder: Path) -> tuple[Story, Ending]:
+def taken_over(folder: Path) -> tuple[Recovered, Verdict]:
     """What the last keeper left, and what to say of an engine that nothing is left of."""
-    told = story(folder)
-    state, lost = told.state, KEEPER_LOST
+    left = recover(folder)
+    state, lost = left.state, KEEPER_LOST
     if not state.final and is_copy(state.place, folder):  # what lives belongs to the directory that was copied
-        told = replace(told, state=replace(state, **COPIED))
-        StateFile(folder).write(told.state)
+        left = replace(left, state=replace(state, **COPIED))
+        StateFile(folder).write(left.state)
     elif state.final:
         StateFile(folder).write(state)
     elif state.boot_id != boot_id():
@@ -111,7 +112,7 @@ def recovered(folder: Path) -> tuple[Story, Ending]:
         state.members = {}
         if state.state is State.BACKOFF:
             state.state = State.STARTING
-    return told, lost
+    return left, lost
 
 
 def spec_of(folder: Path, *, adopting: bool) -> RunSpec:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Failure, Stage
 from vllm_studio_tui.keeper.causes import Cause, find, informs_only
-from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
 
 #: Bytes read at once: a flood is skipped over, it is not followed.
 CHUNK = 256 * 1024
@@ -40,7 +39,7 @@ def plain(raw: bytes) -> list[str]:
     return [line[:LINE] for line in _COLOUR.sub("", text).replace("\r", "\n").split("\n")]
 
 
-def told(lines: Sequence[str]) -> list[str]:
+def not_blank(lines: Sequence[str]) -> list[str]:
     """The lines that are not blank: of millions of those none says anything."""
     return [line for line in lines if line and not line.isspace()]
 
@@ -51,7 +50,7 @@ class LogWatch:
     def __init__(self, path: Path, stages: Sequence[Stage], failures: Sequence[Failure]) -> None:
         self._path = path
         self._stages = [(re.compile(stage.pattern), stage.name) for stage in stages]
-        self._failures = failures
+        self.failures = failures
         self._fatal = [row for row in failures if row.fatal]
         #: A line that says that this start cannot come to a good end, though the engine goes on.
         self.fatal: Cause | None = None
@@ -97,7 +96,7 @@ class LogWatch:
             self._offset = stream.tell()
             cut = max(raw.rfind(b"\n"), raw.rfind(b"\r")) + 1
             self._rest = raw[cut:][-LINE:]
-            for line in told(plain(raw[:cut]))[-LINES:]:
+            for line in not_blank(plain(raw[:cut]))[-LINES:]:
                 self._note(line)
         return (self.stage, self.progress) != before
 
@@ -124,16 +123,8 @@ class LogWatch:
             if size - begin > HEAD:
                 stream.seek(max(begin + HEAD, size - CHUNK))
                 raw += b"\n" + stream.read(CHUNK)
-            return told(plain(raw))
+            return not_blank(plain(raw))
         return []
-
-    def read_start(self, lines: Sequence[str]) -> Reading | None:
-        """Why this start failed."""
-        return read_start(lines, self._failures)
-
-    def read_end(self, lines: Sequence[str]) -> Reading | None:
-        """Why an engine ended that had served."""
-        return read_end(lines, self._failures)
 
 
 def _share(groups: Mapping[str, str | None]) -> float | None:

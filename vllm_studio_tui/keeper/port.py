@@ -77,7 +77,7 @@ def user_name(user: int) -> str:
         return f"user {user}"
 
 
-class Held:
+class HeldPort:
     """The run's port while no engine has it. What cannot be held is tried again before the next start."""
 
     def __init__(self, host: str, port: int, given: int | None = None) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, RunSpec
-from vllm_studio_tui.keeper import asking
-from vllm_studio_tui.keeper.whose import Ownership, Stranger, Whose
+from vllm_studio_tui.keeper import engine_http
+from vllm_studio_tui.keeper.port_owner import PortOwner, PortOwnership, Stranger
 from vllm_studio_tui.keeper.worker import Done, Worker
 
 MODELS = "/v1/models"
@@ -65,13 +65,13 @@ def address_of(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
-def ownership(spec: RunSpec) -> Ownership:
-    return Ownership(spec.run_id, address_of(spec.host), spec.port, contained=bool(spec.stop_argv))
+def ownership(spec: RunSpec) -> PortOwnership:
+    return PortOwnership(spec.run_id, address_of(spec.host), spec.port, contained=bool(spec.stop_argv))
 
 
 def named(stranger: Stranger, host: str, port: int) -> Stranger:
     """The same with the first model that it lists; it is not told our key."""
-    names, _ = asking.listed(MODELS, NAMING, host, port, None)
+    names, _ = engine_http.listed(MODELS, NAMING, host, port, None)
     model = "".join(c for c in names[0] if c.isprintable())[:80] if names else None
     return dataclasses.replace(stranger, model=model or None)
 
@@ -109,8 +109,8 @@ class Prober:
     def ask_counters(self, attempt: int, names: CounterNames, key: str | None, members: Mapping[int, int]) -> None:
         self._ask(Question("counters", attempt, names, key, members))
 
-    def asking(self, kind: str) -> bool:
-        return self._worker.asking(kind)
+    def pending(self, kind: str) -> bool:
+        return self._worker.pending(kind)
 
     def _ask(self, question: Question) -> None:
         if self._worker.ask(question.kind, lambda: self._answer(question)):
@@ -134,12 +134,12 @@ class Prober:
         if before.kind == "nobody" and not self._owner.elsewhere():
             return Answer(question.kind, question.attempt, False, self._silence())
         if isinstance(question.what, CounterNames):
-            values = asking.counters(question.what, self._host, self._port, question.key, self._timeout)
+            values = engine_http.counters(question.what, self._host, self._port, question.key, self._timeout)
             answer = Answer(question.kind, question.attempt, values is not None, values=values or {})
         else:
-            ok, detail = asking.ready(question.what, self._host, self._port, question.key)
+            ok, detail = engine_http.ready(question.what, self._host, self._port, question.key)
             if ok and before.kind == "unknown":
-                ok, detail = asking.asks_for_key(question.what, self._host, self._port, question.key)
+                ok, detail = engine_http.asks_for_key(question.what, self._host, self._port, question.key)
             answer = Answer(question.kind, question.attempt, ok, detail, holder=before.holder)
         after = self._owner.look()
         if after.stranger is not None:
@@ -148,10 +148,10 @@ class Prober:
             return Answer(question.kind, question.attempt, False, f"who listens on :{self._port} has changed")
         return answer
 
-    def _strange(self, question: Question, whose: Whose, stranger: Stranger) -> Answer:
+    def _strange(self, question: Question, owner: PortOwner, stranger: Stranger) -> Answer:
         """Its model is asked for once; while it does not say, again each time."""
-        if self._stranger is None or self._stranger[0] != whose.sockets or self._stranger[1].model is None:
-            self._stranger = whose.sockets, named(stranger, self._host, self._port)
+        if self._stranger is None or self._stranger[0] != owner.sockets or self._stranger[1].model is None:
+            self._stranger = owner.sockets, named(stranger, self._host, self._port)
         stranger = dataclasses.replace(stranger, model=self._stranger[1].model)
         return Answer(question.kind, question.attempt, False, stranger.words(self._port), stranger)
 

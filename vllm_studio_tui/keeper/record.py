@@ -11,8 +11,8 @@ from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL, MOVES, RunState, State
 from vllm_studio_tui.keeper.causes import first_changes
-from vllm_studio_tui.keeper.explain import Ending
 from vllm_studio_tui.keeper.files import Ledger, StateFile
+from vllm_studio_tui.keeper.verdict import Verdict
 
 
 class Record:
@@ -64,7 +64,7 @@ class Record:
                 with contextlib.suppress(Exception):
                     traceback.print_exc(limit=-4)
 
-    def tell(self, verdict: Ending) -> None:
+    def set_verdict(self, verdict: Verdict) -> None:
         """Why it is not as it should be."""
         state = self.state
         state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
-from vllm_studio_tui.keeper.explain import Ending
+from vllm_studio_tui.keeper.verdict import Verdict
 from vllm_studio_tui.kit.durations import duration
 
 
@@ -27,7 +27,7 @@ class CrashBudget:
     rule: Restart
     failures: list[float] = field(default_factory=list)
 
-    def after(self, verdict: Ending, now: float, *, by_itself: bool) -> Next:
+    def after(self, verdict: Verdict, now: float, *, by_itself: bool) -> Next:
         """Decide.
 
         Args:

@@ -1,4 +1,4 @@
-"""Ending a run: the leader first, then the whole tree, then by force, and looking whether it worked."""
+"""Verdict a run: the leader first, then the whole tree, then by force, and looking whether it worked."""
 
 from __future__ import annotations
 

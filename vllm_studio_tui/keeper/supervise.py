@@ -14,15 +14,15 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper import asking, probe
 from vllm_studio_tui.keeper import engine as engines
-from vllm_studio_tui.keeper.ender import FAULT, Ender, in_words_only
-from vllm_studio_tui.keeper.explain import Ending, no_port, told, too_slow
-from vllm_studio_tui.keeper.hearing import not_served
-from vllm_studio_tui.keeper.home import Home
-from vllm_studio_tui.keeper.logdesk import LogAnswer
+from vllm_studio_tui.keeper import engine_http, probe
+from vllm_studio_tui.keeper.engine_exit import FAULT, ExitHandler, verdict_without_log
+from vllm_studio_tui.keeper.log_reader import LogResult
 from vllm_studio_tui.keeper.logwatch import mark, trim
-from vllm_studio_tui.keeper.port import Held
+from vllm_studio_tui.keeper.port import HeldPort
+from vllm_studio_tui.keeper.readiness import not_served
+from vllm_studio_tui.keeper.run_directory import RunDirectory
+from vllm_studio_tui.keeper.verdict import Verdict, port_unavailable, start_timeout, verdict_of_line
 from vllm_studio_tui.keeper.watchdog import Watchdog
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import boot_id
@@ -34,30 +34,30 @@ YOUNG = 20.0
 LAST_LINES = 2.0
 #: Seconds that a keeper whose run is over waits for room on the disk: about a day.
 UNWRITTEN = 100_000.0
-NO_SPEC = Ending(
+NO_SPEC = Verdict(
     "spec_unreadable",
     "its spec.json cannot be read: it is watched, and cannot be started again",
     "Stop it, and launch its recipe again.",
     retry=False,
 )
 #: Seconds between two looks at the run's directory.
-HOME_EVERY = 2.0
+DIRECTORY_EVERY = 2.0
 #: So many processes of a run are written down.
 MEMBERS = 512
 
 
-class Supervisor(Ender):
+class Supervisor(ExitHandler):
     """Owns one run from its first spawn, or from an adoption, to its end."""
 
-    def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: Held | None = None) -> None:
+    def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: HeldPort | None = None) -> None:
         super().__init__(folder, spec, state, port)
         self._dog = Watchdog(spec.restart)
         self._missed = 0
         self._spawned_at = 0.0
         self._had_engine = False
         #: The run's directory; None: nobody looks after it.
-        self.home: Home | None = None
-        self._home_at = 0.0
+        self.directory: RunDirectory | None = None
+        self._directory_at = 0.0
 
     # --- the loop ---------------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Supervisor(Ender):
         """Take signals from now on: TERM and INT stop, a second one kills, HUP is nothing."""
         self._wake.listen()
         self._wake.watch(self._prober.wake_read)
-        self._wake.watch(self._desk.wake_read)
+        self._wake.watch(self._log_reader.wake_read)
 
     def run(self) -> None:
         """Until the run is over."""
@@ -96,11 +96,11 @@ class Supervisor(Ender):
             with guard("taking what the engine answered"):
                 if answer.attempt == self.state.attempt and self._engine is not None:
                     self._answered(answer, now)
-        for read in self._desk.answers():
+        for read in self._log_reader.answers():
             with guard("taking what the log says"):
                 self._log_read(read, now)
         with guard("reading the energy counters"):
-            self._counting.take_energy(self.state, now)
+            self._usage.take_energy(self.state, now)
         if self._ending():
             self._advance_ending(now)
         elif self._engine is not None and self._engine.ended():
@@ -116,16 +116,16 @@ class Supervisor(Ender):
         else:
             self._look_after(now)
         with guard("looking after the run's directory"):
-            self._look_home(now)
+            self._look_after_directory(now)
         with guard("writing down"):
             self._record.flush()
 
-    def _look_home(self, now: float) -> None:
+    def _look_after_directory(self, now: float) -> None:
         """Put the directory back where somebody deleted it: without it no command would see this run again."""
-        if self.home is None or now - self._home_at < HOME_EVERY:
+        if self.directory is None or now - self._directory_at < DIRECTORY_EVERY:
             return
-        self._home_at = now
-        if self.home.look(engine=self._engine is not None):
+        self._directory_at = now
+        if self.directory.look(engine=self._engine is not None):
             self._record.save()
 
     # --- starting ---------------------------------------------------------------------------------------
@@ -146,9 +146,9 @@ class Supervisor(Ender):
         state.ready_at = state.stage = state.progress = state.pid = state.pid_start = None
         state.marks, state.members = {}, {}
         self._dog.begin()
-        self._hearing.begin(state)
+        self._readiness.begin(state)
         self._missed = 0
-        self._counting.new_engine()
+        self._usage.new_engine()
         self._faults.begin()
         if not self.spec.argv:
             self._fail(NO_SPEC)
@@ -156,16 +156,16 @@ class Supervisor(Ender):
         try:
             self._port.take()
         except OSError as error:
-            self._fail(no_port(error, self.spec.host, self.spec.port))
+            self._fail(port_unavailable(error, self.spec.host, self.spec.port))
             return
         mark(self._log, self.state.attempt)
-        self._desk.begin()
+        self._log_reader.begin()
         self._port.let_go()
         try:
             self._engine = engines.spawn(self.spec, self._log, os.environ)
         except (OSError, ValueError) as error:
             reason, title, advice = engines.cannot_start(error, self.spec)
-            self._fail(Ending(reason, title, advice, retry=False))
+            self._fail(Verdict(reason, title, advice, retry=False))
             return
         self._hold(self._engine)
         state.pid, state.pid_start = self._engine.pid, self._engine.start
@@ -175,7 +175,7 @@ class Supervisor(Ender):
             pid=state.pid,
             pid_start=state.pid_start,
             boot_id=state.boot_id,
-            log=self._desk.watch.begin,
+            log=self._log_reader.watch.begin,
             place=state.place,
         )
         self._spawned_at = now
@@ -212,7 +212,7 @@ class Supervisor(Ender):
             now = time.monotonic()
             self._spawned_at = now
             self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0)
-            self._desk.begin(self._record.ledger.log_offset)
+            self._log_reader.begin(self._record.ledger.log_offset)
             if self.spec.ready.deadline and state.ready_at is None:
                 self._due.plan("deadline", now + self.spec.ready.deadline)
             self._record.save()
@@ -229,7 +229,7 @@ class Supervisor(Ender):
     def _look_after(self, now: float) -> None:
         guard, young = self._faults.guard, self.state.ready_at is None
         if self._due.each("log", now, 0.25 if self._young(LAST_LINES) else 5.0):
-            self._desk.follow()
+            self._log_reader.follow()
         if self._due.each("tree", now, 2.0 if young else 30.0):
             with guard("looking at the engine's processes"):
                 self._tree.look()
@@ -240,13 +240,13 @@ class Supervisor(Ender):
                 trim(self._log, self.spec.log_limit)
         if self._due.each("energy", now, self.spec.energy_every):
             with guard("reading the energy counters"):
-                self._counting.begin_energy(now)
+                self._usage.begin_energy(now)
         if self._due.each("count", now, self.spec.count_every) and self.spec.counters:
             with guard("asking what the engine has counted"):
                 self._ask_counters()
         if self._due.each("probe", now, self._probe_pace(now)) and self.spec.port:
             with guard("asking whether the engine serves"):
-                key = asking.key(self.spec.api_key_ref)
+                key = engine_http.key(self.spec.api_key_ref)
                 self._prober.ask_ready(self.state.attempt, self.spec.ready, key, self._tree.seen)
         with guard("watching whether the engine works"):
             verdict = self._dog.verdict(now) if not young else None
@@ -255,9 +255,9 @@ class Supervisor(Ender):
                 return
         with guard("watching whether the engine gets ready"):
             if young:
-                self._verdict = self._hearing.verdict(now)
+                self._verdict = self._readiness.verdict(now)
                 if self._verdict is None and self._due.once("deadline", now):
-                    self._verdict = too_slow(self.spec.ready.deadline, self.state.stage, self.state.heard)
+                    self._verdict = start_timeout(self.spec.ready.deadline, self.state.stage, self.state.heard)
                 if self._verdict is not None:
                     self._sweeping = self._end(self._engine, now)
 
@@ -272,15 +272,15 @@ class Supervisor(Ender):
             self.state.members = seen
             self._record.save()
 
-    def _log_read(self, read: LogAnswer, now: float) -> None:
+    def _log_read(self, read: LogResult, now: float) -> None:
         """What the log's reader found."""
         if read.fault is not None:
             self._faults.note("reading the log", read.fault)
         if read.kind == "explain":
             if self._unexplained is not None:
-                self._explained(read.ending or in_words_only(*self._unexplained[:2]), now)
+                self._explained(read.ending or verdict_without_log(*self._unexplained[:2]), now)
             return
-        watch, state = self._desk.watch, self.state
+        watch, state = self._log_reader.watch, self.state
         if self._ending() or self._engine is None:
             return
         if read.moved and self._young(LAST_LINES):
@@ -292,10 +292,10 @@ class Supervisor(Ender):
         if watch.anything and state.state is State.STARTING:
             self._record.move(State.LOADING)
         if watch.fatal is not None and state.ready_at is None:
-            self._verdict = told(watch.fatal)
+            self._verdict = verdict_of_line(watch.fatal)
             self._sweeping = self._end(self._engine, now)
 
-    def _give_up(self, verdict: Ending, now: float) -> None:
+    def _give_up(self, verdict: Verdict, now: float) -> None:
         """It lives and does not work: with a policy it is started again, without one that is said."""
         if self.spec.restart.policy == "never":
             if self.state.title != verdict.title:
@@ -318,14 +318,14 @@ class Supervisor(Ender):
         if answer.fault is not None:
             self._faults.note(f"reading what the engine answered ({answer.kind})", answer.fault)
         if answer.kind == "counters":
-            self._counting.tokens(self.state, answer.values)
+            self._usage.tokens(self.state, answer.values)
             self._dog.counted(answer.values, now)
             return
         if self._ending():
             return
         if self.state.ready_at is not None:
             self._dog.answered(answer.ok, now)
-        news = self._hearing.take(self.state, answer, now)
+        news = self._readiness.take(self.state, answer, now)
         before = self.state.state
         if answer.ok:
             self._missed = 0
@@ -362,7 +362,7 @@ class Supervisor(Ender):
         A new keeper that found nothing to look after does not stay for it: the next one can write it as well.
         """
         with self._faults.guard("looking after the run's directory"):
-            if self.home is not None and self.home.look(engine=False):
+            if self.directory is not None and self.directory.look(engine=False):
                 self._record.save()
         begin = time.monotonic()
         patience = UNWRITTEN if self._had_engine else 2.0

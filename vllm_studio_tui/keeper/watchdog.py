@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vllm_studio_tui.domain.spec import Restart
-from vllm_studio_tui.keeper.explain import Ending
+from vllm_studio_tui.keeper.verdict import Verdict
 
 #: Counters that move with every step of an engine that works; of each engine the first it has.
 MOVING = ("progress", "generation_tokens", "prompt_tokens")
@@ -42,14 +42,14 @@ class Watchdog:
         elif self._silent_since is None:
             self._silent_since = now
 
-    def verdict(self, now: float) -> Ending | None:
+    def verdict(self, now: float) -> Verdict | None:
         """Why it should be ended and started again; None while it works, or may."""
         limit = self._rule.stall_after
         if limit and self._still_since is not None and now - self._still_since >= limit:
             title = f"{self.running} requests run and no token has come for {now - self._still_since:.0f} s"
-            return Ending("stalled", title, "Its log may say what it waits for. `restart.stall_after` sets the limit.")
+            return Verdict("stalled", title, "Its log may say what it waits for. `restart.stall_after` sets the limit.")
         limit = self._rule.hang_after
         if limit and self._silent_since is not None and now - self._silent_since >= limit:
             title = f"has not answered for {now - self._silent_since:.0f} s although its process lives"
-            return Ending("hung", title, "Its log may say what it waits for. `restart.hang_after` sets the limit.")
+            return Verdict("hung", title, "Its log may say what it waits for. `restart.hang_after` sets the limit.")
         return None

@@ -58,7 +58,7 @@ class Worker:
         self._jobs.put((kind, job))
         return True
 
-    def asking(self, kind: str) -> bool:
+    def pending(self, kind: str) -> bool:
         return kind in self._asked
 
     def answers(self) -> list[Done]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vllm_studio_tui.domain.spec import Failure, Fix
+from vllm_studio_tui.keeper.explanation import Explanation, explain
 from vllm_studio_tui.keeper.leads import ends_with_error
+from vllm_studio_tui.keeper.log_tail import ready_at
 from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
-from vllm_studio_tui.keeper.reading import Reading, read_end, read_start
-from vllm_studio_tui.keeper.served import ready_at
 
 TAIL = 512 * 1024
 #: An exception among so many last lines is taken for the one that ended the program.
@@ -85,9 +85,8 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
     found = _read(lines, failures)
     if found is None:
         return Diagnosis()
-    line = lines[found.index].strip()
     return Diagnosis(
-        found.reason, found.title, found.words, found.advice or None, line, numbers[found.index], found.retry,
+        found.reason, found.title, found.words, found.advice or None, found.line, numbers[found.index], found.retry,
         tuple(found.fixes), found.groups, tuple(meaningful(lines)), found.explained,
     )  # fmt: skip
 
@@ -101,12 +100,12 @@ def _unwrapped(lines: list[str]) -> list[str]:
     return lines
 
 
-def _read(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
+def _read(lines: Sequence[str], table: Sequence[Failure]) -> Explanation | None:
     """What a log says of an end that nobody else tells of: whether there was one must be seen in it too."""
-    if ready_at(lines) is None:
-        found = read_start(lines, table)
+    served = ready_at(lines) is not None
+    found = explain(lines, table, served=served)
+    if not served:
         return found if found is None or found.row or ends_with_error(lines, LAST_WORDS) else None
-    found = read_end(lines, table)
     if found is None or found.pointer:
         return found
     # It may have left in order, or go on: a line that tells of an end stands among the last ones.

@@ -23,7 +23,7 @@ from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, boot_id
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.keeper.story import Story
+    from vllm_studio_tui.keeper.recovery import Recovered
 
 #: Faces leave this mark in the directory of a failed run that a person has seen.
 DISMISSED = "dismissed"
@@ -88,7 +88,7 @@ class RunView:
     @property
     def lost(self) -> bool:
         """Its keeper is gone but its end was never written: it needs a new keeper, be it for an hour or a moment."""
-        return not self.keeper_alive and not _told(self.folder).state.final
+        return not self.keeper_alive and not _recovered(self.folder).state.final
 
 
 def lock_held(folder: Path) -> bool:
@@ -118,8 +118,8 @@ def view(folder: Path) -> RunView:
         written = read_state(folder)  # it may have ended between our two looks
     state, known, alive = written or RunState(folder.name), written is not None, _alive(written)
     if not known or not (state.final or (held and alive)):
-        told = _told(folder)  # the state may be torn, or older than what happened
-        state, known, alive = told.state, told.known, _alive(told.state)
+        recovered = _recovered(folder)  # the state may be torn, or older than what happened
+        state, known, alive = recovered.state, recovered.known, _alive(recovered.state)
     if not held and not state.final and is_copy(state.place, folder):
         state, alive = replace(state, **COPIED), False
     if not state.final and not alive:
@@ -136,11 +136,11 @@ def view(folder: Path) -> RunView:
     return RunView(folder, folder.name, spec, state, held, alive, (folder / DISMISSED).exists(), log_at)
 
 
-def _told(folder: Path) -> Story:
+def _recovered(folder: Path) -> Recovered:
     """State and ledger together; `status` of runs that are well does without."""
-    from vllm_studio_tui.keeper.story import story
+    from vllm_studio_tui.keeper.recovery import recover
 
-    return story(folder)
+    return recover(folder)
 
 
 def _alive(state: RunState | None) -> bool:
@@ -207,7 +207,7 @@ def _left_alone(state: RunState, spec: RunSpec | None, *, known: bool) -> RunSta
 
 def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool) -> RunState:
     """What to say of a run that nothing is left of."""
-    from vllm_studio_tui.keeper.explain import HOST_REBOOTED, in_words
+    from vllm_studio_tui.keeper.verdict import HOST_REBOOTED, describe_exit
 
     if state.state is State.STOPPING:
         return replace(state, state=State.EXITED, reason="stopped", title="stopped", pid=None, pid_start=None)
@@ -218,7 +218,7 @@ def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool
     elif not known:
         reason, title, advice = "keeper_lost", "its keeper did not start", "See keeper.log in its directory."
     elif state.exit_code is not None or state.exit_signal is not None:
-        reason, title, advice = in_words(state.exit_code, state.exit_signal)
+        reason, title, advice = describe_exit(state.exit_code, state.exit_signal)
     else:
         reason, title = "keeper_lost", "its keeper was killed, and no engine is left"
         advice = "Its exit code is not known. Launch it again."

@@ -9,7 +9,7 @@ from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.estimate import Start, time_left
-from vllm_studio_tui.runs.heard import SILENT_AFTER, log_silence, waiting_for
+from vllm_studio_tui.runs.not_ready import SILENT_AFTER, log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts

@@ -7,10 +7,10 @@ import time
 
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.explain import FREE_PORT, Ending
 from vllm_studio_tui.keeper.port import OTHER_PORT
+from vllm_studio_tui.keeper.port_owner import Stranger
 from vllm_studio_tui.keeper.probe import Answer, address_of, named, ownership
-from vllm_studio_tui.keeper.whose import Stranger
+from vllm_studio_tui.keeper.verdict import FREE_PORT, Verdict
 
 #: Seconds that an engine which says that it serves may share its port with a stranger: it will never get it.
 PATIENCE = 20.0
@@ -22,7 +22,7 @@ def not_served(answer: Answer) -> str:
     return answer.detail if answer.stranger is not None else f"does not answer: {answer.detail}"
 
 
-class Hearing:
+class Readiness:
     """Of one attempt. Times are of the monotonic clock, but those in the state, which are for people."""
 
     def __init__(self, spec: RunSpec) -> None:
@@ -53,13 +53,13 @@ class Hearing:
         state.stranger = stranger
         return True
 
-    def verdict(self, now: float) -> Ending | None:
+    def verdict(self, now: float) -> Verdict | None:
         """Why a start should be ended: its engine says that it serves, and somebody else has its port."""
         if self.stranger is None or self._hopeless_since is None or now - self._hopeless_since < PATIENCE:
             return None
         return self._taken(self.stranger)
 
-    def blame(self, verdict: Ending) -> Ending:
+    def blame(self, verdict: Verdict) -> Verdict:
         """The same end with the name of who has the port, where that is why: nothing of our engine is left now."""
         unexplained = verdict.reason == "process_exited" and self.stranger is not None
         if verdict.reason != "port_in_use" and not unexplained:
@@ -75,6 +75,6 @@ class Hearing:
             told, evidence=verdict.evidence, fixes=verdict.fixes or told.fixes, groups=verdict.groups
         )
 
-    def _taken(self, stranger: Stranger) -> Ending:
+    def _taken(self, stranger: Stranger) -> Verdict:
         title = f"port {self._spec.port} is taken: {stranger.words(self._spec.port)}"
-        return Ending("port_in_use", title, OTHER_PORT, retry=False, fixes=[FREE_PORT])
+        return Verdict("port_in_use", title, OTHER_PORT, retry=False, fixes=[FREE_PORT])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import Fix
 from vllm_studio_tui.keeper.causes import Cause
+from vllm_studio_tui.keeper.explanation import Explanation, explain
 from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
 from vllm_studio_tui.keeper.port import passing, why_not
-from vllm_studio_tui.keeper.reading import Reading
 
 _SIGNALS = {
     signal.SIGKILL: (
@@ -66,7 +65,7 @@ _CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Verdict:
     """Why an engine is no longer there.
 
     Attributes:
@@ -98,7 +97,7 @@ _KILLS_ITSELF = "Received sigquit from a child process"
 _LASTING_CODES = (2, 126, 127)
 
 
-def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
+def describe_exit(code: int | None, number: int | None) -> tuple[str, str, str]:
     """Slug, words and advice for an exit code or a signal; both None: not known."""
     if number is not None:
         if number in _SIGNALS:
@@ -112,39 +111,39 @@ def in_words(code: int | None, number: int | None) -> tuple[str, str, str]:
     return "process_exited", _CODES.get(code, f"exit code {code}"), "The last lines of its log may say why."
 
 
-HOST_REBOOTED = Ending("host_rebooted", "the host was restarted", "Launch it again, or use `restore` at boot.")
-KEEPER_LOST = Ending(
+HOST_REBOOTED = Verdict("host_rebooted", "the host was restarted", "Launch it again, or use `restore` at boot.")
+KEEPER_LOST = Verdict(
     "keeper_lost",
     "its keeper was killed, and the engine ended meanwhile",
     "Its exit code is not known. Launch it again.",
 )
 
 
-def no_port(error: OSError, host: str, port: int) -> Ending:
+def port_unavailable(error: OSError, host: str, port: int) -> Verdict:
     """The port of the run cannot be had: somebody else listens there, or it is not ours to use."""
     reason, title, cause, advice = why_not(error, host, port)
     fixes: list[Fix] = [FREE_PORT] if reason == "port_in_use" else []
-    return Ending(reason, title, f"{cause} {advice}", retry=passing(error, port), fixes=fixes)
+    return Verdict(reason, title, f"{cause} {advice}", retry=passing(error, port), fixes=fixes)
 
 
-def told(cause: Cause) -> Ending:
+def verdict_of_line(cause: Cause) -> Verdict:
     """What a line of the log says while the engine still lives."""
     failure = cause.failure
-    return Ending(
+    return Verdict(
         failure.reason, cause.title, cause.advice, [cause.line[:400]], failure.restart, cause.fixes, list(cause.groups)
     )
 
 
-def too_slow(limit: float | None, stage: str | None, heard: str | None = None) -> Ending:
+def start_timeout(limit: float | None, stage: str | None, heard: str | None = None) -> Verdict:
     """A start that took longer than the recipe allows."""
     last = (f", last stage: {stage}" if stage else "") + (f"; {heard}" if heard else "")
     title = f"was not ready within {limit or 0:g} s{last}"
-    return Ending("start_timeout", title, "Raise `ready_timeout` in the recipe if it only needs more time.")
+    return Verdict("start_timeout", title, "Raise `ready_timeout` in the recipe if it only needs more time.")
 
 
-def ending(
+def explain_exit(
     watch: LogWatch, code: int | None, number: int | None, *, was_ready: bool, ooms_before: int | None = None
-) -> Ending:
+) -> Verdict:
     """Why the engine ended.
 
     Before it was ready its log tells best. After that only what stands right before the end may tell, a signal comes
@@ -153,20 +152,20 @@ def ending(
     """
     lines = watch.attempt_lines()
     evidence = meaningful(lines)
-    found = watch.read_end(lines) if was_ready else watch.read_start(lines)
-    reason, title, advice = in_words(code, number)
+    found = explain(lines, watch.failures, served=was_ready)
+    reason, title, advice = describe_exit(code, number)
     killed = number in _OUTSIDE and not (found is not None and any(_KILLS_ITSELF in line for line in lines[-400:]))
     if killed and (was_ready or found is None or not found.row or found.pointer):
         kills = oom_kills() if reason == "killed" and ooms_before is not None else None
         if kills is not None and ooms_before is not None and kills > ooms_before:
             title = "killed by the kernel: the memory limit was reached"
             advice = "Use less memory, or raise the limit of the container."
-            return Ending("system_ram_oom", title, advice, evidence)
-        return Ending(reason, title, advice, evidence)
+            return Verdict("system_ram_oom", title, advice, evidence)
+        return Verdict(reason, title, advice, evidence)
     if code == 0 and was_ready and found is not None and not found.pointer:
         found = None  # it left in order, whatever it may have logged of its requests
     if found is not None:
-        return _told_by_log(found, lines, evidence, code, number if was_ready and not killed else None, title)
+        return _verdict_of_log(found, evidence, code, number if was_ready and not killed else None, title)
     retry = was_ready or code not in _LASTING_CODES
     if code == 0 and not was_ready:
         title = "ended by itself with exit code 0 before it was ready"
@@ -176,14 +175,14 @@ def ending(
         )
     elif not evidence and code not in (None, 0):
         advice = "It wrote nothing to its log. Try its command in a shell: `recipes command` shows it."
-    return Ending(reason, title, advice, evidence, retry)
+    return Verdict(reason, title, advice, evidence, retry)
 
 
-def _told_by_log(
-    found: Reading, lines: Sequence[str], evidence: list[str], code: int | None, number: int | None, words: str
-) -> Ending:
+def _verdict_of_log(
+    found: Explanation, evidence: list[str], code: int | None, number: int | None, words: str
+) -> Verdict:
     """What the log says, the telling line first; the title begins with a signal it gave itself while it served."""
-    line = lines[found.index].strip()[:400]
+    line = found.line[:400]
     evidence = [line, *[one for one in evidence if one != line][-5:]]
     title, retry = found.title, found.retry
     if number is not None and not found.pointer:
@@ -191,7 +190,7 @@ def _told_by_log(
     elif not found.row and code and found.reason == "engine_error":
         title = f"{title} (exit code {code})"
         retry = retry and code not in _LASTING_CODES
-    return Ending(found.reason, title, found.advice, evidence, retry, list(found.fixes), list(found.groups))
+    return Verdict(found.reason, title, found.advice, evidence, retry, list(found.fixes), list(found.groups))
 
 
 def oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:

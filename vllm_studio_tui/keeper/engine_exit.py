@@ -8,20 +8,20 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.run import ANSWERING, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper import asking, probe
 from vllm_studio_tui.keeper import engine as engines
-from vllm_studio_tui.keeper.count import Counting
-from vllm_studio_tui.keeper.explain import KEEPER_LOST, Ending, in_words, oom_kills
+from vllm_studio_tui.keeper import engine_http, probe
 from vllm_studio_tui.keeper.faults import Faults
 from vllm_studio_tui.keeper.files import LOG
-from vllm_studio_tui.keeper.hearing import Hearing
-from vllm_studio_tui.keeper.logdesk import LogDesk
-from vllm_studio_tui.keeper.port import Held
+from vllm_studio_tui.keeper.log_reader import LogReader
+from vllm_studio_tui.keeper.port import HeldPort
+from vllm_studio_tui.keeper.readiness import Readiness
 from vllm_studio_tui.keeper.record import Record
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.stopping import Stopping
 from vllm_studio_tui.keeper.timetable import Timetable
 from vllm_studio_tui.keeper.tree import Tree
+from vllm_studio_tui.keeper.usage import UsageRecorder
+from vllm_studio_tui.keeper.verdict import KEEPER_LOST, Verdict, describe_exit, oom_kills
 from vllm_studio_tui.keeper.wake import Wake
 from vllm_studio_tui.kit.ports import port_free
 
@@ -31,23 +31,23 @@ LAST_COUNT = 1.0
 EXPLAIN = 20.0
 #: So many steps of an end that went wrong in a row, and it is ended without any care.
 STUCK = 40
-FAULT = Ending("keeper_fault", "its keeper met a fault", "See keeper.log in its directory, and launch it again.")
+FAULT = Verdict("keeper_fault", "its keeper met a fault", "See keeper.log in its directory, and launch it again.")
 
 
-class Ender:
+class ExitHandler:
     """What a keeper holds of its run, and ending it."""
 
-    def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: Held | None = None) -> None:
+    def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: HeldPort | None = None) -> None:
         self.spec, self.state = spec, state
-        self._port = port or Held(spec.host, spec.port)
+        self._port = port or HeldPort(spec.host, spec.port)
         self._log = folder / LOG
         self._record = Record(folder, state)
         self._faults = Faults(state, self._record.save)
         self._tree = Tree(spec.run_id)
-        self._desk = LogDesk(spec, self._log)
+        self._log_reader = LogReader(spec, self._log)
         self._prober = probe.Prober(spec)
-        self._hearing = Hearing(spec)
-        self._counting = Counting(self._record.ledger, self._tree, spec.energy_argv)
+        self._readiness = Readiness(spec)
+        self._usage = UsageRecorder(self._record.ledger, self._tree, spec.energy_argv)
         self._budget = CrashBudget(spec.restart)
         self._engine: engines.Engine | None = None
         self._stopping: Stopping | None = None
@@ -63,11 +63,11 @@ class Ender:
         self._port_until = 0.0
         self._due = Timetable()
         self._ooms = oom_kills()
-        self._verdict: Ending | None = None
+        self._verdict: Verdict | None = None
         self._lost, self._ended_before = KEEPER_LOST, False
         self._wake = Wake()
 
-    def inherit(self, lost: Ending, *, ended: bool) -> None:
+    def inherit(self, lost: Verdict, *, ended: bool) -> None:
         """What to say where another keeper's engine is no more; `ended`: how it ended is on record already."""
         self._lost, self._ended_before = lost, ended
 
@@ -79,10 +79,10 @@ class Ender:
         """The next step of an end that is under way."""
         try:
             if self._counted_by is not None:
-                if self._count_again and not self._prober.asking("counters"):
+                if self._count_again and not self._prober.pending("counters"):
                     self._count_again = False
                     self._ask_counters()
-                if now >= self._counted_by or not self._prober.asking("counters"):
+                if now >= self._counted_by or not self._prober.pending("counters"):
                     self._counted_by = None
                     self._stopping = self._end(self._engine, now)
             elif self._stopping is not None:
@@ -92,7 +92,7 @@ class Ender:
                     self._sweeping = None
                     self._after_end(now)
             elif self._unexplained is not None and now >= self._unexplained[2]:
-                self._explained(in_words_only(*self._unexplained[:2]), now)
+                self._explained(verdict_without_log(*self._unexplained[:2]), now)
             self._stuck = 0
         except Exception as error:  # noqa: BLE001  # whatever it is: the engine is ended
             self._faults.note("ending the engine", error)
@@ -101,7 +101,7 @@ class Ender:
                 self._break_off()
 
     def _break_off(self) -> None:
-        """Ending it with care does not work: kill what is known, and leave."""
+        """Verdict it with care does not work: kill what is known, and leave."""
         if self._engine is not None:
             self._engine.signal(9)
         with contextlib.suppress(Exception):
@@ -128,7 +128,7 @@ class Ender:
             self._stopping = self._end(self._engine, now)
             self._stopping.force(now)
         elif self._unexplained is not None:
-            self._explained(in_words_only(*self._unexplained[:2]), now)
+            self._explained(verdict_without_log(*self._unexplained[:2]), now)
         elif self._stopping is not None:
             self._stopping.force(now)
         elif self._sweeping is not None:
@@ -140,7 +140,7 @@ class Ender:
         now = time.monotonic()
         counting = False
         with self._faults.guard("asking what the engine has counted"):
-            under_way = self._prober.asking("counters")
+            under_way = self._prober.pending("counters")
             counting = self.state.state in ANSWERING and self._ask_counters()
             self._count_again = under_way and counting
         self.state.title = self.state.advice = None
@@ -153,7 +153,7 @@ class Ender:
         """Ask for what the engine has counted; whether an answer can come."""
         if self.spec.counters is None or self._engine is None or self._engine.ended():
             return False
-        key = asking.key(self.spec.api_key_ref)
+        key = engine_http.key(self.spec.api_key_ref)
         self._prober.ask_counters(self.state.attempt, self.spec.counters, key, self._tree.seen)
         return True
 
@@ -210,7 +210,7 @@ class Ender:
         state = self.state
         if self._ended_before and not had_engine:  # the last keeper saw it, and wrote it down before it was killed
             code, number, had_engine = state.exit_code, state.exit_signal, True
-            self._desk.begin(self._record.ledger.log_offset)
+            self._log_reader.begin(self._record.ledger.log_offset)
         else:
             self._record.note("exit", code=code, signal=number)
             state.exit_code, state.exit_signal = code, number
@@ -219,22 +219,22 @@ class Ender:
             self._over(State.EXITED)
         elif had_engine and self._verdict is None:
             self._unexplained = (code, number, now + EXPLAIN)
-            was_ready, blame = state.ready_at is not None, self._hearing.blame
-            self._desk.explain(code, number, was_ready=was_ready, ooms_before=self._ooms, blame=blame)
+            was_ready, blame = state.ready_at is not None, self._readiness.blame
+            self._log_reader.explain(code, number, was_ready=was_ready, ooms_before=self._ooms, blame=blame)
         else:
             self._decide(self._verdict or self._lost, now, code, had_engine=had_engine)
 
-    def _explained(self, verdict: Ending, now: float) -> None:
+    def _explained(self, verdict: Verdict, now: float) -> None:
         """Its log has been read, or that took too long."""
         assert self._unexplained is not None
         code, self._unexplained = self._unexplained[0], None
         self._decide(verdict, now, code)
 
-    def _decide(self, verdict: Ending, now: float, code: int | None, *, had_engine: bool = True) -> None:
+    def _decide(self, verdict: Verdict, now: float, code: int | None, *, had_engine: bool = True) -> None:
         """Start it again, or not."""
         state = self.state
         gave_up, self._verdict = self._verdict is not None, None
-        self._record.tell(verdict)
+        self._record.set_verdict(verdict)
         if self._stops:
             self._over(State.EXITED)
             return
@@ -253,13 +253,13 @@ class Ender:
 
     # --- over -------------------------------------------------------------------------------------------
 
-    def _fail(self, verdict: Ending) -> None:
-        self._record.tell(verdict)
+    def _fail(self, verdict: Verdict) -> None:
+        self._record.set_verdict(verdict)
         self._over(State.FAILED)
 
     def _over(self, to: State) -> None:
         with self._faults.guard("the last energy reading"):
-            self._counting.last_energy(self.state)
+            self._usage.last_energy(self.state)
         self.state.ended_at = time.time()
         self.state.stage = self.state.progress = self.state.heard = self.state.heard_at = None
         self.state.pid = self.state.pid_start = None
@@ -267,6 +267,6 @@ class Ender:
         self._record.move(to, self.state.reason)
 
 
-def in_words_only(code: int | None, number: int | None) -> Ending:
+def verdict_without_log(code: int | None, number: int | None) -> Verdict:
     """Why it ended, without its log."""
-    return Ending(*in_words(code, number))
+    return Verdict(*describe_exit(code, number))

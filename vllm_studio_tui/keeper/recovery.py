@@ -13,12 +13,12 @@ from typing import Any
 
 from vllm_studio_tui.domain.field_checks import process_id, whole
 from vllm_studio_tui.domain.run import FINAL, RunState, State
-from vllm_studio_tui.keeper.explain import in_words
 from vllm_studio_tui.keeper.files import LEDGER, last_chapter, read_state
+from vllm_studio_tui.keeper.verdict import describe_exit
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Recovered:
     """A run as its files tell it.
 
     Attributes:
@@ -31,11 +31,11 @@ class Story:
     ended: bool
 
 
-def story(folder: Path) -> Story:
+def recover(folder: Path) -> Recovered:
     """Read both files of a run."""
     written = read_state(folder)
     if written is not None and written.final:
-        return Story(written, True, True)
+        return Recovered(written, True, True)
     state = written or RunState(folder.name)
     # Before there were numbers in states: the ledger is written first.
     since = written.seq if written is not None else 0
@@ -48,7 +48,7 @@ def story(folder: Path) -> Story:
             ended = written is None or written.pid in (None, lines[0].get("pid"))
             if ended:
                 state.exit_code, state.exit_signal = _whole(line.get("code")), _whole(line.get("signal"))
-    return Story(state, written is not None or bool(lines), ended)
+    return Recovered(state, written is not None or bool(lines), ended)
 
 
 def _apply(state: RunState, line: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ def _move(state: RunState, to: State, at: float, line: dict[str, Any]) -> None:
         state.ready_at = state.ready_at or at
     elif to in FINAL:
         if title is None:
-            _, title, advice = in_words(state.exit_code, state.exit_signal)
+            _, title, advice = describe_exit(state.exit_code, state.exit_signal)
         state.reason, state.title, state.advice, state.ended_at = reason, title, advice, at
         state.pid = state.pid_start = state.stage = state.progress = None
     elif to is State.BACKOFF:

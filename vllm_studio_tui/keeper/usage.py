@@ -20,7 +20,7 @@ _NOT_COUNTED = frozenset({"running", "progress", "token_gaps", "token_seconds"})
 PEAK_TOKENS, MAX_SPEED = 16, 1e6
 
 
-class Counting:
+class UsageRecorder:
     """Writes readings to the ledger when they differ from the last one."""
 
     def __init__(self, ledger: Ledger, tree: Tree, energy_argv: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
-from vllm_studio_tui.keeper import asking
+from vllm_studio_tui.keeper import engine_http
 
 Serve = Callable[[Callable[[socket.socket], None]], int]
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -67,7 +67,7 @@ def drip(head: bytes) -> Callable[[socket.socket], None]:
 def test_an_answer_that_drips_has_an_end(serve: Serve, head: bytes) -> None:
     port = serve(drip(head))
     began = time.monotonic()
-    ok, words = asking.ready(ReadyProbe(timeout=0.5), "127.0.0.1", port, None)
+    ok, words = engine_http.ready(ReadyProbe(timeout=0.5), "127.0.0.1", port, None)
     assert (ok, words) == (False, "/health does not answer within 0.5 s")
     assert time.monotonic() - began < 10
 
@@ -78,8 +78,8 @@ def test_an_answer_without_end_is_cut(serve: Serve) -> None:
         while True:
             link.sendall(b"x" * 65536)
 
-    status, body = asking.get("127.0.0.1", serve(flood), "/", timeout=30.0)
-    assert (status, len(body)) == (200, asking.MAX_BODY)
+    status, body = engine_http.get("127.0.0.1", serve(flood), "/", timeout=30.0)
+    assert (status, len(body)) == (200, engine_http.MAX_BODY)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_answer_without_end_is_cut(serve: Serve) -> None:
 def test_any_list_of_models_is_read(serve: Serve, body: bytes, words: str) -> None:
     port = serve(lambda link: link.sendall(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body))
     probe = ReadyProbe(models_path="/v1/models", model="m")
-    assert asking.ready(probe, "127.0.0.1", port, None) == (not words, words)
+    assert engine_http.ready(probe, "127.0.0.1", port, None) == (not words, words)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_any_list_of_models_is_read(serve: Serve, body: bytes, words: str) -> No
 )
 def test_what_is_no_answer_is_said_in_words(serve: Serve, answer: bytes, words: str) -> None:
     port = serve(lambda link: link.sendall(answer))
-    assert asking.ready(ReadyProbe(), "127.0.0.1", port, None) == (False, words)
-    assert asking.counters(CounterNames(requests=("r",)), "127.0.0.1", port, None, 5.0) is None
+    assert engine_http.ready(ReadyProbe(), "127.0.0.1", port, None) == (False, words)
+    assert engine_http.counters(CounterNames(requests=("r",)), "127.0.0.1", port, None, 5.0) is None
 
 
 def test_nobody_there_is_said_in_words(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    assert asking.ready(ReadyProbe(), "127.0.0.1", port, None) == (False, f"nothing listens on :{port}")
+    assert engine_http.ready(ReadyProbe(), "127.0.0.1", port, None) == (False, f"nothing listens on :{port}")

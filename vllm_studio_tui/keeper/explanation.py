@@ -1,6 +1,6 @@
-"""Reading the log of an engine that failed: the cause in words, from the table or from the engine itself.
+"""Why an engine failed, from its log: the cause in words, from the table or from the engine itself.
 
-Standard library only. One reading for the keeper, which knows the exit code, and for `diagnose`, which knows the log.
+Standard library only. The same for the keeper, which knows the exit code, and for `diagnose`, which knows the log.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.causes import Cause, find, informs_only, last_pointer
 from vllm_studio_tui.keeper.hints import hint
 from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message, shortened
-from vllm_studio_tui.keeper.served import last_words, works_until
+from vllm_studio_tui.keeper.log_tail import last_words, works_until
 from vllm_studio_tui.kit.regex import regex
 
 #: Advice where a part of the engine died and nothing above says why.
@@ -117,7 +117,7 @@ _ASSERTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Explanation:
     """What a log says.
 
     Attributes:
@@ -131,6 +131,7 @@ class Reading:
         row: Whether a row of the table knows it; else the words are all there is.
         pointer: Only that a part of the engine gave up is said.
         explained: False: something failed, and nothing says why.
+        line: That line, without what surrounds it.
     """
 
     reason: str
@@ -144,10 +145,22 @@ class Reading:
     row: bool = True
     pointer: bool = False
     explained: bool = True
+    line: str = ""
 
 
-def read_start(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
-    """Why a start failed; None: nothing in the log speaks of a failure."""
+def explain(lines: Sequence[str], table: Sequence[Failure], *, served: bool) -> Explanation | None:
+    """Return why an engine failed, with the line that says so; None: nothing in the log speaks of a failure.
+
+    Args:
+        table: The causes to look for; of one line the first that matches counts.
+        served: It had been ready: only its end counts, and no request's trouble.
+    """
+    found = explain_end(lines, table) if served else explain_start(lines, table)
+    return None if found is None else replace(found, line=lines[found.index].strip())
+
+
+def explain_start(lines: Sequence[str], table: Sequence[Failure]) -> Explanation | None:
+    """Return why a start failed; None: nothing in the log speaks of a failure."""
     cause = find(lines, table)
     if cause is None:
         lead = best_lead(lines, table)
@@ -157,38 +170,39 @@ def read_start(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None
     return _pointed(cause, lines, table)
 
 
-def read_end(lines: Sequence[str], table: Sequence[Failure]) -> Reading | None:
-    """Why an engine ended that had served: only what stands right before the end may tell, and no request's trouble.
+def explain_end(lines: Sequence[str], table: Sequence[Failure]) -> Explanation | None:
+    """Return why an engine ended that had served.
 
-    Another try may always help: what cannot work does not become ready.
+    Only what stands right before the end may tell, and no request's trouble. Another try may always help: what cannot
+    work does not become ready.
     """
-    late = [row for row in table if not row.start_only]
+    late = [one for one in table if not one.start_only]
     tail = last_words(lines)
-    cause = find(tail, [row for row in late if row.pointer])
+    cause = find(tail, [one for one in late if one.pointer])
     if cause is None:
         # No part has died before the rest: what was followed by good answers is no cause.
         works = works_until(tail)
         tail = [""] * (works + 1) + tail[works + 1 :]
-    told = find(tail, late)
-    if told is None:
+    row = find(tail, late)
+    if row is None:
         lead = death_lead(tail, late)
         found = None if lead is None else _of_lead(lead, lines)
     else:
-        found = _pointed(told, tail, late, lines) if told.failure.pointer else _detailed(_of_cause(told), tail)
+        found = _pointed(row, tail, late, lines) if row.failure.pointer else _detailed(_of_cause(row), tail)
     if found is None:
         return None
     return replace(found, retry=True, pointer=cause is not None)
 
 
-def _of_cause(cause: Cause) -> Reading:
+def _of_cause(cause: Cause) -> Explanation:
     row = cause.failure
-    return Reading(
+    return Explanation(
         row.reason, cause.title[:_LONGEST], cause.advice, message(cause.line), cause.index, row.restart, cause.fixes,
         cause.groups,
     )  # fmt: skip
 
 
-def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
+def _detailed(found: Explanation, lines: Sequence[str]) -> Explanation:
     """What stands around the line that tells and says more: words of a compiler, a list of reasons, an assertion."""
     below = lines[found.index + 1 : found.index + _TRACEBACK]
     if found.reason == "compile_failed":
@@ -217,29 +231,34 @@ def _detailed(found: Reading, lines: Sequence[str]) -> Reading:
     if found.reason == "model_unreadable" and regex(_STORAGE).search(found.words):
         return replace(found, advice=hint(found.words))
     if found.reason == "nccl":
-        return _told_by_nccl(found, below)
+        return _with_words_of_nccl(found, below)
     if "device-side assert" in found.words:
         asserted = next(
             filter(None, map(regex(_ASSERTED).search, lines[max(0, found.index - _ABOVE) : found.index])), None
         )
         if asserted is not None:
-            advice = next((advice for mark, advice in _ASSERTIONS if regex(mark).search(asserted[1])), found.advice)
+            advice = _advice(_ASSERTIONS, asserted[1]) or found.advice
             return replace(found, title=f"{found.title}: assertion {asserted[1].strip()}"[:_LONGEST], advice=advice)
     return found
 
 
-def _told_by_nccl(found: Reading, below: Sequence[str]) -> Reading:
+def _advice(table: Sequence[tuple[str, str]], text: str) -> str:
+    """Return the advice of the first pattern of a table that stands in a text; empty where none does."""
+    return next((advice for pattern, advice in table if regex(pattern).search(text)), "")
+
+
+def _with_words_of_nccl(found: Explanation, below: Sequence[str]) -> Explanation:
     """NCCL says last what happened, on the lines below."""
     for at, line in enumerate(below[:_REASONS_MOST]):
         text = message(line)
         if text.startswith("Last error:"):
             text = text.removeprefix("Last error:").strip() or "".join(map(message, below[at + 1 : at + 2]))
-            advice = next((advice for mark, advice in _NCCL if regex(mark).search(text)), found.advice)
+            advice = _advice(_NCCL, text) or found.advice
             return replace(found, title=f"{found.title}: {text}"[:_LONGEST], advice=advice) if text else found
     return found
 
 
-def _of_lead(lead: Lead, lines: Sequence[str] = ()) -> Reading:
+def _of_lead(lead: Lead, lines: Sequence[str] = ()) -> Explanation:
     if lead.kind == "validation":
         name, colon, _ = lead.text.partition(": ")
         named = [name.split(".")[0]] if colon and " " not in name else regex(_NAMES).findall(lead.text[:_LONGEST])
@@ -248,12 +267,12 @@ def _of_lead(lead: Lead, lines: Sequence[str] = ()) -> Reading:
         advice = (
             f"Correct {what}{f' of {holder}' if holder else ''} in the recipe: a field of its own, or in extra_args."
         )
-        return Reading("invalid_value", lead.text[:_LONGEST], advice, lead.text, lead.index, False, row=False)
+        return Explanation("invalid_value", lead.text[:_LONGEST], advice, lead.text, lead.index, False, row=False)
     advice = hint(lead.text, lines) or UNKNOWN_ERROR
-    return Reading("engine_error", shortened(lead.text)[:_LONGEST], advice, lead.text, lead.index, row=False)
+    return Explanation("engine_error", shortened(lead.text)[:_LONGEST], advice, lead.text, lead.index, row=False)
 
 
-def _meant(found: Reading, lines: Sequence[str]) -> Reading:
+def _meant(found: Explanation, lines: Sequence[str]) -> Explanation:
     """The model of which a cause speaks may be the draft or an adapter: the traceback around it says so."""
     if "model_path" not in found.advice:
         return found
@@ -268,7 +287,7 @@ def _meant(found: Reading, lines: Sequence[str]) -> Reading:
     return found
 
 
-def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole: Sequence[str] = ()) -> Reading:
+def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole: Sequence[str] = ()) -> Explanation:
     """A part of the engine gave up: the first error that stands above tells why, if any does.
 
     `whole` is the log where `lines` are only its end: what the engine was asked for stands at its top.
@@ -281,7 +300,7 @@ def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole
         lead = lead and replace(lead, index=lead.index + cause.index + 1)
     if lead is None:
         advice = NO_LEAD if row.reason == "engine_died" else cause.advice
-        return Reading(
+        return Explanation(
             row.reason, cause.title, advice, message(cause.line), cause.index, row.restart, cause.fixes,
             cause.groups, pointer=True, explained=row.reason not in ("engine_died", "model_unreadable"),
         )  # fmt: skip
@@ -289,6 +308,6 @@ def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole
         return _of_lead(lead)
     title = f"{cause.title}: {shortened(lead.text)[:200]}"
     advice = (row.reason == "engine_died" and hint(lead.text, whole or lines)) or cause.advice
-    return Reading(
+    return Explanation(
         row.reason, title, advice, lead.text, lead.index, row.restart, cause.fixes, cause.groups, pointer=True
     )

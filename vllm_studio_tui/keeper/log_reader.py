@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.explain import Ending, ending
 from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.verdict import Verdict, explain_exit
 from vllm_studio_tui.keeper.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
-class LogAnswer:
+class LogResult:
     """What reading the log brought.
 
     Attributes:
@@ -25,11 +25,11 @@ class LogAnswer:
 
     kind: str
     moved: bool = False
-    ending: Ending | None = None
+    ending: Verdict | None = None
     fault: BaseException | None = None
 
 
-class LogDesk:
+class LogReader:
     """Follows the log of one attempt after the other, and explains how an engine ended."""
 
     def __init__(self, spec: RunSpec, path: Path) -> None:
@@ -59,29 +59,29 @@ class LogDesk:
         *,
         was_ready: bool,
         ooms_before: int | None,
-        blame: Callable[[Ending], Ending],
+        blame: Callable[[Verdict], Verdict],
     ) -> None:
         """Find out why the engine ended; `blame` looks for who else may be why, where it never got ready."""
         watch = self.watch
 
-        def work() -> tuple[LogWatch, Ending]:
-            found = ending(watch, code, number, was_ready=was_ready, ooms_before=ooms_before)
+        def work() -> tuple[LogWatch, Verdict]:
+            found = explain_exit(watch, code, number, was_ready=was_ready, ooms_before=ooms_before)
             return watch, found if was_ready else blame(found)
 
         self._worker.ask("explain", work)
 
-    def answers(self) -> list[LogAnswer]:
+    def answers(self) -> list[LogResult]:
         """What has been read since; of an earlier attempt nothing counts any more."""
         found = []
         for done in self._worker.answers():
             if done.fault is not None:
-                found.append(LogAnswer(done.kind, fault=done.fault))
+                found.append(LogResult(done.kind, fault=done.fault))
                 continue
             watch, value = done.value
             if watch is self.watch:
                 found.append(
-                    LogAnswer(done.kind, ending=value)
-                    if isinstance(value, Ending)
-                    else LogAnswer(done.kind, moved=bool(value))
+                    LogResult(done.kind, ending=value)
+                    if isinstance(value, Verdict)
+                    else LogResult(done.kind, moved=bool(value))
                 )
         return found

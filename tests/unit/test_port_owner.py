@@ -1,4 +1,4 @@
-"""Whose server it is: told by the listening socket where that can be seen, else by what only our launch can answer."""
+"""Whose server it is: found by the listening socket where that can be seen, else by what only our launch can answer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 from tests.ports import free_port
 from tests.process.house import until
 from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
+from vllm_studio_tui.keeper.port_owner import PortOwnership
 from vllm_studio_tui.keeper.probe import Answer, Prober, Question
 from vllm_studio_tui.keeper.tree import VARIABLE
-from vllm_studio_tui.keeper.whose import Ownership
 from vllm_studio_tui.kit import listeners, process
 
 SERVER = Path(__file__).parents[1] / "process" / "server.py"
@@ -48,35 +48,35 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process is the keeper's stand-in, and must not be taken for the parent of everything here."""
-    monkeypatch.setattr("vllm_studio_tui.keeper.whose.os.getpid", lambda: 2**30)
+    monkeypatch.setattr("vllm_studio_tui.keeper.port_owner.os.getpid", lambda: 2**30)
 
 
 def test_a_server_is_known_by_its_mark_its_parent_or_its_number(start: Start, elsewhere: None) -> None:
     port = free_port()
     pid = start(port, mark="run-1")
-    assert Ownership("run-1", "127.0.0.1", port).look().kind == "ours"
-    assert Ownership("run-2", "127.0.0.1", port).look().kind == "stranger"
+    assert PortOwnership("run-1", "127.0.0.1", port).look().kind == "ours"
+    assert PortOwnership("run-2", "127.0.0.1", port).look().kind == "stranger"
     known = {pid: process.start_ticks(pid) or 0}
-    assert Ownership("run-2", "127.0.0.1", port, members=known).look().holder == pid
+    assert PortOwnership("run-2", "127.0.0.1", port, members=known).look().holder == pid
     parent = {os.getppid(): process.start_ticks(os.getppid()) or 0}
-    assert Ownership("run-2", "127.0.0.1", port, members=parent).look().kind == "ours"
+    assert PortOwnership("run-2", "127.0.0.1", port, members=parent).look().kind == "ours"
     reused = {os.getppid(): 1}
-    assert Ownership("run-2", "127.0.0.1", port, members=reused).look().kind == "stranger", "a number used again"
+    assert PortOwnership("run-2", "127.0.0.1", port, members=reused).look().kind == "stranger", "a number used again"
 
 
 def test_a_listener_on_another_address_does_not_answer_there() -> None:
     with socket.create_server(("127.0.0.2", 0)) as other:
         port = other.getsockname()[1]
-        assert Ownership("r", "127.0.0.1", port).look().kind == "nobody"
-        assert Ownership("r", "127.0.0.2", port).look().kind == "ours"
+        assert PortOwnership("r", "127.0.0.1", port).look().kind == "nobody"
+        assert PortOwnership("r", "127.0.0.2", port).look().kind == "ours"
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_one_that_listens_on_all_addresses_of_both_kinds_answers() -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as other:
         port = other.getsockname()[1]
-        assert Ownership("r", "127.0.0.1", port).look().kind == "ours"
-        assert Ownership("r", "::1", port).look().kind == "ours"
+        assert PortOwnership("r", "127.0.0.1", port).look().kind == "ours"
+        assert PortOwnership("r", "::1", port).look().kind == "ours"
 
 
 def test_in_a_container_what_cannot_be_seen_is_not_known(
@@ -85,8 +85,8 @@ def test_in_a_container_what_cannot_be_seen_is_not_known(
     port = free_port()
     start(port)
     monkeypatch.setattr(listeners, "holders", lambda *_: [])
-    assert Ownership("r", "127.0.0.1", port, contained=True).look().kind == "unknown"
-    found = Ownership("r", "127.0.0.1", port).look()
+    assert PortOwnership("r", "127.0.0.1", port, contained=True).look().kind == "unknown"
+    found = PortOwnership("r", "127.0.0.1", port).look()
     assert found.stranger is not None, "an engine of our own would be seen"
     assert found.stranger.pid is None
     assert found.stranger.user
@@ -103,9 +103,9 @@ def test_what_a_recipes_own_command_starts_in_a_container_is_not_called_a_strang
     with subprocess.Popen([str(client), "60"]) as one:
         until(lambda: (found := process.stat(one.pid)) is not None and found.name == "docker", "it is what it runs")
         members = {one.pid: process.start_ticks(one.pid) or 0}
-        assert Ownership("r", "127.0.0.1", port, members=members).look().kind == "unknown"
+        assert PortOwnership("r", "127.0.0.1", port, members=members).look().kind == "unknown"
         one.kill()
-    assert Ownership("r", "127.0.0.1", port).look().kind == "stranger"
+    assert PortOwnership("r", "127.0.0.1", port).look().kind == "stranger"
 
 
 class Guarded(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ PIECE = 1024 * 1024
 MOST = 32 * PIECE
 
 
-class Home:
+class RunDirectory:
     """Holds the lock of the run, and its ledger and log open: deleted, they can still be read."""
 
     def __init__(self, folder: Path, lock: int, spec: RunSpec) -> None:

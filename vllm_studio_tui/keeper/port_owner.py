@@ -54,7 +54,7 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class PortOwner:
     """Who would answer now.
 
     Attributes:
@@ -70,7 +70,7 @@ class Whose:
 
 
 @dataclass(slots=True)
-class Ownership:
+class PortOwnership:
     """Finds out who listens at one run's port. For one thread; what it found of a socket it remembers.
 
     Attributes:
@@ -87,23 +87,23 @@ class Ownership:
     _ours: dict[int, int] = field(default_factory=dict)
     _others: dict[int, tuple[float, Stranger | None]] = field(default_factory=dict)
 
-    def look(self) -> Whose:
+    def look(self) -> PortOwner:
         found = self._listeners()
         if found is None:
-            return Whose("unknown")
+            return PortOwner("unknown")
         inodes = tuple(sorted(one.inode for one in found))
         self._ours = {inode: pid for inode, pid in self._ours.items() if inode in inodes}
         self._others = {inode: one for inode, one in self._others.items() if inode in inodes}
         if not found:
-            return Whose("nobody")
+            return PortOwner("nobody")
         kinds = [self._owner(one) for one in found]
         stranger = next((one for kind, one in kinds if kind == "stranger"), None)
         if stranger is not None:
             shares = any(kind == "ours" for kind, _ in kinds)
-            return Whose("stranger", Stranger(stranger.pid, stranger.name, stranger.user, shares=shares), inodes)
+            return PortOwner("stranger", Stranger(stranger.pid, stranger.name, stranger.user, shares=shares), inodes)
         if any(kind == "unknown" for kind, _ in kinds):
-            return Whose("unknown", None, inodes)
-        return Whose("ours", None, inodes, self._ours[inodes[0]])
+            return PortOwner("unknown", None, inodes)
+        return PortOwner("ours", None, inodes, self._ours[inodes[0]])
 
     def _listeners(self) -> list[listeners.Listener] | None:
         if self._address is None:
