@@ -65,7 +65,8 @@ def test_a_launch_beside_a_switch_of_the_same_recipe_waits_for_its_turn(
 ) -> None:
     """The switch has stopped the old run and not started the new one: the launch must not slip in between."""
     port = free_port()
-    recipe = Recipe.model_validate({"id": "c1", "name": "C1", "backend": "custom", "port": port, "command": "x"})
+    command = "{python} -m vllm_studio_tui.simulation.engine --host {host} --port {port} --model {name}"
+    recipe = Recipe.model_validate({"id": "c1", "name": "C1", "backend": "custom", "port": port, "command": command})
     launcher = Launcher(house.places, Settings(), lambda: None)  # type: ignore[arg-type, return-value]
     between, go_on = threading.Event(), threading.Event()
     make_room = launcher._make_room
@@ -76,7 +77,6 @@ def test_a_launch_beside_a_switch_of_the_same_recipe_waits_for_its_turn(
         go_on.wait(20)
 
     monkeypatch.setattr(launcher, "_make_room", slow)
-    monkeypatch.setattr(launcher, "_launch", lambda *_: house.launch(recipe="c1", port=port))
     ends: dict[str, object] = {}
 
     def keep(name: str, work: Any) -> threading.Thread:
