@@ -46,6 +46,24 @@ def test_a_part_does_not_load_what_it_must_not(part: str, forbidden: set[str]) -
     assert modules_after(part) & forbidden == set()
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["vllm_studio_tui.tui.screens.dashboard.place", "vllm_studio_tui.services.watching.sampler",
+     "vllm_studio_tui.cli.status", "vllm_studio_tui.cli.gpus"],
+)  # fmt: skip
+def test_no_engine_is_imported_before_there_is_one_to_name_or_ask(part: str) -> None:
+    assert not {name for name in modules_after(part) if name.startswith("vllm_studio_tui.backends")}
+
+
+def test_one_engine_is_imported_without_the_others() -> None:
+    code = LOADED.replace("importlib.import_module(sys.argv[1])", "importlib.import_module(sys.argv[1]).label('vllm')")
+    done = subprocess.run([sys.executable, "-c", code, "vllm_studio_tui.backends.registry"], capture_output=True,
+                          text=True, check=True, timeout=60)  # fmt: skip
+    loaded = {name.removeprefix("vllm_studio_tui.backends.") for name in json.loads(done.stdout)}
+    assert "vllm" in loaded
+    assert loaded & {"sglang", "transformers", "llamacpp", "failures.table", "checks"} == set()
+
+
 def test_the_keeper_loads_only_our_plain_parts_and_psutil() -> None:
     loaded = modules_after("vllm_studio_tui.keeper.__main__")
     ours = {name for name in loaded if name.startswith("vllm_studio_tui.")}
