@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.usage import CompletedRequest
-    from vllm_studio_tui.models.found import FoundModel
+    from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.chat.chat import ChatService
     from vllm_studio_tui.services.chat.kept import Chats
     from vllm_studio_tui.services.launching.launcher import Launcher
@@ -187,7 +187,7 @@ class Studio:
 
     def find_models(self, recipe_paths: Iterable[str] = ()) -> list[FoundModel]:
         """Return the models on this machine, also those beside the paths of recipes. Blocking."""
-        from vllm_studio_tui.models.found import find_models
+        from vllm_studio_tui.models.local import find_models
 
         return find_models(self.settings.models_dirs, os.environ, recipe_paths)
 

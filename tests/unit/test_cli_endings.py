@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from vllm_studio_tui.cli import app, output
-from vllm_studio_tui.kit.durations import duration
+from vllm_studio_tui.kit.durations import duration_words
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import clean, json_safe
 
@@ -219,7 +219,7 @@ def test_the_script_is_installed_where_the_shell_looks(tmp_path: Path) -> None:
      (5400, "1 hour 30 minutes"), (90_061, "1 day 1 hour"), (59.9, "1 minute")],
 )  # fmt: skip
 def test_a_length_of_time_is_told_in_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert duration_words(seconds) == words
 
 
 def test_failures_are_counted_within_a_time_that_people_say() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.keeper.verdict import Verdict
-from vllm_studio_tui.kit.durations import duration
+from vllm_studio_tui.kit.durations import duration_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class CrashBudget:
         if len(self.failures) >= self.rule.budget:
             return Next(
                 State.FAILED,
-                note=f"{len(self.failures)} failures within {duration(self.rule.window)}: not started again.",
+                note=f"{len(self.failures)} failures within {duration_words(self.rule.window)}: not started again.",
             )
         delay = min(self.rule.max_delay, self.rule.delay * 2 ** (len(self.failures) - 1))
         # Jitter, so that engines that died together do not start together.

@@ -5,7 +5,7 @@ from __future__ import annotations
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
-def duration(seconds: float) -> str:
+def duration_words(seconds: float) -> str:
     """Return a duration in its two largest units: `10 minutes`, `1 minute 40 seconds`, `0.5 seconds`."""
     if seconds < 1:
         return f"{seconds:g} seconds"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.usage import UsageQuery, UsageReport
     from vllm_studio_tui.kit.bus import Bus
     from vllm_studio_tui.kit.paths import Places
-    from vllm_studio_tui.models.found import FoundModel
+    from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.runs.foreign import Foreign, Orphan
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.launching.launcher import Preview

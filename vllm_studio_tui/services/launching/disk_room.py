@@ -13,7 +13,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Problem
 from vllm_studio_tui.backends.common.commands import is_local
 from vllm_studio_tui.kit.file_access import expanded
-from vllm_studio_tui.models.found import hub_cache
+from vllm_studio_tui.models.local import hub_cache
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe

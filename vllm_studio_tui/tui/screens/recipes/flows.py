@@ -20,7 +20,7 @@ from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, 
 from vllm_studio_tui.tui.terminal.editor import edit_text
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.models.found import FoundModel
+    from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.importing import ImportReport
     from vllm_studio_tui.tui.flows.commands import Commands
