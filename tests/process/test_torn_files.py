@@ -178,7 +178,7 @@ def test_a_restarted_host_is_said_to_be_that_also_when_it_is_written_down(house:
 
 
 def test_no_json_in_one_run_keeps_others_from_being_seen(house: House) -> None:
-    from vllm_studio_tui.cli.status import status_document
+    from vllm_studio_tui.runs.document import status_document
 
     run = house.ready(house.launch())
     whole = json.loads((run.folder / STATE).read_bytes())
@@ -196,12 +196,12 @@ def test_no_json_in_one_run_keeps_others_from_being_seen(house: House) -> None:
                 (changed if number < len(whole) else changed_spec)[name] = value
             (other / STATE).write_text(json.dumps(changed))
             (other / SPEC).write_text(json.dumps(changed_spec))
-            document = json.dumps(status_document(house.places, every=True))
+            document = json.dumps(status_document(read.all_runs(house.places), every=True))
             assert run.run_id in document
     for raw in HARM:
         for file in (STATE, SPEC, LEDGER):
             (other / file).write_bytes(raw)
-        assert run.run_id in json.dumps(status_document(house.places, every=True))
+        assert run.run_id in json.dumps(status_document(read.all_runs(house.places), every=True))
     Path(other / STATE).unlink()
     control.stop(run)
 

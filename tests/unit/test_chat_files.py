@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
+from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall, total_usage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.inference.thinking import split_thinking
-from vllm_studio_tui.store.chat_files import import_chats, to_json_document, to_markdown, total_usage
+from vllm_studio_tui.store.chat_files import import_chats, to_json_document, to_markdown
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.markdown import parse_markdown, render_markdown

@@ -382,7 +382,7 @@ def test_engines_without_metrics_say_so_without_being_asked(engine: str) -> None
 
 
 def test_the_document_has_the_promised_keys() -> None:
-    document = command.metrics_document(EngineProbe("vllm").observe(capture("vllm"), 1.0))
+    document = EngineProbe("vllm").observe(capture("vllm"), 1.0).to_json()
     promised = {"running", "waiting", "prompt_tokens_per_second", "generation_tokens_per_second"}
     promised |= {"kv_cache_usage", "prefix_cache_hit_rate", "ttft", "itl", "e2e"}
     assert promised <= set(document)

@@ -54,7 +54,7 @@ def app() -> typer.Typer:
 def test_the_document_has_the_promised_keys_and_nulls_for_the_unknown() -> None:
     process = GpuProcess(7, "ada", "vllm", None, "run-1")
     report = GpuReport(0.25, (gpu(processes=(process,)), gpu(1, power_draw=None)), driver="580.95")
-    document = command.gpus_document(report)
+    document = report.to_json()
     assert {"driver", "error", "gpus", "simulated"} <= set(document)
     assert (document["driver"], document["error"], document["simulated"]) == ("580.95", None, False)
     assert document["at"] == "1970-01-01T00:00:00.250Z"

@@ -9,19 +9,20 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
+from vllm_studio_tui.cli.opening import open_studio_async
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
 from vllm_studio_tui.services.chat.answer import Answer
-from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session
+    from vllm_studio_tui.services.protocols import StudioApi
 
 # --- what comes out -------------------------------------------------------------------------------------
 
@@ -96,27 +97,7 @@ class Printer:
                 emit_line({"event": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments})
             if event.error:
                 emit_line({"event": "error", "message": event.error, "advice": event.advice})
-            emit_line({"event": "stats", "content": self.answer.text()[0], **stats_document(event)})
-
-
-def stats_document(ended: Ended) -> dict[str, Any]:
-    """The figures of an answer; seconds, tokens per second."""
-    usage, timings = ended.usage, ended.timings
-    return {
-        "finish": ended.finish,
-        "model": ended.model,
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "cached_tokens": usage.cached_tokens,
-        },
-        "ttft": timings.ttft,
-        "thinking": timings.thinking,
-        "total": timings.total,
-        "tokens_per_second": timings.tokens_per_second,
-    }
+            emit_line({"event": "stats", "content": self.answer.text()[0], **event.to_json()})
 
 
 def stats_line(ended: Ended) -> str:
@@ -230,14 +211,12 @@ async def _one_turn(
 ) -> Ended | None:
     not_saved: list[NotSaved] = []
     try:
-        async with Studio.open() as studio:
-            if studio.db.warning:
-                note(f"warning: {studio.db.warning}")
-            if save and studio.db.read_only:
-                advice = (
-                    f"Ask without keeping it: --no-save. Or see what is in the way: ls -ld '{studio.db.path.parent}'"
-                )
-                raise StoreError("the chats cannot be written", cause=studio.db.warning or "", advice=advice)
+        async with open_studio_async() as studio:
+            if studio.storage_warning:
+                note(f"warning: {studio.storage_warning}")
+            if save and studio.storage_read_only:
+                advice = f"Ask without keeping it: --no-save. Or see what is in the way: ls -ld '{studio.places.database.parent}'"
+                raise StoreError("the chats cannot be written", cause=studio.storage_warning or "", advice=advice)
             tell_recovered(studio)
             earlier = studio.chat.sessions.find(session) if session is not None else None
             target = _target(studio, named, earlier)
@@ -268,7 +247,7 @@ async def _one_turn(
 
 
 def _session(
-    studio: Studio,
+    studio: StudioApi,
     text: str,
     target: Target,
     named: dict[str, str | None],
@@ -287,7 +266,7 @@ def _session(
     return earlier.id
 
 
-def _target(studio: Studio, named: dict[str, str | None], earlier: Session | None) -> Target:
+def _target(studio: StudioApi, named: dict[str, str | None], earlier: Session | None) -> Target:
     """Who answers: what was named, else whom the chat was held with, else the only ready run."""
     if earlier is not None and not any(named.values()):
         return studio.launcher.target_of_chat(earlier)
@@ -298,7 +277,7 @@ def _target(studio: Studio, named: dict[str, str | None], earlier: Session | Non
 
 
 @contextlib.contextmanager
-def ended_by_signals(studio: Studio) -> Iterator[None]:
+def ended_by_signals(studio: StudioApi) -> Iterator[None]:
     """Keep what has come when this program is told to end; then end as the signal wants it. A second one kills."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     told: list[signal.Signals] = []
@@ -328,20 +307,20 @@ def ended_by_signals(studio: Studio) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def tell_recovered(studio: Studio) -> None:
+def tell_recovered(studio: StudioApi) -> None:
     """Say that answers of earlier programs were taken in."""
     if studio.recovered:
         words = "answer that was not saved is in its chat" if studio.recovered == 1 else "answers are in their chats"
         note(f"{studio.recovered} {words} now")
 
 
-def _tell_unsaved(studio: Studio) -> None:
+def _tell_unsaved(studio: StudioApi) -> None:
     for reason in studio.chat.unsaved.reasons():
         with contextlib.suppress(OSError):
             note(f"what came is not kept in the chat yet: {reason}\n  {_where(studio)}")
 
 
-def _where(studio: Studio) -> str:
+def _where(studio: StudioApi) -> str:
     if not studio.unsaved:
         return "No file could be written either: copy it from above."
     paths = ", ".join(map(str, studio.unsaved))

@@ -6,18 +6,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vllm_studio_tui.cli.chat import tell_recovered
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
+from vllm_studio_tui.domain.chat import MAX_FILE, total_usage
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.kit.paths import write_atomic
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.store.chats import ChatRows
-from vllm_studio_tui.store.messages import MessageRows
-from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Message, Session
@@ -45,15 +44,13 @@ def _register_reading(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Chats, the one used last first."""
-        from vllm_studio_tui.store.chat_files import session_document
-
-        with Studio.open_sync() as studio:
-            rows = ChatRows(studio.db)
+        with open_studio() as studio:
+            chats = studio.chats
             tell_recovered(studio)
-            found = rows.list(limit=limit or None, offset=offset, search=search, trash=trash)
-            total = rows.count(search=search, trash=trash)
+            found = chats.list(limit=limit or None, offset=offset, search=search, trash=trash)
+            total = chats.count(search=search, trash=trash)
         if as_json:
-            emit({"sessions": [session_document(one) for one in found], "total": total})
+            emit({"sessions": [one.to_json() for one in found], "total": total})
             return
         if not found:
             say("Nothing in the trash." if trash else "No chat. Begin one: vllm-studio chat PROMPT")
@@ -70,18 +67,16 @@ def _register_reading(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """The messages of a chat."""
-        from vllm_studio_tui.store.chat_files import message_document, session_document, total_usage
-
-        with Studio.open_sync() as studio:
-            messages = MessageRows(studio.db)
+        with open_studio() as studio:
+            chats = studio.chats
             tell_recovered(studio)
-            one = ChatRows(studio.db).find(session)
-            found = messages.tree(one.id) if tree else messages.branch(one.id)
+            one = chats.find(session)
+            found = chats.tree(one.id) if tree else chats.branch(one.id)
         if as_json:
             emit(
                 {
-                    "session": {**session_document(one), "usage": total_usage(found)},
-                    "messages": [message_document(message) for message in found],
+                    "session": {**one.to_json(), "usage": total_usage(found)},
+                    "messages": [message.to_json() for message in found],
                 }
             )
             return
@@ -97,27 +92,10 @@ def _register_reading(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Search in all messages, the newest first."""
-        from vllm_studio_tui.store.search import search as find
-
-        with Studio.open_sync() as studio:
-            hits = find(studio.db, " ".join(words), limit=limit)
+        with open_studio() as studio:
+            hits = studio.chats.find_text(" ".join(words), limit=limit)
         if as_json:
-            emit(
-                {
-                    "hits": [
-                        {
-                            "session": hit.session_id,
-                            "title": hit.title,
-                            "message": hit.message_id,
-                            "role": hit.role,
-                            "created_at": hit.created_at,
-                            "snippet": hit.snippet,
-                            "marks": [list(mark) for mark in hit.marks],
-                        }
-                        for hit in hits
-                    ]
-                }
-            )
+            emit({"hits": [hit.to_json() for hit in hits]})
             return
         if not hits:
             say("Nothing found.")
@@ -136,23 +114,19 @@ def _register_exchange(nouns: typer.Typer) -> None:
         force: bool = typer.Option(False, "--force", help="Write over a file that is there."),
     ) -> None:
         """Write chats as JSON or Markdown."""
-        from vllm_studio_tui.store.chat_files import to_json_document, to_markdown
-
         form = form or ("markdown" if output.endswith((".md", ".markdown")) else "json")
         if form not in ("json", "markdown", "md"):
             raise UsageError(f"no format {form}", advice="Use json or markdown.")
         if every == (session is not None) or (every and form != "json"):
             raise UsageError("name one chat, or give --all with JSON", advice="See `vllm-studio chats list`.")
-        with Studio.open_sync() as studio:
-            rows = ChatRows(studio.db)
+        with open_studio() as studio:
+            chats = studio.chats
             if session is None:
-                chats = [to_json_document(studio.db, one.id) for one in rows.list()]
-                text = json.dumps({"chats": chats}, ensure_ascii=False, indent=2) + "\n"
+                text = _json_text({"chats": [chats.export(one.id) for one in chats.list()]})
             elif form == "json":
-                document = to_json_document(studio.db, rows.find(session).id)
-                text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+                text = _json_text(chats.export(chats.find(session).id))
             else:
-                text = to_markdown(studio.db, rows.find(session).id)
+                text = chats.markdown(chats.find(session).id)
         if output == "-":
             say(text, end="")
             return
@@ -171,20 +145,17 @@ def _register_exchange(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Take chats in; every one gets a new id."""
-        from vllm_studio_tui.inference.thinking import split_thinking
-        from vllm_studio_tui.store.chat_files import import_chats, session_document
-
         taken: list[Session] = []
         failed: list[dict[str, str]] = []
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             for file in files:
                 try:
                     name = "stdin" if file == "-" else Path(file).name
-                    taken += import_chats(studio.db, _read(file), name, split_thinking)
+                    taken += studio.chats.import_(_read(file), name)
                 except StudioError as error:
                     failed.append({"file": file, "error": str(error)})
         if as_json:
-            emit({"imported": [session_document(one) for one in taken], "failed": failed})
+            emit({"imported": [one.to_json() for one in taken], "failed": failed})
         else:
             for one in taken:
                 say(f"imported {one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
@@ -200,13 +171,10 @@ def _register_exchange(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Copy a chat up to a message, to go on differently."""
-        from vllm_studio_tui.store.chat_files import session_document
-
-        with Studio.open_sync() as studio:
-            rows = ChatRows(studio.db)
-            made = rows.fork(rows.find(session).id, message)
+        with open_studio() as studio:
+            made = studio.chats.fork(studio.chats.find(session).id, message)
         if as_json:
-            emit({"session": session_document(made)})
+            emit({"session": made.to_json()})
         else:
             say(f"{made.id}  {clean_line(made.title)} ({made.messages} messages)")
 
@@ -215,9 +183,8 @@ def _register_changing(nouns: typer.Typer) -> None:
     @nouns.command("rename")
     def rename(session: str = SESSION, title: str = typer.Argument(help="Its new title.")) -> None:
         """Give a chat another title."""
-        with Studio.open_sync() as studio:
-            rows = ChatRows(studio.db)
-            rows.rename(rows.find(session).id, title)
+        with open_studio() as studio:
+            studio.chats.rename(studio.chats.find(session).id, title)
 
     @nouns.command("delete")
     def delete(
@@ -226,26 +193,30 @@ def _register_changing(nouns: typer.Typer) -> None:
         purge: bool = typer.Option(False, "--purge", help="For good, instead of into the trash."),
     ) -> None:
         """Put chats into the trash."""
-        with Studio.open_sync() as studio:
-            rows = ChatRows(studio.db)
-            chosen = list({one.id: one for one in map(rows.find, sessions)}.values())
+        with open_studio() as studio:
+            chats = studio.chats
+            chosen = list({one.id: one for one in map(chats.find, sessions)}.values())
             if not yes:
                 _ask_whether(chosen, purge=purge)
             for one in chosen:
                 if purge:
-                    rows.purge(one.id)
+                    chats.purge(one.id)
                     note(f"deleted {one.id} for good")
                 else:
-                    rows.trash(one.id)
+                    chats.trash(one.id)
                     note(f"{one.id} is in the trash; take it out: vllm-studio chats restore {one.id}")
 
     @nouns.command("restore")
     def restore(sessions: list[str] = typer.Argument(help="Ids, or their beginnings.")) -> None:
         """Take chats out of the trash."""
-        with Studio.open_sync() as studio:
-            rows = ChatRows(studio.db)
-            for one in [rows.find(name) for name in sessions]:
-                note(f"restored {one.id}" if rows.restore(one.id) else f"{one.id} is not in the trash")
+        with open_studio() as studio:
+            chats = studio.chats
+            for one in [chats.find(name) for name in sessions]:
+                note(f"restored {one.id}" if chats.restore(one.id) else f"{one.id} is not in the trash")
+
+
+def _json_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def _ask_to_replace(path: Path) -> None:
@@ -267,14 +238,12 @@ def _ask_whether(chosen: list[Session], *, purge: bool) -> None:
 
 
 def _read(source: str) -> bytes:
-    from vllm_studio_tui.store.chat_files import MAX_BYTES
-
     if source == "-":
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
+        return sys.stdin.buffer.read(MAX_FILE + 1)
     try:
         fd = os.open(Path(source).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_FILE + 1)
     except OSError as error:
         raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None
 

@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
             code = 0
             try:
                 if check:
-                    asyncio.run(_ask(studio, _ready(run), prompt))
+                    asyncio.run(_ask(studio, _ready(studio, run), prompt))
                     _usage(studio)
                 else:
                     code = _screens(studio, run, simulate=simulate)
@@ -121,12 +121,12 @@ def _screens(studio: Studio, run: read.RunView, *, simulate: bool) -> int:
     return hooks.screens(studio, screen="chat", recipe=run.recipe_id, label="")
 
 
-def _ready(run: read.RunView) -> read.RunView:
+def _ready(studio: Studio, run: read.RunView) -> read.RunView:
     from vllm_studio_tui.cli.runs import follow
 
     note(f"launching {run.run_id} on {run.base_url}")
     began = time.monotonic()
-    now = follow(run, 300.0)
+    now = follow(studio.runs, run, 300.0)
     if now.state is not State.READY:
         raise RunFailed(
             f"{now.name}: {now.status.title or now.state}",

@@ -10,7 +10,6 @@ from typing import Any
 
 import typer
 
-from vllm_studio_tui.cli.logs import known_secrets
 from vllm_studio_tui.cli.output import emit, say
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.run import State
@@ -21,6 +20,7 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import redact
 from vllm_studio_tui.runs import read
 from vllm_studio_tui.runs.diagnose import Diagnosis, diagnose_bytes, diagnose_file
+from vllm_studio_tui.runs.logs import known_secrets
 
 #: More than this is not read from a pipe.
 MOST = 256 * 1024 * 1024

@@ -6,9 +6,9 @@ import sys
 
 import typer
 
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
-from vllm_studio_tui.studio import Studio
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 YES = typer.Option(False, "--yes", "-y", help="Without asking.")
@@ -21,9 +21,8 @@ def register(app: typer.Typer) -> None:
     @nouns.command("list")
     def listing(as_json: bool = JSON) -> None:
         """Engines of others, and orphans: parts of an engine whose leader was killed, which still hold memory."""
-        from vllm_studio_tui.runs.foreign import find_foreign, find_orphans
-
-        found, orphans = find_foreign(), find_orphans()
+        with open_studio() as studio:
+            found, orphans = studio.runs.foreign(), studio.runs.orphans()
         if as_json:
             emit({"foreign": [one.to_json() for one in found], "orphans": [one.to_json() for one in orphans]})
             return
@@ -43,41 +42,37 @@ def register(app: typer.Typer) -> None:
         recipe_id: str | None = typer.Argument(None, metavar="[ID]", help="Of the recipe; otherwise from its model."),
     ) -> None:
         """Keep it as an external recipe: it can be chatted with, and is never started or stopped."""
-        from vllm_studio_tui.runs.foreign import get_foreign
-
-        with Studio.open_sync() as studio:
-            recipe = studio.recipes.attach(get_foreign(pid), recipe_id)
+        with open_studio() as studio:
+            recipe = studio.recipes.attach(studio.runs.foreign_of(pid), recipe_id)
         say(f"{recipe.id} is {recipe.base_url}")
 
     @nouns.command("stop")
     def stop(pid: int = typer.Argument(..., help="Its process."), yes: bool = YES) -> None:
         """End an engine of somebody else, with its workers."""
-        from vllm_studio_tui.runs.foreign import end, get_foreign
-
-        one = get_foreign(pid)
-        _confirm(f"Stop {one.backend} {one.model or ''} of {one.user} (process {pid})?", yes)
-        end(one.pid, one.start)
+        with open_studio() as studio:
+            one = studio.runs.foreign_of(pid)
+            _confirm(f"Stop {one.backend} {one.model or ''} of {one.user} (process {pid})?", yes)
+            studio.runs.end_foreign(one)
         say(f"{pid} has ended")
 
     @nouns.command("clean")
     def clean(yes: bool = YES) -> None:
         """End orphans: parts of engines that were killed and that still hold memory."""
-        from vllm_studio_tui.runs.foreign import end, find_orphans
-
-        orphans = find_orphans()
-        if not orphans:
-            say("Nothing was left behind.")
-            return
-        _confirm(f"End {len(orphans)} processes: {', '.join(f'{one.pid} {one.title}' for one in orphans)}?", yes)
-        failed = []
-        for one in orphans:
-            try:
-                end(one.pid, one.start, grace=2.0)
-                say(f"{one.pid} {one.title} has ended")
-            except StudioError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
+        with open_studio() as studio:
+            orphans = studio.runs.orphans()
+            if not orphans:
+                say("Nothing was left behind.")
+                return
+            _confirm(f"End {len(orphans)} processes: {', '.join(f'{one.pid} {one.title}' for one in orphans)}?", yes)
+            failed = []
+            for one in orphans:
+                try:
+                    studio.runs.end_foreign(one, grace=2.0)
+                    say(f"{one.pid} {one.title} has ended")
+                except StudioError as error:
+                    failed.append(error)
+            if failed:
+                raise failed[0]
 
 
 def _confirm(question: str, yes: bool) -> None:

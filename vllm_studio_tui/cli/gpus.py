@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuReport
 from vllm_studio_tui.kit.sanitize import json_safe
@@ -16,58 +16,6 @@ if TYPE_CHECKING:
 
 #: What stands for an unknown value.
 DASH = "-"
-
-
-def gpus_document(report: GpuReport) -> dict[str, Any]:
-    """The report as `gpus --json` prints it: bytes, percent, degrees C, watts; unknown is null."""
-    whole, part = divmod(report.at, 1)
-    return {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int(part * 1000):03d}Z",
-        "driver": report.driver,
-        "cuda": report.cuda,
-        "error": report.error,
-        "advice": report.advice,
-        "simulated": report.simulated,
-        "stale": report.stale,
-        "gpus": [_gpu_document(gpu) for gpu in report.gpus],
-    }
-
-
-def _gpu_document(gpu: Gpu) -> dict[str, Any]:
-    return {
-        "index": gpu.index,
-        "uuid": gpu.uuid,
-        "name": gpu.name,
-        "memory_total": gpu.memory_total,
-        "memory_used": gpu.memory_used,
-        "memory_reserved": gpu.memory_reserved,
-        "utilization": gpu.utilization,
-        "memory_utilization": gpu.memory_utilization,
-        "temperature": gpu.temperature,
-        "power_draw": gpu.power_draw,
-        "power_limit": gpu.power_limit,
-        "energy_mj": gpu.energy_mj,
-        "sm_clock": gpu.sm_clock,
-        "memory_clock": gpu.memory_clock,
-        "fan": gpu.fan,
-        "throttle": list(gpu.throttle),
-        "pci_bus": gpu.pci_bus,
-        "compute_capability": gpu.compute_capability,
-        "mig": gpu.mig,
-        "lost": gpu.lost,
-        "trouble": gpu.trouble,
-        "stale": gpu.stale,
-        "processes": [
-            {
-                "pid": process.pid,
-                "user": process.user,
-                "command": process.command,
-                "gpu_memory": process.gpu_memory,
-                "run_id": process.run_id,
-            }
-            for process in gpu.processes
-        ],
-    }
 
 
 def gpus_line(report: GpuReport, width: int | None = None) -> str:
@@ -158,7 +106,7 @@ def quick(argv: list[str]) -> int | None:
     elif sorted(flags) in (["--json"], ["--json", "--once"]):
         from vllm_studio_tui.probes.gpu.nvml import read_once
 
-        text = json.dumps(gpus_document(read_once()), ensure_ascii=False)
+        text = json.dumps(read_once().to_json(), ensure_ascii=False)
         sys.stdout.write(json_safe(text, terminal=sys.stdout.isatty()) + "\n")
     else:
         return None
@@ -270,7 +218,7 @@ def register(app: typer.Typer) -> None:
 
         def show_one(report: GpuReport) -> None:
             if as_json:
-                emit_line(gpus_document(report))
+                emit_line(report.to_json())
             elif line:
                 say(gpus_line(report, width))
             else:

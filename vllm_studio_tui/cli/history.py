@@ -7,44 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
-from vllm_studio_tui.cli.status import moment
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.kit.masking import mask_data
-from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.launching.past_runs import Change, Launch
+    from vllm_studio_tui.services.launching.past_runs import Change
+    from vllm_studio_tui.services.protocols import StudioApi
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
-
-
-def launch_document(one: Launch) -> dict[str, Any]:
-    """A run as `runs list --json` tells it."""
-    return {
-        "run_id": one.run_id,
-        "recipe_id": one.recipe_id,
-        "recipe_revision": one.recipe_revision,
-        "backend": one.backend,
-        "engine_version": one.engine_version,
-        "state": one.state,
-        "created_at": moment(one.created_at),
-        "ready_after": None if one.ready_after is None else round(one.ready_after, 2),
-        "stages": dict(one.stages),
-        "stage_seconds": {name: round(took, 2) for name, took in one.stage_seconds.items()},
-        "ended_at": moment(one.ended_at),
-        "restarts": one.restarts,
-        "exit": {"code": one.exit_code, "signal": one.exit_signal},
-        "reason": one.reason,
-        "title": one.title,
-        "gpus": list(one.gpus),
-    }
-
-
-def change_document(one: Change) -> dict[str, Any]:
-    before, after = mask_data(one.before, one.name), mask_data(one.after, one.name)
-    return {"kind": one.kind, "name": one.name, "before": before, "after": after}
 
 
 def day(seconds: float | None) -> str:
@@ -63,11 +36,11 @@ def register(app: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Runs with their recipe's revision, engine, time to ready and end."""
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             found = studio.run_history.launches(recipe, count)
             _tell_missing(studio)
         if as_json:
-            emit({"runs": [launch_document(one) for one in found]})
+            emit({"runs": [one.to_json() for one in found]})
             return
         if not found:
             say("No run is known." if recipe is None else f"No run of {recipe} is known.")
@@ -89,7 +62,7 @@ def register(app: typer.Typer) -> None:
     @nouns.command("show")
     def show(name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = JSON) -> None:
         """One run whole: its recipe, its stages, its peak, its end; and what changed since it last worked."""
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             history = studio.run_history
             one = history.get(name)
             _tell_missing(studio)
@@ -98,8 +71,8 @@ def register(app: typer.Typer) -> None:
         if as_json:
             worked = None
             if since is not None:
-                worked = {"run_id": since[0].run_id, "changes": [change_document(change) for change in since[1]]}
-            whole = {**launch_document(one), "recipe": mask_recipe(one.recipe), "peak_tokens_per_second": peak}
+                worked = {"run_id": since[0].run_id, "changes": [change.to_json() for change in since[1]]}
+            whole = {**one.to_json(), "recipe": mask_recipe(one.recipe), "peak_tokens_per_second": peak}
             emit({"run": whole, "worked_last": worked})
             return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
@@ -128,7 +101,7 @@ def register(app: typer.Typer) -> None:
         """What differs between two runs: recipe, engine, how it went, how long each stage took."""
         from vllm_studio_tui.services.launching.past_runs import changes
 
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             history = studio.run_history
             second = history.get(after)
             first = history.get(before) if before is not None else history.worked_before(second)
@@ -137,14 +110,14 @@ def register(app: typer.Typer) -> None:
             raise NotFound(f"{second.recipe_id} has never been ready before", advice="Name two runs to compare.")
         found = changes(first, second)
         if as_json:
-            documents = [change_document(one) for one in found]
-            emit({"before": launch_document(first), "after": launch_document(second), "changes": documents})
+            documents = [one.to_json() for one in found]
+            emit({"before": first.to_json(), "after": second.to_json(), "changes": documents})
             return
         say(f"{first.run_id} ({day(first.created_at)})  ->  {second.run_id} ({day(second.created_at)})")
         _say_changes(found)
 
 
-def _tell_missing(studio: Studio) -> None:
+def _tell_missing(studio: StudioApi) -> None:
     missing = studio.run_history.missing
     if missing is not None:
         note(f"warning: the latest runs are missing: {missing.title}. {missing.cause}".rstrip())

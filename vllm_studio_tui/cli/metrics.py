@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 
@@ -19,33 +18,6 @@ if TYPE_CHECKING:
 DASH = "-"
 #: Seconds over which `--watch` takes latencies and shares.
 WINDOW = 60.0
-
-
-def metrics_document(m: EngineMetrics) -> dict[str, Any]:
-    """The metrics as `metrics --json` prints them: per second, shares 0-1, seconds; unknown is null.
-
-    `interval` is the seconds that speeds are over; `since_start` names what is over the engine's whole life.
-    """
-    return {
-        "running": m.running,
-        "waiting": m.waiting,
-        "prompt_tokens_per_second": m.prompt_tokens_per_second,
-        "generation_tokens_per_second": m.generation_tokens_per_second,
-        "kv_cache_usage": m.kv_cache_usage,
-        "prefix_cache_hit_rate": m.prefix_cache_hit_rate,
-        "ttft": asdict(m.ttft),
-        "itl": asdict(m.itl),
-        "e2e": asdict(m.e2e),
-        "preemptions": m.preemptions,
-        "spec_acceptance": m.spec_acceptance,
-        "prompt_tokens_total": m.prompt_tokens_total,
-        "generation_tokens_total": m.generation_tokens_total,
-        "cached_tokens_total": m.cached_tokens_total,
-        "requests_total": m.requests_total,
-        "interval": m.interval,
-        "since_start": list(m.since_start),
-        "error": m.error,
-    }
 
 
 def chosen_run(places: Places, name: str | None) -> RunView:
@@ -193,7 +165,7 @@ def register(app: typer.Typer) -> None:
 
         def show_one(m: EngineMetrics) -> None:
             if as_json:
-                emit_line({"run_id": run.run_id, "recipe_id": run.recipe_id, **metrics_document(m)})
+                emit_line({"run_id": run.run_id, "recipe_id": run.recipe_id, **m.to_json()})
             else:
                 show(run, m)
 

@@ -5,39 +5,31 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say
-from vllm_studio_tui.cli.status import run_document
 from vllm_studio_tui.domain.errors import NotFound, RunFailed, StudioError, UsageError
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs.document import launch_document, run_document
 from vllm_studio_tui.runs.not_ready import remarks, waiting_for
-from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.protocols import RunsApi, StudioApi
 
 
-def launch_document(run: read.RunView) -> dict[str, Any]:
-    """What `launch --json` prints."""
-    whole = run_document(run)
-    keys = ("run_id", "state", "stage", "pid", "port", "base_url", "log", "reason", "advice", "title", "evidence")
-    return {key: whole[key] for key in (*keys, "heard", "stranger", "waiting_for")}
-
-
-def follow(run: read.RunView, timeout: float | None) -> read.RunView:
-    """Wait until it is ready or has ended, telling each stage on stderr as it comes."""
+def follow(runs: RunsApi, run: RunView, timeout: float | None) -> RunView:
+    """Wait until a run is ready or has ended, and say each stage on stderr as it comes; return it as it is then."""
     deadline = None if timeout is None else time.monotonic() + timeout
     told = None
     began = time.monotonic()
     remarked: dict[str, float] = {}
-    while True:
-        run = read.view(run.folder)
-        now = run.status
+    for seen in runs.watch(run):
+        run, now = seen, seen.status
         tell = (now.state, now.stage, None if now.progress is None else round(now.progress, 1))
         if tell != told:
             told = tell
@@ -51,13 +43,11 @@ def follow(run: read.RunView, timeout: float | None) -> read.RunView:
                 note(waiting_for(run))
                 break
         if now.state is State.READY or now.final or (deadline is not None and time.monotonic() >= deadline):
-            return run
-        if run.lost:
-            control.settle(Places.of())
-        time.sleep(0.1)
+            break
+    return run
 
 
-def report(run: read.RunView, *, as_json: bool, waited: bool, since: str = "") -> None:
+def report(run: RunView, *, as_json: bool, waited: bool, since: str = "") -> None:
     """Say how a launch went; raises what a person must know when it did not go well."""
     if as_json:
         emit(launch_document(run))
@@ -78,12 +68,12 @@ def report(run: read.RunView, *, as_json: bool, waited: bool, since: str = "") -
         say(f"{run.run_id} {now.state} {run.base_url}")
 
 
-def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: float | None, as_json: bool) -> None:
-    with Studio.open_sync() as studio:
+def _launch(start: Callable[[StudioApi], RunView], *, wait: bool, timeout: float | None, as_json: bool) -> None:
+    with open_studio() as studio:
         run = start(studio)
         if wait:
             try:
-                run = follow(run, timeout)
+                run = follow(studio.runs, run, timeout)
             except KeyboardInterrupt:
                 note(f"not waiting any longer; {run.run_id} goes on")
                 raise
@@ -94,12 +84,12 @@ def _launch(start: Callable[[Studio], read.RunView], *, wait: bool, timeout: flo
         note(f"follow it: vllm-studio wait-ready {run.run_id}")
 
 
-def _warn(studio: Studio, recipe: Recipe) -> None:
+def _warn(studio: StudioApi, recipe: Recipe) -> None:
     for one in studio.launcher.warnings(recipe):
         note(f"warning: {one}")
 
 
-def _tell_upkeep(studio: Studio) -> None:
+def _tell_upkeep(studio: StudioApi) -> None:
     """Say on stderr that usage could not be brought up to date; that fails no launch."""
     if studio.launcher.upkeep_error is not None:
         note(f"usage is not up to date: {studio.launcher.upkeep_error.title}")
@@ -119,7 +109,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Start a run of a recipe. It lives on when this command, the terminal or the connection ends."""
 
-        def start(studio: Studio) -> read.RunView:
+        def start(studio: StudioApi) -> RunView:
             found = studio.recipes.get(recipe)
             _warn(studio, found)
             return studio.launcher.launch(found, port=port, force=force, share_gpus=share_gpus, unchecked=unchecked)
@@ -136,7 +126,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Stop what holds the recipe's port or GPUs, wait for their memory, then launch it there."""
 
-        def start(studio: Studio) -> read.RunView:
+        def start(studio: StudioApi) -> RunView:
             found = studio.recipes.get(recipe)
             _warn(studio, found)
             return studio.launcher.switch(found, port=port)
@@ -151,16 +141,13 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Stop a run. Returns when its processes are gone and its port is closed; dismisses a failed one."""
-        places = Places.of()
         if (name is None) == (not every):
             raise UsageError("name one run, or use --all", advice="See `vllm-studio status`.")
-        if every:
-            runs = read.live_runs(places)
-        else:
-            runs = [one for one in read.all_runs(places) if one.live and name in (one.run_id, one.recipe_id)]
-            runs = runs or [read.find_run(places, str(name))]
         ended = []
-        with Studio.open_sync(places) as studio:
+        with open_studio() as studio:
+            runs = [one for one in studio.runs.live() if every or name in (one.run_id, one.recipe_id)]
+            if not every:
+                runs = runs or [studio.runs.find(str(name))]
             for run in runs:
                 was = run.live
                 run = studio.launcher.stop(run, force=force)
@@ -182,9 +169,9 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Wait until a run is ready or has failed; exit 0 only when it is ready."""
-        places = Places.of()
-        control.settle(places)
-        run = follow(read.find_run(places, name), timeout)
+        with open_studio() as studio:
+            studio.runs.settle()
+            run = follow(studio.runs, studio.runs.find(name), timeout)
         report(run, as_json=as_json, waited=True)
 
     @app.command("probe")
@@ -193,7 +180,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Ask a ready engine for one tool call and one thought: do its parsers work? Exit 1 if one does not."""
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             found = studio.probe_parsers(name)
         pairs = {"tools": found.tools, "thinking": found.thinking}
         if as_json:
@@ -210,7 +197,6 @@ def register(app: typer.Typer) -> None:
         unit: bool = typer.Option(False, "--unit", help="Print a systemd user unit that does this at boot."),
     ) -> None:
         """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""
-        places = Places.of()
         if unit:
             from vllm_studio_tui.services.launching.boot_unit import systemd_unit
 
@@ -218,8 +204,8 @@ def register(app: typer.Typer) -> None:
             note("keep it as ~/.config/systemd/user/vllm-studio.service, then:")
             note("  systemctl --user enable vllm-studio && loginctl enable-linger")
             return
-        adopted = [one for one in control.settle(places) if one.live]
-        with Studio.open_sync(places) as studio:
+        with open_studio() as studio:
+            adopted = [one for one in studio.runs.settle() if one.live]
             try:
                 launched = studio.launcher.restore()
             except NotFound as error:

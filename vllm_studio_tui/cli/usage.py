@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, safe, say, table
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow, moment
-from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.kit.iso_time import iso_time
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.metrics import Percentiles
@@ -90,7 +91,7 @@ def register(app: typer.Typer) -> None:
             raise UsageError(f"usage cannot be divided by {by}", advice=f"Choose one of {', '.join(BY)}.")
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other", advice="Choose one.")
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             if studio.storage_warning:
                 note(f"warning: {studio.storage_warning}")
             made = studio.usage.report(UsageQuery(days, by))
@@ -131,7 +132,7 @@ def _flat(row: UsageRow) -> dict[str, object]:
 def _show(made: UsageReport) -> None:
     totals = made.totals
     if not totals.requests and not totals.total_tokens and totals.energy_wh is None:
-        say("Nothing used yet." if made.since is None else f"Nothing used since {moment(made.since)}.")
+        say("Nothing used yet." if made.since is None else f"Nothing used since {iso_time(made.since)}.")
         return
     label = f"last {made.query.days} days" if made.query.days else "all time"
     say(summary_line(made).replace("usage:", f"{label}:", 1))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 #: How an answer ended. `streaming` is one that is not over, or whose program died: see `interrupted`.
 FINISHES = ("streaming", "stop", "length", "tool_calls", "stopped", "interrupted", "failed")
+#: Bytes that a file of chats may have.
+MAX_FILE = 64 * 1024 * 1024
 #: Heading of a message in a document, by its role.
 ROLE_TITLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
@@ -19,6 +21,10 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the call as messages are told and exported with."""
+        return {"id": self.id, "name": self.name, "arguments": self.arguments}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,17 @@ class TokenUsage:
             return None
         return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the tokens as chats are told and exported with; unknown is null."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "cached_tokens": self.cached_tokens,
+            "tools_tokens": self.tools_tokens,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
@@ -46,6 +63,15 @@ class Timings:
     thinking: float | None = None
     total: float | None = None
     tokens_per_second: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return seconds and speed as chats are told and exported with; unknown is null."""
+        return {
+            "ttft": self.ttft,
+            "thinking": self.thinking,
+            "total": self.total,
+            "tokens_per_second": self.tokens_per_second,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,25 @@ class Message:
     created_at: str = ""
     unsaved: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the message as `chats show --json` prints it."""
+        return {
+            "id": self.id,
+            "parent_id": self.parent_id,
+            "role": self.role,
+            "content": self.content,
+            "reasoning": self.reasoning,
+            "model": self.model,
+            "tool_calls": [call.to_json() for call in self.tool_calls],
+            "tool_call_id": self.tool_call_id,
+            "images": list(self.images),
+            "finish": self.finish,
+            "error": self.error,
+            "usage": self.usage.to_json(),
+            "stats": self.timings.to_json(),
+            "created_at": self.created_at,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -88,6 +133,62 @@ class Session:
     leaf_id: str | None = None
     deleted_at: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the chat as `chats list --json` prints it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "model": self.model,
+            "parent_id": self.parent_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "messages": self.messages,
+            "leaf_id": self.leaf_id,
+            "deleted_at": self.deleted_at,
+            "settings": dict(self.settings),
+        }
+
+
+def total_usage(messages: Sequence[Message]) -> dict[str, int | None]:
+    """Return the tokens of messages, added up; what no message knows is None."""
+    totals: dict[str, int | None] = {}
+    for name in ("prompt_tokens", "completion_tokens"):
+        known = [value for one in messages if (value := getattr(one.usage, name)) is not None]
+        totals[name] = sum(known) if known else None
+    known = [value for value in totals.values() if value is not None]
+    totals["total_tokens"] = sum(known) if known else None
+    return totals
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that holds the words that were searched for.
+
+    Attributes:
+        snippet: A piece around the first of them.
+        marks: Where they stand in the snippet: pairs of start and end.
+    """
+
+    session_id: str
+    title: str
+    message_id: str
+    role: str
+    created_at: str
+    snippet: str
+    marks: tuple[tuple[int, int], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `chats search --json` prints of it."""
+        return {
+            "session": self.session_id,
+            "title": self.title,
+            "message": self.message_id,
+            "role": self.role,
+            "created_at": self.created_at,
+            "snippet": self.snippet,
+            "marks": [list(mark) for mark in self.marks],
+        }
 
 
 # --- what a stream is asked with ------------------------------------------------------------------------
@@ -179,6 +280,11 @@ class Ended:
     model: str | None = None
     error: str | None = None
     advice: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures of the answer as `chat --json` prints them: tokens, seconds, tokens per second."""
+        usage = {name: value for name, value in self.usage.to_json().items() if name != "tools_tokens"}
+        return {"finish": self.finish, "model": self.model, "usage": usage, **self.timings.to_json()}
 
 
 StreamEvent = Delta | Relabel | Ended

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from vllm_studio_tui.kit.iso_time import iso_time
 
 GIB = 1024**3
 #: A GPU with no more memory used than this counts as free: the driver itself keeps a little, and older drivers do
@@ -31,6 +34,10 @@ class GpuProcess:
     command: str | None = None
     gpu_memory: int | None = None
     run_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `gpus --json` prints of it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,34 @@ class Gpu:
         share = FREE_SHARE * self.memory_total if self.memory_total else FREE_BYTES
         return not self.processes and self.memory_used <= (min(share, FREE_BYTES) if apart else share)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `gpus --json` prints of it; unknown is null."""
+        return {
+            "index": self.index,
+            "uuid": self.uuid,
+            "name": self.name,
+            "memory_total": self.memory_total,
+            "memory_used": self.memory_used,
+            "memory_reserved": self.memory_reserved,
+            "utilization": self.utilization,
+            "memory_utilization": self.memory_utilization,
+            "temperature": self.temperature,
+            "power_draw": self.power_draw,
+            "power_limit": self.power_limit,
+            "energy_mj": self.energy_mj,
+            "sm_clock": self.sm_clock,
+            "memory_clock": self.memory_clock,
+            "fan": self.fan,
+            "throttle": list(self.throttle),
+            "pci_bus": self.pci_bus,
+            "compute_capability": self.compute_capability,
+            "mig": self.mig,
+            "lost": self.lost,
+            "trouble": self.trouble,
+            "stale": self.stale,
+            "processes": [process.to_json() for process in self.processes],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class GpuReport:
@@ -96,6 +131,19 @@ class GpuReport:
     advice: str | None = None
     simulated: bool = False
     stale: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `gpus --json` prints: bytes, percent, degrees C, watts; unknown is null."""
+        return {
+            "at": iso_time(self.at),
+            "driver": self.driver,
+            "cuda": self.cuda,
+            "error": self.error,
+            "advice": self.advice,
+            "simulated": self.simulated,
+            "stale": self.stale,
+            "gpus": [gpu.to_json() for gpu in self.gpus],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +167,10 @@ class Percentiles:
     count: int | None = None
     mean: float | None = None
     over: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, in seconds; unknown is null."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +200,29 @@ class EngineMetrics:
     interval: float | None = None
     error: str | None = None
     since_start: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `metrics --json` prints: per second, shares 0-1, seconds; unknown is null."""
+        return {
+            "running": self.running,
+            "waiting": self.waiting,
+            "prompt_tokens_per_second": self.prompt_tokens_per_second,
+            "generation_tokens_per_second": self.generation_tokens_per_second,
+            "kv_cache_usage": self.kv_cache_usage,
+            "prefix_cache_hit_rate": self.prefix_cache_hit_rate,
+            "ttft": self.ttft.to_json(),
+            "itl": self.itl.to_json(),
+            "e2e": self.e2e.to_json(),
+            "preemptions": self.preemptions,
+            "spec_acceptance": self.spec_acceptance,
+            "prompt_tokens_total": self.prompt_tokens_total,
+            "generation_tokens_total": self.generation_tokens_total,
+            "cached_tokens_total": self.cached_tokens_total,
+            "requests_total": self.requests_total,
+            "interval": self.interval,
+            "since_start": list(self.since_start),
+            "error": self.error,
+        }
 
 
 @dataclass(frozen=True, slots=True)

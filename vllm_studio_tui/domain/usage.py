@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from vllm_studio_tui.domain.metrics import Percentiles
+from vllm_studio_tui.kit.iso_time import iso_time
 
 #: By what usage can be divided.
 BY = ("model", "recipe", "day", "session")
@@ -216,9 +216,9 @@ class UsageReport:
     def to_json(self) -> dict[str, Any]:
         nothing: Mapping[str, float | None] = {}
         document: dict[str, Any] = {
-            "at": moment(self.at),
-            "since": moment(self.since),
-            "until": moment(self.until),
+            "at": iso_time(self.at),
+            "since": iso_time(self.since),
+            "until": iso_time(self.until),
             "currency": self.price.currency if self.price else None,
             "totals": {**self._row(self.totals), "unique_sessions": self.sessions},
             "cache": {
@@ -241,20 +241,9 @@ class UsageReport:
         return document
 
 
-def moment(seconds: float | None) -> str | None:
-    """Return a time as ISO 8601 in UTC; None if no calendar date can hold it."""
-    if seconds is None:
-        return None
-    try:
-        text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return None
-    return text.replace("+00:00", "Z")
-
-
 def date_of(day: int) -> str:
     """Return the UTC date of a day number counted from the epoch."""
-    return (moment(day * DAY) or "unknown")[:10]
+    return (iso_time(day * DAY) or "unknown")[:10]
 
 
 def percentiles_document(values: Percentiles) -> dict[str, float | int | None]:

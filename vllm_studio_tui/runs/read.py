@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,15 +242,18 @@ def live_runs(places: Places) -> list[RunView]:
     return [one for one in all_runs(places) if one.live]
 
 
-def shown_runs(places: Places) -> list[RunView]:
-    """Live runs, and failed ones that nobody has dismissed and no later run of the recipe has replaced."""
-    runs = all_runs(places)
+def shown_runs(runs: Sequence[RunView]) -> tuple[RunView, ...]:
+    """Return live runs, and failed ones that nobody has dismissed and no later run of the recipe has replaced.
+
+    Args:
+        runs: All that are kept, oldest first.
+    """
     latest = {one.recipe_id: one.run_id for one in runs}
-    return [
+    return tuple(
         one
         for one in runs
         if one.live or (one.state is State.FAILED and not one.dismissed and latest[one.recipe_id] == one.run_id)
-    ]
+    )
 
 
 def pick_run(runs: Iterable[RunView], name: str) -> RunView | None:

@@ -51,15 +51,3 @@ def _mark(folder: str) -> Mark | None:
     except OSError:
         return None
     return changed, Path(folder, DISMISSED).exists()
-
-
-def shown(runs: tuple[RunView, ...]) -> tuple[RunView, ...]:
-    """Live runs, and failed ones that nobody has dismissed and no later run of the recipe has replaced."""
-    from vllm_studio_tui.domain.run import State
-
-    latest = {one.recipe_id: one.run_id for one in runs}
-    return tuple(
-        one
-        for one in runs
-        if one.live or (one.state is State.FAILED and not one.dismissed and latest[one.recipe_id] == one.run_id)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,18 @@ class Runs:
         """
         return read.find_run(self._places, name)
 
-    def refresh(self, run: RunView) -> RunView:
-        """Return a run as it is now."""
-        return read.view(run.folder)
+    def watch(self, run: RunView, *, every: float = 0.1) -> Iterator[RunView]:
+        """Yield a run as it is now, again and again without an end; where it loses its keeper it is given a new one.
+
+        Args:
+            every: Seconds between two looks.
+        """
+        while True:
+            now = read.view(run.folder)
+            yield now
+            if now.lost:
+                self.settle()
+            time.sleep(every)
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -67,7 +77,7 @@ class Runs:
 
     def follow_log(self, run: RunView) -> Iterator[str]:
         """Yield lines as they are added to a run's log, known secrets masked, until the run has ended."""
-        return logs.follow_masked(run, until=lambda: not self.refresh(run).live)
+        return logs.follow_masked(run, until=lambda: not read.view(run.folder).live)
 
     # --- engines that the studio did not start ----------------------------------------------------------
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, TokenUsage
+from vllm_studio_tui.domain.chat import FINISHES, MAX_FILE, Message, Session, Timings, total_usage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.conversion import number
@@ -19,82 +19,12 @@ from vllm_studio_tui.store.messages import MessageRows
 
 FORMAT = "vllm-studio-chat"
 ROLES = ("system", "user", "assistant", "tool")
-MAX_BYTES = 64 * 1024 * 1024
 MAX_MESSAGES = 100_000
 #: Thinking and text of an answer that holds both.
 Split = Callable[[str], tuple[str, str]]
 
 
 # --- out ------------------------------------------------------------------------------------------------
-
-
-def usage_document(usage: TokenUsage) -> dict[str, int | None]:
-    """Return the tokens of a message as JSON."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "tools_tokens": usage.tools_tokens,
-    }
-
-
-def stats_document(timings: Timings) -> dict[str, float | None]:
-    """Return the durations of a message (seconds), and its speed (tokens per second), as JSON."""
-    return {
-        "ttft": timings.ttft,
-        "thinking": timings.thinking,
-        "total": timings.total,
-        "tokens_per_second": timings.tokens_per_second,
-    }
-
-
-def session_document(session: Session) -> dict[str, Any]:
-    """Return a session as in `chats list --json`."""
-    return {
-        "id": session.id,
-        "title": session.title,
-        "model": session.model,
-        "parent_id": session.parent_id,
-        "created_at": session.created_at,
-        "updated_at": session.updated_at,
-        "messages": session.messages,
-        "leaf_id": session.leaf_id,
-        "deleted_at": session.deleted_at,
-        "settings": dict(session.settings),
-    }
-
-
-def message_document(message: Message) -> dict[str, Any]:
-    """Return a message as in `chats show --json`."""
-    return {
-        "id": message.id,
-        "parent_id": message.parent_id,
-        "role": message.role,
-        "content": message.content,
-        "reasoning": message.reasoning,
-        "model": message.model,
-        "tool_calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls],
-        "tool_call_id": message.tool_call_id,
-        "images": list(message.images),
-        "finish": message.finish,
-        "error": message.error,
-        "usage": usage_document(message.usage),
-        "stats": stats_document(message.timings),
-        "created_at": message.created_at,
-    }
-
-
-def total_usage(messages: Sequence[Message]) -> dict[str, int | None]:
-    """Return the sum of the tokens of messages; a count that no message has is None."""
-    totals: dict[str, int | None] = {}
-    for name in ("prompt_tokens", "completion_tokens"):
-        known = [value for one in messages if (value := getattr(one.usage, name)) is not None]
-        totals[name] = sum(known) if known else None
-    known = [value for value in totals.values() if value is not None]
-    totals["total_tokens"] = sum(known) if known else None
-    return totals
 
 
 def to_json_document(db: Database, session_id: str) -> dict[str, Any]:
@@ -104,8 +34,8 @@ def to_json_document(db: Database, session_id: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": 1,
-        "session": session_document(session),
-        "messages": [message_document(one) for one in messages],
+        "session": session.to_json(),
+        "messages": [one.to_json() for one in messages],
         "session_usage": total_usage(messages),
     }
 
@@ -114,7 +44,7 @@ def to_markdown(db: Database, session_id: str) -> str:
     """Return the shown branch of a chat as Markdown."""
     session = ChatRows(db).get(session_id)
     about = {"title": session.title, "model": session.model, "settings": dict(session.settings)}
-    return render_markdown(about, [message_document(one) for one in MessageRows(db).branch(session_id)])
+    return render_markdown(about, [one.to_json() for one in MessageRows(db).branch(session_id)])
 
 
 # --- in -------------------------------------------------------------------------------------------------
@@ -132,8 +62,8 @@ def import_chats(db: Database, raw: bytes, source: str, split: Split | None = No
     Raises:
         StoreError: The file cannot be understood. Nothing of it was kept.
     """
-    if len(raw) > MAX_BYTES:
-        raise StoreError(f"{source} is too large", cause=f"{len(raw)} bytes, at most {MAX_BYTES}")
+    if len(raw) > MAX_FILE:
+        raise StoreError(f"{source} is too large", cause=f"{len(raw)} bytes, at most {MAX_FILE}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

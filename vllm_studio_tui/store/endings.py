@@ -9,7 +9,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.usage import SUCCESSES, CompletedRequest
-from vllm_studio_tui.store.chat_files import message_document, message_of
+from vllm_studio_tui.store.chat_files import message_of
 from vllm_studio_tui.store.chats import session_row
 from vllm_studio_tui.store.conversion import now, optional_text, storable
 from vllm_studio_tui.store.database import Database
@@ -119,7 +119,7 @@ def to_document(ending: Ending) -> dict[str, Any]:
     """An ending as JSON."""
 
     def message(one: Message | None) -> dict[str, Any] | None:
-        return None if one is None else {**message_document(one), "session_id": one.session_id}
+        return None if one is None else {**one.to_json(), "session_id": one.session_id}
 
     return {
         "title": ending.title,

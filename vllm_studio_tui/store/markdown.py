@@ -24,7 +24,7 @@ _HEADING = re.compile(r"#{1,4} \**(system|user|you|assistant|tool)\**:?\s*", re.
 
 
 def render_markdown(about: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return a chat (title, model, settings) and its messages (as of `message_document`) as one text."""
+    """Return a chat (title, model, settings) and its messages (as of `Message.to_json`) as one text."""
     title = " ".join(str(about["title"]).split()) or "Chat"
     lines = [_mark(about), f"# {title}", ""]
     for one in messages:

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from vllm_studio_tui.domain.chat import Hit
 from vllm_studio_tui.store.conversion import storable
 from vllm_studio_tui.store.database import Reader
 
 #: Scripts without blanks between words, which the index cannot cut: these are searched for as they stand.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A message that contains the words.
-
-    Attributes:
-        snippet: A piece around the first of them.
-        marks: Where they stand in the snippet: pairs of start and end.
-    """
-
-    session_id: str
-    title: str
-    message_id: str
-    role: str
-    created_at: str
-    snippet: str
-    marks: tuple[tuple[int, int], ...] = ()
 
 
 def match_query(text: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vllm_studio_tui.domain.chat import Message, Session
+from vllm_studio_tui.domain.chat import Hit, Message, Session
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
-
-if TYPE_CHECKING:
-    from vllm_studio_tui.store.search import Hit
 
 
 class Chats(ChatRows):

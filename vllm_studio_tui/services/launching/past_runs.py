@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.runs import RunRows
@@ -51,6 +52,27 @@ class Launch:
     def worked(self) -> bool:
         return self.ready_after is not None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `runs list --json` prints of it; without the recipe, which may hold what is for few eyes."""
+        return {
+            "run_id": self.run_id,
+            "recipe_id": self.recipe_id,
+            "recipe_revision": self.recipe_revision,
+            "backend": self.backend,
+            "engine_version": self.engine_version,
+            "state": self.state,
+            "created_at": iso_time(self.created_at),
+            "ready_after": None if self.ready_after is None else round(self.ready_after, 2),
+            "stages": dict(self.stages),
+            "stage_seconds": {name: round(took, 2) for name, took in self.stage_seconds.items()},
+            "ended_at": iso_time(self.ended_at),
+            "restarts": self.restarts,
+            "exit": {"code": self.exit_code, "signal": self.exit_signal},
+            "reason": self.reason,
+            "title": self.title,
+            "gpus": list(self.gpus),
+        }
+
     @property
     def stage_seconds(self) -> dict[str, float]:
         """How long each stage took, in the order in which they were reached; the last only where it got ready."""
@@ -67,6 +89,11 @@ class Change:
     name: str
     before: Any
     after: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `runs diff --json` prints of it, secrets masked."""
+        before, after = mask_data(self.before, self.name), mask_data(self.after, self.name)
+        return {"kind": self.kind, "name": self.name, "before": before, "after": after}
 
 
 class RunHistory:

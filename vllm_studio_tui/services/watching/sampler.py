@@ -20,8 +20,8 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.host import HostReader
-from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.runs.watch import RunWatch, shown
+from vllm_studio_tui.runs.read import RunView, shown_runs
+from vllm_studio_tui.runs.watch import RunWatch
 from vllm_studio_tui.services.watching.series import History
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
@@ -111,7 +111,7 @@ class Sampler:
     def sample(self) -> Snapshot:
         """One sample of everything."""
         every = self._watch.look()
-        runs = shown(every)
+        runs = shown_runs(every)
         now = time.monotonic()
         self._ask(runs)
         gpus = self._read_gpus(now)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Host, Tick
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.runs.watch import RunWatch, shown
+from vllm_studio_tui.runs.read import RunView, shown_runs
+from vllm_studio_tui.runs.watch import RunWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +35,4 @@ def first_look(places: Places) -> Snapshot:
     """The runs, before the first sample of anything else."""
     every = RunWatch(places).look()
     now = time.time()
-    return Snapshot(Tick(now, GpuReport(now), Host()), shown(every), every)
+    return Snapshot(Tick(now, GpuReport(now), Host()), shown_runs(every), every)
