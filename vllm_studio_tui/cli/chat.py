@@ -215,7 +215,8 @@ async def _one_turn(
             if studio.storage_warning:
                 note(f"warning: {studio.storage_warning}")
             if save and studio.storage_read_only:
-                advice = f"Ask without keeping it: --no-save. Or see what is in the way: ls -ld '{studio.places.database.parent}'"
+                folder = studio.places.database.parent
+                advice = f"Ask without keeping it: --no-save. Or see what is in the way: ls -ld '{folder}'"
                 raise StoreError("the chats cannot be written", cause=studio.storage_warning or "", advice=advice)
             tell_recovered(studio)
             earlier = studio.chat.sessions.find(session) if session is not None else None
