@@ -126,7 +126,7 @@ def test_any_text_is_drawn_without_harm(text: str, tmp_path_factory: pytest.Temp
     from vllm_studio_tui.tui.paint import events, gpus, runs
     from vllm_studio_tui.tui.paint.glyphs import UNICODE
     from vllm_studio_tui.tui.paint.ink import Ink
-    from vllm_studio_tui.tui.paint.runs import RunFacts
+    from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
     shown = poisoned(tmp_path_factory.mktemp("h"), text)
     themes, _ = load_themes(None)

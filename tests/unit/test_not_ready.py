@@ -17,7 +17,8 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.targets import refuse_stranger
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.paint.runs import RunFacts, rows
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.runs import rows
 
 OTHER = "another server answers on :8001 (pid 77, python, model theirs)"
 STRANGER = {"pid": 77, "name": "python", "user": "bob", "model": "theirs"}

@@ -10,7 +10,8 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Stage
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.paint.runs import RunFacts, rows
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.runs import rows
 
 NAMES = ("config", "weights", "compiling", "kv_cache", "graphs", "serving")
 

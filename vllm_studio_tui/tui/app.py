@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from functools import partialmethod
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -26,7 +27,7 @@ from vllm_studio_tui.tui.look.looks import Looks
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.registry import SCREENS, place_class
+from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
 
@@ -47,7 +48,7 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         label: A word that stands in the header, such as SIMULATED.
     """
 
-    CSS_PATH = "app.tcss"
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["app.tcss", *style_sheets()]
     TITLE = "vllm studio"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,8 +89,6 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=no_colour)
         self.looks.register(self)
         self.theme = self.looks.name
-
-    # --- looks ------------------------------------------------------------------------------------------
 
     @property
     def ink(self) -> Ink:

@@ -9,7 +9,7 @@ from vllm_studio_tui.domain.metrics import RunSeries
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.estimate import Start, earlier_starts
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
-from vllm_studio_tui.tui.paint.runs import RunFacts
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView

@@ -160,6 +160,9 @@ class Row:
         return self.pieces == other.pieces and self.plane == other.plane and self.bar == other.bar
 
 
+_ellipsis = UNICODE.ellipsis
+
+
 def fit(text: str, width: int, ellipsis: str | None = None) -> str:
     """The text in at most `width` cells, its end replaced by an ellipsis where it does not fit."""
     if width <= 0:
@@ -168,26 +171,16 @@ def fit(text: str, width: int, ellipsis: str | None = None) -> str:
         return text
     if cell_len(text) <= width:
         return text
-    mark = _ellipsis.get(None) if ellipsis is None else ellipsis
+    mark = _ellipsis if ellipsis is None else ellipsis
     if width <= len(mark):
         return set_cell_size(text, width)
     return set_cell_size(text, width - len(mark)).rstrip() + mark
 
 
-class _Ellipsis:
-    """Which ellipsis cut text gets: one choice for the whole program."""
-
-    def __init__(self) -> None:
-        self._mark = UNICODE.ellipsis
-
-    def get(self, _: None = None) -> str:
-        return self._mark
-
-    def set(self, mark: str) -> None:
-        self._mark = mark
-
-
-_ellipsis = _Ellipsis()
+def use_ellipsis(mark: str) -> None:
+    """Choose what stands for the end of cut text, in all rows from now on: a terminal has it or has not."""
+    global _ellipsis
+    _ellipsis = mark
 
 
 class Ink:
@@ -205,7 +198,7 @@ class Ink:
         self.edge = 0
         self._colours = dict(colours)
         self._styles: dict[tuple[str, str], Style] = {}
-        _ellipsis.set(glyphs.ellipsis)
+        use_ellipsis(glyphs.ellipsis)
 
     def colour(self, word: str) -> str | None:
         return self._colours.get(word)

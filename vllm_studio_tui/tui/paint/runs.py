@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 from vllm_studio_tui.domain.metrics import EngineMetrics
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.runs.estimate import Start, time_left
-from vllm_studio_tui.runs.not_ready import SILENT_AFTER, log_silence, waiting_for
-from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.not_ready import waiting_for
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row, wrap
-from vllm_studio_tui.tui.paint.run_words import ORDER, engine_word, stage_word, where
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """A run with what was measured of it.
-
-    Attributes:
-        speeds: Generation speed over the last minutes, oldest first; unknown where there is no sample.
-        age: Seconds since its metrics were read, where some are missing.
-        earlier: Earlier starts of the recipe that got ready, the newest last.
-        fix: What the key for the fix would do.
-        since: What has changed since its recipe last worked.
-    """
-
-    run: RunView
-    metrics: EngineMetrics | None = None
-    speeds: Sequence[float | None] = field(default_factory=tuple)
-    peak: float | None = None
-    age: float | None = None
-    earlier: Sequence[Start] = ()
-    fix: str = ""
-    since: str = ""
-    key: str = ""
-
-
-def left(facts: RunFacts, now: float) -> float | None:
-    """Seconds that loading will still take, from earlier runs; None where nothing is known."""
-    rest = time_left(facts.run.status, list(facts.earlier), now)
-    return rest if rest else None
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_failed import failed_rows
+from vllm_studio_tui.tui.paint.run_loading import before_stages, draw_loading, tone
+from vllm_studio_tui.tui.paint.run_parts import RunFacts, head, left, starts
+from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word, where
 
 
 def rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
@@ -54,34 +23,14 @@ def rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, *,
     if size == Size.COMPACT or tight:
         return [_line(facts, glyphs, width, size, now)]
     if facts.run.state is State.FAILED:
-        return _failed(facts, glyphs, width, size, now)
+        return failed_rows(facts, glyphs, width, size, now)
     return _two(facts, glyphs, width, size, now)
-
-
-def _columns(width: int, size: Size) -> tuple[int, int, int, int]:
-    """Where mark, name, state and body begin."""
-    if size >= Size.WIDE:
-        return 3, 5, 24, 36
-    if size == Size.BASE:
-        return 2, 4, 21, 31
-    return 1, 3, 19, 19
-
-
-def _head(facts: RunFacts, glyphs: Glyphs, width: int, size: Size) -> Row:
-    mark_x, name_x, state_x, body = _columns(width, size)
-    run = facts.run
-    mark, colour = glyphs.state(run.state)
-    row = Row(key=facts.key or run.run_id)
-    row.put(mark_x, mark, colour)
-    row.put(name_x, run.name, "fg bold", state_x - name_x - 1)
-    row.put(state_x, str(run.state), colour if run.state is not State.EXITED else "dim", max(0, body - state_x - 1))
-    return row
 
 
 def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
     run = facts.run
-    _, name_x, _, body = _columns(width, size)
-    first = _head(facts, glyphs, width, size)
+    _, name_x, _, body = starts(width, size)
+    first = head(facts, glyphs, width, size)
     second = Row(key=first.key)
     wide = size >= Size.WIDE
     trouble = waiting_for(run, now)
@@ -96,7 +45,7 @@ def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) ->
     if run.state in ANSWERING:
         _ready(facts, glyphs, width, size, now, first, second, body)
     elif run.state in (State.STARTING, State.LOADING):
-        _loading(facts, glyphs, width, size, now, first, second, body)
+        draw_loading(facts, glyphs, width, size, now, first, second, body)
     else:
         first.put(body, _words(facts, now), "fg", max(0, width - body - 2))
     return [first, second]
@@ -164,85 +113,6 @@ def _pair(row: Row, x: int, label: str, text: str, style: str, width: int = 400)
         row.run(x, [(f"{label} ", "dim"), (text, style)])
 
 
-def _loading(
-    facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, first: Row, second: Row, body: int
-) -> None:
-    status = facts.run.status
-    rest = left(facts, now)
-    words = waiting_for(facts.run, now)
-    if status.stage is None:
-        since = numbers.duration(now - status.started_at) if status.started_at else ""
-        pid = f"process {status.pid} is up, " if status.pid else ""
-        first.put(body, f"{pid}{_before_stages(facts.run)}, {since}", "fg", width - body - 2)
-        second.put(body, words, _tone(facts.run, now), width - body - 2)
-        return
-    stages = _stages(facts.run)
-    here = stages.index(status.stage) if status.stage in stages else 0
-    # What was left out, as compiling and graphs are by an eager run, was not passed.
-    passed = [name for name in stages[:here] if name in status.marks or not status.marks]
-    stages, here = [*passed, *stages[here:]], len(passed)
-    end = width - 24 if size == Size.FULL else width - 8
-    if size >= Size.WIDE:
-        x = body
-        for index, name in enumerate(stages):
-            word = stage_word(name)
-            if index < here:
-                part = [(f"{glyphs.passed} ", "ok"), (word, "dim")]
-            elif index == here:
-                part = [(f"{glyphs.state('loading')[0]} ", "accent"), (word, "fg bold")]
-            else:
-                part = [(f"{glyphs.pending} {word}", "faint")]
-            length = sum(len(text) for text, _ in part)
-            if x + length > end - 20:
-                if index < len(stages):
-                    first.put(x, f"{glyphs.pending} {len(stages) - index} more", "faint")
-                break
-            x = first.run(x, part) + 3
-        bar = max(0, min(30, end - x - 8))
-    else:
-        x = first.put(body, stage_word(status.stage), "fg") + 2
-        bar = max(0, min(20, width - x - 16))
-        rest_stages = [stage_word(name) for name in stages[here + 1 :]]
-        if rest_stages and not words:
-            second.put(body, f"then {', '.join(rest_stages)}", "dim", width - body - 2)
-        end = x + bar + 6
-    if status.progress is not None and bar >= 4:
-        charts.put_bar(first, end - bar - 6, glyphs, status.progress, bar, "accent")
-        first.put_right(end - 1, numbers.percent(status.progress), "fg bold")
-    if rest is not None:
-        text = f"about {numbers.about(rest)} left" if size >= Size.WIDE else f"~{numbers.about(rest)}"
-        first.put_right(width - 2, text, "dim")
-    elif status.started_at is not None:
-        first.put_right(width - 2, numbers.duration(now - status.started_at), "faint")
-    if words:
-        second.put(body, words, _tone(facts.run, now), width - body - 2)
-    elif size == Size.FULL and facts.earlier:
-        second.put_right(width - 2, f"last time {numbers.duration(facts.earlier[-1].total)}", "faint")
-
-
-def _tone(run: RunView, now: float) -> str:
-    """How what a start waits for is shown: that nothing listens yet is ordinary while a model is loaded."""
-    silent = log_silence(run, now) or 0.0
-    return "warn" if run.status.stranger or silent >= SILENT_AFTER else "dim"
-
-
-def _before_stages(run: RunView) -> str:
-    """An engine is loading from its first line on."""
-    return "no log line yet" if run.state is State.STARTING else "no stage seen yet"
-
-
-def _stages(run: RunView) -> list[str]:
-    names = {stage.name for stage in run.spec.stages} if run.spec is not None else set()
-    if run.status.stage:
-        names.add(run.status.stage)
-    if run.status.stage != "downloading":
-        names.discard("downloading")
-    names.discard("config")
-    if run.status.stage == "config":
-        names.add("config")
-    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else 99)
-
-
 def _words(facts: RunFacts, now: float) -> str:
     """What a state that is not at work has to say."""
     status = facts.run.status
@@ -258,70 +128,9 @@ def _words(facts: RunFacts, now: float) -> str:
     return status.title or ""
 
 
-def _failed(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
-    """Cause, advice, and the keys that repair it, in place."""
-    run, status = facts.run, facts.run.status
-    _, name_x, _, body = _columns(width, size)
-    first = _head(facts, glyphs, width, size)
-    when = numbers.moment(status.ended_at, now)
-    ran = ""
-    if status.ended_at and status.started_at:
-        ran = f"after {numbers.duration(status.ended_at - status.started_at)}"
-    room = width - body - (26 if size >= Size.WIDE else 2)
-    title = wrap(_sentence(status.title or "it ended, and nothing says why"), max(10, room))
-    out = [first]
-    first.put(body, title[0], "fg")
-    if size >= Size.WIDE:
-        first.put_right(width - 2, f"{when}   {ran}", "dim")
-    more = [(line, "fg") for line in title[1:3]]
-    advice = wrap(status.advice or "", max(10, width - body - 2)) if status.advice else []
-    more += [(line, "dim") for line in advice[: 2 if size >= Size.WIDE else 1]]
-    if facts.since and size >= Size.BASE:
-        more += [(line, "dim") for line in wrap(facts.since, max(10, width - body - 2))[:2]]
-    if not more:
-        evidence = status.evidence[-1] if status.evidence else "Its log says more."
-        more = [(evidence, "dim")]
-    for index, (text, style) in enumerate(more):
-        row = Row(key=first.key)
-        if index == 0:
-            label = (run.model or engine_word(run)) if size >= Size.WIDE else engine_word(run)
-            if size < Size.WIDE and when:
-                label = f"{label}, {when}"
-            row.put(name_x, label, "dim", body - name_x - 1)
-        row.put(body, text, style, width - body - 2)
-        out.append(row)
-    keys = Row(key=first.key)
-    x = body
-    if facts.fix:
-        start = x
-        x = keys.put(x, "f", "accent bold")
-        x = keys.put(x + 1, f"set {facts.fix} and launch", "fg", max(8, width - x - 30)) + 3
-        keys.link(start, x, "dashboard.fix")
-    for key, word, action in (
-        ("enter", "why", "dashboard.open"),
-        ("e", "edit recipe", "dashboard.edit"),
-        ("x", "dismiss", "dashboard.dismiss"),
-    ):
-        if x + len(key) + len(word) + 1 > width - 2:
-            break
-        after = keys.run(x, [(key, "fg bold"), (f" {word}", "dim")])
-        keys.link(x, after, action)
-        x = after + 3
-    if size >= Size.FULL:
-        out.append(Row(key=first.key))
-    out.append(keys)
-    for row in out:
-        row.plane, row.bar = "errbg", "err"
-    return out
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> Row:
     """A run in one line."""
-    mark_x, name_x, state_x, body = _columns(width, size)
+    mark_x, name_x, state_x, body = starts(width, size)
     run, status = facts.run, facts.run.status
     mark, colour = glyphs.state(run.state)
     row = Row(key=facts.key or run.run_id)
@@ -345,12 +154,12 @@ def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -
             row.put(body, status.heard, "warn", width - body - 2)
             return row
         # The state stands before it where there is room: not the same word again.
-        silent = _before_stages(run) if body > state_x else "starting"
+        silent = before_stages(run) if body > state_x else "starting"
         x = row.put(body, stage_word(status.stage) or silent, "fg", width - body - 2) + 2
         rest = left(facts, now)
         tail = f"~{numbers.about(rest)}" if rest is not None else ""
         if status.progress is None:
-            row.put(x, waiting_for(run, now), _tone(run, now), max(0, width - x - 4 - len(tail)))
+            row.put(x, waiting_for(run, now), tone(run, now), max(0, width - x - 4 - len(tail)))
         if status.progress is not None:
             room = min(16, width - x - 8 - len(tail))
             charts.put_bar(row, x, glyphs, status.progress, room, "accent")

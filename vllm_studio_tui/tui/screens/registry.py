@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import cast
 
 from vllm_studio_tui.tui import screens
@@ -25,6 +26,12 @@ SCREENS: tuple[Screen, ...] = tuple(
     )
 )
 BY_NAME = {screen.name: screen for screen in SCREENS}
+
+
+def style_sheets() -> list[str]:
+    """Return the paths of the screens' style sheets: `<name>.tcss` in the folder of a screen that has one."""
+    folders = {Path(path) / screen.name: screen.name for path in screens.__path__ for screen in SCREENS}
+    return [str(sheet) for folder, name in folders.items() if (sheet := folder / f"{name}.tcss").is_file()]
 
 
 def place_class(name: str) -> type:

@@ -17,6 +17,7 @@ from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint.beside import beside
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.series import History
@@ -39,7 +40,7 @@ class Picture:
     """
 
     snapshot: Snapshot
-    facts: Sequence[runs.RunFacts]
+    facts: Sequence[RunFacts]
     recipes: Sequence[tuple[str, dict[str, Any]]]
     models: int | None
     history: Callable[[], History]
@@ -99,7 +100,7 @@ class Picture:
         rows.append(Row())
         return rows
 
-    def _run(self, facts: runs.RunFacts, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
+    def _run(self, facts: RunFacts, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
         return runs.rows(facts, self.glyphs, width, size, now, tight=tight)
 
     def _nothing(self, width: int, size: Size) -> list[Row]:

@@ -12,8 +12,8 @@ from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts, columns
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_parts import RunFacts, left
 from vllm_studio_tui.tui.paint.run_words import stage_word
-from vllm_studio_tui.tui.paint.runs import RunFacts, left
 
 
 @dataclass(frozen=True, slots=True)

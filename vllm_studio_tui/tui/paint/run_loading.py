@@ -1,0 +1,93 @@
+"""A run that starts, as rows: the stage it is in, how far it is, and how long it will take."""
+
+from __future__ import annotations
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.not_ready import SILENT_AFTER, log_silence, waiting_for
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint import charts
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_parts import RunFacts, left
+from vllm_studio_tui.tui.paint.run_words import ORDER, stage_word
+
+
+def draw_loading(
+    facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, first: Row, second: Row, body: int
+) -> None:
+    status = facts.run.status
+    rest = left(facts, now)
+    words = waiting_for(facts.run, now)
+    if status.stage is None:
+        since = numbers.duration(now - status.started_at) if status.started_at else ""
+        pid = f"process {status.pid} is up, " if status.pid else ""
+        first.put(body, f"{pid}{before_stages(facts.run)}, {since}", "fg", width - body - 2)
+        second.put(body, words, tone(facts.run, now), width - body - 2)
+        return
+    stages = _stages(facts.run)
+    here = stages.index(status.stage) if status.stage in stages else 0
+    # What was left out, as compiling and graphs are by an eager run, was not passed.
+    passed = [name for name in stages[:here] if name in status.marks or not status.marks]
+    stages, here = [*passed, *stages[here:]], len(passed)
+    end = width - 24 if size == Size.FULL else width - 8
+    if size >= Size.WIDE:
+        x = body
+        for index, name in enumerate(stages):
+            word = stage_word(name)
+            if index < here:
+                part = [(f"{glyphs.passed} ", "ok"), (word, "dim")]
+            elif index == here:
+                part = [(f"{glyphs.state('loading')[0]} ", "accent"), (word, "fg bold")]
+            else:
+                part = [(f"{glyphs.pending} {word}", "faint")]
+            length = sum(len(text) for text, _ in part)
+            if x + length > end - 20:
+                if index < len(stages):
+                    first.put(x, f"{glyphs.pending} {len(stages) - index} more", "faint")
+                break
+            x = first.run(x, part) + 3
+        bar = max(0, min(30, end - x - 8))
+    else:
+        x = first.put(body, stage_word(status.stage), "fg") + 2
+        bar = max(0, min(20, width - x - 16))
+        rest_stages = [stage_word(name) for name in stages[here + 1 :]]
+        if rest_stages and not words:
+            second.put(body, f"then {', '.join(rest_stages)}", "dim", width - body - 2)
+        end = x + bar + 6
+    if status.progress is not None and bar >= 4:
+        charts.put_bar(first, end - bar - 6, glyphs, status.progress, bar, "accent")
+        first.put_right(end - 1, numbers.percent(status.progress), "fg bold")
+    if rest is not None:
+        text = f"about {numbers.about(rest)} left" if size >= Size.WIDE else f"~{numbers.about(rest)}"
+        first.put_right(width - 2, text, "dim")
+    elif status.started_at is not None:
+        first.put_right(width - 2, numbers.duration(now - status.started_at), "faint")
+    if words:
+        second.put(body, words, tone(facts.run, now), width - body - 2)
+    elif size == Size.FULL and facts.earlier:
+        second.put_right(width - 2, f"last time {numbers.duration(facts.earlier[-1].total)}", "faint")
+
+
+def tone(run: RunView, now: float) -> str:
+    """How what a start waits for is shown: that nothing listens yet is ordinary while a model is loaded."""
+    silent = log_silence(run, now) or 0.0
+    return "warn" if run.status.stranger or silent >= SILENT_AFTER else "dim"
+
+
+def before_stages(run: RunView) -> str:
+    """An engine is loading from its first line on."""
+    return "no log line yet" if run.state is State.STARTING else "no stage seen yet"
+
+
+def _stages(run: RunView) -> list[str]:
+    names = {stage.name for stage in run.spec.stages} if run.spec is not None else set()
+    if run.status.stage:
+        names.add(run.status.stage)
+    if run.status.stage != "downloading":
+        names.discard("downloading")
+    names.discard("config")
+    if run.status.stage == "config":
+        names.add("config")
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else 99)

@@ -1,0 +1,63 @@
+"""What every picture of a run begins with: the facts, and its mark, name and state at columns of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vllm_studio_tui.domain.metrics import EngineMetrics
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.estimate import Start, time_left
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run with what was measured of it.
+
+    Attributes:
+        speeds: Generation speed over the last minutes, oldest first; unknown where there is no sample.
+        age: Seconds since its metrics were read, where some are missing.
+        earlier: Earlier starts of the recipe that got ready, the newest last.
+        fix: What the key for the fix would do.
+        since: What has changed since its recipe last worked.
+    """
+
+    run: RunView
+    metrics: EngineMetrics | None = None
+    speeds: Sequence[float | None] = field(default_factory=tuple)
+    peak: float | None = None
+    age: float | None = None
+    earlier: Sequence[Start] = ()
+    fix: str = ""
+    since: str = ""
+    key: str = ""
+
+
+def left(facts: RunFacts, now: float) -> float | None:
+    """Seconds that loading will still take, from earlier runs; None where nothing is known."""
+    rest = time_left(facts.run.status, list(facts.earlier), now)
+    return rest if rest else None
+
+
+def starts(width: int, size: Size) -> tuple[int, int, int, int]:
+    """Where mark, name, state and body begin."""
+    if size >= Size.WIDE:
+        return 3, 5, 24, 36
+    if size == Size.BASE:
+        return 2, 4, 21, 31
+    return 1, 3, 19, 19
+
+
+def head(facts: RunFacts, glyphs: Glyphs, width: int, size: Size) -> Row:
+    mark_x, name_x, state_x, body = starts(width, size)
+    run = facts.run
+    mark, colour = glyphs.state(run.state)
+    row = Row(key=facts.key or run.run_id)
+    row.put(mark_x, mark, colour)
+    row.put(name_x, run.name, "fg bold", state_x - name_x - 1)
+    row.put(state_x, str(run.state), colour if run.state is not State.EXITED else "dim", max(0, body - state_x - 1))
+    return row
