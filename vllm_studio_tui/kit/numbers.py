@@ -124,6 +124,16 @@ def about(seconds: float) -> str:
     return duration(max(10, round(seconds / 10) * 10))
 
 
+def when(text: str) -> float | None:
+    """Return an ISO 8601 time in seconds since the epoch; None for anything else."""
+    from datetime import datetime  # quick commands do without it
+
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
+
+
 def moment(at: float | None, now: float | None = None, unknown: str = "–") -> str:
     """Format a time: `14:21` today, `Nov 19` this year, else `2025-11-19`; local time."""
     if at is None:

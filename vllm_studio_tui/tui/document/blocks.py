@@ -1,4 +1,4 @@
-"""A block of a document: makes its lines when it is seen, at the width there is."""
+"""Blocks of a document. Each makes its lines when it is first visible, for the width there is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ BLANK = Line(())
 
 @dataclass(slots=True)
 class Surroundings:
-    """What blocks draw with.
+    """What blocks need to draw themselves.
 
     Attributes:
-        ready: Called, from a thread, when a lexer has come.
+        ready: Called, in another thread, when a lexer has been loaded.
     """
 
     glyphs: Glyphs
@@ -24,7 +24,7 @@ class Surroundings:
 
 
 class Block:
-    """Something in the document. Lines are made for one width and kept until something changes.
+    """A part of the document. Its lines are made for one width, and kept until something changes.
 
     Attributes:
         message: Index of the message that it belongs to.
@@ -36,7 +36,7 @@ class Block:
         self._lines: list[Line] = []
 
     def lines(self, width: int, around: Surroundings) -> list[Line]:
-        """Its lines, a blank one at the end."""
+        """Return its lines, a blank one last."""
         if width != self._width:
             self._width = width
             before, self._lines = self._lines, self.make(max(1, width), around)
@@ -46,7 +46,7 @@ class Block:
         return self._lines
 
     def height(self, width: int) -> int:
-        """How many lines it takes: exact once it was drawn at this width, an estimate before."""
+        """Return how many lines it takes: exact once it was drawn at this width, an estimate before."""
         return len(self._lines) if width == self._width else self.estimate(max(1, width))
 
     def changed(self) -> None:
@@ -60,21 +60,21 @@ class Block:
         return 2
 
     def toggle(self) -> bool:
-        """Fold or open; False for what cannot be."""
+        """Fold or open it; return False where it cannot be folded."""
         return False
 
     def source(self) -> str:
-        """What a search looks through."""
+        """Return the text that a search looks through."""
         return ""
 
 
 def estimated(text: str, width: int) -> int:
-    """About how many lines a text takes."""
+    """Return roughly how many lines a text takes."""
     return max(1, text.count("\n") + len(text) // max(1, width)) + 1
 
 
 class Hint(Block):
-    """What stands where nothing was said yet: what could be, and with which keys."""
+    """What an empty chat shows: a title, and keys with what they do."""
 
     def __init__(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
         super().__init__(-1)

@@ -1,4 +1,4 @@
-"""Code with its colours. Lexers are loaded in a thread: code is plain first, and coloured when they are there."""
+"""Code with its colours. Lexers are loaded in a thread: code is plain until they are there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Lexers:
         self._waiting: dict[str, list[Callable[[], None]]] = {}
 
     def get(self, language: str, ready: Callable[[], None] | None = None) -> Any | None:
-        """The lexer; None while it is loaded (then `ready` is called, from a thread) or where there is none."""
+        """Return a lexer; None where there is none, or while it loads (then `ready` is called, in another thread)."""
         language = language.lower()
         if language in self._known:
             return self._known[language]
@@ -50,7 +50,7 @@ class Lexers:
             self._asked.add(language)
             threading.Thread(target=self._load, args=(language,), daemon=True).start()
         elif language in self._known:  # it came while we asked
-            self._tell(language)
+            self._notify(language)
         return None
 
     def _load(self, language: str) -> None:
@@ -62,16 +62,16 @@ class Lexers:
         except Exception:  # noqa: BLE001  # an unknown language, or a lexer that is broken: plain code
             lexer = None
         self._known[language] = lexer
-        self._tell(language)
+        self._notify(language)
 
-    def _tell(self, language: str) -> None:
-        """Tell everybody who waits for a language."""
+    def _notify(self, language: str) -> None:
+        """Call everyone who waits for a language."""
         for ready in self._waiting.pop(language, ()):
             if self._known.get(language) is not None:
                 ready()
 
     def style(self, token: Any) -> str:
-        """The style of a token type."""
+        """Return the style of a token type."""
         found = self._styles.get(token)
         if found is None:
             name = str(token)
@@ -86,7 +86,7 @@ LEXERS = Lexers()
 def code_lines(
     source: str, language: str, width: int, *, label: bool = True, ready: Callable[[], None] | None = None
 ) -> list[Line]:
-    """Code on its plane, indented by two cells; long lines go on below."""
+    """Return code as lines on a background of its own, indented by two cells; long lines wrap."""
     source = clean(source.expandtabs(4))
     width = max(1, width)
     indent = 2 if width > 8 else 0
@@ -121,7 +121,7 @@ def _coloured(source: str, language: str, ready: Callable[[], None] | None) -> l
 
 
 def _hard(parts: list[Part], width: int) -> list[list[Part]]:
-    """A line of code cut to pieces of at most `width` cells."""
+    """Cut a line of code into pieces of at most `width` cells."""
     rows: list[list[Part]] = [[]]
     used = 0
     for text, style in parts:

@@ -1,4 +1,4 @@
-"""Styled text folded to a width."""
+"""Wraps styled text to a width."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from vllm_studio_tui.kit.sanitize import clean_line
 
-#: Text and the words of its style.
+#: Text and its style, as words that `paint.ink` knows.
 Part = tuple[str, str]
 
 
@@ -26,17 +26,17 @@ class Line(NamedTuple):
 
 
 def cells(text: str) -> int:
-    """How many cells a text takes."""
+    """Return how many cells a text takes."""
     return len(text) if text.isascii() else cell_len(text)
 
 
 def fold(
     runs: Iterable[Part], width: int, first: Sequence[Part] = (), later: Sequence[Part] = (), plane: str = ""
 ) -> list[Line]:
-    """Runs of styled text as lines of at most `width` cells, folded at blanks; longer words are cut.
+    """Wrap runs of styled text at blanks, to lines of at most `width` cells; longer words are cut.
 
     Args:
-        first, later: What stands at the beginning of the first line and of the others.
+        first, later: Parts at the beginning of the first line and of the others.
     """
     width = max(1, width)
     # Where there is no room for what should stand before the text, it is left out.
@@ -86,7 +86,7 @@ def fold(
 
 
 def _words(text: str) -> Iterable[str]:
-    """Words and single blanks, in order."""
+    """Yield words and single blanks, in order."""
     text = clean_line(text)
     at = 0
     length = len(text)
@@ -103,7 +103,7 @@ def _words(text: str) -> Iterable[str]:
 
 
 def cut(text: str, width: int) -> Part:
-    """The text's first `width` cells and the rest; at least one character goes into the first."""
+    """Split a text after `width` cells; at least one character goes into the first part."""
     if text.isascii():
         return text[:width], text[width:]
     used = 0

@@ -1,4 +1,4 @@
-"""An answer while it comes: closed chunks become blocks, and only what is open is rendered at a frame."""
+"""A streaming answer: complete chunks become blocks, and only the open end is rendered at each frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = 6
 
 
 class Tail(Block):
-    """The end of the answer, which changes at every frame."""
+    """The open end of the answer, which changes at every frame."""
 
     def __init__(self, message: int, scanner: Scanner) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class Live:
     """Builds the blocks of one answer.
 
     Attributes:
-        blocks: What is there so far, the tail last.
+        blocks: The blocks so far, the tail last.
     """
 
     def __init__(self, message: int) -> None:
@@ -65,19 +65,18 @@ class Live:
         self._thinking_began: float | None = None
         self._pending: list[Delta | Relabel] = []
         self.blocks: list[Block] = [self._tail]
-        self.tokens = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether there are pieces that no frame has looked at."""
+        """Whether there are pieces that have not been drawn."""
         return bool(self._pending)
 
     def feed(self, event: Delta | Relabel) -> None:
-        """Take a piece; it is looked at with the next frame."""
+        """Take a piece; it is drawn with the next frame."""
         self._pending.append(event)
 
     def advance(self) -> bool:
-        """Bring the blocks up to date; whether anything changed."""
+        """Bring the blocks up to date; return whether anything changed."""
         if not self._pending:
             return False
         pending, self._pending = self._pending, []
@@ -96,7 +95,7 @@ class Live:
         return True
 
     def end(self) -> None:
-        """The answer is over: what was open is closed."""
+        """End the answer: what was open is complete."""
         self.advance()
         self._end_thought()
         self._settle(self._scanner.close())
@@ -119,7 +118,7 @@ class Live:
             self.thought.changed()
 
     def _relabel(self) -> None:
-        """All that was content so far was thinking."""
+        """Turn all content so far into thinking."""
         text = "".join(self.content)
         self.content.clear()
         self._scanner = Scanner()
@@ -143,7 +142,7 @@ class Live:
         self._tail.changed()
 
     def _settle(self, closed: list[str]) -> None:
-        """Closed chunks take their place before the tail."""
+        """Put complete chunks before the tail."""
         for chunk in closed:
             at = len(self.blocks) - 1
             if self._parts and len(self._parts) <= FEW:
@@ -163,7 +162,7 @@ class Live:
             self._tail.table_head = None
 
     def _rest_of(self, chunk: str) -> Block | None:
-        """The last part of a long fence or table that has closed."""
+        """Return the last part of a long fence or table that is complete."""
         lines = chunk.splitlines(keepends=True)
         if self._tail.table_head is not None:
             rows = lines[2 + self._tail.done :]
@@ -175,7 +174,7 @@ class Live:
         return CodePart(self.message, "".join(body), info, first=False) if body else None
 
     def _grow(self) -> None:
-        """Make finished parts of an open fence or table that has become long."""
+        """Cut finished parts off an open fence or table that has become long."""
         scanner, tail = self._scanner, self._tail
         if scanner.fence is not None:
             info = scanner.fence.info.split(" ")[0][:30]

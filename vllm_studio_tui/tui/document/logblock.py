@@ -1,4 +1,4 @@
-"""A line of a log, or a traceback that can be folded to one."""
+"""A block of a log: a line, or a traceback that can be folded to one."""
 
 from __future__ import annotations
 

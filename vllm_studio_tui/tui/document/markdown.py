@@ -1,4 +1,4 @@
-"""Markdown as lines of styled text, by markdown-it's tokens. It takes any text, and any width from one cell up."""
+"""Renders Markdown as lines of styled text, from the tokens of markdown-it; takes any text, and any width from 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.kit.sanitize import clean, clean_line
 from vllm_studio_tui.tui.document.code import code_lines
-from vllm_studio_tui.tui.document.flow import Line, Part, cells, fold
+from vllm_studio_tui.tui.document.flow import Line, Part, cells, cut, fold
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -37,10 +37,10 @@ def render(
     bar: str = "▎",
     ready: Callable[[], None] | None = None,
 ) -> list[Line]:
-    """Markdown as lines of at most `width` cells, without a blank line at either end.
+    """Return Markdown as lines of at most `width` cells, without a blank line at either end.
 
     Args:
-        ready: Called, from a thread, when a lexer has come that was missing.
+        ready: Called, in another thread, when a missing lexer has been loaded.
     """
     return _Renderer(max(1, width), bullet, rule, bar, ready).render(clean(source))
 
@@ -65,7 +65,7 @@ class _Renderer:
         return [line if _wide(line.parts) <= room else self._cut(line, room) for line in self._lines]
 
     def _cut(self, line: Line, room: int) -> Line:
-        """A line in less room than its marks need: what fits of it."""
+        """Return what fits of a line that is wider than the room there is."""
         kept: list[Part] = []
         for text, style in line.parts:
             if cells(text) > room:
@@ -79,7 +79,7 @@ class _Renderer:
     def _blocks(
         self, tokens: Sequence[Token], start: int, end: int, first: Sequence[Part], later: Sequence[Part]
     ) -> None:
-        """The blocks between two tokens. `first` stands before their first line, `later` before every other."""
+        """Render the blocks between two tokens, with `first` before their first line and `later` before every other."""
         at = start
         while at < end:
             token = tokens[at]
@@ -236,7 +236,7 @@ def _wide(parts: Sequence[Part]) -> int:
 
 
 def _partner(tokens: Sequence[Token], at: int) -> int:
-    """The token that closes the one at `at`; itself where it stands alone."""
+    """Return the index of the token that closes the one at `at`; `at` itself where none is needed."""
     if tokens[at].nesting != 1:
         return at
     depth = 0
@@ -251,7 +251,7 @@ def _partner(tokens: Sequence[Token], at: int) -> int:
 
 
 def table_widths(rows: Sequence[Sequence[Sequence[Part]]], width: int) -> list[int]:
-    """Cells for each column: what they need, or less for the widest where there is not enough."""
+    """Return the width of each column, in cells: what it needs; the widest ones get less where there is not enough."""
     count = max((len(row) for row in rows), default=0)
     if not count:
         return []
@@ -280,7 +280,7 @@ def table_lines(
     widths: Sequence[int] | None = None,
     head: bool = True,
 ) -> list[Line]:
-    """A table: bold heads, a hairline, columns aligned; cells wrap."""
+    """Return a table as lines: bold heads, a rule, aligned columns; long cells wrap."""
     sizes = list(widths) if widths is not None else table_widths(rows, width)
     if not sizes:
         return []
@@ -311,9 +311,7 @@ def table_lines(
 
 
 def _clipped(parts: Sequence[Part], width: int) -> Line:
-    """A line cut to `width`: of a table with more columns than cells the last ones go."""
-    from vllm_studio_tui.tui.document.flow import cut
-
+    """Return a line cut to `width`: a table with more columns than that loses its last ones."""
     out: list[Part] = []
     used = 0
     for text, style in parts:
@@ -331,7 +329,7 @@ def _clipped(parts: Sequence[Part], width: int) -> Line:
 
 
 def parse_table(lines: Sequence[str]) -> tuple[list[list[list[Part]]], list[str]]:
-    """The rows of a table's source and its alignments."""
+    """Return the rows of a table's source, each a list of cells, and the alignment of each column."""
     renderer: Any = _Renderer(80, "•", "─", "▎", None)
     tokens = _parser().parse(clean("".join(lines)))
     for index, token in enumerate(tokens):

@@ -1,4 +1,4 @@
-"""What a message is made of: the question, thinking, tool calls, text, code, tables, and the line below an answer."""
+"""The blocks of a message: question, thinking, tool calls, text, code, tables, and the line below an answer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, esti
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.flow import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
+from vllm_studio_tui.tui.paint.ink import fit
 
 #: Lines of a live thought, and of a tool's result before it is opened whole.
 LIVE_THOUGHT = 6
@@ -19,7 +20,7 @@ TOOL_LINES = 8
 
 
 class Question(Block):
-    """What the person said, on its plane."""
+    """What the person asked, on a background of its own."""
 
     def __init__(self, message: int, text: str, images: Sequence[str] = (), *, spacious: bool = False) -> None:
         super().__init__(message)
@@ -48,7 +49,7 @@ class Question(Block):
 
 
 class Thought(Block):
-    """What a model thought: live its last lines, then folded with its time and tokens."""
+    """Thinking of a model: its last lines while it comes, then folded, with its time and tokens."""
 
     def __init__(
         self,
@@ -137,7 +138,7 @@ class Tool(Block):
         ]
         room = width - sum(cells(text) for text, _ in head) - cells(right) - 4
         if room > 4 and main:
-            head.append((f"  {_short(main, room - 2)}", "dim"))
+            head.append((f"  {fit(main, room - 2)}", "dim"))
         gap = width - sum(cells(text) for text, _ in head) - cells(right)
         if gap > 0:
             head += [(" " * gap, "fg"), (right, "faint")]
@@ -180,14 +181,8 @@ def _arguments(text: str) -> dict[str, object]:
     return {clean_line(str(name)): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _short(text: str, room: int) -> str:
-    from vllm_studio_tui.tui.paint.ink import fit
-
-    return fit(text, room)
-
-
 class Text(Block):
-    """A piece of an answer: markdown that is complete."""
+    """A complete piece of Markdown."""
 
     def __init__(self, message: int, text: str) -> None:
         super().__init__(message)
@@ -263,7 +258,7 @@ class TablePart(Block):
 
 
 class Foot(Block):
-    """What is to be said of an answer: how it ended, how fast it was, whether there are others."""
+    """The line below an answer: how it ended, how fast it was, whether there are others."""
 
     def __init__(
         self, message: int, answer: Message, sibling: tuple[int, int], age: str = "", *, detail: bool = False
@@ -277,9 +272,9 @@ class Foot(Block):
     def make(self, width: int, around: Surroundings) -> list[Line]:
         glyphs = around.glyphs
         lines: list[Line] = []
-        said = _ended(self.answer)
-        if said is not None:
-            colour, text, keys = said
+        end = _ended(self.answer)
+        if end is not None:
+            colour, text, keys = end
             lead: tuple[Part, ...] = ((f"{glyphs.block} ", colour),)
             runs: list[Part] = [(f"{glyphs.failed} ", "err")] if colour == "err" else []
             runs.append((clean_line(text), "fg"))
@@ -302,7 +297,7 @@ class Foot(Block):
 
 
 def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
-    """Colour of the bar, words and keys for an answer that did not end by itself."""
+    """Return colour, text and keys for an answer that did not end by itself; None for one that did."""
     if answer.finish == "stopped":
         return "warn", "stopped by you, kept", [("c", "continue"), ("r", "again")]
     if answer.finish == "interrupted":
@@ -339,7 +334,7 @@ def _stats(answer: Message, age: str, *, detail: bool) -> list[str]:
 def blocks_of(
     index: int, message: Message, sibling: tuple[int, int], results: dict[str, str], age: str, *, spacious: bool
 ) -> list[Block]:
-    """The blocks of a message that is complete."""
+    """Return the blocks of a complete message."""
     if message.role == "user":
         return [Question(index, message.content, message.images, spacious=spacious)]
     if message.role == "tool":

@@ -1,4 +1,4 @@
-"""Blocks that are read: words found in them, and text selected with the mouse."""
+"""Reading blocks: finding words in them, and selecting text with the mouse."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from vllm_studio_tui.tui.document.selection import Point
 
 
 class BlockReader(BlockScroll):
-    """Finds and selects."""
+    """Blocks that can be searched and selected."""
 
     def clicked(self, point: Point) -> None:
-        """A block was clicked, without anything being selected."""
+        """Handle a click that selected nothing."""
 
     # --- find -------------------------------------------------------------------------------------------
 
-    #: The line that was found last, and where the view stood then: it counts until somebody scrolls.
+    #: The line that was found last, and the scroll position then: it counts until somebody scrolls.
     _found: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     def find(self, words: str) -> int:
-        """Mark some words; in how many blocks they are."""
+        """Highlight some words; return in how many blocks they are."""
         self.words = words.strip()
         found = len(self._hits())
         if found:
@@ -37,12 +37,12 @@ class BlockReader(BlockScroll):
         )
 
     def _lines_with(self, index: int) -> list[int]:
-        """The lines of a block with the words; its first where they are broken over two."""
+        """Return the lines of a block that hold the words; its first one where a line break parts them."""
         lines, wanted = self.blocks[index].lines(self._left_and_width[1], self._around()), self.words.casefold()
         return [at for at, line in enumerate(lines) if wanted in line.text.casefold()] or [0]
 
     def _next(self, hits: list[int], start: tuple[int, int], step: int) -> tuple[int, int] | None:
-        """The nearest line with the words after `start`, or before it."""
+        """Return the nearest line with the words after `start`, or before it."""
         for index in hits if step > 0 else reversed(hits):
             if (index - start[0]) * step < 0:
                 continue
@@ -53,7 +53,7 @@ class BlockReader(BlockScroll):
         return None
 
     def find_next(self, step: int, *, here: bool = False) -> None:
-        """Go to the next line with the words: from the one found last, else from what is at the top; then around.
+        """Go to the next line with the words, from the one found last, else from the top one; wraps around.
 
         Args:
             here: The line itself counts too; at the end of what is followed, the last one.
@@ -115,7 +115,7 @@ class BlockReader(BlockScroll):
 
     @property
     def selected_text(self) -> str:
-        """What is selected by mouse, as it is read."""
+        """The text that is selected with the mouse."""
         if not self.selection:
             return ""
         width, around = self._left_and_width[1], self._around()

@@ -1,4 +1,4 @@
-"""Cuts a stream of markdown into chunks that can be rendered one by one. It costs only the new text."""
+"""Cuts a stream of Markdown into chunks that can be rendered one by one. Each call costs only the new text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TABLE_RULE = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\
 
 @dataclass(slots=True)
 class Fence:
-    """An open code fence: its marker, what stands behind it, and its lines so far."""
+    """An open code fence: its marker, its info string, and its lines so far."""
 
     marker: str
     info: str
@@ -21,10 +21,10 @@ class Fence:
 
 
 class Scanner:
-    """Finds where a chunk of markdown is over.
+    """Finds where a chunk of Markdown ends.
 
     A chunk ends after a code fence, before a heading, and at a blank line that is followed by an unindented line
-    which does not go on with a list. Chunks joined are the text; rendered one by one they look as rendered at once.
+    which does not continue a list. Joined, the chunks are the text; rendered one by one they look as rendered at once.
     """
 
     def __init__(self) -> None:
@@ -38,27 +38,27 @@ class Scanner:
 
     @property
     def tail(self) -> str:
-        """What is not closed yet."""
+        """The text after the last complete chunk."""
         return "".join(self._closed) + self._rest
 
     @property
     def lines(self) -> list[str]:
-        """The whole lines of what is not closed yet."""
+        """The whole lines of that text."""
         return self._closed
 
     @property
     def rest(self) -> str:
-        """The beginning of a line that has not ended."""
+        """The last line of that text, where it has not ended."""
         return self._rest
 
     @property
     def table(self) -> bool:
-        """Whether what is open is a table."""
+        """Whether that text is a table."""
         lines = self._closed
         return len(lines) >= 2 and "|" in lines[0] and _TABLE_RULE.match(lines[1].rstrip("\n")) is not None
 
     def feed(self, text: str) -> list[str]:
-        """Take more text; the chunks that it closed."""
+        """Take more text; return the chunks that it completes."""
         out: list[str] = []
         pieces = text.split("\n")
         if len(pieces) == 1:
@@ -72,7 +72,7 @@ class Scanner:
         return out
 
     def close(self) -> list[str]:
-        """The text is over: everything that is left."""
+        """End the text; return what is left of it."""
         out: list[str] = []
         rest, self._rest = self._rest, ""
         if rest:

@@ -1,4 +1,4 @@
-"""Blocks that are scrolled: only the lines that are seen are made, and only rows that changed are written."""
+"""Scrolling blocks: only visible lines are made, and only rows that changed are written."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ KEPT = 250
 class BlockScroll(WholeLines, can_focus=True):
     """Shows blocks.
 
-    Where the view stands is a block and a line of it, never a count of lines: heights are not known before a block
-    was seen.
+    The scroll position is a block and a line of it, never a count of lines: the height of a block is not known before
+    it was visible.
 
     Attributes:
         following: The view stays at the end while it grows.
-        widest: Cells of a line at most; None: all there are.
+        widest: The most cells of a line; None: as many as there are.
     """
 
     ALLOW_SELECT = False
@@ -60,10 +60,10 @@ class BlockScroll(WholeLines, can_focus=True):
         self._thumb_at: tuple[int, int] | None = None
         self._total: tuple[float, int, int] = (0.0, 0, 0)  # when, for which width, how many lines
 
-    # --- for those that are made of it ------------------------------------------------------------------
+    # --- for subclasses ------------------------------------------------------------------
 
     def advance(self) -> bool:
-        """Bring the blocks up to date; whether anything changed."""
+        """Bring the blocks up to date; return whether anything changed."""
         return False
 
     def marked(self, block: Block) -> bool:
@@ -72,7 +72,7 @@ class BlockScroll(WholeLines, can_focus=True):
 
     @property
     def mark(self) -> object:
-        """What the marks depend on."""
+        """What `marked` depends on: when it changes, all rows are drawn anew."""
         return None
 
     # --- layout -----------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class BlockScroll(WholeLines, can_focus=True):
         return Surroundings(self._get_ink().glyphs, ready)
 
     def redraw(self) -> None:
-        """Look at everything anew; only rows that are other ones are written."""
+        """Work out the visible lines; only rows that differ are written."""
         if not self.size.width or not self.size.height or not self.is_attached:
             return
         self.advance()
@@ -102,7 +102,7 @@ class BlockScroll(WholeLines, can_focus=True):
         self._refresh_changed()
 
     def _place(self) -> None:
-        """Find the lines that are seen."""
+        """Find the visible lines."""
         width, height = self._left_and_width[1], self.size.height
         around, blocks = self._around(), self.blocks
         if self.following:
@@ -140,7 +140,7 @@ class BlockScroll(WholeLines, can_focus=True):
         return seen
 
     def _from_end(self, blocks: Sequence[Block], width: int, height: int, around: Surroundings) -> tuple[int, int]:
-        """The first line that is seen when the last one is at the bottom."""
+        """Return the block and line at the top when the last line is at the bottom."""
         room = height
         for index in range(len(blocks) - 1, -1, -1):
             size = len(blocks[index].lines(width, around))
@@ -168,7 +168,7 @@ class BlockScroll(WholeLines, can_focus=True):
         ]
         if thumb != self._thumb_at:
             regions += [Region(width - 1, at[0], 1, at[1] - at[0]) for at in (thumb, self._thumb_at) if at is not None]
-        # Kept alive, so that an identity that is compared is not one that was given away again.
+        # Kept alive, so that the id() of a line that is compared is not one that has been reused.
         self._alive = [one[2] for one in self._seen if one is not None]
         self._drawn, self._thumb_at = marks, thumb
         if regions:
@@ -262,7 +262,7 @@ class BlockScroll(WholeLines, can_focus=True):
     # --- scrolling --------------------------------------------------------------------------------------
 
     def scroll_lines(self, step: int) -> None:
-        """Scroll; at the end the view follows again."""
+        """Scroll by lines; at the end the view follows again."""
         blocks = self.blocks
         if not blocks or not self.size.height:
             return

@@ -1,4 +1,4 @@
-"""What is selected in the document, and words that are marked in it."""
+"""What is selected in the document, and words that are highlighted in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Point(NamedTuple):
 
 
 class Selection:
-    """From one point to another; empty until it was drawn out."""
+    """The text between two points; empty until the mouse has moved."""
 
     def __init__(self) -> None:
         self._from: Point | None = None
@@ -53,7 +53,7 @@ class Selection:
         self.going = False
 
     def on(self, block: int, line: int) -> tuple[int, int] | None:
-        """The first cell that is selected on a line and the one after the last; None where there is none."""
+        """Return the first selected cell of a line and the one after the last; None where none is selected."""
         if not self:
             return None
         first, last = self.range
@@ -66,7 +66,7 @@ class Selection:
 
 
 def highlighted(parts: Sequence[Part], words: str) -> tuple[Part, ...]:
-    """The parts with every place of `words` reversed, without regard to case."""
+    """Return the parts with every match of `words` reversed, ignoring case."""
     text = "".join(part for part, _ in parts)
     lower, wanted = text.lower(), words.lower()
     if len(lower) != len(text) or wanted not in lower:

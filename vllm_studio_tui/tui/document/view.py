@@ -1,4 +1,4 @@
-"""The transcript: one widget that draws only the lines that are seen, and of a running answer only what is open."""
+"""The document of a chat: one widget that draws only visible lines, and of a streaming answer only its open end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.chat import Delta, Message, Relabel
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.document.blocks import Block, Hint
 from vllm_studio_tui.tui.document.live import Live
-from vllm_studio_tui.tui.document.message_blocks import Foot, Question, Thought, blocks_of
+from vllm_studio_tui.tui.document.message_blocks import Foot, Question, Thought, Tool, blocks_of
 from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.document.selection import Point
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 #: Text is never wider: longer lines are hard to read.
 WIDEST = 88
-#: Seconds between two frames at least, and how many times a frame's own work at least.
+#: Pause between two frames, at least: seconds, and as a multiple of what the last frame took.
 FRAME = 1 / 30
 REST = 5.0
-#: Writes that may wait for a slow terminal before frames are left out.
+#: Writes that may be queued for a slow terminal before frames are skipped.
 BEHIND = 6
 
 
@@ -58,7 +59,7 @@ class Document(BlockReader):
     # --- content ----------------------------------------------------------------------------------------
 
     def show_entries(self, entries: Sequence[Entry], *, spacious: bool = False) -> None:
-        """Show these messages instead, at their end."""
+        """Replace what is shown by these messages, scrolled to the end."""
         self.entries = list(entries)
         self.live = None
         self.current = None
@@ -80,7 +81,7 @@ class Document(BlockReader):
         self.redraw()
 
     def begin(self, entry: Entry) -> None:
-        """An answer begins: what comes is fed, at the end."""
+        """Begin an answer at the end; its pieces are passed to `feed`."""
         self._without_hint()
         self.entries.append(entry)
         self.live = Live(len(self.entries) - 1)
@@ -89,7 +90,7 @@ class Document(BlockReader):
         self.redraw()
 
     def add(self, entry: Entry, *, spacious: bool = False) -> None:
-        """One more message at the end."""
+        """Add a message at the end."""
         self._without_hint()
         self.entries.append(entry)
         index = len(self.entries) - 1
@@ -98,7 +99,7 @@ class Document(BlockReader):
         self.redraw()
 
     def set_hint(self, hint: Hint | None) -> None:
-        """What stands where no message is."""
+        """Set what is shown while there is no message."""
         self.hint = hint
         if not self.entries:
             self.blocks = [hint] if hint is not None else []
@@ -109,14 +110,14 @@ class Document(BlockReader):
             self.blocks = []
 
     def feed(self, event: Delta | Relabel) -> None:
-        """A piece of the answer that comes. Cheap: it is drawn with the next frame."""
+        """Take a piece of the answer. Cheap: it is drawn with the next frame."""
         if self.live is not None:
             self.live.feed(event)
             if self._frame_due is None and self.display:
                 self._frame_due = asyncio.get_running_loop().call_later(FRAME, self._frame)
 
     def finish(self, entry: Entry) -> None:
-        """The answer is over: what was drawn stays, and what is to be said of it stands below."""
+        """End the answer: what was drawn stays, with its end and figures below."""
         live, self.live = self.live, None
         if live is None:
             return
@@ -138,7 +139,7 @@ class Document(BlockReader):
         self.redraw()
 
     def replace_message(self, message: Message) -> None:
-        """What is known of a message has changed, but not its text: say it where it stands."""
+        """Update what is shown about a message whose text has not changed."""
         for entry in [one for one in self.entries if one.message.id == message.id]:
             self.entries[self.entries.index(entry)] = Entry(message, entry.sibling)
         for block in self.blocks:
@@ -160,7 +161,7 @@ class Document(BlockReader):
             self.redraw()
 
     def advance(self) -> bool:
-        """Take what has come of the live answer into the blocks."""
+        """Bring the blocks of the streaming answer up to date; return whether anything changed."""
         if self.live is None or not self.live.advance():
             return False
         self.blocks[self._live_at :] = self.live.blocks
@@ -174,7 +175,7 @@ class Document(BlockReader):
         return self.current
 
     def clicked(self, point: Point) -> None:
-        """The first line of what can be folded folds it; the cursor goes to its message."""
+        """Move the cursor to the message that was clicked; a click on the first line of a block folds or opens it."""
         block = self.blocks[point.block]
         if point.line == 0 and not isinstance(block, Question):
             block.toggle()
@@ -200,7 +201,7 @@ class Document(BlockReader):
             self._frame()
 
     def _behind(self) -> bool:
-        """Whether the terminal has not taken yet what was written."""
+        """Whether the terminal has not read yet what was written to it."""
         writer = getattr(self.app._driver, "_writer_thread", None)
         queue = getattr(writer, "_queue", None)
         return queue is not None and queue.qsize() > BEHIND
@@ -208,7 +209,7 @@ class Document(BlockReader):
     # --- cursor -----------------------------------------------------------------------------------------
 
     def move(self, step: int) -> None:
-        """Put the cursor on the next message that can be seen, and show it."""
+        """Move the cursor to the next question or answer, and scroll to it."""
         shown = [index for index, entry in enumerate(self.entries) if entry.message.role in ("user", "assistant")]
         if not shown:
             return
@@ -224,7 +225,7 @@ class Document(BlockReader):
         self.post_message(self.Moved())
 
     def _reveal(self, message: int, *, whole: bool) -> None:
-        """Bring a message into view: its beginning, or where `whole` is not asked for any part of it."""
+        """Scroll a message into view: with `whole` its beginning, else any part of it."""
         seen = {self.blocks[one[0]].message for one in self._seen if one is not None}
         blocks = self.blocks
         first = next((index for index, block in enumerate(blocks) if block.message == message), None)
@@ -237,13 +238,13 @@ class Document(BlockReader):
 
     @property
     def message(self) -> Entry | None:
-        """The message under the cursor, else the last one."""
+        """The entry under the cursor, else the last one."""
         if self.current is not None and self.current < len(self.entries):
             return self.entries[self.current]
         return self.entries[-1] if self.entries else None
 
     def toggle(self) -> bool:
-        """Open or fold the thinking and the tools of the message under the cursor."""
+        """Open or fold thinking and tool calls of the message under the cursor; return whether there are any."""
         index = self.current if self.current is not None else len(self.entries) - 1
         done = False
         for block in self.blocks:
@@ -253,7 +254,7 @@ class Document(BlockReader):
         return done
 
     def toggle_thinking(self) -> bool:
-        """Open or fold all thinking; whether it is open now."""
+        """Open or fold all thinking; return whether it is open now."""
         self._open_thoughts = not self._open_thoughts
         self._set_thoughts(self._open_thoughts)
         self.redraw()
@@ -283,20 +284,12 @@ class Document(BlockReader):
 
 
 def _after(index: int, entry: Entry) -> list[Block]:
-    """What stands below an answer that was drawn while it came: its tools, its end."""
+    """Return what stands below an answer that was drawn while it came: its tool calls, its end."""
     made = blocks_of(index, entry.message, entry.sibling, {}, "just now", spacious=False)
-    from vllm_studio_tui.tui.document.message_blocks import Tool
-
     return [block for block in made if isinstance(block, Tool | Foot)]
 
 
 def _age(message: Message, now: float) -> str:
-    from datetime import datetime
-
-    from vllm_studio_tui.kit import numbers
-
-    try:
-        at = datetime.fromisoformat(message.created_at.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return ""
-    return numbers.ago(at, now)
+    """Return how long ago a message was written, such as `4 min ago`; empty where that is not known."""
+    at = numbers.when(message.created_at)
+    return "" if at is None else numbers.ago(at, now)

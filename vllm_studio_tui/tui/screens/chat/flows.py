@@ -67,7 +67,7 @@ class ChatFlows:
         now = time.time()
         choices = []
         for session in chat.sessions.list(limit=SHOWN, search=typed):
-            at = paint.when(session.updated_at)
+            at = numbers.when(session.updated_at)
             choices.append(
                 Choice(
                     f"open:{session.id}",

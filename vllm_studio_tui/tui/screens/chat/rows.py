@@ -1,11 +1,10 @@
-"""What stands around a chat's document: its head, the prompt's status, the chats, the rail."""
+"""Rows around the transcript: its head, the status below the prompt, the list of chats, the rail."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Session
@@ -16,19 +15,19 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.answer import Answer
 
-#: Shares of the context from which it is said.
+#: Shares of the context from which it is shown as full, and as nearly full.
 FULL, NEARLY = 1.0, 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """Everything that is shown around the document.
+    """Everything that is shown around the transcript.
 
     Attributes:
         context: Tokens used and the most there may be; None where it is not known.
@@ -50,7 +49,7 @@ class ChatView:
 
 
 def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Row]:
-    """Title, model, and how full the context is."""
+    """Return the head: title, model, and how full the context is."""
     row = Row()
     x = 2 if size >= Size.BASE else 1
     end = width - 2
@@ -69,8 +68,6 @@ def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Ro
     name = view.run.name if view.run is not None else view.recipe or ""
     if name:
         room = max(8, min(28, end - 30))
-        from vllm_studio_tui.tui.paint.ink import fit
-
         name = fit(name, room)
         end = row.put_right(end, name, "fg")
         if view.run is not None:
@@ -173,14 +170,14 @@ def session_rows(
     going: Container[str],
     glyphs: Glyphs,
 ) -> list[Row]:
-    """The chats by day."""
+    """Return the list of chats, by day."""
     head = Row(plane="surf")
     head.run(2, [("CHATS", "dim bold"), (f"  {total}", "faint")])
     head.put_right(width - 2, "^o find", "faint")
     rows = [Row(plane="surf"), head]
     group = ""
     for session in sessions:
-        at = when(session.updated_at)
+        at = numbers.when(session.updated_at)
         name = day(at, now)
         if name != group:
             group = name
@@ -202,16 +199,8 @@ def session_rows(
     return rows + [Row(plane="surf") for _ in range(height - len(rows))]
 
 
-def when(text: str) -> float | None:
-    """Seconds since the epoch of an ISO time."""
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
-
-
 def day(at: float | None, now: float) -> str:
-    """Under which heading a chat stands."""
+    """Return the heading of a chat that was used at this time."""
     if at is None:
         return "Earlier"
     here, then = time.localtime(now), time.localtime(at)
@@ -223,7 +212,7 @@ def day(at: float | None, now: float) -> str:
 
 
 def rail_rows(view: ChatView, glyphs: Glyphs, width: int, height: int) -> list[Row]:
-    """The engine and what is set for this chat."""
+    """Return the rail: the engine, and what is set for this chat."""
     rows = [Row(), _head("ENGINE"), Row()]
     run, metrics = view.run, view.metrics or EngineMetrics()
     if run is None:
