@@ -31,7 +31,7 @@ UNEXPLAINED = 3
 
 
 def diagnosis_document(found: Diagnosis) -> dict[str, Any]:
-    """What `diagnose --json` prints; `reason` is null when nothing is known."""
+    """Return what `diagnose --json` prints; `reason` is null when nothing is known."""
     from vllm_studio_tui.services.launching.fixes import fix_without_recipe
 
     fix = fix_without_recipe(found) if found.reason else None
@@ -97,7 +97,7 @@ def _diagnose(what: str, backend: str | None) -> Diagnosis:
 
 
 def diagnose_run(run: read.RunView, failures: Sequence[Failure]) -> Diagnosis:
-    """Why a run failed: what its keeper saw, with the line of the log that says so."""
+    """Return why a run failed: what its keeper saw, with the line of the log that says so."""
     status = run.status
     try:
         found = diagnose_file(run.log, failures)

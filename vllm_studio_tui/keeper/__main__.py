@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def take_lock(folder: Path) -> int | None:
-    """The run's lock, waited for a moment: a reader may be looking whether it is held."""
+    """Take the run's lock, waiting a moment: a reader may be looking whether it is held. None: it is held."""
     fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for _ in range(50):
         try:
@@ -98,7 +98,7 @@ def take_lock(folder: Path) -> int | None:
 
 
 def taken_over(folder: Path) -> tuple[Recovered, Verdict]:
-    """What the last keeper left, and what to say of an engine that nothing is left of."""
+    """Return what the last keeper left, and the verdict on an engine of which nothing is left."""
     left = recover(folder)
     state, lost = left.state, KEEPER_LOST
     if not state.final and is_copy(state.place, folder):  # what lives belongs to the directory that was copied
@@ -116,7 +116,7 @@ def taken_over(folder: Path) -> tuple[Recovered, Verdict]:
 
 
 def spec_of(folder: Path, *, adopting: bool) -> RunSpec:
-    """The spec; of a run that must be looked after without one, what stands in for it."""
+    """Return the spec; of a run that must be looked after without one, what stands in for it."""
     try:
         return read_spec(folder)
     except (OSError, ValueError, TypeError, KeyError):

@@ -97,7 +97,7 @@ def find(lines: Sequence[str], table: Sequence[Failure]) -> Cause | None:
 
 
 def is_source(lines: Sequence[str], index: int) -> bool:
-    """Whether a line is the program's source in a traceback, and holds a message that might be, but was not."""
+    """Return whether a line is the program's source in a traceback, and holds a message that might be, but was not."""
     above = lines[index - 1] if index else ""
     if 'File "' not in above or ", line " not in above or regex(_MESSAGE).search(lines[index]) is None:
         return False

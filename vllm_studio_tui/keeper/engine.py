@@ -48,7 +48,7 @@ class Engine:
             signal.pidfd_send_signal(self.fd, number)
 
     def reap(self) -> tuple[int | None, int | None]:
-        """Exit code and signal, one of them None; both None where nobody can know. Only after it ended."""
+        """Return exit code and signal, one of them None; both None where nobody can know. Only after it ended."""
         code = self.popen.wait() if self.popen is not None else None
         os.close(self.fd)
         if code is None:
@@ -57,7 +57,7 @@ class Engine:
 
 
 def environment(spec: RunSpec, base: Mapping[str, str]) -> dict[str, str]:
-    """The engine's environment: the user's without ours, the recipe's, secrets by reference, and the run's mark.
+    """Return the engine's environment: the user's without ours, the recipe's, resolved secrets, and the run's mark.
 
     Raises:
         ValueError: A reference cannot be read; it names the reference, never the value.
@@ -109,7 +109,7 @@ def adopt(pid: int, start: int) -> Engine | None:
 
 
 def find(pid: int | None, start: int | None, tree: Tree) -> Engine | None:
-    """The engine that a dead keeper left: the one it noted, else the leader among the run's strays.
+    """Return the engine that a dead keeper left: the one it noted, else the leader among the run's strays.
 
     A keeper may die between starting the engine and noting it.
     """
@@ -122,7 +122,7 @@ def find(pid: int | None, start: int | None, tree: Tree) -> Engine | None:
 
 
 def cannot_start(error: OSError | ValueError, spec: RunSpec) -> tuple[str, str, str]:
-    """Slug, words and advice for an engine that could not even be started."""
+    """Return slug, words and advice for an engine that could not even be started."""
     program = spec.argv[0]
     if isinstance(error, ValueError):
         return "secret_missing", str(error), "Set the variable or the file that the recipe refers to."
@@ -176,7 +176,7 @@ class EnergyReading:
         self._out, self._deadline = b"", now + 10.0
 
     def poll(self, now: float) -> bytes | None:
-        """What it printed, once it is done; None while it is not, or when it said nothing in time."""
+        """Return what it printed, once it is done; None while it is not, or when it said nothing in time."""
         child = self._child
         if child is None:
             return None

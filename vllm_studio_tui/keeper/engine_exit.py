@@ -1,4 +1,4 @@
-"""How an engine ends under its keeper: told to, by itself, or given up; and what follows."""
+"""The end of an engine: it was stopped, it exited by itself, or its keeper gave it up; and what follows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FAULT = Verdict("keeper_fault", "its keeper met a fault", "See keeper.log in its
 
 
 class ExitHandler:
-    """What a keeper holds of its run, and ending it."""
+    """Holds the parts of a keeper, and ends its engine: stops it, explains its exit, decides on a restart."""
 
     def __init__(self, folder: Path, spec: RunSpec, state: RunState, port: HeldPort | None = None) -> None:
         self.spec, self.state = spec, state
@@ -68,7 +68,7 @@ class ExitHandler:
         self._wake = Wake()
 
     def inherit(self, lost: Verdict, *, ended: bool) -> None:
-        """What to say where another keeper's engine is no more; `ended`: how it ended is on record already."""
+        """Take over from another keeper: `lost` is why, if its engine is gone; `ended`: its end is recorded already."""
         self._lost, self._ended_before = lost, ended
 
     def _ending(self) -> bool:
@@ -76,7 +76,7 @@ class ExitHandler:
         return any(one is not None for one in parts)
 
     def _advance_ending(self, now: float) -> None:
-        """The next step of an end that is under way."""
+        """Take the next step of an end that is under way."""
         try:
             if self._counted_by is not None:
                 if self._count_again and not self._prober.pending("counters"):
@@ -101,7 +101,7 @@ class ExitHandler:
                 self._break_off()
 
     def _break_off(self) -> None:
-        """Verdict it with care does not work: kill what is known, and leave."""
+        """Ending it with care does not work: kill what is known, and leave."""
         if self._engine is not None:
             self._engine.signal(9)
         with contextlib.suppress(Exception):
@@ -116,10 +116,10 @@ class ExitHandler:
     def _end(self, engine: engines.Engine | None, now: float) -> Stopping:
         return Stopping(self.spec.stop, engine, self._tree, now, self.spec.stop_argv)
 
-    # --- told to ----------------------------------------------------------------------------------------
+    # --- stopped ----------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Somebody wants the run to end; a second time, by force."""
+        """Stop the run as somebody asked; when asked again, by force."""
         now = time.monotonic()
         if self.state.final:
             return
@@ -174,7 +174,7 @@ class ExitHandler:
         self._over(State.EXITED)
 
     def _port_still_open(self, now: float) -> bool:
-        """The kernel may need a moment to close a socket; somebody else's listener is not waited for."""
+        """Return the kernel may need a moment to close a socket; somebody else's listener is not waited for."""
         self._port_until = self._port_until or now + 3.0
         return now < self._port_until and not port_free(self.spec.host, self.spec.port)
 
@@ -193,7 +193,7 @@ class ExitHandler:
             self._record.move(State.UNHEALTHY, "engine ended")
 
     def _reap(self) -> tuple[int | None, int | None]:
-        """Exit code and signal of the engine, and nothing left of it."""
+        """Return exit code and signal of the engine, and nothing left of it."""
         self._unwatch()
         found: tuple[int | None, int | None] = (None, None)
         if self._engine is not None:
@@ -204,7 +204,7 @@ class ExitHandler:
         return found
 
     def _after_end(self, now: float) -> None:
-        """The engine has ended without being told to, and nothing of it is left: what now?"""
+        """Decide what follows: the engine has exited without being stopped, and no process of it is left."""
         had_engine = self._engine is not None
         code, number = self._reap()
         state = self.state
@@ -225,13 +225,13 @@ class ExitHandler:
             self._decide(self._verdict or self._lost, now, code, had_engine=had_engine)
 
     def _explained(self, verdict: Verdict, now: float) -> None:
-        """Its log has been read, or that took too long."""
+        """Go on after its log was read, or took too long to read."""
         assert self._unexplained is not None
         code, self._unexplained = self._unexplained[0], None
         self._decide(verdict, now, code)
 
     def _decide(self, verdict: Verdict, now: float, code: int | None, *, had_engine: bool = True) -> None:
-        """Start it again, or not."""
+        """Restart the engine, or end the run."""
         state = self.state
         gave_up, self._verdict = self._verdict is not None, None
         self._record.set_verdict(verdict)
@@ -268,5 +268,5 @@ class ExitHandler:
 
 
 def verdict_without_log(code: int | None, number: int | None) -> Verdict:
-    """Why it ended, without its log."""
+    """Return why it ended, without its log."""
     return Verdict(*describe_exit(code, number))

@@ -1,4 +1,4 @@
-"""Asking a server over HTTP, with an end in time and size: everything that answers is hostile.
+"""Requests to an engine's HTTP server, bounded in time and size: everything that answers is hostile.
 
 Standard library only: the keeper imports this.
 """
@@ -72,7 +72,7 @@ def get(host: str, port: int, path: str, *, timeout: float, key: str | None = No
 
 
 def ready(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[bool, str]:
-    """Whether the engine serves, and why not."""
+    """Return whether the engine serves, and why not."""
     status, words = _ask(probe.path, probe.timeout, host, port, key)
     if status is None:
         return False, words
@@ -89,7 +89,10 @@ def ready(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[boo
 
 
 def asks_for_key(probe: ReadyProbe, host: str, port: int, key: str | None) -> tuple[bool, str]:
-    """Whether a server whose process cannot be told knows the run's key, and so is ours; true where it has none."""
+    """Return whether a server whose process cannot be identified demands the run's key, and so is ours.
+
+    True where the run has no key.
+    """
     if probe.guarded is None or key is None:
         return True, ""
     status, words = _ask(probe.guarded, probe.timeout, host, port, None)
@@ -101,7 +104,7 @@ def asks_for_key(probe: ReadyProbe, host: str, port: int, key: str | None) -> tu
 
 
 def listed(path: str, timeout: float, host: str, port: int, key: str | None) -> tuple[list[str] | None, str]:
-    """The names in a list of models; None and why not where there is no such list."""
+    """Return the names in a list of models; None and why not where there is no such list."""
     status, answer = _ask(path, timeout, host, port, key)
     if status is None:
         return None, str(answer)
@@ -117,7 +120,7 @@ def listed(path: str, timeout: float, host: str, port: int, key: str | None) -> 
 
 
 def _ask(path: str, timeout: float, host: str, port: int, key: str | None) -> tuple[int | None, str]:
-    """Status and body of an answer; None and words where none came."""
+    """Return status and body of an answer; None and words where none came."""
     import http.client
 
     try:
@@ -138,7 +141,7 @@ def _ask(path: str, timeout: float, host: str, port: int, key: str | None) -> tu
 
 
 def counters(names: CounterNames, host: str, port: int, key: str | None, timeout: float) -> dict[str, float] | None:
-    """What the engine has counted since it started; None if it did not answer."""
+    """Return what the engine has counted since it started; None if it did not answer."""
     import http.client
 
     try:
@@ -157,7 +160,7 @@ def counters(names: CounterNames, host: str, port: int, key: str | None, timeout
 
 
 def key(reference: str | None) -> str | None:
-    """The key that probes send; None where there is none, or where it cannot be read any more."""
+    """Return the key that probes send; None where there is none, or where it cannot be read any more."""
     if reference is None:
         return None
     try:

@@ -166,7 +166,7 @@ def explain_start(lines: Sequence[str], table: Sequence[Failure]) -> Explanation
         lead = best_lead(lines, table)
         return None if lead is None else _of_lead(lead, lines)
     if not cause.failure.pointer:
-        return _detailed(_meant(_of_cause(cause), lines), lines)
+        return _detailed(_of_wanted_model(_of_cause(cause), lines), lines)
     return _pointed(cause, lines, table)
 
 
@@ -203,7 +203,7 @@ def _of_cause(cause: Cause) -> Explanation:
 
 
 def _detailed(found: Explanation, lines: Sequence[str]) -> Explanation:
-    """What stands around the line that tells and says more: words of a compiler, a list of reasons, an assertion."""
+    """Add what the lines around the cause say: words of a compiler, a list of reasons, an assertion."""
     below = lines[found.index + 1 : found.index + _TRACEBACK]
     if found.reason == "compile_failed":
         match = next(filter(None, map(regex(_COMPILER).search, below)), None)
@@ -272,8 +272,8 @@ def _of_lead(lead: Lead, lines: Sequence[str] = ()) -> Explanation:
     return Explanation("engine_error", shortened(lead.text)[:_LONGEST], advice, lead.text, lead.index, row=False)
 
 
-def _meant(found: Explanation, lines: Sequence[str]) -> Explanation:
-    """The model of which a cause speaks may be the draft or an adapter: the traceback around it says so."""
+def _of_wanted_model(found: Explanation, lines: Sequence[str]) -> Explanation:
+    """Return the model of which a cause speaks may be the draft or an adapter: the traceback around it says so."""
     if "model_path" not in found.advice:
         return found
     around = lines[max(0, found.index - _TRACEBACK) : found.index + _TRACEBACK]
@@ -288,7 +288,7 @@ def _meant(found: Explanation, lines: Sequence[str]) -> Explanation:
 
 
 def _pointed(cause: Cause, lines: Sequence[str], table: Sequence[Failure], whole: Sequence[str] = ()) -> Explanation:
-    """A part of the engine gave up: the first error that stands above tells why, if any does.
+    """Explain that a part of the engine gave up: by the first error above, if there is one.
 
     `whole` is the log where `lines` are only its end: what the engine was asked for stands at its top.
     """

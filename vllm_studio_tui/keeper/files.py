@@ -35,7 +35,7 @@ PIECE = 256 * 1024
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """What a small JSON file holds.
+    """Return what a small JSON file holds.
 
     Raises:
         OSError, ValueError: There is none, it is too large, or it holds no object.
@@ -63,7 +63,7 @@ COPIED: dict[str, Any] = {
 
 
 def read_spec(folder: Path) -> RunSpec:
-    """The spec of a run.
+    """Return the spec of a run.
 
     Raises:
         OSError, ValueError, TypeError, KeyError: There is none, or it cannot be understood.
@@ -80,7 +80,7 @@ def stand_in(folder: Path) -> RunSpec:
 
 
 def read_state(folder: Path) -> RunState | None:
-    """The state as it was last written; None if there is none or it is torn."""
+    """Return the state as it was last written; None if there is none or it is torn."""
     try:
         return RunState.from_json(read_object(folder / STATE))
     except (OSError, ValueError, TypeError):
@@ -103,7 +103,7 @@ def ledger_line(raw: bytes) -> dict[str, Any] | None:
 
 
 def read_ledger(path: Path, begin: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole lines from a place on, each with the place after it; torn and foreign ones are passed over."""
+    """Yield the whole lines from a place on, each with the place after it; torn and foreign ones are passed over."""
     with contextlib.suppress(OSError), path.open("rb") as stream:
         stream.seek(begin)
         while raw := stream.readline(LINE + 1):
@@ -114,7 +114,7 @@ def read_ledger(path: Path, begin: int = 0) -> Iterator[tuple[int, dict[str, Any
 
 
 def ledger_after(path: Path, seq: int) -> int:
-    """The place after the line of this number, found by halving; 0 where it is not found so."""
+    """Return the place after the line of this number, found by halving; 0 where it is not found so."""
     with contextlib.suppress(OSError), path.open("rb") as stream:
         low, high = 0, stream.seek(0, os.SEEK_END)
         while low < high:
@@ -136,7 +136,7 @@ def ledger_after(path: Path, seq: int) -> int:
 
 
 def backwards(path: Path) -> Iterator[bytes]:
-    """The lines of a file from its last to its first, a piece of it at a time. What is no line of ours is left out."""
+    """Yield the lines of a file from its last to its first, reading in pieces; lines longer than ours are left out."""
     with contextlib.suppress(OSError), path.open("rb") as stream:
         position, rest = stream.seek(0, os.SEEK_END), b""
         while position > 0:
@@ -157,7 +157,7 @@ TOLD = (b'"kind":"spawn"', b'"kind":"move"', b'"kind":"exit"')
 
 
 def last_chapter(path: Path) -> list[dict[str, Any]]:
-    """What a ledger tells of its last engine: its spawn, moves and end, oldest first."""
+    """Return what a ledger tells of its last engine: its spawn, moves and end, oldest first."""
     found: list[dict[str, Any]] = []
     for raw in backwards(path):
         if any(kind in raw for kind in TOLD) and (line := ledger_line(raw)) is not None:
@@ -168,7 +168,7 @@ def last_chapter(path: Path) -> list[dict[str, Any]]:
 
 
 def place_of(folder: Path) -> dict[str, Any]:
-    """What tells this directory from a copy of it; empty where it cannot be looked at."""
+    """Return what tells this directory from a copy of it; empty where it cannot be looked at."""
     try:
         seen = folder.stat()
     except OSError:
@@ -177,7 +177,7 @@ def place_of(folder: Path) -> dict[str, Any]:
 
 
 def is_copy(place: dict[str, Any], folder: Path) -> bool:
-    """Whether a directory is a copy of the one in which `place` was written.
+    """Return whether a directory is a copy of the one in which `place` was written.
 
     One that was moved keeps its inode and device; one on a file system that was mounted anew its inode and path.
     """

@@ -226,7 +226,7 @@ _CONCRETE = r"[`'\"]|--\w|\w_\w|\w\[\w"
 
 
 def hint(text: str, lines: Sequence[str] = ()) -> str:
-    """What to do about an error with these words; empty where nothing tells. `lines`: the log, for what was asked."""
+    """Return what to do about an error with these words; empty where nothing fits. `lines`: the log."""
     text = text[:_READ]
     by_words = next((advice for pattern, advice in _WORDS if regex(pattern, re.IGNORECASE).search(text)), "")
     named = [name for name in _named(text, lines) if name not in by_words]
@@ -247,7 +247,7 @@ def _fault(text: str, lines: Sequence[str]) -> str:
 
 
 def _asked(lines: Sequence[str]) -> str:
-    """The options with which the engine says that it was started; empty where it does not."""
+    """Return the options with which the engine says that it was started; empty where it does not."""
     match = next(filter(None, (regex(_ASKED).search(line) for line in lines[:_NEAR_THE_TOP])), None)
     return (match[1] or match[2] or "") if match is not None else ""
 
@@ -274,7 +274,7 @@ def _named(text: str, lines: Sequence[str]) -> list[str]:
 
 
 def _in_words(name: str) -> str:
-    """What a message may call an option: pipeline parallel for pipeline_parallel_size."""
+    """Return what a message may call an option: pipeline parallel for pipeline_parallel_size."""
     text = name.removeprefix("enable_").removesuffix("_size").replace("_", " ")
     return text if " " in text else name
 

@@ -89,14 +89,14 @@ class Lead:
 
 
 def message(line: str) -> str:
-    """A log line without the process, time and place before it."""
+    """Return a log line without the process, time and place before it."""
     text = line[regex(_PREFIX).match(line).end() :].strip()  # type: ignore[union-attr]  # it matches the empty string too
     llama = regex(_LLAMA).match(text)
     return regex(_LLAMA_PLACE).sub("", llama[1], count=1).strip() or text if llama else text
 
 
 def best_lead(lines: Sequence[str], table: Sequence[Failure] = ()) -> Lead | None:
-    """The words that tell most: the first exception, else the last error of llama.cpp, else the first plain error.
+    """Return the best lead: the first exception, else the last error of llama.cpp, else the first plain error.
 
     Of several processes the one that fails first writes first, and of a chain of exceptions Python prints the root
     first. Lines that `table` only knows as pointers, and exceptions that follow from another process's end, are
@@ -120,13 +120,13 @@ def best_lead(lines: Sequence[str], table: Sequence[Failure] = ()) -> Lead | Non
 
 
 def death_lead(lines: Sequence[str], table: Sequence[Failure] = ()) -> Lead | None:
-    """The same for an engine that served: what llama.cpp or a logger calls an error was a request's trouble."""
+    """Return the same for an engine that served: what llama.cpp or a logger calls an error was a request's trouble."""
     kept = [line if not regex(_PLAIN).search(message(line)) or regex(_DEATH).search(line) else "" for line in lines]
     return best_lead([line if not regex(_LLAMA).match(line) else "" for line in kept], table)
 
 
 def ends_with_error(lines: Sequence[str], count: int) -> bool:
-    """Whether an error stands among so many last lines, so that it ended the program rather than one request."""
+    """Return whether an error stands among so many last lines, so that it ended the program rather than one request."""
     last: list[str] = []
     for line in reversed(lines):
         if line.strip():
@@ -170,7 +170,7 @@ def _below_frame(lines: Sequence[str], index: int) -> bool:
 
 
 def _exception(lines: Sequence[str], index: int, match: re.Match[str]) -> Lead:
-    """An exception, with what stands on the lines behind it where its own line has no message."""
+    """Return an exception, with what stands on the lines behind it where its own line has no message."""
     name, text = match[1], (match[2] or "").strip()
     if "validation error" in text:
         found = _refused(lines, index, text)
@@ -196,7 +196,7 @@ def _exception(lines: Sequence[str], index: int, match: re.Match[str]) -> Lead:
 
 
 def _quoted(lines: Sequence[str], index: int) -> str:
-    """What a compiler's exception quotes below its own line: the exception that it met."""
+    """Return what a compiler's exception quotes below its own line: the exception that it met."""
     for line in lines[index + 1 : index + _GOES_ON_MOST]:
         text = message(line)
         if "Traceback (most" in text:
@@ -208,7 +208,7 @@ def _quoted(lines: Sequence[str], index: int) -> str:
 
 
 def _listed(lines: Sequence[str], index: int) -> Iterator[str]:
-    """What is listed below a message that ends with a colon, up to an empty line or something else."""
+    """Yield what is listed below a message that ends with a colon, up to an empty line or something else."""
     before = regex(_PREFIX).match(lines[index])[0]  # type: ignore[index]  # it matches the empty string too
     for line in lines[index + 1 : index + 1 + _LIST_MOST]:
         text = message(line)
@@ -219,7 +219,7 @@ def _listed(lines: Sequence[str], index: int) -> Iterator[str]:
 
 
 def shortened(text: str) -> str:
-    """A long message without the values in its brackets, so that a title holds its reason."""
+    """Return a long message without the values in its brackets, so that a title holds its reason."""
     text = regex(_OBJECT).sub("…", regex(_HOLDS_ANOTHER).sub("", text))
     if len(text) <= _LONG:
         return text
@@ -246,7 +246,7 @@ def _refusal(line: str) -> str:
 
 
 def _last_of_chain(lines: Sequence[str], found: Lead) -> Lead:
-    """What was made of an exception that says little by itself: the next of its chain that says more."""
+    """Return what was made of an exception that says little by itself: the next of its chain that says more."""
     best = found
     for _ in range(8):
         if len(best.text.split(":", 1)[-1].split()) >= _FEW_WORDS or best.kind == "validation":
@@ -266,7 +266,7 @@ def _last_of_chain(lines: Sequence[str], found: Lead) -> Lead:
 
 
 def _next(lines: Sequence[str], index: int) -> int | None:
-    """The next line that is not empty, of the next few."""
+    """Return the next line that is not empty, of the next few."""
     return next((at for at in range(index + 1, min(index + 4, len(lines))) if message(lines[at])), None)
 
 

@@ -14,7 +14,7 @@ from vllm_studio_tui.keeper.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class LogResult:
-    """What reading the log brought.
+    """The result of reading the log.
 
     Attributes:
         kind: follow or explain.
@@ -42,13 +42,13 @@ class LogReader:
         return self._worker.wake_read
 
     def begin(self, offset: int | None = None) -> None:
-        """Follow a new attempt, from the end of the log or from an earlier place in it."""
+        """Begin a new attempt, at the end of the log or at an earlier offset in bytes."""
         self.watch = LogWatch(self._path, self._spec.stages, self._spec.failures)
         if offset is not None:
             self.watch.begin_at(offset)
 
     def follow(self) -> None:
-        """Read what is new."""
+        """Ask for what is new in the log to be read."""
         watch = self.watch
         self._worker.ask("follow", lambda: (watch, watch.follow()))
 
@@ -61,7 +61,7 @@ class LogReader:
         ooms_before: int | None,
         blame: Callable[[Verdict], Verdict],
     ) -> None:
-        """Find out why the engine ended; `blame` looks for who else may be why, where it never got ready."""
+        """Ask why the engine ended; `blame` looks for another server as the reason, where it never got ready."""
         watch = self.watch
 
         def work() -> tuple[LogWatch, Verdict]:
@@ -71,7 +71,7 @@ class LogReader:
         self._worker.ask("explain", work)
 
     def answers(self) -> list[LogResult]:
-        """What has been read since; of an earlier attempt nothing counts any more."""
+        """Return what has been read since; of an earlier attempt nothing counts any more."""
         found = []
         for done in self._worker.answers():
             if done.fault is not None:

@@ -39,7 +39,7 @@ LINES = 400
 
 
 def ready_at(lines: Sequence[str]) -> int | None:
-    """The line with which the engine says that it serves; None: it did not come so far."""
+    """Return the line with which the engine says that it serves; None: it did not come so far."""
     text = "\n".join(lines).lower()
     if not any(word in text for word in _READY_WORDS):
         return None
@@ -47,12 +47,12 @@ def ready_at(lines: Sequence[str]) -> int | None:
 
 
 def _refused(lines: Sequence[str], at: int) -> bool:
-    """Whether the system refused the port right behind: uvicorn says that it is up before it listens."""
+    """Return whether the system refused the port right behind: uvicorn says that it is up before it listens."""
     return any("[errno " in line.lower() for line in lines[at + 1 : at + 4])
 
 
 def last_words(lines: Sequence[str]) -> list[str]:
-    """The lines, with those made empty that cannot tell of the end of an engine that served.
+    """Return the lines, with those made empty that cannot tell of the end of an engine that served.
 
     These are: all that is older than a minute, and the troubles of single requests.
     """
@@ -74,12 +74,12 @@ def last_words(lines: Sequence[str]) -> list[str]:
 
 
 def works_until(lines: Sequence[str]) -> int:
-    """The last line that shows it at work, -1 where there is none."""
+    """Return the last line that shows it at work, -1 where there is none."""
     return next((at for at in range(len(lines) - 1, -1, -1) if lines[at] and regex(_WORKS).search(lines[at])), -1)
 
 
 def _begin(lines: Sequence[str]) -> int:
-    """Where the last minute begins."""
+    """Return where the last minute begins."""
     last: int | None = None
     untimed = 0
     for at in range(len(lines) - 1, -1, -1):
@@ -100,7 +100,7 @@ def _begin(lines: Sequence[str]) -> int:
 
 
 def _seconds(line: str) -> int | None:
-    """The time that a line bears, in seconds of some day."""
+    """Return the time that a line bears, in seconds of some day."""
     match = regex(_CLOCK).search(line, 0, 80)
     if match is not None:
         return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])

@@ -34,13 +34,13 @@ _NOISE = re.compile(
 
 
 def plain(raw: bytes) -> list[str]:
-    """Lines of a log without colours; a carriage return ends a line as a progress bar means it to."""
+    """Return lines of a log without colours; a carriage return ends a line as a progress bar means it to."""
     text = raw.replace(b"\0", b"").decode("utf-8", errors="replace")
     return [line[:LINE] for line in _COLOUR.sub("", text).replace("\r", "\n").split("\n")]
 
 
 def not_blank(lines: Sequence[str]) -> list[str]:
-    """The lines that are not blank: of millions of those none says anything."""
+    """Return the lines that are not blank: of millions of those none says anything."""
     return [line for line in lines if line and not line.isspace()]
 
 
@@ -114,7 +114,7 @@ class LogWatch:
             return
 
     def attempt_lines(self) -> list[str]:
-        """The lines of this attempt: its head, where causes are, and its tail."""
+        """Return the lines of this attempt: its head, where causes are, and its tail."""
         with contextlib.suppress(OSError), self._path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             begin = min(self._begin, size)
@@ -140,7 +140,7 @@ def _share(groups: Mapping[str, str | None]) -> float | None:
 
 
 def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
-    """The last lines that say something: no blanks, no source excerpts of a traceback, no repeats.
+    """Return the last lines that say something: no blanks, no source excerpts of a traceback, no repeats.
 
     Where any line is more than information, those that merely inform are left out.
     """
@@ -158,7 +158,7 @@ def meaningful(lines: Sequence[str], count: int = 6) -> list[str]:
 
 
 def mark(path: Path, attempt: int) -> None:
-    """A line between attempts, so that a reader sees where one ends. A full disk keeps nobody from running."""
+    """Write a line between attempts, so that a reader sees where one ends. A full disk is no error."""
     line = f"[vllm-studio] attempt {attempt} at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -15,7 +15,7 @@ OTHER_PORT = "Choose another port, or `port: null` for the first free one."
 
 
 def why_not(error: OSError, host: str, port: int) -> tuple[str, str, str, str]:
-    """Slug, title, cause and advice for a port that could not be bound."""
+    """Return slug, title, cause and advice for a port that could not be bound."""
     words = (error.strerror or str(error)).rstrip(".")
     if isinstance(error, socket.gaierror):
         advice = "Correct `host` in the recipe: an address of this machine, 127.0.0.1, or 0.0.0.0 for all."
@@ -37,12 +37,12 @@ def why_not(error: OSError, host: str, port: int) -> tuple[str, str, str, str]:
 
 
 def passing(error: OSError, port: int) -> bool:
-    """Whether only closed connections of an earlier server keep the port (TIME_WAIT): it is free in a minute."""
+    """Return whether only closed connections of an earlier server keep the port (TIME_WAIT): it is free in a minute."""
     return error.errno == errno.EADDRINUSE and listeners.has_lingering_connections(port)
 
 
 def taken_by(host: str, port: int) -> str:
-    """Who has a port, in a sentence."""
+    """Return who has a port, in a sentence."""
     address: str | None = None
     with contextlib.suppress(OSError):
         address = str(ports.resolve(host, port, 1.0)[1][0])
@@ -55,14 +55,14 @@ def taken_by(host: str, port: int) -> str:
 
 
 def process_words(pid: int | None, user: int) -> str:
-    """A process by number and name; one that cannot be seen by its user."""
+    """Return a process by number and name; one that cannot be seen by its user."""
     if pid is not None:
         return f"process {pid} ({name_of(pid)})"
     return f"a process of {user_name(user)}"
 
 
 def name_of(pid: int) -> str:
-    """What a process is called, in characters that show."""
+    """Return what a process is called, in characters that show."""
     try:
         text = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
@@ -102,7 +102,7 @@ class HeldPort:
             self.take()
 
     def let_go(self) -> None:
-        """For the engine, which is started next."""
+        """Free the port for the engine, which is started next."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -139,7 +139,7 @@ class PortOwnership:
         return ("unknown", None) if stranger is None else ("stranger", stranger)
 
     def belongs(self, pid: int) -> bool:
-        """Whether a process is of the run: it, or one that it descends from, is known or carries the run's mark.
+        """Return whether a process is of the run: it, or one that it descends from, is known or carries the run's mark.
 
         Engines write titles over their own environment; the init of their container does not.
         """
@@ -156,20 +156,20 @@ class PortOwnership:
         return False
 
     def elsewhere(self) -> bool:
-        """Whether the engine may run, and listen, where it cannot be seen from here."""
+        """Return whether the engine may run, and listen, where it cannot be seen from here."""
         return self.contained or any(name_of(pid) in STARTERS for pid in self.members)
 
     def _hidden(self, user: int) -> bool:
-        """Whether some process of the run, of this user, has open files that are not ours to see."""
+        """Return whether some process of the run, of this user, has open files that are not ours to see."""
         return any(not listeners.descriptors_readable(pid) and user in _users(pid) for pid in self.members)
 
     def holder_without_listening(self) -> int | None:
-        """The process of the run that has bound the port and does not listen yet."""
+        """Return the process of the run that has bound the port and does not listen yet."""
         return listeners.bound_not_listening(self.port, self.members)
 
 
 def _users(pid: int) -> set[int]:
-    """The real, effective, saved and file system user of a process."""
+    """Return the real, effective, saved and file system user of a process."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
             if line.startswith("Uid:"):

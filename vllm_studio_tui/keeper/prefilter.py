@@ -16,7 +16,7 @@ _CLASSES = "dDwWsSbBAZ"
 
 @lru_cache(maxsize=1024)
 def words(pattern: str) -> tuple[str, ...]:
-    """Lower-case texts of which every match of the pattern holds at least one; empty where that cannot be told."""
+    """Return lower-case texts of which every match of the pattern holds one; empty where they cannot be found."""
     found = []
     for branch in _branches(pattern):
         longest = max(_runs(branch), key=len, default="")
@@ -31,7 +31,7 @@ def words(pattern: str) -> tuple[str, ...]:
 
 
 def _inner(branch: str) -> tuple[str, ...]:
-    """The words of the first group that has some, for a branch that has none outside its groups."""
+    """Return the words of the first group that has some, for a branch that has none outside its groups."""
     for begin, end in _groups(branch):
         body = branch[begin + 1 : end]
         body = body.removeprefix("?:").removeprefix("?-i:")
@@ -44,7 +44,7 @@ def _inner(branch: str) -> tuple[str, ...]:
 
 
 def _branches(pattern: str) -> Iterator[str]:
-    """What `|` parts outside of groups and classes."""
+    """Yield what `|` parts outside of groups and classes."""
     begin = at = 0
     while at < len(pattern):
         if pattern[at] == "|":
@@ -64,7 +64,7 @@ def _groups(branch: str) -> Iterator[tuple[int, int]]:
 
 
 def _runs(branch: str) -> Iterator[str]:
-    """Runs of characters that every match holds as they are."""
+    """Yield runs of characters that every match holds as they are."""
     run, at = "", 0
     while at < len(branch):
         following = _after(branch, at)

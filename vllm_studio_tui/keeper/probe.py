@@ -1,4 +1,4 @@
-"""Asking the engine, off the keeper's own thread: is it ready, is it healthy, what has it counted.
+"""Probes the engine in a thread beside the keeper's own: whether it is ready and healthy, and its counters.
 
 An engine may take 20 s to answer or never stop answering; the keeper must stop it all the same. So one thread asks,
 one question at a time, and every question has an end. A server that is not ours is asked nothing but its model's name,
@@ -26,7 +26,7 @@ BOUND = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a question brought.
+    """The answer to a question.
 
     Attributes:
         kind: ready or counters.
@@ -61,7 +61,7 @@ class Question:
 
 
 def address_of(host: str) -> str:
-    """Where a server that listens on `host` is asked."""
+    """Return where a server that listens on `host` is asked."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
@@ -70,7 +70,7 @@ def ownership(spec: RunSpec) -> PortOwnership:
 
 
 def named(stranger: Stranger, host: str, port: int) -> Stranger:
-    """The same with the first model that it lists; it is not told our key."""
+    """Return the same with the first model that it lists; it is not told our key."""
     names, _ = engine_http.listed(MODELS, NAMING, host, port, None)
     model = "".join(c for c in names[0] if c.isprintable())[:80] if names else None
     return dataclasses.replace(stranger, model=model or None)
@@ -117,7 +117,7 @@ class Prober:
             self._attempts[question.kind] = question.attempt
 
     def answers(self) -> list[Answer]:
-        """What has come since; empties the wake pipe."""
+        """Return what has come since; empties the wake pipe."""
         return [self._of(done) for done in self._worker.answers()]
 
     def _of(self, done: Done) -> Answer:

@@ -1,4 +1,4 @@
-"""What the prober hears of the engine, kept in the run's state: why it is not ready, and who is there instead."""
+"""What the prober learns of the engine, kept in the run's state: why it is not ready, and who answers instead."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SERVING = "serving"
 
 
 def not_served(answer: Answer) -> str:
-    """What a run that was ready is now."""
+    """Return what a run that was ready is now."""
     return answer.detail if answer.stranger is not None else f"does not answer: {answer.detail}"
 
 
 class Readiness:
-    """Of one attempt. Times are of the monotonic clock, but those in the state, which are for people."""
+    """Tracks one attempt. Times are of the monotonic clock, but those in the state, which are for people."""
 
     def __init__(self, spec: RunSpec) -> None:
         self._spec = spec
@@ -31,14 +31,14 @@ class Readiness:
         self._hopeless_since: float | None = None
 
     def begin(self, state: RunState) -> None:
-        """A new engine: what was heard of the last one does not count."""
+        """Forget the last engine: a new one begins."""
         self.stranger, self._hopeless_since = None, None
         state.heard = state.heard_at = None
         state.stranger = {}
         state.server_pid = state.server_start = None
 
     def take(self, state: RunState, answer: Answer, now: float) -> bool:
-        """Keep what was heard; True when it is something new."""
+        """Keep an answer in the state; return True when it says something new."""
         heard = None if answer.ok else answer.detail
         stranger = answer.stranger.to_json() if answer.stranger else {}
         self.stranger = answer.stranger
@@ -54,7 +54,7 @@ class Readiness:
         return True
 
     def verdict(self, now: float) -> Verdict | None:
-        """Why a start should be ended: its engine says that it serves, and somebody else has its port."""
+        """Return why a start should be ended: its engine says that it serves, and somebody else has its port."""
         if self.stranger is None or self._hopeless_since is None or now - self._hopeless_since < PATIENCE:
             return None
         return self._taken(self.stranger)

@@ -1,4 +1,4 @@
-"""What is written of a run: its state and its ledger, and the moves from one state to the next."""
+"""The record of a run: its state and its ledger, and the moves from one state to the next."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Record:
         self._fault: Exception | None = None
 
     def save(self) -> None:
-        """Write the state as it is. A fault in that must not keep the keeper from its work."""
+        """Write the state as it is. An error in that does not stop the keeper."""
         self.state.seq = self.ledger.seq
         with self._carefully():
             self.file.write(self.state)
 
     def note(self, kind: str, **values: Any) -> None:
-        """A line of the ledger, now; as carefully."""
+        """Append a line to the ledger. An error in that does not stop the keeper."""
         with self._carefully():
             self.ledger.append(kind, time.time(), self.state.attempt, **values)
 
     def move(self, to: State, reason: str | None = None) -> None:
-        """Go to another state.
+        """Move to another state.
 
         Raises:
             RuntimeError: There is no such move.
@@ -65,14 +65,14 @@ class Record:
                     traceback.print_exc(limit=-4)
 
     def set_verdict(self, verdict: Verdict) -> None:
-        """Why it is not as it should be."""
+        """Put into the state why the engine ended or does not work."""
         state = self.state
         state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
         state.evidence, state.fixes, state.groups = verdict.evidence, verdict.fixes, verdict.groups
         state.fix = first_changes(verdict.fixes)  # which earlier versions read
 
     def flush(self) -> bool:
-        """Try again what the disk did not take; True when all is written that can be."""
+        """Write again what could not be written; return True when nothing is pending."""
         done = [True, True]
         with self._carefully():
             done[0] = self.file.flush()

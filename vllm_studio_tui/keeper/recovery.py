@@ -1,4 +1,4 @@
-"""What became of a run, from its state and its ledger, whichever knows more.
+"""The state of a run, recovered from its state file and its ledger, whichever knows more.
 
 The state is replaced as a whole and the ledger is appended to: a full disk may keep either from being written, and
 either may be torn.
@@ -19,7 +19,7 @@ from vllm_studio_tui.keeper.verdict import describe_exit
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A run as its files tell it.
+    """The state of a run as its files give it.
 
     Attributes:
         known: The state file or the ledger could be read.
@@ -32,7 +32,7 @@ class Recovered:
 
 
 def recover(folder: Path) -> Recovered:
-    """Read both files of a run."""
+    """Read both files of a run and return what they say together."""
     written = read_state(folder)
     if written is not None and written.final:
         return Recovered(written, True, True)

@@ -1,4 +1,4 @@
-"""What follows after an engine ended that nobody told to end."""
+"""What follows after an engine ended that nobody stopped: a restart, or the end of the run."""
 
 from __future__ import annotations
 

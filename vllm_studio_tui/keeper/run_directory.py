@@ -19,7 +19,7 @@ MOST = 32 * PIECE
 
 
 class RunDirectory:
-    """Holds the lock of the run, and its ledger and log open: deleted, they can still be read."""
+    """Holds the lock of the run, and keeps its ledger and log open: where they are deleted, they can still be read."""
 
     def __init__(self, folder: Path, lock: int, spec: RunSpec) -> None:
         self._folder, self._lock = folder, lock
@@ -58,7 +58,7 @@ class RunDirectory:
         return back
 
     def _held(self) -> bool:
-        """Whether the lock that we hold is the one that others look at."""
+        """Return whether the lock that we hold is the one that others look at."""
         try:
             seen, ours = (self._folder / LOCK).stat(), os.fstat(self._lock)
         except OSError:

@@ -15,7 +15,7 @@ KILL_GRACE = 10.0
 
 
 def _run(argv: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
-    """The program that ends a container; None where there is none, or where it cannot be run."""
+    """Return the program that ends a container; None where there is none, or where it cannot be run."""
     if not argv:
         return None
     try:
@@ -56,7 +56,7 @@ class Stopping:
             self._enter_tree(now)
 
     def force(self, now: float) -> None:
-        """Somebody will not wait: SIGKILL at once."""
+        """Send SIGKILL at once, for somebody who will not wait."""
         if self.phase < Phase.KILL:
             self._enter_kill(now)
 
@@ -84,7 +84,7 @@ class Stopping:
         return self.phase is Phase.DONE and self._stopped(now)
 
     def _stopped(self, now: float) -> bool:
-        """Whether the program that ends a container has ended itself; it is not waited for without end."""
+        """Return whether the program that ends a container has ended itself; it is not waited for without end."""
         if self._stopper is None or self._stopper.poll() is not None:
             return True
         self._stopper_until = self._stopper_until or now + self._policy.leader_grace + KILL_GRACE

@@ -2,7 +2,7 @@
 
 One thread owns everything. It waits for signals, for the end of the engine, for answers of the prober and of the
 log's reader, and for its own deadlines, and moves the run through its states. Whatever goes wrong in one of its
-duties is told and leaves the others alone.
+duties is recorded and leaves the others alone.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class Supervisor(ExitHandler):
     # --- the loop ---------------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Take signals from now on: TERM and INT stop, a second one kills, HUP is nothing."""
+        """Handle signals from now on: TERM and INT stop the run, a second one kills it, HUP is ignored."""
         self._wake.listen()
         self._wake.watch(self._prober.wake_read)
         self._wake.watch(self._log_reader.wake_read)
 
     def run(self) -> None:
-        """Until the run is over."""
+        """Look after the run until it is over."""
         me = os.getpid()
         self.state.keeper_pid, self.state.keeper_start = me, process.start_ticks(me)
         self.state.boot_id = boot_id()
@@ -131,7 +131,7 @@ class Supervisor(ExitHandler):
     # --- starting ---------------------------------------------------------------------------------------
 
     def _begin(self, what: str, action: Callable[[], None]) -> None:
-        """Start or take over; where that goes wrong half-way, what there is of it is ended."""
+        """Start or take over; where that fails half-way, end whatever was started."""
         before = self._faults.count
         with self._faults.guard(what):
             action()
@@ -262,7 +262,7 @@ class Supervisor(ExitHandler):
                     self._sweeping = self._end(self._engine, now)
 
     def _young(self, seconds: float) -> bool:
-        """Whether it is not ready, or not for longer than that."""
+        """Return whether it is not ready, or not for longer than that."""
         return self.state.ready_at is None or time.time() - self.state.ready_at < seconds
 
     def _keep_members(self) -> None:
@@ -273,7 +273,7 @@ class Supervisor(ExitHandler):
             self._record.save()
 
     def _log_read(self, read: LogResult, now: float) -> None:
-        """What the log's reader found."""
+        """Act on what was read in the log."""
         if read.fault is not None:
             self._faults.note("reading the log", read.fault)
         if read.kind == "explain":
@@ -296,7 +296,7 @@ class Supervisor(ExitHandler):
             self._sweeping = self._end(self._engine, now)
 
     def _give_up(self, verdict: Verdict, now: float) -> None:
-        """It lives and does not work: with a policy it is started again, without one that is said."""
+        """Handle an engine that lives and does not work: restart it by policy; without one, mark the run unhealthy."""
         if self.spec.restart.policy == "never":
             if self.state.title != verdict.title:
                 self.state.title, self.state.advice = verdict.title, verdict.advice
@@ -357,7 +357,7 @@ class Supervisor(ExitHandler):
         self._record.move(State.READY)
 
     def _finish(self) -> None:
-        """The run is over: do not leave before the disk has taken all, unless somebody says so.
+        """Leave after the run is over, but not before everything is written to the disk, unless somebody insists.
 
         A new keeper that found nothing to look after does not stay for it: the next one can write it as well.
         """

@@ -22,20 +22,20 @@ class Timetable:
         self._at.pop(name, None)
 
     def once(self, name: str, now: float) -> bool:
-        """Whether it is due; it will not be again."""
+        """Return whether it is due; it will not be again."""
         if now < self._at.get(name, now + 1):
             return False
         self.drop(name)
         return True
 
     def each(self, name: str, now: float, every: float) -> bool:
-        """Whether it is due; it will be again after `every` seconds."""
+        """Return whether it is due; it will be again after `every` seconds."""
         if now < self._at.get(name, now + 1):
             return False
         self._at[name] = now + every
         return True
 
     def wait(self, most: float) -> float:
-        """Seconds until something is due, at most `most`."""
+        """Return seconds until something is due, at most `most`."""
         now = time.monotonic()
         return min(most, max(0.0, min(self._at.values(), default=now + most) - now))

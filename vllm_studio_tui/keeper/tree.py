@@ -18,7 +18,7 @@ VARIABLE = "VLLM_STUDIO_RUN"
 
 
 def left_of(state: RunState) -> list[process.Stat]:
-    """What lives of a run of this boot whose engine has ended and which no keeper looks after, its oldest first.
+    """Return what lives of a run of this boot whose engine has ended and which no keeper looks after, its oldest first.
 
     By its mark; by number and start where its keeper saw it; and by the engine's session or group, whose number cannot
     be another's as long as somebody is in it. Engines erase the first, and workers may leave the last.
@@ -42,7 +42,7 @@ def left_of(state: RunState) -> list[process.Stat]:
 
 
 def words(found: list[process.Stat], most: int = 4) -> str:
-    """Processes by number and name."""
+    """Return processes by number and name."""
     named = [f"{one.pid} {_printable(one.name)}" for one in found[:most]]
     return ", ".join(named) + (f" and {len(found) - most} more" if len(found) > most else "")
 
@@ -66,17 +66,17 @@ class Tree:
         self._leader: tuple[int, int] | None = None
 
     def begin(self, leader: int, start: int) -> None:
-        """A new engine: its leader is also its session."""
+        """Begin a new engine, whose leader also leads its session."""
         self._leader = (leader, start)
         self._seen[leader] = start
 
     def know(self, pid: int | None, start: int | None) -> None:
-        """A member that another keeper saw, and that nothing else may tell of."""
+        """Add a member that another keeper saw, and that may not be found in another way."""
         if pid is not None and start is not None:
             self._seen[pid] = start
 
     def ended(self) -> None:
-        """The leader has been reaped: from now on its number may be somebody else's session."""
+        """Forget the leader, which was reaped: its number may become somebody else's session."""
         self._leader = None
 
     @property
@@ -85,11 +85,11 @@ class Tree:
         return dict(self._seen)
 
     def exempt(self, pid: int) -> None:
-        """A short-lived child of the keeper itself."""
+        """Leave out a short-lived child of the keeper itself."""
         self._ours.add(pid)
 
     def look(self, *, environments: bool = False) -> list[process.Stat]:
-        """The members alive now. Reading every environment is dearer and finds strays as well."""
+        """Return the members alive now. Reading every environment is dearer and finds strays as well."""
         table = [one for one in process.all_processes() if one.state not in "ZX"]
         found: dict[int, process.Stat] = {}
         for one in process.descendants(os.getpid(), table) if self._children else ():

@@ -21,7 +21,7 @@ PEAK_TOKENS, MAX_SPEED = 16, 1e6
 
 
 class UsageRecorder:
-    """Writes readings to the ledger when they differ from the last one."""
+    """Appends readings to the ledger when they differ from the last ones."""
 
     def __init__(self, ledger: Ledger, tree: Tree, energy_argv: tuple[str, ...]) -> None:
         self._ledger = ledger
@@ -77,7 +77,7 @@ class UsageRecorder:
             self._ledger.append("energy", at, state.attempt, gpus=values, boot_id=state.boot_id)
 
     def last_energy(self, state: RunState) -> None:
-        """One more reading at the end, waited for but not for long."""
+        """Take one more reading at the end, waiting at most 3 s for it."""
         self.begin_energy(time.monotonic())
         deadline = time.monotonic() + 3.0
         while self._reading.pid is not None and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""How an engine ended, in words."""
+"""Verdicts: why an engine ended, is ended or cannot start, in words for a person and a slug for programs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ _LASTING_CODES = (2, 126, 127)
 
 
 def describe_exit(code: int | None, number: int | None) -> tuple[str, str, str]:
-    """Slug, words and advice for an exit code or a signal; both None: not known."""
+    """Return slug, words and advice for an exit code or a signal; both None: not known."""
     if number is not None:
         if number in _SIGNALS:
             return _SIGNALS[signal.Signals(number)]
@@ -120,14 +120,14 @@ KEEPER_LOST = Verdict(
 
 
 def port_unavailable(error: OSError, host: str, port: int) -> Verdict:
-    """The port of the run cannot be had: somebody else listens there, or it is not ours to use."""
+    """Return the verdict on a port that cannot be bound: somebody else listens there, or it is not ours to use."""
     reason, title, cause, advice = why_not(error, host, port)
     fixes: list[Fix] = [FREE_PORT] if reason == "port_in_use" else []
     return Verdict(reason, title, f"{cause} {advice}", retry=passing(error, port), fixes=fixes)
 
 
 def verdict_of_line(cause: Cause) -> Verdict:
-    """What a line of the log says while the engine still lives."""
+    """Return the verdict of a fatal line of the log, while the engine still lives."""
     failure = cause.failure
     return Verdict(
         failure.reason, cause.title, cause.advice, [cause.line[:400]], failure.restart, cause.fixes, list(cause.groups)
@@ -135,7 +135,7 @@ def verdict_of_line(cause: Cause) -> Verdict:
 
 
 def start_timeout(limit: float | None, stage: str | None, heard: str | None = None) -> Verdict:
-    """A start that took longer than the recipe allows."""
+    """Return the verdict on a start that took longer than the recipe allows."""
     last = (f", last stage: {stage}" if stage else "") + (f"; {heard}" if heard else "")
     title = f"was not ready within {limit or 0:g} s{last}"
     return Verdict("start_timeout", title, "Raise `ready_timeout` in the recipe if it only needs more time.")
@@ -144,7 +144,7 @@ def start_timeout(limit: float | None, stage: str | None, heard: str | None = No
 def explain_exit(
     watch: LogWatch, code: int | None, number: int | None, *, was_ready: bool, ooms_before: int | None = None
 ) -> Verdict:
-    """Why the engine ended.
+    """Return why the engine ended.
 
     Before it was ready its log tells best. After that only what stands right before the end may tell, a signal comes
     first, and another try is always worth it: one refused request is no reason to give up an engine.
@@ -181,7 +181,7 @@ def explain_exit(
 def _verdict_of_log(
     found: Explanation, evidence: list[str], code: int | None, number: int | None, words: str
 ) -> Verdict:
-    """What the log says, the telling line first; the title begins with a signal it gave itself while it served."""
+    """Return what the log says, its line first; the title begins with a signal that the engine sent itself."""
     line = found.line[:400]
     evidence = [line, *[one for one in evidence if one != line][-5:]]
     title, retry = found.title, found.retry
@@ -194,7 +194,7 @@ def _verdict_of_log(
 
 
 def oom_kills(cgroup: Path = Path("/sys/fs/cgroup/memory.events")) -> int | None:
-    """How often the kernel killed something in this memory limit; None where it does not say."""
+    """Return how often the kernel killed something in this memory limit; None where it does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in cgroup.read_text(encoding="ascii").splitlines():
             if line.startswith("oom_kill "):

@@ -8,7 +8,7 @@ import signal
 
 
 class Wake:
-    """Waits. TERM and INT are told by `wait`; HUP is nothing."""
+    """Waits for signals and descriptors. `wait` returns how often TERM or INT came; HUP is ignored."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -17,7 +17,7 @@ class Wake:
         os.set_blocking(self._write, False)
 
     def listen(self) -> None:
-        """Take signals from now on."""
+        """Handle signals from now on."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):

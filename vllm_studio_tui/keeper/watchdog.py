@@ -22,11 +22,11 @@ class Watchdog:
         self.running = 0
 
     def begin(self) -> None:
-        """A new engine: what was seen of the last one does not count."""
+        """Forget the last engine: a new one begins."""
         self._moved, self._still_since, self._silent_since, self.running = None, None, None, 0
 
     def counted(self, values: Mapping[str, float], now: float) -> None:
-        """The engine's counters were read."""
+        """Take the engine's counters, just read."""
         moved = tuple(values.get(name) for name in MOVING)
         self.running = int(values.get("running", 0))
         if self.running == 0 or moved != self._moved or all(one is None for one in moved):
@@ -36,14 +36,14 @@ class Watchdog:
         self._moved = moved
 
     def answered(self, ok: bool, now: float) -> None:
-        """The engine was asked whether it serves."""
+        """Take whether the engine answered its health check."""
         if ok:
             self._silent_since = None
         elif self._silent_since is None:
             self._silent_since = now
 
     def verdict(self, now: float) -> Verdict | None:
-        """Why it should be ended and started again; None while it works, or may."""
+        """Return why it should be ended and started again; None while it works, or may."""
         limit = self._rule.stall_after
         if limit and self._still_since is not None and now - self._still_since >= limit:
             title = f"{self.running} requests run and no token has come for {now - self._still_since:.0f} s"

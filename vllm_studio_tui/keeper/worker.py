@@ -21,7 +21,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a job brought: its value, or the fault that ended it."""
+    """The result of a job: its value, or the exception that ended it."""
 
     kind: str
     value: Any = None
@@ -46,7 +46,7 @@ class Worker:
         self._thread.start()
 
     def ask(self, kind: str, job: Callable[[], Any]) -> bool:
-        """Do this; False where a job of this kind is still under way."""
+        """Queue a job; return False where one of its kind is still under way."""
         now = time.monotonic()
         if not self._thread.is_alive() or any(now - since > self._patience for since in self._asked.values()):
             self._asked.clear()
@@ -62,7 +62,7 @@ class Worker:
         return kind in self._asked
 
     def answers(self) -> list[Done]:
-        """What has come since; empties the wake pipe. Of a thread that was replaced nothing counts any more."""
+        """Return what has come since; empties the wake pipe. Of a thread that was replaced nothing counts any more."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self.wake_read, 512):
                 pass

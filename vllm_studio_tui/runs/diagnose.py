@@ -101,7 +101,7 @@ def _unwrapped(lines: list[str]) -> list[str]:
 
 
 def _read(lines: Sequence[str], table: Sequence[Failure]) -> Explanation | None:
-    """What a log says of an end that nobody else tells of: whether there was one must be seen in it too."""
+    """Explain a log alone: also whether the engine ended at all must be seen in it."""
     served = ready_at(lines) is not None
     found = explain(lines, table, served=served)
     if not served:
@@ -131,7 +131,7 @@ def _from(stream: BinaryIO, offset: int) -> bytes:
 
 
 def _count(stream: BinaryIO, begin: int, end: int) -> int:
-    """Line feeds between two places."""
+    """Count the line feeds between two offsets."""
     stream.seek(begin)
     count, left = 0, end - begin
     while left > 0 and (chunk := stream.read(min(left, 1 << 20))):

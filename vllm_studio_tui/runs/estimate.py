@@ -21,7 +21,7 @@ class Start:
 
 
 def earlier_starts(run: RunView, runs: Iterable[RunView]) -> list[Start]:
-    """The latest starts of the same recipe that got ready, the newest last."""
+    """Return the latest starts of the same recipe that got ready, the newest last."""
     found = []
     for one in runs:
         status = one.status
@@ -33,7 +33,7 @@ def earlier_starts(run: RunView, runs: Iterable[RunView]) -> list[Start]:
 
 
 def time_left(status: RunState, earlier: list[Start], now: float) -> float | None:
-    """Seconds until it is ready; None where nothing is known or it does not load.
+    """Return seconds until it is ready; None where nothing is known or it does not load.
 
     From the stage it is in: what earlier starts took from there on, at the present pace, less what it has spent there.
     A stage that takes longer than ever before leaves at least what came after it.

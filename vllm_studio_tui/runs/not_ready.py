@@ -1,4 +1,4 @@
-"""What keeps a start from being ready, in words: what its prober hears, and how long its log has been silent."""
+"""Why a start is not ready yet, in words: the last answer to its probe, and how long its log has been silent."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ WAITING = (State.STARTING, State.LOADING)
 
 
 def log_silence(run: RunView, now: float | None = None) -> float | None:
-    """Seconds since a run that is not ready yet wrote to its log; None for others."""
+    """Return seconds since a run that is not ready yet wrote to its log; None for others."""
     if run.state not in WAITING or run.log_at is None:
         return None
     return max(0.0, (time.time() if now is None else now) - run.log_at)
 
 
 def remarks(run: RunView, now: float | None = None) -> list[str]:
-    """What is to be said of a run that is not ready yet, without how long it is so."""
+    """Return what is to be said of a run that is not ready yet, without how long it is so."""
     return [words for words, _ in _remarks(run, now)]
 
 
 def waiting_for(run: RunView, now: float | None = None) -> str:
-    """The same in one line, with how long it is so; empty where there is nothing to remark on."""
+    """Return the same in one line, with how long it is so; empty where there is nothing to remark on."""
     return "; ".join(
         f"{words}, for {_duration(seconds)}" if seconds is not None else words for words, seconds in _remarks(run, now)
     )

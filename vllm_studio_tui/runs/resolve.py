@@ -33,7 +33,7 @@ def _version(recipe: Recipe, backend: Backend, command: Command) -> str | None:
 
 
 def command_of(recipe: Recipe, backend: Backend, context: LaunchContext, run_id: str) -> Command:
-    """The command of a recipe in its runtime.
+    """Return the command of a recipe in its runtime.
 
     Raises:
         StudioError: The engine or docker cannot be found, or the recipe makes no command.
@@ -48,7 +48,7 @@ def command_of(recipe: Recipe, backend: Backend, context: LaunchContext, run_id:
 def resolve(
     recipe: Recipe, backend: Backend, context: LaunchContext, run_id: str, *, environ: Mapping[str, str]
 ) -> RunSpec:
-    """The spec of a run of this recipe on this port.
+    """Return the spec of a run of this recipe on this port.
 
     Raises:
         StudioError: The engine cannot be found, or the recipe makes no command.

@@ -27,12 +27,12 @@ WantedBy=default.target
 
 
 def systemd_unit(environ: Mapping[str, str], python: str = sys.executable) -> str:
-    """The unit for this installation and these directories, see systemd.service(5)."""
+    """Return the unit for this installation and these directories, see systemd.service(5)."""
     lines = "".join(f"Environment={_quoted(f'{name}={environ[name]}')}\n" for name in _KEPT if environ.get(name))
     return _UNIT.format(environment=lines, python=_quoted(python))
 
 
 def _quoted(text: str) -> str:
-    """A word of a unit: specifiers and variables are taken as they stand, see systemd.syntax(7)."""
+    """Quote a word of a unit: specifiers and variables are taken as they stand, see systemd.syntax(7)."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", " ")
     return f'"{plain}"'

@@ -79,14 +79,14 @@ def _changes(declared: Declared, groups: Sequence[str], recipe: Recipe | None) -
 
 
 def _dividing_gpus(groups: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """The largest number of GPUs, up to what was asked for, that divides the attention heads: (heads, GPUs)."""
+    """Yield the largest number of GPUs, up to what was asked for, that divides the attention heads: (heads, GPUs)."""
     heads, size = _number(groups, 0), _number(groups, 1)
     if heads and size:
         yield {"tensor_parallel_size": max(one for one in range(1, min(int(size), 4096) + 1) if heads % one == 0)}
 
 
 def _free_share(groups: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """The share of a GPU that is free, less a margin: (free, all)."""
+    """Yield the share of a GPU that is free, less a margin: (free, all)."""
     free, total = _number(groups, 0), _number(groups, 1)
     if free and total and free / total - MARGIN >= 0.1:
         yield {"gpu_memory_utilization": round(free / total - MARGIN - 0.005, 2)}

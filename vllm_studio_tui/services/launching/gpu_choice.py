@@ -10,7 +10,7 @@ from vllm_studio_tui.runs.read import RunView
 
 
 def free_gpus(report: GpuReport, runs: Iterable[RunView], count: int) -> tuple[str, ...]:
-    """Indices of `count` GPUs that nobody holds, those with the most free memory first, in order of index.
+    """Return indices of `count` GPUs that nobody holds, those with the most free memory first, in order of index.
 
     Raises:
         LaunchRefused: There are not so many; its cause names who holds the others.
@@ -32,7 +32,7 @@ def free_gpus(report: GpuReport, runs: Iterable[RunView], count: int) -> tuple[s
 
 
 def holders(report: GpuReport, wanted: Sequence[str], own: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Pairs of GPU and who holds memory of it, for those of `wanted` that somebody else uses.
+    """Return pairs of GPU and who holds memory of it, for those of `wanted` that somebody else uses.
 
     Args:
         own: Run ids whose processes do not count.

@@ -17,7 +17,7 @@ from vllm_studio_tui.services.launching.preflight import guarded
 
 
 def claimed_gpus(recipe: Recipe, backend: Backend, context: LaunchContext) -> tuple[str, ...]:
-    """The GPUs that a run will claim; the installed engine's version tells whether it takes any by itself."""
+    """Return the GPUs that a run will claim; the installed engine's version tells whether it takes any by itself."""
     version = None
     if recipe.runtime == "native" and not recipe.gpus and backend.needs_launch:
         with contextlib.suppress(StudioError):  # said elsewhere
@@ -27,7 +27,7 @@ def claimed_gpus(recipe: Recipe, backend: Backend, context: LaunchContext) -> tu
 
 
 def gpu_problems(recipe: Recipe, wanted: Sequence[str], report: GpuReport, live: Sequence[RunView]) -> list[Problem]:
-    """What of the GPUs that the recipe will use is not there, or does not answer."""
+    """Return what of the GPUs that the recipe will use is not there, or does not answer."""
     if recipe.gpus == ("auto",):
         try:
             free_gpus(report, live, recipe.gpu_count)
@@ -48,7 +48,7 @@ def gpu_problems(recipe: Recipe, wanted: Sequence[str], report: GpuReport, live:
 
 
 def room_problems(wanted: Sequence[str], report: GpuReport, live: Sequence[RunView]) -> list[Problem]:
-    """Who holds memory of the GPUs that the recipe will use."""
+    """Return who holds memory of the GPUs that the recipe will use."""
     claimed = {claim for one in live if one.spec for claim in one.spec.gpus}  # said elsewhere, by the run's name
     unclaimed = [one for one in wanted if one not in claimed]
     return [

@@ -83,7 +83,7 @@ class Launcher(Targets):
     # --- before a launch --------------------------------------------------------------------------------
 
     def preview(self, recipe: Recipe, *, missing_ok: bool = False) -> Preview:
-        """The command that `launch` would start; the port is the recipe's or the first that is looked at.
+        """Return the command that `launch` would start; the port is the recipe's or the first that is looked at.
 
         Args:
             missing_ok: Show the command also where its program is not installed here, by the program's bare name, with
@@ -111,7 +111,7 @@ class Launcher(Targets):
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None
     ) -> list[Problem]:
-        """What stands against a launch, and what a person should know of it.
+        """Return what stands against a launch, and what a person should know of it.
 
         Args:
             gpus: The GPUs as they were just seen; None: they are read now.
@@ -146,7 +146,7 @@ class Launcher(Targets):
         return problems
 
     def warnings(self, recipe: Recipe) -> list[str]:
-        """What a person must hear when the recipe is launched: that others can use it, and read what it is asked."""
+        """Return warnings for a launch: that other hosts can use the engine, and read what it is asked."""
         if is_loopback(recipe.host) or recipe.api_key or not registry.backend(recipe.backend).needs_launch:
             return []
         return [

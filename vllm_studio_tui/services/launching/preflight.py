@@ -1,4 +1,4 @@
-"""Looking before a launch: what a backend can tell of a recipe from what is on this machine, in a bounded time.
+"""Checks before a launch: what a backend can tell of a recipe from what is on this machine, in a bounded time.
 
 A backend's check may come from another package, and it looks at files that may lie on a server that does not answer:
 neither may take a command down, or hold it for ever.
@@ -24,7 +24,7 @@ PATIENCE = 10.0
 
 
 def problems_of(cache: Path | None, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:
-    """What stands against a launch, as the backend tells it; a check that fails, or takes too long, is told itself.
+    """Return what its backend holds against a launch; a check that fails or takes too long is a problem itself.
 
     Args:
         cache: Where the flags of installed engines are kept; None: they are not looked at.
@@ -56,7 +56,7 @@ def _checked(cache: Path | None, recipe: Recipe, backend: Backend, context: Laun
 
 
 def with_installed(cache: Path, recipe: Recipe, backend: Backend, context: LaunchContext) -> LaunchContext:
-    """The context with the flags of the installed engine; where they are not known yet, they are asked for."""
+    """Return the context with the flags of the installed engine; where they are not known yet, they are asked for."""
     if recipe.runtime != "native":
         return context
     try:
@@ -74,7 +74,7 @@ def with_installed(cache: Path, recipe: Recipe, backend: Backend, context: Launc
 
 
 def guarded(backend: Backend, make: Callable[[], T]) -> T:
-    """What a backend makes of a recipe.
+    """Return what a backend makes of a recipe.
 
     Raises:
         StudioError: As the backend raises it, or with any other fault of it in its cause.
@@ -90,12 +90,12 @@ def guarded(backend: Backend, make: Callable[[], T]) -> T:
 
 
 def fault(error: Exception) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     text = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def whose(backend: Backend) -> str:
-    """Who can mend what a backend does wrong."""
+    """Return who can mend what a backend does wrong."""
     package = type(backend).__module__.partition(".")[0]
     return f"This is a fault of {package}; report it with the recipe." if package else ""
