@@ -112,7 +112,7 @@ def _engines(name: str) -> str:
     if name in ENGINE_FIELDS:
         found = [one.name for one in every if name in one.uses]
     elif name in ("executable", "python_path", "command"):
-        found = [one.name for one in every if one.needs_launch and name in one.programs]
+        found = [one.name for one in every if one.needs_launch and name in one.program_fields]
     elif name in ("base_url", "metrics_style"):
         found = ["external"] if name == "base_url" else ["custom"]
     elif name in _FOR_ALL:

@@ -74,15 +74,15 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         key_variable = "EXAMPLE_KEY"
         flag_style = FlagStyle(underscores=True)
         file_flags: ClassVar = {"rules": "any", "lora": "lora"}
-        already: ClassVar = {"max_model_len": 7}
+        engine_defaults: ClassVar = {"max_model_len": 7}
         weights = "safetensors"
         reads_gguf = False
-        fetches = True
+        fetches_models = True
         takes_first_gpus = True
         shares_gpu_memory = True
         image_runs_engine = True
         process_titles = ("EXAMPLE::",)
-        guarded = "/secret"
+        guarded_path = "/secret"
         standard_fields_only = True
 
         def known(self) -> Known:

@@ -1,7 +1,7 @@
-"""What a backend is: everything the studio must know of one kind of engine, in one file each.
+"""The contract of a backend: everything that the studio knows of one kind of engine. Each engine is one file.
 
-A backend turns a recipe into a command, and says how that engine shows that it loads, serves, counts and fails. What a
-backend leaves out has a default that does no harm. docs/guide/write-a-backend.md shows one written from scratch.
+A backend turns a recipe into a command, and describes the engine's log, health check, metrics and failures. What a
+backend leaves out has a safe default. docs/guide/write-a-backend.md shows one written from scratch.
 """
 
 from __future__ import annotations
@@ -115,47 +115,47 @@ class ForeignEngine:
 class Backend(ABC):
     """One kind of engine.
 
-    Only `name`, `title`, `command` and `model_name` must be there.
+    Only `name`, `title`, `command` and `model_name` are required.
 
     Attributes, what it is:
-        name: As recipes name it.
-        title: As people name it.
+        name: Its name in recipes.
+        title: Its name for people.
         label: A shorter title for tables; None: the title.
-        needs_launch: False: somebody else runs it, we only talk to it.
+        needs_launch: False: it is run by somebody else, and the studio only sends requests.
         package: The Python package whose version is the engine's; None where there is none.
-        program: The name of its program in PATH, by which the doctor looks for it; None: it does not look.
+        program: The name of its program in PATH, which the doctor looks for; None: the doctor does not look.
         program_setting: The setting that may name another program; empty where there is none.
-        default_port: Where it listens when nobody says.
+        default_port: The port that it listens on when none is given.
 
     Attributes, what it takes from a recipe:
-        uses: Fields of `ENGINE_FIELDS` that its command honours; a recipe that sets another is warned of.
-        already: Values that it has without being told.
-        programs: Those of `executable`, `python_path` and `command` that name its program, likewise.
-        flag_style: How it wants the flags of `extra_args`.
-        file_flags: Flags that name files which must be there, to the kind of each file (`common/side_files.py`).
-        pasted_flags: Flags of its command line to the fields of a recipe, for commands that are pasted.
-        key_variable: The environment variable it reads its API key from; None where it has none.
+        uses: Fields of `ENGINE_FIELDS` that its command uses; for any other field that is set there is a warning.
+        engine_defaults: Values of fields that are the engine's own defaults, so that setting them changes nothing.
+        program_fields: Those of `executable`, `python_path` and `command` that name its program.
+        flag_style: How the flags of `extra_args` are written.
+        file_flags: Flags that name files which must exist, with the kind of each file (`common/side_files.py`).
+        pasted_flags: Flags of its command line with the field of a recipe for each, for pasted commands.
+        key_variable: The environment variable that it reads its API key from; None where there is none.
 
     Attributes, its models:
-        weights: What its models are: `safetensors` (a folder as transformers writes it) or `gguf`; None: not known.
-        reads_gguf: False: it certainly cannot read GGUF files.
-        loads_adapters: A folder that holds only a LoRA adapter is loaded, with its base model.
+        weights: The format of its models: `safetensors` (a folder, as of transformers) or `gguf`; None: unknown.
+        reads_gguf: False: it cannot read GGUF files.
+        loads_adapters: It loads a folder that holds only a LoRA adapter, with the adapter's base model.
         mistral_format: It reads models in Mistral's own format, with params.json.
-        max_lora_rank: The highest rank of LoRA adapters that it takes without `max_lora_rank`; None: any.
-        fetches: It fetches a model by its name on the hub into the hub's cache.
+        max_lora_rank: The highest rank of LoRA adapters without the flag `max-lora-rank`; None: any.
+        fetches_models: It downloads a model by its name on the hub into the hub's cache.
 
     Attributes, how it runs:
         takes_first_gpus: It takes the first GPUs when none are named, one for each rank.
         shares_gpu_memory: How much of a GPU it takes is set by gpu_memory_utilization, kv_cache_dtype and max_num_seqs.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
-        process_titles: How the titles begin that it gives to parts of itself, which have no use without their leader.
-        stages: What its log says while it loads; of one line the first that matches counts.
-        guarded: A path that it refuses without the key, where it has one.
+        process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
+        stages: Patterns of log lines that show its stage of loading; the first that matches a line counts.
+        guarded_path: A path that is refused without the API key; None where there is none.
 
     Attributes, what it answers:
-        counters: Its cumulative counters; None where it has none.
-        metrics: Its metric table; None: not known, and the names of all engines are tried; empty: it has no /metrics.
-        continue_options: What a request adds to have the last message continued; None: it cannot do that.
+        counters: Names of its cumulative counters; None where it has none.
+        metrics: Its metric table; None: unknown, and the names of all engines are tried; empty: it has no /metrics.
+        continue_options: Fields that a request needs to have the last message continued; None: it cannot do that.
         standard_fields_only: It refuses requests with fields beyond OpenAI's.
     """
 
@@ -169,8 +169,8 @@ class Backend(ABC):
     default_port: int = 8000
 
     uses: frozenset[str] = ENGINE_FIELDS
-    already: Mapping[str, object] = {}
-    programs: frozenset[str] = frozenset({"executable", "python_path"})
+    engine_defaults: Mapping[str, object] = {}
+    program_fields: frozenset[str] = frozenset({"executable", "python_path"})
     flag_style: FlagStyle = FlagStyle()
     file_flags: Mapping[str, str] = {}
     pasted_flags: Mapping[str, str] = {}
@@ -181,14 +181,14 @@ class Backend(ABC):
     loads_adapters: bool = False
     mistral_format: bool = False
     max_lora_rank: int | None = None
-    fetches: bool = False
+    fetches_models: bool = False
 
     takes_first_gpus: bool = False
     shares_gpu_memory: bool = False
     image_runs_engine: bool = False
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()
-    guarded: str | None = None
+    guarded_path: str | None = None
 
     counters: CounterNames | None = None
     metrics: tuple[MetricSpec, ...] | None = None
@@ -197,7 +197,7 @@ class Backend(ABC):
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """What its log says when it fails; of one line the first that matches counts.
+        """Patterns of log lines that show why it failed; the first that matches a line counts.
 
         One table serves all engines. A backend with lines of its own puts them before it.
         """
@@ -251,7 +251,7 @@ class Backend(ABC):
         return None
 
     def version(self, program: str) -> str | None:
-        """Return the version of the installed engine without running it; None where it cannot be told."""
+        """Return the version of the installed engine without running it; None where it is unknown."""
         from vllm_studio_tui.backends.common.versions import installed_version
 
         if self.package is None:

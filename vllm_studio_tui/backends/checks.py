@@ -61,7 +61,7 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
             yield Problem(name, "error", message, error.advice)
     except StudioError as error:
         named = "python_path" if recipe.python_path else "executable"
-        named = "command" if "command" in backend.programs else named
+        named = "command" if "command" in backend.program_fields else named
         name = "runtime" if recipe.runtime == "docker" else named
         yield Problem(name, "error", f"{error.title}. {error.cause}".strip(), error.advice)
     except Exception as error:  # noqa: BLE001 - a backend may be of another package; a launch would end with this
@@ -94,11 +94,11 @@ def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
             advice = f"Requests say {backend.model_name(recipe)}: leave it empty."
         yield Problem(name, "warning", f"is not used by {backend.title}", advice)
     whose = (
-        ("command", "command" in backend.programs, "Set backend custom to launch it, or leave it empty."),
-        ("metrics_style", "command" in backend.programs, "Leave it empty: it is for custom commands."),
+        ("command", "command" in backend.program_fields, "Set backend custom to launch it, or leave it empty."),
+        ("metrics_style", "command" in backend.program_fields, "Leave it empty: it is for custom commands."),
         ("base_url", not backend.needs_launch, "Leave it empty: it is where an external server is."),
-        ("executable", "executable" in backend.programs, "Leave it empty."),
-        ("python_path", "python_path" in backend.programs, "Leave it empty."),
+        ("executable", "executable" in backend.program_fields, "Leave it empty."),
+        ("python_path", "python_path" in backend.program_fields, "Leave it empty."),
     )
     for name, used, advice in whose:
         if getattr(recipe, name) and not used:

@@ -45,7 +45,7 @@ class Custom(Backend):
     label = "custom"
     stages = STAGES
     uses = frozenset({"served_model_name"})
-    programs = frozenset({"command", "python_path"})
+    program_fields = frozenset({"command", "python_path"})
 
     def __init__(self, engines: Callable[[], Mapping[str, Backend]] = dict) -> None:
         self._engines = engines

@@ -24,7 +24,7 @@ class External(Backend):
     needs_launch = False
     failures = ()
     uses = frozenset({"served_model_name"})
-    programs = frozenset()
+    program_fields = frozenset()
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.model_path

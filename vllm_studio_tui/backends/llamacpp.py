@@ -153,7 +153,7 @@ class LlamaCpp(Backend):
     weights = "gguf"
     image_runs_engine = True
     stages = STAGES
-    guarded = "/props"
+    guarded_path = "/props"
     counters = COUNTERS
     metrics = METRICS
     continue_options = {}  # noqa: RUF012
@@ -162,7 +162,7 @@ class LlamaCpp(Backend):
         "lora_modules", "speculative", "enable_prefix_caching", "reasoning_parser", "max_thinking_tokens",
         "chat_template_kwargs",
     })  # fmt: skip
-    programs = frozenset({"executable"})
+    program_fields = frozenset({"executable"})
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.id

@@ -197,16 +197,16 @@ class SGLang(Backend):
     pasted_flags = PASTED_FLAGS
     weights = "safetensors"
     mistral_format = True
-    fetches = True
+    fetches_models = True
     takes_first_gpus = True
     shares_gpu_memory = True
     process_titles = ("sglang::",)
     stages = STAGES
-    guarded = "/v1/models"
+    guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS
     continue_options = {"continue_final_message": True}  # noqa: RUF012
-    already = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012
+    engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)

@@ -48,7 +48,7 @@ class TabbyAPI(Backend):
     weights = "safetensors"
     reads_gguf = False
     stages = STAGES
-    guarded = "/v1/models"
+    guarded_path = "/v1/models"
     metrics = ()  # it has none
     uses = frozenset(
         {"tensor_parallel_size", "max_model_len", "max_num_seqs", "kv_cache_dtype", "tool_call_parser",

@@ -46,7 +46,7 @@ class Transformers(Backend):
     flag_style = STYLE
     weights = "safetensors"
     loads_adapters = True
-    fetches = True
+    fetches_models = True
     stages = STAGES
     metrics = ()  # it has none
     standard_fields_only = True
@@ -97,7 +97,7 @@ class Transformers(Backend):
 
     def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:
         yield from (self.model_name(recipe), "--host", context.host, "--port", str(context.port))
-        yield from ("--log-level", "info")  # without it nothing tells that it serves
+        yield from ("--log-level", "info")  # else its log does not show that it serves
         if recipe.dtype:
             yield from ("--dtype", recipe.dtype)
         if recipe.quantization:

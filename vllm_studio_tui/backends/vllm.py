@@ -180,12 +180,12 @@ class Vllm(Backend):
     reads_gguf = False
     mistral_format = True
     max_lora_rank = 16
-    fetches = True
+    fetches_models = True
     takes_first_gpus = True
     shares_gpu_memory = True
     process_titles = ("VLLM::",)
     stages = STAGES
-    guarded = "/v1/models"
+    guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS
     continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012

@@ -62,7 +62,7 @@ def resolve(
     if recipe.ready_timeout is not None:
         ready = dataclasses.replace(ready, deadline=recipe.ready_timeout)
     if recipe.api_key:
-        ready = dataclasses.replace(ready, guarded=backend.guarded)
+        ready = dataclasses.replace(ready, guarded=backend.guarded_path)
     # Textual drops NO_COLOR from our environment; the launching face hands it back through `environ`.
     env = {**command.env, **({"NO_COLOR": environ["NO_COLOR"]} if "NO_COLOR" in environ else {})}
     return RunSpec(

@@ -31,7 +31,7 @@ def environment(recipe: Recipe, **own: str) -> tuple[dict[str, str], dict[str, s
     named = ",".join(str(one) for one in recipe.gpus if one != "auto")
     gpus = named or (str(visible) if isinstance(visible, str | int) else "")
     if gpus:
-        # NVML counts in the order of the bus, CUDA by speed unless told: without this, index 0 is two GPUs.
+        # NVML counts in the order of the bus, CUDA by speed unless this is set: without this, index 0 is two GPUs.
         env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpus}
     refs: dict[str, str] = {}
     for key, value in (recipe.env_vars or {}).items():

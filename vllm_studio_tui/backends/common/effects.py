@@ -23,14 +23,14 @@ def without_effect(backend: Backend, recipe: Recipe, context: LaunchContext) -> 
     """Yield values of the recipe that change nothing, beyond the fields that the engine has no use for at all."""
     with_all = _made(backend, recipe, context)
     if with_all is None:
-        return  # it makes no command: that is said instead
+        return  # it makes no command: `checks` reports that
     defaults = _defaults(recipe)
     plain = recipe.model_copy(update={name: defaults[name] for name in TRIED})
     for name in TRIED:
         value = getattr(recipe, name)
         if value == defaults[name] or value in ("", 0, -1) or name in ENGINE_FIELDS - backend.uses:
             continue
-        if backend.already.get(name) == value:
+        if backend.engine_defaults.get(name) == value:
             continue
         if _made(backend, recipe.model_copy(update={name: defaults[name]}), context) != with_all:
             continue
@@ -41,7 +41,7 @@ def without_effect(backend: Backend, recipe: Recipe, context: LaunchContext) -> 
         message = f"{_short(value)} changes nothing: {backend.title} has nothing for it"
         yield Problem(name, "warning", message, "Correct it or leave it empty.")
     for key, value in recipe.extra_args.items():
-        if is_remark(key) or value is None or value is False or "command" in backend.programs:
+        if is_remark(key) or value is None or value is False or "command" in backend.program_fields:
             continue
         rest = {one: other for one, other in recipe.extra_args.items() if one != key}
         if _made(backend, recipe.model_copy(update={"extra_args": rest}), context) == with_all:
@@ -60,7 +60,7 @@ def _made(backend: Backend, recipe: Recipe, context: LaunchContext) -> tuple[obj
             backend.ready(recipe),
             backend.model_name(recipe),
         )
-    except Exception:  # noqa: BLE001  # a backend may be of another package; what fails is told by other checks
+    except Exception:  # noqa: BLE001  # a backend may be of another package; failures are reported by other checks
         return None
 
 

@@ -33,7 +33,7 @@ from vllm_studio_tui.kit.gguf import VERSIONS, Gguf
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
 
-#: What an engine was told by flags: the values of each, without the dashes before its name.
+#: The flags of a command, without the dashes before their names, with their values.
 Flags = Mapping[str, list[str]]
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 #: Seconds that the heads of all shards may take: on a slow file server a look at some is enough.
@@ -222,7 +222,7 @@ def gguf_problems(path: Path, flags: Flags, *, field: str = "model_path", kind: 
     try:
         file = weights(path)
     except InvalidRecipe:
-        return  # said where the command is made
+        return  # reported where the command is made
     trouble = read_trouble(file)
     found = gguf_of(file) if trouble is None else trouble.words
     if isinstance(found, str):

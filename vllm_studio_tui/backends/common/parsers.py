@@ -95,7 +95,7 @@ def _accept(point: str, loaded: object) -> tuple[Family, ...]:
         raise plug_ins.NotUsable(f"{point} is no Family and no list of them")
     rows = tuple(one for one in some if isinstance(one, Family))
     for row in rows:
-        re.compile(row.pattern)  # what cannot be read is said now, not when a recipe is looked at
+        re.compile(row.pattern)  # a wrong pattern is reported now, not when a recipe is checked
     return rows
 
 

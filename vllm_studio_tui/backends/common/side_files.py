@@ -150,7 +150,7 @@ def python_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
         return
     named = expanded(recipe.python_path)
     if "/" not in named or program_trouble(named) is not None:
-        return  # said where the command is made
+        return  # reported where the command is made
     names = {Path(named).name, os.path.basename(os.path.realpath(named))}  # noqa: PTH119
     if not any("python" in one.lower() or "pypy" in one.lower() for one in names):
         message = f"{named} does not look like a Python interpreter"

@@ -63,7 +63,7 @@ def _stored(ground: Ground) -> Iterator[Recipe | str]:
         finally:
             connection.close()
     except sqlite3.Error:
-        return  # the check of the database says it
+        return  # the check of the database reports it
     for name, data in rows:
         try:
             yield parse_recipe(json.loads(data))[0]

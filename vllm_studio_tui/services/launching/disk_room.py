@@ -48,7 +48,7 @@ def disk_room(recipe: Recipe, environ: Mapping[str, str]) -> list[Problem]:
         environ: As the engine will have it, without the recipe's own variables.
     """
     backend = registry.find(recipe.backend)
-    if backend is None or not backend.fetches or recipe.runtime != "native" or is_local(recipe.model_path):
+    if backend is None or not backend.fetches_models or recipe.runtime != "native" or is_local(recipe.model_path):
         return []
     environ = {**environ, **{key: value for key, value in recipe.env_vars.items() if isinstance(value, str)}}
     cache = _cache(recipe, environ)

@@ -148,7 +148,7 @@ def _short(value: Any) -> str:
 
 def _unknown_backend(recipe: Recipe) -> list[FieldNote]:
     known = registry.backends()
-    if recipe.backend in known or recipe.backend in ("exllamav3", "mlx"):  # of those two more was said
+    if recipe.backend in known or recipe.backend in ("exllamav3", "mlx"):  # those two are reported in more detail
         return []
     why = f"{recipe.backend} is no engine here, and a launch will be refused; there are: {', '.join(sorted(known))}"
     return [FieldNote("backend", "taken", why)]
