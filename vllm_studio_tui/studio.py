@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.chat.chat import ChatService
@@ -178,6 +179,12 @@ class Studio:
     def storage_read_only(self) -> bool:
         """Whether nothing can be written to the database."""
         return self.db.read_only
+
+    def recipe_states(self, recipes: Iterable[Recipe]) -> dict[str, str]:
+        """Return the state of each recipe that has a live run or is an external server, by its id. Blocking."""
+        from vllm_studio_tui.services.recipes.states import recipe_states
+
+        return recipe_states(recipes, self.runs.live())
 
     def probe_parsers(self, name: str) -> ParserReport:
         """Ask a ready run for one tool call and one thought; return whether its parsers work. Blocking."""

@@ -2,13 +2,92 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import vllm_studio_tui
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.protocols import StudioApi
 from vllm_studio_tui.studio import Studio
+
+ROOT = Path(vllm_studio_tui.__file__).parent
+#: Packages of which a studio on another host can give nothing but values.
+BEHIND = {"store", "inference", "probes", "models", "keeper", "simulation", "studio", "runs", "services"}
+#: Values, and functions from values to values: what a face may import from there. An empty set: all of the module.
+VALUES: Mapping[str, set[str]] = {
+    "runs.document": set(),
+    "runs.estimate": set(),
+    "runs.logtext": set(),
+    "runs.not_ready": set(),
+    "runs.read": {"RunView", "pick_run"},
+    "services.chat.answer": set(),
+    "services.chat.answers": set(),
+    "services.chat.branches": set(),
+    "services.chat.events": set(),
+    "services.launching.fixes": set(),
+    "services.launching.past_runs": {"changes"},
+    "services.protocols": set(),
+    "services.recipes.assignments": set(),
+    "services.recipes.form": set(),
+    "services.recipes.recipes": {"Broken", "read_source"},
+    "services.recipes.states": {"recipe_document"},
+    "services.watching.latest": set(),
+    "services.watching.snapshot": {"Snapshot"},
+}
+#: What a face does on its own machine, whichever studio it speaks to: the file, the modules, why.
+LOCAL: Mapping[str, tuple[set[str], str]] = {
+    "cli.app": ({"studio"}, "says how the studio of this machine tells what is wrong with the settings"),
+    "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),
+    "cli.diagnose": (
+        {"keeper.port", "keeper.verdict", "runs", "runs.diagnose", "runs.logs"}, "explains a log file of this machine"
+    ),
+    "cli.doctor": ({"services.doctor.doctor"}, "checks this machine"),
+    "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
+    "cli.metrics": ({"probes.engine.reader", "runs.read"}, "measures an engine itself, at the pace it is told"),
+    "cli.opening": ({"studio"}, "the one place that chooses the studio"),
+    "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
+    "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),
+    "tui.app": ({"services.watching.snapshot"}, "the first picture, before anything is sampled"),
+    "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
+    "tui.screens.chat.place": ({"services.chat.left_off"}, "drafts belong to the person in front of the screen"),
+    "tui.screens.chat.state": ({"services.chat.left_off"}, "the same"),
+    "tui.screens.logs.place": ({"runs.logs"}, "secrets that this environment resolves are masked here"),
+    "tui.screens.logs.view": ({"runs.logwindow"}, "scrolls in a log as a file"),
+}  # fmt: skip
 
 
 def test_the_studio_of_this_machine_is_one(tmp_path: Path) -> None:
     one: StudioApi = Studio(Places.under(tmp_path))  # the type checker proves it
     assert one.places.runs.is_relative_to(tmp_path)
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of each import from our package that is really made, wherever it stands."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in for_types:
+            package, _, module = (node.module or "").partition(".")
+            if package == "vllm_studio_tui" and module:
+                yield from ((module, one.name) for one in node.names)
+
+
+def test_a_face_reaches_services_through_its_studio_alone() -> None:
+    reached: dict[str, set[str]] = {}
+    for face in ("cli", "tui"):
+        for path in sorted((ROOT / face).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for module, what in imports(path):
+                if module.split(".")[0] not in BEHIND:
+                    continue
+                values = VALUES.get(module)
+                if values is None or (values and what not in values):
+                    reached.setdefault(name, set()).add(module)
+    assert reached == {name: modules for name, (modules, _) in LOCAL.items()}
+    assert not any(module.split(".")[0] == "store" for modules in reached.values() for module in modules)

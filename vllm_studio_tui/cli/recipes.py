@@ -14,35 +14,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.backends import CLASSES
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
-from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs.read import live_runs
-from vllm_studio_tui.studio import Studio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
+    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.importing import ImportReport
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 BACKENDS = f"{', '.join(CLASSES)}, or one of a plug-in."
 SUGGESTED = typer.Option(False, "--suggested", help="Take what is suggested for the model's family: parsers, experts.")
-
-
-def states(places: Places, recipes: Iterable[Recipe]) -> dict[str, str]:
-    """The state of each recipe that has a live run, or is a server of somebody else."""
-    from vllm_studio_tui.services.recipes.externals import external_states
-
-    return {**external_states(recipes), **{run.recipe_id: str(run.state) for run in live_runs(places)}}
-
-
-def recipe_document(recipe: Recipe, state: str | None) -> dict[str, Any]:
-    """A recipe with every field, secrets masked, and the state of its run."""
-    from vllm_studio_tui.domain.recipe_secrets import mask_recipe
-
-    return {**mask_recipe(recipe.model_dump(mode="json")), "state": state or "stopped"}
 
 
 def _edited(text: str, recipe_id: str) -> str:
@@ -128,11 +111,12 @@ def _register_reading(nouns: typer.Typer) -> None:
     def list_(search: str = typer.Option("", "--search", help="Words to look for."), as_json: bool = JSON) -> None:
         """All recipes, and the state of their runs."""
         from vllm_studio_tui.services.recipes.recipes import Broken
+        from vllm_studio_tui.services.recipes.states import recipe_document
 
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             found = studio.recipes.search(search) if search else studio.recipes.all_stored()
             good = [one for one in found if not isinstance(one, Broken)]
-            running = states(studio.places, good)
+            running = studio.recipe_states(good)
         for one in found:
             if isinstance(one, Broken):
                 note(f"{one.id} can no longer be read: {one.error.cause}")
@@ -153,16 +137,20 @@ def _register_reading(nouns: typer.Typer) -> None:
     @nouns.command("show")
     def show(recipe_id: str = typer.Argument(..., metavar="ID"), as_json: bool = JSON) -> None:
         """One recipe."""
-        with Studio.open_sync() as studio:
+        from vllm_studio_tui.services.recipes.states import recipe_document
+
+        with open_studio() as studio:
             recipe = studio.recipes.get(recipe_id)
-            state = states(studio.places, [recipe]).get(recipe.id)
+            state = studio.recipe_states([recipe]).get(recipe.id)
             text = "" if as_json else studio.recipes.export([recipe.id])
         emit({"recipe": recipe_document(recipe, state)}) if as_json else say(text, end="")
 
     @nouns.command("starters")
     def starters(as_json: bool = JSON) -> None:
         """Recipes to begin with, and for which GPUs they are."""
-        with Studio.open_sync() as studio:
+        from vllm_studio_tui.services.recipes.states import recipe_document
+
+        with open_studio() as studio:
             found = studio.recipes.starters()
         if as_json:
             emit({"recipes": [recipe_document(one, None) for one in found]})
@@ -172,7 +160,7 @@ def _register_reading(nouns: typer.Typer) -> None:
     @nouns.command("command")
     def command(recipe_id: str = typer.Argument(..., metavar="ID"), as_json: bool = JSON) -> None:
         """The exact command of a launch, secrets masked."""
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             preview = studio.launcher.preview(studio.recipes.get(recipe_id), missing_ok=True)
         if as_json:
             document = {"argv": list(preview.argv), "env": dict(preview.env), "shell": preview.shell}
@@ -187,7 +175,7 @@ def _register_reading(nouns: typer.Typer) -> None:
         """What stands against a launch, and what the model is known to need; exit 1 if anything stands against it."""
         from vllm_studio_tui.backends.common.suggestions import suggestions
 
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             recipe = studio.recipes.get(recipe_id)
             problems = studio.launcher.check(recipe)
         offered = suggestions(recipe)
@@ -225,7 +213,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         from vllm_studio_tui.domain.recipe_reading import slug
         from vllm_studio_tui.services.recipes.assignments import with_settings
 
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             data: dict[str, Any] = recipe_to_data(studio.recipes.starter(starter)) if starter else {}
             if recipe_id:
                 data["id"] = recipe_id if ID.fullmatch(recipe_id) else slug(recipe_id)
@@ -257,7 +245,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         from vllm_studio_tui.domain.recipe import recipe_to_data
         from vllm_studio_tui.services.recipes.assignments import with_settings
 
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             before = studio.recipes.get(recipe_id)
             data = recipe_to_data(before)
             if settings or take:
@@ -281,7 +269,7 @@ def _register_writing(nouns: typer.Typer) -> None:
     @nouns.command("duplicate")
     def duplicate(recipe_id: str = typer.Argument(..., metavar="ID"), new_id: str = typer.Argument(...)) -> None:
         """The same recipe under another id."""
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             say(f"added {studio.recipes.duplicate(recipe_id, new_id).id}")
 
     @nouns.command("delete")
@@ -290,7 +278,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
     ) -> None:
         """Delete a recipe; its runs and what they used stay."""
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             recipe = studio.recipes.get(recipe_id)
             if not yes:
                 if not sys.stdin.isatty():
@@ -301,7 +289,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         say(f"deleted {recipe.id}")
 
 
-def _point_out_masked(studio: Studio, ids: list[str]) -> None:
+def _point_out_masked(studio: StudioApi, ids: list[str]) -> None:
     """Recipes of earlier versions may hold secrets, which are masked in what is written."""
     from vllm_studio_tui.domain.recipe import recipe_to_data
     from vllm_studio_tui.domain.recipe_secrets import plaintext_fields
@@ -326,7 +314,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         """Take in recipes, also the original system's; each entry and each changed field is reported."""
         from vllm_studio_tui.services.recipes.recipes import read_source
 
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             report = studio.recipes.import_(
                 read_source(source), source, dry_run=dry_run, replace=replace, suggested=take
             )
@@ -347,7 +335,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         """Recipes as text that `import` reads back."""
         if form not in ("yaml", "json"):
             raise UsageError(f"no format {form}", advice="Use yaml or json.")
-        with Studio.open_sync() as studio:
+        with open_studio() as studio:
             text = studio.recipes.export(ids or (), form="json" if as_json else form)
             _point_out_masked(studio, ids or [])
         if output is None:
