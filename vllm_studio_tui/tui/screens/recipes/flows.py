@@ -14,7 +14,7 @@ from vllm_studio_tui.domain.recipe import ID, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
+from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
 from vllm_studio_tui.tui.terminal.editor import edit_text
@@ -22,7 +22,6 @@ from vllm_studio_tui.tui.terminal.editor import edit_text
 if TYPE_CHECKING:
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.protocols import StudioApi
-    from vllm_studio_tui.services.recipes.importing import ImportReport
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.shell import Shell
@@ -312,51 +311,3 @@ class RecipeFlows:
                 return
             chosen = [one for one in chosen if one != said] if said in chosen else sorted([*chosen, said])
             form.set_text("gpus", " ".join(chosen))
-
-
-def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> list[Row]:
-    """What became of every entry and every field."""
-    title = Row()
-    title.run(3, [("Import", "fg bold"), ("   esc goes on", "faint")])
-    rows = [title, Row()]
-    for recipe_id in report.imported:
-        row = Row()
-        row.run(3, [(f"{ink.glyphs.passed} ", "ok"), (recipe_id, "fg bold")])
-        rows.append(row)
-        for field in report.fields:
-            if field["recipe"] == recipe_id and (field["action"] != "taken" or field["why"]):
-                # What was taken and has a word beside it is for the person to look at, like what was dropped.
-                style = "dim" if field["action"] == "changed" else "warn"
-                for index, text in enumerate(wrap(field["why"], max(8, width - 44))[:3] or [""]):
-                    line = Row()
-                    if index == 0:
-                        line.put(5, field["field"], "fg", 26)
-                        line.put(32, field["action"], style, 9)
-                    line.put(42, text, "dim", max(0, width - 44))
-                    rows.append(line)
-        for offer in report.suggestions:
-            if offer["recipe"] == recipe_id:
-                line = Row()
-                line.put(5, offer["field"], "fg", 26)
-                line.put(32, "open", "dim", 9)
-                line.put(42, f"{offer['value']} is suggested, {offer['why']}", "dim", max(0, width - 44))
-                rows.append(line)
-    for recipe_id in report.existing:
-        row = Row()
-        row.run(3, [(f"{ink.glyphs.passed} ", "dim"), (recipe_id, "fg"), ("  is there already, the very same", "dim")])
-        rows.append(row)
-    for failure in report.failed:
-        row = Row()
-        name = failure["id"] or f"entry {failure['index'] + 1}"
-        row.run(3, [(f"{ink.glyphs.failed} ", "err"), (str(name), "fg bold"), ("  cannot be imported", "dim")])
-        rows.append(row)
-        for error in failure["errors"]:
-            for index, text in enumerate(wrap(f"{error['field']}: {error['message']}", width - 8)[:3]):
-                line = Row()
-                line.put(5 if index == 0 else 7, text, "fg")
-                rows.append(line)
-    if not report.imported and not report.failed and not report.existing:
-        row = Row()
-        row.put(3, "There is no recipe in it.", "dim")
-        rows.append(row)
-    return rows

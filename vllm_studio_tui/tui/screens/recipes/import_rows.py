@@ -1,0 +1,58 @@
+"""The report of an import as rows: what became of every entry and every field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.recipes.importing import ImportReport
+
+
+def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> list[Row]:
+    """What became of every entry and every field."""
+    title = Row()
+    title.run(3, [("Import", "fg bold"), ("   esc goes on", "faint")])
+    rows = [title, Row()]
+    for recipe_id in report.imported:
+        row = Row()
+        row.run(3, [(f"{ink.glyphs.passed} ", "ok"), (recipe_id, "fg bold")])
+        rows.append(row)
+        for field in report.fields:
+            if field["recipe"] == recipe_id and (field["action"] != "taken" or field["why"]):
+                # What was taken and has a word beside it is for the person to look at, like what was dropped.
+                style = "dim" if field["action"] == "changed" else "warn"
+                for index, text in enumerate(wrap(field["why"], max(8, width - 44))[:3] or [""]):
+                    line = Row()
+                    if index == 0:
+                        line.put(5, field["field"], "fg", 26)
+                        line.put(32, field["action"], style, 9)
+                    line.put(42, text, "dim", max(0, width - 44))
+                    rows.append(line)
+        for offer in report.suggestions:
+            if offer["recipe"] == recipe_id:
+                line = Row()
+                line.put(5, offer["field"], "fg", 26)
+                line.put(32, "open", "dim", 9)
+                line.put(42, f"{offer['value']} is suggested, {offer['why']}", "dim", max(0, width - 44))
+                rows.append(line)
+    for recipe_id in report.existing:
+        row = Row()
+        row.run(3, [(f"{ink.glyphs.passed} ", "dim"), (recipe_id, "fg"), ("  is there already, the very same", "dim")])
+        rows.append(row)
+    for failure in report.failed:
+        row = Row()
+        name = failure["id"] or f"entry {failure['index'] + 1}"
+        row.run(3, [(f"{ink.glyphs.failed} ", "err"), (str(name), "fg bold"), ("  cannot be imported", "dim")])
+        rows.append(row)
+        for error in failure["errors"]:
+            for index, text in enumerate(wrap(f"{error['field']}: {error['message']}", width - 8)[:3]):
+                line = Row()
+                line.put(5 if index == 0 else 7, text, "fg")
+                rows.append(line)
+    if not report.imported and not report.failed and not report.existing:
+        row = Row()
+        row.put(3, "There is no recipe in it.", "dim")
+        rows.append(row)
+    return rows
