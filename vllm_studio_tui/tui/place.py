@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class Place(Container):
-    """A screen. `update` is called when it is shown and at every tick while it is."""
+    """The widget of a screen: one area of the page, made when the screen is first shown and hidden by `display`.
+
+    Textual's own `Screen` is something else: it covers the whole terminal. `update_place` is called when the screen is
+    shown and after every sample while it is; a hidden one gets no calls, so it does nothing.
+
+    Attributes:
+        SCOPE: The scope of its actions, see `keys.action`.
+    """
 
     SCOPE: ClassVar[str] = ""
     DEFAULT_CSS = "Place { height: 1fr; width: 1fr; }"
