@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -31,6 +32,6 @@ def _default(value: Any) -> str:
 
 def _words() -> dict[str, str]:
     """Return the description of each field, from the docstring of the model."""
-    text = (Settings.__doc__ or "").partition("Attributes:")[2]
-    found = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", text, re.MULTILINE)
+    text = inspect.cleandoc(Settings.__doc__ or "").partition("Attributes:")[2]
+    found = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE)
     return {name: " ".join(words.split()) for name, words in found}
