@@ -1,4 +1,4 @@
-"""What a chat from the command line is given: a prompt, a pipe, images."""
+"""Reads what `chat` is given: a prompt, a pipe, images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_IMAGE = 20 * 1024 * 1024
 
 
 def image_url(path: str) -> str:
-    """An image file as a data URL.
+    """Return an image file as a data URL.
 
     Raises:
         UsageError: It cannot be read, is too large, or is not PNG, JPEG, GIF or WebP.
@@ -41,7 +41,7 @@ def image_url(path: str) -> str:
 
 
 def piped_text() -> str:
-    """What was piped or redirected to us; empty for a terminal, and for a device that is neither."""
+    """Return what was piped or redirected to standard input; empty for a terminal or another device."""
     stream = sys.stdin
     if stream is None or stream.closed or stream.isatty():
         return ""
@@ -62,7 +62,7 @@ def piped_text() -> str:
 
 
 def question_of(prompt: str | None, piped: str) -> str:
-    """The prompt, the pipe, or the one and then the other.
+    """Return the prompt, the piped text, or both, one after the other.
 
     Raises:
         UsageError: There is neither.

@@ -289,5 +289,5 @@ class Ended:
 
 StreamEvent = Delta | Relabel | Ended
 
-#: Asks an engine, and yields the answer as it comes.
+#: A function that asks an engine and yields the answer as it comes.
 Stream = Callable[[Target, ChatRequest], AsyncGenerator[StreamEvent, None]]

@@ -1,4 +1,4 @@
-"""A chat's tree of messages as it is read: one branch, with the place of each message among its siblings."""
+"""Branches of a chat's tree of messages: each question or answer may have siblings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from vllm_studio_tui.domain.chat import Message
 
 
 def branch_of(tree: Sequence[Message], leaf_id: str | None) -> list[tuple[Message, tuple[int, int]]]:
-    """The messages from the first to a leaf, each with its number among those of its role under the same parent."""
+    """Return the messages from the first to a leaf, each with its number among its siblings and how many these are.
+
+    Siblings are messages of one role below the same parent. Without such a leaf it is the latest message.
+    """
     by_id = {message.id: message for message in tree}
     leaf = by_id.get(leaf_id or "") or (tree[-1] if tree else None)
     path: list[Message] = []
@@ -28,7 +31,7 @@ def branch_of(tree: Sequence[Message], leaf_id: str | None) -> list[tuple[Messag
 
 
 def sibling_leaf(tree: Sequence[Message], message_id: str, step: int) -> str | None:
-    """The newest leaf below the message before or after this one among its siblings; None where there is none."""
+    """Return the newest leaf below the sibling that is `step` places away; None where there is none."""
     by_id = {message.id: message for message in tree}
     one = by_id.get(message_id)
     if one is None:

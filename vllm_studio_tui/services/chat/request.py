@@ -1,4 +1,4 @@
-"""From a branch of messages to what an engine is asked with."""
+"""Makes the OpenAI messages of a request from a branch of a chat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TITLE_LENGTH = 60
 
 
 def title_of(text: str) -> str:
-    """The first words of a question, at most 60 characters."""
+    """Return the first words of a question, at most 60 characters."""
     words = " ".join(text[:2000].split())
     if len(words) <= TITLE_LENGTH:
         return words or "New chat"
@@ -23,10 +23,10 @@ def title_of(text: str) -> str:
 
 
 def request_messages(branch: Sequence[Message], system: str | None = None) -> tuple[dict[str, Any], ...]:
-    """OpenAI messages of a branch.
+    """Return the OpenAI messages of a branch.
 
-    Thinking stays behind, and so do answers that came to nothing. Calls without a result and results without a call
-    are left out too: templates of engines refuse them. Questions in a row, as a failed answer leaves them, become
+    Thinking is left out, and so are empty answers, calls without a result and results without a call: chat templates
+    refuse those. Questions in a row, as a failed answer leaves them, become
     one, because many templates insist on turns.
     """
     answered = {one.tool_call_id for one in branch if one.role == "tool"}
@@ -81,7 +81,7 @@ def _calls(calls: Iterable[ToolCall]) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> str:
-    """The arguments as a JSON object: templates parse them, and one broken call would end the chat for good."""
+    """Return the arguments as a JSON object: templates parse them, and one broken call would end the chat for good."""
     try:
         if isinstance(json.loads(text), dict):
             return text

@@ -1,4 +1,4 @@
-"""Answers whose end is not in the database yet: kept in memory and in a recovery file, and tried again until it is."""
+"""Answers whose end is not in the database yet: kept in memory and in a recovery file, and saved again until it is."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Unsaved:
             self._waiting[ending.key] = ending
 
     def save(self, ending: Ending) -> NotSaved | None:
-        """Save an ending; where that fails it is tried again by itself, and the error is given back. Blocking."""
-        if self._db.read_only:  # it was so before anything was asked: only a count is lost
+        """Save an ending; where that fails it is tried again in the background, and the error returned. Blocking."""
+        if self._db.read_only:  # known before anything was asked: only a count is lost
             self._saved(ending)
             return None
         try:
@@ -72,12 +72,12 @@ class Unsaved:
         return None
 
     def checkpoint(self, ending: Ending, error: StoreError) -> None:
-        """Write down what has come of an answer that goes on, as the database does not take it. Blocking."""
+        """Write what has come of a running answer to its recovery file, as the database does not take it. Blocking."""
         self._paths[ending.key] = write_recovery(self._folders, ending)
         self._reasons[ending.key] = error
 
     def caught_up(self, key: str) -> None:
-        """The database has taken what has come: what was written down is out of date. Blocking."""
+        """Delete the recovery file of an answer: the database has taken all that has come. Blocking."""
         if self._paths.pop(key, None) is not None:
             forget_recovery(self._folders, key)
         self._reasons.pop(key, None)
@@ -114,7 +114,7 @@ class Unsaved:
             pause = self._first_pause if not all(left) else min(pause * 2, LONGEST_PAUSE)
 
     def _failures(self) -> list[Ending]:
-        """The endings that were tried; the others are about to be."""
+        """Return the endings that could not be saved; the others are being saved for the first time."""
         with self._lock:
             return [one for key, one in self._waiting.items() if key in self._reasons]
 
@@ -130,12 +130,12 @@ class Unsaved:
         self._saved(ending)
         if self._bus is not None:
             message = ending.message
-            told = AnswerSaved(message.session_id, message.id) if message is not None else AnswerSaved(None, None)
-            self._bus.publish(told)
+            ids = (message.session_id, message.id) if message is not None else (None, None)
+            self._bus.publish(AnswerSaved(*ids))
         return None
 
     def close(self) -> list[Path]:
-        """Try a last time, and write recovery files of what is left: where they lie. Blocking."""
+        """Try a last time; return the recovery files of what is left. Blocking."""
         self._closed.set()
         if self._worker is not None:
             self._worker.join(PATIENCE + 1.0)
@@ -147,7 +147,7 @@ class Unsaved:
     # --- reading ----------------------------------------------------------------------------------------
 
     def over(self, messages: Sequence[Message]) -> list[Message]:
-        """Messages as they are, where the database holds less of them."""
+        """Return messages with what the database does not hold of them yet."""
         with self._lock:
             whole = {
                 one.message.id: replace(one.message, unsaved=self._reasons[key].title)
@@ -157,6 +157,6 @@ class Unsaved:
         return [whole.get(one.id, one) for one in messages]
 
     def reasons(self) -> list[str]:
-        """Why each answer that waits is not saved yet."""
+        """Return why each answer that waits is not saved yet."""
         with self._lock:
             return [self._reasons[key].title for key in self._waiting if key in self._reasons]

@@ -1,4 +1,4 @@
-"""Where a person writes to a model: several lines, as high as what is written, with a history."""
+"""The prompt: several lines, as high as its text, with a history."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class PromptArea(TextArea):
         self._kept = ""
 
     def set_text(self, text: str) -> None:
-        """Put a text in, the cursor at its end."""
+        """Replace the text, and put the cursor at its end."""
         self.text = text
         self.move_cursor(self.document.end)
         self._at = None
 
     @property
     def rows(self) -> int:
-        """Rows that the text needs, within bounds."""
+        """Rows that the text needs, at most `HIGHEST`."""
         return max(1, min(HIGHEST, self.wrapped_document.height))
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
@@ -75,7 +75,7 @@ class PromptArea(TextArea):
         await super()._on_key(event)
 
     def _older(self) -> bool:
-        """The prompt before; only where nothing else was typed meanwhile."""
+        """Show the prompt before; return False where there is none, or something else was typed meanwhile."""
         if not self.earlier:
             return False
         if self._at is None:
