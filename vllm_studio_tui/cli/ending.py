@@ -55,8 +55,7 @@ def report(error: StudioError, argv: Sequence[str]) -> None:
     """The error for a person on stderr, and for a program as the one document on stdout."""
     output.explain(error)
     if wants_json(argv) and not output.emitted:
-        words = {"title": error.title, "cause": error.cause, "advice": error.advice, "exit_code": error.exit_code}
-        output.emit({"error": words})
+        output.emit({"error": error.to_json()})
 
 
 def wants_json(argv: Sequence[str]) -> bool:

@@ -184,7 +184,7 @@ def register(app: typer.Typer) -> None:
             found = studio.probe_parsers(name)
         pairs = {"tools": found.tools, "thinking": found.thinking}
         if as_json:
-            emit({key: {"verdict": one.verdict, "words": one.words} for key, one in pairs.items()})
+            emit(found.to_json())
         else:
             for key, one in pairs.items():
                 say(f"{key:<9} {one.verdict:<9} {one.words}")

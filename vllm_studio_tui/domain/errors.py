@@ -24,6 +24,10 @@ class StudioError(Exception):
     def __str__(self) -> str:
         return "\n".join(part for part in (self.title, self.cause, self.advice) if part)
 
+    def to_json(self) -> dict[str, str | int]:
+        """Return the error as every command with `--json` prints it."""
+        return {"title": self.title, "cause": self.cause, "advice": self.advice, "exit_code": self.exit_code}
+
 
 class UsageError(StudioError):
     """The request itself makes no sense."""

@@ -50,6 +50,13 @@ class ParserReport:
     tools: Finding
     thinking: Finding
 
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """Return what `probe --json` prints."""
+        return {
+            key: {"verdict": one.verdict, "words": one.words}
+            for key, one in (("tools", self.tools), ("thinking", self.thinking))
+        }
+
 
 def probe_parsers(
     target: Target, stream: Stream | None = None, *, record: Callable[[CompletedRequest], object] | None = None
