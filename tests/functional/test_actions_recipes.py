@@ -10,7 +10,8 @@ from tests.functional.acting import Scene, asked, at, cursor, editor, elsewhere,
 from tests.functional.stage import Staged, recipe
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.tui.screens.recipes.form import FieldInput, RecipeForm
+from vllm_studio_tui.tui.screens.recipes.field import FieldInput
+from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 
 GEMMA = "gemma-3-12b"

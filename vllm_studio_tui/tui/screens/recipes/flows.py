@@ -8,19 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers, suggested_names
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import ID, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
-from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
 from vllm_studio_tui.tui.terminal.editor import edit_text
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
@@ -69,6 +65,24 @@ class RecipeFlows:
                 recipes.delete(was.id)
         else:
             recipes.save(recipe)
+
+    async def leave(self, form: RecipeForm) -> None:
+        changes = len(form.changed)
+        if changes:
+            said = await self._shell.ask(
+                Question(
+                    f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
+                    "",
+                    [Option("s", "save"), Option("d", "discard")],
+                    "stay",
+                )
+            )
+            if said is None:
+                return
+            if said == "s":
+                form.action_save()
+                return
+        await self._place.close_form()
 
     async def duplicate(self, recipe_id: str) -> None:
         ids = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
@@ -229,85 +243,3 @@ class RecipeFlows:
                 if said is None:
                     return None
                 text = after
-
-    # --- choosing values --------------------------------------------------------------------------------
-
-    async def choose_value(self, form: RecipeForm, name: str) -> None:
-        """Offer what is there: models found here, GPUs, parsers, values."""
-        one = next(field for field in form.fields if field.name == name)
-        choices: list[Choice] = []
-        empty = "Nothing to choose from: type a value."
-        if name == "model_path":
-            found = await self._shell.in_thread(self.models)
-            choices = [
-                Choice(
-                    model.path,
-                    model.name,
-                    f"{model.kind}, {numbers.size(model.size)}",
-                    words=model.path,
-                    group=model.origin,
-                )
-                for model in found
-            ]
-            empty = "No models were found. Set models_dirs in config.yaml, or type a name on the hub."
-        elif name == "gpus":
-            await self._choose_gpus(form)
-            return
-        elif name in ("tool_call_parser", "reasoning_parser"):
-            recipe = form.reading.recipe
-            index = 0 if name == "tool_call_parser" else 1
-            suggested = suggest_parsers(recipe)[index] if recipe is not None else None
-            family = family_of(recipe) if recipe is not None else None
-            why = f"suggested: this is how {family.name} models write" if family is not None else ""
-            known = suggested_names(form.texts.get("backend") or Recipe.model_fields["backend"].default, index)
-            choices = [
-                Choice(parser, parser, why if parser == suggested else "")
-                for parser in sorted(known, key=lambda parser: (parser != suggested, parser))
-            ]
-        elif one.choices:
-            choices = [Choice(value, value or "blank", "") for value in one.choices]
-        elif one.kind == "switch":
-            choices = [Choice("yes", "yes"), Choice("no", "no")]
-        elif name in ("executable", "python_path", "cwd"):
-            self._shell.tell("Type the path; ~ is your home.")
-            return
-        said = await self._shell.ask(Chooser(choices, title=name, empty=empty, free=one.kind != "choice"))
-        if said is not None:
-            form.set_text(name, said)
-
-    def models(self) -> list[FoundModel]:
-        """Models on this machine. Blocking."""
-        paths = [str(data.get("model_path") or "") for _, data in self._studio.recipe_list()]
-        return self._studio.find_models(paths)
-
-    async def _choose_gpus(self, form: RecipeForm) -> None:
-        snapshot = self._shell.snapshot
-        gpus = snapshot.tick.gpus.gpus if snapshot is not None else ()
-        if not gpus:
-            self._shell.tell("No GPU is seen here; type indices, such as 0 1.")
-            return
-        claimed = {
-            claim: run.name
-            for run in (snapshot.runs if snapshot else ())
-            if run.spec and run.live
-            for claim in run.spec.gpus
-        }
-        while True:
-            chosen = form.texts.get("gpus", "").replace(",", " ").split()
-            glyphs = self._shell.ink.glyphs
-            choices = [
-                Choice(
-                    str(gpu.index),
-                    f"GPU {gpu.index}  {clean_line(gpu.name)}",
-                    claimed.get(str(gpu.index))
-                    or f"{numbers.size((gpu.memory_total or 0) - (gpu.memory_used or 0))} free",
-                    mark=(glyphs.passed, "ok") if str(gpu.index) in chosen else (glyphs.pending, "faint"),
-                )
-                for gpu in gpus
-            ]
-            choices.append(Choice("done", "done", f"{len(chosen)} chosen"))
-            said = await self._shell.ask(Chooser(choices, title="GPUs: enter turns one on or off, esc is done"))
-            if said is None or said == "done":
-                return
-            chosen = [one for one in chosen if one != said] if said in chosen else sorted([*chosen, said])
-            form.set_text("gpus", " ".join(chosen))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input
@@ -16,53 +16,13 @@ from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.recipes.form import FormField, Reading, form_fields, read_form, texts_of
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.tui.paint.ink import Ink
-
-
-class FieldInput(Input):
-    """A field's text. Up and down go to its neighbours; a choice turns with the space bar."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "neighbour(-1)", show=False),
-        Binding("down,enter", "neighbour(1)", show=False),
-    ]
-
-    def __init__(self, spec: FormField, value: str) -> None:
-        super().__init__(
-            clean_line(value),
-            placeholder=spec.default and f"default {clean_line(spec.default)}",
-            select_on_focus=False,
-            classes="field",
-        )
-        self.cursor_blink = False
-        self.spec = spec
-
-    def action_neighbour(self, step: int) -> None:
-        if step > 0:
-            self.screen.focus_next(".field")
-        else:
-            self.screen.focus_previous(".field")
-
-    def on_key(self, event: events.Key) -> None:
-        values = ("no", "yes") if self.spec.kind == "switch" else self.spec.choices
-        if self.spec.kind in ("switch", "choice") and event.key in ("space", "left", "right"):
-            event.stop()
-            event.prevent_default()
-            now = self.value or self.spec.default
-            index = values.index(now) if now in values else 0
-            self.value = values[(index + (-1 if event.key == "left" else 1)) % len(values)]
-        elif self.spec.kind in ("switch", "choice") and event.is_printable:
-            # What is chosen is not typed: the first value that begins with the letter.
-            event.stop()
-            event.prevent_default()
-            found = [value for value in values if value.startswith(event.character or "\0")]
-            if found:
-                self.value = found[0]
 
 
 class RecipeForm(Container):
@@ -102,8 +62,8 @@ class RecipeForm(Container):
     def __init__(self, recipe: Recipe | None, get_ink: Callable[[], Ink], get_size: Callable[[], Size]) -> None:
         super().__init__(id="form")
         self.recipe = recipe
-        self._get_ink = get_ink
-        self._get_size = get_size
+        self.get_ink = get_ink
+        self.get_size = get_size
         self.fields = form_fields()
         self.sections = list(dict.fromkeys(one.section for one in self.fields))
         self.section = self.sections[0]
@@ -116,12 +76,12 @@ class RecipeForm(Container):
     # --- layout -----------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield Canvas(self._paint_head, self._get_ink, id="form-head")
+        yield Canvas(self._paint_head, self.get_ink, id="form-head")
         with Horizontal():
-            yield Canvas(self._paint_sections, self._get_ink, id="form-sections")
+            yield Canvas(self._paint_sections, self.get_ink, id="form-sections")
             yield VerticalScroll(id="form-fields", can_focus=False)
-            yield Canvas(self._paint_side, self._get_ink, id="form-side")
-        yield Canvas(self._paint_foot, self._get_ink, id="form-foot")
+            yield Canvas(self._paint_side, self.get_ink, id="form-side")
+        yield Canvas(self._paint_foot, self.get_ink, id="form-foot")
 
     async def on_mount(self) -> None:
         await self.show_section(self.section)
@@ -148,7 +108,7 @@ class RecipeForm(Container):
     # --- painting ---------------------------------------------------------------------------------------
 
     def _paint_head(self, width: int, height: int) -> list[Row]:
-        wide = self._get_size() >= Size.WIDE
+        wide = self.get_size() >= Size.WIDE
         row = Row()
         x = row.put(3 if wide else 2, self.texts.get("id") or "new recipe", "fg bold", 40) + 3
         count = len(self.changed)
@@ -158,7 +118,7 @@ class RecipeForm(Container):
         if not wide:
             line, x = Row(), 2
             for name in self.sections:
-                mark = self._get_ink().glyphs.changed if self._differs(name) else ""
+                mark = self.get_ink().glyphs.changed if self._differs(name) else ""
                 end = line.put(x, f"{name}{mark}", "accent bold" if name == self.section else "dim")
                 line.link(x, end, f"section:{name}")
                 x = end + 2
@@ -170,7 +130,7 @@ class RecipeForm(Container):
         return any(name in inside for name in self.changed)
 
     def _paint_sections(self, width: int, height: int) -> list[Row]:
-        glyphs = self._get_ink().glyphs
+        glyphs = self.get_ink().glyphs
         rows = []
         for name in self.sections:
             here = name == self.section
@@ -197,7 +157,7 @@ class RecipeForm(Container):
         if one is None:
             return [row]
         if one.name == "trust_remote_code" and self.texts.get(one.name) == "yes":
-            row.put(2, f"{self._get_ink().glyphs.warning} runs code from the model folder", "err")
+            row.put(2, f"{self.get_ink().glyphs.warning} runs code from the model folder", "err")
         else:
             row.run(2, [("help  ", "faint"), (clean_line(one.help or one.name), "dim")])
         return [row]
@@ -226,11 +186,11 @@ class RecipeForm(Container):
         """Read the form anew and show what is wrong."""
         self.reading = read_form(self.texts, self.recipe)
         for row in self.query(FieldRow):
-            row.show_error(self.reading.errors.get(row.spec.name, "") if self._says(row.spec.name) else "")
+            row.show_error(self.reading.errors.get(row.spec.name, "") if self.shows_error_of(row.spec.name) else "")
         self.repaint()
         self.post_message(self.Changed(self.reading))
 
-    def _says(self, name: str) -> bool:
+    def shows_error_of(self, name: str) -> bool:
         """Nobody is told what is wrong with a field before they touched it."""
         return name in self._touched or self.recipe is not None
 
@@ -311,79 +271,3 @@ class RecipeForm(Container):
 
     def action_previous_section(self) -> None:
         self._turn(-1)
-
-
-class FieldRow(Container):
-    """A field with its label, unit, help and error."""
-
-    def __init__(self, spec: FormField, form: RecipeForm) -> None:
-        super().__init__(classes="field-row")
-        self.spec = spec
-        self._form = form
-        self._error = ""
-
-    def compose(self) -> ComposeResult:
-        with Horizontal(classes="field-line"):
-            yield Canvas(self._paint_label, self._form._get_ink, classes="field-label")
-            yield FieldInput(self.spec, self._form.texts.get(self.spec.name, ""))
-            yield Canvas(self._paint_unit, self._form._get_ink, classes="field-unit")
-        yield Canvas(self._paint_below, self._form._get_ink, classes="field-below")
-
-    def on_mount(self) -> None:
-        error = self._form.reading.errors.get(self.spec.name, "")
-        self.show_error(error if self._form._says(self.spec.name) else "")
-
-    def show_error(self, error: str) -> None:
-        """Say what is wrong below the field."""
-        if error != self._error or not self.is_mounted:
-            self._error = error
-        wide = self._form._get_size() >= Size.WIDE
-        below = self.query_one(".field-below", Canvas)
-        below.styles.height = (1 if wide else 0) + (len(self._lines()) if self._error else 0)
-        below.display = bool(wide or self._error)
-        below.repaint()
-
-    @property
-    def _danger(self) -> bool:
-        return self.spec.name == "trust_remote_code" and self._form.texts.get(self.spec.name) == "yes"
-
-    def _lines(self) -> list[str]:
-        return wrap(self._error, 44)[:3]
-
-    def _paint_label(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        glyphs = self._form._get_ink().glyphs
-        if self.spec.name in self._form.changed:
-            row.put(0, glyphs.changed, "warn")
-        focused = self._form.focused_field is self.spec
-        style = "err bold" if self._danger else "fg bold" if focused else "dim"
-        row.put(2, self.spec.name, style, width - 3)
-        return [row]
-
-    def _paint_unit(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        glyphs = self._form._get_ink().glyphs
-        x = 1
-        if self.spec.kind in ("choice", "switch") or self.spec.choices:
-            x = row.put(x, glyphs.choice, "faint") + 1
-        x = row.put(x, self.spec.unit, "dim") + (2 if self.spec.unit else 0)
-        if self.spec.name in self._form.changed:
-            was = self._form.saved.get(self.spec.name, "")
-            row.put(x, f"was {was or self.spec.default or 'blank'}", "faint", max(0, width - x))
-        return [row]
-
-    def _paint_below(self, width: int, height: int) -> list[Row]:
-        rows = []
-        x = self.query_one(".field-label", Canvas).size.width + 1
-        for index, line in enumerate(self._lines() if self._error else []):
-            row = Row()
-            row.run(x, [(f"{self._form._get_ink().glyphs.failed} " if index == 0 else "  ", "err"), (line, "fg")])
-            rows.append(row)
-        if self._form._get_size() >= Size.WIDE:
-            row = Row()
-            if self._danger:
-                row.put(x, f"{self._form._get_ink().glyphs.warning} runs code from the model folder", "err")
-            else:
-                row.put(x, self.spec.help, "faint", max(0, width - x))
-            rows.append(row)
-        return rows

@@ -12,17 +12,16 @@ from textual.binding import BindingType
 from textual.containers import Container, Horizontal
 from textual.widgets import Input
 
-from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.recipes import rows as recipes
+from vllm_studio_tui.tui.screens.recipes import choosing, plans, table
+from vllm_studio_tui.tui.screens.recipes import rows as paint
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
-from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: Seconds the cursor rests before what would be launched is worked out.
@@ -39,7 +38,7 @@ class RecipesPlace(Place):
         super().__init__(**options)
         self._rows: list[tuple[str, dict[str, Any]]] = []
         self._loaded = False
-        self._plans: dict[str, recipes.Plan] = {}
+        self._plans: dict[str, plans.Plan] = {}
         self._timer: Any = None
 
     @cached_property
@@ -91,7 +90,7 @@ class RecipesPlace(Place):
         return [
             (recipe_id, data)
             for recipe_id, data in self._rows
-            if all(word in recipes.words_of(recipe_id, data) for word in words)
+            if all(word in table.words_of(recipe_id, data) for word in words)
         ]
 
     def _last(self) -> dict[str, RunView]:
@@ -101,38 +100,33 @@ class RecipesPlace(Place):
     def _paint_table(self, width: int, height: int) -> list[Row]:
         size = self.size_class
         found, x = self._found(), margin(size)
-        title = Row()
-        count = f"{len(found)} of {len(self._rows)}" if len(found) != len(self._rows) else str(len(self._rows))
-        title.run(x, [("RECIPES", "dim bold"), (f"  {count}" if self._loaded else "", "faint")])
+        title = table.title(x, len(found), len(self._rows) if self._loaded else None)
         rows = [Row(), title] if size >= Size.WIDE else [title]
         if not self._loaded:
             return rows
         if not self._rows:
-            return [*rows, Row(), *recipes.nothing(x, read_only=self.shell.read_only)]
+            return [*rows, Row(), *table.nothing(x, read_only=self.shell.read_only)]
         if not found:
-            words = self.query_one("#recipes-search", Input).value
-            none = Row()
-            none.run(x, [(f'Nothing matches "{words}".   ', "dim"), ("esc", "fg bold"), (" clears", "dim")])
-            return [*rows, Row(), none]
-        rows += recipes.table(found, self._last(), self.ink.glyphs, width, size, time.time())
+            return [*rows, Row(), table.no_match(x, self.query_one("#recipes-search", Input).value)]
+        rows += table.table(found, self._last(), self.ink.glyphs, width, size, time.time())
         self.query_one("#recipes-table", ListCanvas).header = 3 if size >= Size.WIDE else 2
         if size < Size.FULL and height > len(rows) + 8 and (plan := self._plan()) is not None:
             line = Row()
             line.put(x, self.ink.glyphs.hairline * (width - 2 * x), "track")
             gap = height - len(rows) - 9
             rows += [Row() for _ in range(max(0, min(1, gap)))]
-            rows += [line, *recipes.plan_rows(plan, self.ink.glyphs, x, width, size, time.time())]
+            rows += [line, *paint.plan_rows(plan, self.ink.glyphs, x, width, size, time.time())]
         return rows
 
     def _paint_rail(self, width: int, height: int) -> list[Row]:
         plan = self._plan()
-        rows = [Row(), *(recipes.plan_rows(plan, self.ink.glyphs, 3, width, Size.FULL, time.time()) if plan else [])]
+        rows = [Row(), *(paint.plan_rows(plan, self.ink.glyphs, 3, width, Size.FULL, time.time()) if plan else [])]
         rows += [Row() for _ in range(max(0, height - len(rows)))]
         for row in rows[1:]:
             row.put(0, self.ink.glyphs.inside, "track")
         return rows
 
-    def _plan(self) -> recipes.Plan | None:
+    def _plan(self) -> plans.Plan | None:
         key = self.chosen
         return self._plans.get(key) if key is not None else None
 
@@ -162,32 +156,9 @@ class RecipesPlace(Place):
             self.update_place()
 
     async def _work_out(self, key: str) -> None:
-        plan = await self.shell.in_thread(partial(self._make_plan, key))
+        plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
         self._plans[key] = plan
         self.update_place()
-
-    def _make_plan(self, key: str) -> recipes.Plan:
-        """What a recipe would launch, what stands against it, its runs. Blocking."""
-        every = self.snapshot.every if self.snapshot is not None else ()
-        past = tuple(run for run in reversed(every) if run.recipe_id == key)[:6]
-        try:
-            recipe = self.studio.recipes.get(key)
-        except StudioError as error:
-            return recipes.Plan(key, None, error=f"{error.title}. {error.cause} {error.advice}", past=past)
-        return self.plan_of(recipe, past)
-
-    def plan_of(self, recipe: Recipe, past: tuple[RunView, ...] = ()) -> recipes.Plan:
-        """As `_make_plan`, of a recipe that need not be stored. Blocking."""
-        if recipe.backend == "external":
-            return recipes.Plan(recipe.id, recipe, past=past)
-        launcher = self.studio.launcher
-        try:
-            # The worker that reads GPUs has just done so: this process leaves the driver alone.
-            seen = self.snapshot
-            problems = tuple(launcher.check(recipe, seen.tick.gpus, seen.runs) if seen else launcher.check(recipe))
-            return recipes.Plan(recipe.id, recipe, launcher.preview(recipe, missing_ok=True), problems, past=past)
-        except StudioError as error:
-            return recipes.Plan(recipe.id, recipe, error=f"{error.title}. {error.cause}", past=past)
 
     # --- search -----------------------------------------------------------------------------------------
 
@@ -298,7 +269,7 @@ class RecipesPlace(Place):
         """The command is worked out a moment after a recipe is chosen: whoever is quicker waits for it."""
         plan = self._plans.get(key)
         if plan is None:
-            plan = await self.shell.in_thread(partial(self._make_plan, key))
+            plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
         if plan.preview is not None:
             self.shell.copy(plan.preview.shell)
         else:
@@ -345,10 +316,10 @@ class RecipesPlace(Place):
         if form is None:
             return
         if reading.recipe is None:
-            rows = recipes.error_rows(reading.errors, self.ink.glyphs, 3)
+            rows = paint.error_rows(reading.errors, self.ink.glyphs, 3)
         else:
-            plan = await self.shell.in_thread(partial(self.plan_of, reading.recipe))
-            rows = recipes.check_rows(plan, self.ink.glyphs, 3, form.query_one("#form-side").size.width or 50)
+            plan = await self.shell.in_thread(partial(plans.plan_of, self.studio, self.snapshot, reading.recipe))
+            rows = paint.check_rows(plan, self.ink.glyphs, 3, form.query_one("#form-side").size.width or 50)
         for row in rows:
             row.put(0, self.ink.glyphs.inside, "track")
         form.side = rows
@@ -362,26 +333,8 @@ class RecipesPlace(Place):
         if form is None:
             return
         if event.what == "choose":
-            self.shell.spawn(self.flows.choose_value(form, event.name))
+            self.shell.spawn(choosing.choose_value(self.shell, form, event.name))
         elif event.what == "yaml":
             self.shell.spawn(self.flows.yaml_of_form(form))
         else:
-            self.shell.spawn(self._leave_form(form))
-
-    async def _leave_form(self, form: RecipeForm) -> None:
-        changes = len(form.changed)
-        if changes:
-            said = await self.shell.ask(
-                Question(
-                    f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
-                    "",
-                    [Option("s", "save"), Option("d", "discard")],
-                    "stay",
-                )
-            )
-            if said is None:
-                return
-            if said == "s":
-                form.action_save()
-                return
-        await self.close_form()
+            self.shell.spawn(self.flows.leave(form))

@@ -1,10 +1,9 @@
-"""Recipes as rows: the table, and beside it what one of them would launch."""
+"""A recipe in detail, as rows: its command, the problems that a check found, and its last runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -13,101 +12,10 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
-from vllm_studio_tui.tui.paint.run_words import backend_word, takes_first_gpus
+from vllm_studio_tui.tui.screens.recipes.plans import Plan
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
-    from vllm_studio_tui.domain.recipe import Recipe
-    from vllm_studio_tui.services.launching.launcher import Preview
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a recipe would launch, what stands against it, and how it went before."""
-
-    recipe_id: str
-    recipe: Recipe | None
-    preview: Preview | None = None
-    problems: tuple[Problem, ...] = ()
-    error: str = ""
-    past: tuple[RunView, ...] = ()
-
-
-def words_of(recipe_id: str, data: Mapping[str, Any]) -> str:
-    """What a search looks through."""
-    parts = [recipe_id, *(str(data.get(name, "")) for name in ("name", "model_path", "description", "backend", "tags"))]
-    return " ".join(parts).lower()
-
-
-def nothing(x: int, *, read_only: bool) -> list[Row]:
-    row = Row()
-    row.put(x, "No recipes yet.", "fg bold")
-    keys = Row()
-    if not read_only:
-        at = x
-        for key, word, action in (
-            ("n", "new", "recipes.new"),
-            ("S", "take a starter", "recipes.starter"),
-            ("i", "import from vLLM, llama-swap, compose or a shell command", "recipes.import"),
-        ):
-            end = keys.run(at, [(key, "accent bold" if key == "n" else "fg bold"), (f" {word}", "dim")])
-            keys.link(at, end, action)
-            at = end + 3
-    return [row, Row(), keys]
-
-
-def table(
-    found: Sequence[tuple[str, Mapping[str, Any]]],
-    last: Mapping[str, RunView],
-    glyphs: Glyphs,
-    width: int,
-    size: Size,
-    now: float,
-) -> list[Row]:
-    """A head and one row a recipe."""
-    wide = size >= Size.WIDE
-    base = size >= Size.BASE
-    name, engine, gpus, context, state, ran = (
-        (5, 29, 45, 54, 59, 73) if wide else (4, 25, 40, 50, 55, 68) if base else (2, 22, 36, 46, 49, 62)
-    )
-    head = Row()
-    head.put(name, "name", "faint")
-    head.put(engine, "engine", "faint")
-    head.put_right(gpus + 1, "gpus", "faint")
-    head.put_right(context + 1, "context", "faint")
-    head.put(state, "state", "faint")
-    if base:
-        head.put(ran, "last run", "faint", max(0, width - ran))
-    rows = [head]
-    for recipe_id, data in found:
-        row = Row(key=recipe_id)
-        row.put(name, str(data.get("name") or recipe_id), "fg", engine - name - 1)
-        row.put(engine, backend_word(str(data.get("backend", ""))), "dim", gpus - engine - 4)
-        row.put_right(gpus + 1, _gpus(data), "fg")
-        length = data.get("max_model_len")
-        row.put_right(context + 1, str(length) if length else glyphs.unknown, "fg" if length else "faint")
-        run = last.get(recipe_id)
-        if run is None or (run.dismissed and run.status.final):
-            row.put(state, glyphs.unknown, "faint")
-        else:
-            mark, colour = glyphs.state(run.state)
-            row.put(state, mark, colour)
-            quiet = run.state is State.EXITED
-            row.put(state + 2, str(run.state), "dim" if quiet else colour, max(0, ran - state - 3))
-        if base:
-            when = "never" if run is None else "now" if run.live else numbers.ago(run.status.started_at, now)
-            row.put(ran, when, "faint" if run is None else "dim", max(0, width - ran - 1))
-        rows.append(row)
-    return rows
-
-
-def _gpus(data: Mapping[str, Any]) -> str:
-    gpus = data.get("gpus") or ()
-    if gpus:
-        return str(len(gpus))
-    if takes_first_gpus(str(data.get("backend"))):
-        return str(int(data.get("tensor_parallel_size") or 1) * int(data.get("pipeline_parallel_size") or 1))
-    return ""
 
 
 def plan_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, size: Size, now: float) -> list[Row]:

@@ -1,0 +1,99 @@
+"""The choices that the recipe form offers for a field: models on this machine, GPUs, parsers, fixed values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers, suggested_names
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+    from vllm_studio_tui.tui.shell import Shell
+
+
+async def choose_value(shell: Shell, form: RecipeForm, name: str) -> None:
+    """Offer the values of a field, and put the chosen one into the form."""
+    field = next(field for field in form.fields if field.name == name)
+    choices: list[Choice] = []
+    empty = "Nothing to choose from: type a value."
+    if name == "model_path":
+        choices = await shell.in_thread(lambda: _models(shell.studio))
+        empty = "No models were found. Set models_dirs in config.yaml, or type a name on the hub."
+    elif name == "gpus":
+        await _choose_gpus(shell, form)
+        return
+    elif name in ("tool_call_parser", "reasoning_parser"):
+        choices = _parsers(form, name)
+    elif field.choices:
+        choices = [Choice(value, value or "blank", "") for value in field.choices]
+    elif field.kind == "switch":
+        choices = [Choice("yes", "yes"), Choice("no", "no")]
+    elif name in ("executable", "python_path", "cwd"):
+        shell.tell("Type the path; ~ is your home.")
+        return
+    chosen = await shell.ask(Chooser(choices, title=name, empty=empty, free=field.kind != "choice"))
+    if chosen is not None:
+        form.set_text(name, chosen)
+
+
+def _models(studio: StudioApi) -> list[Choice]:
+    """Return the models on this machine. Blocking."""
+    paths = [str(data.get("model_path") or "") for _, data in studio.recipe_list()]
+    return [
+        Choice(
+            model.path, model.name, f"{model.kind}, {numbers.size(model.size)}", words=model.path, group=model.origin
+        )
+        for model in studio.find_models(paths)
+    ]
+
+
+def _parsers(form: RecipeForm, name: str) -> list[Choice]:
+    """Return the parsers of the form's engine, the one suggested for its model first."""
+    recipe = form.reading.recipe
+    index = 0 if name == "tool_call_parser" else 1
+    suggested = suggest_parsers(recipe)[index] if recipe is not None else None
+    family = family_of(recipe) if recipe is not None else None
+    why = f"suggested: this is how {family.name} models write" if family is not None else ""
+    known = suggested_names(form.texts.get("backend") or Recipe.model_fields["backend"].default, index)
+    return [
+        Choice(parser, parser, why if parser == suggested else "")
+        for parser in sorted(known, key=lambda parser: (parser != suggested, parser))
+    ]
+
+
+async def _choose_gpus(shell: Shell, form: RecipeForm) -> None:
+    """Offer the GPUs of this machine, and add or remove the chosen one until the user is done."""
+    snapshot = shell.snapshot
+    gpus = snapshot.tick.gpus.gpus if snapshot is not None else ()
+    if not gpus:
+        shell.tell("No GPU is seen here; type indices, such as 0 1.")
+        return
+    claimed = {
+        claim: run.name
+        for run in (snapshot.runs if snapshot else ())
+        if run.spec and run.live
+        for claim in run.spec.gpus
+    }
+    while True:
+        chosen = form.texts.get("gpus", "").replace(",", " ").split()
+        glyphs = shell.ink.glyphs
+        choices = [
+            Choice(
+                str(gpu.index),
+                f"GPU {gpu.index}  {clean_line(gpu.name)}",
+                claimed.get(str(gpu.index)) or f"{numbers.size((gpu.memory_total or 0) - (gpu.memory_used or 0))} free",
+                mark=(glyphs.passed, "ok") if str(gpu.index) in chosen else (glyphs.pending, "faint"),
+            )
+            for gpu in gpus
+        ]
+        choices.append(Choice("done", "done", f"{len(chosen)} chosen"))
+        answer = await shell.ask(Chooser(choices, title="GPUs: enter turns one on or off, esc is done"))
+        if answer is None or answer == "done":
+            return
+        chosen = [gpu for gpu in chosen if gpu != answer] if answer in chosen else sorted([*chosen, answer])
+        form.set_text("gpus", " ".join(chosen))
