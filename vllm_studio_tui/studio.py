@@ -6,11 +6,11 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Studio:
         if "db" in self.__dict__:
             self.db.close()
 
-    @cached_property
+    @once_property
     def settings(self) -> Settings:
         from vllm_studio_tui.config.settings import load_settings
 
@@ -97,7 +97,7 @@ class Studio:
                 Studio.tell(one)
         return made
 
-    @cached_property
+    @once_property
     def db(self) -> Database:
         from vllm_studio_tui.store.database import Database
 
@@ -115,56 +115,56 @@ class Studio:
                 logging.getLogger(__name__).warning("answers of programs that are gone wait: %s", error)
         return db
 
-    @cached_property
+    @once_property
     def recipes(self) -> Recipes:
         from vllm_studio_tui.services.recipes.recipes import Recipes
         from vllm_studio_tui.store.recipes import RecipeRows
 
         return Recipes(RecipeRows(self.db), self.places.data / "secrets")
 
-    @cached_property
+    @once_property
     def run_history(self) -> RunHistory:
         from vllm_studio_tui.services.launching.past_runs import RunHistory
 
         return RunHistory(self.db, self._upkeep)
 
-    @cached_property
+    @once_property
     def launcher(self) -> Launcher:
         from vllm_studio_tui.services.launching.launcher import Launcher
 
         return Launcher(self.places, self.settings, lambda: self.recipes, self._upkeep)
 
-    @cached_property
+    @once_property
     def chat(self) -> ChatService:
         from vllm_studio_tui.services.chat.chat import ChatService
 
         return ChatService(self.db, self.bus, folders=self.places.unsaved)
 
-    @cached_property
+    @once_property
     def chats(self) -> Chats:
         from vllm_studio_tui.services.chat.kept import Chats
 
         return Chats(self.db)
 
-    @cached_property
+    @once_property
     def sampler(self) -> Sampler:
         from vllm_studio_tui.services.watching.sampler import Sampler
 
         return Sampler(self.places, self.bus)
 
-    @cached_property
+    @once_property
     def runs(self) -> Runs:
         from vllm_studio_tui.services.runs import Runs
 
         return Runs(self.places)
 
-    @cached_property
+    @once_property
     def usage(self) -> Usage:
         from vllm_studio_tui.services.usage import Usage
 
         return Usage(lambda: self.db, lambda: self.settings, self._upkeep)
 
-    @cached_property
+    @once_property
     def _upkeep(self) -> Upkeep:
         from vllm_studio_tui.services.launching.upkeep import Upkeep
 
