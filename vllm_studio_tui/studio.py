@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vllm_studio_tui.domain.errors import StoreError
-from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.chat.chat import ChatService
-    from vllm_studio_tui.services.chat.kept import Chats
+    from vllm_studio_tui.services.chat.saved_chats import Chats
     from vllm_studio_tui.services.launching.launcher import Launcher
     from vllm_studio_tui.services.launching.parser_probe import ParserReport
     from vllm_studio_tui.services.launching.past_runs import RunHistory
@@ -107,7 +107,7 @@ class Studio:
             " SELECT 1 FROM chat_messages WHERE finish = 'streaming' LIMIT 1"
         )
         if left is not None or any(folder.is_dir() for folder in self.places.unsaved):
-            from vllm_studio_tui.services.chat.endings import settle
+            from vllm_studio_tui.services.chat.finished_answers import settle
 
             try:
                 self.recovered = settle(db, self.places.unsaved)
@@ -142,7 +142,7 @@ class Studio:
 
     @once_property
     def chats(self) -> Chats:
-        from vllm_studio_tui.services.chat.kept import Chats
+        from vllm_studio_tui.services.chat.saved_chats import Chats
 
         return Chats(self.db)
 

@@ -15,7 +15,7 @@ from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.runs.resolve import resolve
+from vllm_studio_tui.runs.make_spec import resolve
 
 BACKENDS = registry.backends()
 #: Kinds of engines; the embedded one is llama.cpp's where no llama-server is installed.
@@ -143,7 +143,7 @@ def test_a_field_changes_what_is_started_or_a_check_names_it(
     kind: str, field: str, engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llamacpp, "find_spec", lambda _name: object())
-    monkeypatch.setattr("vllm_studio_tui.runs.resolve.sys.executable", sys.executable)
+    monkeypatch.setattr("vllm_studio_tui.runs.make_spec.sys.executable", sys.executable)
     plain = started(*make(kind, engine, **({"model_path": "org/model"} if field == "revision" else {})))
     for value in VALUES[field]:
         fields = {field: value}

@@ -24,7 +24,7 @@ from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.common import parsers
 from vllm_studio_tui.backends.common.docker import container_command
 from vllm_studio_tui.backends.common.flags import FlagStyle
-from vllm_studio_tui.backends.common.known import Known
+from vllm_studio_tui.backends.common.known_names import Known
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Sampling, Target
 from vllm_studio_tui.domain.recipe import Recipe
@@ -35,11 +35,11 @@ from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.runs import foreign
-from vllm_studio_tui.runs.claims import claims
-from vllm_studio_tui.runs.resolve import resolve
+from vllm_studio_tui.runs.gpu_use import claims
+from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.services.chat.chat import ChatService
+from vllm_studio_tui.services.doctor.context import Ground
 from vllm_studio_tui.services.doctor.engines import any_engine, engines
-from vllm_studio_tui.services.doctor.ground import Ground
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.fixes import fixes
 from vllm_studio_tui.services.recipes.form import form_fields

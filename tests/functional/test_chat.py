@@ -15,7 +15,7 @@ from tests.functional.stage import Staged, StillSampler, bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.chat.left_off import load_left_off
+from vllm_studio_tui.services.chat.drafts import load_left_off
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.app import StudioApp

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.doctor.ground import Ground
+from vllm_studio_tui.services.doctor.context import Ground
 
 
 def bare_ground(folder: Path) -> Ground:

@@ -16,7 +16,7 @@ from tests.unit.weight_files import model
 from vllm_studio_tui.backends import checks, registry
 from vllm_studio_tui.backends.base import Command, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline
-from vllm_studio_tui.backends.common.known import known
+from vllm_studio_tui.backends.common.known_names import known
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.backends.vllm import Vllm
 from vllm_studio_tui.config.settings import Settings

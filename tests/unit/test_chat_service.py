@@ -23,7 +23,7 @@ from vllm_studio_tui.domain.chat import (
     Sampling,
 )
 from vllm_studio_tui.domain.errors import EngineUnreachable, NotFound, StoreError
-from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted
 from vllm_studio_tui.store.database import Database

@@ -20,11 +20,11 @@ from tests.disks import fill, small_disk
 from tests.unit.scripted_engine import DONE, TARGET, Engine, contents, kept, read, until
 from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import NotSaved
-from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import machine_id
 from vllm_studio_tui.services.chat.chat import ChatService
-from vllm_studio_tui.services.chat.endings import settle
 from vllm_studio_tui.services.chat.events import AnswerSaved
+from vllm_studio_tui.services.chat.finished_answers import settle
 from vllm_studio_tui.store import recovery
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows

@@ -25,7 +25,7 @@ from vllm_studio_tui.services.doctor import doctor
 from vllm_studio_tui.services.doctor import engines as doctor_engines
 from vllm_studio_tui.services.doctor import home as doctor_home
 from vllm_studio_tui.services.doctor import recipes as doctor_recipes
-from vllm_studio_tui.services.doctor.ground import Ground
+from vllm_studio_tui.services.doctor.context import Ground
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.doctor_ground import bare_ground, on, put
 from vllm_studio_tui.domain.check import Check
 from vllm_studio_tui.services.doctor import system as doctor_system
-from vllm_studio_tui.services.doctor.ground import Ground
+from vllm_studio_tui.services.doctor.context import Ground
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.services.recipes.externals import external_states
+from vllm_studio_tui.services.recipes.external_servers import external_states
 
 
 class Handler(BaseHTTPRequestHandler):

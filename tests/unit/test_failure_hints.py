@@ -8,7 +8,7 @@ import pytest
 
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.keeper.hints import hint
-from vllm_studio_tui.keeper.leads import best_lead, shortened
+from vllm_studio_tui.keeper.own_words import best_lead, shortened
 from vllm_studio_tui.runs.diagnose import diagnose_bytes
 
 VLLM = (

@@ -18,8 +18,8 @@ from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import installed
-from vllm_studio_tui.runs.resolve import revision
+from vllm_studio_tui.runs import installed_flags as installed
+from vllm_studio_tui.runs.make_spec import revision
 from vllm_studio_tui.services.launching.gpu_choice import free_gpus, holders
 from vllm_studio_tui.services.launching.launcher import Launcher
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from vllm_studio_tui.config.data import data_dir
 from vllm_studio_tui.config.keymap import read_keymap
+from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.config.themes import COLOURS, contrast, load_themes, too_low
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.keys import actions

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vllm_studio_tui.backends.common.known import known
+from vllm_studio_tui.backends.common.known_names import known
 from vllm_studio_tui.backends.common.parsers import FAMILIES, same_elsewhere, suggest_parsers
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target, TokenUsage, ToolCall
 from vllm_studio_tui.domain.recipe import Recipe

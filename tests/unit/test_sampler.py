@@ -10,9 +10,9 @@ import pytest
 from tests.process.house import House, until
 from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuReport, Host, Percentiles, Tick, TotalSeries
 from vllm_studio_tui.domain.run import RunState, State
-from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.runs import control
-from vllm_studio_tui.runs.watch import RunWatch
+from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.launching.fixes import fixes
 from vllm_studio_tui.services.watching.sampler import Sampler
 from vllm_studio_tui.services.watching.series import History
@@ -97,7 +97,7 @@ def test_ended_runs_are_read_once_until_they_change(house: House, monkeypatch: p
     watch = RunWatch(house.places)
     assert [one.state for one in watch.look()] == [State.EXITED]
     read: list[Path] = []
-    monkeypatch.setattr("vllm_studio_tui.runs.watch.view", lambda folder: read.append(folder))
+    monkeypatch.setattr("vllm_studio_tui.runs.run_cache.view", lambda folder: read.append(folder))
     watch.look()
     assert read == []
     (run.folder / "dismissed").touch()

@@ -18,7 +18,7 @@ from vllm_studio_tui.backends.common.flags import FlagStyle
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.backends.common.known import Known
+    from vllm_studio_tui.backends.common.known_names import Known
     from vllm_studio_tui.backends.common.pasted import Pasted
     from vllm_studio_tui.domain.check import Check
     from vllm_studio_tui.domain.metric_spec import MetricSpec

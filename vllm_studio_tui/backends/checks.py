@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, LaunchContext, Problem
 from vllm_studio_tui.backends.common.commands import nearest
 from vllm_studio_tui.backends.common.docker import ImageSettings, container_command
-from vllm_studio_tui.backends.common.effects import without_effect
+from vllm_studio_tui.backends.common.field_effects import without_effect
 from vllm_studio_tui.backends.common.flags import INTERNAL, given, is_remark
-from vllm_studio_tui.backends.common.known import Known
+from vllm_studio_tui.backends.common.known_names import Known
 from vllm_studio_tui.backends.common.model_files import model_problems
 from vllm_studio_tui.backends.common.parsers import same_elsewhere, suggested_names
 from vllm_studio_tui.backends.common.side_files import python_problems, side_problems

@@ -16,7 +16,7 @@ from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, Engin
 from vllm_studio_tui.backends.common import cmdline, doctor
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.common.known import Known, known
+from vllm_studio_tui.backends.common.known_names import Known, known
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.backends.common.thinking import thinking_kwargs

@@ -10,7 +10,7 @@ from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, Fore
 from vllm_studio_tui.backends.common import cmdline
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.common.known import Known, known
+from vllm_studio_tui.backends.common.known_names import Known, known
 from vllm_studio_tui.backends.common.parsers import plugin_file
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS

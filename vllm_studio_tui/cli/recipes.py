@@ -211,7 +211,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         """A new recipe."""
         from vllm_studio_tui.domain.recipe import ID, recipe_to_data
         from vllm_studio_tui.domain.recipe_reading import slug
-        from vllm_studio_tui.services.recipes.assignments import with_settings
+        from vllm_studio_tui.services.recipes.field_assignments import with_settings
 
         with open_studio() as studio:
             data: dict[str, Any] = recipe_to_data(studio.recipes.starter(starter)) if starter else {}
@@ -243,7 +243,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         import yaml
 
         from vllm_studio_tui.domain.recipe import recipe_to_data
-        from vllm_studio_tui.services.recipes.assignments import with_settings
+        from vllm_studio_tui.services.recipes.field_assignments import with_settings
 
         with open_studio() as studio:
             before = studio.recipes.get(recipe_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.config.data import data_dir
+from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.domain.errors import SettingsError
 
 DEFAULT = "slate"

@@ -1,7 +1,7 @@
 """Lines of a log that tell why an engine failed, found by a table of patterns.
 
 Standard library only; the keeper uses it when an engine ends, `diagnose` for any log. Everything is linear in the
-log: a row whose words stand nowhere in it costs one search of the whole, see `prefilter`.
+log: a row whose words stand nowhere in it costs one search of the whole, see `pattern_words`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from vllm_studio_tui.domain.spec import Failure, Fix
-from vllm_studio_tui.keeper.prefilter import words
+from vllm_studio_tui.keeper.pattern_words import words
 from vllm_studio_tui.kit.regex import regex
 
 # A warning is never a cause, and what an engine merely informs of may be anything, a logged prompt for instance.

@@ -22,7 +22,7 @@ from vllm_studio_tui.keeper.timetable import Timetable
 from vllm_studio_tui.keeper.tree import Tree
 from vllm_studio_tui.keeper.usage import UsageRecorder
 from vllm_studio_tui.keeper.verdict import KEEPER_LOST, Verdict, describe_exit, oom_kills
-from vllm_studio_tui.keeper.wake import Wake
+from vllm_studio_tui.keeper.wakeups import Wake
 from vllm_studio_tui.kit.ports import port_free
 
 #: Seconds that the last reading of an engine's counters may take before the engine is told to end.

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.causes import Cause, find, informs_only, last_pointer
 from vllm_studio_tui.keeper.hints import hint
-from vllm_studio_tui.keeper.leads import Lead, best_lead, death_lead, message, shortened
 from vllm_studio_tui.keeper.log_tail import last_words, works_until
+from vllm_studio_tui.keeper.own_words import Lead, best_lead, death_lead, message, shortened
 from vllm_studio_tui.kit.regex import regex
 
 #: Advice where a part of the engine died and nothing above says why.

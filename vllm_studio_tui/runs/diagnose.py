@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.explanation import Explanation, explain
-from vllm_studio_tui.keeper.leads import ends_with_error
 from vllm_studio_tui.keeper.log_tail import ready_at
 from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
+from vllm_studio_tui.keeper.own_words import ends_with_error
 
 TAIL = 512 * 1024
 #: An exception among so many last lines is taken for the one that ended the program.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.metrics import GpuReport
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.domain.usage import UsageQuery, UsageReport
-    from vllm_studio_tui.kit.bus import Bus
+    from vllm_studio_tui.kit.event_bus import Bus
     from vllm_studio_tui.kit.paths import Places
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.runs.foreign import Foreign, Orphan

@@ -18,7 +18,7 @@ from pathlib import Path
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.endings import Ending, from_document, recover_ending, to_document
+from vllm_studio_tui.store.finished_answers import Ending, from_document, recover_ending, to_document
 from vllm_studio_tui.store.messages import lease, lease_holds
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from textual.containers import Container
 from textual.screen import ModalScreen
 
 from vllm_studio_tui.kit import gc_freeze
-from vllm_studio_tui.services.watching.latest import follow
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
+from vllm_studio_tui.services.watching.snapshot_feed import follow
 from vllm_studio_tui.tui.background import BackgroundApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action

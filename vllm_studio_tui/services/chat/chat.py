@@ -17,8 +17,8 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.paths import unsaved_folders
 from vllm_studio_tui.services.chat.events import Publisher
 from vllm_studio_tui.services.chat.request import title_of
-from vllm_studio_tui.services.chat.running import CHECKPOINT_SECONDS, TurnRunner
 from vllm_studio_tui.services.chat.turn import Turn
+from vllm_studio_tui.services.chat.turn_runner import CHECKPOINT_SECONDS, TurnRunner
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows

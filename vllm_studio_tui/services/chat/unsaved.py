@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
 from vllm_studio_tui.services.chat.events import AnswerSaved, Publisher
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.endings import Ending, keep_ending
+from vllm_studio_tui.store.finished_answers import Ending, keep_ending
 from vllm_studio_tui.store.recovery import forget_recovery, write_recovery
 
 _log = logging.getLogger(__name__)

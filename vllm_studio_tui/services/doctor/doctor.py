@@ -21,7 +21,7 @@ from vllm_studio_tui.services.doctor import engines as doctor_engines
 from vllm_studio_tui.services.doctor import home as doctor_home
 from vllm_studio_tui.services.doctor import recipes as doctor_recipes
 from vllm_studio_tui.services.doctor import system as doctor_system
-from vllm_studio_tui.services.doctor.ground import Ground, unchecked
+from vllm_studio_tui.services.doctor.context import Ground, unchecked
 
 __all__ = ["CHECKS", "Check", "Ground", "healthy", "run_checks"]
 

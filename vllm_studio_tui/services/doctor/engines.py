@@ -11,7 +11,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.common import parsers
 from vllm_studio_tui.backends.common.doctor import is_usable
 from vllm_studio_tui.domain.check import Check, ok, warn
-from vllm_studio_tui.services.doctor.ground import Ground, unchecked
+from vllm_studio_tui.services.doctor.context import Ground, unchecked
 
 
 def engines(ground: Ground) -> Mapping[str, Check]:

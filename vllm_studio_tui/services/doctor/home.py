@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vllm_studio_tui.domain.check import Check, fail, ok, warn
-from vllm_studio_tui.services.doctor.ground import Ground
+from vllm_studio_tui.services.doctor.context import Ground
 
 #: Bytes below which a log, an answer or a download may not fit, and below which it will not.
 SPACE_LOW, SPACE_OUT = 2 << 30, 100 << 20

@@ -15,7 +15,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.models.demo.model import resolve_model
-from vllm_studio_tui.services.doctor.ground import Ground
+from vllm_studio_tui.services.doctor.context import Ground
 from vllm_studio_tui.services.launching.preflight import problems_of
 
 #: Seconds for all recipes together, and how many are read.

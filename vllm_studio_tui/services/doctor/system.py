@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 from vllm_studio_tui.domain.check import Check, fail, ok, warn
-from vllm_studio_tui.services.doctor.ground import Ground, ask
+from vllm_studio_tui.services.doctor.context import Ground, ask
 
 #: Engines open a file for each connection, shard and worker.
 FILES_WANTED = 4096

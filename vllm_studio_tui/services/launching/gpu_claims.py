@@ -9,9 +9,9 @@ from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
 from vllm_studio_tui.domain.metrics import GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.runs.claims import claims
+from vllm_studio_tui.runs.gpu_use import claims
+from vllm_studio_tui.runs.make_spec import command_of
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.runs.resolve import command_of
 from vllm_studio_tui.services.launching.gpu_choice import absent, free_gpus, holders
 from vllm_studio_tui.services.launching.preflight import guarded
 

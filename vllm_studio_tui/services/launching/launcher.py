@@ -21,7 +21,7 @@ from vllm_studio_tui.kit.masking import MASK, mask_argv, mask_data, mask_text
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo.model import resolve_model
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.runs.resolve import command_of, resolve
+from vllm_studio_tui.runs.make_spec import command_of, resolve
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of

@@ -16,7 +16,7 @@ from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.runs import installed
+from vllm_studio_tui.runs import installed_flags as installed
 
 T = TypeVar("T")
 #: Seconds that all the looking for one recipe may take.

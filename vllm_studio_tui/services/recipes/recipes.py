@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vllm_studio_tui.config.data import data_dir
+from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug

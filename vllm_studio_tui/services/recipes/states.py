@@ -8,7 +8,7 @@ from typing import Any
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.recipes.externals import external_states
+from vllm_studio_tui.services.recipes.external_servers import external_states
 
 
 def recipe_states(recipes: Iterable[Recipe], live: Iterable[RunView]) -> dict[str, str]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Tick
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import secrets
-from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView, shown_runs
-from vllm_studio_tui.runs.watch import RunWatch
+from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.series import History
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 

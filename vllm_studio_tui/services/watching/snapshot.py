@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Host, Tick
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView, shown_runs
-from vllm_studio_tui.runs.watch import RunWatch
+from vllm_studio_tui.runs.run_cache import RunWatch
 
 
 @dataclass(frozen=True, slots=True)

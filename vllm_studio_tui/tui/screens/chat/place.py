@@ -15,7 +15,7 @@ from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer, load_client
-from vllm_studio_tui.services.chat.left_off import load_left_off, save_left_off
+from vllm_studio_tui.services.chat.drafts import load_left_off, save_left_off
 from vllm_studio_tui.services.protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions

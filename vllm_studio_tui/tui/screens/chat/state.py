@@ -12,7 +12,7 @@ from typing import Any
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.runs.read import RunView, pick_run
-from vllm_studio_tui.services.chat.left_off import LeftOff
+from vllm_studio_tui.services.chat.drafts import LeftOff
 
 
 @dataclass(slots=True, eq=False)

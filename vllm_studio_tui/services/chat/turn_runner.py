@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
-from vllm_studio_tui.services.chat.endings import ending_of, request_of, settle
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted, Publisher
+from vllm_studio_tui.services.chat.finished_answers import ending_of, request_of, settle
 from vllm_studio_tui.services.chat.request import request_messages
 from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.services.chat.unsaved import Unsaved
 from vllm_studio_tui.services.requests import begin_request, cancel_request
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.endings import Ending
+from vllm_studio_tui.store.finished_answers import Ending
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.services.requests import completed_request, finish_of
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.endings import Ending
+from vllm_studio_tui.store.finished_answers import Ending
 from vllm_studio_tui.store.messages import MessageRows
 from vllm_studio_tui.store.recovery import PATIENCE, fold_recovered
 from vllm_studio_tui.store.requests import RequestRows

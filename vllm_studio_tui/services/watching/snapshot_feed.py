@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from vllm_studio_tui.kit.bus import Bus
+from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 

@@ -14,7 +14,7 @@ from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
 from vllm_studio_tui.keeper.probe import address_of
 from vllm_studio_tui.kit.file_access import expanded
-from vllm_studio_tui.runs.claims import claims
+from vllm_studio_tui.runs.gpu_use import claims
 
 #: Fields that are for people and for the keeper, not for the engine.
 _NOT_LAUNCHED = frozenset({"name", "description", "tags", "restart", "ready_timeout"})

@@ -66,7 +66,7 @@ def read_later(cache: Path, argv: Sequence[str], version: str | None) -> bool:
         # Whoever makes the file reads the help; what is in it meanwhile holds no flags.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         subprocess.Popen(
-            [sys.executable, "-m", "vllm_studio_tui.runs.installed", str(target), *argv],
+            [sys.executable, "-m", "vllm_studio_tui.runs.installed_flags", str(target), *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -98,7 +98,7 @@ def read_help(argv: Sequence[str], timeout: float = PATIENCE) -> frozenset[str]:
 
 
 def main(argv: list[str]) -> int:
-    """`python -m vllm_studio_tui.runs.installed FILE PROGRAM ARG..`: read the help and keep it in the file."""
+    """`python -m vllm_studio_tui.runs.installed_flags FILE PROGRAM ARG..`: read the help and keep it in the file."""
     target, *command = argv
     os.nice(19)
     flags = read_help(command)

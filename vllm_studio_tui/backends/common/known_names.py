@@ -34,7 +34,7 @@ class Known:
 @cache
 def known(backend: str) -> Known | None:
     """Return the table of a backend, None where there is none."""
-    tables = json.loads(Path(__file__).with_name("known.json").read_text(encoding="utf-8"))
+    tables = json.loads(Path(__file__).with_name("known_names.json").read_text(encoding="utf-8"))
     one = tables.get(backend)
     if one is None:
         return None
