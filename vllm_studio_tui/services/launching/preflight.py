@@ -16,7 +16,7 @@ from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.runs import installed_flags as installed
+from vllm_studio_tui.runs import installed_flags
 
 T = TypeVar("T")
 #: Seconds that all the looking for one recipe may take.
@@ -66,9 +66,9 @@ def with_installed(cache: Path, recipe: Recipe, backend: Backend, context: Launc
     if not command:
         return context
     version = backend.version(command[0])
-    found = installed.known_flags(cache, command, version)
+    found = installed_flags.known_flags(cache, command, version)
     if found is None:
-        installed.read_later(cache, command, version)
+        installed_flags.read_later(cache, command, version)
         return context
     return replace(context, installed=found.flags)
 

@@ -18,7 +18,7 @@ from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import installed_flags as installed
+from vllm_studio_tui.runs import installed_flags
 from vllm_studio_tui.runs.make_spec import revision
 from vllm_studio_tui.services.launching.gpu_choice import free_gpus, holders
 from vllm_studio_tui.services.launching.launcher import Launcher
@@ -35,7 +35,7 @@ FLAGS = ("host", "port", "max-model-len", "max-num-seqs", "dtype", "seed", "swap
 
 
 def test_flags_are_read_from_a_help_text() -> None:
-    assert installed.flags_of(HELP) == {
+    assert installed_flags.flags_of(HELP) == {
         "tensor-parallel-size", "pipeline-parallel-size", "enable-prefix-caching", "no-enable-prefix-caching",
         "compile", "no-compile", "max-model-len", "swap-space",
     }  # fmt: skip
@@ -52,25 +52,25 @@ def engine(tmp_path: Path) -> Path:
 
 def test_it_is_read_once_in_the_background_and_kept(tmp_path: Path, engine: Path) -> None:
     cache, argv = tmp_path / "cache", (str(engine), "serve", "--help=all")
-    assert installed.known_flags(cache, argv, "1.0") is None
-    assert installed.read_later(cache, argv, "1.0")
-    assert not installed.read_later(cache, argv, "1.0")
-    until(lambda: installed.known_flags(cache, argv, "1.0") is not None, "the flags are kept")
-    found = installed.known_flags(cache, argv, "1.0")
+    assert installed_flags.known_flags(cache, argv, "1.0") is None
+    assert installed_flags.read_later(cache, argv, "1.0")
+    assert not installed_flags.read_later(cache, argv, "1.0")
+    until(lambda: installed_flags.known_flags(cache, argv, "1.0") is not None, "the flags are kept")
+    found = installed_flags.known_flags(cache, argv, "1.0")
     assert found is not None
     assert found.flags == set(FLAGS)
     # Another version is another engine.
-    assert installed.known_flags(cache, argv, "1.1") is None
+    assert installed_flags.known_flags(cache, argv, "1.1") is None
     engine.write_text("#!/bin/sh\nexit 3\n")
-    assert installed.known_flags(cache, argv, "1.0") is None
+    assert installed_flags.known_flags(cache, argv, "1.0") is None
 
 
 def test_a_program_that_prints_no_help_is_asked_again_another_time(tmp_path: Path, engine: Path) -> None:
     engine.write_text("#!/bin/sh\nexit 3\n")
-    target = installed.place(tmp_path, (str(engine),), None)
+    target = installed_flags.place(tmp_path, (str(engine),), None)
     target.parent.mkdir()
     target.touch()
-    assert installed.main([str(target), str(engine)]) == 1
+    assert installed_flags.main([str(target), str(engine)]) == 1
     assert not target.exists()
 
 
