@@ -1,1 +1,1 @@
-"""Every action there is with its keys, and the keys that a person chose instead."""
+"""All actions with their default keys, and the user's keymap."""

@@ -1,4 +1,4 @@
-"""An action: something a person can do with a key."""
+"""An action: something the user can do with a key or from the palette."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something a person can do.
+    """Something the user can do.
 
     Attributes:
-        id: `scope.name`; the method is `action_<name>` of whatever stands for the scope.
-        keys: Default keys, by comma.
-        label: One or two words for the footer; empty: not in the footer.
+        id: `scope.name`; it calls the method `action_<name>` of the widget whose scope it is.
+        keys: Default keys, separated by commas.
+        label: One or two words for the footer; empty: not shown there.
         help: What it does, for help and palette.
-        writes: Changes something, so that `--read-only` leaves it out.
-        priority: Works in text fields too.
-        palette: Shown in the palette.
-        footer: How its keys are written in the footer, where that is not the first of them.
+        writes: Whether it changes anything; `--read-only` disables it then.
+        priority: Whether its keys work in text fields too.
+        palette: Whether the palette lists it.
+        footer: The keys as the footer shows them; empty: the first key.
     """
 
     id: str

@@ -1,6 +1,6 @@
-"""Every action there is. Bindings, footer, help, palette, keymap and the docs table come from this one list.
+"""The list of all actions, from which bindings, footer, help, palette, keymap and the docs table are generated.
 
-Those of a screen are declared in its folder.
+The actions of a screen are declared in the screen's folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from textual.binding import Binding
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.registry import SCREENS
 
-#: Scopes in the order of help, with their titles.
+#: Scopes and their titles, in the order of the help.
 SCOPES = {
     "app": "Everywhere",
     "list": "In lists",
@@ -45,10 +45,10 @@ def of(scope: str) -> tuple[Action, ...]:
 
 
 def bindings(*scopes: str) -> list[Binding]:
-    """The bindings of whatever stands for these scopes."""
+    """Return the Textual bindings of a widget that has these scopes."""
     made = []
     for action in (action for scope in scopes for action in of(scope) if action.keys):
-        # With alt a digit is no text: it works in text fields too, whatever the keymap makes of the other keys.
+        # Alt with a digit types nothing, so it works in text fields too, whatever the keymap sets for the other keys.
         always = ",".join(key for key in action.keys.split(",") if key.startswith("alt+"))
         keys = ",".join(key for key in action.keys.split(",") if not key.startswith("alt+"))
         label = action.label or action.help
@@ -76,7 +76,7 @@ _SHOWN = {
 
 
 def key_text(key: str) -> str:
-    """A key as it is written for people: `^p`, `?`, `enter`."""
+    """Return a key as it is shown to users: `^p`, `?`, `enter`."""
     key = key.strip()
     if key.startswith("ctrl+"):
         return f"^{key_text(key[5:])}"
@@ -84,12 +84,12 @@ def key_text(key: str) -> str:
 
 
 def keys_text(keys: str, limit: int = 3) -> str:
-    """Several keys as they are written for people."""
+    """Return the first keys of a comma-separated list as they are shown to users."""
     return " ".join(key_text(key) for key in keys.split(",")[:limit])
 
 
 def markdown_table(keymap: dict[str, str] | None = None, actions: Iterable[Action] = ACTIONS) -> str:
-    """The table of docs/reference/keys.md."""
+    """Return the tables of docs/reference/keys.md."""
     lines = []
     for scope, title in SCOPES.items():
         lines += [f"## {title}", "", "| key | action | name in keymap.yaml |", "|---|---|---|"]

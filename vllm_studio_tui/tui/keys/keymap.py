@@ -1,4 +1,4 @@
-"""The keys of actions as they are now: those of the list of actions, with the user's keymap.yaml over them."""
+"""The keys in use: the defaults of the list of actions, overridden by the user's keymap.yaml."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vllm_studio_tui.tui.keys.action import Action
 
 
 class Keys:
-    """Keys by action."""
+    """The keys of each action."""
 
     def __init__(self) -> None:
         self.keymap: dict[str, str] = {}
 
     def read(self, path: Path) -> list[str]:
-        """Take a keymap; what is wrong with it, in words."""
+        """Read a keymap file, and return its problems in words."""
         from vllm_studio_tui.config.keymap import read_keymap
 
         together = {scope: {"app", scope, "list"} for scope in actions.SCOPES}
@@ -29,11 +29,11 @@ class Keys:
         return problems
 
     def of(self, action_id: str) -> str:
-        """The keys of an action, with commas between them."""
+        """Return the keys of an action, separated by commas."""
         return self.keymap.get(action_id, actions.BY_ID[action_id].keys)
 
     def active(self, bindings: Iterable[ActiveBinding]) -> list[tuple[Action, str]]:
-        """The actions that can be done here and now, with their keys, what has the focus first."""
+        """Return the enabled actions with their keys; those of a focused list come first."""
         found: dict[str, tuple[Action, str]] = {}
         for active in bindings:
             action = actions.BY_ID.get(active.binding.id or "")

@@ -1,4 +1,4 @@
-"""How the studio looks: the themes there are, the one in use, and the ink that all is painted with."""
+"""The appearance of the studio: the themes, the theme in use, and its colours and glyphs for drawing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vllm_studio_tui.tui.paint.ink import Ink
 
 
 class Looks:
-    """The theme in use.
+    """The themes and the theme in use.
 
     Args:
-        folder: Where the user's own themes are.
-        name: The theme to begin with; None: the usual one, or that of terminals with few colours.
+        folder: The folder of the user's own themes.
+        name: The first theme; None: the default theme, or the theme for terminals with sixteen colours.
     """
 
     def __init__(self, folder: Path, name: str | None, *, ascii_only: bool, no_colour: bool) -> None:
@@ -35,16 +35,16 @@ class Looks:
         return self._file.name
 
     def register(self, app: App[int]) -> None:
-        """Let Textual know the themes, or that there is no colour at all."""
+        """Register the themes with Textual, and its filter where colours are off."""
         for theme in self.themes.values():
             app.register_theme(theming.textual_theme(theme))
         if self.no_colour:
-            # Textual takes NO_COLOR out of the environment; engines and editors that we start shall see it.
+            # Textual removes NO_COLOR from the environment; engines and editors that are started from here need it.
             os.environ["NO_COLOR"] = "1"
             app._filters = [theming.Colourless()]
 
     def use(self, name: str) -> bool:
-        """Take another theme; False where there is none of that name, or no colour."""
+        """Switch to a theme; return False where no theme has that name or colours are off."""
         if name not in self.themes or self.no_colour:
             return False
         self._file = self.themes[name]
@@ -57,5 +57,5 @@ class Looks:
         return ink
 
     def fit(self, size: Size) -> None:
-        """Put the cursor bars into the column of a size class; none where every cell is needed."""
+        """Set the column of the cursor bars for a size class; small sizes have no bars."""
         self.ink.edge = 1 if size >= Size.WIDE else 0 if size >= Size.COMPACT else -1

@@ -1,4 +1,4 @@
-"""Size classes: each is a layout of its own."""
+"""Size classes of the terminal, each with a layout of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Size(IntEnum):
-    """From the smallest to the largest."""
+    """A size class; larger ones compare greater."""
 
     LINE = 0
     STRIP = 1
@@ -25,7 +25,7 @@ _ROWS = ((40, Size.FULL), (34, Size.WIDE), (24, Size.BASE), (15, Size.COMPACT), 
 
 
 def size_class(width: int, height: int, *, compact: bool = False) -> Size:
-    """The smaller of what width and height allow. `compact`: never more than compact."""
+    """Return the smaller of the classes of a width and a height in cells; with `compact`, COMPACT at most."""
     by_width = next((size for least, size in _COLUMNS if width >= least), Size.LINE)
     by_height = next((size for least, size in _ROWS if height >= least), Size.LINE)
     size = min(by_width, by_height)
@@ -33,15 +33,15 @@ def size_class(width: int, height: int, *, compact: bool = False) -> Size:
 
 
 def margin(size: Size) -> int:
-    """The column where text starts."""
+    """Return the column where text starts."""
     return {Size.FULL: 3, Size.WIDE: 3, Size.BASE: 2, Size.COMPACT: 1}.get(size, 0)
 
 
 def mark_size(page: Widget, size: Size) -> None:
-    """Give a page the class of a size, for the style sheets: `-full`, `-wide`, ..; also `-tiny` for strip and line."""
+    """Set the style class of a size on a page: `-full`, `-wide`, ..; also `-tiny` for STRIP and LINE."""
     wanted = f"-{size.name.lower()}"
     if page.has_class(wanted):
         return
-    # Every change of a class styles the whole page anew: one change is enough.
+    # Each change of classes restyles the whole page, so all of them are changed at once.
     page.remove_class(*(f"-{one.name.lower()}" for one in Size), "-tiny", update=False)
     page.add_class(wanted, *(["-tiny"] if size <= Size.STRIP else []))

@@ -1,4 +1,4 @@
-"""Theme files as Textual themes and as ink."""
+"""Converts theme files to Textual themes and to the ink that canvases draw with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vllm_studio_tui.config.themes import ThemeFile
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
 from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Themes for terminals with sixteen colours, and for none.
+#: The theme for terminals with sixteen colours, or with none.
 ANSI_THEME = "ansi"
 
 
@@ -32,7 +32,7 @@ _ANSI = {
 
 
 def textual_theme(theme: ThemeFile) -> Theme:
-    """A theme for Textual's own widgets: inputs, text areas, toasts."""
+    """Return a theme for Textual's own widgets: inputs, text areas, toasts."""
 
     def colour(word: str) -> str:
         name = theme.colours[word]
@@ -62,21 +62,21 @@ def textual_theme(theme: ThemeFile) -> Theme:
             "scrollbar-background": colour("bg"),
             "input-selection-background": colour("fill"),
             "footer-background": colour("bg"),
-            # Textual's own style sheets want these of every theme of sixteen colours.
+            # Textual's own style sheets need these of every theme with sixteen colours.
             **(_ANSI if theme.ansi else {}),
         },
     )
 
 
 def ink_of(theme: ThemeFile, *, ascii_only: bool, no_colour: bool) -> Ink:
-    """The ink that canvases draw with."""
+    """Return the ink that canvases draw with."""
     colours = {**theme.colours, "comment": theme.colours["faint"], "num": theme.colours["str"],
                "fn": theme.colours["accent"]}  # fmt: skip
     return Ink(colours, ASCII if ascii_only else UNICODE, plain=no_colour)
 
 
 class Colourless(LineFilter):
-    """Takes every colour out and leaves bold, dim, italic, underline and reverse: NO_COLOR means none at all."""
+    """Removes all colours, as NO_COLOR demands; bold, dim, italic, underline and reverse stay."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [Segment(text, _colourless(style), control) for text, style, control in segments]

@@ -1,1 +1,1 @@
-"""What stands before a screen: questions, choosers, prompts, help."""
+"""Dialogs that open over a screen: questions, lists to choose from, text prompts, help."""

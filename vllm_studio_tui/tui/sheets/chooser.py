@@ -1,4 +1,4 @@
-"""A list with a search field, before a screen: palette, quick launch, pickers."""
+"""A dialog with a search field and a list: command palette, quick launch, pickers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Something to choose.
+    """An entry of the list.
 
     Attributes:
-        value: What is returned.
-        label: What it is called; letters are matched in it and in `words`.
-        note: Its state or why not, in the middle.
-        key: The key that does the same.
-        group: A heading; choices of a group stand together.
+        value: What the dialog returns for it.
+        label: Its text. The search looks in it, in `words` and in `group`.
+        note: Its state, in the second column.
+        key: The key that does the same outside of the dialog.
+        group: The heading that it is listed under.
         mark: A glyph and its colour before the label.
     """
 
@@ -42,13 +42,13 @@ class Choice:
 
 
 class Chooser(Sheet):
-    """A list with a search field over it: palette, quick launch, model picker, theme picker.
+    """Asks for one entry of a list, with a search field above it.
 
     Args:
-        free: What was typed may be returned where nothing matches.
-        preview: Called with the value under the cursor, such as a theme that is shown at once.
-        load: Where the choices come from when they take a moment: the sheet is there at once, and an Enter that is
-            pressed meanwhile counts.
+        free: Return the typed text where no entry matches it.
+        preview: Called with the value under the cursor whenever that changes, to show a theme at once, for example.
+        load: Loads the entries in the background. The dialog opens at once; Enter pressed before they are there takes
+            the first match.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -111,7 +111,7 @@ class Chooser(Sheet):
 
     def _match(self, typed: str) -> None:
         if callable(self._given):
-            # It may ask a database: the newest question is the one that counts.
+            # It may query a database; a newer query cancels the one before.
             self.run_worker(self._ask_for(self._given, typed), exclusive=True, group="match", exit_on_error=False)
         else:
             self._show_matches(typed, self._given)
@@ -126,7 +126,7 @@ class Chooser(Sheet):
         for choice in every:
             inside = f"{choice.label} {choice.words} {choice.group}".lower()
             if callable(self._given) or all(word in inside for word in words):
-                # What begins with the words stands before what only holds them; groups stay together.
+                # Labels that begin with the words come before those that only contain them; groups stay together.
                 found.append((0 if choice.label.lower().startswith(typed.lower().strip()) else 1, choice))
         groups = list(dict.fromkeys(choice.group for _, choice in found))
         found.sort(key=lambda one: (groups.index(one[1].group), one[0]) if words else (groups.index(one[1].group), 0))
@@ -219,7 +219,7 @@ class Chooser(Sheet):
                 self.dismiss(f"{option.key}:{choice.value}")
                 return
         if self.focused is None:
-            # Typed ahead, before the field has the focus: it counts all the same.
+            # Keys that arrive before the field has the focus are not lost.
             if event.key == "enter":
                 self._enter_waits = True
             elif event.is_printable and event.character:
@@ -227,7 +227,7 @@ class Chooser(Sheet):
 
 
 def _matched(row: Row, x: int, label: str, words: Sequence[str], room: int) -> None:
-    """A label with the letters that match in accent."""
+    """Draw a label with the matching letters in the accent colour."""
     lower = label.lower()
     marks = [False] * len(label)
     for word in words:

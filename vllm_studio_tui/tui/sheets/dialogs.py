@@ -1,4 +1,4 @@
-"""Questions, prompts and pages of text that stand before a screen."""
+"""Dialogs: questions, text prompts and pages of text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Sheet(ModalScreen[str | None]):
-    """What stands before the page, which goes faint behind it."""
+    """A dialog over the dimmed screen. It returns a string, or None when it is closed with Escape."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
@@ -36,14 +36,14 @@ class Sheet(ModalScreen[str | None]):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A key and what it does."""
+    """An answer to a question: its key, and what that does."""
 
     key: str
     label: str
 
 
 class Question(Sheet):
-    """Names the loss and the cost. Escape is always harmless, and Enter never destroys anything."""
+    """Asks before an action, naming what would be lost. Escape changes nothing, and Enter is not an answer."""
 
     def __init__(self, title: str, text: str, options: Sequence[Option], keep: str = "leave it") -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Writing(Sheet):
 
 
 class Pages(Sheet):
-    """Text to read: help, an import's report, evidence."""
+    """Shows text to read, such as help or the report of an import."""
 
     def __init__(self, painter: Callable[[Ink, int], list[Row]]) -> None:
         super().__init__()

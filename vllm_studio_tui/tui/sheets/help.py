@@ -1,4 +1,4 @@
-"""Help, made from the list of actions."""
+"""The help dialog, generated from the list of actions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = {
 
 
 def help_pages(shell: Shell) -> Pages:
-    """Here on the left, everywhere on the right, then the marks of states."""
+    """Return the help: the keys of this screen, those of every screen, then the symbols of the states."""
     here = [(keys, action) for action, keys in shell.active_actions() if action.scope != "app"]
     everywhere = [(shell.keys_of(action.id), action) for action in actions.of("app") if shell.keys_of(action.id)]
 

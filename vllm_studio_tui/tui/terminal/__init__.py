@@ -1,1 +1,1 @@
-"""The terminal itself: what Textual gets wrong on it, the clipboard, the editor."""
+"""The terminal: corrections of Textual's handling of it, the clipboard, the editor."""

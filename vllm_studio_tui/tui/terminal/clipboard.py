@@ -1,4 +1,4 @@
-"""Copying from a program on another machine: OSC 52 through the terminal, tmux and screen, and a file beside it."""
+"""Copies text to the terminal's clipboard with OSC 52, through tmux and screen too, and to a file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vllm_studio_tui.kit.sanitize import clean, strip_ansi
 if TYPE_CHECKING:
     from textual.app import App
 
-#: Terminals drop longer ones (xterm: about 100 kB in base64).
+#: Bytes of text; terminals drop longer sequences (xterm: about 100 kB in base64).
 LIMIT = 74_000
 
 
 def copy(app: App[int], text: str, places: Places) -> str:
-    """Copy `text`, without what a terminal that it is pasted into would obey; what was done, in words."""
+    """Copy `text` without its control characters, and return in words what was done."""
     data = clean(strip_ansi(text)).encode("utf-8", "replace")
     path = private_dir(places.state) / "clip.txt"
     size = numbers.size(len(data))
@@ -37,15 +37,16 @@ def copy(app: App[int], text: str, places: Places) -> str:
 
 
 def osc52(data: bytes, environ: os._Environ[str] | dict[str, str]) -> str:
-    """The sequence that puts `data` into the clipboard (xterm control sequences, "OSC 52"), wrapped for tmux or screen.
+    """Return the sequence that sets the clipboard (xterm control sequences, "OSC 52"), wrapped for tmux or screen.
 
-    tmux hands on what stands in its DCS passthrough with every ESC doubled; screen takes pieces of 76 bytes at most.
+    tmux passes on the content of its DCS passthrough, in which every ESC is doubled; screen takes at most 76 bytes at
+    a time.
     """
     encoded = base64.b64encode(data).decode()
     sequence = f"\x1b]52;c;{encoded}\x07"
     if environ.get("TMUX"):
         inner = sequence.replace("\x1b", "\x1b\x1b")
-        # tmux takes the plain one where set-clipboard is on, the wrapped one where passthrough is allowed.
+        # tmux reads the plain sequence where set-clipboard is on, the wrapped one where passthrough is allowed.
         return f"{sequence}\x1bPtmux;{inner}\x1b\\"
     if environ.get("TERM", "").startswith("screen"):
         pieces = [sequence[index : index + 76] for index in range(0, len(sequence), 76)]

@@ -1,4 +1,4 @@
-"""Writing in the person's own editor."""
+"""Edits text in the user's own editor."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def edit_text(shell: Shell, text: str, suffix: str = ".md") -> str | None:
-    """The text as it was left in `$VISUAL` or `$EDITOR`; None when there is no editor or it failed.
+    """Open text in `$VISUAL` or `$EDITOR`, and return it as saved; None when there is no editor or it failed.
 
-    The screen is given back to the terminal meanwhile.
+    The studio is suspended meanwhile: the editor has the terminal.
     """
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="vllm-studio-") as folder:

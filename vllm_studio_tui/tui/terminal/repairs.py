@@ -1,4 +1,4 @@
-"""Five places where Textual 8.2 is corrected: keys (two), slow links, terminals that are gone, and garbage."""
+"""Five corrections of Textual 8.2: two keys, output over slow connections, closed terminals, and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 
 def install() -> None:
-    """Put all in place; where Textual is no longer as it was, it is left alone."""
+    """Install all corrections; where Textual no longer has what one of them changes, that one is skipped."""
     alt_digits()
     alt_enter()
     slim_updates()
@@ -23,9 +23,9 @@ def install() -> None:
 
 
 def alt_digits() -> None:
-    """Have alt and a digit arrive as such.
+    """Report alt with a digit as that key.
 
-    Textual reads them as what Apple's option key types (`¡` for alt+1), which no terminal on Linux means.
+    Textual reads it as the character that Apple's option key types (`¡` for alt+1), which terminals on Linux never mean.
     """
     from textual import _ansi_sequences
 
@@ -35,15 +35,15 @@ def alt_digits() -> None:
 
 
 class _Key(Enum):
-    """A key that Textual's own list of keys lacks, in the form that its table has."""
+    """A key that Textual's own list of keys lacks, in the form of its table."""
 
     ALT_ENTER = "alt+enter"
 
 
 def alt_enter() -> None:
-    """Have alt and Enter arrive as such.
+    """Report alt with Enter as that key.
 
-    Most terminals, and tmux, send ESC and a carriage return, of which Textual makes a plain Enter.
+    Most terminals, and tmux, send ESC and a carriage return, which Textual reads as plain Enter.
     """
     from textual import _ansi_sequences
 
@@ -52,11 +52,11 @@ def alt_enter() -> None:
 
 
 def slim_updates() -> None:
-    """Write only the changed cells of a line, and of their style what is not so already.
+    """Write only the changed cells of a line, and only the parts of their style that differ from the cell before.
 
-    Textual's partial updates are cropped at their right end only: a number at the end of a line writes the whole line.
-    And each span begins from nothing and ends in a reset: of a pane that changes a digit here and there four bytes of
-    five are colours that the terminal has.
+    Textual crops partial updates at their right end only, so that a number at the end of a line writes the whole line.
+    Also, it sets the style anew for each span and resets it after: where a few digits change, four bytes of five are
+    colours that are already set.
     """
     from textual import _compositor
 
@@ -66,10 +66,10 @@ def slim_updates() -> None:
 
 
 def gone_terminals() -> None:
-    """Let the screens end when their terminal has gone.
+    """Let the app end when its terminal has been closed.
 
-    Textual's writer thread dies of the first write that fails; its queue fills, and whoever says goodbye to the
-    terminal waits for ever: the process of a closed window would stay.
+    Textual's writer thread dies of the first write that fails. Its queue fills, the app waits for ever when it restores
+    the terminal, and its process outlives the closed window.
     """
     from textual.drivers import _writer_thread
 
@@ -79,10 +79,10 @@ def gone_terminals() -> None:
 
 
 def whole_strips() -> None:
-    """Have a line that was drawn be freed when it is dropped.
+    """Free a line's memory as soon as the line is dropped.
 
-    A strip that is divided into itself keeps itself in its own cache. Each line of a streamed answer is one: 25 000
-    objects within seconds that only the garbage collector ends, in pauses of 50 to 100 ms.
+    A strip whose `divide` returns the strip itself holds itself in its own cache. A streamed answer makes 25 000 such
+    objects within seconds; only the garbage collector frees them, in pauses of 50 to 100 ms.
     """
     theirs: Any = getattr(Strip, "divide", None)
 
@@ -95,7 +95,7 @@ def whole_strips() -> None:
 
 
 def _write_all(self: Any) -> None:
-    """Write what is queued until None comes; what cannot be written any more is taken and dropped."""
+    """Write the queued texts until None comes; after a write fails, drop them."""
     gone = False
     while (text := self._queue.get()) is not None:
         if gone:
@@ -111,12 +111,12 @@ def _write_all(self: Any) -> None:
 
 
 def _render_segments(self: Any, console: Console) -> str:
-    """The changed spans as what is written to the terminal."""
+    """Return the changed spans as text for the terminal."""
     return written(_changed(self), console._color_system or ColorSystem.TRUECOLOR)
 
 
 def _changed(update: Any) -> Iterator[tuple[int, int, Strip]]:
-    """Column, line and cells of what has changed."""
+    """Yield column, line and cells of each changed span."""
     for y, x1, x2 in update.spans:
         for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
             if strip is None or x > x2 or end <= x1:
@@ -127,7 +127,7 @@ def _changed(update: Any) -> Iterator[tuple[int, int, Strip]]:
 
 
 def written(spans: Iterable[tuple[int, int, Strip]], colours: ColorSystem) -> str:
-    """Spans, each from a column and a line on, as bytes for a terminal that is in no style, and is left so."""
+    """Return spans, each with its first column and its line, as terminal output; the style is reset before and after."""
     out: list[str] = []
     now = ""
     for x, y, strip in spans:
@@ -149,7 +149,7 @@ def written(spans: Iterable[tuple[int, int, Strip]], colours: ColorSystem) -> st
 
 @lru_cache(maxsize=4096)
 def _change(now: str, wanted: str) -> str:
-    """From one style to another, both as parameters of SGR."""
+    """Return the sequence that changes one style to another, both given as SGR parameters."""
     if not wanted:
         return "\x1b[0m"
     attributes, colour, ground = _parts(now)
@@ -162,7 +162,7 @@ def _change(now: str, wanted: str) -> str:
 
 
 def _parts(style: str) -> tuple[str, str, str]:
-    """Attributes, colour of the text and of the ground of a style."""
+    """Return the attributes, the text colour and the background of a style, as SGR parameters."""
     attributes, colour, ground = [], "", ""
     codes = iter(style.split(";") if style else ())
     for code in codes:

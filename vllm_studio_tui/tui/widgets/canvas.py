@@ -1,4 +1,4 @@
-"""A widget that shows rows. It draws only the rows that changed, and nothing at all when none did."""
+"""A widget that shows rows of styled text and redraws only the rows that changed."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from vllm_studio_tui.tui.widgets.whole import WholeLines
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-#: Given the width and height there is, the rows; more than fit are scrolled.
+#: Returns the rows for a width and height in cells; rows beyond the height are reached by scrolling.
 Painter = Callable[[int, int], Sequence[Row]]
 
 
 class Canvas(WholeLines):
-    """Shows what a painter draws.
+    """Shows the rows that a painter returns.
 
     Args:
-        painter: Called whenever something may have changed.
-        get_ink: The colours and glyphs now.
-        header: So many rows at the top stay when the rest is scrolled.
-        plane: Behind rows that have none of their own.
+        painter: Called whenever the rows may have changed.
+        get_ink: Returns the colours and glyphs in use.
+        header: The number of rows at the top that do not scroll.
+        plane: The background of rows that have none of their own.
     """
 
     ALLOW_SELECT = False
     DEFAULT_CSS = "Canvas { height: 1fr; width: 1fr; }"
 
     class Chosen(Message):
-        """The cursor is on another key."""
+        """The cursor moved to another key."""
 
         def __init__(self, canvas: Canvas, key: str | None) -> None:
             super().__init__()
@@ -85,7 +85,7 @@ class Canvas(WholeLines):
     # --- what is shown ----------------------------------------------------------------------------------
 
     def repaint(self) -> None:
-        """Ask the painter, and draw the rows that are not as they were."""
+        """Call the painter, and redraw the rows that changed."""
         width, height = self.size
         if not width or not height or not self.is_attached:
             return
@@ -142,7 +142,7 @@ class Canvas(WholeLines):
         return strip
 
     def _thumb(self, height: int) -> tuple[int, int] | None:
-        """First line and line after the last of the scroll mark; None when all is visible."""
+        """Return the first line of the scroll bar's thumb and the line after its last; None when all is visible."""
         room, total = height - self.header, len(self.rows) - self.header
         if total <= room or room < 2:
             return None
@@ -163,11 +163,11 @@ class Canvas(WholeLines):
 
     @property
     def keys(self) -> list[str]:
-        """The keys in order, each once."""
+        """The keys of the rows in order, each once."""
         return list(dict.fromkeys(row.key for row in self.rows if row.key is not None))
 
     def _keep_cursor(self, before: Sequence[Row]) -> None:
-        """The cursor stays on its key; where that has gone, on what stands in its place."""
+        """Keep the cursor on its key; if the key is gone, move to the row now in its place."""
         keys = self.keys
         if self.key in keys or (not keys and self.key is None):
             return
@@ -181,7 +181,7 @@ class Canvas(WholeLines):
             self.post_message(self.Chosen(self, key))
 
     def choose(self, key: str | None) -> None:
-        """Put the cursor on a key, and bring it into view; one that is not drawn yet as soon as it is."""
+        """Move the cursor to a key and scroll to it; if its row is not drawn yet, do so when it is."""
         if key is None or key in self.keys:
             self._set_key(key)
         else:
@@ -190,7 +190,7 @@ class Canvas(WholeLines):
         self._redraw()
 
     def move(self, step: int) -> None:
-        """Move the cursor by rows with keys; without any, scroll."""
+        """Move the cursor by `step` keys; where no row has a key, scroll."""
         keys = self.keys
         if not keys:
             self.scroll_lines(step)
@@ -210,7 +210,7 @@ class Canvas(WholeLines):
             return
         height = self.size.height
         if lines[0] - self.top < self.header:
-            # The first of all brings what stands above it along.
+            # With the cursor on the first key, show the rows above it too.
             first = next((index for index, row in enumerate(self.rows) if row.key is not None), 0)
             self.top = 0 if lines[0] <= first else lines[0] - self.header
         elif lines[-1] - self.top >= height:

@@ -1,4 +1,4 @@
-"""Header and footer: what runs, where one is, and the keys that work here."""
+"""The header, with screens and runs, and the footer, with the keys that work on the screen in front."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOST = os.uname().nodename.partition(".")[0]
 def header(
     ink: Ink, width: int, size: Size, place: str, snapshot: Snapshot | None, *, read_only: bool, label: str = ""
 ) -> list[Row]:
-    """The one row at the top."""
+    """Draw the header."""
     row = Row(plane="surf")
     full = size >= Size.WIDE
     x = row.put(1, "vllm studio" if full else "studio", "fg bold") + 1
@@ -45,7 +45,7 @@ def header(
         start = x
         if here:
             x += 1 if row.pieces[-1][1] == "faint" else 0
-            # The active tab has the plane of the cursor, and is reversed where there are no colours.
+            # The active tab has the cursor's background, and is reversed where there are no colours.
             text = f" {digit} {words} "
             row.put(x - 1, text, "accent bold on-sel" + (" reverse" if ink.plain else ""))
             x += len(text)
@@ -63,7 +63,7 @@ def header(
 
 
 def _gpu_columns(row: Row, glyphs: Glyphs, end: int, snapshot: Snapshot) -> int:
-    """One column a GPU; the mean alone of more than sixteen."""
+    """Draw the utilization of each GPU, or the mean of more than sixteen; return the end of the room left."""
     uses = [gpu.utilization for gpu in snapshot.tick.gpus.gpus]
     if not uses:
         return end
@@ -83,7 +83,7 @@ def _gpu_columns(row: Row, glyphs: Glyphs, end: int, snapshot: Snapshot) -> int:
 
 
 def _chips(row: Row, glyphs: Glyphs, start: int, end: int, runs: Sequence[RunView], *, names: bool) -> None:
-    """Runs in the order of trouble, with names where they fit, else counted."""
+    """Draw the runs, the most urgent states first: with names where they fit, else as a count of each state."""
     order = {state: index for index, state in enumerate(TROUBLE)}
     chips = sorted((run for run in runs if run.state is not State.EXITED), key=lambda run: order.get(run.state, 9))
     if not chips:
@@ -123,7 +123,7 @@ def _chip(glyphs: Glyphs, run: RunView) -> list[tuple[str, str]]:
 
 
 def footer(width: int, size: Size, here: Sequence[tuple[str, str, str]], *, palette: str, help_key: str) -> list[Row]:
-    """The one row at the bottom: keys that work here, each with its word and its action."""
+    """Draw the footer: the keys that work here, each with its label; a click on it runs the action."""
     row = Row()
     limit = {Size.FULL: 9, Size.WIDE: 7, Size.BASE: 5}.get(size, 4)
     end = width - 1
@@ -146,7 +146,7 @@ def footer(width: int, size: Size, here: Sequence[tuple[str, str, str]], *, pale
 
 
 def footer_keys(active: Sequence[tuple[Action, str]], glyphs: Glyphs) -> list[tuple[str, str, str]]:
-    """Of the actions that are possible now those with a label, with their key as it is written."""
+    """Return key, label and id of the enabled actions that have a label."""
     found = []
     for action, keys in active:
         if not action.label:
@@ -158,7 +158,7 @@ def footer_keys(active: Sequence[tuple[Action, str]], glyphs: Glyphs) -> list[tu
 
 
 class Header(Canvas):
-    """The one row at the top of the page."""
+    """The header of the page, one row."""
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(self._rows, lambda: shell.ink, id="header")
@@ -178,7 +178,7 @@ class Header(Canvas):
 
 
 class Footer(Canvas):
-    """The one row at the bottom of the page."""
+    """The footer of the page, one row."""
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(self._rows, lambda: shell.ink, id="footer")

@@ -1,4 +1,4 @@
-"""Widgets whose own lines are complete: every cell has its style and its plane."""
+"""A widget that renders complete lines, each cell with its style and background, without Textual's own styling."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 class WholeLines(Widget):
-    """Lines go to the compositor as `render_line` makes them.
+    """Passes lines to the compositor as `render_line` returns them.
 
-    Textual's own way puts padding, border, background and opacity around each line, which takes three times as long as
-    our lines themselves: here none of it is used. Where a style sheet asks for it after all, its way is taken.
+    Textual applies padding, border, background and opacity to each line, which takes three times as long as rendering
+    the line itself. These widgets use none of it; where a style sheet sets a border, padding or opacity after all,
+    Textual's own rendering is used.
     """
 
-    #: How wide a line is to be; set before lines are asked for, because Textual works a size out anew each time.
+    #: The width of a line in cells. Kept while lines are rendered, because Textual computes `size` at each access.
     line_width: int | None = None
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -28,7 +29,7 @@ class WholeLines(Widget):
             return super().render_lines(crop)
         width = self.line_width = self.size.width
         strips = [self.render_line(y) for y in crop.line_range]
-        # Our colours are true colours, or the terminal's own where it is told so: none has to be translated.
+        # The colours are already true colours, or meant as the terminal's own: none has to be translated.
         filters = [one for one in self.get_line_filters() if not isinstance(one, ANSIToTruecolor)]
         if filters:
             _, background = self.background_colors
