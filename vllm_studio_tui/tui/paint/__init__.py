@@ -1,1 +1,1 @@
-"""Drawing: rows of styled text, numbers, glyphs, bars and charts. Pure functions; nothing here knows a widget."""
+"""Drawing as pure functions: rows of styled text, numbers, glyphs, bars and charts. No widgets."""

@@ -1,4 +1,4 @@
-"""Rows beside each other."""
+"""Puts two blocks of rows side by side."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vllm_studio_tui.tui.paint.ink import Row
 
 
 def beside(left: Sequence[Row], right: Sequence[Row], middle: int, gap: int = 1) -> list[Row]:
-    """Put rows side by side, those of the right from column `middle` on.
+    """Return rows side by side, those of the right block from column `middle` on.
 
-    What begins on the left in the last `gap` columns before `middle` or beyond is left out. A row keeps the key of its
-    left part.
+    Pieces of the left block that begin less than `gap` columns before `middle`, or after it, are dropped. A row keeps
+    the key of its left part.
     """
     rows = []
     for one, other in zip_longest(left, right):

@@ -1,4 +1,4 @@
-"""Bars, sparks and column charts, as text."""
+"""Bars, sparklines and column charts, as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 
 
 def bar(glyphs: Glyphs, share: float | None, width: int, style: str = "data") -> list[tuple[str, str]]:
-    """A share 0-1 as a line, rounded to half a cell. What is not nothing shows; what is not all is never full."""
+    """Return a share (0-1) as a bar, rounded to half a cell; only 0 is drawn empty and only 1 full."""
     if width <= 0:
         return []
     if share is None:
@@ -25,14 +25,14 @@ def bar(glyphs: Glyphs, share: float | None, width: int, style: str = "data") ->
 
 
 def put_bar(row: Row, column: int, glyphs: Glyphs, share: float | None, width: int, style: str = "data") -> int:
-    """Draw a bar; nothing where there is room for less than four cells."""
+    """Draw a bar of at least four cells, or nothing; return the column after it."""
     return row.run(column, bar(glyphs, share, width, style)) if width >= 4 else column
 
 
 def spark(
     glyphs: Glyphs, values: Sequence[float | None], top: float | None = None, *, latest: str = "data"
 ) -> list[tuple[str, str]]:
-    """Values as one row of columns from zero up; the newest in `latest`, the others as history."""
+    """Return values as a sparkline that starts at zero; the newest value in the style `latest`."""
     known = [value for value in values if value is not None]
     peak = top if top is not None else max(known, default=0.0)
     levels = glyphs.spark
@@ -57,7 +57,7 @@ def columns(
     *,
     limit: float | None = None,
 ) -> list[list[tuple[str, str]]]:
-    """Values as a chart of `height` rows, the highest row first. Columns over `limit` are in warn."""
+    """Return values as a column chart of `height` rows, the highest row first; values over `limit` in `warn`."""
     known = [value for value in values if value is not None]
     peak = top if top is not None else max(known, default=0.0)
     levels = glyphs.chart
@@ -91,7 +91,7 @@ def columns(
 
 
 def joined(parts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Neighbours of one style as one part."""
+    """Join neighbouring parts of the same style."""
     out: list[tuple[str, str]] = []
     for text, style in parts:
         if out and out[-1][1] == style:

@@ -1,4 +1,4 @@
-"""Tables: a list of columns draws both its heads and its rows, so that a new column is one more entry of the list."""
+"""Tables drawn from a list of columns, headings and rows, so that a new column is one more entry of the list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 
 T = TypeVar("T")
 
-#: What stands in a cell: texts with their styles, one after the other.
+#: The content of a cell: texts with their styles, one after the other.
 Parts = Sequence[tuple[str, str]]
 
 
@@ -19,10 +19,10 @@ class Column(Generic[T]):
     """A column of a table.
 
     Attributes:
-        title: Its head.
-        value: What it shows of an item.
-        room: By layout, the blank cells before it and the cells of its own. A layout without it leaves it out.
-        right: Whether values end at its right edge; such values are never cut.
+        title: Its heading.
+        value: Returns its content for an item.
+        room: For each layout that has the column: the blank cells before it, and its width in cells.
+        right: Whether it is aligned to the right; such values are never cut.
     """
 
     title: str
@@ -46,7 +46,7 @@ def start_of(columns: Sequence[Column[T]], title: str, layout: str, x: int) -> i
 
 
 def heads(columns: Sequence[Column[T]], layout: str, x: int, row: Row, *, left: bool = False) -> Row:
-    """Draw the heads: each as its values, or all of them at the left edges."""
+    """Draw the headings, aligned as their columns; with `left`, all to the left."""
     for column, start, end in placed(columns, layout, x):
         if column.right and not left:
             row.put_right(end, column.title, "faint")

@@ -1,4 +1,4 @@
-"""What happened to runs, from what their keepers wrote."""
+"""The events of runs: started, ready, ended, failed; from the status that their keepers wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a run at `at` seconds since the epoch."""
+    """An event of a run; `at` in seconds since the epoch."""
 
     at: float
     state: State
@@ -26,7 +26,7 @@ class Event:
 
 
 def events(runs: Iterable[RunView]) -> list[Event]:
-    """All that is known to have happened, newest first."""
+    """Return all known events, newest first."""
     found: list[Event] = []
     for run in runs:
         status = run.status
@@ -48,7 +48,7 @@ def events(runs: Iterable[RunView]) -> list[Event]:
 
 
 def rows(found: Iterable[Event], glyphs: Glyphs, x: int, width: int, now: float) -> list[Row]:
-    """One row an event: when, what, whose."""
+    """Draw a row for each event: time, state, run, words."""
     out = []
     found = list(found)
     longest = max((cell_len(event.name) for event in found), default=0)

@@ -1,4 +1,4 @@
-"""The characters that things are drawn with, in Unicode and in plain ASCII. All are one cell wide."""
+"""The characters to draw with, in Unicode and in plain ASCII. All are one cell wide."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vllm_studio_tui.domain.run import State
 
-#: Per state: unicode, ASCII, colour.
+#: For each state: its Unicode and ASCII characters, and its colour.
 STATES: dict[str, tuple[str, str, str]] = {
     "queued": ("○", "o", "dim"),
     State.STARTING: ("◔", ":", "accent"),
@@ -18,7 +18,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     State.BACKOFF: ("↻", "@", "warn"),
     State.FAILED: ("✕", "x", "err"),
 }
-#: What a state has to say first. Chips and lists stand in this order.
+#: The states, the most urgent first: the order of runs in the header and in lists.
 TROUBLE = (
     State.FAILED,
     State.UNHEALTHY,
@@ -33,7 +33,7 @@ TROUBLE = (
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """One set of characters."""
+    """A set of characters."""
 
     ascii: bool = False
     bar: str = "━"
@@ -69,7 +69,7 @@ class Glyphs:
     full: str = "█"
 
     def state(self, state: str) -> tuple[str, str]:
-        """Mark and colour of a state."""
+        """Return the character and the colour of a state."""
         unicode, plain, colour = STATES.get(state, ("○", "o", "dim"))
         return (plain if self.ascii else unicode), colour
 

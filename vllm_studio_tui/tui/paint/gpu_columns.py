@@ -1,4 +1,4 @@
-"""The columns of the table of GPUs. A new one is one more entry of `COLUMNS`."""
+"""The columns of the table of GPUs. A new column is one more entry of `COLUMNS`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.columns import Column, Parts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 
-#: The layouts of the table, from the one with the most columns. DETAIL is the monitor's at full size.
+#: The layouts of the table, the one with the most columns first. DETAIL is that of the monitor at full size.
 DETAIL, WIDE, BASE, COMPACT = "detail", "wide", "base", "compact"
 USED_BY = "used by"
 #: Where the first column begins.
 START = {Size.FULL: 3, Size.WIDE: 3, Size.BASE: 2, Size.COMPACT: 1}
-#: Degrees from which a GPU is warm enough to say so.
+#: Degrees Celsius from which a temperature is shown as a warning.
 HOT = 87
-#: Stands beside the figures of a GPU that is slowed down, where there is no room for words.
+#: Marks a GPU that is slowed down, where there is no room for words.
 SLOW_MARK = "!"
 
 
 @dataclass(frozen=True, slots=True)
 class GpuLine:
-    """A GPU as its columns need it."""
+    """What the columns need to draw a GPU."""
 
     gpu: Gpu
     glyphs: Glyphs
@@ -100,6 +100,6 @@ COLUMNS: tuple[Column[GpuLine], ...] = (
     Column("fan",
            lambda line: [(line.glyphs.unknown if line.gpu.fan is None else f"{line.gpu.fan}%", line.style)],
            {DETAIL: (2, 3)}, right=True),
-    # Drawn apart: it takes the rest of the row.
+    # Drawn by `draw_owners`: it takes the rest of the row.
     Column(USED_BY, lambda line: [], {DETAIL: (5, 0), WIDE: (4, 0), BASE: (2, 0)}),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whose GPUs are: the runs that claim them and the processes on them, as the last column of the table."""
+"""The owners of GPUs, the last column of the table: the runs that claim a GPU, and the processes on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SLOWED = {
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who uses a GPU. `run` where it is ours."""
+    """A user of a GPU; `run` is None where it is a process that no run owns."""
 
     words: str
     run: RunView | None = None
@@ -33,7 +33,7 @@ class Owner:
 
 
 def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]:
-    """By GPU index: the runs that claim it or have processes on it, and processes that are not ours."""
+    """Return, by GPU index, the runs that claim it or have processes on it, and the processes that no run owns."""
     by_id = {run.run_id: run for run in runs}
     found: dict[int, list[Owner]] = {}
     for gpu in report.gpus:
@@ -75,7 +75,7 @@ def draw_owners(
         names = ""  # its run is named above
     slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle else ""
     if slow and len(slow) + 4 + cell_len(names) > room:
-        # Not enough room for both: that it is slow is the news.
+        # Not enough room for both: the slowdown is the more important part.
         x = row.put(x, "slowed", "warn") + 2
         room, slow = width - x - 3, ""
     if names and marks and whose and whose[0].state is not None:
@@ -88,14 +88,14 @@ def draw_owners(
 
 
 def _held(gpu: Gpu) -> str:
-    """Of a GPU that no run has and that is not free, what is known."""
+    """Return what is known of a GPU that no run has and that is not free."""
     if gpu.memory_used is None:
         return "memory not told"
     return f"{numbers.gib(gpu.memory_used)} GiB in use"
 
 
 def brackets(gpus: Sequence[Gpu], whose: Mapping[int, Sequence[Owner]], glyphs: Glyphs) -> list[str]:
-    """Brackets that join neighbouring GPUs of one run."""
+    """Return for each GPU the part of a bracket that joins neighbouring GPUs of the same run."""
 
     def key(index: int) -> str | None:
         if not 0 <= index < len(gpus):

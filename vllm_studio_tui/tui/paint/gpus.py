@@ -1,4 +1,4 @@
-"""GPUs as rows: a title, and a table of utilization, memory, power, temperature and whose they are."""
+"""GPUs as rows: a title, and a table of utilization, memory, power, temperature and owners."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 
 
 def head(report: GpuReport, glyphs: Glyphs, x: int, width: int, size: Size) -> Row:
-    """The section's title: how many of which, the driver, the power."""
+    """Draw the title: how many GPUs of which kind, the driver, the power."""
     row = Row()
     at = row.put(x, "GPUS", "dim bold") + 2
     if report.simulated:
@@ -64,7 +64,7 @@ def none_row(report: GpuReport | None, x: int, width: int) -> Row:
     row = Row()
     at = row.put(x, "GPUS", "dim bold") + 2
     if report is not None and report.error is None:
-        row.put(at, "reading", "faint")  # the first answer of the driver is not there yet
+        row.put(at, "reading", "faint")  # the driver has not answered yet
         return row
     why = report.error if report is not None and report.error else "No NVIDIA GPU seen"
     row.put(at, f"{why}. The rest works: see doctor.", "dim", max(0, width - at - 1))
@@ -80,7 +80,7 @@ def table(
     *,
     detail: bool = False,
 ) -> list[Row]:
-    """One row a GPU; more than eight in two columns where there is room, in strips two a row."""
+    """Draw a row for each GPU; two in a row where there are more than eight and room for it, and at small sizes."""
     if size <= Size.STRIP:
         return _pairs(report, glyphs, width)
     whose = owners(report, runs)
@@ -96,7 +96,7 @@ def table(
 
 
 def heads(size: Size, *, detail: bool = False) -> Row:
-    """Draw the heads of the columns; of the full and wide sizes."""
+    """Draw the headings of the columns; for FULL and WIDE."""
     return columns.heads(COLUMNS, _layout(size, detail), START[size], Row(), left=True)
 
 
@@ -121,14 +121,14 @@ def _row(
     row = columns.fill(COLUMNS, layout, x, Row(), GpuLine(gpu, glyphs, layout, stale))
     if layout != COMPACT:
         start = columns.start_of(COLUMNS, USED_BY, layout, x)
-        # In the wide layouts the bracket stands before the column.
+        # In the wide layouts the bracket is drawn before the column.
         start -= 2 if layout in (WIDE, DETAIL) else 0
         draw_owners(row, gpu, whose, bracket, glyphs, start, width, marks=size >= Size.WIDE)
     return row
 
 
 def _pairs(report: GpuReport, glyphs: Glyphs, width: int, *, indent: int = 0) -> list[Row]:
-    """Two GPUs a row."""
+    """Draw two GPUs in a row."""
     half = (width - indent) // 2
     rows = []
     gpus = report.gpus

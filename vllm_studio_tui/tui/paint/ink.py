@@ -1,7 +1,7 @@
-"""Rows of styled text, and how they become what Textual draws.
+"""Rows of styled text, and their conversion to Textual's strips.
 
-A row is made of pieces at fixed columns. Styles are words, such as `dim` or `ok bold`; which colour a word is, the
-theme says. Everything that is put into a row passes the sanitiser here: no other way leads to the terminal.
+A row consists of pieces of text at fixed columns. Styles are words, such as `dim` or `ok bold`; the theme defines the
+colours of the words. All text of a row is sanitised here, before it can reach the terminal.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from textual.strip import Strip
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
 
-#: Words that are attributes; every other word of a style is a colour of the theme.
+#: The attributes among the words of a style; every other word is a colour of the theme.
 ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
-#: Cells between two changed places of a row from which drawing both apart is shorter.
+#: Unchanged cells between two changed spans of a row from which two separate updates write less than a joint one.
 BETWEEN = 12
-#: Characters of a text that `wrap` looks at.
+#: The number of characters of a text that `wrap` reads.
 LONGEST = 8000
-#: Attributes that show on blanks too.
+#: Attributes that are visible on blanks too.
 SOLID = frozenset({"underline", "reverse", "strike"})
-#: Colours that are shown as SGR dim where there is no colour.
+#: Colours that become SGR dim where colours are off.
 QUIET = frozenset({"dim", "faint", "track", "fill", "comment"})
 
 
 @dataclass(slots=True)
 class Row:
-    """One line of a canvas.
+    """A line of a canvas.
 
     Attributes:
-        pieces: Column, text (already safe), style.
-        plane: The background: a colour of the theme, empty for the page.
-        key: What the line belongs to; lines with a key can be chosen with the cursor.
-        links: First column, column after the last, and the action that a click there runs.
-        bar: Colour of the thin bar at the left edge, of a block that wants attention.
+        pieces: Column, sanitised text and style of each piece.
+        plane: The background, a colour of the theme; empty for that of the page.
+        key: The id of the item it shows; the cursor can be on rows with a key.
+        links: For each link: first column, column after the last, and the action that a click runs.
+        bar: The colour of the bar at the left edge of a block that needs attention; empty for no bar.
     """
 
     pieces: list[tuple[int, str, str]] = field(default_factory=list)
@@ -51,14 +51,14 @@ class Row:
     bar: str = ""
 
     def put(self, column: int, text: str, style: str = "fg", width: int | None = None) -> int:
-        """Draw text from a column on, cut to `width` cells with an ellipsis; the column after it."""
+        """Draw text from a column on, cut to `width` cells with an ellipsis; return the column after it."""
         text = fit(clean_line(text, limit=4000), width) if width is not None else clean_line(text, limit=4000)
         if text:
             self.pieces.append((column, text, style))
         return column + cell_len(text)
 
     def put_right(self, end: int, text: str, style: str = "fg") -> int:
-        """Draw text so that its last cell is before column `end`; its first column."""
+        """Draw text so that its last cell is before column `end`; return its first column."""
         text = clean_line(text, limit=4000)
         start = end - cell_len(text)
         if text:
@@ -66,7 +66,7 @@ class Row:
         return start
 
     def run(self, column: int, parts: Iterable[tuple[str, str]]) -> int:
-        """Draw several texts with their styles one after the other; the column after them."""
+        """Draw several texts with their styles one after the other; return the column after them."""
         for text, style in parts:
             column = self.put(column, text, style)
         return column
@@ -75,11 +75,11 @@ class Row:
         self.links.append((start, end, action))
 
     def text(self, width: int = 400) -> str:
-        """What it reads as, without style; for tests and for copying."""
+        """Return the text without styles, for tests and for copying."""
         return "".join(text for text, _ in self._filled(width)).rstrip()
 
     def _filled(self, width: int) -> list[tuple[str, str]]:
-        """The pieces with the gaps between them, exactly `width` cells; a later piece covers an earlier one."""
+        """Return the pieces and the gaps between them, exactly `width` cells; a later piece covers an earlier one."""
         out: list[tuple[str, str]] = []
         at = 0
         for column, text, style in sorted(self.pieces, key=lambda piece: piece[0]):
@@ -100,7 +100,7 @@ class Row:
         return out
 
     def _covered(self, width: int) -> list[tuple[str, str]]:
-        """As `_filled`, where pieces lie over each other: cell by cell."""
+        """Return the same as `_filled` for pieces that overlap, cell by cell."""
         cells: list[tuple[str, str]] = [(" ", "")] * width
         for column, text, style in self.pieces:
             at = column
@@ -113,7 +113,7 @@ class Row:
                         cells[at - 1] = (cells[at - 1][0] + character, cells[at - 1][1])
                     continue
                 if cells[at][0] == "" and at > 0:
-                    cells[at - 1] = (" ", cells[at - 1][1])  # the left half of what is covered
+                    cells[at - 1] = (" ", cells[at - 1][1])  # the left half of a covered wide character
                 after = at + size
                 if after < width and cells[after][0] == "":
                     cells[after] = (" ", cells[after][1])
@@ -130,9 +130,9 @@ class Row:
         return out
 
     def changed_spans(self, other: Row, width: int) -> list[tuple[int, int]]:
-        """Where the row differs from another one: first column and column after the last of each place.
+        """Return the spans that differ from another row: first column and column after the last of each.
 
-        Places with little between them are one. Rows with characters of other widths than one cell differ as a whole.
+        Spans with less than BETWEEN cells between them are joined. Rows with wide characters differ as a whole.
         """
         if self.plane != other.plane or self.bar != other.bar:
             return [(0, width)]
@@ -164,7 +164,7 @@ _ellipsis = UNICODE.ellipsis
 
 
 def fit(text: str, width: int, ellipsis: str | None = None) -> str:
-    """The text in at most `width` cells, its end replaced by an ellipsis where it does not fit."""
+    """Return the text cut to `width` cells, with an ellipsis at its end where it does not fit."""
     if width <= 0:
         return ""
     if len(text) <= width and text.isascii():
@@ -178,23 +178,23 @@ def fit(text: str, width: int, ellipsis: str | None = None) -> str:
 
 
 def use_ellipsis(mark: str) -> None:
-    """Choose what stands for the end of cut text, in all rows from now on: a terminal has it or has not."""
+    """Set the ellipsis of all rows drawn from now on; it depends on the characters that the terminal has."""
     global _ellipsis
     _ellipsis = mark
 
 
 class Ink:
-    """The colours of a theme as rich styles, and the glyphs.
+    """The colours of a theme as Rich styles, and the glyphs.
 
     Args:
-        colours: Word to colour (`#rrggbb`, an ANSI name, or `default`).
-        plain: No colours at all: quiet words become dim, planes vanish.
+        colours: The colour of each word (`#rrggbb`, an ANSI name, or `default`).
+        plain: Use no colours: the words of QUIET become dim, and backgrounds are not drawn.
     """
 
     def __init__(self, colours: Mapping[str, str], glyphs: Glyphs = UNICODE, *, plain: bool = False) -> None:
         self.glyphs = glyphs
         self.plain = plain
-        #: The column of cursor and block bars; below zero there are none.
+        #: The column of the cursor and of the bars of blocks; negative: they are not drawn.
         self.edge = 0
         self._colours = dict(colours)
         self._styles: dict[tuple[str, str], Style] = {}
@@ -204,7 +204,7 @@ class Ink:
         return self._colours.get(word)
 
     def style(self, words: str, plane: str = "") -> Style:
-        """The style of some words on a plane."""
+        """Return the style of words on a background."""
         key = (words, plane)
         found = self._styles.get(key)
         if found is None:
@@ -224,12 +224,12 @@ class Ink:
         return Style(color=foreground, bgcolor=background, **attributes)
 
     def strip(self, row: Row, width: int, *, cursor: bool = False, focused: bool = True) -> Strip:
-        """A row as Textual draws it; `cursor` marks it as the chosen one."""
+        """Return a row as a Textual strip; with `cursor`, marked as the row under the cursor."""
         plane = "sel" if cursor and row.plane not in ("errbg", "warnbg") else row.plane
         segments: list[Segment] = []
         last = ""
         for text, style in row._filled(width):
-            # A blank looks the same in every style that only colours letters: fewer changes are fewer bytes.
+            # A blank looks the same in every style that only colours letters; fewer style changes are fewer bytes.
             if not style and segments and not SOLID.intersection(last.split()) and "on-" not in last:
                 segments[-1] = Segment(segments[-1].text + text, segments[-1].style)
                 continue
@@ -262,14 +262,14 @@ def _colour(name: str) -> Color:
 
 
 def stack(*parts: Sequence[Row]) -> list[Row]:
-    """Rows one below the other."""
+    """Return blocks of rows one below the other."""
     return [row for part in parts for row in part]
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Text folded at blanks to at most `width` cells a line; longer words are cut. Already safe on return.
+    """Return sanitised text wrapped at blanks to lines of at most `width` cells; longer words are split.
 
-    For what is shown in a few lines: of a long text only the beginning is looked at.
+    For text that is shown in a few lines: only the first LONGEST characters are read.
     """
     width = max(1, width)
     lines: list[str] = []

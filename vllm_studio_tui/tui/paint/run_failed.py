@@ -1,4 +1,4 @@
-"""A run that failed, as rows: cause, advice, and the keys that repair it."""
+"""A failed run as rows: cause, advice, and the keys that repair it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vllm_studio_tui.tui.paint.run_words import engine_word
 
 
 def failed_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
-    """Cause, advice, and the keys that repair it, in place."""
+    """Draw a failed run: cause, advice, and the keys that repair it."""
     run, status = facts.run, facts.run.status
     _, name_x, _, body = starts(width, size)
     first = head(facts, glyphs, width, size)

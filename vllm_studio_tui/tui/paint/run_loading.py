@@ -1,4 +1,4 @@
-"""A run that starts, as rows: the stage it is in, how far it is, and how long it will take."""
+"""A starting run as rows: its stages, its progress, and the time left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_loading(
         return
     stages = _stages(facts.run)
     here = stages.index(status.stage) if status.stage in stages else 0
-    # What was left out, as compiling and graphs are by an eager run, was not passed.
+    # A stage that was skipped, as compiling and graphs are in an eager run, is not shown as passed.
     passed = [name for name in stages[:here] if name in status.marks or not status.marks]
     stages, here = [*passed, *stages[here:]], len(passed)
     end = width - 24 if size == Size.FULL else width - 8
@@ -71,13 +71,13 @@ def draw_loading(
 
 
 def tone(run: RunView, now: float) -> str:
-    """How what a start waits for is shown: that nothing listens yet is ordinary while a model is loaded."""
+    """Return the style of what a start waits for: a warning only for a silent log or another server on its port."""
     silent = log_silence(run, now) or 0.0
     return "warn" if run.status.stranger or silent >= SILENT_AFTER else "dim"
 
 
 def before_stages(run: RunView) -> str:
-    """An engine is loading from its first line on."""
+    """Return the words for a run without a stage: it is LOADING from the first line of its log on."""
     return "no log line yet" if run.state is State.STARTING else "no stage seen yet"
 
 

@@ -1,4 +1,4 @@
-"""What every picture of a run begins with: the facts, and its mark, name and state at columns of their own."""
+"""What all drawings of a run share: its data, and the columns of its mark, name and state."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vllm_studio_tui.tui.paint.ink import Row
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """A run with what was measured of it.
+    """A run with its measurements.
 
     Attributes:
-        speeds: Generation speed over the last minutes, oldest first; unknown where there is no sample.
-        age: Seconds since its metrics were read, where some are missing.
-        earlier: Earlier starts of the recipe that got ready, the newest last.
-        fix: What the key for the fix would do.
-        since: What has changed since its recipe last worked.
+        speeds: Generated tokens per second over the last minutes, oldest first; None where there is no sample.
+        age: Seconds since its metrics were read; None where they are up to date.
+        earlier: Earlier successful starts of the recipe, the newest last.
+        fix: The change that the key for the fix makes; empty for none.
+        since: What changed since the recipe last worked, in words.
     """
 
     run: RunView
@@ -38,13 +38,13 @@ class RunFacts:
 
 
 def left(facts: RunFacts, now: float) -> float | None:
-    """Seconds that loading will still take, from earlier runs; None where nothing is known."""
+    """Return the seconds of loading left, estimated from earlier runs; None where there are none."""
     rest = time_left(facts.run.status, list(facts.earlier), now)
     return rest if rest else None
 
 
 def starts(width: int, size: Size) -> tuple[int, int, int, int]:
-    """Where mark, name, state and body begin."""
+    """Return the first columns of mark, name, state and body."""
     if size >= Size.WIDE:
         return 3, 5, 24, 36
     if size == Size.BASE:

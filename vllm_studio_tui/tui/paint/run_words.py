@@ -14,7 +14,7 @@ STAGES = {
     "warmup": "warm-up",
     "serving": "serving",
 }
-#: The order in which engines go through them.
+#: The stages in the order in which engines go through them.
 ORDER = tuple(STAGES)
 
 
@@ -26,7 +26,7 @@ def engine_word(run: RunView) -> str:
 
 
 def backend_word(name: str | None) -> str:
-    """Return what tables call an engine."""
+    """Return the name of an engine for tables."""
     if not name:
         return "–"
     from vllm_studio_tui.backends import registry  # not before there is an engine to name

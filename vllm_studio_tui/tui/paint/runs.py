@@ -1,4 +1,4 @@
-"""Runs as rows: state, stage or speed, what went wrong, in columns that are the same from row to row."""
+"""Runs as rows: state, stage or speed, and the cause of a failure, in the same columns in all rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word, where
 
 
 def rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
-    """One run: a line, or two to five where there is room."""
+    """Draw a run on one row, or on two to five where there is room."""
     if size <= Size.STRIP:
         return [_strip(facts, glyphs, width)]
     if size == Size.COMPACT or tight:
@@ -114,7 +114,7 @@ def _pair(row: Row, x: int, label: str, text: str, style: str, width: int = 400)
 
 
 def _words(facts: RunFacts, now: float) -> str:
-    """What a state that is not at work has to say."""
+    """Return the words for a run that neither loads nor serves."""
     status = facts.run.status
     if facts.run.state is State.STOPPING:
         return "asked to end"
@@ -129,7 +129,7 @@ def _words(facts: RunFacts, now: float) -> str:
 
 
 def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> Row:
-    """A run in one line."""
+    """Draw a run on one row."""
     mark_x, name_x, state_x, body = starts(width, size)
     run, status = facts.run, facts.run.status
     mark, colour = glyphs.state(run.state)
@@ -153,7 +153,7 @@ def _line(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -
         if status.stranger and status.heard:
             row.put(body, status.heard, "warn", width - body - 2)
             return row
-        # The state stands before it where there is room: not the same word again.
+        # Where there is room the state is shown before it: do not repeat the word.
         silent = before_stages(run) if body > state_x else "starting"
         x = row.put(body, stage_word(status.stage) or silent, "fg", width - body - 2) + 2
         rest = left(facts, now)

@@ -1,4 +1,4 @@
-"""Everything on one line, widest first; whole segments go until it fits."""
+"""Runs and GPUs on a single line, in the most detailed variant that fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vllm_studio_tui.tui.paint.ink import Row, fit
 
 
 def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
-    """Runs with their numbers and GPUs; as counts where that is too long."""
+    """Draw the runs with their speeds, and the GPUs; as counts where that is too long."""
     order = {state: index for index, state in enumerate(TROUBLE)}
     runs = sorted(snapshot.runs, key=lambda run: -order.get(run.state, 9))
     out = sum(

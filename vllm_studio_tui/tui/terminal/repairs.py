@@ -25,7 +25,7 @@ def install() -> None:
 def alt_digits() -> None:
     """Report alt with a digit as that key.
 
-    Textual reads it as the character that Apple's option key types (`¡` for alt+1), which terminals on Linux never mean.
+    Textual reads it as the character that Apple's option key types (`¡` for alt+1), which no terminal on Linux means.
     """
     from textual import _ansi_sequences
 
@@ -127,7 +127,7 @@ def _changed(update: Any) -> Iterator[tuple[int, int, Strip]]:
 
 
 def written(spans: Iterable[tuple[int, int, Strip]], colours: ColorSystem) -> str:
-    """Return spans, each with its first column and its line, as terminal output; the style is reset before and after."""
+    """Return spans, each with its first column and line, as terminal output that begins and ends without a style."""
     out: list[str] = []
     now = ""
     for x, y, strip in spans:

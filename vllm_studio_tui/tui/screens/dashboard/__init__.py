@@ -1,4 +1,4 @@
-"""The dashboard: what runs, how well, and what can be launched."""
+"""The dashboard screen: the runs and their health, the GPUs, and the recipes to launch."""
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.declaration import Screen

@@ -1,4 +1,4 @@
-"""Engines that the studio did not start: looked at, attached, stopped; and what killed ones left behind, ended."""
+"""Engines that the studio did not start, to inspect, attach or stop, and processes that killed engines left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def foreign_engines(shell: Shell) -> None:
-    """Choose one of them, and what becomes of it."""
+    """Ask for an engine that the studio did not start and for what to do with it, and do that."""
     runs = shell.studio.runs
     found, orphans = await shell.in_thread(lambda: (runs.foreign(), runs.orphans()))
     if not found and not orphans:
@@ -25,10 +25,10 @@ async def foreign_engines(shell: Shell) -> None:
         for one in found
     ]
     choices += [Choice(str(one.pid), one.title, f"left behind, {one.user}, pid {one.pid}") for one in orphans]
-    said = await shell.ask(Chooser(choices, title="engines of others"))
-    if said is None:
+    answer = await shell.ask(Chooser(choices, title="engines of others"))
+    if answer is None:
         return
-    engine = next((one for one in found if str(one.pid) == said), None)
+    engine = next((one for one in found if str(one.pid) == answer), None)
     if engine is not None:
         await _engine(shell, engine)
     else:
@@ -43,11 +43,11 @@ async def _engine(shell: Shell, one: Foreign) -> None:
         [Option("a", "attach it, as an external recipe"), Option("s", "stop it")],
         "leave it",
     )
-    said = await shell.ask(question)
-    if said == "a":
+    answer = await shell.ask(question)
+    if answer == "a":
         recipe = await shell.in_thread(lambda: shell.studio.recipes.attach(one))
         shell.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
-    elif said == "s":
+    elif answer == "s":
         sure = Question(
             f"Stop {one.model or one.backend} of {one.user}?",
             "Whoever uses it is cut off, and the studio cannot start it again.",

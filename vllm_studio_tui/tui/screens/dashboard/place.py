@@ -1,4 +1,4 @@
-"""The dashboard: what runs, is it healthy, how fast, how full; and what could run next."""
+"""The widget of the dashboard screen: runs, GPUs, recipes, events and tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 
 class Dashboard(Place):
-    """Runs as a ledger, GPUs, recipes, events, tokens."""
+    """The dashboard screen."""
 
     SCOPE = "dashboard"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("dashboard")]
@@ -51,14 +51,14 @@ class Dashboard(Place):
             self.update_place()
 
     def _read_recipes(self) -> list[tuple[str, dict[str, Any]]]:
-        """Read the recipes. The files of their engines, which tell their titles, are imported here too. Blocking."""
+        """Read the recipes, and import their engines for the engines' titles. Blocking."""
         found = self.studio.recipe_list()
         for backend in {str(data.get("backend")) for _, data in found}:
             run_words.backend_word(backend)
         return found
 
     def _find_models(self) -> int:
-        """How many models are on this machine: an empty dashboard says so. Blocking."""
+        """Count the models on this machine, for an empty dashboard. Blocking."""
         return len(self.studio.find_models())
 
     # --- painting ---------------------------------------------------------------------------------------

@@ -29,13 +29,13 @@ SPAN = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All that the dashboard shows at one moment.
+    """All data that the dashboard shows.
 
     Attributes:
         facts: The runs that are shown, oldest first.
-        recipes: As they are stored, by id.
-        models: How many models were found on this machine; None: nobody has looked.
-        history: Asked for only where there is room for a chart: what it needs is large to import.
+        recipes: The recipes as they are stored, by id.
+        models: The number of models on this machine; None while they are not counted.
+        history: Returns the history. Called only where there is room for a chart, because it imports large modules.
         now: Seconds since the epoch.
     """
 
@@ -50,7 +50,7 @@ class Picture:
     read_only: bool = False
 
     def rows(self, width: int, height: int) -> list[Row]:
-        """Draw all of it, in at most `height` rows where that matters."""
+        """Draw the dashboard; at small sizes in at most `height` rows."""
         size = self.size
         if size == Size.LINE:
             from vllm_studio_tui.tui.paint.strip import line
@@ -66,7 +66,7 @@ class Picture:
             rows += self._sparks(width, height - len(rows))
         return rows
 
-    def _said(self, text: str, style: str = "dim") -> Row:
+    def _text_row(self, text: str, style: str = "dim") -> Row:
         row = Row()
         row.put(margin(self.size), text, style)
         return row
@@ -104,7 +104,7 @@ class Picture:
         return runs.rows(facts, self.glyphs, width, size, now, tight=tight)
 
     def _nothing(self, width: int, size: Size) -> list[Row]:
-        """No run: what there is, and the key that goes on."""
+        """Draw the dashboard without runs: GPUs, recipes and models, and the keys that begin."""
         x = margin(size)
         first = Row()
         first.put(x, "Nothing runs yet.", "fg bold")
@@ -112,14 +112,14 @@ class Picture:
         report = self.snapshot.tick.gpus
         if report.gpus:
             free = sum((gpu.memory_total or 0) - (gpu.memory_used or 0) for gpu in report.gpus)
-            rows.append(self._said(f"{len(report.gpus)} GPUs are here, {numbers.size(free)} are free in all."))
+            rows.append(self._text_row(f"{len(report.gpus)} GPUs are here, {numbers.size(free)} are free in all."))
         if self.recipes:
             count = len(self.recipes)
             words = "1 recipe is" if count == 1 else f"{count} recipes are"
-            rows.append(self._said(f"{words} ready to launch."))
+            rows.append(self._text_row(f"{words} ready to launch."))
         if self.models:
             words = "1 model was" if self.models == 1 else f"{self.models} models were"
-            rows.append(self._said(f"{words} found on this machine: a new recipe offers them with f4."))
+            rows.append(self._text_row(f"{words} found on this machine: a new recipe offers them with f4."))
         rows.append(Row())
         keys = Row()
         wanted = [("n", "new recipe", "dashboard.new"), ("d", "demo: a small model on the CPU", "dashboard.demo")]
@@ -149,14 +149,14 @@ class Picture:
         return [*rows, *gpus.table(report, self.snapshot.runs, glyphs, width, size), Row()]
 
     def _below(self, width: int, room: int, size: Size) -> list[Row]:
-        """Recipes beside events, then the tokens; each only where it fits."""
+        """Draw recipes beside events, then the tokens; each only where it fits."""
         now = self.now
         found = happened.events(self.snapshot.every)
         rows: list[Row] = []
         if size == Size.BASE:
             if room < 3 or not found:
                 return []
-            rows.append(self._said("EVENTS", "dim bold"))
+            rows.append(self._text_row("EVENTS", "dim bold"))
             return rows + happened.rows(found[: room - 1], self.glyphs, 1, width, now)
         left = self._recipe_rows(now)
         right = happened.rows(found[:8], self.glyphs, 0, width - 82 if size == Size.FULL else width - 62, now)
@@ -238,7 +238,7 @@ class Picture:
         return [*rows, axis]
 
     def _sparks(self, width: int, room: int) -> list[Row]:
-        """Compact: the two lanes that say most."""
+        """Draw the two most useful charts, for the compact size."""
         history, now = self.history(), self.snapshot.tick.at
         rows = []
         wanted: list[tuple[str, str, Callable[[float | None], str]]] = [
@@ -264,7 +264,7 @@ class Picture:
         room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
         rows = [row for one in by_trouble(self.facts)[:room] for row in self._run(one, width, Size.STRIP, 0)]
         if not rows:
-            rows = [self._said("Nothing runs yet.")]
+            rows = [self._text_row("Nothing runs yet.")]
         rows += gpu_rows[: max(0, height - 1 - len(rows))]
         total = Row()
         drawn = [gpu.power_draw for gpu in report.gpus if gpu.power_draw is not None]

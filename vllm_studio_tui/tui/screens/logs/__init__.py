@@ -1,4 +1,4 @@
-"""The logs: what engines wrote, and why they failed."""
+"""The logs screen: the output of engines, and why they failed."""
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.declaration import Screen
@@ -18,7 +18,7 @@ SCREEN = Screen(
         Action("logs.find-next", "n", "", "Next hit", palette=False),
         Action("logs.find-previous", "N", "", "Hit before", palette=False),
         Action("logs.fold", "z", "fold", "Fold or open a traceback"),
-        # Of a failed run there is nothing to follow: there the same key repairs it.
+        # The log of a failed run cannot be followed: there the same key applies the fix.
         Action("logs.fix", "f", "fix", "Take the advised change of the recipe and launch", writes=True),
         Action("logs.follow", "f", "follow", "Follow the end"),
         Action("logs.copy", "y", "copy", "Copy the last 50 lines"),

@@ -1,4 +1,4 @@
-"""Logs: what an engine said, and above it what went wrong."""
+"""The widget of the logs screen: the log of a run, and above it the cause of its failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 
 class Log(LogView):
-    """The log with the keys of lists."""
+    """The log view with the key bindings of lists."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("list")]
 
@@ -52,7 +52,7 @@ class Log(LogView):
 
 
 class LogsPlace(Place):
-    """The log of a run."""
+    """The logs screen."""
 
     SCOPE = "logs"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -96,7 +96,7 @@ class LogsPlace(Place):
         head.repaint()
 
     def _open_latest(self) -> None:
-        """Without a choice: the run that is in trouble, else the latest."""
+        """Where no run is chosen yet, open the latest failed run, else the latest run."""
         if self._run_id is None and self.snapshot is not None and self.snapshot.every:
             shown = self.snapshot.runs or self.snapshot.every
             failed = [run for run in shown if run.state is State.FAILED]
@@ -108,7 +108,7 @@ class LogsPlace(Place):
         return next((run for run in every if run.run_id == self._run_id), None)
 
     async def open_run(self, run_id: str) -> None:
-        """Show a run's log; of a failed one at its cause."""
+        """Show the log of a run; if it failed, at the cause."""
         every = self.snapshot.every if self.snapshot is not None else ()
         run = pick_run(every, run_id)
         if run is None:
@@ -212,9 +212,9 @@ class LogsPlace(Place):
         self.shell.spawn(self._choose(choices))
 
     async def _choose(self, choices: list[Choice]) -> None:
-        said = await self.shell.ask(Chooser(choices, title="the log of which run", empty="No run yet."))
-        if said is not None:
-            await self.open_run(said)
+        run_id = await self.shell.ask(Chooser(choices, title="the log of which run", empty="No run yet."))
+        if run_id is not None:
+            await self.open_run(run_id)
 
     def action_first_error(self) -> None:
         self.shell.spawn(self._first_error())

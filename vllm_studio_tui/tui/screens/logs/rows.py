@@ -1,4 +1,4 @@
-"""Why a run failed, in a few rows: cause, advice, evidence, and the keys that repair it."""
+"""The failure of a run as rows: cause, advice, evidence, and the keys that repair it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 
-#: The name of an exception with its message, not a pointer to another line.
+#: Matches the name of an exception with its message, not a reference to another line.
 _NAMED = re.compile(r"\b[A-Z]\w*(?:Error|Exception)\b: (?!Engine core init)|^error: |: error: ")
 
 
 def panel(run: RunView, fix: str, glyphs: Glyphs, width: int, size: Size) -> list[Row]:
-    """The failure of a run."""
+    """Draw the failure of a run."""
     status = run.status
     x = 4 if size >= Size.WIDE else 2
     title = status.title or "It ended, and its log does not say why"
@@ -54,7 +54,7 @@ def panel(run: RunView, fix: str, glyphs: Glyphs, width: int, size: Size) -> lis
 
 
 def root_cause(evidence: Sequence[str]) -> str:
-    """Of the lines that tell of the failure the one that names an error, else the last."""
+    """Return the first line of the evidence that names an error, else the last line."""
     named = [line for line in evidence if _NAMED.search(line)]
     return named[0] if named else evidence[-1] if evidence else ""
 

@@ -1,4 +1,4 @@
-"""A log of any size: follows its end, filters, folds tracebacks, finds. Only a window of it is in memory."""
+"""A view of a log of any size, of which it keeps a part in memory: follow, filter by level, fold tracebacks, search."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vllm_studio_tui.tui.document.selection import Point
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Seconds between two looks at a log that is followed.
+#: Seconds between two reads of a log that is followed.
 EVERY = 0.2
-#: Blocks that are wanted above what is seen.
+#: The number of blocks to have in memory above the visible ones.
 NEAR = 60
 LEVELS = ("all", "warning", "error")
 
@@ -32,11 +32,11 @@ class LogView(BlockReader):
     """Shows a log.
 
     Attributes:
-        level: Which lines are shown: all, those from warning up, errors.
+        level: The lines that are shown: all, warnings and errors, or errors.
     """
 
     class Status(Notice):
-        """What the screen says of the log has changed."""
+        """The position, the level or the search changed, which the screen shows beside the log."""
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(get_ink, id=id)
@@ -60,10 +60,10 @@ class LogView(BlockReader):
     # --- the file ---------------------------------------------------------------------------------------
 
     def open(self, path: Path, *, secrets: Sequence[str] = (), causes: Sequence[str] = ()) -> None:
-        """Show a log from its end. `causes` are lines that tell why the engine failed.
+        """Show a log at its end. `causes` are the lines that name the cause of the failure.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The file cannot be opened.
         """
         file = LogText(path, secrets)
         self.close_file()
@@ -85,7 +85,7 @@ class LogView(BlockReader):
         self.close_file()
 
     def _poll(self) -> None:
-        """Take what has come, while the end is looked at."""
+        """Read new lines while the log is followed."""
         window = self._window
         if window is None or not self.following or self._busy or not self.is_on_screen or not self.size.height:
             return
@@ -100,7 +100,7 @@ class LogView(BlockReader):
         self._fill(-1)
 
     def _build(self) -> None:
-        """The blocks of the lines in memory; those that were there already stay as they are."""
+        """Build the blocks of the lines in memory, and keep those that exist already."""
         assert self._window is not None
         known = {block.log_lines[0].offset: block for block in self.blocks if isinstance(block, LogBlock)}
         current = self.blocks[self.current] if self.current is not None and self.current < len(self.blocks) else None
@@ -136,7 +136,7 @@ class LogView(BlockReader):
         return self._window is None or self._window.at_end
 
     def _more_before(self) -> None:
-        """Read on upwards when the view comes near the first line in memory."""
+        """Read earlier lines when the view comes near the first line in memory."""
         if self._wants(-1):
             self.following = False
             self._fill(-1)
@@ -146,7 +146,7 @@ class LogView(BlockReader):
             self._fill(1)
 
     def _wants(self, step: int) -> bool:
-        """Whether more lines are needed above or below what is seen."""
+        """Return whether more lines are needed above (-1) or below (1) the visible ones."""
         window = self._window
         if window is None or (window.at_start if step < 0 else window.at_end):
             return False
@@ -154,7 +154,7 @@ class LogView(BlockReader):
         return first <= NEAR if step < 0 else len(self.blocks) - first <= 200
 
     def _fill(self, step: int) -> None:
-        """Read on until there is enough above or below: at once, or where a level is looked for, beside."""
+        """Read more lines above or below: at once, or in the background where lines are filtered by level."""
         window = self._window
         if window is None or not self._wants(step):
             return
@@ -167,7 +167,7 @@ class LogView(BlockReader):
             self.run_worker(self._look_on(window), group="log-level")
 
     async def _look_on(self, window: LogWindow) -> None:
-        """Look through the file for lines of the level, until the view has enough or the file ends."""
+        """Read lines of the level until the view has enough of them or the file ends."""
         level, grew = window.level, True
         try:
             while grew:
@@ -209,7 +209,7 @@ class LogView(BlockReader):
         self.post_message(self.Status())
 
     def go_to(self, offset: int) -> None:
-        """Show the line at a byte, with some before it."""
+        """Show the line at a byte offset, with some lines before it."""
         window = self._window
         if window is None:
             return
@@ -244,7 +244,7 @@ class LogView(BlockReader):
         return self.current
 
     def set_level(self, level: str) -> None:
-        """Show all lines, those from warning up, or errors."""
+        """Show all lines, warnings and errors, or errors."""
         self.level = level
         self.following = True
         if self._window is not None:
@@ -257,7 +257,7 @@ class LogView(BlockReader):
         self.blocks[point.block].toggle()
 
     def toggle(self) -> bool:
-        """Fold or open the traceback under the cursor, else all that are seen."""
+        """Fold or unfold the traceback under the cursor, else all visible tracebacks."""
         if self.current is not None and self.current < len(self.blocks) and self.blocks[self.current].toggle():
             self.redraw()
             return True
@@ -271,13 +271,13 @@ class LogView(BlockReader):
     # --- finding ----------------------------------------------------------------------------------------
 
     def look_for(self, words: str) -> None:
-        """Mark words; `search` goes to them."""
+        """Set the words to search for, and highlight them."""
         self.words = words.strip()
         self.redraw()
         self.post_message(self.Status())
 
     async def search(self, step: int) -> bool:
-        """Go to the next line with the words, through the whole file; False where there is none."""
+        """Go to the next line of the file that has the words; return False where there is none."""
         window = self._window
         if window is None or not self.words:
             return False
@@ -310,7 +310,7 @@ class LogView(BlockReader):
         return found is not None
 
     async def first_error(self) -> bool:
-        """Go to the line that tells why it failed, else to the first error."""
+        """Go to the line with the cause of the failure, else to the first error."""
         window = self._window
         if window is None:
             return False
@@ -331,6 +331,6 @@ class LogView(BlockReader):
         return line is not None
 
     def last_lines(self, count: int) -> str:
-        """The last lines in memory, for copying."""
+        """Return the last lines in memory, for copying."""
         lines = self._window.lines[-count:] if self._window is not None else ()
         return "\n".join(line.text for line in lines)

@@ -1,4 +1,4 @@
-"""The monitor: GPUs, engines and the host over time."""
+"""The monitor screen: GPUs, engines and the host over time."""
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.declaration import Screen

@@ -1,4 +1,4 @@
-"""The monitor's table of engines: a row each, with its speeds, requests, cache and latencies."""
+"""The monitor's table of engines: speeds, requests, cache and latencies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vllm_studio_tui.tui.paint.run_words import stage_word
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A run that answers, as the columns need it."""
+    """What the columns need to draw a run that answers requests."""
 
     facts: RunFacts
     metrics: EngineMetrics
@@ -61,7 +61,7 @@ def _up(line: _Line) -> columns.Parts:
 #: The layouts of the table of engines.
 FULL, WIDE, BASE = "full", "wide", "base"
 
-#: The table of engines, right of their names.
+#: The columns of the table, to the right of the names.
 ENGINE_COLUMNS: tuple[columns.Column[_Line], ...] = (
     columns.Column("out tok/s", _output, {FULL: (22, 9), WIDE: (22, 9), BASE: (20, 9)}, right=True),
     columns.Column("in tok/s", _input, {FULL: (3, 8)}, right=True),
@@ -86,7 +86,7 @@ ENGINE_COLUMNS: tuple[columns.Column[_Line], ...] = (
 
 
 def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
-    """A head and one row an engine."""
+    """Draw the headings and a row for each engine."""
     x = margin(size)
     full = size >= Size.WIDE
     head = Row()

@@ -1,4 +1,4 @@
-"""The monitor: engines, GPUs and history on one axis of time. Made to stand in a pane for weeks."""
+"""The widget of the monitor screen: engines, GPUs and their history on a common time axis."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from vllm_studio_tui.tui.screens.monitor import rows as paint
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
-#: Seconds that the lanes can show.
+#: The time spans of the history charts, in seconds.
 SPANS = (120.0, 300.0, 900.0, 1800.0, 10_800.0, 86_400.0)
 
 
 class Monitor(Place):
-    """Engines, GPUs, lanes."""
+    """The monitor screen."""
 
     SCOPE = "monitor"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("monitor")]
@@ -47,7 +47,7 @@ class Monitor(Place):
         yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
 
     def update_place(self) -> None:
-        # While the picture is held nothing changes.
+        # While the screen is paused nothing changes.
         if self._held is None:
             super().update_place()
 

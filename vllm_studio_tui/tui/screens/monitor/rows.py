@@ -1,4 +1,4 @@
-"""The monitor as rows: engines, GPUs, processes, and lanes of history on one axis of time."""
+"""The monitor as rows: engines, GPUs, processes, and charts of the history on a common time axis."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One value over time.
+    """The chart of a value over time.
 
     Attributes:
-        top: What the highest column stands for; None: the largest there is.
-        limit: Columns over it are in warn.
+        top: The value of the highest column; None: the largest value.
+        limit: Columns over it are drawn as a warning.
     """
 
     label: str
@@ -40,7 +40,7 @@ def whole(value: float | None) -> str:
 
 
 def lanes(snapshot: Snapshot) -> list[Lane]:
-    """What is worth a lane now: all output, then the busiest engine, then GPUs by run, power, the host."""
+    """Return the charts, the most useful first: total output, the busiest engine, GPUs by run, power, the host."""
     out = [Lane("output tok/s", TotalSeries.OUTPUT, numbers.rate), Lane("requests", TotalSeries.RUNNING, whole)]
     ready = [run for run in snapshot.runs if run.state in ANSWERING]
 
@@ -68,7 +68,7 @@ def _percent(value: float | None) -> str:
 
 
 def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: int) -> list[Row]:
-    """Processes on GPUs, with the run they belong to."""
+    """Draw the processes on GPUs, with the runs that own them."""
     x = margin(size)
     head = Row()
     head.put(x, "PROCESSES", "dim bold")
@@ -116,12 +116,12 @@ def history(
     cursor: int | None,
     held: bool,
 ) -> list[Row]:
-    """Lanes that share one axis, with the marks of events and the column of the cursor.
+    """Draw charts on a common time axis, with the marks of events and the column of the cursor.
 
     Args:
-        over: The columns of a series, newest at the right.
-        at: The time at the right edge, seconds since the epoch.
-        cursor: A column counted from the right, None without one.
+        over: Returns the values of a series by column, the newest last.
+        at: The time at the right edge, in seconds since the epoch.
+        cursor: A column counted from the right; None for no cursor.
     """
     x = margin(size)
     start = x + 20 if size >= Size.BASE else x + 18
@@ -180,7 +180,7 @@ def history(
 
 
 def host_row(host: Host, glyphs: Glyphs, width: int, size: Size) -> Row:
-    """CPU, load and memory of the host."""
+    """Draw CPU, load and memory of the host."""
     x = margin(size)
     row = Row()
     x = row.put(x, "HOST", "dim bold") + 2

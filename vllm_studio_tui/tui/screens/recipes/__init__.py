@@ -1,4 +1,4 @@
-"""The recipes: the list, the form, checks and the command."""
+"""The recipes screen: the table of recipes, the form to edit a recipe, its checks and its command."""
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.declaration import Screen

@@ -47,7 +47,7 @@ class Form(Protocol):
 
 
 class FieldInput(Input):
-    """A field's text. Up and down go to its neighbours; a choice turns with the space bar."""
+    """The input of a field. Up and down move to the fields beside it; space, left and right change a choice."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "neighbour(-1)", show=False),
@@ -79,7 +79,7 @@ class FieldInput(Input):
             index = values.index(now) if now in values else 0
             self.value = values[(index + (-1 if event.key == "left" else 1)) % len(values)]
         elif self.spec.kind in ("switch", "choice") and event.is_printable:
-            # What is chosen is not typed: the first value that begins with the letter.
+            # A choice is not typed: a letter selects the first value that begins with it.
             event.stop()
             event.prevent_default()
             found = [value for value in values if value.startswith(event.character or "\0")]
@@ -88,7 +88,7 @@ class FieldInput(Input):
 
 
 class FieldRow(Container):
-    """A field with its label, unit, help and error."""
+    """Shows a field: label, input, unit, help and error."""
 
     def __init__(self, spec: FormField, form: Form) -> None:
         super().__init__(classes="field-row")
@@ -108,7 +108,7 @@ class FieldRow(Container):
         self.show_error(error if self._form.shows_error_of(self.spec.name) else "")
 
     def show_error(self, error: str) -> None:
-        """Say what is wrong below the field."""
+        """Show an error below the field; empty for none."""
         if error != self._error or not self.is_mounted:
             self._error = error
         wide = self._form.get_size() >= Size.WIDE

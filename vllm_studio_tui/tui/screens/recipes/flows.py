@@ -1,4 +1,4 @@
-"""What is done with recipes and asks something on its way: delete, duplicate, import, export, YAML, choosing values."""
+"""Commands of the recipes screen that ask questions: save, duplicate, delete, import, export, edit as YAML."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class RecipesScreen(Protocol):
     @property
     def commands(self) -> Commands: ...
     async def reload(self, choose: str | None = None) -> None:
-        """Read the recipes anew; put the cursor on one of them."""
+        """Read the recipes again, and move the cursor to the recipe `choose`."""
 
     async def close_form(self, choose: str | None = None) -> None:
-        """Show the table instead of the form."""
+        """Close the form and show the table, with the cursor on the recipe `choose`."""
 
 
 class RecipeFlows:
-    """Flows of the recipes screen."""
+    """The commands of the recipes screen that ask questions."""
 
     def __init__(self, place: RecipesScreen) -> None:
         self._place = place
@@ -48,7 +48,7 @@ class RecipeFlows:
         self._studio = place.studio
 
     async def save(self, recipe: Recipe | None, was: Recipe | None, *, launch: bool) -> None:
-        """Save what the form made; launch it too."""
+        """Save the recipe of the form, which edited the recipe `was`; with `launch`, launch it."""
         if recipe is None:
             return
         await self._shell.in_thread(partial(self._save, recipe, was))
@@ -69,7 +69,7 @@ class RecipeFlows:
     async def leave(self, form: RecipeForm) -> None:
         changes = len(form.changed)
         if changes:
-            said = await self._shell.ask(
+            answer = await self._shell.ask(
                 Question(
                     f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
                     "",
@@ -77,9 +77,9 @@ class RecipeFlows:
                     "stay",
                 )
             )
-            if said is None:
+            if answer is None:
                 return
-            if said == "s":
+            if answer == "s":
                 form.action_save()
                 return
         await self._place.close_form()
@@ -95,10 +95,10 @@ class RecipeFlows:
                 return f"{text} exists already"
             return None if ID.fullmatch(text) else "an id is a-z, 0-9, dot, dash, underscore; at most 64"
 
-        said = await self._shell.ask(Prompt(f"Duplicate {recipe_id} as", f"{recipe_id}-{number}"[:64], check=check))
-        if said is not None:
-            await self._shell.in_thread(lambda: self._studio.recipes.duplicate(recipe_id, said))
-            await self._place.reload(said)
+        answer = await self._shell.ask(Prompt(f"Duplicate {recipe_id} as", f"{recipe_id}-{number}"[:64], check=check))
+        if answer is not None:
+            await self._shell.in_thread(lambda: self._studio.recipes.duplicate(recipe_id, answer))
+            await self._place.reload(answer)
 
     async def delete(self, recipe_id: str) -> None:
         run = self._place.commands.run_of(recipe_id)
@@ -108,7 +108,7 @@ class RecipeFlows:
         every = self._shell.snapshot.every if self._shell.snapshot is not None else ()
         runs = sum(one.recipe_id == recipe_id for one in every)
         kept = f"Its {runs} earlier runs and what they used stay." if runs else "It was never run."
-        said = await self._shell.ask(
+        answer = await self._shell.ask(
             Question(
                 f"Delete {recipe_id}?",
                 f"The recipe itself is gone for good. {kept}",
@@ -116,18 +116,18 @@ class RecipeFlows:
                 "keep it",
             )
         )
-        if said == "o":
+        if answer == "o":
             path = await self._shell.in_thread(lambda: self._write([recipe_id]))
             self._shell.tell(f"written to {path}")
-        if said is not None:
+        if answer is not None:
             await self._shell.in_thread(lambda: self._studio.recipes.delete(recipe_id))
             await self._place.reload()
 
     # --- in and out -------------------------------------------------------------------------------------
 
     async def import_(self) -> None:
-        """From a file, or from pasted text: recipes, a compose file, a shell command."""
-        said = await self._shell.ask(
+        """Import recipes, a compose file or a shell command, from a file or from pasted text."""
+        answer = await self._shell.ask(
             Question(
                 "Import recipes",
                 "vLLM commands, llama-swap and compose files, JSON and YAML are understood.",
@@ -135,7 +135,7 @@ class RecipeFlows:
                 "import nothing",
             )
         )
-        if said == "f":
+        if answer == "f":
             path = await self._shell.ask(Prompt("File to import", str(Path.cwd()) + "/"))
             if path is None:
                 return
@@ -143,7 +143,7 @@ class RecipeFlows:
 
             raw = await self._shell.in_thread(lambda: read_source(path))
             name = Path(path).name
-        elif said == "p":
+        elif answer == "p":
             text = await self._shell.ask(
                 Writing("Paste recipes or a launch command", "", "JSON, YAML, or a shell command")
             )
@@ -160,7 +160,7 @@ class RecipeFlows:
         answers = [Option("i", "import")]
         if dry.kept_both:
             answers = [Option("i", "import, and keep both"), Option("r", "import, and replace what is there")]
-        said = await self._shell.ask(
+        answer = await self._shell.ask(
             Question(
                 f"Import {count} {'recipe' if count == 1 else 'recipes'}?",
                 ", ".join(dry.imported[:8]) + (f"\n{len(dry.failed)} cannot be imported." if dry.failed else ""),
@@ -168,8 +168,8 @@ class RecipeFlows:
                 "import nothing",
             )
         )
-        if said is not None:
-            report = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=said == "r"))
+        if answer is not None:
+            report = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=answer == "r"))
             self._shell.tell(f"imported: {', '.join(report.imported)}")
             await self._place.reload(report.imported[0])
 
@@ -188,22 +188,22 @@ class RecipeFlows:
         return path
 
     async def starter(self) -> None:
-        """Take one of the recipes that come with the program."""
+        """Add a starter recipe of those that come with the program."""
         starters = await self._shell.in_thread(self._studio.recipes.starters)
         have = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
         choices = [
             Choice(one.id, one.id, one.description, words=one.model_path) for one in starters if one.id not in have
         ]
-        said = await self._shell.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
-        if said is not None:
-            recipe = next(one for one in starters if one.id == said)
+        answer = await self._shell.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
+        if answer is not None:
+            recipe = next(one for one in starters if one.id == answer)
             await self._shell.in_thread(lambda: self._studio.recipes.create(recipe))
-            await self._place.reload(said)
+            await self._place.reload(answer)
 
     # --- YAML -------------------------------------------------------------------------------------------
 
     async def yaml(self, recipe_id: str) -> None:
-        """Edit a stored recipe as YAML until it can be read or the person gives up."""
+        """Edit a stored recipe as YAML until it is valid or the user gives up."""
         recipe = await self._shell.in_thread(lambda: self._studio.recipes.get(recipe_id))
         changed = await self._edited(recipe_to_data(recipe))
         if changed is not None and changed != recipe:
@@ -212,7 +212,7 @@ class RecipeFlows:
             await self._place.reload(changed.id)
 
     async def yaml_of_form(self, form: RecipeForm) -> None:
-        """Edit what the form holds as YAML; it comes back as unsaved changes."""
+        """Edit the recipe of the form as YAML; the result becomes unsaved changes of the form."""
         if form.reading.recipe is None:
             self._shell.tell("The form is not yet a recipe: see what is missing on the right.", "warning")
             return
@@ -237,9 +237,9 @@ class RecipeFlows:
             except (InvalidRecipe, UsageError) as error:
                 problems = getattr(error, "problems", [])
                 words = "\n".join(f"{name}: {message}" for name, message in problems) or error.cause
-                said = await self._shell.ask(
+                answer = await self._shell.ask(
                     Question(error.title, words, [Option("e", "edit again")], "throw the changes away")
                 )
-                if said is None:
+                if answer is None:
                     return None
                 text = after

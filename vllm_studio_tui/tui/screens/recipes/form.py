@@ -1,4 +1,4 @@
-"""The recipe form: sections, fields with their help and their errors beside them, and what would be launched."""
+"""The recipe form: sections, their fields, and beside them the checks and the command of the recipe as edited."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ class RecipeForm(Container):
     """Edits a recipe.
 
     Args:
-        preview: Makes the lines beside the form (checks and command) of a recipe; called in a thread.
+        recipe: None for a new recipe.
+        get_ink: Returns the colours and glyphs in use.
+        get_size: Returns the size class of the terminal.
     """
 
     SCOPE = "form"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("form")]
 
     class Done(Message):
-        """The form was left: with a recipe to save, and perhaps to launch, or without."""
+        """The user saved the recipe, perhaps to launch it too. `was` is the recipe before."""
 
         def __init__(self, recipe: Recipe | None, *, launch: bool = False, was: Recipe | None = None) -> None:
             super().__init__()
@@ -45,7 +47,7 @@ class RecipeForm(Container):
             self.was = was
 
     class Asked(Message):
-        """The person wants to choose a value, edit as YAML, or leave with changes."""
+        """The user asked to choose a value of the field `name`, to edit as YAML, or to leave."""
 
         def __init__(self, what: str, name: str = "") -> None:
             super().__init__()
@@ -53,7 +55,7 @@ class RecipeForm(Container):
             self.name = name
 
     class Changed(Message):
-        """The recipe that the form makes is another one."""
+        """The texts of the form changed; `reading` is the recipe or the errors that they give."""
 
         def __init__(self, reading: Reading) -> None:
             super().__init__()
@@ -151,7 +153,7 @@ class RecipeForm(Container):
         return self.side
 
     def _paint_foot(self, width: int, height: int) -> list[Row]:
-        """Help of the field that has the focus, where there is no room below each."""
+        """Draw the help of the focused field, where there is no room below each field."""
         one = self.focused_field
         row = Row()
         if one is None:
@@ -175,7 +177,7 @@ class RecipeForm(Container):
         if not isinstance(event.input, FieldInput):
             return
         name = event.input.spec.name
-        # What is shown was made safe; as long as nobody types, the value stays as it is.
+        # The input shows a sanitised text: until the user types, the original value is kept.
         if clean_line(self.texts.get(name, "")) == event.value:
             return
         self.texts[name] = event.value
@@ -183,7 +185,7 @@ class RecipeForm(Container):
         self.read()
 
     def read(self) -> None:
-        """Read the form anew and show what is wrong."""
+        """Parse the texts, and show the errors."""
         self.reading = read_form(self.texts, self.recipe)
         for row in self.query(FieldRow):
             row.show_error(self.reading.errors.get(row.spec.name, "") if self.shows_error_of(row.spec.name) else "")
@@ -191,11 +193,11 @@ class RecipeForm(Container):
         self.post_message(self.Changed(self.reading))
 
     def shows_error_of(self, name: str) -> bool:
-        """Nobody is told what is wrong with a field before they touched it."""
+        """Return whether the error of a field is shown: in a new recipe, not before the user changed the field."""
         return name in self._touched or self.recipe is not None
 
     def set_text(self, name: str, text: str) -> None:
-        """Put a chosen value into a field."""
+        """Set the text of a field."""
         self.texts[name] = text
         self._touched.add(name)
         for widget in self.query(FieldInput):
@@ -205,7 +207,7 @@ class RecipeForm(Container):
         self.read()
 
     def set_recipe(self, recipe: Recipe) -> None:
-        """Take over a recipe that was edited elsewhere, as unsaved changes."""
+        """Set all fields from a recipe, as unsaved changes."""
         self.texts = texts_of(recipe)
         for widget in self.query(FieldInput):
             widget.value = self.texts.get(widget.spec.name, "")

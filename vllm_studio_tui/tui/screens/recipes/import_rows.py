@@ -1,4 +1,4 @@
-"""The report of an import as rows: what became of every entry and every field."""
+"""The report of an import as rows: the result of each entry and each field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> list[Row]:
-    """What became of every entry and every field."""
+    """Draw the result of each entry and each field."""
     title = Row()
     title.run(3, [("Import", "fg bold"), ("   esc goes on", "faint")])
     rows = [title, Row()]
@@ -21,7 +21,7 @@ def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> li
         rows.append(row)
         for field in report.fields:
             if field["recipe"] == recipe_id and (field["action"] != "taken" or field["why"]):
-                # What was taken and has a word beside it is for the person to look at, like what was dropped.
+                # The user should look at a field that was taken with a remark, as at one that was dropped.
                 style = "dim" if field["action"] == "changed" else "warn"
                 for index, text in enumerate(wrap(field["why"], max(8, width - 44))[:3] or [""]):
                     line = Row()

@@ -1,4 +1,4 @@
-"""Recipes: the table, what one of them would launch, and the form."""
+"""The widget of the recipes screen: the table, the details of the recipe under the cursor, and the form."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
-#: Seconds the cursor rests before what would be launched is worked out.
+#: Seconds that the cursor stays on a recipe before its command and checks are computed.
 REST = 0.12
 
 
 class RecipesPlace(Place):
-    """The table of recipes, and the form before it."""
+    """The recipes screen. The form, while it is open, replaces the table."""
 
     SCOPE = "recipes"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("recipes")]
@@ -73,7 +73,7 @@ class RecipesPlace(Place):
             self.query_one("#recipes-table").focus()
 
     async def reload(self, choose: str | None = None) -> None:
-        """Read the recipes anew; put the cursor on one of them."""
+        """Read the recipes again, and move the cursor to the recipe `choose`."""
         self._rows = await self.shell.in_thread(self.studio.recipe_list)
         self._loaded = True
         self._plans.clear()
@@ -135,7 +135,7 @@ class RecipesPlace(Place):
         return self.query_one("#recipes-table", ListCanvas).key
 
     def chosen_run(self) -> RunView | None:
-        """The latest run of the recipe under the cursor."""
+        """Return the latest run of the recipe under the cursor."""
         return self._last().get(self.chosen or "")
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
@@ -266,7 +266,7 @@ class RecipesPlace(Place):
             self.shell.spawn(self._copy_command(self.chosen))
 
     async def _copy_command(self, key: str) -> None:
-        """The command is worked out a moment after a recipe is chosen: whoever is quicker waits for it."""
+        """Copy the command of a recipe; compute it first where the cursor has only just moved there."""
         plan = self._plans.get(key)
         if plan is None:
             plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def plan_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, size: Size, now: float) -> list[Row]:
-    """What would be launched, what stands against it, and the last runs."""
+    """Draw the details of a recipe: problems, command and last runs; all of them only at FULL size."""
     full = size == Size.FULL
     recipe = plan.recipe
     head = Row()
     at = head.put(x, (recipe.name if recipe else "") or plan.recipe_id, "fg bold", width - x - 2)
     if recipe is not None and recipe.name != recipe.id:
-        head.put(at + 2, recipe.id, "faint", max(0, width - at - 4))  # what the command line calls it
+        head.put(at + 2, recipe.id, "faint", max(0, width - at - 4))  # its name on the command line
     rows = [head]
     if recipe is not None:
         sub = Row()
@@ -100,7 +100,7 @@ def _problem(problem: Problem, glyphs: Glyphs, x: int, width: int) -> list[Row]:
 
 
 def command_rows(argv: Sequence[str], env: Mapping[str, str], x: int, width: int) -> list[Row]:
-    """A command, a flag with its value on each line."""
+    """Draw a command, with a line for each flag and its value."""
     import shlex
 
     lines: list[tuple[str, str]] = [
@@ -127,7 +127,7 @@ def command_rows(argv: Sequence[str], env: Mapping[str, str], x: int, width: int
 
 
 def error_rows(errors: Mapping[str, str], glyphs: Glyphs, x: int) -> list[Row]:
-    """What keeps a form from being a recipe."""
+    """Draw the errors of a form."""
     title = Row()
     title.put(x, "NOT YET A RECIPE", "dim bold")
     rows = [Row(), title, Row()]
@@ -139,7 +139,7 @@ def error_rows(errors: Mapping[str, str], glyphs: Glyphs, x: int) -> list[Row]:
 
 
 def check_rows(plan: Plan, glyphs: Glyphs, x: int, width: int) -> list[Row]:
-    """Beside a form: checks and the command."""
+    """Draw the checks and the command of the recipe in a form."""
     title = Row()
     title.put(x, "CHECK", "dim bold")
     rows = [Row(), title, Row()]

@@ -1,4 +1,4 @@
-"""The usage: tokens, requests and energy by model, recipe and day."""
+"""The usage screen: tokens, requests and energy by model, recipe, day or chat."""
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.declaration import Screen

@@ -1,4 +1,4 @@
-"""Usage: what was used, by day and by model."""
+"""The widget of the usage screen: totals, a chart of days, and a table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vllm_studio_tui.tui.screens.usage import rows as paint
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 DAYS = (7, 14, 30, 90, 365)
-#: Seconds after which the report is made anew while it is looked at.
+#: Seconds between two reports while the screen is shown.
 EVERY = 10.0
 
 
 class UsagePlace(Place):
-    """Totals, days, a table."""
+    """The usage screen."""
 
     SCOPE = "usage"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("usage")]
@@ -72,7 +72,7 @@ class UsagePlace(Place):
         self.shell.update_frame()
 
     def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
-        """The report, the one of as many days before, and that of the day under the cursor. Blocking."""
+        """Return the report, that of as many days before, and that of the day under the cursor. Blocking."""
         now = time.time()
         first = (int(now // DAY) - days + 1) * DAY
         queries = [UsageQuery(days=days, by=by), UsageQuery(by=by, since=first - days * DAY, until=first)]
@@ -171,7 +171,7 @@ class UsagePlace(Place):
             self._make()
 
     async def action_export(self) -> None:
-        """Write what the table shows as CSV, beside where the studio was started."""
+        """Write the table as CSV to the folder where the studio was started."""
         if self._report is None:
             return
         path = Path.cwd() / f"usage-{time.strftime('%Y%m%d-%H%M%S')}.csv"

@@ -1,4 +1,4 @@
-"""Usage as rows: totals, days stacked of what was read and written, and a table."""
+"""Usage as rows: totals, a chart of prompt and generated tokens by day, and a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Column:
     least: Size
 
     def text(self, used: UsageRow) -> str:
-        """The value of a row; with ~ where a part of it is estimated."""
+        """Return the value of a row as text; with ~ where a part of it is estimated."""
         about = used.tokens_estimated and self.name in ("tokens", "written")
         return f"{'~' if about else ''}{self.form(self.value(used))}"
 
@@ -52,7 +52,7 @@ COLUMNS = (
 
 
 def columns_of(price: Price | None) -> tuple[Column, ...]:
-    """The columns there are: what energy cost only where the settings say what a kWh does."""
+    """Return the columns; the cost of energy only where the settings have a price."""
     if price is None:
         return COLUMNS
 
@@ -63,7 +63,7 @@ def columns_of(price: Price | None) -> tuple[Column, ...]:
 
 
 def head(report: UsageReport | None, days: int, by: str, size: Size) -> Row:
-    """What is shown: days, dates, by what."""
+    """Draw the title: the number of days, their dates, and the grouping."""
     row = Row()
     x = row.put(margin(size), "USAGE", "dim bold") + 2
     x = row.put(x, f"{days} days", "accent bold") + 3
@@ -79,7 +79,7 @@ def _day(day: int) -> str:
 
 
 def totals(report: UsageReport, before: UsageReport | None, width: int, size: Size) -> list[Row]:
-    """The sums, and how they differ from the same time before."""
+    """Draw the sums, and their change from the same number of days before."""
     names = ["tokens", "requests", "ttft95", "energy"]
     if size >= Size.WIDE:
         names = ["tokens", "requests", "ttft95", "speed", "energy", "joules"]
@@ -95,7 +95,7 @@ def totals(report: UsageReport, before: UsageReport | None, width: int, size: Si
     for column in columns:
         value = column.value(report.totals)
         if x + len(column.text(report.totals)) >= width:
-            break  # a number is never cut: its field goes
+            break  # a number is never cut: its column is left out
         after = values.put(x, column.text(report.totals), "fg bold" if value is not None else "faint")
         earlier = column.value(before.totals) if before is not None else None
         if value is not None and earlier:
@@ -109,7 +109,7 @@ def totals(report: UsageReport, before: UsageReport | None, width: int, size: Si
 def chart(
     report: UsageReport, days: int, glyphs: Glyphs, width: int, size: Size, height: int, chosen: int | None
 ) -> list[Row]:
-    """A column a day: what was read below, what was written above. `chosen` counts from the last day back."""
+    """Draw a column for each day, of prompt and generated tokens; the day `chosen` counts back from the last day."""
     last = int(report.at // DAY)
     by_day = {row.key: row for row in report.daily}
     x = margin(size) + 7
@@ -163,7 +163,7 @@ def chart(
 
 
 def _stack(glyphs: Glyphs, read: float, both: float, lines: int) -> list[tuple[str, str]]:
-    """For each line from below: the character of what was read, and of what was written over it."""
+    """Return for each line, the lowest first, the characters of the prompt tokens and of the generated tokens."""
     steps = len(glyphs.chart)
     top = round(both * lines * steps)
     split = round(read * lines)
@@ -188,7 +188,7 @@ def table(
     size: Size,
     price: Price | None = None,
 ) -> list[Row]:
-    """A head, a row each, and the sum."""
+    """Draw the headings, a row for each entry, and the sum."""
     x = margin(size)
     columns = [column for column in columns_of(price) if size >= column.least]
     numbers_width = sum(column.width for column in columns)
