@@ -15,11 +15,11 @@ import pytest
 from tests.ports import free_port
 from tests.process.house import House, until
 from vllm_studio_tui.backends.failures.table import FAILURES
-from vllm_studio_tui.cli.diagnose import diagnose_run
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.services.diagnosis import diagnose_run
 
 SERVER = str(Path(__file__).with_name("server.py"))
 Start = Callable[..., int]

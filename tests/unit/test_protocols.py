@@ -26,7 +26,8 @@ VALUES: Mapping[str, set[str]] = {
     "services.chat.branches": set(),
     "services.chat.events": set(),
     "services.launching.fixes": set(),
-    "services.launching.past_runs": {"changes"},
+    "services.launching.past_runs": {"changes", "changes_document", "launch_document"},
+    "services.launching.preflight": {"check_document"},
     "services.protocols": set(),
     "services.recipes.assignments": set(),
     "services.recipes.form": set(),
@@ -40,7 +41,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.app": ({"studio"}, "says how the studio of this machine tells what is wrong with the settings"),
     "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),
     "cli.diagnose": (
-        {"keeper.port", "keeper.verdict", "runs", "runs.diagnose", "runs.logs"}, "explains a log file of this machine"
+        {"runs", "runs.diagnose", "services.diagnosis"}, "explains a log file of this machine"
     ),
     "cli.doctor": ({"services.doctor.doctor"}, "checks this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),

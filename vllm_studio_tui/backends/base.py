@@ -101,6 +101,10 @@ class Problem:
     message: str
     advice: str = ""
 
+    def to_json(self) -> dict[str, str]:
+        """Return `field`, `severity`, `message` and `advice`."""
+        return {"field": self.field, "severity": self.severity, "message": self.message, "advice": self.advice}
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignEngine:

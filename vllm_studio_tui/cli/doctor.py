@@ -19,19 +19,14 @@ def register(app: typer.Typer) -> None:
     @app.command("doctor")
     def doctor(as_json: bool = typer.Option(False, "--json", help="One JSON document.")) -> None:
         """Check this machine and this home: each finding with its fix. Exits 1 when something stands in the way."""
-        from vllm_studio_tui.services.doctor.doctor import Ground, healthy, run_checks
+        from vllm_studio_tui.services.doctor.doctor import Ground, doctor_document, healthy, run_checks
 
         results = run_checks(Ground(Places.of(), os.environ))
-        well = healthy(results)
         if as_json:
-            checks = [
-                {"name": name, "state": check.state, "found": check.found, "fix": check.fix or None}
-                for name, check in results
-            ]
-            emit({"ok": well, "checks": checks})
+            emit(doctor_document(results))
         else:
             _show([(name, check.state, check.found, check.fix) for name, check in results])
-        if not well:
+        if not healthy(results):
             raise typer.Exit(1)
 
 

@@ -10,7 +10,6 @@ import typer
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.kit.masking import mask_data
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def register(app: typer.Typer) -> None:
     @nouns.command("show")
     def show(name: str = typer.Argument(..., metavar="RUN or ID"), as_json: bool = JSON) -> None:
         """One run whole: its recipe, its stages, its peak, its end; and what changed since it last worked."""
+        from vllm_studio_tui.services.launching.past_runs import launch_document
+
         with open_studio() as studio:
             history = studio.run_history
             one = history.get(name)
@@ -69,11 +70,7 @@ def register(app: typer.Typer) -> None:
             peak = history.peak_speed(one.run_id)
             since = None if one.worked else history.since_it_worked(one)
         if as_json:
-            worked = None
-            if since is not None:
-                worked = {"run_id": since[0].run_id, "changes": [change.to_json() for change in since[1]]}
-            whole = {**one.to_json(), "recipe": mask_recipe(one.recipe), "peak_tokens_per_second": peak}
-            emit({"run": whole, "worked_last": worked})
+            emit(launch_document(one, peak, since))
             return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
         say(f"  engine     {one.backend or '–'} {one.engine_version or 'of unknown version'}")
@@ -99,7 +96,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """What differs between two runs: recipe, engine, how it went, how long each stage took."""
-        from vllm_studio_tui.services.launching.past_runs import changes
+        from vllm_studio_tui.services.launching.past_runs import changes, changes_document
 
         with open_studio() as studio:
             history = studio.run_history
@@ -108,13 +105,11 @@ def register(app: typer.Typer) -> None:
             _tell_missing(studio)
         if first is None:
             raise NotFound(f"{second.recipe_id} has never been ready before", advice="Name two runs to compare.")
-        found = changes(first, second)
         if as_json:
-            documents = [one.to_json() for one in found]
-            emit({"before": first.to_json(), "after": second.to_json(), "changes": documents})
+            emit(changes_document(first, second))
             return
         say(f"{first.run_id} ({day(first.created_at)})  ->  {second.run_id} ({day(second.created_at)})")
-        _say_changes(found)
+        _say_changes(changes(first, second))
 
 
 def _tell_missing(studio: StudioApi) -> None:

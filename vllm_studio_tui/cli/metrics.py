@@ -152,6 +152,7 @@ def register(app: typer.Typer) -> None:
         from vllm_studio_tui.domain.errors import EngineUnreachable, StudioError, UsageError
         from vllm_studio_tui.kit.paths import Places
         from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
+        from vllm_studio_tui.runs.document import metrics_document
 
         if once and watching:
             raise UsageError("--once and --watch exclude each other")
@@ -165,7 +166,7 @@ def register(app: typer.Typer) -> None:
 
         def show_one(m: EngineMetrics) -> None:
             if as_json:
-                emit_line({"run_id": run.run_id, "recipe_id": run.recipe_id, **m.to_json()})
+                emit_line(metrics_document(run, m))
             else:
                 show(run, m)
 

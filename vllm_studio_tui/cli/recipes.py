@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,8 +162,7 @@ def _register_reading(nouns: typer.Typer) -> None:
         with open_studio() as studio:
             preview = studio.launcher.preview(studio.recipes.get(recipe_id), missing_ok=True)
         if as_json:
-            document = {"argv": list(preview.argv), "env": dict(preview.env), "shell": preview.shell}
-            emit({**document, "notes": list(preview.notes)})
+            emit(preview.to_json())
             return
         say(preview.shell)
         for one in preview.notes:
@@ -174,6 +172,7 @@ def _register_reading(nouns: typer.Typer) -> None:
     def check(recipe_id: str = typer.Argument(..., metavar="ID"), as_json: bool = JSON) -> None:
         """What stands against a launch, and what the model is known to need; exit 1 if anything stands against it."""
         from vllm_studio_tui.backends.common.suggestions import suggestions
+        from vllm_studio_tui.services.launching.preflight import check_document
 
         with open_studio() as studio:
             recipe = studio.recipes.get(recipe_id)
@@ -181,9 +180,7 @@ def _register_reading(nouns: typer.Typer) -> None:
         offered = suggestions(recipe)
         ok = not any(one.severity == "error" for one in problems)
         if as_json:
-            keys = ("field", "severity", "message", "advice")
-            found = [{key: getattr(one, key) for key in keys} for one in problems]
-            emit({"ok": ok, "problems": found, "suggestions": [asdict(one) for one in offered]})
+            emit(check_document(recipe, problems))
         else:
             for one in problems:
                 mark = "✕" if one.severity == "error" else "▲"

@@ -20,6 +20,10 @@ class Check:
     found: str
     fix: str = ""
 
+    def to_json(self) -> dict[str, str | None]:
+        """Return `state`, `found` and `fix`; null where nothing needs mending."""
+        return {"state": self.state, "found": self.found, "fix": self.fix or None}
+
 
 def ok(found: str) -> Check:
     """Nothing to do."""

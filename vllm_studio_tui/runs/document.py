@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.runs.not_ready import log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView, shown_runs
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.metrics import EngineMetrics
 
 #: What the answer to a launch has of the whole document.
 _OF_A_LAUNCH = (
@@ -81,6 +84,11 @@ def log_document(run: RunView) -> dict[str, Any]:
         "size": run.log.stat().st_size if run.log.exists() else None,
         "log": str(run.log),
     }
+
+
+def metrics_document(run: RunView, metrics: EngineMetrics) -> dict[str, Any]:
+    """Return what `metrics --json` prints of a run: its ids and everything that was measured."""
+    return {"run_id": run.run_id, "recipe_id": run.recipe_id, **metrics.to_json()}
 
 
 def status_document(runs: Sequence[RunView], *, every: bool = False) -> dict[str, Any]:

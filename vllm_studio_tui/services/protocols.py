@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.runs.foreign import Foreign, Orphan
     from vllm_studio_tui.runs.read import RunView
-    from vllm_studio_tui.services.launching.launcher import Preview
     from vllm_studio_tui.services.launching.parser_probe import ParserReport
     from vllm_studio_tui.services.launching.past_runs import Change, Launch
+    from vllm_studio_tui.services.launching.preview import Preview
     from vllm_studio_tui.services.recipes.importing import ImportReport
     from vllm_studio_tui.services.recipes.recipes import Broken
     from vllm_studio_tui.services.watching.series import History

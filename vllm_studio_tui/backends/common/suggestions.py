@@ -23,6 +23,10 @@ class Suggestion:
     value: Any
     why: str
 
+    def to_json(self) -> dict[str, Any]:
+        """Return `field`, `value` and `why`."""
+        return {"field": self.field, "value": self.value, "why": self.why}
+
 
 def suggestions(recipe: Recipe) -> tuple[Suggestion, ...]:
     """Return suggested values for fields that the recipe leaves open."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from vllm_studio_tui.config.settings import load_settings, unknown_variables
 from vllm_studio_tui.domain.check import Check, fail, ok, warn
@@ -23,7 +24,7 @@ from vllm_studio_tui.services.doctor import recipes as doctor_recipes
 from vllm_studio_tui.services.doctor import system as doctor_system
 from vllm_studio_tui.services.doctor.context import Ground, unchecked
 
-__all__ = ["CHECKS", "Check", "Ground", "healthy", "run_checks"]
+__all__ = ["CHECKS", "Check", "Ground", "doctor_document", "healthy", "run_checks"]
 
 #: Seconds that the NVIDIA driver has to answer.
 GPU_DEADLINE = 1.0
@@ -152,3 +153,8 @@ def run_checks(ground: Ground, checks: Sequence[tuple[str, Looker]] = CHECKS) ->
 def healthy(results: Sequence[tuple[str, Check]]) -> bool:
     """Return whether nothing failed; warnings are no failures."""
     return all(check.state != "fail" for _, check in results)
+
+
+def doctor_document(results: Sequence[tuple[str, Check]]) -> dict[str, Any]:
+    """Return the results as `doctor --json` prints them; `ok` is false when a check failed."""
+    return {"ok": healthy(results), "checks": [{"name": name, **check.to_json()} for name, check in results]}

@@ -5,26 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
-from vllm_studio_tui.backends.common.commands import shell_text
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import HopelessLaunch, InvalidRecipe, LaunchRefused, StudioError, UsageError
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_imports import is_loopback
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.kit.masking import MASK, mask_argv, mask_data, mask_text
+from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo.model import resolve_model
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.runs.make_spec import command_of, resolve
+from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of
+from vllm_studio_tui.services.launching.preview import Preview, preview
 from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
 
@@ -38,28 +38,6 @@ MEMORY_WAIT = 30.0
 GPU_WAIT = 1.5
 #: Seconds that a launch waits for a switch that is under way.
 SWITCH_WAIT = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The exact command of a launch, secrets masked."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    shell: str
-    notes: tuple[str, ...] = ()
-
-
-class _Named:
-    """Settings in which an interpreter that nobody named is the one that PATH would give."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.sglang_python = settings.sglang_python or "python"
-        self.vllm_executable = settings.vllm_executable
-        self.llama_server = settings.llama_server
-        self.transformers_executable = settings.transformers_executable
-        self.tabby_dir = settings.tabby_dir
-        self.embedded_threads = settings.embedded_threads
 
 
 class Launcher(Targets):
@@ -91,22 +69,7 @@ class Launcher(Targets):
         """
         backend = self._launchable(recipe)
         port = recipe.port or self._settings.inference_port
-        usable, context = self._ready_to_use(recipe), self._context(recipe, port)
-        missing: tuple[str, ...] = ()
-        try:
-            command = guarded(backend, lambda: command_of(usable, backend, context, "preview"))
-        except InvalidRecipe:
-            raise
-        except StudioError as error:
-            if not missing_ok:
-                raise
-            # As for a container, whose programs are not looked for here either: by the names they are called by.
-            named = replace(context, container=True, settings=_Named(self._settings))
-            command = guarded(backend, lambda: command_of(usable, backend, named, "preview"))
-            said = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
-            missing = (" ".join(f"{one.rstrip('.')}." for one in said),)
-        env = {**mask_data(command.env), **dict.fromkeys(command.env_refs, MASK)}
-        return Preview(tuple(mask_argv(command.argv)), env, shell_text(command.argv, env), (*missing, *command.notes))
+        return preview(self._ready_to_use(recipe), backend, self._context(recipe, port), missing_ok=missing_ok)
 
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None

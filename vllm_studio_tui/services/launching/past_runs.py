@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.store.database import Database
@@ -163,6 +164,26 @@ class RunHistory:
 
     def _launches(self, recipe_id: str | None, limit: int) -> list[Launch]:
         return [_launch(row) for row in self._rows.list(recipe_id=recipe_id, limit=limit)]
+
+
+def launch_document(one: Launch, peak: float | None, since: tuple[Launch, Sequence[Change]] | None) -> dict[str, Any]:
+    """Return a run as `runs show --json` prints it, secrets masked.
+
+    Args:
+        peak: The most tokens per second that its engine reached.
+        since: The last run that worked and what changed since then, see `RunHistory.since_it_worked`.
+    """
+    worked = None
+    if since is not None:
+        worked = {"run_id": since[0].run_id, "changes": [change.to_json() for change in since[1]]}
+    run = {**one.to_json(), "recipe": mask_recipe(one.recipe), "peak_tokens_per_second": peak}
+    return {"run": run, "worked_last": worked}
+
+
+def changes_document(before: Launch, after: Launch) -> dict[str, Any]:
+    """Return two runs and what differs between them as `runs diff --json` prints it, secrets masked."""
+    found = [change.to_json() for change in changes(before, after)]
+    return {"before": before.to_json(), "after": after.to_json(), "changes": found}
 
 
 def changes(before: Launch, after: Launch) -> list[Change]:

@@ -7,10 +7,10 @@ neither may take a command down, or hold it for ever.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check
@@ -21,6 +21,20 @@ from vllm_studio_tui.runs import installed_flags
 T = TypeVar("T")
 #: Seconds that all the looking for one recipe may take.
 PATIENCE = 10.0
+
+
+def check_document(recipe: Recipe, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return a recipe's problems and suggestions as `recipes check --json` prints them.
+
+    `ok` is false when a launch would fail: one of the problems has the severity `error`.
+    """
+    from vllm_studio_tui.backends.common.suggestions import suggestions  # a launch does without it
+
+    return {
+        "ok": not any(problem.severity == "error" for problem in problems),
+        "problems": [problem.to_json() for problem in problems],
+        "suggestions": [suggestion.to_json() for suggestion in suggestions(recipe)],
+    }
 
 
 def problems_of(cache: Path | None, recipe: Recipe, backend: Backend, context: LaunchContext) -> list[Problem]:

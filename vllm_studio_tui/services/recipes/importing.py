@@ -39,6 +39,7 @@ class ImportReport:
     suggestions: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
+        """Return every attribute as `recipes import --json` prints it."""
         return asdict(self)
 
 
@@ -94,7 +95,7 @@ def read_entries(
         entries.append(entry)
         _tell(report, recipe, entry)
         if not entry.same:
-            report.suggestions += [{"recipe": entry.recipe.id, **asdict(one)} for one in offered]
+            report.suggestions += [{"recipe": entry.recipe.id, **one.to_json()} for one in offered]
     return entries
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.runs.read import RunView
-    from vllm_studio_tui.services.launching.launcher import Preview
+    from vllm_studio_tui.services.launching.preview import Preview
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
