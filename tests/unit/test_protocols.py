@@ -29,11 +29,11 @@ VALUES: Mapping[str, set[str]] = {
     "services.launching.past_runs": {"changes", "changes_document", "launch_document"},
     "services.launching.preflight": {"check_document"},
     "services.protocols": set(),
-    "services.recipes.assignments": set(),
+    "services.recipes.field_assignments": set(),
     "services.recipes.form": set(),
     "services.recipes.recipes": {"Broken", "read_source"},
     "services.recipes.states": {"recipe_document"},
-    "services.watching.latest": set(),
+    "services.watching.snapshot_feed": set(),
     "services.watching.snapshot": {"Snapshot"},
 }
 #: What a face does on its own machine, whichever studio it speaks to: the file, the modules, why.
@@ -51,8 +51,8 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),
     "tui.app": ({"services.watching.snapshot"}, "the first picture, before anything is sampled"),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
-    "tui.screens.chat.place": ({"services.chat.left_off"}, "drafts belong to the person in front of the screen"),
-    "tui.screens.chat.state": ({"services.chat.left_off"}, "the same"),
+    "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
+    "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.logs.place": ({"runs.logs"}, "secrets that this environment resolves are masked here"),
     "tui.screens.logs.view": ({"runs.logwindow"}, "scrolls in a log as a file"),
 }  # fmt: skip
