@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from vllm_studio_tui.cli import history as history_commands
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.kit.numbers import day_and_time
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.launching.past_runs import Launch, RunHistory, changes
 from vllm_studio_tui.store.database import Database
@@ -65,7 +66,7 @@ def test_the_command_says_how_often_it_was_restarted_and_when_it_ended(
 
     shown = CliRunner().invoke(app, ["runs", "show", "qwen-2"]).stdout
     assert "  restarts   3\n" in shown
-    assert f"  ended      {history_commands.day(90_000.0)}\n" in shown
+    assert f"  ended      {day_and_time(90_000.0)}\n" in shown
     assert "restarts" not in CliRunner().invoke(app, ["runs", "show", "qwen-1"]).stdout
 
 

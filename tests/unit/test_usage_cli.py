@@ -18,6 +18,7 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.domain.usage import CompletedRequest, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.store import schema
 from vllm_studio_tui.store.database import Database
@@ -143,13 +144,19 @@ def test_a_newer_database_is_reported_with_a_warning(places: Places) -> None:
     ("value", "text"), [(None, "–"), (0, "0"), (950, "950"), (9999, "9999"), (12_345, "12.3k"), (4.56e6, "4.56M")]
 )
 def test_amounts(value: float | None, text: str) -> None:
-    assert command.amount(value) == text
+    assert numbers.rounded_count(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.0004, "0.000 Wh"), (12.34, "12.3 Wh"), (1500, "1.50 kWh")])
 def test_energies(value: float | None, text: str) -> None:
-    assert command.energy(value) == text
-    assert value is None or command.energy(value, estimated=True) == f"~{text}"
+    assert numbers.watt_hours(value) == text
+
+
+def test_estimated_figures_are_marked() -> None:
+    row = UsageRow("", completion_tokens=5, energy_wh=12.34, energy_estimated=True, tokens_estimated=True)
+    line = command.summary_line(UsageReport(UsageQuery(), 1.0, None, None, row, price=Price(0.3, "CHF")))
+    assert "~5 completion" in line
+    assert "energy ~12.3 Wh · cost ~0.0037 CHF" in line
 
 
 def test_what_energy_cost_is_shown_where_its_price_is_set(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:

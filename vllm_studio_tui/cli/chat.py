@@ -18,6 +18,7 @@ from vllm_studio_tui.cli.opening import open_studio_async
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.chat.answer import Answer
 
 if TYPE_CHECKING:
@@ -108,13 +109,13 @@ def stats_line(ended: Ended) -> str:
         counts = (usage.prompt_tokens, usage.completion_tokens)
         parts.append("{} + {} tokens".format(*("–" if one is None else one for one in counts)))
     if timings.tokens_per_second is not None:
-        parts.append(f"{timings.tokens_per_second:.1f} tok/s")
+        parts.append(numbers.fixed(timings.tokens_per_second, 1, " tok/s"))
     if timings.ttft is not None:
-        parts.append(f"first after {timings.ttft:.2f} s")
+        parts.append(f"first after {numbers.fixed(timings.ttft, 2, ' s')}")
     if timings.thinking is not None:
-        parts.append(f"thought {timings.thinking:.1f} s")
+        parts.append(f"thought {numbers.fixed(timings.thinking, 1, ' s')}")
     if timings.total is not None:
-        parts.append(f"{timings.total:.2f} s")
+        parts.append(numbers.fixed(timings.total, 2, " s"))
     words = {"stop": "", "length": "cut at the limit of tokens", "tool_calls": "asks for tools"}
     end = words.get(ended.finish, ended.finish)
     return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"

@@ -15,6 +15,7 @@ from vllm_studio_tui.cli import hooks
 from vllm_studio_tui.cli.output import note, say
 from vllm_studio_tui.domain.errors import RunFailed, StudioError
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit.numbers import fixed
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.studio import Studio
@@ -39,8 +40,8 @@ class Bar:
         if share is not None and share < 1 and share - self._last < step:
             return
         self._last = share if share is not None else self._last
-        size = f"{progress.done / 1e6:.1f} MB"
-        text = size if share is None else f"{size} of {(progress.total or 0) / 1e6:.1f} MB {share:4.0%}"
+        size = fixed(progress.done / 1e6, 1, " MB")
+        text = size if share is None else f"{size} of {fixed((progress.total or 0) / 1e6, 1, ' MB')} {share:4.0%}"
         if self._terminal:
             width = 30
             filled = int((share or 0) * width)
@@ -133,7 +134,7 @@ def _ready(studio: Studio, run: read.RunView) -> read.RunView:
             cause="\n".join(now.status.evidence),
             advice=now.status.advice or f"See `vllm-studio logs {now.run_id}`.",
         )
-    note(f"ready after {time.monotonic() - began:.1f} s")
+    note(f"ready after {fixed(time.monotonic() - began, 1, ' s')}")
     return now
 
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuReport
+from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import json_safe
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def gpus_line(report: GpuReport, width: int | None = None) -> str:
         each = " ".join("lost" if gpu.lost else _percent(gpu.utilization) for gpu in report.gpus)
         hottest = _largest(report.gpus, lambda gpu: gpu.temperature)
         memory, power = _memory(report.gpus), _power(report.gpus)
-        heat = "" if hottest is None else f"{hottest}°C"
-        stale = "" if report.stale is None else f"{report.stale:.0f}s old"
+        heat = numbers.fixed(hottest, 0, "°C", unknown="")
+        stale = numbers.fixed(report.stale, 0, "s old", unknown="")
         mean = _mean_use(report.gpus)
         count = f"{len(report.gpus)}x"
         forms = [
@@ -55,7 +56,7 @@ def gpus_line(report: GpuReport, width: int | None = None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return DASH if value is None else f"{value:.0f}%"
+    return numbers.fixed(value, 0, "%", DASH)
 
 
 def _largest(gpus: Sequence[Gpu], get: Callable[[Gpu], int | None]) -> int | None:
@@ -77,15 +78,12 @@ def _memory(gpus: Sequence[Gpu]) -> str:
     if not known:
         return ""
     used, total = sum(pair[0] for pair in known), sum(pair[1] for pair in known)
-    return f"{used / GIB:.0f}/{total / GIB:.0f} GiB"
+    return numbers.whole_memory(used, total)
 
 
 def _power(gpus: Sequence[Gpu]) -> str:
     known = [gpu.power_draw for gpu in gpus if gpu.power_draw is not None]
-    if not known:
-        return ""
-    watts = sum(known)
-    return f"{watts / 1000:.2f} kW" if watts >= 999.5 else f"{watts:.0f} W"
+    return numbers.power(sum(known)) if known else ""
 
 
 def quick(argv: list[str]) -> int | None:
@@ -142,7 +140,7 @@ def show(report: GpuReport) -> None:
                     str(index),
                     str(process.pid),
                     process.user or DASH,
-                    _gib(process.gpu_memory),
+                    numbers.gib(process.gpu_memory, DASH),
                     process.run_id or DASH,
                     (process.command or DASH)[:80],
                 )
@@ -152,25 +150,21 @@ def show(report: GpuReport) -> None:
         )
 
 
-def _gib(size: int | None) -> str:
-    return DASH if size is None else f"{size / GIB:.1f}"
-
-
 def _row(gpu: Gpu) -> tuple[str, ...]:
     if gpu.lost:
         return (str(gpu.index), gpu.name, DASH, DASH, DASH, DASH, f"lost: {gpu.lost}")
-    power = DASH if gpu.power_draw is None else f"{gpu.power_draw:.0f}"
-    limit = DASH if gpu.power_limit is None else f"{gpu.power_limit:.0f}"
+    power = numbers.fixed(gpu.power_draw, 0, unknown=DASH)
+    limit = numbers.fixed(gpu.power_limit, 0, unknown=DASH)
     notes = [*gpu.throttle, *(["MIG"] if gpu.mig else []), *([gpu.trouble] if gpu.trouble else [])]
     if gpu.stale is not None:
-        notes.append(f"{gpu.stale:.0f} s old")
+        notes.append(numbers.fixed(gpu.stale, 0, " s old"))
     return (
         str(gpu.index),
         gpu.name,
         _percent(gpu.utilization),
-        f"{_gib(gpu.memory_used)} / {_gib(gpu.memory_total)}",
+        f"{numbers.gib(gpu.memory_used, DASH)} / {numbers.gib(gpu.memory_total, DASH)}",
         f"{power} / {limit}",
-        DASH if gpu.temperature is None else f"{gpu.temperature}°C",
+        numbers.fixed(gpu.temperature, 0, "°C", DASH),
         ", ".join(notes),
     )
 

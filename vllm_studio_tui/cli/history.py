@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_data
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
-
-
-def day(seconds: float | None) -> str:
-    """A moment of the past in local time, as a person says it."""
-    return "–" if seconds is None else time.strftime("%a %d %b %H:%M", time.localtime(seconds))
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +44,8 @@ def register(app: typer.Typer) -> None:
                 one.run_id,
                 one.recipe_revision or "–",
                 f"{one.backend or '–'} {one.engine_version or ''}".strip(),
-                day(one.created_at),
-                "–" if one.ready_after is None else f"{one.ready_after:.1f} s",
+                numbers.day_and_time(one.created_at),
+                numbers.fixed(one.ready_after, 1, " s"),
                 one.state or "–",
                 (one.title or "")[:60],
             ]
@@ -75,18 +70,19 @@ def register(app: typer.Typer) -> None:
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
         say(f"  engine     {one.backend or '–'} {one.engine_version or 'of unknown version'}")
         say(f"  recipe     {one.recipe_id or '–'}, revision {one.recipe_revision or 'unknown'}")
-        say(f"  started    {day(one.created_at)}")
-        say(f"  ready in   {'–' if one.ready_after is None else f'{one.ready_after:.1f} s'}")
+        say(f"  started    {numbers.day_and_time(one.created_at)}")
+        say(f"  ready in   {numbers.fixed(one.ready_after, 1, ' s')}")
         took = one.stage_seconds
         for stage, at in sorted(one.stages.items(), key=lambda reached: reached[1]):
-            say(f"    {stage:<12} {f'{took[stage]:.1f} s' if stage in took else '–':>10}, begun after {at:.1f} s")
+            lasted, begun = numbers.fixed(took.get(stage), 1, " s"), numbers.fixed(at, 1, " s")
+            say(f"    {stage:<12} {lasted:>10}, begun after {begun}")
         if one.restarts:
             say(f"  restarts   {one.restarts}")
         if one.ended_at is not None:
-            say(f"  ended      {day(one.ended_at)}")
-        say(f"  peak       {'–' if peak is None else f'{peak:.1f} tok/s'}")
+            say(f"  ended      {numbers.day_and_time(one.ended_at)}")
+        say(f"  peak       {numbers.fixed(peak, 1, ' tok/s')}")
         if since is not None:
-            say(f"  worked last {day(since[0].created_at)} as {since[0].run_id}; since then:")
+            say(f"  worked last {numbers.day_and_time(since[0].created_at)} as {since[0].run_id}; since then:")
             _say_changes(list(since[1]))
 
     @nouns.command("diff")
@@ -108,7 +104,7 @@ def register(app: typer.Typer) -> None:
         if as_json:
             emit(changes_document(first, second))
             return
-        say(f"{first.run_id} ({day(first.created_at)})  ->  {second.run_id} ({day(second.created_at)})")
+        say("  ->  ".join(f"{run.run_id} ({numbers.day_and_time(run.created_at)})" for run in (first, second)))
         _say_changes(changes(first, second))
 
 
@@ -128,4 +124,4 @@ def _say_changes(found: list[Change]) -> None:
 def _shown(value: Any, name: str) -> str:
     if value is None:
         return "–"
-    return f"{value:.1f} s" if isinstance(value, float) else str(mask_data(value, name))[:80]
+    return numbers.fixed(value, 1, " s") if isinstance(value, float) else str(mask_data(value, name))[:80]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
+from vllm_studio_tui.kit import numbers
 
 if TYPE_CHECKING:
     import typer
@@ -70,8 +72,8 @@ def show(run: RunView, m: EngineMetrics) -> None:
         return  # said on stderr
     rows = (
         ("requests", f"{_count(m.running)} running, {_count(m.waiting)} waiting"),
-        ("generation", _speed(m.generation_tokens_per_second)),
-        ("prompt", _speed(m.prompt_tokens_per_second)),
+        ("generation", numbers.fixed(m.generation_tokens_per_second, 1, " tok/s", DASH)),
+        ("prompt", numbers.fixed(m.prompt_tokens_per_second, 1, " tok/s", DASH)),
         ("KV cache", _share(m.kv_cache_usage)),
         ("prefix cache hits", _share(m.prefix_cache_hit_rate) + _mark(m, "prefix_cache_hit_rate")),
     )
@@ -93,28 +95,20 @@ def show(run: RunView, m: EngineMetrics) -> None:
 
 
 def _count(value: int | None) -> str:
-    return DASH if value is None else str(value)
-
-
-def _speed(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f} tok/s"
+    return numbers.fixed(value, 0, unknown=DASH)
 
 
 def _share(value: float | None) -> str:
-    return DASH if value is None else f"{value * 100:.1f}%"
+    return numbers.exact_percent(value, unknown=DASH)
 
 
 def _mark(m: EngineMetrics, field: str) -> str:
     return "  since its start" if field in m.since_start else ""
 
 
-def _latency(p: Percentiles) -> tuple[str, str, str]:
-    def one(value: float | None) -> str:
-        if value is None:
-            return DASH if p.over is None else f">{p.over:g} s"
-        return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
-
-    return one(p.p50), one(p.p95), one(p.p99)
+def _latency(p: Percentiles) -> tuple[str, ...]:
+    unknown = DASH if p.over is None else f">{p.over:g} s"
+    return tuple(numbers.seconds(value, math.inf, unknown) for value in (p.p50, p.p95, p.p99))
 
 
 def watch(

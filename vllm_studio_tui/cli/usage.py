@@ -12,6 +12,7 @@ from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, safe, say, table
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
 
 if TYPE_CHECKING:
@@ -20,61 +21,29 @@ if TYPE_CHECKING:
 DASH = "–"
 
 
-def amount(value: float | None) -> str:
-    """A count that reads at a glance: 950, 12.3k, 4.56M, 7.89G."""
-    if value is None:
-        return DASH
-    for size, unit, digits in ((1e9, "G", 2), (1e6, "M", 2), (1e4, "k", 1)):
-        if value >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.{digits}f}{unit}"
-    return f"{value:.0f}"
-
-
-def energy(value: float | None, *, estimated: bool = False) -> str:
-    """Watt hours; a leading ~ where a part is estimated."""
-    if value is None:
-        return DASH
-    text = f"{value / 1000:.2f} kWh" if value >= 1000 else f"{value:.1f} Wh" if value >= 1 else f"{value:.3f} Wh"
-    return f"~{text}" if estimated else text
-
-
-def money(value: float | None, price: Price, *, estimated: bool = False) -> str:
-    """An amount of money; small ones with as many digits as show something."""
-    if value is None:
-        return DASH
-    digits = 2 if value >= 1 or value == 0 else 4 if value >= 0.001 else 6
-    return f"{'~' if estimated else ''}{value:.{digits}f} {price.currency}"
-
-
-def seconds(value: float | None) -> str:
-    """Seconds with as many digits as mean something."""
-    if value is None:
-        return DASH
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s" if value < 100 else f"{value:.0f} s"
-
-
-def share(value: float | None) -> str:
-    return DASH if value is None else f"{value * 100:.1f} %"
+def _estimate(text: str, estimated: bool) -> str:
+    """Return a figure with a leading ~ where a part of it is estimated; unknown ones stay as they are."""
+    return f"~{text}" if estimated and text != DASH else text
 
 
 def summary_line(report: UsageReport) -> str:
-    """A whole report in one line."""
+    """Return a whole report in one line."""
     totals = report.totals
-    prompt, completion = amount(totals.prompt_tokens), amount(totals.completion_tokens)
+    prompt, completion = numbers.rounded_count(totals.prompt_tokens), numbers.rounded_count(totals.completion_tokens)
     about = "~" if totals.tokens_estimated else ""
     parts = [
-        f"{about}{amount(totals.total_tokens)} tokens ({prompt} prompt, {about}{completion} completion)",
-        f"{amount(totals.requests)} request{'' if totals.requests == 1 else 's'}",
-        f"energy {energy(totals.energy_wh, estimated=totals.energy_estimated)}"
+        f"{about}{numbers.rounded_count(totals.total_tokens)} tokens ({prompt} prompt, {about}{completion} completion)",
+        f"{numbers.rounded_count(totals.requests)} request{'' if totals.requests == 1 else 's'}",
+        f"energy {_estimate(numbers.watt_hours(totals.energy_wh), totals.energy_estimated)}"
         if totals.energy_wh is not None
         else "energy not measured",
     ]
     if report.price is not None and totals.energy_wh is not None:
-        parts.append(f"cost {money(report.price.of(totals), report.price, estimated=totals.energy_estimated)}")
+        parts.append(f"cost {_cost(totals, report.price)}")
     if totals.ttft.p50 is not None:
-        parts.append(f"ttft {seconds(totals.ttft.p50)}")
+        parts.append(f"ttft {numbers.seconds(totals.ttft.p50)}")
     if totals.tokens_per_second is not None:
-        parts.append(f"{totals.tokens_per_second:.1f} tok/s")
+        parts.append(numbers.fixed(totals.tokens_per_second, 1, " tok/s"))
     return "usage: " + " · ".join(parts)
 
 
@@ -137,11 +106,16 @@ def _show(made: UsageReport) -> None:
     label = f"last {made.query.days} days" if made.query.days else "all time"
     say(summary_line(made).replace("usage:", f"{label}:", 1))
     if totals.hit_rate is not None:
-        say(f"prefix cache: {share(totals.hit_rate)} of {amount(totals.cache_prompt_tokens)} prompt tokens")
+        hits, looked_up = (
+            numbers.exact_percent(totals.hit_rate, " %"),
+            numbers.rounded_count(totals.cache_prompt_tokens),
+        )
+        say(f"prefix cache: {hits} of {looked_up} prompt tokens")
     if totals.seen:
         stopped = f", {totals.stopped} stopped" if totals.stopped else ""
         failed = f", {totals.failed} failed or cut off" if totals.failed else ""
-        say(f"seen here: {totals.seen} requests, {share(totals.success_rate)} succeeded{stopped}{failed}")
+        succeeded = numbers.exact_percent(totals.success_rate, " %")
+        say(f"seen here: {totals.seen} requests, {succeeded} succeeded{stopped}{failed}")
         say(f"time to first token: {_line(totals.ttft)}")
         say(f"whole answers: {_line(totals.latency)}")
     if totals.kwh_per_million_tokens is not None:
@@ -165,21 +139,25 @@ def _show(made: UsageReport) -> None:
 
 
 def _line(values: Percentiles) -> str:
-    return f"p50 {seconds(values.p50)}, p95 {seconds(values.p95)}, p99 {seconds(values.p99)}"
+    return f"p50 {numbers.seconds(values.p50)}, p95 {numbers.seconds(values.p95)}, p99 {numbers.seconds(values.p99)}"
+
+
+def _cost(row: UsageRow, price: Price) -> str:
+    return _estimate(numbers.money(price.of(row), price.currency), row.energy_estimated)
 
 
 def _cells(row: UsageRow, price: Price | None) -> list[str]:
-    cost = [] if price is None else [money(price.of(row), price, estimated=row.energy_estimated)]
+    cost = [] if price is None else [_cost(row, price)]
     about = "~" if row.tokens_estimated else ""
     return [
         (f"{row.key}  {row.title[:40]}" if row.title else row.key) or DASH,
-        about + amount(row.total_tokens),
-        amount(row.prompt_tokens),
-        about + amount(row.completion_tokens),
-        amount(row.requests),
-        seconds(row.ttft.p50),
-        DASH if row.tokens_per_second is None else f"{row.tokens_per_second:.1f}",
-        share(row.hit_rate),
-        energy(row.energy_wh, estimated=row.energy_estimated),
+        about + numbers.rounded_count(row.total_tokens),
+        numbers.rounded_count(row.prompt_tokens),
+        about + numbers.rounded_count(row.completion_tokens),
+        numbers.rounded_count(row.requests),
+        numbers.seconds(row.ttft.p50),
+        numbers.fixed(row.tokens_per_second, 1),
+        numbers.exact_percent(row.hit_rate, " %"),
+        _estimate(numbers.watt_hours(row.energy_wh), row.energy_estimated),
         *cost,
     ]

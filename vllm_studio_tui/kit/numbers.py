@@ -105,8 +105,12 @@ def latency(seconds: float | None, unknown: str = "–") -> str:
     return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
 
 
-def duration(seconds: float | None, unknown: str = "–") -> str:
-    """Format seconds in two units, the second padded: `4m02s`, `3h12m`, `2d04h`; under a minute `38 s`."""
+def duration(seconds: float | None, unknown: str = "–", *, days: bool = True) -> str:
+    """Format seconds in two units, the second padded: `4m02s`, `3h12m`, `2d04h`; under a minute `38 s`.
+
+    Args:
+        days: False: hours are the largest unit, `52h10m`.
+    """
     if seconds is None or not math.isfinite(seconds):
         return unknown
     whole = max(0, int(seconds))
@@ -114,7 +118,7 @@ def duration(seconds: float | None, unknown: str = "–") -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
+    if whole < 86400 or not days:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
@@ -122,6 +126,68 @@ def duration(seconds: float | None, unknown: str = "–") -> str:
 def about(seconds: float) -> str:
     """Format an estimate in seconds, rounded to ten."""
     return duration(max(10, round(seconds / 10) * 10))
+
+
+# --- forms of the commands: they are not bound to a width, and stay as they are for who reads them ------
+
+
+def rounded_count(value: float | None, unknown: str = "–") -> str:
+    """Format a count for a table of a command: `950`, `12.3k`, `4.56M`; unlike `count` with fixed decimals."""
+    if value is None:
+        return unknown
+    for size, unit, scale, digits in ((1e9, "G", 1e9, 2), (1e6, "M", 1e6, 2), (1e4, "k", 1e3, 1)):
+        if value >= size:
+            return f"{value / scale:.{digits}f}{unit}"
+    return f"{value:.0f}"
+
+
+def fixed(value: float | None, digits: int, unit: str = "", unknown: str = "–") -> str:
+    """Format a number with so many decimals and its unit, whatever its size: `45.2 tok/s`, `7%`."""
+    return unknown if value is None else f"{value:.{digits}f}{unit}"
+
+
+def exact_percent(share: float | None, unit: str = "%", unknown: str = "–") -> str:
+    """Format a share 0-1 with one decimal; unlike `percent` it rounds to 0.0 and 100.0."""
+    return unknown if share is None else f"{share * 100:.1f}{unit}"
+
+
+def seconds(value: float | None, whole_from: float = 100.0, unknown: str = "–") -> str:
+    """Format seconds: `182 ms`, `1.42 s`, `163 s`; unlike `latency` without decimals of milliseconds and minutes.
+
+    Args:
+        whole_from: Seconds from which on decimals are left out.
+    """
+    if value is None:
+        return unknown
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s" if value < whole_from else f"{value:.0f} s"
+
+
+def watt_hours(value: float | None, unknown: str = "–") -> str:
+    """Format watt hours: `0.250 Wh`, `3.1 Wh`, `1.20 kWh`; unlike `energy` never in mWh."""
+    if value is None:
+        return unknown
+    return f"{value / 1000:.2f} kWh" if value >= 1000 else f"{value:.1f} Wh" if value >= 1 else f"{value:.3f} Wh"
+
+
+def money(value: float | None, currency: str, unknown: str = "–") -> str:
+    """Format an amount of money: two decimals, small amounts with as many as show something."""
+    if value is None:
+        return unknown
+    digits = 2 if value >= 1 or value == 0 else 4 if value >= 0.001 else 6
+    return f"{value:.{digits}f} {currency}"
+
+
+def whole_memory(used: float, total: float) -> str:
+    """Format used and total memory for a status line: `71/80 GiB`; unlike `memory` in whole GiB."""
+    return f"{used / GIB:.0f}/{total / GIB:.0f} GiB"
+
+
+def day_and_time(at: float | None, unknown: str = "–") -> str:
+    """Format a time with its day of the week: `Wed 19 Nov 14:21`; local time."""
+    return unknown if at is None else time.strftime("%a %d %b %H:%M", time.localtime(at))
+
+
+# --- times ----------------------------------------------------------------------------------------------
 
 
 def when(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit.numbers import duration
 from vllm_studio_tui.runs.read import RunView
 
 #: Seconds that an answer must have been the same before it is worth a word: most are passing.
@@ -29,7 +30,8 @@ def remarks(run: RunView, now: float | None = None) -> list[str]:
 def waiting_for(run: RunView, now: float | None = None) -> str:
     """Return the same in one line, with how long it is so; empty where there is nothing to remark on."""
     return "; ".join(
-        f"{words}, for {_duration(seconds)}" if seconds is not None else words for words, seconds in _remarks(run, now)
+        f"{words}, for {duration(seconds, days=False)}" if seconds is not None else words
+        for words, seconds in _remarks(run, now)
     )
 
 
@@ -47,10 +49,3 @@ def _remarks(run: RunView, now: float | None) -> list[tuple[str, float | None]]:
     if silence is not None and silence >= SILENT_AFTER:
         found.append(("its log is silent", silence))
     return found
-
-
-def _duration(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"

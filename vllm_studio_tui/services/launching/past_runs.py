@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.kit.masking import mask_data
+from vllm_studio_tui.kit.numbers import day_and_time
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.runs import RunRows
 
@@ -208,7 +208,7 @@ def changes(before: Launch, after: Launch) -> list[Change]:
 
 def in_words(before: Launch, found: Sequence[Change]) -> str:
     """When it worked last, and what has changed since, in a sentence."""
-    when = time.strftime("%a %d %b %H:%M", time.localtime(before.created_at or 0.0))
+    when = day_and_time(before.created_at or 0.0)
     engine = f" with {before.engine_version}" if before.engine_version else ""
     if not found:
         return f"It worked last on {when}{engine}; recipe and engine are the same."
