@@ -31,12 +31,15 @@ class Action:
 
     @property
     def scope(self) -> str:
+        """The first part of the id."""
         return self.id.partition(".")[0]
 
     @property
     def name(self) -> str:
+        """The second part of the id."""
         return self.id.partition(".")[2]
 
     @property
     def method(self) -> str:
+        """The name of the Textual action, without `action_`."""
         return self.name.replace("-", "_")

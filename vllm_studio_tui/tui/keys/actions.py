@@ -41,6 +41,7 @@ BY_ID = {action.id: action for action in ACTIONS}
 
 
 def of(scope: str) -> tuple[Action, ...]:
+    """Return the actions of a scope."""
     return tuple(action for action in ACTIONS if action.scope == scope)
 
 

@@ -105,6 +105,7 @@ def _colourless(style: Style | None) -> Style | None:
 
 
 def names(themes: Iterable[ThemeFile]) -> list[str]:
+    """Return the names of the themes in alphabetical order."""
     return sorted(theme.name for theme in themes)
 
 

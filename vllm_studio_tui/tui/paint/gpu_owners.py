@@ -56,6 +56,7 @@ def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]
 def draw_owners(
     row: Row, gpu: Gpu, whose: Sequence[Owner], join: str, glyphs: Glyphs, x: int, width: int, *, marks: bool
 ) -> None:
+    """Draw the owners of a GPU from column `x` on, with the reason where it is slowed down or does not answer."""
     room = width - x - 3
     if room < 4:
         return

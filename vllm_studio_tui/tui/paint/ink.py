@@ -72,6 +72,7 @@ class Row:
         return column
 
     def link(self, start: int, end: int, action: str) -> None:
+        """Make the cells from `start` to before `end` run an action when clicked."""
         self.links.append((start, end, action))
 
     def text(self, width: int = 400) -> str:
@@ -157,6 +158,7 @@ class Row:
         return cells if len(cells) == width else None
 
     def same(self, other: Row) -> bool:
+        """Return whether the other row looks the same."""
         return self.pieces == other.pieces and self.plane == other.plane and self.bar == other.bar
 
 
@@ -201,6 +203,7 @@ class Ink:
         use_ellipsis(glyphs.ellipsis)
 
     def colour(self, word: str) -> str | None:
+        """Return the colour of a word; None where the theme has none."""
         return self._colours.get(word)
 
     def style(self, words: str, plane: str = "") -> Style:

@@ -17,6 +17,7 @@ from vllm_studio_tui.tui.paint.run_words import ORDER, stage_word
 def draw_loading(
     facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float, first: Row, second: Row, body: int
 ) -> None:
+    """Draw the stages, the progress and the time left on the two rows of a run, from column `body` on."""
     status = facts.run.status
     rest = left(facts, now)
     words = waiting_for(facts.run, now)

@@ -53,6 +53,7 @@ def starts(width: int, size: Size) -> tuple[int, int, int, int]:
 
 
 def head(facts: RunFacts, glyphs: Glyphs, width: int, size: Size) -> Row:
+    """Draw mark, name and state of a run."""
     mark_x, name_x, state_x, body = starts(width, size)
     run = facts.run
     mark, colour = glyphs.state(run.state)

@@ -43,6 +43,7 @@ def takes_first_gpus(backend: str) -> bool:
 
 
 def stage_word(stage: str | None) -> str:
+    """Return the name of a stage for people."""
     return STAGES.get(stage or "", stage or "")
 
 

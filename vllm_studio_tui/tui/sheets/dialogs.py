@@ -28,6 +28,7 @@ class Sheet(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
 
     def ink(self) -> Ink:
+        """Return the colours and glyphs in use."""
         return self.app.ink  # type: ignore[attr-defined,no-any-return]
 
     def action_close(self) -> None:

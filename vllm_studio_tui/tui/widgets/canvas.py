@@ -205,6 +205,7 @@ class Canvas(WholeLines):
         self._redraw()
 
     def show_cursor(self) -> None:
+        """Scroll so that the rows of the cursor are visible."""
         lines = [index for index, row in enumerate(self.rows) if row.key is not None and row.key == self.key]
         if not lines:
             return
@@ -218,6 +219,7 @@ class Canvas(WholeLines):
         self._clamp()
 
     def scroll_lines(self, step: int) -> None:
+        """Scroll by `step` rows; negative scrolls up."""
         top = self.top
         self.top += step
         self._clamp()

@@ -85,6 +85,7 @@ class Dashboard(Place):
     # --- actions ----------------------------------------------------------------------------------------
 
     def chosen_run(self) -> RunView | None:
+        """Return the run under the cursor."""
         canvas = self.query_one("#ledger", ListCanvas)
         return self.commands.run_of(canvas.key) if canvas.key is not None else None
 

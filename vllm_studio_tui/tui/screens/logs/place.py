@@ -104,6 +104,7 @@ class LogsPlace(Place):
 
     @property
     def run_view(self) -> RunView | None:
+        """The run whose log is shown."""
         every = self.snapshot.every if self.snapshot is not None else ()
         return next((run for run in every if run.run_id == self._run_id), None)
 

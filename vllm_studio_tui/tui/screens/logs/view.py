@@ -76,6 +76,7 @@ class LogView(BlockReader):
             self._timer = self.set_interval(EVERY, self._poll)
 
     def close_file(self) -> None:
+        """Close the file of the log."""
         if self._window is not None:
             self._window.file.close()
             self._window = None
@@ -192,6 +193,7 @@ class LogView(BlockReader):
             self.post_message(self.Status())
 
     def to_end(self) -> None:
+        """Show the last line, and follow the log."""
         if self._window is not None and not self._at_end():
             self._window.tail()
             self._build()
@@ -200,6 +202,7 @@ class LogView(BlockReader):
         self.post_message(self.Status())
 
     def to_start(self) -> None:
+        """Show the first line of the file."""
         if self._window is not None and not self._window.at_start:
             self._window.head()
             self.following = False

@@ -67,6 +67,7 @@ class RecipeFlows:
             recipes.save(recipe)
 
     async def leave(self, form: RecipeForm) -> None:
+        """Close the form; with unsaved changes, ask whether to save them."""
         changes = len(form.changed)
         if changes:
             answer = await self._shell.ask(
@@ -85,6 +86,7 @@ class RecipeFlows:
         await self._place.close_form()
 
     async def duplicate(self, recipe_id: str) -> None:
+        """Ask for an id, and copy a recipe to it."""
         ids = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
         number = 2
         while f"{recipe_id}-{number}"[:64] in ids:
@@ -101,6 +103,7 @@ class RecipeFlows:
             await self._place.reload(answer)
 
     async def delete(self, recipe_id: str) -> None:
+        """Delete a recipe after asking, and on request write it to a file first."""
         run = self._place.commands.run_of(recipe_id)
         if run is not None and run.live:
             self._shell.tell(f"{recipe_id} is {run.state}: stop it first.", "warning")
@@ -174,6 +177,7 @@ class RecipeFlows:
             await self._place.reload(report.imported[0])
 
     async def export(self) -> None:
+        """Write all recipes to a file."""
         path = await self._shell.in_thread(lambda: self._write([]))
         self._shell.tell(f"all recipes written to {path}")
 

@@ -105,6 +105,7 @@ class RecipeForm(Container):
 
     @property
     def changed(self) -> list[str]:
+        """The names of the fields that differ from what was saved."""
         return [name for name, text in self.texts.items() if text.strip() != self.saved.get(name, "").strip()]
 
     # --- painting ---------------------------------------------------------------------------------------
@@ -166,6 +167,7 @@ class RecipeForm(Container):
 
     @property
     def focused_field(self) -> FormField | None:
+        """The field that has the focus; None for none."""
         focused = self.screen.focused
         return focused.spec if isinstance(focused, FieldInput) else None
 

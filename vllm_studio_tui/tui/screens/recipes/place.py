@@ -57,6 +57,7 @@ class RecipesPlace(Place):
 
     @property
     def form(self) -> RecipeForm | None:
+        """The form, while it is open."""
         found = self.query(RecipeForm)
         return found.first() if found else None
 
@@ -132,6 +133,7 @@ class RecipesPlace(Place):
 
     @property
     def chosen(self) -> str | None:
+        """The id of the recipe under the cursor."""
         return self.query_one("#recipes-table", ListCanvas).key
 
     def chosen_run(self) -> RunView | None:
@@ -296,6 +298,7 @@ class RecipesPlace(Place):
         self.shell.update_frame()
 
     async def close_form(self, choose: str | None = None) -> None:
+        """Close the form and show the table, with the cursor on the recipe `choose`."""
         form = self.form
         if form is not None:
             await form.remove()
