@@ -15,13 +15,13 @@ def beside(left: Sequence[Row], right: Sequence[Row], middle: int, gap: int = 1)
     the key of its left part.
     """
     rows = []
-    for one, other in zip_longest(left, right):
-        row = Row(key=one.key if one is not None else None)
-        if one is not None:
-            row.pieces += [piece for piece in one.pieces if piece[0] < middle - gap]
-            row.links += one.links
-        if other is not None:
-            row.pieces += [(column + middle, text, style) for column, text, style in other.pieces]
-            row.links += [(start + middle, end + middle, action) for start, end, action in other.links]
+    for left_row, right_row in zip_longest(left, right):
+        row = Row(key=left_row.key if left_row is not None else None)
+        if left_row is not None:
+            row.pieces += [piece for piece in left_row.pieces if piece[0] < middle - gap]
+            row.links += left_row.links
+        if right_row is not None:
+            row.pieces += [(column + middle, text, style) for column, text, style in right_row.pieces]
+            row.links += [(start + middle, end + middle, action) for start, end, action in right_row.links]
         rows.append(row)
     return rows

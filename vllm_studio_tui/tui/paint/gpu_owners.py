@@ -73,7 +73,7 @@ def draw_owners(
     names = ", ".join(owner.words for owner in whose) or ("free" if gpu.free else _held(gpu))
     colour = "faint" if gpu.free and not whose else "fg" if whose and whose[0].run is not None else "dim"
     if join in (glyphs.join_last, glyphs.join_middle):
-        names = ""  # its run is named above
+        names = ""  # the row above names the run
     slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle else ""
     if slow and len(slow) + 4 + cell_len(names) > room:
         # Not enough room for both: the slowdown is the more important part.

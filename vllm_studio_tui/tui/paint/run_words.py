@@ -29,7 +29,7 @@ def backend_word(name: str | None) -> str:
     """Return the name of an engine for tables."""
     if not name:
         return "–"
-    from vllm_studio_tui.backends import registry  # not before there is an engine to name
+    from vllm_studio_tui.backends import registry  # large; the first screen may have no engine to name
 
     return registry.label(name)
 

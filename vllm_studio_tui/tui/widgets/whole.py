@@ -30,11 +30,13 @@ class WholeLines(Widget):
         width = self.line_width = self.size.width
         strips = [self.render_line(y) for y in crop.line_range]
         # The colours are already true colours, or meant as the terminal's own: none has to be translated.
-        filters = [one for one in self.get_line_filters() if not isinstance(one, ANSIToTruecolor)]
+        filters = [
+            line_filter for line_filter in self.get_line_filters() if not isinstance(line_filter, ANSIToTruecolor)
+        ]
         if filters:
             _, background = self.background_colors
-            for one in filters:
-                strips = [strip.apply_filter(one, background) for strip in strips]
+            for line_filter in filters:
+                strips = [strip.apply_filter(line_filter, background) for strip in strips]
         if crop.column_span != (0, width):
             begin, end = crop.column_span
             strips = [strip.crop(begin, end) for strip in strips]

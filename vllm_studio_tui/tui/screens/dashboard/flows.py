@@ -21,47 +21,53 @@ async def foreign_engines(shell: Shell) -> None:
         shell.tell("No engine runs here that the studio did not start.")
         return
     choices = [
-        Choice(str(one.pid), one.model or one.backend, f"{one.backend}{_port(one)}, {one.user}, pid {one.pid}")
-        for one in found
+        Choice(
+            str(engine.pid),
+            engine.model or engine.backend,
+            f"{engine.backend}{_port(engine)}, {engine.user}, pid {engine.pid}",
+        )
+        for engine in found
     ]
-    choices += [Choice(str(one.pid), one.title, f"left behind, {one.user}, pid {one.pid}") for one in orphans]
+    choices += [
+        Choice(str(orphan.pid), orphan.title, f"left behind, {orphan.user}, pid {orphan.pid}") for orphan in orphans
+    ]
     answer = await shell.ask(Chooser(choices, title="engines of others"))
     if answer is None:
         return
-    engine = next((one for one in found if str(one.pid) == answer), None)
+    engine = next((engine for engine in found if str(engine.pid) == answer), None)
     if engine is not None:
         await _engine(shell, engine)
     else:
         await _orphans(shell, orphans)
 
 
-async def _engine(shell: Shell, one: Foreign) -> None:
-    where = f"It listens at {one.base_url}." if one.base_url else "Its port cannot be told."
+async def _engine(shell: Shell, engine: Foreign) -> None:
+    where = f"It listens at {engine.base_url}." if engine.base_url else "Its port cannot be told."
     question = Question(
-        f"{one.backend} {one.model or ''}".strip(),
-        f"Process {one.pid} of {one.user}; the studio did not start it. {where}",
+        f"{engine.backend} {engine.model or ''}".strip(),
+        f"Process {engine.pid} of {engine.user}; the studio did not start it. {where}",
         [Option("a", "attach it, as an external recipe"), Option("s", "stop it")],
         "leave it",
     )
     answer = await shell.ask(question)
     if answer == "a":
-        recipe = await shell.in_thread(lambda: shell.studio.recipes.attach(one))
+        recipe = await shell.in_thread(lambda: shell.studio.recipes.attach(engine))
         shell.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
     elif answer == "s":
         sure = Question(
-            f"Stop {one.model or one.backend} of {one.user}?",
+            f"Stop {engine.model or engine.backend} of {engine.user}?",
             "Whoever uses it is cut off, and the studio cannot start it again.",
             [Option("s", "stop it")],
             "leave it",
         )
         if await shell.ask(sure) == "s":
-            shell.tell(f"Stopping process {one.pid}.")
-            await shell.in_thread(lambda: shell.studio.runs.end_foreign(one))
-            shell.tell(f"Process {one.pid} has ended.")
+            shell.tell(f"Stopping process {engine.pid}.")
+            await shell.in_thread(lambda: shell.studio.runs.end_foreign(engine))
+            shell.tell(f"Process {engine.pid} has ended.")
 
 
 async def _orphans(shell: Shell, orphans: list[Orphan]) -> None:
-    names = ", ".join(f"{one.title} ({one.pid})" for one in orphans[:6])
+    names = ", ".join(f"{orphan.title} ({orphan.pid})" for orphan in orphans[:6])
     question = Question(
         f"End {len(orphans)} processes that were left behind?",
         f"{names}. Their engine was killed; they serve nobody and hold memory.",
@@ -69,10 +75,10 @@ async def _orphans(shell: Shell, orphans: list[Orphan]) -> None:
         "leave them",
     )
     if await shell.ask(question) == "e":
-        for one in orphans:
-            await shell.in_thread(partial(shell.studio.runs.end_foreign, one, grace=2.0))
+        for orphan in orphans:
+            await shell.in_thread(partial(shell.studio.runs.end_foreign, orphan, grace=2.0))
         shell.tell(f"{len(orphans)} processes have ended.")
 
 
-def _port(one: Foreign) -> str:
-    return f" :{one.port}" if one.port else ""
+def _port(engine: Foreign) -> str:
+    return f" :{engine.port}" if engine.port else ""

@@ -149,7 +149,7 @@ class Dashboard(Place):
 
     def action_foreign(self) -> None:
         from vllm_studio_tui.tui.screens.dashboard.flows import (
-            foreign_engines,  # it needs dialogs, the first picture none
+            foreign_engines,  # imports dialogs, which the first screen does not need
         )
 
         self.shell.spawn(foreign_engines(self.shell))

@@ -77,14 +77,16 @@ class Picture:
             if not facts:
                 return self._nothing(width, size)
             return [
-                row for one in by_trouble(facts)[: max(1, height - 8)] for row in self._run(one, width, size, now)
+                row
+                for run_facts in by_trouble(facts)[: max(1, height - 8)]
+                for row in self._run(run_facts, width, size, now)
             ] + [Row()]
         rows: list[Row] = [Row()] if size >= Size.BASE else []
         title = Row()
         x = title.put(margin(size), "RUNS", "dim bold") + 2
         states: dict[State, int] = {}
-        for one in facts:
-            states[one.run.state] = states.get(one.run.state, 0) + 1
+        for run_facts in facts:
+            states[run_facts.run.state] = states.get(run_facts.run.state, 0) + 1
         for state, count in states.items():
             x = title.put(x, f"{count} {state}", "dim") + 3
         rows.append(title)
@@ -93,10 +95,10 @@ class Picture:
         tight = len(facts) > 3
         if size >= Size.WIDE:
             rows.append(Row())
-        for index, one in enumerate(facts):
+        for index, run_facts in enumerate(facts):
             if index and not tight:
                 rows.append(Row())
-            rows += self._run(one, width, size, now, tight=tight)
+            rows += self._run(run_facts, width, size, now, tight=tight)
         rows.append(Row())
         return rows
 
@@ -181,9 +183,9 @@ class Picture:
         last: dict[str, RunView] = {run.recipe_id: run for run in self.snapshot.every}
         rows = []
 
-        def recent(one: tuple[str, dict[str, Any]]) -> tuple[float, str]:
-            run = last.get(one[0])
-            return (-(run.status.started_at or 0) if run is not None else 0.0, one[0])
+        def recent(stored: tuple[str, dict[str, Any]]) -> tuple[float, str]:
+            run = last.get(stored[0])
+            return (-(run.status.started_at or 0) if run is not None else 0.0, stored[0])
 
         for recipe_id, data in sorted(self.recipes, key=recent)[:8]:
             row = Row()
@@ -262,7 +264,9 @@ class Picture:
         report = self.snapshot.tick.gpus
         gpu_rows = gpus.table(report, self.snapshot.runs, self.glyphs, width, Size.STRIP)
         room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
-        rows = [row for one in by_trouble(self.facts)[:room] for row in self._run(one, width, Size.STRIP, 0)]
+        rows = [
+            row for run_facts in by_trouble(self.facts)[:room] for row in self._run(run_facts, width, Size.STRIP, 0)
+        ]
         if not rows:
             rows = [self._text_row("Nothing runs yet.")]
         rows += gpu_rows[: max(0, height - 1 - len(rows))]

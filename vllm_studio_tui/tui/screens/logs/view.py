@@ -264,7 +264,7 @@ class LogView(BlockReader):
         if self.current is not None and self.current < len(self.blocks) and self.blocks[self.current].toggle():
             self.redraw()
             return True
-        seen = {one[0] for one in self._seen if one is not None}
+        seen = {line[0] for line in self._seen if line is not None}
         folded = [self.blocks[index] for index in seen if getattr(self.blocks[index], "folded", False)]
         for block in folded:
             block.toggle()
@@ -290,7 +290,7 @@ class LogView(BlockReader):
             block = self.blocks[self.current]
         here = 0
         if self.following and self.current is None and step < 0:
-            here = window.end  # what is seen counts too
+            here = window.end  # search the visible lines too
         elif isinstance(block, LogBlock):
             here = block.log_lines[-1].end if step > 0 else block.log_lines[0].offset
         words = self.words

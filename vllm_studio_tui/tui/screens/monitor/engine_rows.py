@@ -93,8 +93,8 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
     head.put(x, "ENGINES", "dim bold")
     layout = {Size.FULL: FULL, Size.WIDE: WIDE}.get(size, BASE)
     rows = [columns.heads(ENGINE_COLUMNS, layout, x, head)]
-    for one in facts:
-        run, metrics = one.run, one.metrics or EngineMetrics()
+    for run_facts in facts:
+        run, metrics = run_facts.run, run_facts.metrics or EngineMetrics()
         row = Row(key=f"run:{run.run_id}")
         mark, colour = glyphs.state(run.state)
         row.put(x, mark, colour)
@@ -105,14 +105,14 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
             if run.status.progress is not None:
                 charts.put_bar(row, after, glyphs, run.status.progress, 16, "accent")
                 after = row.put(after + 17, numbers.percent(run.status.progress), "fg bold") + 2
-            rest = left(one, now)
+            rest = left(run_facts, now)
             if rest is not None:
                 row.put(after, f"about {numbers.about(rest)} left", "dim", max(0, width - after - 1))
             elif run.state is State.FAILED:
                 row.put(after, run.status.title or "", "dim", max(0, width - after - 1))
             rows.append(row)
             continue
-        columns.fill(ENGINE_COLUMNS, layout, x, row, _Line(one, metrics, glyphs, now))
+        columns.fill(ENGINE_COLUMNS, layout, x, row, _Line(run_facts, metrics, glyphs, now))
         rows.append(row)
     if len(rows) == 1:
         none = Row()

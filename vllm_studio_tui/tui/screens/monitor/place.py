@@ -71,8 +71,8 @@ class Monitor(Place):
             return self._strip(snapshot, width, height)
         rows: list[Row] = [Row()] if size >= Size.BASE else []
         if size == Size.COMPACT:
-            for one in by_trouble(facts)[:4]:
-                rows += run_rows.rows(one, glyphs, width, Size.COMPACT, now)
+            for run_facts in by_trouble(facts)[:4]:
+                rows += run_rows.rows(run_facts, glyphs, width, Size.COMPACT, now)
         else:
             rows += engines(by_trouble(facts)[: max(1, height // 4)], glyphs, width, size, now)
         rows.append(Row())
@@ -123,7 +123,7 @@ class Monitor(Place):
         gpu_rows = gpus.table(report, snapshot.runs, glyphs, width, Size.STRIP)
         room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
         facts = by_trouble(self._facts.all(sparks=4))[:room]
-        rows = [row for one in facts for row in run_rows.rows(one, glyphs, width, Size.STRIP, 0.0)]
+        rows = [row for run_facts in facts for row in run_rows.rows(run_facts, glyphs, width, Size.STRIP, 0.0)]
         if not rows:
             row = Row()
             row.put(0, "Nothing runs yet.", "dim")

@@ -77,7 +77,7 @@ def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: 
     found = [
         (process, gpu.index) for gpu in snapshot.tick.gpus.gpus for process in gpu.processes
     ]  # fmt: skip
-    found.sort(key=lambda one: -(one[0].gpu_memory or 0))
+    found.sort(key=lambda item: -(item[0].gpu_memory or 0))
     columns = Row()
     for text, at in (("gpu", x), ("pid", x + 6), ("user", x + 15), ("memory", x + 27), ("run", x + 37),
                      ("command", x + 58)):  # fmt: skip

@@ -87,7 +87,7 @@ class RecipeFlows:
 
     async def duplicate(self, recipe_id: str) -> None:
         """Ask for an id, and copy a recipe to it."""
-        ids = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
+        ids = {stored for stored, _ in await self._shell.in_thread(self._studio.recipe_list)}
         number = 2
         while f"{recipe_id}-{number}"[:64] in ids:
             number += 1
@@ -109,7 +109,7 @@ class RecipeFlows:
             self._shell.tell(f"{recipe_id} is {run.state}: stop it first.", "warning")
             return
         every = self._shell.snapshot.every if self._shell.snapshot is not None else ()
-        runs = sum(one.recipe_id == recipe_id for one in every)
+        runs = sum(run.recipe_id == recipe_id for run in every)
         kept = f"Its {runs} earlier runs and what they used stay." if runs else "It was never run."
         answer = await self._shell.ask(
             Question(
@@ -194,13 +194,15 @@ class RecipeFlows:
     async def starter(self) -> None:
         """Add a starter recipe of those that come with the program."""
         starters = await self._shell.in_thread(self._studio.recipes.starters)
-        have = {one for one, _ in await self._shell.in_thread(self._studio.recipe_list)}
+        have = {stored for stored, _ in await self._shell.in_thread(self._studio.recipe_list)}
         choices = [
-            Choice(one.id, one.id, one.description, words=one.model_path) for one in starters if one.id not in have
+            Choice(starter.id, starter.id, starter.description, words=starter.model_path)
+            for starter in starters
+            if starter.id not in have
         ]
         answer = await self._shell.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
         if answer is not None:
-            recipe = next(one for one in starters if one.id == answer)
+            recipe = next(starter for starter in starters if starter.id == answer)
             await self._shell.in_thread(lambda: self._studio.recipes.create(recipe))
             await self._place.reload(answer)
 

@@ -67,7 +67,7 @@ class RecipeForm(Container):
         self.get_ink = get_ink
         self.get_size = get_size
         self.fields = form_fields()
-        self.sections = list(dict.fromkeys(one.section for one in self.fields))
+        self.sections = list(dict.fromkeys(field.section for field in self.fields))
         self.section = self.sections[0]
         self.saved = texts_of(recipe)
         self.texts = dict(self.saved)
@@ -89,12 +89,12 @@ class RecipeForm(Container):
         await self.show_section(self.section)
 
     async def show_section(self, section: str) -> None:
-        """Show the fields of one section."""
+        """Show the fields of a section."""
         self.section = section
         body = self.query_one("#form-fields", VerticalScroll)
         async with self.batch():
             await body.remove_children()
-            await body.mount_all([FieldRow(one, self) for one in self.fields if one.section == section])
+            await body.mount_all([FieldRow(field, self) for field in self.fields if field.section == section])
         first = body.query(FieldInput).first()
         first.focus()
         self.repaint()
@@ -129,7 +129,7 @@ class RecipeForm(Container):
         return rows
 
     def _differs(self, section: str) -> bool:
-        inside = {one.name for one in self.fields if one.section == section}
+        inside = {field.name for field in self.fields if field.section == section}
         return any(name in inside for name in self.changed)
 
     def _paint_sections(self, width: int, height: int) -> list[Row]:
@@ -141,7 +141,7 @@ class RecipeForm(Container):
             if here:
                 row.put(1, glyphs.cursor, "accent bold")
             row.put(3, name, "accent bold" if here else "dim")
-            wrong = any(one.name in self.reading.errors for one in self.fields if one.section == name)
+            wrong = any(field.name in self.reading.errors for field in self.fields if field.section == name)
             if wrong and self._touched:
                 row.put(width - 3, glyphs.failed, "err")
             elif self._differs(name):
@@ -155,14 +155,14 @@ class RecipeForm(Container):
 
     def _paint_foot(self, width: int, height: int) -> list[Row]:
         """Draw the help of the focused field, where there is no room below each field."""
-        one = self.focused_field
+        field = self.focused_field
         row = Row()
-        if one is None:
+        if field is None:
             return [row]
-        if one.name == "trust_remote_code" and self.texts.get(one.name) == "yes":
+        if field.name == "trust_remote_code" and self.texts.get(field.name) == "yes":
             row.put(2, f"{self.get_ink().glyphs.warning} runs code from the model folder", "err")
         else:
-            row.run(2, [("help  ", "faint"), (clean_line(one.help or one.name), "dim")])
+            row.run(2, [("help  ", "faint"), (clean_line(field.help or field.name), "dim")])
         return [row]
 
     @property
@@ -234,11 +234,11 @@ class RecipeForm(Container):
         return super().check_action(action, parameters)
 
     def _finish(self, *, launch: bool) -> None:
-        self._touched |= {one.name for one in self.fields}
+        self._touched |= {field.name for field in self.fields}
         self.read()
         if self.reading.recipe is None:
             first = next(iter(self.reading.errors))
-            section = next((one.section for one in self.fields if one.name == first), self.sections[0])
+            section = next((field.section for field in self.fields if field.name == first), self.sections[0])
             self.run_worker(self._show_error(section, first), exclusive=True, group="section")
             return
         self.post_message(self.Done(self.reading.recipe, launch=launch, was=self.recipe))
@@ -257,8 +257,8 @@ class RecipeForm(Container):
         self._finish(launch=True)
 
     def action_choose(self) -> None:
-        if (one := self.focused_field) is not None:
-            self.post_message(self.Asked("choose", one.name))
+        if (field := self.focused_field) is not None:
+            self.post_message(self.Asked("choose", field.name))
 
     def action_yaml(self) -> None:
         self.post_message(self.Asked("yaml"))

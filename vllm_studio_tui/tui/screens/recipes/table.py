@@ -112,7 +112,7 @@ COLUMNS: tuple[columns.Column[_Line], ...] = (
     columns.Column("gpus", _gpus, {WIDE: (1, 4), BASE: (1, 4), COMPACT: (1, 4)}, right=True),
     columns.Column("context", _context, {WIDE: (2, 7), BASE: (3, 7), COMPACT: (3, 7)}, right=True),
     columns.Column("state", _state, {WIDE: (4, 13), BASE: (4, 12), COMPACT: (2, 12)}),
-    # Drawn apart: it takes the rest of the row.
+    # Drawn by `table`: it takes the rest of the row.
     columns.Column(LAST_RUN, lambda line: [], {WIDE: (1, 0), BASE: (1, 0)}),
 )
 

@@ -86,7 +86,7 @@ class UsagePlace(Place):
         report = self._narrow if self._narrow is not None and self._chosen is not None else self._report
         if report is None:
             return []
-        column = next((one for one in self._columns() if one.name == self._sort), paint.COLUMNS[0])
+        column = next((column for column in self._columns() if column.name == self._sort), paint.COLUMNS[0])
         return sorted(report.rows, key=lambda row: -(column.value(row) or 0.0))
 
     def _columns(self) -> tuple[paint.Column, ...]:
