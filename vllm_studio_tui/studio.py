@@ -54,7 +54,7 @@ class Studio:
     @classmethod
     @contextlib.contextmanager
     def open_sync(cls, places: Places | None = None, flags: Mapping[str, Any] | None = None) -> Iterator[Studio]:
-        """A studio for a face without an event loop."""
+        """Open a studio for a face without an event loop, and close it at the end."""
         studio = cls(places or Places.of(), flags)
         try:
             yield studio
@@ -64,12 +64,12 @@ class Studio:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, places: Places | None = None, flags: Mapping[str, Any] | None = None) -> AsyncIterator[Studio]:
-        """A studio for a face with an event loop."""
+        """Open a studio for a face with an event loop, and close it at the end."""
         with cls.open_sync(places, flags) as studio:
             yield studio
 
     def told_to_end(self, signal_name: str) -> None:
-        """This program ends without its person having asked for it: so do the answers that are coming."""
+        """End running answers as interrupted, because a signal ends this program."""
         if "chat" in self.__dict__:
             from vllm_studio_tui.store.messages import PROGRAM_ENDED
 
@@ -172,12 +172,12 @@ class Studio:
 
     @property
     def storage_warning(self) -> str | None:
-        """Why the database can only be read; None where it can be written."""
+        """Return why the database can only be read; None where it can be written."""
         return self.db.warning
 
     @property
     def storage_read_only(self) -> bool:
-        """Whether nothing can be written to the database."""
+        """Return whether nothing can be written to the database."""
         return self.db.read_only
 
     def recipe_states(self, recipes: Iterable[Recipe]) -> dict[str, str]:
@@ -205,7 +205,7 @@ class Studio:
         record_request(self.db, request)
 
     def recipe_list(self) -> list[tuple[str, dict[str, Any]]]:
-        """Recipes as they are stored, by id: for lists, which need not know whether each can be launched."""
+        """Return recipes as they are stored, by id, without validation: enough for lists."""
         from vllm_studio_tui.store.recipes import RecipeRows
 
         return RecipeRows(self.db).list()

@@ -43,14 +43,14 @@ FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "re
 
 
 def nouns_for(argv: list[str]) -> tuple[str, ...]:
-    """The files that a command line needs: its own alone, or all of them for help and completion."""
+    """Return the modules that a command line needs: only its own, or all of them for help and completion."""
     first = argv[0] if argv else ""
     noun = FILES.get(first, first)
     return (noun,) if noun in NOUNS else NOUNS
 
 
 def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
-    """The application with the commands of these files."""
+    """Return the application with the commands of these modules."""
     app = typer.Typer(
         name="vllm-studio",
         help="A terminal studio for LLM inference servers.",

@@ -102,7 +102,7 @@ class Printer:
 
 
 def stats_line(ended: Ended) -> str:
-    """The figures of an answer in one line; what is unknown is left out."""
+    """Return the figures of an answer in one line, without the unknown ones."""
     usage, timings = ended.usage, ended.timings
     parts = []
     if usage.prompt_tokens is not None or usage.completion_tokens is not None:
@@ -256,7 +256,7 @@ def _session(
     earlier: Session | None,
     system: str | None,
 ) -> str:
-    """The chat that the turn belongs to. It remembers which recipe was asked, so that the next turn goes there too."""
+    """Return the id of the turn's chat; the recipe is stored in it, so that the next turn goes to the same recipe."""
     if earlier is None:
         settings = {"system": system, "recipe": target.recipe_id}
         kept = {name: value for name, value in settings.items() if value}
@@ -269,7 +269,7 @@ def _session(
 
 
 def _target(studio: StudioApi, named: dict[str, str | None], earlier: Session | None) -> Target:
-    """Who answers: what was named, else whom the chat was held with, else the only ready run."""
+    """Return who answers: the named server, else the one of the chat so far, else the only ready run."""
     if earlier is not None and not any(named.values()):
         return studio.launcher.target_of_chat(earlier)
     return studio.launcher.target(**named)
@@ -280,7 +280,7 @@ def _target(studio: StudioApi, named: dict[str, str | None], earlier: Session | 
 
 @contextlib.contextmanager
 def ended_by_signals(studio: StudioApi) -> Iterator[None]:
-    """Keep what has come when this program is told to end; then end as the signal wants it. A second one kills."""
+    """On a signal that ends this program, keep the answer so far, then exit with its code. A second signal kills."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     told: list[signal.Signals] = []
     watched = []

@@ -1,4 +1,4 @@
-"""`doctor`: every check, what it found, and what would mend it."""
+"""`doctor`: every check, what it found, and what would fix it."""
 
 from __future__ import annotations
 

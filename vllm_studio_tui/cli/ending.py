@@ -1,4 +1,4 @@
-"""How a command ends: what went wrong is told, on stdout too where JSON was asked for, and the exit code says it."""
+"""The end of a command: its exit code, and its error on stderr and, with `--json`, as JSON on stdout."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def code_of(error: BaseException, argv: Sequence[str]) -> int:
 
 
 def report(error: StudioError, argv: Sequence[str]) -> None:
-    """The error for a person on stderr, and for a program as the one document on stdout."""
+    """Print an error for a person on stderr and, with `--json`, as the only document on stdout."""
     output.explain(error)
     if wants_json(argv) and not output.emitted:
         output.emit({"error": error.to_json()})
@@ -64,7 +64,7 @@ def wants_json(argv: Sequence[str]) -> bool:
 
 
 def _broken(stream: TextIO) -> bool:
-    """Whether what was written to a stream cannot be brought out."""
+    """Return whether a stream's buffered output cannot be written."""
     try:
         stream.flush()
     except OSError:
@@ -75,7 +75,7 @@ def _broken(stream: TextIO) -> bool:
 
 
 def _by_printing(error: OSError) -> bool:
-    """Whether it came of writing to stdout or stderr: nothing else is written in these places by hand."""
+    """Return whether an error came from writing to stdout or stderr: these modules write nothing else."""
     if error.filename is not None or error.__traceback__ is None:
         return False
     frame = error.__traceback__
@@ -86,7 +86,7 @@ def _by_printing(error: OSError) -> bool:
 
 
 def _silence(*streams: TextIO) -> None:
-    """Python would complain once more when it flushes at exit."""
+    """Redirect streams to the null device: Python would report the error again when it flushes them at exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in streams:

@@ -20,7 +20,7 @@ DASH = "-"
 
 
 def gpus_line(report: GpuReport, width: int | None = None) -> str:
-    """The GPUs on one line, for tmux's `status-right`.
+    """Return the GPUs on one line, for tmux's `status-right`.
 
     Only our own words and numbers are in it: names of GPUs come from outside, and tmux acts on `#[..]`.
 
@@ -69,7 +69,7 @@ def _mean_use(gpus: Sequence[Gpu]) -> str:
 
 
 def _memory(gpus: Sequence[Gpu]) -> str:
-    """Used and total of the GPUs that tell both: a total of more would look like room that there is not."""
+    """Return used and total memory of the GPUs that report both: a total of more GPUs would look like free memory."""
     known = [
         (gpu.memory_used, gpu.memory_total)
         for gpu in gpus

@@ -1,4 +1,4 @@
-"""`runs`: every launch there was, and what differs between two of them."""
+"""`runs`: all past launches, and what differs between two of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command may need of another face: the commands import no screens, so whoever starts both says how."""
+"""Functions of another face that commands need: commands import no screens, so the start-up code sets these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`metrics [RUN]`: what an engine says of itself: requests, speeds, cache, latencies."""
+"""`metrics [RUN]`: what an engine reports: requests, speeds, cache, latencies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WINDOW = 60.0
 
 
 def chosen_run(places: Places, name: str | None) -> RunView:
-    """The live run of this name, or the only one there is.
+    """Return the live run of this name, or the only live run.
 
     Raises:
         NotFound: There is none.
@@ -44,7 +44,7 @@ def chosen_run(places: Places, name: str | None) -> RunView:
 
 
 def api_key_of(run: RunView) -> str | None:
-    """The key that the engine of a run wants, or None.
+    """Return the API key of a run's engine, or None.
 
     Raises:
         StudioError: Its reference names nothing.

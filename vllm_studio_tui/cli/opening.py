@@ -1,4 +1,4 @@
-"""How a command comes to its studio: the one place that knows which studio it is."""
+"""Open the studio of a command: the only place that chooses which studio it is."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _print(text: str) -> None:
 
 
 def safe(text: str, stream: TextIO) -> str:
-    """The text as it may go to this stream."""
+    """Return the text without control characters where the stream is a terminal."""
     return clean(text) if stream.isatty() else text
 
 

@@ -28,7 +28,7 @@ SUGGESTED = typer.Option(False, "--suggested", help="Take what is suggested for 
 
 
 def _edited(text: str, recipe_id: str) -> str:
-    """The text after the person's editor; what cannot be used is kept in a file that is named."""
+    """Open the text in the person's editor; return the path of the file with the result."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
         raise UsageError("no editor", cause="EDITOR is not set", advice="Set EDITOR, or use --set field=value.")
@@ -287,7 +287,7 @@ def _register_writing(nouns: typer.Typer) -> None:
 
 
 def _point_out_masked(studio: StudioApi, ids: list[str]) -> None:
-    """Recipes of earlier versions may hold secrets, which are masked in what is written."""
+    """Note which exported recipes hold secrets, as those of earlier versions may: the export masks them."""
     from vllm_studio_tui.domain.recipe import recipe_to_data
     from vllm_studio_tui.domain.recipe_secrets import plaintext_fields
 

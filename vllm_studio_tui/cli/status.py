@@ -38,7 +38,7 @@ GLYPHS = {
 
 
 def show(document: dict[str, Any]) -> None:
-    """The runs as a table, and what is wrong with those that failed."""
+    """Print the runs as a table, and what is wrong with those that failed."""
     from vllm_studio_tui.cli.output import say, table
 
     if not document["runs"]:
@@ -78,7 +78,7 @@ def show(document: dict[str, Any]) -> None:
 
 
 def show_foreign(engines: list[dict[str, Any]]) -> None:
-    """Engines of others, as a table."""
+    """Print engines that the studio did not start, as a table."""
     from vllm_studio_tui.cli.output import say, table
 
     say()

@@ -1,4 +1,4 @@
-"""Starting, adopting and stopping runs. Faces never own a run: they start its keeper and tell it things."""
+"""Start, adopt and stop runs. Faces never own a run: they start its keeper and send it requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTLE = 10.0
 
 
 def new_run_id(recipe_id: str) -> str:
-    """A name for one launch: recipe, time (UTC), and four characters that make it unique."""
+    """Return an id for a launch: recipe, time (UTC), and four characters that make it unique."""
     tail = "".join(random.choices(string.ascii_lowercase + string.digits, k=4))  # noqa: S311
     return f"{recipe_id[:40]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{tail}"
 
@@ -135,7 +135,7 @@ def _refuse_shared(runs: Sequence[RunView], gpus: tuple[str, ...], share: bool) 
 
 
 def _choose_port(runs: Sequence[RunView], host: str, port: int | None, first_port: int) -> socket.socket:
-    """The port, held: nobody else gets it until the keeper lets go of it for its engine."""
+    """Return a port that is held: no other program gets it until the keeper releases it for its engine."""
     claimed = {one.port: one for one in runs if one.port is not None}
     if port is not None:
         if port in claimed:
@@ -279,7 +279,7 @@ def settle(places: Places, runs: Iterable[RunView] | None = None) -> list[RunVie
 
 
 def _sweeping(run: RunView) -> bool:
-    """Whether its new keeper still ends what was left of it."""
+    """Return whether the run's new keeper still ends left-over processes."""
     now = view(run.folder)
     return now.keeper_alive and not now.engine_alive and now.state in WITH_ENGINE
 
@@ -320,7 +320,7 @@ def stop(run: RunView, *, force: bool = False, timeout: float | None = None) -> 
 
 
 def dismiss(run: RunView) -> None:
-    """A person has seen why it failed."""
+    """Mark a failed run as seen by a person."""
     with contextlib.suppress(OSError):
         (run.folder / DISMISSED).touch(mode=0o600)
 

@@ -92,7 +92,7 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
 
 
 def _unwrapped(lines: list[str]) -> list[str]:
-    """Without what docker compose, journald or kubernetes put before each line, where they do."""
+    """Return lines without the prefixes of docker compose, journald or kubernetes."""
     begin = [line for line in lines[:400] if line.strip()]
     for wrapper in _WRAPPERS:
         if begin and sum(1 for line in begin if wrapper.match(line)) > 0.8 * len(begin):

@@ -17,7 +17,7 @@ from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs.read import RunView, full_disk, view
 
 KEEPER = "vllm_studio_tui.keeper"
-#: Seconds beyond its policy after which a keeper that was told to stop is taken for stuck.
+#: Seconds beyond its policy after which a keeper that was asked to stop counts as stuck.
 SLACK = 20.0
 #: New keepers that are given to a run, one after the other, to write down its end.
 ADOPTERS = 2
@@ -47,11 +47,11 @@ class StopCall:
 
     @property
     def patience(self) -> float:
-        """Seconds that the run's policy allows for its end, and some."""
+        """Return the seconds that the run's policy allows for its end, plus a margin."""
         return self.policy.leader_grace + self.policy.tree_grace + KILL_GRACE + SLACK
 
     def tell(self, now: RunView) -> None:
-        """Tell whoever keeps the run, in case nobody has told it yet."""
+        """Ask the run's keeper to stop, if that was not done yet."""
         found = self._keeper(now)
         if found is not None and self._told.get(found, 0) < (2 if self._force else 1):
             self._told[found] = self._told.get(found, 0) + process.send(*found, signal.SIGTERM)
@@ -63,7 +63,7 @@ class StopCall:
         return not left_of(view(self._folder).status)
 
     def may_adopt(self) -> bool:
-        """Whether one more keeper is worth the try."""
+        """Return whether another keeper may be started for the run."""
         self._adopters += 1
         return self._adopters <= ADOPTERS
 
@@ -88,7 +88,7 @@ class StopCall:
         return self.outcome(view(self._folder), stopping.left)
 
     def outcome(self, now: RunView, left: list[str] | None = None) -> RunView:
-        """How it went, also where nobody could write it down."""
+        """Return how the run ended, also where no keeper could write its state."""
         if left:
             title = f"processes would not die: {', '.join(left)[:200]}"
             return replace(now, status=replace(now.status, title=title))

@@ -46,7 +46,7 @@ def time_left(status: RunState, earlier: list[Start], now: float) -> float | Non
 
 
 def _left(status: RunState, one: Start, elapsed: float) -> float:
-    """By one earlier start."""
+    """Return the seconds left as one earlier start predicts them."""
     stage = status.stage or ""
     begin, begun = one.marks.get(stage), status.marks.get(stage)
     if begin is None or begun is None:

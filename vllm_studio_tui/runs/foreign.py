@@ -50,7 +50,7 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A part of an engine whose leader is gone: it serves nobody, and holds memory."""
+    """A part of an engine whose leader is gone: it serves no requests and still holds memory."""
 
     pid: int
     start: int
@@ -62,7 +62,7 @@ class Orphan:
 
 
 def find_foreign() -> list[Foreign]:
-    """Servers that no run of ours started."""
+    """Return inference servers that no run of the studio started."""
     kinds = backends().values()
     found = []
     for one in process.all_processes():
@@ -103,7 +103,7 @@ def find_orphans() -> list[Orphan]:
 
 
 def _kept() -> set[str]:
-    """The runs that have a keeper, as their command lines tell."""
+    """Return the runs that have a keeper, from the keepers' command lines."""
     found = set()
     for one in process.all_processes():
         argv = _argv(one.pid)
@@ -113,7 +113,7 @@ def _kept() -> set[str]:
 
 
 def get_foreign(pid: int) -> Foreign:
-    """The foreign engine of this process.
+    """Return the foreign engine of a process.
 
     Raises:
         NotFound: This process is none.
@@ -155,7 +155,7 @@ def _argv(pid: int) -> list[str]:
 
 
 def _title(pid: int) -> str:
-    """What setproctitle made of a command line: one word, then nothing."""
+    """Return the title that setproctitle wrote over a command line: one word, then nothing."""
     argv = _argv(pid)
     return argv[0] if argv else ""
 

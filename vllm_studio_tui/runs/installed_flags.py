@@ -47,7 +47,7 @@ def place(cache: Path, argv: Sequence[str], version: str | None) -> Path:
 
 
 def known_flags(cache: Path, argv: Sequence[str], version: str | None) -> Installed | None:
-    """What was read of this program; None where it was not read yet, or printed no help."""
+    """Return the flags that were read of this program; None where its help was not read yet or is empty."""
     try:
         data = json.loads(place(cache, argv, version).read_bytes())
         flags = frozenset(str(one) for one in data["flags"])
@@ -78,7 +78,7 @@ def read_later(cache: Path, argv: Sequence[str], version: str | None) -> bool:
 
 
 def flags_of(text: str) -> frozenset[str]:
-    """The long flags that a help text names."""
+    """Return the long flags of a help text."""
     found = {one.rstrip(".-") for one in _FLAG.findall(text)}
     for one in _GROUP.findall(text):
         found |= {one, f"no-{one}"}

@@ -47,7 +47,7 @@ def follow_masked(run: RunView, *, until: Callable[[], bool]) -> Iterator[str]:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines, read from the end; the holes of a trimmed log are passed over.
+    """Return the last `count` lines, read from the end; holes of a trimmed log are skipped.
 
     Raises:
         OSError: There is no such log.
@@ -85,7 +85,7 @@ def _before_hole(fd: int, position: int) -> int:
 
 
 def follow(path: Path, *, until: Callable[[], bool], pause: float = 0.2) -> Iterator[str]:
-    """Lines as they are added, until `until()` says that no more will come and all is read."""
+    """Yield lines as they are added, until `until()` is true and everything is read."""
     position = path.stat().st_size if path.exists() else 0
     rest = b""
     while True:

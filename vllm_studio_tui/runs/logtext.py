@@ -50,7 +50,7 @@ class LogLine:
 
 
 def level_of(text: str) -> str:
-    """How serious a line is: error, warning, info or debug, by the first word for it near its beginning."""
+    """Return a line's level: error, warning, info or debug, by the first word for a level near its beginning."""
     word = _LEVEL_WORD.search(text[:72])
     # A single letter is a level only where llama.cpp puts it: behind the time.
     if word is not None and (len(word[1]) > 1 or text[:1].isdigit()):
@@ -60,13 +60,13 @@ def level_of(text: str) -> str:
 
 
 def frame_of(text: str) -> str:
-    """The line without what vLLM prints before every line of a traceback."""
+    """Return a line without the prefix that vLLM prints before every line of a traceback."""
     match = _FRAME.match(text)
     return match[1] if match else text
 
 
 def in_traceback(text: str, before: bool) -> bool:
-    """Whether a line belongs to a traceback, given whether the line before did."""
+    """Return whether a line belongs to a traceback, given whether the line before did."""
     inner = frame_of(text)
     if inner.startswith(("Traceback (most recent call last)", "Exception Group Traceback")):
         return True
@@ -101,11 +101,11 @@ class LogText:
 
     @property
     def size(self) -> int:
-        """Bytes now."""
+        """Return the file's present size in bytes."""
         return os.fstat(self._fd).st_size if self._fd >= 0 else 0
 
     def replaced(self) -> bool:
-        """Whether another file stands in its place."""
+        """Return whether the path now names another file."""
         try:
             here, there = os.fstat(self._fd), self.path.stat()
         except OSError:
@@ -115,7 +115,7 @@ class LogText:
     # --- reading ----------------------------------------------------------------------------------------
 
     def after(self, offset: int, count: int, *, end: int | None = None) -> list[LogLine]:
-        """Up to `count` lines from the one that begins at `offset`."""
+        """Return up to `count` lines from the one that begins at `offset`."""
         limit = self.size if end is None else min(end, self.size)
         lines: list[LogLine] = []
         rest = b""
@@ -151,7 +151,7 @@ class LogText:
         return lines[:count]
 
     def before(self, offset: int, count: int, *, most: int = 1 << 20) -> list[LogLine]:
-        """Up to `count` lines that end at `offset`; fewer where they are longer than `most` bytes together."""
+        """Return up to `count` lines that end at `offset`; fewer where they exceed `most` bytes together."""
         start = offset
         found: list[LogLine] = []
         while start > 0 and len(found) < count and offset - start < most:
@@ -166,7 +166,7 @@ class LogText:
         return found[-count:]
 
     def tail(self, count: int) -> list[LogLine]:
-        """The last lines."""
+        """Return the last lines."""
         return self.before(self.size, count)
 
     def start_of(self, offset: int) -> int:
@@ -189,7 +189,7 @@ class LogText:
         return lowest
 
     def hole_before(self, offset: int) -> tuple[int, int] | None:
-        """The last hole that begins at or before a byte; a log has one or two."""
+        """Return the last hole that begins at or before a byte; a log has one or two."""
         found: tuple[int, int] | None = None
         size, at = self.size, 0
         try:
@@ -207,14 +207,14 @@ class LogText:
         return found
 
     def data_from(self, offset: int) -> int:
-        """The first byte at or after `offset` that is not in a hole."""
+        """Return the first byte at or after `offset` that is not in a hole."""
         try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
         except OSError as error:
             return self.size if error.errno == errno.ENXIO else offset
 
     def read(self, offset: int, size: int) -> bytes:
-        """Some bytes; fewer at the end or where they cannot be read."""
+        """Return bytes of the file; fewer at its end or where they cannot be read."""
         try:
             data = os.pread(self._fd, size, offset)
         except OSError:
@@ -311,7 +311,7 @@ class LogText:
         return None, at
 
     def _pieces(self, offset: int, raw: bytes) -> list[LogLine]:
-        """A line, or the pieces of one that is too long to be shown as one."""
+        """Yield a line, or the pieces of a line that is too long to be shown whole."""
         for secret in self._secrets:
             raw = raw.replace(secret, b"*" * len(secret))
         raw = _KEYS.sub(lambda match: b"*" * len(match[0]), raw)
@@ -331,7 +331,7 @@ def _hole(start: int, end: int) -> LogLine:
 
 
 def _text(raw: bytes) -> str:
-    """The text of a line; of a progress bar that was rewritten its last state."""
+    """Return the text of a line; for a rewritten progress bar its last state."""
     text = raw.decode("utf-8", "replace").strip("\0").rstrip("\r\n")
     if "\r" in text:
         text = next((part for part in reversed(text.split("\r")) if part.strip()), "")

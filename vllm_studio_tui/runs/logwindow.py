@@ -42,12 +42,12 @@ def groups(lines: Sequence[LogLine]) -> Iterator[tuple[list[LogLine], str]]:
 
 
 def may_tell(raw: bytes) -> bool:
-    """Whether some line of these may be a warning or an error: if not, none is."""
+    """Return whether one of these lines may be a warning or an error; False is certain."""
     return any(word in raw for word in _TELLING) or _LETTER.search(raw) is not None
 
 
 def _continues(line: LogLine) -> bool:
-    """Whether a line can only be told to be of a traceback by those before it."""
+    """Return whether only the lines before show that a line belongs to a traceback."""
     return in_traceback(line.text, True) and not in_traceback(line.text, False)
 
 
@@ -70,7 +70,7 @@ class LogWindow:
 
     @property
     def least(self) -> int:
-        """The rank that a line must have."""
+        """Return the lowest rank of the lines that are kept."""
         return 0 if self.level == "all" else RANK[self.level]
 
     def _select(self, lines: Sequence[LogLine]) -> list[LogLine]:

@@ -1,4 +1,4 @@
-"""From a recipe to everything a keeper must know: the spec of one run."""
+"""Turn a recipe into the spec of a run: everything its keeper must know."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_LAUNCHED = frozenset({"name", "description", "tags", "restart", "ready_time
 
 
 def revision(recipe: Recipe) -> str:
-    """Eight hex digits that are the same for two recipes that launch the same."""
+    """Return eight hex digits that are equal for recipes whose launches are equal."""
     plain = {key: value for key, value in recipe_to_data(recipe).items() if key not in _NOT_LAUNCHED}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 

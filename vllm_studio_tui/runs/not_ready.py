@@ -23,12 +23,12 @@ def log_silence(run: RunView, now: float | None = None) -> float | None:
 
 
 def remarks(run: RunView, now: float | None = None) -> list[str]:
-    """Return what is to be said of a run that is not ready yet, without how long it is so."""
+    """Return remarks on a run that is not ready yet, without their durations."""
     return [words for words, _ in _remarks(run, now)]
 
 
 def waiting_for(run: RunView, now: float | None = None) -> str:
-    """Return the same in one line, with how long it is so; empty where there is nothing to remark on."""
+    """Return the same remarks in one line, with their durations; empty where there are none."""
     return "; ".join(
         f"{words}, for {duration(seconds, days=False)}" if seconds is not None else words
         for words, seconds in _remarks(run, now)

@@ -92,7 +92,7 @@ class RunView:
 
 
 def lock_held(folder: Path) -> bool:
-    """Whether a keeper holds the run."""
+    """Return whether a keeper holds the run's lock."""
     try:
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -108,7 +108,7 @@ def lock_held(folder: Path) -> bool:
 
 
 def view(folder: Path) -> RunView:
-    """One run directory as it is now."""
+    """Return the present state of a run directory."""
     spec: RunSpec | None = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         spec = read_spec(folder)
@@ -171,7 +171,7 @@ def _without_engine(folder: Path, state: RunState) -> RunState:
 
 
 def full_disk(folder: Path) -> Path | None:
-    """The folder, if its disk has no room for a state file."""
+    """Return the folder, if its disk has no space for a state file."""
     try:
         disk = os.statvfs(folder)
     except OSError:
@@ -206,7 +206,7 @@ def _left_alone(state: RunState, spec: RunSpec | None, *, known: bool) -> RunSta
 
 
 def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool) -> RunState:
-    """What to say of a run that nothing is left of."""
+    """Return the state of a run of which no process is left."""
     from vllm_studio_tui.keeper.verdict import HOST_REBOOTED, describe_exit
 
     if state.state is State.STOPPING:
@@ -228,7 +228,7 @@ def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool
 
 
 def all_runs(places: Places) -> list[RunView]:
-    """Every run directory there is, oldest first."""
+    """Return every run directory, oldest first."""
     try:
         folders = [Path(entry.path) for entry in os.scandir(places.runs) if entry.is_dir() and entry.name[0] != "."]
     except OSError:
@@ -238,7 +238,7 @@ def all_runs(places: Places) -> list[RunView]:
 
 
 def live_runs(places: Places) -> list[RunView]:
-    """Runs that have, or will again have, an engine."""
+    """Return the runs that have, or will again have, an engine."""
     return [one for one in all_runs(places) if one.live]
 
 

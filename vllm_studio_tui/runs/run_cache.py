@@ -1,4 +1,4 @@
-"""All runs again and again, cheaply: what has ended is read once."""
+"""Read all runs repeatedly at low cost: an ended run is read once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RunWatch:
         self._ended: dict[str, tuple[Mark, RunView]] = {}
 
     def look(self) -> tuple[RunView, ...]:
-        """Every run as it is now, oldest first."""
+        """Return every run in its present state, oldest first."""
         try:
             with os.scandir(self._places.runs) as entries:
                 folders = [entry.path for entry in entries if entry.name[0] != "." and entry.is_dir()]

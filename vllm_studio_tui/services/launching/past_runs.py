@@ -76,7 +76,7 @@ class Launch:
 
     @property
     def stage_seconds(self) -> dict[str, float]:
-        """How long each stage took, in the order in which they were reached; the last only where it got ready."""
+        """Return the seconds of each stage, in the order reached; of the last stage only where the run got ready."""
         reached = sorted(self.stages.items(), key=lambda one: one[1])
         ends = [*(at for _, at in reached[1:]), self.ready_after]
         return {name: max(0.0, end - at) for (name, at), end in zip(reached, ends, strict=False) if end is not None}
@@ -187,7 +187,7 @@ def changes_document(before: Launch, after: Launch) -> dict[str, Any]:
 
 
 def changes(before: Launch, after: Launch) -> list[Change]:
-    """What differs from one run to another: the recipe's fields, the engine, how it went."""
+    """Return what differs between two runs: the recipe's fields, the engine, the outcome, the times."""
     found = [
         Change("recipe", name, before.recipe.get(name), after.recipe.get(name))
         for name in sorted({*before.recipe, *after.recipe} - _FOR_PEOPLE)
@@ -207,7 +207,7 @@ def changes(before: Launch, after: Launch) -> list[Change]:
 
 
 def in_words(before: Launch, found: Sequence[Change]) -> str:
-    """When it worked last, and what has changed since, in a sentence."""
+    """Return in a sentence when a recipe last worked, and what has changed since."""
     when = day_and_time(before.created_at or 0.0)
     engine = f" with {before.engine_version}" if before.engine_version else ""
     if not found:

@@ -29,7 +29,7 @@ class Targets:
         self._recipes = recipes
 
     def target(self, *, recipe: str | None = None, model: str | None = None, base_url: str | None = None) -> Target:
-        """Where a chat goes: a server by its address, a recipe's run, the run of a model, or the only ready run.
+        """Return who answers: a server by its address, a recipe's run, the run of a model, or the only ready run.
 
         Raises:
             StudioError: Nothing fits, or too much does.
@@ -72,7 +72,7 @@ class Targets:
         raise UsageError("several runs are ready", cause=f"They are: {names}.", advice="Name one with --recipe.")
 
     def target_of_chat(self, session: Session) -> Target:
-        """Whom a chat was held with: its recipe, else its model. Nobody else is ever asked in their place.
+        """Return who answered a chat so far: its recipe, else its model. No other engine ever takes their place.
 
         Raises:
             StudioError: Nobody answers there now; it says who could be named instead.
@@ -102,7 +102,7 @@ class Targets:
         return True
 
     def _names(self, recipe: Recipe) -> tuple[str, ...]:
-        """What an engine that is not ours to launch is called in a request."""
+        """Return the names of an external engine in requests."""
         backend = registry.backend(recipe.backend)
         if backend.needs_launch or not recipe.base_url:
             return ()
@@ -144,7 +144,7 @@ class Targets:
 
 
 def refuse_stranger(run: read.RunView) -> None:
-    """Nobody but the run's own engine is given its chats and its key.
+    """Refuse a run whose port another server has: that server must get neither chats nor the key.
 
     Raises:
         StudioError: Another server has its port.
@@ -180,7 +180,7 @@ def _vision(given: object) -> bool | None:
 
 
 def _login_of(url: str, key: str | None) -> tuple[str, str | None, str | None]:
-    """The address without a login, its user, and the password: the address's own, else the key."""
+    """Return an address without its login, the user, and the password: that of the address, else the key."""
     try:
         bare, login = split_login(url)
         _ = urlsplit(bare).port

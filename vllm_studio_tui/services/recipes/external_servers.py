@@ -1,4 +1,4 @@
-"""Servers that somebody else runs: whether they answer. Blocking, with an end."""
+"""Ask external servers whether they answer. Blocking, with a timeout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNREACHABLE = "unreachable"
 
 
 def external_states(recipes: Iterable[Recipe], patience: float = PATIENCE) -> dict[str, str]:
-    """The state of each recipe that needs no launch: ready, unreachable, or what it answers instead; asked at once."""
+    """Return the state of each external recipe: ready, unreachable, or its error; all are asked at the same time."""
     found: dict[str, str] = {}
     threads: list[threading.Thread] = []
     for recipe in recipes:

@@ -20,7 +20,7 @@ OPEN = ("env_vars", "extra_args", "lora_modules", "speculative", "chat_template_
 
 
 def with_settings(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """The data with `field=value` pairs in it; `field=` clears, `field.part=value` sets a part.
+    """Return the data with `field=value` pairs applied; `field=` clears, `field.part=value` sets a part.
 
     Raises:
         UsageError: One is no pair, or names no field; the nearest field is named.
@@ -87,7 +87,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def _yaml(text: str) -> Any:
-    """The value that YAML reads; text that is none is itself."""
+    """Return the value that YAML reads; other text unchanged."""
     import yaml
 
     try:

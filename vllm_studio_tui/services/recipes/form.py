@@ -103,7 +103,7 @@ class Reading:
 
 
 def form_fields() -> tuple[FormField, ...]:
-    """Every field of a recipe, in the order of the form."""
+    """Return every field of a recipe, in the order of the form."""
     placed = {name: section for section, names in SECTIONS.items() for name in names}
     found: dict[str, FormField] = {}
     for name, info in Recipe.model_fields.items():
@@ -149,7 +149,7 @@ def _field(name: str, info: FieldInfo, section: str) -> FormField:
 
 
 def as_text(kind: str, value: Any) -> str:
-    """A value of a recipe as it is typed."""
+    """Return a recipe's value as a person types it."""
     if value is None:
         return ""
     if kind == "switch" or isinstance(value, bool):
@@ -174,7 +174,7 @@ def _flag(name: str, value: Any) -> str:
 
 
 def texts_of(recipe: Recipe | None) -> dict[str, str]:
-    """All fields of a recipe as texts; of None those of an empty form."""
+    """Return all fields of a recipe as texts; for None those of an empty form."""
     texts = {}
     for one in form_fields():
         value: Any = recipe
@@ -189,7 +189,7 @@ def texts_of(recipe: Recipe | None) -> dict[str, str]:
 
 
 def read_form(texts: Mapping[str, str], keep: Recipe | None = None) -> Reading:
-    """The recipe that the texts make; problems are named by field.
+    """Return the recipe of these texts; problems are named by field.
 
     Args:
         keep: Where fields come from that the form does not show.
@@ -236,7 +236,7 @@ def read_form(texts: Mapping[str, str], keep: Recipe | None = None) -> Reading:
 
 
 def _home_of(name: str, message: str) -> str:
-    """The field a problem of the whole recipe stands beside."""
+    """Return the field beside which a problem of the whole recipe is shown."""
     if name:
         return name
     return next((one for one in ("base_url", "command", "model_path") if one in message), "id")
@@ -284,7 +284,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _flags(text: str) -> dict[str, Any]:
-    """`--flag value` as names and values; a flag without a value is true; JSON where it is some."""
+    """Return `--flag value` as names and values; a flag without a value is true; JSON is parsed."""
     flags: dict[str, Any] = {}
     name: str | None = None
     for word in _words(text):

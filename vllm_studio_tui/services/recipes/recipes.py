@@ -1,4 +1,4 @@
-"""What a person can do with recipes."""
+"""Keep, read, search, import and export recipes."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ class Recipes:
         return recipe, notes
 
     def _to_keep(self, recipe: Recipe) -> Recipe:
-        """The recipe as it is kept: with references where it holds secrets."""
+        """Return the recipe as it is stored: with references in place of secrets."""
         data = recipe_to_data(recipe)
         return self.read(data)[0] if plaintext_fields(data) else recipe
 
     def all(self) -> list[Recipe]:
-        """All that can be read, by id."""
+        """Return all recipes that can be read, by id."""
         return [one for one in self.all_stored() if isinstance(one, Recipe)]
 
     def all_stored(self) -> list[Recipe | Broken]:
-        """All, also those that can no longer be read."""
+        """Return all recipes, also those that can no longer be read."""
         found: list[Recipe | Broken] = []
         for recipe_id, data in self._rows.list():
             try:
@@ -100,7 +100,7 @@ class Recipes:
         return found
 
     def get(self, recipe_id: str) -> Recipe:
-        """One recipe.
+        """Return a recipe by its id.
 
         Raises:
             NotFound: There is none; the nearest ids are named.
@@ -175,7 +175,7 @@ class Recipes:
             self.get(recipe_id)  # says that there is none, and what is near
 
     def search(self, text: str) -> list[Recipe]:
-        """Recipes with every word in id, name, path, description or tags."""
+        """Return recipes with every word in id, name, path, description or tags."""
         words = text.lower().split()
         found = []
         for one in self.all():
@@ -217,7 +217,7 @@ class Recipes:
             return UNREADABLE
 
     def export(self, ids: Iterable[str] = (), *, form: str = "yaml") -> str:
-        """Recipes as text that `import_` reads back; secrets are references and stay so, others are masked."""
+        """Return recipes as text that `import_` reads back; references stay, plain secrets are masked."""
         chosen = [self.get(one) for one in ids] or self.all()
         data = [mask_recipe(recipe_to_data(one)) for one in chosen]
         if form == "json":
@@ -227,14 +227,14 @@ class Recipes:
         return yaml.safe_dump({"recipes": data}, sort_keys=False, allow_unicode=True)
 
     def starters(self) -> list[Recipe]:
-        """The recipes that come with the program."""
+        """Return the recipes that come with the program."""
         found: list[Recipe] = []
         for path in sorted(data_dir("recipes").glob("*.yaml")):
             found += [parse_recipe(entry)[0] for entry in read_documents(path.read_bytes(), path.name)]
         return found
 
     def starter(self, recipe_id: str) -> Recipe:
-        """One of them."""
+        """Return a starter by its id."""
         for one in self.starters():
             if one.id == recipe_id:
                 return one
@@ -242,7 +242,7 @@ class Recipes:
 
 
 def read_source(source: str) -> bytes:
-    """The bytes of a file, or of standard input for `-`.
+    """Return the bytes of a file, or of standard input for `-`.
 
     Raises:
         StudioError: It cannot be read.
