@@ -24,26 +24,12 @@ MISMATCH: Any = pynvml.NVMLLibraryMismatchError
 AT = simulated_gpus.EPOCH + 1000.0
 
 #: The functions of one GPU, with the fields that are known by them alone.
-COLUMNS = {
-    "nvmlDeviceGetUUID": {"uuid"},
-    "nvmlDeviceGetName": {"name"},
-    "nvmlDeviceGetMemoryInfo": {"memory_total", "memory_used", "memory_reserved"},
-    "nvmlDeviceGetUtilizationRates": {"utilization", "memory_utilization"},
-    "nvmlDeviceGetPowerUsage": {"power_draw"},
-    "nvmlDeviceGetEnforcedPowerLimit": {"power_limit"},
-    "nvmlDeviceGetTotalEnergyConsumption": {"energy_mj"},
-    "nvmlDeviceGetTemperatureV": {"temperature"},
-    "nvmlDeviceGetTemperature": {"temperature"},
-    "nvmlDeviceGetClockInfo": {"sm_clock", "memory_clock"},
-    "nvmlDeviceGetFanSpeed": {"fan"},
-    "nvmlDeviceGetCurrentClocksEventReasons": {"throttle"},
-    "nvmlDeviceGetCurrentClocksThrottleReasons": {"throttle"},
-    "nvmlDeviceGetMigMode": {"mig"},
-    "nvmlDeviceGetPciInfo": {"pci_bus"},
-    "nvmlDeviceGetCudaComputeCapability": {"compute_capability"},
-    "nvmlDeviceGetComputeRunningProcesses": {"processes"},
-    "nvmlDeviceGetGraphicsRunningProcesses": {"processes"},
-}
+COLUMNS: dict[str, set[str]] = {}
+for _value in device.VALUES:
+    for _function, *_ in _value.calls:
+        if not _function.endswith("_v2"):
+            _own = {_value.key} if _value.fields is None else {*_value.fields} or {"processes"}
+            COLUMNS.setdefault(_function, set()).update(_own)
 SYSTEM = ("nvmlDeviceGetCount", "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2", "nvmlShutdown")
 SENTINELS = [2**width - 1 for width in (8, 16, 31, 32, 63, 64)] + [-1, -(2**15), -(2**31), -(2**63), 1.8e19]
 NONSENSE: list[Any] = [None, "text", b"bytes", [], (), {}, object(), True, float("nan"), float("inf"), [[]], ("a", "b")]
@@ -119,9 +105,12 @@ def believable(gpu: Gpu) -> None:
     assert isinstance(gpu.name, str) and isinstance(gpu.uuid, str)
 
 
-def test_the_table_has_every_function_that_is_used() -> None:
-    used = {function for value in device.VALUES for function, *_ in value.calls if not function.endswith("_v2")}
-    assert used == set(COLUMNS)
+def test_each_field_of_a_gpu_is_read_by_one_value() -> None:
+    filled = [name for value in device.VALUES for name in ((value.key,) if value.fields is None else value.fields)]
+    assert len(filled) == len(set(filled))
+    # The rest is about the reading itself; the processes come from two lists together.
+    rest = {"index", "lost", "trouble", "stale", "processes"}
+    assert {one.name for one in fields(Gpu)} == {*filled, *rest}
 
 
 @pytest.mark.parametrize("function", COLUMNS)

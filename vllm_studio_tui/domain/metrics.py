@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -69,10 +69,10 @@ class Gpu:
     pci_bus: str | None = None
     compute_capability: str | None = None
     mig: bool | None = None
-    processes: tuple[GpuProcess, ...] = ()
     lost: str | None = None
     trouble: str | None = None
     stale: float | None = None
+    processes: tuple[GpuProcess, ...] = ()
 
     @property
     def free(self) -> bool | None:
@@ -84,30 +84,10 @@ class Gpu:
         return not self.processes and self.memory_used <= (min(share, FREE_BYTES) if apart else share)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `gpus --json` prints of it; unknown is null."""
+        """Return what `gpus --json` prints of it: every field, in their order; unknown is null."""
         return {
-            "index": self.index,
-            "uuid": self.uuid,
-            "name": self.name,
-            "memory_total": self.memory_total,
-            "memory_used": self.memory_used,
-            "memory_reserved": self.memory_reserved,
-            "utilization": self.utilization,
-            "memory_utilization": self.memory_utilization,
-            "temperature": self.temperature,
-            "power_draw": self.power_draw,
-            "power_limit": self.power_limit,
-            "energy_mj": self.energy_mj,
-            "sm_clock": self.sm_clock,
-            "memory_clock": self.memory_clock,
-            "fan": self.fan,
+            **{one.name: getattr(self, one.name) for one in fields(self)},
             "throttle": list(self.throttle),
-            "pci_bus": self.pci_bus,
-            "compute_capability": self.compute_capability,
-            "mig": self.mig,
-            "lost": self.lost,
-            "trouble": self.trouble,
-            "stale": self.stale,
             "processes": [process.to_json() for process in self.processes],
         }
 

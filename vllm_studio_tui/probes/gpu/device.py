@@ -56,10 +56,12 @@ class Value:
     """A value of a GPU, and the NVML calls that return it.
 
     Attributes:
+        key: The field of `Gpu` that it fills; where it fills several, a name for all of them.
         calls: Functions with the library's constants that they are given; the first that tells the value counts.
         read: Makes the value of what the function returned; None when that cannot be.
         fixed: It does not change: once known it is not asked for again.
         live: A GPU that tells none of these does not answer.
+        fields: The fields of `Gpu` that it fills, in the order of what `read` returns; None: the one named by `key`.
     """
 
     key: str
@@ -67,6 +69,7 @@ class Value:
     read: Callable[[Any], Any]
     fixed: bool = False
     live: bool = False
+    fields: tuple[str, ...] | None = None
 
 
 HANDLE = "nvmlDeviceGetHandleByIndex"
@@ -79,11 +82,18 @@ VALUES = (
         (("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"), ("nvmlDeviceGetMemoryInfo",)),
         validation.memory,
         live=True,
+        fields=("memory_total", "memory_used", "memory_reserved"),
     ),
-    Value("rates", (("nvmlDeviceGetUtilizationRates",),), validation.rates, live=True),
-    Value("power", (("nvmlDeviceGetPowerUsage",),), validation.watts, live=True),
-    Value("limit", (("nvmlDeviceGetEnforcedPowerLimit",),), validation.watts),
-    Value("energy", (("nvmlDeviceGetTotalEnergyConsumption",),), validation.millijoules, live=True),
+    Value(
+        "rates",
+        (("nvmlDeviceGetUtilizationRates",),),
+        validation.rates,
+        live=True,
+        fields=("utilization", "memory_utilization"),
+    ),
+    Value("power_draw", (("nvmlDeviceGetPowerUsage",),), validation.watts, live=True),
+    Value("power_limit", (("nvmlDeviceGetEnforcedPowerLimit",),), validation.watts),
+    Value("energy_mj", (("nvmlDeviceGetTotalEnergyConsumption",),), validation.millijoules, live=True),
     Value(
         "temperature",
         (
@@ -103,13 +113,14 @@ VALUES = (
         live=True,
     ),
     Value("mig", (("nvmlDeviceGetMigMode",),), validation.mig),
-    Value("pci", (("nvmlDeviceGetPciInfo",),), validation.bus, fixed=True),
-    Value("capability", (("nvmlDeviceGetCudaComputeCapability",),), validation.capability, fixed=True),
+    Value("pci_bus", (("nvmlDeviceGetPciInfo",),), validation.bus, fixed=True),
+    Value("compute_capability", (("nvmlDeviceGetCudaComputeCapability",),), validation.capability, fixed=True),
     # The unversioned name asks for version 3, which drivers before 510 do not have.
     *(
         Value(
             kind, ((f"nvmlDeviceGet{kind}RunningProcesses",), (f"nvmlDeviceGet{kind}RunningProcesses_v2",)),
             validation.processes,
+            fields=(),  # both lists together are the processes
         )
         for kind in ("Compute", "Graphics")
     ),
@@ -118,7 +129,7 @@ PROCESSES = frozenset({"Compute", "Graphics"})
 FIXED = tuple(value.key for value in VALUES if value.fixed)
 LIVE = tuple(value.key for value in VALUES if value.live)
 #: What the energy counter needs.
-COUNTER = frozenset({"uuid", "energy"})
+COUNTER = frozenset({"uuid", "energy_mj"})
 ALL = frozenset(value.key for value in VALUES)
 
 
@@ -177,47 +188,42 @@ class Device:
 
     def gpu(self, processes: Processes) -> Gpu:
         """Return what is known now; `processes` describes the processes on it."""
-        index, uuid, name = self.index, self.uuid, self._get("name") or f"GPU {self.index}"
         lost = self._lost()
         if lost is not None:
             self._handle = None
             self._left.clear()
             if self._monotonic() >= self._retry_at and not self._asking:
                 self._retry_at = self._monotonic() + RETRY_LOST
-            return Gpu(index, uuid, name, lost=lost)
+            return Gpu(self.index, self.uuid, self._get("name") or self._unnamed, lost=lost)
         self._retry_at = 0.0
-        memory, rates = self._get("memory"), self._get("rates") or (None, None)
         newest = self._newest()
         age = None if newest is None else self._monotonic() - newest
         return Gpu(
-            index,
-            uuid,
-            name,
-            memory_total=memory and memory.total,
-            memory_used=memory and memory.used,
-            memory_reserved=memory and memory.reserved,
-            utilization=rates[0],
-            memory_utilization=rates[1],
-            temperature=self._get("temperature"),
-            power_draw=self._get("power"),
-            power_limit=self._get("limit"),
-            energy_mj=self._get("energy"),
-            sm_clock=self._get("sm_clock"),
-            memory_clock=self._get("memory_clock"),
-            fan=self._get("fan"),
-            throttle=self._get("throttle") or (),
-            pci_bus=self._get("pci"),
-            compute_capability=self._get("capability"),
-            mig=self._get("mig"),
+            index=self.index,
             processes=processes(self._using()),
             trouble=self._trouble(),
             stale=age if age is not None and age > STALE else None,
+            **{"uuid": "", "name": self._unnamed, **self._fields()},
         )
 
     def energy(self) -> tuple[str, int] | None:
         """Return UUID and millijoules since the driver was loaded; None if the GPU does not count or answer."""
-        count = self._get("energy")
+        count = self._get("energy_mj")
         return None if count is None or not self.uuid else (self.uuid, count)
+
+    @property
+    def _unnamed(self) -> str:
+        return f"GPU {self.index}"
+
+    def _fields(self) -> dict[str, Any]:
+        """Return the fields of `Gpu` whose values are known."""
+        found: dict[str, Any] = {}
+        for value in VALUES:
+            known = self._get(value.key)
+            if known is None:
+                continue
+            found.update({value.key: known} if value.fields is None else zip(value.fields, known, strict=False))
+        return found
 
     def _open(self) -> None:
         def handle(value: Any) -> Any:

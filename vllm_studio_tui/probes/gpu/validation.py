@@ -7,8 +7,7 @@ width, and calls that as a success. What no GPU can have is not believed either.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vllm_studio_tui.domain.metrics import Throttle
 
@@ -35,8 +34,7 @@ THROTTLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """Bytes; each None if unknown."""
 
     total: int | None
