@@ -95,7 +95,7 @@ def run(argv: list[str]) -> int:
 
 
 def _invoke(app: typer.Typer, argv: list[str]) -> int:
-    """As typer does it, but for its own ways of telling errors and of taking a broken pipe for a failure."""
+    """Run a command as typer does, but without its own reports of errors and of broken pipes."""
     if COMPLETE in os.environ:
         app(args=argv, prog_name=PROGRAM)  # a shell asks for completions
         return 0

@@ -115,7 +115,7 @@ def _simulated(studio: Studio) -> read.RunView:
 
 
 def _screens(studio: Studio, run: read.RunView, *, simulate: bool) -> int:
-    """The screens: the chat with the small model, or the dashboard of the simulation."""
+    """Open the screens: the chat with the small model, or the dashboard of the simulation."""
     assert hooks.screens is not None, "started without screens"
     if simulate:
         return hooks.screens(studio, screen="dashboard", recipe=None, label="SIMULATED")

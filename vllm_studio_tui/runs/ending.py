@@ -57,7 +57,7 @@ class StopCall:
             self._told[found] = self._told.get(found, 0) + process.send(*found, signal.SIGTERM)
 
     def unwritten(self, now: RunView) -> bool:
-        """Whether it has ended, and its keeper only waits for room on the disk to write that down."""
+        """Return whether the run has ended and its keeper only waits for disk space to write its state."""
         if not self._told or now.engine_alive or full_disk(self._folder) is None:
             return False
         return not left_of(view(self._folder).status)
@@ -68,7 +68,7 @@ class StopCall:
         return self._adopters <= ADOPTERS
 
     def end_without_keeper(self, now: RunView) -> RunView:
-        """End what there is of it from here: its keeper is stuck, or none can be started."""
+        """End the run's processes from this program: its keeper is stuck, or none can be started."""
         found = self._keeper(now) if now.keeper_alive else None
         if found is not None:
             process.send(*found, signal.SIGKILL)

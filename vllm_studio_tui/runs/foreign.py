@@ -77,7 +77,7 @@ def find_foreign() -> list[Foreign]:
 
 
 def find_orphans() -> list[Orphan]:
-    """Parts of engines that were left behind: no ancestor of theirs is an engine, a part of one or a keeper.
+    """Return left-over parts of engines: none of their ancestors is an engine, a part of one or a keeper.
 
     Of a run of ours: what lives of it where both its keeper and its leader are gone.
     """
@@ -161,7 +161,7 @@ def _title(pid: int) -> str:
 
 
 def _reaper(parent: process.Stat) -> bool:
-    """Whether this process only took in what others left: an init of a container or a user's systemd."""
+    """Return whether a process only adopts orphans: an init of a container or a user's systemd."""
     return parent.name in ("systemd", "init", "tini", "docker-init", "dumb-init", "catatonit")
 
 

@@ -35,7 +35,7 @@ class Installed:
 
 
 def place(cache: Path, argv: Sequence[str], version: str | None) -> Path:
-    """Where the answer of this program is kept: another when the program or its version changes."""
+    """Return the path of the program's cached flags; it changes with the program and its version."""
     program = Path(argv[0])
     try:
         stat = program.stat()
@@ -57,7 +57,7 @@ def known_flags(cache: Path, argv: Sequence[str], version: str | None) -> Instal
 
 
 def read_later(cache: Path, argv: Sequence[str], version: str | None) -> bool:
-    """Begin to read it in the background, unless that was done or is under way; True when it was begun."""
+    """Start to read the help in the background, unless that was done or is under way; return whether it started."""
     target = place(cache, argv, version)
     try:
         if target.exists():

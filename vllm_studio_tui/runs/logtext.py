@@ -81,9 +81,6 @@ class LogText:
     Args:
         secrets: Are not shown; whole lines are searched for them, so that no cut can hide a part.
 
-    Attributes:
-        bytes_read: How much was read so far.
-
     Raises:
         OSError: While it is opened.
     """
@@ -92,7 +89,6 @@ class LogText:
         self.path = path
         self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.bytes_read = 0
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -170,7 +166,7 @@ class LogText:
         return self.before(self.size, count)
 
     def start_of(self, offset: int) -> int:
-        """Where the line that holds a byte begins; a line longer than four blocks begins where it is cut."""
+        """Return the start of the line that holds a byte; a line longer than four blocks starts where it is cut."""
         hole = self.hole_before(offset)
         lowest = 0
         if hole is not None:
@@ -216,11 +212,9 @@ class LogText:
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes of the file; fewer at its end or where they cannot be read."""
         try:
-            data = os.pread(self._fd, size, offset)
+            return os.pread(self._fd, size, offset)
         except OSError:
             return b""
-        self.bytes_read += len(data)
-        return data
 
     # --- searching --------------------------------------------------------------------------------------
 
@@ -233,7 +227,7 @@ class LogText:
         deadline: float = 2.0,
         accept: Callable[[str], bool] | None = None,
     ) -> tuple[int | None, int]:
-        """Where the next line with `words` begins, without regard to case, forwards or backwards from `offset`.
+        """Return the start of the next line with `words`, ignoring case, forwards or backwards from `offset`.
 
         Args:
             accept: Whether a line counts, by its text.
@@ -276,7 +270,7 @@ class LogText:
     def _hit(
         self, block: bytes, begin: int, wanted: bytes, step: int, accept: Callable[[str], bool] | None
     ) -> tuple[int, int] | None:
-        """The first hit in a block, the last one backwards, that is accepted: its line and where it is."""
+        """Return the first accepted hit in a block (backwards: the last): its line and its offset."""
         lower = block.lower()
         low, high = 0, len(block)
         while True:
@@ -297,7 +291,7 @@ class LogText:
             low, high = (found + len(wanted) if last < 0 else last, high) if step > 0 else (low, max(low, first))
 
     def first_error(self, start: int = 0, *, deadline: float = 0.3) -> tuple[LogLine | None, int]:
-        """The first line from `start` on that is an error, or None; and how far was looked when time ran out."""
+        """Return the first error line from `start` on, or None; and the offset reached when time ran out."""
         until = time.monotonic() + deadline
         at = start
         while at < self.size and time.monotonic() < until:

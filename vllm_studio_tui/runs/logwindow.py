@@ -24,7 +24,7 @@ _LETTER = re.compile(rb"[\s\[\](|][EW][\s:\]|)]")
 
 
 def groups(lines: Sequence[LogLine]) -> Iterator[tuple[list[LogLine], str]]:
-    """Lines one by one, tracebacks as a whole, each with its level. What is not adjacent in the file is not joined."""
+    """Yield lines, and tracebacks as a whole, each with its level; only lines adjacent in the file are joined."""
     group: list[LogLine] = []
     for line in lines:
         if in_traceback(line.text, bool(group) and group[-1].end == line.offset):
@@ -113,7 +113,7 @@ class LogWindow:
         return self.end >= self.file.size
 
     def search(self, words: str, offset: int, step: int, *, deadline: float = 0.3) -> tuple[int | None, int]:
-        """As `LogText.search`, among the lines that are kept. For a thread."""
+        """Search like `LogText.search`, in lines of the level only. For a thread."""
         accept = self._keeps if self.least else None
         return self.file.search(words, offset, step, deadline=deadline, accept=accept)
 
@@ -168,7 +168,7 @@ class LogWindow:
     # --- reading on -------------------------------------------------------------------------------------
 
     def fetch(self, step: int, edge: int, *, deadline: float = 0.2) -> tuple[list[LogLine], int]:
-        """Lines above (`step` -1) or below (1) a byte, and how far was looked. Changes nothing; for a thread.
+        """Return lines above (`step` -1) or below (1) a byte, and the offset reached. Changes nothing; for a thread.
 
         Without a level one step of lines; with one it looks on until some are found or time is up.
         """
@@ -211,7 +211,7 @@ class LogWindow:
         return lines, self._far(lines, step, begin if step < 0 else end)
 
     def _piece(self, step: int, edge: int) -> tuple[int, int]:
-        """Bytes of whole lines above or below a byte; a hole is a piece of its own."""
+        """Return the range of whole lines above or below a byte; a hole is a range of its own."""
         file = self.file
         if step < 0:
             hole = file.hole_before(max(0, edge - 1))

@@ -87,7 +87,7 @@ class RunView:
 
     @property
     def lost(self) -> bool:
-        """Its keeper is gone but its end was never written: it needs a new keeper, be it for an hour or a moment."""
+        """Return whether the keeper is gone but the end was never written: the run needs a new keeper."""
         return not self.keeper_alive and not _recovered(self.folder).state.final
 
 
@@ -144,14 +144,14 @@ def _recovered(folder: Path) -> Recovered:
 
 
 def _alive(state: RunState | None) -> bool:
-    """Whether its engine lives, as far as the state knows which process that is."""
+    """Return whether the engine is alive, as far as the state names its process."""
     if state is None or state.pid is None or state.boot_id != boot_id():
         return False
     return process.alive(state.pid, state.pid_start)
 
 
 def _without_engine(folder: Path, state: RunState) -> RunState:
-    """What to say while a keeper holds a run whose engine, by what is written, is dead: mostly for a moment."""
+    """Return the state of a run that a keeper holds and whose engine is dead by its records: mostly for a moment."""
     if state.pid is None:
         return state
     gone = replace(state, pid=None, pid_start=None, stage=None, progress=None)
@@ -180,7 +180,7 @@ def full_disk(folder: Path) -> Path | None:
 
 
 def _left_alone(state: RunState, spec: RunSpec | None, *, known: bool) -> RunState:
-    """What to say of a run that neither keeper nor engine is there of; what else there is of it is looked for."""
+    """Return the state of a run without keeper and engine; left-over processes are looked for."""
     here = not state.boot_id or state.boot_id == boot_id()
     left = left_of(state) if here else []
     if not left:

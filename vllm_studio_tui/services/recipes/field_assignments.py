@@ -68,7 +68,7 @@ def _set_part(out: dict[str, Any], field: str, info: FieldInfo, part: str, text:
 
 
 def _value(name: str, info: FieldInfo, text: str) -> Any:
-    """The text as this field takes it: a text is a text, however much it looks like YAML."""
+    """Return the text as a value of this field: a text field takes it as it is, even if it looks like YAML."""
     annotation = info.annotation
     if _is_text(annotation):
         return text
@@ -97,7 +97,7 @@ def _yaml(text: str) -> Any:
 
 
 def field_names() -> list[str]:
-    """Every name that `--set` takes, but the parts that a person names."""
+    """Return every name that `--set` takes, without parts such as names of variables."""
     names = []
     for name, info in Recipe.model_fields.items():
         names.append(name)

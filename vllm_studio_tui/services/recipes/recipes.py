@@ -56,7 +56,7 @@ class Recipes:
         self._secrets = secrets
 
     def read(self, data: Any, *, imported: bool = False, dry_run: bool = False) -> tuple[Recipe, list[FieldNote]]:
-        """A recipe from what a person or a file gave. A secret in it is kept in a file, and referred to.
+        """Return a recipe from a person's or a file's data; a secret in it is stored in a file and becomes a reference.
 
         Args:
             imported: It comes from elsewhere: what a launch of it would do is pointed out.
@@ -164,7 +164,7 @@ class Recipes:
         return self.create(recipe)
 
     def duplicate(self, recipe_id: str, new_id: str) -> Recipe:
-        """The same recipe under another id, which is its name too until somebody gives it one."""
+        """Store a copy of a recipe under another id, which is also its name."""
         data = recipe_to_data(self.get(recipe_id))
         copy, _ = parse_recipe({**data, "id": new_id, "name": new_id})
         return self.create(copy)
