@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.installed import BACKENDS, ENGINES, LAUNCHED, needed, programs, settings
 from tests.unit.weight_files import gguf, model
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
@@ -32,8 +33,6 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 LOGS = FIXTURES / "logs"
 SECRET = "sk-this-must-stay-hidden"
 STAGE_NAMES = ("config", "downloading", "weights", "compiling", "kv_cache", "graphs", "warmup", "serving")
-BACKENDS = registry.backends()
-LAUNCHED = [name for name, one in BACKENDS.items() if one.needs_launch]
 #: Captured starts that succeeded, with the backend and the stages that its log must show in this order.
 STARTS = {
     "vllm.txt": ("vllm", ["config", "weights", "kv_cache", "warmup", "serving"]),
@@ -59,14 +58,8 @@ Make = Callable[..., tuple[Recipe, LaunchContext]]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """A recipe of a backend whose engine is installed, as far as a launch can see."""
-    folder = tmp_path / "an engine's bin"
-    folder.mkdir()
-    for name in ("vllm", "llama-server", "python3.11", "python3", "serve.sh", "transformers", "docker"):
-        (folder / name).write_text("#!/bin/sh\n")
-        (folder / name).chmod(0o700)
-    tabby = tmp_path / "tabbyAPI"
-    tabby.mkdir()
-    (tabby / "main.py").touch()
+    folder = programs(tmp_path / "an engine's bin")
+    found_by = settings(folder)
     model = tmp_path / "a model; rm -rf $HOME"
     model.mkdir()
     (model / "m.gguf").write_bytes(b"GGUF")
@@ -78,16 +71,10 @@ def make(tmp_path: Path) -> Make:
             "backend": backend,
             "model_path": str(model),
             "served_model_name": "small one",
+            **needed(BACKENDS[backend]),
         }
-        if backend == "custom":
-            values["command"] = "serve.sh --model {model} --host {host} --port {port} --name {name}"
-        elif backend == "external":
-            values["base_url"] = "http://127.0.0.1:9/v1"
-        elif backend == "sglang":
-            values["python_path"] = str(folder / "python3.11")
         recipe = Recipe.model_validate(values | fields)
-        settings = Settings(tabby_dir=tabby)
-        context = LaunchContext(settings, "127.0.0.1", 8123, sys.executable, {"PATH": str(folder)})
+        context = LaunchContext(found_by, "127.0.0.1", 8123, sys.executable, {"PATH": str(folder)})
         return recipe, context
 
     return build
@@ -157,10 +144,15 @@ def test_secrets_are_references_and_never_arguments(name: str, make: Make, monke
     assert command.env["A"] == "1"
 
 
-@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
-def test_the_engine_gets_its_key(name: str, make: Make) -> None:
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_engine_gets_its_key_or_it_is_said_that_it_has_none(name: str, make: Make) -> None:
+    backend = BACKENDS[name]
     recipe, context = make(name, api_key="file:/run/key")
-    assert "file:/run/key" in BACKENDS[name].command(recipe, context).env_refs.values()
+    command = backend.command(recipe, context)
+    given = "file:/run/key" in command.env_refs.values()
+    assert given or backend.key_variable is None
+    warned = any(one.field == "api_key" for one in backend.problems(recipe, context))
+    assert given or warned or any("api_key" in one for one in command.notes)
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
@@ -282,7 +274,9 @@ def test_a_captured_failure_gives_its_reason(log: str, expected: tuple[str, str,
 def test_counters_exist_in_its_captured_metrics(name: str) -> None:
     counters = BACKENDS[name].counters
     assert counters is not None
-    samples = prometheus.parse((FIXTURES / "metrics" / f"{name}.txt").read_bytes())
+    captured = FIXTURES / "metrics" / f"{name}.txt"
+    assert captured.exists(), f"put what {name} answers under /metrics into {captured}"
+    samples = prometheus.parse(captured.read_bytes())
     for key in ("prompt_tokens", "generation_tokens", "cached_tokens", "requests"):
         names: tuple[str, ...] = getattr(counters, key)
         if names:
@@ -290,13 +284,14 @@ def test_counters_exist_in_its_captured_metrics(name: str) -> None:
             assert all(one.endswith("_total") for one in names), f"{key} must be cumulative"
 
 
-@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "transformers", "tabbyapi"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_it_finds_its_own_command_line_and_not_others(name: str, make: Make) -> None:
     for key in (None, "env:K"):
         recipe, context = make(name, api_key=key)
         argv = BACKENDS[name].command(recipe, context).argv
         # A script's process shows its interpreter first.
-        for line in (argv, ("/usr/bin/python3.11", *argv)) if name in ("vllm", "transformers") else (argv,):
+        script = BACKENDS[name].program and "python_path" in BACKENDS[name].program_fields
+        for line in (argv, ("/usr/bin/python3.11", *argv)) if script else (argv,):
             found = {other: one.foreign(line) for other, one in BACKENDS.items()}
             mine = found.pop(name)
             assert mine is not None
@@ -333,12 +328,12 @@ def test_it_is_not_fooled_by_lookalikes(name: str, line: list[str]) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_checking_a_usable_recipe_finds_no_error(name: str, make: Make, tmp_path: Path) -> None:
-    folder = model(tmp_path / "weights", **({"m__gguf": gguf()} if name == "llamacpp" else {}))
+    folder = model(tmp_path / "weights", **({"m__gguf": gguf()} if BACKENDS[name].weights == "gguf" else {}))
     recipe, context = make(name, model_path=str(folder))
     assert [one for one in check(BACKENDS[name], recipe, context) if one.severity == "error"] == []
 
 
-@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "transformers", "tabbyapi"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_missing_engine_and_a_missing_model_are_errors_with_advice(
     name: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,7 +347,7 @@ def test_a_missing_engine_and_a_missing_model_are_errors_with_advice(
 
 def test_a_custom_command_may_speak_each_engine_that_has_metrics(make: Make) -> None:
     styles = [name for name, one in BACKENDS.items() if one.metrics]
-    assert styles == ["vllm", "sglang", "llamacpp"]
+    assert styles
     for style in styles:
         recipe, _ = make("custom", metrics_style=style)
         custom, wrapped = BACKENDS["custom"], BACKENDS[style]
@@ -399,11 +394,11 @@ def test_every_field_that_makes_flags_is_tried() -> None:
 
 
 @pytest.mark.parametrize("field", sorted(ENGINE_FIELDS))
-@pytest.mark.parametrize("name", [one for one in BACKENDS if one != "external"])
+@pytest.mark.parametrize("name", LAUNCHED)
 def test_a_field_is_used_or_it_is_said_that_it_is_not(name: str, field: str, make: Make) -> None:
     backend = BACKENDS[name]
-    base: dict[str, Any] = {"model_path": "org/model"} if field == "revision" and name != "tabbyapi" else {}
-    if name == "custom":
+    base: dict[str, Any] = {"model_path": "org/model"} if field == "revision" and backend.fetches_models else {}
+    if "command" in backend.program_fields:
         base["command"] = "serve.sh --port {port} --name {name}"
     plain, context = make(name, **base)
     changed, _ = make(name, **base, **{field: VALUES[field]})

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from vllm_studio_tui.backends import llamacpp, registry
+from tests.contract.installed import BACKENDS, needed, programs, settings
+from vllm_studio_tui.backends import llamacpp
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check
-from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.make_spec import resolve
 
-BACKENDS = registry.backends()
 #: Kinds of engines; the embedded one is llama.cpp's where no llama-server is installed.
 ENGINES = [*BACKENDS, "embedded"]
 #: What only people read.
@@ -59,7 +58,7 @@ VALUES: dict[str, list[Any]] = {
     "max_thinking_tokens": [2048],
     "chat_template_kwargs": [{"enable_thinking": False}],
     "vision": [True],
-    "executable": ["PROGRAM"],
+    "executable": ["serve.sh"],
     "python_path": ["other/python3"],
     "command": ["serve.sh --port {port} --more"],
     "cwd": ["/tmp"],
@@ -78,15 +77,8 @@ FIELDS = [name for name in Recipe.model_fields if name not in FOR_PEOPLE | {"bac
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
     """A folder with every program, and two models."""
-    for name in ("vllm", "llama-server", "python3", "serve.sh", "transformers", "docker", "PROGRAM"):
-        (tmp_path / name).write_text("#!/bin/sh\n")
-        (tmp_path / name).chmod(0o700)
-    (tmp_path / "other").mkdir()
-    for name in ("vllm", "transformers", "python3"):
-        (tmp_path / "other" / name).write_text("#!/bin/sh\n")
-        (tmp_path / "other" / name).chmod(0o700)
-    (tmp_path / "tabby").mkdir()
-    (tmp_path / "tabby" / "main.py").touch()
+    programs(tmp_path)
+    programs(tmp_path / "other")
     for name in ("MODEL", "MODEL-2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "m.gguf").write_bytes(b"GGUF")
@@ -96,24 +88,18 @@ def engine(tmp_path: Path) -> Path:
 def make(kind: str, folder: Path, **fields: Any) -> tuple[Recipe, Backend, LaunchContext]:
     backend = BACKENDS["llamacpp" if kind == "embedded" else kind]
     values: dict[str, Any] = {"id": "r", "name": "R", "backend": backend.name, "model_path": "MODEL"}
-    if kind == "custom":
-        values["command"] = "serve.sh --model {model} --port {port} --name {name} --host {host}"
-    elif kind == "external":
-        values["base_url"] = "http://127.0.0.1:9/v1"
+    values |= needed(backend)
     values |= fields
     if kind == "transformers" and "revision" in fields:
         values["model_path"] = "org/model"
     for name in ("model_path", "executable", "python_path"):
-        if values.get(name) in ("MODEL", "MODEL-2", "PROGRAM", "other/python3"):
+        if values.get(name) in ("MODEL", "MODEL-2", "serve.sh", "other/python3"):
             values[name] = str(folder / values[name])
     recipe = Recipe.model_validate(values)
     if kind == "embedded":
         (folder / "llama-server").unlink(missing_ok=True)
-    python = str(folder / "python3")
-    context = LaunchContext(
-        Settings(tabby_dir=folder / "tabby", sglang_python=python), recipe.host, recipe.port or 8000, sys.executable,
-        {"PATH": str(folder)},
-    )  # fmt: skip
+    host, port = recipe.host, recipe.port or 8000
+    context = LaunchContext(settings(folder), host, port, sys.executable, {"PATH": str(folder)})
     return recipe, backend, context
 
 

@@ -18,6 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from tests.unit.doctor_ground import bare_ground, on, put
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.cli import doctor as cli
 from vllm_studio_tui.domain.check import Check
 from vllm_studio_tui.domain.metrics import Gpu, GpuReport
@@ -388,8 +389,11 @@ def test_every_finding_that_is_not_fine_has_a_fix_and_all_is_quick(ground: Groun
     assert time.monotonic() - began < 10  # under 2 s where nothing else runs
     names = [name for name, _ in results]
     assert len(set(names)) == len(names)
-    engines = [name for name in names if name.startswith("engine ")]
-    assert engines == [f"engine {one}" for one in ("vllm", "sglang", "transformers", "llama-server", "embedded")]
+    engines = [name.removeprefix("engine ") for name in names if name.startswith("engine ")]
+    settings = ground.settings()
+    assert engines == [one for backend in registry.OURS.values() for one in backend.doctor(settings, ground.environ)]
+    programs = [backend for backend in registry.OURS.values() if backend.program]
+    assert programs and all({backend.name, backend.program} & {*engines} for backend in programs)
     assert len(names) == len(doctor.CHECKS) - 1 + len(engines)
     assert all(check.fix for _, check in results if check.state != "ok")
     assert not any("\n" in check.found for _, check in results)
