@@ -10,7 +10,7 @@ import difflib
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,55 @@ def engine_fields() -> str:
     from vllm_studio_tui.backends import registry
 
     return registry.markdown_table()
+
+
+def engines() -> str:
+    """Every engine of ours with its page, and the rows of the page that help to choose one."""
+    return _engine_table({"what is run", "good for", "what was tried"}, backend=True)
+
+
+def engine_names() -> str:
+    """How a recipe and the settings name each engine of ours."""
+    return _engine_table({"named in a recipe by", "named in the settings by"}, backend=False)
+
+
+#: The rows of the table at the head of a page docs/engines/NAME.md.
+ENGINE_ROWS = ("what is run", "good for", "what was tried", "named in a recipe by", "named in the settings by")
+
+
+def _engine_table(rows: Collection[str], *, backend: bool) -> str:
+    from vllm_studio_tui.backends import CLASSES
+
+    shown = [row for row in ENGINE_ROWS if row in rows]
+    head = ["page", "`backend`", *shown] if backend else ["engine", *shown]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for name in CLASSES:
+        title, facts = engine_page(name)
+        first = [f"[{title}]({name}.md)", f"`{name}`"] if backend else [title]
+        lines.append(f"| {' | '.join([*first, *(facts[row] for row in shown)])} |")
+    return "\n".join(lines) + "\n"
+
+
+def engine_page(name: str) -> tuple[str, dict[str, str]]:
+    """Title and facts of the page of an engine: its heading, and the table at its head.
+
+    Raises:
+        SystemExit: There is no such page, or something is missing on it.
+    """
+    page = DOCS / "engines" / f"{name}.md"
+    where = page.relative_to(DOCS.parent)
+    if not page.exists():
+        raise SystemExit(f"{where} is missing: write a page like the others in its folder, on the engine {name!r}")
+    text = page.read_text("utf-8")
+    title = re.match(r"# (.+)\n", text)
+    facts = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", text.partition("\n## ")[0], re.MULTILINE))
+    missing = ", ".join(row for row in ENGINE_ROWS if row not in facts)
+    if title is None or missing:
+        rows = ", ".join(ENGINE_ROWS)
+        raise SystemExit(
+            f"{where}: put a heading and a table with the rows {rows} first (missing: {missing or 'heading'})"
+        )
+    return title[1], facts
 
 
 def recipe_fields() -> str:
@@ -218,6 +267,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "commands": commands,
     "recipe-fields": recipe_fields,
+    "engines": engines,
+    "engine-names": engine_names,
     "engine-fields": engine_fields,
     "backend-facts": backend_facts,
     "example-pyproject": functools.partial(_file, "pyproject.toml", "toml"),
