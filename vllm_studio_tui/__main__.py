@@ -36,7 +36,7 @@ def screens(argv: list[str]) -> int | None:
 
     with Studio.open_sync() as studio:
         try:
-            from vllm_studio_tui.tui.run import open_screens
+            from vllm_studio_tui.tui.start import open_screens
 
             return open_screens(
                 studio,
@@ -101,7 +101,7 @@ def _answer(argv: list[str]) -> int:
 
 
 def _open(studio: Studio, *, screen: str, recipe: str | None, label: str) -> int:
-    from vllm_studio_tui.tui.run import open_screens
+    from vllm_studio_tui.tui.start import open_screens
 
     return open_screens(studio, screen=screen, recipe=recipe, label=label, farewell=False)
 

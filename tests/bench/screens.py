@@ -270,7 +270,7 @@ def large(home: House) -> list[Figure]:
     with Studio.open_sync(big.places) as one:
         one.chat.sessions.list(limit=200)
     figures.append(Figure("10 000 chats: the list", (time.monotonic() - begin) * 1000, "ms", None, 150))
-    from vllm_studio_tui.runs.logtext import LogText
+    from vllm_studio_tui.runs.log_text import LogText
 
     path = home.root / "huge.log"
     with path.open("wb") as stream:

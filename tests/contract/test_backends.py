@@ -26,7 +26,7 @@ from vllm_studio_tui.domain.spec import RunSpec, Stage
 from vllm_studio_tui.keeper.causes import find
 from vllm_studio_tui.keeper.explanation import explain
 from vllm_studio_tui.keeper.log_tail import ready_at
-from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch
 from vllm_studio_tui.kit import prometheus
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.contract.failure_cases import CASES, HALVES
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch
 from vllm_studio_tui.keeper.pattern_words import words
 from vllm_studio_tui.keeper.verdict import explain_exit
 from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file

@@ -23,7 +23,7 @@ from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.keeper.causes import find
-from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch
 
 
 def check(tmp_path: Path, *, host: str = "127.0.0.1", **fields: Any) -> list[Problem]:

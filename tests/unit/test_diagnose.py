@@ -14,7 +14,7 @@ from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.causes import first_changes
-from vllm_studio_tui.keeper.logwatch import HEAD
+from vllm_studio_tui.keeper.log_watch import HEAD
 from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file
 from vllm_studio_tui.services.launching.fixes import fix_without_recipe, fixes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui.document.blocks import Surroundings
-from vllm_studio_tui.tui.document.flow import Line
+from vllm_studio_tui.tui.document.line_breaking import Line
 from vllm_studio_tui.tui.document.live import Live
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 

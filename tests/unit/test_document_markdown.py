@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from vllm_studio_tui.tui.document.code import LEXERS, code_lines
-from vllm_studio_tui.tui.document.flow import Line, fold
+from vllm_studio_tui.tui.document.line_breaking import Line, fold
 from vllm_studio_tui.tui.document.markdown import render
 from vllm_studio_tui.tui.document.scanner import Scanner
 

@@ -10,7 +10,7 @@ import pytest
 from rich.segment import Segment
 from textual.strip import Strip
 
-from vllm_studio_tui.tui.terminal import repairs as terminal
+from vllm_studio_tui.tui.terminal import textual_patches
 
 
 def in_a_process_of_its_own(code: str) -> str:
@@ -61,7 +61,7 @@ print(gc.isenabled(), gc.get_freeze_count())
 
 def test_a_line_that_was_drawn_is_freed_when_it_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Strip, "divide", Strip.divide)  # put back afterwards
-    terminal.whole_strips()
+    textual_patches.whole_strips()
     whole = Strip([Segment("four")], 4)
     assert whole.divide([4]) == [whole]
     assert [part.text for part in whole.divide([1, 4])] == ["f", "our"]

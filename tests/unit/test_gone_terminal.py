@@ -7,7 +7,7 @@ import threading
 
 from textual.drivers._writer_thread import WriterThread
 
-from vllm_studio_tui.tui.terminal.repairs import gone_terminals
+from vllm_studio_tui.tui.terminal.textual_patches import gone_terminals
 
 
 class _Gone(io.StringIO):

@@ -15,7 +15,7 @@ from vllm_studio_tui.backends.failures.table import FAILURES as KNOWN
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
 from vllm_studio_tui.keeper import causes
-from vllm_studio_tui.keeper.logwatch import HEAD, LINES, LogWatch, meaningful, trim
+from vllm_studio_tui.keeper.log_watch import HEAD, LINES, LogWatch, meaningful, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.verdict import Verdict, describe_exit, explain_exit
 from vllm_studio_tui.runs.logs import last_lines

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vllm_studio_tui.backends.registry import backends
-from vllm_studio_tui.keeper import logwatch
+from vllm_studio_tui.keeper import log_watch
 
 parser: Any = importlib.import_module("re._parser")
 #: A repeat of at most so many is a constant.
@@ -104,5 +104,5 @@ def test_the_check_lets_linear_ones_be(pattern: str) -> None:
 
 
 def test_what_is_noise_and_what_is_colour_is_linear_too() -> None:
-    for pattern in (logwatch._NOISE, logwatch._COLOUR):
+    for pattern in (log_watch._NOISE, log_watch._COLOUR):
         assert too_free(list(parser.parse(pattern.pattern))) == []

@@ -18,7 +18,7 @@ BEHIND = {"store", "inference", "probes", "models", "keeper", "simulation", "stu
 VALUES: Mapping[str, set[str]] = {
     "runs.document": set(),
     "runs.estimate": set(),
-    "runs.logtext": set(),
+    "runs.log_text": set(),
     "runs.not_ready": set(),
     "runs.read": {"RunView", "pick_run"},
     "services.chat.answer": set(),
@@ -54,7 +54,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.logs.place": ({"runs.logs"}, "secrets that this environment resolves are masked here"),
-    "tui.screens.logs.view": ({"runs.logwindow"}, "scrolls in a log as a file"),
+    "tui.screens.logs.view": ({"runs.log_window"}, "scrolls in a log as a file"),
 }  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, 
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.secrets import resolve
+from vllm_studio_tui.services.recipes.parsing import MAX_BYTES, from_command, read_documents
 from vllm_studio_tui.services.recipes.recipes import Broken, Recipes, read_source
-from vllm_studio_tui.services.recipes.shell_commands import MAX_BYTES, from_command, read_documents
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.recipes import RecipeRows
 

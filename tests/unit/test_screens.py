@@ -14,8 +14,8 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.run import open_screens
 from vllm_studio_tui.tui.screens.registry import BY_NAME, SCREENS, place_class
+from vllm_studio_tui.tui.start import open_screens
 
 FOLDER = Path(vllm_studio_tui.__file__).parent / "tui/screens"
 

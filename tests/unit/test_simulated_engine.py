@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.ports import free_port
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.keeper.engine_http import counters
-from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.simulation.answers import pieces
 

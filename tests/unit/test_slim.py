@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from vllm_studio_tui.tui.terminal.repairs import written
+from vllm_studio_tui.tui.terminal.textual_patches import written
 
 COLOURS = st.sampled_from(
     [None, Color.parse("#d8dce0"), Color.parse("#7b9cbd"), Color.parse("red"), Color.parse("default")]

@@ -6,7 +6,7 @@ import pytest
 from textual import events
 from textual._xterm_parser import XTermParser
 
-from vllm_studio_tui.tui.terminal import repairs
+from vllm_studio_tui.tui.terminal import textual_patches
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,6 @@ from vllm_studio_tui.tui.terminal import repairs
     [("\x1b\r", "alt+enter"), ("\r", "enter"), ("\n", "ctrl+j"), ("\x1b[13;3u", "alt+enter")],
 )
 def test_alt_and_enter_is_not_enter(sent: str, key: str) -> None:
-    repairs.alt_enter()
+    textual_patches.alt_enter()
     told = [event.key for event in XTermParser().feed(sent) if isinstance(event, events.Key)]
     assert told == [key]

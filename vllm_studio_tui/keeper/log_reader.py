@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch
 from vllm_studio_tui.keeper.verdict import Verdict, explain_exit
 from vllm_studio_tui.keeper.worker import Worker
 

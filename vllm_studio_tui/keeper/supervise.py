@@ -18,7 +18,7 @@ from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import engine_http, probe
 from vllm_studio_tui.keeper.engine_exit import FAULT, ExitHandler, verdict_without_log
 from vllm_studio_tui.keeper.log_reader import LogResult
-from vllm_studio_tui.keeper.logwatch import mark, trim
+from vllm_studio_tui.keeper.log_watch import mark, trim
 from vllm_studio_tui.keeper.port import HeldPort
 from vllm_studio_tui.keeper.readiness import not_served
 from vllm_studio_tui.keeper.run_directory import RunDirectory

@@ -10,7 +10,7 @@ from pathlib import Path
 from vllm_studio_tui.domain.spec import Fix
 from vllm_studio_tui.keeper.causes import Cause
 from vllm_studio_tui.keeper.explanation import Explanation, explain
-from vllm_studio_tui.keeper.logwatch import LogWatch, meaningful
+from vllm_studio_tui.keeper.log_watch import LogWatch, meaningful
 from vllm_studio_tui.keeper.port import passing, why_not
 
 _SIGNALS = {

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from vllm_studio_tui.domain.spec import Failure, Fix
 from vllm_studio_tui.keeper.explanation import Explanation, explain
 from vllm_studio_tui.keeper.log_tail import ready_at
-from vllm_studio_tui.keeper.logwatch import HEAD, meaningful, plain
+from vllm_studio_tui.keeper.log_watch import HEAD, meaningful, plain
 from vllm_studio_tui.keeper.own_words import ends_with_error
 
 TAIL = 512 * 1024

@@ -23,7 +23,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
 from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
-from vllm_studio_tui.tui.look.looks import Looks
+from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.place import Place

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.keys.action import Action
-    from vllm_studio_tui.tui.look.looks import Looks
+    from vllm_studio_tui.tui.look.appearance import Looks
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
 

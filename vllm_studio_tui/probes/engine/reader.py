@@ -19,9 +19,9 @@ from vllm_studio_tui.domain.metric_spec import MetricSpec
 from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.kit.prometheus import Samples
+from vllm_studio_tui.probes.engine.metric_tables import sample_names, specs_of
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
 from vllm_studio_tui.probes.engine.scrape import fetch
-from vllm_studio_tui.probes.engine.specs import sample_names, specs_of
 
 #: Fields that count things.
 _COUNTS = frozenset(

@@ -11,7 +11,7 @@ from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
-from vllm_studio_tui.services.recipes.shell_commands import read_documents
+from vllm_studio_tui.services.recipes.parsing import read_documents
 
 #: How a stored recipe of an id is found: the recipe, `UNREADABLE`, or None where there is none.
 Lookup = Callable[[str], "Recipe | str | None"]

@@ -16,8 +16,8 @@ from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
+from vllm_studio_tui.services.recipes.parsing import read_documents
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
-from vllm_studio_tui.services.recipes.shell_commands import read_documents
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign

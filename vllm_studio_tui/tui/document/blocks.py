@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vllm_studio_tui.tui.document.flow import Line, fold
+from vllm_studio_tui.tui.document.line_breaking import Line, fold
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 
 BLANK = Line(())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vllm_studio_tui.kit.sanitize import clean
-from vllm_studio_tui.tui.document.flow import Line, Part, cells, cut
+from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, cut
 
 #: A longer block is shown without colours: nobody reads it, and lexing it would hold up the screen.
 LONGEST = 200_000

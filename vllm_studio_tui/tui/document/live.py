@@ -7,7 +7,7 @@ import time
 from vllm_studio_tui.domain.chat import Delta, Relabel
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings
 from vllm_studio_tui.tui.document.code import code_lines
-from vllm_studio_tui.tui.document.flow import Line
+from vllm_studio_tui.tui.document.line_breaking import Line
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines
 from vllm_studio_tui.tui.document.message_blocks import CodePart, TablePart, Text, Thought
 from vllm_studio_tui.tui.document.scanner import Scanner

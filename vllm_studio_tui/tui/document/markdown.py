@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.kit.sanitize import clean, clean_line
 from vllm_studio_tui.tui.document.code import code_lines
-from vllm_studio_tui.tui.document.flow import Line, Part, cells, cut, fold
+from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, cut, fold
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -10,7 +10,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean, clean_line
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.code import code_lines
-from vllm_studio_tui.tui.document.flow import Line, Part, cells, fold
+from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
 from vllm_studio_tui.tui.paint.ink import fit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import set_cell_size
 from textual import events
 
-from vllm_studio_tui.tui.document.flow import cells
+from vllm_studio_tui.tui.document.line_breaking import cells
 from vllm_studio_tui.tui.document.scroll import BlockScroll
 from vllm_studio_tui.tui.document.selection import Point
 

@@ -12,9 +12,9 @@ from textual.message import Message as Notice
 from textual.strip import Strip
 
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
-from vllm_studio_tui.tui.document.flow import Line, cells
+from vllm_studio_tui.tui.document.line_breaking import Line, cells
 from vllm_studio_tui.tui.document.selection import Selection, highlighted
-from vllm_studio_tui.tui.widgets.whole import WholeLines
+from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink

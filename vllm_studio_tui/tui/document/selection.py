@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vllm_studio_tui.tui.document.flow import Part
+from vllm_studio_tui.tui.document.line_breaking import Part
 
 
 class Point(NamedTuple):

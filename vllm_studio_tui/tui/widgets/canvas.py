@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Ink, Row
-from vllm_studio_tui.tui.widgets.whole import WholeLines
+from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

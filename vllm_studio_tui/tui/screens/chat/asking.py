@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.chat.branches import sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
-from vllm_studio_tui.tui.screens.chat.screen import ChatScreen
+from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat, joined
 from vllm_studio_tui.tui.screens.chat.target import find_target
 

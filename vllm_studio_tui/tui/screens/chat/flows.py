@@ -15,7 +15,7 @@ from vllm_studio_tui.tui.document.scanner import Scanner
 from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
-from vllm_studio_tui.tui.screens.chat.screen import ChatScreen
+from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
 

@@ -23,7 +23,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
-from vllm_studio_tui.tui.screens.chat.frame import ChatFrame
+from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript

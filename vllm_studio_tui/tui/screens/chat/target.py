@@ -8,7 +8,7 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.screens.chat.screen import ChatScreen
+from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 

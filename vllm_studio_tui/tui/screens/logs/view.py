@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from textual.message import Message as Notice
 from textual.timer import Timer
 
-from vllm_studio_tui.runs.logtext import LogText
-from vllm_studio_tui.runs.logwindow import LogWindow, groups
+from vllm_studio_tui.runs.log_text import LogText
+from vllm_studio_tui.runs.log_window import LogWindow, groups
 from vllm_studio_tui.tui.document.blocks import Block
-from vllm_studio_tui.tui.document.logblock import LogBlock
+from vllm_studio_tui.tui.document.log_block import LogBlock
 from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.document.selection import Point
 

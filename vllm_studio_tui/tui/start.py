@@ -51,9 +51,9 @@ def open_screens(
     # Nothing may be printed over the screen.
     logging.getLogger().addHandler(logging.NullHandler())
     from vllm_studio_tui.tui.app import StudioApp
-    from vllm_studio_tui.tui.terminal import repairs as terminal
+    from vllm_studio_tui.tui.terminal import textual_patches
 
-    terminal.install()
+    textual_patches.install()
     # The rest of the settings is read, and checked, after the first picture.
     theme, plain = read_startup_settings(studio.places.settings_file, os.environ)
     app = StudioApp(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vllm_studio_tui.runs.logtext import LogLine
+from vllm_studio_tui.runs.log_text import LogLine
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
-from vllm_studio_tui.tui.document.flow import Line, Part, fold
+from vllm_studio_tui.tui.document.line_breaking import Line, Part, fold
 
 
 class LogBlock(Block):

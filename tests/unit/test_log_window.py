@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vllm_studio_tui.runs import logwindow
-from vllm_studio_tui.runs.logtext import LogText, level_of
-from vllm_studio_tui.runs.logwindow import FLOOD, STEP, LogWindow, groups, may_tell
+from vllm_studio_tui.runs import log_window
+from vllm_studio_tui.runs.log_text import LogText, level_of
+from vllm_studio_tui.runs.log_window import FLOOD, STEP, LogWindow, groups, may_tell
 
 TRACEBACK = ["Traceback (most recent call last):", '  File "a.py", line 1', "    boom()", "ValueError: no"]
 
 
 @pytest.fixture(autouse=True)
 def _pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logwindow, "PIECE", logwindow.PIECE)  # tests may set it
+    monkeypatch.setattr(log_window, "PIECE", log_window.PIECE)  # tests may set it
 
 
 KINDS = st.sampled_from(
@@ -46,7 +46,7 @@ def test_a_level_finds_the_same_lines_from_wherever_it_begins(
     level: str, parts: list[list[str]], begin: float, piece: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "engine.log"
-    logwindow.PIECE = piece
+    log_window.PIECE = piece
     path.write_text("".join(f"{line}\n" for part in parts for line in part))
     window = window_of(path, level)
     whole = window._select(window.file.after(0, 100_000))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vllm_studio_tui.runs.logtext import BLOCK, LONGEST, LogText, in_traceback, level_of
+from vllm_studio_tui.runs.log_text import BLOCK, LONGEST, LogText, in_traceback, level_of
 
 
 class CountedLog(LogText):

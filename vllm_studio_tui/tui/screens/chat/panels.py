@@ -7,7 +7,7 @@ import time
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.chat import rows as paint
-from vllm_studio_tui.tui.screens.chat.screen import ChatScreen
+from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 
 
 class ChatFrame:

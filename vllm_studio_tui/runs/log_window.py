@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 
-from vllm_studio_tui.runs.logtext import RANK, LogLine, LogText, in_traceback, level_of
+from vllm_studio_tui.runs.log_text import RANK, LogLine, LogText, in_traceback, level_of
 
 #: Lines in memory at most, and how many are read at once.
 WINDOW = 4000
