@@ -1,4 +1,4 @@
-"""Verdict a run: the leader first, then the whole tree, then by force, and looking whether it worked."""
+"""Stop a run: the leader first, then the whole tree, then by force; check that it worked."""
 
 from __future__ import annotations
 
