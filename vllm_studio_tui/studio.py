@@ -68,7 +68,7 @@ class Studio:
         with cls.open_sync(places, flags) as studio:
             yield studio
 
-    def told_to_end(self, signal_name: str) -> None:
+    def interrupt_answers(self, signal_name: str) -> None:
         """End running answers as interrupted, because a signal ends this program."""
         if "chat" in self.__dict__:
             from vllm_studio_tui.store.messages import PROGRAM_ENDED

@@ -287,7 +287,7 @@ def ended_by_signals(studio: StudioApi) -> Iterator[None]:
 
     def end(number: signal.Signals) -> None:
         told.append(number)
-        studio.told_to_end(number.name)
+        studio.interrupt_answers(number.name)
         loop.remove_signal_handler(number)
         if task is not None:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Reads what `chat` is given: a prompt, a pipe, images."""
+"""Read the input of `chat`: a prompt, a pipe, images."""
 
 from __future__ import annotations
 

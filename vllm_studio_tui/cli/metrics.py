@@ -69,7 +69,7 @@ def show(run: RunView, m: EngineMetrics) -> None:
 
     say(f"{run.recipe_id}  {run.run_id}  {run.backend or DASH}  {run.state}")
     if m.error:
-        return  # said on stderr
+        return  # printed on stderr
     rows = (
         ("requests", f"{_count(m.running)} running, {_count(m.waiting)} waiting"),
         ("generation", numbers.fixed(m.generation_tokens_per_second, 1, " tok/s", DASH)),

@@ -1,4 +1,4 @@
-"""What a command prints. Results go to stdout, everything else to stderr.
+"""Print the output of commands: results on stdout, everything else on stderr.
 
 Text from outside is made safe on the way to a terminal and left untouched in pipes and in `--json`.
 """

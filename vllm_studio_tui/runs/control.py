@@ -65,7 +65,7 @@ def launch(
         share_gpus: The person agrees to share GPUs with a live run.
         again: The person wants a second run of the recipe beside a live one.
         scope: Put the keeper into a systemd scope of its own.
-        run_id: The name of the run; None: one is made.
+        run_id: The id of the run; None: a new one.
         runs: All runs that were live when the caller, who lets nobody else launch, looked; None: they are looked for.
 
     Raises:
@@ -235,7 +235,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held
 
 
 def _scope(folder: Path) -> list[str]:
-    """What puts a keeper and its engine into a scope of their own in the user's systemd, where that is wished.
+    """Return the command prefix that puts a keeper and its engine into their own systemd user scope.
 
     A scope outlives the session that it was asked from, also under KillUserProcesses; see systemd-run(1).
     """

@@ -24,7 +24,7 @@ ADOPTERS = 2
 
 
 def find_keeper(folder: Path) -> tuple[int, int] | None:
-    """The keeper of a run, as its command line tells it: number and start. For where its state cannot be read."""
+    """Find a run's keeper by its command line: its pid and start. For runs whose state cannot be read."""
     for one in process.all_processes():
         if one.state in "ZX":
             continue

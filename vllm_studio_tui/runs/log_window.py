@@ -1,4 +1,4 @@
-"""The part of a log that is in memory: a stretch of the file, and of that the lines of a level."""
+"""The part of a log that is in memory: a range of the file, and the lines of a level in it."""
 
 from __future__ import annotations
 
@@ -88,15 +88,15 @@ class LogWindow:
         self.lines = self._select(lines)
 
     def tail(self) -> None:
-        """The end of the file."""
+        """Show the end of the file."""
         self._show(self.file.tail(STEP))
 
     def head(self) -> None:
-        """Its beginning."""
+        """Show the beginning of the file."""
         self._show(self.file.after(0, STEP))
 
     def around(self, offset: int) -> None:
-        """Where a byte is."""
+        """Show the lines around a byte."""
         self._show([*self.file.before(offset, STEP // 2), *self.file.after(offset, STEP)])
 
     def set_level(self, level: str) -> None:
@@ -191,7 +191,7 @@ class LogWindow:
         return lines[0].offset if step < 0 else lines[-1].end
 
     def _look(self, step: int, edge: int) -> tuple[list[LogLine], int]:
-        """The next piece: its lines where it may hold some of a level, and how far it goes.
+        """Read the next piece: return its lines where it may hold some of the level, and the offset where it ends.
 
         Most pieces hold none, and are passed over without being cut into lines: that is thirty times faster. No
         piece ends within a traceback, as far as that can be told.

@@ -69,7 +69,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def _before_hole(fd: int, position: int) -> int:
-    """Where the hole that ends at `position` begins (SEEK_DATA walks forward, so bisect); at least one chunk back."""
+    """Return the start of the hole that ends at `position` (bisected: SEEK_DATA only walks forward)."""
     low, high = 0, position
     while high - low > CHUNK:
         middle = (low + high) // 2

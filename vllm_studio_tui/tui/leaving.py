@@ -17,7 +17,7 @@ def leave_on_signals(studio: StudioApi, leave: Callable[[], None]) -> None:
     """Leave when the terminal goes or the process is asked to end: answers are kept, the terminal is put right."""
 
     def told(number: signal.Signals) -> None:
-        studio.told_to_end(number.name)
+        studio.interrupt_answers(number.name)
         leave()
 
     loop = asyncio.get_running_loop()

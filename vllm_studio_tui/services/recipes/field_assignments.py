@@ -1,4 +1,4 @@
-"""`field=value` as it is typed in a command, over a recipe's data. Each field says how its text is read."""
+"""Apply `field=value` arguments of commands to a recipe's data, each parsed by the type of its field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe as a form: its fields in groups, as text, and back. Made from the model, so a new field is there at once."""
+"""Turn a recipe into form fields as text, and back. Built from the model: a new field appears by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that were found in recipes, each in a file of its own that its owner alone can read."""
+"""Store secrets found in recipes, each in its own file that only its owner can read."""
 
 from __future__ import annotations
 
