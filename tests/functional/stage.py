@@ -13,18 +13,20 @@ from textual.pilot import Pilot
 
 from tests.unit.scripted_engine import Engine
 from vllm_studio_tui.domain.chat import Target
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.errors import LaunchRefused
-from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuProcess, GpuReport, Host, Percentiles, Tick
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.sample import Host, Tick
 from vllm_studio_tui.domain.spec import RunSpec, Stage
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.launching.launcher import Launcher
+from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.sampler import Snapshot
-from vllm_studio_tui.services.watching.series import History
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.app import StudioApp
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.stage import bare, snapshot, staged
-from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuProcess, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import GIB, Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.probes.gpu import protocol
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.functional.stage import Staged, recipe, snapshot, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, ToolCall
-from vllm_studio_tui.domain.metrics import GpuProcess
+from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.services.watching.sampler import Snapshot
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 

@@ -21,7 +21,7 @@ from tests.unit.doctor_ground import bare_ground, on, put
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.cli import doctor as cli
 from vllm_studio_tui.domain.check import Check
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.services.doctor import doctor
 from vllm_studio_tui.services.doctor import engines as doctor_engines
 from vllm_studio_tui.services.doctor import home as doctor_home

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.cli import metrics as command
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.errors import EngineRefused, EngineUnreachable, NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.metric_spec import KINDS
-from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.probes.engine import scrape
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes import energy
 from vllm_studio_tui.probes.gpu import client, protocol
@@ -108,7 +108,7 @@ def test_a_hung_worker_gives_the_last_values_with_their_age_and_is_replaced(
     script = tmp_path / "hangs.py"
     script.write_text(
         "import sys, time\n"
-        "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
+        "from vllm_studio_tui.domain.gpus import Gpu, GpuReport\n"
         "from vllm_studio_tui.probes.gpu import protocol\n"
         "import json\n"
         "n = json.loads(sys.stdin.buffer.readline())['n']\n"
@@ -160,7 +160,7 @@ def test_a_driver_slower_than_the_patience_with_it_is_shown_with_its_age(
     script = tmp_path / "slow.py"
     script.write_text(
         "import json, sys, time\n"
-        "from vllm_studio_tui.domain.metrics import Gpu, GpuReport\n"
+        "from vllm_studio_tui.domain.gpus import Gpu, GpuReport\n"
         "from vllm_studio_tui.probes.gpu import protocol\n"
         "for line in sys.stdin.buffer:\n"
         "    time.sleep(2)\n"

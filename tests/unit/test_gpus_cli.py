@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from vllm_studio_tui.cli import gpus as command
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.simulation import nvml as simulation
 

@@ -15,7 +15,7 @@ from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.common.model_files import incomplete
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import installed_flags

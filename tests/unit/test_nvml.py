@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.metrics import GpuProcess, GpuReport
+from vllm_studio_tui.domain.gpus import GpuProcess, GpuReport
 from vllm_studio_tui.probes.gpu import device, validation
 from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, SIMULATE, NvmlReader
 from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of

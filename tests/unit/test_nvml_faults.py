@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.process.house import until
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.probes.gpu import device, validation
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
 from vllm_studio_tui.simulation import gpus as simulated_gpus

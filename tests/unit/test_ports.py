@@ -18,7 +18,7 @@ from vllm_studio_tui.keeper.port import why_not
 from vllm_studio_tui.keeper.verdict import port_unavailable
 from vllm_studio_tui.kit import listeners, ports
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import control
+from vllm_studio_tui.runs import control, port_choice
 
 
 @pytest.fixture
@@ -173,6 +173,6 @@ def test_without_a_port_the_next_is_tried_after_one_that_is_taken_or_forbidden(
         tried.append(port)
         raise OSError({500: errno.EACCES, 501: errno.EADDRINUSE}.get(port, errno.EADDRNOTAVAIL), "no")
 
-    monkeypatch.setattr(control, "hold", hold)
+    monkeypatch.setattr(port_choice, "hold", hold)
     assert "no address of this machine" in refusal(tmp_path, "127.0.0.1", None, first=500).title
     assert tried == [500, 501, 502]

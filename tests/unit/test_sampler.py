@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.process.house import House, until
-from vllm_studio_tui.domain.metrics import EngineMetrics, Gpu, GpuReport, Host, Percentiles, Tick, TotalSeries
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.sample import Host, Tick
+from vllm_studio_tui.domain.series import TotalSeries
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.runs import control
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.launching.fixes import fixes
+from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.sampler import Sampler
-from vllm_studio_tui.services.watching.series import History
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 
 

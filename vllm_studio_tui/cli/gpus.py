@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import json_safe
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.kit import numbers
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.domain.metrics import Percentiles
+    from vllm_studio_tui.domain.engine_metrics import Percentiles
 
 DASH = "–"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vllm_studio_tui.domain.metrics import Percentiles
+from vllm_studio_tui.domain.engine_metrics import Percentiles
 from vllm_studio_tui.kit.iso_time import iso_time
 
 #: By what usage can be divided.

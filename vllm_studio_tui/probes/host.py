@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from vllm_studio_tui.domain.metrics import Host
+from vllm_studio_tui.domain.sample import Host
 
 
 class HostReader:

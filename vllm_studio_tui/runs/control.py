@@ -21,16 +21,14 @@ from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import WITH_ENGINE
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import LOCK, SPEC
-from vllm_studio_tui.keeper.port import why_not
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
 from vllm_studio_tui.kit.ports import hold
 from vllm_studio_tui.runs.ending import StopCall
+from vllm_studio_tui.runs.port_choice import choose_port
 from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view
 
-#: The first free port is looked for among so many.
-PORTS = 1000
 #: Seconds that the end of runs that lost their keeper is waited for.
 SETTLE = 10.0
 
@@ -77,7 +75,7 @@ def launch(
             runs = live_runs(places) if runs is None else still_live(runs)
             _refuse_second(runs, recipe_id, again)
             _refuse_shared(runs, gpus, share_gpus)
-            with _choose_port(runs, host, port, first_port) as held:
+            with choose_port(runs, host, port, first_port) as held:
                 spec = build(run_id or new_run_id(recipe_id), held.getsockname()[1])
                 folder = places.runs / spec.run_id
                 folder.mkdir(mode=0o700)
@@ -132,43 +130,6 @@ def _refuse_shared(runs: Sequence[RunView], gpus: tuple[str, ...], share: bool) 
                 advice="Choose other GPUs, use --force to stop that run, or --share-gpus if both fit.",
                 can_share_gpus=True,
             )
-
-
-def _choose_port(runs: Sequence[RunView], host: str, port: int | None, first_port: int) -> socket.socket:
-    """Return a port that is held: no other program gets it until the keeper releases it for its engine."""
-    claimed = {one.port: one for one in runs if one.port is not None}
-    if port is not None:
-        if port in claimed:
-            other = claimed[port]
-            raise LaunchRefused(
-                f"port {port} is taken",
-                cause=f"{other.run_id} ({other.state}) has it.",
-                advice="Use --force to stop that run, or another port.",
-            )
-        try:
-            return hold(host, port)
-        except OSError as error:
-            raise _port_refused(error, host, port) from None
-    last = min(first_port + PORTS, 65536)
-    failed: OSError | None = None
-    for candidate in range(first_port, last):
-        if candidate not in claimed:
-            try:
-                return hold(host, candidate)
-            except OSError as error:
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # another port would not help
-                    raise _port_refused(error, host, candidate) from None
-                failed = error
-    raise LaunchRefused(
-        f"no free port from {first_port} up",
-        cause=f"Ports {first_port} to {last - 1} were tried on {host}: {failed.strerror if failed else 'all in use'}.",
-        advice="Name a `port` in the recipe, or another VLLM_STUDIO_INFERENCE_PORT.",
-    )
-
-
-def _port_refused(error: OSError, host: str, port: int) -> LaunchRefused:
-    _, title, cause, advice = why_not(error, host, port)
-    return LaunchRefused(title, cause=cause, advice=advice)
 
 
 def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held: socket.socket | None = None) -> bool:
@@ -250,13 +211,6 @@ def _scope(folder: Path) -> list[str]:
 def still_live(runs: Iterable[RunView]) -> list[RunView]:
     """Look again at these runs, and return those that live."""
     return [now for one in runs if one.live and (now := view(one.folder)).live]
-
-
-def likely_port(runs: Iterable[RunView], first_port: int) -> int:
-    """Return the port that a launch gets which names none, as far as the live runs tell."""
-    claimed = {one.port for one in runs}
-    ports = range(first_port, min(first_port + PORTS, 65536))
-    return next((one for one in ports if one not in claimed), first_port)
 
 
 def settle(places: Places, runs: Iterable[RunView] | None = None) -> list[RunView]:

@@ -12,7 +12,7 @@ from vllm_studio_tui.runs.not_ready import log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView, shown_runs
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.domain.metrics import EngineMetrics
+    from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 
 #: What the answer to a launch has of the whole document.
 _OF_A_LAUNCH = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.chat import Hit, Message, Sampling, Session, StreamEvent, Target
     from vllm_studio_tui.domain.errors import StudioError
-    from vllm_studio_tui.domain.metrics import GpuReport
+    from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.domain.usage import UsageQuery, UsageReport
     from vllm_studio_tui.kit.event_bus import Bus
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.preview import Preview
     from vllm_studio_tui.services.recipes.importing import ImportReport
     from vllm_studio_tui.services.recipes.recipes import Broken
-    from vllm_studio_tui.services.watching.series import History
+    from vllm_studio_tui.services.watching.history import History
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vllm_studio_tui.domain.metrics import Percentiles
+from vllm_studio_tui.domain.engine_metrics import Percentiles
 
 #: More observations than that are a fault of whoever counted.
 MOST = 1e15

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.metric_spec import MetricSpec
-from vllm_studio_tui.domain.metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.kit.prometheus import Samples
 from vllm_studio_tui.probes.engine.metric_tables import sample_names, specs_of

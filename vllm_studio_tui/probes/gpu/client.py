@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from vllm_studio_tui.domain.metrics import GpuReport
+from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.probes.gpu import protocol
 from vllm_studio_tui.probes.gpu.nvml import simulated
 

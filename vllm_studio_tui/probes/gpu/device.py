@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess
 from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.timed_calls import Step
 

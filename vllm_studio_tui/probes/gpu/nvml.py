@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vllm_studio_tui.domain.metrics import GpuProcess
+from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.kit.process import environment_value, start_ticks
 
 #: The variable that every process of a run has in its environment.

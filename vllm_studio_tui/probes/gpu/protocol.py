@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuProcess, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport, Throttle
 
 #: A longer line is not one of ours.
 MAX_LINE = 4 * 1024 * 1024

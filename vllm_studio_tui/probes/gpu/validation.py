@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from vllm_studio_tui.domain.metrics import Throttle
+from vllm_studio_tui.domain.gpus import Throttle
 
 #: Longest text that is taken from the driver.
 MAX_TEXT = 128

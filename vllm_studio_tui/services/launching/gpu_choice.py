@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vllm_studio_tui.domain.errors import LaunchRefused
-from vllm_studio_tui.domain.metrics import GIB, Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import GIB, Gpu, GpuReport
 from vllm_studio_tui.runs.read import RunView
 
 

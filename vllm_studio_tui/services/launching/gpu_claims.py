@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
-from vllm_studio_tui.domain.metrics import GpuReport
+from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import command_of

@@ -21,6 +21,7 @@ from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo.model import resolve_model
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.make_spec import resolve
+from vllm_studio_tui.runs.port_choice import likely_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of
@@ -29,7 +30,7 @@ from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
-    from vllm_studio_tui.domain.metrics import GpuReport
+    from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.services.launching.upkeep import Upkeep
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
@@ -194,7 +195,7 @@ class Launcher(Targets):
         wanted = port if port is not None else recipe.port
         run_id = control.new_run_id(recipe.id)
         runs = self._settled_runs()
-        expected = wanted or control.likely_port(runs, self._settings.inference_port)
+        expected = wanted or likely_port(runs, self._settings.inference_port)
 
         def build(chosen: int) -> RunSpec:
             context = self._context(recipe, chosen)

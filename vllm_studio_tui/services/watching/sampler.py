@@ -12,8 +12,10 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Tick
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.run import ANSWERING
+from vllm_studio_tui.domain.sample import Tick
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import Places
@@ -22,7 +24,7 @@ from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
-from vllm_studio_tui.services.watching.series import History
+from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 __all__ = ["Sampler", "Snapshot"]

@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.metrics import EngineMetrics, GpuReport, Host, Tick
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.gpus import GpuReport
+from vllm_studio_tui.domain.sample import Host, Tick
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import RunSeries
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.series import RunSeries
 from vllm_studio_tui.runs.estimate import Start, earlier_starts
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
 from vllm_studio_tui.tui.paint.run_parts import RunFacts

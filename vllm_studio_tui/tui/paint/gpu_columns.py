@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.metrics import Gpu
+from vllm_studio_tui.domain.gpus import Gpu
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from vllm_studio_tui.domain.metrics import Gpu, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.metrics import EngineMetrics
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.estimate import Start, time_left
 from vllm_studio_tui.runs.read import RunView

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllm_studio_tui.domain.metrics import EngineMetrics
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.not_ready import waiting_for

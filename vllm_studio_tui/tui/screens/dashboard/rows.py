@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.metrics import RunSeries, TotalSeries
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.series import RunSeries, TotalSeries
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.flows.run_facts import by_trouble
@@ -20,7 +20,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.watching.series import History
+    from vllm_studio_tui.services.watching.history import History
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 #: Seconds of the tokens chart.

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.metrics import GpuSeries, Host, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.domain.run import ANSWERING
+from vllm_studio_tui.domain.sample import Host
+from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts

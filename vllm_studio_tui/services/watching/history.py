@@ -6,7 +6,9 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 
-from vllm_studio_tui.domain.metrics import EngineMetrics, GpuSeries, HostSeries, RunSeries, Tick, TotalSeries
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.sample import Tick
+from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.kit.ring import Ring, average
 
 FINE_SECONDS = 1800
@@ -49,7 +51,7 @@ class Series:
 
 
 class History:
-    """Keeps series by name; the names come from the `…Series` of `domain.metrics`."""
+    """Keeps series by name; the names are those of `domain.series`."""
 
     def __init__(self, every: float = 1.0) -> None:
         """Args:
