@@ -21,7 +21,7 @@ PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
 
 def settings() -> str:
     """Every setting with its variables and default, and every other variable."""
-    from vllm_studio_tui.config import settings_page
+    from vllm_studio_tui.config import settings_reference as settings_page
 
     return settings_page.markdown()
 

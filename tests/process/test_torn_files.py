@@ -178,7 +178,7 @@ def test_a_restarted_host_is_said_to_be_that_also_when_it_is_written_down(house:
 
 
 def test_no_json_in_one_run_keeps_others_from_being_seen(house: House) -> None:
-    from vllm_studio_tui.runs.document import status_document
+    from vllm_studio_tui.runs.json_documents import status_document
 
     run = house.ready(house.launch())
     whole = json.loads((run.folder / STATE).read_bytes())

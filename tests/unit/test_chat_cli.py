@@ -35,6 +35,7 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
+from vllm_studio_tui.services.launching import targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
@@ -411,7 +412,7 @@ def ready(monkeypatch: pytest.MonkeyPatch, *models: str) -> Iterator[None]:
         return found[0]
 
     monkeypatch.setattr(read, "live_runs", lambda places: views)
-    monkeypatch.setattr(read, "find_run", find)
+    monkeypatch.setattr(targets, "find_run", find)
     yield
 
 

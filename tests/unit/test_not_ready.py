@@ -11,7 +11,7 @@ import pytest
 from tests.functional.stage import NOW, run_view
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.runs.document import run_document
+from vllm_studio_tui.runs.json_documents import run_document
 from vllm_studio_tui.runs.not_ready import remarks, waiting_for
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.targets import refuse_stranger

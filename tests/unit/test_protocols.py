@@ -16,11 +16,12 @@ ROOT = Path(vllm_studio_tui.__file__).parent
 BEHIND = {"store", "inference", "probes", "models", "keeper", "simulation", "studio", "runs", "services"}
 #: Values, and functions from values to values: what a face may import from there. An empty set: all of the module.
 VALUES: Mapping[str, set[str]] = {
-    "runs.document": set(),
+    "runs.json_documents": set(),
     "runs.estimate": set(),
     "runs.log_text": set(),
     "runs.not_ready": set(),
-    "runs.read": {"RunView", "pick_run"},
+    "runs.find": {"pick_run"},
+    "runs.read": {"RunView"},
     "services.chat.answer": set(),
     "services.chat.answers": set(),
     "services.chat.branches": set(),
@@ -41,11 +42,11 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.app": ({"studio"}, "says how the studio of this machine tells what is wrong with the settings"),
     "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),
     "cli.diagnose": (
-        {"runs", "runs.diagnose", "services.diagnosis"}, "explains a log file of this machine"
+        {"runs.diagnose", "runs.find", "services.diagnosis"}, "explains a log file of this machine"
     ),
     "cli.doctor": ({"services.doctor.doctor"}, "checks this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
-    "cli.metrics": ({"probes.engine.reader", "runs.read"}, "measures an engine itself, at the pace it is told"),
+    "cli.metrics": ({"probes.engine.reader", "runs.find", "runs.read"}, "measures an engine itself, at its own pace"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
     "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),

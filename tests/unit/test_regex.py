@@ -14,7 +14,7 @@ re.compile = lambda *args: made.append(args[0]) or compiled(*args)
 import vllm_studio_tui.keeper.__main__
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.keeper.causes import find
-from vllm_studio_tui.keeper.logwatch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch
 from pathlib import Path
 
 made.clear()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.config import settings as settings_module
 from vllm_studio_tui.config.settings import UNREAD, Settings, load_settings, unknown_variables, variables
-from vllm_studio_tui.config.settings_page import markdown
+from vllm_studio_tui.config.settings_reference import markdown
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places

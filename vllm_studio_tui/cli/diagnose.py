@@ -10,8 +10,8 @@ import typer
 from vllm_studio_tui.cli.output import emit, say
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import read
 from vllm_studio_tui.runs.diagnose import Diagnosis, diagnose_bytes, diagnose_file
+from vllm_studio_tui.runs.find import find_run
 from vllm_studio_tui.services.diagnosis import diagnose_run, diagnosis_document, redacted
 
 #: Bytes that are read from a pipe at most.
@@ -56,7 +56,7 @@ def _diagnose(what: str, backend: str | None) -> Diagnosis:
         if path.exists() and not path.is_dir():  # a pipe with a name, or a device, which may never end
             with path.open("rb") as stream:
                 return redacted(diagnose_bytes(stream.read(MOST if path.is_fifo() else DEVICE), failures))
-        run = read.find_run(Places.of(), what)
+        run = find_run(Places.of(), what)
     except NotFound:
         raise NotFound(
             f"there is no log {what!r}",

@@ -9,7 +9,7 @@ import typer
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import NotFound, UsageError
-from vllm_studio_tui.runs.document import log_document
+from vllm_studio_tui.runs.json_documents import log_document
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import RunsApi

@@ -30,7 +30,8 @@ def chosen_run(places: Places, name: str | None) -> RunView:
         UsageError: There are several and none was named.
     """
     from vllm_studio_tui.domain.errors import NotFound, UsageError
-    from vllm_studio_tui.runs.read import find_run, live_runs
+    from vllm_studio_tui.runs.find import find_run
+    from vllm_studio_tui.runs.read import live_runs
 
     if name is not None:
         return find_run(places, name)
@@ -146,7 +147,7 @@ def register(app: typer.Typer) -> None:
         from vllm_studio_tui.domain.errors import EngineUnreachable, StudioError, UsageError
         from vllm_studio_tui.kit.paths import Places
         from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
-        from vllm_studio_tui.runs.document import metrics_document
+        from vllm_studio_tui.runs.json_documents import metrics_document
 
         if once and watching:
             raise UsageError("--once and --watch exclude each other")

@@ -13,7 +13,7 @@ from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say
 from vllm_studio_tui.domain.errors import NotFound, RunFailed, StudioError, UsageError
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.runs.document import launch_document, run_document
+from vllm_studio_tui.runs.json_documents import launch_document, run_document
 from vllm_studio_tui.runs.not_ready import remarks, waiting_for
 
 if TYPE_CHECKING:

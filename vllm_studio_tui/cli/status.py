@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.sanitize import json_safe
-from vllm_studio_tui.runs.document import status_document
+from vllm_studio_tui.runs.json_documents import status_document
 from vllm_studio_tui.runs.read import all_runs
 
 if TYPE_CHECKING:

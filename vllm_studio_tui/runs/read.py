@@ -9,12 +9,11 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import ANSWERING, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state, stand_in
@@ -254,32 +253,6 @@ def shown_runs(runs: Sequence[RunView]) -> tuple[RunView, ...]:
         for one in runs
         if one.live or (one.state is State.FAILED and not one.dismissed and latest[one.recipe_id] == one.run_id)
     )
-
-
-def pick_run(runs: Iterable[RunView], name: str) -> RunView | None:
-    """Return the run that a name means: the one of this id, else the latest live one of this recipe or model, else the
-    latest one of it; None where there is none.
-
-    Args:
-        runs: Oldest first.
-    """
-    runs = list(runs)
-    found = [one for one in runs if one.run_id == name] or [one for one in runs if name in (one.recipe_id, one.model)]
-    return next(reversed([one for one in found if one.live] or found), None)
-
-
-def find_run(places: Places, name: str) -> RunView:
-    """Return the run on this disk that a name means, see `pick_run`.
-
-    Raises:
-        NotFound: There is none.
-    """
-    runs = all_runs(places)
-    found = pick_run(runs, name)
-    if found is None:
-        known = ", ".join(one.run_id for one in runs if one.live) or "none"
-        raise NotFound(f"no run called {name}", cause=f"Live runs: {known}.", advice="See `vllm-studio status --all`.")
-    return found
 
 
 def wait_for(folder: Path, states: frozenset[State], timeout: float | None, *, every: float = 0.05) -> RunView:

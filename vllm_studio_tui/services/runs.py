@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, logs, read
+from vllm_studio_tui.runs.find import find_run
 from vllm_studio_tui.runs.read import RunView
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ class Runs:
         return read.live_runs(self._places)
 
     def find(self, name: str) -> RunView:
-        """Return the run that a name means: see `runs.read.pick_run`.
+        """Return the run that a name means: see `runs.find.pick_run`.
 
         Raises:
             NotFound: There is none.
         """
-        return read.find_run(self._places, name)
+        return find_run(self._places, name)
 
     def watch(self, run: RunView, *, every: float = 0.1) -> Iterator[RunView]:
         """Yield a run as it is now, again and again without an end; where it loses its keeper it is given a new one.

@@ -19,7 +19,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.metric_spec import MetricSpec
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.kit.prometheus import Samples
-from vllm_studio_tui.probes.engine.metric_tables import sample_names, specs_of
+from vllm_studio_tui.probes.engine.metric_lookup import sample_names, specs_of
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
 from vllm_studio_tui.probes.engine.scrape import fetch
 

@@ -14,6 +14,7 @@ from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.masking import split_login
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
+from vllm_studio_tui.runs.find import find_run
 from vllm_studio_tui.services.recipes.recipes import Recipes
 
 if TYPE_CHECKING:  # a launch needs none of these: where they are needed they are loaded
@@ -96,7 +97,7 @@ class Targets:
 
     def _known(self, recipe: str) -> bool:
         try:
-            read.find_run(self._places, recipe)
+            find_run(self._places, recipe)
         except NotFound:
             return any(one.id == recipe for one in self._recipes().all())
         return True
@@ -110,7 +111,7 @@ class Targets:
 
     def _ready_run(self, name: str) -> read.RunView | None:
         try:
-            run = read.find_run(self._places, name)
+            run = find_run(self._places, name)
         except NotFound:
             return None
         if run.state in ANSWERING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.runs.read import RunView, pick_run
+from vllm_studio_tui.runs.find import pick_run
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.run import ANSWERING
-from vllm_studio_tui.runs.read import RunView, pick_run
+from vllm_studio_tui.runs.find import pick_run
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.drafts import LeftOff
 
 

@@ -14,8 +14,9 @@ from textual.widgets import Input
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.find import pick_run
 from vllm_studio_tui.runs.logs import known_secrets
-from vllm_studio_tui.runs.read import RunView, pick_run
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
