@@ -13,7 +13,7 @@ import pytest
 
 from tests.contract.installed import BACKENDS, ENGINES, LAUNCHED, needed, programs, settings
 from tests.unit.weight_files import gguf, model
-from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends import IN_TABLES, registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
 from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.common.docker import container_command
@@ -446,3 +446,10 @@ def test_it_runs_in_a_container_as_it_runs_here(name: str, make: Make, monkeypat
 def test_the_docs_table_is_made_from_the_registry() -> None:
     text = (Path(__file__).parents[2] / "docs" / "engines" / "README.md").read_text(encoding="utf-8")
     assert registry.markdown_table() in text
+
+
+@pytest.mark.parametrize("name", IN_TABLES)
+def test_what_tables_show_before_an_engine_is_imported_is_what_its_file_says(name: str) -> None:
+    engine = registry.OURS[name]
+    row = IN_TABLES[name]
+    assert (row.label, row.takes_first_gpus) == (engine.label or engine.title, engine.takes_first_gpus)

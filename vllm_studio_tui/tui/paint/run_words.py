@@ -29,13 +29,21 @@ def backend_word(name: str | None) -> str:
     """Return the name of an engine for tables."""
     if not name:
         return "–"
-    from vllm_studio_tui.backends import registry  # large; the first screen may have no engine to name
+    from vllm_studio_tui.backends import IN_TABLES
+
+    if name in IN_TABLES:  # the registry and the engine's file would hold up the first picture
+        return IN_TABLES[name].label
+    from vllm_studio_tui.backends import registry
 
     return registry.label(name)
 
 
 def takes_first_gpus(backend: str) -> bool:
     """Return whether an engine takes the first GPUs when its recipe names none."""
+    from vllm_studio_tui.backends import IN_TABLES
+
+    if backend in IN_TABLES:
+        return IN_TABLES[backend].takes_first_gpus
     from vllm_studio_tui.backends import registry
 
     found = registry.find(backend)
