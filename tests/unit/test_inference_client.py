@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,11 +33,11 @@ def simulate() -> Iterator[Callable[..., Target]]:
         port = free_port()
         argv = [sys.executable, "-m", "vllm_studio_tui.simulation.engine", "--port", str(port), "--model", "sim"]
         started.append(subprocess.Popen([*argv, *flags], stdout=subprocess.DEVNULL))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            with socket.socket() as trial:
-                if trial.connect_ex(("127.0.0.1", port)) == 0:
-                    return Target(f"http://127.0.0.1:{port}/v1", "sim")
+            with contextlib.suppress(OSError):  # nobody listens yet, or it answers that it is loading
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                return Target(f"http://127.0.0.1:{port}/v1", "sim")
             time.sleep(0.02)
         raise AssertionError("the simulated engine did not start")
 
@@ -75,7 +76,7 @@ async def test_an_answer_comes_with_usage_and_timings(simulate: Callable[..., Ta
 async def test_thinking_is_told_apart_however_it_is_sent(simulate: Callable[..., Target], style: str, how: str) -> None:
     target = simulate("--style", style, "--thinking", how, "--answer", "thinking", "--tokens-per-second", "0")
     reasoning, content, ended = await collect(target)
-    assert reasoning.strip().startswith("The person wants")
+    assert reasoning.strip().startswith("The person wants"), ended
     assert content == "Paris."
     assert ended.finish == "stop"
     assert ended.timings.thinking is not None
@@ -84,7 +85,7 @@ async def test_thinking_is_told_apart_however_it_is_sent(simulate: Callable[...,
 async def test_a_tool_call_ends_the_answer(simulate: Callable[..., Target]) -> None:
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}}}}}
     _, _, ended = await collect(simulate(), ChatRequest(ASK.messages, tools=(tool,)))
-    assert ended.finish == "tool_calls"
+    assert ended.finish == "tool_calls", ended
     assert [(one.name, one.arguments) for one in ended.tool_calls] == [("weather", '{"city": "Paris"}')]
 
 

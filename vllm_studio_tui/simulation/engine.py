@@ -158,18 +158,20 @@ def main(argv: list[str] | None = None) -> int:
 _ENGINES: list[Engine] = []
 
 
-def _listen(options: argparse.Namespace) -> Engine:
+def _listen(options: argparse.Namespace, *, ready: bool = False) -> Engine:
+    """Bind the port and answer on it; until it is ready, that it is loading."""
     try:
         engine = Engine(options, Handler)
     except OSError as error:
         if options.move_port:
             startup_log.log(f"Port {options.port} is currently in use. Switching to {options.port + 1}.")
             options.port += 1
-            return _listen(options)
+            return _listen(options, ready=ready)
         startup_log.fail("port", options.style, options.model, options.port)
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         os._exit(1)
+    engine.ready = ready  # before the first request can come
     _ENGINES.append(engine)
     threading.Thread(target=engine.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
     return engine
@@ -179,7 +181,7 @@ def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: 
     startup_log.load(options.style, options.model, options.port, options.load_seconds)
     if options.hang_load:
         return
-    engine = engine or _listen(options)
+    engine = engine or _listen(options, ready=True)
     engine.ready = True
     engine.counters.write()
     if options.flood:
