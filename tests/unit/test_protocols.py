@@ -30,6 +30,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.launching.past_runs": {"changes", "changes_document", "launch_document"},
     "services.launching.preflight": {"check_document"},
     "services.protocols": set(),
+    "services.recipes.changes": set(),
     "services.recipes.field_assignments": set(),
     "services.recipes.form": set(),
     "services.recipes.recipes": {"Broken", "read_source"},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Sheet(ModalScreen[str | None]):
     """A dialog over the dimmed screen. It returns a string, or None when it is closed with Escape."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH: ClassVar[str | list[str]] = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
 
     def ink(self) -> Ink:
