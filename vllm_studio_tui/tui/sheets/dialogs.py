@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Sheet(ModalScreen[str | None]):
     """A dialog over the dimmed screen. It returns a string, or None when it is closed with Escape."""
 
-    CSS_PATH: ClassVar[str | list[str]] = "dialogs.tcss"
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
 
     def ink(self) -> Ink:

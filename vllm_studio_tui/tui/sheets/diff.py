@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -32,7 +33,7 @@ class DiffSheet(Sheet):
         look: Finds out in the background what follows from a proposal.
     """
 
-    CSS_PATH: ClassVar[str | list[str]] = ["dialogs.tcss", "diff.tcss"]
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = ["dialogs.tcss", "diff.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", show=False, priority=True),
         Binding("left,h", "turn(-1)", show=False),
