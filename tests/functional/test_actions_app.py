@@ -238,7 +238,8 @@ async def _ends(stage: Staged) -> None:
 async def _open(stage: Staged) -> None:
     await cursor(stage, "#ledger", FAILED)
     await stage.press("enter")
-    await at(stage, "logs", "exit 1 after 1m52s")
+    await at(stage, "run", "18416")
+    await stage.press("escape")
 
 
 @dashboard.scenario("dashboard.log")

@@ -157,7 +157,7 @@ async def test_a_click_on_a_tab_a_chip_and_a_key_works(tmp_path: Path) -> None:
         await stage.settle()
         assert stage.app.place_name == "monitor"
         await stage.pilot.click(offset=(header.index("llama-3.3-70b") + 1, 0))
-        await stage.until(lambda: stage.app.place_name == "logs", "the chip opens the run")
+        await stage.until(lambda: stage.app.place_name == "run", "the chip opens the run")
         footer = stage.lines()[-1]
         await stage.pilot.click(offset=(footer.index("? help") + 1, len(stage.lines()) - 1))
         await stage.until(lambda: len(stage.app.screen_stack) == 2, "help")
@@ -265,12 +265,14 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.monitor.place import Monitor
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+    from vllm_studio_tui.tui.screens.run.place import RunPage
     from vllm_studio_tui.tui.screens.usage.place import UsagePlace
     from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace, "logs": LogsPlace,
+        "run": RunPage,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":

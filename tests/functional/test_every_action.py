@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.functional import test_actions_app, test_actions_chat, test_actions_recipes, test_actions_watching
+from tests.functional import (
+    test_actions_app,
+    test_actions_chat,
+    test_actions_recipes,
+    test_actions_watching,
+    test_run_page,
+)
 from tests.functional.acting import cursor, ids_of
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
@@ -20,9 +26,10 @@ from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+from vllm_studio_tui.tui.screens.run.place import RunPage
 from vllm_studio_tui.tui.sheets.chooser import Chooser
 
-MODULES = (test_actions_app, test_actions_recipes, test_actions_chat, test_actions_watching)
+MODULES = (test_actions_app, test_actions_recipes, test_actions_chat, test_actions_watching, test_run_page)
 WRITING = [action for action in actions.ACTIONS if action.writes]
 
 
@@ -88,6 +95,14 @@ async def on_the_log_of_a_failed_run(stage: Staged) -> None:
     await stage.press(*keys_of("logs"))
 
 
+async def on_the_page_of_every_run(stage: Staged) -> None:
+    for run in ("qwen3-32b-1", "llama-3.3-70b-1"):
+        stage.app.open_run(run)
+        await stage.settle()
+        await stage.press(*keys_of("run"))
+    await stage.press("escape")
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -95,6 +110,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "form": ("recipes", RecipeForm, in_the_form),
     "transcript": ("chat", Transcript, on_every_message),
     "chats": ("chat", ChatFlows, in_the_list_of_chats),
+    "run": ("dashboard", RunPage, on_the_page_of_every_run),
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
 }
 

@@ -122,7 +122,7 @@ async def test_no_usage_says_when_there_will_be(tmp_path: Path) -> None:
 
 async def test_a_failed_run_opens_at_its_cause(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await stage.press("down", "down", "enter")
+        await stage.press("down", "down", "L")
         await stage.until(lambda: stage.app.place_name == "logs", "the log")
         text = stage.text()
         for words in ("The KV cache cannot hold", "exit 1 after 1m52s", "advice", "evidence", "ValueError: To serve",

@@ -13,8 +13,9 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.registry import BY_NAME, SCREENS, place_class
+from vllm_studio_tui.tui.place import Page, Place
+from vllm_studio_tui.tui.screens.declaration import Screen
+from vllm_studio_tui.tui.screens.registry import PAGES, SCREENS, place_class
 from vllm_studio_tui.tui.start import open_screens
 
 FOLDER = Path(vllm_studio_tui.__file__).parent / "tui/screens"
@@ -22,14 +23,14 @@ FOLDER = Path(vllm_studio_tui.__file__).parent / "tui/screens"
 
 def test_every_folder_is_a_screen() -> None:
     folders = {path.parent.name for path in FOLDER.glob("*/place.py")}
-    assert folders == set(BY_NAME)
+    assert folders == {screen.name for screen in (*SCREENS, *PAGES)}
     assert [screen.order for screen in SCREENS] == list(range(1, len(SCREENS) + 1))
 
 
-@pytest.mark.parametrize("name", BY_NAME)
-def test_a_screen_is_what_it_declares(name: str) -> None:
-    screen, widget = BY_NAME[name], place_class(name)
-    assert issubclass(widget, Place)
+@pytest.mark.parametrize("screen", [*SCREENS, *PAGES], ids=lambda screen: screen.name)
+def test_a_screen_is_what_it_declares(screen: Screen) -> None:
+    name, widget = screen.name, place_class(screen.name)
+    assert issubclass(widget, Place if screen in SCREENS else Page)
     assert name == widget.SCOPE == next(iter(screen.scopes))
     assert {action.scope for action in screen.actions} == set(screen.scopes)
 

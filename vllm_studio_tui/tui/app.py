@@ -7,7 +7,7 @@ import os
 import time
 from functools import partialmethod
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -26,7 +26,7 @@ from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
 from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink
-from vllm_studio_tui.tui.place import Place
+from vllm_studio_tui.tui.place import Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
@@ -73,6 +73,7 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         super().__init__()
         self.studio = studio
         self.place_name = place
+        self._under: Underneath | None = None
         self.read_only = read_only
         self.compact = compact
         self.label = label
@@ -218,11 +219,38 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         if before is not None and before is not place:
             before.display = False
             before.hidden()
-        self.place_name = name
+        self.place_name, self._under = name, None
         place.display = True
         place.shown()
         self.update_frame()
         return place
+
+    @property
+    def tab_name(self) -> str:
+        return self._under.place_name if self._under is not None else self.place_name
+
+    def open_run(self, run_id: str) -> None:
+        self.spawn(self._open_page("run", run_id))
+
+    async def _open_page(self, name: str, item: str) -> None:
+        """Show an item on a page over the screen in front; on a page that is open already only the item changes."""
+        under = self._under or Underneath(self.place_name, self.focused)
+        page = cast(Page, await self.place(name))
+        page.open_item(item)
+        await self.show_place(name)
+        self._under = under
+        self.update_frame()
+
+    def close_page(self) -> None:
+        self.spawn(self._close_page())
+
+    async def _close_page(self) -> None:
+        under = self._under
+        if under is None:
+            return
+        await self.show_place(under.place_name)
+        if under.focused is not None and under.focused.is_attached:
+            under.focused.focus()
 
     def go(self, name: str) -> None:
         if len(self.screen_stack) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -12,6 +14,8 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.flows.commands import Commands
@@ -114,3 +118,19 @@ class Place(Container):
             return self.query_one(selector)
         except NoMatches:
             return None
+
+
+class Page(Place):
+    """A place that opens over a screen to show one item, and goes back to it."""
+
+    @abstractmethod
+    def open_item(self, item: str) -> None:
+        """Show this item; called before the page is brought to the front."""
+
+
+@dataclass(frozen=True, slots=True)
+class Underneath:
+    """Where a page was opened: the screen, and what had the focus there."""
+
+    place_name: str
+    focused: Widget | None

@@ -67,6 +67,10 @@ class Shell(Protocol):
         """The name of the screen in front."""
 
     @property
+    def tab_name(self) -> str:
+        """The name of the screen in front, or of the one that a page stands over."""
+
+    @property
     def label(self) -> str:
         """A word for the header, such as SIMULATED; empty for none."""
 
@@ -74,6 +78,12 @@ class Shell(Protocol):
     def focused(self) -> Widget | None: ...
     async def show_place(self, name: str) -> Widget:
         """Bring a screen to the front; made when it is first needed."""
+
+    def open_run(self, run_id: str) -> None:
+        """Open the page of a run over the screen in front; escape there goes back to where one was."""
+
+    def close_page(self) -> None:
+        """Go back from a page to the screen under it, with the focus where it was."""
 
     def keys_of(self, action_id: str) -> str:
         """The keys of an action as they are now, with commas between them."""

@@ -207,7 +207,7 @@ class Commands:
         for name, one in (("Tools", found.tools), ("Thinking", found.thinking)):
             self.shell.tell(f"{name}: {one.words}.", "information" if one.verdict in ("works", "none") else "warning")
 
-    async def open_run(self, run_id: str) -> None:
+    async def open_log(self, run_id: str) -> None:
         """A run's log, at what went wrong."""
         place: Any = await self.shell.show_place("logs")
         await place.open_run(run_id)

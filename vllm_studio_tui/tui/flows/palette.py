@@ -36,7 +36,9 @@ async def palette(shell: Shell, screen: Widget) -> None:
     elif kind == "chat":
         await commands.chat_with(rest)
     elif kind == "log":
-        await commands.open_run(rest)
+        await commands.open_log(rest)
+    elif kind == "run":
+        shell.open_run(rest)
     elif kind == "stop" and (found := commands.run_of(rest)) is not None:
         await commands.stop(found)
     elif said in actions.BY_ID:
@@ -55,6 +57,7 @@ async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[Acti
             choices.append(Choice(f"chat:{run.recipe_id}", f"chat with {name}", "", "", "Runs", mark=mark))
         if not shell.read_only:
             choices.append(Choice(f"stop:{run.run_id}", f"stop {name}", str(run.state), "", "Runs", mark=mark))
+        choices.append(Choice(f"run:{run.run_id}", f"open {name}", str(run.state), "", "Runs", mark=mark))
         choices.append(Choice(f"log:{run.run_id}", f"log of {name}", "", "", "Runs", mark=mark))
     groups = (
         ("Here", [action for action, _ in active if action.scope not in ("app", "list")]),
@@ -94,7 +97,7 @@ async def _run(shell: Shell, screen: Widget, action: Action) -> None:
 def click(shell: Shell, action: str, screen: Widget) -> None:
     """Do what a clicked link asks for: `run:ID` opens a run, anything else is an action by id or a method's name."""
     if action.startswith("run:"):
-        shell.spawn(Commands(shell).open_run(action[4:]))
+        shell.open_run(action[4:])
         return
     known = actions.BY_ID.get(action)
     target = screen.app if known is not None and known.scope == "app" else screen

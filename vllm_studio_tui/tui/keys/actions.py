@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from textual.binding import Binding
 
 from vllm_studio_tui.tui.keys.action import Action
-from vllm_studio_tui.tui.screens.registry import SCREENS
+from vllm_studio_tui.tui.screens.registry import PAGES, SCREENS
 
 #: Scopes and their titles, in the order of the help.
 SCOPES = {
     "app": "Everywhere",
     "list": "In lists",
-    **{scope: title for screen in SCREENS for scope, title in screen.scopes.items()},
+    **{scope: title for screen in (*SCREENS, *PAGES) for scope, title in screen.scopes.items()},
 }
 
 ACTIONS: tuple[Action, ...] = (
@@ -34,7 +34,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("list.page-down", "pagedown", "", "A page down", palette=False),
     Action("list.first", "home,g", "", "To the beginning", palette=False),
     Action("list.last", "end,G", "", "To the end", palette=False),
-    *(action for screen in SCREENS for action in screen.actions),
+    *(action for screen in (*SCREENS, *PAGES) for action in screen.actions),
 )
 
 BY_ID = {action.id: action for action in ACTIONS}

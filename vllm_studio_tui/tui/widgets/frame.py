@@ -170,7 +170,7 @@ class Header(Canvas):
             shell.ink,
             width,
             shell.size_class,
-            shell.place_name,
+            shell.tab_name,
             shell.snapshot,
             read_only=shell.read_only,
             label=shell.label,

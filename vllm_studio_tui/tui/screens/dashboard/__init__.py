@@ -11,7 +11,7 @@ SCREEN = Screen(
     widget="Dashboard",
     scopes={"dashboard": "Dashboard"},
     actions=(
-        Action("dashboard.open", "enter", "open", "Open the run: its log and what went wrong", palette=False),
+        Action("dashboard.open", "enter", "open", "Open the run", palette=False),
         Action("dashboard.launch", "l", "launch", "Launch a recipe", writes=True),
         Action("dashboard.stop", "s", "stop", "Stop the run", writes=True),
         Action("dashboard.chat", "c", "chat", "Chat with the run"),

@@ -113,9 +113,11 @@ class Dashboard(Place):
 
     def action_open(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.shell.spawn(self.commands.open_run(run.run_id))
+            self.shell.open_run(run.run_id)
 
-    action_log = action_open
+    def action_log(self) -> None:
+        if (run := self.chosen_run()) is not None:
+            self.shell.spawn(self.commands.open_log(run.run_id))
 
     def action_launch(self) -> None:
         self.commands.quick_launch()

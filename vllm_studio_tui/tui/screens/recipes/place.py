@@ -233,7 +233,7 @@ class RecipesPlace(Place):
 
     def action_log(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.shell.spawn(self.commands.open_run(run.run_id))
+            self.shell.spawn(self.commands.open_log(run.run_id))
 
     def action_edit(self) -> None:
         if self.chosen is not None:
