@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +22,25 @@ from vllm_studio_tui.services.recipes.parsing import MAX_BYTES, from_command, re
 from vllm_studio_tui.services.recipes.recipes import Broken, Recipes, read_source
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.recipes import RecipeRows
+from vllm_studio_tui.store.schema import EMPTY
 
 
-class Rows:
-    """Recipes in memory."""
-
-    def __init__(self) -> None:
-        self.data: dict[str, dict[str, Any]] = {}
-
-    def list(self) -> list[tuple[str, dict[str, Any]]]:
-        return sorted(self.data.items())
-
-    def get(self, recipe_id: str) -> dict[str, Any] | None:
-        return self.data.get(recipe_id)
-
-    def insert(self, recipe_id: str, data: Mapping[str, Any]) -> None:
-        assert recipe_id not in self.data
-        self.data[recipe_id] = dict(data)
-
-    def update(self, recipe_id: str, data: Mapping[str, Any]) -> None:
-        self.data[recipe_id] = dict(data)
-
-    def delete(self, recipe_id: str) -> bool:
-        return self.data.pop(recipe_id, None) is not None
+def in_memory() -> RecipeRows:
+    """Recipes in a database without a file."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    for statement in EMPTY:
+        connection.execute(statement)
+    return RecipeRows(Database(Path("memory"), connection))
 
 
 @pytest.fixture
-def rows() -> Rows:
-    return Rows()
+def rows() -> RecipeRows:
+    return in_memory()
 
 
 @pytest.fixture
-def recipes(rows: Rows) -> Recipes:
+def recipes(rows: RecipeRows) -> Recipes:
     return Recipes(rows)
 
 
@@ -88,18 +75,18 @@ def test_good_entries_are_kept_and_bad_ones_named_with_entry_and_field(recipes: 
     assert {"field": "port"}.items() <= {"field": report.failed[0]["errors"][0]["field"]}.items()
 
 
-def test_a_dry_run_changes_nothing(recipes: Recipes, rows: Rows) -> None:
+def test_a_dry_run_changes_nothing(recipes: Recipes, rows: RecipeRows) -> None:
     assert recipes.import_(json.dumps(ONE).encode(), "f", dry_run=True).imported == ["a"]
-    assert rows.data == {}
+    assert rows.list() == []
 
 
 def test_the_same_file_twice_is_no_second_recipe_and_another_content_gets_an_id_of_its_own(
-    recipes: Recipes, rows: Rows
+    recipes: Recipes, rows: RecipeRows
 ) -> None:
     raw = json.dumps([ONE, ONE]).encode()
     recipes.import_(raw, "f")
     recipes.import_(raw, "f")
-    assert list(rows.data) == ["a"]
+    assert list(dict(rows.list())) == ["a"]
     again = recipes.import_(raw, "f")
     assert (again.imported, again.existing) == ([], ["a"])
     other = json.dumps({**ONE, "model_path": "/m/other"}).encode()
@@ -112,9 +99,9 @@ def test_the_same_file_twice_is_no_second_recipe_and_another_content_gets_an_id_
     assert recipes.import_(other, "f").existing == ["a-2"]
 
 
-def test_what_is_there_with_other_content_gives_way_when_that_is_asked(recipes: Recipes, rows: Rows) -> None:
+def test_what_is_there_with_other_content_gives_way_when_that_is_asked(recipes: Recipes, rows: RecipeRows) -> None:
     recipes.import_(json.dumps(ONE).encode(), "f")
-    rows.data["b"] = {"port": "many"}
+    rows.insert("b", {"port": "many"})
     other = json.dumps([{**ONE, "port": 9000}, {**ONE, "id": "b"}]).encode()
     assert recipes.import_(other, "f", replace=True, dry_run=True).replaced == ["a", "b"]
     assert recipes.get("a").port is None
@@ -122,7 +109,7 @@ def test_what_is_there_with_other_content_gives_way_when_that_is_asked(recipes: 
     assert report.replaced == ["a", "b"]
     assert "port none -> 9000" in next(one["why"] for one in report.fields if one["field"] == "id" and one["why"])
     assert recipes.get("a").port == 9000
-    assert sorted(rows.data) == ["a", "b"]
+    assert sorted(dict(rows.list())) == ["a", "b"]
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b]\n"
@@ -145,11 +132,11 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b
         b'{"id": "a", "id": }',
     ],
 )
-def test_what_holds_no_recipes_is_refused_with_a_reason(recipes: Recipes, rows: Rows, raw: bytes) -> None:
+def test_what_holds_no_recipes_is_refused_with_a_reason(recipes: Recipes, rows: RecipeRows, raw: bytes) -> None:
     with pytest.raises(StudioError) as refused:
         recipes.import_(raw, "bad.txt")
     assert "bad.txt" in refused.value.title
-    assert rows.data == {}
+    assert rows.list() == []
 
 
 def test_an_error_in_json_or_yaml_names_its_place() -> None:
@@ -215,13 +202,13 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | VALUES.map(lambda v: json.dumps(v).encode()))
 def test_nothing_that_is_imported_raises_anything_but_our_errors(raw: bytes) -> None:
     with contextlib.suppress(StudioError):
-        Recipes(Rows()).import_(raw, "f")
+        Recipes(in_memory()).import_(raw, "f")
 
 
 @given(VALUES)
 def test_yaml_of_any_value_is_read_or_refused(value: Any) -> None:
     with contextlib.suppress(StudioError):
-        Recipes(Rows()).import_(yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "replace"), "f")
+        Recipes(in_memory()).import_(yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "replace"), "f")
 
 
 @given(st.text(max_size=120))
@@ -234,7 +221,7 @@ def test_what_is_exported_comes_in_again_as_it_was(recipes: Recipes, form: str) 
     for one in recipes.starters():
         recipes.create(one)
     text = recipes.export(form=form)
-    other = Recipes(Rows())
+    other = Recipes(in_memory())
     assert other.import_(text.encode(), "f").failed == []
     assert other.all() == recipes.all()
 
@@ -286,20 +273,20 @@ def test_an_import_of_ones_own_export_is_the_identity(
     tmp_path_factory: pytest.TempPathFactory, entries: list[dict[str, Any]], form: str
 ) -> None:
     folder = tmp_path_factory.mktemp("secrets")
-    mine, rows = Recipes(own := Rows(), folder), Rows()
+    mine, rows = Recipes(own := in_memory(), folder), in_memory()
     for entry in entries:
         with contextlib.suppress(InvalidRecipe):
             mine.create(parse_recipe(entry)[0])
-    if not own.data:
+    if not own.list():
         return
-    before = dict(own.data)
+    before = own.list()
     report = mine.import_(mine.export(form=form).encode(), "export")
     assert (report.imported, report.failed) == ([], [])
-    assert sorted(report.existing) == sorted(before)
-    assert own.data == before
+    assert sorted(report.existing) == [recipe_id for recipe_id, _ in before]
+    assert own.list() == before
     theirs = Recipes(rows, folder)
     theirs.import_(mine.export(form=form).encode(), "export")
-    assert rows.data == before
+    assert rows.list() == before
 
 
 def test_a_pasted_command_keeps_what_the_person_wrote_and_points_it_out(recipes: Recipes) -> None:
@@ -352,7 +339,7 @@ PASTED = "HF_TOKEN=hf_abcdefghij OTHER=$THERE vllm serve org/m --api-key sk-abc"
 
 
 def test_a_pasted_key_becomes_a_file_of_its_own_and_is_told(tmp_path: Path) -> None:
-    recipes = Recipes(Rows(), folder := tmp_path / "secrets")
+    recipes = Recipes(in_memory(), folder := tmp_path / "secrets")
     assert recipes.import_(PASTED.encode(), "pasted", dry_run=True).imported == ["m"]
     assert not folder.exists()
     report = recipes.import_(PASTED.encode(), "pasted")
@@ -372,7 +359,7 @@ def test_a_pasted_key_becomes_a_file_of_its_own_and_is_told(tmp_path: Path) -> N
 
 
 def test_nothing_is_kept_of_a_recipe_that_cannot_be_used(tmp_path: Path) -> None:
-    recipes = Recipes(Rows(), tmp_path / "secrets")
+    recipes = Recipes(in_memory(), tmp_path / "secrets")
     report = recipes.import_(json.dumps({**ONE, "api_key": "sk-abc", "port": "many"}).encode(), "f")
     assert report.failed
     assert not (tmp_path / "secrets").exists()
@@ -397,9 +384,9 @@ def test_recipes_are_kept_changed_copied_found_and_deleted(tmp_path: Path) -> No
     db.close()
 
 
-def test_a_stored_recipe_that_cannot_be_read_hides_no_other(recipes: Recipes, rows: Rows) -> None:
+def test_a_stored_recipe_that_cannot_be_read_hides_no_other(recipes: Recipes, rows: RecipeRows) -> None:
     recipes.create(parse_recipe(ONE)[0])
-    rows.data["broken"] = {"name": "B", "model_path": "/m", "port": "many"}
+    rows.insert("broken", {"name": "B", "model_path": "/m", "port": "many"})
     good, broken = recipes.all_stored()
     assert isinstance(good, Recipe)
     assert isinstance(broken, Broken)

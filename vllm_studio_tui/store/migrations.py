@@ -7,7 +7,7 @@ import sqlite3
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
-from vllm_studio_tui.store.schema import MIGRATION_SET, REQUEST_LEASE, RUN_LEDGER, TABLES
+from vllm_studio_tui.store.schema import MIGRATION_SET, RECIPE_REVISIONS, REQUEST_LEASE, RUN_LEDGER, TABLES
 
 migrations = Migrations(MIGRATION_SET)
 
@@ -30,6 +30,13 @@ def run_ledger(db: Tables) -> None:
 def request_lease(db: Tables) -> None:
     """Add the lease of the process that reads an answer, and which tokens are estimates."""
     for statement in REQUEST_LEASE:
+        db.execute(statement)
+
+
+@migrations(name="0004_recipe_revisions")
+def recipe_revisions(db: Tables) -> None:
+    """Add the forms that recipes had, beginning with what they are, and which of them a run was launched with."""
+    for statement in RECIPE_REVISIONS:
         db.execute(statement)
 
 

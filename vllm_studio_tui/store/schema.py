@@ -8,7 +8,7 @@ from __future__ import annotations
 #: The set of migrations under which sqlite-utils records what was applied.
 MIGRATION_SET = "studio"
 #: The names of our migrations, in order. A database that names others was written by a newer version.
-MIGRATIONS = ("0001_tables", "0002_run_ledger", "0003_request_lease")
+MIGRATIONS = ("0001_tables", "0002_run_ledger", "0003_request_lease", "0004_recipe_revisions")
 
 #: What a run is remembered by when its directory is gone.
 RUN_LEDGER = tuple(
@@ -22,6 +22,19 @@ REQUEST_LEASE = (
     "CREATE INDEX requests_streaming ON requests (id) WHERE finish = 'streaming'",
 )
 
+#: Each form that a recipe had; without `data` it was deleted. `change_id` is the first `seq` of what was done at once,
+#: `settled` what can no longer be taken back: it was, or it is no change. Recipes of before begin with what they are.
+RECIPE_REVISIONS = (
+    """CREATE TABLE recipe_revisions (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, recipe_id TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL,
+        reason TEXT NOT NULL, data TEXT, change_id INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (recipe_id, number))""",
+    "CREATE INDEX recipe_revisions_open ON recipe_revisions (seq) WHERE NOT settled",
+    """INSERT INTO recipe_revisions (recipe_id, number, at, reason, data, settled)
+        SELECT id, 1, COALESCE((julianday(updated_at) - 2440587.5) * 86400.0, 0.0), 'an earlier version', data, 1
+        FROM recipes ORDER BY id""",
+    "ALTER TABLE runs ADD COLUMN revision_number INTEGER",
+)
 TABLES = (
     """CREATE TABLE recipes (
         id TEXT PRIMARY KEY, data TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
@@ -96,4 +109,4 @@ TABLES = (
 )
 
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE)
+EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS)

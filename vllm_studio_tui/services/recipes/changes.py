@@ -172,6 +172,11 @@ def compare(before: Recipe | None, after: Recipe | None) -> Change:
     return Change(name, tuple(_fields(old, new)), before is None, after is None)
 
 
+def compare_data(recipe_id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Change:
+    """Return what differs between two recipes as they are kept, also such as can no longer be read."""
+    return Change(recipe_id, tuple(_fields(before or {}, after or {})), before is None, after is None)
+
+
 def plain(recipe: Recipe | None) -> dict[str, Any]:
     """Return every field of a recipe as plain data; empty for None."""
     return {} if recipe is None else recipe.model_dump(mode="json")

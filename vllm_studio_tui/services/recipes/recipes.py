@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import json
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign
+    from vllm_studio_tui.services.recipes.revisions import Revision, Undoing
+    from vllm_studio_tui.store.recipes import RevisionRow
 
 
 class RecipeRows(Protocol):
@@ -30,11 +33,21 @@ class RecipeRows(Protocol):
 
     def get(self, recipe_id: str) -> dict[str, Any] | None: ...
 
-    def insert(self, recipe_id: str, data: Mapping[str, Any]) -> None: ...
+    def insert(self, recipe_id: str, data: Mapping[str, Any], reason: str = ...) -> None: ...
 
-    def update(self, recipe_id: str, data: Mapping[str, Any]) -> None: ...
+    def update(self, recipe_id: str, data: Mapping[str, Any], reason: str = ...) -> None: ...
 
-    def delete(self, recipe_id: str) -> bool: ...
+    def delete(self, recipe_id: str, reason: str = ...) -> bool: ...
+
+    def change(self, wanted: Mapping[str, Mapping[str, Any] | None], reason: str) -> None: ...
+
+    def revisions(self, recipe_id: str) -> builtins.list[RevisionRow]: ...
+
+    def number(self, recipe_id: str) -> int | None: ...
+
+    def last_change(self) -> builtins.list[RevisionRow]: ...
+
+    def undo(self) -> builtins.list[RevisionRow]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +133,11 @@ class Recipes:
         )
         raise NotFound(f"no recipe {recipe_id[:80]}", advice=advice)
 
-    def create(self, recipe: Recipe) -> Recipe:
+    def create(self, recipe: Recipe, *, reason: str = "new") -> Recipe:
         """Keep a new recipe.
+
+        Args:
+            reason: Kept with the revision, as by every method that changes something.
 
         Raises:
             UsageError: The id is taken.
@@ -129,15 +145,33 @@ class Recipes:
         if self._rows.get(recipe.id) is not None:
             raise UsageError(f"{recipe.id} exists already", advice="Choose another id, or edit that one.")
         recipe = self._to_keep(recipe)
-        self._rows.insert(recipe.id, recipe_to_data(recipe))
+        self._rows.insert(recipe.id, recipe_to_data(recipe), reason)
         return recipe
 
-    def save(self, recipe: Recipe) -> Recipe:
-        """Replace a recipe that exists."""
-        if self._rows.get(recipe.id) is None:
-            raise NotFound(f"no recipe {recipe.id}", advice="Create it first.")
+    def save(self, recipe: Recipe, *, reason: str = "edit", before: Recipe | None = None) -> Recipe:
+        """Replace a recipe that exists.
+
+        Args:
+            before: What it was when the change was made up, under its id of then; None: whatever it is now.
+
+        Raises:
+            NotFound: There is none.
+            UsageError: It is not that any more, or the new id is taken.
+        """
+        was = recipe.id if before is None else before.id
+        stored = self._rows.get(was)
+        if stored is None:
+            raise NotFound(f"no recipe {was}", advice="Create it first.")
+        if before is not None and self._lookup(was) != before:
+            raise UsageError(f"{was} was changed meanwhile", advice="Look at it again: nothing was saved.")
         recipe = self._to_keep(recipe)
-        self._rows.update(recipe.id, recipe_to_data(recipe))
+        data = recipe_to_data(recipe)
+        if was == recipe.id:
+            self._rows.update(recipe.id, data, reason)
+        elif self._rows.get(recipe.id) is not None:
+            raise UsageError(f"{recipe.id} exists already", advice="Choose another id, or edit that one.")
+        else:
+            self._rows.change({recipe.id: data, was: None}, reason)
         return recipe
 
     def attach(self, engine: Foreign, recipe_id: str | None = None) -> Recipe:
@@ -161,18 +195,74 @@ class Recipes:
             "base_url": engine.base_url,
             "description": f"{engine.backend} of {engine.user}, attached as process {engine.pid}",
         })  # fmt: skip
-        return self.create(recipe)
+        return self.create(recipe, reason="attached")
 
     def duplicate(self, recipe_id: str, new_id: str) -> Recipe:
         """Store a copy of a recipe under another id, which is also its name."""
         data = recipe_to_data(self.get(recipe_id))
         copy, _ = parse_recipe({**data, "id": new_id, "name": new_id})
-        return self.create(copy)
+        return self.create(copy, reason=f"copy of {recipe_id}")
 
     def delete(self, recipe_id: str) -> None:
-        """Delete a recipe. Its runs and what they used stay."""
+        """Delete a recipe. Its revisions, its runs and what they used stay."""
         if not self._rows.delete(recipe_id):
             self.get(recipe_id)  # says that there is none, and what is near
+
+    # --- revisions --------------------------------------------------------------------------------------
+
+    def revisions(self, recipe_id: str) -> builtins.list[Revision]:
+        """Return every kept form of a recipe, also of a deleted one, the latest first.
+
+        Raises:
+            NotFound: There never was such a recipe.
+        """
+        from vllm_studio_tui.services.recipes.revisions import revision_of
+
+        found = [revision_of(row) for row in self._rows.revisions(recipe_id)]
+        if not found:
+            self.get(recipe_id)
+        return found
+
+    def revision(self, recipe_id: str, number: int) -> Revision:
+        """Return one form of a recipe.
+
+        Raises:
+            NotFound: It is not kept.
+        """
+        for one in self.revisions(recipe_id):
+            if one.number == number:
+                return one
+        advice = f"See `vllm-studio recipes history {recipe_id}`."
+        raise NotFound(f"no revision {number} of {recipe_id} is kept", advice=advice)
+
+    def number(self, recipe: Recipe) -> int | None:
+        """Return the number of a recipe's latest revision; None where it is not what is kept."""
+        return self._rows.number(recipe.id) if self._lookup(recipe.id) == recipe else None
+
+    def restore(self, recipe_id: str, number: int) -> Recipe:
+        """Make a recipe what it was, also a deleted one; return it.
+
+        Raises:
+            NotFound: This revision is not kept.
+            UsageError: This revision is that the recipe was deleted.
+            InvalidRecipe: It can no longer be read.
+        """
+        recipe = self.revision(recipe_id, number).recipe()
+        reason = f"revision {number} brought back"
+        exists = self._rows.get(recipe_id) is not None
+        return self.save(recipe, reason=reason) if exists else self.create(recipe, reason=reason)
+
+    def last_change(self) -> Undoing | None:
+        """Return what `undo` would take back now; None where there is nothing."""
+        from vllm_studio_tui.services.recipes.revisions import undoing_of
+
+        return undoing_of(self._rows.last_change())
+
+    def undo(self) -> Undoing | None:
+        """Take the last change of recipes back; each time one further. None where there is nothing left."""
+        from vllm_studio_tui.services.recipes.revisions import undoing_of
+
+        return undoing_of(self._rows.undo())
 
     def search(self, text: str) -> list[Recipe]:
         """Return recipes with every word in id, name, path, description or tags."""
@@ -200,11 +290,12 @@ class Recipes:
         """
         report = ImportReport()
         read = partial(self.read, imported=True, dry_run=dry_run)
+        wanted = {}
         for entry in read_entries(raw, source, read, self._lookup, report, replace=replace, suggested=suggested):
-            if dry_run or entry.same:
-                continue
-            change = self._rows.update if entry.recipe.id in report.replaced else self._rows.insert
-            change(entry.recipe.id, recipe_to_data(entry.recipe))
+            if not entry.same:
+                wanted[entry.recipe.id] = recipe_to_data(entry.recipe)
+        if wanted and not dry_run:
+            self._rows.change(wanted, f"import of {source}")
         return report
 
     def _lookup(self, recipe_id: str) -> Recipe | str | None:
