@@ -132,7 +132,9 @@ class Studio:
     def launcher(self) -> Launcher:
         from vllm_studio_tui.services.launching.launcher import Launcher
 
-        return Launcher(self.places, self.settings, lambda: self.recipes, self._upkeep)
+        return Launcher(
+            self.places, self.settings, lambda: self.recipes, self._upkeep, lambda recipe: self.recipes.number(recipe)
+        )
 
     @once_property
     def chat(self) -> ChatService:

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
         rows = [
             [
                 one.run_id,
-                one.recipe_revision or "–",
+                str(one.revision_number or one.recipe_revision or "–"),
                 f"{one.backend or '–'} {one.engine_version or ''}".strip(),
                 numbers.day_and_time(one.created_at),
                 numbers.fixed(one.ready_after, 1, " s"),
@@ -69,7 +69,7 @@ def register(app: typer.Typer) -> None:
             return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
         say(f"  engine     {one.backend or '–'} {one.engine_version or 'of unknown version'}")
-        say(f"  recipe     {one.recipe_id or '–'}, revision {one.recipe_revision or 'unknown'}")
+        say(f"  recipe     {one.recipe_id or '–'}, revision {one.revision_number or one.recipe_revision or 'unknown'}")
         say(f"  started    {numbers.day_and_time(one.created_at)}")
         say(f"  ready in   {numbers.fixed(one.ready_after, 1, ' s')}")
         took = one.stage_seconds

@@ -145,6 +145,8 @@ class RunSpec:
 
     Attributes:
         recipe_revision: Tells whether two runs had the same recipe: a digest of its fields.
+        revision_number: Which form of the recipe this is, as the recipe's history counts them; None: not told, or not
+            one that is kept.
         engine: The engine's title in tables; empty in specs of earlier versions.
         engine_version: Of the installed engine, as far as it could be told without running it.
         run_id: Also the value of `VLLM_STUDIO_RUN` in the engine's environment, by which strays are found.
@@ -168,6 +170,7 @@ class RunSpec:
     created_at: float
     recipe: Mapping[str, Any] = field(default_factory=dict)
     recipe_revision: str | None = None
+    revision_number: int | None = None
     engine: str = ""
     engine_version: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)

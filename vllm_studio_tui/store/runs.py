@@ -147,6 +147,7 @@ def _run_row(spec: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any
         "recipe": _object(spec.get("recipe")),
         "marks": _object(state.get("marks")),
         **{name: optional_text(spec.get(name)) for name in ("recipe_revision", "engine_version")},
+        "revision_number": integer(spec.get("revision_number")),
     }
 
 

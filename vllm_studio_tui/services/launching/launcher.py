@@ -49,12 +49,19 @@ class Launcher(Targets):
 
     Args:
         upkeep: Folds and prunes after each of them; None: nobody does.
+        number: Returns which kept form of a recipe one is; None: runs are not told.
     """
 
     def __init__(
-        self, places: Places, settings: Settings, recipes: Callable[[], Recipes], upkeep: Upkeep | None = None
+        self,
+        places: Places,
+        settings: Settings,
+        recipes: Callable[[], Recipes],
+        upkeep: Upkeep | None = None,
+        number: Callable[[Recipe], int | None] | None = None,
     ) -> None:
         super().__init__(places, recipes)
+        self._number = number
         self._settings = settings
         self._upkeep = upkeep
         self.upkeep_error: StudioError | None = None
@@ -197,9 +204,12 @@ class Launcher(Targets):
         runs = self._settled_runs()
         expected = wanted or likely_port(runs, self._settings.inference_port)
 
+        number = self._revision_number(recipe)
+
         def build(chosen: int) -> RunSpec:
             context = self._context(recipe, chosen)
-            return guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
+            spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
+            return replace(spec, revision_number=number)
 
         if not unchecked:
             self.refuse_hopeless(usable)
@@ -228,6 +238,13 @@ class Launcher(Targets):
             run_id=run_id,
             runs=runs,
         )
+
+    def _revision_number(self, recipe: Recipe) -> int | None:
+        """Return which kept form of the recipe this is. A launch does not fail where that cannot be told."""
+        try:
+            return self._number(recipe) if self._number is not None else None
+        except StudioError:
+            return None
 
     def _settled_runs(self) -> list[read.RunView]:
         """Give every run that lost its keeper a new one, and return the runs that live."""

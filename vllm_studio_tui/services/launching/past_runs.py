@@ -27,6 +27,7 @@ class Launch:
 
     Attributes:
         recipe: The recipe as it was launched; empty for runs of earlier versions of the studio.
+        revision_number: Which form of the recipe that was, see `Recipes.revisions`; None where that is not known.
         ready_after: Seconds; None when it never got ready.
         stages: Seconds after the start at which each stage was first reached.
     """
@@ -48,6 +49,7 @@ class Launch:
     gpus: tuple[str, ...] = ()
     stages: Mapping[str, float] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    revision_number: int | None = None
 
     @property
     def worked(self) -> bool:
@@ -59,6 +61,7 @@ class Launch:
             "run_id": self.run_id,
             "recipe_id": self.recipe_id,
             "recipe_revision": self.recipe_revision,
+            "revision_number": self.revision_number,
             "backend": self.backend,
             "engine_version": self.engine_version,
             "state": self.state,
@@ -244,4 +247,5 @@ def _launch(row: Mapping[str, Any]) -> Launch:
         tuple(str(one) for one in gpus or ()),
         from_json(row["marks"], dict) or {},
         from_json(row["recipe"], dict) or {},
+        row["revision_number"],
     )
