@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.launcher import Launcher
     from vllm_studio_tui.services.launching.parser_probe import ParserReport
     from vllm_studio_tui.services.launching.past_runs import RunHistory
+    from vllm_studio_tui.services.launching.run_story import RunStory
     from vllm_studio_tui.services.launching.upkeep import Upkeep
     from vllm_studio_tui.services.recipes.recipes import Recipes
     from vllm_studio_tui.services.runs import Runs
@@ -187,6 +188,16 @@ class Studio:
         from vllm_studio_tui.services.recipes.states import recipe_states
 
         return recipe_states(recipes, self.runs.live())
+
+    def run_story(self, run_id: str) -> RunStory:
+        """Return all that is on record of a run and of the runs of its recipe. Blocking.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        from vllm_studio_tui.services.launching.run_story import tell_story
+
+        return tell_story(self.run_history, run_id)
 
     def probe_parsers(self, name: str) -> ParserReport:
         """Ask a ready run for one tool call and one thought; return whether its parsers work. Blocking."""

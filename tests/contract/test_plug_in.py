@@ -37,10 +37,12 @@ from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.runs import foreign
 from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import resolve
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.doctor.context import Ground
 from vllm_studio_tui.services.doctor.engines import any_engine, engines
 from vllm_studio_tui.services.launching.disk_room import disk_room
+from vllm_studio_tui.services.launching.endpoint import endpoint_of
 from vllm_studio_tui.services.launching.fixes import fixes
 from vllm_studio_tui.services.recipes.form import form_fields
 from vllm_studio_tui.services.recipes.parsing import from_command
@@ -84,6 +86,7 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         process_titles = ("EXAMPLE::",)
         guarded_path = "/secret"
         standard_fields_only = True
+        anthropic_api = True
 
         def known(self) -> Known:
             return Known("1.0", frozenset({"rules"}), frozenset(), (), (), {"old-rules": "rules"})
@@ -126,6 +129,18 @@ def test_its_titles_are_shown(example: Backend) -> None:
     assert spec.stages == example.stages
     assert spec.counters == example.counters
     assert spec.failures[0].reason == "model_missing"
+
+
+def test_what_there_is_to_copy_follows_what_it_answers(
+    example: Backend, differing: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = resolve(wanted(), example, context(), "run-1", environ={})
+    run = RunView(tmp_path, "run-1", spec, RunState("run-1"), True, True, False)
+    for backend, offered in ((differing, True), (example, False)):
+        monkeypatch.setitem(registry._loaded()[0], "example", backend)
+        endpoint = endpoint_of(run)
+        assert endpoint is not None
+        assert ("claude-code" in {one.name for one in endpoint.snippets()}) is offered
 
 
 async def test_the_screens_show_it(example: Backend, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.numbers import day_and_time
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.launching.past_runs import Launch, RunHistory, changes
+from vllm_studio_tui.services.launching.run_story import tell_story
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
@@ -139,3 +140,38 @@ def test_the_peak_of_a_run_is_what_an_answer_reached_not_the_mean_around_it(db: 
         "r", [{"seq": 5, "t": 1100.0, "attempt": 1, "kind": "peak", "tokens_per_second": odd} for odd in ("x", 1e400)]
     )
     assert runs.peak_generation("r") == 151.5
+
+
+def test_the_story_of_a_run_says_how_its_recipe_did_and_what_changed_each_time(db: Database) -> None:
+    keep(db, "qwen-1", 1000.0, ready=70.0, max_model_len=8192)
+    keep(db, "qwen-2", 2000.0, ready=90.0, version="0.33", max_model_len=8192)
+    keep(db, "qwen-3", 3000.0, ready=None, version="0.33", max_model_len=16384)
+    lines = [
+        {"seq": seq, "t": 2000.0 + at, "attempt": 1, "kind": "counters", "values": {"generation_tokens": tokens}}
+        for seq, (at, tokens) in enumerate([(0, 0), (10, 1000), (20, 1000), (30, 4000)], 1)
+    ]
+    RunRows(db).fold("qwen-2", lines)
+    RequestRows(db).record(CompletedRequest(2100.0, "chat", "stop", id="a", run_id="qwen-2", completion_tokens=7))
+    RequestRows(db).begin(CompletedRequest(2200.0, "chat", "streaming", id="b", run_id="qwen-2"))
+    RequestRows(db).record(CompletedRequest(2300.0, "chat", "stop", id="c", run_id="qwen-1"))
+
+    story = tell_story(RunHistory(db), "qwen-2")
+    assert (story.number, story.worked, story.of, story.usual) == (2, 2, 3, (70.0, 1))
+    third, second, first = story.runs
+    assert [(change.name, change.before, change.after) for change in third.changed or ()] == [
+        ("max_model_len", 8192, 16384)
+    ]
+    assert [change.name for change in second.changed or ()] == ["version"]
+    assert first.changed is None  # of a first run nothing can have changed
+    assert (second.speed, second.peak) == (200.0, 300.0)  # the time without a token is no time of writing
+    assert (first.speed, first.peak) == (None, None)
+    assert [(one.id, one.finish) for one in story.requests] == [("b", "streaming"), ("a", "stop")]
+    assert story.since is None
+
+    failed = tell_story(RunHistory(db), "qwen-3")
+    assert failed.since is not None
+    assert failed.since[0].run_id == "qwen-2"
+    assert [change.name for change in failed.since[1]] == ["max_model_len"]
+    document = failed.to_json()
+    assert [one["number"] for one in document["runs"]] == [3, 2, 1]
+    assert document["runs"][0]["changed"][0]["name"] == "max_model_len"

@@ -161,6 +161,7 @@ class Backend(ABC):
         metrics: Its metric table; None: unknown, and the names of all engines are tried; empty: it has no /metrics.
         continue_options: Fields that a request needs to have the last message continued; None: it cannot do that.
         standard_fields_only: It refuses requests with fields beyond OpenAI's.
+        anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Backend(ABC):
     metrics: tuple[MetricSpec, ...] | None = None
     continue_options: Mapping[str, Any] | None = None
     standard_fields_only: bool = False
+    anthropic_api: bool = False
 
     @property
     def failures(self) -> tuple[Failure, ...]:

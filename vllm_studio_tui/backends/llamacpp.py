@@ -156,6 +156,7 @@ class LlamaCpp(Backend):
     guarded_path = "/props"
     counters = COUNTERS
     metrics = METRICS
+    anthropic_api = True
     continue_options = {}  # noqa: RUF012
     uses = frozenset({
         "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",

@@ -205,6 +205,7 @@ class SGLang(Backend):
     guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS
+    anthropic_api = True
     continue_options = {"continue_final_message": True}  # noqa: RUF012
     engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012
 

@@ -188,6 +188,7 @@ class Vllm(Backend):
     guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS
+    anthropic_api = True
     continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012
 
     def model_name(self, recipe: Recipe) -> str:

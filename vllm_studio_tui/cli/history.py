@@ -64,9 +64,9 @@ def register(app: typer.Typer) -> None:
             _tell_missing(studio)
             peak = history.peak_speed(one.run_id)
             since = None if one.worked else history.since_it_worked(one)
-        if as_json:
-            emit(launch_document(one, peak, since))
-            return
+            if as_json:
+                emit(launch_document(one, peak, since) | {"story": studio.run_story(one.run_id).to_json()})
+                return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
         say(f"  engine     {one.backend or '–'} {one.engine_version or 'of unknown version'}")
         say(f"  recipe     {one.recipe_id or '–'}, revision {one.revision_number or one.recipe_revision or 'unknown'}")

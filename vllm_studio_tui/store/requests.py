@@ -95,6 +95,13 @@ class RequestRows:
         )
         return [_request(row) for row in found]
 
+    def of_run(self, run_id: str, limit: int = 100) -> list[CompletedRequest]:
+        """Return the last completions of a run, the latest first; one that goes on has `finish` streaming."""
+        found = self._db.rows(
+            "SELECT * FROM requests WHERE run_id = ? ORDER BY at DESC, id DESC LIMIT ?", (run_id, limit)
+        )
+        return [_request(row) for row in found]
+
 
 def _request(row: sqlite3.Row) -> CompletedRequest:
     values = {one.name: row[one.name] for one in fields(CompletedRequest)}

@@ -7,7 +7,7 @@ So ledgers may be folded in any order, in pieces, again and again, and by severa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL
@@ -93,6 +93,17 @@ class RunRows:
             )
         ]
         speeds = [speed for one in found if (speed := number(one)) is not None and speed > 0]
+        speeds += [tokens / seconds for tokens, seconds in self._stretches(run_id)]
+        return max(speeds, default=None)
+
+    def mean_generation(self, run_id: str) -> float | None:
+        """Return the tokens per second over the time in which the engine wrote any; None if nothing is known."""
+        busy = [(tokens, seconds) for tokens, seconds in self._stretches(run_id) if tokens > 0]
+        seconds = sum(one for _, one in busy)
+        return sum(tokens for tokens, _ in busy) / seconds if seconds > 0 else None
+
+    def _stretches(self, run_id: str) -> Iterator[tuple[float, float]]:
+        """Yield tokens and seconds between each two readings of one attempt."""
         last: tuple[int, float, float] | None = None
         for attempt, at, tokens in self._db.rows(
             """SELECT attempt, at, generation_tokens FROM run_readings WHERE run_id = ? AND kind = 'counters'
@@ -100,9 +111,8 @@ class RunRows:
             (run_id,),
         ):
             if last is not None and last[0] == attempt and at > last[1] and tokens >= last[2]:
-                speeds.append((tokens - last[2]) / (at - last[1]))
+                yield tokens - last[2], at - last[1]
             last = (attempt, at, tokens)
-        return max(speeds, default=None)
 
     def last_seq(self, run_id: str) -> int:
         """Return the number of the last saved line; 0 without one. Folding in order has saved all before it."""

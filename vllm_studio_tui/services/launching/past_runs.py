@@ -12,9 +12,11 @@ from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.kit.numbers import day_and_time
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.services.launching.upkeep import Upkeep
 
 #: Fields of a recipe that are for people: they launch nothing else.
@@ -112,6 +114,7 @@ class RunHistory:
 
     def __init__(self, db: Database, upkeep: Upkeep | None = None) -> None:
         self._rows = RunRows(db)
+        self._requests = RequestRows(db)
         self._upkeep = upkeep
         self.missing: StudioError | None = None
 
@@ -145,6 +148,14 @@ class RunHistory:
     def peak_speed(self, run_id: str) -> float | None:
         """Return the tokens per second that a run's engine reached at most, as far as is known."""
         return self._rows.peak_generation(run_id)
+
+    def mean_speed(self, run_id: str) -> float | None:
+        """Return the tokens per second that a run's engine wrote on average while it wrote any, as far as is known."""
+        return self._rows.mean_generation(run_id)
+
+    def requests(self, run_id: str, limit: int = 50) -> list[CompletedRequest]:
+        """Return the last completions that the studio asked of a run, the latest first."""
+        return self._requests.of_run(run_id, limit)
 
     def explain_since(self, run_id: str) -> str:
         """Return in a sentence what changed since a failed run's recipe last worked; empty where nothing is known."""

@@ -6,12 +6,13 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.not_ready import SILENT_AFTER, log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.launching.stage_times import ORDER
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_parts import RunFacts, left
-from vllm_studio_tui.tui.paint.run_words import ORDER, stage_word
+from vllm_studio_tui.tui.paint.run_words import stage_word
 
 
 def draw_loading(

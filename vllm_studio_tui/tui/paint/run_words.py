@@ -5,6 +5,7 @@ from __future__ import annotations
 from vllm_studio_tui.runs.read import RunView
 
 STAGES = {
+    "process": "process",
     "config": "config",
     "downloading": "download",
     "weights": "weights",
@@ -14,8 +15,6 @@ STAGES = {
     "warmup": "warm-up",
     "serving": "serving",
 }
-#: The stages in the order in which engines go through them.
-ORDER = tuple(STAGES)
 
 
 def engine_word(run: RunView) -> str:
