@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.tui.screens.recipes.field import FieldInput
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+from vllm_studio_tui.tui.widgets.table import Table
 
 GEMMA = "gemma-3-12b"
 
@@ -53,15 +55,27 @@ def form(stage: Staged) -> RecipeForm:
     return found
 
 
+def table(stage: Staged) -> Table[Any]:
+    found = stage.app.current.one("#recipes-table")
+    assert isinstance(found, Table)
+    return found
+
+
 # --- recipes --------------------------------------------------------------------------------------------------
 
 
-@recipes.scenario("recipes.launch")
-async def _launch(stage: Staged) -> None:
+@recipes.scenario("recipes.open")
+async def _open(stage: Staged) -> None:
     await stage.press("enter")
+    await shows(stage, "f2 save")
+    assert form(stage).recipe == stored(stage)
+    await stage.press("escape")
+
+
+@recipes.scenario("recipes.run")
+async def _run(stage: Staged) -> None:
+    await stage.press("r")
     await asked(stage, ("launch", GEMMA))
-    await stage.press("l")
-    await asked(stage, ("launch", GEMMA), ("launch", GEMMA))
 
 
 @recipes.scenario("recipes.stop")
@@ -71,12 +85,6 @@ async def _stop(stage: Staged) -> None:
     await shows(stage, "Stop qwen3-32b?")
     await stage.press("s")
     await asked(stage, ("stop", "qwen3-32b"))
-
-
-@recipes.scenario("recipes.switch")
-async def _switch(stage: Staged) -> None:
-    await stage.press("w")
-    await asked(stage, ("switch", GEMMA))
 
 
 @recipes.scenario("recipes.edit")
@@ -95,8 +103,8 @@ async def _new(stage: Staged) -> None:
     await stage.press("escape")
 
 
-@recipes.scenario("recipes.find")
-async def _find(stage: Staged) -> None:
+@recipes.scenario("table.filter")
+async def _filter(stage: Staged) -> None:
     await stage.press("slash")
     await stage.type("qwen")
     await shows(stage, "RECIPES  1 of 5")
@@ -129,7 +137,7 @@ async def _log(stage: Staged) -> None:
 @recipes.scenario("recipes.export")
 async def _export(stage: Staged) -> None:
     with elsewhere(stage) as folder:
-        await stage.press("o")
+        await stage.press("x")
         await told(stage, "all recipes written to")
     (written,) = folder.glob("recipes-*.yaml")
     assert all(one.id in written.read_text() for one in stage.studio.recipes.all())
@@ -147,7 +155,7 @@ async def _yaml(stage: Staged) -> None:
 
 @recipes.scenario("recipes.duplicate")
 async def _duplicate(stage: Staged) -> None:
-    await stage.press("d")
+    await stage.press("D")
     await shows(stage, f"Duplicate {GEMMA} as")
     await fill_in(stage, "twin")
     await stage.press("enter")
@@ -159,10 +167,10 @@ async def _duplicate(stage: Staged) -> None:
 
 @recipes.scenario("recipes.delete")
 async def _delete(stage: Staged) -> None:
-    await stage.press("x")
+    await stage.press("d")
     await shows(stage, f"Delete {GEMMA}?")
     await stage.press("d")
-    await hides(stage, GEMMA)
+    await shows(stage, "RECIPES  5")
     assert stored(stage) is None
     stage.studio.recipes.create(recipe(GEMMA, max_model_len=32768))
 
@@ -178,7 +186,7 @@ async def _starter(stage: Staged) -> None:
 
 @recipes.scenario("recipes.import")
 async def _import(stage: Staged) -> None:
-    await stage.press("i")
+    await stage.press("I")
     await shows(stage, "paste text")
     await stage.press("p")
     await shows(stage, "Paste recipes or a launch command")
@@ -192,6 +200,36 @@ async def _import(stage: Staged) -> None:
     await told(stage, "imported: ")
     (made,) = (one for one in stage.studio.recipes.all() if one.model_path == "org/pasted")
     assert made.max_model_len == 2048
+
+
+@recipes.scenario("table.order", "table.reverse")
+async def _order(stage: Staged) -> None:
+    names = [one.id for one in sorted(stage.studio.recipes.all(), key=lambda one: one.name.lower())]
+    await stage.press("o")
+    await shows(stage, "name ▴")
+    assert table(stage).keys == names
+    await stage.press("O")
+    await shows(stage, "name ▾")
+    assert table(stage).keys == names[::-1]
+    table(stage).order_by("")
+
+
+@recipes.scenario("table.mark")
+async def _mark(stage: Staged) -> None:
+    await stage.press("space")
+    await shows(stage, "1 marked")
+    assert table(stage).marks == {GEMMA}
+    await stage.press("escape")
+    await hides(stage, "1 marked")
+
+
+@recipes.scenario("table.info")
+async def _info(stage: Staged) -> None:
+    await shows(stage, "y copy")
+    await stage.press("i")
+    await hides(stage, "y copy")
+    await stage.press("i")
+    await shows(stage, "y copy")
 
 
 # --- form -----------------------------------------------------------------------------------------------------

@@ -32,7 +32,15 @@ async def test_the_table_shows_what_is_there_and_how_it_went(tmp_path: Path) -> 
         await pick(stage, "llama-3.3-70b")
         await stage.until(lambda: "--max-model-len 131072" in stage.text(), "what would be launched is worked out")
         text = stage.text()
-        for words in ("RECIPES  5", "131072", "✕ failed", "● ready", "never", "COMMAND", "--max-model-len 131072"):
+        for words in (
+            "RECIPES  5",
+            "131072",
+            "✕ llama-3.3-70b",
+            "● qwen3-32b",
+            "never",
+            "COMMAND",
+            "--max-model-len 131072",
+        ):
             assert words in text
 
 
@@ -50,15 +58,14 @@ async def test_search_narrows_and_escape_clears(tmp_path: Path) -> None:
         assert 'Nothing matches "zzz"' in stage.text()
 
 
-async def test_launch_switch_and_stop(tmp_path: Path) -> None:
+async def test_run_and_stop(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
-        await stage.press("enter")
-        await stage.press("w")
+        await stage.press("r")
         await pick(stage, "qwen3-32b")
         await stage.press("s")
         await stage.press("s")
-        assert stage.calls == [("launch", "gemma-3-12b"), ("switch", "gemma-3-12b"), ("stop", "qwen3-32b")]
+        assert stage.calls == [("launch", "gemma-3-12b"), ("stop", "qwen3-32b")]
 
 
 async def test_a_new_recipe_is_written_checked_and_saved(tmp_path: Path) -> None:
@@ -153,11 +160,11 @@ async def test_models_of_a_folder_can_be_chosen(tmp_path: Path) -> None:
 async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
-        await stage.press("d")
+        await stage.press("D")
         await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b-2").model_path == "org/gemma-3-12b"
         await pick(stage, "gemma-3-12b-2")
-        await stage.press("x")
+        await stage.press("d")
         assert "The recipe itself is gone for good. It was never run." in stage.text()
         await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b-2")
@@ -169,13 +176,13 @@ async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
 async def test_a_running_recipe_is_not_deleted(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "qwen3-32b")
-        await stage.press("x")
+        await stage.press("d")
         assert any("stop it first" in toast for toast in stage.toasts)
 
 
 async def test_pasted_text_is_imported_with_a_report(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
-        await stage.press("i")
+        await stage.press("I")
         await stage.press("p")
         area = stage.app.screen.query_one("#text")
         area.text = "vllm serve org/pasted --host 0.0.0.0 --tensor-parallel-size 2"  # type: ignore[attr-defined]
@@ -194,7 +201,7 @@ async def test_a_file_with_good_and_bad_entries_says_which(tmp_path: Path) -> No
     source = tmp_path / "many.yaml"
     source.write_text("- {id: good, model_path: org/g}\n- {id: bad, model_path: org/b, port: none}\n")
     async with staged(tmp_path / "home", place="recipes") as stage:
-        await stage.press("i")
+        await stage.press("I")
         await stage.press("f")
         line = stage.app.screen.query_one("#line")
         line.value = str(source)  # type: ignore[attr-defined]
@@ -210,7 +217,7 @@ async def test_a_file_with_good_and_bad_entries_says_which(tmp_path: Path) -> No
 async def test_export_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with staged(tmp_path / "home", place="recipes") as stage:
-        await stage.press("o")
+        await stage.press("x")
         await stage.until(lambda: any("all recipes written" in toast for toast in stage.toasts), "it says where")
     assert "qwen3-32b" in written(tmp_path)
 

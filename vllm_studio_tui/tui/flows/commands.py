@@ -80,15 +80,6 @@ class Commands:
                 self._told_starting(recipe, run)
             return run
 
-    async def switch(self, recipe_id: str) -> None:
-        """Stop what holds this recipe's port or GPUs, then launch."""
-        shell = self.shell
-        recipe = await shell.in_thread(lambda: self.studio.recipes.get(recipe_id))
-        shell.tell(f"Making room for {recipe.name}.")
-        run = await shell.in_thread(lambda: self.studio.launcher.switch(recipe))
-        self.studio.sampler.wake()
-        self._told_starting(recipe, run)
-
     def _told_starting(self, recipe: Recipe, run: RunView) -> None:
         self.shell.tell(f"{run.name} is starting on port {run.port}.")
         for one in self.studio.launcher.warnings(recipe):

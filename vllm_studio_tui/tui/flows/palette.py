@@ -60,7 +60,7 @@ async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[Acti
         choices.append(Choice(f"run:{run.run_id}", f"open {name}", str(run.state), "", "Runs", mark=mark))
         choices.append(Choice(f"log:{run.run_id}", f"log of {name}", "", "", "Runs", mark=mark))
     groups = (
-        ("Here", [action for action, _ in active if action.scope not in ("app", "list")]),
+        ("Here", [action for action, _ in active if action.scope not in ("app", "list", "table")]),
         ("Everywhere", actions.of("app")),
     )
     choices += [

@@ -16,6 +16,7 @@ from vllm_studio_tui.tui.screens.registry import PAGES, SCREENS
 SCOPES = {
     "app": "Everywhere",
     "list": "In lists",
+    "table": "In tables",
     **{scope: title for screen in (*SCREENS, *PAGES) for scope, title in screen.scopes.items()},
 }
 
@@ -35,6 +36,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("list.first", "home,g", "", "To the beginning", palette=False),
     Action("list.last", "end,G", "", "To the end", palette=False),
     *(action for screen in (*SCREENS, *PAGES) for action in screen.actions),
+    Action("table.order", "o", "order", "Order by the next column", palette=False),
+    Action("table.reverse", "O", "", "Order the other way", palette=False),
+    Action("table.filter", "slash", "filter", "Filter", palette=False),
+    Action("table.mark", "space", "mark", "Mark", palette=False),
+    Action("table.info", "i", "info", "Details: beside, or as a sheet", palette=False),
 )
 
 BY_ID = {action.id: action for action in ACTIONS}

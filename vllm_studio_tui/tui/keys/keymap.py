@@ -21,9 +21,9 @@ class Keys:
         """Read a keymap file, and return its problems in words."""
         from vllm_studio_tui.config.keymap import read_keymap
 
-        together = {scope: {"app", scope, "list"} for scope in actions.SCOPES}
+        together = {scope: {"app", scope, "list", "table"} for scope in actions.SCOPES}
         together["app"] = set(actions.SCOPES)
-        together["list"] = set(actions.SCOPES)
+        together["list"] = together["table"] = set(actions.SCOPES)
         known = {action.id: action.keys for action in actions.ACTIONS}
         self.keymap, problems = read_keymap(path, known, together)
         return problems

@@ -178,7 +178,8 @@ class Canvas(WholeLines):
     def _set_key(self, key: str | None) -> None:
         if key != self.key:
             self.key = key
-            self.post_message(self.Chosen(self, key))
+            # Textual lets no message rise past the widget that handled a message when it was sent.
+            self.post_message(self.Chosen(self, key).set_sender(self))
 
     def choose(self, key: str | None) -> None:
         """Move the cursor to a key and scroll to it; if its row is not drawn yet, do so when it is."""

@@ -6,23 +6,23 @@ import time
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
-from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Horizontal
-from textual.widgets import Input
+from textual.containers import Container
 
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.look.sizes import Size, margin
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.recipes import choosing, plans, table
 from vllm_studio_tui.tui.screens.recipes import rows as paint
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
-from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+from vllm_studio_tui.tui.widgets.canvas import Canvas
+from vllm_studio_tui.tui.widgets.listing import Listing, Shape
+from vllm_studio_tui.tui.widgets.table import Table
 
 #: Seconds that the cursor stays on a recipe before its command and checks are computed.
 REST = 0.12
@@ -36,8 +36,8 @@ class RecipesPlace(Place):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._rows: list[tuple[str, dict[str, Any]]] = []
-        self._loaded = False
+        #: The recipes as they are stored; None: not read yet.
+        self._rows: list[tuple[str, dict[str, Any]]] | None = None
         self._plans: dict[str, plans.Plan] = {}
         self._timer: Any = None
 
@@ -47,13 +47,32 @@ class RecipesPlace(Place):
 
     def compose(self) -> ComposeResult:
         with Container(id="recipes-list"):
-            with Horizontal():
-                yield ListCanvas(self._paint_table, self.get_ink, id="recipes-table", header=3)
-                yield Canvas(self._paint_rail, self.get_ink, id="recipes-rail")
-            yield Input(placeholder="search recipes", id="recipes-search")
+            yield Listing(
+                Table(
+                    table.COLUMNS,
+                    self.get_ink,
+                    lambda: self.size_class,
+                    title="RECIPES",
+                    key=lambda line: line.recipe_id,
+                    words=table.words_of,
+                    rank=table.rank,
+                    rank_words=table.ORDER_WORDS,
+                    lead=table.lead,
+                    nothing=lambda x, width: table.nothing(x, read_only=self.shell.read_only),
+                    can_mark=True,
+                    id="recipes-table",
+                ),
+                detail=self._paint_detail,
+                id="recipes-listing",
+            )
 
-    def on_mount(self) -> None:
-        self.query_one("#recipes-search", Input).display = False
+    @property
+    def table(self) -> Table[table.Line]:
+        return self.query_one("#recipes-table", Table)
+
+    @property
+    def listing(self) -> Listing:
+        return self.query_one("#recipes-listing", Listing)
 
     @property
     def form(self) -> RecipeForm | None:
@@ -71,61 +90,35 @@ class RecipesPlace(Place):
         if form is not None:
             form.query("FieldInput").first().focus()
         else:
-            self.query_one("#recipes-table").focus()
+            self.table.focus()
 
     async def reload(self, choose: str | None = None) -> None:
         """Read the recipes again, and move the cursor to the recipe `choose`."""
         self._rows = await self.shell.in_thread(self.studio.recipe_list)
-        self._loaded = True
         self._plans.clear()
-        self.update_place()
         if choose is not None:
-            self.query_one("#recipes-table", ListCanvas).choose(choose)
+            self.table.choose(choose)
+        self.update_place()
         self._plan_soon()
         self.shell.update_frame()
 
     # --- painting ---------------------------------------------------------------------------------------
 
-    def _found(self) -> list[tuple[str, dict[str, Any]]]:
-        words = self.query_one("#recipes-search", Input).value.lower().split()
-        return [
-            (recipe_id, data)
-            for recipe_id, data in self._rows
-            if all(word in table.words_of(recipe_id, data) for word in words)
-        ]
+    def update_place(self) -> None:
+        if self._rows is not None:
+            snapshot = self.snapshot
+            gpus_here = len(snapshot.tick.gpus.gpus) if snapshot is not None else None
+            self.table.show_items(table.lines(self._rows, self._last(), self.ink.glyphs, gpus_here, time.time()))
+        super().update_place()
 
     def _last(self) -> dict[str, RunView]:
         snapshot = self.snapshot
         return {run.recipe_id: run for run in snapshot.every} if snapshot is not None else {}
 
-    def _paint_table(self, width: int, height: int) -> list[Row]:
-        size = self.size_class
-        found, x = self._found(), margin(size)
-        title = table.title(x, len(found), len(self._rows) if self._loaded else None)
-        rows = [Row(), title] if size >= Size.WIDE else [title]
-        if not self._loaded:
-            return rows
-        if not self._rows:
-            return [*rows, Row(), *table.nothing(x, read_only=self.shell.read_only)]
-        if not found:
-            return [*rows, Row(), table.no_match(x, self.query_one("#recipes-search", Input).value)]
-        rows += table.table(found, self._last(), self.ink.glyphs, width, size, time.time())
-        self.query_one("#recipes-table", ListCanvas).header = 3 if size >= Size.WIDE else 2
-        if size < Size.FULL and height > len(rows) + 8 and (plan := self._plan()) is not None:
-            line = Row()
-            line.put(x, self.ink.glyphs.hairline * (width - 2 * x), "track")
-            gap = height - len(rows) - 9
-            rows += [Row() for _ in range(max(0, min(1, gap)))]
-            rows += [line, *paint.plan_rows(plan, self.ink.glyphs, x, width, size, time.time())]
-        return rows
-
-    def _paint_rail(self, width: int, height: int) -> list[Row]:
+    def _paint_detail(self, shape: Shape, x: int, width: int, height: int) -> list[Row]:
         plan = self._plan()
-        rows = [Row(), *(paint.plan_rows(plan, self.ink.glyphs, 3, width, Size.FULL, time.time()) if plan else [])]
-        rows += [Row() for _ in range(max(0, height - len(rows)))]
-        for row in rows[1:]:
-            row.put(0, self.ink.glyphs.inside, "track")
-        return rows
+        size = Size.BASE if shape is Shape.BELOW else Size.FULL
+        return paint.plan_rows(plan, self.ink.glyphs, x, width, size, time.time()) if plan is not None else []
 
     def _plan(self) -> plans.Plan | None:
         key = self.chosen
@@ -134,7 +127,7 @@ class RecipesPlace(Place):
     @property
     def chosen(self) -> str | None:
         """The id of the recipe under the cursor."""
-        return self.query_one("#recipes-table", ListCanvas).key
+        return self.table.key
 
     def chosen_run(self) -> RunView | None:
         """Return the latest run of the recipe under the cursor."""
@@ -162,38 +155,8 @@ class RecipesPlace(Place):
         self._plans[key] = plan
         self.update_place()
 
-    # --- search -----------------------------------------------------------------------------------------
-
-    def action_find(self) -> None:
-        search = self.query_one("#recipes-search", Input)
-        search.display = True
-        search.focus()
-
-    @on(Input.Changed, "#recipes-search")
-    def _searched(self, event: Input.Changed) -> None:
-        event.stop()
-        self.update_place()
-
-    @on(Input.Submitted, "#recipes-search")
-    def _search_done(self, event: Input.Submitted) -> None:
-        event.stop()
-        self.query_one("#recipes-table").focus()
-
-    def on_key(self, event: events.Key) -> None:
-        search = self.query_one("#recipes-search", Input)
-        if event.key == "escape" and search.has_focus:
-            event.stop()
-            self.escape()
-
     def escape(self) -> bool:
-        search = self.query_one("#recipes-search", Input)
-        if search.display:
-            search.value = ""
-            search.display = False
-            self.query_one("#recipes-table").focus()
-            self.update_place()
-            return True
-        return False
+        return self.form is None and self.listing.escape()
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -206,22 +169,26 @@ class RecipesPlace(Place):
             return live or (name == "chat" and self._is_external())
         if name == "log":
             return run is not None
-        if name in ("launch", "switch"):
+        if name == "run":
             return self.chosen is not None and not live
+        if name == "open":
+            return self.chosen is not None and (run is not None or not self.shell.read_only)
         if name in ("new", "import", "starter"):
             return True
         return self.chosen is not None
 
     def _is_external(self) -> bool:
-        return any(key == self.chosen and data.get("backend") == "external" for key, data in self._rows)
+        return any(key == self.chosen and data.get("backend") == "external" for key, data in self._rows or ())
 
-    def action_launch(self) -> None:
+    def action_open(self) -> None:
+        if (run := self.chosen_run()) is not None:
+            self.shell.open_run(run.run_id)
+        elif self.chosen is not None:
+            self.shell.spawn(self.edit(self.chosen))
+
+    def action_run(self) -> None:
         if self.chosen is not None:
             self.shell.spawn(self.commands.launch(self.chosen))
-
-    def action_switch(self) -> None:
-        if self.chosen is not None:
-            self.shell.spawn(self.commands.switch(self.chosen))
 
     def action_stop(self) -> None:
         if (run := self.chosen_run()) is not None and run.live:
@@ -303,7 +270,7 @@ class RecipesPlace(Place):
         if form is not None:
             await form.remove()
         self.query_one("#recipes-list").display = True
-        self.query_one("#recipes-table").focus()
+        self.table.focus()
         await self.reload(choose)
 
     def on_recipe_form_changed(self, event: RecipeForm.Changed) -> None:

@@ -1,4 +1,4 @@
-"""The table of recipes: which of them a search finds, and its columns. A new column is one more entry of `COLUMNS`."""
+"""The table of recipes: its lines, its columns and their order. A new column is one more entry of `COLUMNS`."""
 
 from __future__ import annotations
 
@@ -9,32 +9,156 @@ from typing import Any
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import columns
-from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_words import backend_word, takes_first_gpus
+from vllm_studio_tui.tui.paint.table import Column, Parts
+
+#: What the rows are ordered by until a person orders them by a column, in words.
+ORDER_WORDS = "live, then last run"
+_URGENCY = {state: index for index, state in enumerate(TROUBLE)}
 
 
-def words_of(recipe_id: str, data: Mapping[str, Any]) -> str:
-    """Return the text of a recipe that a search looks through, in lower case."""
-    parts = [recipe_id, *(str(data.get(name, "")) for name in ("name", "model_path", "description", "backend", "tags"))]
-    return " ".join(parts).lower()
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A recipe as the table needs it.
+
+    Attributes:
+        data: The recipe as it is stored.
+        last: Its latest run.
+        gpus_here: The number of GPUs of this host; None where that is not known.
+        now: Seconds since the epoch.
+    """
+
+    recipe_id: str
+    data: Mapping[str, Any]
+    last: RunView | None
+    glyphs: Glyphs
+    gpus_here: int | None
+    now: float
+
+    @property
+    def name(self) -> str:
+        return str(self.data.get("name") or self.recipe_id)
+
+    @property
+    def shown_run(self) -> RunView | None:
+        """The latest run, if it is live or failed and was not dismissed."""
+        run = self.last
+        if run is None or run.state is State.EXITED or (run.dismissed and run.status.final):
+            return None
+        return run
+
+    @property
+    def gpus(self) -> int | None:
+        """The number of GPUs that it needs; None where the engine decides."""
+        given = self.data.get("gpus") or ()
+        if given:
+            return len(given)
+        if takes_first_gpus(str(self.data.get("backend"))):
+            return _number(self.data.get("tensor_parallel_size")) * _number(self.data.get("pipeline_parallel_size"))
+        return None
 
 
-def title(x: int, found: int, stored: int | None) -> Row:
-    """Draw the title with the number of recipes found; of those stored, None while they are not read yet."""
-    row = Row()
-    count = "" if stored is None else f"  {found}" if found == stored else f"  {found} of {stored}"
-    row.run(x, [("RECIPES", "dim bold"), (count, "faint")])
-    return row
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 1
 
 
-def no_match(x: int, words: str) -> Row:
-    """Say that a search finds nothing."""
-    row = Row()
-    row.run(x, [(f'Nothing matches "{words}".   ', "dim"), ("esc", "fg bold"), (" clears", "dim")])
-    return row
+def words_of(line: Line) -> str:
+    """Return the text of a recipe that a filter looks through."""
+    data = line.data
+    parts = [str(data.get(name, "")) for name in ("name", "model_path", "description", "backend", "tags")]
+    return " ".join([line.recipe_id, *parts, _state_word(line)])
+
+
+def rank(line: Line) -> tuple[int, float, str]:
+    """Return what the rows are ordered by: what is live or failed by urgency, then by the last run."""
+    run = line.shown_run
+    started = line.last.status.started_at or 0.0 if line.last is not None else 0.0
+    return (_URGENCY.get(run.state, 90) if run is not None else 99, -started, line.name.lower())
+
+
+def lead(line: Line) -> tuple[str, str]:
+    """Return the mark of a recipe's state."""
+    run = line.shown_run
+    return line.glyphs.state(run.state) if run is not None else ("", "fg")
+
+
+def _name(line: Line) -> Parts:
+    return [(line.name, "fg bold" if line.shown_run is not None else "fg")]
+
+
+def _engine(line: Line) -> Parts:
+    return [(backend_word(str(line.data.get("backend", ""))), "dim")]
+
+
+def _gpus(line: Line) -> Parts:
+    count = line.gpus
+    if count is None:
+        return []
+    too_many = line.gpus_here is not None and count > line.gpus_here
+    # Red alone would say nothing without colours.
+    return [(f"{line.glyphs.warning} " if too_many else "", "err"), (str(count), "err" if too_many else "fg")]
+
+
+def _context(line: Line) -> Parts:
+    length = line.data.get("max_model_len")
+    return [(str(length), "fg")] if length else [(line.glyphs.unknown, "faint")]
+
+
+def _state_word(line: Line) -> str:
+    run = line.shown_run
+    if run is None:
+        return ""
+    if run.state is State.LOADING and run.status.progress is not None:
+        return f"{run.state} {numbers.percent(run.status.progress)}"
+    if run.state is State.FAILED and run.status.ended_at is not None:
+        return f"{run.state} {numbers.moment(run.status.ended_at, line.now)}"
+    return str(run.state)
+
+
+def _state(line: Line) -> Parts:
+    run = line.shown_run
+    return [(_state_word(line), line.glyphs.state(run.state)[1])] if run is not None else []
+
+
+def _last_run(line: Line) -> Parts:
+    run = line.last
+    if run is None:
+        return [("never", "faint")]
+    return [("now" if run.live else numbers.ago(run.status.started_at, line.now), "dim")]
+
+
+def _when(line: Line) -> float | None:
+    run = line.last
+    return None if run is None else line.now if run.live else run.status.started_at
+
+
+COLUMNS: tuple[Column[Line], ...] = (
+    Column("name", _name, 12, grow=1, order=lambda line: line.name.lower()),
+    Column("engine", _engine, 9, grow=2, drop=3, order=lambda line: backend_word(str(line.data.get("backend", "")))),
+    Column("GPUs", _gpus, 4, right=True, drop=2, order=lambda line: line.gpus, falling=True),
+    Column("context", _context, 7, right=True, drop=4, order=lambda line: line.data.get("max_model_len"), falling=True),
+    Column("state", _state, 9, grow=2, order=lambda line: _state_word(line) or None),
+    Column("last run", _last_run, 8, right=True, drop=5, order=_when, falling=True),
+)
+
+
+def lines(
+    stored: Sequence[tuple[str, Mapping[str, Any]]],
+    last: Mapping[str, RunView],
+    glyphs: Glyphs,
+    gpus_here: int | None,
+    now: float,
+) -> list[Line]:
+    """Return the recipes as the table needs them.
+
+    Args:
+        stored: The recipes as they are stored, by id.
+        last: The latest run of each recipe, by the recipe's id.
+        now: Seconds since the epoch.
+    """
+    return [Line(recipe_id, data, last.get(recipe_id), glyphs, gpus_here, now) for recipe_id, data in stored]
 
 
 def nothing(x: int, *, read_only: bool) -> list[Row]:
@@ -47,100 +171,9 @@ def nothing(x: int, *, read_only: bool) -> list[Row]:
         for key, word, action in (
             ("n", "new", "recipes.new"),
             ("S", "take a starter", "recipes.starter"),
-            ("i", "import from vLLM, llama-swap, compose or a shell command", "recipes.import"),
+            ("I", "import from vLLM, llama-swap, compose or a shell command", "recipes.import"),
         ):
             end = keys.run(at, [(key, "accent bold" if key == "n" else "fg bold"), (f" {word}", "dim")])
             keys.link(at, end, action)
             at = end + 3
     return [row, Row(), keys]
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A recipe as the columns need it.
-
-    Attributes:
-        data: The recipe as it is stored.
-        last: Its latest run.
-    """
-
-    recipe_id: str
-    data: Mapping[str, Any]
-    last: RunView | None
-    glyphs: Glyphs
-
-
-def _name(line: _Line) -> columns.Parts:
-    return [(str(line.data.get("name") or line.recipe_id), "fg")]
-
-
-def _engine(line: _Line) -> columns.Parts:
-    return [(backend_word(str(line.data.get("backend", ""))), "dim")]
-
-
-def _gpus(line: _Line) -> columns.Parts:
-    data = line.data
-    gpus = data.get("gpus") or ()
-    if gpus:
-        return [(str(len(gpus)), "fg")]
-    if takes_first_gpus(str(data.get("backend"))):
-        count = int(data.get("tensor_parallel_size") or 1) * int(data.get("pipeline_parallel_size") or 1)
-        return [(str(count), "fg")]
-    return []
-
-
-def _context(line: _Line) -> columns.Parts:
-    length = line.data.get("max_model_len")
-    return [(str(length), "fg")] if length else [(line.glyphs.unknown, "faint")]
-
-
-def _state(line: _Line) -> columns.Parts:
-    run = line.last
-    if run is None or (run.dismissed and run.status.final):
-        return [(line.glyphs.unknown, "faint")]
-    mark, colour = line.glyphs.state(run.state)
-    return [(f"{mark} ", colour), (str(run.state), "dim" if run.state is State.EXITED else colour)]
-
-
-#: The layouts of the table.
-WIDE, BASE, COMPACT = "wide", "base", "compact"
-LAST_RUN = "last run"
-
-COLUMNS: tuple[columns.Column[_Line], ...] = (
-    columns.Column("name", _name, {WIDE: (5, 23), BASE: (4, 20), COMPACT: (2, 19)}),
-    columns.Column("engine", _engine, {WIDE: (1, 12), BASE: (1, 11), COMPACT: (1, 10)}),
-    columns.Column("gpus", _gpus, {WIDE: (1, 4), BASE: (1, 4), COMPACT: (1, 4)}, right=True),
-    columns.Column("context", _context, {WIDE: (2, 7), BASE: (3, 7), COMPACT: (3, 7)}, right=True),
-    columns.Column("state", _state, {WIDE: (4, 13), BASE: (4, 12), COMPACT: (2, 12)}),
-    # Drawn by `table`: it takes the rest of the row.
-    columns.Column(LAST_RUN, lambda line: [], {WIDE: (1, 0), BASE: (1, 0)}),
-)
-
-
-def table(
-    found: Sequence[tuple[str, Mapping[str, Any]]],
-    last: Mapping[str, RunView],
-    glyphs: Glyphs,
-    width: int,
-    size: Size,
-    now: float,
-) -> list[Row]:
-    """Draw the heads and a row for each recipe.
-
-    Args:
-        found: The recipes as they are stored, by id.
-        last: The latest run of each recipe, by the recipe's id.
-        width: The cells of a row.
-        now: Seconds since the epoch.
-    """
-    layout = WIDE if size >= Size.WIDE else BASE if size >= Size.BASE else COMPACT
-    rows = [columns.heads(COLUMNS, layout, 0, Row())]
-    for recipe_id, data in found:
-        run = last.get(recipe_id)
-        row = columns.fill(COLUMNS, layout, 0, Row(key=recipe_id), _Line(recipe_id, data, run, glyphs))
-        if layout != COMPACT:
-            start = columns.start_of(COLUMNS, LAST_RUN, layout, 0)
-            when = "never" if run is None else "now" if run.live else numbers.ago(run.status.started_at, now)
-            row.put(start, when, "faint" if run is None else "dim", max(0, width - start - 1))
-        rows.append(row)
-    return rows
