@@ -268,11 +268,12 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.run.place import RunPage
     from vllm_studio_tui.tui.screens.usage.place import UsagePlace
     from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+    from vllm_studio_tui.tui.widgets.table import Table
 
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace, "logs": LogsPlace,
-        "run": RunPage,
+        "run": RunPage, "table": Table,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":
