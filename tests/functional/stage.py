@@ -189,7 +189,10 @@ class Staged:
 
     Attributes:
         pressed: Every key that was pressed so far.
+        faults_expected: Errors that the screens report are part of the test.
     """
+
+    faults_expected = False
 
     def __init__(
         self, app: StudioApp, pilot: Pilot[int], studio: Studio, launcher: StageLauncher, engine: Engine
@@ -286,6 +289,7 @@ async def staged(
             stage = Staged(app, pilot, studio, launcher, engine)
             await stage.settle()
             yield stage
+            assert stage.faults_expected or not app.faults.errors, app.faults.errors
     finally:
         studio.close()
 

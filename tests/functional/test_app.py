@@ -136,6 +136,7 @@ async def test_a_screen_that_is_asked_for_twice_at_once_is_whole_for_both(tmp_pa
 
 async def test_an_error_inside_a_command_is_said_and_ends_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
+        stage.faults_expected = True
 
         def broken(*_: object, **__: object) -> None:
             raise RuntimeError("[/x] odd \x1b[31m")

@@ -8,41 +8,17 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.terminal.pty_screen import Terminal, environment, studio
+from tests.terminal.conftest import Opener
+from tests.terminal.pty_screen import environment, studio
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import control, read
+from vllm_studio_tui.runs import read
 from vllm_studio_tui.services import demo
 from vllm_studio_tui.studio import Studio
-
-Opener = Callable[..., Terminal]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home; whatever runs in it is stopped at the end."""
-    yield tmp_path
-    for run in read.live_runs(Places.under(tmp_path)):
-        control.stop(run, force=True)
-
-
-@pytest.fixture
-def terminal(home: Path) -> Iterator[Opener]:
-    opened: list[Terminal] = []
-
-    def open_one(*arguments: str, size: tuple[int, int] = (120, 36), **environ: str) -> Terminal:
-        made = Terminal(studio(*arguments), environment(home, **environ), columns=size[0], rows=size[1])
-        opened.append(made)
-        return made
-
-    yield open_one
-    for one in opened:
-        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.place import Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
+from vllm_studio_tui.tui.terminal.faults import Faults
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
 
@@ -68,9 +69,11 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         ascii_only: bool = False,
         label: str = "",
         theme_name: str | None = None,
+        faults: Faults | None = None,
     ) -> None:
         no_colour = "NO_COLOR" in os.environ  # Textual takes it out
         super().__init__()
+        self.faults = faults or Faults(studio.places, os.environ)
         self.studio = studio
         self.place_name = place
         self._under: Underneath | None = None
@@ -84,7 +87,7 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         self._places: dict[str, Place] = {}
         self._making = asyncio.Lock()
         self._keys = Keys()
-        self._interrupted = 0.0
+        self._interrupted = self._fresh = 0.0
         self.size_class = Size.BASE
         themes = studio.places.config / "themes"
         self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=no_colour)
@@ -257,6 +260,17 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
             return
         self.spawn(self.show_place(name))
 
+    # --- what was typed before it was asked --------------------------------------------------------------
+
+    def drop_typed_ahead(self) -> None:
+        """Drop the keys and clicks that came before now and are not handled yet."""
+        self._fresh = time.monotonic()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent | events.Paste) and event.time < self._fresh:
+            return
+        await super().on_event(event)
+
     # --- actions everywhere -----------------------------------------------------------------------------
 
     def action_palette(self) -> None:
@@ -306,8 +320,16 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
     action_quit_studio = leave
 
     async def _leave(self) -> None:
-        self.last_words += await put_away(self.studio, self._places.values())
+        self.last_words += await put_away(self.studio, self._places.values(), self.report_fault)
         self.exit(0)
+
+    async def _shutdown(self) -> None:
+        if self.faults.ended_by is not None:  # the terminal is given back already; the screens are still there
+            self.last_words += await put_away(self.studio, self._places.values(), self.report_fault)
+        await super()._shutdown()
+
+    def fault_facts(self) -> dict[str, object]:
+        return {"screen": self.place_name, **super().fault_facts()}
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()

@@ -9,16 +9,23 @@ from typing import Any, TypeVar
 
 from textual.app import App
 from textual.screen import Screen
-from textual.worker import Worker, WorkerState
+from textual.worker import Worker, WorkerFailed, WorkerState
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.tui.terminal.faults import Faults
 
 T = TypeVar("T")
 
 
 class BackgroundApp(App[int], inherit_bindings=False):
-    """What a screen may ask of any app: work, questions, messages. See `Shell`."""
+    """What a screen may ask of any app: work, questions, messages; and how it ends by a fault. See `Shell`.
+
+    Attributes:
+        faults: The faults of this session, each with its report.
+    """
+
+    faults: Faults
 
     def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
         """Do something that takes time. An error is shown, and ends nothing else."""
@@ -35,7 +42,36 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             logging.getLogger(__name__).error("a command failed", exc_info=event.worker.error)
-            self.tell(f"This failed inside the studio: {event.worker.error!r}"[:400], "error")
+            self.tell_fault("This failed inside the studio", event.worker.error)
+
+    # --- faults -----------------------------------------------------------------------------------------
+
+    def fault_facts(self) -> dict[str, object]:
+        """Return what a report of a fault says about the app."""
+        dialogs = [type(screen).__name__ for screen in self.screen_stack[1:]] if self._screen_stacks else []
+        return {"size": f"{self.size.width}x{self.size.height}", "theme": self.theme, "dialogs": dialogs}
+
+    def report_fault(self, error: BaseException) -> str:
+        """Write a report of an error, once for each place of the code; return where it lies."""
+        return self.faults.report(error, self.fault_facts())
+
+    def tell_fault(self, what: str, error: BaseException) -> None:
+        """Say that something failed for a reason that is ours, and where the report lies."""
+        self.tell(f"{what}: {self.faults.words(error)}\nReport: {self.report_fault(error)}", "error")
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app after an error that nothing caught: Textual would print its traceback with all variables."""
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        self._return_code = 1
+        self.faults.end(cause, self.fault_facts())
+        if self._exception is None:  # for tests, which see the error itself
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+    def panic(self, *renderables: object) -> None:
+        """End the app; Textual calls this where it has a picture of an error instead of the error."""
+        self._handle_exception(RuntimeError("Textual met an error of its own"))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work away from the event loop."""

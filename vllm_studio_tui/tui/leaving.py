@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.place import Place
 
+#: Seconds that a screen may take to keep what it has.
+LONGEST = 10.0
+
 
 def leave_on_signals(studio: StudioApi, leave: Callable[[], None]) -> None:
     """Leave when the terminal goes or the process is asked to end: answers are kept, the terminal is put right."""
@@ -31,9 +34,16 @@ def going_on(snapshot: Snapshot | None) -> list[str]:
     return [f"{live} {'engine goes' if live == 1 else 'engines go'} on. vllm-studio status"] if live else []
 
 
-async def put_away(studio: StudioApi, places: Iterable[Place]) -> list[str]:
-    """Let every screen keep what it has, save what is not saved yet; return lines for the terminal."""
+async def put_away(studio: StudioApi, places: Iterable[Place], failed: Callable[[BaseException], object]) -> list[str]:
+    """Let every screen keep what it has, save what is not saved yet; return lines for the terminal.
+
+    Args:
+        failed: Told of a screen that could not; the others keep what they have all the same.
+    """
     for place in places:
-        await place.leaving()
+        try:
+            await asyncio.wait_for(place.leaving(), LONGEST)
+        except Exception as error:  # noqa: BLE001 - leaving must be possible whatever is broken
+            failed(error)
     await asyncio.to_thread(studio.close_chat)
     return [f"An answer is not saved yet. It lies in {path}; the next start takes it in." for path in studio.unsaved]

@@ -6,15 +6,20 @@ import contextlib
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from vllm_studio_tui.config.startup import read_startup_settings
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.tui.screens.registry import BY_NAME
+from vllm_studio_tui.tui.terminal.faults import Faults
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.tui.app import StudioApp
 
 
 def open_screens(
@@ -50,28 +55,62 @@ def open_screens(
     gc_freeze.begin()
     # Nothing may be printed over the screen.
     logging.getLogger().addHandler(logging.NullHandler())
-    from vllm_studio_tui.tui.app import StudioApp
-    from vllm_studio_tui.tui.terminal import textual_patches
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    faults = Faults(studio.places, os.environ)
+    app: StudioApp | None = None
+    with _quiet_threads(faults):
+        try:
+            from vllm_studio_tui.tui.app import StudioApp
+            from vllm_studio_tui.tui.terminal import textual_patches
 
-    textual_patches.install()
-    # The rest of the settings is read, and checked, after the first picture.
-    theme, plain = read_startup_settings(studio.places.settings_file, os.environ)
-    app = StudioApp(
-        studio,
-        place=screen,
-        recipe=recipe,
-        compact=compact,
-        read_only=read_only,
-        ascii_only=ascii_only or plain or not _utf8(),
-        label=label,
-        theme_name=theme,
-    )
-    code = app.run(mouse=True)
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        for words in app.last_words if farewell else ():
-            sys.stdout.write(f"{words}\n")
-        sys.stdout.flush()
-    return code if isinstance(code, int) else app.return_code or 0
+            textual_patches.install()
+            # The rest of the settings is read, and checked, after the first picture.
+            theme, plain = read_startup_settings(studio.places.settings_file, os.environ)
+            app = StudioApp(
+                studio,
+                place=screen,
+                recipe=recipe,
+                compact=compact,
+                read_only=read_only,
+                ascii_only=ascii_only or plain or not _utf8(),
+                label=label,
+                theme_name=theme,
+                faults=faults,
+            )
+            app.run(mouse=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends in words and not in a traceback
+            faults.end(error, {})
+    last_words = app.last_words if app is not None else []
+    if faults.ended_by is not None:
+        _print(
+            sys.stderr, [*faults.last_lines(app.snapshot if app is not None else None, engines=farewell), *last_words]
+        )
+        return 1
+    _print(sys.stdout, last_words if farewell else [])
+    return (app.return_code if app is not None else None) or 0
+
+
+def _print(stream: TextIO, lines: Iterable[str]) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        for words in lines:
+            stream.write(f"{words}\n")
+        stream.flush()
+
+
+@contextlib.contextmanager
+def _quiet_threads(faults: Faults) -> Iterator[None]:
+    """Report an error that ends a thread instead of printing its traceback over the screens."""
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            faults.report(args.exc_value, {"thread": args.thread.name if args.thread is not None else ""})
+
+    before, threading.excepthook = threading.excepthook, report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _utf8() -> bool:

@@ -14,6 +14,7 @@ from textual.strip import Strip
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
 from vllm_studio_tui.tui.document.line_breaking import Line, cells
 from vllm_studio_tui.tui.document.selection import Selection, highlighted
+from vllm_studio_tui.tui.paint.ink import fit
 from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class BlockScroll(WholeLines, can_focus=True):
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._get_ink = get_ink
-        self.blocks: list[Block] = []
+        self._blocks: list[Block] = []
         self.following = True
         self.selection = Selection()
         self.words = ""
@@ -58,7 +59,17 @@ class BlockScroll(WholeLines, can_focus=True):
         self._thumbs: dict[int, tuple[Strip, Strip]] = {}
         self._look: tuple[object, ...] = ()
         self._thumb_at: tuple[int, int] | None = None
+        self._broken = ""  # what is shown where nothing can be drawn
         self._total: tuple[float, int, int] = (0.0, 0, 0)  # when, for which width, how many lines
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks; visible lines of a list that was replaced are forgotten."""
+        return self._blocks
+
+    @blocks.setter
+    def blocks(self, blocks: list[Block]) -> None:
+        self._blocks, self._seen = blocks, []
 
     # --- for subclasses ------------------------------------------------------------------
 
@@ -97,8 +108,14 @@ class BlockScroll(WholeLines, can_focus=True):
         """Work out the visible lines; only rows that differ are written."""
         if not self.size.width or not self.size.height or not self.is_attached:
             return
-        self.advance()
-        self._place()
+        was, self._broken = self._broken, ""
+        try:
+            self.advance()
+            self._place()
+        except Exception as error:  # noqa: BLE001 - the other parts of the page are still good
+            self._broken, self._seen = self.fault_words(error), []
+        if was != self._broken:
+            self._look = ()
         self._refresh_changed()
 
     def _place(self) -> None:
@@ -195,7 +212,8 @@ class BlockScroll(WholeLines, can_focus=True):
         width = self.line_width or self.size.width
         one = self._seen[y] if y < len(self._seen) else None
         if one is None:
-            strip = Strip([Segment(" " * width, ink.style("fg"))], width)
+            words = fit(self._broken, width) if y == 0 else ""
+            strip = Strip([Segment(words, ink.style("err"))]).adjust_cell_length(width, ink.style("fg"))
         else:
             index, at, line = one
             marked = self.has_focus and self.marked(self.blocks[index])

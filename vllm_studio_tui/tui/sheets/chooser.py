@@ -15,7 +15,7 @@ from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.sheets.dialogs import Option, Sheet
+from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 
@@ -52,6 +52,7 @@ class Chooser(Sheet):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        TAKE,
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
         Binding("pageup", "move(-10)", show=False, priority=True),
@@ -197,14 +198,18 @@ class Chooser(Sheet):
 
     @on(Input.Submitted, "#words")
     def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
+        event.stop()  # Enter that was pressed before the dialog was there
+        self.take()
+
+    def take(self) -> None:
         choice = self._current()
+        typed = self.query_one("#words", Input).value
         if self._load is not None:
             self._enter_waits = True
         elif choice is not None:
             self.dismiss(choice.value)
-        elif self._free and event.value.strip():
-            self.dismiss(event.value)
+        elif self._free and typed.strip():
+            self.dismiss(typed)
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()

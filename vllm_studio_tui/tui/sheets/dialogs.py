@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -26,6 +26,7 @@ class Sheet(ModalScreen[str | None]):
     """A dialog over the dimmed screen. It returns a string, or None when it is closed with Escape."""
 
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = "dialogs.tcss"
+    _answered = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
 
     def ink(self) -> Ink:
@@ -34,6 +35,26 @@ class Sheet(ModalScreen[str | None]):
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+    def dismiss(self, result: str | None = None) -> Any:
+        """Close the dialog with its answer. The first one counts: keys that were typed with it are dropped."""
+        if self._answered:
+            return None
+        self._answered = True
+        app: Any = self.app
+        app.drop_typed_ahead()
+        return super().dismiss(result)
+
+    def action_take(self) -> None:
+        """Take what was typed, once all that was typed before is there: Textual runs a binding ahead of other keys."""
+        (self.focused or self).call_later(self.take)
+
+    def take(self) -> None:
+        """Close with what was typed or chosen."""
+
+
+#: For dialogs with a field: their `take` sees what was typed before Enter, and nothing that was typed after it.
+TAKE = Binding("enter", "take", show=False, priority=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +120,8 @@ class Question(Sheet):
 class Prompt(Sheet):
     """Asks for a line of text."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [TAKE]
+
     def __init__(
         self, title: str, value: str = "", *, note: str = "", check: Callable[[str], str | None] | None = None
     ) -> None:
@@ -136,12 +159,16 @@ class Prompt(Sheet):
 
     @on(Input.Submitted, "#line")
     def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._wrong = (self._check(event.value) or "") if self._check is not None else ""
+        event.stop()  # Enter that was pressed before the dialog was there
+        self.take()
+
+    def take(self) -> None:
+        value = self.query_one("#line", Input).value
+        self._wrong = (self._check(value) or "") if self._check is not None else ""
         if self._wrong:
             self.query_one("#prompt-foot", Canvas).repaint()
         else:
-            self.dismiss(event.value)
+            self.dismiss(value)
 
 
 class Writing(Sheet):
@@ -178,7 +205,7 @@ class Writing(Sheet):
         row.run(2, [("f2", "fg bold"), (" take it   ", "dim"), ("esc", "fg bold"), (" leave it", "dim")])
         return [note, row]
 
-    def action_take(self) -> None:
+    def take(self) -> None:
         self.dismiss(self.query_one("#text", TextArea).text)
 
 

@@ -1,4 +1,5 @@
-"""Five corrections of Textual 8.2: two keys, output over slow connections, closed terminals, and memory."""
+"""Six corrections of Textual 8.2: two keys, output over slow connections, closed terminals,
+memory, and errors of the input thread."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ def install() -> None:
     slim_updates()
     gone_terminals()
     whole_strips()
+    input_errors()
 
 
 def alt_digits() -> None:
@@ -92,6 +94,25 @@ def whole_strips() -> None:
 
     if theirs is not None:
         Strip.divide = divide  # type: ignore[method-assign]
+
+
+def input_errors() -> None:
+    """Hand an error of the thread that reads the terminal to the app, as any other.
+
+    Textual hands over only a picture of it, with its traceback.
+    """
+    from textual.drivers import linux_driver
+
+    driver: Any = getattr(linux_driver, "LinuxDriver", None)
+    if driver is not None and hasattr(driver, "_run_input_thread"):
+        driver._run_input_thread = _read_input
+
+
+def _read_input(self: Any) -> None:
+    try:
+        self.run_input_thread()
+    except Exception as error:  # noqa: BLE001 - the app ends by it
+        self._app.call_later(self._app._handle_exception, error)
 
 
 def _write_all(self: Any) -> None:

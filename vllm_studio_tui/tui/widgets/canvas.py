@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.paint.ink import Ink, Row
+from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
 from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Canvas(WholeLines):
         width, height = self.size
         if not width or not height or not self.is_attached:
             return
-        fresh = list(self._painter(width, height))
+        fresh = self._paint_rows(width, height)
         before, self.rows = self.rows, fresh
         self._keep_cursor(before)
         top = self.top
@@ -117,6 +117,17 @@ class Canvas(WholeLines):
             regions += [Region(start, y, end - start, 1) for start, end in spans]
         if regions:
             self.refresh(*regions)
+
+    def _paint_rows(self, width: int, height: int) -> list[Row]:
+        try:
+            return list(self._painter(width, height))
+        except Exception as error:  # noqa: BLE001 - the other parts of the page are still good
+            rows: list[Row] = []
+            for line in wrap(self.fault_words(error), max(1, width - 4))[: max(1, height)]:
+                row = Row(bar="err")
+                row.put(2, line, "err" if not rows else "dim")
+                rows.append(row)
+            return rows
 
     def render_line(self, y: int) -> Strip:
         strip = self._strips.get(y)

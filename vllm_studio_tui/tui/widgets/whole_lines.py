@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.segment import Segment
 from textual.filter import ANSIToTruecolor
+from textual.strip import Strip
 from textual.widget import Widget
+
+from vllm_studio_tui.tui.paint.ink import fit
 
 if TYPE_CHECKING:
     from textual.geometry import Region
-    from textual.strip import Strip
 
 
 class WholeLines(Widget):
@@ -28,7 +31,7 @@ class WholeLines(Widget):
             self.line_width = None
             return super().render_lines(crop)
         width = self.line_width = self.size.width
-        strips = [self.render_line(y) for y in crop.line_range]
+        strips = [self._line(y, width) for y in crop.line_range]
         # The colours are already true colours, or meant as the terminal's own: none has to be translated.
         filters = [
             line_filter for line_filter in self.get_line_filters() if not isinstance(line_filter, ANSIToTruecolor)
@@ -41,3 +44,15 @@ class WholeLines(Widget):
             begin, end = crop.column_span
             strips = [strip.crop(begin, end) for strip in strips]
         return strips
+
+    def _line(self, y: int, width: int) -> Strip:
+        try:
+            return self.render_line(y)
+        except Exception as error:  # noqa: BLE001 - a fault in one line must not end the app
+            words = self.fault_words(error)
+            return Strip([Segment(fit(words, width))]).adjust_cell_length(width)
+
+    def fault_words(self, error: BaseException) -> str:
+        """Report an error met while drawing this widget; return what to show in its place."""
+        app: Any = self.app
+        return f"This part cannot be drawn: {app.faults.words(error)} (report: {app.report_fault(error)})"

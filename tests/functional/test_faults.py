@@ -1,0 +1,144 @@
+"""Faults: what cannot be drawn is said in its place, what ends the screens keeps what was being answered."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+
+from tests.functional.stage import Staged, staged
+from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
+from vllm_studio_tui.tui.terminal.faults import KEPT, Faults
+from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+
+
+def reports(home: Path) -> list[Path]:
+    return sorted((home / "state" / "faults").glob("*.txt"))
+
+
+async def test_what_cannot_be_drawn_is_said_in_its_place_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.faults_expected = True
+        canvas = stage.app.current.query(ListCanvas).first()
+        before, canvas._painter = canvas._painter, lambda width, height: [][width]
+        canvas.repaint()
+        await stage.settle()
+        assert "This part cannot be drawn: IndexError" in stage.text()
+        canvas.repaint()
+        assert len(reports(tmp_path)) == 1
+        assert stat.S_IMODE(reports(tmp_path)[0].stat().st_mode) == 0o600
+        assert "screen: dashboard" in reports(tmp_path)[0].read_text()
+        await stage.press("6")
+        assert stage.app.place_name == "logs"
+
+        def broken() -> bool:
+            raise KeyError("odd")
+
+        view: Any = stage.app.current.one("#log")
+        view.advance = broken
+        view.redraw()
+        await stage.settle()
+        assert "This part cannot be drawn: KeyError" in stage.text()
+        del view.advance
+        view.redraw()
+        await stage.press("1")
+        canvas._painter = before
+        canvas.repaint()
+        await stage.settle()
+        assert "cannot be drawn" not in stage.text()
+
+
+async def test_an_answer_in_progress_is_kept_when_the_screens_end_by_a_fault(tmp_path: Path) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(3600)
+
+    with pytest.raises(ZeroDivisionError):
+        async with staged(tmp_path, place="chat", script=(Delta(content="half an answer"), wait)) as stage:
+            stage.faults_expected = True
+            await stage.type("q")
+            await stage.pilot.press("enter")
+            await stage.until(lambda: "half an answer" in stage.text(), "it answers")
+            studio, app = stage.studio, stage.app
+            app.call_later(lambda: 1 / 0)
+            await stage.until(lambda: app.faults.ended_by is not None, "it ends")
+    from vllm_studio_tui.studio import Studio
+
+    with Studio.open_sync(studio.places) as again:
+        sessions = again.chat.sessions.list()
+        kept = [one.content for one in again.chat.messages.tree(sessions[0].id)]
+    assert kept == ["q", "half an answer"]
+    assert app.return_code == 1
+    assert app._exit_renderables == []
+
+
+def test_few_reports_are_kept_and_an_error_that_cannot_be_written_is_no_second_one(tmp_path: Path) -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    faults = Faults(Places.under(tmp_path), {})
+    for number in range(KEPT + 3):
+        faults.report(Odd(number), {})
+        faults.report(ValueError(number), {})
+    assert len(reports(tmp_path)) == KEPT
+    (tmp_path / "file").write_text("")
+    assert "none could be written" in Faults(Places.under(tmp_path / "file"), {}).report(ValueError("x"), {})
+    assert faults.words(Odd()) == "Odd"
+
+
+async def test_the_log_of_another_run_may_be_shorter(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        every = {run.run_id: run for run in stage.app.snapshot.runs}  # type: ignore[union-attr]
+        long, short = every["llama-3.3-70b-1"], every["qwen3-32b-1"]
+        long.log.write_text("".join(f"INFO line {number}\n" for number in range(300)))
+        short.log.write_text("INFO the only line\n")
+        for run in (long, short, long, short):
+            place: Any = await stage.app.show_place("logs")
+            place._open(run)
+            # It is drawn before the lines of the other log are there.
+            stage.app.current.one("#log").refresh()
+            await stage.pilot.pause()
+            stage.app.current.one("#log").focus()
+            await stage.settle()
+        assert "the only line" in stage.text()
+
+
+async def burst(stage: Staged, *keys: str) -> None:
+    """Keys that came in one piece: none is handled before the last was read."""
+    for key in keys:
+        stage.app.post_message(events.Key(key, key if len(key) == 1 else None))
+    await stage.settle()
+
+
+@pytest.mark.parametrize("kind", ["question", "esc", "chooser", "prompt", "writing"])
+async def test_a_dialog_takes_one_answer_and_further_keys_of_the_burst_are_dropped(tmp_path: Path, kind: str) -> None:
+    sheets = {
+        "question": (lambda: Question("q", "t", [Option("p", "paste")]), ("p", "p", "s"), "p"),
+        "esc": (lambda: Question("q", "t", [Option("p", "paste")]), ("escape", "escape", "s"), None),
+        "chooser": (lambda: Chooser([Choice("a", "a")]), ("enter", "enter", "s"), "a"),
+        "prompt": (lambda: Prompt("t", "x"), ("enter", "enter", "s"), "x"),
+        "writing": (lambda: Writing("t", "x"), ("f2", "f2", "s"), "x"),
+    }
+    made, keys, expected = sheets[kind]
+    async with staged(tmp_path) as stage:
+        answers: list[str | None] = []
+        stage.app.push_screen(made(), answers.append)
+        await stage.settle()
+        await burst(stage, *keys)
+        assert answers == [expected]
+        assert len(stage.app.screen_stack) == 1, "the s of the burst asked whether to stop a run"
+        await stage.press("s")
+        assert "Stop " in stage.text()
+
+
+async def test_keys_that_open_a_list_and_choose_from_it_may_come_in_one_burst(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await burst(stage, stage.app.keys_of("dashboard.launch").split(",")[0], "enter")
+        await stage.until(lambda: bool(stage.calls), "the first recipe is launched")
