@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
+from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Sheet, Writing
 from vllm_studio_tui.tui.terminal.faults import KEPT, Faults
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
@@ -119,7 +120,7 @@ async def burst(stage: Staged, *keys: str) -> None:
 
 @pytest.mark.parametrize("kind", ["question", "esc", "chooser", "prompt", "writing"])
 async def test_a_dialog_takes_one_answer_and_further_keys_of_the_burst_are_dropped(tmp_path: Path, kind: str) -> None:
-    sheets = {
+    sheets: dict[str, tuple[Callable[[], Sheet], tuple[str, ...], str | None]] = {
         "question": (lambda: Question("q", "t", [Option("p", "paste")]), ("p", "p", "s"), "p"),
         "esc": (lambda: Question("q", "t", [Option("p", "paste")]), ("escape", "escape", "s"), None),
         "chooser": (lambda: Chooser([Choice("a", "a")]), ("enter", "enter", "s"), "a"),
