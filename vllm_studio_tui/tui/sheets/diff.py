@@ -59,7 +59,6 @@ class DiffSheet(Sheet):
         self._keep = keep
         self._look = look
         self._at = 0
-        self._answered = False
         self._found: dict[int, tuple[str, ...]] = {}
 
     # --- layout -----------------------------------------------------------------------------------------
@@ -170,21 +169,12 @@ class DiffSheet(Sheet):
 
     # --- answers ----------------------------------------------------------------------------------------
 
-    def _answer(self, said: str | None) -> None:
-        """Give an answer once: further keys of the same burst are none."""
-        if not self._answered:
-            self._answered = True
-            self.dismiss(said)
-
     def action_take(self) -> None:
-        self._answer(f"take:{self._at}")
+        self.dismiss(f"take:{self._at}")
 
     def action_edit(self) -> None:
         if self._edit:
-            self._answer(f"edit:{self._at}")
-
-    def action_close(self) -> None:
-        self._answer(None)
+            self.dismiss(f"edit:{self._at}")
 
     def action_turn(self, step: int) -> None:
         self._at = (self._at + step) % len(self._proposals)
