@@ -10,6 +10,7 @@ from tests.functional.acting import Scene, editor, fill_in, hides, shows, told
 from tests.functional.stage import Staged
 from tests.functional.test_chat import idle
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Session, Timings, TokenUsage
+from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 
 DONE = Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0))
@@ -88,10 +89,16 @@ async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> N
 
 @chat.scenario("chat.transcript")
 async def _transcript(stage: Staged) -> None:
-    await stage.press("tab")
-    assert place(stage).document.has_focus
-    await stage.press("tab")
-    assert place(stage).prompt.has_focus
+    for part in (place(stage).document, place(stage).query_one("#chat-list"), place(stage).prompt):
+        await stage.press("tab")
+        assert part.has_focus
+
+
+@chat.scenario("chat.part-before")
+async def _part_before(stage: Staged) -> None:
+    for part in (place(stage).query_one("#chat-list"), place(stage).document, place(stage).prompt):
+        await stage.press("shift+tab")
+        assert part.has_focus
 
 
 @chat.scenario("chat.thinking")
@@ -300,26 +307,43 @@ async def _hits(stage: Staged) -> None:
 # --- the list of chats ----------------------------------------------------------------------------------------
 
 
+@listed.scenario("chats.open")
+async def _open(stage: Staged) -> None:
+    (first, *_) = reversed(sessions(stage))
+    place(stage).action_new()
+    listed_chats = place(stage).query_one("#chat-list", ChatList)
+    listed_chats.focus()
+    listed_chats.choose(first.id)
+    await stage.press("enter")
+    await stage.until(lambda: place(stage).chat.id == first.id, "it is open")
+
+
 @listed.scenario("chats.rename")
 async def _rename(stage: Staged) -> None:
-    await stage.press("ctrl+o")
-    await shows(stage, "2 messages")
-    await stage.press("f2")
-    await shows(stage, "Rename the chat")
-    await fill_in(stage, "a better name")
-    await stage.press("enter")
-    await stage.until(lambda: sessions(stage)[0].title == "a better name", "renamed")
-    await shows(stage, "a better name")
-    await stage.press("escape")
+    for number, key in enumerate(("e", "f9")):
+        if key == "f9":  # among all chats, where letters are looked for
+            await stage.press("ctrl+o")
+            await shows(stage, "2 messages")
+        else:
+            place(stage).query_one("#chat-list").focus()
+        await stage.press(key)
+        await shows(stage, "Rename the chat")
+        await fill_in(stage, f"a better name {number}")
+        await stage.press("enter")
+        await stage.until(lambda: f"a better name {number}" in [one.title for one in sessions(stage)], "renamed")  # noqa: B023
+        await stage.press("escape")
 
 
 @listed.scenario("chats.delete")
 async def _delete(stage: Staged) -> None:
-    for key in ("delete", "ctrl+d"):
+    for key in ("d", "delete", "ctrl+d"):
         await afresh(stage)
         before = sessions(stage)
-        await stage.press("ctrl+o")
-        await shows(stage, "2 messages")
+        if key == "d":
+            place(stage).query_one("#chat-list").focus()
+        else:
+            await stage.press("ctrl+o")
+            await shows(stage, "2 messages")
         await stage.press(key)
         await shows(stage, "put it into the trash")
         await stage.press("d")

@@ -80,7 +80,7 @@ async def on_every_message(stage: Staged) -> None:
 
 async def in_the_list_of_chats(stage: Staged) -> None:
     stage.studio.chat.new_session("q")
-    for key in keys_of("chats"):
+    for key in [key for key in keys_of("chats") if len(key) > 1]:  # letters are typed there
         await stage.press("ctrl+o")
         await stage.until(lambda: "0 messages" in stage.text(), "the chats")
         await stage.press(key)
@@ -148,7 +148,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, owner: type, action: Action, done
         async def flow(*_: object) -> None:
             done.add(action.id)
 
-        monkeypatch.setattr(owner, f"_{action.method}", flow)
+        monkeypatch.setattr(owner, action.method, flow)
     else:
         monkeypatch.setattr(owner, f"action_{action.method}", lambda _: done.add(action.id))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_studio_tui.domain.chat import Ended, Message, TokenUsage
+from vllm_studio_tui.domain.chat import Ended, Message, Timings, TokenUsage
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.chat.turn import Turn
@@ -37,7 +37,7 @@ def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
         finish=finish_of(ended),
         error=ended.error,
         usage=_usage(turn.message, ended.usage),
-        timings=ended.timings,
+        timings=_timings(turn, ended),
     )
     questions = [one for one in turn.branch if one.role == "user"]
     title = title_of(questions[0].content) if questions else ""
@@ -56,6 +56,16 @@ def request_of(turn: Turn, ended: Ended) -> CompletedRequest:
         message_id=message_id,
         text=turn.answer.generated,
     )
+
+
+def _timings(turn: Turn, ended: Ended) -> Timings:
+    """Return the timings of an answer; of one without an end of the engine's, the speed that was measured here.
+
+    It is kept with the message alone: what counts requests and peaks takes only what an engine reported.
+    """
+    if ended.timings.tokens_per_second is not None or ended.finish not in ("stopped", "interrupted"):
+        return ended.timings
+    return replace(ended.timings, tokens_per_second=turn.answer.speed)
 
 
 def _usage(before: Message, usage: TokenUsage) -> TokenUsage:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from vllm_studio_tui.domain.chat import Message, ToolCall
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean, clean_line
+from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
@@ -311,24 +312,8 @@ def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
 
 
 def _stats(answer: Message, age: str, *, detail: bool) -> list[str]:
-    usage, timings = answer.usage, answer.timings
-    parts = [age] if age else []
-    if timings.ttft is not None:
-        parts.append(f"TTFT {numbers.latency(timings.ttft)}")
-    if timings.tokens_per_second is not None:
-        parts.append(f"{numbers.rate(timings.tokens_per_second)} tok/s")
-    if usage.completion_tokens is not None and timings.total is not None:
-        parts.append(f"{usage.completion_tokens} tok in {numbers.latency(timings.total)}")
-    if detail:
-        if usage.prompt_tokens is not None:
-            parts.append(f"prompt {usage.prompt_tokens}")
-        if usage.cached_tokens:
-            parts.append(f"cached {usage.cached_tokens}")
-        if usage.reasoning_tokens:
-            parts.append(f"thinking {usage.reasoning_tokens}")
-        if answer.model:
-            parts.append(clean_line(answer.model, limit=40))
-    return parts
+    model = [clean_line(answer.model, limit=40)] if detail and answer.model else []
+    return [*([age] if age else []), *figures.parts(answer, detail=detail), *model]
 
 
 def blocks_of(

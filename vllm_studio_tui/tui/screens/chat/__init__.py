@@ -11,7 +11,15 @@ SCREEN = Screen(
     widget="ChatPlace",
     scopes={"chat": "Chat", "transcript": "Chat: transcript", "chats": "Chat: list"},
     actions=(
-        Action("chat.transcript", "tab", "transcript", "Between prompt and transcript", priority=True, palette=False),
+        Action(
+            "chat.transcript",
+            "tab",
+            "leave the prompt",
+            "Next part: prompt, transcript, chats",
+            priority=True,
+            palette=False,
+        ),
+        Action("chat.part-before", "shift+tab", "", "The part before", priority=True, palette=False),
         Action("chat.thinking", "ctrl+t", "thinking", "Show or fold all thinking", priority=True),
         Action("chat.new", "ctrl+n", "new", "A new chat", priority=True),
         Action("chat.chats", "ctrl+o", "chats", "Chats: open, search, rename, delete", priority=True),
@@ -38,7 +46,8 @@ SCREEN = Screen(
         Action("transcript.find", "slash", "", "Find in this chat", palette=False),
         Action("transcript.find-next", "n", "", "Next hit", palette=False),
         Action("transcript.find-previous", "N", "", "Hit before", palette=False),
-        Action("chats.rename", "f2", "rename", "Rename the chat", writes=True, priority=True),
-        Action("chats.delete", "delete,ctrl+d", "delete", "Put the chat into the trash", writes=True, priority=True),
+        Action("chats.open", "enter", "open", "Open the chat", palette=False),
+        Action("chats.rename", "e,f9", "rename", "Rename the chat", writes=True, palette=False),
+        Action("chats.delete", "d,ctrl+d,delete", "delete", "Put the chat into the trash", writes=True, palette=False),
     ),
 )

@@ -37,8 +37,8 @@ class ChatFlows:
 
     async def choose_chat(self) -> None:
         """Open another chat: by title, or by what was said in it; rename or delete one."""
-        rename = self._shell.keys_of("chats.rename").split(",")
-        delete = self._shell.keys_of("chats.delete").split(",")
+        rename = _while_typing(self._shell.keys_of("chats.rename"))
+        delete = _while_typing(self._shell.keys_of("chats.delete"))
         while True:
             chosen = await self._shell.ask(
                 Chooser(
@@ -55,7 +55,7 @@ class ChatFlows:
                 session_id = rest.partition(":")[2].partition(":")[0]
                 if not session_id or self._shell.read_only:
                     continue
-                await (self._rename(session_id) if what in rename else self._delete(session_id))
+                await (self.rename(session_id) if what in rename else self.delete(session_id))
                 continue
             session_id, _, message_id = rest.partition(":")
             await self._screen.open(session_id, leaf=message_id or None)
@@ -84,7 +84,8 @@ class ChatFlows:
                     choices.append(Choice(value, clean_line(hit.snippet, limit=200), hit.title, group="Said in a chat"))
         return choices
 
-    async def _rename(self, session_id: str) -> None:
+    async def rename(self, session_id: str) -> None:
+        """Ask for another title."""
         rows = (await self._screen.service()).sessions
         session = await self._shell.in_thread(partial(rows.get, session_id))
         chosen = await self._shell.ask(Prompt("Rename the chat", clean_line(session.title)))
@@ -92,7 +93,8 @@ class ChatFlows:
             await self._shell.in_thread(partial(rows.rename, session_id, chosen.strip()))
             await self._refresh(session_id)
 
-    async def _delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str) -> None:
+        """Put a chat into the trash, after saying what that means."""
         rows = (await self._screen.service()).sessions
         session: Session = await self._shell.in_thread(partial(rows.get, session_id))
         chosen = await self._shell.ask(
@@ -233,6 +235,11 @@ def code_blocks(text: str) -> list[tuple[str, str]]:
             body = lines[1:-1] if len(lines) > 1 and lines[-1].strip().startswith(first[:3]) else lines[1:]
             found.append((first.lstrip("`~").strip().split(" ")[0], "".join(body)))
     return found
+
+
+def _while_typing(keys: str) -> list[str]:
+    """Return the keys that type nothing."""
+    return [key for key in keys.split(",") if len(key) > 1]
 
 
 def _first(keys: list[str]) -> str:

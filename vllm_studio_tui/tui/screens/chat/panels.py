@@ -1,11 +1,14 @@
-"""What is drawn around the transcript: the list of chats, the head, the status, the engine, questions that wait."""
+"""What is drawn around the transcript: the list of chats, the head, the status, the rail, questions that wait."""
 
 from __future__ import annotations
 
 import time
 
+from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.screens.chat import rail
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 
@@ -28,22 +31,25 @@ class ChatFrame:
             snapshot.engine(run.run_id) if snapshot is not None and run is not None else None,
             chat.settings,
             running.answer if running is not None else None,
+            self._last_answer(),
             self.context(run),
             len(chat.queue),
             screen.document.following,
             self._state.editing is not None,
             chat.waiting_for,
+            self._key("chat.model"),
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:
         """Return what stands in an empty chat: whom one talks to, or how a model comes up; and the keys for it."""
         run = self._screen.run_for(self._state.shown)
         name = run.name if run is not None else self._state.shown.recipe
+        model, chats = self._key("chat.model"), self._key("chat.chats")
         if name is None:
-            return "No model is up.", [("f2", "choose or launch one"), ("alt+1", "dashboard")]
+            return "No model is up.", [(model, "choose or launch one"), ("alt+1", "dashboard")]
         if run is None or not run.live:
-            return f"{name} is not running.", [("f2", "launch it, or choose another"), ("^o", "earlier chats")]
-        keys = [("enter", "send"), ("^j", "new line"), ("^o", "earlier chats"), ("f2", "another model")]
+            return f"{name} is not running.", [(model, "launch it, or choose another"), (chats, "earlier chats")]
+        keys = [("enter", "send"), ("^j", "new line"), (chats, "earlier chats"), (model, "another model")]
         return f"Ask {name} anything.", keys
 
     def context(self, run: RunView | None) -> tuple[int | None, int | None]:
@@ -57,6 +63,19 @@ class ChatFrame:
         limit = run.spec.recipe.get("max_model_len") if run is not None and run.spec is not None else None
         return used, limit if isinstance(limit, int) and limit > 0 else None
 
+    def _last_answer(self) -> Message | None:
+        """Return the answer under the cursor of the transcript, else the last one."""
+        document = self._screen.document
+        at = document.current if document.current is not None else len(document.entries) - 1
+        for entry in reversed(document.entries[: at + 1]):
+            if entry.message.role == "assistant":
+                return entry.message
+        return None
+
+    def _key(self, action_id: str) -> str:
+        """Return the first key of an action, as it is shown."""
+        return key_text(self._screen.shell.keys_of(action_id).split(",")[0])
+
     def chats(self, width: int, height: int) -> list[Row]:
         state, screen = self._state, self._screen
         return paint.session_rows(
@@ -68,6 +87,7 @@ class ChatFrame:
             time.time(),
             screen.answers.running,
             screen.ink.glyphs,
+            self._key("chat.chats"),
         )
 
     def head(self, width: int, height: int) -> list[Row]:
@@ -77,7 +97,7 @@ class ChatFrame:
         return [paint.status_row(self.view(), self._screen.ink.glyphs, width, self._screen.size_class)]
 
     def rail(self, width: int, height: int) -> list[Row]:
-        return paint.rail_rows(self.view(), self._screen.ink.glyphs, width, height)
+        return rail.rail_rows(self.view(), self._screen.ink.glyphs, width, height, self._key("chat.settings"))
 
     def queue(self, width: int, height: int) -> list[Row]:
         return paint.queue_rows(self._state.shown.queue, width, height)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container, Horizontal, Vertical
+from textual.widget import Widget
 from textual.widgets import Input
 
 from vllm_studio_tui.domain.chat import Message, Session
@@ -22,13 +23,15 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.chat.asking import Asking
+from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
+from vllm_studio_tui.tui.screens.chat.escaping import escape
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
-from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 #: Chats in the list beside the transcript; all of them are behind ctrl+o.
 LISTED = 60
@@ -65,7 +68,7 @@ class ChatPlace(Place):
     def compose(self) -> ComposeResult:
         frame = self._frame
         with Horizontal():
-            yield ListCanvas(frame.chats, self.get_ink, id="chat-list", header=2)
+            yield ChatList(frame.chats, self.get_ink, id="chat-list", header=2)
             with Vertical(id="chat-main"):
                 yield Canvas(frame.head, self.get_ink, id="chat-head")
                 yield Transcript(self.get_ink, id="transcript")
@@ -73,14 +76,14 @@ class ChatPlace(Place):
                 with Horizontal(id="chat-prompt"):
                     yield Canvas(frame.bar, self.get_ink, id="chat-bar")
                     yield PromptArea(id="prompt")
-                yield Input(placeholder="find in this chat", id="chat-find")
+                with Container(id="chat-find-holder"):
+                    yield Input(placeholder="find in this chat", id="chat-find")
                 yield Canvas(frame.status, self.get_ink, id="chat-status")
             yield Canvas(frame.rail, self.get_ink, id="chat-rail")
 
     def on_mount(self) -> None:
         self.query_one("#chat-find").display = False
         self.query_one("#chat-queue").display = False
-        self.query_one("#chat-list", ListCanvas).can_focus = False
         self.asking.subscribe()
 
     def on_unmount(self) -> None:
@@ -175,6 +178,7 @@ class ChatPlace(Place):
         """Draw what a tick can change; the transcript draws itself."""
         for name in ("#chat-list", "#chat-head", "#chat-status", "#chat-rail", "#chat-queue", "#chat-bar"):
             self.query_one(name, Canvas).repaint()
+        self.query_one("#chat-list", ChatList).rest_on(self.chat.id)
         self._show_hint()
         self.document.refresh_ages()
         self.asking.send_waiting()
@@ -297,6 +301,15 @@ class ChatPlace(Place):
         else:
             self.asking.ask(self.chat, text)
 
+    def on_chat_list_action_chosen(self, event: ChatList.ActionChosen) -> None:
+        event.stop()
+        chosen = {"open": self._open_and_write, "rename": self.flows.rename, "delete": self.flows.delete}[event.name]
+        self.shell.spawn(chosen(event.session_id))
+
+    async def _open_and_write(self, session_id: str) -> None:
+        await self.open(session_id)
+        self.prompt.focus()
+
     def on_transcript_action_chosen(self, event: Transcript.ActionChosen) -> None:
         event.stop()
         message, asking = event.message, self.asking
@@ -336,42 +349,26 @@ class ChatPlace(Place):
         return True
 
     def escape(self) -> bool:
-        """Close the search, leave the edit, stop the answer; in this order."""
-        find = self.query_one("#chat-find", Input)
-        if find.display:
-            find.display = False
-            self.document.find("")
-            self.document.focus()
-            return True
-        if self.document.words:
-            self.document.find("")
-            return True
-        if self.document.selection:
-            self.document.selection.clear()
-            self.document.redraw()
-            return True
-        if self.state.end_editing() is not None:
-            self.prompt.set_text(self.state.draft)
-            self.update_place()
-            return True
-        if self.chat.id is not None and self.answers.stop(self.chat.id):
-            return True
-        if self.chat.waiting_for is not None:
-            self.asking.give_back(self.chat, self.asking.take_back(self.chat))
-            return True
-        if self.document.has_focus:
-            self.prompt.focus()
-            return True
-        if not self.document.following:
-            self.document.to_end()
-            return True
-        return False
+        return escape(self, self.asking, self.query_one("#chat-find", Input))
 
     def action_new(self) -> None:
         self.new_chat()
 
+    def _parts(self) -> list[Widget]:
+        """The parts that take keys, in the order of tab."""
+        listed = self.query_one("#chat-list", ChatList)
+        return [self.prompt, self.document, *([listed] if listed.display and listed.rows else [])]
+
+    def _focus_part(self, step: int) -> None:
+        parts = self._parts()
+        at = next((index for index, part in enumerate(parts) if part.has_focus), -step)
+        parts[(at + step) % len(parts)].focus()
+
     def action_transcript(self) -> None:
-        (self.prompt if self.document.has_focus else self.document).focus()
+        self._focus_part(1)
+
+    def action_part_before(self) -> None:
+        self._focus_part(-1)
 
     def action_thinking(self) -> None:
         self.document.toggle_thinking()

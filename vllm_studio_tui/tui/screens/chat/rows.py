@@ -1,4 +1,4 @@
-"""Rows around the transcript: its head, the status below the prompt, the list of chats, the rail."""
+"""Rows around the transcript: its head, the status below the prompt, the list of chats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.chat import Session
+from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -16,7 +16,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
-from vllm_studio_tui.tui.paint.run_words import engine_word, stage_word
+from vllm_studio_tui.tui.paint.run_words import stage_word
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.answer import Answer
@@ -30,6 +30,7 @@ class ChatView:
     """Everything that is shown around the transcript.
 
     Attributes:
+        last: The answer under the cursor of the transcript, else the last one; None without one.
         context: Tokens used and the most there may be; None where it is not known.
         waiting: How many questions wait to be sent.
         waits_for: The run that has to get ready first.
@@ -41,17 +42,19 @@ class ChatView:
     metrics: EngineMetrics | None
     settings: Mapping[str, Any]
     answer: Answer | None
+    last: Message | None
     context: tuple[int | None, int | None]
     waiting: int
     following: bool
     editing: bool
     waits_for: str | None
+    model_key: str = ""
 
 
 def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Row]:
     """Return the head: title, model, and how full the context is."""
     row = Row()
-    x = 2 if size >= Size.BASE else 1
+    x = 2 if width >= 50 else 1  # where the transcript begins
     end = width - 2
     used, limit = view.context
     if used is not None and limit is not None:
@@ -134,7 +137,7 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
             end = row.put_right(end, "   ".join(right), "dim") - 3
     metrics = view.metrics
     if view.run is None and view.recipe is None:
-        row.run(x, [("No model is up.   ", "dim"), ("f2", "fg bold"), (" choose one", "dim")])
+        row.run(x, [("No model is up.   ", "dim"), (view.model_key, "fg bold"), (" choose one", "dim")])
     elif metrics is not None and metrics.running is not None and size >= Size.BASE:
         parts = [(f"{metrics.running}", "fg"), (" running   ", "dim"), (f"{metrics.waiting or 0}", "fg"),
                  (" waiting", "dim")]  # fmt: skip
@@ -169,11 +172,13 @@ def session_rows(
     now: float,
     going: Container[str],
     glyphs: Glyphs,
+    find_key: str,
 ) -> list[Row]:
-    """Return the list of chats, by day."""
+    """Return the list of chats, by day. `going` holds the ids of those that are being answered."""
     head = Row(plane="surf")
     head.run(2, [("CHATS", "dim bold"), (f"  {total}", "faint")])
-    head.put_right(width - 2, "^o find", "faint")
+    start = head.put_right(width - 2, f"{find_key} find", "faint")
+    head.link(start, width - 2, "chat.chats")
     rows = [Row(plane="surf"), head]
     group = ""
     for session in sessions:
@@ -184,17 +189,18 @@ def session_rows(
             title = Row(plane="surf")
             title.put(2, name, "faint")
             rows += [Row(plane="surf"), title]
-        row = Row(plane="sel" if session.id == here else "surf")
+        row = Row(key=session.id, plane="sel" if session.id == here else "surf")
         text = numbers.moment(at, now)
         row.put(2, session.title or "New chat", "fg bold" if session.id == here else "fg", width - 5 - len(text))
-        row.put_right(width - 2, "..." if session.id in going else text, "faint")
-        if session.id == here:
-            row.put(0, glyphs.cursor, "accent")
+        if session.id in going:
+            row.put_right(width - 2, glyphs.state("loading")[0], "accent")
+        else:
+            row.put_right(width - 2, text, "faint")
         row.link(0, width, f"chat:{session.id}")
         rows.append(row)
     if total > len(sessions):
         more = Row(plane="surf")
-        more.put(2, f"{total - len(sessions)} more behind ^o", "faint")
+        more.put(2, f"{total - len(sessions)} more behind {find_key}", "faint")
         rows.append(more)
     return rows + [Row(plane="surf") for _ in range(height - len(rows))]
 
@@ -209,70 +215,3 @@ def day(at: float | None, now: float) -> str:
     if time.localtime(now - 86_400)[:3] == then[:3]:
         return "Yesterday"
     return "This week" if now - at < 7 * 86_400 else "Earlier"
-
-
-def rail_rows(view: ChatView, glyphs: Glyphs, width: int, height: int) -> list[Row]:
-    """Return the rail: the engine, and what is set for this chat."""
-    rows = [Row(), _head("ENGINE"), Row()]
-    run, metrics = view.run, view.metrics or EngineMetrics()
-    if run is None:
-        rows.append(_text(view.recipe or "No model is up."))
-    else:
-        mark, colour = glyphs.state(run.state)
-        row = Row()
-        row.run(3, [(f"{mark} ", colour), (str(run.state), colour), (f"  {engine_word(run)}", "dim")])
-        rows.append(row)
-        for label, text in (
-            ("running", None if metrics.running is None else str(metrics.running)),
-            ("waiting", None if metrics.waiting is None else str(metrics.waiting)),
-            ("speed", None if metrics.generation_tokens_per_second is None
-             else f"{numbers.rate(metrics.generation_tokens_per_second)} tok/s"),
-            ("TTFT p95", None if metrics.ttft.p95 is None else numbers.latency(metrics.ttft.p95)),
-        ):  # fmt: skip
-            if text is not None:
-                rows.append(_fact(label, text))
-        if metrics.kv_cache_usage is not None:
-            row = Row()
-            row.put(3, "KV cache", "dim")
-            charts.put_bar(row, 16, glyphs, metrics.kv_cache_usage, 8)
-            row.put(25, numbers.percent(metrics.kv_cache_usage), "fg")
-            rows.append(row)
-    rows += [Row(), Row(), _head("THIS CHAT"), Row()]
-    settings = view.settings
-    thinking = settings.get("thinking")
-    for label, value in (
-        ("thinking", None if thinking is None else "on" if thinking else "off"),
-        ("temperature", settings.get("temperature")),
-        ("top_p", settings.get("top_p")),
-        ("max tokens", settings.get("max_tokens")),
-        ("system", settings.get("system")),
-    ):
-        text = glyphs.unknown if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-        rows.append(_fact(label, text, "faint" if value is None else "fg", width))
-    keys = Row()
-    keys.run(3, [("f3", "fg bold"), (" change", "dim")])
-    keys.link(3, 14, "chat.settings")
-    rows += [Row(), keys]
-    rows += [Row() for _ in range(max(0, height - len(rows)))]
-    for row in rows[1:]:
-        row.put(0, glyphs.inside, "track")
-    return rows
-
-
-def _head(text: str) -> Row:
-    row = Row()
-    row.put(3, text, "dim bold")
-    return row
-
-
-def _text(text: str) -> Row:
-    row = Row()
-    row.put(3, text, "dim")
-    return row
-
-
-def _fact(label: str, text: str, style: str = "fg", width: int = 34) -> Row:
-    row = Row()
-    row.put(3, label, "dim")
-    row.put(16, text, style, max(4, width - 18))
-    return row

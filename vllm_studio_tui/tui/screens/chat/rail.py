@@ -1,0 +1,132 @@
+"""The rail beside the transcript: figures of the answer, the engine, what is set for this chat."""
+
+from __future__ import annotations
+
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.tui.document.figures import generated_tokens, speed
+from vllm_studio_tui.tui.paint import charts
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_words import engine_word
+from vllm_studio_tui.tui.screens.chat.rows import ChatView
+
+#: The first cell of text, of values, and the cells of a bar.
+TEXT, VALUE, BAR = 3, 16, 8
+
+
+def rail_rows(view: ChatView, glyphs: Glyphs, width: int, height: int, settings_key: str) -> list[Row]:
+    """Return the rail. What is not known has no line."""
+    parts = [_answer(view, width), _context(view, glyphs, width), _engine(view, glyphs, width)]
+    rows: list[Row] = []
+    for part in parts:
+        if part:
+            rows += [*part, Row()]
+    rows += _settings(view, width, settings_key)
+    rows = [Row(), *rows][:height]
+    rows += [Row() for _ in range(height - len(rows))]
+    for row in rows[1:]:
+        row.put(0, glyphs.inside, "track")
+    return rows
+
+
+def _answer(view: ChatView, width: int) -> list[Row]:
+    """Figures of the answer under the cursor; while one comes the status below the prompt has them."""
+    last = view.last
+    if last is None or view.answer is not None:
+        return []
+    usage, timings = last.usage, last.timings
+    facts = []
+    if timings.ttft is not None:
+        facts.append(("TTFT", numbers.latency(timings.ttft)))
+    if usage.prompt_tokens is not None:
+        cached = f", {numbers.count(usage.cached_tokens)} cached" if usage.cached_tokens else ""
+        facts.append(("prompt", f"{numbers.count(usage.prompt_tokens)} tok{cached}"))
+    if usage.reasoning_tokens:
+        facts.append(("thinking", f"{numbers.count(usage.reasoning_tokens)} tok"))
+    elif timings.thinking is not None:
+        facts.append(("thinking", numbers.latency(timings.thinking)))
+    if tokens := generated_tokens(last):
+        facts.append(("answer", f"{tokens} tok"))
+    if rate := speed(last):
+        facts.append(("speed", f"{rate} tok/s"))
+    if timings.total is not None:
+        facts.append(("took", numbers.latency(timings.total)))
+    if not facts:
+        return []
+    if last.model:
+        facts.append(("model", last.model))
+    return [_head("THIS ANSWER", width), *(_fact(label, text, width) for label, text in facts)]
+
+
+def _context(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
+    used, limit = view.context
+    if used is None or limit is None:
+        return []
+    row = _fact("used", numbers.count(used), width)
+    charts.put_bar(row, VALUE + 7, glyphs, min(1.0, used / limit), BAR)
+    return [_head("CONTEXT", width, f"{numbers.count(limit)} tokens"), row]
+
+
+def _engine(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
+    run, metrics = view.run, view.metrics or EngineMetrics()
+    rows = [_head("ENGINE", width)]
+    if run is None:
+        row = Row()
+        words = "No model is up." if view.recipe is None else f"{view.recipe} is not running."
+        row.put(TEXT, words, "dim", width - TEXT - 1)
+        return [*rows, row]
+    mark, colour = glyphs.state(run.state)
+    row = Row()
+    row.run(TEXT, [(f"{mark} ", colour), (str(run.state), colour), (f"  {engine_word(run)}", "dim")])
+    rows.append(row)
+    facts = (
+        ("running", None if metrics.running is None else str(metrics.running)),
+        ("waiting", None if metrics.waiting is None else str(metrics.waiting)),
+        ("speed", None if metrics.generation_tokens_per_second is None
+         else f"{numbers.rate(metrics.generation_tokens_per_second)} tok/s"),
+        ("TTFT p95", None if metrics.ttft.p95 is None else numbers.latency(metrics.ttft.p95)),
+    )  # fmt: skip
+    rows += [_fact(label, text, width) for label, text in facts if text is not None]
+    if metrics.kv_cache_usage is not None:
+        row = _fact("KV cache", numbers.percent(metrics.kv_cache_usage), width)
+        charts.put_bar(row, VALUE + 7, glyphs, metrics.kv_cache_usage, BAR)
+        rows.append(row)
+    return rows
+
+
+def _settings(view: ChatView, width: int, settings_key: str) -> list[Row]:
+    """Only what was chosen for this chat: the rest is the engine's own."""
+    settings = view.settings
+    thinking = settings.get("thinking")
+    chosen = {"thinking": None if thinking is None else "on" if thinking else "off"}
+    for name, label in (("temperature", "temperature"), ("top_p", "top_p"), ("max_tokens", "max tokens")):
+        value = settings.get(name)
+        chosen[label] = None if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
+    system = settings.get("system")
+    chosen["system"] = None if system is None else str(system)
+    rows = [_head("THIS CHAT", width)]
+    rows += [_fact(label, text, width) for label, text in chosen.items() if text is not None]
+    if len(rows) == 1:
+        row = Row()
+        row.put(TEXT, "all as the engine does it", "dim", width - TEXT - 1)
+        rows.append(row)
+    keys = Row()
+    end = keys.run(TEXT, [(settings_key, "fg bold"), (" change", "dim")])
+    keys.link(TEXT, end, "chat.settings")
+    return [*rows, keys]
+
+
+def _head(text: str, width: int, note: str = "") -> Row:
+    row = Row()
+    x = row.put(TEXT, text, "dim bold")
+    if note:
+        row.put(x + 2, note, "faint", max(0, width - x - 3))
+    return row
+
+
+def _fact(label: str, text: str, width: int) -> Row:
+    row = Row()
+    row.put(TEXT, label, "dim")
+    row.put(VALUE, text, "fg", max(4, width - VALUE - 1))
+    return row
