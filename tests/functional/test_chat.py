@@ -152,7 +152,8 @@ async def test_a_chat_is_opened_renamed_and_deleted_in_the_list_by_keys(tmp_path
         await stage.press("ctrl+n")
         await ask(stage, "fishes")
         place(stage).query_one("#chat-list").focus()
-        await stage.press("down", "enter")
+        first = next(one.title for one in place(stage).state.listed)
+        await stage.press("g" if first == "birds" else "G", "enter")
         await stage.until(lambda: "birds" in str(place(stage).session), "open")
         assert place(stage).prompt.has_focus
         place(stage).query_one("#chat-list").focus()
