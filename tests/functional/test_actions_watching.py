@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.acting import Scene, asked, elsewhere, fill_in, hides, shows, told
-from tests.functional.stage import NOW, Staged, snapshot
+from tests.functional.stage import NOW, Staged, snapshot, staged
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
@@ -106,45 +106,61 @@ async def _table(stage: Staged) -> None:
 # --- usage ----------------------------------------------------------------------------------------------------
 
 
-@usage.scenario("usage.longer", "usage.shorter")
+@usage.scenario("usage.zoom-in", "usage.zoom-out")
 async def _days(stage: Staged) -> None:
     await shows(stage, "Nov 10 to Nov 23")
-    await stage.press("left_square_bracket")
+    await stage.press("plus")
     await shows(stage, "Nov 17 to Nov 23")
-    await stage.press("right_square_bracket")
+    await stage.press("minus")
+    await shows(stage, "Nov 10 to Nov 23")
+    await stage.press("equals_sign")
+    await shows(stage, "Nov 17 to Nov 23")
+    await stage.press("minus")
     await shows(stage, "Nov 10 to Nov 23")
 
 
-@usage.scenario("usage.by")
+@usage.scenario("usage.view")
 async def _by(stage: Staged) -> None:
-    for words in ("by recipe", "by day", "by session", "by model"):
-        await stage.press("b")
+    for words in ("BY RECIPE", "BY DAY", "BY CHAT", "BY MODEL"):
+        await stage.press("v")
         await shows(stage, words)
 
 
-@usage.scenario("usage.sort")
-async def _sort(stage: Staged) -> None:
+async def test_usage_is_ordered_by_what_was_read_and_back(tmp_path: Path) -> None:
     def first() -> str:
         """The first model of the table."""
         lines = [line.strip("▌ ").split(" ")[0] for line in stage.lines()]
         return next((word for word in lines if word in ("talks", "reads")), "")
 
-    await stage.until(lambda: first() == "talks", "what has most tokens stands first")
-    await stage.press("s")
-    await stage.until(lambda: first() == "reads", "what has read most stands first")
-    await stage.press("s")
-    await stage.until(lambda: first() == "talks", "what has written most stands first")
+    async with staged(tmp_path, place="usage", prepare=used) as stage:
+        await stage.until(lambda: first() == "talks", "what has most tokens stands first")
+        await stage.press("o", "o", "o")
+        await stage.until(lambda: first() == "reads" and "read▾" in stage.text(), "what has read most stands first")
+        await stage.press("O")
+        await stage.until(lambda: first() == "talks" and "read▴" in stage.text(), "what has read least stands first")
 
 
-@usage.scenario("usage.earlier", "usage.later")
+@usage.scenario("usage.previous-stop", "usage.next-stop", "usage.earlier", "usage.later")
 async def _day(stage: Staged) -> None:
-    await stage.press("left")
+    for back, forth in (("left_square_bracket", "right_square_bracket"), ("left", "right"), ("h", "l")):
+        await stage.press(back)
+        await shows(stage, "2026-11-23   esc all days")
+        await stage.press(back)
+        await shows(stage, "2026-11-22   esc all days")
+        await stage.press(forth)
+        await shows(stage, "2026-11-23   esc all days")
+        await stage.press(forth)
+        await hides(stage, "esc all days")
+
+
+@usage.scenario("usage.open")
+async def _open(stage: Staged) -> None:
+    await stage.press("v", "v")
+    await shows(stage, "BY DAY")
+    await stage.press("enter")
     await shows(stage, "2026-11-23   esc all days")
-    await stage.press("left")
-    await shows(stage, "2026-11-22   esc all days")
-    await stage.press("right")
-    await shows(stage, "2026-11-23   esc all days")
-    await stage.press("right")
+    await shows(stage, "BY MODEL")
+    await stage.press("escape")
     await hides(stage, "esc all days")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.functional.stage import NOW, bare, staged
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
+from vllm_studio_tui.services.protocols import UsageApi
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
 
@@ -86,16 +90,16 @@ async def test_usage_adds_up_by_model_and_by_day(tmp_path: Path) -> None:
         text = stage.text()
         for words in ("14 days", "Nov 10 to Nov 23", "28", "200 ms", "90%", "10%", "12.6k", "6300"):
             assert words in text
-        await stage.press("left_square_bracket")
+        await stage.press("plus")
         await stage.until(lambda: "7 days" in stage.text() and "10.5k" in stage.text(), "a week")
-        await stage.press("b")
-        await stage.until(lambda: "by recipe" in stage.text(), "by recipe")
+        await stage.press("v")
+        await stage.until(lambda: "BY RECIPE  2" in stage.text(), "by recipe")
 
 
 async def test_a_day_narrows_the_table(tmp_path: Path) -> None:
     async with staged(tmp_path, place="usage", prepare=used) as stage:
         await stage.until(lambda: "21.0k" in stage.text(), "the report")
-        await stage.press("left")
+        await stage.press("left_square_bracket")
         await stage.until(lambda: "2026-11-23" in stage.text() and "1350" in stage.text(), "today alone")
         await stage.press("escape")
         assert "2026-11-23" not in stage.text()
@@ -115,6 +119,44 @@ async def test_usage_goes_out_as_csv(tmp_path: Path, monkeypatch: pytest.MonkeyP
 async def test_no_usage_says_when_there_will_be(tmp_path: Path) -> None:
     async with staged(tmp_path, place="usage") as stage:
         await stage.until(lambda: "They appear after the first answer" in stage.text(), "it leads on")
+
+
+async def test_usage_that_cannot_be_read_says_so_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    class Unreadable:
+        """Cannot be read at first, and then only in part."""
+
+        def __init__(self, usage: UsageApi) -> None:
+            self.usage = usage
+            self.broken = True
+
+        def reports(self, queries: Sequence[UsageQuery], *, now: float | None = None) -> list[UsageReport]:
+            if self.broken:
+                raise StoreError("the database cannot be read", cause="disk I/O error", advice="Look at the disk.")
+            made = self.usage.reports(queries, now=now)
+            return [replace(one, missing="what running engines used since is not included") for one in made]
+
+    def prepare(studio: Studio) -> None:
+        used(studio)
+        studio.__dict__["usage"] = Unreadable(studio.usage)
+
+    async with staged(tmp_path, place="usage", prepare=prepare) as stage:
+        await stage.until(lambda: "the database cannot be read" in stage.text(), "it says why there is nothing")
+        for words in ("disk I/O error", "Look at the disk."):
+            assert words in stage.text()
+        stage.studio.__dict__["usage"].broken = False
+        await stage.press("minus")
+        await stage.until(lambda: "what running engines used since is not included" in stage.text(), "what is missing")
+        assert "cannot be read" not in stage.text()
+        for size in ((120, 36), (80, 24), (60, 15), (40, 6)):
+            await stage.pilot.resize_terminal(*size)
+            await stage.until(lambda: "qwen3-32b" in stage.text() and "27.0k" in stage.text(), f"the largest at {size}")
+
+
+async def test_more_days_than_columns_are_added_up(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="usage", prepare=used, size=(120, 36)) as stage:
+        await stage.press("minus", "minus", "minus")
+        await stage.until(lambda: "4 days a column" in stage.text(), "a year")
+        assert "6000" in stage.text()  # four days of 1500 are the highest column
 
 
 # --- logs ---------------------------------------------------------------------------------------------------

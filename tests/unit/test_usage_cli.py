@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ from vllm_studio_tui.store import schema
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
-from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.usage import rows as paint
 
@@ -181,7 +181,7 @@ def test_what_energy_cost_is_shown_where_its_price_is_set(places: Places, monkey
     assert [row["cost"] for row in document["by_model"]] == [0.75, None]
     rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(app(), ["usage", "--csv"]).stdout)))
     assert [row["cost_chf"] for row in rows] == ["0.75", ""]
-    screen = paint.table((measured().totals,), measured().totals, "model", "tokens", UNICODE, 160, Size.FULL,
-                         Price(0.3, "CHF"))  # fmt: skip
-    assert "CHF" in [text for _, text, _ in screen[0].pieces]
-    assert "0.7500" in [text for _, text, _ in screen[1].pieces]
+    priced = replace(measured(), price=Price(0.3, "CHF"))
+    cost = next(one for one in paint.columns_of(priced, "model", UNICODE) if one.name == "cost")
+    assert cost.head == "CHF"
+    assert cost.value(priced.totals) == [("0.7500", "fg")]

@@ -30,7 +30,7 @@ class Table(ListCanvas, Generic[T]):
         rank_words: This order in words.
         lead: Returns the mark before the first column, and its colour.
         above: Returns rows that stand above the title, for a width and a height.
-        note: Returns what stands behind the title.
+        note: Returns what stands behind the title, before the order.
         nothing: Returns what is shown in place of rows where there are no items at all, from a cell on, for a width.
         total: Returns the item with the sums, which stands below the others; None for none.
         can_mark: Whether rows can be marked.
@@ -63,11 +63,10 @@ class Table(ListCanvas, Generic[T]):
         self.get_ink = get_ink
         self._columns = columns
         self._get_size = get_size
-        self._title = title
         self._key_of = key
         self._words_of = words
         self._rank = rank
-        self._rank_words = rank_words
+        self.rank_words = rank_words
         self._lead = lead
         self._above = above
         self._note = note
@@ -81,6 +80,7 @@ class Table(ListCanvas, Generic[T]):
         self._natural: dict[str, int] = {}
         self._first = 0
         self._room = 1
+        self.title = title
         #: Opens the filter line, and shows or hides the details; set by the listing that the table stands in.
         self.ask_filter: Callable[[], None] | None = None
         self.show_info: Callable[[], None] | None = None
@@ -171,6 +171,8 @@ class Table(ListCanvas, Generic[T]):
         rows.append(self._title_row(x, width))
         total = self._total() if self._total is not None else None
         self.header = len(rows) + 1
+        if height - self.header < 5:
+            total = None  # the rows need the room themselves
         self._room = max(1, height - self.header - (2 if total is not None else 0))
         if self._items is None:
             return rows
@@ -193,7 +195,7 @@ class Table(ListCanvas, Generic[T]):
         if total is not None:
             line, sums = Row(), Row()
             line.put(x, glyphs.hairline * max(0, width - x - 2), "track")
-            rows += [line, put_values(cells, sums, total, glyphs)]
+            rows += [line, put_values(cells, sums, total, glyphs, "fg bold")]
         return rows
 
     def _row(self, item: T, cells: Sequence[Cell[T]], x: int, width: int) -> Row:
@@ -209,7 +211,7 @@ class Table(ListCanvas, Generic[T]):
 
     def _title_row(self, x: int, width: int) -> Row:
         row = Row()
-        x = row.put(x, self._title, "dim bold")
+        x = row.put(x, self.title, "dim bold")
         if self._items is None:
             return row
         found, all_ = len(self._shown), len(self._items)
@@ -219,12 +221,9 @@ class Table(ListCanvas, Generic[T]):
             end = row.put_right(end, f"{len(self.marks)} marked", "accent") - 2
         if self.filter:
             parts: list[tuple[str, str]] = [("/ ", "fg bold"), (self.filter, "accent")]
-        elif self._note is not None:
-            parts = list(self._note())
-        elif self.ordered:
-            parts = [(f"by {self.ordered}", "faint")]
         else:
-            parts = [(self._rank_words, "faint")]
+            words = f"by {self.ordered}" if self.ordered else self.rank_words
+            parts = [*(self._note() if self._note is not None else ()), (words, "faint")]
         x += 2
         for text, style in parts:
             x = row.put(x, text, style, max(0, end - x))
@@ -323,10 +322,9 @@ class Table(ListCanvas, Generic[T]):
         self._redraw()
 
     def action_order(self) -> None:
-        names = ["" if self._rank is not None else None, *(c.name for c in self.columns if c.order is not None)]
-        known = [name for name in names if name is not None]
-        index = known.index(self.ordered) if self.ordered in known else -1
-        self.order_by(known[(index + 1) % len(known)])
+        names = ["", *(column.name for column in self.columns if column.order is not None)]
+        index = names.index(self.ordered) if self.ordered in names else 0
+        self.order_by(names[(index + 1) % len(names)])
 
     def action_reverse(self) -> None:
         self.order_by(self.ordered)

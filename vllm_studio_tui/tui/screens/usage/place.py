@@ -15,13 +15,18 @@ from vllm_studio_tui.domain.usage import BY, DAY, UsageQuery, UsageReport, Usage
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.table import Column, Parts
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.usage import rows as paint
-from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+from vllm_studio_tui.tui.screens.usage.chart import chart
+from vllm_studio_tui.tui.widgets.listing import Listing
+from vllm_studio_tui.tui.widgets.table import Table
 
 DAYS = (7, 14, 30, 90, 365)
 #: Seconds between two reports while the screen is shown.
 EVERY = 10.0
+#: What the rows are ordered by until a person orders them by a column.
+ORDER_WORDS = {"day": "latest first", "session": "latest first"}
 
 
 class UsagePlace(Place):
@@ -34,16 +39,37 @@ class UsagePlace(Place):
         super().__init__(**options)
         self._days = 1
         self._by = "model"
-        self._sort = "tokens"
+        #: The day that the table is narrowed to, counted back from the last one; None: all days.
         self._chosen: int | None = None
         self._report: UsageReport | None = None
         self._before: UsageReport | None = None
         self._narrow: UsageReport | None = None
+        self._error: StudioError | None = None
         self._made = 0.0
         self._busy = False
 
     def compose(self) -> ComposeResult:
-        yield ListCanvas(self._paint, self.get_ink, id="usage-canvas")
+        yield Listing(
+            Table(
+                self._columns,
+                self.get_ink,
+                lambda: self.size_class,
+                title="BY MODEL",
+                key=lambda used: used.key or "–",
+                words=lambda used: f"{used.key} {used.title or ''}",
+                rank_words="most tokens first",
+                above=self._paint_above,
+                note=self._day_note,
+                nothing=lambda x, width: paint.nothing(self._report, DAYS[self._days], x),
+                total=self._total,
+                id="usage-table",
+            ),
+            id="usage-listing",
+        )
+
+    @property
+    def table(self) -> Table[UsageRow]:
+        return self.query_one("#usage-table", Table)
 
     def shown(self) -> None:
         super().shown()
@@ -62,17 +88,24 @@ class UsagePlace(Place):
             self.shell.spawn(self._read(), group="usage")
 
     async def _read(self) -> None:
+        wanted = (self._days, self._by, self._chosen)
+        made: tuple[UsageReport | None, UsageReport | None, UsageReport | None] = (None, None, None)
+        self._error = None
         try:
             made = await self.shell.in_thread(partial(self._reports, DAYS[self._days], self._by, self._chosen))
+        except StudioError as error:
+            self._error = error
         finally:
             self._busy = False
-        self._report, self._before, self._narrow = made
         self._made = time.monotonic()
-        super().update_place()
-        self.shell.update_frame()
+        if wanted != (self._days, self._by, self._chosen):
+            self._make()  # another report was asked for meanwhile
+            return
+        self._report, self._before, self._narrow = made
+        self._show()
 
     def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
-        """Return the report, that of as many days before, and that of the day under the cursor. Blocking."""
+        """Return the report, that of as many days before, and that of the chosen day. Blocking."""
         now = time.time()
         first = (int(now // DAY) - days + 1) * DAY
         queries = [UsageQuery(days=days, by=by), UsageQuery(by=by, since=first - days * DAY, until=first)]
@@ -82,110 +115,142 @@ class UsagePlace(Place):
         this, earlier, *narrow = self.studio.usage.reports(queries, now=now)
         return this, earlier, narrow[0] if narrow else None
 
-    def _rows(self) -> list[UsageRow]:
-        report = self._narrow if self._narrow is not None and self._chosen is not None else self._report
-        if report is None:
-            return []
-        column = next((column for column in self._columns() if column.name == self._sort), paint.COLUMNS[0])
-        return sorted(report.rows, key=lambda row: -(column.value(row) or 0.0))
+    @property
+    def _listed(self) -> UsageReport | None:
+        """The report that the table shows: that of the chosen day, else the whole."""
+        return self._narrow if self._narrow is not None and self._chosen is not None else self._report
 
-    def _columns(self) -> tuple[paint.Column, ...]:
-        return paint.columns_of(self._report.price if self._report is not None else None)
+    def _show(self) -> None:
+        table, listed = self.table, self._listed
+        table.title = f"BY {paint.WORDS[self._by].upper()}"
+        table.rank_words = ORDER_WORDS.get(self._by, "most tokens first")
+        used = self._report is not None and bool(self._report.totals.total_tokens or self._report.totals.requests)
+        table.show_items(listed.rows if listed is not None and used else ())
+        super().update_place()
+        self.shell.update_frame()
 
     # --- painting ---------------------------------------------------------------------------------------
 
-    def _paint(self, width: int, height: int) -> list[Row]:
-        size = self.size_class
-        rows = [Row()] if size >= Size.BASE else []
-        rows.append(paint.head(self._report, DAYS[self._days], self._by, size))
-        report = self._report
-        if report is None:
+    def _columns(self) -> list[Column[UsageRow]]:
+        return paint.columns_of(self._listed, self._by, self.ink.glyphs)
+
+    def _total(self) -> UsageRow | None:
+        listed = self._listed
+        if listed is None or len(listed.rows) < 2 or self.table.filter:
+            return None
+        from dataclasses import replace
+
+        return replace(listed.totals, title="all")
+
+    def _day_note(self) -> Parts:
+        if self._chosen is None or self._report is None:
+            return []
+        date = date_of(int(self._report.at // DAY) - self._chosen)
+        return [(date, "accent bold"), ("   esc all days   ", "faint")]
+
+    def _paint_above(self, width: int, height: int) -> list[Row]:
+        size, glyphs, report = self.size_class, self.ink.glyphs, self._report
+        x = margin(size)
+        rows = [Row()] if size >= Size.WIDE else []
+        rows.append(paint.head(report, DAYS[self._days], size))
+        if self._error is not None:
+            error = self._error
+            return [*rows, Row(), *paint.error(error.title, error.cause, error.advice, glyphs, x, width), Row()]
+        if report is None or not (report.totals.total_tokens or report.totals.requests):
+            return [*rows, *([] if report is None else paint.missing(report, glyphs, x, width)), Row()]
+        rows += paint.missing(report, glyphs, x, width)
+        if size <= Size.STRIP:
             return rows
-        if not report.totals.total_tokens:
-            none = Row()
-            none.put(margin(size), "No tokens counted yet. They appear after the first answer.", "dim")
-            return [*rows, Row(), none]
-        rows.append(Row())
-        rows += paint.totals(report, self._before, width, size)
-        rows.append(Row())
-        listed = self._rows()
-        if size >= Size.BASE:
-            room = height - len(rows) - min(len(listed), 8) - 6
-            tall = min(18 if size == Size.FULL else 10, room)
-            if tall >= 5:
-                rows += paint.chart(report, DAYS[self._days], self.ink.glyphs, width, size, tall, self._chosen)
-                rows.append(Row())
-        total = self._narrow.totals if self._narrow is not None and self._chosen is not None else report.totals
-        if self._chosen is not None:
-            day = Row()
-            date = date_of(int(report.at // DAY) - self._chosen)
-            day.run(margin(size), [(date, "accent bold"), ("   esc all days", "faint")])
-            rows.append(day)
-        rows += paint.table(listed, total, self._by, self._sort, self.ink.glyphs, width, size, report.price)
-        if size >= Size.WIDE:
-            note = Row()
-            note.put(margin(size), "A dash means not measured. It stays out of sums. Days are in UTC.", "faint")
-            rows += [Row(), note]
+        rows += [Row(), *paint.totals(report, self._before, width, size), Row()]
+        # The table keeps a few rows, with its title, heads and sums.
+        room = height - len(rows) - min(len(self.table.shown), 8) - 6
+        tall = min(18 if size == Size.FULL else 10, room)
+        if size >= Size.BASE and tall >= 5:
+            rows += chart(report, DAYS[self._days], glyphs, width, size, tall, self._chosen)
+            rows.append(Row())
         return rows
 
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
+        if name == "open":
+            return self.table.key is not None and self._by in ("day", "recipe")
+        if name == "export":
+            return bool(self.table.shown)
+        if name in ("next-stop", "later"):
+            return self._chosen is not None
+        if name == "zoom-in":
+            return self._days > 0
+        if name == "zoom-out":
+            return self._days < len(DAYS) - 1
         return True
 
     def escape(self) -> bool:
+        if self.query_one("#usage-listing", Listing).escape():
+            return True
         if self._chosen is not None:
             self._chosen = self._narrow = None
-            super().update_place()
+            self._show()
             return True
         return False
 
-    def action_longer(self) -> None:
-        self._days = min(len(DAYS) - 1, self._days + 1)
+    def action_open(self) -> None:
+        used = self.table.chosen
+        if used is None or self._report is None:
+            return
+        if self._by == "day":
+            last = int(self._report.at // DAY)
+            self._chosen = next((back for back in range(DAYS[self._days]) if date_of(last - back) == used.key), None)
+            self._by = "model"
+            self._make()
+        elif self._by == "recipe":
+            self.shell.spawn(self._open_recipe(used.key))
+
+    async def _open_recipe(self, recipe_id: str) -> None:
+        place: Any = await self.shell.show_place("recipes")
+        await place.reload(recipe_id)
+
+    def action_zoom_out(self) -> None:
+        self._choose_days(self._days + 1)
+
+    def action_zoom_in(self) -> None:
+        self._choose_days(self._days - 1)
+
+    def _choose_days(self, index: int) -> None:
+        self._days = max(0, min(index, len(DAYS) - 1))
         self._chosen = self._narrow = None
         self._make()
 
-    def action_shorter(self) -> None:
-        self._days = max(0, self._days - 1)
-        self._chosen = self._narrow = None
-        self._make()
-
-    def action_by(self) -> None:
+    def action_view(self) -> None:
+        """Group by the next of model, recipe, day and chat."""
         self._by = BY[(BY.index(self._by) + 1) % len(BY)]
         self._make()
 
-    def action_sort(self) -> None:
-        names = [column.name for column in self._columns() if self.size_class >= column.least]
-        index = names.index(self._sort) if self._sort in names else -1
-        self._sort = names[(index + 1) % len(names)]
-        super().update_place()
-
-    def action_earlier(self) -> None:
-        self._chosen = min(DAYS[self._days] - 1, -1 if self._chosen is None else self._chosen) + 1
-        self._chosen = min(self._chosen, DAYS[self._days] - 1)
+    def action_previous_stop(self) -> None:
+        """Narrow the table to the day before, the first time to the last day."""
+        self._chosen = 0 if self._chosen is None else min(DAYS[self._days] - 1, self._chosen + 1)
         self._make()
 
-    def action_later(self) -> None:
+    def action_next_stop(self) -> None:
+        """Narrow the table to the day after; after the last one to all days."""
         if self._chosen is not None:
             self._chosen = self._chosen - 1 if self._chosen > 0 else None
             self._make()
 
+    action_earlier = action_previous_stop
+    action_later = action_next_stop
+
     async def action_export(self) -> None:
         """Write the table as CSV to the folder where the studio was started."""
-        if self._report is None:
+        listed = self._listed
+        if listed is None:
             return
         path = Path.cwd() / f"usage-{time.strftime('%Y%m%d-%H%M%S')}.csv"
-        rows, columns = self._rows(), self._columns()
+        text = paint.as_csv(self.table.shown, self._by, listed)
 
         def write() -> None:
-            import csv
-
             try:
-                with path.open("w", newline="", encoding="utf-8") as stream:
-                    out = csv.writer(stream)
-                    out.writerow([self._by, *(column.name for column in columns)])
-                    for row in rows:
-                        out.writerow([row.key, *(column.value(row) for column in columns)])
+                path.write_text(text, "utf-8")
             except OSError as error:
                 raise StudioError(f"{path} cannot be written", cause=error.strerror or "") from None
 

@@ -1,34 +1,53 @@
-"""Usage as rows: totals, a chart of prompt and generated tokens by day, and a table."""
+"""Usage as rows: title, totals, and what is said where there is nothing. The chart is in `chart.py`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.usage import DAY, Price, UsageReport, UsageRow, date_of
+from vllm_studio_tui.domain.usage import DAY, Price, UsageReport, UsageRow
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.table import Column, Parts
+
+#: The groupings, and what a person calls them.
+WORDS = {"model": "model", "recipe": "recipe", "day": "day", "session": "chat"}
+#: The width of the share in the table: a bar and a percentage.
+SHARE = 17
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the table."""
+class Measure:
+    """Something that is counted.
+
+    Attributes:
+        name: What it is called in exports.
+        drop: When its column is left out of the table, see `paint.table.Column`.
+    """
 
     name: str
     head: str
     value: Callable[[UsageRow], float | None]
     form: Callable[[float | None], str]
-    width: int
-    least: Size
+    drop: int
 
     def text(self, used: UsageRow) -> str:
         """Return the value of a row as text; with ~ where a part of it is estimated."""
-        about = used.tokens_estimated and self.name in ("tokens", "written")
-        return f"{'~' if about else ''}{self.form(self.value(used))}"
+        about = (used.tokens_estimated and self.name in ("tokens", "written")) or (
+            used.energy_estimated and self.name in ("energy", "joules", "cost")
+        )
+        value = self.value(used)
+        return f"{'~' if about and value is not None else ''}{self.form(value)}"
+
+    def column(self) -> Column[UsageRow]:
+        def parts(used: UsageRow) -> Parts:
+            return [(self.text(used), "fg" if self.value(used) is not None else "faint")]
+
+        return Column(self.name, parts, 5, self.head, right=True, drop=self.drop, order=self.value, falling=True)
 
 
 def _joules(row: UsageRow) -> float | None:
@@ -36,45 +55,76 @@ def _joules(row: UsageRow) -> float | None:
     return None if per is None else per * 3.6e6 / 1000
 
 
-COLUMNS = (
-    Column("tokens", "tokens", lambda row: row.total_tokens, numbers.count, 9, Size.COMPACT),
-    Column("read", "read", lambda row: row.prompt_tokens, numbers.count, 10, Size.WIDE),
-    Column("written", "written", lambda row: row.completion_tokens, numbers.count, 10, Size.WIDE),
-    Column("requests", "requests", lambda row: row.requests, numbers.count, 10, Size.COMPACT),
-    Column("ttft50", "TTFT p50", lambda row: row.ttft.p50, numbers.latency, 11, Size.FULL),
-    Column("ttft95", "TTFT p95", lambda row: row.ttft.p95, numbers.latency, 10, Size.BASE),
-    Column("speed", "tok/s", lambda row: row.tokens_per_second, numbers.rate, 9, Size.WIDE),
-    Column("failed", "failed", lambda row: None if row.success_rate is None else 1 - row.success_rate,
-           numbers.percent, 8, Size.FULL),
-    Column("energy", "energy", lambda row: row.energy_wh, numbers.energy, 12, Size.BASE),
-    Column("joules", "J/1k", _joules, numbers.count, 8, Size.FULL),
+MEASURES = (
+    Measure("tokens", "tokens", lambda row: row.total_tokens, numbers.count, 0),
+    Measure("read", "read", lambda row: row.prompt_tokens, numbers.count, 5),
+    Measure("written", "written", lambda row: row.completion_tokens, numbers.count, 6),
+    Measure("requests", "requests", lambda row: row.requests, numbers.count, 1),
+    Measure("ttft50", "TTFT p50", lambda row: row.ttft.p50, numbers.latency, 10),
+    Measure("ttft95", "TTFT p95", lambda row: row.ttft.p95, numbers.latency, 3),
+    Measure("speed", "tok/s", lambda row: row.tokens_per_second, numbers.rate, 4),
+    Measure("failed", "failed", lambda row: None if row.success_rate is None else 1 - row.success_rate,
+            numbers.percent, 7),
+    Measure("energy", "energy", lambda row: row.energy_wh, numbers.energy, 2),
+    Measure("joules", "J/1k", _joules, numbers.count, 9),
 )  # fmt: skip
 
 
-def columns_of(price: Price | None) -> tuple[Column, ...]:
-    """Return the columns; the cost of energy only where the settings have a price."""
+def measures_of(price: Price | None) -> tuple[Measure, ...]:
+    """Return what is counted; the cost of energy only where the settings have a price."""
     if price is None:
-        return COLUMNS
+        return MEASURES
 
     def form(value: float | None) -> str:
         return "–" if value is None else f"{value:.2f}" if value >= 0.995 or not value else f"{value:.4f}"
 
-    return (*COLUMNS, Column("cost", price.currency, price.of, form, 9, Size.BASE))
+    return (*MEASURES, Measure("cost", price.currency, price.of, form, 2))
 
 
-def head(report: UsageReport | None, days: int, by: str, size: Size) -> Row:
-    """Draw the title: the number of days, their dates, and the grouping."""
+def columns_of(report: UsageReport | None, by: str, glyphs: Glyphs) -> list[Column[UsageRow]]:
+    """Return the columns of the table: the name, its share, what is counted, and the peak of a model."""
+    whole = (report.totals.total_tokens if report is not None else None) or 0
+    peaks: Mapping[str, Mapping[str, float | None]] = report.peaks if report is not None else {}
+
+    def share(used: UsageRow, width: int) -> Parts:
+        part = (used.total_tokens or 0) / whole if whole else None
+        return [*charts.bar(glyphs, part, width - 5), (f"{numbers.percent(part):>5}", "dim")]
+
+    def peak(used: UsageRow) -> float | None:
+        return peaks.get(used.key, {}).get("generation_tps")
+
+    def peak_parts(used: UsageRow) -> Parts:
+        speed = peak(used)
+        return [(numbers.rate(speed, glyphs.unknown), "faint" if speed is None else "fg")]
+
+    columns: list[Column[UsageRow]] = [
+        Column(
+            "name", lambda used: [(used.title or used.key or "not known", "fg")], 8, WORDS[by], grow=1,
+            order=lambda used: (used.title or used.key).lower(),
+        ),
+        Column("share", lambda used: (), SHARE, drop=8, draw=share),
+        *(measure.column() for measure in measures_of(report.price if report is not None else None)),
+    ]  # fmt: skip
+    if by == "model":
+        columns.append(Column("peak", peak_parts, 5, "peak tok/s", right=True, drop=7, order=peak, falling=True))
+    return columns
+
+
+def head(report: UsageReport | None, days: int, size: Size) -> Row:
+    """Draw the title: the number of days, and their dates."""
     row = Row()
     x = row.put(margin(size), "USAGE", "dim bold") + 2
     x = row.put(x, f"{days} days", "accent bold") + 3
     if report is not None:
         last = int(report.at // DAY)
-        x = row.put(x, f"{_day(last - days + 1)} to {_day(last)}", "faint") + 3
-    row.put(x, f"by {by}", "faint")
+        x = row.put(x, f"{day_word(last - days + 1)} to {day_word(last)}, UTC", "faint") + 3
+    if size >= Size.WIDE:
+        row.put(x, "a dash is what nobody measured; it is in no sum", "faint")
     return row
 
 
-def _day(day: int) -> str:
+def day_word(day: int) -> str:
+    """Return a day, counted from the epoch, as `Nov 23`."""
     return time.strftime("%b %-d", time.gmtime(day * DAY))
 
 
@@ -87,146 +137,80 @@ def totals(report: UsageReport, before: UsageReport | None, width: int, size: Si
         names.append("failed")
     if report.price is not None and size >= Size.BASE:
         names.append("cost")
-    every = columns_of(report.price)
-    columns = [next(column for column in every if column.name == name) for name in names]
+    every = {measure.name: measure for measure in measures_of(report.price)}
     values, labels = Row(), Row()
     x = margin(size)
-    step = max(12, (width - x) // len(columns))
-    for column in columns:
-        value = column.value(report.totals)
-        if x + len(column.text(report.totals)) >= width:
-            break  # a number is never cut: its column is left out
-        after = values.put(x, column.text(report.totals), "fg bold" if value is not None else "faint")
-        earlier = column.value(before.totals) if before is not None else None
+    step = max(12, (width - x) // len(names))
+    for measure in (every[name] for name in names):
+        value = measure.value(report.totals)
+        text = measure.text(report.totals)
+        if x + len(text) >= width:
+            break  # a number is never cut: it is left out
+        after = values.put(x, text, "fg bold" if value is not None else "faint")
+        earlier = measure.value(before.totals) if before is not None else None
         if value is not None and earlier:
             change = (value - earlier) / earlier
-            values.put(after + 2, "=" if abs(change) < 0.005 else f"{change:+.0%}", "faint", max(0, step - 8))
-        labels.put(x, column.head, "dim", step - 1)
+            words = "=" if abs(change) < 0.005 else f"{change:+.0%}" if change < 10 else f"{change + 1:.0f}x"
+            if after + 2 + len(words) < x + step:
+                values.put(after + 2, words, "faint")
+        labels.put(x, measure.head, "dim", step - 1)
         x += step
     return [values, labels]
 
 
-def chart(
-    report: UsageReport, days: int, glyphs: Glyphs, width: int, size: Size, height: int, chosen: int | None
-) -> list[Row]:
-    """Draw a column for each day, of prompt and generated tokens; the day `chosen` counts back from the last day."""
-    last = int(report.at // DAY)
-    by_day = {row.key: row for row in report.daily}
-    x = margin(size) + 7
-    legend = 20 if size == Size.FULL else 0
-    room = width - x - legend - 2
-    pitch = max(1, min(9, room // days))
-    shown = min(days, room // pitch)
-    bar = max(1, pitch - (2 if pitch > 3 else 1 if pitch > 1 else 0))
-    rows_of = [by_day.get(date_of(last - shown + 1 + index)) for index in range(shown)]
-    peak = max((row.total_tokens or 0 for row in rows_of if row is not None), default=0)
-    lines = max(2, height - 2)
-    rows = [Row() for _ in range(lines)]
-    rows[0].put(margin(size), numbers.count(peak), "faint")
-    rows[lines // 2].put(margin(size), numbers.count(peak / 2), "faint")
-    rows[-1].put(margin(size), "0", "faint")
-    for index, used in enumerate(rows_of):
-        if used is None or not peak:
-            continue
-        read, both = (used.prompt_tokens or 0) / peak, (used.total_tokens or 0) / peak
-        for line, (lower, upper) in enumerate(_stack(glyphs, read, both, lines)):
-            row = rows[lines - 1 - line]
-            at = x + index * pitch
-            if upper:
-                row.put(at, upper * bar, "data")
-            elif lower:
-                row.put(at, lower * bar, "fill")
-    days_row, sums = Row(), Row()
-    for index in range(shown):
-        day = last - shown + 1 + index
-        here = chosen is not None and index == shown - 1 - chosen
-        at = x + index * pitch
-        if pitch >= 3:
-            days_row.put(at, time.strftime("%-d", time.gmtime(day * DAY)), "accent bold" if here else "faint", pitch)
-            used = rows_of[index]
-            if pitch >= 6 and used is not None:
-                sums.put(at, numbers.count(used.total_tokens), "dim" if not here else "fg bold", pitch)
-        elif here:
-            days_row.put(at, glyphs.up_down[0], "accent")
-    if legend:
-        at = width - legend + 1
-        for index, (mark, style, label, value) in enumerate((
-            (glyphs.full, "data", "written", report.totals.completion_tokens),
-            (glyphs.full, "fill", "read", report.totals.prompt_tokens),
-            (" ", "fg", "from cache", report.totals.cache_hit_tokens),
-        )):  # fmt: skip
-            if index + 1 < lines:
-                rows[index + 1].put(at, mark, style)
-                rows[index + 1].put(at + 2, label, "dim")
-                rows[index + 1].put_right(width - 2, numbers.count(value), "fg")
-    return [*rows, days_row, sums] if pitch >= 6 else [*rows, days_row]
+def missing(report: UsageReport, glyphs: Glyphs, x: int, width: int) -> list[Row]:
+    """Say what is not in the report."""
+    rows = []
+    for index, line in enumerate(wrap(report.missing.removeprefix("warning: "), width - x - 4)[:2]):
+        row = Row(bar="warn")
+        if index == 0:
+            row.put(x, glyphs.warning, "warn")
+        row.put(x + 2, line, "dim")
+        rows.append(row)
+    return rows if report.missing else []
 
 
-def _stack(glyphs: Glyphs, read: float, both: float, lines: int) -> list[tuple[str, str]]:
-    """Return for each line, the lowest first, the characters of the prompt tokens and of the generated tokens."""
-    steps = len(glyphs.chart)
-    top = round(both * lines * steps)
-    split = round(read * lines)
-    out = []
-    for line in range(lines):
-        rest = top - line * steps
-        if rest <= 0:
-            out.append((" ", ""))
-            continue
-        character = glyphs.chart[min(steps, rest) - 1]
-        out.append((character, "") if line < split else ("", character))
-    return out
+def error(title: str, cause: str, advice: str, glyphs: Glyphs, x: int, width: int) -> list[Row]:
+    """Say why there is no report."""
+    rows = [Row(bar="err", plane="errbg")]
+    rows[0].run(x, [(f"{glyphs.failed} ", "err"), (title, "fg bold")])
+    for text, style in ((cause, "fg"), (advice, "dim")):
+        for line in wrap(text, width - x - 4)[:3] if text else []:
+            row = Row(bar="err", plane="errbg")
+            row.put(x + 2, line, style)
+            rows.append(row)
+    return rows
 
 
-def table(
-    rows: Sequence[UsageRow],
-    total: UsageRow,
-    by: str,
-    sort: str,
-    glyphs: Glyphs,
-    width: int,
-    size: Size,
-    price: Price | None = None,
-) -> list[Row]:
-    """Draw the headings, a row for each entry, and the sum."""
-    x = margin(size)
-    columns = [column for column in columns_of(price) if size >= column.least]
-    numbers_width = sum(column.width for column in columns)
-    name_width = max(10, min(28, width - numbers_width - x - 18))
-    bar = max(0, min(18, width - numbers_width - name_width - x - 10))
-    head_row = Row()
-    head_row.put(x, by, "faint")
-    start = x + name_width + 1
-    if bar >= 6:
-        head_row.put(start, "share", "faint")
-    out = [head_row]
-    whole = total.total_tokens or 0
+def nothing(report: UsageReport | None, days: int, x: int) -> list[Row]:
+    """Say that nothing was used, and what to do about it."""
+    if report is None:
+        return []
+    ever = report.lifetime.get("tokens_total")
+    row, keys = Row(), Row()
+    if ever:
+        row.put(x, f"No tokens in these {days} days; {numbers.count(ever)} before.", "dim")
+        offered = [("-", "more days", "usage.zoom-out")]
+    else:
+        row.put(x, "No tokens counted yet. They appear after the first answer.", "dim")
+        offered = [("2", "run a recipe", "app.recipes"), ("3", "chat", "app.chat")]
+    at = x
+    for key, word, action in offered:
+        end = keys.run(at, [(key, "fg bold"), (f" {word}", "dim")])
+        keys.link(at, end, action)
+        at = end + 3
+    return [row, Row(), keys]
 
-    def fill(row: Row, used: UsageRow, style: str) -> None:
-        at = start + (bar + 6 if bar >= 6 else 0)
-        for column in columns:
-            at += column.width
-            value = column.value(used)
-            row.put_right(at, column.text(used), style if value is not None else "faint")
 
-    at = start + (bar + 6 if bar >= 6 else 0)
-    for column in columns:
-        at += column.width
-        head_row.put_right(at, column.head, "accent" if column.name == sort else "faint")
-    for used in rows:
-        row = Row(key=used.key or "–")
-        row.put(x, used.title or used.key or "not known", "fg", name_width)
-        if bar >= 6:
-            share = (used.total_tokens or 0) / whole if whole else None
-            charts.put_bar(row, start, glyphs, share, bar)
-            row.put_right(start + bar + 5, numbers.percent(share), "dim")
-        fill(row, used, "fg")
-        out.append(row)
-    if len(rows) > 1:
-        line = Row()
-        line.put(x, glyphs.hairline * max(0, width - 2 * x), "track")
-        all_row = Row()
-        all_row.put(x, "all", "dim")
-        fill(all_row, total, "fg bold")
-        out += [line, all_row]
-    return out
+def as_csv(rows: Sequence[UsageRow], by: str, report: UsageReport) -> str:
+    """Return rows as CSV, with a column for each measure."""
+    import csv
+    import io
+
+    measures = measures_of(report.price)
+    stream = io.StringIO()
+    out = csv.writer(stream)
+    out.writerow([by, *(measure.name for measure in measures)])
+    for row in rows:
+        out.writerow([row.key, *(measure.value(row) for measure in measures)])
+    return stream.getvalue()
