@@ -123,6 +123,10 @@ def start(home: House, times: int) -> list[Figure]:
     ]
 
 
+#: Eight GPUs that change every second.
+BUSY = "8," + ",".join(f"busy={index}" for index in range(8))
+
+
 def rest(home: House, seconds: float) -> list[Figure]:
     """CPU and bytes while nobody does anything."""
     figures = []
@@ -137,7 +141,7 @@ def rest(home: House, seconds: float) -> list[Figure]:
     )
     terminal.close()
     run = home.ready(home.launch())
-    terminal, _ = opened(studio("--screen", "monitor"), home.root, b"ENGINES", VLLM_STUDIO_SIMULATE_GPUS="8")
+    terminal, _ = opened(studio("--screen", "monitor"), home.root, b"ENGINES", VLLM_STUDIO_SIMULATE_GPUS=BUSY)
     time.sleep(4.0)
     before, written = cpu(terminal.process.pid), len(terminal.raw)
     time.sleep(seconds)

@@ -99,7 +99,7 @@ async def test_only_a_gpu_of_which_nobody_holds_memory_is_free(tmp_path: Path) -
 async def test_the_gpu_of_a_failed_run_whose_memory_is_held_is_not_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = read(monkeypatch, "1")
+    report = read(monkeypatch, "1,busy=0")
 
     def failed(folder: Path) -> Snapshot:
         made = snapshot(folder)
@@ -107,7 +107,7 @@ async def test_the_gpu_of_a_failed_run_whose_memory_is_held_is_not_free(
 
     async with staged(tmp_path, place="dashboard", shown=shows(report, failed)) as stage:
         assert "free" not in next(line for line in stage.text().splitlines() if "GiB" in line and "%" in line)
-        assert "GiB in use" in stage.text()
+        assert "used by bob" in stage.text()
 
 
 async def test_values_of_a_gpu_that_tells_nothing_new_are_marked_as_old(tmp_path: Path) -> None:

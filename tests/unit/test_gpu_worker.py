@@ -65,7 +65,7 @@ def workers() -> Iterator[list[GpuWorker]]:
 
 
 async def test_the_worker_reads_and_ends_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SIMULATE, "3")
+    monkeypatch.setenv(SIMULATE, "3,busy=0,busy=1,busy=2")
     worker = GpuWorker(patience=30)
     report = await worker.read()
     assert [gpu.uuid for gpu in report.gpus] == [simulated.uuid(n) for n in range(3)]
@@ -184,7 +184,7 @@ def test_a_driver_slower_than_the_patience_with_it_is_shown_with_its_age(
 def test_a_driver_with_one_slow_call_is_shown_by_the_worker(
     monkeypatch: pytest.MonkeyPatch, workers: list[GpuWorker]
 ) -> None:
-    monkeypatch.setenv(SIMULATE, "2,fault=hang:0:600")
+    monkeypatch.setenv(SIMULATE, "2,busy=0,fault=hang:0:600")
     worker = GpuWorker(patience=1.0)
     workers.append(worker)
     assert until(lambda: all(gpu.temperature is not None for gpu in worker.read_now().gpus[:2] or (Gpu(0, "", ""),)))

@@ -71,7 +71,7 @@ def test_every_value_is_read_in_its_unit(reader: Make) -> None:
     assert [gpu.index for gpu in report.gpus] == [0, 1]
     gpu = report.gpus[1]
     assert gpu.uuid == simulated_gpus.uuid(1)
-    assert gpu.name == "SIMULATED H100 80GB"
+    assert gpu.name == "NVIDIA H100 80GB HBM3"
     assert gpu.memory_total == simulated_gpus.MEMORY_TOTAL
     assert gpu.memory_used is not None and 0 < gpu.memory_used < gpu.memory_total
     assert gpu.memory_reserved == simulated_gpus.MEMORY_RESERVED
@@ -179,7 +179,7 @@ def test_a_lost_gpu_leaves_the_others_alone_and_is_tried_slowly(
     simulation._Library.scenario = simulated_gpus.scenario("3,fault=lost:1")
     gpus = one.read().gpus
     assert [gpu.lost for gpu in gpus] == [None, "GPU is lost", None]
-    assert (gpus[1].uuid, gpus[1].name) == (simulated_gpus.uuid(1), "SIMULATED H100 80GB")
+    assert (gpus[1].uuid, gpus[1].name) == (simulated_gpus.uuid(1), "NVIDIA H100 80GB HBM3")
     assert (gpus[1].utilization, gpus[1].memory_used, gpus[1].processes) == (None, None, ())
     assert gpus[2].utilization is not None
     simulation._Library.scenario = simulated_gpus.scenario("3")
@@ -256,7 +256,7 @@ def test_processes_are_listed_once_with_their_owner_and_run(reader: Make) -> Non
         env={**os.environ, "VLLM_STUDIO_RUN": "run-7"},
     )
     try:
-        one = reader(f"2,process=0:{child.pid}:2048,process=0:{os.getpid()}")
+        one = reader(f"2,busy=1,process=0:{child.pid}:2048,process=0:{os.getpid()}")
         gpus = one.read().gpus
         found = {process.pid: process for process in gpus[0].processes}
         assert set(found) == {child.pid, os.getpid()}
@@ -268,7 +268,7 @@ def test_processes_are_listed_once_with_their_owner_and_run(reader: Make) -> Non
         assert "sk-secret" not in mine.command
         assert mine.command.endswith("--api-key **** --max-tokens 7")
         assert found[os.getpid()].gpu_memory is None
-        assert gpus[1].processes[0].user is None  # an invented process
+        assert (gpus[1].processes[0].user, gpus[1].processes[0].run_id) == ("bob", None)  # an invented process
         assert one.read(processes=False).gpus[0].processes == gpus[0].processes
     finally:
         child.communicate(b"\n")

@@ -43,7 +43,7 @@ def odd(number: Any) -> SimpleNamespace:
 
 @pytest.fixture(autouse=True)
 def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SIMULATE, "2,fault=throttle:0")
+    monkeypatch.setenv(SIMULATE, "2,busy=0,busy=1,fault=throttle:0")
     monkeypatch.setattr(simulation._Library, "scenario", None)
     monkeypatch.setattr(simulation, "clock", lambda: AT)
 

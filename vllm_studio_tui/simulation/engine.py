@@ -1,6 +1,7 @@
 """A simulated inference server: `python -m vllm_studio_tui.simulation.engine --port N --model NAME`.
 
-Real processes, real HTTP, scripted words. Everything it shows says SIMULATED. Standard library only.
+Real processes, real HTTP, scripted words. With `--pretend` it holds simulated GPUs and serves people, as that model
+would. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, ClassVar
 from vllm_studio_tui.simulation import answers, startup_log
 from vllm_studio_tui.simulation.faults import crash, spawn_workers
 from vllm_studio_tui.simulation.framing import FRAMINGS
+from vllm_studio_tui.simulation.loading_log import VLLM
+from vllm_studio_tui.simulation.pretence import Pretence
 from vllm_studio_tui.simulation.server import Engine, JsonHandler
 from vllm_studio_tui.simulation.stream import Reply
 
@@ -40,7 +43,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--answer", help="poem, markdown, table, code, echo, thinking, tool, long:N; else one that fits the prompt")
     add("--thinking", choices=("off", "field", "tags", "open"), default="field", help="how thinking is sent")
     add("--api-key-env", help="name of the variable with the key that requests must send")
-    add("--max-context", type=int, default=32768)
+    add("--max-context", type=int, help="the longest request; else 32768, or that of the pretended model")
+    add("--pretend", metavar="MODEL", help="load as this model does, hold simulated GPUs and serve people")
+    add("--ranks", type=int, default=1, help="GPUs that the pretended model is spread over")
+    add("--gpu-share", type=float, default=0.9, help="the part of each GPU that it may take")
+    add("--small-cache", action="store_true", help="its KV cache has one byte a value")
+    add("--traffic", type=float, default=1.0, help="the part of the usual requests that come; 0: only your own")
+    add("--since", type=float, help="seconds since the epoch at which it began; what it did since is caught up with")
     add("--account", type=Path, help="a file that always holds what was spent; {pid} is filled in")
     add("--crash-after", type=float, help="seconds after it got ready")
     add("--crash-at-token", type=int)
@@ -78,7 +87,7 @@ class Handler(JsonHandler):
             card = {
                 "id": options.model,
                 "object": "model",
-                "owned_by": "SIMULATED",
+                "owned_by": options.style,
                 "max_model_len": options.max_context,
             }
             self.send_json(200, {"object": "list", "data": [card]})
@@ -86,7 +95,7 @@ class Handler(JsonHandler):
             lines = counters.expose(options.style, options.model) + self.server.faults.metrics + "\n"
             self.send_body(200, lines.encode(), "text/plain; version=0.0.4")
         elif path == "/version" and options.style == "vllm":
-            self.send_json(200, {"version": "SIMULATED"})
+            self.send_json(200, {"version": VLLM})
         elif path == "/props" and options.style == "llamacpp":
             self.send_json(200, {"default_generation_settings": {"n_ctx": options.max_context}, "total_slots": 4})
         elif path == "/slots" and options.style == "llamacpp":
@@ -134,11 +143,13 @@ class Handler(JsonHandler):
 def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     options = arguments(argv)
-    startup_log.log(f"SIMULATED engine in the style of {options.style}: no model is loaded")
+    pretence = Pretence(options) if options.pretend else None
+    options.max_context = pretence.context if pretence else options.max_context or 32768
     if options.log_secret and options.api_key_env:
         startup_log.log(f"server_args={{'api_key': '{os.environ.get(options.api_key_env, '')}'}}")
     if options.simulate_failure:
-        startup_log.load(options.style, options.model, options.port, options.load_seconds / 2)
+        until = startup_log.FAILS_AT[options.simulate_failure]
+        startup_log.load(options.style, options.model, options.port, options.load_seconds / 2, until)
         return startup_log.fail(options.simulate_failure, options.style, options.model, options.port)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -146,42 +157,54 @@ def main(argv: list[str] | None = None) -> int:
     spawn_workers(options.grandchildren, reparent=options.reparent, ignore_term=options.ignore_term)
     engine: Engine | None = None
     if options.style != "vllm":  # llama.cpp and SGLang answer 503 while they load, vLLM not at all
-        engine = _listen(options)
-    threading.Thread(target=_load_and_serve, args=(options, engine, ending), daemon=True).start()
+        engine = _listen(options, pretence)
+    threading.Thread(target=_load_and_serve, args=(options, engine, ending, pretence), daemon=True).start()
     ending.wait()
     time.sleep(options.slow_term)
     if _ENGINES:
         _ENGINES[0].counters.write()
+    if pretence is not None:
+        pretence.end()
     return 0
 
 
 _ENGINES: list[Engine] = []
 
 
-def _listen(options: argparse.Namespace, *, ready: bool = False) -> Engine:
+def _listen(options: argparse.Namespace, pretence: Pretence | None, *, ready: bool = False) -> Engine:
     """Bind the port and answer on it; until it is ready, that it is loading."""
     try:
-        engine = Engine(options, Handler)
+        engine = Engine(options, Handler, pretence.traffic if pretence else None)
     except OSError as error:
         if options.move_port:
             startup_log.log(f"Port {options.port} is currently in use. Switching to {options.port + 1}.")
             options.port += 1
-            return _listen(options, ready=ready)
+            return _listen(options, pretence, ready=ready)
         startup_log.fail("port", options.style, options.model, options.port)
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         os._exit(1)
+    if pretence is not None:
+        engine.asked = pretence.asked
     engine.ready = ready  # before the first request can come
     _ENGINES.append(engine)
     threading.Thread(target=engine.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
     return engine
 
 
-def _load_and_serve(options: argparse.Namespace, engine: Engine | None, ending: threading.Event) -> None:
-    startup_log.load(options.style, options.model, options.port, options.load_seconds)
+def _load_and_serve(
+    options: argparse.Namespace, engine: Engine | None, ending: threading.Event, pretence: Pretence | None
+) -> None:
+    if pretence is None:
+        startup_log.load(options.style, options.model, options.port, options.load_seconds)
+    else:
+        code = pretence.load()
+        if code is not None:
+            os._exit(code)
+        pretence.serve()
     if options.hang_load:
         return
-    engine = engine or _listen(options, ready=True)
+    engine = engine or _listen(options, pretence, ready=True)
     engine.ready = True
     engine.counters.write()
     if options.flood:

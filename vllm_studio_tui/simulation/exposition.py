@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
-ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+from vllm_studio_tui.simulation.traffic import Traffic, below, itl_shares, ttft_shares
+
+#: Edges of vLLM 0.32.
+TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+        160.0, 640.0, 2560.0)  # fmt: skip
+ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
 E2E = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0)
 #: Tokens that the pretended KV cache holds.
 KV_TOKENS = 46_592
@@ -29,6 +36,21 @@ class Histogram:
         self.counts[bisect_left(self.edges, value)] += times
         self.sum += value * times
 
+    def plus(self, counts: list[int], total: float) -> Histogram:
+        """Return a histogram with these observations on top."""
+        both = Histogram(self.edges)
+        both.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        both.sum = self.sum + total
+        return both
+
+    def spread(self, *parts: tuple[float, float, float]) -> list[int]:
+        """Return the counts of observations, of which each part has a number, a median and a sigma."""
+        reached = [
+            int(sum(number * below(edge, median, sigma) for number, median, sigma in parts)) for edge in self.edges
+        ]
+        reached.append(int(sum(number for number, _, _ in parts)))
+        return [after - before for before, after in itertools.pairwise((0, *reached))]
+
     def lines(self, name: str, labels: str) -> Iterable[str]:
         total = 0
         yield f"# TYPE {name} histogram"
@@ -40,10 +62,16 @@ class Histogram:
 
 
 class Counters:
-    """What was really used: tests compare with it. Thread-safe."""
+    """What was really used: tests compare with it. Thread-safe.
 
-    def __init__(self, account: Path | None) -> None:
+    Args:
+        traffic: What others use beside it.
+    """
+
+    def __init__(self, account: Path | None, traffic: Traffic | None = None) -> None:
         self.lock = threading.RLock()
+        self.traffic = traffic
+        self.capacity = KV_TOKENS if traffic is None else traffic.layout.tokens
         self.prompt_tokens = self.generation_tokens = self.requests = self.cached_tokens = 0
         self.running = self.waiting = self.held = 0
         self.finished: dict[str, int] = {}
@@ -68,84 +96,159 @@ class Counters:
                 temporary.replace(self._account)
                 self._written = now
 
+    def now(self) -> Shown:
+        """Return what was really used, and what the traffic used beside it."""
+        shown = Shown(
+            self.running, self.waiting, float(self.held), self.capacity, self.prompt_tokens, self.generation_tokens,
+            self.cached_tokens, self.requests, 0, self.prompt_seconds, self.generation_seconds, dict(self.finished),
+            self.ttft, self.itl, self.e2e, 0.0,
+        )  # fmt: skip
+        traffic = self.traffic
+        if traffic is None:
+            return shown
+        moment = time.time()
+        flow, sums = traffic.at(moment), traffic.until(moment)
+        model, requests, tokens = traffic.layout.model, int(sums.requests), int(sums.output)
+        calm, burst = traffic.shares(sums)
+        by_length, aborted = (requests + 7) // 15, requests // 1000
+        shown.running += round(flow.running)
+        shown.waiting += round(flow.waiting)
+        shown.held += flow.kv_tokens
+        shown.prompt += int(sums.prompt)
+        shown.cached += int(sums.cached)
+        shown.output += tokens
+        shown.requests += requests
+        shown.preemptions = int(sums.preemptions)
+        shown.output_seconds += sums.running
+        shown.speed = flow.output
+        for reason, many in (("length", by_length), ("abort", aborted), ("stop", requests - by_length - aborted)):
+            shown.finished[reason] = shown.finished.get(reason, 0) + many
+        first, rare = ttft_shares(traffic.layout, False), ttft_shares(traffic.layout, True)
+        shown.ttft = self.ttft.plus(
+            self.ttft.spread((calm, *first), (burst, *rare)), calm * first[0] * 1.03 + burst * rare[0] * 1.13
+        )
+        gap = model.running / model.peak
+        gaps = max(0.0, sums.output - sums.requests)
+        slow = min(gaps, sums.burst * model.peak * 0.12)
+        parts = ((gaps - slow, *itl_shares(gap)), (slow, *itl_shares(2.2 * gap)))
+        shown.itl = self.itl.plus(self.itl.spread(*parts), sums.running)
+        whole = gap * model.output
+        shown.e2e = self.e2e.plus(self.e2e.spread((sums.requests, whole * 0.84, 0.6)), sums.requests * whole)
+        return shown
+
     def expose(self, style: str, model: str) -> str:
         """Return the text of /metrics."""
         with self.lock:
             self.write()  # write first, answer then: the engine may be killed at any time
-            if style == "llamacpp":
-                return "\n".join(self._llamacpp()) + "\n"
-            return "\n".join(self._sglang(model) if style == "sglang" else self._vllm(model)) + "\n"
+            shown = self.now()
+        if style == "llamacpp":
+            return "\n".join(_llamacpp(shown)) + "\n"
+        return "\n".join(_sglang(shown, model) if style == "sglang" else _vllm(shown, model)) + "\n"
 
-    def _vllm(self, model: str) -> Iterable[str]:
-        labels = f'engine="0",model_name="{_escaped(model)}"'
-        gauges = {
-            "num_requests_running": self.running,
-            "num_requests_waiting": self.waiting,
-            "kv_cache_usage_perc": min(1.0, self.held / KV_TOKENS),
-        }
-        counters = {
-            "prompt_tokens_total": self.prompt_tokens,
-            "generation_tokens_total": self.generation_tokens,
-            "prompt_tokens_cached_total": self.cached_tokens,
-            "prefix_cache_queries_total": self.prompt_tokens,
-            "prefix_cache_hits_total": self.cached_tokens,
-            "num_preemptions_total": 0,
-        }
-        for name, value in gauges.items():
-            yield f"# TYPE vllm:{name} gauge"
-            yield f"vllm:{name}{{{labels}}} {float(value)}"
-        for name, value in counters.items():
-            yield f"# TYPE vllm:{name.removesuffix('_total')} counter"
-            yield f"vllm:{name}{{{labels}}} {float(value)}"
-        yield "# TYPE vllm:request_success counter"
-        for reason in ("stop", "length", "abort", "error"):
-            count = self.finished.get(reason, 0)
-            yield f'vllm:request_success_total{{{labels},finished_reason="{reason}"}} {float(count)}'
-        yield from self.ttft.lines("vllm:time_to_first_token_seconds", labels)
-        yield from self.itl.lines("vllm:inter_token_latency_seconds", labels)
-        yield from self.e2e.lines("vllm:e2e_request_latency_seconds", labels)
 
-    def _sglang(self, model: str) -> Iterable[str]:
-        labels = f'model_name="{_escaped(model)}",engine_type="unified",tp_rank="0"'
-        rate = self.generation_tokens / self.generation_seconds if self.generation_seconds and self.running else 0.0
-        gauges = {
-            "num_running_reqs": self.running,
-            "num_queue_reqs": self.waiting,
-            "gen_throughput": rate,
-            "token_usage": min(1.0, self.held / KV_TOKENS),
-            "cache_hit_rate": self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0,
-        }
-        counters = {
-            "prompt_tokens_total": self.prompt_tokens,
-            "generation_tokens_total": self.generation_tokens,
-            "cached_tokens_total": self.cached_tokens,
-            "num_requests_total": self.requests,
-        }
-        for name, value in gauges.items():
-            yield f"# TYPE sglang:{name} gauge"
-            yield f"sglang:{name}{{{labels}}} {float(value)}"
-        for name, value in counters.items():
-            yield f"# TYPE sglang:{name} counter"
-            yield f"sglang:{name}{{{labels}}} {float(value)}"
-        yield from self.ttft.lines("sglang:time_to_first_token_seconds", labels)
-        yield from self.itl.lines("sglang:inter_token_latency_seconds", labels)
-        yield from self.e2e.lines("sglang:e2e_request_latency_seconds", labels)
+@dataclass(slots=True)
+class Shown:
+    """What /metrics tells at one moment. `speed` is the traffic's tokens a second."""
 
-    def _llamacpp(self) -> Iterable[str]:
-        values = {
-            "prompt_tokens_total": ("counter", self.prompt_tokens),
-            "prompt_tokens_cached_total": ("counter", self.cached_tokens),
-            "prompt_seconds_total": ("counter", round(self.prompt_seconds, 6)),
-            "tokens_predicted_total": ("counter", self.generation_tokens),
-            "tokens_predicted_seconds_total": ("counter", round(self.generation_seconds, 6)),
-            "n_decode_total": ("counter", self.generation_tokens),
-            "requests_processing": ("gauge", self.running),
-            "requests_deferred": ("gauge", self.waiting),
-        }
-        for name, (kind, value) in values.items():
-            yield f"# HELP llamacpp:{name} SIMULATED"
-            yield f"# TYPE llamacpp:{name} {kind}"
-            yield f"llamacpp:{name} {value}"
+    running: int
+    waiting: int
+    held: float
+    capacity: int
+    prompt: int
+    output: int
+    cached: int
+    requests: int
+    preemptions: int
+    prompt_seconds: float
+    output_seconds: float
+    finished: dict[str, int]
+    ttft: Histogram
+    itl: Histogram
+    e2e: Histogram
+    speed: float
+
+    @property
+    def usage(self) -> float:
+        return min(1.0, self.held / max(1, self.capacity))
+
+
+def _vllm(shown: Shown, model: str) -> Iterable[str]:
+    labels = f'engine="0",model_name="{_escaped(model)}"'
+    gauges = {
+        "num_requests_running": shown.running,
+        "num_requests_waiting": shown.waiting,
+        "kv_cache_usage_perc": shown.usage,
+    }
+    counters = {
+        "prompt_tokens_total": shown.prompt,
+        "generation_tokens_total": shown.output,
+        "prompt_tokens_cached_total": shown.cached,
+        "prefix_cache_queries_total": shown.prompt,
+        "prefix_cache_hits_total": shown.cached,
+        "num_preemptions_total": shown.preemptions,
+    }
+    for name, value in gauges.items():
+        yield f"# TYPE vllm:{name} gauge"
+        yield f"vllm:{name}{{{labels}}} {float(value)}"
+    for name, value in counters.items():
+        yield f"# TYPE vllm:{name} counter"
+        yield f"vllm:{name}{{{labels}}} {float(value)}"
+    yield "# TYPE vllm:request_success_total counter"
+    for reason in ("stop", "length", "abort", "error"):
+        count = shown.finished.get(reason, 0)
+        yield f'vllm:request_success_total{{{labels},finished_reason="{reason}"}} {float(count)}'
+    yield "# TYPE vllm:cache_config_info gauge"
+    blocks = f'block_size="16",num_gpu_blocks="{shown.capacity // 16}"'
+    yield f'vllm:cache_config_info{{{blocks},engine="0"}} 1.0'
+    yield from shown.ttft.lines("vllm:time_to_first_token_seconds", labels)
+    yield from shown.itl.lines("vllm:inter_token_latency_seconds", labels)
+    yield from shown.e2e.lines("vllm:e2e_request_latency_seconds", labels)
+
+
+def _sglang(shown: Shown, model: str) -> Iterable[str]:
+    labels = f'model_name="{_escaped(model)}",engine_type="unified",tp_rank="0"'
+    own = shown.output / shown.output_seconds if shown.output_seconds and shown.running else 0.0
+    gauges = {
+        "num_running_reqs": shown.running,
+        "num_queue_reqs": shown.waiting,
+        "num_used_tokens": round(shown.held),
+        "max_total_num_tokens": shown.capacity,
+        "gen_throughput": shown.speed or own,
+        "token_usage": shown.usage,
+        "cache_hit_rate": shown.cached / shown.prompt if shown.prompt else 0.0,
+    }
+    counters = {
+        "prompt_tokens_total": shown.prompt,
+        "generation_tokens_total": shown.output,
+        "cached_tokens_total": shown.cached,
+        "num_requests_total": shown.requests,
+    }
+    for name, value in gauges.items():
+        yield f"# TYPE sglang:{name} gauge"
+        yield f"sglang:{name}{{{labels}}} {float(value)}"
+    for name, value in counters.items():
+        yield f"# TYPE sglang:{name} counter"
+        yield f"sglang:{name}{{{labels}}} {float(value)}"
+    yield from shown.ttft.lines("sglang:time_to_first_token_seconds", labels)
+    yield from shown.itl.lines("sglang:inter_token_latency_seconds", labels)
+    yield from shown.e2e.lines("sglang:e2e_request_latency_seconds", labels)
+
+
+def _llamacpp(shown: Shown) -> Iterable[str]:
+    values = {
+        "prompt_tokens_total": ("counter", shown.prompt),
+        "prompt_tokens_cached_total": ("counter", shown.cached),
+        "prompt_seconds_total": ("counter", round(shown.prompt_seconds, 6)),
+        "tokens_predicted_total": ("counter", shown.output),
+        "tokens_predicted_seconds_total": ("counter", round(shown.output_seconds, 6)),
+        "n_decode_total": ("counter", shown.output),
+        "requests_processing": ("gauge", shown.running),
+        "requests_deferred": ("gauge", shown.waiting),
+    }
+    for name, (kind, value) in values.items():
+        yield f"# HELP llamacpp:{name} {name.replace('_', ' ')}"
+        yield f"# TYPE llamacpp:{name} {kind}"
+        yield f"llamacpp:{name} {value}"
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,7 @@
 """What the simulated GPUs do: values as functions of wall-clock time, and the grammar that asks for them.
 
     VLLM_STUDIO_SIMULATE_GPUS = COUNT [ "," ITEM ]...          COUNT is 1 to 16
-    ITEM  = "fault=" FAULT  |  "process=" GPU ":" PID [ ":" MIB ]
+    ITEM  = "fault=" FAULT  |  "process=" GPU ":" PID [ ":" MIB ]  |  "busy=" GPU
     FAULT = nodriver | notloaded | mismatch | nopermission | blocked    no GPU can be read, as with that error
           | uninitialized                the first reading after each start fails, as after a driver reload
           | old                          an old driver: no memory v2, no newer temperature call
@@ -13,10 +13,13 @@
           | hostile:GPU                  its name holds terminal escapes
           | hang:GPU:SECONDS             reading its memory takes that long
 
+busy: somebody else's program keeps the GPU at work.
+
 Examples: `4`, or `4,fault=lost:2,fault=hang:0:30,process=1:4242:2048`. Anything else is an error that names it.
 
-Power is a sine around a mean, so its integral, the energy, has a closed form: two processes that look at the same
-time see the same joules, however long either has run.
+A GPU holds and does what the engines on it hold and do (`simulation.holders`); one without an engine idles. Each power
+has an integral in closed form, the energy: two processes that look at the same time see the same joules, however long
+either has run.
 """
 
 from __future__ import annotations
@@ -24,17 +27,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from vllm_studio_tui.simulation.holders import Holders
+from vllm_studio_tui.simulation.models import GPU_BYTES
+from vllm_studio_tui.simulation.traffic import EPOCH, IDLE
+
 VARIABLE = "VLLM_STUDIO_SIMULATE_GPUS"
 MAX_GPUS = 16
-#: Energy counts from here: 2026-01-01T00:00:00Z.
-EPOCH = 1_767_225_600.0
 MIB = 1024 * 1024
-MEMORY_TOTAL = 81_559 * MIB
+MEMORY_TOTAL = GPU_BYTES
 MEMORY_RESERVED = 600 * MIB
 POWER_LIMIT = 700.0
-POWER_IDLE = 70.0
+POWER_IDLE = IDLE
+IDLE_SWING, IDLE_PERIOD = 2.0, 47.0
+#: What the driver keeps on a GPU that nobody uses.
+DRIVER_BYTES = 4 * MIB
 #: Process numbers of the invented processes: above any that Linux gives (2^22).
 FIRST_PID = 5_000_000
+#: The process of somebody else on one GPU, where there are so many.
+STRANGER, STRANGER_GPU, STRANGER_BYTES = 5_060_412, 3, 614 * MIB
+#: The engines on the GPUs.
+HOLDERS = Holders()
 
 DRIVER_FAULTS = frozenset({"nodriver", "notloaded", "mismatch", "nopermission", "blocked", "uninitialized", "old"})
 GPU_FAULTS = frozenset(
@@ -56,6 +68,7 @@ class Scenario:
     gpu_faults: dict[int, frozenset[str]] = field(default_factory=dict)
     hang: dict[int, float] = field(default_factory=dict)
     processes: dict[int, tuple[tuple[int, int | None], ...]] = field(default_factory=dict)
+    busy: frozenset[int] = frozenset()
 
     def has(self, fault: str, index: int | None = None) -> bool:
         faults = self.driver_faults if index is None else self.gpu_faults.get(index, frozenset())
@@ -76,6 +89,7 @@ def scenario(text: str) -> Scenario:
     gpus: dict[int, frozenset[str]] = {}
     hang: dict[int, float] = {}
     processes: dict[int, tuple[tuple[int, int | None], ...]] = {}
+    busy: set[int] = set()
     for item in items:
         kind, _, value = item.partition("=")
         name, *arguments = value.split(":")
@@ -86,6 +100,8 @@ def scenario(text: str) -> Scenario:
                 raise SimulationError(f"{VARIABLE}: {item[:60]!r} is not process=GPU:PID or process=GPU:PID:MIB")
             memory = numbers[1] * MIB if len(numbers) == 2 and numbers[1] is not None else None
             processes[index] = (*processes.get(index, ()), (numbers[0], memory))
+        elif kind == "busy" and not arguments:
+            busy.add(_index(item, name, count))
         elif kind == "fault" and name in DRIVER_FAULTS and not arguments:
             driver.add(name)
         elif kind == "fault" and name in GPU_FAULTS and len(arguments) == 1:
@@ -96,9 +112,9 @@ def scenario(text: str) -> Scenario:
         else:
             known = ", ".join(sorted(DRIVER_FAULTS | {f"{f}:GPU" for f in GPU_FAULTS} | {"hang:GPU:SECONDS"}))
             raise SimulationError(
-                f"{VARIABLE}: {item[:60]!r} is unknown; use process=GPU:PID[:MIB] or fault= one of {known}"
+                f"{VARIABLE}: {item[:60]!r} is unknown; use process=GPU:PID[:MIB], busy=GPU or fault= one of {known}"
             )
-    return Scenario(count, frozenset(driver), gpus, hang, processes)
+    return Scenario(count, frozenset(driver), gpus, hang, processes, frozenset(busy))
 
 
 def _integer(text: str) -> int | None:
@@ -123,38 +139,71 @@ def _seconds(item: str, text: str) -> float:
 
 
 def _wave(index: int) -> tuple[float, float, float, float]:
-    """Return mean power, its swing (watts), period (s) and phase of one GPU."""
+    """Return mean power, its swing (watts), period (s) and phase of a GPU that somebody else keeps busy."""
     return 330.0 + 12.0 * (index % 4), 210.0 - 9.0 * (index % 5), 90.0 + 17.0 * (index % 7), 0.7 * index
 
 
-def power_w(index: int, at: float) -> float:
+def power_w(index: int, at: float, *, busy: bool = False) -> float:
     """Return watts of a GPU at `at` seconds since the epoch; always positive and under the limit."""
-    mean, swing, period, phase = _wave(index)
-    return mean + swing * math.sin(2 * math.pi * (at - EPOCH) / period + phase)
+    if busy:
+        mean, swing, period, phase = _wave(index)
+        return mean + swing * math.sin(2 * math.pi * (at - EPOCH) / period + phase)
+    power = POWER_IDLE + IDLE_SWING * math.sin(2 * math.pi * (at - EPOCH) / IDLE_PERIOD + index)
+    return min(POWER_LIMIT, power + sum(one.power(at, rank) for one, rank in HOLDERS.on(index)))
 
 
-def energy_mj(index: int, at: float) -> int:
+def energy_mj(index: int, at: float, *, busy: bool = False) -> int:
     """Return millijoules of a GPU from `EPOCH` to `at`: the integral of `power_w`, rounded down."""
-    mean, swing, period, phase = _wave(index)
+    mean, swing, period, phase = _wave(index) if busy else (POWER_IDLE, IDLE_SWING, IDLE_PERIOD, float(index))
     angle = 2 * math.pi * (at - EPOCH) / period + phase
     joules = mean * (at - EPOCH) - swing * period / (2 * math.pi) * (math.cos(angle) - math.cos(phase))
+    if not busy:
+        joules += sum(one.energy(at, rank) for one, rank in HOLDERS.on(index))
     return max(0, math.floor(joules * 1000))
 
 
-def utilization(index: int, at: float) -> int:
-    """Return percent 0-100, following the power."""
-    return max(0, min(100, round((power_w(index, at) - POWER_IDLE) / (600.0 - POWER_IDLE) * 100)))
+def utilization(index: int, at: float, *, busy: bool = False) -> int:
+    """Return percent 0-100."""
+    if busy:
+        return max(0, min(100, round((power_w(index, at, busy=True) - POWER_IDLE) / (600.0 - POWER_IDLE) * 100)))
+    load = max((one.load(at) * 100 - 2 * rank * (one.load(at) > 0.1) for one, rank in HOLDERS.on(index)), default=0.0)
+    return max(0, min(100, round(load)))
 
 
-def temperature(index: int, at: float) -> int:
+def temperature(index: int, at: float, *, busy: bool = False) -> int:
     """Return degrees Celsius, following the power with some seconds of delay."""
-    return round(28 + 0.075 * power_w(index, at - 8.0))
+    return round(28.5 + 0.086 * power_w(index, at - 8.0, busy=busy))
 
 
-def memory_used(index: int, at: float) -> int:
-    """Return bytes in use without the reserved ones; moves slowly by a few percent."""
+def sm_clock(index: int, at: float, *, busy: bool = False) -> int:
+    """Return MHz: a GPU with a program on it keeps its clocks up."""
+    return 1980 if busy or any(one.here(at) for one, _ in HOLDERS.on(index)) else 345
+
+
+def processes(index: int, at: float, *, busy: bool = False) -> list[tuple[int, int]]:
+    """Return the processes on a GPU, each with the bytes that it holds there."""
+    found = [(one.pid, memory) for one, _ in HOLDERS.on(index) if (memory := one.memory(at)) and one.pid]
+    if busy:
+        found.append((FIRST_PID + index, _busy_memory(index, at)))
+    if index == STRANGER_GPU:
+        found.append((STRANGER, STRANGER_BYTES))
+    return found
+
+
+def memory_used(index: int, at: float, *, busy: bool = False) -> int:
+    """Return bytes in use without the reserved ones: what the processes on it hold, and the driver's few."""
+    return DRIVER_BYTES + sum(held for _, held in processes(index, at, busy=busy))
+
+
+def _busy_memory(index: int, at: float) -> int:
     share = 0.82 - 0.09 * (index % 3) + 0.03 * math.sin(2 * math.pi * (at - EPOCH) / 300.0 + index)
     return int(MEMORY_TOTAL * share) // MIB * MIB
+
+
+def invented_processes() -> dict[int, tuple[str, str]]:
+    """Return user and command of the processes that there are not, by their numbers."""
+    busy = {FIRST_PID + index: ("bob", "python3 train.py") for index in range(MAX_GPUS)}
+    return {STRANGER: ("alice", "jupyter, python3"), **busy}
 
 
 def uuid(index: int) -> str:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from vllm_studio_tui.simulation import gpus
-from vllm_studio_tui.simulation.gpus import Scenario, SimulationError, energy_mj
+from vllm_studio_tui.simulation.gpus import Scenario, SimulationError, energy_mj, invented_processes
 
-__all__ = ["NVMLError", "SimulationError", "clock", "energy_mj", "nvmlInit"]
+__all__ = ["NVMLError", "SimulationError", "clock", "energy_mj", "invented_processes", "nvmlInit"]
 
 NVML_ERROR_UNINITIALIZED = 1
 NVML_ERROR_INVALID_ARGUMENT = 2
@@ -202,7 +202,7 @@ def nvmlDeviceGetHandleByIndex(index: int) -> Device:  # noqa: N802
 
 def nvmlDeviceGetName(handle: Device) -> str:  # noqa: N802
     hostile = _check(handle).has("hostile", handle.index)
-    return "SIMULATED \x1b]0;owned\x07[red]H100\x9b2J" if hostile else "SIMULATED H100 80GB"
+    return "NVIDIA \x1b]0;owned\x07[red]H100\x9b2J" if hostile else "NVIDIA H100 80GB HBM3"
 
 
 def nvmlDeviceGetUUID(handle: Device) -> str:  # noqa: N802
@@ -232,7 +232,7 @@ def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> Simpl
     if version and scenario.has("old"):
         raise NVMLError(NVML_ERROR_FUNCTION_NOT_FOUND)
     _refuse(handle, "nomemory")
-    used = gpus.memory_used(handle.index, clock())
+    used = gpus.memory_used(handle.index, clock(), busy=_busy(handle))
     free = gpus.MEMORY_TOTAL - used - gpus.MEMORY_RESERVED
     if version:
         return SimpleNamespace(
@@ -247,7 +247,7 @@ def nvmlDeviceGetUtilizationRates(handle: Device) -> SimpleNamespace:  # noqa: N
     handle.calls += 1
     if _scenario().has("timeout", handle.index) and handle.calls % 2 == 0:
         raise NVMLError(NVML_ERROR_TIMEOUT)
-    percent = gpus.utilization(handle.index, clock())
+    percent = gpus.utilization(handle.index, clock(), busy=_busy(handle))
     return SimpleNamespace(gpu=percent, memory=percent * 2 // 3)
 
 
@@ -261,12 +261,12 @@ def nvmlDeviceGetTemperature(handle: Device, sensor: int) -> int:  # noqa: N802
     _check(handle)
     if sensor != NVML_TEMPERATURE_GPU:
         raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
-    return gpus.temperature(handle.index, clock())
+    return gpus.temperature(handle.index, clock(), busy=_busy(handle))
 
 
 def nvmlDeviceGetPowerUsage(handle: Device) -> int:  # noqa: N802
     _refuse(handle, "nopower")
-    return round(gpus.power_w(handle.index, clock()) * 1000)
+    return round(gpus.power_w(handle.index, clock(), busy=_busy(handle)) * 1000)
 
 
 def nvmlDeviceGetEnforcedPowerLimit(handle: Device) -> int:  # noqa: N802
@@ -276,13 +276,13 @@ def nvmlDeviceGetEnforcedPowerLimit(handle: Device) -> int:  # noqa: N802
 
 def nvmlDeviceGetTotalEnergyConsumption(handle: Device) -> int:  # noqa: N802
     _refuse(handle, "nopower")
-    return energy_mj(handle.index, clock())
+    return energy_mj(handle.index, clock(), busy=_busy(handle))
 
 
 def nvmlDeviceGetClockInfo(handle: Device, kind: int) -> int:  # noqa: N802
     _check(handle)
     if kind == NVML_CLOCK_SM:
-        return 1200 + 7 * gpus.utilization(handle.index, clock())
+        return gpus.sm_clock(handle.index, clock(), busy=_busy(handle))
     if kind == NVML_CLOCK_MEM:
         return 2619
     raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
@@ -290,7 +290,7 @@ def nvmlDeviceGetClockInfo(handle: Device, kind: int) -> int:  # noqa: N802
 
 def nvmlDeviceGetFanSpeed(handle: Device) -> int:  # noqa: N802
     _refuse(handle, "nofan")
-    return min(100, 20 + gpus.temperature(handle.index, clock()) // 2)
+    return min(100, 20 + gpus.temperature(handle.index, clock(), busy=_busy(handle)) // 2)
 
 
 def nvmlDeviceGetCurrentClocksEventReasons(handle: Device) -> int:  # noqa: N802
@@ -309,9 +309,8 @@ def nvmlDeviceGetComputeRunningProcesses(handle: Device) -> list[SimpleNamespace
     if scenario.has("noprocesses", handle.index):
         raise NVMLError(NVML_ERROR_NO_PERMISSION)
     asked = scenario.processes.get(handle.index)
-    if asked is None:
-        asked = ((gpus.FIRST_PID + handle.index, gpus.memory_used(handle.index, clock())),)
-    return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in asked]
+    found = gpus.processes(handle.index, clock(), busy=_busy(handle)) if asked is None else asked
+    return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in found]
 
 
 def nvmlDeviceGetGraphicsRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802
@@ -344,6 +343,10 @@ def _check(handle: Device) -> Scenario:
         if scenario.has(fault, handle.index):
             raise NVMLError(code)
     return scenario
+
+
+def _busy(handle: Device) -> bool:
+    return handle.index in _scenario().busy
 
 
 def _refuse(handle: Device, fault: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from vllm_studio_tui.simulation.exposition import Counters
 from vllm_studio_tui.simulation.faults import Faults
+from vllm_studio_tui.simulation.traffic import Traffic
 
 #: Bytes of a request's body that are read.
 BODY = 64 * 1024 * 1024
@@ -22,16 +24,19 @@ class Engine(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, options: argparse.Namespace, handler: type[JsonHandler]) -> None:
+    def __init__(self, options: argparse.Namespace, handler: type[JsonHandler], traffic: Traffic | None = None) -> None:
         self.options = options
         self.framing = options.framing or ("llamacpp" if options.style == "llamacpp" else "uvicorn")
-        self.counters = Counters(options.account)
+        self.traffic = traffic
+        self.counters = Counters(options.account, traffic)
         self.faults = Faults()
         self.faults.crash_at_token = options.crash_at_token
         self.faults.break_at, self.faults.break_style = options.break_stream_at, options.break_style
         self.faults.exit_code = options.exit_code
         self.key = os.environ.get(options.api_key_env) if options.api_key_env else None
         self.ready = False
+        #: Told when a person's own request begins (1) and ends (-1).
+        self.asked: Callable[[int], None] = lambda _: None
         super().__init__((options.host, options.port), handler)
 
 

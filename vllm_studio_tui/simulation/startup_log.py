@@ -7,7 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+from vllm_studio_tui.simulation.loading_log import stamp
+
 FAILURES = ("oom", "port", "badpath", "unknown-flag")
+#: The share of a start at which each failure comes.
+FAILS_AT = {"oom": 0.55, "port": 0.05, "badpath": 0.05, "unknown-flag": -1.0}
 
 
 def log(line: str) -> None:
@@ -29,22 +33,21 @@ def stages(style: str, model: str, port: int) -> Iterator[tuple[float, str]]:
         yield 1.0, f"0.00.518.665 I srv  llama_server: listening on http://127.0.0.1:{port}"
         return
     if style == "sglang":
-        yield 0.0, f"[2026-11-23 08:26:16] server_args={{'model_path': '{model}', 'port': {port}}}"
-        yield 0.1, "[2026-11-23 08:26:30] Init torch distributed begin."
-        yield 0.2, "[2026-11-23 08:26:31] Load weight begin. avail mem=78.50 GB"
+        at = f"[{stamp(style, time.time())}]"
+        yield 0.0, f"{at} server_args={{'model_path': '{model}', 'port': {port}}}"
+        yield 0.1, f"{at} Init torch distributed begin."
+        yield 0.2, f"{at} Load weight begin. avail mem=78.50 GB"
         yield from _shards(0.2, 0.6)
         yield (
             0.6,
-            "[2026-11-23 08:26:40] Load weight end. type=LlamaForCausalLM, dtype=torch.bfloat16, mem usage=15.0 GB.",
+            f"{at} Load weight end. type=LlamaForCausalLM, dtype=torch.bfloat16, mem usage=15.0 GB.",
         )
-        yield 0.7, "[2026-11-23 08:26:41] KV Cache is allocated. #tokens: 46592"
-        yield 0.8, "[2026-11-23 08:26:42] Capturing batches (bs=8 avail_mem=40.00 GB):  50%|█████     | 4/8"
-        yield 1.0, "[2026-11-23 08:26:43] The server is fired up and ready to roll!"
+        yield 0.7, f"{at} KV Cache is allocated. #tokens: 46592"
+        yield 0.8, f"{at} Capturing batches (bs=8 avail_mem=40.00 GB):  50%|█████     | 4/8"
+        yield 1.0, f"{at} The server is fired up and ready to roll!"
         return
-    api, core = (
-        f"(APIServer pid={os.getpid()}) INFO 11-23 08:02:30",
-        f"(EngineCore pid={os.getpid()}) INFO 11-23 08:02:59",
-    )
+    at = stamp(style, time.time())
+    api, core = f"(APIServer pid={os.getpid()}) INFO {at}", f"(EngineCore pid={os.getpid()}) INFO {at}"
     yield 0.0, f"{api} [api_utils.py:286] non-default args: {{'model_tag': '{model}', 'port': {port}}}"
     yield 0.1, f"{api} [model.py:733] Resolved architecture: LlamaForCausalLM"
     yield 0.15, f"{core} [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='{model}'"
@@ -73,10 +76,12 @@ def _shards(begin: float, end: float) -> Iterator[tuple[float, str]]:
         )
 
 
-def load(style: str, model: str, port: int, seconds: float) -> None:
-    """Write the line of every stage when it is due, within `seconds`."""
+def load(style: str, model: str, port: int, seconds: float, until: float = 1.0) -> None:
+    """Write the line of every stage when it is due, within `seconds`; nothing of what comes after the share `until`."""
     begin = time.monotonic()
     for share, line in stages(style, model, port):
+        if share > until:
+            return
         wait = begin + share * seconds - time.monotonic()
         if wait > 0:
             time.sleep(wait)
@@ -85,12 +90,12 @@ def load(style: str, model: str, port: int, seconds: float) -> None:
 
 def fail(name: str, style: str, model: str, port: int) -> int:
     """Write a failure as that engine does, and return its exit code."""
-    core = f"(EngineCore pid={os.getpid()}) ERROR 11-23 08:02:59 [core.py:842]"
+    core = f"(EngineCore pid={os.getpid()}) ERROR {stamp(style, time.time())} [core.py:842]"
     lines, code = {
         "oom": (
             [
                 f"{core} EngineCore failed to start.",
-                f"{core} torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total capacity of 23.53 GiB of which 1.06 GiB is free.",
+                f"{core} torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total capacity of 79.65 GiB of which 1.06 GiB is free.",
                 "RuntimeError: Engine core initialization failed. See root cause above.",
             ],
             1,

@@ -15,6 +15,10 @@ from vllm_studio_tui.simulation.server import JsonHandler
 REASONING = {"vllm": "reasoning", "llamacpp": "reasoning_content", "sglang": "reasoning_content"}
 
 
+#: What a client is sent when the engine dies beneath its answer.
+DIED = {"error": {"message": "EngineCore encountered an issue", "type": "InternalServerError", "code": 500}}
+
+
 class Gone(Exception):
     """The client has hung up, or the stream was broken on purpose."""
 
@@ -50,12 +54,14 @@ class Reply:
         with counters.lock:
             counters.running += 1
             counters.held += prompt_tokens
+        self._engine.asked(1)
         finish = "abort"
         try:
-            time.sleep(options.prefill_seconds)
+            prefill = self._prefill(prompt_tokens)
+            time.sleep(prefill)
             with counters.lock:
                 counters.prompt_tokens += prompt_tokens
-                counters.prompt_seconds += options.prefill_seconds
+                counters.prompt_seconds += prefill
             finish = self._answer(answer, prompt_tokens, int(limit) if isinstance(limit, int) else None)
         except (Gone, OSError):
             self._handler.close_connection = True
@@ -67,6 +73,21 @@ class Reply:
                 counters.finished[finish] = counters.finished.get(finish, 0) + 1
                 counters.e2e.observe(time.monotonic() - self._begin)
             counters.write()
+            self._engine.asked(-1)
+
+    def _prefill(self, prompt_tokens: int) -> float:
+        """Return the seconds until the first token: as asked for, or what the traffic leaves."""
+        traffic = self._engine.traffic
+        if traffic is None:
+            return float(self._engine.options.prefill_seconds)
+        flow = traffic.at(time.time())
+        return traffic.layout.model.ttft * (0.6 + 6 * flow.burst) + prompt_tokens / 12_000
+
+    def _rate(self) -> float:
+        """Return the tokens a second of one answer; 0: as fast as possible."""
+        traffic = self._engine.traffic
+        itl = None if traffic is None else traffic.at(time.time()).itl
+        return float(self._engine.options.tokens_per_second) if itl is None else 1 / itl
 
     def _prompt(self) -> str:
         if not self._chat:
@@ -140,7 +161,7 @@ class Reply:
     def _paced(self, pieces: list[tuple[str, str]]) -> Any:
         """Yield the pieces at the configured speed, counting each before it is sent."""
         counters, faults = self._engine.counters, self._engine.faults
-        rate = self._engine.options.tokens_per_second
+        rate = self._rate()
         begin = time.monotonic()
         for number, item in enumerate(pieces, 1):
             if rate > 0:
@@ -168,9 +189,7 @@ class Reply:
             self._framing.end()
             raise Gone
         if style == "error-object":
-            self._event(
-                {"error": {"message": "SIMULATED: the engine died", "type": "InternalServerError", "code": 500}}
-            )
+            self._event(DIED)
             self._framing.write(b"data: [DONE]\n\n")
             self._framing.end()
             raise Gone

@@ -217,6 +217,9 @@ class NvmlReader:
                 self._nvml = load()
         except LibraryMissing as missing:
             return str(missing), missing.advice
+        invented = getattr(self._nvml, "invented_processes", None)
+        if simulated() and invented is not None:
+            self._names.invented = invented()
         for attempt in (1, 2):  # once more for a driver that was being reloaded
             error = self._call("nvmlInit")[1]
             if error is not None:

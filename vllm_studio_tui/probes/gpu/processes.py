@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.kit.process import environment_value, start_ticks
@@ -20,6 +21,8 @@ class ProcessNames:
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, GpuProcess]] = {}
         self._asked: set[int] = set()
+        #: User and command of processes that there are not, as a simulation tells them.
+        self.invented: Mapping[int, tuple[str, str]] = {}
 
     def __call__(self, using: list[tuple[int, int | None]]) -> tuple[GpuProcess, ...]:
         """Describe pairs of process id and bytes. In a container the ids may be the host's: unknown."""
@@ -33,7 +36,8 @@ class ProcessNames:
     def _one(self, pid: int, memory: int | None) -> GpuProcess:
         start = start_ticks(pid) if pid > 0 else None
         if start is None:
-            return GpuProcess(pid, gpu_memory=memory)
+            user, command = self.invented.get(pid, (None, None))
+            return GpuProcess(pid, user, command, memory)
         self._asked.add(pid)
         known = self._known.get(pid)
         # The command of a process that has just been forked is its parent's: look again while it is unknown.

@@ -42,7 +42,7 @@ def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]
             run = by_id.get(process.run_id or "")
             if run is not None:
                 here[run.run_id] = Owner(run.name, run, run.state)
-            elif not report.simulated:
+            else:
                 name = process.user or "somebody"
                 here[f"pid {process.pid}"] = Owner(f"used by {name} {process.pid}")
         for run in runs:
