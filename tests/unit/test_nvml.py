@@ -20,6 +20,7 @@ from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, SIMULATE, Nvml
 from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of
 from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.traffic import EPOCH
 
 #: Untyped where it comes from.
 REAL_ERROR: Any = pynvml.NVMLError
@@ -85,7 +86,7 @@ def test_every_value_is_read_in_its_unit(reader: Make) -> None:
 
 
 def test_energy_is_the_integral_of_power() -> None:
-    at, seconds, steps = simulated_gpus.EPOCH + 12_345.6, 600.0, 60_000
+    at, seconds, steps = EPOCH + 12_345.6, 600.0, 60_000
     for index in (0, 3, 15):
         width = seconds / steps
         joules = sum(simulated_gpus.power_w(index, at + (n + 0.5) * width) for n in range(steps)) * width
@@ -95,7 +96,7 @@ def test_energy_is_the_integral_of_power() -> None:
 
 @given(st.integers(0, 15), st.floats(0, 1e9), st.floats(0, 1e4))
 def test_energy_never_goes_back(index: int, start: float, later: float) -> None:
-    at = simulated_gpus.EPOCH + start
+    at = EPOCH + start
     assert simulation.energy_mj(index, at + later) >= simulation.energy_mj(index, at)
 
 

@@ -17,11 +17,11 @@ from tests.process.house import until
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.probes.gpu import device, validation
 from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
-from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.traffic import EPOCH
 
 MISMATCH: Any = pynvml.NVMLLibraryMismatchError
-AT = simulated_gpus.EPOCH + 1000.0
+AT = EPOCH + 1000.0
 
 #: The functions of one GPU, with the fields that are known by them alone.
 COLUMNS: dict[str, set[str]] = {}

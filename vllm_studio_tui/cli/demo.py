@@ -109,8 +109,10 @@ def _simulated(studio: Studio) -> read.RunView:
 
     note("SIMULATED: no model, no GPU; everything shown is made up")
     control.settle(studio.places)
+    # Before the settings are read: it writes there where the simulated engines are.
+    recipes = service.simulated(studio.recipes, studio.places)
     live = {one.recipe_id: one for one in read.live_runs(studio.places)}
-    runs = [live.get(recipe.id) or studio.launcher.launch(recipe) for recipe in service.simulated(studio.recipes)]
+    runs = [live.get(recipe.id) or studio.launcher.launch(recipe, share_gpus=True) for recipe in recipes]
     return runs[0]
 
 

@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.spec import Restart, RunSpec
 from vllm_studio_tui.keeper.probe import address_of
 from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.runs.gpu_use import claims
+from vllm_studio_tui.simulation.programs import is_simulated
 
 #: Fields that are for people and for the keeper, not for the engine.
 _NOT_LAUNCHED = frozenset({"name", "description", "tags", "restart", "ready_timeout"})
@@ -92,5 +93,5 @@ def resolve(
         stop_argv=command.stop_argv,
         restart=restart if isinstance(restart, Restart) else Restart(**restart.model_dump()),
         energy_argv=(sys.executable, "-m", "vllm_studio_tui.probes.energy", *gpus) if gpus else (),
-        simulated="vllm_studio_tui.simulation.engine" in command.argv,
+        simulated=is_simulated(command.argv),
     )

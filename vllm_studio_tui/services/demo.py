@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
@@ -44,15 +45,18 @@ def fetch(places: Places, path: Path | None, progress: Callable[[Progress], None
     return fetch_demo_model(places, path=path, environ=os.environ, progress=progress)
 
 
-def simulated(recipes: RecipesApi) -> list[Recipe]:
-    """The recipes of the simulation: one that gets ready, one that goes on loading, one that fails."""
-    from vllm_studio_tui.simulation.recipes import simulated_recipes
+def simulated(recipes: RecipesApi, places: Places) -> list[Recipe]:
+    """Make the recipes and engines of the simulation; return the three recipes that are launched."""
+    from vllm_studio_tui.config.settings import save_setting
+    from vllm_studio_tui.simulation import programs
+    from vllm_studio_tui.simulation.recipes import FAILED, LOADING, READY, simulated_recipes
 
-    made = []
+    made = programs.install(places.data / "engines")
+    if not places.settings_file.exists():
+        save_setting(places, "vllm_executable", str(made["vllm"]))
+        save_setting(places, "sglang_python", str(made["sglang"]))
     for data in simulated_recipes():
         recipe, _ = parse_recipe(data)
-        try:
-            made.append(recipes.get(recipe.id))
-        except NotFound:
-            made.append(recipes.create(recipe))
-    return made
+        with contextlib.suppress(StoreError):  # it is there, as the person has it
+            recipes.create(recipe)
+    return [recipes.get(one) for one in (READY, LOADING, FAILED)]
