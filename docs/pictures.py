@@ -22,10 +22,9 @@ async def take() -> None:
 
     places = Places.of()
     async with Studio.open(places) as studio:
-        for starter in studio.recipes.starters():
-            studio.recipes.create(starter)
-        runs = [studio.launcher.launch(recipe, share_gpus=True) for recipe in demo.simulated(studio.recipes, places)]
-        await asyncio.to_thread(read.wait_for, runs[0].folder, frozenset({State.READY}), 60.0)
+        demo.prepare_simulation(places)
+        run = demo.open_simulation(places, studio.settings, studio.db, studio.recipes)
+        await asyncio.to_thread(read.wait_for, run.folder, frozenset({State.READY}), 60.0)
         studio.sampler.start()
         app = StudioApp(studio, place="chat", label="SIMULATED")
         try:

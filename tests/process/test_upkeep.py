@@ -14,7 +14,6 @@ from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, read
-from vllm_studio_tui.simulation.recipes import simulated_recipes
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
 
@@ -29,7 +28,10 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 
 def simulated() -> Recipe:
-    return parse_recipe({**simulated_recipes()[0], "gpus": []})[0]
+    command = (
+        "{python} -m vllm_studio_tui.simulation.engine --host {host} --port {port} --model {name} --load-seconds 3"
+    )
+    return parse_recipe({"id": "sim", "backend": "custom", "command": command, "metrics_style": "vllm"})[0]
 
 
 def test_a_launch_from_the_core_keeps_the_books_and_lets_go_of_the_oldest_runs(places: Places) -> None:

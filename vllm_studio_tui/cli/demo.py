@@ -108,12 +108,9 @@ def _simulated(studio: Studio) -> read.RunView:
     from vllm_studio_tui.services import demo as service
 
     note("SIMULATED: no model, no GPU; everything shown is made up")
+    service.prepare_simulation(studio.places)  # before the settings are read: it writes there where the engines are
     control.settle(studio.places)
-    # Before the settings are read: it writes there where the simulated engines are.
-    recipes = service.simulated(studio.recipes, studio.places)
-    live = {one.recipe_id: one for one in read.live_runs(studio.places)}
-    runs = [live.get(recipe.id) or studio.launcher.launch(recipe, share_gpus=True) for recipe in recipes]
-    return runs[0]
+    return service.open_simulation(studio.places, studio.settings, studio.db, studio.recipes)
 
 
 def _screens(studio: Studio, run: read.RunView, *, simulate: bool) -> int:

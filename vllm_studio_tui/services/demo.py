@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.errors import NotFound, StoreError
+from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo.fetch import fetch_demo_model
 from vllm_studio_tui.models.progress import Progress
 from vllm_studio_tui.services.protocols import RecipesApi
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.store.database import Database
 
 RECIPE = "smollm2-demo"
 SIMULATED_GPUS = "4"
@@ -45,18 +49,15 @@ def fetch(places: Places, path: Path | None, progress: Callable[[Progress], None
     return fetch_demo_model(places, path=path, environ=os.environ, progress=progress)
 
 
-def simulated(recipes: RecipesApi, places: Places) -> list[Recipe]:
-    """Make the recipes and engines of the simulation; return the three recipes that are launched."""
-    from vllm_studio_tui.config.settings import save_setting
-    from vllm_studio_tui.simulation import programs
-    from vllm_studio_tui.simulation.recipes import FAILED, LOADING, READY, simulated_recipes
+def prepare_simulation(places: Places) -> None:
+    """Put simulated engines into the home; comes before its settings are read."""
+    from vllm_studio_tui.services.simulated_home.home import prepare
 
-    made = programs.install(places.data / "engines")
-    if not places.settings_file.exists():
-        save_setting(places, "vllm_executable", str(made["vllm"]))
-        save_setting(places, "sglang_python", str(made["sglang"]))
-    for data in simulated_recipes():
-        recipe, _ = parse_recipe(data)
-        with contextlib.suppress(StoreError):  # it is there, as the person has it
-            recipes.create(recipe)
-    return [recipes.get(one) for one in (READY, LOADING, FAILED)]
+    prepare(places)
+
+
+def open_simulation(places: Places, settings: Settings, db: Database, recipes: RecipesApi) -> RunView:
+    """Fill the simulated home where that is due, start what runs in it, and return the run that serves."""
+    from vllm_studio_tui.services.simulated_home.home import SimulatedHome
+
+    return SimulatedHome(places, settings, db, recipes).open()

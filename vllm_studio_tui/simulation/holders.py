@@ -93,7 +93,20 @@ class Holder:
 
     def energy(self, moment: float, rank: int) -> float:
         """Return the joules of `power` up to a moment."""
-        until = moment if self.ended is None else min(moment, self.ended)
+        if moment <= self.began:
+            return 0.0
+        if self.ended is not None and moment >= self.ended:
+            if rank not in self._spent:
+                self._spent[rank] = self._energy(self.ended, rank)
+            return self._spent[rank]
+        return self._energy(moment, rank)
+
+    @cached_property
+    def _spent(self) -> dict[int, float]:
+        """Return what an ended one has used, by rank, as far as it was asked for."""
+        return {}
+
+    def _energy(self, until: float, rank: int) -> float:
         lasted = max(0.0, until - self.began)
         asked = self.asked + (until - self.asking if self.asking is not None and until > self.asking else 0.0)
         return CONTEXT * lasted + self.served.energy(until, rank) + _ASKED * asked
@@ -134,6 +147,10 @@ class Holders:
             self._looked = now
             self._look()
         return [one for _, one in self._known.values()]
+
+    def forget(self) -> None:
+        """Look again the next time."""
+        self._looked = -1.0
 
     def on(self, gpu: int) -> list[tuple[Holder, int]]:
         """Return the holders of a GPU, each with which of its own GPUs that is."""

@@ -146,6 +146,6 @@ def _visible(ranks: int) -> list[int]:
 
 
 def _held_by_others(gpu: int) -> float:
-    """Return the GiB that living engines hold on a GPU."""
-    now = time.time()
-    return sum(one.memory(now) for one, _ in gpus.HOLDERS.on(gpu) if one.ended is None) / GIB
+    """Return the GiB that other living engines hold on a GPU."""
+    now, me = time.time(), os.getpid()
+    return sum(one.memory(now) for one, _ in gpus.HOLDERS.on(gpu) if one.ended is None and one.pid != me) / GIB
