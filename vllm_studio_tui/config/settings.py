@@ -9,7 +9,6 @@ import contextlib
 import difflib
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,6 +130,12 @@ class Settings(BaseModel):
     refresh_seconds: float = Field(1.0, ge=0.2, le=60)
 
     _notes: tuple[str, ...] = PrivateAttr(())
+    _origins: Mapping[str, str] = PrivateAttr({})
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each setting comes from that is not the default, in words."""
+        return self._origins
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -161,6 +166,7 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
             values[key], origins[key] = value, "the command line"
     try:
         made = Settings.model_validate(values)
+        made._origins = origins
         made._notes = tuple(
             f"{key} ({origins[key]}) is read by nothing yet: it is for `serve`, which is to come"
             for key in UNREAD
@@ -188,22 +194,52 @@ def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]
     ]
 
 
-def save_setting(places: Places, key: str, value: str) -> None:
-    """Keep one setting in the settings file; every other line stays as it is.
+def save_setting(places: Places, key: str, value: Any) -> None:
+    """Keep one setting in the settings file; every other line, and a comment behind it, stays as it is.
+
+    Args:
+        value: As JSON holds it; None takes the setting out of the file.
 
     Raises:
         SettingsError: The file cannot be read or written.
     """
     _known(key, str(places.settings_file))
     text = _read(places.settings_file) or ""
-    line = f"{key}: {json.dumps(value)}"
-    found = re.compile(rf"^{key}\s*:.*$", re.MULTILINE)
-    text = found.sub(lambda _: line, text, count=1) if found.search(text) else f"{text.rstrip()}\n{line}\n".lstrip()
+    line = f"{key}: {json.dumps(value, ensure_ascii=False)}" if value is not None else ""
+    found = _lines_of(text, key)
+    if found is not None:
+        lines = text.splitlines()
+        first, last, comment = found
+        lines[first : last + 1] = [f"{line}{comment}"] if line else ([comment.strip()] if comment else [])
+        text = "\n".join(lines) + "\n" if lines else ""
+    elif line:
+        text = f"{text.rstrip()}\n{line}\n".lstrip()
     try:
         private_dir(places.settings_file.parent)
         write_atomic(places.settings_file, text.encode())
     except OSError as error:
         raise _unreadable(str(places.settings_file), error.strerror or "cannot be written") from None
+
+
+def _lines_of(text: str, key: str) -> tuple[int, int, str] | None:
+    """Return the first and last line of a setting, from 0, and the comment behind it; None where it is not set."""
+    import yaml
+
+    try:
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise _unreadable(f"the text of {key}", getattr(error, "problem", None) or "not YAML") from None
+    for name, value in document.value if isinstance(document, yaml.MappingNode) else ():
+        if name.value == key:
+            first, end = name.start_mark.line, value.end_mark
+            # A list with a line for each entry ends where the next setting begins.
+            last = max(first, end.line - 1 if end.column == 0 else end.line)
+            lines = text.splitlines()
+            while last > first and not lines[last].partition("#")[0].strip():
+                last -= 1
+            rest = lines[end.line][end.column :] if end.line == first else ""
+            return first, last, rest if rest.strip().startswith("#") else ""
+    return None
 
 
 def variables(key: str) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from vllm_studio_tui.config.settings import OTHER_VARIABLES, Settings, variables
 
 def markdown() -> str:
     """Return two Markdown tables: every setting with its variables and default, and every other variable."""
-    words = _words()
+    helps = words()
     lines = ["| setting | what | default | variables |", "|---|---|---|---|"]
     for name, info in Settings.model_fields.items():
         names = ", ".join(f"`{one}`" for one in variables(name))
-        lines.append(f"| `{name}` | {words[name]} | {_default(info.default)} | {names} |")
+        lines.append(f"| `{name}` | {helps[name]} | {_default(info.default)} | {names} |")
     lines += ["", "| variable | what |", "|---|---|"]
     lines += [f"| `{name}` | {what} |" for name, what in OTHER_VARIABLES.items()]
     return "\n".join(lines) + "\n"
@@ -30,8 +30,8 @@ def _default(value: Any) -> str:
     return f"`{human()}`" if callable(human) else f"`{value}`"
 
 
-def _words() -> dict[str, str]:
+def words() -> dict[str, str]:
     """Return the description of each field, from the docstring of the model."""
     text = inspect.cleandoc(Settings.__doc__ or "").partition("Attributes:")[2]
     found = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE)
-    return {name: " ".join(words.split()) for name, words in found}
+    return {name: " ".join(text.split()) for name, text in found}
