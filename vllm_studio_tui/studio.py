@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.run_story import RunStory
     from vllm_studio_tui.services.launching.upkeep import Upkeep
     from vllm_studio_tui.services.recipes.recipes import Recipes
+    from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.services.runs import Runs
     from vllm_studio_tui.services.usage import Usage
     from vllm_studio_tui.services.watching.sampler import Sampler
@@ -207,9 +208,18 @@ class Studio:
 
     def find_models(self, recipe_paths: Iterable[str] = ()) -> list[FoundModel]:
         """Return the models on this machine, also those beside the paths of recipes. Blocking."""
-        from vllm_studio_tui.models.local import find_models
+        from vllm_studio_tui.models.demo.model import demo_model_path
+        from vllm_studio_tui.models.local import find_models, usual_folders
 
-        return find_models(self.settings.models_dirs, os.environ, recipe_paths)
+        folders = (*self.settings.models_dirs, self.places.data / "models", *usual_folders(os.environ))
+        demo = demo_model_path(self.places)
+        return find_models(folders, os.environ, [*recipe_paths, *([str(demo)] if demo is not None else [])])
+
+    def engines_here(self) -> list[EngineHere]:
+        """Return every kind of engine, and whether it is installed on this machine. Blocking."""
+        from vllm_studio_tui.services.recipes.starting import engines_here
+
+        return engines_here(self.settings, os.environ)
 
     def _record_request(self, request: CompletedRequest) -> None:
         """Keep a completion that no chat asked for. One that cannot be kept is no reason to fail."""

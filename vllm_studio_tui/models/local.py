@@ -12,6 +12,8 @@ from vllm_studio_tui.kit.file_access import is_folder
 #: Folders deep and entries at most: a models folder may be the root of a large disk.
 DEPTH = 4
 MOST = 20_000
+#: Folders of a home in which people, LM Studio and llama.cpp keep models.
+USUAL = ("models", ".lmstudio/models", ".cache/lm-studio/models", ".cache/llama.cpp")
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 
@@ -40,6 +42,23 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
         return _path(environ["HF_HOME"]) / "hub"
     base = environ.get("XDG_CACHE_HOME") or str(_path(environ.get("HOME", "~")) / ".cache")
     return Path(base) / "huggingface" / "hub"
+
+
+def hub_token(environ: Mapping[str, str]) -> bool:
+    """Return whether a token of the hub is set, by a variable or in the file that its login writes."""
+    if environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN"):
+        return True
+    path = environ.get("HF_TOKEN_PATH")
+    try:
+        return (_path(path) if path else hub_cache(environ).parent / "token").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def usual_folders(environ: Mapping[str, str]) -> list[Path]:
+    """Return the folders in which people and other programs keep models, as far as they are there."""
+    home = _path(environ.get("HOME", "~"))
+    return [folder for name in USUAL if is_folder(folder := home / name)]
 
 
 def find_models(
