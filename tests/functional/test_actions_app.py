@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows, told
+from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows
 from tests.functional.stage import Staged
 from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.runs import foreign
@@ -283,6 +283,8 @@ async def _edit(stage: Staged) -> None:
 @dashboard.scenario("dashboard.new")
 async def _new(stage: Staged) -> None:
     await stage.press("n")
+    await shows(stage, "What do you want to run?")
+    await stage.press("enter")  # an empty recipe comes first
     await at(stage, "recipes", "new recipe")
     assert stage.app.current.one("#form").recipe is None
     await stage.press("escape")
@@ -313,6 +315,5 @@ async def _demo(stage: Staged) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "fetch", lambda *_: Path("model.gguf"))
         await stage.press("d")
-        await told(stage, "Fetching the demo model")
         await asked(stage, ("launch", demo.RECIPE))
     assert stage.studio.recipes.get(demo.RECIPE)

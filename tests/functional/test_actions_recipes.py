@@ -98,6 +98,8 @@ async def _edit(stage: Staged) -> None:
 @recipes.scenario("recipes.new")
 async def _new(stage: Staged) -> None:
     await stage.press("n")
+    await shows(stage, "What do you want to run?")
+    await stage.press("enter")
     await shows(stage, "NOT YET A RECIPE")
     assert form(stage).recipe is None
     await stage.press("escape")
@@ -187,9 +189,7 @@ async def _starter(stage: Staged) -> None:
 @recipes.scenario("recipes.import")
 async def _import(stage: Staged) -> None:
     await stage.press("I")
-    await shows(stage, "paste text")
-    await stage.press("p")
-    await shows(stage, "Paste recipes or a launch command")
+    await shows(stage, "Import: paste it here, or write the path of a file")
     area = stage.app.screen.query_one("#text")
     area.text = "vllm serve org/pasted --max-model-len 2048"  # type: ignore[attr-defined]
     await stage.press("f2")
@@ -200,6 +200,8 @@ async def _import(stage: Staged) -> None:
     await told(stage, "imported: ")
     (made,) = (one for one in stage.studio.recipes.all() if one.model_path == "org/pasted")
     assert made.max_model_len == 2048
+    await shows(stage, "pasted")
+    await stage.press("escape")
 
 
 @recipes.scenario("table.order", "table.reverse")
@@ -250,7 +252,7 @@ async def _save(stage: Staged) -> None:
 @editing.scenario("form.launch")
 async def _save_and_launch(stage: Staged) -> None:
     form(stage).set_text("max_model_len", "640")
-    await stage.press("f5")
+    await stage.press("ctrl+r")
     await asked(stage, ("launch", GEMMA))
     saved = stored(stage)
     assert saved is not None
@@ -271,7 +273,7 @@ async def _choose(stage: Staged) -> None:
 @editing.scenario("form.yaml")
 async def _form_as_yaml(stage: Staged) -> None:
     with editor(stage, "s/32768/768/"):
-        await stage.press("f6")
+        await stage.press("f9")
         await shows(stage, "1 unsaved change")
     assert form(stage).texts["max_model_len"] == "768"
     unchanged = stored(stage)
@@ -282,7 +284,7 @@ async def _form_as_yaml(stage: Staged) -> None:
 @editing.scenario("form.next-section", "form.previous-section")
 async def _sections(stage: Staged) -> None:
     first, second = form(stage).sections[:2]
-    for onward, back in (("f8", "f7"), ("ctrl+pagedown", "ctrl+pageup")):
+    for onward, back in (("ctrl+pagedown", "ctrl+pageup"),):
         await stage.press(onward)
         await shows(stage, "tensor_parallel_size")
         assert form(stage).section == second

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.stage import bare, staged
+from tests.functional.stage import staged
 from vllm_studio_tui.domain.errors import LaunchRefused
 
 
@@ -78,16 +78,6 @@ async def test_read_only_changes_nothing(tmp_path: Path) -> None:
             await stage.press(key)
             assert len(stage.app.screen_stack) == 1
         assert stage.calls == []
-
-
-async def test_an_empty_house_leads_on(tmp_path: Path) -> None:
-    async with staged(tmp_path, shown=bare, recipes=()) as stage:
-        text = stage.text()
-        assert "Nothing runs yet." in text
-        assert "No NVIDIA driver" in text
-        assert "demo: a small model on the CPU" in text
-        await stage.press("n")
-        assert stage.app.place_name == "recipes"
 
 
 async def test_the_cursor_stays_on_its_run(tmp_path: Path) -> None:

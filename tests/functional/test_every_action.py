@@ -14,10 +14,12 @@ from tests.functional import (
     test_actions_recipes,
     test_actions_watching,
     test_run_page,
+    test_starting,
 )
 from tests.functional.acting import cursor, ids_of
-from tests.functional.stage import Staged, staged
+from tests.functional.stage import Staged, bare, staged
 from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
@@ -28,8 +30,16 @@ from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 from vllm_studio_tui.tui.screens.run.place import RunPage
 from vllm_studio_tui.tui.sheets.chooser import Chooser
+from vllm_studio_tui.tui.sheets.starting import WhatToRun
 
-MODULES = (test_actions_app, test_actions_recipes, test_actions_chat, test_actions_watching, test_run_page)
+MODULES = (
+    test_actions_app,
+    test_actions_recipes,
+    test_actions_chat,
+    test_actions_watching,
+    test_run_page,
+    test_starting,
+)
 WRITING = [action for action in actions.ACTIONS if action.writes]
 
 
@@ -103,6 +113,22 @@ async def on_the_page_of_every_run(stage: Staged) -> None:
     await stage.press("escape")
 
 
+async def on_an_empty_home(stage: Staged) -> None:
+    """The question what to run; it is not asked where nothing may be written."""
+    for stored, _ in stage.studio.recipe_list():
+        stage.studio.recipes.delete(stored)
+    stage.studio.sampler.latest = None
+    place: Any = stage.app.current
+    stage.app.snapshot = bare(stage.studio.places.data)
+    place.shown()
+    await stage.settle()
+    await stage.press(*keys_of("start"))
+
+
+async def on_a_screen_without_new(stage: Staged) -> None:
+    await stage.press(*keys_of("app"))
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -110,6 +136,8 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "form": ("recipes", RecipeForm, in_the_form),
     "transcript": ("chat", Transcript, on_every_message),
     "chats": ("chat", ChatFlows, in_the_list_of_chats),
+    "start": ("dashboard", WhatToRun, on_an_empty_home),
+    "app": ("usage", StudioApp, on_a_screen_without_new),
     "run": ("dashboard", RunPage, on_the_page_of_every_run),
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
 }

@@ -70,7 +70,7 @@ async def test_run_and_stop(tmp_path: Path) -> None:
 
 async def test_a_new_recipe_is_written_checked_and_saved(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
-        await stage.press("n")
+        await stage.press("n", "enter")
         await stage.until(lambda: "NOT YET A RECIPE" in stage.text(), "it says what is missing")
         await stage.type("fresh")
         await stage.press("down", "down", "down")
@@ -86,7 +86,7 @@ async def test_an_edit_shows_what_changed_and_asks_before_it_is_lost(tmp_path: P
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press("f8", "f8")
+        await stage.press("ctrl+pagedown", "ctrl+pagedown")
         await stage.type("0")
         assert form(stage).texts["max_model_len"] == "327680"
         assert "1 unsaved change" in stage.text()
@@ -104,10 +104,10 @@ async def test_what_is_wrong_stands_beside_its_field_and_is_not_saved(tmp_path: 
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press("f8", "f8")
+        await stage.press("ctrl+pagedown", "ctrl+pagedown")
         await stage.type("x")
         assert "✕ not a number" in stage.text()
-        await stage.press("f7", "f2")
+        await stage.press("ctrl+pageup", "f2")
         await stage.settle()
         assert form(stage).section == "Memory"
         assert stage.studio.recipes.get("gemma-3-12b").max_model_len == 32768
@@ -130,7 +130,7 @@ async def test_gpus_are_picked_from_those_that_are_there(tmp_path: Path) -> None
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press("f8", "f4")
+        await stage.press("ctrl+pagedown", "f4")
         await stage.until(lambda: "GPU 2" in stage.text(), "GPUs are listed")
         assert "qwen3-32b" in stage.text()
         await stage.type("GPU 2")
@@ -149,7 +149,7 @@ async def test_models_of_a_folder_can_be_chosen(tmp_path: Path) -> None:
     (home / "config").mkdir()
     (home / "config" / "config.yaml").write_text(f"models_dirs: [{tmp_path / 'models'}]\n")
     async with staged(home, place="recipes") as stage:
-        await stage.press("n")
+        await stage.press("n", "enter")
         await stage.press("down", "down", "down", "f4")
         await stage.until(lambda: "tiny" in stage.text(), "it was found")
         assert "safetensors, 2 KiB" in stage.text()
@@ -183,7 +183,6 @@ async def test_a_running_recipe_is_not_deleted(tmp_path: Path) -> None:
 async def test_pasted_text_is_imported_with_a_report(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await stage.press("I")
-        await stage.press("p")
         area = stage.app.screen.query_one("#text")
         area.text = "vllm serve org/pasted --host 0.0.0.0 --tensor-parallel-size 2"  # type: ignore[attr-defined]
         await stage.press("f2")
@@ -202,10 +201,9 @@ async def test_a_file_with_good_and_bad_entries_says_which(tmp_path: Path) -> No
     source.write_text("- {id: good, model_path: org/g}\n- {id: bad, model_path: org/b, port: none}\n")
     async with staged(tmp_path / "home", place="recipes") as stage:
         await stage.press("I")
-        await stage.press("f")
-        line = stage.app.screen.query_one("#line")
-        line.value = str(source)  # type: ignore[attr-defined]
-        await stage.press("enter")
+        area = stage.app.screen.query_one("#text")
+        area.text = str(source)  # type: ignore[attr-defined]
+        await stage.press("f2")
         await stage.until(lambda: "cannot be imported" in stage.text(), "the report")
         assert "port:" in stage.text()
         await stage.press("escape")

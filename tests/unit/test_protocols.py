@@ -16,6 +16,7 @@ ROOT = Path(vllm_studio_tui.__file__).parent
 BEHIND = {"store", "inference", "probes", "models", "keeper", "simulation", "studio", "runs", "services"}
 #: Values, and functions from values to values: what a face may import from there. An empty set: all of the module.
 VALUES: Mapping[str, set[str]] = {
+    "models.progress": set(),
     "runs.json_documents": set(),
     "runs.estimate": set(),
     "runs.log_text": set(),
@@ -34,6 +35,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.recipes.field_assignments": set(),
     "services.recipes.form": set(),
     "services.recipes.recipes": {"Broken", "read_source"},
+    "services.recipes.starting": {"engine_for"},
     "services.recipes.states": {"recipe_document"},
     "services.watching.snapshot_feed": set(),
     "services.watching.snapshot": {"Snapshot"},
@@ -53,6 +55,12 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),
     "tui.app": ({"services.watching.snapshot"}, "the first picture, before anything is sampled"),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
+    "tui.flows.machine": (
+        {"models.demo.model", "models.local", "services.demo", "services.recipes.starting"}, "looks at this machine"
+    ),
+    "tui.flows.starting": ({"services.recipes.starting"}, "asks a server that a person names"),
+    "tui.sheets.doctor": ({"services.doctor.doctor"}, "checks this machine"),
+    "tui.sheets.starting": ({"services.recipes.starting"}, "looks at the files that a person names"),
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.logs.place": ({"runs.logs"}, "secrets that this environment resolves are masked here"),

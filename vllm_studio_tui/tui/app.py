@@ -19,6 +19,7 @@ from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 from vllm_studio_tui.services.watching.snapshot_feed import follow
 from vllm_studio_tui.tui.background import BackgroundApp
+from vllm_studio_tui.tui.flows.downloads import Downloads
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
@@ -30,6 +31,7 @@ from vllm_studio_tui.tui.place import Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
 from vllm_studio_tui.tui.terminal.faults import Faults
 from vllm_studio_tui.tui.widgets.canvas import Canvas
+from vllm_studio_tui.tui.widgets.download_line import DownloadLine
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         self._keys = Keys()
         self._interrupted = self._fresh = 0.0
         self.size_class = Size.BASE
+        self._download_line = DownloadLine(self)
+        self.downloads = Downloads(self._download_line.follow)
         themes = studio.places.config / "themes"
         self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=no_colour)
         self.looks.register(self)
@@ -110,6 +114,7 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         self._frame = (Header(self), Footer(self))
         yield self._frame[0]
         yield Container(id="body")
+        yield self._download_line
         yield self._frame[1]
 
     async def on_mount(self) -> None:
@@ -309,8 +314,33 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         self._interrupted = now
         if isinstance(self.screen, ModalScreen):
             self.screen.dismiss(None)
-        elif not self.current.escape():
+        elif not self.current.escape() and not self.downloads.cancel():
             self.tell("ctrl+c again leaves. Engines go on.")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        known = actions.BY_ID.get(f"app.{action.replace('_', '-')}")
+        return not (known is not None and known.writes and self.read_only)
+
+    def action_new(self) -> None:
+        if len(self.screen_stack) == 1:
+            from vllm_studio_tui.tui.flows.starting import what_to_run
+
+            self.spawn(what_to_run(self))
+
+    def action_doctor(self) -> None:
+        if len(self.screen_stack) == 1:
+            from vllm_studio_tui.tui.sheets.doctor import DoctorSheet
+
+            self.push_screen(DoctorSheet())
+
+    def action_settings(self) -> None:
+        if len(self.screen_stack) == 1:
+            from vllm_studio_tui.tui.sheets.settings import SettingsSheet
+
+            self.push_screen(SettingsSheet())
+
+    def action_cancel_download(self) -> None:
+        self.downloads.cancel()
 
     def leave(self) -> None:
         """Leave: what is being answered is kept, engines go on."""
@@ -320,6 +350,7 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
     action_quit_studio = leave
 
     async def _leave(self) -> None:
+        self.downloads.cancel()
         self.last_words += await put_away(self.studio, self._places.values(), self.report_fault)
         self.exit(0)
 

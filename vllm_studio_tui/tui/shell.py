@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.errors import StudioError
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.tui.flows.downloads import Downloads
     from vllm_studio_tui.tui.keys.action import Action
     from vllm_studio_tui.tui.look.appearance import Looks
     from vllm_studio_tui.tui.look.sizes import Size
@@ -104,6 +105,10 @@ class Shell(Protocol):
 
     def push_screen(self, screen: Screen[Any], callback: Callable[[Any], None] | None = None) -> Any:
         """Show a sheet now; its result goes to the callback."""
+
+    @property
+    def downloads(self) -> Downloads:
+        """What is being downloaded; a line above the footer shows it on every screen."""
 
     # --- telling the person -----------------------------------------------------------------------------
 

@@ -215,23 +215,16 @@ class Commands:
         place: Any = await self.shell.show_place("recipes")
         await place.edit(recipe_id)
 
-    async def new_recipe(self) -> None:
-        place: Any = await self.shell.show_place("recipes")
-        await place.new()
-
     async def demo(self) -> None:
-        """Fetch the small model and launch it."""
+        """Fetch the small model, launch it, and chat with it unless the person has gone elsewhere."""
         from vllm_studio_tui.services import demo
 
         shell = self.shell
-        shell.tell("Fetching the demo model, about 90 MB the first time.")
-
-        def fetch() -> Recipe:
-            demo.fetch(self.studio.places, None, lambda progress: None)
-            return demo.demo_recipe(self.studio.recipes)
-
-        recipe = await shell.in_thread(fetch)
-        if (run := self.run_of(recipe.id)) is not None and run.live:
+        began_at = shell.place_name
+        await shell.downloads.follow("demo model", lambda progress: demo.fetch(self.studio.places, None, progress))
+        recipe = await shell.in_thread(lambda: demo.demo_recipe(self.studio.recipes))
+        run = self.run_of(recipe.id)
+        if run is None or not run.live:
+            run = await self.launch(recipe.id)
+        if run is not None and run.live and shell.place_name == began_at:
             await self.chat_with(recipe.id)
-            return
-        await self.launch(recipe.id)

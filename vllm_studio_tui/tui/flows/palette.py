@@ -67,7 +67,7 @@ async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[Acti
         Choice(action.id, action.help, "", actions.keys_text(shell.keys_of(action.id), 1), group)
         for group, found in groups
         for action in found
-        if action.palette
+        if action.palette and not (action.writes and shell.read_only)
     ]
     if not shell.read_only:
         live = {run.recipe_id for run in commands.runs if run.live}

@@ -9,7 +9,7 @@ SCREEN = Screen(
     title="Dashboard",
     help="Dashboard: runs, GPUs, events",
     widget="Dashboard",
-    scopes={"dashboard": "Dashboard"},
+    scopes={"dashboard": "Dashboard", "start": "What do you want to run?"},
     actions=(
         Action("dashboard.open", "enter", "open", "Open the run", palette=False),
         Action("dashboard.launch", "l", "launch", "Launch a recipe", writes=True),
@@ -27,5 +27,10 @@ SCREEN = Screen(
             "dashboard.foreign", "o", "", "Engines that the studio did not start: attach, stop, clean up", writes=True
         ),
         Action("dashboard.demo", "d", "", "The demo: a small model on the CPU", writes=True),
+        Action("start.take", "enter", "take it", "Take what the cursor is on", writes=True, palette=False),
+        Action("start.next-part", "tab", "next part", "The next part of the list", palette=False),
+        Action("start.previous-part", "shift+tab", "", "The part before", palette=False),
+        Action("start.filter", "slash", "filter", "Type a name, a path, a URL or a command"),
+        Action("start.import", "I", "import, paste", "Import a paste or a file", writes=True),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -19,6 +19,9 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.dashboard.rows import Picture
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.sheets.starting import WhatToRun
 
 
 class Dashboard(Place):
@@ -46,9 +49,46 @@ class Dashboard(Place):
     async def _load_recipes(self) -> None:
         self._recipes = await self.shell.in_thread(self._read_recipes)
         self.update_place()
+        await self._offer_start()
         if self._models is None and self.snapshot is not None and not self.snapshot.runs:
             self._models = await self.shell.in_thread(self._find_models)
             self.update_place()
+
+    async def _offer_start(self) -> None:
+        """Ask "What do you want to run?" where there is nothing yet, instead of showing nothing."""
+        start = self.one("#start")
+        empty = not self._recipes and self.snapshot is not None and not self.snapshot.runs and not self.shell.read_only
+        if empty and start is None and self.size_class > Size.STRIP:
+            from vllm_studio_tui.tui.sheets.starting import WhatToRun  # it needs fields, the first picture none
+
+            await self.mount(WhatToRun(id="start"))
+        elif not empty and start is not None:
+            await start.remove()
+            self.query_one("#ledger").focus()
+        self.query_one("#ledger").display = self.one("#start") is None
+        self.shell.update_frame()
+
+    def on_what_to_run_taken(self, event: WhatToRun.Taken) -> None:
+        event.stop()
+        from vllm_studio_tui.tui.flows.starting import take
+
+        self.shell.spawn(take(self.shell, event.key))
+
+    def update_place(self) -> None:
+        super().update_place()
+        if self.one("#start") is not None and self.snapshot is not None and self.snapshot.runs:
+            self.shell.spawn(self._offer_start(), group="recipes")
+
+    def focus_first(self) -> None:
+        start = self.one("#start")
+        if start is not None:
+            start.focus_first()
+        else:
+            super().focus_first()
+
+    def escape(self) -> bool:
+        start = self.one("#start")
+        return start is not None and bool(start.escape())
 
     def _read_recipes(self) -> list[tuple[str, dict[str, Any]]]:
         """Read the recipes, and import their engines for the engines' titles. Blocking."""
@@ -143,7 +183,12 @@ class Dashboard(Place):
             self.shell.spawn(self.commands.dismiss(run))
 
     def action_new(self) -> None:
-        self.shell.spawn(self.commands.new_recipe())
+        if (start := self.one("#start")) is not None:
+            start.action_filter()
+            return
+        from vllm_studio_tui.tui.flows.starting import what_to_run
+
+        self.shell.spawn(what_to_run(self.shell))
 
     def action_probe(self) -> None:
         if (run := self.chosen_run()) is not None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.shell import Shell
 
+#: What an import takes, in words.
+TAKES = "a command such as vllm serve …, or recipes as YAML or JSON"
+FILES = "YAML or JSON with recipes, llama-swap, compose, or a shell command; ~ is your home."
+
 
 class RecipesScreen(Protocol):
     """What the flows need of the recipes screen."""
@@ -34,6 +38,9 @@ class RecipesScreen(Protocol):
     def commands(self) -> Commands: ...
     async def reload(self, choose: str | None = None) -> None:
         """Read the recipes again, and move the cursor to the recipe `choose`."""
+
+    async def edit(self, recipe_id: str) -> None:
+        """Open the form on a recipe."""
 
     async def close_form(self, choose: str | None = None) -> None:
         """Close the form and show the table, with the cursor on the recipe `choose`."""
@@ -130,31 +137,33 @@ class RecipeFlows:
 
     async def import_(self) -> None:
         """Import recipes, a compose file or a shell command, from a file or from pasted text."""
-        answer = await self._shell.ask(
-            Question(
-                "Import recipes",
-                "vLLM commands, llama-swap and compose files, JSON and YAML are understood.",
-                [Option("f", "from a file"), Option("p", "paste text")],
-                "import nothing",
-            )
-        )
-        if answer == "f":
-            path = await self._shell.ask(Prompt("File to import", str(Path.cwd()) + "/"))
-            if path is None:
-                return
-            from vllm_studio_tui.services.recipes.recipes import read_source
+        await self.import_from("paste", "")
 
-            raw = await self._shell.in_thread(lambda: read_source(path))
-            name = Path(path).name
-        elif answer == "p":
-            text = await self._shell.ask(
-                Writing("Paste recipes or a launch command", "", "JSON, YAML, or a shell command")
+    async def import_from(self, kind: str, value: str) -> None:
+        """Import a `command` or `text`, the `file` of a path, or ask for it where there is none."""
+        from vllm_studio_tui.services.recipes.recipes import read_source
+
+        if kind == "paste":
+            value = (
+                await self._shell.ask(Writing("Import: paste it here, or write the path of a file", "", TAKES)) or ""
             )
-            if text is None or not text.strip():
-                return
-            raw, name = text.encode("utf-8", "replace"), "pasted text"
-        else:
+            line = value.strip()
+            is_path = "\n" not in line and line.startswith(("/", "~", "./", "../"))
+            kind = "file" if is_path else "text"
+        elif kind == "file" and not value:
+            value = await self._shell.ask(Prompt("The file to import", note=FILES)) or ""
+        value = value.strip()
+        if not value:
             return
+        if kind == "file":
+            raw = await self._shell.in_thread(lambda: read_source(value))
+            name = Path(value).name
+        else:
+            raw, name = value.encode("utf-8", "replace"), "pasted text"
+        await self._import(raw, name)
+
+    async def _import(self, raw: bytes, name: str) -> None:
+        """Show what an import would do, and do it if the person agrees; a single recipe is opened in the form."""
         dry = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, dry_run=True))
         await self._shell.ask(Pages(partial(report_rows, dry, done=False)))
         if not dry.imported:
@@ -175,6 +184,8 @@ class RecipeFlows:
             report = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=answer == "r"))
             self._shell.tell(f"imported: {', '.join(report.imported)}")
             await self._place.reload(report.imported[0])
+            if len(report.imported) == 1:
+                await self._place.edit(report.imported[0])
 
     async def export(self) -> None:
         """Write all recipes to a file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -207,7 +208,9 @@ class RecipesPlace(Place):
             self.shell.spawn(self.edit(self.chosen))
 
     def action_new(self) -> None:
-        self.shell.spawn(self.new())
+        from vllm_studio_tui.tui.flows.starting import what_to_run
+
+        self.shell.spawn(what_to_run(self.shell))
 
     def action_duplicate(self) -> None:
         if self.chosen is not None:
@@ -251,9 +254,20 @@ class RecipesPlace(Place):
         recipe = await self.shell.in_thread(partial(self.studio.recipes.get, recipe_id))
         await self._open_form(recipe)
 
-    async def new(self) -> None:
-        """Open an empty form."""
+    async def new(self, draft: Recipe | None = None, texts: Mapping[str, str] | None = None) -> None:
+        """Open the form of a new recipe: empty, with that of a draft, or with some texts filled in."""
         await self._open_form(None)
+        form = self.form
+        if form is None:
+            return
+        if draft is not None:
+            form.set_recipe(draft)
+        for name, text in (texts or {}).items():
+            form.set_text(name, text)
+
+    async def import_from(self, kind: str, value: str) -> None:
+        """Import a `command` or a `text`, a `file` by its path, or ask for one of them (`paste`, `file` without)."""
+        await self.flows.import_from(kind, value)
 
     async def _open_form(self, recipe: Recipe | None) -> None:
         if self.form is not None:

@@ -1,0 +1,224 @@
+"""The settings inside the screens: each with its value, where that comes from, and a field to change it."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import PurePath
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from vllm_studio_tui.config.setting_values import SettingValue, read_setting, setting_values, setting_variables
+from vllm_studio_tui.domain.errors import SettingsError
+from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.sheets.dialogs import Sheet
+from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.shell import Shell
+
+
+class SettingsSheet(Sheet):
+    """Lists the settings; enter edits the one under the cursor, enter in the field saves it to config.yaml."""
+
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = ["dialogs.tcss", "inside.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,e", "edit", show=False),
+        Binding("d,delete", "default", show=False),
+        Binding("y", "copy", show=False),
+        Binding("q,f8", "close", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: list[SettingValue] = []
+        self._error: SettingsError | None = None
+        self._wrong = ""
+        self._editing: SettingValue | None = None
+
+    @property
+    def _shell(self) -> Shell:
+        return cast("Shell", self.app)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="sheet", classes="settings"):
+            yield ListCanvas(self._paint, self.ink, header=2, plane="panel", id="settings")
+            yield Canvas(self._help, self.ink, plane="panel", id="settings-help")
+            yield Input(id="settings-value", select_on_focus=False)
+            yield Canvas(self._keys, self.ink, plane="panel", id="settings-keys")
+
+    def on_mount(self) -> None:
+        self.query_one("#settings").focus()
+        self.run_worker(self._read(), group="recipes", exit_on_error=False)
+
+    async def _read(self) -> None:
+        shell = self._shell
+        try:
+            self._values = await shell.in_thread(partial(setting_values, shell.studio.places, os.environ))
+            self._error = None
+        except SettingsError as error:
+            self._values, self._error = [], error
+        self._repaint()
+
+    def _repaint(self) -> None:
+        for canvas in self.query(Canvas):
+            canvas.repaint()
+
+    @property
+    def _current(self) -> SettingValue | None:
+        key = self.query_one("#settings", ListCanvas).key
+        return next((one for one in self._values if one.key == key), None)
+
+    # --- painting ---------------------------------------------------------------------------------------
+
+    def _paint(self, width: int, height: int) -> list[Row]:
+        title = Row()
+        x = title.put(3, "Settings", "fg bold") + 3
+        title.put(x, str(self._shell.studio.places.settings_file), "dim", max(0, width - x - 2))
+        rows = [title, Row()]
+        if self._error is not None:
+            for text in (self._error.title, self._error.cause, self._error.advice):
+                for line in wrap(text, width - 8) if text else []:
+                    row = Row()
+                    row.put(5, line, "fg")
+                    rows.append(row)
+            return rows
+        wide = width >= 90
+        value, source = (28, 70) if wide else (26, 58)
+        for one in self._values:
+            row = Row(key=one.key)
+            row.put(3, one.key, "fg", value - 4)
+            end = source - 2 if width > source + 8 else width - 1
+            text = one.text or one.default or "none"
+            row.put(value, text, "fg" if one.text else "faint", end - value)
+            if width > source + 8:
+                row.put(source, one.origin or "default", "dim" if one.origin else "faint", width - source - 1)
+            rows.append(row)
+        return rows
+
+    def _help(self, width: int, height: int) -> list[Row]:
+        one = self._editing or self._current
+        if one is None:
+            return []
+        rows = [Row()]
+        if self._wrong:
+            row = Row()
+            row.run(3, [(f"{self.ink().glyphs.failed} ", "err"), (self._wrong, "fg")])
+            return [*rows, row]
+        when = "Takes effect at once." if one.at_once else "Takes effect when the studio is started again."
+        text = f"{one.help} Default: {one.default or 'none'}. {when}"
+        lines = [(line, "dim") for line in wrap(text, width - 6)[:2]]
+        note = (
+            f"{one.fixed[:1].upper()}{one.fixed[1:]}."
+            if one.fixed
+            else f"Or by the variable {setting_variables(one.key)}."
+        )
+        lines.append((note, "warn" if one.fixed else "faint"))
+        for line, style in lines:
+            row = Row()
+            row.put(3, line, style, width - 5)
+            rows.append(row)
+        return rows
+
+    def _keys(self, width: int, height: int) -> list[Row]:
+        row, x = Row(), 3
+        keys = [("enter", "edit"), ("d", "back to the default"), ("y", "copy"), ("esc", "close")]
+        if self._shell.read_only:
+            keys = [("y", "copy"), ("esc", "close")]
+        if self._editing is not None:
+            keys = [("enter", "save"), ("esc", "leave it")]
+        for key, word in keys:
+            x = row.run(x, [(key, "fg bold"), (f" {word}", "dim")]) + 3
+        return [row]
+
+    def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
+        event.stop()
+        self._repaint()
+
+    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
+        event.stop()
+        if event.action == "open":
+            self.action_edit()
+
+    # --- editing ----------------------------------------------------------------------------------------
+
+    def action_edit(self) -> None:
+        one = self._current
+        if one is None or self._shell.read_only:
+            return
+        self._editing, self._wrong = one, ""
+        field = self.query_one("#settings-value", Input)
+        field.value, field.placeholder = one.text, f"default {one.default or 'none'}"
+        field.display = True
+        field.focus()
+        self._repaint()
+
+    def action_default(self) -> None:
+        one = self._current
+        if one is not None and one.origin and not self._shell.read_only:
+            self._save(one, None)
+
+    def action_copy(self) -> None:
+        if (one := self._current) is not None:
+            self._shell.copy(one.text or one.default)
+
+    def action_close(self) -> None:
+        if self._editing is not None:
+            self._stop_editing()
+        else:
+            super().action_close()
+
+    def _stop_editing(self) -> None:
+        self._editing, self._wrong = None, ""
+        self.query_one("#settings-value").display = False
+        self.query_one("#settings").focus()
+        self._repaint()
+
+    @on(Input.Changed, "#settings-value")
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._editing is None:
+            return
+        try:
+            read_setting(self._editing.key, event.value)
+            self._wrong = ""
+        except ValueError as error:
+            self._wrong = str(error)
+        self._repaint()
+
+    @on(Input.Submitted, "#settings-value")
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if self._editing is not None and not self._wrong:
+            self._save(self._editing, read_setting(self._editing.key, event.value))
+
+    def on_key(self, event: events.Key) -> None:
+        if self._editing is not None and event.key == "escape":
+            event.stop()
+            self._stop_editing()
+
+    def _save(self, one: SettingValue, value: object) -> None:
+        self.run_worker(self._write(one, value), group="recipes", exit_on_error=False)
+
+    async def _write(self, one: SettingValue, value: object) -> None:
+        from vllm_studio_tui.config.settings import save_setting
+
+        shell = self._shell
+        try:
+            await shell.in_thread(partial(save_setting, shell.studio.places, one.key, value))
+        except SettingsError as error:
+            shell.tell_error(error)
+            return
+        self._stop_editing()
+        await self._read()
+        if one.key == "theme" and isinstance(value, str):
+            shell.set_theme(value)
+        elif one.key == "refresh_seconds":
+            shell.studio.sampler.set_pace(float(str(value if value is not None else one.default)))
+        elif not one.at_once:
+            shell.tell(f"{one.key} is saved; it takes effect when the studio is started again.")

@@ -1,0 +1,78 @@
+"""The line above the footer that shows a download while it goes on, on every screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.tui.paint.charts import bar
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.widgets.canvas import Canvas
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.flows.downloads import Download
+    from vllm_studio_tui.tui.paint.glyphs import Glyphs
+    from vllm_studio_tui.tui.shell import Shell
+
+#: Seconds between two pictures of it.
+PACE = 0.5
+
+
+def download_row(downloads: list[Download], glyphs: Glyphs, width: int) -> Row:
+    """Draw the first download: a bar, bytes, rate and time left as far as there is room, and the key that ends it."""
+    row = Row(plane="surf")
+    one = downloads[0]
+    end = width - 1
+    if width >= 60:
+        word = "ending" if one.cancelled else "cancel"
+        start = end - len(word) - 3
+        row.run(start, [("^c", "fg bold"), (f" {word}", "dim")])
+        row.link(start, end, "app.cancel-download")
+        end = start - 2
+    more = f" and {len(downloads) - 1} more" if len(downloads) > 1 else ""
+    facts: list[tuple[str, str]] = []
+    if one.share is not None:
+        facts.append((numbers.percent(one.share).rjust(4), "fg bold"))
+        facts.append((f"{numbers.size(one.done)} of {numbers.size(one.total)}", "dim"))
+    elif one.done:
+        facts.append((numbers.size(one.done), "dim"))
+    if one.rate is not None:
+        facts.append((f"{numbers.size(one.rate)}/s", "dim"))
+    if one.seconds_left is not None and one.share is not None and one.share < 1:
+        facts.append((f"about {numbers.about(one.seconds_left)} left", "dim"))
+    x = row.put(1, f"{one.what}{more}", "fg", max(8, end // 3)) + 2
+    cells = 20 if width >= 100 else 10
+    if one.share is not None and x + cells + 6 < end:
+        x = row.run(x, bar(glyphs, one.share, cells)) + 1
+    for text, style in facts:
+        if x + len(text) > end:
+            break
+        x = row.put(x, text, style) + 3
+    return row
+
+
+class DownloadLine(Canvas):
+    """Shows what is being downloaded; not there while nothing is."""
+
+    DEFAULT_CSS = "DownloadLine { height: 1; width: 100%; display: none; }"
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(self._rows, lambda: shell.ink, id="download")
+        self._shell = shell
+
+    def on_mount(self) -> None:
+        self._clock = self.set_interval(PACE, self.repaint, pause=True)
+
+    def follow(self) -> None:
+        """Show itself while there is a download."""
+        going = bool(self._shell.downloads.active)
+        self.display = going
+        if going:
+            self._clock.resume()
+            self.repaint()
+        else:
+            self._clock.pause()
+
+    def _rows(self, width: int, height: int) -> list[Row]:
+        active = self._shell.downloads.active
+        return [download_row(list(active), self._shell.ink.glyphs, width)] if active else []
