@@ -12,6 +12,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from tests.unit.scripted_engine import Engine
+from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.errors import LaunchRefused
@@ -120,6 +121,7 @@ def run_view(
         created_at=NOW - 7200,
         recipe={"id": name, "max_model_len": 32768},
         gpus=gpus,
+        failures=FAILURES,
         stages=tuple(Stage("x", stage) for stage in ("serving", "warmup", "graphs", "kv_cache", "weights")),
     )
     status = RunState(f"{name}-1", state, boot_id="b", pid=48812, **facts)
@@ -222,7 +224,8 @@ class Staged:
         for _ in range(500):
             await self.pilot.pause()
             pending = [worker for worker in self.app.workers if worker.group in ("commands", "recipes", "plan", "usage",
-                       "chats", "section", "match", "search", "fixes") and not worker.is_finished]  # fmt: skip
+                       "chats", "section", "match", "search", "fixes", "run-page")
+                       and not worker.is_finished]  # fmt: skip
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
                 await self.pilot.pause(0)

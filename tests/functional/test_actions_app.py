@@ -304,7 +304,7 @@ async def _dismiss(stage: Staged) -> None:
 async def _fix(stage: Staged) -> None:
     await cursor(stage, "#ledger", FAILED)
     await stage.press("f")
-    await shows(stage, "change the recipe")
+    await shows(stage, "+ max_model_len   18416")
     await stage.press("enter")
     await asked(stage, ("launch", "llama-3.3-70b"))
     assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, cursor, shows
-from tests.functional.stage import Staged, staged
+from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows
+from tests.functional.stage import NOW, Staged, staged
+from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.runs.read import DISMISSED
+from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.store.runs import RunRows
+from vllm_studio_tui.studio import Studio
 
 READY, FAILED = "qwen3-32b-1", "llama-3.3-70b-1"
 
@@ -23,7 +27,28 @@ async def the_failed_run(stage: Staged) -> None:
     await at(stage, "run", "llama-3.3-70b")
 
 
-ready = Scene("ready", place="dashboard", begin=the_ready_run)
+def on_record(studio: Studio) -> None:
+    """The ready run, a run of its recipe before it, and an answer in a chat."""
+    rows = RunRows(studio.db)
+    spec = {"recipe_id": "qwen3-32b", "name": "qwen3-32b", "backend": "vllm"}
+    for run_id, began, version, state in (
+        ("qwen3-32b-0", NOW - 90_000, "0.31.1", {"state": "failed", "title": "the host was restarted"}),
+        (READY, NOW - 7200, "0.32.0", {"state": "ready"}),
+    ):
+        rows.record(
+            {**spec, "run_id": run_id, "created_at": began, "engine_version": version, "recipe": {"max_num_seqs": 64}},
+            {"started_at": began, "ready_at": began + 90, "marks": {"weights": 3.0, "kv_cache": 44.0}, **state},
+        )
+    session = studio.chat.new_session("What was asked")
+    RequestRows(studio.db).record(
+        CompletedRequest(
+            NOW - 60, "chat", "stop", id="asked-1", run_id=READY, session_id=session, prompt_tokens=1200,
+            cached_tokens=600, completion_tokens=345, ttft=0.171, tokens_per_second=51.3,
+        )
+    )  # fmt: skip
+
+
+ready = Scene("ready", place="dashboard", begin=the_ready_run, prepare=on_record)
 failed = Scene("failed", place="dashboard", begin=the_failed_run)
 SCENES = (ready, failed)
 
@@ -60,16 +85,67 @@ async def _edit(stage: Staged) -> None:
     await stage.press("escape")
 
 
-@ready.scenario("run.copy")
+@ready.scenario("run.copy-url")
 async def _copy(stage: Staged) -> None:
     await stage.press("y")
     assert stage.clip == "http://127.0.0.1:8000/v1"
 
 
-@failed.scenario("run.again")
+@failed.scenario("run.run")
 async def _again(stage: Staged) -> None:
     await stage.press("r")
     await asked(stage, ("launch", "llama-3.3-70b"))
+
+
+@ready.scenario("run.copy-as")
+async def _copy_as(stage: Staged) -> None:
+    await stage.press("Y")
+    await shows(stage, "openai SDK")
+    await fill_in(stage, "curl")
+    await stage.press("enter")
+    await stage.until(lambda: "/v1/chat/completions" in stage.clip, "curl is copied")
+
+
+@ready.scenario("run.open", "run.next-part", "run.previous-part")
+async def _parts(stage: Staged) -> None:
+    page = stage.app.current.one("#run-page")
+    await shows(stage, "EARLIER RUNS")
+    assert page.key == "request:asked-1"
+    await stage.press("tab")
+    assert page.key == "run:qwen3-32b-0"
+    await stage.press("enter")  # an earlier run opens on the same page
+    await shows(stage, "the host was restarted")
+    await stage.press("escape")
+    await shows(stage, "1842 tok/s")
+    await stage.until(lambda: page.key == "request:asked-1", "back at its beginning")
+    await stage.press("shift+tab", "shift+tab", "shift+tab")
+    assert page.key == "request:asked-1"
+    await stage.press("enter")
+    await at(stage, "chat", "What was asked")
+
+
+@failed.scenario("run.previous", "run.next", "run.fix")
+async def _fixes(stage: Staged) -> None:
+    await shows(stage, "1 of 3")
+    for next_, previous in (("right", "left"), ("l", "h")):
+        await stage.press(next_)
+        await shows(stage, "2 of 3")
+        await stage.press(previous)
+        await shows(stage, "1 of 3")
+    await stage.press("f")
+    await shows(stage, "leave it")
+    await stage.press("escape")
+    await hides(stage, "leave it")
+    assert stage.calls == []
+    await stage.press("enter")
+    await asked(stage, ("launch", "llama-3.3-70b"))
+    assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416
+
+
+@failed.scenario("run.why")
+async def _why(stage: Staged) -> None:
+    await stage.press("w")
+    await at(stage, "logs", "ValueError")
 
 
 @failed.scenario("run.dismiss")

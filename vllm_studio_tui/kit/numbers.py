@@ -213,6 +213,16 @@ def moment(at: float | None, now: float | None = None, unknown: str = "–") -> 
     return time.strftime("%Y-%m-%d", then)
 
 
+def day_time(at: float | None, now: float, unknown: str = "–") -> str:
+    """Format a time with its day: `today 14:21`, `Nov 19 14:21`, in another year `2025-11-19`; local time."""
+    if at is None:
+        return unknown
+    day = moment(at, now)
+    if ":" in day:
+        return f"today {day}"
+    return f"{day} {time.strftime('%H:%M', time.localtime(at))}" if len(day) <= 6 else day
+
+
 def ago(at: float | None, now: float, unknown: str = "never") -> str:
     """Format how long ago a time was, in one unit."""
     if at is None:

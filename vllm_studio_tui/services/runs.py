@@ -12,6 +12,7 @@ from vllm_studio_tui.runs.find import find_run
 from vllm_studio_tui.runs.read import RunView
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.runs.diagnose import Diagnosis
     from vllm_studio_tui.runs.foreign import Foreign, Orphan
 
 
@@ -55,6 +56,12 @@ class Runs:
             if now.lost:
                 self.settle()
             time.sleep(every)
+
+    def diagnosis(self, run: RunView) -> Diagnosis:
+        """Return why a run failed or does not answer, with the line of its log that tells it; secrets masked."""
+        from vllm_studio_tui.services.diagnosis import diagnose_run
+
+        return diagnose_run(run)
 
     # --- changing ---------------------------------------------------------------------------------------
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vllm_studio_tui.domain.run import FINAL, RunState, State
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.past_runs import Change, Launch, RunHistory, changes
 
 if TYPE_CHECKING:
@@ -106,6 +109,25 @@ def tell_story(history: RunHistory, run_id: str) -> RunStory:
         None if since is None else (since[0], tuple(since[1])),
         tuple(history.requests(launch.run_id)),
     )
+
+
+def view_of(launch: Launch) -> RunView:
+    """Return a run whose directory is gone as far as the database knows it."""
+    state = State(launch.state) if launch.state in tuple(State) else State.EXITED
+    status = RunState(
+        launch.run_id,
+        state if state in FINAL else State.EXITED,
+        marks=dict(launch.stages),
+        restarts=launch.restarts or 0,
+        started_at=launch.created_at,
+        ready_at=(launch.created_at or 0.0) + launch.ready_after if launch.ready_after is not None else None,
+        ended_at=launch.ended_at,
+        exit_code=launch.exit_code,
+        exit_signal=launch.exit_signal,
+        reason=launch.reason,
+        title=launch.title,
+    )
+    return RunView(Path(launch.run_id), launch.run_id, None, status, False, False, dismissed=True)
 
 
 def _changed(before: Launch | None, after: Launch) -> tuple[Change, ...] | None:

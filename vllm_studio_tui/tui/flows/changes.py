@@ -51,6 +51,11 @@ async def propose(
     if answer == "edit":
         await (edit or partial(_open_form, shell, first))(chosen.after)
         return None
+    return await take(shell, chosen, run=run)
+
+
+async def take(shell: Shell, chosen: Proposal, *, run: bool = False) -> Recipe:
+    """Save a change that was shown and agreed to, and with `run` launch the recipe. From within `spawn`."""
     kept = await shell.in_thread(partial(_save, shell, chosen))
     shell.tell(f"{kept.id}: {chosen.change.words()}.")
     if run:

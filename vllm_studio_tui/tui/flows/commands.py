@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.find import pick_run
@@ -17,7 +17,7 @@ from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
-    from vllm_studio_tui.services.launching.fixes import Fix
+    from vllm_studio_tui.services.launching.endpoint import Endpoint
     from vllm_studio_tui.tui.shell import Shell
 
 
@@ -151,46 +151,6 @@ class Commands:
             await self.shell.in_thread(lambda: self.studio.runs.dismiss(run))
             self.studio.sampler.wake()
 
-    async def fix(self, run: RunView, *, choose: bool = False) -> None:
-        """Take an advised change of the recipe and launch."""
-        shell = self.shell
-        found = await shell.in_thread(lambda: self.fixes(run))
-        if not found:
-            shell.tell("No change of the recipe is known that would help.")
-            return
-        index = 0
-        if choose or len(found) > 1:
-            said = await shell.ask(
-                Chooser(
-                    [Choice(str(at), f"set {fix.label} and launch") for at, fix in enumerate(found)],
-                    title="change the recipe",
-                )
-            )
-            if said is None:
-                return
-            index = int(said)
-        recipe = await shell.in_thread(lambda: self.studio.recipes.get(run.recipe_id))
-        changed = recipe.model_copy(update=dict(found[index].changes))
-        await shell.in_thread(lambda: self.studio.recipes.save(changed))
-        shell.tell(f"{recipe.id}: set {found[index].label}.")
-        await self.launch(recipe.id)
-
-    def fixes(self, run: RunView) -> list[Fix]:
-        """Changes that answer a failure. Blocking."""
-        from vllm_studio_tui.services.launching.fixes import fixes
-
-        try:
-            return fixes(run.status, self.studio.recipes.get(run.recipe_id))
-        except StudioError:
-            return []
-
-    def since_it_worked(self, run: RunView) -> str:
-        """What changed since the recipe of a failed run last worked. Blocking."""
-        try:
-            return self.studio.run_history.explain_since(run.run_id)
-        except StudioError:
-            return ""
-
     async def probe(self, run: RunView) -> None:
         """Ask a ready run whether its parsers work."""
         self.shell.tell(f"Asking {run.name} for a tool call and a thought.")
@@ -203,6 +163,14 @@ class Commands:
         place: Any = await self.shell.show_place("logs")
         await place.open_run(run_id)
 
+    async def copy_as(self, endpoint: Endpoint) -> None:
+        """Choose for what the endpoint is needed, and copy what is pasted there."""
+        found = endpoint.snippets()
+        choices = [Choice(one.name, one.title, f"for {one.where}") for one in found]
+        said = await self.shell.ask(Chooser(choices, title="copy as"))
+        if said is not None:
+            self.shell.copy(next(one.text for one in found if one.name == said))
+
     # --- going on elsewhere -----------------------------------------------------------------------------
 
     async def chat_with(self, name: str) -> None:
@@ -210,6 +178,11 @@ class Commands:
         place: Any = await self.shell.show_place("chat")
         run = self.run_of(name)
         await place.new_with(run.recipe_id if run is not None else name)
+
+    async def open_chat(self, session_id: str) -> None:
+        """A chat that is kept."""
+        place: Any = await self.shell.show_place("chat")
+        await place.open(session_id)
 
     async def edit_recipe(self, recipe_id: str) -> None:
         place: Any = await self.shell.show_place("recipes")

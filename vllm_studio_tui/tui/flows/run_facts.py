@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.series import RunSeries
 from vllm_studio_tui.runs.estimate import Start, earlier_starts
@@ -13,6 +14,7 @@ from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.recipes.changes import Proposal
     from vllm_studio_tui.tui.shell import Shell
 
 #: Seconds of speed that the sparks show.
@@ -73,15 +75,31 @@ class Facts:
         return self._fixes.get(run.run_id, "")
 
     async def _look_up(self, run: RunView) -> None:
-        from vllm_studio_tui.tui.flows.commands import Commands
-
-        commands = Commands(self._shell)
-        found, since = await self._shell.in_thread(lambda: (commands.fixes(run), commands.since_it_worked(run)))
+        shell = self._shell
+        found, since = await shell.in_thread(lambda: (fixes(shell, run), since_it_worked(shell, run)))
         self._since[run.run_id] = since
         if found:
-            self._fixes[run.run_id] = found[0].label
+            self._fixes[run.run_id] = found[0].title.removeprefix("set ")
         if found or since:
             self._changed()
+
+
+def fixes(shell: Shell, run: RunView) -> list[Proposal]:
+    """Return changes of the recipe that answer a failure, the best first; empty where none is known. Blocking."""
+    from vllm_studio_tui.services.launching.fixes import proposals
+
+    try:
+        return proposals(run.status, shell.studio.recipes.get(run.recipe_id))
+    except StudioError:
+        return []
+
+
+def since_it_worked(shell: Shell, run: RunView) -> str:
+    """Return what changed since the recipe of a failed run last worked, in a sentence. Blocking."""
+    try:
+        return shell.studio.run_history.explain_since(run.run_id)
+    except StudioError:
+        return ""
 
 
 def by_trouble(facts: Sequence[RunFacts]) -> list[RunFacts]:

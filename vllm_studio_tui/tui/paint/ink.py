@@ -294,6 +294,17 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
+def cut_lines(text: str, width: int, most: int) -> list[str]:
+    """Return text wrapped to at most `most` lines; an ellipsis at the end of the last tells that there is more."""
+    lines = wrap(text, width)
+    if len(lines) <= most:
+        return lines
+    cut = f"{lines[most - 1]} {lines[most]}"
+    if most + 1 < len(lines) and cell_len(cut) <= width:
+        cut = f"{cut} {_ellipsis}"
+    return [*lines[: most - 1], fit(cut, max(1, width))]
+
+
 def _cut_at(word: str, width: int) -> int:
     used = 0
     for index, character in enumerate(word):

@@ -172,7 +172,9 @@ class Dashboard(Place):
 
     def action_fix(self) -> None:
         if (run := self.chosen_run()) is not None:
-            self.shell.spawn(self.commands.fix(run))
+            from vllm_studio_tui.tui.flows.fixing import fix  # it needs dialogs, the first picture none
+
+            self.shell.spawn(fix(self.shell, run))
 
     def action_edit(self) -> None:
         if (run := self.chosen_run()) is not None:

@@ -265,7 +265,9 @@ class LogsPlace(Place):
 
     def action_fix(self) -> None:
         if (run := self.run_view) is not None:
-            self.shell.spawn(self.commands.fix(run))
+            from vllm_studio_tui.tui.flows.fixing import fix  # it needs dialogs, the first picture none
+
+            self.shell.spawn(fix(self.shell, run))
 
     def action_follow(self) -> None:
         self.log_view.to_end()

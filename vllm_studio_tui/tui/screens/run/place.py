@@ -11,12 +11,17 @@ from textual.binding import BindingType
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.launching.run_story import view_of
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Page
+from vllm_studio_tui.tui.screens.run.facts import PageFacts
+from vllm_studio_tui.tui.screens.run.knowledge import Knowledge
 from vllm_studio_tui.tui.screens.run.rows import page_rows
-from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+from vllm_studio_tui.tui.screens.run.sections import FIX, LOG, REQUEST, RUN
+from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 
 class RunPage(Page):
@@ -27,71 +32,219 @@ class RunPage(Page):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._run_id = ""
+        self._trail: list[str] = []
+        self._known: Knowledge | None = None
+        self._chosen_fix = 0
 
     @cached_property
     def _facts(self) -> Facts:
         return Facts(self.shell, self.update_place)
 
+    @cached_property
+    def _list(self) -> ListCanvas:
+        return ListCanvas(self._paint, self.get_ink, id="run-page")
+
     def compose(self) -> ComposeResult:
-        yield ListCanvas(self._paint, self.get_ink, id="run-page")
+        yield self._list
+
+    # --- which run --------------------------------------------------------------------------------------
 
     def open_item(self, item: str) -> None:
-        self._run_id = item
+        self._trail.clear()
+        self._open(item)
+
+    def _open(self, run_id: str) -> None:
+        if self._known is not None:
+            self._known.close()
+        self._known = Knowledge(self.shell, run_id, self._found_out)
+        self._chosen_fix = 0
+        self._list.top = 0
+        self._list.choose(None)
+
+    def _found_out(self) -> None:
+        if self.display:
+            super().update_place()
+            self.shell.update_frame()
+
+    def shown(self) -> None:
+        super().shown()
+        self._list.top = 0
+
+    def hidden(self) -> None:
+        if self._known is not None:
+            self._known.close()
+
+    def update_place(self) -> None:
+        super().update_place()
+        if self._known is not None:
+            self._known.look(self._kept_run())
 
     def escape(self) -> bool:
-        self.shell.close_page()
+        """Go back to the run before, or to the screen under the page."""
+        if self._trail:
+            self._open(self._trail.pop())
+            self.update_place()
+        else:
+            self.shell.close_page()
         return True
+
+    def _kept_run(self) -> RunView | None:
+        """Return the run as it is now; None where its directory is gone."""
+        every = self.snapshot.every if self.snapshot is not None else ()
+        run_id = self._known.run_id if self._known is not None else ""
+        return next((run for run in every if run.run_id == run_id), None)
 
     @property
     def run_view(self) -> RunView | None:
-        """The run that is shown, as it is now; None where nothing is left of it."""
-        every = self.snapshot.every if self.snapshot is not None else ()
-        return next((run for run in every if run.run_id == self._run_id), None)
+        """The run that is shown; of one whose directory is gone what the database knows of it."""
+        run = self._kept_run()
+        if run is None and self._known is not None and self._known.story is not None:
+            return view_of(self._known.story.launch)
+        return run
+
+    # --- painting ---------------------------------------------------------------------------------------
 
     def _paint(self, width: int, height: int) -> list[Row]:
-        run = self.run_view
-        if run is None:
+        run, known = self.run_view, self._known
+        if run is None or known is None or self.snapshot is None:
             row = Row()
-            row.put(3, "Nothing is left of this run.", "dim")
-            return [Row(), row]
-        return page_rows(self._facts.of(run), self.ink.glyphs, width, self.size_class, time.time())
+            if known is not None and known.missing:
+                row.put(margin(self.size_class), "Nothing is left of this run.", "dim")
+            return [Row(), row] if self.size_class >= Size.BASE else [row]
+        page = PageFacts(
+            self._facts.of(run),
+            self.ink.glyphs,
+            self.size_class,
+            width,
+            height,
+            time.time(),
+            known.story,
+            known.endpoint,
+            known.diagnosis,
+            known.fixes,
+            self._chosen_fix,
+            known.end,
+            self.snapshot.tick.gpus,
+            self.shell.read_only,
+        )
+        return page_rows(page)
 
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
-        run = self.run_view
-        if run is None:
+        run, known = self.run_view, self._known
+        if run is None or known is None:
             return False
+        failed = run.state is State.FAILED
+        if name == "open":
+            return self._list.key is not None and not (self._list.key == FIX and self.shell.read_only)
+        if name == "next-part":
+            return len(self._parts()) > 1
+        if name in ("previous", "next"):
+            return len(known.fixes) > 1
         if name in ("stop", "chat"):
             return run.live
-        if name == "copy":
-            return bool(run.base_url)
-        if name == "again":
+        if name == "log":
+            return run.spec is not None
+        if name in ("copy-url", "copy-as"):
+            return known.endpoint is not None
+        if name == "fix":
+            return bool(known.fixes)
+        if name == "why":
+            return failed and known.diagnosis is not None and known.diagnosis.line_number is not None
+        if name == "run":
             return run.status.final
         if name == "dismiss":
-            return run.state is State.FAILED and not run.dismissed
+            return failed and not run.dismissed
         return True
+
+    def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
+        event.stop()
+        self.shell.update_frame()
+
+    def _parts(self) -> list[str]:
+        """Return the first key of each part that the cursor can be in."""
+        parts: dict[str, str] = {}
+        for key in self._list.keys:
+            parts.setdefault(key.partition(":")[0], key)
+        return list(parts.values())
+
+    def _turn_part(self, step: int) -> None:
+        parts = self._parts()
+        names = [key.partition(":")[0] for key in parts]
+        here = (self._list.key or "").partition(":")[0]
+        at = names.index(here) + step if here in names else 0
+        if parts:
+            self._list.choose(parts[at % len(parts)])
+
+    def action_next_part(self) -> None:
+        self._turn_part(1)
+
+    def action_previous_part(self) -> None:
+        self._turn_part(-1)
+
+    def action_open(self) -> None:
+        """Do what the row under the cursor offers."""
+        key = self._list.key or ""
+        if key == FIX and self._known is not None and self._known.fixes:
+            from vllm_studio_tui.tui.flows.changes import take
+
+            chosen = self._known.fixes[self._chosen_fix % len(self._known.fixes)]
+            self.shell.spawn(take(self.shell, chosen, run=True))
+        elif key.startswith(RUN) and self._known is not None:
+            self._trail.append(self._known.run_id)
+            self._open(key.removeprefix(RUN))
+            self.update_place()
+        elif key.startswith(REQUEST) and self._known is not None and self._known.story is not None:
+            asked = next((one for one in self._known.story.requests if f"{REQUEST}{one.id}" == key), None)
+            if asked is not None and asked.session_id is not None:
+                self.shell.spawn(self.commands.open_chat(asked.session_id))
+            else:
+                self.shell.tell("It was not asked in a chat, so there is nothing to open.")
+        elif key == LOG:
+            self.action_log()
+
+    def action_previous(self) -> None:
+        self._chosen_fix -= 1
+        super().update_place()
+
+    def action_next(self) -> None:
+        self._chosen_fix += 1
+        super().update_place()
 
     def action_stop(self) -> None:
         if (run := self.run_view) is not None:
             self.shell.spawn(self.commands.stop(run))
 
     def action_chat(self) -> None:
-        self.shell.spawn(self.commands.chat_with(self._run_id))
+        if (run := self.run_view) is not None:
+            self.shell.spawn(self.commands.chat_with(run.run_id))
 
     def action_log(self) -> None:
-        self.shell.spawn(self.commands.open_log(self._run_id))
+        if (run := self.run_view) is not None:
+            self.shell.spawn(self.commands.open_log(run.run_id))
+
+    action_why = action_log
+
+    def action_fix(self) -> None:
+        if (run := self.run_view) is not None:
+            from vllm_studio_tui.tui.flows.fixing import fix  # it needs dialogs, the first picture none
+
+            self.shell.spawn(fix(self.shell, run, chosen=self._chosen_fix))
 
     def action_edit(self) -> None:
         if (run := self.run_view) is not None:
             self.shell.spawn(self.commands.edit_recipe(run.recipe_id))
 
-    def action_copy(self) -> None:
-        if (run := self.run_view) is not None and run.base_url:
-            self.shell.copy(run.base_url)
+    def action_copy_url(self) -> None:
+        if self._known is not None and self._known.endpoint is not None:
+            self.shell.copy(self._known.endpoint.base_url)
 
-    def action_again(self) -> None:
+    def action_copy_as(self) -> None:
+        if self._known is not None and self._known.endpoint is not None:
+            self.shell.spawn(self.commands.copy_as(self._known.endpoint))
+
+    def action_run(self) -> None:
         if (run := self.run_view) is not None:
             self.shell.spawn(self.commands.launch(run.recipe_id))
 

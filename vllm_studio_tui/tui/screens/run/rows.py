@@ -1,40 +1,143 @@
-"""The page of a run as rows."""
+"""The page of a run as rows, in a layout for each size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import runs
-from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row, wrap
-from vllm_studio_tui.tui.paint.run_parts import RunFacts
-from vllm_studio_tui.tui.paint.run_words import stage_word
+from vllm_studio_tui.tui.paint.beside import beside
+from vllm_studio_tui.tui.paint.ink import Row, cut_lines
+from vllm_studio_tui.tui.screens.run import sections, stages
+from vllm_studio_tui.tui.screens.run.cause import cause_rows, fix_rows
+from vllm_studio_tui.tui.screens.run.facts import PageFacts
+from vllm_studio_tui.tui.screens.run.head import figure_rows, state_row
 
 
-def page_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) -> list[Row]:
+def page_rows(page: PageFacts) -> list[Row]:
     """Draw the page of a run."""
-    rows = runs.rows(facts, glyphs, width, size, now)
+    if page.size <= Size.STRIP:
+        return _strip(page)
+    if page.size >= Size.WIDE:
+        return _two_columns(page)
+    return _one_column(page)
+
+
+def _blocks(*blocks: Sequence[Row]) -> list[Row]:
+    """Put blocks below each other, with an empty row between those that are not empty."""
+    out: list[Row] = []
+    for block in blocks:
+        if block:
+            out += [*([Row()] if out else []), *block]
+    return out
+
+
+def _two_columns(page: PageFacts) -> list[Row]:
+    full = page.size == Size.FULL
+    x = margin(page.size)
+    middle = 88 if full else page.width // 2 + 2
+    left, right = middle - x - 3, page.width - middle - 3
+    line = Row()
+    line.put(x, page.glyphs.hairline * (page.width - x - 3), "track")
+    head = [Row(), state_row(page)]
+    failed = page.run.state is State.FAILED
+    fall = [stages.heading(page, x, left), *stages.waterfall(page, x, left)] if page.stages() else []
+    if failed:
+        fix = fix_rows(page, x, left, notes=full)
+        fall = [stages.heading(page, 0, right), *stages.waterfall(page, 0, right)] if page.stages() else []
+        since = sections.since_rows(page, 0, right, 4)
+        parts = (
+            beside(fix, _blocks(fall, since), middle)
+            if fix
+            else _blocks([_moved(row, x) for row in fall], [_moved(row, x) for row in since])
+        )
+        blocks: list[Sequence[Row]] = [cause_rows(page), parts]
+    else:
+        ends = sections.endpoint_rows(page, 0, right, lines=full)
+        requests = sections.request_rows(page, x, left, 5 if full else 3)
+        gpus = sections.gpu_rows(page, 0, right)
+        blocks = [
+            cause_rows(page),
+            figure_rows(page),
+            beside(fall, ends, middle),
+            beside(requests, gpus, middle) if requests else [_moved(row, x) for row in gpus],
+        ]
+    top = head if failed else [*head, line] if full else head
+    body = _blocks(*blocks)
+    wide = page.width - x - 3
+    earlier = sections.earlier_rows(page, x, wide, 5 if full else 0 if failed else 3)
+    used = len(top) + 1 + len(body) + 1 + (len(earlier) + 1 if earlier else 0)
+    tail = sections.tail_rows(page, x, wide, max(3, min(12 if failed else 8, page.height - used - 2)))
+    below = (tail, earlier) if failed else (earlier, tail)
+    return [*top, Row(), *_blocks(body, *below)]
+
+
+def _one_column(page: PageFacts) -> list[Row]:
+    x = margin(page.size)
+    width = page.width - x - 2
+    compact = page.size == Size.COMPACT
+    failed = page.run.state is State.FAILED
+    times = stages.times(page, x, width)
+    fall = [stages.heading(page, x, width), *times] if times and not compact else []
+    blocks: list[Sequence[Row]] = (
+        [[state_row(page), *figure_rows(page)]] if not failed else [[state_row(page), *cause_rows(page)]]
+    )
+    if failed:
+        blocks.append(fix_rows(page, x, width, notes=False))
+        if not compact:
+            blocks.append(sections.since_rows(page, x, width, 3))
+            blocks.append(fall)
+    else:
+        blocks.append(cause_rows(page))
+        if compact or page.run.state is State.READY:
+            blocks.append(sections.endpoint_line(page, x, width))
+            blocks.append(fall)
+        else:
+            blocks.append(
+                fall
+                if compact
+                else [stages.heading(page, x, width), *stages.waterfall(page, x, width)]
+                if page.stages()
+                else []
+            )
+            blocks.append(sections.endpoint_line(page, x, width))
+        blocks.append(sections.request_rows(page, x, width, 2 if compact else 3))
+    body = _blocks(*blocks)
+    earlier = sections.earlier_rows(page, x, width, 0 if compact else 2)
+    used = (0 if compact else 1) + len(body) + (len(earlier) + 1 if earlier else 0)
+    tail = sections.tail_rows(page, x, width, max(1 if compact else 2, min(6, page.height - used - 2)))
+    below = (tail, earlier) if failed else (earlier, tail)
+    return [*([] if compact else [Row()]), *_blocks(body, *below)]
+
+
+def _strip(page: PageFacts) -> list[Row]:
+    """Draw the run's row of the strip, and below it what one came for: the cause and the fix, or the address."""
+    rows = runs.rows(page.facts, page.glyphs, page.width, page.size, page.now)
     for row in rows:
         row.key = None
-    if size <= Size.STRIP:
+    if page.size < Size.STRIP:
         return rows
-    x = margin(size)
-    out = [Row(), *rows, Row()]
-    status = facts.run.status
-    for line in status.evidence if facts.run.state is State.FAILED else ():
-        for text in wrap(line, width - x - 2):
-            row = Row()
-            row.put(x, text, "dim")
-            out.append(row)
-    if status.marks:
-        row = Row()
-        at = row.put(x, "STAGES", "dim bold") + 2
-        for name, after in sorted(status.marks.items(), key=lambda mark: mark[1]):
-            at = row.run(at, [(stage_word(name), "fg"), (f" after {numbers.duration(after)}", "dim")]) + 3
-        out += [Row(), row]
-    if facts.run.base_url:
-        row = Row()
-        row.run(x, [("ENDPOINT", "dim bold"), (f"  {facts.run.base_url}", "fg")])
-        out += [Row(), row]
-    return out
+    if page.troubled:
+        cause = cause_rows(page)
+        fix = fix_rows(page, 0, page.width, notes=False)
+        room = max(0, page.height - len(rows))
+        if fix:
+            return [*rows, *cause[: max(0, room - len(fix))], *fix][: page.height]
+        return [*rows, *cause[:room]]
+    if page.endpoint is not None:
+        for text, style in ((page.endpoint.base_url, "fg"), (page.endpoint.model, "dim")):
+            for line in cut_lines(text, page.width, 1):
+                row = Row()
+                row.put(0, line, style)
+                rows.append(row)
+    tail = sections.tail_rows(page, 0, page.width, max(1, page.height - len(rows)))
+    return [*rows, *tail[1:]][: page.height]
+
+
+def _moved(row: Row, columns: int) -> Row:
+    """Return a row further to the right."""
+    moved = Row(plane=row.plane, key=row.key, bar=row.bar)
+    moved.pieces = [(column + columns, text, style) for column, text, style in row.pieces]
+    moved.links = [(start + columns, end + columns, action) for start, end, action in row.links]
+    return moved
