@@ -48,11 +48,10 @@ def show(document: dict[str, Any]) -> None:
     for run in document["runs"]:
         progress = "" if run["progress"] is None else f" {round(run['progress'] * 100)}%"
         stage = f"{run['stage'] or ''}{progress}"
-        label = " SIMULATED" if run["simulated"] else ""
         rows.append(
             [
                 f"{GLYPHS[run['state']]} {run['state']}",
-                run["recipe_id"] + label,
+                run["recipe_id"],
                 stage or "–",
                 run["backend"] or "–",
                 str(run["port"] or "–"),
@@ -61,6 +60,8 @@ def show(document: dict[str, Any]) -> None:
             ]
         )
     table(["STATE", "RECIPE", "STAGE", "BACKEND", "PORT", "PID", "RUN"], rows, right=[4, 5])
+    if any(run["simulated"] for run in document["runs"]):
+        say("SIMULATED: no model, no GPU; everything shown is made up")
     for run in document["runs"]:
         for fault in run["faults"]:
             say(f"{run['recipe_id']}: fault of its keeper, {fault}. See keeper.log beside its log.")

@@ -53,8 +53,7 @@ class RunView:
 
     @property
     def name(self) -> str:
-        # That a run is simulated stands beside it; its name need not repeat it.
-        return self.spec.name.removesuffix(" (SIMULATED)") if self.spec else self.recipe_id
+        return self.spec.name if self.spec else self.recipe_id
 
     @property
     def backend(self) -> str | None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_studio_tui.simulation.traffic import Traffic, below, itl_shares, ttft_shares
+from vllm_studio_tui.simulation.traffic import Parts, Traffic, e2e_parts, itl_parts, ttft_parts
 
 #: Edges of vLLM 0.32.
 TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
@@ -36,20 +36,15 @@ class Histogram:
         self.counts[bisect_left(self.edges, value)] += times
         self.sum += value * times
 
-    def plus(self, counts: list[int], total: float) -> Histogram:
+    def plus(self, parts: Parts) -> Histogram:
         """Return a histogram with these observations on top."""
+        reached = [int(sum(part.below(edge) for part in parts)) for edge in self.edges]
+        reached.append(int(sum(part.number for part in parts)))
+        more = (after - before for before, after in itertools.pairwise((0, *reached)))
         both = Histogram(self.edges)
-        both.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
-        both.sum = self.sum + total
+        both.counts = [mine + other for mine, other in zip(self.counts, more, strict=True)]
+        both.sum = self.sum + sum(part.sum for part in parts)
         return both
-
-    def spread(self, *parts: tuple[float, float, float]) -> list[int]:
-        """Return the counts of observations, of which each part has a number, a median and a sigma."""
-        reached = [
-            int(sum(number * below(edge, median, sigma) for number, median, sigma in parts)) for edge in self.edges
-        ]
-        reached.append(int(sum(number for number, _, _ in parts)))
-        return [after - before for before, after in itertools.pairwise((0, *reached))]
 
     def lines(self, name: str, labels: str) -> Iterable[str]:
         total = 0
@@ -108,8 +103,7 @@ class Counters:
             return shown
         moment = time.time()
         flow, sums = traffic.at(moment), traffic.until(moment)
-        model, requests, tokens = traffic.layout.model, int(sums.requests), int(sums.output)
-        calm, burst = traffic.shares(sums)
+        requests, tokens = int(sums.requests), int(sums.output)
         by_length, aborted = (requests + 7) // 15, requests // 1000
         shown.running += round(flow.running)
         shown.waiting += round(flow.waiting)
@@ -123,17 +117,9 @@ class Counters:
         shown.speed = flow.output
         for reason, many in (("length", by_length), ("abort", aborted), ("stop", requests - by_length - aborted)):
             shown.finished[reason] = shown.finished.get(reason, 0) + many
-        first, rare = ttft_shares(traffic.layout, False), ttft_shares(traffic.layout, True)
-        shown.ttft = self.ttft.plus(
-            self.ttft.spread((calm, *first), (burst, *rare)), calm * first[0] * 1.03 + burst * rare[0] * 1.13
-        )
-        gap = model.running / model.peak
-        gaps = max(0.0, sums.output - sums.requests)
-        slow = min(gaps, sums.burst * model.peak * 0.12)
-        parts = ((gaps - slow, *itl_shares(gap)), (slow, *itl_shares(2.2 * gap)))
-        shown.itl = self.itl.plus(self.itl.spread(*parts), sums.running)
-        whole = gap * model.output
-        shown.e2e = self.e2e.plus(self.e2e.spread((sums.requests, whole * 0.84, 0.6)), sums.requests * whole)
+        shown.ttft = self.ttft.plus(ttft_parts(traffic.layout, sums))
+        shown.itl = self.itl.plus(itl_parts(traffic.layout, sums))
+        shown.e2e = self.e2e.plus(e2e_parts(traffic.layout, sums))
         return shown
 
     def expose(self, style: str, model: str) -> str:

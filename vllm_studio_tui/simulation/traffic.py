@@ -169,19 +169,11 @@ class Traffic:
             burst * 0.16 * self._strength,
         )
 
-    def first_after(self, requests: float, since: float, until: float) -> float:
-        """Return the moment at which so many requests have come; one between `since` and `until`."""
-        for _ in range(24):
-            middle = (since + until) / 2
-            if self.until(middle).requests < requests:
-                since = middle
-            else:
-                until = middle
-        return until
-
-    def shares(self, sums: Sums) -> tuple[float, float]:
-        """Return how many requests came in quiet times, and how many in bursts."""
-        return sums.requests - sums.burst_requests, sums.burst_requests
+    def rates(self, moment: float) -> Sums:
+        """Return what each of the sums grows by in a second, at a moment."""
+        flow = self.at(moment)
+        rare = min(flow.requests, flow.burst * _BURST_REQUESTS * self._strength)
+        return Sums(flow.output, flow.prompt, flow.cached, flow.requests, flow.running, flow.burst, rare)
 
     # --- waves and bursts -------------------------------------------------------------------------------
 
@@ -273,18 +265,44 @@ def _hill_sum(seconds: float) -> float:
 # --- how times spread -----------------------------------------------------------------------------------
 
 
-def ttft_shares(layout: Layout, burst: bool) -> tuple[float, float]:
-    """Return median and sigma of the time to the first token."""
-    return (layout.model.ttft * 40, 0.5) if burst else (layout.model.ttft, _TTFT_SIGMA)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """So many times that spread around a median, as a log-normal distribution does."""
+
+    number: float
+    median: float
+    sigma: float
+
+    def below(self, value: float) -> float:
+        """Return how many of them are below a value."""
+        if value <= 0:
+            return 0.0
+        return self.number * 0.5 * (1 + math.erf(math.log(value / self.median) / (self.sigma * math.sqrt(2))))
+
+    @property
+    def sum(self) -> float:
+        return self.number * self.median * math.exp(self.sigma**2 / 2)
 
 
-def itl_shares(mean: float) -> tuple[float, float]:
-    """Return median and sigma of the time between two tokens, of which the mean is known."""
-    return mean * math.exp(-(_ITL_SIGMA**2) / 2), _ITL_SIGMA
+Parts = tuple[Part, ...]
 
 
-def below(value: float, median: float, sigma: float) -> float:
-    """Return the share of a log-normal distribution that lies below a value."""
-    if value <= 0 or median <= 0:
-        return 0.0
-    return 0.5 * (1 + math.erf(math.log(value / median) / (sigma * math.sqrt(2))))
+def ttft_parts(layout: Layout, sums: Sums) -> Parts:
+    """Return the times to the first token of these requests: in a burst they wait for each other."""
+    median, rare = layout.model.ttft, sums.burst_requests
+    return Part(max(0.0, sums.requests - rare), median, _TTFT_SIGMA), Part(rare, 40 * median, 0.5)
+
+
+def itl_parts(layout: Layout, sums: Sums) -> Parts:
+    """Return the times between the tokens of these answers."""
+    mean = layout.model.running / layout.model.peak
+    gaps = max(0.0, sums.output - sums.requests)
+    slow = min(gaps, sums.burst * layout.model.peak * 0.12)
+    median = mean * math.exp(-(_ITL_SIGMA**2) / 2)
+    return Part(gaps - slow, median, _ITL_SIGMA), Part(slow, 2.2 * median, _ITL_SIGMA)
+
+
+def e2e_parts(layout: Layout, sums: Sums) -> Parts:
+    """Return the times that these answers took as a whole."""
+    mean = layout.model.running / layout.model.peak * layout.model.output
+    return (Part(sums.requests, mean * math.exp(-(0.6**2) / 2), 0.6),)

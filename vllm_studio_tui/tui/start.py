@@ -74,7 +74,7 @@ def open_screens(
                 compact=compact,
                 read_only=read_only,
                 ascii_only=ascii_only or plain or not _utf8(),
-                label=label,
+                label=label or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
                 theme_name=theme,
                 faults=faults,
             )

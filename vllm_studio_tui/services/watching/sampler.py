@@ -21,6 +21,7 @@ from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.probes.gpu.client import GpuWorker
+from vllm_studio_tui.probes.gpu.nvml import simulated
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
@@ -71,6 +72,8 @@ class Sampler:
         self._gpu_at = 0.0
         self.history = History(every)
         self.latest: Snapshot | None = None
+        #: Whether what the simulation did before is still to be put into the history.
+        self._behind = simulated()
 
     def start(self) -> None:
         """Begin; the first sample comes at once."""
@@ -83,6 +86,7 @@ class Sampler:
         if every != self._every:
             self._every = every
             self.history.set_pace(every)
+            self._behind = simulated()
             self.wake()
 
     def wake(self) -> None:
@@ -102,9 +106,15 @@ class Sampler:
         while not self._stopped:
             began = time.monotonic()
             snapshot = self.sample()
-            self.history.record(snapshot.tick)
+            behind, self._behind = self._behind, False
+            if not behind:
+                self.history.record(snapshot.tick)
             self.latest = snapshot
             self._bus.publish(snapshot)
+            if behind:  # it takes a moment, which the first picture does not wait for
+                from vllm_studio_tui.services.watching.simulated_past import fill
+
+                fill(self.history, snapshot.tick)
             # Where nothing runs and no GPU is there, half as often is enough; `wake` cuts the wait short.
             idle = not snapshot.tick.gpus.gpus and not any(run.live for run in snapshot.runs)
             self._wake.wait(max(0.05, self._every * (2 if idle else 1) - (time.monotonic() - began)))

@@ -29,8 +29,6 @@ def head(report: GpuReport, glyphs: Glyphs, x: int, width: int, size: Size) -> R
     """Draw the title: how many GPUs of which kind, the driver, the power."""
     row = Row()
     at = row.put(x, "GPUS", "dim bold") + 2
-    if report.simulated:
-        at = row.put(at, "SIMULATED", "warn bold") + 2
     names = list(dict.fromkeys(gpu.name for gpu in report.gpus))
     if names:
         kinds = "   ".join(f"{sum(gpu.name == name for gpu in report.gpus)} x {_short(name)}" for name in names[:3])

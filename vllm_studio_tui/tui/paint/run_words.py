@@ -18,9 +18,7 @@ STAGES = {
 
 
 def engine_word(run: RunView) -> str:
-    """Return the engine of a run; a simulated one is always labelled so."""
-    if run.spec is not None and run.spec.simulated:
-        return "SIMULATED"
+    """Return the engine of a run."""
     return run.spec.engine if run.spec is not None and run.spec.engine else backend_word(run.backend)
 
 
