@@ -166,7 +166,10 @@ def utilization(index: int, at: float, *, busy: bool = False) -> int:
     """Return percent 0-100."""
     if busy:
         return max(0, min(100, round((power_w(index, at, busy=True) - POWER_IDLE) / (600.0 - POWER_IDLE) * 100)))
-    load = max((one.load(at) * 100 - 2 * rank * (one.load(at) > 0.1) for one, rank in HOLDERS.on(index)), default=0.0)
+    load = 0.0
+    for one, rank in HOLDERS.on(index):
+        here = one.load(at)
+        load = max(load, here * 100 - (2 * rank if here > 0.1 else 0))
     return max(0, min(100, round(load)))
 
 

@@ -138,6 +138,7 @@ class Holders:
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[int, Holder]] = {}
+        self._on: dict[int, list[tuple[Holder, int]]] = {}
         self._looked = -1.0
 
     def all(self) -> list[Holder]:
@@ -154,7 +155,8 @@ class Holders:
 
     def on(self, gpu: int) -> list[tuple[Holder, int]]:
         """Return the holders of a GPU, each with which of its own GPUs that is."""
-        return [(one, one.gpus.index(gpu)) for one in self.all() if gpu in one.gpus]
+        self.all()
+        return self._on.get(gpu, [])
 
     def _look(self) -> None:
         found: dict[Path, tuple[int, Holder]] = {}
@@ -171,6 +173,10 @@ class Holders:
                         changed = path.stat().st_mtime_ns
                     found[path] = (changed, holder)
         self._known = found
+        self._on = {}
+        for _, holder in found.values():
+            for rank, gpu in enumerate(holder.gpus):
+                self._on.setdefault(gpu, []).append((holder, rank))
 
 
 def _read(path: Path) -> Holder:

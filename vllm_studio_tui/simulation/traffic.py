@@ -101,6 +101,7 @@ class Traffic:
         self._long = model.running * share * 0.4
         self._prompts = model.prompt / model.output
         self._decode = _DECODE / model.peak
+        self._asked = (-1.0, self._flow(-1.0))
         #: The bursts of the spans before one, added up: by the number of that span.
         self._counted = (int((ready - EPOCH) // SPAN), 0.0, 0.0)
         self._before = (self._wave_sum(ready), *self._bursts(ready))
@@ -109,6 +110,11 @@ class Traffic:
 
     def at(self, moment: float) -> Flow:
         """Return what flows at a moment; nothing before the engine is ready."""
+        if moment != self._asked[0]:  # several ask for one moment: each GPU, the engine
+            self._asked = (moment, self._flow(moment))
+        return self._asked[1]
+
+    def _flow(self, moment: float) -> Flow:
         if moment < self.ready or self._mean <= 0:
             return Flow(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         model, capacity = self.layout.model, self.layout.tokens

@@ -19,9 +19,8 @@ EVERY = 2.0
 
 def fill(history: History, now: Tick) -> None:
     """Record the day before a sample."""
-    holders = [one for one in gpus.HOLDERS.all() if one.run]
-    day = COARSE_SAMPLES * COARSE_SECONDS
-    at = now.at - day
+    at = now.at - COARSE_SAMPLES * COARSE_SECONDS
+    holders = [one for one in gpus.HOLDERS.all() if one.run and (one.ended is None or one.ended > at)]
     while at < now.at - EVERY / 2:
         history.record(_tick(now, holders, at))
         at += COARSE_SECONDS * 1.0001 if at < now.at - FINE_SECONDS - COARSE_SECONDS else EVERY
@@ -30,7 +29,7 @@ def fill(history: History, now: Tick) -> None:
 def _tick(now: Tick, holders: list[Holder], at: float) -> Tick:
     seen = tuple(_gpu(one, at) for one in now.gpus.gpus)
     engines = {one.run: _engine(one, at) for one in holders if one.here(at) and at >= one.ready}
-    load = sum(one.load(at) for one in holders)
+    load = sum(one.load(at) for one in holders if one.run in engines)
     host = now.host if now.host.cpu is None else replace(now.host, cpu=min(100.0, now.host.cpu * (0.4 + 0.6 * load)))
     return replace(now, at=at, gpus=replace(now.gpus, at=at, gpus=seen), host=host, engines=engines)
 
@@ -47,16 +46,32 @@ def _gpu(gpu: Gpu, at: float) -> Gpu:
 
 def _engine(holder: Holder, at: float) -> EngineMetrics:
     traffic = holder.served
-    flow, rates = traffic.at(at), traffic.rates(at)
+    flow = traffic.at(at)
+    ttft, itl = _latencies(holder, round(flow.burst, 1), at)
     return EngineMetrics(
         running=round(flow.running),
         waiting=round(flow.waiting),
         kv_cache_usage=flow.kv_tokens / max(1, traffic.layout.tokens),
         generation_tokens_per_second=flow.output,
         prompt_tokens_per_second=flow.prompt,
-        ttft=_percentiles(exposition.TTFT, ttft_parts(traffic.layout, rates)),
-        itl=_percentiles(exposition.ITL, itl_parts(traffic.layout, rates)),
+        ttft=ttft,
+        itl=itl,
     )
+
+
+#: By run and burst.
+_KNOWN: dict[tuple[str, float], tuple[Percentiles, Percentiles]] = {}
+
+
+def _latencies(holder: Holder, burst: float, at: float) -> tuple[Percentiles, Percentiles]:
+    """Return TTFT and ITL as the histograms show them: they change with a burst, and hardly else."""
+    found = _KNOWN.get((holder.run, burst))
+    if found is None:
+        layout, rates = holder.layout, holder.served.rates(at)
+        ttft = _percentiles(exposition.TTFT, ttft_parts(layout, rates))
+        found = ttft, _percentiles(exposition.ITL, itl_parts(layout, rates))
+        _KNOWN[holder.run, burst] = found
+    return found
 
 
 def _percentiles(edges: tuple[float, ...], parts: Parts) -> Percentiles:
