@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows
-from tests.functional.stage import Staged
+from tests.functional.acting import Scene, asked, at, command, cursor, fill_in, hides, shows, told
+from tests.functional.stage import Staged, recipe
 from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.runs import foreign
 from vllm_studio_tui.runs.foreign import Foreign, Orphan
@@ -108,12 +108,38 @@ async def _engines_of_others(stage: Staged) -> None:
 
 @app.scenario("app.palette")
 async def _palette(stage: Staged) -> None:
-    await stage.press("ctrl+p")
+    await stage.press("colon")
+    await shows(stage, "stop qwen3-32b")
+    await stage.press("escape", "ctrl+p")
     await shows(stage, "stop qwen3-32b")
     await fill_in(stage, "launch gemma")
     await shows(stage, "1 of")
     await stage.press("enter")
     await asked(stage, ("launch", "gemma-3-12b"))
+
+
+@app.scenario("app.reload")
+async def _reload(stage: Staged) -> None:
+    stage.studio.recipes.create(recipe("from-elsewhere"))
+    await hides(stage, "from-elsewhere")
+    await stage.press("f5")
+    await shows(stage, "from-elsewhere")
+    await told(stage, "Read again.")
+    stage.studio.recipes.delete("from-elsewhere")
+
+
+@app.scenario("app.mouse")
+async def _mouse(stage: Staged) -> None:
+    written: list[str] = []
+    driver = stage.app._driver
+    assert driver is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(driver), "_disable_mouse_support", lambda _: written.append("off"), raising=False)
+        patch.setattr(type(driver), "_enable_mouse_support", lambda _: written.append("on"), raising=False)
+        await stage.press("f10")
+        await told(stage, "The mouse selects text now")
+        await stage.press("f10")
+    assert written == ["off", "on"]
 
 
 @app.scenario("app.help")

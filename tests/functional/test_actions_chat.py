@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, editor, fill_in, hides, shows, told
+from tests.functional.acting import Scene, command, editor, fill_in, hides, shows, told
 from tests.functional.stage import Staged
 from tests.functional.test_chat import idle
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Session, Timings, TokenUsage
@@ -72,6 +72,13 @@ async def ask(stage: Staged, question: str) -> None:
     await over(stage, before + 1)
 
 
+async def ask_again(stage: Staged, question: str) -> None:
+    """Ask something more, and read on."""
+    place(stage).prompt.focus()
+    await ask(stage, question)
+    place(stage).document.focus()
+
+
 chat = Scene("chat", place="chat", begin=answered, script=SHORT)
 transcript = Scene("transcript", place="chat", begin=afresh)
 long = Scene("long", place="chat", begin=reading, script=LONG)
@@ -87,18 +94,26 @@ async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> N
 # --- chat -----------------------------------------------------------------------------------------------------
 
 
-@chat.scenario("chat.transcript")
-async def _transcript(stage: Staged) -> None:
+@chat.scenario("app.next-part", "app.previous-part")
+async def _parts(stage: Staged) -> None:
+    assert "tab transcript" in stage.lines()[-1]
     for part in (place(stage).document, place(stage).query_one("#chat-list"), place(stage).prompt):
         await stage.press("tab")
         assert part.has_focus
-
-
-@chat.scenario("chat.part-before")
-async def _part_before(stage: Staged) -> None:
     for part in (place(stage).query_one("#chat-list"), place(stage).document, place(stage).prompt):
         await stage.press("shift+tab")
         assert part.has_focus
+
+
+@listed.scenario("prompt.send", "prompt.newline")
+async def _send(stage: Staged) -> None:
+    asked = len(stage.engine.asked)
+    place(stage).action_new()
+    await stage.press("h", "ctrl+j", "h")
+    assert place(stage).prompt.text == "h\nh"
+    await stage.press("enter")
+    await over(stage, asked + 1)
+    assert stage.engine.asked[-1].messages[-1]["content"] == "h\nh"
 
 
 @chat.scenario("chat.thinking")
@@ -145,7 +160,7 @@ async def _settings(stage: Staged) -> None:
 async def _editor(stage: Staged) -> None:
     place(stage).prompt.set_text("hello")
     with editor(stage, "s/hello/goodbye/"):
-        await stage.press("f4")
+        await stage.press("f9")
     assert place(stage).prompt.text == "goodbye"
     place(stage).prompt.set_text("")
 
@@ -161,13 +176,13 @@ async def _find(stage: Staged) -> None:
 
 @chat.scenario("chat.copy-chat")
 async def _copy_chat(stage: Staged) -> None:
-    await stage.press("f6")
+    await command(stage, "copy the whole chat")
     assert stage.clip == f"## User\n\nthe question\n\n## Assistant\n\n{CODE}\n"
 
 
 @chat.scenario("chat.model")
 async def _model(stage: Staged) -> None:
-    await stage.press("f2")
+    await stage.press("f4")
     await shows(stage, "launch gemma-3-12b")
     await fill_in(stage, "elsewhere")
     await stage.press("enter")
@@ -223,7 +238,7 @@ async def _again(stage: Staged) -> None:
     await shows(stage, "‹ 2 of 2 ›")
     second = branch(stage)[-1]
     assert second.id != first.id
-    for back, onward in (("left_square_bracket", "right_square_bracket"), ("left", "right")):
+    for back, onward in (("h", "l"), ("left", "right")):
         await stage.press(back)
         await shows(stage, "‹ 1 of 2 ›")
         assert branch(stage)[-1].id == first.id
@@ -245,7 +260,7 @@ async def _edit(stage: Staged) -> None:
     assert stage.engine.asked[-1].messages[-1]["content"] == "another question"
 
 
-@transcript.scenario("transcript.continue")
+@transcript.scenario("transcript.regenerate")
 async def _continue(stage: Staged) -> None:
     stage.engine.script = (Delta(content="half"), CUT)
     place(stage).action_new()
@@ -253,7 +268,9 @@ async def _continue(stage: Staged) -> None:
     await shows(stage, "cut at 5 tokens")
     stage.engine.script = (Delta(content=" and whole"), DONE)
     place(stage).document.focus()
-    await stage.press("c")
+    await stage.press("r")
+    await shows(stage, "go on where it ended")
+    await stage.press("enter")
     await shows(stage, "half and whole")
     await stage.until(lambda: branch(stage)[-1].content == "half and whole", "it is kept as one answer")
 
@@ -273,13 +290,12 @@ async def _fork(stage: Staged) -> None:
 
 @long.scenario("transcript.page-up", "transcript.page-down")
 async def _pages(stage: Staged) -> None:
-    for down in ("pagedown", "space"):
-        assert "paragraph 199 " in stage.text()
-        await stage.press("pageup")
-        await hides(stage, "paragraph 199 ")
-        assert "following off" in stage.text()
-        await stage.press(down)
-        await shows(stage, "paragraph 199 ")
+    assert "paragraph 199 " in stage.text()
+    await stage.press("pageup")
+    await hides(stage, "paragraph 199 ")
+    assert "following off" in stage.text()
+    await stage.press("pagedown")
+    await shows(stage, "paragraph 199 ")
 
 
 @long.scenario("transcript.first", "transcript.last")
@@ -292,16 +308,32 @@ async def _ends(stage: Staged) -> None:
         assert place(stage).document.following
 
 
-@long.scenario("transcript.find", "transcript.find-next", "transcript.find-previous")
+@long.scenario("transcript.find", "transcript.next-stop", "transcript.previous-stop")
 async def _hits(stage: Staged) -> None:
     await stage.press("slash")
     await stage.type("of 20")
     await stage.press("enter")
     assert place(stage).document.has_focus
-    for key, number in (("N", 140), ("N", 100), ("n", 140), ("N", 100), ("N", 60), ("N", 20)):
-        await stage.press(key)
+    for key, number in (("[", 140), ("[", 100), ("]", 140), ("[", 100), ("[", 60), ("[", 20)):
+        await stage.press({"[": "left_square_bracket", "]": "right_square_bracket"}[key])
         await shows(stage, f"paragraph {number} of 20")
     await stage.press("escape")
+
+
+@long.scenario("transcript.fold-all")
+async def _fold_all(stage: Staged) -> None:
+    opened = place(stage).document._open_thoughts
+    await stage.press("z")
+    assert place(stage).document._open_thoughts is not opened
+
+
+@transcript.scenario("transcript.next-stop", "transcript.previous-stop")
+async def _questions(stage: Staged) -> None:
+    await ask_again(stage, "the second question")
+    document = place(stage).document
+    for key, number in (("[", 0), ("]", 2), ("[", 0)):
+        await stage.press({"[": "left_square_bracket", "]": "right_square_bracket"}[key])
+        assert document.current == number
 
 
 # --- the list of chats ----------------------------------------------------------------------------------------

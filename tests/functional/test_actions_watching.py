@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, elsewhere, fill_in, hides, shows, told
+from tests.functional.acting import Scene, asked, at, cursor, elsewhere, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, snapshot, staged
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -69,10 +69,20 @@ async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> N
 @monitor.scenario("monitor.earlier", "monitor.later")
 async def _moment(stage: Staged) -> None:
     assert "14:31:" not in stage.text()
-    await stage.press("left", "left")
-    await shows(stage, "14:31:")
-    await stage.press("right", "right")
-    await hides(stage, "14:31:")
+    for earlier, later in (("left", "right"), ("h", "l")):
+        await stage.press(earlier, earlier)
+        await shows(stage, "14:31:")
+        await stage.press(later, later)
+        await hides(stage, "14:31:")
+
+
+@monitor.scenario("monitor.open")
+async def _open_from_the_monitor(stage: Staged) -> None:
+    await cursor(stage, "#monitor-canvas", "run:qwen3-32b-1")
+    await stage.press("enter")
+    await stage.until(lambda: stage.app.place_name == "run", "the page of the run")
+    await stage.press("escape")
+    await at(stage, "monitor", "ENGINES")
 
 
 @monitor.scenario("monitor.zoom-in", "monitor.zoom-out")
@@ -94,12 +104,12 @@ async def _hold(stage: Staged) -> None:
     await hides(stage, "held at")
 
 
-@monitor.scenario("monitor.table")
+@monitor.scenario("monitor.view")
 async def _table(stage: Staged) -> None:
-    await stage.press("t")
+    await stage.press("v")
     await shows(stage, "VLLM::Worker")
     await hides(stage, "TIME  15m")
-    await stage.press("t")
+    await stage.press("v")
     await hides(stage, "VLLM::Worker")
 
 

@@ -52,11 +52,11 @@ async def test_the_palette_says_when_nothing_matches(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", sorted(BY_NAME))
 async def test_help_lists_what_works_here(tmp_path: Path, place: str) -> None:
     async with staged(tmp_path, place=place) as stage:
+        here = [action for action, _ in stage.app.active_actions() if action.scope != "app"]
         await stage.press("f1")
         text = stage.text()
         assert "HERE" in text
         assert "Leave; engines go on" in text
-        here = [action for action, _ in stage.app.active_actions() if action.scope != "app"]
         assert here
         assert here[0].help[:30] in text
         await stage.press("escape")
@@ -260,6 +260,7 @@ async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
 def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.app import StudioApp
     from vllm_studio_tui.tui.screens.chat.place import ChatPlace
+    from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
     from vllm_studio_tui.tui.screens.chat.transcript import Transcript
     from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
     from vllm_studio_tui.tui.screens.logs.place import LogsPlace
@@ -273,8 +274,8 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
 
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
-        "chat": ChatPlace, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace, "logs": LogsPlace,
-        "run": RunPage, "table": Table,
+        "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
+        "logs": LogsPlace, "run": RunPage, "table": Table,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.functional.acting import command
 from tests.functional.stage import Staged, StillSampler, bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.run import State
@@ -235,7 +236,7 @@ async def test_another_answer_stands_beside_the_first(tmp_path: Path) -> None:
         await ask(stage, "q")
         await stage.press("tab", "r")
         await stage.until(lambda: "‹ 2 of 2 ›" in stage.text(), "there are two")
-        await stage.press("left_square_bracket")
+        await stage.press("h")
         await stage.until(lambda: "‹ 1 of 2 ›" in stage.text(), "the first is shown")
 
 
@@ -259,7 +260,7 @@ async def test_a_cut_answer_is_written_on(tmp_path: Path) -> None:
         await ask(stage, "q")
         assert "cut at 5 tokens" in stage.text()
         stage.engine.script = (Delta(content=" and whole"), DONE)
-        await stage.press("tab", "c")
+        await stage.press("tab", "r", "enter")
         await stage.until(lambda: "half and whole" in stage.text(), "it goes on")
 
 
@@ -271,8 +272,8 @@ async def test_copying_goes_to_the_terminal_and_to_a_file(tmp_path: Path) -> Non
         assert clip.read_text() == ANSWER
         await stage.press("Y")
         assert clip.read_text() == "print(1)\n"
-        await stage.press("f6")
-        assert "## User\n\nq" in clip.read_text()
+        await command(stage, "copy the whole chat")
+        await stage.until(lambda: "## User\n\nq" in clip.read_text(), "the whole chat is copied")
         assert any("clip.txt" in toast for toast in stage.toasts)
 
 

@@ -92,10 +92,10 @@ def test_the_docs_table_is_made_from_the_list() -> None:
 def test_a_keymap_changes_keys_and_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "keymap.yaml"
     path.write_text(
-        "dashboard.stop: S\ndashbord.chat: x\nmonitor.table: [y, ctrl+y]\ndashboard.launch: c\nusage.by: ''\n"
+        "dashboard.stop: S\ndashbord.chat: x\nmonitor.view: [y, ctrl+y]\ndashboard.launch: c\nusage.by: ''\n"
     )
     keymap, problems = read_keymap(path, KNOWN, TOGETHER)
-    assert keymap == {"dashboard.stop": "S", "monitor.table": "y,ctrl+y"}
+    assert keymap == {"dashboard.stop": "S", "monitor.view": "y,ctrl+y"}
     assert any("did you mean dashboard.chat" in problem for problem in problems)
     assert any("c is already dashboard.chat" in problem for problem in problems)
     assert any("usage.by" in problem for problem in problems)

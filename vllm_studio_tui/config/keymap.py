@@ -13,13 +13,18 @@ MAX_FILE = 64 * 1024
 
 
 def read_keymap(
-    path: Path, actions: Mapping[str, str], together: Mapping[str, Collection[str]]
+    path: Path,
+    actions: Mapping[str, str],
+    together: Mapping[str, Collection[str]],
+    *,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str], list[str]]:
     """Action to keys, as the file says, and what is wrong with it.
 
     Args:
         actions: Every action with its default keys.
         together: For every scope the scopes whose keys work at the same time.
+        renamed: Names of actions before, with those that they have now.
 
     What is wrong is left out; everything else holds.
     """
@@ -41,11 +46,11 @@ def read_keymap(
     if data is None:
         return {}, []
     if not isinstance(data, dict):
-        return {}, [f"{path}: it needs lines such as `dashboard.launch: l`"]
+        return {}, [f"{path}: it needs lines such as `dashboard.stop: S`"]
     keymap: dict[str, str] = {}
     problems: list[str] = []
     for name, value in data.items():
-        action = str(name)
+        action = (renamed or {}).get(str(name), str(name))
         if action not in actions:
             near = difflib.get_close_matches(action, actions, 1)
             problems.append(f"{action[:60]} is no action{f', did you mean {near[0]}' if near else ''}?")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
@@ -27,7 +27,7 @@ from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
 from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
 from vllm_studio_tui.tui.paint.ink import Ink
-from vllm_studio_tui.tui.place import Page, Place, Underneath
+from vllm_studio_tui.tui.place import Ground, Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
 from vllm_studio_tui.tui.terminal.faults import Faults
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -56,8 +56,6 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         *actions.bindings("app"),
-        Binding("tab", "app.focus_next", show=False),
-        Binding("shift+tab", "app.focus_previous", show=False),
     ]
 
     def __init__(
@@ -109,6 +107,9 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
             self.call_after_refresh(self.repaint_all)
 
     # --- life -------------------------------------------------------------------------------------------
+
+    def get_default_screen(self) -> Screen[None]:
+        return Ground(id="_default")
 
     def compose(self) -> ComposeResult:
         self._frame = (Header(self), Footer(self))
@@ -175,9 +176,12 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         return self._keys.of(action_id)
 
     def active_actions(self) -> list[tuple[Action, str]]:
-        """The actions that can be done here and now, with their keys, what has the focus first."""
-        screen = self.screen_stack[0] if self.screen_stack else self.screen
-        return self._keys.active(screen.active_bindings.values())
+        """The actions that can be done here and now, with the keys that reach them, what has the focus first."""
+        if len(self.screen_stack) != 1:
+            return []  # a sheet is in front
+        found = self._keys.active(self.screen.active_bindings, self.focused)
+        place = self._places.get(self.place_name)
+        return [(place.labelled(action), keys) for action, keys in found] if place is not None else found
 
     def update_frame(self) -> None:
         for bar in self._frame:
@@ -227,9 +231,11 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         if before is not None and before is not place:
             before.display = False
             before.hidden()
+            self.drop_told()
         self.place_name, self._under = name, None
         place.display = True
         place.shown()
+        self.lift_told(place.foot)
         self.update_frame()
         return place
 
@@ -289,6 +295,30 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
             from vllm_studio_tui.tui.sheets.help import help_pages
 
             self.push_screen(help_pages(self))
+
+    def action_reload(self) -> None:
+        self.studio.sampler.wake()
+        self.current.read_again()
+        self.tell("Read again.")
+
+    def action_mouse(self) -> None:
+        from vllm_studio_tui.tui.terminal.mouse import switch
+
+        self.tell(switch(self))
+
+    def action_next_part(self) -> None:
+        self.current.next_part(1)
+
+    def action_previous_part(self) -> None:
+        self.current.next_part(-1)
+
+    def on_key(self, event: events.Key) -> None:
+        """Say what a key is for, where nothing takes it here."""
+        if len(self.screen_stack) == 1 and event.key not in self.screen.active_bindings:
+            from vllm_studio_tui.tui.keys.unused import why_nothing
+
+            if words := why_nothing(event.key, self.place_name, read_only=self.read_only):
+                self.tell(words)
 
     def action_theme(self) -> None:
         from vllm_studio_tui.tui.flows.palette import choose_theme

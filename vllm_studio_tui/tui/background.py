@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from textual.app import App
 from textual.screen import Screen
+from textual.widgets._toast import ToastRack
 from textual.worker import Worker, WorkerFailed, WorkerState
 
 from vllm_studio_tui.domain.errors import StudioError
@@ -16,6 +18,8 @@ from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.tui.terminal.faults import Faults
 
 T = TypeVar("T")
+#: Seconds for which a message is part of what leads to another screen, and is shown there.
+JUST_NOW = 0.5
 
 
 class BackgroundApp(App[int], inherit_bindings=False):
@@ -84,11 +88,22 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def tell(self, text: str, severity: str = "information") -> None:
         """Show a message at the bottom right; errors stay until escape."""
         kind: Any = severity
+        for told in [told for told in self._notifications if told.message == clean(text, limit=600)]:
+            self._unnotify(told, refresh=False)  # said again, it stands once
         self.notify(clean(text, limit=600), severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
 
     def tell_error(self, error: StudioError) -> None:
         self.tell("\n".join(part for part in (error.title, error.cause, error.advice) if part), "error")
 
-    def clear_notifications(self) -> None:
-        self._notifications.clear()
+    def drop_told(self) -> None:
+        """Take away what was told on the screen that is left; errors stay, and so does what was said just now."""
+        now = time.time()
+        for told in list(self._notifications):
+            if told.severity != "error" and now - told.raised_at > JUST_NOW:
+                self._unnotify(told, refresh=False)
         self._refresh_notifications()
+
+    def lift_told(self, rows: int) -> None:
+        """Show messages above the footer and above so many rows of the screen."""
+        for rack in self.screen_stack[0].query(ToastRack):
+            rack.styles.margin = (0, 0, 1 + rows, 0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.containers import Container
 from textual.css.query import NoMatches
+from textual.screen import Screen
 
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.flows.commands import Commands
+    from vllm_studio_tui.tui.keys.action import Action
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
     from vllm_studio_tui.tui.shell import Shell
+
+
+class Ground(Screen[None], inherit_bindings=False):
+    """What the page stands on. It has no keys of its own: those are declared with all others."""
 
 
 class Place(Container):
@@ -89,6 +95,41 @@ class Place(Container):
             if widget.focusable:
                 widget.focus()
                 return
+
+    @property
+    def foot(self) -> int:
+        """Rows at the bottom that a message must not cover."""
+        return 0
+
+    def read_again(self) -> None:
+        """Read again what is shown: other programs may have changed it."""
+        self.update_place()
+
+    def parts(self) -> list[Widget]:
+        """The parts that take keys, in the order of tab."""
+        return [widget for widget in self.screen.focus_chain if self in widget.ancestors]
+
+    def next_part(self, step: int) -> None:
+        """Go to another part of this screen."""
+        parts = self.parts()
+        if len(parts) < 2:
+            self.shell.tell("This screen is one part.")
+            return
+        at = next((index for index, part in enumerate(parts) if part.has_focus), -step)
+        parts[(at + step) % len(parts)].focus()
+
+    def escape_word(self) -> str:
+        """What `escape` would do now, in a word or two for the footer; empty where that is not worth a word."""
+        return ""
+
+    def part_word(self) -> str:
+        """Where `next_part` would lead, in a word for the footer; empty where there is no other part."""
+        return ""
+
+    def labelled(self, action: Action) -> Action:
+        """Return an action with the word for the footer that is true now."""
+        word = {"app.back": self.escape_word, "app.next-part": self.part_word}.get(action.id)
+        return replace(action, label=word()) if word is not None else action
 
     def escape(self) -> bool:
         """Close or clear something of this screen; False when there is nothing to."""

@@ -208,16 +208,20 @@ class Document(BlockReader):
 
     # --- cursor -----------------------------------------------------------------------------------------
 
-    def move(self, step: int) -> None:
-        """Move the cursor to the next question or answer, and scroll to it."""
-        shown = [index for index, entry in enumerate(self.entries) if entry.message.role in ("user", "assistant")]
+    def move(self, step: int, *, roles: Sequence[str] = ("user", "assistant")) -> None:
+        """Move the cursor to the next message of these roles, and scroll to it."""
+        shown = [index for index, entry in enumerate(self.entries) if entry.message.role in roles]
         if not shown:
             return
-        if self.current is None:
+        current = self.current
+        if current is None:
             wanted = shown[-1]
+        elif current in shown:
+            wanted = shown[min(len(shown) - 1, max(0, shown.index(current) + step))]
+        elif step < 0:
+            wanted = max((index for index in shown if index < current), default=shown[0])
         else:
-            at = shown.index(self.current) if self.current in shown else len(shown) - 1
-            wanted = shown[min(len(shown) - 1, max(0, at + step))]
+            wanted = min((index for index in shown if index > current), default=shown[-1])
         if wanted == self.current and len(shown) > 0:
             self.scroll_lines(step * 3)
         self.current = wanted

@@ -25,6 +25,8 @@ async def palette(shell: Shell, screen: Widget) -> None:
     """Choose a command by name and run it: of a run, of `screen`, of the app, or launching a recipe."""
     commands = Commands(shell)
     active = shell.active_actions()
+    scopes = {action.scope for action, _ in active}
+    active += [(action, "") for action in actions.ACTIONS if not action.keys and action.scope in scopes]
     here = {action.id for action, _ in active}
     load = partial(_choices, shell, commands, active)
     said = await shell.ask(Chooser((), title="a command", load=load))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from textual.binding import Binding
+from textual.keys import key_to_character
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.registry import PAGES, SCREENS
@@ -22,12 +23,16 @@ SCOPES = {
 
 ACTIONS: tuple[Action, ...] = (
     *(Action(f"app.{screen.name}", f"{screen.key},alt+{screen.key}", "", screen.help) for screen in SCREENS),
-    Action("app.palette", "ctrl+p", "", "Every command, by name", priority=True, palette=False),
+    Action("app.palette", "ctrl+p,colon", "", "Every command, by name", priority=True, palette=False),
     Action("app.help", "question_mark,f1", "", "Keys that work here", palette=False),
     Action("app.new", "n", "", "What do you want to run?", writes=True),
     Action("app.doctor", "f7", "", "Doctor: what is wrong on this machine, and what mends it", priority=True),
     Action("app.settings", "f8", "", "Settings of the studio", priority=True),
     Action("app.theme", "", "", "Choose a theme"),
+    Action("app.reload", "f5", "", "Read again now: recipes, chats, runs, GPUs"),
+    Action("app.mouse", "f10", "", "Mouse off and on, to select text with it"),
+    Action("app.next-part", "tab", "", "To the next part of the screen", palette=False),
+    Action("app.previous-part", "shift+tab", "", "To the part before", palette=False),
     Action("app.interrupt", "ctrl+c", "", "Copy a selection; else cancel; twice: quit", priority=True, palette=False),
     Action("app.back", "escape", "", "Close, clear or stop, in this order", palette=False),
     Action("app.suspend-process", "ctrl+z", "", "Back to the shell; fg returns", priority=True, palette=False),
@@ -49,6 +54,16 @@ ACTIONS: tuple[Action, ...] = (
 
 BY_ID = {action.id: action for action in ACTIONS}
 
+#: Names of actions before, which a keymap.yaml may still have.
+RENAMED = {
+    "chat.transcript": "app.next-part",
+    "chat.part-before": "app.previous-part",
+    "transcript.continue": "transcript.regenerate",
+    "transcript.find-next": "transcript.next-stop",
+    "transcript.find-previous": "transcript.previous-stop",
+    "monitor.table": "monitor.view",
+}
+
 
 def of(scope: str) -> tuple[Action, ...]:
     """Return the actions of a scope."""
@@ -61,18 +76,28 @@ def bindings(*scopes: str) -> list[Binding]:
     for action in (action for scope in scopes for action in of(scope) if action.keys):
         # Alt with a digit types nothing, so it works in text fields too, whatever the keymap sets for the other keys.
         always = ",".join(key for key in action.keys.split(",") if key.startswith("alt+"))
-        keys = ",".join(key for key in action.keys.split(",") if not key.startswith("alt+"))
+        keys = [key for key in action.keys.split(",") if not key.startswith("alt+")]
         label = action.label or action.help
-        if keys:
-            made.append(Binding(keys, action.method, label, id=action.id, show=False, priority=action.priority))
+        for priority in (True, False):
+            # A key that types a character is the text field's, where there is one.
+            mine = ",".join(key for key in keys if (action.priority and not types_character(key)) is priority)
+            if mine:
+                made.append(Binding(mine, action.method, label, id=action.id, show=False, priority=priority))
         if always:
             made.append(Binding(always, action.method, label, show=False, priority=True))
     return made
 
 
+def types_character(key: str) -> bool:
+    """Whether a key types something in a text field."""
+    character = key_to_character(key)
+    return character is not None and character.isprintable()
+
+
 _SHOWN = {
     "question_mark": "?",
     "slash": "/",
+    "colon": ":",
     "plus": "+",
     "equals_sign": "=",
     "minus": "-",

@@ -44,7 +44,7 @@ RULES: tuple[Rule, ...] = (
     _rule("pagedown", "a page down", "page-down", typing="pagedown"),
     _rule("home g", "to the first", "first"),
     _rule("end G", "to the end, and follow it", "last follow now", "lists, log, transcript, time (now)"),
-    _rule("enter", "open it; yes to what is shown", "open take fold run launch", "row, diff, question", "enter"),
+    _rule("enter", "open it; yes to what is shown", "open take fold run launch send", "row, diff, question", "enter"),
     _rule("escape", "one step back", "back leave", "sheet, filter, marks, page, question (no)", "escape"),
     _rule("tab", "the next part of the screen", "next-part transcript", "parts; what is offered is taken", "tab"),
     _rule("shift+tab", "the part before", "previous-part", typing="shift+tab"),

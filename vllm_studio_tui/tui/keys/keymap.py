@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.binding import ActiveBinding
+from textual.keys import key_to_character
 
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
 
 
 class Keys:
@@ -25,20 +30,41 @@ class Keys:
         together["app"] = set(actions.SCOPES)
         together["list"] = together["table"] = set(actions.SCOPES)
         known = {action.id: action.keys for action in actions.ACTIONS}
-        self.keymap, problems = read_keymap(path, known, together)
+        self.keymap, problems = read_keymap(path, known, together, renamed=actions.RENAMED)
         return problems
 
     def of(self, action_id: str) -> str:
         """Return the keys of an action, separated by commas."""
         return self.keymap.get(action_id, actions.BY_ID[action_id].keys)
 
-    def active(self, bindings: Iterable[ActiveBinding]) -> list[tuple[Action, str]]:
-        """Return the enabled actions with their keys; those of a focused list come first."""
-        found: dict[str, tuple[Action, str]] = {}
-        for active in bindings:
-            action = actions.BY_ID.get(active.binding.id or "")
-            if action is not None and active.enabled and action.id not in found:
-                found[action.id] = (action, self.of(action.id))
-        order = {action.id: index for index, action in enumerate(actions.ACTIONS)}
-        focused = "list" if any(action.scope == "list" for action, _ in found.values()) else ""
-        return sorted(found.values(), key=lambda one: (one[0].scope != focused, order[one[0].id]))
+    def active(self, bindings: Mapping[str, ActiveBinding], focused: Widget | None) -> list[tuple[Action, str]]:
+        """Return the enabled actions with those of their keys that reach them, what is done most first.
+
+        First comes what has the focus, then what the screen does, then what can be done everywhere, and last how to
+        move. A key that would type a character into the focused field is none.
+        """
+        found: dict[str, list[str]] = {}
+        for key, active in bindings.items():
+            action_id = active.binding.id or ""
+            taken = not active.binding.priority and _consumes(focused, key)
+            if active.enabled and action_id in actions.BY_ID and not taken:
+                found.setdefault(action_id, []).append(key)
+        scope = getattr(focused, "SCOPE", "")
+
+        def rank(action: Action) -> tuple[int, int]:
+            group = {scope: 0, "app": 3, "list": 4}.get(action.scope, 2)
+            return (1 if action.id in ("app.back", "app.next-part") else group, _ORDER[action.id])
+
+        kept = sorted((actions.BY_ID[one] for one in found), key=rank)
+        return [(action, ",".join(self._in_order(action.id, found[action.id]))) for action in kept]
+
+    def _in_order(self, action_id: str, keys: list[str]) -> list[str]:
+        written = self.of(action_id).split(",")
+        return sorted(keys, key=lambda key: written.index(key) if key in written else len(written))
+
+
+_ORDER = {action.id: index for index, action in enumerate(actions.ACTIONS)}
+
+
+def _consumes(focused: Widget | None, key: str) -> bool:
+    return focused is not None and focused.check_consume_key(key, key_to_character(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -20,6 +20,7 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.shell import Shell
 
 
 class Sheet(ModalScreen[str | None]):
@@ -28,6 +29,16 @@ class Sheet(ModalScreen[str | None]):
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = "dialogs.tcss"
     _answered = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
+
+    def on_mount(self) -> None:
+        self._shell.update_frame()  # the keys of the page do not work now
+
+    def on_unmount(self) -> None:
+        self._shell.update_frame()
+
+    @property
+    def _shell(self) -> Shell:
+        return cast("Shell", self.app)
 
     def ink(self) -> Ink:
         """Return the colours and glyphs in use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,9 +17,12 @@ from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
+from vllm_studio_tui.tui.screens.chat.transcript import is_cut
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
 
+#: Something that is done with a message.
+Doing = Callable[[Message], Awaitable[None]]
 #: Chats and found messages in the chooser at once.
 SHOWN = 200
 FOUND = 40
@@ -189,6 +193,23 @@ class ChatFlows:
                     value = text.strip()
                     chat.set(chosen, None if not value else int(value) if chosen == "max_tokens" else float(value))
             await self._screen.save_settings(chat)
+
+    # --- asking again -----------------------------------------------------------------------------------
+
+    async def run_again(self, message: Message, *, anew: Doing, onward: Doing) -> None:
+        """Ask for another answer; where it was cut, it can go on instead."""
+        if is_cut(message):
+            choices = [
+                Choice("onward", "go on where it ended"),
+                Choice("anew", "another answer", "this one is kept beside it"),
+            ]
+            chosen = await self._shell.ask(Chooser(choices, title="the answer was cut"))
+            if chosen is None:
+                return
+            if chosen == "onward":
+                await onward(message)
+                return
+        await anew(message)
 
     # --- copying ----------------------------------------------------------------------------------------
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.widget import Widget
 from textual.widgets import Input
 
 from vllm_studio_tui.domain.chat import Message, Session
@@ -20,15 +20,15 @@ from vllm_studio_tui.services.chat.drafts import load_left_off, save_left_off
 from vllm_studio_tui.services.protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
-from vllm_studio_tui.tui.screens.chat.escaping import escape
-from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
+from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
+from vllm_studio_tui.tui.screens.chat.stepping_back import ChatSteps
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -39,7 +39,7 @@ LISTED = 60
 AFTER_PAINT = 0.4
 
 
-class ChatPlace(Place):
+class ChatPlace(ChatSteps):
     """Chats with engines.
 
     Attributes:
@@ -318,13 +318,13 @@ class ChatPlace(Place):
         elif event.name in ("previous", "next"):
             self.shell.spawn(asking.show_sibling(message, -1 if event.name == "previous" else 1))
         else:
-            chosen = {
+            again = partial(self.flows.run_again, anew=asking.regenerate, onward=asking.continue_answer)
+            chosen: dict[str, Doing] = {
                 "copy-code": self.flows.copy_code,
-                "regenerate": asking.regenerate,
-                "continue": asking.continue_answer,
+                "regenerate": again,
                 "fork": asking.fork,
-            }[event.name]
-            self.shell.spawn(chosen(message))
+            }
+            self.shell.spawn(chosen[event.name](message))
 
     def on_transcript_search_opened(self, event: Transcript.SearchOpened) -> None:
         event.stop()
@@ -348,27 +348,16 @@ class ChatPlace(Place):
             return bool(self.document.entries)
         return True
 
-    def escape(self) -> bool:
-        return escape(self, self.asking, self.query_one("#chat-find", Input))
+    def labelled(self, action: Action) -> Action:
+        if action.id == "prompt.send" and self.shell.read_only:
+            return replace(action, label="")
+        return super().labelled(action)
+
+    def read_again(self) -> None:
+        self.shell.spawn(self.reload_list(), group="chats")
 
     def action_new(self) -> None:
         self.new_chat()
-
-    def _parts(self) -> list[Widget]:
-        """The parts that take keys, in the order of tab."""
-        listed = self.query_one("#chat-list", ChatList)
-        return [self.prompt, self.document, *([listed] if listed.display and listed.rows else [])]
-
-    def _focus_part(self, step: int) -> None:
-        parts = self._parts()
-        at = next((index for index, part in enumerate(parts) if part.has_focus), -step)
-        parts[(at + step) % len(parts)].focus()
-
-    def action_transcript(self) -> None:
-        self._focus_part(1)
-
-    def action_part_before(self) -> None:
-        self._focus_part(-1)
 
     def action_thinking(self) -> None:
         self.document.toggle_thinking()

@@ -9,6 +9,8 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from vllm_studio_tui.tui.keys import actions
+
 #: Rows at most; more is scrolled.
 HIGHEST = 10
 
@@ -16,7 +18,8 @@ HIGHEST = 10
 class PromptArea(TextArea):
     """Enter sends; ctrl+j, alt+enter and shift+enter begin a new line; up at the top goes back in history."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
+    SCOPE = "prompt"
+    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("prompt")]
 
     class Sent(Message):
         """The person pressed Enter."""
@@ -53,15 +56,10 @@ class PromptArea(TextArea):
         self.post_message(self.Grown())
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        if event.key in ("alt+enter", "shift+enter"):
             event.stop()
             event.prevent_default()
-            self.post_message(self.Sent(self.text))
-            return
-        if event.key in ("ctrl+j", "alt+enter", "shift+enter"):
-            event.stop()
-            event.prevent_default()
-            self.insert("\n")
+            self.action_newline()
             return
         if event.key == "up" and self.cursor_location[0] == 0 and self._older():
             event.stop()
@@ -73,6 +71,12 @@ class PromptArea(TextArea):
             self._newer()
             return
         await super()._on_key(event)
+
+    def action_send(self) -> None:
+        self.post_message(self.Sent(self.text))
+
+    def action_newline(self) -> None:
+        self.insert("\n")
 
     def _older(self) -> bool:
         """Show the prompt before; return False where there is none, or something else was typed meanwhile."""

@@ -18,6 +18,11 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.shell import Shell
 
 
+def is_cut(message: Message) -> bool:
+    """Whether an answer ended before it was done."""
+    return message.role == "assistant" and message.finish in ("stopped", "interrupted", "length")
+
+
 class Transcript(Document):
     """The messages of a chat, and the keys to read them."""
 
@@ -103,18 +108,13 @@ class Transcript(Document):
     def _possible(self, name: str) -> bool:
         """Whether something can be done with the message under the cursor."""
         entry = self.message
-        if name in ("up", "down", "page-up", "page-down", "first", "last", "find"):
+        if name in ("up", "down", "page-up", "page-down", "first", "last", "find", "fold-all"):
             return True
-        if name in ("find-next", "find-previous"):
-            return bool(self.words)
         if entry is None:
             return False
         role = entry.message.role
         if name == "regenerate":
             return role in ("user", "assistant") and self.live is None
-        if name == "continue":
-            cut = entry.message.finish in ("stopped", "interrupted", "length")
-            return role == "assistant" and cut and self.live is None
         if name == "edit":
             return role == "user"
         if name in ("previous", "next"):
@@ -149,11 +149,21 @@ class Transcript(Document):
     def action_find(self) -> None:
         self.post_message(self.SearchOpened())
 
-    def action_find_next(self) -> None:
-        self.find_next(1)
+    def action_next_stop(self) -> None:
+        self._stop(1)
 
-    def action_find_previous(self) -> None:
-        self.find_next(-1)
+    def action_previous_stop(self) -> None:
+        self._stop(-1)
+
+    def _stop(self, step: int) -> None:
+        """Go to the next hit while something is looked for, else to the next question."""
+        if self.words:
+            self.find_next(step)
+        else:
+            self.move(step, roles=("user",))
+
+    def action_fold_all(self) -> None:
+        self.toggle_thinking()
 
     def action_copy(self) -> None:
         if (entry := self.message) is not None:
@@ -164,9 +174,6 @@ class Transcript(Document):
 
     def action_regenerate(self) -> None:
         self._chosen("regenerate")
-
-    def action_continue(self) -> None:
-        self._chosen("continue")
 
     def action_edit(self) -> None:
         self._chosen("edit")

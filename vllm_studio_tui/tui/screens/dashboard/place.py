@@ -46,6 +46,9 @@ class Dashboard(Place):
         super().shown()
         self.shell.spawn(self._load_recipes(), group="recipes")
 
+    def read_again(self) -> None:
+        self.shell.spawn(self._load_recipes(), group="recipes")
+
     async def _load_recipes(self) -> None:
         self._recipes = await self.shell.in_thread(self._read_recipes)
         self.update_place()

@@ -11,11 +11,12 @@ SCREEN = Screen(
     widget="Monitor",
     scopes={"monitor": "Monitor"},
     actions=(
-        Action("monitor.earlier", "left", "cursor", "Cursor to earlier", palette=False),
-        Action("monitor.later", "right", "", "Cursor to later", palette=False),
+        Action("monitor.open", "enter", "open", "Open the run", palette=False),
+        Action("monitor.hold", "space", "hold", "Hold the picture"),
+        Action("monitor.earlier", "left,h", "moment", "Cursor to earlier", palette=False),
+        Action("monitor.later", "right,l", "", "Cursor to later", palette=False),
         Action("monitor.zoom-in", "plus,equals_sign", "zoom", "Shorter time", footer="+ -"),
         Action("monitor.zoom-out", "minus", "", "Longer time"),
-        Action("monitor.hold", "space", "pause", "Hold the picture"),
-        Action("monitor.table", "t", "table", "Processes instead of lanes"),
+        Action("monitor.view", "v", "view", "Processes instead of lanes, and back"),
     ),
 )

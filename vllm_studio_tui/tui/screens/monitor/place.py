@@ -20,7 +20,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.monitor import rows as paint
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
-from vllm_studio_tui.tui.widgets.canvas import ListCanvas
+from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: The time spans of the history charts, in seconds.
 SPANS = (120.0, 300.0, 900.0, 1800.0, 10_800.0, 86_400.0)
@@ -139,7 +139,23 @@ class Monitor(Place):
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
-        return True
+        return name != "open" or self._chosen_run() is not None
+
+    def _chosen_run(self) -> str | None:
+        """Return the id of the run under the cursor."""
+        key = self.query_one("#monitor-canvas", ListCanvas).key
+        return None if key is None or key.startswith("pid:") else key.removeprefix("run:")
+
+    def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
+        event.stop()
+        self.shell.update_frame()
+
+    def escape_word(self) -> str:
+        return "" if self._cursor is None and self._held is None else "now"
+
+    def action_open(self) -> None:
+        if (run_id := self._chosen_run()) is not None:
+            self.shell.open_run(run_id)
 
     def escape(self) -> bool:
         if self._cursor is not None or self._held is not None:
@@ -174,6 +190,6 @@ class Monitor(Place):
         self._held = None if self._held is not None else self.snapshot
         self._again()
 
-    def action_table(self) -> None:
+    def action_view(self) -> None:
         self._table = not self._table
         self._again()

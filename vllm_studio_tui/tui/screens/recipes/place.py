@@ -86,6 +86,9 @@ class RecipesPlace(Place):
         self.shell.spawn(self.reload(), group="recipes")
         super().shown()
 
+    def read_again(self) -> None:
+        self.shell.spawn(self.reload(), group="recipes")
+
     def focus_first(self) -> None:
         form = self.form
         if form is not None:

@@ -75,6 +75,9 @@ class UsagePlace(Place):
         super().shown()
         self._make()
 
+    def read_again(self) -> None:
+        self._make()
+
     def update_place(self) -> None:
         if time.monotonic() - self._made > EVERY:
             self._make()

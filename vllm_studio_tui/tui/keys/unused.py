@@ -1,0 +1,20 @@
+"""What is said when a key has a meaning, and nothing on this screen takes it."""
+
+from __future__ import annotations
+
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.grammar import RULES
+from vllm_studio_tui.tui.screens.registry import PAGES, SCREENS
+
+
+def why_nothing(key: str, place: str, *, read_only: bool) -> str:
+    """Return a line on a key that did nothing; empty for a key without a meaning."""
+    rule = next((rule for rule in RULES if key in rule.keys), None)
+    if rule is None:
+        return ""
+    scopes = next(screen.scopes for screen in (*SCREENS, *PAGES) if screen.name == place)
+    here = [action for action in actions.ACTIONS if action.scope in scopes and key in action.keys.split(",")]
+    shown = actions.key_text(key)
+    if read_only and any(action.writes for action in here):
+        return f"read-only: {shown} changes something, and nothing is changed."
+    return f"{shown}: {rule.verb}. There is nothing here to do that with."

@@ -1,0 +1,151 @@
+"""The header of the page: the screens, the runs with trouble first, the GPUs and the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
+from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
+from vllm_studio_tui.tui.screens.registry import SCREENS
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+#: The states whose runs keep their names in the header.
+NAMED = frozenset({State.FAILED, State.UNHEALTHY, State.BACKOFF})
+#: How many names of a state there are at most, and how long they are, from roomy to narrow.
+NAMES = ((3, 24), (3, 14), (1, 24), (1, 14))
+#: Blanks between two things.
+GAP = 2
+
+
+@dataclass(slots=True)
+class Part:
+    """Something that stands together: its texts with their styles, and what a click on it does."""
+
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    link: str = ""
+
+    @property
+    def width(self) -> int:
+        return sum(cell_len(text) for text, _ in self.texts)
+
+
+def header(
+    ink: Ink,
+    width: int,
+    size: Size,
+    place: str,
+    snapshot: Snapshot | None,
+    *,
+    host: str,
+    read_only: bool = False,
+    label: str = "",
+) -> list[Row]:
+    """Draw the header: as much as fits, where the names of runs in trouble go last."""
+    row = Row(plane="surf")
+    x = row.put(1, "studio", "fg bold") + 1
+    if label:
+        x = row.put(x, f" {label} ", "warn bold") + 1
+    if read_only:
+        x = row.put(x, " read-only ", "fg reverse") + 1
+    runs = [run for run in snapshot.runs if run.state is not State.EXITED] if snapshot is not None else []
+    gpus = _gpus(ink.glyphs, snapshot) if snapshot is not None else Part()
+    tabs, right = _fitting(ink, width - x - 1, size, place, runs, gpus, host)
+    for part in tabs:
+        after = row.run(x, part.texts)
+        if part.link:
+            row.link(x, after, part.link)
+        x = after
+    start = width - 1 - _width(right)
+    for part in right:
+        after = row.run(start, part.texts)
+        if part.link:
+            row.link(start, after, part.link)
+        start = after + GAP
+    return [row]
+
+
+def _fitting(
+    ink: Ink, room: int, size: Size, place: str, runs: Sequence[RunView], gpus: Part, host: str
+) -> tuple[list[Part], list[Part]]:
+    """Return the screens and what stands at the right, as full as there is room."""
+    tail = [gpus] if gpus.width else []
+    ends = [[*tail, Part([(host, "dim")])], tail] if size != Size.BASE else [tail]
+    every = [_tabs(ink, place, words=True), _tabs(ink, place, words=False)]
+    only = [_tabs(ink, place, words=False, others=False)]
+    trouble = any(run.state in NAMED for run in runs)
+    for names in (*(NAMES if trouble else ()), (0, 0)):
+        chips = _chips(ink.glyphs, runs, *names)
+        for tabs in every if size > Size.COMPACT else only:
+            for end in ends:
+                if sum(part.width for part in tabs) + 1 + _width([*chips, *end]) <= room:
+                    return tabs, [*chips, *end]
+    tabs = only[0]
+    while chips and sum(part.width for part in tabs) + 1 + _width([*chips, *tail]) > room:
+        chips.pop()
+    return tabs, [*chips, *tail]
+
+
+def _width(parts: Sequence[Part]) -> int:
+    return sum(part.width for part in parts) + GAP * max(0, len(parts) - 1)
+
+
+def _tabs(ink: Ink, place: str, *, words: bool, others: bool = True) -> list[Part]:
+    """Return the screens; the one in front is marked by its background, and is reversed where there are no colours."""
+    found = []
+    for screen in SCREENS:
+        link = f"app.{screen.name}"
+        if screen.name == place:
+            style = "accent bold on-sel" + (" reverse" if ink.plain else "")
+            found.append(Part([(f" {screen.key} {screen.title} ", style)], link))
+        elif others:
+            title = f" {screen.title} " if words else ""
+            found.append(Part([(f" {screen.key}", "faint"), (title, "dim")], link))
+    found.append(Part([(" ", "dim")]))
+    return found
+
+
+def _gpus(glyphs: Glyphs, snapshot: Snapshot) -> Part:
+    """Return the utilization of each GPU, or the mean of more than sixteen."""
+    uses = [gpu.utilization for gpu in snapshot.tick.gpus.gpus]
+    if not uses:
+        return Part()
+    if len(uses) > 16:
+        known = [use for use in uses if use is not None]
+        return Part([(f"gpu {sum(known) / len(known):.0f}%" if known else f"gpu {glyphs.unknown}", "dim")])
+    levels = glyphs.spark
+    if glyphs.ascii:
+        marks = [glyphs.unknown if use is None else str(min(9, use // 10)) for use in uses]
+    else:
+        marks = [
+            glyphs.unknown if use is None else levels[min(len(levels) - 1, round(use / 100 * (len(levels) - 1)))]
+            for use in uses
+        ]
+    return Part([((" " if len(uses) <= 4 else "").join(marks), "data")])
+
+
+def _chips(glyphs: Glyphs, runs: Sequence[RunView], names: int, longest: int) -> list[Part]:
+    """Return the states that there are, the most urgent first: trouble by name, the rest as a count."""
+    found = []
+    for state in TROUBLE:
+        of = [run for run in runs if run.state is state]
+        if not of:
+            continue
+        mark, colour = glyphs.state(state)
+        part = Part([(mark, colour)], f"run:{of[0].run_id}")
+        progress = of[0].status.progress if len(of) == 1 and state is State.LOADING else None
+        named = of[:names] if state in NAMED else []
+        if not named or len(of) > 1:
+            part.texts.append((f" {numbers.percent(progress) if progress is not None else len(of)}", "fg"))
+        part.texts += [(f" {fit(run.name, longest)}", "fg") for run in named]
+        found.append(part)
+    return found
