@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import screens, streams  # noqa: E402
+from tests.bench import peers, screens, streams  # noqa: E402
 from tests.bench.figure import Figure  # noqa: E402
 from tests.process.house import House, until  # noqa: E402
 from vllm_studio_tui.runs import control, read  # noqa: E402
@@ -166,6 +166,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
+    arguments.add_argument("--peers", action="store_true", help="only the monitor, beside nvitop")
     arguments.add_argument("--streams", action="store_true", help="only streams, beside curl")
     arguments.add_argument(
         "--model", type=Path, help="a GGUF for the embedded engine, else that of the demo is fetched"
@@ -187,8 +188,11 @@ def main() -> int:
             lambda: streams.embedded(home, 5 if quick else 9, given.model),
         ]
         steps = framed if given.streams else [*steps, *framed]
+        beside: list[Callable[[], list[Figure]]] = [lambda: peers.monitors(20.0 if quick else 60.0)]
+        if given.peers:
+            steps = beside
         if given.screens:
-            steps += screens.steps(home, quick)
+            steps += [*screens.steps(home, quick), *beside]
         try:
             for step in steps:
                 for figure in step():
