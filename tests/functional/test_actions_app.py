@@ -164,6 +164,15 @@ async def _theme(stage: Staged) -> None:
     assert stage.app.ink.style("fg") != before
 
 
+@app.scenario("app.undo")
+async def _undo(stage: Staged) -> None:
+    recipes = stage.studio.recipes
+    recipes.save(recipe("gemma-3-12b", max_model_len=4096))
+    await stage.press("u")
+    await told(stage, "Undone, edit: gemma-3-12b max_model_len 4096 -> 32768.")
+    assert recipes.get("gemma-3-12b").max_model_len == 32768
+
+
 @app.scenario("app.back")
 async def _back(stage: Staged) -> None:
     stage.app.tell("something was said", "error")
@@ -330,7 +339,7 @@ async def _dismiss(stage: Staged) -> None:
 async def _fix(stage: Staged) -> None:
     await cursor(stage, "#ledger", FAILED)
     await stage.press("f")
-    await shows(stage, "+ max_model_len   18416")
+    await shows(stage, "Shorten the context")
     await stage.press("enter")
     await asked(stage, ("launch", "llama-3.3-70b"))
     assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416

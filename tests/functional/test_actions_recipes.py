@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, cursor, editor, elsewhere, fill_in, hides, shows, told
+from tests.functional.acting import Scene, asked, at, cursor, editor, fill_in, hides, shows, told
 from tests.functional.stage import Staged, recipe
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import Recipe
@@ -138,18 +138,35 @@ async def _log(stage: Staged) -> None:
 
 @recipes.scenario("recipes.export")
 async def _export(stage: Staged) -> None:
-    with elsewhere(stage) as folder:
-        await stage.press("x")
-        await told(stage, "all recipes written to")
-    (written,) = folder.glob("recipes-*.yaml")
+    await stage.press("x")
+    await shows(stage, "Write recipes to")
+    await stage.press("enter")
+    await told(stage, "written to")
+    (written,) = stage.studio.places.exports.glob("recipes-*.yaml")
     assert all(one.id in written.read_text() for one in stage.studio.recipes.all())
+
+
+@recipes.scenario("recipes.revisions")
+async def _revisions(stage: Staged) -> None:
+    stage.studio.recipes.save(recipe(GEMMA, max_model_len=4096))
+    await stage.press("R")
+    await shows(stage, f"bring back a revision of {GEMMA}")
+    await stage.press("enter")
+    await shows(stage, "Bring revision 1 back")
+    await stage.press("enter")
+    await told(stage, f"{GEMMA} is saved")
+    changed = stored(stage)
+    assert changed is not None
+    assert changed.max_model_len == 32768
 
 
 @recipes.scenario("recipes.yaml")
 async def _yaml(stage: Staged) -> None:
     with editor(stage, "s/32768/1024/"):
         await stage.press("E")
-        await told(stage, f"{GEMMA} is saved.")
+        await shows(stage, "- max_model_len")
+    await stage.press("enter")
+    await told(stage, f"{GEMMA} is saved: max_model_len 32768 -> 1024.")
     changed = stored(stage)
     assert changed is not None
     assert changed.max_model_len == 1024
@@ -241,7 +258,13 @@ async def _info(stage: Staged) -> None:
 async def _save(stage: Staged) -> None:
     form(stage).set_text("max_model_len", "512")
     await stage.press("f2")
-    await told(stage, f"{GEMMA} is saved.")
+    await shows(stage, "- max_model_len")
+    await stage.press("escape")
+    assert form(stage).texts["max_model_len"] == "512"  # back to the form, nothing lost
+    await stage.press("f2")
+    await shows(stage, "- max_model_len")
+    await stage.press("enter")
+    await told(stage, f"{GEMMA} is saved")
     saved = stored(stage)
     assert saved is not None
     assert saved.max_model_len == 512
@@ -253,6 +276,9 @@ async def _save(stage: Staged) -> None:
 async def _save_and_launch(stage: Staged) -> None:
     form(stage).set_text("max_model_len", "640")
     await stage.press("ctrl+r")
+    await shows(stage, "save as revision")
+    assert stage.calls == []
+    await stage.press("enter")
     await asked(stage, ("launch", GEMMA))
     saved = stored(stage)
     assert saved is not None

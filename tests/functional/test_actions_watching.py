@@ -291,7 +291,7 @@ async def _fold(stage: Staged) -> None:
 @failed.scenario("logs.fix")
 async def _fix(stage: Staged) -> None:
     await stage.press("f")
-    await shows(stage, "+ max_model_len   18416")
+    await shows(stage, "Shorten the context")
     await stage.press("enter")
     await asked(stage, ("launch", "llama-3.3-70b"))
     assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416

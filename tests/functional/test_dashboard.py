@@ -19,9 +19,11 @@ async def test_it_shows_what_runs_how_fast_and_how_full(tmp_path: Path) -> None:
 
 async def test_a_failed_run_shows_cause_advice_and_the_key_that_repairs_it(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await stage.until(lambda: "set max_model_len 18416 and launch" in stage.text(), "the fix is offered")
+        await stage.until(lambda: "fix: max_model_len 131072 -> 18416" in stage.text(), "the fix is offered")
         assert "The KV cache cannot hold one request of 131072 tokens" in stage.text()
         await stage.press("down", "down", "f")
+        await stage.until(lambda: "Shorten the context" in stage.text(), "the change is shown")
+        assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 131072
         await stage.press("enter")  # several changes are known: the first is the best
         assert stage.calls == [("launch", "llama-3.3-70b")]
         assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416

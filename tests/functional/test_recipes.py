@@ -12,10 +12,6 @@ from vllm_studio_tui.services.recipes.form import form_fields
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 
 
-def written(folder: Path) -> str:
-    return next(folder.glob("recipes-*.yaml")).read_text()
-
-
 async def pick(stage: Staged, recipe_id: str) -> None:
     stage.app.current.one("#recipes-table").choose(recipe_id)
     await stage.settle()
@@ -123,6 +119,9 @@ async def test_remote_code_is_shown_in_red_words(tmp_path: Path) -> None:
         assert form(stage).texts["trust_remote_code"] == "yes"
         assert "runs code from the model folder" in stage.text()
         await stage.press("f2")
+        await stage.until(lambda: "- trust_remote_code" in stage.text(), "what differs is shown")
+        assert stage.studio.recipes.get("gemma-3-12b").trust_remote_code is False
+        await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b").trust_remote_code is True
 
 
@@ -165,12 +164,14 @@ async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
         assert stage.studio.recipes.get("gemma-3-12b-2").model_path == "org/gemma-3-12b"
         await pick(stage, "gemma-3-12b-2")
         await stage.press("d")
-        assert "The recipe itself is gone for good. It was never run." in stage.text()
+        assert "It was never run. Its revisions are kept: u brings it back." in stage.text()
         await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b-2")
         await stage.press("d")
         with pytest.raises(NotFound):
             stage.studio.recipes.get("gemma-3-12b-2")
+        await stage.press("u")
+        assert stage.studio.recipes.get("gemma-3-12b-2")
 
 
 async def test_a_running_recipe_is_not_deleted(tmp_path: Path) -> None:
@@ -212,12 +213,28 @@ async def test_a_file_with_good_and_bad_entries_says_which(tmp_path: Path) -> No
         assert stage.studio.recipes.get("good")
 
 
-async def test_export_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_an_export_asks_where_and_writes_over_nothing_unasked(tmp_path: Path) -> None:
     async with staged(tmp_path / "home", place="recipes") as stage:
-        await stage.press("x")
-        await stage.until(lambda: any("all recipes written" in toast for toast in stage.toasts), "it says where")
-    assert "qwen3-32b" in written(tmp_path)
+        stage.app.current.action_export()  # type: ignore[attr-defined]
+        await stage.until(lambda: "Write recipes to" in stage.text(), "it asks where")
+        await stage.settle()
+        offered = Path(stage.app.screen.query_one("#line").value)  # type: ignore[attr-defined]
+        assert offered.parent == stage.studio.places.exports
+        assert offered.name.startswith("recipes-2")
+        target = tmp_path / "mine.yaml"
+        target.write_text("old")
+        stage.app.screen.query_one("#line").value = str(target)  # type: ignore[attr-defined]
+        await stage.press("enter")
+        await stage.until(lambda: "mine.yaml exists already" in stage.text(), "it asks again")
+        await stage.press("escape")
+        await stage.until(lambda: "Write recipes to" in stage.text(), "another name")
+        assert target.read_text() == "old"
+        stage.app.screen.query_one("#line").value = str(tmp_path / "other.yaml")  # type: ignore[attr-defined]
+        await stage.press("enter")
+        await stage.until(lambda: any("written to" in toast for toast in stage.toasts), "it says where")
+    written = tmp_path / "other.yaml"
+    assert "qwen3-32b" in written.read_text()
+    assert written.stat().st_mode & 0o777 == 0o600
 
 
 async def test_yaml_in_the_editor_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +245,8 @@ async def test_yaml_in_the_editor_comes_back(tmp_path: Path, monkeypatch: pytest
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("E")
+        await stage.until(lambda: "- max_model_len" in stage.text(), "what differs is shown")
+        await stage.press("enter")
         await stage.until(lambda: stage.studio.recipes.get("gemma-3-12b").max_model_len == 1024, "it is saved")
 
 

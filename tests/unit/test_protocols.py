@@ -29,7 +29,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.chat.branches": set(),
     "services.chat.events": set(),
     "services.launching.endpoint": set(),
-    "services.launching.fixes": set(),
+    "services.launching.fix_offers": set(),
     "services.launching.past_runs": {"changes", "changes_document", "launch_document"},
     "services.launching.preflight": {"check_document"},
     "services.launching.run_story": {"view_of"},

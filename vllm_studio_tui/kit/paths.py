@@ -78,6 +78,11 @@ class Places:
         return unsaved_folders(self.database, self.state, self.cache)
 
     @property
+    def exports(self) -> Path:
+        """Return the directory that is offered for what is written to files on request."""
+        return self.data / "exports"
+
+    @property
     def settings_file(self) -> Path:
         return self.config / "config.yaml"
 

@@ -279,6 +279,20 @@ def dismiss(run: RunView) -> None:
         (run.folder / DISMISSED).touch(mode=0o600)
 
 
+def dismissed_at(run: RunView) -> float | None:
+    """Return the second at which a run was marked as seen; None where it is not."""
+    try:
+        return (run.folder / DISMISSED).stat().st_mtime
+    except OSError:
+        return None
+
+
+def show_again(run: RunView) -> None:
+    """Take the mark of `dismiss` from a run."""
+    with contextlib.suppress(OSError):
+        (run.folder / DISMISSED).unlink()
+
+
 def prune(places: Places, *, keep: int, keep_bytes: int, folded: Callable[[RunView], bool]) -> list[str]:
     """Delete the oldest ended runs beyond a count and a size; never one whose ledger is not folded yet."""
     ended = [one for one in all_runs(places) if one.status.final and not one.keeper_alive]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, logs, read
 from vllm_studio_tui.runs.find import find_run
@@ -72,6 +73,20 @@ class Runs:
     def dismiss(self, run: RunView) -> None:
         """Stop showing a failed run: a person has seen why it failed."""
         control.dismiss(run)
+
+    def last_dismissed(self) -> tuple[RunView, float] | None:
+        """Return the failed run that was dismissed last, and when, of those that would be shown otherwise."""
+        latest = {run.recipe_id: run for run in self.all()}
+        found = [
+            (run, at)
+            for run in latest.values()
+            if run.state is State.FAILED and run.dismissed and (at := control.dismissed_at(run)) is not None
+        ]
+        return max(found, key=lambda one: one[1], default=None)
+
+    def show_again(self, run: RunView) -> None:
+        """Show a run again that was dismissed."""
+        control.show_again(run)
 
     # --- logs -------------------------------------------------------------------------------------------
 

@@ -320,6 +320,15 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
             if words := why_nothing(event.key, self.place_name, read_only=self.read_only):
                 self.tell(words)
 
+    def recipes_changed(self) -> None:
+        self.current.read_again()
+
+    def action_undo(self) -> None:
+        if len(self.screen_stack) == 1:
+            from vllm_studio_tui.tui.flows.changes import undo
+
+            self.spawn(undo(self))
+
     def action_theme(self) -> None:
         from vllm_studio_tui.tui.flows.palette import choose_theme
 

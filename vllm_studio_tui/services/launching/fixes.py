@@ -16,7 +16,6 @@ from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.domain.spec import Fix as Declared
 from vllm_studio_tui.keeper.causes import find
 from vllm_studio_tui.runs.diagnose import Diagnosis
-from vllm_studio_tui.services.recipes.changes import Proposal
 
 #: A context below this helps nobody.
 SMALLEST_CONTEXT = 512
@@ -47,14 +46,6 @@ def fixes(status: RunState, recipe: Recipe) -> list[Fix]:
                 seen.add(label)
                 found.append(Fix(label, wanted))
     return found
-
-
-def proposals(status: RunState, recipe: Recipe) -> list[Proposal]:
-    """Return the same as changes of the recipe that a person may agree to."""
-    return [
-        Proposal(recipe, recipe.model_copy(update=dict(fix.changes)), f"set {fix.label}")
-        for fix in fixes(status, recipe)
-    ]
 
 
 def fix_without_recipe(found: Diagnosis) -> dict[str, Any]:

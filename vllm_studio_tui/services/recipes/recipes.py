@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, 
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
+from vllm_studio_tui.services.recipes.changes import Proposal
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
 from vllm_studio_tui.services.recipes.parsing import read_documents
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
@@ -277,13 +278,21 @@ class Recipes:
     # --- in and out -------------------------------------------------------------------------------------
 
     def import_(
-        self, raw: bytes, source: str, *, dry_run: bool = False, replace: bool = False, suggested: bool = False
+        self,
+        raw: bytes,
+        source: str,
+        *,
+        dry_run: bool = False,
+        replace: bool = False,
+        suggested: bool = False,
+        only: Container[str] | None = None,
     ) -> ImportReport:
         """Take in what is good; name what is not, with its entry and field.
 
         Args:
             replace: A recipe of the same id with other content gives way; else both are kept.
             suggested: Take what is suggested for each model's family.
+            only: Ids to keep, of those in the file; None: all.
 
         Raises:
             StudioError: The file as a whole cannot be read.
@@ -292,11 +301,23 @@ class Recipes:
         read = partial(self.read, imported=True, dry_run=dry_run)
         wanted = {}
         for entry in read_entries(raw, source, read, self._lookup, report, replace=replace, suggested=suggested):
-            if not entry.same:
+            if not entry.same and (only is None or entry.recipe.id in only):
                 wanted[entry.recipe.id] = recipe_to_data(entry.recipe)
         if wanted and not dry_run:
             self._rows.change(wanted, f"import of {source}")
+        report.imported = [one for one in report.imported if only is None or one in only]
         return report
+
+    def import_proposals(self, raw: bytes, source: str) -> builtins.list[Proposal]:
+        """Return what an import with `replace` would change, a recipe each; nothing is written."""
+        read = partial(self.read, imported=True, dry_run=True)
+        entries = read_entries(raw, source, read, self._lookup, ImportReport(), replace=True)
+        found = []
+        for entry in entries:
+            before = self._lookup(entry.recipe.id)
+            if not entry.same:
+                found.append(Proposal(before if isinstance(before, Recipe) else None, entry.recipe))
+        return found
 
     def _lookup(self, recipe_id: str) -> Recipe | str | None:
         data = self._rows.get(recipe_id)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.recipes.changes import Proposal
+from vllm_studio_tui.tui.flows.commands import Commands
+from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 from vllm_studio_tui.tui.sheets.diff import DiffSheet
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.recipes.revisions import Undoing
     from vllm_studio_tui.tui.shell import Shell
+
+#: Seconds after which a change is no longer what a person has just done: taking it back is asked about.
+RECENT = 3600.0
 
 
 async def propose(
@@ -31,46 +41,80 @@ async def propose(
     Returns:
         The recipe as it was saved; None where nothing was.
     """
-    offered = [one for one in proposals if one.change]
-    if not offered:
-        shell.tell("Nothing would change.")
+    agreed = await agree(shell, proposals, verb="save and run" if run else "save")
+    if agreed is None:
         return None
-    first = offered[0].before
-    number = None
-    sheet = DiffSheet(
-        offered,
-        number=number,
-        verb="save and run" if run else "save",
-        look=partial(_what_follows, shell),
-    )
-    said = await shell.ask(sheet)
-    if said is None:
-        return None
-    answer, _, at = str(said).partition(":")
-    chosen = offered[int(at)]
+    answer, chosen = agreed
     if answer == "edit":
-        await (edit or partial(_open_form, shell, first))(chosen.after)
+        await (edit or partial(_open_form, shell, chosen.before))(chosen.after)
         return None
     return await take(shell, chosen, run=run)
 
 
 async def take(shell: Shell, chosen: Proposal, *, run: bool = False) -> Recipe:
     """Save a change that was shown and agreed to, and with `run` launch the recipe. From within `spawn`."""
-    kept = await shell.in_thread(partial(_save, shell, chosen))
-    shell.tell(f"{kept.id}: {chosen.change.words()}.")
+    kept = await save(shell, chosen)
     if run:
-        from vllm_studio_tui.tui.flows.commands import Commands
-
         await Commands(shell).launch(kept.id)
     return kept
 
 
-def _save(shell: Shell, chosen: Proposal) -> Recipe:
+async def agree(
+    shell: Shell,
+    proposals: Sequence[Proposal],
+    *,
+    verb: str = "save",
+    edit: str = "edit first",
+    keep: str = "leave it",
+) -> tuple[str, Proposal] | None:
+    """Show what would change and return `take` or `edit` with the proposal; None: no. Nothing is saved.
+
+    Args:
+        verb, edit, keep: What enter, `e` and escape do; an empty `edit` is not offered.
+    """
+    offered = [one for one in proposals if one.change]
+    if not offered:
+        shell.tell("Nothing would change.")
+        return None
+    first = offered[0].before
+    number = await shell.in_thread(lambda: shell.studio.recipes.number(first)) if first is not None else None
+    look = partial(_what_follows, shell)
+    said = await shell.ask(DiffSheet(offered, number=number, verb=verb, edit=edit, keep=keep, look=look))
+    if said is None:
+        return None
+    answer, _, at = str(said).partition(":")
+    return answer, offered[int(at)]
+
+
+async def save(shell: Shell, chosen: Proposal) -> Recipe:
+    """Save what was agreed to, and say what it changed.
+
+    Raises:
+        UsageError: The recipe was changed meanwhile.
+    """
     recipes = shell.studio.recipes
-    return recipes.create(chosen.after) if chosen.before is None else recipes.save(chosen.after)
+    reason = chosen.reason or chosen.title
+
+    def keep() -> Recipe:
+        if chosen.before is None:
+            return recipes.create(chosen.after, reason=reason or "new")
+        return recipes.save(chosen.after, reason=reason or "edit", before=chosen.before)
+
+    kept = await shell.in_thread(keep)
+    shell.tell(f"{kept.id} is saved: {chosen.change.words(3)}. {_undo_key(shell)}")
+    shell.recipes_changed()
+    return kept
+
+
+def _undo_key(shell: Shell) -> str:
+    from vllm_studio_tui.tui.keys.actions import keys_text
+
+    key = keys_text(shell.keys_of("app.undo"), 1)
+    return f"{key} takes it back." if key else ""
 
 
 async def _open_form(shell: Shell, before: Recipe | None, after: Recipe) -> None:
+    """Open the form on a recipe, with what was proposed as changes that are not saved yet."""
     place: Any = await shell.show_place("recipes")
     if before is None:
         await place.new()
@@ -80,26 +124,97 @@ async def _open_form(shell: Shell, before: Recipe | None, after: Recipe) -> None
 
 
 async def _what_follows(shell: Shell, proposal: Proposal) -> list[str]:
-    """Say what stands against a launch of the changed recipe; nothing where that cannot be told."""
+    """Say what a changed recipe means for its run, and what stands against a launch of it."""
     if proposal.after.backend == "external":
         return []
-    snapshot = shell.snapshot
-    launcher = shell.studio.launcher
+    snapshot, launcher = shell.snapshot, shell.studio.launcher
+    notes = []
+    runs = snapshot.runs if snapshot is not None else ()
+    if proposal.change.launched and any(run.live and run.recipe_id == proposal.after.id for run in runs):
+        notes.append("It runs now, as it was: this counts from its next start.")
 
     def look() -> list[str]:
         try:
-            found = (
-                launcher.check(proposal.after, snapshot.tick.gpus, snapshot.runs)
-                if snapshot is not None
-                else launcher.check(proposal.after)
-            )
+            gpus = snapshot.tick.gpus if snapshot is not None else None
+            found = launcher.check(proposal.after, gpus, runs if snapshot is not None else None)
         except StudioError as error:
             return [f"! {error.title}"]
         return [f"! {one.field}: {one.message}" for one in found]
 
-    return await shell.in_thread(look)
+    return notes + await shell.in_thread(look)
+
+
+# --- taking back ---------------------------------------------------------------------------------------------------
 
 
 async def undo(shell: Shell) -> None:
-    """Take the last change of a recipe back, and say what that was."""
-    shell.tell("There is nothing to undo.")
+    """Take the last change back, of a recipe or a dismissed run, and say what that was; again: the one before it."""
+    studio = shell.studio
+    last, dismissed = await shell.in_thread(lambda: (studio.recipes.last_change(), studio.runs.last_dismissed()))
+    if dismissed is not None and (last is None or dismissed[1] > last.at):
+        await _show_again(shell, *dismissed)
+    elif last is not None:
+        await _undo_change(shell, last)
+    else:
+        shell.tell("There is nothing to undo.")
+
+
+async def _undo_change(shell: Shell, last: Undoing) -> None:
+    runs = shell.snapshot.runs if shell.snapshot is not None else ()
+    gone = {one.recipe_id for one in last.changes if one.deleted}
+    live = next((run for run in runs if run.live and run.recipe_id in gone), None)
+    if live is not None:
+        shell.tell(f"To undo this would delete {live.recipe_id}, which is {live.state}: stop it first.", "warning")
+        return
+    if not await _still_meant(shell, last.at, last.reason, last.words()):
+        return
+    undone = await shell.in_thread(shell.studio.recipes.undo)
+    if undone is not None:
+        shell.tell(f"Undone, {undone.reason}: {undone.words()}.")
+        shell.recipes_changed()
+
+
+async def _show_again(shell: Shell, run: RunView, at: float) -> None:
+    if await _still_meant(shell, at, "dismissed", f"{run.name} {run.status.title or run.state}"):
+        await shell.in_thread(lambda: shell.studio.runs.show_again(run))
+        shell.studio.sampler.wake()
+        shell.tell(f"Undone: {run.name} is shown again.")
+
+
+async def _still_meant(shell: Shell, at: float, what: str, words: str) -> bool:
+    """Ask, where a change is so old that nobody may remember it."""
+    now = time.time()
+    if now - at < RECENT:
+        return True
+    title = f"Undo what was done {numbers.ago(at, now)}?"
+    return bool(await shell.ask(Question(title, f"{what}\n{words}", [Option("u", "undo it")], "leave it")))
+
+
+async def bring_back(shell: Shell, recipe_id: str) -> Recipe | None:
+    """Choose an earlier revision of a recipe, and show what bringing it back would change."""
+    recipes = shell.studio.recipes
+    found = await shell.in_thread(lambda: recipes.revisions(recipe_id))
+    earlier = [one for one in found[1:] if one.data is not None]
+    if not earlier:
+        shell.tell(f"{recipe_id} has no earlier revision.")
+        return None
+    choices = [
+        Choice(
+            str(one.number),
+            f"{one.number}  {numbers.day_and_time(one.at)}  {one.reason}",
+            one.change.words(2) if one.change is not None else "",
+        )
+        for one in earlier
+    ]
+    said = await shell.ask(Chooser(choices, title=f"bring back a revision of {recipe_id}"))
+    if said is None:
+        return None
+    chosen = next(one for one in earlier if str(one.number) == said)
+    try:
+        after = chosen.recipe()
+    except InvalidRecipe as error:
+        shell.tell(f"Revision {chosen.number} can no longer be read: {error.cause}", "warning")
+        return None
+    before = await shell.in_thread(lambda: recipes.get(recipe_id))
+    words = f"revision {chosen.number} brought back"
+    return await propose(shell, [Proposal(before, after, f"Bring revision {chosen.number} back", reason=words)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.tui.flows.changes import propose
-from vllm_studio_tui.tui.flows.run_facts import fixes
+from vllm_studio_tui.tui.flows.run_facts import offered
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
@@ -18,9 +18,10 @@ async def fix(shell: Shell, run: RunView, *, chosen: int = 0) -> None:
     Args:
         chosen: Which of the changes is shown first.
     """
-    found = await shell.in_thread(lambda: fixes(shell, run))
+    offer = await shell.in_thread(lambda: offered(shell, run))
+    found = offer.proposals
     if not found:
-        shell.tell("No change of the recipe is known that would help.")
+        shell.tell(offer.why_not)
         return
     at = chosen % len(found)
     await propose(shell, [*found[at:], *found[:at]], run=True)

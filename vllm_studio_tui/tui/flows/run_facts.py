@@ -14,6 +14,7 @@ from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.launching.fix_offers import Offer
     from vllm_studio_tui.services.recipes.changes import Proposal
     from vllm_studio_tui.tui.shell import Shell
 
@@ -79,19 +80,31 @@ class Facts:
         found, since = await shell.in_thread(lambda: (fixes(shell, run), since_it_worked(shell, run)))
         self._since[run.run_id] = since
         if found:
-            self._fixes[run.run_id] = found[0].title.removeprefix("set ")
+            self._fixes[run.run_id] = found[0].change.words(2)
         if found or since:
             self._changed()
 
 
 def fixes(shell: Shell, run: RunView) -> list[Proposal]:
     """Return changes of the recipe that answer a failure, the best first; empty where none is known. Blocking."""
-    from vllm_studio_tui.services.launching.fixes import proposals
+    return list(offered(shell, run).proposals)
 
+
+def offered(shell: Shell, run: RunView) -> Offer:
+    """Return changes of the recipe that answer a failure, or why there are none. Blocking."""
+    from vllm_studio_tui.services.launching.fix_offers import Offer, offer
+
+    recipes = shell.studio.recipes
+    number = run.spec.revision_number if run.spec is not None else None
     try:
-        return proposals(run.status, shell.studio.recipes.get(run.recipe_id))
-    except StudioError:
-        return []
+        stored = recipes.get(run.recipe_id)
+    except StudioError as error:
+        return Offer(why_not=f"{error.title}. {error.advice}")
+    try:
+        launched = recipes.revision(run.recipe_id, number).recipe() if number is not None else None
+    except StudioError:  # that revision is no longer kept: the run has a copy
+        launched = None
+    return offer(run, stored, launched)
 
 
 def since_it_worked(shell: Shell, run: RunView) -> str:

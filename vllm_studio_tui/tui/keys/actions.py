@@ -33,6 +33,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.mouse", "f10", "", "Mouse off and on, to select text with it"),
     Action("app.next-part", "tab", "", "To the next part of the screen", palette=False),
     Action("app.previous-part", "shift+tab", "", "To the part before", palette=False),
+    Action("app.undo", "u", "", "Undo the last change of a recipe, a delete, a dismissal", writes=True),
     Action("app.interrupt", "ctrl+c", "", "Copy a selection; else cancel; twice: quit", priority=True, palette=False),
     Action("app.back", "escape", "", "Close, clear or stop, in this order", palette=False),
     Action("app.suspend-process", "ctrl+z", "", "Back to the shell; fg returns", priority=True, palette=False),

@@ -47,7 +47,7 @@ def failed_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: fl
     if facts.fix:
         start = x
         x = keys.put(x, "f", "accent bold")
-        x = keys.put(x + 1, f"set {facts.fix} and launch", "fg", max(8, width - x - 30)) + 3
+        x = keys.put(x + 1, f"fix: {facts.fix}", "fg", max(8, width - x - 30)) + 3
         keys.link(start, x, "dashboard.fix")
     for key, word, action in (
         ("enter", "why", "dashboard.open"),

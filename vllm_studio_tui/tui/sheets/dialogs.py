@@ -129,24 +129,35 @@ class Question(Sheet):
 
 
 class Prompt(Sheet):
-    """Asks for a line of text."""
+    """Asks for a line of text.
+
+    Args:
+        select: The given text is selected: what is typed replaces it.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [TAKE]
 
     def __init__(
-        self, title: str, value: str = "", *, note: str = "", check: Callable[[str], str | None] | None = None
+        self,
+        title: str,
+        value: str = "",
+        *,
+        note: str = "",
+        check: Callable[[str], str | None] | None = None,
+        select: bool = False,
     ) -> None:
         super().__init__()
         self._title = title
         self._value = value
         self._note = note
         self._check = check
+        self._select = select
         self._wrong = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="prompt"):
             yield Canvas(self._head, self.ink, plane="panel", id="prompt-head")
-            yield Input(value=self._value, id="line", select_on_focus=False)
+            yield Input(value=self._value, id="line", select_on_focus=self._select)
             yield Canvas(self._foot, self.ink, plane="panel", id="prompt-foot")
 
     def on_mount(self) -> None:

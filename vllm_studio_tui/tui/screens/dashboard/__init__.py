@@ -15,7 +15,7 @@ SCREEN = Screen(
         Action("dashboard.launch", "l", "launch", "Launch a recipe", writes=True),
         Action("dashboard.stop", "s", "stop", "Stop the run", writes=True),
         Action("dashboard.chat", "c", "chat", "Chat with the run"),
-        Action("dashboard.fix", "f", "fix", "Take the advised change of the recipe and launch", writes=True),
+        Action("dashboard.fix", "f", "fix", "Show the fix of a failed run, as a diff", writes=True),
         Action("dashboard.edit", "e", "", "Edit the run's recipe", writes=True),
         Action("dashboard.log", "L", "log", "The run's log"),
         Action("dashboard.dismiss", "x", "", "Dismiss a failed run", writes=True),

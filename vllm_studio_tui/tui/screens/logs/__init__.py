@@ -19,7 +19,7 @@ SCREEN = Screen(
         Action("logs.find-previous", "N", "", "Hit before", palette=False),
         Action("logs.fold", "z", "fold", "Fold or open a traceback"),
         # The log of a failed run cannot be followed: there the same key applies the fix.
-        Action("logs.fix", "f", "fix", "Take the advised change of the recipe and launch", writes=True),
+        Action("logs.fix", "f", "fix", "Show the fix of the failed run, as a diff", writes=True),
         Action("logs.follow", "f", "follow", "Follow the end"),
         Action("logs.copy", "y", "copy", "Copy the last 50 lines"),
     ),

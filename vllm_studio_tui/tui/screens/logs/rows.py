@@ -42,7 +42,7 @@ def panel(run: RunView, fix: str, glyphs: Glyphs, width: int, size: Size) -> lis
     at = x + 10 if size >= Size.BASE else x
     wanted = [("E", "first error"), ("y", "copy the last 50 lines")]
     if fix:
-        wanted.insert(0, ("f", f"set {fix} and launch"))
+        wanted.insert(0, ("f", f"fix: {fix}"))
     for key, word in wanted:
         if at + len(key) + len(word) + 1 > width - 2:
             break

@@ -20,6 +20,7 @@ SCREEN = Screen(
         Action("recipes.new", "n", "new", "A new recipe", writes=True),
         Action("recipes.delete", "d", "delete", "Delete the recipe", writes=True),
         Action("recipes.duplicate", "D", "duplicate", "Duplicate the recipe", writes=True),
+        Action("recipes.revisions", "R", "", "Bring an earlier revision back, as a diff", writes=True),
         Action("recipes.yaml", "E", "", "Edit as YAML in $EDITOR", writes=True),
         Action("recipes.import", "I", "import", "Import recipes from a file or pasted text", writes=True),
         Action("recipes.export", "x", "export", "Export the marked recipes, or all, to a file"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
+from vllm_studio_tui.domain.errors import InvalidRecipe, UsageError
 from vllm_studio_tui.domain.recipe import ID, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
+from vllm_studio_tui.services.recipes.changes import Proposal
+from vllm_studio_tui.tui.flows.changes import agree, propose, save
+from vllm_studio_tui.tui.flows.export import export
+from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
@@ -18,6 +21,7 @@ from vllm_studio_tui.tui.terminal.editor import edit_text
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.services.recipes.importing import ImportReport
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.shell import Shell
@@ -55,23 +59,23 @@ class RecipeFlows:
         self._studio = place.studio
 
     async def save(self, recipe: Recipe | None, was: Recipe | None, *, launch: bool) -> None:
-        """Save the recipe of the form, which edited the recipe `was`; with `launch`, launch it."""
+        """Save the recipe of the form, which edited the recipe `was`, after showing what differs.
+
+        Args:
+            launch: Launch it then.
+        """
         if recipe is None:
             return
-        await self._shell.in_thread(partial(self._save, recipe, was))
-        self._shell.tell(f"{recipe.id} is saved.")
+        made = Proposal(was, recipe, reason="form")
+        if was is not None and made.change:
+            verb = "save and run" if launch else "save"
+            if await agree(self._shell, [made], verb=verb, edit="", keep="back to the form") is None:
+                return
+        if was is None or made.change:
+            await save(self._shell, made)
         await self._place.close_form(recipe.id)
         if launch:
             await self._place.commands.launch(recipe.id)
-
-    def _save(self, recipe: Recipe, was: Recipe | None) -> None:
-        recipes = self._studio.recipes
-        if was is None or was.id != recipe.id:
-            recipes.create(recipe)
-            if was is not None:
-                recipes.delete(was.id)
-        else:
-            recipes.save(recipe)
 
     async def leave(self, form: RecipeForm) -> None:
         """Close the form; with unsaved changes, ask whether to save them."""
@@ -121,17 +125,18 @@ class RecipeFlows:
         answer = await self._shell.ask(
             Question(
                 f"Delete {recipe_id}?",
-                f"The recipe itself is gone for good. {kept}",
-                [Option("d", "delete it"), Option("o", "write it to a file first, then delete")],
+                f"{kept} Its revisions are kept: {self._key('app.undo')} brings it back.",
+                [Option("d", "delete it")],
                 "keep it",
             )
         )
-        if answer == "o":
-            path = await self._shell.in_thread(lambda: self._write([recipe_id]))
-            self._shell.tell(f"written to {path}")
         if answer is not None:
             await self._shell.in_thread(lambda: self._studio.recipes.delete(recipe_id))
+            self._shell.tell(f"{recipe_id} is deleted. {self._key('app.undo')} brings it back.")
             await self._place.reload()
+
+    def _key(self, action_id: str) -> str:
+        return keys_text(self._shell.keys_of(action_id), 1) or "undo"
 
     # --- in and out -------------------------------------------------------------------------------------
 
@@ -168,39 +173,47 @@ class RecipeFlows:
         await self._shell.ask(Pages(partial(report_rows, dry, done=False)))
         if not dry.imported:
             return
-        count = len(dry.imported)
-        answers = [Option("i", "import")]
+        only = None
         if dry.kept_both:
-            answers = [Option("i", "import, and keep both"), Option("r", "import, and replace what is there")]
-        answer = await self._shell.ask(
-            Question(
-                f"Import {count} {'recipe' if count == 1 else 'recipes'}?",
-                ", ".join(dry.imported[:8]) + (f"\n{len(dry.failed)} cannot be imported." if dry.failed else ""),
-                answers,
-                "import nothing",
+            answer = await self._ask_import(
+                dry, [Option("i", "import, and keep both"), Option("r", "show what would be replaced")]
             )
+            if answer == "r":
+                only = await self._replaced(raw, name)
+        else:
+            answer = await self._ask_import(dry, [Option("i", "import")])
+        if answer is None or only == set():
+            return
+        report = await self._shell.in_thread(
+            lambda: self._studio.recipes.import_(raw, name, replace=answer == "r", only=only)
         )
-        if answer is not None:
-            report = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, replace=answer == "r"))
-            self._shell.tell(f"imported: {', '.join(report.imported)}")
-            await self._place.reload(report.imported[0])
-            if len(report.imported) == 1:
-                await self._place.edit(report.imported[0])
+        self._shell.tell(f"imported: {', '.join(report.imported)}. {self._key('app.undo')} takes it back.")
+        await self._place.reload(report.imported[0])
+        if len(report.imported) == 1 and not report.replaced:
+            await self._place.edit(report.imported[0])
+
+    async def _ask_import(self, dry: ImportReport, answers: list[Option]) -> str | None:
+        count = len(dry.imported)
+        title = f"Import {count} {'recipe' if count == 1 else 'recipes'}?"
+        failed = f"\n{len(dry.failed)} cannot be imported." if dry.failed else ""
+        answer = await self._shell.ask(Question(title, ", ".join(dry.imported[:8]) + failed, answers, "import nothing"))
+        return None if answer is None else str(answer)
+
+    async def _replaced(self, raw: bytes, name: str) -> set[str]:
+        """Show what each recipe that is there already would become; return the ids of what shall be imported."""
+        found = await self._shell.in_thread(lambda: self._studio.recipes.import_proposals(raw, name))
+        wanted = {one.after.id for one in found if one.before is None}
+        there = [one for one in found if one.before is not None]
+        for index, one in enumerate(there):
+            title = f"Import over the one that is there ({index + 1} of {len(there)})"
+            shown = replace(one, title=title)
+            if await agree(self._shell, [shown], verb="take it", edit="", keep="keep mine") is not None:
+                wanted.add(one.after.id)
+        return wanted
 
     async def export(self) -> None:
         """Write all recipes to a file."""
-        path = await self._shell.in_thread(lambda: self._write([]))
-        self._shell.tell(f"all recipes written to {path}")
-
-    def _write(self, ids: list[str]) -> Path:
-        text = self._studio.recipes.export(ids)
-        folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path.home()
-        path = folder / f"{ids[0] if ids else 'recipes'}-{time.strftime('%Y%m%d-%H%M%S')}.yaml"
-        try:
-            path.write_text(text, "utf-8")
-        except OSError as error:
-            raise StudioError(f"{path} cannot be written", cause=error.strerror or "") from None
-        return path
+        await export(self._shell, "recipes", ".yaml", self._studio.recipes.export)
 
     async def starter(self) -> None:
         """Add a starter recipe of those that come with the program."""
@@ -214,7 +227,7 @@ class RecipeFlows:
         answer = await self._shell.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
         if answer is not None:
             recipe = next(starter for starter in starters if starter.id == answer)
-            await self._shell.in_thread(lambda: self._studio.recipes.create(recipe))
+            await self._shell.in_thread(lambda: self._studio.recipes.create(recipe, reason="starter"))
             await self._place.reload(answer)
 
     # --- YAML -------------------------------------------------------------------------------------------
@@ -224,9 +237,9 @@ class RecipeFlows:
         recipe = await self._shell.in_thread(lambda: self._studio.recipes.get(recipe_id))
         changed = await self._edited(recipe_to_data(recipe))
         if changed is not None and changed != recipe:
-            await self._shell.in_thread(lambda: self._save(changed, recipe))
-            self._shell.tell(f"{changed.id} is saved.")
-            await self._place.reload(changed.id)
+            made = Proposal(recipe, changed, reason="$EDITOR")
+            if await propose(self._shell, [made]) is not None:
+                await self._place.reload(changed.id)
 
     async def yaml_of_form(self, form: RecipeForm) -> None:
         """Edit the recipe of the form as YAML; the result becomes unsaved changes of the form."""

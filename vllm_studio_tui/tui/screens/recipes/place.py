@@ -223,6 +223,12 @@ class RecipesPlace(Place):
         if self.chosen is not None:
             self.shell.spawn(self.flows.delete(self.chosen))
 
+    def action_revisions(self) -> None:
+        if self.chosen is not None:
+            from vllm_studio_tui.tui.flows.changes import bring_back
+
+            self.shell.spawn(bring_back(self.shell, self.chosen))
+
     def action_yaml(self) -> None:
         if self.chosen is not None:
             self.shell.spawn(self.flows.yaml(self.chosen))

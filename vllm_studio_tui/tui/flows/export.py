@@ -1,0 +1,66 @@
+"""Writing to a file: asks where, never writes over something unasked, and says where it wrote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.paths import private_dir, write_atomic
+from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.tui.shell import Shell
+
+
+async def export(shell: Shell, name: str, suffix: str, make: Callable[[], str]) -> Path | None:
+    """Ask for a path, and write what `make` returns to it. From within `spawn`.
+
+    Args:
+        name: What it is: `usage`, `recipes`, a run's id. The path that is offered is that and the time, in the
+            `exports` directory of the home.
+        suffix: Such as `.csv`.
+        make: Called in a thread once the path is settled.
+
+    Returns:
+        The path that was written; None where none was.
+    """
+    folder = shell.studio.places.exports
+    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)[:80] or "export"
+    path = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}{suffix}"
+    while True:
+        said = await shell.ask(Prompt(f"Write {name} to", str(path), note="a file, or a directory", select=True))
+        if said is None or not said.strip():
+            return None
+        path, exists = await shell.in_thread(partial(_place, said.strip(), path.name))
+        if not exists:
+            break
+        question = Question(
+            f"{path.name} exists already", f"In {path.parent}.", [Option("o", "write over it")], "choose another name"
+        )
+        if await shell.ask(question) == "o":
+            break
+    await shell.in_thread(lambda: _write(path, folder, make))
+    shell.tell(f"written to {path}")
+    return path
+
+
+def _place(text: str, name: str) -> tuple[Path, bool]:
+    """Return the path that somebody typed, with `name` in it where it is a directory, and whether it exists."""
+    path = Path(text).expanduser().absolute()
+    path = path / name if path.is_dir() else path
+    return path, path.exists()
+
+
+def _write(path: Path, folder: Path, make: Callable[[], str]) -> None:
+    data = make().encode("utf-8", "replace")
+    try:
+        if path.parent == folder:
+            private_dir(folder)
+        write_atomic(path, data)
+    except OSError as error:
+        advice = f"Choose another place, or look at it: ls -ld '{path.parent}'"
+        raise StudioError(f"{path} cannot be written", cause=error.strerror or str(error), advice=advice) from None
