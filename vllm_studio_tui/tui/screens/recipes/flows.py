@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -211,9 +212,10 @@ class RecipeFlows:
                 wanted.add(one.after.id)
         return wanted
 
-    async def export(self) -> None:
-        """Write all recipes to a file."""
-        await export(self._shell, "recipes", ".yaml", self._studio.recipes.export)
+    async def export(self, ids: Sequence[str] = ()) -> None:
+        """Write these recipes, or all of them, to a file."""
+        name = ids[0] if len(ids) == 1 else "recipes"
+        await export(self._shell, name, ".yaml", lambda: self._studio.recipes.export(ids))
 
     async def starter(self) -> None:
         """Add a starter recipe of those that come with the program."""

@@ -237,7 +237,7 @@ class RecipesPlace(Place):
         self.shell.spawn(self.flows.import_())
 
     def action_export(self) -> None:
-        self.shell.spawn(self.flows.export())
+        self.shell.spawn(self.flows.export(sorted(self.table.marks)))
 
     def action_starter(self) -> None:
         self.shell.spawn(self.flows.starter())
