@@ -18,8 +18,8 @@ from textual.screen import ModalScreen, Screen
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 from vllm_studio_tui.services.watching.snapshot_feed import follow
-from vllm_studio_tui.tui.background import BackgroundApp
 from vllm_studio_tui.tui.flows.downloads import Downloads
+from vllm_studio_tui.tui.flows.everywhere import EverywhereApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 TWICE = 1.5
 
 
-class StudioApp(BackgroundApp, inherit_bindings=False):
+class StudioApp(EverywhereApp, inherit_bindings=False):
     """The studio on a terminal.
 
     Args:
@@ -210,10 +210,6 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
 
     # --- screens ----------------------------------------------------------------------------------------
 
-    @property
-    def current(self) -> Place:
-        return self._places[self.place_name]
-
     async def place(self, name: str) -> Place:
         """A screen, made when it is first needed."""
         async with self._making:  # who asks for it meanwhile waits until it is there
@@ -284,56 +280,6 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
 
     # --- actions everywhere -----------------------------------------------------------------------------
 
-    def action_palette(self) -> None:
-        if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.flows.palette import palette
-
-            self.spawn(palette(self, self.current))
-
-    def action_help(self) -> None:
-        if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.sheets.help import help_pages
-
-            self.push_screen(help_pages(self))
-
-    def action_reload(self) -> None:
-        self.studio.sampler.wake()
-        self.current.read_again()
-        self.tell("Read again.")
-
-    def action_mouse(self) -> None:
-        from vllm_studio_tui.tui.terminal.mouse import switch
-
-        self.tell(switch(self))
-
-    def action_next_part(self) -> None:
-        self.current.next_part(1)
-
-    def action_previous_part(self) -> None:
-        self.current.next_part(-1)
-
-    def on_key(self, event: events.Key) -> None:
-        """Say what a key is for, where nothing takes it here."""
-        if len(self.screen_stack) == 1 and event.key not in self.screen.active_bindings:
-            from vllm_studio_tui.tui.keys.unused import why_nothing
-
-            if words := why_nothing(event.key, self.place_name, read_only=self.read_only):
-                self.tell(words)
-
-    def recipes_changed(self) -> None:
-        self.current.read_again()
-
-    def action_undo(self) -> None:
-        if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.flows.changes import undo
-
-            self.spawn(undo(self))
-
-    def action_theme(self) -> None:
-        from vllm_studio_tui.tui.flows.palette import choose_theme
-
-        self.spawn(choose_theme(self))
-
     async def action_back(self) -> None:
         if not self.current.escape():
             self.clear_notifications()
@@ -356,31 +302,6 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
         elif not self.current.escape() and not self.downloads.cancel():
             self.tell("ctrl+c again leaves. Engines go on.")
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        known = actions.BY_ID.get(f"app.{action.replace('_', '-')}")
-        return not (known is not None and known.writes and self.read_only)
-
-    def action_new(self) -> None:
-        if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.flows.starting import what_to_run
-
-            self.spawn(what_to_run(self))
-
-    def action_doctor(self) -> None:
-        if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.sheets.doctor import DoctorSheet
-
-            self.push_screen(DoctorSheet())
-
-    def action_settings(self) -> None:
-        if len(self.screen_stack) == 1:
-            from vllm_studio_tui.tui.sheets.settings import SettingsSheet
-
-            self.push_screen(SettingsSheet())
-
-    def action_cancel_download(self) -> None:
-        self.downloads.cancel()
-
     def leave(self) -> None:
         """Leave: what is being answered is kept, engines go on."""
         self.last_words += going_on(self.snapshot)
@@ -400,19 +321,6 @@ class StudioApp(BackgroundApp, inherit_bindings=False):
 
     def fault_facts(self) -> dict[str, object]:
         return {"screen": self.place_name, **super().fault_facts()}
-
-    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
-        event.stop()
-        if self._places:
-            from vllm_studio_tui.tui.flows.palette import click
-
-            click(self, event.action, self.current)
-
-    def copy(self, text: str) -> None:
-        """Copy through the terminal, and to a file, because not every terminal takes it."""
-        from vllm_studio_tui.tui.terminal.clipboard import copy
-
-        self.tell(copy(self, text, self.studio.places))
 
 
 for _screen in SCREENS:
