@@ -183,9 +183,6 @@ def _vllm(shown: Shown, model: str) -> Iterable[str]:
     for reason in ("stop", "length", "abort", "error"):
         count = shown.finished.get(reason, 0)
         yield f'vllm:request_success_total{{{labels},finished_reason="{reason}"}} {float(count)}'
-    yield "# TYPE vllm:cache_config_info gauge"
-    blocks = f'block_size="16",num_gpu_blocks="{shown.capacity // 16}"'
-    yield f'vllm:cache_config_info{{{blocks},engine="0"}} 1.0'
     yield from shown.ttft.lines("vllm:time_to_first_token_seconds", labels)
     yield from shown.itl.lines("vllm:inter_token_latency_seconds", labels)
     yield from shown.e2e.lines("vllm:e2e_request_latency_seconds", labels)

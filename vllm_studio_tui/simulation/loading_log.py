@@ -79,7 +79,7 @@ class Start:
 
 def lines(style: str, start: Start) -> Iterator[tuple[float, str]]:
     """Yield pairs of seconds after the begin and the line that is printed then, up to being ready or failing."""
-    made = _sglang(start) if style == "sglang" else _vllm(start)
+    made = sorted(_sglang(start) if style == "sglang" else _vllm(start), key=lambda one: one[0])
     end = start.seconds()
     for at, line in made:
         if start.failure is not None and at >= end - 0.01:

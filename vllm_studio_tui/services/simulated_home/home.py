@@ -25,6 +25,8 @@ from vllm_studio_tui.kit.process import start_ticks
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.ledger import fold_all
 from vllm_studio_tui.runs.port_choice import choose_port
+from vllm_studio_tui.services.simulated_home import chats
+from vllm_studio_tui.services.simulated_home.chats import PastChats
 from vllm_studio_tui.services.simulated_home.plan import FORMS, LOADED, RUNS, SERVES, Form
 from vllm_studio_tui.services.simulated_home.run_files import RunFiles, older, spec_of
 from vllm_studio_tui.simulation import gpus, holders, programs
@@ -64,16 +66,20 @@ class SimulatedHome:
         runs = read.all_runs(self._places)
         live = {one.recipe_id: one for one in runs if one.live}
         made_at = self._made_at()
+        past: list[RunFiles] = []
         if not live and (self._is_empty(runs) if made_at is None else now - made_at > STALE):
-            self._fill(now, runs)
+            past = self._fill(now, runs)
         else:
             self._keep_recipes(now, past=False)
         loads = self._recipes.get(LOADING)
         seconds = RunFiles(self._places, self._spec(loads, now, 1), loads, loads.backend, now).start.seconds()
         for recipe_id, began in ((READY, now - SERVES * 3600), (LOADING, now - LOADED * seconds)):
             if recipe_id not in live:
-                recipe = self._recipes.get(recipe_id)
-                live[recipe_id] = self._go_on(recipe, began, now, [*live.values()])
+                files = self._go_on(self._recipes.get(recipe_id), began, now, [*live.values()])
+                live[recipe_id] = read.view(files.folder)
+                past.append(files)
+        if self._made_at() != made_at:
+            PastChats(self._db, past).write(now)
         return live[READY]
 
     # --- what is there ----------------------------------------------------------------------------------
@@ -91,7 +97,8 @@ class SimulatedHome:
 
     # --- the past ---------------------------------------------------------------------------------------
 
-    def _fill(self, now: float, before: Sequence[read.RunView]) -> None:
+    def _fill(self, now: float, before: Sequence[read.RunView]) -> list[RunFiles]:
+        """Make the past anew, all but the chats; return its runs."""
         self._forget(before)
         numbers = self._keep_recipes(now, past=True)
         runs = [self._past(one, now, numbers) for one in RUNS]
@@ -103,6 +110,7 @@ class SimulatedHome:
         fold_all(self._places, RunRows(self._db))
         private_dir(self._mark.parent)
         write_atomic(self._mark, json.dumps({"made_at": now}).encode())
+        return runs
 
     def _forget(self, runs: Sequence[read.RunView]) -> None:
         """Delete the past that was made before: every run here is simulated."""
@@ -112,6 +120,8 @@ class SimulatedHome:
         with self._db.write() as tables:
             for table in ("runs", "run_readings", "run_gpus", "gpu_energy", "requests", "recipe_revisions"):
                 tables.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
+            for chat in chats.made():
+                tables.execute("DELETE FROM chat_sessions WHERE id = ? OR parent_id = ?", (chat, chat))
 
     def _keep_recipes(self, now: float, *, past: bool) -> dict[tuple[str, int], int]:
         """Keep the recipes that are not there; with their `past`, return the number of each form's revision."""
@@ -155,7 +165,7 @@ class SimulatedHome:
 
     # --- the present ------------------------------------------------------------------------------------
 
-    def _go_on(self, recipe: Recipe, began: float, now: float, live: Sequence[read.RunView]) -> read.RunView:
+    def _go_on(self, recipe: Recipe, began: float, now: float, live: Sequence[read.RunView]) -> RunFiles:
         """Start an engine as if it had begun in the past, after what held its GPUs before, and give it a keeper."""
         ended = [one.ended or now for one in holders.Holders().all() if set(map(str, one.gpus)) & set(recipe.gpus)]
         began = min(now, max([began, *(one + 60.0 for one in ended)]))
@@ -176,7 +186,7 @@ class SimulatedHome:
         state.seq = files.write_ledger([*files.ledger(now, pid=pid, pid_start=start)])
         StateFile(files.folder).write(state)
         control.start_keeper(files.folder, adopt=True)
-        return read.view(files.folder)
+        return files
 
 
 def _spawn(files: RunFiles, began: float) -> int:

@@ -108,6 +108,10 @@ class RunFiles:
             return self.ended
         return self.began + (2.6 if self.fails == "licence" else self.start.seconds())
 
+    def served_at(self, moment: float) -> bool:
+        """Return whether it could be asked at a moment."""
+        return self.ready is not None and self.ready <= moment and (self.ended is None or moment < self.ended)
+
     def make(self, *, held: bool = True) -> None:
         """Make the directory with its specification, and note which GPUs it held."""
         self.folder.mkdir(parents=True, mode=0o700)
