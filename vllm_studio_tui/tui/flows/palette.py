@@ -102,7 +102,11 @@ def click(shell: Shell, action: str, screen: Widget) -> None:
         shell.open_run(action[4:])
         return
     known = actions.BY_ID.get(action)
-    target = screen.app if known is not None and known.scope == "app" else screen
+    target: DOMNode = screen
+    if known is not None and known.scope == "app":
+        target = screen.app
+    elif known is not None and known.scope in ("list", "table") and shell.focused is not None:
+        target = shell.focused
     name = known.method if known is not None else action
     method = getattr(target, f"action_{name}", None)
     if method is not None and target.check_action(name, ()):

@@ -40,7 +40,7 @@ class Column(Generic[T]):
         gap: The blank cells before it.
         order: Returns what items are ordered by; None: the table cannot be ordered by it.
         falling: Whether that order begins with the greatest.
-        draw: Returns the content for an item and a width, for bars; used in place of `value`.
+        draw: Returns the content for an item and a width, in place of `value`: for bars, and for what has short forms.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Cell(Generic[T]):
 
 def natural_widths(columns: Iterable[Column[T]], items: Iterable[T]) -> dict[str, int]:
     """Return the widest value of each column whose width depends on its values, of the first items."""
-    flexible = [column for column in columns if (column.grow or column.right) and column.draw is None]
+    flexible = [column for column in columns if column.grow or column.right]
     widths = {column.name: 0 for column in flexible}
     for item in islice(items, MEASURED):
         for column in flexible:

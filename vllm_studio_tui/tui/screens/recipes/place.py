@@ -14,10 +14,9 @@ from textual.containers import Container
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.recipes import choosing, plans, table
+from vllm_studio_tui.tui.screens.recipes import choosing, detail, plans, table
 from vllm_studio_tui.tui.screens.recipes import rows as paint
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
@@ -40,6 +39,9 @@ class RecipesPlace(Place):
         #: The recipes as they are stored; None: not read yet.
         self._rows: list[tuple[str, dict[str, Any]]] | None = None
         self._plans: dict[str, plans.Plan] = {}
+        #: Recipes whose plan was made before runs began or ended.
+        self._stale: set[str] = set()
+        self._states: tuple[tuple[str, str], ...] = ()
         self._timer: Any = None
 
     @cached_property
@@ -109,8 +111,13 @@ class RecipesPlace(Place):
     # --- painting ---------------------------------------------------------------------------------------
 
     def update_place(self) -> None:
+        snapshot = self.snapshot
+        states = tuple((run.run_id, str(run.state)) for run in snapshot.every) if snapshot is not None else ()
+        if states != self._states:
+            self._states = states
+            self._stale.update(self._plans)
+            self._plan_soon()
         if self._rows is not None:
-            snapshot = self.snapshot
             gpus_here = len(snapshot.tick.gpus.gpus) if snapshot is not None else None
             self.table.show_items(table.lines(self._rows, self._last(), self.ink.glyphs, gpus_here, time.time()))
         super().update_place()
@@ -120,9 +127,12 @@ class RecipesPlace(Place):
         return {run.recipe_id: run for run in snapshot.every} if snapshot is not None else {}
 
     def _paint_detail(self, shape: Shape, x: int, width: int, height: int) -> list[Row]:
-        plan = self._plan()
-        size = Size.BASE if shape is Shape.BELOW else Size.FULL
-        return paint.plan_rows(plan, self.ink.glyphs, x, width, size, time.time()) if plan is not None else []
+        plan, now = self._plan(), time.time()
+        if plan is None:
+            return []
+        if shape is Shape.BELOW:
+            return detail.few_rows(plan, self.ink.glyphs, x, width, height, now)
+        return detail.detail_rows(plan, self.ink.glyphs, x, width, now)
 
     def _plan(self) -> plans.Plan | None:
         key = self.chosen
@@ -149,7 +159,8 @@ class RecipesPlace(Place):
 
     def _plan_now(self) -> None:
         key = self.chosen
-        if key is not None and key not in self._plans and self.display:
+        if key is not None and (key not in self._plans or key in self._stale) and self.display:
+            self._stale.discard(key)
             self.run_worker(self._work_out(key), group="plan", exclusive=True, exit_on_error=False)
         else:
             self.update_place()

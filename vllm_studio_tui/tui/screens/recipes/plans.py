@@ -1,19 +1,56 @@
-"""What a recipe would launch: its command, the problems that a check finds, and its earlier runs."""
+"""What a recipe would launch: its command, problems that a check finds, its runs, what changed since it worked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.run import State
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.launching.past_runs import Launch
     from vllm_studio_tui.services.launching.preview import Preview
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+#: Runs that the details of a recipe list.
+RUNS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run of a recipe, live or over.
+
+    Attributes:
+        at: When it started, seconds since the epoch.
+        took: Seconds that it ran, or until it failed; None where that is not known.
+        title: How it ended, in words.
+    """
+
+    run_id: str
+    at: float | None
+    state: str
+    live: bool
+    took: float | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What changed since a recipe last worked.
+
+    Attributes:
+        at: When the run that worked started.
+        changes: Name, old and new value of each.
+    """
+
+    at: float | None
+    changes: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +63,8 @@ class Plan:
         problems: What a check found.
         error: Why there is no command, in words.
         past: Its runs, the latest first.
+        revision: The number of its latest revision; None where that is not known.
+        since: What changed since it worked; None where nothing did, or where it never worked.
     """
 
     recipe_id: str
@@ -33,30 +72,86 @@ class Plan:
     preview: Preview | None = None
     problems: tuple[Problem, ...] = ()
     error: str = ""
-    past: tuple[RunView, ...] = ()
+    past: tuple[PastRun, ...] = ()
+    revision: int | None = None
+    since: Since | None = None
 
 
 def plan_of_stored(studio: StudioApi, snapshot: Snapshot | None, recipe_id: str) -> Plan:
     """Return the plan of a stored recipe, with its latest runs. Blocking."""
-    every = snapshot.every if snapshot is not None else ()
-    past = tuple(run for run in reversed(every) if run.recipe_id == recipe_id)[:6]
+    try:
+        launches = studio.run_history.launches(recipe_id, 40)
+    except StudioError:
+        launches = []
+    past = _past(snapshot, launches, recipe_id)
     try:
         recipe = studio.recipes.get(recipe_id)
     except StudioError as error:
         return Plan(recipe_id, None, error=f"{error.title}. {error.cause} {error.advice}", past=past)
-    return plan_of(studio, snapshot, recipe, past)
+    return plan_of(studio, snapshot, recipe, past, studio.recipes.number(recipe), _since(recipe, launches))
 
 
-def plan_of(studio: StudioApi, snapshot: Snapshot | None, recipe: Recipe, past: tuple[RunView, ...] = ()) -> Plan:
+def plan_of(
+    studio: StudioApi,
+    snapshot: Snapshot | None,
+    recipe: Recipe,
+    past: tuple[PastRun, ...] = (),
+    revision: int | None = None,
+    since: Since | None = None,
+) -> Plan:
     """Return the plan of a recipe that need not be stored. Blocking."""
     if recipe.backend == "external":
-        return Plan(recipe.id, recipe, past=past)
+        return Plan(recipe.id, recipe, past=past, revision=revision)
     launcher = studio.launcher
     try:
         # The sampler's worker has just read the GPUs: this process does not load the driver.
         problems = tuple(
             launcher.check(recipe, snapshot.tick.gpus, snapshot.runs) if snapshot else launcher.check(recipe)
         )
-        return Plan(recipe.id, recipe, launcher.preview(recipe, missing_ok=True), problems, past=past)
+        preview = launcher.preview(recipe, missing_ok=True)
+        return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since)
     except StudioError as error:
-        return Plan(recipe.id, recipe, error=f"{error.title}. {error.cause}", past=past)
+        said = f"{error.title}. {error.cause}"
+        return Plan(recipe.id, recipe, error=said, past=past, revision=revision, since=since)
+
+
+def _past(snapshot: Snapshot | None, launches: Sequence[Launch], recipe_id: str) -> tuple[PastRun, ...]:
+    """Return the latest runs: those that are known by their directories, and older ones that the database keeps."""
+    every = [run for run in (snapshot.every if snapshot is not None else ()) if run.recipe_id == recipe_id]
+    runs = [_of_view(run) for run in every]
+    known = {run.run_id for run in runs}
+    runs += [_of_launch(one) for one in launches if one.run_id not in known]
+    return tuple(sorted(runs, key=lambda run: -(run.at or 0.0))[:RUNS])
+
+
+def _of_view(run: RunView) -> PastRun:
+    status = run.status
+    took = status.ended_at - status.started_at if status.ended_at and status.started_at else None
+    return PastRun(run.run_id, status.started_at, run.state, run.live, took, status.title or "")
+
+
+def _of_launch(one: Launch) -> PastRun:
+    took = one.ended_at - one.created_at if one.ended_at and one.created_at else None
+    return PastRun(one.run_id, one.created_at, one.state or State.EXITED, False, took, one.title or "")
+
+
+def _since(recipe: Recipe, launches: Sequence[Launch]) -> Since | None:
+    """Return what differs between the recipe as it last got ready and as it is."""
+    worked = next((one for one in launches if one.worked and one.recipe), None)
+    if worked is None:
+        return None
+    from vllm_studio_tui.domain.recipe_reading import parse_recipe
+    from vllm_studio_tui.services.recipes.changes import compare
+
+    try:
+        before = parse_recipe({**worked.recipe, "id": recipe.id})[0]
+    except StudioError:
+        return None  # it was written by another version of the studio
+    changes = []
+    for one in compare(before, recipe).launched:
+        old, new = one.texts()
+        changes.append((one.field, " ".join(old) or "nothing", " ".join(new) or "nothing"))
+    latest = launches[0]
+    if latest.engine_version and worked.engine_version and latest.engine_version != worked.engine_version:
+        changes.append(("engine", worked.engine_version, latest.engine_version))
+    return Since(worked.created_at, tuple(changes)) if changes else None

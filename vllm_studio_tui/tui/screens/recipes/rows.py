@@ -1,15 +1,10 @@
-"""A recipe in detail, as rows: its command, the problems that a check found, and its last runs."""
+"""The command of a recipe and the problems that a check found, as rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.kit.masking import mask_text
-from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
@@ -18,74 +13,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
 
 
-def plan_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, size: Size, now: float) -> list[Row]:
-    """Draw the details of a recipe: problems, command and last runs; all of them only at FULL size."""
-    full = size == Size.FULL
-    recipe = plan.recipe
-    head = Row()
-    at = head.put(x, (recipe.name if recipe else "") or plan.recipe_id, "fg bold", width - x - 2)
-    if recipe is not None and recipe.name != recipe.id:
-        head.put(at + 2, recipe.id, "faint", max(0, width - at - 4))  # its name on the command line
-    rows = [head]
-    if recipe is not None:
-        sub = Row()
-        sub.put(x, mask_text(recipe.model_path or recipe.base_url or recipe.command or ""), "dim", width - x - 2)
-        rows.append(sub)
-        for line in wrap(recipe.description, width - x - 3)[: 3 if full else 0]:
-            row = Row()
-            row.put(x, line, "faint")
-            rows.append(row)
-    rows.append(Row())
-    if plan.error:
-        for line in wrap(plan.error, width - x - 4)[:4]:
-            row = Row()
-            row.run(x, [(f"{glyphs.failed} ", "err"), (line, "fg")])
-            rows.append(row)
-        return rows
-    for problem in plan.problems[: 6 if full else 2]:
-        rows += _problem(problem, glyphs, x, width)
-    if plan.problems:
-        rows.append(Row())
-    if plan.preview is not None:
-        if full:
-            title = Row()
-            title.put(x, "COMMAND", "dim bold")
-            title.put_right(width - 2, "y copy", "faint")
-            rows += [title, *command_rows(plan.preview.argv, plan.preview.env, x, width)[:14], Row()]
-        else:
-            row = Row()
-            row.run(x, [("command   ", "dim")])
-            row.put(x + 10, plan.preview.shell, "fg", max(0, width - x - 12))
-            rows.append(row)
-    if plan.past:
-        if full:
-            title = Row()
-            title.put(x, "RUNS", "dim bold")
-            rows += [title, *[_past(run, glyphs, x, width, now) for run in plan.past]]
-        else:
-            row = _past(plan.past[0], glyphs, x + 10, width, now)
-            row.put(x, "last run", "dim")
-            rows.append(row)
-    return rows
-
-
-def _past(run: RunView, glyphs: Glyphs, x: int, width: int, now: float) -> Row:
-    row = Row()
-    status = run.status
-    row.put(x, numbers.moment(status.started_at, now), "faint")
-    mark, colour = glyphs.state(run.state)
-    row.put(x + 8, mark, colour)
-    if run.live:
-        row.put(x + 10, str(run.state), "fg")
-        return row
-    took = numbers.duration(status.ended_at - status.started_at) if status.ended_at and status.started_at else ""
-    word = "failed" if run.state is State.FAILED else "ran"
-    after = row.put(x + 10, f"{word} {'after ' if word == 'failed' and took else ''}{took}".rstrip(), "fg")
-    row.put(max(after + 2, x + 28), status.title or "", "dim", max(0, width - max(after + 2, x + 28) - 1))
-    return row
-
-
-def _problem(problem: Problem, glyphs: Glyphs, x: int, width: int) -> list[Row]:
+def problem_rows(problem: Problem, glyphs: Glyphs, x: int, width: int) -> list[Row]:
+    """Draw what a check found."""
     mark, colour = (glyphs.failed, "err") if problem.severity == "error" else (glyphs.warning, "warn")
     text = f"{problem.field}: {problem.message}" if problem.field else problem.message
     lines = wrap(text, max(8, width - x - 5))[:3]
@@ -103,9 +32,8 @@ def command_rows(argv: Sequence[str], env: Mapping[str, str], x: int, width: int
     """Draw a command, with a line for each flag and its value."""
     import shlex
 
-    lines: list[tuple[str, str]] = [
-        (" ".join(f"{name}={shlex.quote(value)}" for name, value in env.items()), "dim")
-    ] if env else []  # fmt: skip
+    names = " ".join(f"{name}={shlex.quote(value)}" for name, value in env.items())
+    lines = [(part, "dim") for part in wrap(names, max(8, width - x - 4))] if env else []
     line: list[str] = []
     first = True
     for word in argv:
@@ -153,7 +81,7 @@ def check_rows(plan: Plan, glyphs: Glyphs, x: int, width: int) -> list[Row]:
         row.run(x, [(f"{glyphs.passed} ", "ok"), ("nothing stands against it", "dim")])
         rows.append(row)
     for problem in plan.problems[:8]:
-        rows += _problem(problem, glyphs, x, width)
+        rows += problem_rows(problem, glyphs, x, width)
         if problem.advice:
             for line in wrap(problem.advice, max(8, width - x - 6))[:2]:
                 row = Row()

@@ -122,6 +122,11 @@ def _state(line: Line) -> Parts:
     return [(_state_word(line), line.glyphs.state(run.state)[1])] if run is not None else []
 
 
+def _state_in(line: Line, width: int) -> Parts:
+    """Return the state; without its time or share where both have no room."""
+    return [(text if len(text) <= width else text.partition(" ")[0], style) for text, style in _state(line)]
+
+
 def _last_run(line: Line) -> Parts:
     run = line.last
     if run is None:
@@ -139,7 +144,7 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("engine", _engine, 9, grow=2, drop=3, order=lambda line: backend_word(str(line.data.get("backend", "")))),
     Column("GPUs", _gpus, 4, right=True, drop=2, order=lambda line: line.gpus, falling=True),
     Column("context", _context, 7, right=True, drop=4, order=lambda line: line.data.get("max_model_len"), falling=True),
-    Column("state", _state, 9, grow=2, order=lambda line: _state_word(line) or None),
+    Column("state", _state, 9, grow=2, order=lambda line: _state_word(line) or None, draw=_state_in),
     Column("last run", _last_run, 8, right=True, drop=5, order=_when, falling=True),
 )
 
