@@ -242,6 +242,16 @@ async def _mark(stage: Staged) -> None:
     await hides(stage, "1 marked")
 
 
+@recipes.scenario("recipes.view")
+async def _compare(stage: Staged) -> None:
+    table(stage).marks = {GEMMA, "qwen3-32b"}
+    await stage.press("v")
+    await shows(stage, f"+ {GEMMA}")
+    await shows(stage, "tensor_parallel_size")
+    await stage.press("escape", "escape")
+    assert not table(stage).marks
+
+
 @recipes.scenario("table.info")
 async def _info(stage: Staged) -> None:
     await shows(stage, "y copy")

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.stage import Staged, staged
+from tests.functional.stage import DEFAULT_RECIPES, NOW, Staged, recipe, staged
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.recipe import recipe_to_data
 from vllm_studio_tui.services.recipes.form import form_fields
+from vllm_studio_tui.store.runs import RunRows
+from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 
 
@@ -52,6 +55,111 @@ async def test_search_narrows_and_escape_clears(tmp_path: Path) -> None:
         await stage.press("slash")
         await stage.type("zzz")
         assert 'Nothing matches "zzz"' in stage.text()
+
+
+LONG = "llama-3.3-70b-instruct-128k-tools"
+MANY = (
+    *DEFAULT_RECIPES,
+    recipe(LONG, tensor_parallel_size=2, max_model_len=131072, description="Judge runs on house-judge."),
+    recipe("llama-405b-fp8", tensor_parallel_size=8, max_model_len=16384),
+)
+
+
+def launched_before(studio: Studio) -> None:
+    """A recipe got ready with another context, and was changed since."""
+    rows = RunRows(studio.db)
+    data = recipe_to_data(studio.recipes.get(LONG))
+    rows.record(
+        {
+            "run_id": "old-1",
+            "recipe_id": LONG,
+            "backend": "vllm",
+            "created_at": NOW - 90_000,
+            "recipe": {**data, "max_model_len": 16384},
+        },
+        {
+            "run_id": "old-1",
+            "state": "exited",
+            "started_at": NOW - 90_000,
+            "ready_at": NOW - 89_900,
+            "ended_at": NOW - 70_000,
+        },
+    )
+
+
+async def test_names_are_whole_and_the_details_are_there_at_every_size(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", recipes=MANY, prepare=launched_before) as stage:
+        await pick(stage, LONG)
+        await stage.until(lambda: "CHANGED" in stage.text(), "what changed since it worked")
+        assert "max_model_len  16384 -> 131072" in stage.text()
+        assert "Judge runs on house-judge." in stage.text()
+        assert f"{LONG} " in stage.text()
+        for size, words in (
+            ((120, 36), ("engine", "last run", "i all of it", "runs", "changed", "max_model_len 16384 -> 131072")),
+            ((80, 24), ("engine", "context", "i all of it", "changed", "max_model_len 16384 -> 131072")),
+            ((60, 15), ("state", "ready")),
+            ((40, 6), ("✕ llama-3.3-70b", "failed", "loading")),
+        ):
+            if size[0] == 40:
+                await stage.press("g")
+            await stage.pilot.resize_terminal(*size)
+            await stage.until(lambda: "RECIPES  7" in stage.text(), f"the table at {size}")
+            assert [word for word in words if word not in stage.text()] == [], size
+            if size[0] > 40:
+                assert f"{LONG} " in stage.text()
+                await stage.press("i")
+                await stage.until(lambda: "COMMAND" in stage.text(), f"all of it at {size}")
+                await stage.press("escape")
+
+
+async def test_what_is_live_or_failed_stands_first_and_what_cannot_be_is_marked(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", recipes=MANY) as stage:
+        keys = stage.app.current.one("#recipes-table").keys
+        assert keys[:3] == ["llama-3.3-70b", "deepseek-r1-70b", "qwen3-32b"]
+        assert "▲ 8" in stage.text()  # four GPUs are here
+        assert "▲ 2" not in stage.text()
+        await stage.until(lambda: "vLLM ▲" in stage.text(), "the engine that is not installed")
+
+
+async def test_the_cursor_and_the_marks_stay_where_they_are_when_the_order_changes(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", recipes=MANY) as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("space", "up")
+        table = stage.app.current.one("#recipes-table")
+        for _ in range(4):
+            await stage.press("o")
+            assert (table.key, table.marks) == ("gemma-3-12b", {"gemma-3-12b"})
+        row = next(index for index, line in enumerate(stage.lines()) if "name" in line and "engine" in line)
+        column = stage.lines()[row].index("last run")
+        await stage.pilot.click(offset=(column, row))
+        await stage.settle()
+        assert table.ordered == "last run"
+        assert table.keys[:3] == ["deepseek-r1-70b", "qwen3-32b", "llama-3.3-70b"]
+        await stage.pilot.click(offset=(10, row + 2))
+        await stage.settle()
+        assert table.key == "qwen3-32b"
+
+
+async def test_marked_recipes_are_compared_run_and_deleted_together(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", recipes=MANY) as stage:
+        table = stage.app.current.one("#recipes-table")
+        table.marks |= {"gemma-3-12b", LONG}
+        await stage.press("v")
+        await stage.until(lambda: "- gemma-3-12b" in stage.text(), "what differs")
+        for words in (f"+ {LONG}", "tensor_parallel_size", "131072"):
+            assert words in stage.text()
+        await stage.press("escape", "r")
+        await stage.until(lambda: "Run 2 recipes?" in stage.text(), "it asks")
+        await stage.press("r")
+        await stage.until(lambda: not table.marks, "they run")
+        assert sorted(stage.calls) == [("launch", "gemma-3-12b"), ("launch", LONG)]
+        table.marks |= {"gemma-3-12b", LONG}
+        await stage.press("d")
+        await stage.until(lambda: "Delete 2 recipes?" in stage.text(), "it asks")
+        await stage.press("d")
+        await stage.until(lambda: "RECIPES  5" in stage.text(), "they are gone")
+        stage.studio.recipes.undo()
+        assert {"gemma-3-12b", LONG} <= {one.id for one in stage.studio.recipes.all()}
 
 
 async def test_run_and_stop(tmp_path: Path) -> None:

@@ -211,6 +211,10 @@ class Recipes:
 
     # --- revisions --------------------------------------------------------------------------------------
 
+    def delete_all(self, ids: Iterable[str]) -> None:
+        """Delete several recipes as one change, which `undo` takes back as one."""
+        self._rows.change(dict.fromkeys(ids), "deleted")
+
     def revisions(self, recipe_id: str) -> builtins.list[Revision]:
         """Return every kept form of a recipe, also of a deleted one, the latest first.
 

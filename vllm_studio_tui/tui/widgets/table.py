@@ -152,8 +152,10 @@ class Table(ListCanvas, Generic[T]):
 
     @property
     def picked(self) -> list[T]:
-        """The marked items; where none is, that under the cursor."""
-        marked = [item for item in self._items or [] if self._key_of(item) in self.marks]
+        """The marked items, those first that the filter leaves; where none is marked, the one under the cursor."""
+        shown = set(self._index)
+        hidden = [item for item in self._items or [] if self._key_of(item) not in shown] if self.marks else []
+        marked = [item for item in [*self._shown, *hidden] if self._key_of(item) in self.marks]
         return marked or ([self.chosen] if self.chosen is not None else [])
 
     @property

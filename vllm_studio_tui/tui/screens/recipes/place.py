@@ -16,7 +16,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.recipes import choosing, detail, plans, table
+from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, plans, table
 from vllm_studio_tui.tui.screens.recipes import rows as paint
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
@@ -43,6 +43,8 @@ class RecipesPlace(Place):
         self._stale: set[str] = set()
         self._states: tuple[tuple[str, str], ...] = ()
         self._timer: Any = None
+        #: The kinds of engine that are not installed here, as far as they were looked for.
+        self._engines_missing: frozenset[str] = frozenset()
 
     @cached_property
     def flows(self) -> RecipeFlows:
@@ -85,11 +87,17 @@ class RecipesPlace(Place):
 
     def shown(self) -> None:
         self._plans.clear()
-        self.shell.spawn(self.reload(), group="recipes")
+        self.shell.spawn(self._read(), group="recipes")
         super().shown()
 
+    async def _read(self) -> None:
+        await self.reload()
+        engines = await self.shell.in_thread(self.studio.engines_here)
+        self._engines_missing = frozenset(engine.name for engine in engines if engine.usable is False)
+        self.update_place()
+
     def read_again(self) -> None:
-        self.shell.spawn(self.reload(), group="recipes")
+        self.shell.spawn(self._read(), group="recipes")
 
     def focus_first(self) -> None:
         form = self.form
@@ -119,7 +127,8 @@ class RecipesPlace(Place):
             self._plan_soon()
         if self._rows is not None:
             gpus_here = len(snapshot.tick.gpus.gpus) if snapshot is not None else None
-            self.table.show_items(table.lines(self._rows, self._last(), self.ink.glyphs, gpus_here, time.time()))
+            here = table.Here(self.ink.glyphs, gpus_here, self._engines_missing, time.time())
+            self.table.show_items(table.lines(self._rows, self._last(), here))
         super().update_place()
 
     def _last(self) -> dict[str, RunView]:
@@ -184,8 +193,10 @@ class RecipesPlace(Place):
             return live or (name == "chat" and self._is_external())
         if name == "log":
             return run is not None
+        if name == "view":
+            return len(self.table.marks) == 2
         if name == "run":
-            return self.chosen is not None and not live
+            return bool(self.table.marks) or (self.chosen is not None and not live)
         if name == "open":
             return self.chosen is not None and (run is not None or not self.shell.read_only)
         if name in ("new", "import", "starter"):
@@ -202,7 +213,9 @@ class RecipesPlace(Place):
             self.shell.spawn(self.edit(self.chosen))
 
     def action_run(self) -> None:
-        if self.chosen is not None:
+        if self.table.marks:
+            self.shell.spawn(self._run_marked())
+        elif self.chosen is not None:
             self.shell.spawn(self.commands.launch(self.chosen))
 
     def action_stop(self) -> None:
@@ -230,8 +243,27 @@ class RecipesPlace(Place):
         if self.chosen is not None:
             self.shell.spawn(self.flows.duplicate(self.chosen))
 
+    @property
+    def _marked(self) -> list[str]:
+        """The marked recipes, in the order of the table."""
+        return [line.recipe_id for line in self.table.picked if line.recipe_id in self.table.marks]
+
+    async def _run_marked(self) -> None:
+        if await marked.run_all(self.commands, self._marked):
+            self.table.clear_marks()
+
+    async def _delete_marked(self) -> None:
+        if await marked.delete_all(self.commands, self._marked):
+            await self.reload()
+
+    def action_view(self) -> None:
+        first, second = self._marked
+        self.shell.spawn(marked.compare_two(self.shell, first, second))
+
     def action_delete(self) -> None:
-        if self.chosen is not None:
+        if self.table.marks:
+            self.shell.spawn(self._delete_marked())
+        elif self.chosen is not None:
             self.shell.spawn(self.flows.delete(self.chosen))
 
     def action_revisions(self) -> None:

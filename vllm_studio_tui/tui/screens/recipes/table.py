@@ -20,22 +20,42 @@ _URGENCY = {state: index for index, state in enumerate(TROUBLE)}
 
 
 @dataclass(frozen=True, slots=True)
+class Here:
+    """What the lines of all recipes need.
+
+    Attributes:
+        gpus: The number of GPUs of this host; None where that is not known.
+        engines_missing: The kinds of engine that are not installed here.
+        now: Seconds since the epoch.
+    """
+
+    glyphs: Glyphs
+    gpus: int | None
+    engines_missing: frozenset[str]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A recipe as the table needs it.
 
     Attributes:
         data: The recipe as it is stored.
         last: Its latest run.
-        gpus_here: The number of GPUs of this host; None where that is not known.
-        now: Seconds since the epoch.
     """
 
     recipe_id: str
     data: Mapping[str, Any]
     last: RunView | None
-    glyphs: Glyphs
-    gpus_here: int | None
-    now: float
+    here: Here
+
+    @property
+    def glyphs(self) -> Glyphs:
+        return self.here.glyphs
+
+    @property
+    def now(self) -> float:
+        return self.here.now
 
     @property
     def name(self) -> str:
@@ -89,14 +109,23 @@ def _name(line: Line) -> Parts:
 
 
 def _engine(line: Line) -> Parts:
-    return [(backend_word(str(line.data.get("backend", ""))), "dim")]
+    parts = [(_engine_word(line), "dim")]
+    if line.data.get("backend") in line.here.engines_missing and not any(
+        line.data.get(name) for name in ("executable", "python_path", "command")
+    ):
+        parts.append((f" {line.glyphs.warning}", "warn"))
+    return parts
+
+
+def _engine_word(line: Line) -> str:
+    return backend_word(str(line.data.get("backend", "")))
 
 
 def _gpus(line: Line) -> Parts:
     count = line.gpus
     if count is None:
         return []
-    too_many = line.gpus_here is not None and count > line.gpus_here
+    too_many = line.here.gpus is not None and count > line.here.gpus
     # Red alone would say nothing without colours.
     return [(f"{line.glyphs.warning} " if too_many else "", "err"), (str(count), "err" if too_many else "fg")]
 
@@ -141,7 +170,7 @@ def _when(line: Line) -> float | None:
 
 COLUMNS: tuple[Column[Line], ...] = (
     Column("name", _name, 12, grow=1, order=lambda line: line.name.lower()),
-    Column("engine", _engine, 9, grow=2, drop=3, order=lambda line: backend_word(str(line.data.get("backend", "")))),
+    Column("engine", _engine, 9, grow=2, drop=3, order=_engine_word),
     Column("GPUs", _gpus, 4, right=True, drop=2, order=lambda line: line.gpus, falling=True),
     Column("context", _context, 7, right=True, drop=4, order=lambda line: line.data.get("max_model_len"), falling=True),
     Column("state", _state, 9, grow=2, order=lambda line: _state_word(line) or None, draw=_state_in),
@@ -149,21 +178,14 @@ COLUMNS: tuple[Column[Line], ...] = (
 )
 
 
-def lines(
-    stored: Sequence[tuple[str, Mapping[str, Any]]],
-    last: Mapping[str, RunView],
-    glyphs: Glyphs,
-    gpus_here: int | None,
-    now: float,
-) -> list[Line]:
+def lines(stored: Sequence[tuple[str, Mapping[str, Any]]], last: Mapping[str, RunView], here: Here) -> list[Line]:
     """Return the recipes as the table needs them.
 
     Args:
         stored: The recipes as they are stored, by id.
         last: The latest run of each recipe, by the recipe's id.
-        now: Seconds since the epoch.
     """
-    return [Line(recipe_id, data, last.get(recipe_id), glyphs, gpus_here, now) for recipe_id, data in stored]
+    return [Line(recipe_id, data, last.get(recipe_id), here) for recipe_id, data in stored]
 
 
 def nothing(x: int, *, read_only: bool) -> list[Row]:
