@@ -139,13 +139,3 @@ def editor(stage: Staged, script: str) -> Iterator[None]:
         patch.setenv("VISUAL", f"sed -i {script}")
         patch.setattr(stage.app, "suspend", nullcontext)
         yield
-
-
-@contextmanager
-def elsewhere(stage: Staged) -> Iterator[Path]:
-    """The studio was started in a folder of its own."""
-    folder = stage.studio.places.data / "started-here"
-    folder.mkdir(parents=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, cursor, elsewhere, fill_in, hides, shows, told
+from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, snapshot, staged
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -176,10 +176,11 @@ async def _open(stage: Staged) -> None:
 
 @usage.scenario("usage.export")
 async def _export(stage: Staged) -> None:
-    with elsewhere(stage) as folder:
-        await stage.press("x")
-        await told(stage, "written to")
-    (written,) = folder.glob("usage-*.csv")
+    await stage.press("x")
+    await shows(stage, "Write usage to")
+    await stage.press("enter")
+    await told(stage, "written to")
+    (written,) = stage.studio.places.exports.glob("usage-*.csv")
     head, *rows = written.read_text().splitlines()
     assert head.startswith("model,tokens,")
     assert {row.split(",")[0] for row in rows} == {"talks", "reads"}

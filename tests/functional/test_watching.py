@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from tests.functional.stage import NOW, bare, staged
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
@@ -105,13 +103,14 @@ async def test_a_day_narrows_the_table(tmp_path: Path) -> None:
         assert "2026-11-23" not in stage.text()
 
 
-async def test_usage_goes_out_as_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    async with staged(tmp_path / "home", place="usage", prepare=used) as stage:
+async def test_usage_goes_out_as_csv(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="usage", prepare=used) as stage:
         await stage.until(lambda: "21.0k" in stage.text(), "the report")
         await stage.press("x")
+        await stage.until(lambda: "Write usage to" in stage.text(), "it asks where")
+        await stage.press("enter")
         await stage.until(lambda: any("written to" in toast for toast in stage.toasts), "it says where")
-    lines = written(tmp_path)
+        lines = written(stage.studio.places.exports)
     assert lines[0].startswith("model,tokens,read")
     assert lines[1].startswith("qwen3-32b,18900")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -243,19 +242,10 @@ class UsagePlace(Place):
     action_earlier = action_previous_stop
     action_later = action_next_stop
 
-    async def action_export(self) -> None:
-        """Write the table as CSV to the folder where the studio was started."""
-        listed = self._listed
-        if listed is None:
-            return
-        path = Path.cwd() / f"usage-{time.strftime('%Y%m%d-%H%M%S')}.csv"
-        text = paint.as_csv(self.table.shown, self._by, listed)
+    def action_export(self) -> None:
+        """Write the table as CSV to a file."""
+        from vllm_studio_tui.tui.flows.export import export
 
-        def write() -> None:
-            try:
-                path.write_text(text, "utf-8")
-            except OSError as error:
-                raise StudioError(f"{path} cannot be written", cause=error.strerror or "") from None
-
-        await self.shell.in_thread(write)
-        self.shell.tell(f"written to {path}")
+        if (listed := self._listed) is not None:
+            make = partial(paint.as_csv, tuple(self.table.shown), self._by, listed)
+            self.shell.spawn(export(self.shell, "usage", ".csv", make))
