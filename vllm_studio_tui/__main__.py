@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.services.protocols import StudioApi
 
 #: Options that belong to the screens; everything else is a command.
-SCREEN_OPTIONS = ("--screen", "--recipe", "--compact", "--read-only", "--ascii")
+SCREEN_OPTIONS = ("--screen", "--recipe", "--compact", "--read-only", "--ascii", "--no-mouse")
 
 
-def screens(argv: list[str]) -> int | None:
-    """Open the screens; None when the arguments are not for them alone."""
+def screens(argv: list[str], *, monitor: bool = False) -> int | None:
+    """Open the screens; None when the arguments are not for them alone.
+
+    Args:
+        monitor: Begin with the monitor, whatever the arguments say; they cannot name another screen then.
+    """
     import argparse
 
     parser = argparse.ArgumentParser("vllm-studio", add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--screen", default=None)
-    parser.add_argument("--recipe")
-    for flag in ("--compact", "--read-only", "--ascii"):
+    for option in () if monitor else ("--screen", "--recipe"):
+        parser.add_argument(option)
+    for flag in ("--compact", "--read-only", "--ascii", "--no-mouse"):
         parser.add_argument(flag, action="store_true")
     try:
         given, rest = parser.parse_known_args(argv)
@@ -38,13 +42,15 @@ def screens(argv: list[str]) -> int | None:
         try:
             from vllm_studio_tui.tui.start import open_screens
 
+            recipe = None if monitor else given.recipe
             return open_screens(
                 studio,
-                screen=given.screen or ("chat" if given.recipe else "dashboard"),
-                recipe=given.recipe,
+                screen="monitor" if monitor else given.screen or ("chat" if recipe else "dashboard"),
+                recipe=recipe,
                 compact=given.compact,
                 read_only=given.read_only,
                 ascii_only=given.ascii,
+                no_mouse=given.no_mouse,
             )
         except StudioError as error:
             explain(error)
@@ -90,7 +96,7 @@ def _answer(argv: list[str]) -> int:
         if code is not None:
             return code
     if argv[:1] == ["monitor"]:
-        code = screens(["--screen", "monitor", *argv[1:]])
+        code = screens(argv[1:], monitor=True)
         if code is not None:
             return code
     from vllm_studio_tui.cli import hooks
@@ -100,10 +106,10 @@ def _answer(argv: list[str]) -> int:
     return run(argv)
 
 
-def _open(studio: Studio, *, screen: str, recipe: str | None, label: str) -> int:
+def _open(studio: StudioApi, **options: Any) -> int:
     from vllm_studio_tui.tui.start import open_screens
 
-    return open_screens(studio, screen=screen, recipe=recipe, label=label, farewell=False)
+    return open_screens(studio, **options)
 
 
 if __name__ == "__main__":

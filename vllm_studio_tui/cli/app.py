@@ -27,6 +27,7 @@ NOUNS = (
     "runs",
     "status",
     "logs",
+    "monitor",
     "chat",
     "chats",
     "gpus",
@@ -38,6 +39,8 @@ NOUNS = (
     "history",
     "foreign",
 )
+#: The heading of the options that open the screens.
+SCREENS = "Screens, without a command"
 #: Commands that are not called as their file.
 FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "restore"), "runs"), "runs": "history"}
 
@@ -53,7 +56,7 @@ def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
     """Return the application with the commands of these modules."""
     app = typer.Typer(
         name="vllm-studio",
-        help="A terminal studio for LLM inference servers.",
+        help="A terminal studio for LLM inference servers. Without a command, its screens open.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,8 +65,18 @@ def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
     @app.callback()
     def options(
         version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+        screen: str = typer.Option("", help="The screen to begin with.", rich_help_panel=SCREENS),
+        recipe: str = typer.Option("", help="Begin with a chat with this recipe.", rich_help_panel=SCREENS),
+        compact: bool = typer.Option(False, "--compact", help="The layout of a small window.", rich_help_panel=SCREENS),
+        read_only: bool = typer.Option(False, "--read-only", help="Change nothing.", rich_help_panel=SCREENS),
+        plain: bool = typer.Option(False, "--ascii", help="Draw with ASCII alone.", rich_help_panel=SCREENS),
+        no_mouse: bool = typer.Option(
+            False, "--no-mouse", help="Leave the mouse to the terminal, to select text.", rich_help_panel=SCREENS
+        ),
     ) -> None:
-        """Launch, keep, watch and chat with models on your own GPUs."""
+        """Launch, keep, watch and chat with models on your own GPUs. Without a command, the screens open."""
+        if screen or recipe or compact or read_only or plain or no_mouse:  # with no command they never come here
+            raise UsageError("these options are for the screens", advice="Give them without a command.")
         if version:  # normally answered before typer is imported
             from vllm_studio_tui import __version__
 

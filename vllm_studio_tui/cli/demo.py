@@ -117,8 +117,8 @@ def _screens(studio: Studio, run: read.RunView, *, simulate: bool) -> int:
     """Open the screens: the chat with the small model, or the dashboard of the simulation."""
     assert hooks.screens is not None, "started without screens"
     if simulate:
-        return hooks.screens(studio, screen="dashboard", recipe=None, label="SIMULATED")
-    return hooks.screens(studio, screen="chat", recipe=run.recipe_id, label="")
+        return hooks.screens(studio, screen="dashboard", recipe=None, label="SIMULATED", farewell=False)
+    return hooks.screens(studio, screen="chat", recipe=run.recipe_id, farewell=False)
 
 
 def _ready(studio: Studio, run: read.RunView) -> read.RunView:

@@ -9,6 +9,7 @@ import typer
 
 from vllm_studio_tui.cli.output import emit, say
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.probes.terminal import Answers, Asking, may_ask
 
 GLYPHS = {"ok": "●", "warn": "▲", "fail": "✕"}
 #: For terminals and pipes whose encoding has none of these.
@@ -21,13 +22,23 @@ def register(app: typer.Typer) -> None:
         """Check this machine and this home: each finding with its fix. Exits 1 when something stands in the way."""
         from vllm_studio_tui.services.doctor.doctor import Ground, doctor_document, healthy, run_checks
 
-        results = run_checks(Ground(Places.of(), os.environ))
+        results = run_checks(Ground(Places.of(), os.environ, answers=_ask_terminal()))
         if as_json:
             emit(doctor_document(results))
         else:
             _show([(name, check.state, check.found, check.fix) for name, check in results])
         if not healthy(results):
             raise typer.Exit(1)
+
+
+def _ask_terminal() -> Answers | None:
+    """Ask the terminal what it can do, where there is one."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and may_ask(os.environ)):
+        return None
+    try:
+        return Asking(sys.stdin.fileno(), sys.stdout.fileno()).answers(0.2)
+    except (OSError, ValueError):
+        return None
 
 
 def _show(rows: list[tuple[str, str, str, str]]) -> None:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.services.protocols import StudioApi
 
 
 class Screens(Protocol):
-    """Opens the screens on a studio; the exit code."""
+    """Opens the screens on a studio; the exit code. See `tui.start.open_screens`."""
 
-    def __call__(self, studio: Studio, *, screen: str, recipe: str | None, label: str) -> int: ...
+    def __call__(
+        self,
+        studio: StudioApi,
+        *,
+        screen: str = ...,
+        recipe: str | None = ...,
+        compact: bool = ...,
+        read_only: bool = ...,
+        ascii_only: bool = ...,
+        no_mouse: bool = ...,
+        label: str = ...,
+        farewell: bool = ...,
+    ) -> int: ...
 
 
 #: Set by `__main__`.

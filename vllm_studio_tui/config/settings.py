@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -103,7 +103,11 @@ class Settings(BaseModel):
         runs_keep: How many ended runs are kept.
         runs_keep_bytes: How large the logs and ledgers of ended runs may be together, as in `5 GiB`.
         theme: Name of a theme; None: the default one.
-        ascii: Draw with ASCII alone.
+        ascii: Draw with ASCII alone; without it, where the terminal has no other characters.
+        colours: `none`, `16`, `256` or `true`, where the terminal says less or more than it can.
+        background: `dark` or `light`, where the terminal does not say; a theme that is set comes before it.
+        multiplexer: `tmux`, `screen` or `none`: what the clipboard and notices have to pass through.
+        mouse: Take the mouse; without it the terminal selects text itself.
         refresh_seconds: Seconds between two samples of GPUs and engines.
     """
 
@@ -126,7 +130,11 @@ class Settings(BaseModel):
     runs_keep: int = Field(50, ge=0)
     runs_keep_bytes: ByteSize = Field(ByteSize(5 * GIB), ge=0)
     theme: str | None = Field(None, min_length=1, max_length=64)
-    ascii: bool = False
+    ascii: bool | None = None
+    colours: Literal["auto", "none", "16", "256", "true"] = "auto"
+    background: Literal["auto", "dark", "light"] = "auto"
+    multiplexer: Literal["auto", "tmux", "screen", "none"] = "auto"
+    mouse: bool = True
     refresh_seconds: float = Field(1.0, ge=0.2, le=60)
 
     _notes: tuple[str, ...] = PrivateAttr(())

@@ -12,6 +12,8 @@ from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.domain.errors import SettingsError
 
 DEFAULT = "slate"
+#: The default where the terminal is light.
+LIGHT = "paper"
 MAX_FILE = 64 * 1024
 #: Every colour a theme gives; what each one means is in docs/themes.md.
 COLOURS = (

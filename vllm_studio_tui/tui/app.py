@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import ModalScreen, Screen
 
+from vllm_studio_tui.config.startup import Startup
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 from vllm_studio_tui.services.watching.snapshot_feed import follow
@@ -26,10 +27,12 @@ from vllm_studio_tui.tui.keys.keymap import Keys
 from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
 from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
+from vllm_studio_tui.tui.look.theming import use_colours
 from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.place import Ground, Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
 from vllm_studio_tui.tui.terminal.faults import Faults
+from vllm_studio_tui.tui.terminal.profile import Profile, make_profile
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.download_line import DownloadLine
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
@@ -69,10 +72,13 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         ascii_only: bool = False,
         label: str = "",
         theme_name: str | None = None,
+        profile: Profile | None = None,
         faults: Faults | None = None,
     ) -> None:
-        no_colour = "NO_COLOR" in os.environ  # Textual takes it out
+        # Textual takes NO_COLOR out of the environment.
+        self.profile = profile or make_profile({"COLORTERM": "truecolor", **os.environ}, Startup(ascii=ascii_only))
         super().__init__()
+        use_colours(self.console, self.profile.colours)
         self.faults = faults or Faults(studio.places, os.environ)
         self.studio = studio
         self.place_name = place
@@ -92,7 +98,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self._download_line = DownloadLine(self)
         self.downloads = Downloads(self._download_line.follow)
         themes = studio.places.config / "themes"
-        self.looks = Looks(themes, theme_name, ascii_only=ascii_only, no_colour=no_colour)
+        self.looks = Looks(themes, theme_name, self.profile)
         self.looks.register(self)
         self.theme = self.looks.name
 

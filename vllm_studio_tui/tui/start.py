@@ -16,6 +16,7 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 from vllm_studio_tui.tui.terminal.faults import Faults
+from vllm_studio_tui.tui.terminal.profile import EarlyQuestion, make_profile
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
@@ -30,6 +31,7 @@ def open_screens(
     compact: bool = False,
     read_only: bool = False,
     ascii_only: bool = False,
+    no_mouse: bool = False,
     label: str = "",
     farewell: bool = True,
 ) -> int:
@@ -61,24 +63,32 @@ def open_screens(
     app: StudioApp | None = None
     with _quiet_threads(faults):
         try:
-            from vllm_studio_tui.tui.app import StudioApp
-            from vllm_studio_tui.tui.terminal import textual_patches
-
-            textual_patches.install()
             # The rest of the settings is read, and checked, after the first picture.
-            theme, plain = read_startup_settings(studio.places.settings_file, os.environ)
+            settings = read_startup_settings(studio.places.settings_file, os.environ)
+            # Only a theme that nobody chose depends on the background.
+            asked = EarlyQuestion(os.environ, wanted=settings.theme is None and not settings.background)
+            try:
+                from vllm_studio_tui.tui.app import StudioApp
+                from vllm_studio_tui.tui.terminal import late_answers, textual_patches
+            finally:
+                answers = asked.answers()
+            textual_patches.install()
+            late_answers.install(answers)
+            profile = make_profile(
+                os.environ, settings, answers, ascii_only=ascii_only, mouse=not no_mouse, utf8=_utf8()
+            )
             app = StudioApp(
                 studio,
                 place=screen,
                 recipe=recipe,
                 compact=compact,
                 read_only=read_only,
-                ascii_only=ascii_only or plain or not _utf8(),
                 label=label or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
-                theme_name=theme,
+                theme_name=settings.theme,
+                profile=profile,
                 faults=faults,
             )
-            app.run(mouse=True)
+            app.run(mouse=profile.mouse)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends in words and not in a traceback
             faults.end(error, {})
     last_words = app.last_words if app is not None else []

@@ -12,6 +12,7 @@ from vllm_studio_tui.config.settings import Settings, load_settings
 from vllm_studio_tui.domain.check import Check, warn
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.probes.terminal import Answers
 from vllm_studio_tui.services.launching.preflight import fault
 
 #: Seconds that another program may take to answer.
@@ -20,11 +21,17 @@ ASK_TIMEOUT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the checks look at. `root` replaces `/` for paths of the system, in tests."""
+    """What the checks look at.
+
+    Attributes:
+        root: Replaces `/` for paths of the system, in tests.
+        answers: What the terminal said when it was asked.
+    """
 
     places: Places
     environ: Mapping[str, str]
     root: Path = Path("/")
+    answers: Answers | None = None
 
     def settings(self) -> Settings:
         """Return the settings; the defaults where they cannot be read, which is another check's finding."""

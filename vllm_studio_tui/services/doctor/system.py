@@ -10,7 +10,9 @@ import shutil
 import signal
 from pathlib import Path
 
+from vllm_studio_tui.config.startup import read_startup_settings
 from vllm_studio_tui.domain.check import Check, fail, ok, warn
+from vllm_studio_tui.probes.terminal import INDEXED, NONE, TRUE, colours_of, look_at_terminal, overridden
 from vllm_studio_tui.services.doctor.context import Ground, ask
 
 #: Engines open a file for each connection, shard and worker.
@@ -20,22 +22,29 @@ SHM_WANTED = 1 << 30
 
 
 def terminal(ground: Ground) -> Check:
-    """Check the name of the terminal (TERM)."""
+    """Check the name of the terminal (TERM), and tell what it can do."""
     term = ground.environ.get("TERM", "")
     if term in ("", "dumb", "unknown"):
         return warn(f"TERM is {term or 'not set'}", "Log in with a terminal (ssh -t), or set TERM=xterm-256color.")
-    return ok(term)
+    settings = read_startup_settings(ground.places.settings_file, ground.environ)
+    found = overridden(
+        look_at_terminal(ground.environ, ground.answers),
+        colours=settings.colours,
+        background=settings.background,
+        multiplexer=settings.multiplexer,
+    )
+    return ok(f"{term}: {found.words()}")
 
 
 def colours(ground: Ground) -> Check:
     """Check how many colours can be shown."""
-    environ = ground.environ
-    if environ.get("NO_COLOR"):
+    found = colours_of(ground.environ)
+    term = ground.environ.get("TERM", "")
+    if found == NONE:
         return ok("none, as NO_COLOR asks")
-    term = environ.get("TERM", "")
-    if environ.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.endswith("-direct"):
+    if found == TRUE:
         return ok("16 million")
-    if "256color" in term:
+    if found == INDEXED:
         return ok("256; COLORTERM=truecolor would give all, where the terminal has them")
     return warn(f"8 or 16 (TERM={term or 'not set'})", "Set TERM=xterm-256color if the terminal has more colours.")
 

@@ -52,7 +52,7 @@ class Commands:
                     partial(launcher.launch, recipe, force=force, share_gpus=share, unchecked=insist)
                 )
             except HopelessLaunch as error:
-                answers = [Option("a", "launch it anyway"), Option("e", "edit the recipe")]
+                answers = [Option("a", "launch it anyway"), Option("e", "edit the recipe", gentle=True)]
                 said = await shell.ask(
                     Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
                 )

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from textual.app import App
 
-from vllm_studio_tui.config.themes import DEFAULT, load_themes
+from vllm_studio_tui.config.themes import DEFAULT, LIGHT, load_themes
+from vllm_studio_tui.probes.terminal import NONE, SIXTEEN
 from vllm_studio_tui.tui.look import theming
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Ink
+from vllm_studio_tui.tui.terminal.profile import Profile
 
 
 class Looks:
@@ -18,14 +20,17 @@ class Looks:
 
     Args:
         folder: The folder of the user's own themes.
-        name: The first theme; None: the default theme, or the theme for terminals with sixteen colours.
+        name: The first theme; None: the one that suits the terminal.
+        profile: What the terminal can do.
     """
 
-    def __init__(self, folder: Path, name: str | None, *, ascii_only: bool, no_colour: bool) -> None:
+    def __init__(self, folder: Path, name: str | None, profile: Profile) -> None:
         self.themes, self.broken = load_themes(folder)
-        self._ascii, self.no_colour = ascii_only, no_colour
-        wanted = name or DEFAULT
-        if no_colour or (name is None and os.environ.get("TERM", "") in ("linux", "vt100", "ansi")):
+        self._ascii, self.no_colour = profile.ascii, profile.colours == NONE
+        if profile.colours == SIXTEEN:
+            self.themes = theming.for_sixteen_colours(self.themes)
+        wanted = name or (LIGHT if profile.light else DEFAULT)
+        if self.no_colour or (name is None and profile.colours == SIXTEEN):
             wanted = theming.ANSI_THEME
         self._file = self.themes.get(wanted) or self.themes[DEFAULT]
         self.ink = self._made(-1)

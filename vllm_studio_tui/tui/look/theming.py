@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from rich.color import ColorSystem
+from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
@@ -11,6 +14,7 @@ from textual.filter import LineFilter
 from textual.theme import Theme
 
 from vllm_studio_tui.config.themes import ThemeFile
+from vllm_studio_tui.probes.terminal import INDEXED, SIXTEEN, TRUE
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
 from vllm_studio_tui.tui.paint.ink import Ink
 
@@ -68,6 +72,23 @@ def textual_theme(theme: ThemeFile) -> Theme:
     )
 
 
+def for_sixteen_colours(themes: Mapping[str, ThemeFile]) -> dict[str, ThemeFile]:
+    """Return the themes in the terminal's own colours.
+
+    The nearest of sixteen colours makes most of a theme's colours white, and a light page unreadable.
+    """
+    own = themes[ANSI_THEME].colours
+    return {name: theme if theme.ansi else replace(theme, ansi=True, colours=own) for name, theme in themes.items()}
+
+
+def use_colours(console: Console, colours: int) -> None:
+    """Let a console write as many colours as the terminal has."""
+    if colours:
+        console._color_system = {
+            SIXTEEN: ColorSystem.STANDARD, INDEXED: ColorSystem.EIGHT_BIT, TRUE: ColorSystem.TRUECOLOR
+        }[colours]  # fmt: skip
+
+
 def ink_of(theme: ThemeFile, *, ascii_only: bool, no_colour: bool) -> Ink:
     """Return the ink that canvases draw with."""
     colours = {**theme.colours, "comment": theme.colours["faint"], "num": theme.colours["str"],
@@ -109,4 +130,4 @@ def names(themes: Iterable[ThemeFile]) -> list[str]:
     return sorted(theme.name for theme in themes)
 
 
-__all__ = ["ANSI_THEME", "Colourless", "ink_of", "names", "textual_theme"]
+__all__ = ["ANSI_THEME", "Colourless", "for_sixteen_colours", "ink_of", "names", "textual_theme", "use_colours"]

@@ -223,6 +223,8 @@ class Ink:
         if self.plain:
             return Style(dim=True if name in QUIET else None, **attributes)
         foreground = _colour(self._colours.get(name) or self._colours.get("fg", "default"))
+        if name in QUIET and foreground.is_default:
+            attributes["dim"] = True  # the terminal's own text colour, a step back
         background = _colour(self._colours.get(planes[-1] if planes else plane or "bg") or "default")
         return Style(color=foreground, bgcolor=background, **attributes)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,9 +15,15 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet
+from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet, keys_row
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+
+#: The most columns of the list for a size of the window, the fewest, and the most rows.
+WIDTHS = {Size.FULL: 72, Size.WIDE: 72, Size.BASE: 64, Size.COMPACT: 56}
+NARROWEST = 40
+MOST_ROWS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +90,56 @@ class Chooser(Sheet):
         self._initial = initial
         self._matches: list[Choice] = []
         self._total = 0
+        self._tallest = self._widest = self._labels = 0
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="chooser"):
             yield Input(value=self._initial, placeholder=clean_line(self._title), id="words", select_on_focus=False)
             yield ListCanvas(self._paint, self.ink, plane="panel", id="choices")
+            yield Canvas(self._foot, self.ink, plane="panel", id="chooser-foot")
 
     def on_mount(self) -> None:
+        super().on_mount()
         self.query_one("#choices", ListCanvas).can_focus = False
         self.query_one("#words", Input).focus()
         if self._load is not None:
             self.run_worker(self._loaded(self._load), group="match", exit_on_error=False)
         else:
             self._match(self._initial)
+
+    def fit(self) -> None:
+        """As tall as its entries and as wide as the longest one: measured once for all that can be chosen from."""
+        every = self._measured
+        groups = len({choice.group for choice in every if choice.group})
+        self._tallest = max(self._tallest, len(every) + groups, 2 if self._free else 1)
+        wanted = self._tallest + (0 if self.tiny else 1)  # a line above them
+        choices = self.query_one("#choices", ListCanvas)
+        choices.styles.height = max(1, min(wanted, MOST_ROWS, self.rows_free - 2))  # the field, and the keys
+        most = self.app.size.width if self.tiny else min(WIDTHS[self.room], self.app.size.width)
+        self._widest = max(self._widest, self._width_of(every), NARROWEST)
+        self.query_one("#sheet").styles.width = most if self.tiny else min(most, self._widest)
+        self.query_one("#chooser-foot", Canvas).repaint()
+
+    @property
+    def _measured(self) -> Sequence[Choice]:
+        return self._matches if callable(self._given) else self._given
+
+    def _width_of(self, every: Sequence[Choice]) -> int:
+        """Return the cells that the longest entry takes."""
+        self._labels = max((cell_len(one.label) + 2 * (one.mark is not None) for one in every), default=0)
+        notes = max((cell_len(one.note) + 2 for one in every if one.note), default=0)
+        keys = max((cell_len(one.key) + 2 for one in every if one.key), default=0)
+        return max(4 + self._labels + notes + keys + 3, cell_len(self._title) + 6)
+
+    def _foot(self, width: int, height: int) -> list[Row]:
+        row = keys_row(width, ("enter", "take it"), ("esc", "close"))
+        if self.tiny:
+            row.put_right(width, self._count(), "faint")
+        return [row]
+
+    def _count(self) -> str:
+        typed = self.query_one("#words", Input).value.strip()
+        return f"{len(self._matches)} of {self._total}" if typed else f"{self._total}"
 
     async def _loaded(self, load: Callable[[], Awaitable[Sequence[Choice]]]) -> None:
         self._given = await load()
@@ -135,6 +179,7 @@ class Chooser(Sheet):
         canvas = self.query_one("#choices", ListCanvas)
         canvas.top = 0
         canvas.key = self._key(0) if self._matches else None
+        self.fit()
         canvas.repaint()
         self._previewed()
 
@@ -146,13 +191,16 @@ class Chooser(Sheet):
         glyphs = self.ink().glyphs
         rows: list[Row] = []
         typed = self.query_one("#words", Input).value.lower().split()
-        line = Row()
-        line.put(2, glyphs.hairline * max(0, width - 4), "track")
-        count = f"{len(self._matches)} of {self._total}" if typed else f"{self._total}"
-        line.put_right(width - 2, f" {count}", "faint")
-        rows.append(line)
+        if not self.tiny:
+            line = Row()
+            line.put(2, glyphs.hairline * max(0, width - 4), "track")
+            line.put_right(width - 2, f" {self._count()}", "faint")
+            rows.append(line)
         group = ""
-        middle = max(20, width * 52 // 100)
+        keys = max((cell_len(choice.key) for choice in self._matches), default=0)
+        notes = max((cell_len(choice.note) for choice in self._matches), default=0)
+        # Notes stand beside the longest label; where both do not fit, they get no less than their half.
+        middle = min(4 + self._labels + 2, max(width // 2, width - notes - keys - 4))
         for index, choice in enumerate(self._matches):
             if choice.group != group:
                 group = choice.group

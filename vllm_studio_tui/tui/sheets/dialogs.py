@@ -1,4 +1,4 @@
-"""Dialogs: questions, text prompts and pages of text."""
+"""Dialogs: questions, text prompts and pages of text, with a layout for each size of the window."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import Input, TextArea
+from textual.worker import Worker, WorkerState
 
 from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
@@ -22,13 +25,20 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
     from vllm_studio_tui.tui.shell import Shell
 
+#: Rows above and below a dialog, its padding included, where there is room for a margin.
+AROUND = 6
+
 
 class Sheet(ModalScreen[str | None]):
-    """A dialog over the dimmed screen. It returns a string, or None when it is closed with Escape."""
+    """A dialog over the dimmed screen. It returns a string, or None when it is closed with Escape.
+
+    It takes one answer: what was typed together with it is dropped. In a small window it has no margin; in the
+    smallest one it takes the whole window.
+    """
 
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = "dialogs.tcss"
-    _answered = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
+    _answered = False
 
     def on_mount(self) -> None:
         self._shell.update_frame()  # the keys of the page do not work now
@@ -43,6 +53,39 @@ class Sheet(ModalScreen[str | None]):
     def ink(self) -> Ink:
         """Return the colours and glyphs in use."""
         return self.app.ink  # type: ignore[attr-defined,no-any-return]
+
+    # --- layout -----------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> Size:
+        """The size class of the window, whatever size class the screens are drawn in."""
+        return size_class(self.app.size.width, self.app.size.height)
+
+    @property
+    def tiny(self) -> bool:
+        """Whether the dialog has the whole window."""
+        return self.room <= Size.STRIP
+
+    @property
+    def rows_free(self) -> int:
+        """The rows that the content may take."""
+        height = self.app.size.height
+        return max(1, height - (AROUND if self.room >= Size.BASE else 0))
+
+    def on_mount(self) -> None:
+        self._fit()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        mark_size(self, self.room)
+        self.fit()
+
+    def fit(self) -> None:
+        """Set the sizes that depend on the window and on what is shown."""
+
+    # --- answers ----------------------------------------------------------------------------------------
 
     def action_close(self) -> None:
         self.dismiss(None)
@@ -63,6 +106,11 @@ class Sheet(ModalScreen[str | None]):
     def take(self) -> None:
         """Close with what was typed or chosen."""
 
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            app: Any = self.app
+            app.tell_fault("This failed inside the studio", event.worker.error)
+
 
 #: For dialogs with a field: their `take` sees what was typed before Enter, and nothing that was typed after it.
 TAKE = Binding("enter", "take", show=False, priority=True)
@@ -70,62 +118,111 @@ TAKE = Binding("enter", "take", show=False, priority=True)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An answer to a question: its key, and what that does."""
+    """An answer to a question: its key, and what that does.
+
+    Attributes:
+        gentle: Nothing is lost by it: Enter, pressed without looking, may mean it.
+    """
 
     key: str
     label: str
+    gentle: bool = False
 
 
 class Question(Sheet):
-    """Asks before an action, naming what would be lost. Escape changes nothing, and Enter is not an answer."""
+    """Asks before an action, naming what would be lost.
+
+    Escape changes nothing. Enter takes the answer under the cursor: at first the first gentle one, else that of Escape.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("enter", "take", show=False),
+    ]
 
     def __init__(self, title: str, text: str, options: Sequence[Option], keep: str = "leave it") -> None:
         super().__init__()
         self._title = title
         self._text = text
-        self._options = tuple(options)
-        self._keep = keep
+        self._options = (*options, Option("esc", keep))
+        self._at = next((at for at, option in enumerate(self._options) if option.gentle), len(options))
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="question"):
             yield Canvas(self._paint, self.ink, plane="panel", id="question")
 
-    def on_mount(self) -> None:
-        width = min(72, self.app.size.width - 4)
-        rows = self._paint(max(1, width), 0)
-        self.query_one("#question").styles.height = min(len(rows), max(1, self.app.size.height - 4))
+    def fit(self) -> None:
+        canvas = self.query_one("#question", Canvas)
+        width = self.app.size.width if self.room < Size.BASE else 64
+        canvas.styles.height = len(self._paint(width, self.rows_free))
+        canvas.repaint()
 
     def _paint(self, width: int, height: int) -> list[Row]:
+        """Return the rows: all answers first, then as much of the text as there is room for."""
+        glyphs, roomy = self.ink().glyphs, self.room >= Size.BASE
+        height = self.rows_free
+        foot = [] if height < len(self._options) + 3 else [self._foot(width)]
+        answers = [self._answer(at, option, width) for at, option in enumerate(self._options)]
+        free = max(1, height - len(answers) - len(foot) - 2 * roomy)
+        lines = [(line, "fg bold") for line in wrap(self._title, width - 4)]
+        lines += [
+            (line, "fg" if not index else "dim")
+            for index, part in enumerate(self._text.split("\n"))
+            for line in wrap(part, width - 4)
+            if line or index
+        ]
+        if len(lines) > free:
+            lines = lines[:free]
+            lines[-1] = (f"{lines[-1][0]} {glyphs.ellipsis}", lines[-1][1])
         rows = []
-        for index, line in enumerate(wrap(self._title, width - 4)):
+        for line, style in lines:
             row = Row()
-            row.put(2, line, "fg bold")
+            if not roomy:
+                row.put(0, glyphs.block, "warn")
+            row.put(2, line, style, width - 4)
             rows.append(row)
-            if index > 3:
-                break
-        for line in [line for part in self._text.split("\n") for line in wrap(part, width - 4)][:12]:
-            row = Row()
-            row.put(2, line, "dim")
-            rows.append(row)
-        rows.append(Row())
-        for option in (*self._options, Option("esc", self._keep)):
-            row = Row()
-            row.run(2, [(f"{option.key:<4}", "fg bold"), (option.label, "dim")])
-            row.link(2, width - 2, f"answer:{option.key}")
-            rows.append(row)
-        return rows
+        gap = [Row()] if roomy else []
+        return [*rows, *gap, *answers, *gap, *foot]
+
+    def _answer(self, at: int, option: Option, width: int) -> Row:
+        here = at == self._at
+        row = Row(plane="sel" if here else "")
+        if here:
+            row.put(0, self.ink().glyphs.cursor, "accent bold")
+        end = width - 2
+        if here and width >= 30:
+            end = row.put_right(end, "enter", "fg bold") - 1
+        row.put(2, option.key, "fg bold")
+        row.put(max(6, 3 + len(option.key)), option.label, "fg" if here else "dim", max(0, end - 6))
+        row.link(0, width, f"answer:{option.key}")
+        return row
+
+    def _foot(self, width: int) -> Row:
+        row = Row()
+        row.put(2 if width > 40 else 0, f"{self.ink().glyphs.up_down} choose", "faint")
+        return row
+
+    def action_move(self, step: int) -> None:
+        self._at = (self._at + step) % len(self._options)
+        self.query_one("#question", Canvas).repaint()
+
+    def take(self) -> None:
+        self._give(self._options[self._at].key)
+
+    def _give(self, key: str) -> None:
+        self.dismiss(None if key == "esc" else key)
 
     def on_key(self, event: events.Key) -> None:
         for option in self._options:
             if event.character == option.key or event.key == option.key:
                 event.stop()
-                self.dismiss(option.key)
+                self._give(option.key)
                 return
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         event.stop()
-        key = event.action.removeprefix("answer:")
-        self.dismiss(None if key == "esc" else key)
+        self._give(event.action.removeprefix("answer:"))
 
 
 class Prompt(Sheet):
@@ -161,23 +258,19 @@ class Prompt(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="prompt-foot")
 
     def on_mount(self) -> None:
+        super().on_mount()
         self.query_one("#line", Input).focus()
 
     def _head(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        row.put(2, self._title, "fg bold", width - 4)
-        return [row]
+        return [head_row(self._title, width)]
 
     def _foot(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        if self._wrong:
-            glyphs = self.ink().glyphs
-            row.run(2, [(f"{glyphs.failed} ", "err"), (self._wrong, "fg")])
-        else:
-            row.run(2, [("enter", "fg bold"), (" take it   ", "dim"), ("esc", "fg bold"), (" leave it", "dim")])
         second = Row()
-        second.put(2, self._note, "faint", width - 4)
-        return [second, row] if self._note else [Row(), row]
+        if self._wrong:
+            second.run(2, [(f"{self.ink().glyphs.failed} ", "err"), (self._wrong, "fg")])
+        else:
+            second.put(2, self._note, "faint", width - 4)
+        return [second, keys_row(width, ("enter", "take it"), ("esc", "leave it"))]
 
     @on(Input.Submitted, "#line")
     def _submitted(self, event: Input.Submitted) -> None:
@@ -196,7 +289,10 @@ class Prompt(Sheet):
 class Writing(Sheet):
     """Asks for several lines, such as a system prompt or pasted recipes."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "take", show=False, priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f2", "take", show=False, priority=True),
+        Binding("escape", "close", show=False, priority=True),  # a text area would move the focus by it
+    ]
 
     def __init__(self, title: str, value: str = "", note: str = "") -> None:
         super().__init__()
@@ -211,21 +307,22 @@ class Writing(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="prompt-foot")
 
     def on_mount(self) -> None:
+        super().on_mount()
         area = self.query_one("#text", TextArea)
         area.cursor_blink = False
         area.focus()
 
+    def fit(self) -> None:
+        around = 3 if self.tiny else 5
+        self.query_one("#text", TextArea).styles.height = max(1, min(12, self.rows_free - around))
+
     def _head(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        row.put(2, self._title, "fg bold", width - 4)
-        return [row]
+        return [head_row(self._title, width)]
 
     def _foot(self, width: int, height: int) -> list[Row]:
         note = Row()
         note.put(2, self._note, "faint", width - 4)
-        row = Row()
-        row.run(2, [("f2", "fg bold"), (" take it   ", "dim"), ("esc", "fg bold"), (" leave it", "dim")])
-        return [note, row]
+        return [note, keys_row(width, ("f2", "take it"), ("esc", "leave it"))]
 
     def take(self) -> None:
         self.dismiss(self.query_one("#text", TextArea).text)
@@ -241,12 +338,46 @@ class Pages(Sheet):
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="pages"):
             yield ListCanvas(self._paint, self.ink, plane="panel", id="pages")
+            yield Canvas(self._foot, self.ink, plane="panel", id="pages-foot")
 
     def on_mount(self) -> None:
+        super().on_mount()
         self.query_one("#pages").focus()
+
+    def fit(self) -> None:
+        """As tall as its text, up to the window."""
+        width = min(110, self.app.size.width)
+        pages = self.query_one("#pages", ListCanvas)
+        pages.styles.height = max(1, min(len(self._paint(width, 0)), self.rows_free - 1))
+        self.call_after_refresh(self.query_one("#pages-foot", Canvas).repaint)
 
     def _paint(self, width: int, height: int) -> list[Row]:
         return self._painter(self.ink(), width)
 
+    def _foot(self, width: int, height: int) -> list[Row]:
+        try:
+            pages = self.query_one("#pages", ListCanvas)
+        except NoMatches:  # while it is composed
+            return []
+        more = len(pages.rows) > pages.size.height
+        keys = [("esc", "close"), *([(self.ink().glyphs.up_down, "more")] if more else [])]
+        return [keys_row(width, *keys)]
+
     def key_q(self) -> None:
         self.dismiss(None)
+
+
+def head_row(title: str, width: int) -> Row:
+    """Return the title of a dialog."""
+    row = Row()
+    row.put(2, title, "fg bold", width - 4)
+    return row
+
+
+def keys_row(width: int, *keys: tuple[str, str]) -> Row:
+    """Return the last row of a dialog: its keys, and what they do."""
+    row = Row()
+    x = 2 if width > 40 else 0
+    for key, words in keys:
+        x = row.run(x, [(key, "fg bold"), (f" {words}", "dim")]) + 3
+    return row

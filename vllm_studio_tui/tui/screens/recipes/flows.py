@@ -86,7 +86,7 @@ class RecipeFlows:
                 Question(
                     f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
                     "",
-                    [Option("s", "save"), Option("d", "discard")],
+                    [Option("s", "save", gentle=True), Option("d", "discard")],
                     "stay",
                 )
             )
@@ -177,12 +177,12 @@ class RecipeFlows:
         only = None
         if dry.kept_both:
             answer = await self._ask_import(
-                dry, [Option("i", "import, and keep both"), Option("r", "show what would be replaced")]
+                dry, [Option("i", "import, and keep both", gentle=True), Option("r", "show what would be replaced")]
             )
             if answer == "r":
                 only = await self._replaced(raw, name)
         else:
-            answer = await self._ask_import(dry, [Option("i", "import")])
+            answer = await self._ask_import(dry, [Option("i", "import", gentle=True)])
         if answer is None or only == set():
             return
         report = await self._shell.in_thread(
@@ -270,7 +270,7 @@ class RecipeFlows:
                 problems = getattr(error, "problems", [])
                 words = "\n".join(f"{name}: {message}" for name, message in problems) or error.cause
                 answer = await self._shell.ask(
-                    Question(error.title, words, [Option("e", "edit again")], "throw the changes away")
+                    Question(error.title, words, [Option("e", "edit again", gentle=True)], "throw the changes away")
                 )
                 if answer is None:
                     return None

@@ -1,0 +1,116 @@
+"""Dialogs have a layout for every size; Enter never means what loses work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stage import Staged, staged
+from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Sheet, Writing
+
+STOP = [Option("w", "stop when the 36 are done", gentle=True), Option("s", "stop now, cuts them off")]
+LONG = "36 requests run. " + "Loading it again takes about a minute. " * 8
+CHOICES = [Choice(name, name, "dark") for name in ("ansi", "contrast", "paper", "slate")]
+
+
+async def show(stage: Staged, sheet: Sheet) -> list[str | None]:
+    answers: list[str | None] = []
+    stage.app.push_screen(sheet, answers.append)
+    await stage.settle()
+    return answers
+
+
+async def close(stage: Staged) -> None:
+    await stage.press("escape")
+    assert len(stage.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("size", [(160, 45), (80, 24), (60, 15), (40, 6), (24, 5)])
+async def test_every_dialog_shows_what_is_asked_and_its_keys_at_every_size(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    def lines() -> Callable[[], Pages]:
+        from vllm_studio_tui.tui.paint.ink import Ink, Row
+
+        def paint(ink: Ink, width: int) -> list[Row]:
+            rows = [Row() for _ in range(90)]
+            for at, row in enumerate(rows):
+                row.put(0, f"line {at}")
+            return rows
+
+        return lambda: Pages(paint)
+
+    made: list[tuple[Callable[[], Sheet], tuple[str, ...]]] = [
+        (lambda: Question("Stop qwen3-32b?", LONG, STOP, "keep it running"),
+         ("Stop qwen3-32b?", "w   stop when", "s   stop now", "esc keep it")),
+        (lambda: Prompt("Name of the copy", "x", note="letters"), ("Name of the copy", "enter take it", "esc lea")),
+        (lambda: Writing("System prompt", "be brief"), ("System prompt", "be brief", "f2 take it", "esc lea")),
+        (lambda: Chooser(CHOICES, title="theme"), ("ansi", "contrast", "enter take", "esc c")),
+        (lines(), ("line 0", "line 2", "esc close")),
+    ]  # fmt: skip
+    async with staged(tmp_path, size=size) as stage:
+        for make, words in made:
+            await show(stage, make())
+            text = stage.text()
+            for word in words:
+                assert word in text, (word, text)
+            if size <= (40, 6):
+                assert "RUNS" not in text, "the whole window"
+            await close(stage)
+
+
+async def test_questions_are_64_wide_at_row_3_and_choosers_as_large_as_what_is_in_them(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(80, 24)) as stage:
+        await show(stage, Question("Stop qwen3-32b?", "36 requests run.", STOP))
+        region = stage.app.screen.query_one("#sheet").region
+        assert (region.width, region.y) == (64, 3)
+        await close(stage)
+        await show(stage, Chooser(CHOICES, title="theme"))
+        region = stage.app.screen.query_one("#sheet").region
+        assert region.width == 40
+        assert region.height == len(CHOICES) + 5, "a field, a line, the entries, the keys, and a row above and below"
+        await stage.type("sl")
+        assert stage.app.screen.query_one("#sheet").region.height == len(CHOICES) + 5, "it keeps its size"
+        await close(stage)
+
+
+async def test_text_that_is_cut_ends_with_an_ellipsis(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(40, 6)) as stage:
+        await show(stage, Question("Stop qwen3-32b?", LONG, STOP))
+        assert stage.lines()[1].rstrip().endswith("…")
+        await close(stage)
+        await show(stage, Chooser([Choice("x", "a-name-" * 12, "note " * 20)], title="t"))
+        assert "…" in stage.lines()[1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [
+        (("enter",), "w"),
+        (("down", "enter"), "s"),
+        (("up", "enter"), None),
+        (("down", "down", "enter"), None),
+        (("s",), "s"),
+        (("escape",), None),
+    ],
+)
+async def test_enter_takes_the_gentle_answer_and_the_arrows_choose(
+    tmp_path: Path, keys: tuple[str, ...], answer: str | None
+) -> None:
+    async with staged(tmp_path, size=(80, 24)) as stage:
+        answers = await show(stage, Question("Stop qwen3-32b?", "36 requests run.", STOP))
+        await stage.press(*keys)
+        assert answers == [answer]
+
+
+async def test_enter_alone_never_loses_anything(tmp_path: Path) -> None:
+    """Stop, kill and delete ask; who presses Enter without looking has changed nothing."""
+    async with staged(tmp_path) as stage:
+        await stage.press("s")
+        assert "Stop qwen3-32b?" in stage.text()
+        await stage.press("enter")
+        assert stage.calls == []
+        assert len(stage.app.screen_stack) == 1
