@@ -170,7 +170,7 @@ def test_what_is_copied_holds_no_escapes(tmp_path: Path) -> None:
 
     written: list[str] = []
     app_ = SimpleNamespace(_driver=SimpleNamespace(write=written.append))
-    copy(app_, f"\x1b[31mred\x1b[0m\ttab\nline {HOSTILE}", Places.under(tmp_path))  # type: ignore[arg-type]
+    copy(app_, f"\x1b[31mred\x1b[0m\ttab\nline {HOSTILE}", Places.under(tmp_path), "")  # type: ignore[arg-type]
     kept = (tmp_path / "state" / "clip.txt").read_text()
     assert kept.startswith("red\ttab\nline x")
     assert clean(kept) == kept

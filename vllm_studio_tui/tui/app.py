@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from functools import partialmethod
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -15,7 +14,6 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import ModalScreen, Screen
 
-from vllm_studio_tui.config.startup import Startup
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
 from vllm_studio_tui.services.watching.snapshot_feed import follow
@@ -25,14 +23,9 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
 from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
-from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
-from vllm_studio_tui.tui.look.theming import use_colours
-from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.place import Ground, Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
-from vllm_studio_tui.tui.terminal.faults import Faults
-from vllm_studio_tui.tui.terminal.profile import Profile, make_profile
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.download_line import DownloadLine
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
@@ -52,6 +45,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         place: The screen to begin with.
         recipe: With the chat: a new one with this recipe.
         label: A word that stands in the header, such as SIMULATED.
+        terminal: See `TerminalApp`.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["app.tcss", *style_sheets()]
@@ -69,18 +63,10 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         recipe: str | None = None,
         compact: bool = False,
         read_only: bool = False,
-        ascii_only: bool = False,
         label: str = "",
-        theme_name: str | None = None,
-        profile: Profile | None = None,
-        faults: Faults | None = None,
+        **terminal: Any,
     ) -> None:
-        # Textual takes NO_COLOR out of the environment.
-        self.profile = profile or make_profile({"COLORTERM": "truecolor", **os.environ}, Startup(ascii=ascii_only))
-        super().__init__()
-        use_colours(self.console, self.profile.colours)
-        self.faults = faults or Faults(studio.places, os.environ)
-        self.studio = studio
+        super().__init__(studio, **terminal)
         self.place_name = place
         self._under: Underneath | None = None
         self.read_only = read_only
@@ -93,24 +79,10 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self._places: dict[str, Place] = {}
         self._making = asyncio.Lock()
         self._keys = Keys()
-        self._interrupted = self._fresh = 0.0
+        self._interrupted = 0.0
         self.size_class = Size.BASE
         self._download_line = DownloadLine(self)
         self.downloads = Downloads(self._download_line.follow)
-        themes = studio.places.config / "themes"
-        self.looks = Looks(themes, theme_name, self.profile)
-        self.looks.register(self)
-        self.theme = self.looks.name
-
-    @property
-    def ink(self) -> Ink:
-        return self.looks.ink
-
-    def set_theme(self, name: str) -> None:
-        """Show another theme."""
-        if self.looks.use(name):
-            self.theme = name
-            self.call_after_refresh(self.repaint_all)
 
     # --- life -------------------------------------------------------------------------------------------
 
@@ -272,17 +244,6 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         if len(self.screen_stack) > 1:
             return
         self.spawn(self.show_place(name))
-
-    # --- what was typed before it was asked --------------------------------------------------------------
-
-    def drop_typed_ahead(self) -> None:
-        """Drop the keys and clicks that came before now and are not handled yet."""
-        self._fresh = time.monotonic()
-
-    async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.InputEvent | events.Paste) and event.time < self._fresh:
-            return
-        await super().on_event(event)
 
     # --- actions everywhere -----------------------------------------------------------------------------
 

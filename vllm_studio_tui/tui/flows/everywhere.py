@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING, cast
 
 from textual import events
 
-from vllm_studio_tui.tui.background import BackgroundApp
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.terminal.base import TerminalApp
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.tui.flows.downloads import Downloads
     from vllm_studio_tui.tui.place import Place
     from vllm_studio_tui.tui.shell import Shell
 
 
-class EverywhereApp(BackgroundApp, inherit_bindings=False):
+class EverywhereApp(TerminalApp, inherit_bindings=False):
     """The actions of the scope `app`. What they need is imported when they are first done."""
 
-    studio: StudioApi
     downloads: Downloads
     place_name: str
     read_only: bool
@@ -115,9 +113,3 @@ class EverywhereApp(BackgroundApp, inherit_bindings=False):
             from vllm_studio_tui.tui.flows.palette import click
 
             click(self._shell, event.action, self.current)
-
-    def copy(self, text: str) -> None:
-        """Copy through the terminal, and to a file, because not every terminal takes it."""
-        from vllm_studio_tui.tui.terminal.clipboard import copy
-
-        self.tell(copy(self, text, self.studio.places))

@@ -99,7 +99,6 @@ class Chooser(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="chooser-foot")
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#choices", ListCanvas).can_focus = False
         self.query_one("#words", Input).focus()
         if self._load is not None:

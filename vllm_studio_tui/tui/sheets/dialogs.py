@@ -40,9 +40,6 @@ class Sheet(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
     _answered = False
 
-    def on_mount(self) -> None:
-        self._shell.update_frame()  # the keys of the page do not work now
-
     def on_unmount(self) -> None:
         self._shell.update_frame()
 
@@ -73,6 +70,7 @@ class Sheet(ModalScreen[str | None]):
         return max(1, height - (AROUND if self.room >= Size.BASE else 0))
 
     def on_mount(self) -> None:
+        self._shell.update_frame()  # the keys of the page do not work now
         self._fit()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -258,7 +256,6 @@ class Prompt(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="prompt-foot")
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#line", Input).focus()
 
     def _head(self, width: int, height: int) -> list[Row]:
@@ -307,7 +304,6 @@ class Writing(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="prompt-foot")
 
     def on_mount(self) -> None:
-        super().on_mount()
         area = self.query_one("#text", TextArea)
         area.cursor_blink = False
         area.focus()
@@ -341,7 +337,6 @@ class Pages(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="pages-foot")
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#pages").focus()
 
     def fit(self) -> None:

@@ -1,0 +1,77 @@
+"""What an app has to do with its terminal: the profile, colours and glyphs, what is typed, the clipboard."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from textual import events
+
+from vllm_studio_tui.config.startup import Startup
+from vllm_studio_tui.tui.background import BackgroundApp
+from vllm_studio_tui.tui.look.appearance import Looks
+from vllm_studio_tui.tui.look.theming import use_colours
+from vllm_studio_tui.tui.paint.ink import Ink
+from vllm_studio_tui.tui.terminal.faults import Faults
+from vllm_studio_tui.tui.terminal.profile import Profile, make_profile
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.protocols import StudioApi
+
+
+class TerminalApp(BackgroundApp, inherit_bindings=False):
+    """An app on a terminal.
+
+    Attributes:
+        profile: What the terminal can do.
+        looks: The themes, and the colours and glyphs in use.
+    """
+
+    def __init__(
+        self,
+        studio: StudioApi,
+        *,
+        theme_name: str | None = None,
+        ascii_only: bool = False,
+        profile: Profile | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        # Textual takes NO_COLOR out of the environment.
+        self.profile = profile or make_profile({"COLORTERM": "truecolor", **os.environ}, Startup(ascii=ascii_only))
+        super().__init__()
+        use_colours(self.console, self.profile.colours)
+        self.studio = studio
+        self.faults = faults or Faults(studio.places, os.environ)
+        self.looks = Looks(studio.places.config / "themes", theme_name, self.profile)
+        self.looks.register(self)
+        self.theme = self.looks.name
+        self._fresh = 0.0
+
+    @property
+    def ink(self) -> Ink:
+        return self.looks.ink
+
+    def set_theme(self, name: str) -> None:
+        """Show another theme."""
+        if self.looks.use(name):
+            self.theme = name
+            self.call_after_refresh(self.repaint_all)
+
+    def repaint_all(self) -> None:
+        """Draw everything anew."""
+
+    def drop_typed_ahead(self) -> None:
+        """Drop the keys and clicks that came before now and are not handled yet."""
+        self._fresh = time.monotonic()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent | events.Paste) and event.time < self._fresh:
+            return
+        await super().on_event(event)
+
+    def copy(self, text: str) -> None:
+        """Copy through the terminal, and to a file, because not every terminal takes it."""
+        from vllm_studio_tui.tui.terminal.clipboard import copy
+
+        self.tell(copy(self, text, self.studio.places, self.profile.terminal.inside))
