@@ -50,10 +50,11 @@ def fetch(places: Places, path: Path | None, progress: Callable[[Progress], None
 
 
 def prepare_simulation(places: Places) -> None:
-    """Put simulated engines into the home; comes before its settings are read."""
-    from vllm_studio_tui.services.simulated_home.home import prepare
+    """Put simulated engines into the home, and say where their models are; comes before its settings are read."""
+    from vllm_studio_tui.services.simulated_home.home import hub, prepare
 
     prepare(places)
+    os.environ["HF_HUB_CACHE"] = str(hub(places))
 
 
 def open_simulation(places: Places, settings: Settings, db: Database, recipes: RecipesApi) -> RunView:

@@ -18,7 +18,7 @@ from typing import Any
 
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
-from vllm_studio_tui.simulation.models import GIB, Layout, model_of
+from vllm_studio_tui.simulation.models import GIB, Layout, model_of, pace_of
 from vllm_studio_tui.simulation.traffic import CONTEXT, Traffic
 
 #: Seconds for which a look at the files holds.
@@ -56,7 +56,7 @@ class Holder:
 
     @cached_property
     def layout(self) -> Layout:
-        return Layout(model_of(self.model), max(1, len(self.gpus)), self.share, self.cache_bytes)
+        return Layout(model_of(self.model), max(1, len(self.gpus)), self.share, self.cache_bytes, pace_of(self.began))
 
     @property
     def ready(self) -> float:

@@ -22,6 +22,7 @@ class Model:
         prompt, output: Tokens of a mean prompt and of a mean answer.
         ttft: Seconds until the first token, in the middle.
         files: Files of its weights.
+        disk: GiB of its weights that are read in a second.
         compile, graphs: Seconds that these stages of a start take.
     """
 
@@ -38,6 +39,7 @@ class Model:
     context: int = 40_960
     activations: float = 2.3
     graph_memory: float = 1.1
+    disk: float = 1.49
     compile: float = 24.0
     graphs: float = 19.0
     architecture: str = "Qwen3ForCausalLM"
@@ -46,7 +48,7 @@ class Model:
 _MODELS = (
     Model("Qwen/Qwen3-32B", 61.0, 262_144, 1842.0, 36.0, 3650, 3200, 0.105, 17),
     Model("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", 131.4, 327_680, 138.0, 3.1, 1450, 2600, 0.180, 30, layers=80,
-          context=131_072, activations=2.1, graph_memory=1.0, architecture="LlamaForCausalLM"),
+          context=131_072, activations=2.1, graph_memory=1.0, disk=0.72, architecture="LlamaForCausalLM"),
     Model("meta-llama/Llama-3.3-70B-Instruct", 131.4, 327_680, 160.0, 3.0, 2900, 800, 0.190, 30, layers=80,
           context=131_072, activations=2.1, graph_memory=1.0, architecture="LlamaForCausalLM"),
     Model("openai/gpt-oss-120b", 60.8, 73_728, 2400.0, 24.0, 2600, 1400, 0.090, 15, layers=36, context=131_072,
@@ -89,14 +91,26 @@ def model_of(name: str) -> Model:
     )
 
 
+def pace_of(began: float) -> float:
+    """Return how a start of this moment compares with the usual one: no two take the same time."""
+    return 0.95 + int(began) * 7919 % 13 / 100
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an engine shares out the memory of each of its GPUs, in GiB."""
+    """How an engine shares out the memory of each of its GPUs, in GiB, and how long it takes to fill it.
+
+    Attributes:
+        share: The part of each GPU that it may take.
+        cache_bytes: What a value in the KV cache takes, in parts of what it takes by default.
+        pace: The time that a start takes, in parts of the usual time.
+    """
 
     model: Model
     ranks: int = 1
     share: float = 0.9
     cache_bytes: float = 1.0
+    pace: float = 1.0
 
     @property
     def limit(self) -> float:
@@ -128,16 +142,16 @@ class Layout:
 
     def loading_seconds(self) -> dict[str, float]:
         """Return the stages of a start with the seconds that each takes."""
-        weights = max(1.0, self.model.weights / 1.49)
-        return {
+        usual = {
             "process": 0.4,
             "config": 3.1,
-            "weights": weights,
+            "weights": max(1.0, self.model.weights / self.model.disk),
             "compile": self.model.compile,
             "kv": 2.2,
             "graphs": self.model.graphs,
             "warmup": max(0.6, self.model.layers / 8),
         }
+        return {name: self.pace * seconds for name, seconds in usual.items()}
 
     def held(self, done: float) -> float:
         """Return the GiB that a GPU holds when this share of a start's seconds has passed."""

@@ -18,7 +18,7 @@ from vllm_studio_tui.kit.process import start_ticks
 from vllm_studio_tui.simulation import gpus, holders
 from vllm_studio_tui.simulation.holders import Holder
 from vllm_studio_tui.simulation.loading_log import Start, lines
-from vllm_studio_tui.simulation.models import GIB, Layout, model_of
+from vllm_studio_tui.simulation.models import GIB, Layout, model_of, pace_of
 from vllm_studio_tui.simulation.serving_log import request, served
 from vllm_studio_tui.simulation.startup_log import log
 from vllm_studio_tui.simulation.traffic import Traffic
@@ -42,7 +42,7 @@ class Pretence:
         here = [one for one in visible if one < _count()][: options.ranks]
         began = time.time() if options.since is None else options.since
         model, cache = model_of(options.pretend), 0.5 if options.small_cache else 1.0
-        layout = Layout(model, options.ranks, options.gpu_share, cache)
+        layout = Layout(model, options.ranks, options.gpu_share, cache, pace_of(began))
         self.start = Start(
             layout,
             options.pretend,

@@ -22,6 +22,7 @@ def simulated_recipes() -> list[dict[str, Any]]:
             gpus=["0", "1"],
             max_model_len=32768,
             max_num_seqs=128,
+            gpu_memory_utilization=0.9,
             tool_call_parser="hermes",
             reasoning_parser="qwen3",
             tags=["prod"],

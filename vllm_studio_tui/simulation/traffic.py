@@ -27,7 +27,7 @@ PLATEAU = 1.17
 #: Smaller waves: part of the mean, seconds.
 _SMALL = ((0.035, 1730.0), (0.03, 437.0), (0.02, 101.0), (0.015, 37.0))
 #: At most one burst in each of these spans of seconds; how long it takes, and how long it rises and falls.
-SPAN, LENGTH, EDGE = 2700.0, 130.0, 12.0
+SPAN, LENGTH, EDGE = 2400.0, 130.0, 12.0
 #: What remains of the answers' speed in a burst, and how many prompt tokens come, in multiples of the usual.
 _LEFT, _PROMPTS = 0.28, 3.4
 #: The part of the prompts that the cache knows; in a burst there are none.
@@ -234,7 +234,7 @@ class Traffic:
         if span < 0:
             return None
         drawn = zlib.crc32(b"%d %d" % (self._seed, span))
-        if drawn % 100 >= 45:
+        if drawn % 100 >= 70:
             return None
         return EPOCH + span * SPAN + (drawn >> 8) % int(SPAN - LENGTH)
 

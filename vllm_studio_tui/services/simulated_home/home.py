@@ -11,10 +11,11 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.domain.run import State
@@ -51,6 +52,15 @@ def prepare(places: Places) -> None:
     if not places.settings_file.exists():
         for engine, program in made.items():
             save_setting(places, registry.backend(engine).program_setting, str(program))
+    for data in simulated_recipes():  # nothing is to be fetched, and nobody warned of it
+        blobs = hub(places) / f"models--{data['model_path'].replace('/', '--')}" / "blobs"
+        private_dir(blobs)
+        (blobs / "simulated").touch()
+
+
+def hub(places: Places) -> Path:
+    """Return where the models of the simulation seem to be."""
+    return places.cache / "hub"
 
 
 class SimulatedHome:
@@ -73,8 +83,10 @@ class SimulatedHome:
             self._keep_recipes(now, past=False)
         loads = self._recipes.get(LOADING)
         seconds = RunFiles(self._places, self._spec(loads, now, 1), loads, loads.backend, now).start.seconds()
-        for recipe_id, began in ((READY, now - SERVES * 3600), (LOADING, now - LOADED * seconds)):
+        for recipe_id, ago in ((READY, SERVES * 3600), (LOADING, LOADED * seconds)):
             if recipe_id not in live:
+                # Nothing is made up in a home with real data.
+                began = now if self._made_at() is None else now - ago
                 files = self._go_on(self._recipes.get(recipe_id), began, now, [*live.values()])
                 live[recipe_id] = read.view(files.folder)
                 past.append(files)
@@ -129,7 +141,7 @@ class SimulatedHome:
         for data in simulated_recipes():
             recipe, _ = parse_recipe(data)
             if not past:
-                with contextlib.suppress(StoreError):  # it is there, as the person has it
+                with contextlib.suppress(UsageError):  # it is there, as the person has it
                     self._recipes.create(recipe)
                 continue
             forms = FORMS.get(recipe.id, (Form(20 * 24.0, "new"),))

@@ -27,7 +27,7 @@ from vllm_studio_tui.runs.read import DISMISSED
 from vllm_studio_tui.simulation import gpus, holders
 from vllm_studio_tui.simulation.holders import Holder
 from vllm_studio_tui.simulation.loading_log import Start, lines
-from vllm_studio_tui.simulation.models import Layout, model_of
+from vllm_studio_tui.simulation.models import Layout, model_of, pace_of
 from vllm_studio_tui.simulation.serving_log import served
 
 #: Seconds between two readings of the past.
@@ -66,7 +66,8 @@ class RunFiles:
     def layout(self) -> Layout:
         small = 0.5 if (self.recipe.kv_cache_dtype or "").startswith("fp8") else 1.0
         ranks = self.recipe.tensor_parallel_size
-        return Layout(model_of(self.recipe.model_path), ranks, self.recipe.gpu_memory_utilization or 0.9, small)
+        share = self.recipe.gpu_memory_utilization or 0.9
+        return Layout(model_of(self.recipe.model_path), ranks, share, small, pace_of(self.began))
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,101 @@
+"""The home that `demo --simulate` opens: weeks behind it, three runs in it, and nothing of a person's lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.usage import UsageQuery
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs import read
+from vllm_studio_tui.services import demo
+from vllm_studio_tui.simulation import gpus
+from vllm_studio_tui.simulation.recipes import FAILED, LOADING, READY
+from vllm_studio_tui.studio import Studio
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "4")
+    monkeypatch.setenv("HF_HUB_CACHE", "")
+    made = Places.of()
+    yield made
+    with Studio.open_sync(made) as studio:
+        for run in read.live_runs(made):
+            studio.launcher.stop(run, force=True)
+
+
+def opened(studio: Studio) -> read.RunView:
+    demo.prepare_simulation(studio.places)
+    return demo.open_simulation(studio.places, studio.settings, studio.db, studio.recipes)
+
+
+def test_it_opens_full_and_opening_it_again_adds_nothing(places: Places) -> None:
+    with Studio.open_sync(places) as studio:
+        run = opened(studio)
+        assert (run.recipe_id, run.state) == (READY, State.READY)
+        assert run.status.started_at is not None
+        assert time.time() - run.status.started_at > 2 * 86_400
+        runs = read.all_runs(places)
+        shown = {one.recipe_id: one for one in read.shown_runs(runs)}
+        assert {name: one.state for name, one in shown.items()} == {
+            READY: State.READY,
+            LOADING: State.LOADING,
+            FAILED: State.FAILED,
+        }
+        failed = shown[FAILED].status
+        assert failed.reason == "kv_cache_too_small"
+        assert failed.fixes
+        assert {"weights", "kv_cache"} <= set(failed.marks)
+        assert sum(one.state is State.EXITED for one in runs) > 10
+        report = studio.usage.report(UsageQuery(days=14, by="day"))
+        assert len(report.rows) == 14
+        assert all(row.total_tokens and row.energy_wh for row in report.rows)
+        assert {row.key for row in studio.usage.report(UsageQuery()).rows} >= {READY, LOADING, "gemma-3-12b"}
+        sessions = studio.chats.list()
+        assert len(sessions) >= 12
+        assert any(one.parent_id for one in sessions)
+        kept = [message for one in sessions for message in studio.chats.branch(one.id)]
+        assert {"stop", "stopped", "tool_calls"} <= {message.finish for message in kept}
+        assert any(message.reasoning for message in kept)
+        assert [one.number for one in studio.recipes.revisions(FAILED)] == [3, 2, 1]
+        assert studio.recipes.number(studio.recipes.get(READY)) == 3
+        told = json.dumps([(one.name, one.model, one.spec and one.spec.engine, one.status.title) for one in runs])
+        assert "simulated" not in told.lower()
+        again = opened(studio)
+        assert again.run_id == run.run_id
+        assert [one.run_id for one in read.all_runs(places)] == [one.run_id for one in runs]
+        gpus.HOLDERS.forget()
+        now = time.time()
+        assert gpus.utilization(0, now) > 10
+        assert (run.status.pid, gpus.HOLDERS.on(0)[-1][0].memory(now)) in gpus.processes(0, now)
+
+
+def test_a_past_older_than_a_day_is_made_anew_and_chats_of_the_person_stay(places: Places) -> None:
+    with Studio.open_sync(places) as studio:
+        opened(studio)
+        mine = studio.chats.create("mine")
+        for run in read.live_runs(places):
+            studio.launcher.stop(run, force=True)
+        mark = places.state / "simulation" / "home.json"
+        mark.write_text(json.dumps({"made_at": time.time() - 90_000}))
+        before = {one.run_id for one in read.all_runs(places)}
+        opened(studio)
+        assert not before & {one.run_id for one in read.all_runs(places)}
+        assert mine.id in {one.id for one in studio.chats.list()}
+
+
+def test_a_home_with_a_persons_own_data_is_given_no_past(places: Places) -> None:
+    with Studio.open_sync(places) as studio:
+        studio.chats.create("mine")
+        run = opened(studio)
+        assert {one.recipe_id for one in read.all_runs(places)} == {READY, LOADING}
+        assert run.status.started_at is not None
+        assert time.time() - run.status.started_at < 600
+        assert [one.title for one in studio.chats.list()] == ["mine"]
