@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.backends import CLASSES
+from vllm_studio_tui.cli import recipe_history
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
@@ -45,6 +46,8 @@ def _show_report(report: ImportReport, *, dry_run: bool) -> None:
         verb = "would replace" if one in report.replaced else "would import"
         done = "replaced" if one in report.replaced else "imported"
         say(f"{verb if dry_run else done} {one}")
+        if one in report.changes:
+            recipe_history.show_change(report.changes[one])
         for changed in report.fields:
             if changed["recipe"] == one and (changed["action"] != "taken" or changed["why"]):
                 why = f", {changed['why']}" if changed["why"] else ""
@@ -103,6 +106,7 @@ def register(app: typer.Typer) -> None:
     _register_reading(nouns)
     _register_writing(nouns)
     _register_exchange(nouns)
+    recipe_history.register(nouns)
 
 
 def _register_reading(nouns: typer.Typer) -> None:
@@ -226,7 +230,7 @@ def _register_writing(nouns: typer.Typer) -> None:
             recipe, notes = studio.recipes.read(with_settings(data, settings))
             if take:
                 recipe = _suggested(recipe)
-            recipe = studio.recipes.create(recipe)
+            recipe = studio.recipes.create(recipe, reason="starter" if starter else "command line")
         say(f"added {recipe.id}")
         _tell(recipe, notes)
 
@@ -240,6 +244,7 @@ def _register_writing(nouns: typer.Typer) -> None:
         import yaml
 
         from vllm_studio_tui.domain.recipe import recipe_to_data
+        from vllm_studio_tui.services.recipes.changes import compare
         from vllm_studio_tui.services.recipes.field_assignments import with_settings
 
         with open_studio() as studio:
@@ -259,8 +264,11 @@ def _register_writing(nouns: typer.Typer) -> None:
                     advice = f"Your text is kept in {name}."
                     raise StudioError("not saved", cause=cause, advice=advice) from None
                 Path(name).unlink()
-            studio.recipes.save(recipe)
-        say(f"saved {recipe.id}")
+            change = compare(before, recipe)
+            if change:
+                studio.recipes.save(recipe, reason="command line" if settings or take else "$EDITOR", before=before)
+        recipe_history.show_change(change)
+        say(f"saved {recipe.id}" if change else f"{recipe.id} is as it was")
         _tell(recipe, notes, before=before)
 
     @nouns.command("duplicate")
@@ -280,10 +288,10 @@ def _register_writing(nouns: typer.Typer) -> None:
             if not yes:
                 if not sys.stdin.isatty():
                     raise UsageError(f"{recipe.id} is not deleted", advice="Say --yes where nobody can be asked.")
-                if not typer.confirm(f"Delete {recipe.id}? It cannot be brought back", default=False):
+                if not typer.confirm(f"Delete {recipe.id}? Its revisions are kept", default=False):
                     raise SystemExit(1)
             studio.recipes.delete(recipe.id)
-        say(f"deleted {recipe.id}")
+        say(f"deleted {recipe.id}; vllm-studio recipes undo brings it back")
 
 
 def _point_out_masked(studio: StudioApi, ids: list[str]) -> None:

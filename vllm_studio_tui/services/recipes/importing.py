@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vllm_studio_tui.backends import registry
@@ -11,6 +11,7 @@ from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
+from vllm_studio_tui.services.recipes.changes import Change, compare
 from vllm_studio_tui.services.recipes.parsing import read_documents
 
 #: How a stored recipe of an id is found: the recipe, `UNREADABLE`, or None where there is none.
@@ -28,6 +29,7 @@ class ImportReport:
         replaced: Those of `imported` whose former content is gone.
         kept_both: New ids to those whose content differs.
         suggestions: What the model of a recipe is known to need and the recipe leaves open.
+        changes: Of those that are replaced, what differs.
     """
 
     imported: list[str] = field(default_factory=list)
@@ -37,10 +39,12 @@ class ImportReport:
     failed: list[dict[str, Any]] = field(default_factory=list)
     fields: list[dict[str, str]] = field(default_factory=list)
     suggestions: list[dict[str, Any]] = field(default_factory=list)
+    changes: dict[str, Change] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return every attribute as `recipes import --json` prints it."""
-        return asdict(self)
+        changes = {name: one.to_json() for name, one in self.changes.items()}
+        return {**asdict(replace(self, changes={})), "changes": changes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,14 @@ class Entry:
 
     Attributes:
         known: One of the same id is there, with other content.
+        before: That one, where this one takes its place and it can be read.
     """
 
     recipe: Recipe
     notes: tuple[FieldNote, ...]
     known: bool = False
     same: bool = False
+    before: Recipe | None = None
 
 
 def read_entries(
@@ -108,6 +114,8 @@ def _tell(report: ImportReport, recipe: Recipe, entry: Entry) -> None:
     report.imported.append(kept)
     if entry.known and kept == recipe.id:
         report.replaced.append(kept)
+        if entry.before is not None:
+            report.changes[kept] = compare(entry.before, entry.recipe)
     if kept != recipe.id:
         report.kept_both[kept] = recipe.id
     report.fields += [
@@ -124,7 +132,8 @@ def _place(recipe: Recipe, notes: list[FieldNote], lookup: Lookup, *, replace: b
             return Entry(candidate, tuple(notes), known=True, same=True)
         if replace:
             what = differences(there, recipe) if isinstance(there, Recipe) else "what was there could not be read"
-            return Entry(recipe, (*notes, FieldNote("id", "taken", f"replaces the one that was there: {what}")), True)
+            note = FieldNote("id", "taken", f"replaces the one that was there: {what}")
+            return Entry(recipe, (*notes, note), True, before=there if isinstance(there, Recipe) else None)
         number += 1
         candidate = recipe.model_copy(update={"id": f"{recipe.id[:58]}-{number}"})
         there = lookup(candidate.id)

@@ -316,12 +316,7 @@ class Recipes:
         """Return what an import with `replace` would change, a recipe each; nothing is written."""
         read = partial(self.read, imported=True, dry_run=True)
         entries = read_entries(raw, source, read, self._lookup, ImportReport(), replace=True)
-        found = []
-        for entry in entries:
-            before = self._lookup(entry.recipe.id)
-            if not entry.same:
-                found.append(Proposal(before if isinstance(before, Recipe) else None, entry.recipe))
-        return found
+        return [Proposal(entry.before, entry.recipe) for entry in entries if not entry.same]
 
     def _lookup(self, recipe_id: str) -> Recipe | str | None:
         data = self._rows.get(recipe_id)
