@@ -108,6 +108,14 @@ class Settings(BaseModel):
         background: `dark` or `light`, where the terminal does not say; a theme that is set comes before it.
         multiplexer: `tmux`, `screen` or `none`: what the clipboard and notices have to pass through.
         mouse: Take the mouse; without it the terminal selects text itself.
+        notify: `away`: give notice while the terminal says that it is not in front; `always`, also where it says
+            nothing; or `never`.
+        notify_ready: Give notice of a run that is ready.
+        notify_failed: Give notice of a run that failed.
+        notify_answer: Give notice of an answer that took 20 seconds or more.
+        notify_bell: Ring the bell for a notice.
+        notify_desktop: Send a notice to the desktop (OSC 9), through tmux and screen too.
+        title: Show the state in the title of the terminal.
         refresh_seconds: Seconds between two samples of GPUs and engines.
     """
 
@@ -135,6 +143,13 @@ class Settings(BaseModel):
     background: Literal["auto", "dark", "light"] = "auto"
     multiplexer: Literal["auto", "tmux", "screen", "none"] = "auto"
     mouse: bool = True
+    notify: Literal["away", "always", "never"] = "away"
+    notify_ready: bool = True
+    notify_failed: bool = True
+    notify_answer: bool = True
+    notify_bell: bool = False
+    notify_desktop: bool = True
+    title: bool = True
     refresh_seconds: float = Field(1.0, ge=0.2, le=60)
 
     _notes: tuple[str, ...] = PrivateAttr(())

@@ -121,6 +121,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
                 self._arrived()
             sampler.start()
             settings = await self.in_thread(lambda: self.studio.settings)
+        self.notices.begin(settings)
         if "refresh_seconds" in settings.model_fields_set:
             sampler.set_pace(settings.refresh_seconds)
         for one in settings.notes:
@@ -130,6 +131,8 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.snapshot = self.studio.sampler.latest
         if self._exit or not self.is_running:
             return
+        if self.snapshot is not None:
+            self.notices.arrived(self.snapshot, self.ink.glyphs)
         self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.look.appearance import Looks
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.terminal.notices import Notices
 
 T = TypeVar("T")
 
@@ -114,6 +115,10 @@ class Shell(Protocol):
         """What is being downloaded; a line above the footer shows it on every screen."""
 
     # --- telling the person -----------------------------------------------------------------------------
+
+    @property
+    def notices(self) -> Notices:
+        """What tells a person who looks elsewhere."""
 
     def tell(self, text: str, severity: str = "information") -> None:
         """Show a message at the bottom right. `severity` is Textual's; errors stay until escape."""

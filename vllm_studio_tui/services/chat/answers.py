@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -27,12 +28,14 @@ class RunningAnswer:
     Attributes:
         question: What was asked; None where a message that was there already is answered or continued.
         task: Reads the stream; cancelling it stops the answer.
+        began: When, by the monotonic clock.
     """
 
     session_id: str
     question: str | None = None
     answer: Answer = field(default_factory=Answer)
     task: asyncio.Task[None] | None = None
+    began: float = field(default_factory=time.monotonic)
 
 
 class Answers:

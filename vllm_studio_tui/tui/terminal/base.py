@@ -14,6 +14,7 @@ from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.theming import use_colours
 from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.terminal.faults import Faults
+from vllm_studio_tui.tui.terminal.notices import Notices
 from vllm_studio_tui.tui.terminal.profile import Profile, make_profile
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
     Attributes:
         profile: What the terminal can do.
         looks: The themes, and the colours and glyphs in use.
+        notices: What tells a person who looks elsewhere.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         self.looks = Looks(studio.places.config / "themes", theme_name, self.profile)
         self.looks.register(self)
         self.theme = self.looks.name
+        self.notices = Notices(self.write_terminal, self.profile.terminal)
         self._fresh = 0.0
 
     @property
@@ -69,6 +72,21 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         if isinstance(event, events.InputEvent | events.Paste) and event.time < self._fresh:
             return
         await super().on_event(event)
+
+    def write_terminal(self, sequence: str) -> None:
+        """Write a control sequence, if there is a terminal."""
+        if self._driver is not None:
+            self._driver.write(sequence)
+
+    def on_app_focus(self) -> None:
+        self.notices.in_front = True
+
+    def on_app_blur(self) -> None:
+        self.notices.in_front = False
+
+    async def _shutdown(self) -> None:
+        self.notices.end()
+        await super()._shutdown()
 
     def copy(self, text: str) -> None:
         """Copy through the terminal, and to a file, because not every terminal takes it."""

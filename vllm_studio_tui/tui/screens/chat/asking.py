@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 
 from vllm_studio_tui.domain.chat import Ended, Message, Sampling, StreamEvent, Target
@@ -225,6 +226,7 @@ class Asking:
 
     def _on_end(self, running: RunningAnswer, error: StudioError | None) -> None:
         chat = self._state.of(running.session_id)
+        self._screen.shell.notices.answered(time.monotonic() - running.began)
         if error is not None:
             self._screen.shell.tell_error(error)
             if chat is not None and running.question is not None and not running.answer.received:
