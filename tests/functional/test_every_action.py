@@ -29,7 +29,7 @@ from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 from vllm_studio_tui.tui.screens.run.place import RunPage
-from vllm_studio_tui.tui.sheets.chooser import Chooser
+from vllm_studio_tui.tui.sheets.palette import Palette
 from vllm_studio_tui.tui.sheets.starting import WhatToRun
 
 MODULES = (
@@ -184,7 +184,9 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, owner: type, action: Action, done
 def offered(stage: Staged) -> set[str]:
     """What can be chosen from the palette."""
     palette = stage.app.screen
-    return {choice.value for choice in palette._matches} if isinstance(palette, Chooser) else set()
+    if not isinstance(palette, Palette) or palette._loading:
+        return set()
+    return {entry.id for entry in palette._entries}
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])

@@ -36,7 +36,7 @@ class EverywhereApp(TerminalApp, inherit_bindings=False):
         if len(self.screen_stack) == 1:
             from vllm_studio_tui.tui.flows.palette import palette
 
-            self.spawn(palette(self._shell, self.current))
+            palette(self._shell, self.current)
 
     def action_help(self) -> None:
         if len(self.screen_stack) == 1:

@@ -2,83 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Collection
+from typing import TYPE_CHECKING, Any, cast
 
 from vllm_studio_tui.domain.errors import NotFound, StudioError
-from vllm_studio_tui.domain.run import ANSWERING
-from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.flows.commands import Commands
+from vllm_studio_tui.tui.flows.fixing import fix
+from vllm_studio_tui.tui.flows.palette_entries import PaletteEntries
+from vllm_studio_tui.tui.flows.palette_used import keep_used, load_used
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.screens.registry import SCREENS
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.tui.sheets.palette import Palette
+from vllm_studio_tui.tui.sheets.settings import SettingsSheet
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
     from textual.widget import Widget
 
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.tui.shell import Shell
 
-
-async def palette(shell: Shell, screen: Widget) -> None:
-    """Choose a command by name and run it: of a run, of `screen`, of the app, or launching a recipe."""
-    commands = Commands(shell)
-    active = shell.active_actions()
-    scopes = {action.scope for action, _ in active}
-    active += [(action, "") for action in actions.ACTIONS if not action.keys and action.scope in scopes]
-    here = {action.id for action, _ in active}
-    load = partial(_choices, shell, commands, active)
-    said = await shell.ask(Chooser((), title="a command", load=load))
-    if said is None:
-        return
-    kind, _, rest = said.partition(":")
-    if kind == "launch":
-        await commands.launch(rest)
-    elif kind == "chat":
-        await commands.chat_with(rest)
-    elif kind == "log":
-        await commands.open_log(rest)
-    elif kind == "run":
-        shell.open_run(rest)
-    elif kind == "stop" and (found := commands.run_of(rest)) is not None:
-        await commands.stop(found)
-    elif said in actions.BY_ID:
-        action = actions.BY_ID[said]
-        if action.id in here or action.scope == "app":
-            await _run(shell, screen, action)
+#: Screens whose actions are about what the screen shows, and actions that are about nothing under a cursor.
+WHOLE = frozenset({"chat", "monitor", "usage", "logs"})
+ALONE = frozenset({"new", "import", "export", "find", "starter", "foreign", "demo"})
 
 
-async def _choices(shell: Shell, commands: Commands, active: Sequence[tuple[Action, str]]) -> list[Choice]:
-    """Return what the palette offers: runs, what can be done here, what everywhere, recipes."""
-    choices: list[Choice] = []
-    for run in commands.runs:
-        mark = shell.ink.glyphs.state(run.state)
-        name = clean_line(run.name, limit=40)
-        if run.state in ANSWERING:
-            choices.append(Choice(f"chat:{run.recipe_id}", f"chat with {name}", "", "", "Runs", mark=mark))
-        if not shell.read_only:
-            choices.append(Choice(f"stop:{run.run_id}", f"stop {name}", str(run.state), "", "Runs", mark=mark))
-        choices.append(Choice(f"run:{run.run_id}", f"open {name}", str(run.state), "", "Runs", mark=mark))
-        choices.append(Choice(f"log:{run.run_id}", f"log of {name}", "", "", "Runs", mark=mark))
-    groups = (
-        ("Here", [action for action, _ in active if action.scope not in ("app", "list", "table")]),
-        ("Everywhere", actions.of("app")),
+def palette(shell: Shell, screen: Widget) -> None:
+    """Choose anything by name, and do it. The sheet is there before the next key is."""
+    entries = PaletteEntries(shell)
+    active = {action.id for action, _ in shell.active_actions()}
+    sheet = Palette(
+        entries.at_once(),
+        used=lambda: load_used(shell.studio.places),
+        load=entries.recipes,
+        later=entries.settings,
+        search=entries.chats,
     )
-    choices += [
-        Choice(action.id, action.help, "", actions.keys_text(shell.keys_of(action.id), 1), group)
-        for group, found in groups
-        for action in found
-        if action.palette and not (action.writes and shell.read_only)
-    ]
+
+    def chosen(said: str | None) -> None:
+        if said is not None:
+            shell.spawn(_do(shell, screen, said, active))
+
+    shell.push_screen(sheet, chosen)
+
+
+async def _do(shell: Shell, screen: Widget, said: str, active: Collection[str]) -> None:
+    kind, _, rest = said.partition(":")
+    commands = Commands(shell)
     if not shell.read_only:
-        live = {run.recipe_id for run in commands.runs if run.live}
-        choices += [
-            Choice(f"launch:{one.value}", f"launch {one.value}", one.note, "", "Recipes", one.words)
-            for one in await commands.recipe_choices()
-            if one.value not in live
-        ]
-    return choices
+        await shell.in_thread(lambda: keep_used(shell.studio.places, said))
+    if kind == "action":
+        action = actions.BY_ID[rest]
+        if action.scope == "app" or action.id in active or not action.keys:
+            await _run(shell, screen, action)
+        else:
+            await _elsewhere(shell, action)
+    elif kind == "launch":
+        await commands.launch(rest)
+    elif kind == "edit":
+        await commands.edit_recipe(rest)
+    elif kind == "recipe":
+        place: Any = await shell.show_place("recipes")
+        await place.reload(rest)
+    elif kind == "chat":
+        await commands.open_chat(rest)
+    elif kind == "theme":
+        await _set_theme(shell, rest)
+    elif kind == "setting":
+        await shell.ask(SettingsSheet(rest))
+    elif (run := commands.run_of(rest)) is not None:
+        await _do_with_run(shell, commands, kind, run)
+    else:
+        shell.tell("This run is gone.")
+
+
+async def _do_with_run(shell: Shell, commands: Commands, kind: str, run: RunView) -> None:
+    if kind == "page":
+        shell.open_run(run.run_id)
+    elif kind == "url" and run.spec is not None:
+        shell.copy(run.spec.base_url)
+    elif kind == "talk":
+        await commands.chat_with(run.recipe_id)
+    elif kind == "fix":
+        await fix(shell, run)
+    elif kind == "log":
+        await commands.open_log(run.run_id)
+    else:
+        await {"stop": commands.stop, "probe": commands.probe, "dismiss": commands.dismiss}[kind](run)
+
+
+async def _elsewhere(shell: Shell, action: Action) -> None:
+    """Go to the screen that an action is of, and do it there; where it needs something chosen, say its key."""
+    screen = next(screen for screen in SCREENS if action.scope in screen.scopes)
+    place = await shell.show_place(screen.name)
+    whole = screen.name in WHOLE or action.name in ALONE
+    target = next((one for one in (place, *place.query("*")) if getattr(one, "SCOPE", "") == action.scope), None)
+    if target is None:
+        return
+    if target is not place and target.focusable:
+        target.focus()
+    if whole and target.check_action(action.method, ()):
+        await _run(shell, target, action)
+    else:
+        key = actions.keys_text(shell.keys_of(action.id), 1)
+        shell.tell(f"{key}: {action.help}. Choose with the arrow keys first.")
 
 
 async def _run(shell: Shell, screen: Widget, action: Action) -> None:
@@ -121,11 +150,19 @@ async def choose_theme(shell: Shell) -> None:
     themes = sorted(shell.looks.themes.items())
     choices = [Choice(name, name, "dark" if theme.dark else "light") for name, theme in themes]
     said = cast("str | None", await shell.ask(Chooser(choices, title="theme", preview=shell.set_theme)))
-    shell.set_theme(said or before)
-    if said is not None and said != before and not shell.read_only:
+    shell.set_theme(before)
+    if said is not None:
+        await _set_theme(shell, said)
+
+
+async def _set_theme(shell: Shell, name: str) -> None:
+    """Show a theme from now on."""
+    before = shell.theme
+    shell.set_theme(name)
+    if name != before and not shell.read_only:
         from vllm_studio_tui.config.settings import save_setting
 
         try:
-            await shell.in_thread(lambda: save_setting(shell.studio.places, "theme", said))
+            await shell.in_thread(lambda: save_setting(shell.studio.places, "theme", name))
         except (StudioError, NotFound) as error:
             shell.tell(f"The theme is for this session only: {error}", "warning")

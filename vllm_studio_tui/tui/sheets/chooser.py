@@ -212,7 +212,7 @@ class Chooser(Sheet):
                 row.put(4, *choice.mark)
                 x = 6
             room = (middle if choice.note else width - 6 - len(choice.key)) - x - 1
-            _matched(row, x, clean_line(choice.label), typed, room)
+            put_matched(row, x, clean_line(choice.label), typed, room)
             if choice.note:
                 row.put(middle, choice.note, "dim", max(0, width - middle - 3 - len(choice.key)))
             row.put_right(width - 2, choice.key, "fg bold")
@@ -278,7 +278,7 @@ class Chooser(Sheet):
                 self.query_one("#words", Input).insert_text_at_cursor(event.character)
 
 
-def _matched(row: Row, x: int, label: str, words: Sequence[str], room: int) -> None:
+def put_matched(row: Row, x: int, label: str, words: Sequence[str], room: int) -> None:
     """Draw a label with the matching letters in the accent colour."""
     lower = label.lower()
     marks = [False] * len(label)

@@ -34,8 +34,9 @@ class SettingsSheet(Sheet):
         Binding("q,f8", "close", show=False),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, at: str = "") -> None:
         super().__init__()
+        self._at = at
         self._values: list[SettingValue] = []
         self._error: SettingsError | None = None
         self._wrong = ""
@@ -54,6 +55,8 @@ class SettingsSheet(Sheet):
 
     def on_mount(self) -> None:
         self.query_one("#settings").focus()
+        if self._at:
+            self.query_one("#settings", ListCanvas).choose(self._at)
         self.run_worker(self._read(), group="recipes", exit_on_error=False)
 
     async def _read(self) -> None:

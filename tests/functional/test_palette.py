@@ -1,0 +1,136 @@
+"""The palette: everything by name, from every screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.functional.acting import at, cursor, shows, told
+from tests.functional.stage import Staged, recipe, staged
+from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.flows.palette_used import load_used
+from vllm_studio_tui.tui.sheets.palette import Palette
+
+
+def palette(stage: Staged) -> Palette:
+    found = stage.app.screen
+    assert isinstance(found, Palette)
+    return found
+
+
+def labels(stage: Staged) -> list[str]:
+    return [one.entry.label for one in palette(stage)._listed]
+
+
+async def look(stage: Staged, words: str) -> list[str]:
+    """Open the palette, type, and return what is listed."""
+    await stage.press("colon")
+    await stage.type(words)
+    await stage.until(lambda: not palette(stage)._loading, "all is read")
+    await stage.settle()
+    return labels(stage)
+
+
+async def close(stage: Staged) -> None:
+    while len(stage.app.screen_stack) > 1:
+        await stage.press("escape")
+
+
+async def test_everything_is_found_by_name_and_nothing_that_cannot_work(tmp_path: Path) -> None:
+    def chats(studio: Studio) -> None:
+        for title in ("Parrots and fishes", "Bench plan"):
+            studio.chat.new_session(title)
+
+    async with staged(tmp_path, prepare=chats) as stage:
+        for words, first in (
+            ("export", "export"),
+            ("doctor", "doctor"),
+            ("quit", "leave"),
+            ("qwen stop", "stop qwen3-32b"),
+            ("launch gemma", "run gemma-3-12b"),
+            ("recipe gemma", "recipe gemma-3-12b"),
+            ("fishes parr", 'chat "Parrots and fishes"'),
+            ("paper", "theme: paper"),
+            ("usage", "5 Usage"),
+            ("monitor hold", "hold the picture"),
+        ):
+            found = await look(stage, words)
+            assert found, words
+            assert found[0].startswith(first), (words, found[:4])
+            await close(stage)
+        assert "what do you want to run?" in await look(stage, "starter")
+        await close(stage)
+        assert "stop llama-3.3-70b" not in await look(stage, "stop")
+        await close(stage)
+        assert "chat with llama-3.3-70b" not in await look(stage, "chat llama")
+        await close(stage)
+        # Verbs stand before places where they answer equally well.
+        found = await look(stage, "qwen3")
+        assert found.index("stop qwen3-32b") < found.index("run qwen3-32b") < found.index("recipe qwen3-32b")
+        await close(stage)
+
+
+async def test_what_was_used_last_comes_first_also_after_a_restart(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await look(stage, "theme: ansi")
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.theme == "ansi", "it is done")
+        await look(stage, "log llama")
+        await stage.press("enter")
+        await at(stage, "logs", "a setting is odd")
+        assert load_used(stage.studio.places) == ["log:llama-3.3-70b-1", "theme:ansi"]
+        found = await look(stage, "")
+        assert found[0] == "log of llama-3.3-70b"
+        assert "LAST USED" in stage.text()
+        await close(stage)
+
+
+async def test_tab_lists_all_that_can_be_done_with_a_thing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await look(stage, "stop qwen")
+        assert "tab more for this one" in stage.text()
+        await stage.press("tab")
+        assert {"stop qwen3-32b", "chat with qwen3-32b", "copy the URL of qwen3-32b", "edit qwen3-32b"} <= set(
+            labels(stage)
+        )
+        assert all("qwen3-32b" in label for label in labels(stage))
+        await stage.press("escape")
+        assert len(stage.app.screen_stack) == 2
+        assert "stop deepseek-r1-70b" in labels(stage)
+        await close(stage)
+
+
+async def test_actions_of_other_screens_lead_there(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await look(stage, "processes lanes")
+        await stage.press("enter")
+        await at(stage, "monitor", "VLLM::Worker")
+        await look(stage, "delete recipe")
+        await stage.press("enter")
+        await at(stage, "recipes", "RECIPES")
+        await told(stage, "Choose with the arrow keys first.")
+        await look(stage, "recipe gemma")
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.current.one("#recipes-table").key == "gemma-3-12b", "the cursor is on it")
+
+
+async def test_a_burst_of_keys_goes_into_the_palette(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await cursor(stage, "#ledger", "qwen3-32b-1")
+        await stage.pilot.press("colon", "s", "t", "o", "p", "space", "q")
+        await shows(stage, "stop qwen3-32b")
+        assert stage.calls == []
+        assert isinstance(stage.app.screen, Palette)
+
+
+async def test_ten_thousand_chats_do_not_make_it_slow(tmp_path: Path) -> None:
+    def many(studio: Studio) -> None:
+        studio.chat.new_session("the needle of them all")
+        with studio.db.write() as tables:
+            row = next(iter(tables.table("chat_sessions").rows))
+            rows = ({**row, "id": f"c{index}", "title": f"chat {index}"} for index in range(10_000))
+            tables.table("chat_sessions").insert_all(rows)
+
+    async with staged(tmp_path, prepare=many, recipes=(recipe("one"),)) as stage:
+        assert 'chat "the needle of them all"' in await look(stage, "needle")
+        assert len(palette(stage)._searched) <= 30
+        await close(stage)

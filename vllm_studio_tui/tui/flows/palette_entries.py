@@ -1,0 +1,195 @@
+"""What the palette offers: runs, actions, screens, recipes, chats, settings and themes, with their state and key."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.masking import mask_text
+from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.screens.registry import SCREENS
+from vllm_studio_tui.tui.sheets.palette_ranking import Entry
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.tui.shell import Shell
+
+#: Scopes that are part of another place, or of every one: their actions are not looked for by name elsewhere.
+INNER = frozenset({"app", "list", "table", "prompt", "form", "chats", "run"})
+#: Chats that are listed for what was typed, and those that are asked for: words may stand in any order.
+CHATS, ASKED = 30, 200
+
+
+class PaletteEntries:
+    """Makes the entries for what there is at this moment."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._runs: Sequence[RunView] = shell.snapshot.runs if shell.snapshot is not None else ()
+        self._active = shell.active_actions()
+
+    def at_once(self) -> list[Entry]:
+        """Return all that is known without reading anything."""
+        return [*self._here(), *self._of_runs(), *self._everywhere(), *self._screens(), *self._elsewhere()]
+
+    # --- actions ----------------------------------------------------------------------------------------
+
+    def _here(self) -> list[Entry]:
+        """What can be done on the screen in front, with what is under its cursor."""
+        group = f"HERE, ON {self._shell.place_name.upper()}"
+        active = {action.id for action, _ in self._active}
+        scopes = {action.scope for action, _ in self._active} - {"app", "list", "table", "prompt"}
+        return [
+            self._of_action(action, group=group)
+            for action in actions.ACTIONS
+            if action.palette and (action.id in active or (not action.keys and action.scope in scopes))
+            if action.scope in scopes and self._allowed(action)
+        ]
+
+    def _everywhere(self) -> list[Entry]:
+        screens = {screen.name for screen in SCREENS}
+        words = {
+            "quit-studio": "quit exit leave", "doctor": "check health problems", "settings": "options configuration",
+            "new": "run launch starter import model", "theme": "colours dark light", "mouse": "select text",
+        }  # fmt: skip
+        return [
+            self._of_action(action, group="EVERYWHERE", words=words.get(action.name, ""))
+            for action in actions.of("app")
+            if action.palette and action.name not in screens and self._allowed(action)
+        ]
+
+    def _elsewhere(self) -> list[Entry]:
+        """What other screens can do: found by words alone."""
+        here = {action.scope for action, _ in self._active}
+        titles = {scope: screen for screen in SCREENS for scope in screen.scopes}
+        return [
+            self._of_action(action, note=f"on {titles[action.scope].title}")
+            for action in actions.ACTIONS
+            if action.palette and action.scope in titles and action.scope not in here | INNER and self._allowed(action)
+        ]
+
+    def _allowed(self, action: Action) -> bool:
+        return not (action.writes and self._shell.read_only)
+
+    def _of_action(self, action: Action, *, group: str = "", note: str = "", words: str = "") -> Entry:
+        label = action.help[:1].lower() + action.help[1:]
+        return Entry(f"action:{action.id}", label, note, self._key(action.id), group, "do", f"{action.label} {words}")
+
+    def _key(self, action_id: str) -> str:
+        return actions.keys_text(self._shell.keys_of(action_id), 1) if action_id in actions.BY_ID else ""
+
+    def _screens(self) -> list[Entry]:
+        return [
+            Entry(f"action:app.{screen.name}", f"{screen.key} {screen.title}", screen.help.partition(": ")[2],
+                  screen.key, "SCREENS", "open", "screen")
+            for screen in SCREENS
+        ]  # fmt: skip
+
+    # --- runs and recipes -------------------------------------------------------------------------------
+
+    def _of_runs(self) -> Iterable[Entry]:
+        for run in self._runs:
+            yield from self._of_run(run)
+
+    def _of_run(self, run: RunView) -> Iterable[Entry]:
+        """What can be done with a run as it is now."""
+        status, thing, writes = run.status, f"recipe:{run.recipe_id}", not self._shell.read_only
+        state = str(run.state)
+        if run.state is State.FAILED and status.title:
+            state = status.title
+
+        def entry(what: str, label: str, key: str, *, note: str = state, kind: str = "do", words: str = "") -> Entry:
+            return Entry(f"{what}:{run.run_id}", label, note, self._key(key), "RUNS", kind, words, thing)
+
+        if run.state is State.FAILED and writes:
+            yield entry("fix", f"show the fix of {run.name}", "run.fix")
+        if run.state in ANSWERING:
+            yield entry("talk", f"chat with {run.name}", "run.chat")
+        if run.live and writes:
+            yield entry("stop", f"stop {run.name}", "run.stop", words="kill end")
+        if run.state in ANSWERING and run.spec is not None:
+            yield entry("url", f"copy the URL of {run.name}", "run.copy-url", note=f":{run.port}")
+        yield entry("page", f"run {run.name}", "", kind="open", words="open")
+        yield entry("log", f"log of {run.name}", "run.log", kind="open", words="logs output")
+        if run.state is State.READY and writes:
+            yield entry("probe", f"test the parsers of {run.name}", "dashboard.probe")
+        if run.status.final and not run.dismissed and writes:
+            yield entry("dismiss", f"dismiss {run.name}", "run.dismiss")
+
+    async def recipes(self) -> list[Entry]:
+        """Read the recipes: what can be done with each."""
+        found = await self._shell.in_thread(self._shell.studio.recipe_list)
+        live = {run.recipe_id for run in self._runs if run.live}
+        every = self._shell.snapshot.every if self._shell.snapshot is not None else ()
+        last = {run.recipe_id: run for run in every}
+        now = time.time()
+        entries: list[Entry] = []
+        # What ran last comes first among those that answer equally well.
+        found = sorted(found, key=lambda one: -(_started(last.get(one[0])) or 0.0))
+        for recipe_id, data in found:
+            run = last.get(recipe_id)
+            note = f"{run.state}, {numbers.ago(_started(run), now)}" if run is not None else "never run"
+            words = f"{data.get('name', '')} {data.get('model_path', '')}"
+            thing = f"recipe:{recipe_id}"
+            if recipe_id not in live and not self._shell.read_only:
+                launch = f"launch start {words}"
+                entries.append(
+                    Entry(f"launch:{recipe_id}", f"run {recipe_id}", note, "r", kind="do", words=launch, thing=thing)
+                )
+            if not self._shell.read_only:
+                key = self._key("recipes.edit")
+                entries.append(Entry(f"edit:{recipe_id}", f"edit {recipe_id}", "", key, words=words, thing=thing))
+            entries.append(
+                Entry(f"recipe:{recipe_id}", f"recipe {recipe_id}", note, kind="open", words=words, thing=thing)
+            )
+        return entries
+
+    # --- settings and chats -----------------------------------------------------------------------------
+
+    async def settings(self) -> list[Entry]:
+        """Read the settings, and name the themes."""
+        return [*self._themes(), *await self._shell.in_thread(self._read_settings)]
+
+    def _themes(self) -> list[Entry]:
+        now = self._shell.theme
+        return [
+            Entry(f"theme:{name}", f"theme: {name}", "now this" if name == now else "dark" if theme.dark else "light",
+                  kind="set", words="colours")
+            for name, theme in sorted(self._shell.looks.themes.items())
+        ]  # fmt: skip
+
+    def _read_settings(self) -> list[Entry]:
+        from vllm_studio_tui.config.setting_values import setting_values
+
+        try:
+            values = setting_values(self._shell.studio.places, os.environ)
+        except StudioError:
+            return []  # the sheet of the settings says what is wrong
+        return [
+            Entry(f"setting:{one.key}", f"setting: {one.key.replace('_', ' ')}",
+                  mask_text(one.text)[:40] or "not set", kind="set", words=f"{one.key} {one.help}")
+            for one in values
+        ]  # fmt: skip
+
+    def chats(self, typed: str) -> list[Entry]:
+        """Return the chats whose titles hold what was typed. Blocking; called in a thread."""
+        words = [word for word in typed.lower().split() if not "chat".startswith(word)]
+        longest = max(words, key=len, default="")
+        now = time.time()
+        found = self._shell.studio.chat.sessions.list(limit=ASKED if longest else CHATS, search=longest)
+        titled = [one for one in found if all(word in one.title.lower() for word in words)][:CHATS]
+        return [
+            Entry(f"chat:{one.id}", f'chat "{one.title or "New chat"}"',
+                  numbers.moment(numbers.when(one.updated_at), now), kind="open", words="open")
+            for one in titled
+        ]  # fmt: skip
+
+
+def _started(run: RunView | None) -> float | None:
+    return run.status.started_at if run is not None else None
