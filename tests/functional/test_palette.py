@@ -65,7 +65,7 @@ async def test_everything_is_found_by_name_and_nothing_that_cannot_work(tmp_path
         await close(stage)
         # Verbs stand before places where they answer equally well.
         found = await look(stage, "qwen3")
-        assert found.index("stop qwen3-32b") < found.index("run qwen3-32b") < found.index("recipe qwen3-32b")
+        assert found.index("stop qwen3-32b") < found.index("open qwen3-32b") < found.index("recipe qwen3-32b")
         await close(stage)
 
 

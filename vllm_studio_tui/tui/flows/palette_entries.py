@@ -115,7 +115,7 @@ class PaletteEntries:
             yield entry("stop", f"stop {run.name}", "run.stop", words="kill end")
         if run.state in ANSWERING and run.spec is not None:
             yield entry("url", f"copy the URL of {run.name}", "run.copy-url", note=f":{run.port}")
-        yield entry("page", f"run {run.name}", "", kind="open", words="open")
+        yield entry("page", f"open {run.name}", "", kind="open", words="run page")
         yield entry("log", f"log of {run.name}", "run.log", kind="open", words="logs output")
         if run.state is State.READY and writes:
             yield entry("probe", f"test the parsers of {run.name}", "dashboard.probe")

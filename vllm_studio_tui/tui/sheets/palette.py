@@ -76,25 +76,16 @@ class Palette(Sheet):
             yield Canvas(self._keys, self.ink, plane="panel", id="palette-keys")
 
     def on_mount(self) -> None:
-        self._fit()
         self._choices.can_focus = False
         self._field.focus()
         self._show()
         self.run_worker(self._read(), group="match", exit_on_error=False)
 
-    def on_resize(self) -> None:
-        self._fit()
-
-    def _fit(self) -> None:
+    def fit(self) -> None:
         width, height = self.app.size
         sheet = self.query_one("#sheet")
-        wide = next((wide for least, wide in WIDTHS if width >= least), width)
-        small = height < 12 or wide == width
-        sheet.styles.width = min(wide, width)
-        sheet.styles.height = height if small else min(height - 4, max(13, height * 3 // 4))
-        sheet.styles.margin = (0 if small else 1 if height < 20 else 3, 0, 0, 0)
-        sheet.styles.padding = 0 if small else (1, 0)
-        self._field.styles.width = "1fr"
+        sheet.styles.width = next((wide for least, wide in WIDTHS if width >= least), width)
+        sheet.styles.height = height if self.tiny else min(self.rows_free, max(13, height * 3 // 4))
 
     @property
     def _choices(self) -> ListCanvas:
