@@ -44,7 +44,7 @@ async def test_zoom_hold_and_processes(tmp_path: Path) -> None:
         assert "held at 14:32" in stage.text()
         await stage.press("escape")
         assert "held" not in stage.text()
-        await stage.press("t")
+        await stage.press("v")
         assert "PROCESSES" in stage.text()
         assert "VLLM::Worker" in stage.text()
 

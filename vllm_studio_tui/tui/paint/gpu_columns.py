@@ -8,8 +8,8 @@ from vllm_studio_tui.domain.gpus import Gpu
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
-from vllm_studio_tui.tui.paint.columns import Column, Parts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.table import Column, Parts
 
 #: The layouts of the table, the one with the most columns first. DETAIL is that of the monitor at full size.
 DETAIL, WIDE, BASE, COMPACT = "detail", "wide", "base", "compact"
@@ -78,28 +78,28 @@ def _share(used: float | None, total: float | None) -> float | None:
 
 #: The table of GPUs, at every size.
 COLUMNS: tuple[Column[GpuLine], ...] = (
-    Column("", lambda line: [(str(line.gpu.index), "fg bold")],
-           {DETAIL: (0, 2), WIDE: (0, 2), BASE: (0, 2), COMPACT: (0, 2)}),
+    Column("index", lambda line: [(str(line.gpu.index), "fg bold")], title="",
+           room={DETAIL: (0, 2), WIDE: (0, 2), BASE: (0, 2), COMPACT: (0, 2)}),
     Column("util", _utilization,
-           {DETAIL: (1, 5), WIDE: (1, 5), BASE: (0, 5), COMPACT: (0, 5)}, right=True),
-    Column("", lambda line: line.bar(_share(line.gpu.utilization, 100)),
-           {DETAIL: (1, 18), WIDE: (1, 18), BASE: (1, 10), COMPACT: (1, 10)}),
+           room={DETAIL: (1, 5), WIDE: (1, 5), BASE: (0, 5), COMPACT: (0, 5)}, right=True),
+    Column("util bar", lambda line: line.bar(_share(line.gpu.utilization, 100)), title="",
+           room={DETAIL: (1, 18), WIDE: (1, 18), BASE: (1, 10), COMPACT: (1, 10)}),
     Column("memory", _memory,
-           {DETAIL: (4, 20), WIDE: (4, 20), BASE: (0, 14), COMPACT: (0, 11)}, right=True),
-    Column("", lambda line: line.bar(_share(line.gpu.memory_used, line.gpu.memory_total)),
-           {DETAIL: (2, 18), WIDE: (2, 18), BASE: (2, 10), COMPACT: (2, 10)}),
+           room={DETAIL: (4, 20), WIDE: (4, 20), BASE: (0, 14), COMPACT: (0, 11)}, right=True),
+    Column("memory bar", lambda line: line.bar(_share(line.gpu.memory_used, line.gpu.memory_total)), title="",
+           room={DETAIL: (2, 18), WIDE: (2, 18), BASE: (2, 10), COMPACT: (2, 10)}),
     Column("power", _power,
-           {DETAIL: (4, 12), WIDE: (4, 12), BASE: (0, 6), COMPACT: (0, 6)}, right=True),
+           room={DETAIL: (4, 12), WIDE: (4, 12), BASE: (0, 6), COMPACT: (0, 6)}, right=True),
     Column("temp", _temperature,
-           {DETAIL: (3, 4), WIDE: (3, 4), BASE: (0, 7), COMPACT: (0, 7)}, right=True),
-    Column("", lambda line: [(SLOW_MARK, "warn")] if line.gpu.throttle else [], {COMPACT: (1, 1)}),
+           room={DETAIL: (3, 4), WIDE: (3, 4), BASE: (0, 7), COMPACT: (0, 7)}, right=True),
+    Column("slow", lambda line: [(SLOW_MARK, "warn")] if line.gpu.throttle else [], title="", room={COMPACT: (1, 1)}),
     Column("clock",
            lambda line: [(line.glyphs.unknown if line.gpu.sm_clock is None else f"{line.gpu.sm_clock}",
                                   line.style)],
-           {DETAIL: (4, 7)}, right=True),
+           room={DETAIL: (4, 7)}, right=True),
     Column("fan",
            lambda line: [(line.glyphs.unknown if line.gpu.fan is None else f"{line.gpu.fan}%", line.style)],
-           {DETAIL: (2, 3)}, right=True),
+           room={DETAIL: (2, 3)}, right=True),
     # Drawn by `draw_owners`: it takes the rest of the row.
-    Column(USED_BY, lambda line: [], {DETAIL: (5, 0), WIDE: (4, 0), BASE: (2, 0)}),
+    Column(USED_BY, lambda line: [], room={DETAIL: (5, 0), WIDE: (4, 0), BASE: (2, 0)}),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint import charts, columns
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.gpu_columns import (
     BASE,
@@ -23,6 +23,7 @@ from vllm_studio_tui.tui.paint.gpu_columns import (
 )  # fmt: skip
 from vllm_studio_tui.tui.paint.gpu_owners import Owner, brackets, draw_owners, owners
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.table import fixed, put_heads, put_values, start_of
 
 
 def head(report: GpuReport, glyphs: Glyphs, x: int, width: int, size: Size) -> Row:
@@ -95,7 +96,7 @@ def table(
 
 def heads(size: Size, *, detail: bool = False) -> Row:
     """Draw the headings of the columns; for FULL and WIDE."""
-    return columns.heads(COLUMNS, _layout(size, detail), START[size], Row(), left=True)
+    return put_heads(fixed(COLUMNS, _layout(size, detail), START[size]), Row(), left=True)
 
 
 def _layout(size: Size, detail: bool) -> str:
@@ -116,9 +117,10 @@ def _row(
     stale: bool,
 ) -> Row:
     x = START[size]
-    row = columns.fill(COLUMNS, layout, x, Row(), GpuLine(gpu, glyphs, layout, stale))
+    cells = fixed(COLUMNS, layout, x)
+    row = put_values(cells, Row(), GpuLine(gpu, glyphs, layout, stale), glyphs)
     if layout != COMPACT:
-        start = columns.start_of(COLUMNS, USED_BY, layout, x)
+        start = start_of(cells, USED_BY)
         # In the wide layouts the bracket is drawn before the column.
         start -= 2 if layout in (WIDE, DETAIL) else 0
         draw_owners(row, gpu, whose, bracket, glyphs, start, width, marks=size >= Size.WIDE)

@@ -6,7 +6,7 @@ Nothing here knows a widget: `widgets/table.py` has the cursor, the order and th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -41,11 +41,12 @@ class Column(Generic[T]):
         order: Returns what items are ordered by; None: the table cannot be ordered by it.
         falling: Whether that order begins with the greatest.
         draw: Returns the content for an item and a width, in place of `value`: for bars, and for what has short forms.
+        room: For tables with fixed places: the blank cells before it and its width, by layout, see `fixed`.
     """
 
     name: str
     value: Callable[[T], Parts]
-    least: int
+    least: int = 0
     title: str | None = None
     grow: int = 0
     drop: int = 0
@@ -54,6 +55,7 @@ class Column(Generic[T]):
     order: Callable[[T], Any] | None = None
     falling: bool = False
     draw: Callable[[T, int], Parts] | None = None
+    room: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
@@ -129,18 +131,36 @@ def lay_out(columns: Sequence[Column[T]], natural: Mapping[str, int], room: int,
     return tuple(cells)
 
 
-def put_heads(cells: Sequence[Cell[T]], row: Row, *, ordered: str = "", mark: str = "") -> Row:
-    """Draw the headings; `mark` stands at that of the column that the rows are ordered by.
+def fixed(columns: Sequence[Column[T]], layout: str, x: int = 0) -> tuple[Cell[T], ...]:
+    """Place the columns of a layout, as their `room` says, from cell `x` on."""
+    cells = []
+    for column in columns:
+        if layout in column.room:
+            gap, width = column.room[layout]
+            cells.append(Cell(column, x + gap, x + gap + width))
+            x += gap + width
+    return tuple(cells)
 
-    A click on a heading runs `order:<name>`.
+
+def start_of(cells: Sequence[Cell[T]], name: str) -> int:
+    """Return the first cell of a column."""
+    return next(cell.start for cell in cells if cell.column.name == name)
+
+
+def put_heads(cells: Sequence[Cell[T]], row: Row, *, ordered: str = "", mark: str = "", left: bool = False) -> Row:
+    """Draw the headings; a click on one of a column that rows can be ordered by runs `order:<name>`.
+
+    Args:
+        mark: Stands at the heading of the column that the rows are ordered by.
+        left: Align all of them to the left.
     """
     for cell in cells:
         column = cell.column
         style = "dim" if column.name == ordered else "faint"
-        if column.right:
+        if column.right and not left:
             start, end = row.put_right(cell.end, column.head, style), cell.end
         else:
-            start, end = cell.start, row.put(cell.start, column.head, style, cell.width)
+            start, end = cell.start, row.put(cell.start, column.head, style, None if column.room else cell.width)
         if column.name == ordered:
             # In the blank cells after it, so that nothing moves when the order changes.
             space = 1 if not column.right and cell.width >= cell_len(column.head) + 2 else 0
@@ -156,7 +176,7 @@ def put_values(cells: Sequence[Cell[T]], row: Row, item: T, glyphs: Glyphs, styl
         column = cell.column
         parts = column.value(item) if column.draw is None else column.draw(item, cell.width)
         if column.right:
-            if sum(cell_len(text) for text, _ in parts) > cell.width:
+            if not column.room and sum(cell_len(text) for text, _ in parts) > cell.width:
                 # A number is never cut: a part of it is another number.
                 parts = [(glyphs.ellipsis, "faint")]
             at = cell.end

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
+from vllm_studio_tui.runs.foreign import Foreign, Orphan
+from vllm_studio_tui.tui.paint.table import Column
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
+from vllm_studio_tui.tui.sheets.table import TableSheet
+from vllm_studio_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.runs.foreign import Foreign, Orphan
     from vllm_studio_tui.tui.shell import Shell
 
 
@@ -20,25 +22,46 @@ async def foreign_engines(shell: Shell) -> None:
     if not found and not orphans:
         shell.tell("No engine runs here that the studio did not start.")
         return
-    choices = [
-        Choice(
-            str(engine.pid),
-            engine.model or engine.backend,
-            f"{engine.backend}{_port(engine)}, {engine.user}, pid {engine.pid}",
-        )
-        for engine in found
-    ]
-    choices += [
-        Choice(str(orphan.pid), orphan.title, f"left behind, {orphan.user}, pid {orphan.pid}") for orphan in orphans
-    ]
-    answer = await shell.ask(Chooser(choices, title="engines of others"))
+    looks = shell.ink.glyphs
+    columns: tuple[Column[Foreign | Orphan], ...] = (
+        Column("model", lambda one: [(_name(one), "fg")], 16, grow=1, order=_name),
+        Column("engine", lambda one: [(_kind(one), "dim")], 9, grow=2, drop=2, order=_kind),
+        Column("port", lambda one: [(_port(one) or looks.unknown, "fg" if _port(one) else "faint")], 5, right=True),
+        Column("user", lambda one: [(one.user, "dim")], 6, grow=3, drop=1, order=lambda one: one.user),
+        Column("pid", lambda one: [(str(one.pid), "fg")], 5, right=True, drop=3, order=lambda one: one.pid),
+    )
+    table: Table[Foreign | Orphan] = Table(
+        columns,
+        lambda: shell.ink,
+        lambda: shell.size_class,
+        title="ENGINES OF OTHERS",
+        key=lambda one: str(one.pid),
+        words=lambda one: f"{_name(one)} {_kind(one)} {_port(one)} {one.user} {one.pid}",
+        rank_words="the studio did not start them",
+        plane="panel",
+        id="foreign",
+    )
+    answer = await shell.ask(TableSheet(table, [*found, *orphans], [Option("enter", "attach or stop it")]))
     if answer is None:
         return
-    engine = next((engine for engine in found if str(engine.pid) == answer), None)
+    pid = str(answer).partition(":")[2]
+    engine = next((engine for engine in found if str(engine.pid) == pid), None)
     if engine is not None:
         await _engine(shell, engine)
     else:
         await _orphans(shell, orphans)
+
+
+def _name(one: Foreign | Orphan) -> str:
+    return one.title if isinstance(one, Orphan) else one.model or one.backend
+
+
+def _kind(one: Foreign | Orphan) -> str:
+    return "left behind" if isinstance(one, Orphan) else one.backend
+
+
+def _port(one: Foreign | Orphan) -> str:
+    return "" if isinstance(one, Orphan) or one.port is None else str(one.port)
 
 
 async def _engine(shell: Shell, engine: Foreign) -> None:
@@ -78,7 +101,3 @@ async def _orphans(shell: Shell, orphans: list[Orphan]) -> None:
         for orphan in orphans:
             await shell.in_thread(partial(shell.studio.runs.end_foreign, orphan, grace=2.0))
         shell.tell(f"{len(orphans)} processes have ended.")
-
-
-def _port(engine: Foreign) -> str:
-    return f" :{engine.port}" if engine.port else ""

@@ -9,11 +9,12 @@ from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint import charts, columns
+from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_parts import RunFacts, left
 from vllm_studio_tui.tui.paint.run_words import stage_word
+from vllm_studio_tui.tui.paint.table import Column, Parts, fixed, put_heads, put_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +30,31 @@ class _Line:
     def style(self) -> str:
         return "dim" if self.facts.age is not None else "fg"
 
-    def number(self, text: str, style: str | None = None) -> columns.Parts:
+    def number(self, text: str, style: str | None = None) -> Parts:
         return [(text, style or self.style)]
 
-    def count(self, value: int | float | None, *, warn: bool = False) -> columns.Parts:
+    def count(self, value: int | float | None, *, warn: bool = False) -> Parts:
         return self.number(self.glyphs.unknown if value is None else str(value), "warn" if warn and value else None)
 
 
-def _output(line: _Line) -> columns.Parts:
+def _output(line: _Line) -> Parts:
     text = numbers.rate(line.metrics.generation_tokens_per_second, line.glyphs.unknown)
     return line.number(text, "fg bold" if line.facts.age is None else None)
 
 
-def _input(line: _Line) -> columns.Parts:
+def _input(line: _Line) -> Parts:
     return line.number(numbers.rate(line.metrics.prompt_tokens_per_second, line.glyphs.unknown))
 
 
-def _share(value: Callable[[EngineMetrics], float | None]) -> Callable[[_Line], columns.Parts]:
+def _share(value: Callable[[EngineMetrics], float | None]) -> Callable[[_Line], Parts]:
     return lambda line: line.number(numbers.percent(value(line.metrics), line.glyphs.unknown))
 
 
-def _latency(value: Callable[[EngineMetrics], float | None]) -> Callable[[_Line], columns.Parts]:
+def _latency(value: Callable[[EngineMetrics], float | None]) -> Callable[[_Line], Parts]:
     return lambda line: line.number(numbers.latency(value(line.metrics), line.glyphs.unknown))
 
 
-def _up(line: _Line) -> columns.Parts:
+def _up(line: _Line) -> Parts:
     ready = line.facts.run.status.ready_at
     return [(numbers.duration(line.now - ready), "dim")] if ready is not None else []
 
@@ -62,26 +63,26 @@ def _up(line: _Line) -> columns.Parts:
 FULL, WIDE, BASE = "full", "wide", "base"
 
 #: The columns of the table, to the right of the names.
-ENGINE_COLUMNS: tuple[columns.Column[_Line], ...] = (
-    columns.Column("out tok/s", _output, {FULL: (22, 9), WIDE: (22, 9), BASE: (20, 9)}, right=True),
-    columns.Column("in tok/s", _input, {FULL: (3, 8)}, right=True),
-    columns.Column("run", lambda line: line.count(line.metrics.running),
-                   {FULL: (4, 3), WIDE: (4, 3), BASE: (2, 3)}, right=True),
-    columns.Column("wait", lambda line: line.count(line.metrics.waiting, warn=True),
-                   {FULL: (3, 4), WIDE: (3, 4), BASE: (1, 4)}, right=True),
-    columns.Column("", lambda line: charts.bar(line.glyphs, line.metrics.kv_cache_usage, 10),
-                   {FULL: (3, 10), WIDE: (3, 10), BASE: (2, 10)}),
-    columns.Column("KV cache", _share(lambda metrics: metrics.kv_cache_usage),
-                   {FULL: (0, 5), WIDE: (0, 5), BASE: (0, 5)}, right=True),
-    columns.Column("hits", _share(lambda metrics: metrics.prefix_cache_hit_rate), {FULL: (4, 4)}, right=True),
-    columns.Column("TTFT p50", _latency(lambda metrics: metrics.ttft.p50), {FULL: (4, 8)}, right=True),
-    columns.Column("TTFT p95", _latency(lambda metrics: metrics.ttft.p95),
-                   {FULL: (4, 8), WIDE: (4, 8), BASE: (3, 8)}, right=True),
-    columns.Column("ITL p95", _latency(lambda metrics: metrics.itl.p95),
-                   {FULL: (4, 7), WIDE: (5, 7), BASE: (3, 7)}, right=True),
-    columns.Column("preempted", lambda line: line.count(line.metrics.preemptions, warn=True),
-                   {FULL: (3, 9)}, right=True),
-    columns.Column("up", _up, {FULL: (5, 5), WIDE: (7, 5)}, right=True),
+ENGINE_COLUMNS: tuple[Column[_Line], ...] = (
+    Column("out tok/s", _output, room={FULL: (22, 9), WIDE: (22, 9), BASE: (20, 9)}, right=True),
+    Column("in tok/s", _input, room={FULL: (3, 8)}, right=True),
+    Column("run", lambda line: line.count(line.metrics.running),
+                   room={FULL: (4, 3), WIDE: (4, 3), BASE: (2, 3)}, right=True),
+    Column("wait", lambda line: line.count(line.metrics.waiting, warn=True),
+                   room={FULL: (3, 4), WIDE: (3, 4), BASE: (1, 4)}, right=True),
+    Column("KV bar", lambda line: charts.bar(line.glyphs, line.metrics.kv_cache_usage, 10), title="",
+                   room={FULL: (3, 10), WIDE: (3, 10), BASE: (2, 10)}),
+    Column("KV cache", _share(lambda metrics: metrics.kv_cache_usage),
+                   room={FULL: (0, 5), WIDE: (0, 5), BASE: (0, 5)}, right=True),
+    Column("hits", _share(lambda metrics: metrics.prefix_cache_hit_rate), room={FULL: (4, 4)}, right=True),
+    Column("TTFT p50", _latency(lambda metrics: metrics.ttft.p50), room={FULL: (4, 8)}, right=True),
+    Column("TTFT p95", _latency(lambda metrics: metrics.ttft.p95),
+                   room={FULL: (4, 8), WIDE: (4, 8), BASE: (3, 8)}, right=True),
+    Column("ITL p95", _latency(lambda metrics: metrics.itl.p95),
+                   room={FULL: (4, 7), WIDE: (5, 7), BASE: (3, 7)}, right=True),
+    Column("preempted", lambda line: line.count(line.metrics.preemptions, warn=True),
+                   room={FULL: (3, 9)}, right=True),
+    Column("up", _up, room={FULL: (5, 5), WIDE: (7, 5)}, right=True),
 )  # fmt: skip
 
 
@@ -92,7 +93,8 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
     head = Row()
     head.put(x, "ENGINES", "dim bold")
     layout = {Size.FULL: FULL, Size.WIDE: WIDE}.get(size, BASE)
-    rows = [columns.heads(ENGINE_COLUMNS, layout, x, head)]
+    cells = fixed(ENGINE_COLUMNS, layout, x)
+    rows = [put_heads(cells, head)]
     for run_facts in facts:
         run, metrics = run_facts.run, run_facts.metrics or EngineMetrics()
         row = Row(key=f"run:{run.run_id}")
@@ -112,7 +114,7 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
                 row.put(after, run.status.title or "", "dim", max(0, width - after - 1))
             rows.append(row)
             continue
-        columns.fill(ENGINE_COLUMNS, layout, x, row, _Line(run_facts, metrics, glyphs, now))
+        put_values(cells, row, _Line(run_facts, metrics, glyphs, now), glyphs)
         rows.append(row)
     if len(rows) == 1:
         none = Row()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.sample import Host
 from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
@@ -15,6 +16,7 @@ from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.events import Event
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.table import Column, lay_out, natural_widths, put_heads, put_values
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -68,6 +70,26 @@ def _percent(value: float | None) -> str:
     return numbers.percent(value / 100 if value is not None else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process on a GPU, and the run that owns it."""
+
+    process: GpuProcess
+    gpu: int
+    run: str | None
+    glyphs: Glyphs
+
+
+PROCESS_COLUMNS: tuple[Column[_Process], ...] = (
+    Column("GPU", lambda one: [(str(one.gpu), "fg bold")], 3, right=True),
+    Column("pid", lambda one: [(str(one.process.pid), "fg")], 6, right=True),
+    Column("user", lambda one: [(one.process.user or one.glyphs.unknown, "dim")], 6, grow=3, drop=2),
+    Column("memory", lambda one: [(numbers.size(one.process.gpu_memory, one.glyphs.unknown), "fg")], 8, right=True),
+    Column("run", lambda one: [(one.run or "not ours", "fg" if one.run else "faint")], 10, grow=1),
+    Column("command", lambda one: [(one.process.command or "", "dim")], 10, grow=4, drop=1),
+)
+
+
 def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: int) -> list[Row]:
     """Draw the processes on GPUs, with the runs that own them."""
     x = margin(size)
@@ -79,21 +101,12 @@ def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: 
         (process, gpu.index) for gpu in snapshot.tick.gpus.gpus for process in gpu.processes
     ]  # fmt: skip
     found.sort(key=lambda item: -(item[0].gpu_memory or 0))
-    columns = Row()
-    for text, at in (("gpu", x), ("pid", x + 6), ("user", x + 15), ("memory", x + 27), ("run", x + 37),
-                     ("command", x + 58)):  # fmt: skip
-        columns.put(at, text, "faint", max(0, width - at))
-    rows.append(columns)
-    for process, index in found[: max(0, room - 2)]:
-        row = Row(key=f"pid:{process.pid}:{index}")
-        row.put(x, str(index), "fg bold")
-        row.put(x + 6, str(process.pid), "fg")
-        row.put(x + 15, process.user or glyphs.unknown, "dim", 9)
-        row.put_right(x + 34, numbers.size(process.gpu_memory, glyphs.unknown), "fg")
-        name = names.get(process.run_id or "")
-        row.put(x + 37, name or "not ours", "fg" if name else "faint", 20)
-        row.put(x + 58, process.command or "", "dim", max(0, width - x - 59))
-        rows.append(row)
+    seen = [_Process(process, index, names.get(process.run_id or ""), glyphs) for process, index in found]
+    cells = lay_out(PROCESS_COLUMNS, natural_widths(PROCESS_COLUMNS, seen), width - x - 2, x)
+    rows.append(put_heads(cells, Row()))
+    rows += [
+        put_values(cells, Row(key=f"pid:{one.process.pid}:{one.gpu}"), one, glyphs) for one in seen[: max(0, room - 2)]
+    ]
     if not found:
         none = Row()
         none.put(x, "No process is seen on a GPU.", "dim")

@@ -38,7 +38,10 @@ def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> l
     if plan.since is not None:
         rows.append(_title("CHANGED", x, f"since it worked, {numbers.moment(plan.since.at, now)}"))
         for change in plan.since.changes[:8]:
-            rows += _change(*change, glyphs, x, end)
+            rows += _change(*change, x, end)
+        key = Row()
+        key.link(x, key.run(x, [("R", "fg bold"), (" brings a revision back", "dim")]), "recipes.revisions")
+        rows.append(key)
         rows.append(Row())
     if recipe is not None and recipe.tags:
         rows += [_title("TAGS", x), *_texts("   ".join(recipe.tags), x, end, "fg", 2), Row()]
@@ -152,7 +155,7 @@ def _past(run: PastRun, glyphs: Glyphs, x: int, end: int, now: float) -> Row:
     return row
 
 
-def _change(name: str, old: str, new: str, glyphs: Glyphs, x: int, end: int) -> list[Row]:
+def _change(name: str, old: str, new: str, x: int, end: int) -> list[Row]:
     """Draw a change, in two lines where one is too narrow."""
     row = Row()
     at = row.put(x, name, "fg", end - x) + 2

@@ -108,6 +108,7 @@ def plan_of(
         problems = tuple(
             launcher.check(recipe, snapshot.tick.gpus, snapshot.runs) if snapshot else launcher.check(recipe)
         )
+        problems = tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
         preview = launcher.preview(recipe, missing_ok=True)
         return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since)
     except StudioError as error:

@@ -44,7 +44,12 @@ def command_rows(argv: Sequence[str], env: Mapping[str, str], x: int, width: int
     if line:
         lines.append(((" ".join(line) if first else "  " + " ".join(line)), "fg"))
     rows = []
+    broken = []
     for text, style in lines:
+        indent = len(text) - len(text.lstrip())
+        parts = wrap(text.lstrip(), max(8, width - x - 6 - indent))
+        broken += [(" " * (indent + (2 if index else 0)) + part, style) for index, part in enumerate(parts)]
+    for text, style in broken:
         row = Row()
         row.put(x, " " + text, f"{style} on-code", width - x - 2)
         end = max((column + len(piece) for column, piece, _ in row.pieces), default=x)

@@ -11,9 +11,9 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.runs.log_text import frame_of, level_of
-from vllm_studio_tui.tui.paint import columns
 from vllm_studio_tui.tui.paint.gpu_columns import BASE, COLUMNS, GpuLine
 from vllm_studio_tui.tui.paint.ink import Row, fit
+from vllm_studio_tui.tui.paint.table import fixed, put_values
 from vllm_studio_tui.tui.screens.run.facts import PageFacts
 from vllm_studio_tui.tui.screens.run.stages import span
 
@@ -155,7 +155,7 @@ def gpu_rows(page: PageFacts, x: int, width: int) -> list[Row]:
     rows = [heading(x, "GPUS", words, width)]
     for gpu in own.gpus[:8]:
         line = GpuLine(gpu, page.glyphs, BASE, own.stale is not None or gpu.stale is not None)
-        row = columns.fill(COLUMNS, BASE, x, Row(), line)
+        row = put_values(fixed(COLUMNS, BASE, x), Row(), line, line.glyphs)
         if gpu.lost is not None:
             row = Row()
             row.run(x, [(f"{gpu.index} ", "fg bold"), (f"not answering: {gpu.lost}", "err")])
