@@ -224,6 +224,16 @@ async def _copy(stage: Staged) -> None:
     assert stage.clip == CODE
 
 
+@transcript.scenario("transcript.export")
+async def _export(stage: Staged) -> None:
+    await stage.press("x")
+    await shows(stage, "Write ")
+    await stage.press("enter")
+    await told(stage, "written to")
+    (written,) = stage.studio.places.exports.glob("*.md")
+    assert CODE.strip() in written.read_text()
+
+
 @transcript.scenario("transcript.copy-code")
 async def _copy_code(stage: Staged) -> None:
     await stage.press("Y")

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.kit.paths import private_dir, write_atomic
+from vllm_studio_tui.kit.paths import private_dir
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
 
-async def export(shell: Shell, name: str, suffix: str, make: Callable[[], str]) -> Path | None:
+async def export(shell: Shell, name: str, suffix: str, make: Callable[[], str | Iterable[str]]) -> Path | None:
     """Ask for a path, and write what `make` returns to it. From within `spawn`.
 
     Args:
         name: What it is: `usage`, `recipes`, a run's id. The path that is offered is that and the time, in the
             `exports` directory of the home.
         suffix: Such as `.csv`.
-        make: Called in a thread once the path is settled.
+        make: Called in a thread once the path is settled: the text, or its pieces one after the other.
 
     Returns:
         The path that was written; None where none was.
@@ -55,12 +56,22 @@ def _place(text: str, name: str) -> tuple[Path, bool]:
     return path, path.exists()
 
 
-def _write(path: Path, folder: Path, make: Callable[[], str]) -> None:
-    data = make().encode("utf-8", "replace")
+def _write(path: Path, folder: Path, make: Callable[[], str | Iterable[str]]) -> None:
+    """Write the file as a whole or not at all, readable by its owner alone."""
     try:
         if path.parent == folder:
             private_dir(folder)
-        write_atomic(path, data)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:80]}.", delete=False) as stream:
+            temporary = Path(stream.name)
+            try:
+                made = make()
+                for text in (made,) if isinstance(made, str) else made:
+                    stream.write(text.encode("utf-8", "replace"))
+                stream.flush()
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except OSError as error:
         advice = f"Choose another place, or look at it: ls -ld '{path.parent}'"
         raise StudioError(f"{path} cannot be written", cause=error.strerror or str(error), advice=advice) from None

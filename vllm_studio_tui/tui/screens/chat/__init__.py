@@ -24,6 +24,7 @@ SCREEN = Screen(
         Action("transcript.fold", "enter", "fold", "Open or fold thinking and tools", palette=False),
         Action("transcript.copy", "y", "copy", "Copy the message"),
         Action("transcript.copy-code", "Y", "copy code", "Copy a code block of the message, as its source"),
+        Action("transcript.export", "x", "", "Export the chat to a file"),
         Action(
             "transcript.regenerate",
             "r",

@@ -235,14 +235,25 @@ class ChatFlows:
             index = int(chosen)
         self._shell.copy(blocks[index][1])
 
+    async def export_chat(self, message: Message) -> None:
+        """Write the branch that is shown to a file, as Markdown."""
+        from vllm_studio_tui.tui.flows.export import export
+
+        session = self._state.shown.session
+        title = clean_line(session.title, limit=60) if session is not None else ""
+        await export(self._shell, title or "chat", ".md", self._markdown)
+
     async def copy_chat(self) -> None:
         """Copy the branch that is shown, as Markdown."""
+        self._shell.copy(self._markdown())
+
+    def _markdown(self) -> str:
         parts = [
             f"## {ROLE_TITLES.get(entry.message.role, entry.message.role)}\n\n{entry.message.content}"
             for entry in self._screen.document.entries
             if entry.message.content.strip()
         ]
-        self._shell.copy("\n\n".join(parts) + "\n")
+        return "\n\n".join(parts) + "\n"
 
 
 def code_blocks(text: str) -> list[tuple[str, str]]:

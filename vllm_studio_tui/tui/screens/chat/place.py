@@ -321,6 +321,7 @@ class ChatPlace(ChatSteps):
             again = partial(self.flows.run_again, anew=asking.regenerate, onward=asking.continue_answer)
             chosen: dict[str, Doing] = {
                 "copy-code": self.flows.copy_code,
+                "export": self.flows.export_chat,
                 "regenerate": again,
                 "fork": asking.fork,
             }

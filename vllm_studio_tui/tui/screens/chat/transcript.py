@@ -172,6 +172,9 @@ class Transcript(Document):
     def action_copy_code(self) -> None:
         self._chosen("copy-code")
 
+    def action_export(self) -> None:
+        self._chosen("export")
+
     def action_regenerate(self) -> None:
         self._chosen("regenerate")
 
