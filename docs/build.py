@@ -98,7 +98,7 @@ def engine_page(name: str) -> tuple[str, dict[str, str]]:
 
 def recipe_fields() -> str:
     """Every field of a recipe, in the sections of the form."""
-    from vllm_studio_tui.services.recipes.form import form_fields
+    from vllm_studio_tui.services.recipes.form_fields import form_fields
 
     lines: list[str] = []
     section = ""

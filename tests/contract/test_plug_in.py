@@ -44,7 +44,7 @@ from vllm_studio_tui.services.doctor.engines import any_engine, engines
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.endpoint import endpoint_of
 from vllm_studio_tui.services.launching.fixes import fixes
-from vllm_studio_tui.services.recipes.form import form_fields
+from vllm_studio_tui.services.recipes.form_fields import form_fields
 from vllm_studio_tui.services.recipes.parsing import from_command
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.tui.paint.run_words import backend_word

@@ -100,7 +100,7 @@ async def _new(stage: Staged) -> None:
     await stage.press("n")
     await shows(stage, "What do you want to run?")
     await stage.press("enter")
-    await shows(stage, "NOT YET A RECIPE")
+    await shows(stage, "nothing saved yet")
     assert form(stage).recipe is None
     await stage.press("escape")
 
@@ -300,7 +300,7 @@ async def _choose(stage: Staged) -> None:
     (field,) = (one for one in form(stage).query(FieldInput) if one.spec.name == "backend")
     field.focus()
     await stage.press("f4")
-    await shows(stage, "llamacpp")
+    await shows(stage, "llama.cpp")
     await fill_in(stage, "sglang")
     await stage.press("enter")
     assert form(stage).texts["backend"] == field.value == "sglang"
@@ -322,12 +322,40 @@ async def _sections(stage: Staged) -> None:
     first, second = form(stage).sections[:2]
     for onward, back in (("ctrl+pagedown", "ctrl+pageup"),):
         await stage.press(onward)
-        await shows(stage, "tensor_parallel_size")
+        await shows(stage, "Longest talk")
         assert form(stage).section == second
         assert form(stage).focused_field is not None
         await stage.press(back)
-        await shows(stage, "model_path")
+        await shows(stage, "Name in requests")
         assert form(stage).section == first
+
+
+@editing.scenario("form.find")
+async def _find_field(stage: Staged) -> None:
+    await stage.press("ctrl+f")
+    await shows(stage, "a field, by its name")
+    await fill_in(stage, "gpu-memory-util")
+    await stage.press("enter")
+    focused = form(stage).focused_field
+    assert focused is not None
+    assert focused.name == "gpu_memory_utilization"
+    await stage.press("ctrl+f")
+    await fill_in(stage, "enforce-eager")
+    await stage.press("enter")
+    assert form(stage).texts["extra_args"] == "--enforce-eager "
+    form(stage).set_text("extra_args", "")
+
+
+@editing.scenario("form.info")
+async def _all_checks(stage: Staged) -> None:
+    form(stage).set_text("max_model_len", "512")
+    await stage.press("f3")
+    await shows(stage, "COMMAND")
+    sheet = "\n".join(row.text() for row in stage.app.screen.query_one("#pages").rows)  # type: ignore[attr-defined]
+    assert "max_model_len" in sheet
+    assert "32768 -> 512" in sheet
+    assert "environment" in sheet
+    await stage.press("escape")
 
 
 @editing.scenario("form.leave")

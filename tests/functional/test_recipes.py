@@ -9,7 +9,6 @@ import pytest
 from tests.functional.stage import DEFAULT_RECIPES, NOW, Staged, recipe, staged
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.recipe import recipe_to_data
-from vllm_studio_tui.services.recipes.form import form_fields
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
@@ -175,22 +174,24 @@ async def test_run_and_stop(tmp_path: Path) -> None:
 async def test_a_new_recipe_is_written_checked_and_saved(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await stage.press("n", "enter")
-        await stage.until(lambda: "NOT YET A RECIPE" in stage.text(), "it says what is missing")
-        await stage.type("fresh")
-        await stage.press("down", "down", "down")
+        await stage.until(lambda: "needed" in stage.text(), "it says what is needed before anything is saved")
+        assert "model_path is missing" in " ".join(stage.text().split())
+        assert form(stage).focused_field.name == "model_path"  # type: ignore[union-attr]
+        form(stage).set_text("backend", "vllm")
         await stage.type("org/fresh-8b")
         await stage.until(lambda: "serve org/fresh-8b" in stage.text(), "the command follows")
+        assert "is missing" not in stage.text()
         await stage.press("f2")
-        saved = stage.studio.recipes.get("fresh")
-        assert (saved.name, saved.model_path, saved.trust_remote_code) == ("fresh", "org/fresh-8b", False)
-        assert stage.app.current.one("#recipes-table").key == "fresh"
+        saved = stage.studio.recipes.get("fresh-8b")
+        assert (saved.name, saved.model_path, saved.trust_remote_code) == ("fresh-8b", "org/fresh-8b", False)
+        assert stage.app.current.one("#recipes-table").key == "fresh-8b"
 
 
 async def test_an_edit_shows_what_changed_and_asks_before_it_is_lost(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press("ctrl+pagedown", "ctrl+pagedown")
+        await stage.press("ctrl+pagedown")
         await stage.type("0")
         assert form(stage).texts["max_model_len"] == "327680"
         assert "1 unsaved change" in stage.text()
@@ -208,10 +209,10 @@ async def test_what_is_wrong_stands_beside_its_field_and_is_not_saved(tmp_path: 
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press("ctrl+pagedown", "ctrl+pagedown")
+        await stage.press("ctrl+pagedown")
         await stage.type("x")
         assert "✕ not a number" in stage.text()
-        await stage.press("ctrl+pageup", "f2")
+        await stage.press("ctrl+pagedown", "f2")
         await stage.settle()
         assert form(stage).section == "Memory"
         assert stage.studio.recipes.get("gemma-3-12b").max_model_len == 32768
@@ -221,7 +222,7 @@ async def test_remote_code_is_shown_in_red_words(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        names = [one.name for one in form_fields() if one.section == "Model"]
+        names = [one.name for one in form(stage).shown_fields("Model")]
         await stage.press(*["down"] * names.index("trust_remote_code"))
         await stage.press("space")
         assert form(stage).texts["trust_remote_code"] == "yes"
@@ -237,7 +238,7 @@ async def test_gpus_are_picked_from_those_that_are_there(tmp_path: Path) -> None
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")
         await stage.press("e")
-        await stage.press("ctrl+pagedown", "f4")
+        await stage.press("ctrl+pagedown", "ctrl+pagedown", "f4")
         await stage.until(lambda: "GPU 2" in stage.text(), "GPUs are listed")
         assert "qwen3-32b" in stage.text()
         await stage.type("GPU 2")
@@ -257,7 +258,7 @@ async def test_models_of_a_folder_can_be_chosen(tmp_path: Path) -> None:
     (home / "config" / "config.yaml").write_text(f"models_dirs: [{tmp_path / 'models'}]\n")
     async with staged(home, place="recipes") as stage:
         await stage.press("n", "enter")
-        await stage.press("down", "down", "down", "f4")
+        await stage.press("f4")
         await stage.until(lambda: "tiny" in stage.text(), "it was found")
         assert "safetensors, 2 KiB" in stage.text()
         await stage.press("enter")

@@ -299,7 +299,8 @@ async def test_a_file_is_imported_by_its_path(tmp_path: Path) -> None:
         await stage.press("enter")
         await shows(stage, "esc goes on")
         await stage.press("escape", "i")
-        await told(stage, "imported: from-file")
+        await at(stage, "recipes", "from-file")
+        assert [stored for stored, _ in stage.studio.recipe_list()] == ["from-file"]
 
 
 async def test_a_starter_opens_as_a_recipe_that_is_not_saved_yet(tmp_path: Path) -> None:

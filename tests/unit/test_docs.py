@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from vllm_studio_tui.__main__ import SCREEN_OPTIONS
 from vllm_studio_tui.cli.app import build
-from vllm_studio_tui.services.recipes.form import form_fields
+from vllm_studio_tui.services.recipes.form_fields import form_fields
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 ROOT = Path(__file__).parents[2]

@@ -30,6 +30,8 @@ SCREEN = Screen(
         Action("form.save", "f2", "save", "Save the recipe", writes=True, priority=True),
         Action("form.launch", "ctrl+r", "save and run", "Save and run", writes=True, priority=True),
         Action("form.choose", "f4", "choose", "Choose a value: models found here, GPUs, parsers", priority=True),
+        Action("form.find", "ctrl+f", "find", "Find a field by its words, its name or its flag", priority=True),
+        Action("form.info", "f3", "checks", "All checks, what changes, and the command", priority=True),
         Action("form.next-section", "ctrl+pagedown", "section", "Next section", priority=True),
         Action("form.previous-section", "ctrl+pageup", "", "Previous section", priority=True),
         Action("form.yaml", "f9", "as YAML", "Edit as YAML in $EDITOR", writes=True, priority=True),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.common.parsers import family_of, suggest_parsers, suggested_names
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.services.recipes.form_fields import TITLES, engine_of, flag_of
+from vllm_studio_tui.services.recipes.starting import default_engine
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.shell import Shell
 
@@ -29,6 +34,8 @@ async def choose_value(shell: Shell, form: RecipeForm, name: str) -> None:
         return
     elif name in ("tool_call_parser", "reasoning_parser"):
         choices = _parsers(form, name)
+    elif name == "backend":
+        choices = _engines(shell, form)
     elif field.choices:
         choices = [Choice(value, value or "blank", "") for value in field.choices]
     elif field.kind == "switch":
@@ -36,9 +43,56 @@ async def choose_value(shell: Shell, form: RecipeForm, name: str) -> None:
     elif name in ("executable", "python_path", "cwd"):
         shell.tell("Type the path; ~ is your home.")
         return
-    chosen = await shell.ask(Chooser(choices, title=name, empty=empty, free=field.kind != "choice"))
+    chosen = await shell.ask(Chooser(choices, title=field.label, empty=empty, free=field.kind != "choice"))
     if chosen is not None:
         form.set_text(name, chosen)
+
+
+def first_texts(engines: Sequence[EngineHere]) -> dict[str, str]:
+    """Return what the form of a new recipe begins with: an engine that is installed here, where one is."""
+    engine = default_engine(engines)
+    return {"backend": engine} if engine != Recipe.model_fields["backend"].default else {}
+
+
+def _engines(shell: Shell, form: RecipeForm) -> list[Choice]:
+    """Return the engines, those that are installed here first."""
+    glyphs = shell.ink.glyphs
+    choices = []
+    for one in sorted(form.engines, key=lambda one: {True: 0, None: 1, False: 2}[one.usable]):
+        if one.usable is None:
+            note, mark = "", (glyphs.unknown, "faint")
+        elif one.usable:
+            note, mark = f"{one.version} installed".strip(), (glyphs.passed, "ok")
+        else:
+            note, mark = one.found or "not installed here", (glyphs.pending, "faint")
+        choices.append(Choice(one.name, one.title, note, words=one.name, mark=mark))
+    return choices
+
+
+async def find_field(shell: Shell, form: RecipeForm) -> None:
+    """Find a field by its words, its name or its flag, or a flag of the engine that is no field."""
+    choices = []
+    for field in form.fields:
+        flag = flag_of(field, form.texts)
+        title = TITLES.get(field.section, (field.section, ""))[0]
+        value = form.texts.get(field.name, "").strip() or form.blank_of(field)
+        words = f"{field.name} {field.help} {flag}"
+        choices.append(Choice(f"field:{field.name}", field.label, value, group=title, words=words))
+    engine = registry.find(engine_of(form.texts))
+    known = engine.known() if engine is not None else None
+    if known is not None and engine is not None:
+        taken = {flag_of(field, form.texts).lstrip("-") for field in form.fields}
+        group = f"Flags of {engine.title} {known.version}"
+        choices += [Choice(f"flag:{flag}", f"--{flag}", group=group) for flag in sorted(known.flags - taken)]
+    said = await shell.ask(Chooser(choices, title="a field, by its name, its flag or what it does"))
+    if said is None:
+        return
+    kind, _, name = said.partition(":")
+    if kind == "flag":
+        text = form.texts.get("extra_args", "").strip()
+        form.set_text("extra_args", f"{text} --{name} ".lstrip())
+        name = "extra_args"
+    await form.find(name)
 
 
 def _models(studio: StudioApi) -> list[Choice]:

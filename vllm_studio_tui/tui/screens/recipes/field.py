@@ -1,8 +1,8 @@
-"""A field of the recipe form: its label, input and unit on a line, its help and its error below."""
+"""A field of the recipe form on one line: mark, label, input, unit and what it was; below it what is wrong with it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import events
@@ -12,13 +12,18 @@ from textual.containers import Container, Horizontal
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.services.recipes.form import FormField, Reading
+from vllm_studio_tui.services.recipes.form_fields import FormField
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
+
+#: Cells of an input whose values are short; others take the room there is, but for what stands beside them.
+NUMBER, CHOICE, SHORT, BESIDE = 20, 20, 36, 24
+#: Fields of text whose values are short.
+SHORT_TEXTS = frozenset({"id", "host", "port", "gpus", "revision", "restart.policy", "docker.shm", "quantization"})
 
 
 class Form(Protocol):
@@ -27,23 +32,36 @@ class Form(Protocol):
     Attributes:
         texts: The text of each field as it is now.
         saved: The text of each field as it was saved.
-        reading: The recipe or the errors that the texts give.
     """
 
     texts: dict[str, str]
     saved: dict[str, str]
-    reading: Reading
 
     @property
-    def changed(self) -> Sequence[str]:
+    def changed(self) -> Collection[str]:
         """The names of the fields that differ from what was saved."""
 
     @property
     def focused_field(self) -> FormField | None: ...
     def get_ink(self) -> Ink: ...
     def get_size(self) -> Size: ...
-    def shows_error_of(self, name: str) -> bool:
-        """Return whether the error of a field is shown."""
+    def blank_of(self, field: FormField) -> str:
+        """Return what a blank field stands for, in words."""
+
+    def remark_of(self, field: FormField) -> str:
+        """Return what is said beside a field, such as whether its engine is installed."""
+
+    def trouble_of(self, name: str) -> tuple[str, str]:
+        """Return `error` or `warning` and the words of what is wrong with a field; empty words for nothing."""
+
+
+def width_of(spec: FormField) -> int | None:
+    """Return the cells of a field's input; None: as many as there are."""
+    if spec.kind == "number":
+        return NUMBER
+    if spec.kind in ("switch", "choice") or spec.choices:
+        return CHOICE
+    return SHORT if spec.name in SHORT_TEXTS else None
 
 
 class FieldInput(Input):
@@ -54,15 +72,12 @@ class FieldInput(Input):
         Binding("down,enter", "neighbour(1)", show=False),
     ]
 
-    def __init__(self, spec: FormField, value: str) -> None:
-        super().__init__(
-            clean_line(value),
-            placeholder=spec.default and f"default {clean_line(spec.default)}",
-            select_on_focus=False,
-            classes="field",
-        )
+    def __init__(self, spec: FormField, value: str, blank: str) -> None:
+        super().__init__(clean_line(value), placeholder=clean_line(blank), select_on_focus=False, classes="field")
         self.cursor_blink = False
         self.spec = spec
+        if (width := width_of(spec)) is not None:
+            self.styles.width = max(width, len(blank) + 3) if width == CHOICE else width
 
     def action_neighbour(self, step: int) -> None:
         if step > 0:
@@ -88,33 +103,36 @@ class FieldInput(Input):
 
 
 class FieldRow(Container):
-    """Shows a field: label, input, unit, help and error."""
+    """Shows a field."""
 
     def __init__(self, spec: FormField, form: Form) -> None:
         super().__init__(classes="field-row")
         self.spec = spec
         self._form = form
-        self._error = ""
+        self._shown: tuple[str, str] | None = None
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="field-line"):
             yield Canvas(self._paint_label, self._form.get_ink, classes="field-label")
-            yield FieldInput(self.spec, self._form.texts.get(self.spec.name, ""))
-            yield Canvas(self._paint_unit, self._form.get_ink, classes="field-unit")
+            yield FieldInput(self.spec, self._form.texts.get(self.spec.name, ""), self._form.blank_of(self.spec))
+            beside = Canvas(self._paint_unit, self._form.get_ink, classes="field-unit")
+            if width_of(self.spec) is None:
+                beside.styles.width = BESIDE if self._form.get_size() >= Size.WIDE else BESIDE // 2
+            yield beside
         yield Canvas(self._paint_below, self._form.get_ink, classes="field-below")
 
     def on_mount(self) -> None:
-        error = self._form.reading.errors.get(self.spec.name, "")
-        self.show_error(error if self._form.shows_error_of(self.spec.name) else "")
+        self.show_trouble()
 
-    def show_error(self, error: str) -> None:
-        """Show an error below the field; empty for none."""
-        if error != self._error or not self.is_mounted:
-            self._error = error
-        wide = self._form.get_size() >= Size.WIDE
+    def show_trouble(self) -> None:
+        """Show below the field what is wrong with it; nothing below it where nothing is."""
+        trouble = self._form.trouble_of(self.spec.name)
+        if trouble == self._shown:
+            return
+        self._shown = trouble
         below = self.query_one(".field-below", Canvas)
-        below.styles.height = (1 if wide else 0) + (len(self._lines()) if self._error else 0)
-        below.display = bool(wide or self._error)
+        below.display = bool(trouble[1])
+        below.styles.height = len(self._lines()) or 1
         below.repaint()
 
     @property
@@ -122,16 +140,22 @@ class FieldRow(Container):
         return self.spec.name == "trust_remote_code" and self._form.texts.get(self.spec.name) == "yes"
 
     def _lines(self) -> list[str]:
-        return wrap(self._error, 44)[:3]
+        words = self._shown[1] if self._shown is not None else ""
+        room = max(12, self.size.width - self._indent - 4) if self.size.width else 44
+        return wrap(words, min(room, 90))[:2] if words else []
+
+    @property
+    def _indent(self) -> int:
+        return self.query_one(".field-label", Canvas).size.width or 24
 
     def _paint_label(self, width: int, height: int) -> list[Row]:
         row = Row()
         glyphs = self._form.get_ink().glyphs
         if self.spec.name in self._form.changed:
-            row.put(0, glyphs.changed, "warn")
+            row.put(0, glyphs.changed, "accent")
         focused = self._form.focused_field is self.spec
         style = "err bold" if self._danger else "fg bold" if focused else "dim"
-        row.put(2, self.spec.name, style, width - 3)
+        row.put(2, self.spec.label, style, width - 3)
         return [row]
 
     def _paint_unit(self, width: int, height: int) -> list[Row]:
@@ -141,23 +165,21 @@ class FieldRow(Container):
         if self.spec.kind in ("choice", "switch") or self.spec.choices:
             x = row.put(x, glyphs.choice, "faint") + 1
         x = row.put(x, self.spec.unit, "dim") + (2 if self.spec.unit else 0)
+        remark = self._form.remark_of(self.spec)
+        if remark:
+            x = row.put(x, remark, "dim", max(0, width - x)) + 2
         if self.spec.name in self._form.changed:
             was = self._form.saved.get(self.spec.name, "")
-            row.put(x, f"was {was or self.spec.default or 'blank'}", "faint", max(0, width - x))
+            row.put(x, f"was {was or self._form.blank_of(self.spec) or 'blank'}", "faint", max(0, width - x))
         return [row]
 
     def _paint_below(self, width: int, height: int) -> list[Row]:
         rows = []
-        x = self.query_one(".field-label", Canvas).size.width + 1
-        for index, line in enumerate(self._lines() if self._error else []):
+        glyphs = self._form.get_ink().glyphs
+        severity = self._shown[0] if self._shown is not None else ""
+        mark, style = (glyphs.failed, "err") if severity == "error" else (glyphs.warning, "warn")
+        for index, line in enumerate(self._lines()):
             row = Row()
-            row.run(x, [(f"{self._form.get_ink().glyphs.failed} " if index == 0 else "  ", "err"), (line, "fg")])
-            rows.append(row)
-        if self._form.get_size() >= Size.WIDE:
-            row = Row()
-            if self._danger:
-                row.put(x, f"{self._form.get_ink().glyphs.warning} runs code from the model folder", "err")
-            else:
-                row.put(x, self.spec.help, "faint", max(0, width - x))
+            row.run(self._indent, [(f"{mark} " if index == 0 else "  ", style), (line, "fg")])
             rows.append(row)
         return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -82,9 +83,10 @@ class RecipeFlows:
         """Close the form; with unsaved changes, ask whether to save them."""
         changes = len(form.changed)
         if changes:
+            words = f"Keep {changes} {'change' if changes == 1 else 'changes'}?"
             answer = await self._shell.ask(
                 Question(
-                    f"Keep {changes} {'change' if changes == 1 else 'changes'}?",
+                    words if form.recipe is not None else "Save this new recipe?",
                     "",
                     [Option("s", "save", gentle=True), Option("d", "discard")],
                     "stay",
@@ -96,6 +98,13 @@ class RecipeFlows:
                 form.action_save()
                 return
         await self._place.close_form()
+
+    async def info(self, form: RecipeForm) -> None:
+        """Show all checks of the form, what it changes, and its command."""
+        from vllm_studio_tui.tui.screens.recipes.form_rows import info_rows
+
+        facts = form.facts
+        await self._shell.ask(Pages(lambda ink, width: info_rows(facts, width, time.time())))
 
     async def duplicate(self, recipe_id: str) -> None:
         """Ask for an id, and copy a recipe to it."""
@@ -246,7 +255,7 @@ class RecipeFlows:
     async def yaml_of_form(self, form: RecipeForm) -> None:
         """Edit the recipe of the form as YAML; the result becomes unsaved changes of the form."""
         if form.reading.recipe is None:
-            self._shell.tell("The form is not yet a recipe: see what is missing on the right.", "warning")
+            self._shell.tell("The form is not yet a recipe: see what is missing with f3.", "warning")
             return
         changed = await self._edited(recipe_to_data(form.reading.recipe))
         if changed is not None:

@@ -1,27 +1,40 @@
-"""The recipe form: sections, their fields, and beside them the checks and the command of the recipe as edited."""
+"""The recipe form: sections and their fields; around them the checks, what changes, help and the command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Horizontal, VerticalScroll
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.services.recipes.form import FormField, Reading, form_fields, read_form, texts_of
+from vllm_studio_tui.services.recipes.form import Reading, read_form, texts_of
+from vllm_studio_tui.services.recipes.form_fields import (
+    FormField,
+    blank_text,
+    engine_of,
+    flag_of,
+    form_fields,
+    is_shown,
+)
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.screens.recipes import form_rows as paint
 from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
+from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
+    from vllm_studio_tui.services.recipes.revisions import Revision
+    from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.tui.paint.ink import Ink
 
 
@@ -32,6 +45,13 @@ class RecipeForm(Container):
         recipe: None for a new recipe.
         get_ink: Returns the colours and glyphs in use.
         get_size: Returns the size class of the terminal.
+        engines: Which engines are installed here.
+        revisions: Those of the recipe, the latest first.
+        draft: Texts of a new recipe to begin with.
+        preset: Likewise; those that are lost without a question.
+
+    Attributes:
+        plan: What the recipe would launch, as it was last looked at; None: not known.
     """
 
     SCOPE = "form"
@@ -47,7 +67,7 @@ class RecipeForm(Container):
             self.was = was
 
     class Asked(Message):
-        """The user asked to choose a value of the field `name`, to edit as YAML, or to leave."""
+        """The user asked to choose a value of the field `name`, to find a field, for all checks, YAML or to leave."""
 
         def __init__(self, what: str, name: str = "") -> None:
             super().__init__()
@@ -61,45 +81,82 @@ class RecipeForm(Container):
             super().__init__()
             self.reading = reading
 
-    def __init__(self, recipe: Recipe | None, get_ink: Callable[[], Ink], get_size: Callable[[], Size]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe | None,
+        get_ink: Callable[[], Ink],
+        get_size: Callable[[], Size],
+        *,
+        engines: Sequence[EngineHere] = (),
+        revisions: Sequence[Revision] = (),
+        draft: Mapping[str, str] | None = None,
+        preset: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(id="form")
         self.recipe = recipe
         self.get_ink = get_ink
         self.get_size = get_size
+        self.engines = tuple(engines)
+        self.revisions = tuple(revisions)
+        self.plan: Plan | None = None
         self.fields = form_fields()
-        self.sections = list(dict.fromkeys(field.section for field in self.fields))
-        self.section = self.sections[0]
-        self.saved = texts_of(recipe)
-        self.texts = dict(self.saved)
+        self.saved = {**texts_of(recipe), **(preset or {})}
+        self.texts = {**self.saved, **(draft or {})}
         self.reading = read_form(self.texts, recipe)
-        self.side: list[Row] = []
-        self._touched: set[str] = set()
+        self._found: set[str] = set()
+        self._touched: set[str] = set(draft or ())
+        self.section = self.sections[0]
 
     # --- layout -----------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
         yield Canvas(self._paint_head, self.get_ink, id="form-head")
         with Horizontal():
-            yield Canvas(self._paint_sections, self.get_ink, id="form-sections")
-            yield VerticalScroll(id="form-fields", can_focus=False)
+            yield Canvas(lambda width, height: paint.section_rows(self.facts, width), self.get_ink, id="form-sections")
+            with Vertical(id="form-middle"):
+                yield Canvas(lambda width, height: [paint.title_row(self.facts)], self.get_ink, id="form-title")
+                yield VerticalScroll(id="form-fields", can_focus=False)
+                yield Canvas(self._paint_foot, self.get_ink, id="form-foot")
             yield Canvas(self._paint_side, self.get_ink, id="form-side")
-        yield Canvas(self._paint_foot, self.get_ink, id="form-foot")
 
     async def on_mount(self) -> None:
         await self.show_section(self.section)
 
-    async def show_section(self, section: str) -> None:
-        """Show the fields of a section."""
+    def shown_fields(self, section: str) -> list[FormField]:
+        """Return the fields of a section that mean something for the engine, and those that were looked for."""
+        return [
+            field
+            for field in self.fields
+            if field.section == section and (field.name in self._found or is_shown(field, self.texts))
+        ]
+
+    @property
+    def sections(self) -> list[str]:
+        """The sections that have a field for this engine."""
+        return [name for name in dict.fromkeys(field.section for field in self.fields) if self.shown_fields(name)]
+
+    async def show_section(self, section: str, name: str | None = None) -> None:
+        """Show the fields of a section, and focus the field `name`, or the first."""
         self.section = section
         body = self.query_one("#form-fields", VerticalScroll)
         async with self.batch():
             await body.remove_children()
-            await body.mount_all([FieldRow(field, self) for field in self.fields if field.section == section])
-        first = body.query(FieldInput).first()
-        first.focus()
+            await body.mount_all([FieldRow(field, self) for field in self.shown_fields(section)])
+        inputs = list(body.query(FieldInput))
+        wanted = next((one for one in inputs if one.spec.name == name), inputs[0] if inputs else None)
+        if wanted is not None:
+            wanted.focus()
         self.repaint()
 
+    async def find(self, name: str) -> None:
+        """Go to a field, also to one that this engine does not use."""
+        self._found.add(name)
+        field = next(field for field in self.fields if field.name == name)
+        await self.show_section(field.section, name)
+
     def repaint(self) -> None:
+        for row in self.query(FieldRow):
+            row.show_trouble()
         for canvas in self.query(Canvas):
             canvas.repaint()
 
@@ -108,68 +165,74 @@ class RecipeForm(Container):
         """The names of the fields that differ from what was saved."""
         return [name for name, text in self.texts.items() if text.strip() != self.saved.get(name, "").strip()]
 
-    # --- painting ---------------------------------------------------------------------------------------
+    # --- what is known of the fields --------------------------------------------------------------------
 
-    def _paint_head(self, width: int, height: int) -> list[Row]:
-        wide = self.get_size() >= Size.WIDE
-        row = Row()
-        x = row.put(3 if wide else 2, self.texts.get("id") or "new recipe", "fg bold", 40) + 3
-        count = len(self.changed)
-        if count:
-            x = row.put(x, f"{count} unsaved {'change' if count == 1 else 'changes'}", "warn")
-        rows = [row]
-        if not wide:
-            line, x = Row(), 2
-            for name in self.sections:
-                mark = self.get_ink().glyphs.changed if self._differs(name) else ""
-                end = line.put(x, f"{name}{mark}", "accent bold" if name == self.section else "dim")
-                line.link(x, end, f"section:{name}")
-                x = end + 2
-            rows.append(line)
-        return rows
+    def blank_of(self, field: FormField) -> str:
+        return blank_text(field, self.texts, new=self.recipe is None)
 
-    def _differs(self, section: str) -> bool:
-        inside = {field.name for field in self.fields if field.section == section}
-        return any(name in inside for name in self.changed)
+    def remark_of(self, field: FormField) -> str:
+        if field.name != "backend":
+            return ""
+        here = next((one for one in self.engines if one.name == engine_of(self.texts)), None)
+        if here is None or here.usable is None:
+            return ""
+        return f"{here.title} {here.version} is installed".replace("  ", " ") if here.usable else "not installed here"
 
-    def _paint_sections(self, width: int, height: int) -> list[Row]:
-        glyphs = self.get_ink().glyphs
-        rows = []
-        for name in self.sections:
-            here = name == self.section
-            row = Row(plane="sel" if here else "")
-            if here:
-                row.put(1, glyphs.cursor, "accent bold")
-            row.put(3, name, "accent bold" if here else "dim")
-            wrong = any(field.name in self.reading.errors for field in self.fields if field.section == name)
-            if wrong and self._touched:
-                row.put(width - 3, glyphs.failed, "err")
-            elif self._differs(name):
-                row.put(width - 3, glyphs.changed, "warn")
-            row.link(0, width, f"section:{name}")
-            rows.append(row)
-        return rows
-
-    def _paint_side(self, width: int, height: int) -> list[Row]:
-        return self.side
-
-    def _paint_foot(self, width: int, height: int) -> list[Row]:
-        """Draw the help of the focused field, where there is no room below each field."""
-        field = self.focused_field
-        row = Row()
-        if field is None:
-            return [row]
-        if field.name == "trust_remote_code" and self.texts.get(field.name) == "yes":
-            row.put(2, f"{self.get_ink().glyphs.warning} runs code from the model folder", "err")
-        else:
-            row.run(2, [("help  ", "faint"), (clean_line(field.help or field.name), "dim")])
-        return [row]
+    def trouble_of(self, name: str) -> tuple[str, str]:
+        error = self.reading.errors.get(name, "")
+        if error:
+            return ("error", error) if name in self._touched or self.recipe is not None else ("", "")
+        if name == "trust_remote_code" and self.texts.get(name) == "yes":
+            return "error", "runs code from the model folder"
+        for problem in self.plan.problems if self.plan is not None else ():
+            if problem.field == name:
+                return problem.severity, problem.message
+        return "", ""
 
     @property
     def focused_field(self) -> FormField | None:
         """The field that has the focus; None for none."""
         focused = self.screen.focused
         return focused.spec if isinstance(focused, FieldInput) else None
+
+    @property
+    def facts(self) -> paint.FormFacts:
+        """What is drawn around the fields."""
+        field = self.focused_field
+        by_name = {one.name: one for one in self.fields}
+        changes = [
+            (name, self._shown_value(by_name[name], self.saved.get(name, "")),
+             self._shown_value(by_name[name], self.texts[name]))
+            for name in self.changed if name in by_name
+        ]  # fmt: skip
+        return paint.FormFacts(
+            self.texts.get("id") or (self.reading.recipe.id if self.reading.recipe is not None else ""),
+            self.recipe is None,
+            self.fields,
+            self.section,
+            self.sections,
+            field,
+            flag_of(field, self.texts) if field is not None else "",
+            changes,
+            self.reading.errors,
+            self.plan,
+            self.revisions,
+            self.get_ink().glyphs,
+        )
+
+    def _shown_value(self, field: FormField, text: str) -> str:
+        return text.strip() or self.blank_of(field) or "blank"
+
+    # --- painting ---------------------------------------------------------------------------------------
+
+    def _paint_head(self, width: int, height: int) -> list[Row]:
+        return paint.head_rows(self.facts, self.get_size(), width)
+
+    def _paint_side(self, width: int, height: int) -> list[Row]:
+        return paint.side_rows(self.facts, width, height, time.time())
+
+    def _paint_foot(self, width: int, height: int) -> list[Row]:
+        return paint.foot_rows(self.facts, self.get_size(), width, height)
 
     # --- typing -----------------------------------------------------------------------------------------
 
@@ -187,16 +250,24 @@ class RecipeForm(Container):
         self.read()
 
     def read(self) -> None:
-        """Parse the texts, and show the errors."""
+        """Parse the texts, and show what is wrong."""
+        before = [field.name for field in self.shown_fields(self.section)]
         self.reading = read_form(self.texts, self.recipe)
-        for row in self.query(FieldRow):
-            row.show_error(self.reading.errors.get(row.spec.name, "") if self.shows_error_of(row.spec.name) else "")
+        if self.reading.recipe is None:
+            self.plan = None
         self.repaint()
         self.post_message(self.Changed(self.reading))
+        if [field.name for field in self.shown_fields(self.section)] != before and self.is_mounted:
+            # Another engine has other fields.
+            focused = self.focused_field
+            shown = self.show_section(self.section, focused.name if focused is not None else None)
+            self.run_worker(shown, exclusive=True, group="section")
 
-    def shows_error_of(self, name: str) -> bool:
-        """Return whether the error of a field is shown: in a new recipe, not before the user changed the field."""
-        return name in self._touched or self.recipe is not None
+    def show_plan(self, reading: Reading, plan: Plan | None) -> None:
+        """Show what a recipe would launch, unless something else was typed meanwhile."""
+        if reading is self.reading:
+            self.plan = plan
+            self.repaint()
 
     def set_text(self, name: str, text: str) -> None:
         """Set the text of a field."""
@@ -219,11 +290,17 @@ class RecipeForm(Container):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.repaint()
 
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self.repaint)
+
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
-        event.stop()
         kind, _, name = event.action.partition(":")
         if kind == "section":
+            event.stop()
             self.run_worker(self.show_section(name), exclusive=True, group="section")
+        elif event.action.startswith("form."):
+            event.stop()
+            self.post_message(self.Asked(event.action.removeprefix("form.")))
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -238,17 +315,10 @@ class RecipeForm(Container):
         self.read()
         if self.reading.recipe is None:
             first = next(iter(self.reading.errors))
-            section = next((field.section for field in self.fields if field.name == first), self.sections[0])
-            self.run_worker(self._show_error(section, first), exclusive=True, group="section")
+            name = first if any(field.name == first for field in self.fields) else self.fields[0].name
+            self.run_worker(self.find(name), exclusive=True, group="section")
             return
         self.post_message(self.Done(self.reading.recipe, launch=launch, was=self.recipe))
-
-    async def _show_error(self, section: str, name: str) -> None:
-        await self.show_section(section)
-        self.read()
-        for widget in self.query(FieldInput):
-            if widget.spec.name == name:
-                widget.focus()
 
     def action_save(self) -> None:
         self._finish(launch=False)
@@ -260,6 +330,12 @@ class RecipeForm(Container):
         if (field := self.focused_field) is not None:
             self.post_message(self.Asked("choose", field.name))
 
+    def action_find(self) -> None:
+        self.post_message(self.Asked("find"))
+
+    def action_info(self) -> None:
+        self.post_message(self.Asked("info"))
+
     def action_yaml(self) -> None:
         self.post_message(self.Asked("yaml"))
 
@@ -267,8 +343,10 @@ class RecipeForm(Container):
         self.post_message(self.Asked("leave"))
 
     def _turn(self, step: int) -> None:
-        index = (self.sections.index(self.section) + step) % len(self.sections)
-        self.run_worker(self.show_section(self.sections[index]), exclusive=True, group="section")
+        sections = self.sections
+        index = sections.index(self.section) if self.section in sections else 0
+        section = sections[(index + step) % len(sections)]
+        self.run_worker(self.show_section(section), exclusive=True, group="section")
 
     def action_next_section(self) -> None:
         self._turn(1)

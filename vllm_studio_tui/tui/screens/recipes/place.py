@@ -5,24 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.recipes.form import Reading, texts_of
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, plans, table
-from vllm_studio_tui.tui.screens.recipes import rows as paint
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.listing import Listing, Shape
 from vllm_studio_tui.tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.recipes.revisions import Revision
 
 #: Seconds that the cursor stays on a recipe before its command and checks are computed.
 REST = 0.12
@@ -308,27 +312,39 @@ class RecipesPlace(Place):
 
     async def new(self, draft: Recipe | None = None, texts: Mapping[str, str] | None = None) -> None:
         """Open the form of a new recipe: empty, with that of a draft, or with some texts filled in."""
-        await self._open_form(None)
-        form = self.form
-        if form is None:
-            return
-        if draft is not None:
-            form.set_recipe(draft)
-        for name, text in (texts or {}).items():
-            form.set_text(name, text)
+        given = {name: text for name, text in texts_of(draft).items() if text} if draft is not None else {}
+        await self._open_form(None, {**given, **(texts or {})})
 
     async def import_from(self, kind: str, value: str) -> None:
         """Import a `command` or a `text`, a `file` by its path, or ask for one of them (`paste`, `file` without)."""
         await self.flows.import_from(kind, value)
 
-    async def _open_form(self, recipe: Recipe | None) -> None:
+    async def _open_form(self, recipe: Recipe | None, draft: Mapping[str, str] | None = None) -> None:
         if self.form is not None:
             return
+        engines = await self.shell.in_thread(self.studio.engines_here)
+        revisions = await self.shell.in_thread(partial(self._revisions, recipe)) if recipe is not None else []
         self.query_one("#recipes-list").display = False
-        form = RecipeForm(recipe, self.get_ink, lambda: self.size_class)
+        form = RecipeForm(
+            recipe,
+            self.get_ink,
+            lambda: self.size_class,
+            engines=engines,
+            revisions=revisions,
+            draft=draft,
+            preset=choosing.first_texts(engines) if recipe is None else None,
+        )
         await self.mount(form)
         self.on_recipe_form_changed(RecipeForm.Changed(form.reading))
         self.shell.update_frame()
+
+    def _revisions(self, recipe: Recipe) -> list[Revision]:
+        """Return the recipe's revisions, the latest first; none where they cannot be read. Blocking."""
+        try:
+            found = self.studio.recipes.revisions(recipe.id)
+        except StudioError:
+            return []
+        return sorted(found, key=lambda one: -one.number)
 
     async def close_form(self, choose: str | None = None) -> None:
         """Close the form and show the table, with the cursor on the recipe `choose`."""
@@ -344,22 +360,16 @@ class RecipesPlace(Place):
             self._timer.stop()
         self._timer = self.set_timer(0.2, partial(self._preview_form, event.reading))
 
-    def _preview_form(self, reading: Any) -> None:
+    def _preview_form(self, reading: Reading) -> None:
         self.run_worker(self._side(reading), group="plan", exclusive=True, exit_on_error=False)
 
-    async def _side(self, reading: Any) -> None:
-        form = self.form
-        if form is None:
+    async def _side(self, reading: Reading) -> None:
+        if reading.recipe is None or self.form is None:
             return
-        if reading.recipe is None:
-            rows = paint.error_rows(reading.errors, self.ink.glyphs, 3)
-        else:
-            plan = await self.shell.in_thread(partial(plans.plan_of, self.studio, self.snapshot, reading.recipe))
-            rows = paint.check_rows(plan, self.ink.glyphs, 3, form.query_one("#form-side").size.width or 50)
-        for row in rows:
-            row.put(0, self.ink.glyphs.inside, "track")
-        form.side = rows
-        form.repaint()
+        plan = await self.shell.in_thread(partial(plans.plan_of, self.studio, self.snapshot, reading.recipe))
+        form = self.form
+        if form is not None:
+            form.show_plan(reading, plan)
 
     def on_recipe_form_done(self, event: RecipeForm.Done) -> None:
         self.shell.spawn(self.flows.save(event.recipe, event.was, launch=event.launch))
@@ -370,6 +380,10 @@ class RecipesPlace(Place):
             return
         if event.what == "choose":
             self.shell.spawn(choosing.choose_value(self.shell, form, event.name))
+        elif event.what == "find":
+            self.shell.spawn(choosing.find_field(self.shell, form))
+        elif event.what == "info":
+            self.shell.spawn(self.flows.info(form))
         elif event.what == "yaml":
             self.shell.spawn(self.flows.yaml_of_form(form))
         else:
