@@ -33,6 +33,17 @@ def keys() -> str:
     return actions.markdown_table()
 
 
+def key_grammar() -> str:
+    """What a key means, on every screen: the rules that some action uses."""
+    from vllm_studio_tui.tui.keys import actions, grammar
+
+    lines = ["| key | means | while typing | for what |", "|---|---|---|---|"]
+    for rule in grammar.rules_of(actions.ACTIONS):
+        keys, typing = (" ".join(f"`{actions.key_text(key)}`" for key in found) for found in (rule.keys, rule.typing))
+        lines.append(f"| {keys} | {rule.verb} | {typing} | {rule.things} |")
+    return "\n".join(lines) + "\n"
+
+
 def causes() -> str:
     """Every cause of a failure that the studio knows, with what to do."""
     from vllm_studio_tui.backends.failures import reference
@@ -264,6 +275,7 @@ def _cell(text: str) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "keys": keys,
+    "key-grammar": key_grammar,
     "causes": causes,
     "commands": commands,
     "recipe-fields": recipe_fields,

@@ -212,7 +212,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.place_name, self._under = name, None
         place.display = True
         place.shown()
-        self.lift_told(place.foot)
+        self.lift_told()
         self.update_frame()
         return place
 

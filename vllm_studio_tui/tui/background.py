@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from textual.app import App
+from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widgets._toast import ToastRack
 from textual.worker import Worker, WorkerFailed, WorkerState
@@ -88,9 +89,13 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def tell(self, text: str, severity: str = "information") -> None:
         """Show a message at the bottom right; errors stay until escape."""
         kind: Any = severity
-        for told in [told for told in self._notifications if told.message == clean(text, limit=600)]:
-            self._unnotify(told, refresh=False)  # said again, it stands once
         self.notify(clean(text, limit=600), severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
+
+    def on_notify(self, event: Notify) -> None:
+        """Before a message is shown: said again, it stands once."""
+        for told in [told for told in self._notifications if told.message == event.notification.message]:
+            self._unnotify(told, refresh=False)
+        self.lift_told()
 
     def tell_error(self, error: StudioError) -> None:
         self.tell("\n".join(part for part in (error.title, error.cause, error.advice) if part), "error")
@@ -99,11 +104,16 @@ class BackgroundApp(App[int], inherit_bindings=False):
         """Take away what was told on the screen that is left; errors stay, and so does what was said just now."""
         now = time.time()
         for told in list(self._notifications):
-            if told.severity != "error" and now - told.raised_at > JUST_NOW:
+            if told.severity != "error" and now - told.raised_at >= JUST_NOW:
                 self._unnotify(told, refresh=False)
         self._refresh_notifications()
 
-    def lift_told(self, rows: int) -> None:
-        """Show messages above the footer and above so many rows of the screen."""
+    @property
+    def foot_rows(self) -> int:
+        """Rows above the footer that a message must not cover."""
+        return 0
+
+    def lift_told(self) -> None:
+        """Show messages above the footer, and above the foot of the screen."""
         for rack in self.screen_stack[0].query(ToastRack):
-            rack.styles.margin = (0, 0, 1 + rows, 0)
+            rack.styles.margin = (0, 0, 1 + self.foot_rows, 0)

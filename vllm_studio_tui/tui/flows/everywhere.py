@@ -32,6 +32,11 @@ class EverywhereApp(TerminalApp, inherit_bindings=False):
     def current(self) -> Place:
         return self._places[self.place_name]
 
+    @property
+    def foot_rows(self) -> int:
+        place = self._places.get(self.place_name)
+        return place.foot if place is not None and place.display else 0
+
     def action_palette(self) -> None:
         if len(self.screen_stack) == 1:
             from vllm_studio_tui.tui.flows.palette import palette

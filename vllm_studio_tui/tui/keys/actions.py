@@ -63,6 +63,12 @@ RENAMED = {
     "transcript.find-next": "transcript.next-stop",
     "transcript.find-previous": "transcript.previous-stop",
     "monitor.table": "monitor.view",
+    "recipes.find": "table.filter",
+    "recipes.launch": "recipes.run",
+    "usage.by": "usage.view",
+    "usage.longer": "usage.zoom-out",
+    "usage.shorter": "usage.zoom-in",
+    "usage.sort": "table.order",
 }
 
 

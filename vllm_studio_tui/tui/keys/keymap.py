@@ -53,7 +53,8 @@ class Keys:
 
         def rank(action: Action) -> tuple[int, int]:
             group = {scope: 0, "app": 3, "list": 4}.get(action.scope, 2)
-            return (1 if action.id in ("app.back", "app.next-part") else group, _ORDER[action.id])
+            first = ("app.back", "app.next-part")  # how to stop, and how to leave
+            return (1, first.index(action.id)) if action.id in first else (group, _ORDER[action.id])
 
         kept = sorted((actions.BY_ID[one] for one in found), key=rank)
         return [(action, ",".join(self._in_order(action.id, found[action.id]))) for action in kept]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.paint.ink import Ink, Row
+from vllm_studio_tui.tui.screens.registry import BY_NAME, SCREENS
 from vllm_studio_tui.tui.sheets.dialogs import Pages
 
 if TYPE_CHECKING:
@@ -25,57 +27,75 @@ WORDS = {
 }
 
 
+#: From this width on there are two columns.
+TWO = 84
+
+
 def help_pages(shell: Shell) -> Pages:
-    """Return the help: the keys of this screen, those of every screen, then the symbols of the states."""
-    here = [(keys, action) for action, keys in shell.active_actions() if action.scope != "app"]
-    everywhere = [(shell.keys_of(action.id), action) for action in actions.of("app") if shell.keys_of(action.id)]
+    """Return the help: only the keys that work here and now, then the symbols of the states."""
+    active = shell.active_actions()
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for action, keys in active:
+        if not _is_screen(action):
+            title = actions.SCOPES[action.scope]
+            groups.setdefault(title, []).append((actions.keys_text(keys, 2), _words(action)))
+    everywhere = groups.pop(actions.SCOPES["app"], [])
+    moving = groups.pop(actions.SCOPES["list"], [])
+    span = f"1-{len(SCREENS)}"  # alt with a digit types nothing, and works in every field
+    names = ", ".join(screen.title for screen in SCREENS)
+    everywhere.insert(0, (span if any(_is_screen(action) for action, _ in active) else f"alt+{span}", names))
 
     def paint(ink: Ink, width: int) -> list[Row]:
-        title = Row()
-        title.run(3, [("Keys", "fg bold"), ("   esc closes", "faint")])
-        rows = [title, Row()]
-        two = width >= 84
-        middle = width // 2 if two else width
-        left = _column("HERE", here)
-        right = _column("EVERYWHERE", everywhere)
-        if two:
-            for index in range(max(len(left), len(right))):
-                row = Row()
-                for column, x, end in ((left, 3, middle - 2), (right, middle + 1, width - 2)):
-                    if index < len(column):
-                        _put(row, x, end, *column[index])
-                rows.append(row)
-        else:
-            for one in [*left, ("", ""), *right]:
-                row = Row()
-                _put(row, 3, width - 2, *one)
-                rows.append(row)
-        rows += [Row(), _head("STATES")]
-        for state, words in WORDS.items():
-            row = Row()
-            mark, colour = ink.glyphs.state(state)
-            row.put(3, mark, colour)
-            row.put(5, str(state), "fg")
-            row.put(17, words, "dim", max(0, width - 19))
+        left = [(title, found) for title, found in groups.items() if found]
+        right = [("Everywhere", everywhere), *([("To move", moving)] if moving else [])]
+        states = [(ink.glyphs.state(state), str(state), words) for state, words in WORDS.items()]
+        if width < TWO:
+            return [*_column([*left, *right], 2, width - 2), Row(), *_states(states, 2, width - 2)]
+        middle = width // 2
+        columns = (_column(left, 3, middle - 1), [*_column(right, middle + 1, width - 2)])
+        rows = []
+        for one, other in zip_longest(*columns):
+            row = one or Row()
+            row.pieces += other.pieces if other is not None else []
             rows.append(row)
-        return rows
+        return [*rows, Row(), *_states(states, 3, width - 2)]
 
     return Pages(paint)
 
 
-def _column(title: str, found: list[tuple[str, Action]]) -> list[tuple[str, str]]:
-    return [(title, "")] + [(actions.keys_text(keys, 2), action.help) for keys, action in found]
+def _is_screen(action: Action) -> bool:
+    return action.scope == "app" and action.name in BY_NAME
 
 
-def _put(row: Row, x: int, end: int, keys: str, words: str) -> None:
-    if not words:
-        row.put(x, keys, "dim bold", max(0, end - x))
-        return
-    row.put(x, keys, "fg bold", 12)
-    row.put(x + 13, words, "dim", max(0, end - x - 13))
+def _words(action: Action) -> str:
+    """What a key does; of escape, what it would do now."""
+    return f"One step back: {action.label}" if action.id == "app.back" and action.label else action.help
 
 
-def _head(text: str) -> Row:
-    row = Row()
-    row.put(3, text, "dim bold")
-    return row
+def _column(groups: list[tuple[str, list[tuple[str, str]]]], x: int, end: int) -> list[Row]:
+    """Return groups of keys below each other, with a blank row between two."""
+    rows: list[Row] = []
+    widest = max((len(keys) for _, found in groups for keys, _ in found), default=0)
+    for title, found in groups:
+        head = Row()
+        head.put(x, title.upper(), "dim bold", end - x)
+        rows += [Row(), head] if rows else [head]
+        for keys, words in found:
+            row = Row()
+            row.put(x, keys, "fg bold", widest)
+            row.put(x + widest + 2, words, "fg", max(0, end - x - widest - 2))
+            rows.append(row)
+    return rows
+
+
+def _states(states: list[tuple[tuple[str, str], str, str]], x: int, end: int) -> list[Row]:
+    head = Row()
+    head.put(x, "STATES OF A RUN", "dim bold")
+    rows = [head]
+    for (mark, colour), state, words in states:
+        row = Row()
+        row.put(x, mark, colour)
+        row.put(x + 2, state, "fg")
+        row.put(x + 13, words, "dim", max(0, end - x - 13))
+        rows.append(row)
+    return rows
