@@ -29,7 +29,8 @@ def diff_rows(fields: Sequence[FieldChange], x: int, width: int, *, most: int | 
         most: Rows there is room for; the last of them says how many fields are left out.
     """
     values = [text for one in fields for lines in one.texts() for text in lines]
-    names = min(NAMES, max((cell_len(one.field) for one in fields), default=0))
+    # A name that is wider than its column pushes its value on, or under it.
+    names = min(NAMES, width * 45 // 100, max((cell_len(one.field) for one in fields), default=0))
     room = width - names - 5
     short = max((cell_len(clean_line(one)) for one in values), default=0)
     # Numbers stand under each other by their last digit.

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.diff import diff_rows, note_rows
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
@@ -18,9 +18,6 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.changes import Proposal
-
-#: Rows and columns below which the sheet takes the whole window and leaves out titles.
-SMALL = (60, 14)
 
 
 class DiffSheet(Sheet):
@@ -70,30 +67,26 @@ class DiffSheet(Sheet):
             yield Canvas(self._foot, self.ink, plane="panel", id="diff-foot")
 
     def on_mount(self) -> None:
-        self._fit()
         self.query_one("#diff-body").focus()
         self._ask_what_follows()
 
-    def on_resize(self, event: events.Resize) -> None:
-        self._fit()
-
-    def _fit(self) -> None:
+    def fit(self) -> None:
         """Give the sheet the rows that it needs, and no more."""
-        width, height = self.app.size
-        self.set_class(self._small, "-small")
-        inner = min(width, 100 if width >= 120 else 80) if not self._small else width
-        self.query_one("#sheet").styles.width = inner
-        head, foot = len(self._head(inner, 0)), len(self._foot(inner, 0))
-        room = max(1, height - head - foot - (0 if self._small else 6))
-        self.query_one("#diff-head").styles.height = head
-        self.query_one("#diff-foot").styles.height = foot
-        self.query_one("#diff-body").styles.height = min(room, len(self._body(inner, 0)))
+        width = self.app.size.width
+        if self.room >= Size.BASE:
+            width = min(width, 100 if width >= 120 else 80)
+        self.query_one("#sheet").styles.width = width
+        parts = {"head": self._head(width, 0), "foot": self._foot(width, 0), "body": self._body(width, 0)}
+        room = max(1, self.rows_free - len(parts["head"]) - len(parts["foot"]))
+        for name, rows in parts.items():
+            self.query_one(f"#diff-{name}").styles.height = min(room, len(rows)) if name == "body" else len(rows)
         for canvas in self.query(Canvas):
             canvas.repaint()
 
     @property
-    def _small(self) -> bool:
-        return self.app.size.width < SMALL[0] or self.app.size.height < SMALL[1]
+    def _edge(self) -> int:
+        """The first column."""
+        return {Size.LINE: 0, Size.STRIP: 0, Size.COMPACT: 1}.get(self.room, 3)
 
     @property
     def _now(self) -> Proposal:
@@ -102,9 +95,8 @@ class DiffSheet(Sheet):
     # --- painting ---------------------------------------------------------------------------------------
 
     def _head(self, width: int, height: int) -> list[Row]:
-        glyphs, one = self.ink().glyphs, self._now
-        row, edge = Row(), 0 if self._small else 3
-        end = width - edge
+        glyphs, one, edge = self.ink().glyphs, self._now, self._edge
+        row, end = Row(), width - edge
         if len(self._proposals) > 1:
             text = f"{glyphs.left} {self._at + 1} of {len(self._proposals)} {glyphs.right}"
             start = row.put_right(end, text, "accent")
@@ -112,60 +104,50 @@ class DiffSheet(Sheet):
             row.link(end - 2, end, "turn:1")
             end = start - 2
         x = row.put(edge, one.after.id, "fg bold", max(4, end - edge)) + 3
-        if not self._small and (words := self._revisions()) and x + len(words) <= end:
+        words = f"revision {self._number} -> {self._number + 1}" if self._number is not None else ""
+        if words and x + len(words) <= end:
             row.put(x, words, "dim")
-        if self._small or not one.title:
-            return [row] if self._small else [row, Row()]
-        title = Row()
-        title.put(edge, one.title, "fg", width - 2 * edge)
-        return [row, title, Row()]
-
-    def _revisions(self) -> str:
-        return f"revision {self._number} -> {self._number + 1}" if self._number is not None else ""
+        rows = [row]
+        if one.title and not self.tiny:
+            title = Row()
+            title.put(edge, one.title, "fg", width - 2 * edge)
+            rows.append(title)
+        return [*rows, Row()] if self.room >= Size.BASE else rows
 
     def _body(self, width: int, height: int) -> list[Row]:
-        edge = 0 if self._small else 3
-        inner = width - 2 * edge - (1 if self._small else 0)
-        rows = diff_rows(self._now.change.fields, edge, inner)
-        notes = note_rows(self._notes(), self.ink().glyphs, edge, inner)
-        if notes and not self._small:
-            rows.append(Row())
-        return rows + notes
-
-    def _notes(self) -> tuple[str, ...]:
-        return (*self._now.notes, *self._found.get(self._at, ()))
+        inner = width - 2 * self._edge - (1 if self.tiny else 0)
+        rows = diff_rows(self._now.change.fields, self._edge, inner)
+        notes = note_rows((*self._now.notes, *self._found.get(self._at, ())), self.ink().glyphs, self._edge, inner)
+        return [*rows, Row(), *notes] if notes and not self.tiny else rows + notes
 
     def _foot(self, width: int, height: int) -> list[Row]:
-        several = len(self._proposals) > 1
-        if self._small:
-            row = Row()
-            parts = [("enter", "accent bold", self._verb.replace(" and ", ", ")), ("esc", "fg bold", "no")]
-            if several:
-                parts.insert(1, ("→" if not self.ink().glyphs.ascii else ">", "fg bold", "other"))
-            if self._edit and width >= 50:
-                parts.insert(-1, ("e", "fg bold", "edit"))
-            x = 0
-            for key, style, words in parts:
-                x = row.run(x, [(key, style), (f" {words}", "dim")]) + 2
-            return [row]
-        rows = [Row()]
-        number = f" as revision {self._number + 1}" if self._number is not None else ""
+        glyphs, room = self.ink().glyphs, self.room
         first, space, rest = self._verb.partition(" ")
-        keys = [("enter", "accent bold", f"{first}{number}{space}{rest}", "take")]
-        if several:
-            arrows = self.ink().glyphs.left_right
+        number = f" as revision {self._number + 1}" if self._number is not None and room >= Size.BASE else ""
+        keys = [("enter", f"{first}{number}{space}{rest}", "take")]
+        if len(self._proposals) > 1:
             other = self._proposals[(self._at + 1) % len(self._proposals)]
-            keys.append((arrows, "fg bold", f"other: {other.title or other.change.words(2)}", "turn:1"))
-        if self._edit:
-            keys.append(("e", "fg bold", self._edit, "edit"))
-        keys.append(("esc", "fg bold", self._keep, "close"))
-        for key, style, words, action in keys:
-            row = Row()
-            row.put(3, key, style)
-            row.put(10, words, "dim", max(4, width - 13))
-            row.link(3, width - 3, action)
-            rows.append(row)
-        return rows
+            words = f"other: {other.title or other.change.words(2)}" if room >= Size.BASE else "other"
+            keys.append((glyphs.left_right, words, "turn:1"))
+        if self._edit and not self.tiny:
+            keys.append(("e", self._edit, "edit"))
+        keys.append(("esc", self._keep if room >= Size.BASE else "no", "close"))
+        if room >= Size.BASE:
+            rows = [Row()]
+            for key, words, action in keys:
+                row = Row()
+                row.put(3, key, "accent bold" if key == "enter" else "fg bold")
+                row.put(10, words, "dim", max(4, width - 13))
+                row.link(3, width - 3, action)
+                rows.append(row)
+            return rows
+        row, x = Row(), self._edge
+        for key, words, action in keys:
+            words = words.replace(" and ", ", ") if self.tiny else words
+            after = row.run(x, [(key, "accent bold" if key == "enter" else "fg bold"), (f" {words}", "dim")])
+            row.link(x, after, action)
+            x = after + 2
+        return [row] if self.tiny else [Row(), row]
 
     # --- answers ----------------------------------------------------------------------------------------
 
@@ -179,7 +161,7 @@ class DiffSheet(Sheet):
     def action_turn(self, step: int) -> None:
         self._at = (self._at + step) % len(self._proposals)
         self.query_one("#diff-body", ListCanvas).top = 0
-        self._fit()
+        self.fit()
         self._ask_what_follows()
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
@@ -199,4 +181,4 @@ class DiffSheet(Sheet):
     async def _look_at(self, at: int, look: Callable[[Proposal], Awaitable[Sequence[str]]]) -> None:
         self._found[at] = tuple(await look(self._proposals[at]))
         if self.is_attached:
-            self._fit()
+            self.fit()
