@@ -172,7 +172,7 @@ async def _undo(stage: Staged) -> None:
     recipes = stage.studio.recipes
     recipes.save(recipe("gemma-3-12b", max_model_len=4096))
     await stage.press("u")
-    await told(stage, "Undone, edit: gemma-3-12b max_model_len 4096 -> 32768.")
+    await told(stage, "Undone, edit: gemma-3-12b max_model_len 4096 -> 32768")
     assert recipes.get("gemma-3-12b").max_model_len == 32768
 
 

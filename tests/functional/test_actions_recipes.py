@@ -166,7 +166,7 @@ async def _yaml(stage: Staged) -> None:
         await stage.press("E")
         await shows(stage, "- max_model_len")
     await stage.press("enter")
-    await told(stage, f"{GEMMA} is saved: max_model_len 32768 -> 1024.")
+    await told(stage, f"{GEMMA} is saved: max_model_len 32768 -> 1024")
     changed = stored(stage)
     assert changed is not None
     assert changed.max_model_len == 1024

@@ -101,7 +101,7 @@ async def save(shell: Shell, chosen: Proposal) -> Recipe:
         return recipes.save(chosen.after, reason=reason or "edit", before=chosen.before)
 
     kept = await shell.in_thread(keep)
-    shell.tell(f"{kept.id} is saved: {chosen.change.words(3)}. {_undo_key(shell)}")
+    shell.tell(f"{kept.id} is saved: {chosen.change.words(3)}\n{_undo_key(shell)}")
     shell.recipes_changed()
     return kept
 
@@ -170,7 +170,7 @@ async def _undo_change(shell: Shell, last: Undoing) -> None:
         return
     undone = await shell.in_thread(shell.studio.recipes.undo)
     if undone is not None:
-        shell.tell(f"Undone, {undone.reason}: {undone.words()}.")
+        shell.tell(f"Undone, {undone.reason}: {undone.words()}")
         shell.recipes_changed()
 
 
