@@ -206,6 +206,13 @@ async def test_every_screen_has_something_to_say_at_every_size(
 async def test_compact_is_compact_everywhere(tmp_path: Path) -> None:
     async with staged(tmp_path, compact=True) as stage:
         assert stage.app.size_class is Size.COMPACT
+        for place in BY_NAME:
+            await stage.app.show_place(place)
+            await stage.settle()
+            assert max(len(line.rstrip()) for line in stage.lines()) < 80, place
+            assert len(stage.lines()[0].rstrip()) > 60, place
+        await stage.pilot.resize_terminal(64, 20)
+        assert stage.app.screen.query_one("#body").region.width == 64
 
 
 async def test_ascii_draws_ascii_alone(tmp_path: Path) -> None:

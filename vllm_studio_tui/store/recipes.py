@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +42,15 @@ class RevisionRow:
 class RecipeRows:
     """The tables `recipes` and `recipe_revisions`. Each change of a recipe is a revision in the same transaction."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database | Callable[[], Database]) -> None:
+        """Args:
+        db: The database, or what opens it: called when a recipe is first read or written, in that thread.
+        """
+        self._given = db
+
+    @property
+    def _db(self) -> Database:
+        return self._given() if callable(self._given) else self._given
 
     def list(self) -> builtins.list[tuple[str, dict[str, Any]]]:
         """Return all recipes by id. One whose data cannot be read is empty, so that it hides no other."""

@@ -23,7 +23,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
 from vllm_studio_tui.tui.leaving import going_on, leave_on_signals, put_away
-from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
+from vllm_studio_tui.tui.look.sizes import NARROW, Size, mark_size, size_class
 from vllm_studio_tui.tui.place import Ground, Page, Place, Underneath
 from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_sheets
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -184,7 +184,9 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
     def _resized(self, width: int, height: int) -> None:
         self.size_class = size_class(width, height, compact=self.compact)
         self.looks.fit(self.size_class)
-        mark_size(self.screen_stack[0] if self.screen_stack else self.screen, self.size_class)
+        page = self.screen_stack[0] if self.screen_stack else self.screen
+        page.set_class(self.compact and width > NARROW, "-narrow")
+        mark_size(page, self.size_class)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.call_after_refresh(self.update_frame)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.paint.ink import cut_at
 
 #: Text and its style, as words that `paint.ink` knows.
 Part = tuple[str, str]
@@ -104,15 +105,8 @@ def _words(text: str) -> Iterable[str]:
 
 def cut(text: str, width: int) -> Part:
     """Split a text after `width` cells; at least one character goes into the first part."""
-    if text.isascii():
-        return text[:width], text[width:]
-    used = 0
-    for index, character in enumerate(text):
-        used += cell_len(character)
-        if used > width:
-            index = max(1, index)
-            return text[:index], text[index:]
-    return text, ""
+    at = cut_at(text, width)
+    return text[:at], text[at:]
 
 
 def _merged(parts: Iterable[Part]) -> Iterable[Part]:

@@ -41,6 +41,9 @@ class Commands:
     async def launch(self, recipe_id: str, *, changed: Recipe | None = None) -> RunView | None:
         """Launch a recipe; where another run is in the way, ask."""
         shell, launcher = self.shell, self.studio.launcher
+        if shell.read_only:
+            shell.tell("Read-only: nothing is launched.", "warning")
+            return None
         recipe = changed if changed is not None else await shell.in_thread(partial(self.studio.recipes.get, recipe_id))
         if recipe.backend == "external":
             await self.chat_with(recipe.id)

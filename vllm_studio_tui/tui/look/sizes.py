@@ -37,6 +37,10 @@ def margin(size: Size) -> int:
     return {Size.FULL: 3, Size.WIDE: 3, Size.BASE: 2, Size.COMPACT: 1}.get(size, 0)
 
 
+#: The most columns of the layouts for small windows, in a large one.
+NARROW = 79
+
+
 def mark_size(page: Widget, size: Size) -> None:
     """Set the style class of a size on a page: `-full`, `-wide`, ..; also `-tiny` for STRIP and LINE."""
     wanted = f"-{size.name.lower()}"

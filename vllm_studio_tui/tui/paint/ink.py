@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, set_cell_size, split_graphemes
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
@@ -105,8 +105,8 @@ class Row:
         cells: list[tuple[str, str]] = [(" ", "")] * width
         for column, text, style in self.pieces:
             at = column
-            for character in text:
-                size = cell_len(character)
+            for start, end, size in split_graphemes(text)[0]:
+                character = text[start:end]
                 if at < 0 or at + size > width:
                     break
                 if size == 0:
@@ -176,7 +176,9 @@ def fit(text: str, width: int, ellipsis: str | None = None) -> str:
     mark = _ellipsis if ellipsis is None else ellipsis
     if width <= len(mark):
         return set_cell_size(text, width)
-    return set_cell_size(text, width - len(mark)).rstrip() + mark
+    room = width - len(mark)
+    head = text[: cut_at(text, room)]
+    return (head.rstrip() if cell_len(head) <= room else "") + mark
 
 
 def use_ellipsis(mark: str) -> None:
@@ -286,7 +288,7 @@ def wrap(text: str, width: int) -> list[str]:
                 lines.append(line)
                 line, used = "", 0
             while cells > width:
-                cut = width if word.isascii() else _cut_at(word, width)
+                cut = cut_at(word, width)
                 lines.append(word[:cut])
                 word = word[cut:]
                 cells = cell_len(word)
@@ -307,10 +309,27 @@ def cut_lines(text: str, width: int, most: int) -> list[str]:
     return [*lines[: most - 1], fit(cut, max(1, width))]
 
 
-def _cut_at(word: str, width: int) -> int:
-    used = 0
-    for index, character in enumerate(word):
-        used += cell_len(character)
-        if used > width:
-            return max(1, index)
-    return len(word)
+def cut_at(text: str, width: int) -> int:
+    """Return where a text is to be cut after `width` cells, at least one whole character as people see it.
+
+    Such a character may be many code points (a family emoji, a letter with accents): none is taken apart.
+    """
+    if text.isascii():
+        return max(1, width)
+    # A part of a long text is enough, unless its characters are very long.
+    for part in (text[: 4 * width + 64], text):
+        used = 0
+        for start, end, size in split_graphemes(part)[0]:
+            used += size
+            if used > width:
+                return _beside_flag(text, start) or max(1, _beside_flag(text, end))
+    return len(text)
+
+
+def _beside_flag(text: str, at: int) -> int:
+    """Return a place to cut, moved before a flag that it would take apart: two letters that count as two for Rich."""
+    first = at
+    while first > 0 and "\U0001f1e6" <= text[first - 1] <= "\U0001f1ff":
+        first -= 1
+    inside = (at - first) % 2 and at < len(text) and "\U0001f1e6" <= text[at] <= "\U0001f1ff"
+    return at - 1 if inside else at

@@ -45,10 +45,12 @@ class ChatFrame:
         run = self._screen.run_for(self._state.shown)
         name = run.name if run is not None else self._state.shown.recipe
         model, chats = self._key("chat.model"), self._key("chat.chats")
+        may = not self._screen.shell.read_only
         if name is None:
-            return "No model is up.", [(model, "choose or launch one"), ("alt+1", "dashboard")]
+            return "No model is up.", [(model, "choose or launch one" if may else "choose one"), ("alt+1", "dashboard")]
         if run is None or not run.live:
-            return f"{name} is not running.", [(model, "launch it, or choose another"), (chats, "earlier chats")]
+            choose = "launch it, or choose another" if may else "choose another"
+            return f"{name} is not running.", [(model, choose), (chats, "earlier chats")]
         keys = [("enter", "send"), ("^j", "new line"), (chats, "earlier chats"), (model, "another model")]
         return f"Ask {name} anything.", keys
 

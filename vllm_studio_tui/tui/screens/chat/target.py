@@ -8,6 +8,7 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
@@ -22,7 +23,8 @@ async def find_target(screen: ChatScreen, chat: Chat) -> Target | None:
             return None
         name = chat.recipe or (run.recipe_id if run is not None else None)
         if name is None and (chat.session is None or chat.session.model is None):
-            shell.tell("No model is up. l on the dashboard launches one.", "warning")
+            advice = "" if shell.read_only else f" {key_text(shell.keys_of('chat.model'))} chooses or launches one."
+            shell.tell(f"No model is up.{advice}", "warning")
             return None
         try:
             target = await shell.in_thread(partial(_find, screen, chat, name))
@@ -51,7 +53,7 @@ async def _choose_another(screen: ChatScreen, chat: Chat, name: str | None, erro
     others.pop(who, None)
     recipes = dict(await shell.in_thread(screen.studio.recipe_list))
     options = []
-    if name in recipes and recipes[name].get("backend") != "external":
+    if name in recipes and recipes[name].get("backend") != "external" and not shell.read_only:
         options.append(Option("l", f"launch {clean_line(name, limit=40)}; the question waits until it is ready"))
     keys = dict(zip("123456789", others, strict=False))
     options += [Option(key, f"ask {clean_line(others[other].name, limit=40)} instead") for key, other in keys.items()]

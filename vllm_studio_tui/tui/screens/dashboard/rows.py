@@ -174,7 +174,7 @@ class Picture:
             keys = Row()
             keys.run(3, [("l", "fg bold"), (" launch a recipe      ", "dim"), ("n", "fg bold"), (" new      ", "dim"),
                          ("2", "fg bold"), (" all", "dim")])  # fmt: skip
-            rows += [Row(), keys, Row()]
+            rows += [Row(), *([] if self.read_only else [keys]), Row()]
         if chart and room - len(rows) >= 7:
             rows += self._chart(width)
         return rows
