@@ -292,7 +292,7 @@ def large(home: House) -> list[Figure]:
 def flood(home: House) -> list[Figure]:
     """Keys while an engine writes as fast as it can into the log that is followed."""
     run = home.ready(home.launch())
-    terminal, _ = opened(studio("--screen", "logs"), home.root, b"all levels")
+    terminal, _ = opened(studio("--screen", "logs"), home.root, b"level all")
     time.sleep(1.5)
     writer = subprocess.Popen(
         [sys.executable, "-c", "import time\nend=time.time()+8\nwhile time.time()<end:\n"

@@ -47,6 +47,12 @@ INFO 11-23 14:21:07 shutting down
 """
 
 
+STAGES = {
+    "serving": "startup complete", "warmup": "init engine", "graphs": "Capturing", "kv_cache": "KV cache",
+    "weights": "Loading safetensors",
+}  # fmt: skip
+
+
 class StillSampler:
     """Gives one snapshot, and a history that was filled beforehand."""
 
@@ -122,7 +128,7 @@ def run_view(
         recipe={"id": name, "max_model_len": 32768},
         gpus=gpus,
         failures=FAILURES,
-        stages=tuple(Stage("x", stage) for stage in ("serving", "warmup", "graphs", "kv_cache", "weights")),
+        stages=tuple(Stage(pattern, stage) for stage, pattern in STAGES.items()),
     )
     status = RunState(f"{name}-1", state, boot_id="b", pid=48812, **facts)
     place = folder / f"{name}-1"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows, told
+from tests.functional.acting import Scene, asked, at, cursor, editor, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, snapshot, staged
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
-from vllm_studio_tui.tui.screens.logs.place import Log, LogsPlace
+from vllm_studio_tui.tui.screens.logs.picture import Log
+from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 
 READY, FAILED = "qwen3-32b-1", "llama-3.3-70b-1"
 
@@ -40,15 +41,15 @@ async def the_long_log(stage: Staged) -> None:
     """From its end, all levels."""
     place = stage.app.current
     assert isinstance(place, LogsPlace)
-    place.log_view.level = "all"
     await place.open_run(READY)
+    await stage.until(lambda: place.log_view.studied, "everything is known of it")
 
 
 async def the_failed_run(stage: Staged) -> None:
     place = stage.app.current
     assert isinstance(place, LogsPlace)
-    place.log_view.level = "all"
     await place.open_run(FAILED)
+    await stage.until(lambda: "root cause line" in stage.text(), "its cause is known")
 
 
 monitor = Scene("monitor", place="monitor")
@@ -195,21 +196,27 @@ def view(stage: Staged) -> Log:
     return place.log_view
 
 
+def under_cursor(stage: Staged) -> str:
+    """The row with the cursor."""
+    return next((line.strip() for line in stage.lines() if line.lstrip().startswith("▌")), "")
+
+
 @logs.scenario("list.up", "list.down")
 async def _lines(stage: Staged) -> None:
     for up, down in (("up", "down"), ("k", "j")):
         await shows(stage, "line 499 ")
-        await stage.press(up)
-        await hides(stage, "line 499 ")
-        await shows(stage, "line 498 ")
+        await stage.press(up, up)
+        assert "line 498 " in under_cursor(stage)
         await stage.press(down)
-        await shows(stage, "line 499 ")
+        assert "line 499 " in under_cursor(stage)
+        await stage.press(down)
+        assert view(stage).following
 
 
 @logs.scenario("list.page-up", "list.page-down")
 async def _pages(stage: Staged) -> None:
     await stage.press("pageup")
-    await hides(stage, "line 480 ")
+    await hides(stage, "line 485 ")
     await shows(stage, "line 450 ")
     await stage.press("pagedown")
     await shows(stage, "line 499 ")
@@ -224,52 +231,80 @@ async def _ends(stage: Staged) -> None:
         await shows(stage, "line 499 ")
 
 
-@logs.scenario("logs.run")
+@logs.scenario("logs.runs")
 async def _run(stage: Staged) -> None:
-    for key in ("enter", "r"):
-        await the_long_log(stage)
-        await stage.press(key)
-        await fill_in(stage, "deepseek")
-        await stage.press("enter")
-        await shows(stage, "deepseek-r1-70b  ◐ loading")
+    await stage.press("ctrl+o")
+    await fill_in(stage, "deepseek")
+    await stage.press("enter")
+    await shows(stage, "deepseek-r1-70b   loading since")
 
 
-@logs.scenario("logs.first-error")
-async def _first_error(stage: Staged) -> None:
-    assert "EngineCore failed to start" not in stage.text()
-    await stage.press("E")
-    await shows(stage, "EngineCore failed to start")
+@logs.scenario("logs.previous-stop", "logs.next-stop")
+async def _errors(stage: Staged) -> None:
+    await stage.press("left_square_bracket")
+    assert "ValueError: To serve" in under_cursor(stage)
+    await stage.press("left_square_bracket")
+    assert "EngineCore failed to start" in under_cursor(stage)
+    await stage.press("left_square_bracket")
+    await told(stage, "no error before this")
+    await stage.press("right_square_bracket")
+    assert "ValueError: To serve" in under_cursor(stage)
 
 
 @logs.scenario("logs.level")
 async def _level(stage: Staged) -> None:
     await stage.press("v")
-    await shows(stage, "warning and up")
+    await shows(stage, "level warnings")
     await hides(stage, "line 499 ")
     assert "a setting is odd" in stage.text()
     await stage.press("v")
-    await hides(stage, "a setting is odd")
+    await shows(stage, "level errors")
     assert "EngineCore failed to start" in stage.text()
     await stage.press("v")
     await shows(stage, "line 499 ")
 
 
-@logs.scenario("logs.find", "logs.find-next", "logs.find-previous")
+@logs.scenario("logs.source")
+async def _source(stage: Staged) -> None:
+    with view(stage).path.open("a") as stream:  # type: ignore[union-attr]
+        stream.write("(EngineCore pid=7) INFO 11-23 14:21:06 [core.py:1] of the core\n")
+    await shows(stage, "of the core")
+    await stage.press("V")
+    await shows(stage, "from core")
+    await hides(stage, "line 499 ")
+    await stage.press("V")
+    await shows(stage, "from all")
+    await shows(stage, "line 499 ")
+
+
+@logs.scenario("logs.find", "logs.filter")
 async def _find(stage: Staged) -> None:
     await stage.press("slash")
     await stage.type("of 50")
+    await shows(stage, "5 lines")
     await stage.press("enter")
-    await shows(stage, "line 450 of 50")
-    for key, number in (("N", 350), ("N", 250), ("n", 350), ("n", 450)):
-        await stage.press(key)
-        await shows(stage, f"line {number} of 50")
+    assert "line 450 of 50" in under_cursor(stage)
+    for key, number in (("[", 350), ("[", 250), ("]", 350), ("]", 450)):
+        await stage.press("left_square_bracket" if key == "[" else "right_square_bracket")
+        assert f"line {number} of 50" in under_cursor(stage)
+    await shows(stage, "5 of 5")
+    await stage.press("ctrl+f")
+    await hides(stage, "line 451 ")
+    assert "line 50 of 50" in stage.text()
+    await stage.press("ctrl+f")
+    await shows(stage, "line 451 ")
+    assert "line 450 of 50" in under_cursor(stage)
+    await stage.press("escape")
 
 
 @logs.scenario("logs.follow")
 async def _follow(stage: Staged) -> None:
     await stage.press("g")
-    await shows(stage, "following off")
-    await stage.press("f")
+    await shows(stage, "not following")
+    await stage.press("G")
+    await shows(stage, "line 499 ")
+    await stage.press("g")
+    await stage.app.run_action("follow", stage.app.current)
     await shows(stage, "line 499 ")
     assert view(stage).following
 
@@ -277,16 +312,83 @@ async def _follow(stage: Staged) -> None:
 @logs.scenario("logs.copy")
 async def _copy(stage: Staged) -> None:
     await stage.press("y")
-    assert stage.clip.splitlines() == [f"INFO line {number} of {number % 100:02}" for number in range(450, 500)]
+    lines = stage.clip.splitlines()
+    assert len(lines) == 50
+    assert "line 499 of 99" in stage.clip
+    await stage.press("g", "y")
+    assert stage.clip == "INFO 11-23 14:20:10 [core.py:133] Initializing a V1 LLM engine (v0.32.0)"
 
 
-@failed.scenario("logs.fold")
+@logs.scenario("logs.info")
+async def _info(stage: Staged) -> None:
+    await stage.press("g")
+    await hides(stage, "INFO 11-23 14:20:10 [core.py:133] Initializing")
+    await stage.press("i")
+    await shows(stage, "INFO 11-23 14:20:10 [core.py:133] Initializing")
+    await stage.press("i")
+
+
+@logs.scenario("logs.copy-as")
+async def _copy_as(stage: Staged) -> None:
+    await stage.press("Y")
+    await fill_in(stage, "path of the log")
+    await stage.press("enter")
+    await stage.until(lambda: stage.clip.endswith("engine.log"), "the path is copied")
+
+
+@logs.scenario("logs.export")
+async def _export_log(stage: Staged) -> None:
+    path = stage.studio.places.data / "here" / "the.log"
+    await stage.press("x")
+    await fill_in(stage, str(path))
+    await stage.press("enter")
+    await told(stage, "written to")
+    assert "INFO line 499 of 99" in path.read_text()
+
+
+@logs.scenario("logs.editor")
+async def _editor(stage: Staged) -> None:
+    seen = stage.studio.places.data / "seen"
+    with editor(stage, f"-n 'w {seen}'"):
+        await stage.press("E")
+    assert "INFO line 499 of 99" in seen.read_text()
+
+
+@failed.scenario("logs.fold", "logs.open")
 async def _fold(stage: Staged) -> None:
-    await hides(stage, 'File "core.py", line 833')
-    await stage.press("z")
-    await shows(stage, 'File "core.py", line 833')
-    await stage.press("z")
-    await hides(stage, 'File "core.py", line 833')
+    for key in ("z", "enter"):
+        await hides(stage, 'File "core.py", line 833')
+        if key == "enter":
+            await stage.press("up")
+        await stage.press(key)
+        await shows(stage, 'File "core.py", line 833')
+        await stage.press(key)
+        await hides(stage, 'File "core.py", line 833')
+
+
+@failed.scenario("logs.previous", "logs.next")
+async def _stages(stage: Staged) -> None:
+    for earlier, later in (("left", "right"), ("h", "l")):
+        await stage.press("g", later)
+        assert "Loading safetensors" in under_cursor(stage)
+        await stage.press(later)
+        assert "ValueError: To serve" in under_cursor(stage)
+        await stage.press(earlier)
+        assert "Loading safetensors" in under_cursor(stage)
+
+
+@failed.scenario("logs.why")
+async def _why(stage: Staged) -> None:
+    await stage.press("w")
+    await shows(stage, "Why llama-3.3-70b failed")
+    await shows(stage, "Set max_model_len to at most 18416.")
+    await stage.press("escape")
+
+
+@failed.scenario("logs.again")
+async def _again(stage: Staged) -> None:
+    await stage.press("r")
+    await asked(stage, ("launch", "llama-3.3-70b"))
 
 
 @failed.scenario("logs.fix")

@@ -17,10 +17,6 @@ LEFT = {
     "dashboard.foreign",
     "dashboard.demo",
     "recipes.starter",
-    "logs.first-error",
-    "logs.find-next",
-    "logs.find-previous",
-    "logs.follow",
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.runs import log_window
 from vllm_studio_tui.runs.log_text import LogText, level_of
-from vllm_studio_tui.runs.log_window import FLOOD, STEP, LogWindow, groups, may_tell
+from vllm_studio_tui.runs.log_window import FLOOD, STEP, Filter, LogWindow, groups, may_tell
 
 TRACEBACK = ["Traceback (most recent call last):", '  File "a.py", line 1', "    boom()", "ValueError: no"]
 
@@ -27,7 +27,7 @@ KINDS = st.sampled_from(
 
 def window_of(path: Path, level: str = "all") -> LogWindow:
     window = LogWindow(LogText(path))
-    window.set_level(level)
+    window.set_filter(Filter(level))
     return window
 
 

@@ -19,6 +19,8 @@ VALUES: Mapping[str, set[str]] = {
     "models.progress": set(),
     "runs.json_documents": set(),
     "runs.estimate": set(),
+    "runs.log_folding": set(),
+    "runs.log_lines": set(),
     "runs.log_text": set(),
     "runs.not_ready": set(),
     "runs.unhealthy": set(),
@@ -71,8 +73,16 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.run.knowledge": (
         {"runs.last_lines", "runs.logs"}, "reads the end of a log as a file, and masks secrets of this environment"
     ),
-    "tui.screens.logs.place": ({"runs.logs"}, "secrets that this environment resolves are masked here"),
-    "tui.screens.logs.view": ({"runs.log_window"}, "scrolls in a log as a file"),
+    "tui.screens.logs.export": ({"runs.logs", "runs.log_window"}, "writes a log as a file, secrets masked here"),
+    "tui.screens.logs.facts": (
+        {"runs.diagnose", "runs.log_echoes", "runs.log_index", "runs.log_stages", "services.diagnosis"},
+        "explains a log as a file",
+    ),
+    "tui.screens.logs.picture": ({"runs.logs"}, "secrets that this environment resolves are masked here"),
+    "tui.screens.logs.place": ({"runs.log_window"}, "filters a log as a file"),
+    "tui.screens.logs.stretch": ({"runs.log_index", "runs.log_window"}, "scrolls in a log as a file"),
+    "tui.screens.logs.study": ({"runs.log_index", "runs.log_window"}, "the same"),
+    "tui.screens.logs.view": ({"runs.log_index", "runs.log_window"}, "the same"),
 }  # fmt: skip
 
 

@@ -49,6 +49,11 @@ class LogLine:
     hole: bool = False
 
 
+def tells(text: str, least: str) -> bool:
+    """Return whether a line is of a level or above it; lines within a traceback are not, its last line is."""
+    return RANK[level_of(text)] >= RANK[least] and not in_traceback(text, True)
+
+
 def level_of(text: str) -> str:
     """Return a line's level: error, warning, info or debug, by the first word for a level near its beginning."""
     word = _LEVEL_WORD.search(text[:72])
@@ -69,6 +74,8 @@ def in_traceback(text: str, before: bool) -> bool:
     """Return whether a line belongs to a traceback, given whether the line before did."""
     inner = frame_of(text)
     if inner.startswith(("Traceback (most recent call last)", "Exception Group Traceback")):
+        return True
+    if text.endswith("Traceback (most recent call last):"):  # behind the words of the engine, or another prefix
         return True
     if not before:
         return False
@@ -283,7 +290,7 @@ class LogText:
             if accept is None:
                 return start, begin + found
             if first and last >= 0:
-                text = _text(block[first:last][:LONGEST])
+                text = decoded(block[first:last][:LONGEST])
             else:
                 text = next((line.text for line in self.after(start, 1)), "")
             if accept(text):
@@ -315,7 +322,7 @@ class LogText:
             cut = min(len(raw), at + LONGEST)
             while cut < len(raw) and cut > at + 1 and raw[cut] & 0xC0 == 0x80:
                 cut -= 1  # not within a character
-            out.append(LogLine(offset + at, offset + cut, _text(raw[at:cut])))
+            out.append(LogLine(offset + at, offset + cut, decoded(raw[at:cut])))
             at = cut
         return out
 
@@ -324,7 +331,7 @@ def _hole(start: int, end: int) -> LogLine:
     return LogLine(start, end, f"… {(end - start) / 1024 / 1024:.1f} MiB of the middle were dropped here …", True)
 
 
-def _text(raw: bytes) -> str:
+def decoded(raw: bytes) -> str:
     """Return the text of a line; for a rewritten progress bar its last state."""
     text = raw.decode("utf-8", "replace").strip("\0").rstrip("\r\n")
     if "\r" in text:

@@ -1,11 +1,13 @@
-"""The part of a log that is in memory: a range of the file, and the lines of a level in it."""
+"""The part of a log that is in memory: a range of the file, and the lines in it that a filter lets through."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from vllm_studio_tui.runs.log_lines import parse
 from vllm_studio_tui.runs.log_text import RANK, LogLine, LogText, in_traceback, level_of
 
 #: Lines in memory at most, and how many are read at once.
@@ -13,7 +15,7 @@ WINDOW = 4000
 STEP = 800
 #: When more bytes than this have come, only the end of them is read.
 FLOOD = 512 * 1024
-#: Bytes looked through at once for lines of a level.
+#: Bytes looked through at once for lines that a filter lets through.
 PIECE = 256 * 1024
 #: A line that `level_of` takes for more than information has one of these, or a letter as llama.cpp writes it.
 _TELLING = (
@@ -51,33 +53,71 @@ def _continues(line: LogLine) -> bool:
     return in_traceback(line.text, True) and not in_traceback(line.text, False)
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which lines are kept; false: all.
+
+    Attributes:
+        level: `all`, `warning` (and errors) or `error`.
+        source: Who wrote them, as `log_lines` names it; empty for everybody.
+        words: What they hold, ignoring case; empty for anything.
+    """
+
+    level: str = "all"
+    source: str = ""
+    words: str = ""
+
+    def __bool__(self) -> bool:
+        return self.level != "all" or bool(self.source) or bool(self.words)
+
+    def may_keep(self, raw: bytes) -> bool:
+        """Return whether one of these lines may be kept; False is certain."""
+        if self.level != "all" and not may_tell(raw):
+            return False
+        return not self.words or self.words.lower().encode("utf-8", "replace") in raw.lower()
+
+    def keeps(self, lines: Sequence[LogLine], level: str) -> bool:
+        """Return whether a line, or a traceback as a whole, is kept."""
+        if self.level != "all" and RANK[level] < RANK[self.level]:
+            return False
+        if self.source and not any(parse(line.text).prefix.source == self.source for line in lines):
+            return False
+        words = self.words.lower()
+        return not words or any(words in line.text.lower() for line in lines)
+
+    def keeps_text(self, text: str) -> bool:
+        """Return whether a line may be among those that are kept, by its text alone."""
+        if self.level != "all" and RANK[level_of(text)] < RANK[self.level] and not in_traceback(text, True):
+            return False
+        if self.source and parse(text).prefix.source != self.source:
+            return False
+        return not self.words or self.words.lower() in text.lower()
+
+
 class LogWindow:
     """A stretch of a log.
 
     Attributes:
-        lines: What is kept of the stretch, in order: all of it, or the lines of the level with whole tracebacks.
+        filter: Which lines are kept; of a traceback all of them or none.
+        lines: What is kept of the stretch, in order.
         start, end: The stretch, in bytes.
         skipped: Bytes that came too fast to be read.
+        rewritten: The file does not hold any more what it held.
     """
 
     def __init__(self, file: LogText) -> None:
         self.file = file
-        self.level = "all"
+        self.filter = Filter()
         self.lines: list[LogLine] = []
         self.start = self.end = self.skipped = 0
+        self.rewritten = False
         self._last: LogLine | None = None
         self.tail()
 
-    @property
-    def least(self) -> int:
-        """Return the lowest rank of the lines that are kept."""
-        return 0 if self.level == "all" else RANK[self.level]
-
     def _select(self, lines: Sequence[LogLine]) -> list[LogLine]:
-        least = self.least
-        if not least:
+        if not self.filter:
             return list(lines)
-        return [line for group, level in groups(lines) if RANK[level] >= least for line in group]
+        return [line for group, level in groups(lines) if self.filter.keeps(group, level) for line in group]
 
     # --- moving -----------------------------------------------------------------------------------------
 
@@ -99,9 +139,9 @@ class LogWindow:
         """Show the lines around a byte."""
         self._show([*self.file.before(offset, STEP // 2), *self.file.after(offset, STEP)])
 
-    def set_level(self, level: str) -> None:
-        """Keep only lines of a level, from the end of the file on."""
-        self.level = level
+    def set_filter(self, wanted: Filter) -> None:
+        """Keep only what a filter lets through, from the end of the file on."""
+        self.filter = wanted
         self.tail()
 
     @property
@@ -113,23 +153,21 @@ class LogWindow:
         return self.end >= self.file.size
 
     def search(self, words: str, offset: int, step: int, *, deadline: float = 0.3) -> tuple[int | None, int]:
-        """Search like `LogText.search`, in lines of the level only. For a thread."""
-        accept = self._keeps if self.least else None
+        """Search like `LogText.search`, in lines that are kept only. For a thread."""
+        accept = self.filter.keeps_text if self.filter else None
         return self.file.search(words, offset, step, deadline=deadline, accept=accept)
-
-    def _keeps(self, text: str) -> bool:
-        return RANK[level_of(text)] >= self.least or in_traceback(text, True)
 
     # --- what comes -------------------------------------------------------------------------------------
 
     def follow(self) -> bool:
-        """Take what was written since; whether anything was. A flood is passed over, with a level left to `fetch`."""
+        """Take what was written since; whether anything was. A flood is passed over, with a filter left to `fetch`."""
         size = self.file.size
         if size < self.end or (self._last is not None and not self._still_there(self._last)):
-            self.tail()  # it was written anew
+            self.rewritten = True
+            self.tail()
         elif size == self.end:
             return False
-        elif self.least and size - self.end > FLOOD:
+        elif self.filter and size - self.end > FLOOD:
             return False  # `fetch` looks through it for what is kept
         elif size - self.end > FLOOD:
             # Nobody reads that fast: what lies between is there when it is scrolled to.
@@ -150,7 +188,7 @@ class LogWindow:
         if not new:
             return
         again = 0
-        while self.least and again < min(len(self.lines), 200):  # a traceback may go on
+        while self.filter and again < min(len(self.lines), 200):  # a traceback may go on
             if self.lines[-1 - again].end != (self.lines[-again].offset if again else at):
                 break
             again += 1
@@ -170,9 +208,9 @@ class LogWindow:
     def fetch(self, step: int, edge: int, *, deadline: float = 0.2) -> tuple[list[LogLine], int]:
         """Return lines above (`step` -1) or below (1) a byte, and the offset reached. Changes nothing; for a thread.
 
-        Without a level one step of lines; with one it looks on until some are found or time is up.
+        Without a filter one step of lines; with one it looks on until some are found or time is up.
         """
-        if not self.least:
+        if not self.filter:
             lines = self.file.before(edge, STEP) if step < 0 else self.file.after(edge, STEP)
             return lines, self._far(lines, step, edge)
         until = time.monotonic() + deadline
@@ -191,13 +229,13 @@ class LogWindow:
         return lines[0].offset if step < 0 else lines[-1].end
 
     def _look(self, step: int, edge: int) -> tuple[list[LogLine], int]:
-        """Read the next piece: return its lines where it may hold some of the level, and the offset where it ends.
+        """Read the next piece: return its lines where it may hold some that are kept, and the offset where it ends.
 
         Most pieces hold none, and are passed over without being cut into lines: that is thirty times faster. No
         piece ends within a traceback, as far as that can be told.
         """
         begin, end = self._piece(step, edge)
-        if not may_tell(self.file.read(begin, end - begin)):
+        if not self.filter.may_keep(self.file.read(begin, end - begin)):
             return [], begin if step < 0 else end
         lines = self.file.after(begin, end - begin, end=end)
         if step < 0 and begin > 0:

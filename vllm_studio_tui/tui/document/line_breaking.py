@@ -15,11 +15,12 @@ Part = tuple[str, str]
 
 
 class Line(NamedTuple):
-    """One line of a block: its parts, the plane behind it, and a word at its right end."""
+    """One line of a block: its parts, the plane behind it, and a word at its right end with its style."""
 
     parts: tuple[Part, ...]
     plane: str = ""
     right: str = ""
+    right_style: str = "faint"
 
     @property
     def text(self) -> str:

@@ -107,6 +107,8 @@ class BlockScroll(WholeLines, can_focus=True):
     def redraw(self) -> None:
         """Work out the visible lines; only rows that differ are written."""
         if not self.size.width or not self.size.height or not self.is_attached:
+            # What was visible may be gone: until it is worked out again, before it shows, nothing is drawn.
+            self._seen, self._drawn = [], []
             return
         was, self._broken = self._broken, ""
         try:
@@ -253,7 +255,7 @@ class BlockScroll(WholeLines, can_focus=True):
         fill = room - used
         if line.right and fill > len(line.right) + 2:
             segments.append(Segment(" " * (fill - len(line.right) - 1), ink.style("fg", line.plane)))
-            segments.append(Segment(f"{line.right} ", ink.style("faint", line.plane)))
+            segments.append(Segment(f"{line.right} ", ink.style(line.right_style, line.plane)))
         elif fill > 0:
             segments.append(Segment(" " * fill, ink.style("fg", line.plane)))
         strip = Strip(segments)

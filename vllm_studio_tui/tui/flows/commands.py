@@ -163,8 +163,10 @@ class Commands:
 
     async def open_log(self, run_id: str) -> None:
         """A run's log, at what went wrong."""
-        place: Any = await self.shell.show_place("logs")
-        await place.open_run(run_id)
+        shell = self.shell
+        back = (shell.tab_name, run_id if shell.place_name == "run" else "")
+        place: Any = await shell.show_place("logs")
+        await place.open_run(run_id, back=back if back[0] != "logs" else None)
 
     async def copy_as(self, endpoint: Endpoint) -> None:
         """Choose for what the endpoint is needed, and copy what is pasted there."""

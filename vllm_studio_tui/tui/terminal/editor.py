@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -41,3 +42,25 @@ def edit_text(shell: Shell, text: str, suffix: str = ".md") -> str | None:
             return path.read_text("utf-8", "replace").rstrip("\n")
         except OSError:
             return None
+
+
+#: Programs that take the line to begin at as `+N`.
+_WITH_LINE = frozenset({"vi", "vim", "nvim", "view", "nano", "emacs", "less", "most", "micro", "kak", "joe", "ne"})
+
+
+def open_file(shell: Shell, path: Path, line: int | None = None) -> None:
+    """Open a file in `$VISUAL`, `$EDITOR` or `$PAGER`, else in less or vi, at a line where the program can do that.
+
+    The studio is suspended meanwhile.
+    """
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or os.environ.get("PAGER")
+    command = named or ("less" if shutil.which("less") else "vi")
+    try:
+        words = shlex.split(command)
+        at = [f"+{line}"] if line is not None and words and Path(words[0]).name in _WITH_LINE else []
+        with shell.suspend():
+            subprocess.run([*words, *at, str(path)], check=False)
+    except SuspendNotSupported:
+        shell.tell("An editor cannot be opened on this terminal.", "warning")
+    except (OSError, ValueError) as error:
+        shell.tell(f"The editor did not start: {command}: {error}. Set EDITOR.", "error")

@@ -1,202 +1,149 @@
-"""A view of a log of any size, of which it keeps a part in memory: follow, filter by level, fold tracebacks, search."""
+"""The log on its screen: a cursor, jumps to errors, hits and stages, folding, and what is copied."""
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textual.message import Message as Notice
-from textual.timer import Timer
-
-from vllm_studio_tui.runs.log_text import LogText
-from vllm_studio_tui.runs.log_window import LogWindow, groups
+from vllm_studio_tui.runs.log_index import Scan
+from vllm_studio_tui.runs.log_lines import parse
+from vllm_studio_tui.runs.log_text import LogLine
+from vllm_studio_tui.runs.log_window import Filter
 from vllm_studio_tui.tui.document.blocks import Block
 from vllm_studio_tui.tui.document.log_block import LogBlock
-from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.document.selection import Point
+from vllm_studio_tui.tui.screens.logs.stretch import LogStretch
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Seconds between two reads of a log that is followed.
-EVERY = 0.2
-#: The number of blocks to have in memory above the visible ones.
-NEAR = 60
 LEVELS = ("all", "warning", "error")
+#: Lines above and below the cause that are copied with it.
+AROUND = 4
 
 
-class LogView(BlockReader):
-    """Shows a log.
+class LogView(LogStretch):
+    """Shows a log, with a cursor on one of its entries.
 
     Attributes:
-        level: The lines that are shown: all, warnings and errors, or errors.
+        at: Where the entry under the cursor begins in the file, in bytes; None without a cursor.
     """
-
-    class Status(Notice):
-        """The position, the level or the search changed, which the screen shows beside the log."""
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(get_ink, id=id)
-        self._window: LogWindow | None = None
-        self._secrets: tuple[str, ...] = ()
-        self._causes: tuple[str, ...] = ()
-        self._timer: Timer | None = None
-        self._busy = self._filling = False
-        self.level = "all"
-        self.current: int | None = None
-        self.searching = ""
+        self.at: int | None = None
+        self._seek_cause = False
+
+    def open(self, run: RunView, *, secrets: Sequence[str] = ()) -> None:
+        self.at, self._seek_cause, self._top_block = None, False, None
+        super().open(run, secrets=secrets)
+
+    # --- the cursor -------------------------------------------------------------------------------------
+
+    def marked(self, block: Block) -> bool:
+        return self.at is not None and isinstance(block, LogBlock) and block.start <= self.at < block.end
 
     @property
-    def path(self) -> Path | None:
-        return self._window.file.path if self._window is not None else None
+    def mark(self) -> object:
+        return self.at
 
     @property
-    def size_bytes(self) -> int:
-        return self._window.file.size if self._window is not None else 0
+    def current(self) -> LogBlock | None:
+        """The entry under the cursor."""
+        at = self._index(self.at) if self.at is not None else None
+        return self._log_block(at) if at is not None else None
 
-    # --- the file ---------------------------------------------------------------------------------------
+    def _log_block(self, at: int) -> LogBlock | None:
+        block = self.blocks[at] if 0 <= at < len(self.blocks) else None
+        return block if isinstance(block, LogBlock) else None
 
-    def open(self, path: Path, *, secrets: Sequence[str] = (), causes: Sequence[str] = ()) -> None:
-        """Show a log at its end. `causes` are the lines that name the cause of the failure.
+    def _index(self, offset: int) -> int | None:
+        """Return the place among the blocks of the one that holds a byte, or of the next."""
+        ends = [block.end if isinstance(block, LogBlock) else 0 for block in self.blocks]
+        at = bisect_right(ends, offset)
+        return at if self._log_block(at) is not None else None
 
-        Raises:
-            OSError: The file cannot be opened.
-        """
-        file = LogText(path, secrets)
-        self.close_file()
-        self._secrets, self._causes = tuple(secrets), tuple(cause.strip() for cause in causes if cause.strip())
-        self.words, self.current = "", None
-        self.following = True
-        self._window = LogWindow(file)
-        self.set_level(self.level)
-        if self._timer is None:
-            self._timer = self.set_interval(EVERY, self._poll)
-
-    def close_file(self) -> None:
-        """Close the file of the log."""
-        if self._window is not None:
-            self._window.file.close()
-            self._window = None
-        self.blocks = []
-
-    def on_unmount(self) -> None:
-        self.close_file()
-
-    def _poll(self) -> None:
-        """Read new lines while the log is followed."""
-        window = self._window
-        if window is None or not self.following or self._busy or not self.is_on_screen or not self.size.height:
+    def move(self, step: int) -> None:
+        """Move the cursor up or down; below the last line the log is followed again."""
+        seen = sorted({one[0] for one in self._seen if one is not None})
+        if not seen:
             return
-        with suppress(OSError):
-            if window.file.replaced():
-                self.open(window.file.path, secrets=self._secrets, causes=self._causes)
+        here = self._index(self.at) if self.at is not None else None
+        if here is None:
+            if self.following and step > 0:
                 return
-        if window.follow():
-            self._build()
-        if window.level != "all":
-            self._fill(1)
-        self._fill(-1)
+            wanted = seen[-1] if step < 0 else seen[0]
+        else:
+            wanted = here + step
+            if self._runs_on(here, step):
+                self.scroll_lines(step * 3)
+                return
+        if wanted >= len(self.blocks) and self._at_end():
+            self.to_end()
+            return
+        self._point_at(min(max(0, wanted), len(self.blocks) - 1))
 
-    def _build(self) -> None:
-        """Build the blocks of the lines in memory, and keep those that exist already."""
-        assert self._window is not None
-        known = {block.log_lines[0].offset: block for block in self.blocks if isinstance(block, LogBlock)}
-        current = self.blocks[self.current] if self.current is not None and self.current < len(self.blocks) else None
-        blocks: list[Block] = []
-        for lines, level in groups(self._window.lines):
-            old = known.get(lines[0].offset)
-            if old is not None and old.log_lines == tuple(lines):
-                old.message = len(blocks)
-                blocks.append(old)
-                continue
-            cause = level == "error" and any(cause in lines[0].text for cause in self._causes)
-            made = LogBlock(len(blocks), lines, level, cause=cause)
-            if old is not None:
-                made.open = old.open
-            blocks.append(made)
-        self.blocks = blocks
-        at = current.message if current is not None else -1
-        self.current = at if 0 <= at < len(blocks) and blocks[at] is current else None
-        self.redraw()
+    def _runs_on(self, here: int, step: int) -> bool:
+        """Return whether the entry under the cursor goes on beyond what is visible, in this direction."""
+        lines = [one[1] for one in self._seen if one is not None and one[0] == here]
+        last = len(self.blocks[here].lines(self._left_and_width[1], self._around())) - 1
+        return bool(lines) and (lines[-1] < last if step > 0 else lines[0] > 0)
+
+    def _point_at(self, index: int) -> None:
+        block = self._log_block(index)
+        if block is None:
+            return
+        self.at, self.following = block.start, False
+        self._reveal(index)
+        if index <= 60:
+            self._fill(-1)
+        if index >= len(self.blocks) - 60:
+            self._fill(1)
         self.post_message(self.Status())
 
-    # --- moving -----------------------------------------------------------------------------------------
+    def _reveal(self, index: int) -> None:
+        """Scroll so far that an entry is visible."""
+        width, height, around = self._left_and_width[1], self.size.height, self._around()
+        first = (index, 0)
+        if first < self._top:
+            self._top = first
+        else:
+            end = self._from_end(self.blocks[: index + 1], width, height, around)
+            self._top = max(self._top, min(end, first))
+        self._top_block = self.blocks[self._top[0]]
+        self.redraw()
 
     def scroll_lines(self, step: int) -> None:
         if step < 0:
-            self._more_before()
+            self.following = False if self._wants(-1) else self.following
+            self._fill(-1)
         super().scroll_lines(step)
         if step > 0 and not self._at_end():
-            self._more_after()
+            self.following = False
+            self._fill(1)
+        self._keep_cursor()
         self.post_message(self.Status())
 
-    def _at_end(self) -> bool:
-        return self._window is None or self._window.at_end
-
-    def _more_before(self) -> None:
-        """Read earlier lines when the view comes near the first line in memory."""
-        if self._wants(-1):
-            self.following = False
-            self._fill(-1)
-
-    def _more_after(self) -> None:
-        if self._wants(1):
-            self._fill(1)
-
-    def _wants(self, step: int) -> bool:
-        """Return whether more lines are needed above (-1) or below (1) the visible ones."""
-        window = self._window
-        if window is None or (window.at_start if step < 0 else window.at_end):
-            return False
-        first = len(self.blocks) - self.size.height if self.following else self._top[0]
-        return first <= NEAR if step < 0 else len(self.blocks) - first <= 200
-
-    def _fill(self, step: int) -> None:
-        """Read more lines above or below: at once, or in the background where lines are filtered by level."""
-        window = self._window
-        if window is None or not self._wants(step):
-            return
-        if window.level == "all":
-            edge = window.start if step < 0 else window.end
-            if window.add(step, edge, *window.fetch(step, edge)):
-                self._build()
-        elif not self._filling:
-            self._filling = True
-            self.run_worker(self._look_on(window), group="log-level")
-
-    async def _look_on(self, window: LogWindow) -> None:
-        """Read lines of the level until the view has enough of them or the file ends."""
-        level, grew = window.level, True
-        try:
-            while grew:
-                grew = False
-                for step in (1, -1):
-                    if not self._wants(step):
-                        continue
-                    edge = window.start if step < 0 else window.end
-                    lines, far = await asyncio.to_thread(window.fetch, step, edge)
-                    if window is not self._window or window.level != level:
-                        return
-                    if window.add(step, edge, lines, far):
-                        grew = True
-                        if lines:
-                            self._build()
-                    size = max(1, window.file.size)
-                    self.searching = f"{(size - far if step < 0 else far) * 100 // size}%"
-                    self.post_message(self.Status())
-        finally:
-            self._filling = False
-            self.searching = ""
-            self.post_message(self.Status())
+    def _keep_cursor(self) -> None:
+        """Keep the cursor among what is visible."""
+        seen = sorted({one[0] for one in self._seen if one is not None})
+        here = self._index(self.at) if self.at is not None else None
+        if self.following:
+            self.at = None
+        elif here is not None and seen and not seen[0] <= here <= seen[-1]:
+            block = self._log_block(seen[0] if here < seen[0] else seen[-1])
+            self.at = block.start if block is not None else None
+        self.redraw()
 
     def to_end(self) -> None:
         """Show the last line, and follow the log."""
+        self.at = None
         if self._window is not None and not self._at_end():
             self._window.tail()
-            self._build()
+            self._build(fresh=True)
         super().to_end()
         self._fill(-1)
         self.post_message(self.Status())
@@ -206,134 +153,221 @@ class LogView(BlockReader):
         if self._window is not None and not self._window.at_start:
             self._window.head()
             self.following = False
-            self._build()
+            self._build(fresh=True)
         super().to_start()
+        block = self._log_block(0)
+        self.at = block.start if block is not None else None
+        self.redraw()
         self._fill(1)
         self.post_message(self.Status())
 
-    def go_to(self, offset: int) -> None:
-        """Show the line at a byte offset, with some lines before it."""
+    def go_to(self, offset: int) -> bool:
+        """Put the cursor on the line at a byte, with some lines before it; return whether it is shown."""
         window = self._window
         if window is None:
-            return
+            return False
         if not window.start <= offset < window.end:
             window.around(offset)
             self.following = False
-            self._build()
-        index = next(
-            (
-                at
-                for at, block in enumerate(self.blocks)
-                if isinstance(block, LogBlock) and block.log_lines[-1].end > offset
-            ),
-            None,
-        )
-        if index is None:
-            return
-        self.current = index
-        self.following = False
-        first = max(0, index - max(1, self.size.height // 3))
-        self._top, self._top_block = (first, 0), self.blocks[first]
-        self.redraw()
-        self.post_message(self.Status())
-
-    # --- what is shown ----------------------------------------------------------------------------------
-
-    def marked(self, block: Block) -> bool:
-        return self.current is not None and block.message == self.current
-
-    @property
-    def mark(self) -> object:
-        return self.current
-
-    def set_level(self, level: str) -> None:
-        """Show all lines, warnings and errors, or errors."""
-        self.level = level
-        self.following = True
-        if self._window is not None:
-            self._window.set_level(level)
-            self._build()
-            self._fill(-1)
-
-    def clicked(self, point: Point) -> None:
-        self.current = point.block
-        self.blocks[point.block].toggle()
-
-    def toggle(self) -> bool:
-        """Fold or unfold the traceback under the cursor, else all visible tracebacks."""
-        if self.current is not None and self.current < len(self.blocks) and self.blocks[self.current].toggle():
-            self.redraw()
-            return True
-        seen = {line[0] for line in self._seen if line is not None}
-        folded = [self.blocks[index] for index in seen if getattr(self.blocks[index], "folded", False)]
-        for block in folded:
-            block.toggle()
-        self.redraw()
-        return bool(folded)
-
-    # --- finding ----------------------------------------------------------------------------------------
-
-    def look_for(self, words: str) -> None:
-        """Set the words to search for, and highlight them."""
-        self.words = words.strip()
-        self.redraw()
-        self.post_message(self.Status())
-
-    async def search(self, step: int) -> bool:
-        """Go to the next line of the file that has the words; return False where there is none."""
-        window = self._window
-        if window is None or not self.words:
+            self._build(fresh=True)
+        index = self._index(offset)
+        block = self._log_block(index) if index is not None else None
+        if index is None or block is None:
             return False
-        file = window.file
-        block = self.blocks[self._top[0]] if self._top[0] < len(self.blocks) else None
-        if self.current is not None and self.current < len(self.blocks):
-            block = self.blocks[self.current]
-        here = 0
-        if self.following and self.current is None and step < 0:
-            here = window.end  # search the visible lines too
-        elif isinstance(block, LogBlock):
-            here = block.log_lines[-1].end if step > 0 else block.log_lines[0].offset
-        words = self.words
-        self._busy = True
-        try:
-            at, found = here, None
-            while found is None and self.words == words and self._window is window:
-                found, seen = await asyncio.to_thread(window.search, words, at, step)
-                if found is None and (seen == at or seen <= 0 or seen >= file.size):
-                    break
-                at = seen
-                self.searching = f"{at * 100 // max(1, file.size)}%"
-                self.post_message(self.Status())
-        finally:
-            self._busy = False
-            self.searching = ""
-            self.post_message(self.Status())
-        if found is not None:
-            self.go_to(found)
-        return found is not None
+        self.at, self.following = offset, False
+        visible = {one[0] for one in self._seen[1:-1] if one is not None}
+        if index not in visible:
+            first = max(0, index - max(1, self.size.height // 3))
+            self._top, self._top_block = (first, 0), self.blocks[first]
+        self.redraw()
+        self._fill(-1)
+        self._fill(1)
+        self.post_message(self.Status())
+        return True
 
-    async def first_error(self) -> bool:
-        """Go to the line with the cause of the failure, else to the first error."""
+    # --- jumps ------------------------------------------------------------------------------------------
+
+    def _here(self, step: int) -> int:
+        """Return where a jump begins: at the entry under the cursor, else at the edge of what is visible."""
+        block = self.current
+        if block is not None and self.at is not None:
+            # A folded entry counts as one line.
+            return (block.end - 1 if block.folded and not block.open else self.at) if step > 0 else block.start
         window = self._window
         if window is None:
-            return False
-        file = window.file
-        for cause in self._causes:
-            offset, _ = await asyncio.to_thread(file.search, cause[:200], 0, 1)
-            if offset is not None:
-                self.go_to(offset)
-                return True
-        at, line = 0, None
-        while line is None and at < file.size and self._window is window:
-            line, at = await asyncio.to_thread(file.first_error, at)
-            self.searching = f"{at * 100 // max(1, file.size)}%" if line is None else ""
-            self.post_message(self.Status())
-        self.searching = ""
-        if line is not None and self._window is window:
-            self.go_to(line.offset)
-        return line is not None
+            return 0
+        if self.following:
+            return window.file.size
+        top = self._log_block(self._top[0])
+        return top.start if top is not None else 0
 
-    def last_lines(self, count: int) -> str:
-        """Return the last lines in memory, for copying."""
+    async def next_stop(self, step: int) -> bool:
+        """Go to the next hit of what is looked for, else to the next error; return False where there is none."""
+        window, index = self._window, self.index
+        if window is None or index is None:
+            return False
+        scan: Scan = self.hits if self.hits is not None else index
+        await self._looked_through(scan)
+        if window is not self._window:
+            return True
+        offset: int | None = self._here(step)
+        for _ in range(1000):
+            offset = self._beside(offset, step) if offset is not None else None
+            if offset is None:
+                return False
+            line = next(iter(window.file.after(offset, 1)), None)
+            if line is None or (self.filter and not self.filter.keeps_text(line.text)):
+                continue
+            if self.go_to(offset):
+                self._unfold_for_words(line)
+                return True
+        return False
+
+    def _beside(self, offset: int, step: int) -> int | None:
+        if self.hits is not None:
+            places = self.hits.at
+            at = bisect_right(places, offset) if step > 0 else bisect_left(places, offset) - 1
+            return places[at] if 0 <= at < len(places) else None
+        assert self.index is not None
+        least = "error" if self.index.errors and self.filter.level != "warning" else "warning"
+        return self.index.beside(offset, step, least)
+
+    async def _looked_through(self, scan: Scan) -> None:
+        """Wait until the whole log was looked through, and show how far that is."""
+        try:
+            while not scan.complete and self._window is not None:
+                await asyncio.to_thread(scan.step)
+                self.searching = f"{scan.share:.0%}"
+                self.post_message(self.Status())
+        finally:
+            self.searching = ""
+            self.post_message(self.Status())
+
+    def _unfold_for_words(self, line: LogLine) -> None:
+        """Show the words that were found, where they are folded away."""
+        block = self.current
+        if block is None or not self.words:
+            return
+        words = self.words.casefold()
+        if block.folded and not block.open and words not in block.entry.text.casefold():
+            block.toggle()
+        if words not in parse(line.text).text.casefold():
+            block.show_whole(True)
+        self.redraw()
+
+    def next_stage(self, step: int) -> bool:
+        """Go to where the next stage begins, or the one before; return False where there is none."""
+        starts = [start.offset for start in self.facts.stages]
+        here = self._here(-1)
+        at = bisect_right(starts, here) if step > 0 else bisect_left(starts, here) - 1
+        return 0 <= at < len(starts) and self.go_to(starts[at])
+
+    def show_cause(self) -> None:
+        """Go to the cause of the failure; as soon as it is known."""
+        if self.facts.cause_at is not None:
+            self.go_to(self.facts.cause_at)
+        elif not self.studied:
+            self._seek_cause = True
+
+    def learned(self) -> None:
+        if self._seek_cause and self.facts.cause_at is not None:
+            self._seek_cause = False
+            self.go_to(self.facts.cause_at)
+
+    def set_filter(self, wanted: Filter) -> None:
+        """Show the lines that a filter lets through: around the cursor, else from the end on."""
+        at, self.at = self.at, None
+        super().set_filter(wanted)
+        if at is not None:
+            self.go_to(at)
+
+    # --- folding, finding, copying ----------------------------------------------------------------------
+
+    def clicked(self, point: Point) -> None:
+        block = self._log_block(point.block)
+        if block is not None:
+            self.at, self.following = block.start, False
+            block.toggle()
+            self.post_message(self.Status())
+
+    def toggle(self) -> bool:
+        """Fold or unfold the entry under the cursor; return False where it is a single line."""
+        block = self.current
+        if block is None or not block.toggle():
+            return False
+        self.redraw()
+        return True
+
+    def toggle_all(self) -> None:
+        """Fold or unfold everything."""
+        self._all_open = not self._all_open
+        for block in self.blocks:
+            if isinstance(block, LogBlock) and block.folded and block.open != self._all_open:
+                block.toggle()
+        self.redraw()
+
+    def toggle_whole(self) -> bool:
+        """Show the whole line under the cursor, with what stands before its message, or fold that again."""
+        block = self.current
+        if block is None:
+            return False
+        block.show_whole(not block.whole)
+        self.redraw()
+        return True
+
+    def look_for(self, words: str) -> None:
+        """Set the words to look for, highlight and count them."""
+        self.words = words.strip()
+        self._find_hits()
+        self.redraw()
+        self.post_message(self.Status())
+
+    @property
+    def place_of_hit(self) -> int | None:
+        """Which of the hits is under the cursor, from 1."""
+        return self.hits.place(self.at) if self.hits is not None and self.at is not None else None
+
+    @property
+    def selected_text(self) -> str:
+        """What is selected with the mouse: of several lines the lines as they are written."""
+        if not self.selection:
+            return ""
+        first, last = self.selection.range
+        if first.block == last.block:
+            return super().selected_text
+        return "\n".join(block.source() for block in self.blocks[first.block : last.block + 1])
+
+    def lines_at_cursor(self) -> list[str]:
+        """Return the lines of the entry under the cursor as they are written; at the cause those around it, too."""
+        block = self.current
+        if block is None:
+            return []
+        if block.role == "cause":
+            return [line.text for line in self.around_cause()]
+        return [line.text for line in block.entry.lines if line.text.strip()]
+
+    def around_cause(self) -> list[LogLine]:
+        """Return the lines around the cause."""
+        at, window = self.facts.cause_at, self._window
+        if at is None or window is None:
+            return []
+        return [*window.file.before(at, AROUND), *window.file.after(at, AROUND + 1)]
+
+    def around_cursor(self, count: int) -> list[str]:
+        """Return the lines around the cursor, as many above it as below."""
+        block, window = self.current, self._window
+        if block is None or window is None:
+            return []
+        lines = [*window.file.before(block.start, count), *block.entry.lines, *window.file.after(block.end, count)]
+        return [line.text for line in lines]
+
+    def visible_lines(self) -> list[str]:
+        """Return the lines that are visible, those that are folded too."""
+        seen = sorted({one[0] for one in self._seen if one is not None})
+        blocks = [block for at in seen if (block := self._log_block(at)) is not None]
+        return [line.text for block in blocks for line in block.entry.lines]
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last lines in memory."""
         lines = self._window.lines[-count:] if self._window is not None else ()
-        return "\n".join(line.text for line in lines)
+        return [line.text for line in lines]

@@ -1,0 +1,288 @@
+"""The part of a log that is in memory, as blocks on the screen: following, reading on, filters, what is known."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.timer import Timer
+
+from vllm_studio_tui.runs.log_folding import entries
+from vllm_studio_tui.runs.log_index import LogIndex
+from vllm_studio_tui.runs.log_text import LogLine, LogText
+from vllm_studio_tui.runs.log_window import Filter, LogWindow
+from vllm_studio_tui.tui.document.blocks import Block
+from vllm_studio_tui.tui.document.log_block import Columns, LogBlock, Notice
+from vllm_studio_tui.tui.screens.logs.facts import (
+    LogFacts,
+)
+from vllm_studio_tui.tui.screens.logs.study import LogStudy
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.tui.paint.ink import Ink
+
+#: Seconds between two reads of a log that is followed.
+EVERY = 0.2
+#: The number of blocks to have in memory above the visible ones.
+NEAR = 60
+
+
+class LogStretch(LogStudy):
+    """Shows a part of a log, and reads on where it is looked at.
+
+    Attributes:
+        columns: The columns of its lines.
+    """
+
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(get_ink, id=id)
+        self._secrets: tuple[str, ...] = ()
+        self._timer: Timer | None = None
+        self._filling = self._all_open = False
+        self.columns = Columns()
+
+    @property
+    def path(self) -> Path | None:
+        return self._window.file.path if self._window is not None else None
+
+    def set_columns(self, *, number: int, time: int, source: int, note: int, plain: str) -> None:
+        """Set the columns of all lines."""
+        wanted = Columns(number, time, source, note, plain)
+        if wanted != self.columns:
+            self.columns.number, self.columns.time, self.columns.source = number, time, source
+            self.columns.note, self.columns.plain = note, plain
+            for block in self.blocks:
+                block.changed()
+            self.redraw()
+
+    # --- the file ---------------------------------------------------------------------------------------
+
+    def open(self, run: RunView, *, secrets: Sequence[str] = ()) -> None:
+        """Show the log of a run at its end, all of it: a filter belongs to the run before.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        file = LogText(run.log, secrets)
+        self.close_file()
+        self._run, self._secrets = run, tuple(secrets)
+        self.words, self.hits, self.filter = "", None, Filter()
+        self._sources = []
+        self.facts, self._all_open = LogFacts(), False
+        self.following = True
+        self._window, self.index = LogWindow(file), LogIndex(file)
+        self._build(fresh=True)
+        self._fill(-1)
+        if self._timer is None:
+            self._timer = self.set_interval(EVERY, self._poll)
+        self._study_more()
+
+    def run_changed(self, run: RunView) -> None:
+        """Take the state of the run as it is now: when it has failed, why is looked up."""
+        before, self._run = self._run, run
+        if before is not None and before.state is not run.state and run.status.final:
+            self.facts.studied = False
+
+    def close_file(self) -> None:
+        """Close the file of the log."""
+        if self._window is not None:
+            self._window.file.close()
+            self._window = self.index = self.hits = None
+        self.blocks = []
+
+    def on_unmount(self) -> None:
+        self.close_file()
+
+    def _poll(self) -> None:
+        """Read new lines while the log is followed, and look through what nobody has counted yet."""
+        window = self._window
+        if window is None or not self.is_on_screen or not self.size.height:
+            return
+        new = self.following and window.follow()
+        with suppress(OSError):
+            if self._run is not None and (window.rewritten or window.file.replaced()):
+                self.open(self._run, secrets=self._secrets)
+                return
+        if self.following:
+            if new:
+                self._build()
+            if window.filter:
+                self._fill(1)
+            self._fill(-1)
+        self._study_more()
+
+    # --- blocks -----------------------------------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        self._build(fresh=True)
+
+    def number_late(self) -> None:
+        """Draw the lines again whose numbers were not known."""
+        late = [block for block in self.blocks if isinstance(block, LogBlock) and not block.numbered]
+        for block in late:
+            block.changed()
+        if late:
+            self.redraw()
+
+    def _build(self, *, fresh: bool = False) -> None:
+        """Build the blocks of the lines in memory. Those in the middle of what was built before stay as they are."""
+        assert self._window is not None
+        lines = self._window.lines
+        old = [block for block in self.blocks if isinstance(block, LogBlock)]
+        opened = {block.start for block in old if block.open != self._all_open}
+        kept: list[LogBlock] = []
+        above: Sequence[LogLine] = lines
+        below: Sequence[LogLine] = ()
+        if lines and not fresh:
+            first, last = lines[0].offset, lines[-1].end
+            # The first and the last two may go on in what was read since.
+            kept = [block for block in old[1:-2] if block.start >= first and block.end <= last]
+        if kept:
+            begin = next(at for at, line in enumerate(lines) if line.offset >= kept[0].start)
+            end = begin + sum(len(block.entry.lines) for block in kept)
+            if end <= len(lines) and lines[begin] == kept[0].entry.lines[0] and lines[end - 1].end == kept[-1].end:
+                above, below = lines[:begin], lines[end:]
+            else:
+                kept = []
+        self.blocks = [*self._made(above, opened), *kept, *self._made(below, opened)]
+        if not self.blocks:
+            self.blocks = self._nothing()
+        if self._top_block is not None and self._top_block not in self.blocks:
+            self._keep_top()
+        self.redraw()
+        self.post_message(self.Status())
+
+    def _keep_top(self) -> None:
+        """Stay at the same line where its block was made anew."""
+        top = self._top_block
+        self._top_block = None
+        if isinstance(top, LogBlock):
+            ends = [block.end if isinstance(block, LogBlock) else 0 for block in self.blocks]
+            at = bisect_right(ends, top.start)
+            self._top = (min(at, max(0, len(ends) - 1)), self._top[1])
+
+    def _made(self, lines: Sequence[LogLine], opened: set[int]) -> list[Block]:
+        alone = () if self.facts.cause_at is None else (self.facts.cause_at,)
+        made: list[Block] = []
+        for entry in entries(lines, alone):
+            block = LogBlock(entry, self.columns, self._number)
+            block.open = self._all_open != (block.start in opened)
+            self._dress(block)
+            made.append(block)
+        return made
+
+    def _dress(self, block: LogBlock) -> None:
+        facts = self.facts
+        role = facts.role_of(block.start, block.end)
+        if role == "cause":
+            note = "root cause"
+        elif role:
+            number = self._number(facts.cause_at) if facts.cause_at is not None else None
+            word = "echo of" if role == "echo" else "same as"
+            note = f"{word} {number}" if number is not None else "echo"
+        else:
+            note = self.stage_word(facts.stage_of(block.start))
+        block.dress(role, note)
+
+    def dress(self) -> None:
+        for block in self.blocks:
+            if isinstance(block, LogBlock):
+                self._dress(block)
+        self.redraw()
+
+    def stage_word(self, stage: str) -> str:
+        """Return the name of a stage for people."""
+        from vllm_studio_tui.tui.paint.run_words import stage_word
+
+        return stage_word(stage)
+
+    def _nothing(self) -> list[Block]:
+        """Return what is shown where no line is."""
+        window = self._window
+        if window is None or not window.filter:
+            return [Notice("The engine has written nothing yet.")] if window is not None else []
+        if not (window.at_start and window.at_end):
+            return []
+        lines, known = self.lines_known
+        said = [
+            *(["are warnings or worse"] if self.filter.level == "warning" else []),
+            *(["are errors"] if self.filter.level == "error" else []),
+            *([f"are from {self.filter.source}"] if self.filter.source else []),
+            *([f'hold "{self.filter.words}"'] if self.filter.words else []),
+        ]
+        count = f"{lines}" if known else f"about {lines}"
+        return [Notice(f"0 of {count} lines {' and '.join(said)}.   esc shows all {count}")]
+
+    @property
+    def hides_all(self) -> bool:
+        """Whether the filter hides every line."""
+        return bool(self.filter) and not any(isinstance(block, LogBlock) for block in self.blocks)
+
+    def set_filter(self, wanted: Filter) -> None:
+        """Show the lines that a filter lets through, from the end on."""
+        self.filter = wanted
+        self.following = True
+        if self._window is not None:
+            self._window.set_filter(wanted)
+            if self.hits is not None:
+                self._find_hits()
+            self._build(fresh=True)
+            self._fill(-1)
+
+    # --- reading on -------------------------------------------------------------------------------------
+
+    def _at_end(self) -> bool:
+        return self._window is None or self._window.at_end
+
+    def _wants(self, step: int) -> bool:
+        """Return whether more lines are needed above (-1) or below (1) the visible ones."""
+        window = self._window
+        if window is None or (window.at_start if step < 0 else window.at_end):
+            return False
+        first = len(self.blocks) - self.size.height if self.following else self._top[0]
+        return first <= NEAR if step < 0 else len(self.blocks) - first <= 200
+
+    def _fill(self, step: int) -> None:
+        """Read more lines above or below: at once, or in the background where a filter hides some."""
+        window = self._window
+        if window is None or not self._wants(step):
+            return
+        if not window.filter:
+            edge = window.start if step < 0 else window.end
+            if window.add(step, edge, *window.fetch(step, edge)):
+                self._build()
+        elif not self._filling:
+            self._filling = True
+            self.run_worker(self._look_on(window), group="log-level")
+
+    async def _look_on(self, window: LogWindow) -> None:
+        """Read lines that the filter lets through until the view has enough of them or the file ends."""
+        wanted, grew = window.filter, True
+        try:
+            while grew:
+                grew = False
+                for step in (1, -1):
+                    if not self._wants(step):
+                        continue
+                    edge = window.start if step < 0 else window.end
+                    lines, far = await asyncio.to_thread(window.fetch, step, edge)
+                    if window is not self._window or window.filter != wanted:
+                        return
+                    if window.add(step, edge, lines, far):
+                        grew = True
+                        if lines or (window.at_start and window.at_end):
+                            self._build()
+                    size = max(1, window.file.size)
+                    self.searching = f"{(size - far if step < 0 else far) * 100 // size}%"
+                    self.post_message(self.Status())
+        finally:
+            self._filling = False
+            self.searching = ""
+            self.post_message(self.Status())
+            if window is self._window and window.filter != wanted:
+                self._fill(-1)
