@@ -381,7 +381,7 @@ async def _stages(stage: Staged) -> None:
 async def _why(stage: Staged) -> None:
     await stage.press("w")
     await shows(stage, "Why llama-3.3-70b failed")
-    await shows(stage, "Set max_model_len to at most 18416.")
+    await shows(stage, "18416")
     await stage.press("escape")
 
 
