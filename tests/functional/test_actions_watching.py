@@ -338,7 +338,7 @@ async def _copy_as(stage: Staged) -> None:
 
 @logs.scenario("logs.export")
 async def _export_log(stage: Staged) -> None:
-    path = stage.studio.places.data / "here" / "the.log"
+    path = stage.studio.places.data / "the.log"
     await stage.press("x")
     await fill_in(stage, str(path))
     await stage.press("enter")

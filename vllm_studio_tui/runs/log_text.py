@@ -29,7 +29,7 @@ _WORDS = {
 }
 #: Lines without a level that tell of an end.
 _FATAL = re.compile(
-    r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt)(?::|$)|^error: |^Segmentation fault|core dumped\)"
+    r"^(?:[\w.]+\.)?(?:[A-Z]\w*)?(?:Error|Exception|Interrupt)(?::|$)|^error: |^Segmentation fault|core dumped\)"
     r"|^terminate called|hit an exception|^Killed$|^Aborted|: error: "
 )
 _WARNS = re.compile(r"\b[A-Z]\w*Warning: ")
