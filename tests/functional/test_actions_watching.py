@@ -111,7 +111,7 @@ async def _table(stage: Staged) -> None:
     await shows(stage, "VLLM::Worker")
     await hides(stage, "TIME  15m")
     await stage.press("v")
-    await hides(stage, "VLLM::Worker")
+    await shows(stage, "TIME  15m")
 
 
 # --- usage ----------------------------------------------------------------------------------------------------

@@ -20,8 +20,22 @@ async def test_engines_gpus_and_lanes_share_one_screen(tmp_path: Path) -> None:
     async with staged(tmp_path, place="monitor") as stage:
         text = stage.text()
         for words in ("ENGINES", "1842", "61%", "182 ms", "4 x H100 80GB", "412 / 700 W", "1980", "qwen3-32b", "HOST",
-                      "output tok/s", "KV cache", "GPU 0 util", "TIME  15m", "14:17", "14:32"):  # fmt: skip
+                      "output tok/s", "KV cache", "GPU 0 1 util", "TIME  15m", "14:17", "14:32"):  # fmt: skip
             assert words in text
+
+
+async def test_charts_stand_in_groups_by_run_and_every_size_keeps_the_first_of_each(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor") as stage:
+        lines = [line.strip() for line in stage.lines()]
+        start = next(index for index, line in enumerate(lines) if line.startswith("TIME"))
+        wanted = ["● qwen3-32b", "output tok/s", "GPU 0 1 util", "GPU 0 1 power", "◐ deepseek-r1-70b", "GPU 2 3 util"]
+        found = [next(i for i in range(start, len(lines)) if lines[i].startswith(words)) for words in wanted]
+        assert found == sorted(found)
+        assert "PROCESSES" in stage.text()  # there is room below the charts
+    async with staged(tmp_path / "small", place="monitor", size=(80, 24)) as stage:
+        text = stage.text()
+        assert "output tok/s" in text and "GPU 2 3 util" in text and "events" in text
+        assert "ITL p95" not in text.split("TIME", 1)[1]
 
 
 async def test_the_cursor_shows_another_moment(tmp_path: Path) -> None:

@@ -18,12 +18,17 @@ from vllm_studio_tui.tui.paint import gpus
 from vllm_studio_tui.tui.paint import runs as run_rows
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
+from vllm_studio_tui.tui.screens.monitor import lanes
 from vllm_studio_tui.tui.screens.monitor import rows as paint
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: The time spans of the history charts, in seconds.
 SPANS = (120.0, 300.0, 900.0, 1800.0, 10_800.0, 86_400.0)
+#: Rows around the charts: their head, events and times.
+AROUND_LANES = 3
+#: Rows that processes need below the charts.
+LEAST_PROCESSES = 4
 
 
 class Monitor(Place):
@@ -77,7 +82,7 @@ class Monitor(Place):
             rows += engines(by_trouble(facts)[: max(1, height // 4)], glyphs, width, size, now)
         rows.append(Row())
         rows += self._gpu_rows(snapshot, width, size)
-        if size >= Size.BASE:
+        if size >= Size.WIDE:
             rows += [Row(), paint.host_row(snapshot.tick.host, glyphs, width, size)]
         rows.append(Row())
         room = height - len(rows)
@@ -90,31 +95,33 @@ class Monitor(Place):
         if not report.gpus:
             return [gpus.none_row(report, margin(size), width)] if size >= Size.BASE else []
         rows: list[Row] = []
-        if size >= Size.BASE:
-            rows.append(gpus.head(report, glyphs, margin(size), width, size))
         if size >= Size.WIDE:
+            rows.append(gpus.head(report, glyphs, margin(size), width, size))
             rows.append(gpus.heads(size, detail=True))
+        elif report.stale is not None:
+            rows.append(gpus.head(report, glyphs, margin(size), width, size))
         return rows + gpus.table(report, snapshot.runs, glyphs, width, size, detail=size >= Size.WIDE)
 
     def _lanes(self, snapshot: Snapshot, width: int, room: int, size: Size, now: float) -> list[Row]:
+        """Draw the charts and, where there is room below them, the processes."""
         if room < 2:
             return []
         history, at, span = self.studio.sampler.history, snapshot.tick.at, SPANS[self._span]
-        return paint.history(
-            paint.lanes(snapshot),
+        wanted = lanes.groups(snapshot, titles=size >= Size.WIDE)
+        shown = lanes.that_fit(wanted, lambda name: name in history, room - AROUND_LANES)
+        made = lanes.rows(
+            shown,
             lambda name, columns: history.over(name, columns, span, at),
-            lambda name: name in history,
             happened.events(snapshot.every),
+            lanes.Axis(span, at, now, self._cursor, self._held is not None),
             self.ink.glyphs,
             width,
             size,
-            room,
-            span=span,
-            at=at,
-            now=now,
-            cursor=self._cursor,
-            held=self._held is not None,
         )
+        left = room - len(made) - 1
+        if left >= LEAST_PROCESSES and any(gpu.processes for gpu in snapshot.tick.gpus.gpus):
+            made += [Row(), *paint.processes(snapshot, self.ink.glyphs, width, size, left)]
+        return made[:room]
 
     def _strip(self, snapshot: Snapshot, width: int, height: int) -> list[Row]:
         from vllm_studio_tui.kit import numbers
