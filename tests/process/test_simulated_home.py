@@ -14,6 +14,7 @@ from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
 from vllm_studio_tui.services import demo
+from vllm_studio_tui.services.simulated_home.home import SimulatedHome
 from vllm_studio_tui.simulation import gpus
 from vllm_studio_tui.simulation.recipes import FAILED, LOADING, READY
 from vllm_studio_tui.studio import Studio
@@ -74,21 +75,23 @@ def test_it_opens_full_and_opening_it_again_adds_nothing(places: Places) -> None
         gpus.HOLDERS.forget()
         now = time.time()
         assert gpus.utilization(0, now) > 10
-        assert (run.status.pid, gpus.HOLDERS.on(0)[-1][0].memory(now)) in gpus.processes(0, now)
+        assert [pid for pid, _ in gpus.processes(0, now)] == [run.status.pid]
 
 
-def test_a_past_older_than_a_day_is_made_anew_and_chats_of_the_person_stay(places: Places) -> None:
+def test_a_past_that_is_made_anew_replaces_the_old_one_and_no_chat_of_the_person(places: Places) -> None:
     with Studio.open_sync(places) as studio:
-        opened(studio)
+        demo.prepare_simulation(places)
+        home = SimulatedHome(places, studio.settings, studio.db, studio.recipes)
+        now = time.time()
+        home._fill(now - 90_000, ())
+        before = read.all_runs(places)
         mine = studio.chats.create("mine")
-        for run in read.live_runs(places):
-            studio.launcher.stop(run, force=True)
-        mark = places.state / "simulation" / "home.json"
-        mark.write_text(json.dumps({"made_at": time.time() - 90_000}))
-        before = {one.run_id for one in read.all_runs(places)}
-        opened(studio)
-        assert not before & {one.run_id for one in read.all_runs(places)}
-        assert mine.id in {one.id for one in studio.chats.list()}
+        home._fill(now, before)
+        after = read.all_runs(places)
+        assert len(after) == len(before)
+        assert not {one.run_id for one in before} & {one.run_id for one in after}
+        assert [one.id for one in studio.chats.list()] == [mine.id]
+        assert len(studio.recipes.revisions(READY)) == 3
 
 
 def test_a_home_with_a_persons_own_data_is_given_no_past(places: Places) -> None:

@@ -33,7 +33,7 @@ from vllm_studio_tui.simulation.serving_log import served
 #: Seconds between two readings of the past.
 EVERY = 1800.0
 #: The last seconds of a past run that its log holds: the whole of months would be hundreds of megabytes.
-LOGGED = 600.0
+LOGGED = 300.0
 _LICENCE = (
     "huggingface_hub.errors.GatedRepoError: 401 Client Error. Access to model {model} is restricted. You must have "
     "access to it and be authenticated to access it. Please log in."
