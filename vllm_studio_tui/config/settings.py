@@ -30,8 +30,9 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "the platform keeps such things.",
     "VLLM_STUDIO_CHAT_API_KEY": "The key that `chat --base-url` sends.",
     "VLLM_STUDIO_DEMO_MODEL": "The GGUF file that `demo` uses instead of fetching one.",
-    "VLLM_STUDIO_SIMULATE_GPUS": "Simulated GPUs in place of real ones, such as `4`; everything that shows them says "
-    "so.",
+    "VLLM_STUDIO_SIMULATE_GPUS": "Simulated GPUs in place of real ones, such as `4`, or `4,busy=1` for one that "
+    "somebody else keeps busy; the header of the screens says so.",
+    "VLLM_STUDIO_SIMULATED_SINCE": "Set by `demo --simulate` for a simulated engine: the second since which it serves.",
     "VLLM_STUDIO_RUN": "Set by the studio for an engine: the run that its processes belong to.",
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
