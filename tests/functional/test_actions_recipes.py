@@ -194,13 +194,21 @@ async def _delete(stage: Staged) -> None:
     stage.studio.recipes.create(recipe(GEMMA, max_model_len=32768))
 
 
-@recipes.scenario("recipes.starter")
-async def _starter(stage: Staged) -> None:
-    await stage.press("S")
-    await shows(stage, "smollm2-demo")
-    await fill_in(stage, "smollm2")
+@recipes.scenario("recipes.pin")
+async def _pin(stage: Staged) -> None:
+    await stage.press("p")
+    await shows(stage, f"{GEMMA} pinned")
+    await stage.press("p")
+    await hides(stage, f"{GEMMA} pinned")
+
+
+@recipes.scenario("recipes.copy-as")
+async def _copy_as(stage: Staged) -> None:
+    await stage.press("Y")
+    await shows(stage, "the recipe as YAML")
+    await fill_in(stage, "YAML")
     await stage.press("enter")
-    await stage.until(lambda: stored(stage, "smollm2-demo") is not None, "it is taken")
+    await stage.until(lambda: f"id: {GEMMA}" in stage.clip, "the recipe")
 
 
 @recipes.scenario("recipes.import")

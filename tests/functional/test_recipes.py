@@ -12,6 +12,7 @@ from vllm_studio_tui.domain.recipe import recipe_to_data
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+from vllm_studio_tui.tui.screens.recipes.pins import load_pins
 
 
 async def pick(stage: Staged, recipe_id: str) -> None:
@@ -369,12 +370,14 @@ async def test_yaml_that_is_none_is_asked_about(tmp_path: Path, monkeypatch: pyt
         assert stage.studio.recipes.get("gemma-3-12b").max_model_len == 32768
 
 
-async def test_a_starter_is_taken(tmp_path: Path) -> None:
+async def test_a_pin_is_kept_and_stands_before_what_ran_last(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
-        await stage.press("S")
-        await stage.type("smollm2")
-        await stage.press("enter")
-        assert stage.studio.recipes.get("smollm2-demo")
+        table = stage.app.current.one("#recipes-table")
+        await pick(stage, "gemma-3-12b")
+        await stage.press("p")
+        await stage.until(lambda: "gemma-3-12b pinned" in stage.text(), "it says so")
+        assert table.keys[3] == table.key == "gemma-3-12b"
+        await stage.until(lambda: load_pins(stage.studio.places) == {"gemma-3-12b"}, "it is kept")
 
 
 async def test_the_command_is_copied(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ LEFT = {
     "dashboard.probe",
     "dashboard.foreign",
     "dashboard.demo",
-    "recipes.starter",
 }
 
 

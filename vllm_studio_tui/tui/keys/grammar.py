@@ -79,6 +79,7 @@ RULES: tuple[Rule, ...] = (
     _rule("y", "copy", "copy copy-command copy-url", "address, command, lines, message"),
     _rule("Y", "copy as …", "copy-as copy-code", "env lines, curl, code block"),
     _rule("x", "export to a file; asks where", "export", "recipes, usage, log"),
+    _rule("p", "pin: it stands before the others", "pin", "recipe"),
     _rule("I", "import: a paste, a file, what runs", "import", "recipes"),
     _rule("t", "test its parsers: one tool call, one thought", "probe", "run"),
     _rule("F", "fork the chat here", "fork", "message"),

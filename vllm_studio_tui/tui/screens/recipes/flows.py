@@ -226,20 +226,19 @@ class RecipeFlows:
         name = ids[0] if len(ids) == 1 else "recipes"
         await export(self._shell, name, ".yaml", lambda: self._studio.recipes.export(ids))
 
-    async def starter(self) -> None:
-        """Add a starter recipe of those that come with the program."""
-        starters = await self._shell.in_thread(self._studio.recipes.starters)
-        have = {stored for stored, _ in await self._shell.in_thread(self._studio.recipe_list)}
-        choices = [
-            Choice(starter.id, starter.id, starter.description, words=starter.model_path)
-            for starter in starters
-            if starter.id not in have
-        ]
-        answer = await self._shell.ask(Chooser(choices, title="take a starter recipe", empty="You have all of them."))
-        if answer is not None:
-            recipe = next(starter for starter in starters if starter.id == answer)
-            await self._shell.in_thread(lambda: self._studio.recipes.create(recipe, reason="starter"))
-            await self._place.reload(answer)
+    async def copy_as(self, recipe_id: str, command: str) -> None:
+        """Copy one of the forms of a recipe that other places take."""
+        forms = {
+            "command": ("the command of the engine", command),
+            "studio": ("how a shell runs it", f"vllm-studio launch {recipe_id} --wait"),
+            "yaml": ("the recipe as YAML", ""),
+        }
+        choices = [Choice(name, label, text) for name, (label, text) in forms.items() if text or name == "yaml"]
+        answer = await self._shell.ask(Chooser(choices, title=f"copy {recipe_id} as"))
+        if answer == "yaml":
+            self._shell.copy(await self._shell.in_thread(lambda: self._studio.recipes.export([recipe_id])))
+        elif answer is not None:
+            self._shell.copy(forms[answer][1])
 
     # --- YAML -------------------------------------------------------------------------------------------
 

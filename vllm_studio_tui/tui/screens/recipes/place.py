@@ -18,7 +18,7 @@ from vllm_studio_tui.services.recipes.form import Reading, texts_of
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, plans, table
+from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, pins, plans, table
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -49,6 +49,7 @@ class RecipesPlace(Place):
         self._timer: Any = None
         #: The kinds of engine that are not installed here, as far as they were looked for.
         self._engines_missing: frozenset[str] = frozenset()
+        self._pins: frozenset[str] = frozenset()
 
     @cached_property
     def flows(self) -> RecipeFlows:
@@ -112,7 +113,9 @@ class RecipesPlace(Place):
 
     async def reload(self, choose: str | None = None) -> None:
         """Read the recipes again, and move the cursor to the recipe `choose`."""
-        self._rows = await self.shell.in_thread(self.studio.recipe_list)
+        self._rows, self._pins = await self.shell.in_thread(
+            lambda: (self.studio.recipe_list(), pins.load_pins(self.studio.places))
+        )
         self._plans.clear()
         if choose is not None:
             self.table.choose(choose)
@@ -131,7 +134,7 @@ class RecipesPlace(Place):
             self._plan_soon()
         if self._rows is not None:
             gpus_here = len(snapshot.tick.gpus.gpus) if snapshot is not None else None
-            here = table.Here(self.ink.glyphs, gpus_here, self._engines_missing, time.time())
+            here = table.Here(self.ink.glyphs, gpus_here, self._engines_missing, self._pins, time.time())
             self.table.show_items(table.lines(self._rows, self._last(), here))
         super().update_place()
 
@@ -203,7 +206,7 @@ class RecipesPlace(Place):
             return bool(self.table.marks) or (self.chosen is not None and not live)
         if name == "open":
             return self.chosen is not None and (run is not None or not self.shell.read_only)
-        if name in ("new", "import", "starter"):
+        if name in ("new", "import"):
             return True
         return self.chosen is not None
 
@@ -286,8 +289,11 @@ class RecipesPlace(Place):
     def action_export(self) -> None:
         self.shell.spawn(self.flows.export(sorted(self.table.marks)))
 
-    def action_starter(self) -> None:
-        self.shell.spawn(self.flows.starter())
+    def action_pin(self) -> None:
+        if self.chosen is not None:
+            self._pins ^= {self.chosen}
+            self.update_place()
+            self.shell.spawn(self.shell.in_thread(partial(pins.keep_pins, self.studio.places, self._pins)))
 
     def action_copy_command(self) -> None:
         if self.chosen is not None:
@@ -295,13 +301,24 @@ class RecipesPlace(Place):
 
     async def _copy_command(self, key: str) -> None:
         """Copy the command of a recipe; compute it first where the cursor has only just moved there."""
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
+        plan = await self._plan_of(key)
         if plan.preview is not None:
             self.shell.copy(plan.preview.shell)
         else:
             self.shell.tell(plan.error or "There is no command to copy.")
+
+    def action_copy_as(self) -> None:
+        if self.chosen is not None:
+            self.shell.spawn(self._copy_as(self.chosen))
+
+    async def _copy_as(self, key: str) -> None:
+        plan = await self._plan_of(key)
+        await self.flows.copy_as(key, plan.preview.shell if plan.preview is not None else "")
+
+    async def _plan_of(self, key: str) -> plans.Plan:
+        if key in self._plans:
+            return self._plans[key]
+        return await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
 
     # --- form -------------------------------------------------------------------------------------------
 

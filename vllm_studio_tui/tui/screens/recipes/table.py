@@ -15,7 +15,7 @@ from vllm_studio_tui.tui.paint.run_words import backend_word, takes_first_gpus
 from vllm_studio_tui.tui.paint.table import Column, Parts
 
 #: What the rows are ordered by until a person orders them by a column, in words.
-ORDER_WORDS = "live, then last run"
+ORDER_WORDS = "live, pinned, then last run"
 _URGENCY = {state: index for index, state in enumerate(TROUBLE)}
 
 
@@ -26,12 +26,14 @@ class Here:
     Attributes:
         gpus: The number of GPUs of this host; None where that is not known.
         engines_missing: The kinds of engine that are not installed here.
+        pins: The ids of the pinned recipes.
         now: Seconds since the epoch.
     """
 
     glyphs: Glyphs
     gpus: int | None
     engines_missing: frozenset[str]
+    pins: frozenset[str]
     now: float
 
 
@@ -60,6 +62,10 @@ class Line:
     @property
     def name(self) -> str:
         return str(self.data.get("name") or self.recipe_id)
+
+    @property
+    def pinned(self) -> bool:
+        return self.recipe_id in self.here.pins
 
     @property
     def shown_run(self) -> RunView | None:
@@ -91,11 +97,11 @@ def words_of(line: Line) -> str:
     return " ".join([line.recipe_id, *parts, _state_word(line)])
 
 
-def rank(line: Line) -> tuple[int, float, str]:
-    """Return what the rows are ordered by: what is live or failed by urgency, then by the last run."""
+def rank(line: Line) -> tuple[int, bool, float, str]:
+    """Return what the rows are ordered by: what is live or failed by urgency, what is pinned, then by the last run."""
     run = line.shown_run
     started = line.last.status.started_at or 0.0 if line.last is not None else 0.0
-    return (_URGENCY.get(run.state, 90) if run is not None else 99, -started, line.name.lower())
+    return (_URGENCY.get(run.state, 90) if run is not None else 99, not line.pinned, -started, line.name.lower())
 
 
 def lead(line: Line) -> tuple[str, str]:
@@ -105,7 +111,8 @@ def lead(line: Line) -> tuple[str, str]:
 
 
 def _name(line: Line) -> Parts:
-    return [(line.name, "fg bold" if line.shown_run is not None else "fg")]
+    parts = [(line.name, "fg bold" if line.shown_run is not None else "fg")]
+    return [*parts, (" pinned", "faint")] if line.pinned else parts
 
 
 def _engine(line: Line) -> Parts:
@@ -196,8 +203,7 @@ def nothing(x: int, *, read_only: bool) -> list[Row]:
     if not read_only:
         at = x
         for key, word, action in (
-            ("n", "new", "recipes.new"),
-            ("S", "take a starter", "recipes.starter"),
+            ("n", "what to run", "recipes.new"),
             ("I", "import from vLLM, llama-swap, compose or a shell command", "recipes.import"),
         ):
             end = keys.run(at, [(key, "accent bold" if key == "n" else "fg bold"), (f" {word}", "dim")])
