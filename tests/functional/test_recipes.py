@@ -278,6 +278,8 @@ async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
         await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b-2")
         await stage.press("d")
+        await stage.until(lambda: "Delete gemma-3-12b-2?" in stage.text(), "it asks again")
+        await stage.press("d")
         with pytest.raises(NotFound):
             stage.studio.recipes.get("gemma-3-12b-2")
         await stage.press("u")

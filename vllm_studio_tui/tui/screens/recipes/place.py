@@ -57,24 +57,8 @@ class RecipesPlace(Place):
 
     def compose(self) -> ComposeResult:
         with Container(id="recipes-list"):
-            yield Listing(
-                Table(
-                    table.COLUMNS,
-                    self.get_ink,
-                    lambda: self.size_class,
-                    title="RECIPES",
-                    key=lambda line: line.recipe_id,
-                    words=table.words_of,
-                    rank=table.rank,
-                    rank_words=table.ORDER_WORDS,
-                    lead=table.lead,
-                    nothing=lambda x, width: table.nothing(x, read_only=self.shell.read_only),
-                    can_mark=True,
-                    id="recipes-table",
-                ),
-                detail=self._paint_detail,
-                id="recipes-listing",
-            )
+            made = table.recipes_table(self.get_ink, lambda: self.size_class, lambda: self.shell.read_only)
+            yield Listing(made, detail=self._paint_detail, id="recipes-listing")
 
     @property
     def table(self) -> Table[table.Line]:

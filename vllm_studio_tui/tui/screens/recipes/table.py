@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.paint.run_words import backend_word, takes_first_gpus
 from vllm_studio_tui.tui.paint.table import Column, Parts
+from vllm_studio_tui.tui.widgets.table import Table
 
 #: What the rows are ordered by until a person orders them by a column, in words.
 ORDER_WORDS = "live, pinned, then last run"
@@ -193,6 +195,26 @@ def lines(stored: Sequence[tuple[str, Mapping[str, Any]]], last: Mapping[str, Ru
         last: The latest run of each recipe, by the recipe's id.
     """
     return [Line(recipe_id, data, last.get(recipe_id), here) for recipe_id, data in stored]
+
+
+def recipes_table(
+    get_ink: Callable[[], Ink], get_size: Callable[[], Size], is_read_only: Callable[[], bool]
+) -> Table[Line]:
+    """Return the table of recipes, empty."""
+    return Table(
+        COLUMNS,
+        get_ink,
+        get_size,
+        title="RECIPES",
+        key=lambda line: line.recipe_id,
+        words=words_of,
+        rank=rank,
+        rank_words=ORDER_WORDS,
+        lead=lead,
+        nothing=lambda x, width: nothing(x, read_only=is_read_only()),
+        can_mark=True,
+        id="recipes-table",
+    )
 
 
 def nothing(x: int, *, read_only: bool) -> list[Row]:
