@@ -243,6 +243,16 @@ async def test_no_colour_sends_no_colour(tmp_path: Path, monkeypatch: pytest.Mon
             assert update is not None
 
 
+async def test_the_text_cursor_of_sixteen_colours_is_reversed(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", theme_name="ansi") as stage:
+        await stage.type("hello")
+        row = next(strip for strip in stage.app.screen._compositor.render_strips() if "hello" in strip.text)
+        cells = [(character, part.style) for part in row for character in part.text]
+        style = cells[row.text.index("hello") + 5][1]
+        assert style is not None
+        assert style.reverse
+
+
 @pytest.mark.parametrize("theme", ["slate", "paper", "contrast"])
 async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
     """Text has at least the contrast of faint text on what is behind it."""

@@ -106,6 +106,18 @@ async def test_enter_takes_the_gentle_answer_and_the_arrows_choose(
         assert answers == [answer]
 
 
+async def test_a_list_in_the_smallest_window_has_a_cursor_and_a_theme_is_seen_undimmed(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(40, 6)) as stage:
+        await show(stage, Chooser(CHOICES, title="theme", preview=stage.app.set_theme))
+        await stage.press("down", "down")
+        assert stage.lines()[3].startswith("▌   paper")
+        assert stage.app.theme == "paper"
+        await stage.pilot.resize_terminal(100, 30)
+        await stage.settle()
+        page = stage.app.screen._compositor.render_strips()[20]
+        assert {str(part.style.bgcolor.name) for part in page if part.style and part.style.bgcolor} == {"#fbfaf6"}
+
+
 async def test_enter_alone_never_loses_anything(tmp_path: Path) -> None:
     """Stop, kill and delete ask; who presses Enter without looking has changed nothing."""
     async with staged(tmp_path) as stage:

@@ -26,9 +26,10 @@ _ANSI = {
     "ansi-background": "ansi_black",
     "ansi-foreground": "ansi_white",
     "border-blurred": "ansi_black",
-    "input-cursor-background": "ansi_white",
-    "input-cursor-foreground": "ansi_black",
-    "input-cursor-text-style": "none",
+    # On a light page as on a dark one.
+    "input-cursor-background": "ansi_default",
+    "input-cursor-foreground": "ansi_default",
+    "input-cursor-text-style": "reverse",
     "input-selection-foreground": "ansi_black",
     "screen-selection-background": "ansi_bright_blue",
     "screen-selection-foreground": "ansi_black",

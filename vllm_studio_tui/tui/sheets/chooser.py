@@ -100,6 +100,7 @@ class Chooser(Sheet):
 
     def on_mount(self) -> None:
         self.query_one("#choices", ListCanvas).can_focus = False
+        self.set_class(self._preview is not None, "-clear")  # what is shown beforehand is to be seen
         self.query_one("#words", Input).focus()
         if self._load is not None:
             self.run_worker(self._loaded(self._load), group="match", exit_on_error=False)
@@ -207,6 +208,8 @@ class Chooser(Sheet):
                 head.put(2, group, "faint")
                 rows.append(head)
             row = Row(key=self._key(index))
+            if self.ink().edge < 0 and row.key == self.query_one("#choices", ListCanvas).key:
+                row.put(0, glyphs.cursor, "accent bold")  # canvases of small windows have no column for it
             x = 4
             if choice.mark is not None:
                 row.put(4, *choice.mark)
