@@ -62,6 +62,31 @@ async def test_a_fix_is_shown_and_taken_once(tmp_path: Path) -> None:
         assert llama(stage).max_model_len == 131072
 
 
+def without_a_fix(folder: Path) -> Snapshot:
+    """The failed run ended for a reason that no change of the recipe answers."""
+    shown = snapshot(folder)
+    failed = shown.runs[-1].status
+    status = replace(failed, reason="killed", title="killed from outside", advice="Ask who.", evidence=[])
+    runs = (*shown.runs[:-1], replace(shown.runs[-1], status=status))
+    return replace(shown, runs=runs, every=runs)
+
+
+async def test_a_fix_is_not_offered_where_there_is_none_and_its_key_says_why(tmp_path: Path) -> None:
+    async with staged(tmp_path, shown=without_a_fix) as stage:
+        await cursor(stage, "#ledger", FAILED)
+        for place, key in (("dashboard", ""), ("run", "enter"), ("logs", "L")):
+            if key:
+                await stage.press(key)
+            await stage.until(lambda place=place: stage.app.place_name == place, place)  # type: ignore[misc]
+            await stage.settle()
+            stage.app.clear_notifications()
+            assert not any(action.name == "fix" for action, _ in stage.app.active_actions())
+            assert "f fix" not in stage.text()
+            await stage.press("f")
+            await told(stage, "No change of the recipe is known that would help. Ask who.")
+        assert stage.calls == []
+
+
 async def test_a_fix_can_be_edited_first(tmp_path: Path) -> None:
     async with staged(tmp_path, shown=of_revision_one) as stage:
         await cursor(stage, "#ledger", FAILED)

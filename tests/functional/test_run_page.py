@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows
+from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, staged
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.runs.read import DISMISSED
@@ -83,6 +83,19 @@ async def _edit(stage: Staged) -> None:
     await stage.press("e")
     await at(stage, "recipes", "qwen3-32b")
     await stage.press("escape")
+
+
+@ready.scenario("run.revisions")
+async def _revisions(stage: Staged) -> None:
+    before = stage.studio.recipes.get("qwen3-32b")
+    stage.studio.recipes.save(before.model_copy(update={"max_model_len": 4096}))
+    await stage.press("R")
+    await shows(stage, "bring back a revision of qwen3-32b")
+    await stage.press("enter")
+    await shows(stage, "It runs now, as it was: this counts from its next start.")
+    await stage.press("enter")
+    await told(stage, "qwen3-32b is saved: max_model_len 4096 -> 32768")
+    assert stage.studio.recipes.get("qwen3-32b") == before
 
 
 @ready.scenario("run.copy-url")

@@ -139,6 +139,10 @@ class Place(Container):
         """Whether an action of this screen can be done now."""
         return True
 
+    def why_not(self, name: str) -> bool:
+        """Say why an action of this screen cannot be done now; False where its key says all that there is to say."""
+        return False
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         known = actions.BY_ID.get(f"{self.SCOPE}.{action.replace('_', '-')}")
         if known is None:

@@ -68,8 +68,12 @@ class EverywhereApp(TerminalApp, inherit_bindings=False):
     def on_key(self, event: events.Key) -> None:
         """Say what a key is for, where nothing takes it here."""
         if len(self.screen_stack) == 1 and event.key not in self.screen.active_bindings:
-            from vllm_studio_tui.tui.keys.unused import why_nothing
+            from vllm_studio_tui.tui.keys.unused import actions_of, why_nothing
 
+            if not self.read_only and any(
+                self.current.why_not(one.name) for one in actions_of(event.key, self.place_name)
+            ):
+                return
             if words := why_nothing(event.key, self.place_name, read_only=self.read_only):
                 self.tell(words)
 

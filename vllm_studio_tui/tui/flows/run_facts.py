@@ -56,7 +56,7 @@ class Facts:
             history.peak(name) if speeds else None,
             snapshot.ages.get(run.run_id),
             self.earlier(run),
-            self._fix(run),
+            self.fix_of(run),
             self._since.get(run.run_id, ""),
         )
 
@@ -67,7 +67,8 @@ class Facts:
         snapshot = self._shell.snapshot
         return earlier_starts(run, snapshot.every if snapshot is not None else ())
 
-    def _fix(self, run: RunView) -> str:
+    def fix_of(self, run: RunView) -> str:
+        """Return the change that answers a failure, in words; empty where none is known, or not looked up yet."""
         if run.state is not State.FAILED:
             return ""
         if run.run_id not in self._asked:

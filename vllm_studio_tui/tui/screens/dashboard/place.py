@@ -146,9 +146,18 @@ class Dashboard(Place):
             return run.live
         if name == "probe":
             return run.state is State.READY
-        if name in ("fix", "dismiss"):
+        if name == "fix":
+            return bool(self._facts.fix_of(run))
+        if name == "dismiss":
             return run.state is State.FAILED
         return True
+
+    def why_not(self, name: str) -> bool:
+        run = self.chosen_run()
+        if name == "fix" and run is not None and run.state is State.FAILED:
+            self.action_fix()
+            return True
+        return False
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()

@@ -55,6 +55,12 @@ class LogsPlace(LogsPicture):
             return view.current is not None
         return True
 
+    def why_not(self, name: str) -> bool:
+        if name == "fix" and self.run_view is not None and self.run_view.state is State.FAILED:
+            self.action_fix()
+            return True
+        return False
+
     def escape(self) -> bool:
         """One step back: what is looked for, then the filter, then where one came from."""
         view = self.log_view

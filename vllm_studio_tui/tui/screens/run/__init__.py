@@ -22,6 +22,7 @@ SCREEN = Screen(
         Action("run.next", "right,l", "", "The next fix", palette=False),
         Action("run.next-part", "tab", "part", "The next part of the page", palette=False),
         Action("run.previous-part", "shift+tab", "", "The part before", palette=False),
+        Action("run.revisions", "R", "", "Bring an earlier revision of the recipe back, as a diff", writes=True),
         Action("run.fix", "f", "fix", "Show the fix as a diff", writes=True),
         Action("run.run", "r", "run again", "Launch the run's recipe again", writes=True),
         Action("run.stop", "s", "stop", "Stop the run", writes=True),

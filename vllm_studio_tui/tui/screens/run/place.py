@@ -177,6 +177,19 @@ class RunPage(Page):
         if parts:
             self._list.choose(parts[at % len(parts)])
 
+    def why_not(self, name: str) -> bool:
+        run = self.run_view
+        if name == "fix" and run is not None and run.state is State.FAILED:
+            self.action_fix()
+            return True
+        return False
+
+    def action_revisions(self) -> None:
+        if (run := self.run_view) is not None:
+            from vllm_studio_tui.tui.flows.changes import bring_back
+
+            self.shell.spawn(bring_back(self.shell, run.recipe_id))
+
     def action_next_part(self) -> None:
         self._turn_part(1)
 
