@@ -18,6 +18,7 @@ class Action:
         priority: Whether its keys work in text fields too.
         palette: Whether the palette lists it.
         footer: The keys as the footer shows them; empty: the first key.
+        rare: Whether the footer shows it after those of the screen that are not, and after those of its table.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Action:
     priority: bool = False
     palette: bool = True
     footer: str = ""
+    rare: bool = False
 
     @property
     def scope(self) -> str:

@@ -52,7 +52,7 @@ class Keys:
         scope = getattr(focused, "SCOPE", "")
 
         def rank(action: Action) -> tuple[int, int]:
-            group = {scope: 0, "app": 3, "list": 4}.get(action.scope, 2)
+            group = {scope: 0, "app": 4, "list": 5}.get(action.scope, 3 if action.rare else 2)
             first = ("app.back", "app.next-part")  # how to stop, and how to leave
             return (1, first.index(action.id)) if action.id in first else (group, _ORDER[action.id])
 

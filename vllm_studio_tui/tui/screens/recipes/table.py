@@ -182,7 +182,7 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("engine", _engine, 9, grow=2, drop=3, order=_engine_word),
     Column("GPUs", _gpus, 4, right=True, drop=2, order=lambda line: line.gpus, falling=True),
     Column("context", _context, 7, right=True, drop=4, order=lambda line: line.data.get("max_model_len"), falling=True),
-    Column("state", _state, 9, grow=2, order=lambda line: _state_word(line) or None, draw=_state_in),
+    Column("state", _state, 9, grow=1, order=lambda line: _state_word(line) or None, draw=_state_in),
     Column("last run", _last_run, 8, right=True, drop=5, order=_when, falling=True),
 )
 
