@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vllm_studio_tui.runs.log_lines import LONGEST, LineParts, Prefix, parse, prefix_of
 from vllm_studio_tui.runs.log_text import LONGEST as PIECE
@@ -65,30 +66,33 @@ def entries(lines: Sequence[LogLine], alone: Collection[int] = ()) -> Iterator[E
     Args:
         alone: Offsets of lines that are never joined to others, such as that of the cause.
     """
-    group: list[LogLine] = []
+    group: list[_Read] = []
     kind = ""
     for line in lines:
-        joined = bool(group) and group[-1].end == line.offset and not line.hole and line.offset not in alone
-        if joined and group[0].hole:
-            joined = False
-        if joined and group[0].offset in alone:
-            joined = False
-        wanted = _kind(line, group, kind) if joined else ""
-        if wanted:
-            group.append(line)
-            kind = wanted
-            continue
+        read = _Read(line, parse(line.text))
+        if group and group[-1].line.end == line.offset and not line.hole and line.offset not in alone:
+            first = group[0].line
+            wanted = "" if first.hole or first.offset in alone else _kind(read, group, kind)
+            if wanted:
+                group.append(read)
+                kind = wanted
+                continue
         if group:
             yield from _made(group, kind)
-        group = [line]
+        group = [read]
         kind = "traceback" if line.offset not in alone and in_traceback(line.text, False) else ""
     if group:
         yield from _made(group, kind)
 
 
-def _kind(line: LogLine, group: Sequence[LogLine], kind: str) -> str:
+class _Read(NamedTuple):
+    line: LogLine
+    parts: LineParts
+
+
+def _kind(read: _Read, group: Sequence[_Read], kind: str) -> str:
     """Return the kind of the group with this line added; empty where it does not belong to it."""
-    text, last = line.text, group[-1]
+    text, ours, first, last = read.line.text, read.parts, group[0].parts, group[-1].line
     if kind in ("", "below") and last.end - last.offset > PIECE - 4:
         return "below"  # a piece of a line that is too long to be shown whole
     if kind == "traceback":
@@ -96,7 +100,6 @@ def _kind(line: LogLine, group: Sequence[LogLine], kind: str) -> str:
         return kind if in_traceback(text, True) and (not in_traceback(text, False) or _begins(last.text)) else ""
     if in_traceback(text, False):
         return ""
-    ours, first = parse(text), parse(group[0].text)
     if not ours.text.strip():
         return kind or "blank"
     if kind == "blank":
@@ -115,12 +118,12 @@ def _begins(text: str) -> bool:
 
 
 def _progress(ours: LineParts, first: LineParts) -> bool:
-    label = progress_label(first.text)
-    return label is not None and label == progress_label(ours.text)
+    label = progress_label(ours.text)
+    return label is not None and label == progress_label(first.text)
 
 
 def _requests(ours: LineParts, first: LineParts) -> bool:
-    return request(first.text) is not None and request(ours.text) is not None
+    return request(ours.text) is not None and request(first.text) is not None
 
 
 def _workers(ours: LineParts, first: LineParts) -> bool:
@@ -191,46 +194,45 @@ def request(text: str) -> tuple[str, int] | None:
     return (f"{found['method']} {found['path']}", int(found["status"])) if found is not None else None
 
 
-def _made(group: Sequence[LogLine], kind: str) -> Iterator[Entry]:
+def _made(group: Sequence[_Read], kind: str) -> Iterator[Entry]:
     """Yield a group as one entry, or line by line where it is too small to be folded."""
-    said = [line for line in group if parse(line.text).text.strip()]
+    said = [read.parts for read in group if read.parts.text.strip()]
     if len(said) >= LEAST.get(kind, len(group) + 1):
-        yield _folded(group, said, kind)
+        yield _folded([read.line for read in group], said, kind)
         return
     start = 0
     for at in range(1, len(group) + 1):
         # Blank lines stand with the line above them, and are not shown.
-        if at == len(group) or (parse(group[at].text).text.strip() and at > 0):
+        if at == len(group) or group[at].parts.text.strip():
             yield _single(group[start:at])
             start = at
 
 
-def _single(lines: Sequence[LogLine]) -> Entry:
-    shown = next((line for line in lines if parse(line.text).text.strip()), lines[0])
-    parts = parse(shown.text)
+def _single(group: Sequence[_Read]) -> Entry:
+    parts = next((read.parts for read in group if read.parts.text.strip()), group[0].parts)
     source = parts.prefix.source
-    return Entry(tuple(lines), "line", parts.level, parts.prefix, parts.text, sources=(source,) if source else ())
+    lines = tuple(read.line for read in group)
+    return Entry(lines, "line", parts.level, parts.prefix, parts.text, sources=(source,) if source else ())
 
 
-def _folded(group: Sequence[LogLine], said: Sequence[LogLine], kind: str) -> Entry:
-    parts = [parse(line.text) for line in said]
+def _folded(group: Sequence[LogLine], parts: Sequence[LineParts], kind: str) -> Entry:
     first, last = parts[0], parts[-1]
     level = max((one.level for one in parts), key=RANK.__getitem__) if kind != "traceback" else "error"
     sources = tuple(dict.fromkeys(one.prefix.source for one in parts if one.prefix.source))
-    note = f"{len(said)} lines"
+    note = f"{len(parts)} lines"
     text = first.text
     if kind == "traceback":
         words = text.rpartition("Traceback (most recent call last)")[0].strip()
-        text, note = f"{words} traceback, {len(said)} lines".strip(), ""
+        text, note = f"{words} traceback, {len(parts)} lines".strip(), ""
     elif kind == "progress":
         text = progress_text(last.text)
     elif kind == "requests":
         counted = Counter(f"{found[0]} {found[1]}" for one in parts if (found := request(one.text)) is not None)
         most = counted.most_common(3)
         text = ", ".join(words for words, _ in most) + (", and others" if len(counted) > 3 else "")
-        note = f"{len(said)} alike" if len(counted) == 1 else f"{len(said)} requests"
+        note = f"{len(parts)} alike" if len(counted) == 1 else f"{len(parts)} requests"
     elif kind in ("same", "workers"):
-        note = f"{len(said)} alike"
+        note = f"{len(parts)} alike"
     elif kind == "below":
         text = next((words for one in parts if _letters(words := _DRAWING.sub(" ", one.text).strip())), text)
     return Entry(tuple(group), kind, level, first.prefix, text, note, sources)
