@@ -76,7 +76,7 @@ async def test_the_root_cause_is_set_apart_from_its_echoes_and_traceback(tmp_pat
     async with staged(tmp_path, place="logs", shown=made) as stage:
         await opened(stage)
         await shows(stage, "root cause line 26")
-        await shows(stage, "13 errors")
+        await shows(stage, "14 errors")
         text = stage.text()
         # The box: the title, what to do, which lines only repeat it, and what the keys do.
         for words in ("89 lines, 09:12:03 to 09:12:41", "set kv_cache_dtype to auto", "are echoes of it",
