@@ -35,6 +35,9 @@ async def test_the_footer_follows_the_focus_and_names_no_key_that_would_type(tmp
         for word in ("y copy", "r again", "[ ] questions", "/ find", "tab", "? help"):
             assert word in footer(stage), footer(stage)
         assert "enter send" not in footer(stage)
+        line = stage.lines()[-1]
+        await stage.pilot.click(offset=(line.index("y copy"), len(stage.lines()) - 1))
+        await stage.until(lambda: stage.clip == "an answer", "a click does what is written there")
         await stage.press("up")
         assert "e edit" in footer(stage)
         await stage.press("ctrl+f")

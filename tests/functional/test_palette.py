@@ -63,6 +63,8 @@ async def test_everything_is_found_by_name_and_nothing_that_cannot_work(tmp_path
         await close(stage)
         assert "chat with llama-3.3-70b" not in await look(stage, "chat llama")
         await close(stage)
+        assert "cancel the download that goes on" not in await look(stage, "cancel")
+        await close(stage)
         # Verbs stand before places where they answer equally well.
         found = await look(stage, "qwen3")
         assert found.index("stop qwen3-32b") < found.index("open qwen3-32b") < found.index("recipe qwen3-32b")

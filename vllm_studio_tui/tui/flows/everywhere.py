@@ -93,6 +93,8 @@ class EverywhereApp(TerminalApp, inherit_bindings=False):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         known = actions.BY_ID.get(f"app.{action.replace('_', '-')}")
+        if action == "cancel_download":
+            return bool(self.downloads.active)
         return not (known is not None and known.writes and self.read_only)
 
     def action_new(self) -> None:

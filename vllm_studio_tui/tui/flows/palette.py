@@ -31,7 +31,7 @@ ALONE = frozenset({"new", "import", "export", "find", "starter", "foreign", "dem
 
 def palette(shell: Shell, screen: Widget) -> None:
     """Choose anything by name, and do it. The sheet is there before the next key is."""
-    entries = PaletteEntries(shell)
+    entries = PaletteEntries(shell, screen)
     active = {action.id for action, _ in shell.active_actions()}
     sheet = Palette(
         entries.at_once(),
@@ -112,17 +112,20 @@ async def _elsewhere(shell: Shell, action: Action) -> None:
 
 async def _run(shell: Shell, screen: Widget, action: Action) -> None:
     """Run an action on the first widget that has its scope, from the focused one outwards."""
-    app = screen.app
+    target = _owner(shell, screen, action.scope)
+    if target is not None and target.check_action(action.method, ()):
+        result = getattr(target, f"action_{action.method}")()
+        if isinstance(result, Awaitable):
+            await result
+
+
+def _owner(shell: Shell, screen: Widget, scope: str) -> DOMNode | None:
+    """Return the widget that does the actions of a scope."""
+    if scope == "app":
+        return screen.app
     focused = shell.focused
-    targets: list[DOMNode] = [*(focused.ancestors_with_self if focused is not None else ()), screen, app]
-    for target in targets:
-        method = getattr(target, f"action_{action.method}", None)
-        scope = getattr(target, "SCOPE", "app" if target is app else None)
-        if method is not None and scope == action.scope:
-            result = method()
-            if isinstance(result, Awaitable):
-                await result
-            return
+    around: list[DOMNode] = [*(focused.ancestors_with_self if focused is not None else ()), screen]
+    return next((one for one in around if getattr(one, "SCOPE", "") == scope), None)
 
 
 def click(shell: Shell, action: str, screen: Widget) -> None:
@@ -131,14 +134,12 @@ def click(shell: Shell, action: str, screen: Widget) -> None:
         shell.open_run(action[4:])
         return
     known = actions.BY_ID.get(action)
-    target: DOMNode = screen
-    if known is not None and known.scope == "app":
-        target = screen.app
-    elif known is not None and known.scope in ("list", "table") and shell.focused is not None:
-        target = shell.focused
+    if known is not None and _owner(shell, screen, known.scope) is not None:
+        shell.spawn(_run(shell, screen, known))
+        return
     name = known.method if known is not None else action
-    method = getattr(target, f"action_{name}", None)
-    if method is not None and target.check_action(name, ()):
+    method = getattr(screen, f"action_{name}", None)
+    if method is not None and screen.check_action(name, ()):
         result = method()
         if isinstance(result, Awaitable):
             shell.spawn(result)

@@ -17,6 +17,8 @@ from vllm_studio_tui.tui.screens.registry import SCREENS
 from vllm_studio_tui.tui.sheets.palette_ranking import Entry
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.tui.shell import Shell
 
@@ -29,8 +31,9 @@ CHATS, ASKED = 30, 200
 class PaletteEntries:
     """Makes the entries for what there is at this moment."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, screen: Widget) -> None:
         self._shell = shell
+        self._screen = screen
         self._runs: Sequence[RunView] = shell.snapshot.runs if shell.snapshot is not None else ()
         self._active = shell.active_actions()
 
@@ -44,13 +47,18 @@ class PaletteEntries:
         """What can be done on the screen in front, with what is under its cursor."""
         group = f"HERE, ON {self._shell.place_name.upper()}"
         active = {action.id for action, _ in self._active}
-        scopes = {action.scope for action, _ in self._active} - {"app", "list", "table", "prompt"}
+        scopes = {action.scope for action, _ in self._active} - {"app", "list", "prompt"}
         return [
             self._of_action(action, group=group)
             for action in actions.ACTIONS
-            if action.palette and (action.id in active or (not action.keys and action.scope in scopes))
-            if action.scope in scopes and self._allowed(action)
+            if action.palette and action.scope in scopes and (action.id in active or self._possible(action))
         ]
+
+    def _possible(self, action: Action) -> bool:
+        """Whether an action without a key can be done now."""
+        owner = self._screen.app if action.scope == "app" else self._screen
+        scope = getattr(owner, "SCOPE", "app")
+        return not action.keys and scope == action.scope and bool(owner.check_action(action.method, ()))
 
     def _everywhere(self) -> list[Entry]:
         screens = {screen.name for screen in SCREENS}
@@ -62,6 +70,7 @@ class PaletteEntries:
             self._of_action(action, group="EVERYWHERE", words=words.get(action.name, ""))
             for action in actions.of("app")
             if action.palette and action.name not in screens and self._allowed(action)
+            if action.keys or self._possible(action)
         ]
 
     def _elsewhere(self) -> list[Entry]:
@@ -115,7 +124,7 @@ class PaletteEntries:
             yield entry("stop", f"stop {run.name}", "run.stop", words="kill end")
         if run.state in ANSWERING and run.spec is not None:
             yield entry("url", f"copy the URL of {run.name}", "run.copy-url", note=f":{run.port}")
-        yield entry("page", f"open {run.name}", "", kind="open", words="run page")
+        yield entry("page", f"open {run.name}", "", kind="open", words="run page curl env lines copy as")
         yield entry("log", f"log of {run.name}", "run.log", kind="open", words="logs output")
         if run.state is State.READY and writes:
             yield entry("probe", f"test the parsers of {run.name}", "dashboard.probe")

@@ -93,7 +93,7 @@ class ChatSteps(Place):
         if self.one("#prompt") is None:
             return ""
         parts = self.parts()
-        words = ["transcript", "chats", "prompt"] if len(parts) > 2 else ["transcript", "prompt"]
+        words = ["transcript", "chat list", "prompt"] if len(parts) > 2 else ["transcript", "prompt"]
         return next((word for part, word in zip(parts, words, strict=True) if part.has_focus), "prompt")
 
     @property
