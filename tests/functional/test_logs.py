@@ -105,7 +105,11 @@ async def test_at_each_size_the_log_leaves_out_what_has_no_room(tmp_path: Path) 
     made = shown("failures/vllm-fp8-cache-old-gpu.txt")
     async with staged(tmp_path, place="logs", shown=made) as stage:
         for size, there, gone in (
-            ((120, 36), ("▌   26  09:12:52 ✕ w0", "STAGES", "root cause line 26"), ("line  time", "FOLDED PREFIX")),
+            (
+                (120, 36),
+                ("89 lines", "▌   26  09:12:52 ✕ w0", "STAGES", "root cause line 26"),
+                ("line  time", "FOLDED PREFIX"),
+            ),
             ((80, 24), ("▌  26  09:12:52 ✕ w0     triton", "stages", "line 26"), ("ERRORS AND", "echoes")),
             ((60, 15), ("09:12:52 ✕ w0     triton", "line 26"), ("  26  09", "stages")),
             ((40, 6), ("The engine's core process died", "cause above. Failed core proc"), ("09:12:52", "w0")),

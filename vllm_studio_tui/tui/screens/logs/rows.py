@@ -66,6 +66,8 @@ def head(run: RunView, counts: Counts, right: Sequence[tuple[str, str]], glyphs:
         shown.pop(0)
     end = width - 2 - _cells(shown)
     at += 3
+    if at + len(words + spans) + 3 > end:
+        parts[0] = (words, "dim")
     for text, style in parts:
         if at + len(text) + 3 <= end:
             at = row.put(at, text, style) + 3
