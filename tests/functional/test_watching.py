@@ -9,8 +9,10 @@ from pathlib import Path
 from tests.functional.stage import NOW, bare, staged
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
+from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.protocols import UsageApi
 from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.store.schema import MIGRATION_SET
 from vllm_studio_tui.studio import Studio
 
 # --- monitor ------------------------------------------------------------------------------------------------
@@ -163,6 +165,19 @@ async def test_usage_that_cannot_be_read_says_so_and_what_is_missing_is_named(tm
         for size in ((120, 36), (80, 24), (60, 15), (40, 6)):
             await stage.pilot.resize_terminal(*size)
             await stage.until(lambda: "qwen3-32b" in stage.text() and "27.0k" in stage.text(), f"the largest at {size}")
+
+
+async def test_usage_of_a_database_that_is_only_read_is_shown_with_what_is_missing(tmp_path: Path) -> None:
+    before = Studio(Places.under(tmp_path))
+    used(before)
+    with before.db.write() as tables:
+        names = {"migration_set": MIGRATION_SET, "name": "9999_of_the_future", "applied_at": ""}
+        tables.table("_sqlite_migrations").insert(names)
+    before.close()
+    async with staged(tmp_path, place="usage", recipes=()) as stage:
+        await stage.until(lambda: "21.0k" in stage.text(), "the figures")
+        assert stage.studio.db.read_only
+        assert "what running engines used since is not included" in stage.text()
 
 
 async def test_more_days_than_columns_are_added_up(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from rich.cells import cell_len
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.ink import Row, fit, wrap
 from vllm_studio_tui.tui.screens.recipes.plans import PastRun, Plan
 from vllm_studio_tui.tui.screens.recipes.rows import command_rows, problem_rows
+from vllm_studio_tui.tui.screens.recipes.table import Line
 
 
 def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> list[Row]:
@@ -50,6 +51,14 @@ def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> l
     return rows
 
 
+def reading(line: Line | None, x: int, width: int) -> Row:
+    """Draw what stands for the details until they are worked out."""
+    row = Row()
+    if line is not None:
+        row.put(row.put(x, line.name, "fg bold", width - x - 14) + 3, "looking", "faint")
+    return row
+
+
 def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: float) -> list[Row]:
     """Draw the main facts of a recipe in a few rows, one below the other."""
     end = width - 2
@@ -72,7 +81,7 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
         parts: list[tuple[str, str]] = []
         for run in plan.past[:4]:
             mark, colour = glyphs.state(run.state)
-            parts += [(f"{mark} ", colour), (f"{numbers.moment(run.at, now)} {_end(run)}   ", "fg")]
+            parts += [(f"{mark} ", colour), (f"{numbers.moment(run.at, now)} {fit(_end(run), 28)}   ", "fg")]
         facts.append(("runs", parts))
     if plan.since is not None:
         text = ", ".join(f"{name} {old} -> {new}" for name, old, new in plan.since.changes)

@@ -129,7 +129,7 @@ class RecipesPlace(Place):
     def _paint_detail(self, shape: Shape, x: int, width: int, height: int) -> list[Row]:
         plan, now = self._plan(), time.time()
         if plan is None:
-            return []
+            return [detail.reading(self.table.chosen, x, width)]
         if shape is Shape.BELOW:
             return detail.few_rows(plan, self.ink.glyphs, x, width, height, now)
         return detail.detail_rows(plan, self.ink.glyphs, x, width, now)

@@ -165,7 +165,8 @@ class UsagePlace(Place):
             return rows
         rows += [Row(), *paint.totals(report, self._before, width, size), Row()]
         # The table keeps a few rows, with its title, heads and sums.
-        room = height - len(rows) - min(len(self.table.shown), 8) - 6
+        kept = 8 if size >= Size.WIDE else 5
+        room = height - len(rows) - min(len(self.table.shown), kept) - 6
         tall = min(18 if size == Size.FULL else 10, room)
         if size >= Size.BASE and tall >= 5:
             rows += chart(report, DAYS[self._days], glyphs, width, size, tall, self._chosen)
