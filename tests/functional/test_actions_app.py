@@ -14,7 +14,6 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.runs import foreign
 from vllm_studio_tui.runs.foreign import Foreign, Orphan
 from vllm_studio_tui.runs.read import DISMISSED
-from vllm_studio_tui.services import demo
 from vllm_studio_tui.services.launching import parser_probe
 from vllm_studio_tui.services.launching.parser_probe import Finding, ParserReport
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
@@ -72,13 +71,13 @@ async def _the_parsers_of_a_run(stage: Staged) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parser_probe, "probe_parsers", answered)
-        await stage.press("p")
+        await stage.press("t")
         await stage.until(lambda: "Thinking: thinking stands there." in stage.toasts, "the answer")
     assert asked == ["m"]
     assert "Tools: it called get_weather." in stage.toasts
 
 
-@dashboard.scenario("dashboard.foreign")
+@dashboard.scenario("dashboard.import")
 async def _engines_of_others(stage: Staged) -> None:
     engine = Foreign(4711, 1, "vllm", "org/theirs", 8123, "127.0.0.1", "bob")
     ended: list[int] = []
@@ -86,7 +85,7 @@ async def _engines_of_others(stage: Staged) -> None:
         patch.setattr(foreign, "find_foreign", lambda: [engine])
         patch.setattr(foreign, "find_orphans", lambda: [Orphan(4712, 1, "VLLM::Worker", "bob")])
         patch.setattr(foreign, "end", lambda pid, *_, **__: ended.append(pid))
-        await stage.press("o")
+        await stage.press("I")
         await shows(stage, "ENGINES OF OTHERS  2")
         assert any(
             all(word in line for word in ("org/theirs", "vllm", "8123", "bob", "4711")) for line in stage.lines()
@@ -95,14 +94,14 @@ async def _engines_of_others(stage: Staged) -> None:
         await stage.press("a")
         await stage.until(lambda: any("http://127.0.0.1:8123/v1" in one for one in stage.toasts), "attached")
         assert stage.studio.recipes.get("theirs").backend == "external"
-        await stage.press("o")
+        await stage.press("I")
         await shows(stage, "left behind")
         await stage.press("enter")
         await stage.press("s")
         assert ended == []
         await stage.press("s")
         await stage.until(lambda: ended == [4711], "stopped")
-        await stage.press("o")
+        await stage.press("I")
         await shows(stage, "left behind")
         await stage.press("down", "enter", "e")
         await stage.until(lambda: ended == [4711, 4712], "the orphan is ended")
@@ -224,6 +223,7 @@ async def _interrupt(stage: Staged) -> None:
     assert not stage.app._exit
     await stage.press("1")
     await at(stage, "dashboard", "RUNS  ")
+    await cursor(stage, "#ledger", READY)
     await stage.press("s")
     await shows(stage, "Stop qwen3-32b?")
     await stage.press("ctrl+c")
@@ -236,37 +236,39 @@ async def _interrupt(stage: Staged) -> None:
 # --- lists ----------------------------------------------------------------------------------------------------
 
 
-def row(stage: Staged) -> str | None:
+def row(stage: Staged) -> str:
     """The key under the cursor of the dashboard."""
     ledger = stage.app.current.one("#ledger")
     assert isinstance(ledger, ListCanvas)
-    return ledger.key
+    assert ledger.key is not None
+    return str(ledger.key)
 
 
 @app.scenario("list.up", "list.down")
 async def _steps(stage: Staged) -> None:
+    await cursor(stage, "#ledger", FAILED)
     for down, up in (("down", "up"), ("j", "k")):
         await stage.press(down)
         assert row(stage) == LOADING
         await stage.press(up)
-        assert row(stage) == READY
+        assert row(stage) == FAILED
 
 
 @app.scenario("list.page-up", "list.page-down")
 async def _pages(stage: Staged) -> None:
     await stage.press("pagedown")
-    assert row(stage) == FAILED
+    assert row(stage) == "recipe:gemma-3-12b"
     await stage.press("pageup")
-    assert row(stage) == READY
+    assert row(stage) == FAILED
 
 
 @app.scenario("list.first", "list.last")
 async def _ends(stage: Staged) -> None:
     for last, first in (("end", "home"), ("G", "g")):
         await stage.press(last)
-        assert row(stage) == FAILED
+        assert row(stage) == "recipe:gemma-3-12b"
         await stage.press(first)
-        assert row(stage) == READY
+        assert row(stage) == FAILED  # trouble stands before health
 
 
 # --- dashboard ------------------------------------------------------------------------------------------------
@@ -286,9 +288,18 @@ async def _log(stage: Staged) -> None:
     await at(stage, "logs", "qwen3-32b  ● ready")
 
 
-@dashboard.scenario("dashboard.launch")
-async def _launch(stage: Staged) -> None:
-    await stage.press("l")
+@dashboard.scenario("dashboard.run")
+async def _run(stage: Staged) -> None:
+    await cursor(stage, "#ledger", "recipe:gemma-3-12b")
+    await stage.press("r")
+    await asked(stage, ("launch", "gemma-3-12b"))
+    stage.calls.clear()
+    await cursor(stage, "#ledger", FAILED)
+    await stage.press("r")
+    await asked(stage, ("launch", "llama-3.3-70b"))
+    stage.calls.clear()
+    await cursor(stage, "#ledger", READY)  # it runs: which one is asked for
+    await stage.press("r")
     await shows(stage, "never run")
     await fill_in(stage, "gemma")
     await stage.press("enter")
@@ -334,7 +345,7 @@ async def _dismiss(stage: Staged) -> None:
     run = stage.app.current.commands.run_of(FAILED)
     assert run is not None
     assert not (run.folder / DISMISSED).exists()
-    await stage.press("x")
+    await stage.press("d")
     await stage.until((run.folder / DISMISSED).exists, "it is put aside")
 
 
@@ -348,10 +359,35 @@ async def _fix(stage: Staged) -> None:
     assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416
 
 
-@dashboard.scenario("dashboard.demo")
-async def _demo(stage: Staged) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "fetch", lambda *_: Path("model.gguf"))
-        await stage.press("d")
-        await asked(stage, ("launch", demo.RECIPE))
-    assert stage.studio.recipes.get(demo.RECIPE)
+@dashboard.scenario("dashboard.next-part", "dashboard.previous-part")
+async def _parts(stage: Staged) -> None:
+    await stage.press("tab")
+    assert row(stage).startswith("recipe:")
+    await stage.press("tab")
+    assert row(stage).startswith("event:")
+    await stage.press("enter")  # an event opens its run
+    await at(stage, "run", "deepseek-r1-70b")
+    await stage.press("escape")
+    await at(stage, "dashboard", "RUNS")
+    assert row(stage).startswith("event:")
+    await stage.press("tab")
+    assert row(stage) == FAILED
+    await stage.press("shift+tab")
+    assert row(stage).startswith("event:")
+    await stage.press("shift+tab")
+    assert row(stage).startswith("recipe:")
+
+
+@dashboard.scenario("dashboard.filter")
+async def _filter(stage: Staged) -> None:
+    await stage.press("slash")
+    await fill_in(stage, "deep")
+    ledger = stage.app.current.one("#ledger")
+    assert ledger.keys == [LOADING, "recipe:deepseek-r1-70b"]
+    await stage.press("enter")
+    assert ledger.has_focus
+    await stage.press("slash")
+    await fill_in(stage, "no such")
+    await shows(stage, "No run matches.")
+    await stage.press("escape")
+    assert ledger.has_focus and FAILED in ledger.keys

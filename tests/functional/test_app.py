@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.acting import cursor
 from tests.functional.stage import bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended
 from vllm_studio_tui.tui.keys import actions
@@ -87,6 +88,7 @@ async def test_a_keymap_of_ones_own_works_and_its_faults_are_said(tmp_path: Path
     (tmp_path / "config" / "keymap.yaml").write_text("dashboard.stop: S\nno.such: x\n")
     async with staged(tmp_path) as stage:
         assert any("no.such is no action" in toast for toast in stage.toasts)
+        await cursor(stage, "#ledger", "qwen3-32b-1")
         await stage.press("S")
         assert "Stop qwen3-32b?" in stage.text()
         await stage.press("escape", "s")
@@ -96,6 +98,7 @@ async def test_a_keymap_of_ones_own_works_and_its_faults_are_said(tmp_path: Path
 
 async def test_ctrl_c_cancels_first_and_quits_second(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
+        await cursor(stage, "#ledger", "qwen3-32b-1")
         await stage.press("s", "ctrl+c")
         assert len(stage.app.screen_stack) == 1
         assert stage.calls == []
@@ -142,7 +145,8 @@ async def test_an_error_inside_a_command_is_said_and_ends_nothing(tmp_path: Path
             raise RuntimeError("[/x] odd \x1b[31m")
 
         stage.launcher.launch = broken  # type: ignore[method-assign,assignment]
-        await stage.press("l")
+        await cursor(stage, "#ledger", "qwen3-32b-1")
+        await stage.press("r")
         await stage.type("gemma")
         await stage.pilot.press("enter")
         await stage.until(lambda: any("failed inside the studio" in toast for toast in stage.toasts), "it is said")

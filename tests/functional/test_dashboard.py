@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.acting import cursor
 from tests.functional.stage import staged
 from vllm_studio_tui.domain.errors import LaunchRefused
+
+READY = "qwen3-32b-1"
 
 
 async def test_it_shows_what_runs_how_fast_and_how_full(tmp_path: Path) -> None:
@@ -21,7 +24,8 @@ async def test_a_failed_run_shows_cause_advice_and_the_key_that_repairs_it(tmp_p
     async with staged(tmp_path) as stage:
         await stage.until(lambda: "fix: max_model_len 131072 -> 18416" in stage.text(), "the fix is offered")
         assert "The KV cache cannot hold one request of 131072 tokens" in stage.text()
-        await stage.press("down", "down", "f")
+        assert stage.app.current.one("#ledger").key == "llama-3.3-70b-1"  # trouble stands first
+        await stage.press("f")
         await stage.until(lambda: "Shorten the context" in stage.text(), "the change is shown")
         assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 131072
         await stage.press("enter")  # several changes are known: the first is the best
@@ -31,7 +35,8 @@ async def test_a_failed_run_shows_cause_advice_and_the_key_that_repairs_it(tmp_p
 
 async def test_a_launch_is_two_keys_and_a_name(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await stage.press("l")
+        await cursor(stage, "#ledger", READY)
+        await stage.press("r")
         await stage.type("gemma")
         await stage.press("enter")
         assert stage.calls == [("launch", "gemma-3-12b")]
@@ -39,6 +44,7 @@ async def test_a_launch_is_two_keys_and_a_name(tmp_path: Path) -> None:
 
 async def test_stopping_says_what_it_costs_and_enter_stops_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
+        await cursor(stage, "#ledger", READY)
         await stage.press("s")
         assert "Stop qwen3-32b?" in stage.text()
         assert "12 running requests are cut off" in stage.text()
@@ -56,7 +62,8 @@ async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> No
         stage.launcher.refuse = LaunchRefused(
             "GPU 0 is taken", cause="qwen3-32b claims it.", advice="Stop it.", can_share_gpus=True
         )
-        await stage.press("l")
+        await cursor(stage, "#ledger", READY)
+        await stage.press("r")
         await stage.type("gemma")
         await stage.press("enter")
         assert "GPU 0 is taken" in stage.text()
@@ -65,7 +72,8 @@ async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> No
         assert stage.calls == []
         # Not by its words: the name of a recipe may hold them.
         stage.launcher.refuse = LaunchRefused("my-GPU already runs")
-        await stage.press("l")
+        await cursor(stage, "#ledger", READY)
+        await stage.press("r")
         await stage.type("gemma")
         await stage.press("enter")
         assert "share the GPUs" not in stage.text()
@@ -76,7 +84,7 @@ async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> No
 async def test_read_only_changes_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path, read_only=True) as stage:
         assert "read-only" in stage.text()
-        for key in ("l", "s", "f", "x", "n", "d", "e"):
+        for key in ("r", "s", "f", "n", "d", "e", "t"):
             await stage.press(key)
             assert len(stage.app.screen_stack) == 1
         assert stage.calls == []

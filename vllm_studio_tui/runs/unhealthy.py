@@ -26,7 +26,7 @@ def unhealthy_since(run: RunView) -> float | None:
 
 
 def why_unhealthy(run: RunView) -> str:
-    """Return why, as a sentence without its full stop; empty for a run in another state."""
+    """Return why, in words that may follow a name; empty for a run in another state."""
     if run.state is not State.UNHEALTHY:
         return ""
     status = run.status
@@ -34,10 +34,10 @@ def why_unhealthy(run: RunView) -> str:
     title = plain((status.title or "").removeprefix("does not answer: "))
     words = said if status.stranger else title or said
     if not words:
-        return "It does not answer"
+        return "it does not answer"
     if run.engine_alive and status.pid and not status.stranger and words == said:
         words = f"{words}, although process {status.pid} is up"
-    return words[:1].upper() + words[1:]
+    return words
 
 
 def what_comes(run: RunView, now: float) -> str:

@@ -117,7 +117,13 @@ def since_it_worked(shell: Shell, run: RunView) -> str:
 
 
 def by_trouble(facts: Sequence[RunFacts]) -> list[RunFacts]:
-    """Sort: what needs a person first."""
-    order = {state: index for index, state in enumerate((State.READY, *TROUBLE))}
-    order[State.READY] = -1
-    return sorted(facts, key=lambda one: order.get(one.run.state, 9))
+    """Sort: what needs a person first, then what loads, then what is well; of trouble the newest first."""
+    order = {state: index for index, state in enumerate(TROUBLE)}
+    needs = (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+
+    def key(one: RunFacts) -> tuple[int, float]:
+        status = one.run.status
+        newest = -(status.ended_at or status.heard_at or 0.0) if status.state in needs else 0.0
+        return order.get(one.run.state, 9), newest
+
+    return sorted(facts, key=key)

@@ -7,7 +7,7 @@ colours of the words. All text of a row is sanitised here, before it can reach t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +42,7 @@ class Row:
         key: The id of the item it shows; the cursor can be on rows with a key.
         links: For each link: first column, column after the last, and the action that a click runs.
         bar: The colour of the bar at the left edge of a block that needs attention; empty for no bar.
+        span: The first column that the cursor covers, where its bar stands, and the one after the last; None: all.
     """
 
     pieces: list[tuple[int, str, str]] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Row:
     key: str | None = None
     links: list[tuple[int, int, str]] = field(default_factory=list)
     bar: str = ""
+    span: tuple[int, int] | None = None
 
     def put(self, column: int, text: str, style: str = "fg", width: int | None = None) -> int:
         """Draw text from a column on, cut to `width` cells with an ellipsis; return the column after it."""
@@ -230,8 +232,15 @@ class Ink:
         background = _colour(self._colours.get(planes[-1] if planes else plane or "bg") or "default")
         return Style(color=foreground, bgcolor=background, **attributes)
 
-    def strip(self, row: Row, width: int, *, cursor: bool = False, focused: bool = True) -> Strip:
+    def strip(
+        self, row: Row, width: int, *, cursor: bool = False, focused: bool = True, edge: int | None = None
+    ) -> Strip:
         """Return a row as a Textual strip; with `cursor`, marked as the row under the cursor."""
+        if cursor and row.span is not None:
+            start, end = row.span
+            plain = self.strip(row, width)
+            there = self.strip(replace(row, span=None), width, cursor=True, focused=focused, edge=start)
+            return Strip.join([plain.crop(0, start), there.crop(start, end), plain.crop(end, width)])
         plane = "sel" if cursor and row.plane not in ("errbg", "warnbg") else row.plane
         segments: list[Segment] = []
         last = ""
@@ -247,8 +256,8 @@ class Ink:
             mark, style = self.glyphs.cursor, "accent bold" if focused else "faint"
         elif row.bar:
             mark, style = self.glyphs.block, row.bar
-        if mark and width > 1 and self.edge >= 0:
-            column = self.edge
+        column = self.edge if edge is None else edge
+        if mark and width > 1 and column >= 0:
             strip = Strip(segments, width)
             return Strip.join(
                 [

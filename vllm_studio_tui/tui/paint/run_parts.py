@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from rich.cells import cell_len
 
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
@@ -24,6 +26,7 @@ class RunFacts:
         earlier: Earlier successful starts of the recipe, the newest last.
         fix: The change that the key for the fix makes; empty for none.
         since: What changed since the recipe last worked, in words.
+        names: The width of the longest name of those that are shown below each other.
     """
 
     run: RunView
@@ -35,6 +38,7 @@ class RunFacts:
     fix: str = ""
     since: str = ""
     key: str = ""
+    names: int = 0
 
 
 def left(facts: RunFacts, now: float) -> float | None:
@@ -43,18 +47,31 @@ def left(facts: RunFacts, now: float) -> float | None:
     return rest if rest else None
 
 
-def starts(width: int, size: Size) -> tuple[int, int, int, int]:
-    """Return the first columns of mark, name, state and body."""
+def starts(size: Size, names: int = 0) -> tuple[int, int, int, int]:
+    """Return the first columns of mark, name, state and body. Names get room first, so that they are whole.
+
+    Args:
+        names: The width of the longest name.
+    """
     if size >= Size.WIDE:
-        return 3, 5, 24, 36
+        longer = min(24, max(0, names - 18))
+        return 3, 5, 24 + longer, 36 + longer
     if size == Size.BASE:
-        return 2, 4, 21, 31
-    return 1, 3, 19, 19
+        longer = min(10, max(0, names - 16))
+        return 2, 4, 21 + longer, 31 + longer
+    longer = min(10, max(0, names - 15))
+    return 1, 3, 19 + longer, 19 + longer
 
 
-def head(facts: RunFacts, glyphs: Glyphs, width: int, size: Size) -> Row:
+def with_names(facts: Sequence[RunFacts]) -> list[RunFacts]:
+    """Return runs that are shown below each other, their names in a column that is wide enough for all."""
+    names = max((cell_len(one.run.name) for one in facts), default=0)
+    return [replace(one, names=names) for one in facts]
+
+
+def head(facts: RunFacts, glyphs: Glyphs, size: Size) -> Row:
     """Draw mark, name and state of a run."""
-    mark_x, name_x, state_x, body = starts(width, size)
+    mark_x, name_x, state_x, body = starts(size, facts.names)
     run = facts.run
     mark, colour = glyphs.state(run.state)
     row = Row(key=facts.key or run.run_id)

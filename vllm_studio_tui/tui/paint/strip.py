@@ -1,46 +1,259 @@
-"""Runs and GPUs on a single line, in the most detailed variant that fits."""
+"""Runs and GPUs in a few small rows, or on a single line: trouble first, and nothing hidden without a number."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint import gpus
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.run_strip import strip_row
+
+Parts = list[tuple[str, str]]
+#: States that need a person; each kind of them has a name on the line.
+_NEEDS = (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+#: Rows of the same kind of trouble that the strip shows before the next kind has one.
+_OF_A_KIND = 2
+
+
+def strip(
+    snapshot: Snapshot, facts: Sequence[RunFacts], glyphs: Glyphs, width: int, height: int, now: float
+) -> list[Row]:
+    """Draw runs and GPUs in `height` rows.
+
+    Args:
+        facts: The runs, trouble first and the newest of a kind before the others.
+    """
+    rows = gpus.table(snapshot.tick.gpus, snapshot.runs, glyphs, width, Size.STRIP) if snapshot.tick.gpus.gpus else []
+    if not facts:
+        return [*_nothing(snapshot), *rows[: max(0, height - 2)], _totals(snapshot, glyphs, width)][-height:]
+    if len(facts) + len(rows) + 1 <= height:
+        return [*_each(facts, glyphs, width, now), *rows, _totals(snapshot, glyphs, width)]
+    below = [*([_gpu_line(snapshot, glyphs, width)] if rows else []), _newest(snapshot, glyphs, width, now)]
+    below = below[: max(0, height - 2)]
+    room = max(1, height - len(below))
+    if len(facts) <= room:
+        return [*_each(facts, glyphs, width, now), *below]
+    named = _named(facts, max(1, room - 1))
+    rest = [one for one in facts if one not in named]
+    return [*_each(named, glyphs, width, now), *([_rest(snapshot, rest, glyphs, width)] if room > 1 else []), *below]
+
+
+def _each(facts: Iterable[RunFacts], glyphs: Glyphs, width: int, now: float) -> list[Row]:
+    return [strip_row(one, glyphs, width, now) for one in facts]
+
+
+def _named(facts: Sequence[RunFacts], room: int) -> list[RunFacts]:
+    """Choose the runs that have a row: the newest two of a kind, then of the next kind, so that each has a name."""
+    kinds: dict[State, list[RunFacts]] = {}
+    for one in facts:
+        kinds.setdefault(one.run.state, []).append(one)
+    chosen: list[RunFacts] = []
+    for at in range(len(facts)):
+        for kind in kinds.values():
+            chosen += kind[at * _OF_A_KIND : (at + 1) * _OF_A_KIND]
+    kept = chosen[:room]
+    return [one for one in facts if one in kept]
+
+
+def _nothing(snapshot: Snapshot) -> list[Row]:
+    row = Row()
+    row.put(0, "Nothing runs yet.", "dim")
+    return [row]
+
+
+def _counts(runs: Iterable[RunView], glyphs: Glyphs) -> dict[State, Parts]:
+    """Return mark and number of each state, the most urgent first; of a single start how far it is."""
+    found: dict[State, Parts] = {}
+    every = list(runs)
+    for state in TROUBLE:
+        of = [run for run in every if run.state is state]
+        if not of:
+            continue
+        progress = of[0].status.progress if len(of) == 1 and state is State.LOADING else None
+        found[state] = [
+            glyphs.state(state),
+            (f" {numbers.percent(progress) if progress is not None else len(of)}", "fg"),
+        ]
+    return found
+
+
+def _rest(snapshot: Snapshot, rest: Sequence[RunFacts], glyphs: Glyphs, width: int) -> Row:
+    """Count the runs that have no row, by state, with the speed of all."""
+    row, x = Row(key="more"), 0
+    speed = _speed(snapshot)
+    end = width
+    if speed is not None:
+        end = row.put_right(width, f"{numbers.rate(speed)} tok/s", "fg") - 2
+    more = True
+    for state, parts in _counts((one.run for one in rest), glyphs).items():
+        if more and state in _NEEDS:
+            parts, more = [*parts, (" more", "dim")], False
+        if x + sum(cell_len(text) for text, _ in parts) > end:
+            break
+        x = row.run(x, parts) + 2
+    return row
+
+
+def _gpu_line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
+    """Draw all GPUs in a row: a column for each, their mean, memory, power and the highest temperature."""
+    row, x = Row(), 0
+    x = row.put(0, "gpu", "dim") + 1
+    uses = [gpu.utilization for gpu in snapshot.tick.gpus.gpus]
+    if len(uses) <= 16:
+        levels = glyphs.spark
+        marks = "".join(
+            glyphs.unknown if use is None else levels[min(len(levels) - 1, round(use / 100 * (len(levels) - 1)))]
+            for use in uses
+        )
+        x = row.put(x, marks, "data") + 1
+    for part in _gpu_words(snapshot, glyphs):
+        if x + len(part) > width:
+            break
+        x = row.put(x, part, "fg") + 2
+    return row
+
+
+def _gpu_words(snapshot: Snapshot, glyphs: Glyphs, *, tight: bool = True) -> list[str]:
+    """Return the mean use, the memory, the power and the highest temperature of all GPUs, as far as each is known."""
+    found = snapshot.tick.gpus.gpus
+    words = []
+    uses = [gpu.utilization for gpu in found if gpu.utilization is not None]
+    if uses:
+        words.append(f"{sum(uses) / len(uses):.0f}%")
+    sizes = [(gpu.memory_used, gpu.memory_total) for gpu in found]
+    if sizes and all(used is not None and total for used, total in sizes):
+        used = sum(one or 0 for one, _ in sizes) / numbers.GIB
+        words.append(f"{used:.0f}/{sum(one or 0 for _, one in sizes) / numbers.GIB:.0f}G")
+    drawn = [gpu.power_draw for gpu in found if gpu.power_draw is not None]
+    if drawn:
+        power = numbers.power(sum(drawn))
+        words.append(power.replace(" ", "") if tight else power)
+    hottest = max((gpu.temperature for gpu in found if gpu.temperature is not None), default=None)
+    if hottest is not None:
+        words.append(f"{hottest}{glyphs.degree}")
+    return words
+
+
+def _newest(snapshot: Snapshot, glyphs: Glyphs, width: int, now: float) -> Row:
+    """Name what happened last, and the key that opens it."""
+    row = Row()
+    end = row.put_right(width, "open", "dim") - 1
+    start = row.put_right(end, "enter", "fg bold")
+    last = max(
+        (run for run in snapshot.runs if run.state in _NEEDS),
+        key=lambda run: run.status.ended_at or run.status.heard_at or 0.0,
+        default=None,
+    )
+    if last is not None:
+        at = last.status.ended_at or last.status.heard_at
+        when = f" {numbers.moment(at, now)}" if at is not None else ""
+        x = row.put(0, "newest: ", "dim")
+        row.run(x, [(fit(last.name, max(4, start - x - len(when) - 2)), "fg"), (when, "dim")])
+    return row
+
+
+def _totals(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
+    row = Row()
+    end = row.put_right(width, "q quit", "dim")
+    end = row.put_right(end - 2, "? help", "dim") - 2
+    x = 0
+    for part in _gpu_words(snapshot, glyphs)[1:]:
+        if x + len(part) > end:
+            break
+        x = row.put(x, part, "dim") + 2
+    return row
+
+
+def _speed(snapshot: Snapshot) -> float | None:
+    speeds = [
+        engine.generation_tokens_per_second
+        for engine in snapshot.tick.engines.values()
+        if engine.generation_tokens_per_second is not None
+    ]
+    return sum(speeds) if speeds else None
+
+
+# --- one line -------------------------------------------------------------------------------------------------
 
 
 def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
-    """Draw the runs with their speeds, and the GPUs; as counts where that is too long."""
-    order = {state: index for index, state in enumerate(TROUBLE)}
-    runs = sorted(snapshot.runs, key=lambda run: -order.get(run.state, 9))
-    out = sum(
-        engine.generation_tokens_per_second or 0.0
-        for engine in snapshot.tick.engines.values()
-        if engine.generation_tokens_per_second is not None
-    )
-    counts: list[list[tuple[str, str]]] = []
-    for state in dict.fromkeys(run.state for run in runs):
-        mark, colour = glyphs.state(state)
-        of = [run for run in runs if run.state is state]
-        progress = of[0].status.progress if len(of) == 1 and state is State.LOADING else None
-        counts.append([(mark, colour), (numbers.percent(progress) if progress is not None else f"{len(of)}", "fg")])
-    named: list[list[tuple[str, str]]] = []
-    for run in runs:
-        mark, colour = glyphs.state(run.state)
-        part = [(mark, colour), (f" {fit(run.name, 20)}", "fg bold")]
-        engine = snapshot.engine(run.run_id)
-        if engine is not None and engine.generation_tokens_per_second is not None:
-            part.append((f" {numbers.rate(engine.generation_tokens_per_second)} tok/s", "fg"))
-        if run.status.progress is not None and run.state is State.LOADING:
-            part.append((f" {numbers.percent(run.status.progress)}", "dim"))
-        named.append(part)
-    uses = [gpu.utilization for gpu in snapshot.tick.gpus.gpus if gpu.utilization is not None]
-    gpu = [[("gpu " + " ".join(f"{use}%" for use in uses[:8]), "dim")]] if uses else []
-    speed = [[(f"{numbers.rate(out)}t/s", "fg")]] if snapshot.tick.engines else []
-    for parts in (named + gpu, named, counts + gpu + speed, counts + speed, counts, counts[-1:]):
-        if sum(len(text) for part in parts for text, _ in part) + 2 * max(0, len(parts) - 1) <= width and parts:
-            row, x = Row(), 0
-            for part in parts:
-                x = row.run(x, part) + 2
-            return row
-    return Row()
+    """Draw all on one line: every state with its number, then as much more as there is room for."""
+    counts = _counts(snapshot.runs, glyphs)
+    spare = width - _cells(list(counts.values()), 1)
+    while counts and spare < 0:
+        counts.popitem()  # the healthiest goes first
+        spare = width - _cells(list(counts.values()), 1)
+    tail: list[Parts] = []
+    names = _names(snapshot, glyphs)
+
+    def add(part: Parts, gap: int = 2) -> bool:
+        nonlocal spare
+        needed = sum(cell_len(text) for text, _ in part) + gap
+        if not part or needed > spare:
+            return False
+        spare -= needed
+        return True
+
+    speed, words = _speed(snapshot), _gpu_words(snapshot, glyphs, tight=width < 100)
+    short: Parts = [(f"{numbers.rate(speed)}t/s", "fg")] if speed is not None else []
+    if add(short):
+        tail.append(short)
+    if words and "%" in words[0]:
+        use: Parts = [(f"gpu {words.pop(0)}", "dim")]
+        if add(use):
+            tail.append(use)
+    for state, runs in names.items():
+        for index, run in enumerate(runs[:2]):
+            name: Parts = [(f" {fit(run.name, 20)}", "fg bold")]
+            if add(name, 0):
+                counts[state] = [*counts[state], *name]
+            elif index == 0:
+                break
+    if short and tail and tail[0] is short and add([("    ", "")], 0):
+        tail[0] = [(numbers.rate(speed), "fg"), (" tok/s", "dim")]
+    kv = _cache(snapshot)
+    if kv and add(kv):
+        tail.insert(1 if short and tail else 0, kv)
+    for word in words:
+        more: Parts = [(word, "dim")]
+        if add(more):
+            tail.append(more)
+    row, x = Row(), 0
+    for part in counts.values():
+        x = row.run(x, part) + 1
+    x += 1 if counts else 0
+    for part in tail:
+        x = row.run(x, part) + 2
+    return row
+
+
+def _cells(parts: Sequence[Parts], gap: int) -> int:
+    return sum(cell_len(text) for part in parts for text, _ in part) + gap * max(0, len(parts) - 1)
+
+
+def _names(snapshot: Snapshot, glyphs: Glyphs) -> dict[State, list[RunView]]:
+    """Return the runs that have their name on the line: those in trouble; the ready ones where none is."""
+    needed = [state for state in _NEEDS if any(run.state is state for run in snapshot.runs)]
+    found = {}
+    for state in needed or [State.READY]:
+        of = [run for run in snapshot.runs if run.state is state]
+        if of:
+            found[state] = sorted(of, key=lambda run: run.status.ended_at or run.status.heard_at or 0.0, reverse=True)
+    return found
+
+
+def _cache(snapshot: Snapshot) -> Parts:
+    """Return the fullest KV cache."""
+    used = [(snapshot.engine(run.run_id) or EngineMetrics()).kv_cache_usage for run in snapshot.runs]
+    known = [one for one in used if one is not None]
+    return [("KV ", "dim"), (numbers.percent(max(known)), "fg")] if known else []

@@ -11,22 +11,28 @@ SCREEN = Screen(
     widget="Dashboard",
     scopes={"dashboard": "Dashboard", "start": "What do you want to run?"},
     actions=(
-        Action("dashboard.open", "enter", "open", "Open the run", palette=False),
-        Action("dashboard.launch", "l", "launch", "Launch a recipe", writes=True),
+        Action("dashboard.open", "enter", "open", "Open the run, the recipe, or the run of the event", palette=False),
+        Action("dashboard.next-part", "tab", "part", "The next part of the dashboard", palette=False),
+        Action("dashboard.previous-part", "shift+tab", "", "The part before", palette=False),
+        Action("dashboard.fix", "f", "fix", "Show the fix of a failed run as a diff", writes=True),
+        Action(
+            "dashboard.run",
+            "r",
+            "run",
+            "Run a recipe: that under the cursor, that of a failed run, else one that is chosen",
+            writes=True,
+        ),
         Action("dashboard.stop", "s", "stop", "Stop the run", writes=True),
         Action("dashboard.chat", "c", "chat", "Chat with the run"),
-        Action("dashboard.fix", "f", "fix", "Show the fix of a failed run, as a diff", writes=True),
-        Action("dashboard.edit", "e", "", "Edit the run's recipe", writes=True),
         Action("dashboard.log", "L", "log", "The run's log"),
-        Action("dashboard.dismiss", "x", "", "Dismiss a failed run", writes=True),
-        Action("dashboard.new", "n", "", "A new recipe", writes=True),
+        Action("dashboard.dismiss", "d", "dismiss", "Dismiss the failed run", writes=True),
+        Action("dashboard.edit", "e", "edit", "Edit the recipe", writes=True),
+        Action("dashboard.new", "n", "new", "What do you want to run?", writes=True),
+        Action("dashboard.filter", "slash", "filter", "Show only runs and recipes with these words"),
+        Action("dashboard.probe", "t", "", "Test the run's parsers: one tool call, one thought", writes=True),
         Action(
-            "dashboard.probe", "p", "", "Ask the run for a tool call and a thought: do its parsers work?", writes=True
+            "dashboard.import", "I", "", "Engines that the studio did not start: attach, stop, clean up", writes=True
         ),
-        Action(
-            "dashboard.foreign", "o", "", "Engines that the studio did not start: attach, stop, clean up", writes=True
-        ),
-        Action("dashboard.demo", "d", "", "The demo: a small model on the CPU", writes=True),
         Action("start.take", "enter", "take it", "Take what the cursor is on", writes=True, palette=False),
         Action("start.next-part", "tab", "next part", "The next part of the list", palette=False),
         Action("start.previous-part", "shift+tab", "", "The part before", palette=False),

@@ -11,16 +11,21 @@ from textual.binding import BindingType
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.tui.flows.run_facts import Facts
+from vllm_studio_tui.tui.flows.run_facts import Facts, by_trouble
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import run_words
+from vllm_studio_tui.tui.paint.events import EVENT
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_parts import with_names
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.dashboard.rows import Picture
+from vllm_studio_tui.tui.screens.dashboard.rows import EVENTS, MORE, RECIPE, RECIPES, Picture
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
+    from textual.widgets import Input
+
+    from vllm_studio_tui.kit.paths import Places
     from vllm_studio_tui.tui.sheets.starting import WhatToRun
 
 
@@ -28,19 +33,29 @@ class Dashboard(Place):
     """The dashboard screen."""
 
     SCOPE = "dashboard"
+    DEFAULT_CSS = "Dashboard > Input { dock: bottom; margin: 0 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("dashboard")]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._recipes: list[tuple[str, dict[str, Any]]] | None = None
         self._models: int | None = None
+        self._written: tuple[int, ...] = ()
+        self._side = RECIPES
+        self._had_runs = False
+        self._unfolded = False
+        self._filter = ""
 
     @cached_property
     def _facts(self) -> Facts:
         return Facts(self.shell, self.update_place)
 
+    @cached_property
+    def _ledger(self) -> ListCanvas:
+        return ListCanvas(self._paint, self.get_ink, id="ledger")
+
     def compose(self) -> ComposeResult:
-        yield ListCanvas(self._paint, self.get_ink, id="ledger")
+        yield self._ledger
 
     def shown(self) -> None:
         super().shown()
@@ -50,6 +65,7 @@ class Dashboard(Place):
         self.shell.spawn(self._load_recipes(), group="recipes")
 
     async def _load_recipes(self) -> None:
+        self._written = _written(self.studio.places)
         self._recipes = await self.shell.in_thread(self._read_recipes)
         self.update_place()
         await self._offer_start()
@@ -79,6 +95,13 @@ class Dashboard(Place):
 
     def update_place(self) -> None:
         super().update_place()
+        runs = bool(self.snapshot is not None and self.snapshot.runs)
+        if runs and not self._had_runs:
+            self._ledger.choose(next(iter(self._ledger.keys), None))  # the first run takes the cursor from the recipes
+        self._had_runs = runs
+        if self._recipes is not None and (written := _written(self.studio.places)) != self._written:
+            self._written = written  # another program may have made a recipe
+            self.shell.spawn(self._load_recipes(), group="recipes")
         if self.one("#start") is not None and self.snapshot is not None and self.snapshot.runs:
             self.shell.spawn(self._offer_start(), group="recipes")
 
@@ -91,7 +114,16 @@ class Dashboard(Place):
 
     def escape(self) -> bool:
         start = self.one("#start")
-        return start is not None and bool(start.escape())
+        if start is not None:
+            return bool(start.escape())
+        if (line := self.one("#dashboard-filter")) is not None:
+            line.remove()
+        if self._filter or line is not None or self._unfolded:
+            self._filter, self._unfolded = "", False
+            self._ledger.focus()
+            self.update_place()
+            return True
+        return False
 
     def _read_recipes(self) -> list[tuple[str, dict[str, Any]]]:
         """Read the recipes, and import their engines for the engines' titles. Blocking."""
@@ -115,41 +147,71 @@ class Dashboard(Place):
         facts = self._facts.all(sparks=40 if size > Size.STRIP else 8) if size > Size.LINE else []
         return Picture(
             self.snapshot,
-            facts,
-            self._recipes or [],
+            with_names(by_trouble([one for one in facts if self._matches(_words_of(one.run))])),
+            [
+                one
+                for one in self._recipes or []
+                if self._matches(f"{one[0]} {one[1].get('name')} {one[1].get('model_path')}")
+            ],
             self._models,
             lambda: self.studio.sampler.history,
             self.ink.glyphs,
             size,
             time.time(),
             read_only=self.shell.read_only,
+            unfolded=self._unfolded,
+            side=self._side,
+            filtered=self._filter,
         ).rows(width, height)
+
+    def _matches(self, words: str) -> bool:
+        return all(word in words.lower() for word in self._filter.lower().split())
+
+    # --- what the cursor is on --------------------------------------------------------------------------
+
+    def chosen_run(self) -> RunView | None:
+        """Return the run under the cursor, or that of the event there."""
+        key = self._ledger.key or ""
+        if key.startswith(EVENT):
+            run_id = key.removeprefix(EVENT).rpartition(":")[0]
+            every = self.snapshot.every if self.snapshot is not None else ()
+            return next((run for run in every if run.run_id == run_id), None)
+        return self.commands.run_of(key) if key and not key.startswith(RECIPE) and key != MORE else None
+
+    def chosen_recipe(self) -> str | None:
+        """Return the recipe under the cursor, or that of the run there."""
+        key = self._ledger.key or ""
+        if key.startswith(RECIPE):
+            return key.removeprefix(RECIPE)
+        run = self.chosen_run()
+        return run.recipe_id if run is not None else None
 
     # --- actions ----------------------------------------------------------------------------------------
 
-    def chosen_run(self) -> RunView | None:
-        """Return the run under the cursor."""
-        canvas = self.query_one("#ledger", ListCanvas)
-        return self.commands.run_of(canvas.key) if canvas.key is not None else None
-
     def possible(self, name: str) -> bool:
         run = self.chosen_run()
-        if name in ("launch",):
+        if name == "open":
+            return self._ledger.key is not None
+        if name in ("next-part", "previous-part"):
+            return len(self._parts()) > 1
+        if name == "run":
             return bool(self._recipes)
-        if name in ("new", "demo", "foreign"):
+        if name == "filter":
+            return bool(self._recipes) or bool(self.snapshot and self.snapshot.runs)
+        if name in ("new", "import"):
             return True
+        if name == "edit":
+            return self.chosen_recipe() is not None
         if run is None:
             return False
-        if name == "chat":
-            return run.live
-        if name == "stop":
+        if name in ("chat", "stop"):
             return run.live
         if name == "probe":
             return run.state is State.READY
         if name == "fix":
             return bool(self._facts.fix_of(run))
         if name == "dismiss":
-            return run.state is State.FAILED
+            return run.state is State.FAILED and not run.dismissed
         return True
 
     def why_not(self, name: str) -> bool:
@@ -163,16 +225,81 @@ class Dashboard(Place):
         event.stop()
         self.shell.update_frame()
 
+    def _parts(self) -> dict[str, str]:
+        """Return the parts that the cursor can be in, each with its first key."""
+        parts: dict[str, str] = {}
+        for key in self._ledger.keys:
+            parts.setdefault(key.partition(":")[0] if key.startswith((RECIPE, EVENT)) else "runs", key)
+        if self.size_class >= Size.WIDE:
+            # One of the two lists beside each other has keys at a time.
+            if RECIPE[:-1] in parts and self.snapshot is not None and self.snapshot.every:
+                parts[EVENT[:-1]] = ""
+            elif EVENT[:-1] in parts and self._recipes:
+                parts = {**{name: key for name, key in parts.items() if name == "runs"}, RECIPE[:-1]: "",
+                         EVENT[:-1]: parts[EVENT[:-1]]}  # fmt: skip
+        return parts
+
+    def _turn_part(self, step: int) -> None:
+        parts = self._parts()
+        if not parts:
+            return
+        key = self._ledger.key or ""
+        here = key.partition(":")[0] if key.startswith((RECIPE, EVENT)) else "runs"
+        names = list(parts)
+        name = names[(names.index(here) + step if here in names else 0) % len(names)]
+        self._side = EVENTS if name == EVENT[:-1] else RECIPES
+        self._ledger.repaint()
+        self._ledger.choose(next((key for key in self._ledger.keys if key.startswith(f"{name}:")), parts[name]))
+
+    def action_next_part(self) -> None:
+        self._turn_part(1)
+
+    def action_previous_part(self) -> None:
+        self._turn_part(-1)
+
     def action_open(self) -> None:
-        if (run := self.chosen_run()) is not None:
+        key = self._ledger.key or ""
+        if key == MORE:
+            self._unfolded = True
+            self.update_place()
+        elif key.startswith(RECIPE):
+            self.shell.spawn(self.commands.edit_recipe(key.removeprefix(RECIPE)))
+        elif (run := self.chosen_run()) is not None:
             self.shell.open_run(run.run_id)
 
     def action_log(self) -> None:
         if (run := self.chosen_run()) is not None:
             self.shell.spawn(self.commands.open_log(run.run_id))
 
-    def action_launch(self) -> None:
-        self.commands.quick_launch()
+    def action_run(self) -> None:
+        """Run the recipe under the cursor, or that of a run that has ended; else ask which."""
+        key, run = self._ledger.key or "", self.chosen_run()
+        if key.startswith(RECIPE):
+            self.shell.spawn(self.commands.launch(key.removeprefix(RECIPE)))
+        elif run is not None and run.status.final:
+            self.shell.spawn(self.commands.launch(run.recipe_id))
+        else:
+            self.commands.quick_launch()
+
+    def action_filter(self) -> None:
+        if self.one("#dashboard-filter") is None:
+            from textual.widgets import Input  # the first picture needs no field
+
+            line = Input(self._filter, placeholder="filter", id="dashboard-filter", select_on_focus=False)
+            self.mount(line)
+            line.focus()
+        else:
+            self.query_one("#dashboard-filter").focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._filter = event.value.strip()
+        self.update_place()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        event.input.remove()
+        self._ledger.focus()
 
     def action_stop(self) -> None:
         if (run := self.chosen_run()) is not None:
@@ -189,8 +316,8 @@ class Dashboard(Place):
             self.shell.spawn(fix(self.shell, run))
 
     def action_edit(self) -> None:
-        if (run := self.chosen_run()) is not None:
-            self.shell.spawn(self.commands.edit_recipe(run.recipe_id))
+        if (recipe_id := self.chosen_recipe()) is not None:
+            self.shell.spawn(self.commands.edit_recipe(recipe_id))
 
     def action_dismiss(self) -> None:
         if (run := self.chosen_run()) is not None:
@@ -208,12 +335,27 @@ class Dashboard(Place):
         if (run := self.chosen_run()) is not None:
             self.shell.spawn(self.commands.probe(run))
 
-    def action_foreign(self) -> None:
+    def action_import(self) -> None:
         from vllm_studio_tui.tui.screens.dashboard.flows import (
             foreign_engines,  # imports dialogs, which the first screen does not need
         )
 
         self.shell.spawn(foreign_engines(self.shell))
 
-    def action_demo(self) -> None:
-        self.shell.spawn(self.commands.demo())
+
+def _words_of(run: RunView) -> str:
+    """Return what a filter looks through."""
+    return f"{run.name} {run.recipe_id} {run.model or ''} {run.backend or ''} {run.state}"
+
+
+def _written(places: Places) -> tuple[int, ...]:
+    """Return when the database was last written, by any program: its files are looked at, not into."""
+    marks = []
+    for path in (places.database, places.database.with_name(f"{places.database.name}-wal")):
+        try:
+            found = path.stat()
+        except OSError:
+            marks.append(0)
+        else:
+            marks += [found.st_mtime_ns, found.st_size]
+    return tuple(marks)

@@ -10,7 +10,6 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.series import RunSeries, TotalSeries
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.tui.flows.run_facts import by_trouble
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts, gpus, run_words, runs
 from vllm_studio_tui.tui.paint import events as happened
@@ -25,6 +24,12 @@ if TYPE_CHECKING:
 
 #: Seconds of the tokens chart.
 SPAN = 1800.0
+#: The key of the row that counts the runs which have no room.
+MORE = "more"
+#: The beginning of the keys of recipes.
+RECIPE = "recipe:"
+#: Which of the two lists beside each other the cursor can be in.
+RECIPES, EVENTS = "recipes", "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,14 @@ class Picture:
     """All data that the dashboard shows.
 
     Attributes:
-        facts: The runs that are shown, oldest first.
+        facts: The runs that are shown, trouble first.
         recipes: The recipes as they are stored, by id.
         models: The number of models on this machine; None while they are not counted.
         history: Returns the history. Called only where there is room for a chart, because it imports large modules.
         now: Seconds since the epoch.
+        unfolded: All runs are shown, also where that leaves no room for the rest.
+        side: RECIPES or EVENTS: which list beside the other the cursor can be in.
+        filtered: The words that runs and recipes must have to be shown; empty for all.
     """
 
     snapshot: Snapshot
@@ -48,16 +56,19 @@ class Picture:
     size: Size
     now: float
     read_only: bool = False
+    unfolded: bool = False
+    filtered: str = ""
+    side: str = RECIPES
 
     def rows(self, width: int, height: int) -> list[Row]:
         """Draw the dashboard; at small sizes in at most `height` rows."""
         size = self.size
-        if size == Size.LINE:
-            from vllm_studio_tui.tui.paint.strip import line
+        if size <= Size.STRIP:
+            from vllm_studio_tui.tui.paint.strip import line, strip
 
-            return [line(self.snapshot, self.glyphs, width)]
-        if size == Size.STRIP:
-            return self._strip(width, height)
+            if size == Size.LINE:
+                return [line(self.snapshot, self.glyphs, width)]
+            return strip(self.snapshot, self.facts, self.glyphs, width, height, self.now)
         rows = self._runs(width, height, size)
         rows += self._gpus(width, size)
         if size >= Size.BASE:
@@ -73,34 +84,60 @@ class Picture:
 
     def _runs(self, width: int, height: int, size: Size) -> list[Row]:
         facts, now = self.facts, self.now
-        if size == Size.COMPACT:
-            if not facts:
-                return self._nothing(width, size)
-            return [
-                row
-                for run_facts in by_trouble(facts)[: max(1, height - 8)]
-                for row in self._run(run_facts, width, size, now)
-            ] + [Row()]
         rows: list[Row] = [Row()] if size >= Size.BASE else []
         title = Row()
         x = title.put(margin(size), "RUNS", "dim bold") + 2
+        if self.filtered:
+            x = title.run(x, [("/ ", "fg bold"), (self.filtered, "accent")]) + 3
         states: dict[State, int] = {}
         for run_facts in facts:
             states[run_facts.run.state] = states.get(run_facts.run.state, 0) + 1
         for state, count in states.items():
             x = title.put(x, f"{count} {state}", "dim") + 3
-        rows.append(title)
+        if size >= Size.BASE:
+            rows.append(title)
         if not facts:
+            if self.filtered:
+                return [*rows, *self._no_match(), Row()]
             return rows + self._nothing(width, size)
-        tight = len(facts) > 3
+        tight = size == Size.COMPACT or len(facts) > 3
         if size >= Size.WIDE:
             rows.append(Row())
-        for index, run_facts in enumerate(facts):
+        room = max(1, height - len(rows) - self._needed_below(size)) if tight and not self.unfolded else len(facts)
+        shown = facts if len(facts) <= room else facts[: max(1, room - 1)]
+        for index, run_facts in enumerate(shown):
             if index and not tight:
                 rows.append(Row())
             rows += self._run(run_facts, width, size, now, tight=tight)
+        if len(shown) < len(facts):
+            rows.append(self._more(facts[len(shown) :]))
         rows.append(Row())
         return rows
+
+    def _needed_below(self, size: Size) -> int:
+        """Return the rows that the GPUs take, and a few of events, where runs must leave room for them."""
+        count = len(self.snapshot.tick.gpus.gpus)
+        lines = count if count <= 8 else (count + 1) // 2
+        return min(lines, 8) + (2 if size == Size.COMPACT else 5)
+
+    def _more(self, rest: Sequence[RunFacts]) -> Row:
+        """Count the runs that have no room; enter shows them."""
+        row = Row(key=MORE)
+        x = row.run(margin(self.size), [(f"{self.glyphs.ellipsis} {len(rest)} more", "fg"), ("   ", "")])
+        states: dict[State, int] = {}
+        for one in rest:
+            states[one.run.state] = states.get(one.run.state, 0) + 1
+        for state, count in states.items():
+            mark, colour = self.glyphs.state(state)
+            x = row.run(x, [(mark, colour), (f" {count}", "dim")]) + 2
+        x = row.run(x + 1, [("enter", "fg bold"), (" all of them", "dim")])
+        row.link(0, x, "dashboard.open")
+        return row
+
+    def _no_match(self) -> list[Row]:
+        row = Row()
+        row.run(margin(self.size), [("No run matches.   ", "dim"), ("esc", "fg bold"), (" lifts the filter", "dim")])
+        return [row]
 
     def _run(self, facts: RunFacts, width: int, size: Size, now: float, *, tight: bool = False) -> list[Row]:
         return runs.rows(facts, self.glyphs, width, size, now, tight=tight)
@@ -124,9 +161,9 @@ class Picture:
             rows.append(self._text_row(f"{words} found on this machine: a new recipe offers them with f4."))
         rows.append(Row())
         keys = Row()
-        wanted = [("n", "new recipe", "dashboard.new"), ("d", "demo: a small model on the CPU", "dashboard.demo")]
+        wanted = [("n", "what else could run here", "dashboard.new")]
         if self.recipes:
-            wanted.insert(0, ("l", "launch a recipe", "dashboard.launch"))
+            wanted.insert(0, ("r", "run a recipe", "dashboard.run"))
         for index, (key, word, action) in enumerate(wanted):
             end = keys.run(x, [(key, "accent bold" if index == 0 else "fg bold"), (f" {word}", "dim")])
             keys.link(x, end, action)
@@ -159,9 +196,11 @@ class Picture:
             if room < 3 or not found:
                 return []
             rows.append(self._text_row("EVENTS", "dim bold"))
-            return rows + happened.rows(found[: room - 1], self.glyphs, 1, width, now)
-        left = self._recipe_rows(now)
-        right = happened.rows(found[:8], self.glyphs, 0, width - 82 if size == Size.FULL else width - 62, now)
+            return rows + happened.rows(found[: room - 1], self.glyphs, 1, width, now, keyed=True)
+        events_side = self.side == EVENTS
+        left = self._recipe_rows(now, keyed=not events_side)
+        room_right = width - 82 if size == Size.FULL else width - 62
+        right = happened.rows(found[:8], self.glyphs, 0, room_right, now, keyed=events_side)
         chart = 8 if size == Size.FULL and room >= 20 else 0
         lines = min(max(len(left), len(right), 1), 8, room - chart - 5)
         if lines >= 1:
@@ -172,14 +211,14 @@ class Picture:
             rows += [*([Row()] if size == Size.FULL else []), title, Row()]
             rows += beside(left[:lines], right[:lines], middle) or [Row()]
             keys = Row()
-            keys.run(3, [("l", "fg bold"), (" launch a recipe      ", "dim"), ("n", "fg bold"), (" new      ", "dim"),
+            keys.run(3, [("r", "fg bold"), (" run one      ", "dim"), ("n", "fg bold"), (" new      ", "dim"),
                          ("2", "fg bold"), (" all", "dim")])  # fmt: skip
             rows += [Row(), *([] if self.read_only else [keys]), Row()]
         if chart and room - len(rows) >= 7:
             rows += self._chart(width)
         return rows
 
-    def _recipe_rows(self, now: float) -> list[Row]:
+    def _recipe_rows(self, now: float, *, keyed: bool) -> list[Row]:
         last: dict[str, RunView] = {run.recipe_id: run for run in self.snapshot.every}
         rows = []
 
@@ -188,7 +227,7 @@ class Picture:
             return (-(run.status.started_at or 0) if run is not None else 0.0, stored[0])
 
         for recipe_id, data in sorted(self.recipes, key=recent)[:8]:
-            row = Row()
+            row = Row(key=f"{RECIPE}{recipe_id}" if keyed else None)
             row.put(3, str(data.get("name") or recipe_id), "fg", 22)
             row.put(26, run_words.backend_word(str(data.get("backend"))), "dim", 12)
             gpus_used = data.get("gpus") or []
@@ -259,24 +298,3 @@ class Picture:
             row.put_right(width - 2, form(values[-1]), "fg bold")
             rows.append(row)
         return rows
-
-    def _strip(self, width: int, height: int) -> list[Row]:
-        report = self.snapshot.tick.gpus
-        gpu_rows = gpus.table(report, self.snapshot.runs, self.glyphs, width, Size.STRIP)
-        room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
-        rows = [
-            row for run_facts in by_trouble(self.facts)[:room] for row in self._run(run_facts, width, Size.STRIP, 0)
-        ]
-        if not rows:
-            rows = [self._text_row("Nothing runs yet.")]
-        rows += gpu_rows[: max(0, height - 1 - len(rows))]
-        total = Row()
-        drawn = [gpu.power_draw for gpu in report.gpus if gpu.power_draw is not None]
-        hottest = max((gpu.temperature for gpu in report.gpus if gpu.temperature is not None), default=None)
-        text = numbers.power(sum(drawn)) if drawn else ""
-        if hottest is not None:
-            text += f"   {hottest}{self.glyphs.degree}  max"
-        total.put(0, text, "dim")
-        end = total.put_right(width, "q quit", "dim")
-        total.put_right(end - 2, "? help", "dim")
-        return [*rows[: max(0, height - 1)], total]

@@ -20,7 +20,7 @@ def cause_rows(page: PageFacts) -> list[Row]:
         return []
     run, status, x = page.run, page.run.status, margin(page.size)
     unhealthy = run.state is State.UNHEALTHY
-    title = why_unhealthy(run) if unhealthy else _sentence(status.title or NO_TITLE)
+    title = _sentence(why_unhealthy(run) if unhealthy else status.title or NO_TITLE)
     advice = what_comes(run, page.now) if unhealthy else status.advice or ""
     found = page.diagnosis
     words = found.cause if found is not None and found.cause and found.cause.lower() != title.lower() else ""

@@ -1,0 +1,63 @@
+"""A run as a row of the strip: its mark, its name, and what one has to know of it now."""
+
+from __future__ import annotations
+
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.unhealthy import unhealthy_since, why_unhealthy
+from vllm_studio_tui.tui.paint import charts
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.run_words import stage_word
+
+
+def strip_row(facts: RunFacts, glyphs: Glyphs, width: int, now: float) -> Row:
+    """Draw a run on a row of about forty cells; its age or its figure stands at the right."""
+    run, status = facts.run, facts.run.status
+    mark, colour = glyphs.state(run.state)
+    row = Row(key=facts.key or run.run_id)
+    row.put(0, mark, colour)
+    troubled = run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+    # A sentence needs more room than figures do.
+    room = min(facts.names or 18, max(8, width // 3 - 2 if troubled or run.state is State.LOADING else width // 2 - 3))
+    row.put(2, run.name, "fg bold", room)
+    x = 2 + room + 1
+    if run.state is State.READY:
+        _ready(row, facts, glyphs, x, width)
+    elif run.state in (State.LOADING, State.STARTING):
+        after = row.put(x, stage_word(status.stage) or "starting", "fg", max(0, width - x - 6))
+        if status.progress is not None and width - after >= 6:
+            charts.put_bar(row, after + 1, glyphs, status.progress, width - after - 7, "accent")
+            row.put_right(width, numbers.percent(status.progress), "fg bold")
+    else:
+        text = why_unhealthy(run) or status.title or str(run.state)
+        tail = _age(facts, now)
+        row.put_right(width, tail, "dim")
+        row.put(x, text, "fg", max(0, width - x - len(tail) - (2 if tail else 0)))
+    return row
+
+
+def _ready(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, width: int) -> None:
+    metrics = facts.metrics or EngineMetrics()
+    speed = numbers.rate(metrics.generation_tokens_per_second, glyphs.unknown)
+    x = row.run(x, [(speed, "fg bold"), (" tok/s", "dim")]) + 2
+    end = width
+    if metrics.running is not None and width - x >= 16:
+        end = row.put_right(width, f"{metrics.running} run", "dim") - 2
+    if metrics.kv_cache_usage is not None and end - x >= 7:
+        text = numbers.percent(metrics.kv_cache_usage)
+        start = row.put_right(end, text, "fg bold")
+        row.put_right(start - 1, "KV", "dim")
+
+
+def _age(facts: RunFacts, now: float) -> str:
+    """Return the key that repairs it, or since when it is so."""
+    run = facts.run
+    if facts.fix and run.state is State.FAILED:
+        return "f fix"
+    if run.state is State.BACKOFF and run.status.next_start_at:
+        return f"in {numbers.duration(max(0.0, run.status.next_start_at - now))}"
+    since = unhealthy_since(run) if run.state is State.UNHEALTHY else run.status.ended_at
+    return numbers.short_age(now - since) if since is not None and now > since else ""
