@@ -75,7 +75,7 @@ async def _chat(stage: Staged) -> None:
 @ready.scenario("run.log")
 async def _log(stage: Staged) -> None:
     await stage.press("L")
-    await at(stage, "logs", "qwen3-32b  ● ready")
+    await at(stage, "logs", "a setting is odd")
 
 
 @ready.scenario("run.edit")
