@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.geometry import Offset
 
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
@@ -109,6 +110,22 @@ async def test_the_log_of_another_run_may_be_shorter(tmp_path: Path) -> None:
             stage.app.current.one("#log").focus()
             await stage.settle()
         assert "the only line" in stage.text()
+
+
+async def test_a_click_on_what_is_being_removed_ends_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        widget = stage.app.screen.query_one("#body")
+        widget.ALLOW_SELECT = True  # type: ignore[misc]
+        found = {"get_widget_and_offset_at": lambda x, y: (widget, Offset(0, 0))}
+        parent, widget._parent = widget._parent, None
+        vars(stage.app.screen).update(found)
+        stage.app.post_message(events.MouseDown(None, 3, 0, 0, 0, 1, False, False, False, 3, 0))
+        await stage.pilot.pause()
+        widget._parent = parent
+        for name in found:
+            vars(stage.app.screen).pop(name)
+        await stage.press("2")
+        assert stage.app.place_name == "recipes"
 
 
 async def burst(stage: Staged, *keys: str) -> None:

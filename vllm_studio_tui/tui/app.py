@@ -182,9 +182,11 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.call_after_refresh(self.repaint_all)
 
     def _resized(self, width: int, height: int) -> None:
+        if self._exit or not self.screen_stack:
+            return  # it is on its way out
         self.size_class = size_class(width, height, compact=self.compact)
         self.looks.fit(self.size_class)
-        page = self.screen_stack[0] if self.screen_stack else self.screen
+        page = self.screen_stack[0]
         page.set_class(self.compact and width > NARROW, "-narrow")
         mark_size(page, self.size_class)
 

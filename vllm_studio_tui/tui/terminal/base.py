@@ -30,6 +30,9 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         notices: What tells a person who looks elsewhere.
     """
 
+    #: Documents select text themselves. Textual's own selection fails on a click on a widget that is being removed.
+    ALLOW_SELECT = False
+
     def __init__(
         self,
         studio: StudioApi,
