@@ -1,0 +1,153 @@
+"""A storm of keys, clicks, wheels, sizes and samples over a staged app, from a seed.
+
+Nothing in it leaves the stage: no process of this machine is looked at or ended, nothing is fetched, no editor is
+opened, and the app cannot be left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+
+from tests.functional.stage import Staged, bare, snapshot
+from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
+from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.tui.keys import actions
+
+#: What the engine answers: thinking, a table, code and a list.
+SCRIPT = (
+    Delta(reasoning="a thought\nof two lines"),
+    Delta(content="| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n1. one\n2. two\n"),
+    Ended("stop", TokenUsage(10, 20), Timings(0.1, None, 1.0, 40.0)),
+)
+#: Keys that end or stop the app. What they do is tested elsewhere.
+LEAVING = {"q", "ctrl+c", "ctrl+z", "ctrl+q"}
+#: Keys that everybody tries.
+COMMON = (*"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
+          *("enter", "escape", "tab", "shift+tab", "space", "up", "down", "left", "right", "pageup", "pagedown"),
+          *("home", "end", "backspace", "delete", "slash", "colon", "question_mark", "minus", "plus", "full_stop"),
+          *("enter", "escape", "escape", "down", "up", "enter"))  # fmt: skip
+#: Sizes that a terminal is changed to on the way.
+SIZES = ((160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (30, 3), (12, 2), (1, 1), (200, 60), (80, 6), (40, 45))
+
+
+def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Take everything away from the app by which it could reach out of the stage."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("EDITOR", "true")
+    for name in ("find_foreign", "find_orphans"):
+        monkeypatch.setattr(f"vllm_studio_tui.runs.foreign.{name}", list)
+    monkeypatch.setattr("vllm_studio_tui.runs.foreign.end", lambda *_, **__: None)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("nothing is fetched in a storm")
+
+    monkeypatch.setattr("vllm_studio_tui.models.demo.fetch.fetch_demo_model", refused)
+    monkeypatch.setattr("vllm_studio_tui.services.demo.fetch_demo_model", refused)
+    monkeypatch.setattr("vllm_studio_tui.tui.app.StudioApp.leave", lambda _: None)
+    monkeypatch.setattr("vllm_studio_tui.tui.app.StudioApp.action_quit_studio", lambda _: None)
+
+
+async def storm(stage: Staged, folder: Path, seed: int, count: int) -> set[str]:
+    """Send `count` random events, in bursts of up to twelve; return the names of all screens and dialogs met.
+
+    Raises:
+        AssertionError: Something failed; its cause is the fault, its text the last events.
+    """
+    chance = random.Random(seed)
+    keys = sorted({key for action in actions.ACTIONS for key in action.keys.split(",") if key} - LEAVING)
+    shown = [snapshot(folder / "runs"), bare(folder / "none")]
+    shown += [with_state(shown[0], state) for state in State]
+    sent: list[str] = []
+    met: set[str] = set()
+    while len(sent) < count:
+        for _ in range(chance.randint(1, 12)):
+            sent += [_event(stage, chance, keys, shown)]
+        await _rest(stage)
+        met.add(stage.app.place_name if len(stage.app.screen_stack) == 1 else type(stage.app.screen).__name__)
+        fault = stage.app._exception or next(iter(stage.app.faults.errors), None)
+        if fault is not None:
+            raise AssertionError(f"seed {seed}, after {len(sent)} events: {' '.join(sent[-40:])}") from fault
+    return met
+
+
+def with_state(shown: Any, state: State) -> Any:
+    """Return the snapshot with all its runs in another state."""
+    runs = tuple(replace(run, status=replace(run.status, state=state)) for run in shown.runs)
+    return replace(shown, runs=runs, every=runs)
+
+
+def _event(stage: Staged, chance: random.Random, keys: list[str], shown: list[Any]) -> str:
+    app = stage.app
+    width, height = app.size
+    kind = chance.random()
+    if kind < 0.80:
+        key = chance.choice(keys) if kind < 0.50 else chance.choice(COMMON)
+        if key in LEAVING:
+            key = "escape"
+        _, character = _key(key)
+        app.post_message(events.Key(key, character))
+        return key
+    x, y = chance.randrange(max(1, width)), chance.randrange(max(1, height))
+    if kind < 0.93:
+        _mouse(stage, chance, x, y)
+        return f"mouse({x},{y})"
+    if kind < 0.97:
+        size = chance.choice(SIZES)
+        app._driver._size = size  # type: ignore[union-attr]
+        from textual.geometry import Size
+
+        app.post_message(events.Resize(Size(*size), Size(*size)))
+        return f"size{size}"
+    stage.studio.sampler.show(chance.choice(shown))  # type: ignore[attr-defined]
+    return "sample"
+
+
+def _key(key: str) -> tuple[str, str | None]:
+    """Return a key with the character that it types, as Textual's driver reports both."""
+    from textual.keys import _get_key_aliases, _get_unicode_name_from_key
+
+    del _get_key_aliases
+    if len(key) == 1:
+        return key, key
+    if "+" in key or key in ("up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete"):
+        return key, None
+    try:
+        import unicodedata
+
+        return key, unicodedata.lookup(_get_unicode_name_from_key(key))
+    except KeyError:
+        return key, {"tab": "\t", "enter": "\r", "space": " "}.get(key)
+
+
+def _mouse(stage: Staged, chance: random.Random, x: int, y: int) -> None:
+    app = stage.app
+    common: dict[str, Any] = {
+        "widget": None, "x": x, "y": y, "delta_x": 0, "delta_y": 0, "shift": False, "meta": False, "ctrl": False,
+        "screen_x": x, "screen_y": y,
+    }  # fmt: skip
+    what = chance.choice(("click", "double", "drag", "wheel", "move"))
+    if what == "wheel":
+        wheel = chance.choice((events.MouseScrollDown, events.MouseScrollUp))
+        app.screen._forward_event(wheel(button=0, **common))
+        return
+    app.screen._forward_event(events.MouseMove(button=0, **common))
+    if what == "move":
+        return
+    for _ in range(2 if what == "double" else 1):
+        app.screen._forward_event(events.MouseDown(button=1, **common))
+        if what == "drag":
+            app.screen._forward_event(events.MouseMove(button=1, **{**common, "x": x // 2, "screen_x": x // 2}))
+        app.screen._forward_event(events.MouseUp(button=1, **common))
+
+
+async def _rest(stage: Staged) -> None:
+    """Let the app take what was sent. Threads may go on: what they bring belongs to the storm."""
+    await stage.pilot.pause(0)
+    await asyncio.sleep(0)
