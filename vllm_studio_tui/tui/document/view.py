@@ -177,6 +177,8 @@ class Document(BlockReader):
     def clicked(self, point: Point) -> None:
         """Move the cursor to the message that was clicked; a click on the first line of a block folds or opens it."""
         block = self.blocks[point.block]
+        if not 0 <= block.message < len(self.entries):
+            return  # what stands in an empty chat belongs to no message
         if point.line == 0 and not isinstance(block, Question):
             block.toggle()
         self.current = block.message
