@@ -50,6 +50,10 @@ def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
     monkeypatch.setattr("vllm_studio_tui.models.demo.fetch.fetch_demo_model", refused)
     monkeypatch.setattr("vllm_studio_tui.services.demo.fetch_demo_model", refused)
+    def stays(self: object, *_: object, **__: object) -> None:
+        raise AssertionError("the app was told to end")
+
+    monkeypatch.setattr("vllm_studio_tui.tui.app.StudioApp.exit", stays)
     monkeypatch.setattr("vllm_studio_tui.tui.app.StudioApp.leave", lambda _: None)
     monkeypatch.setattr("vllm_studio_tui.tui.app.StudioApp.action_quit_studio", lambda _: None)
 
@@ -74,6 +78,7 @@ async def storm(stage: Staged, folder: Path, seed: int, count: int) -> set[str]:
         fault = stage.app._exception or next(iter(stage.app.faults.errors), None)
         if fault is not None:
             raise AssertionError(f"seed {seed}, after {len(sent)} events: {' '.join(sent[-40:])}") from fault
+    await stage.pilot.pause()
     return met
 
 

@@ -72,8 +72,10 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         self._fresh = time.monotonic()
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.InputEvent | events.Paste) and event.time < self._fresh:
-            return
+        if isinstance(event, events.InputEvent | events.Paste):
+            leaving = not self._screen_stacks.get(self._current_mode)  # Textual fails on a key that comes then
+            if event.time < self._fresh or leaving:
+                return
         await super().on_event(event)
 
     def write_terminal(self, sequence: str) -> None:
