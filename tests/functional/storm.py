@@ -17,6 +17,7 @@ from textual import events
 
 from tests.functional.stage import Staged, bare, snapshot
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
+from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.tui.keys import actions
 
@@ -46,10 +47,11 @@ def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("vllm_studio_tui.runs.foreign.end", lambda *_, **__: None)
 
     def refused(*_: object, **__: object) -> None:
-        raise OSError("nothing is fetched in a storm")
+        raise StoreError("nothing is fetched in a storm")
 
     monkeypatch.setattr("vllm_studio_tui.models.demo.fetch.fetch_demo_model", refused)
     monkeypatch.setattr("vllm_studio_tui.services.demo.fetch_demo_model", refused)
+
     def stays(self: object, *_: object, **__: object) -> None:
         raise AssertionError("the app was told to end")
 

@@ -15,6 +15,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet, keys_row
@@ -157,7 +158,9 @@ class Chooser(Sheet):
     def _match(self, typed: str) -> None:
         if callable(self._given):
             # It may query a database; a newer query cancels the one before.
-            self.run_worker(self._ask_for(self._given, typed), exclusive=True, group="match", exit_on_error=False)
+            self.run_worker(
+                deferred(self._ask_for, self._given, typed), exclusive=True, group="match", exit_on_error=False
+            )
         else:
             self._show_matches(typed, self._given)
 

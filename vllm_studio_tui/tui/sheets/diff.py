@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.diff import diff_rows, note_rows
 from vllm_studio_tui.tui.paint.ink import Row
@@ -176,7 +177,9 @@ class DiffSheet(Sheet):
 
     def _ask_what_follows(self) -> None:
         if self._look is not None and self._at not in self._found:
-            self.run_worker(self._look_at(self._at, self._look), group="follows", exclusive=True, exit_on_error=False)
+            self.run_worker(
+                deferred(self._look_at, self._at, self._look), group="follows", exclusive=True, exit_on_error=False
+            )
 
     async def _look_at(self, at: int, look: Callable[[Proposal], Awaitable[Sequence[str]]]) -> None:
         self._found[at] = tuple(await look(self._proposals[at]))

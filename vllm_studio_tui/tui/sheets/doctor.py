@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
@@ -51,7 +52,7 @@ class DoctorSheet(Sheet):
 
     def action_again(self) -> None:
         """Run every check (again)."""
-        self.run_worker(self._check(), group="recipes", exclusive=True, exit_on_error=False)
+        self.run_worker(deferred(self._check), group="recipes", exclusive=True, exit_on_error=False)
 
     async def _check(self) -> None:
         from vllm_studio_tui.services.doctor.doctor import CHECKS, Ground, run_checks

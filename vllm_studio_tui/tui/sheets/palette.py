@@ -14,6 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.sheets.chooser import put_matched
 from vllm_studio_tui.tui.sheets.dialogs import TAKE, Sheet
@@ -114,7 +115,7 @@ class Palette(Sheet):
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
         self._show()
-        self.run_worker(self._look(event.value), exclusive=True, group="search", exit_on_error=False)
+        self.run_worker(deferred(self._look, event.value), exclusive=True, group="search", exit_on_error=False)
 
     async def _look(self, typed: str) -> None:
         self._searched = await asyncio.to_thread(self._search, typed) if typed.strip() else ()

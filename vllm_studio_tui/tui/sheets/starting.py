@@ -15,6 +15,7 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.widgets import Input
 
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.flows.machine import look_around
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
@@ -145,7 +146,7 @@ class WhatToRun(Container):
         canvas = self.query_one("#start-list", ListCanvas)
         canvas.key, canvas.top = None, 0
         canvas.repaint()
-        self.run_worker(self._read(event.value), group="match", exclusive=True, exit_on_error=False)
+        self.run_worker(deferred(self._read, event.value), group="match", exclusive=True, exit_on_error=False)
 
     async def _read(self, text: str) -> None:
         from asyncio import sleep

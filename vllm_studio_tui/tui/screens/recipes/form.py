@@ -23,6 +23,7 @@ from vllm_studio_tui.services.recipes.form_fields import (
     form_fields,
     is_shown,
 )
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
@@ -297,7 +298,7 @@ class RecipeForm(Container):
         kind, _, name = event.action.partition(":")
         if kind == "section":
             event.stop()
-            self.run_worker(self.show_section(name), exclusive=True, group="section")
+            self.run_worker(deferred(self.show_section, name), exclusive=True, group="section")
         elif event.action.startswith("form."):
             event.stop()
             self.post_message(self.Asked(event.action.removeprefix("form.")))
@@ -316,7 +317,7 @@ class RecipeForm(Container):
         if self.reading.recipe is None:
             first = next(iter(self.reading.errors))
             name = first if any(field.name == first for field in self.fields) else self.fields[0].name
-            self.run_worker(self.find(name), exclusive=True, group="section")
+            self.run_worker(deferred(self.find, name), exclusive=True, group="section")
             return
         self.post_message(self.Done(self.reading.recipe, launch=launch, was=self.recipe))
 
@@ -346,7 +347,7 @@ class RecipeForm(Container):
         sections = self.sections
         index = sections.index(self.section) if self.section in sections else 0
         section = sections[(index + step) % len(sections)]
-        self.run_worker(self.show_section(section), exclusive=True, group="section")
+        self.run_worker(deferred(self.show_section, section), exclusive=True, group="section")
 
     def action_next_section(self) -> None:
         self._turn(1)

@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.recipes.form import Reading, texts_of
+from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
@@ -161,7 +162,7 @@ class RecipesPlace(Place):
         key = self.chosen
         if key is not None and (key not in self._plans or key in self._stale) and self.display:
             self._stale.discard(key)
-            self.run_worker(self._work_out(key), group="plan", exclusive=True, exit_on_error=False)
+            self.run_worker(deferred(self._work_out, key), group="plan", exclusive=True, exit_on_error=False)
         else:
             self.update_place()
 
@@ -362,7 +363,7 @@ class RecipesPlace(Place):
         self._timer = self.set_timer(0.2, partial(self._preview_form, event.reading))
 
     def _preview_form(self, reading: Reading) -> None:
-        self.run_worker(self._side(reading), group="plan", exclusive=True, exit_on_error=False)
+        self.run_worker(deferred(self._side, reading), group="plan", exclusive=True, exit_on_error=False)
 
     async def _side(self, reading: Reading) -> None:
         if reading.recipe is None or self.form is None:
