@@ -37,10 +37,10 @@ def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) ->
     wide = size >= Size.WIDE
     trouble = waiting_for(run, now)
     if wide:
-        second.put(name_x, run.model or "", "dim", body - name_x - 2)
-    if wide and not trouble:
-        facts_text = "   ".join(part for part in (engine_word(run), where(run)) if part)
-        second.put(body, facts_text, "dim", 44)
+        second.put(name_x, run.model or engine_word(run), "dim", body - name_x - 2)
+        if not trouble:
+            facts_text = "   ".join(part for part in (engine_word(run), where(run)) if part)
+            second.put(body, facts_text, "dim", 44)
     else:
         text = f"{engine_word(run)} :{run.port}" if run.port else engine_word(run)
         second.put(name_x, text, "dim", body - name_x - 1)

@@ -212,13 +212,11 @@ def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
         use: Parts = [(f"gpu {words.pop(0)}", "dim")]
         if add(use):
             tail.append(use)
-    for state, runs in names.items():
-        for index, run in enumerate(runs[:2]):
-            name: Parts = [(f" {fit(run.name, 20)}", "fg bold")]
-            if add(name, 0):
-                counts[state] = [*counts[state], *name]
-            elif index == 0:
-                break
+    for state, run in ((state, run) for state, runs in names.items() for run in runs[:_OF_A_KIND]):
+        name: Parts = [(f" {fit(run.name, 20)}", "fg bold")]
+        if state not in counts or not add(name, 0):
+            break  # a name never stands where a more urgent one has no room
+        counts[state] = [*counts[state], *name]
     if short and tail and tail[0] is short and add([("    ", "")], 0):
         tail[0] = [(numbers.rate(speed), "fg"), (" tok/s", "dim")]
     kv = _cache(snapshot)

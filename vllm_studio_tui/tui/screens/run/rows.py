@@ -68,7 +68,7 @@ def _two_columns(page: PageFacts) -> list[Row]:
     wide = page.width - x - 3
     earlier = sections.earlier_rows(page, x, wide, 5 if full else 0 if failed else 3)
     used = len(top) + 1 + len(body) + 1 + (len(earlier) + 1 if earlier else 0)
-    tail = sections.tail_rows(page, x, wide, max(3, min(12 if failed else 8, page.height - used - 2)))
+    tail = sections.tail_rows(page, x, wide, max(3, min(12, page.height - used - 2)))
     below = (tail, earlier) if failed else (earlier, tail)
     return [*top, Row(), *_blocks(body, *below)]
 

@@ -290,8 +290,9 @@ def tail_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
         return []
     digits = max(len(str(line.number or "")) for line in lines)
     rows = [heading(x, title, words, width)]
+    rows[0].key = LOG
     for line in lines:
-        row = Row(key=LOG)
+        row = Row()
         row.put_right(x + digits, str(line.number or ""), "faint")
         here = line.number is not None and line.number == root
         level = level_of(line.text)
