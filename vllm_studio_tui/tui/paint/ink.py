@@ -239,7 +239,7 @@ class Ink:
         if cursor and row.span is not None:
             start, end = row.span
             plain = self.strip(row, width)
-            there = self.strip(replace(row, span=None), width, cursor=True, focused=focused, edge=start)
+            there = self.strip(replace(row, span=None), width, cursor=True, focused=focused, edge=start or None)
             return Strip.join([plain.crop(0, start), there.crop(start, end), plain.crop(end, width)])
         plane = "sel" if cursor and row.plane not in ("errbg", "warnbg") else row.plane
         segments: list[Segment] = []

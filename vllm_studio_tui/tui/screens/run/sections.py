@@ -102,7 +102,7 @@ def request_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
     found.sort(key=lambda one: (one.finish != "streaming", -one.at))
     going = sum(1 for one in found if one.finish == "streaming")
     words = "asked by the studio" + (f", {going} going on" if going else "")
-    rows = [heading(x, "REQUESTS", words, width), _request_heads(x)]
+    rows = [heading(x, "REQUESTS", words, width), _request_heads(x, width)]
     rows += [_request(page, one, x, width) for one in found[:most]]
     if len(found) > most:
         row = Row()
@@ -111,12 +111,13 @@ def request_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
     return rows
 
 
-def _request_heads(x: int) -> Row:
+def _request_heads(x: int, width: int) -> Row:
     row = Row()
     row.put(x, "from", "faint")
     for end, title in ((19, "when"), (28, "prompt"), (36, "cached"), (43, "out"), (50, "tok/s"), (60, "TTFT")):
-        row.put_right(x + end, title, "faint")
-    row.put(x + 62, "end", "faint")
+        if end <= width:
+            row.put_right(x + end, title, "faint")
+    row.put(x + 62, "end", "faint", max(0, width - 62))
     return row
 
 
@@ -135,7 +136,8 @@ def _request(page: PageFacts, one: CompletedRequest, x: int, width: int) -> Row:
         (50, numbers.rate(one.tokens_per_second, unknown)),
         (60, numbers.latency(one.ttft, unknown)),
     ):
-        row.put_right(x + end, text, "faint" if text == unknown else "fg")
+        if end <= width:
+            row.put_right(x + end, text, "faint" if text == unknown else "fg")
     if not live:
         failed = one.error is not None or one.finish in ("error", "interrupted")
         row.put(x + 62, one.error or one.finish, "err" if failed else "dim", max(0, width - 62))
