@@ -110,6 +110,7 @@ async def test_the_diff_and_its_keys_are_seen_at_every_size(
         monkeypatch.setenv("NO_COLOR", "1")
     async with staged(tmp_path, size=size, **options) as stage:
         before = llama(stage)
+        taken = before.model_copy(update={"max_model_len": 18416, "gpus": ("2", "3")})
         hostile = before.model_copy(update={"env_vars": {"A_VERY_LONG_NAME_OF_A_VARIABLE": "\x1b[31m" + "word " * 60}})
         offered = [
             Proposal(before, before.model_copy(update={"max_model_len": 18416}), "Shorten the context"),
@@ -125,6 +126,10 @@ async def test_the_diff_and_its_keys_are_seen_at_every_size(
         assert "enter" in stage.text()
         await stage.press("right")
         await shows(stage, "+ max_model_len   18416")  # round again
+        if size[1] > 6:  # what stands against a launch is below it; runs have their names
+            await stage.press("escape")
+            stage.app.spawn(propose(stage.app, [Proposal(before, taken, "Two GPUs")]))
+            await shows(stage, "gpus: deepseek-r1-70b claims GPU 2, 3")
         await stage.press("escape")
         assert llama(stage) == before
 

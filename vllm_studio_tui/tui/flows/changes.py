@@ -139,7 +139,10 @@ async def _what_follows(shell: Shell, proposal: Proposal) -> list[str]:
             found = launcher.check(proposal.after, gpus, runs if snapshot is not None else None)
         except StudioError as error:
             return [f"! {error.title}"]
-        return [f"! {one.field}: {one.message}" for one in found]
+        said = [f"! {one.field}: {one.message}" for one in found]
+        for run in runs:  # a person knows it by its name
+            said = [one.replace(run.run_id, run.name) for one in said]
+        return said
 
     return notes + await shell.in_thread(look)
 
