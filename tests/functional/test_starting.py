@@ -20,6 +20,8 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.models.progress import Progress
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services import demo
+from vllm_studio_tui.services.recipes.starting import EngineHere
+from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.sheets.doctor import DoctorSheet
 from vllm_studio_tui.tui.sheets.settings import SettingsSheet
 
@@ -334,3 +336,59 @@ async def test_the_palette_finds_doctor_and_settings(tmp_path: Path) -> None:
     async with staged(tmp_path / "home") as stage:
         await command(stage, "doctor")
         await stage.until(lambda: isinstance(stage.app.screen, DoctorSheet), "the doctor")
+
+
+async def test_the_form_of_a_new_recipe_takes_an_engine_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(_: Any) -> list[EngineHere]:
+        return [
+            EngineHere("vllm", "vLLM", "not found", usable=False),
+            EngineHere("llamacpp", "llama.cpp", "xllamacpp 0.2", usable=True),
+        ]
+
+    monkeypatch.setattr(Studio, "engines_here", here)
+    async with staged(tmp_path / "home", shown=bare, recipes=(), size=(80, 24)) as stage:
+        await stage.press("n")
+        await fill_in(stage, "an empty recipe")
+        await stage.press("enter")
+        await at(stage, "recipes", "nothing saved yet")
+        form = stage.app.current.one("#form")
+        assert form.texts["backend"] == "llamacpp"
+        assert "llama.cpp is installed" in stage.text()
+        lines = stage.lines()
+        first = next(index for index, line in enumerate(lines) if "needed" in line)
+        assert "Engine" in lines[first + 1], "no blank line between two fields"
+        assert any(line.strip().startswith("CHECK  ✕ model") for line in lines)
+        await stage.press("f4")  # the model of this machine is offered
+        await shows(stage, GGUF)
+        await stage.press("enter")
+        await stage.until(lambda: "needed" not in stage.text(), "it is filled in")
+        assert "is missing" not in stage.text()
+        await stage.press("down", "f4")
+        await shows(stage, "not found")
+        assert "xllamacpp 0.2" in stage.text() or "installed" in stage.text()
+
+
+async def test_what_is_wrong_goes_from_under_its_field_when_it_is_mended(tmp_path: Path) -> None:
+    async with staged(tmp_path / "home", place="recipes", recipes=(recipe("one", max_model_len=512),)) as stage:
+        await stage.press("e")
+        await at(stage, "recipes", "Name in requests")
+        form = stage.app.current.one("#form")
+        form.set_text("model_path", "")
+        await shows(stage, "✕ model_path is missing")
+        await stage.type("org/other")
+        await stage.until(lambda: "is missing" not in stage.text(), "the trouble goes while one types")
+        assert form.texts["model_path"] == "org/other"
+        assert "∙ Model" in stage.text()
+        assert "was org/one" in stage.text()
+        form.set_text("trust_remote_code", "yes")
+        form.set_text("cwd", "/not/there")
+        await stage.press("ctrl+pagedown", "ctrl+pageup")
+        await stage.until(lambda: "✕ environment" in stage.text(), "a check that is slower than a key")
+        await form.find("cwd")
+        await shows(stage, "/not/there")
+        row = next(index for index, line in enumerate(stage.lines()) if "/not/there" in line)
+        assert "✕" in stage.lines()[row + 1]
+        form.set_text("cwd", "")
+        await stage.until(lambda: "✕ environment" not in stage.text(), "and goes when it is mended")

@@ -40,6 +40,31 @@ def with_demo(home: Path, model: Path) -> None:
         one.recipes.save(recipe.model_copy(update={"model_path": str(model)}))
 
 
+def test_from_an_empty_home_to_a_chat_with_a_model_that_was_found(
+    home: Path, tmp_path: Path, terminal: Opener, model: Path
+) -> None:
+    person = tmp_path / "person"
+    (person / "models").mkdir(parents=True)
+    (person / "models" / "tiny.gguf").symlink_to(model)
+    one = terminal(HOME=str(person), HF_HUB_CACHE=str(person / "hub"))
+    one.until("What do you want to run?")
+    one.until(lambda text: "tiny" in text and "llama.cpp" in text)
+    one.send("g", "enter")
+    one.until("nothing saved yet")
+    one.send("\x12")  # ctrl+r
+    one.until("RECIPES  1")
+    one.until(lambda text: "ready" in text, 60)
+    one.send("c")
+    one.until("anything.")
+    one.send("Hello", "enter")
+    one.until("tok/s  ~", 60)  # it answers; a small model does not know when to end
+    one.send("escape")
+    one.until(lambda text: "esc stop" not in text)
+    one.send("ctrl+c", "ctrl+c")
+    assert one.wait() == 0
+    assert [run.recipe_id for run in read.live_runs(Places.under(home))] == ["tiny"]
+
+
 def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_screen(
     home: Path, terminal: Opener, model: Path
 ) -> None:

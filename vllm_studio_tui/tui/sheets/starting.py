@@ -113,8 +113,12 @@ class WhatToRun(Container):
 
     def _show(self, here: Here) -> None:
         self._here = here
-        if self.is_attached:
-            self.repaint()
+        if not self.is_attached:
+            return
+        canvas = self.query_one("#start-list", ListCanvas)
+        if self._entries and canvas.key == self._entries[0].key:
+            canvas.key = None  # nobody has moved it: it goes to what comes first now
+        self.repaint()
 
     def repaint(self) -> None:
         for canvas in self.query(Canvas):

@@ -98,7 +98,9 @@ class Canvas(WholeLines):
             self._set_key(wanted)
             self.show_cursor()
         self._clamp()
-        now = (width, height, self.top, self.key, self.has_focus, id(self._get_ink()), len(fresh) > height)
+        # A cursor that stays on its key may be on another line now: its mark is no piece of the row.
+        line = next((index for index, row in enumerate(fresh) if row.key is not None and row.key == self.key), None)
+        now = (width, height, self.top, self.key, line, self.has_focus, id(self._get_ink()), len(fresh) > height)
         if now != self._drawn or top != self.top:
             self._drawn = now
             self._strips.clear()

@@ -38,8 +38,8 @@ class Form(Protocol):
     saved: dict[str, str]
 
     @property
-    def changed(self) -> Collection[str]:
-        """The names of the fields that differ from what was saved."""
+    def marked(self) -> Collection[str]:
+        """The names of the fields that differ from what was saved; none where nothing was."""
 
     @property
     def focused_field(self) -> FormField | None: ...
@@ -151,7 +151,7 @@ class FieldRow(Container):
     def _paint_label(self, width: int, height: int) -> list[Row]:
         row = Row()
         glyphs = self._form.get_ink().glyphs
-        if self.spec.name in self._form.changed:
+        if self.spec.name in self._form.marked:
             row.put(0, glyphs.changed, "accent")
         focused = self._form.focused_field is self.spec
         style = "err bold" if self._danger else "fg bold" if focused else "dim"
@@ -168,7 +168,7 @@ class FieldRow(Container):
         remark = self._form.remark_of(self.spec)
         if remark:
             x = row.put(x, remark, "dim", max(0, width - x)) + 2
-        if self.spec.name in self._form.changed:
+        if self.spec.name in self._form.marked:
             was = self._form.saved.get(self.spec.name, "")
             row.put(x, f"was {was or self._form.blank_of(self.spec) or 'blank'}", "faint", max(0, width - x))
         return [row]

@@ -166,6 +166,11 @@ class RecipeForm(Container):
         """The names of the fields that differ from what was saved."""
         return [name for name, text in self.texts.items() if text.strip() != self.saved.get(name, "").strip()]
 
+    @property
+    def marked(self) -> list[str]:
+        """Those of `changed` that are marked: in a new recipe everything is new."""
+        return self.changed if self.recipe is not None else []
+
     # --- what is known of the fields --------------------------------------------------------------------
 
     def blank_of(self, field: FormField) -> str:
