@@ -10,6 +10,8 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
+    from textual.timer import Timer
+
     from vllm_studio_tui.tui.flows.downloads import Download
     from vllm_studio_tui.tui.paint.glyphs import Glyphs
     from vllm_studio_tui.tui.shell import Shell
@@ -59,19 +61,19 @@ class DownloadLine(Canvas):
     def __init__(self, shell: Shell) -> None:
         super().__init__(self._rows, lambda: shell.ink, id="download")
         self._shell = shell
-
-    def on_mount(self) -> None:
-        self._clock = self.set_interval(PACE, self.repaint, pause=True)
+        self._clock: Timer | None = None
 
     def follow(self) -> None:
         """Show itself while there is a download."""
         going = bool(self._shell.downloads.active)
         self.display = going
+        if going and self._clock is None:
+            self._clock = self.set_interval(PACE, self.repaint)
+        elif not going and self._clock is not None:
+            self._clock.stop()
+            self._clock = None
         if going:
-            self._clock.resume()
             self.repaint()
-        else:
-            self._clock.pause()
 
     def _rows(self, width: int, height: int) -> list[Row]:
         active = self._shell.downloads.active
