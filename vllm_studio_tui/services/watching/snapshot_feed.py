@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 
 from vllm_studio_tui.kit.event_bus import Bus
@@ -15,6 +16,8 @@ def follow(bus: Bus, arrived: Callable[[], None]) -> Callable[[], None]:
     Samples that come while one call is still outstanding are left out: only the latest counts.
     """
     loop = asyncio.get_running_loop()
+    # The thread that samples has a context of its own; what is called here may need that of who follows.
+    context = contextvars.copy_context()
     outstanding = False
 
     def call() -> None:
@@ -26,6 +29,6 @@ def follow(bus: Bus, arrived: Callable[[], None]) -> Callable[[], None]:
         nonlocal outstanding
         if not outstanding:
             outstanding = True
-            loop.call_soon_threadsafe(call)
+            loop.call_soon_threadsafe(call, context=context)
 
     return bus.subscribe(Snapshot, sampled)

@@ -103,8 +103,7 @@ class Dashboard(Place):
             self._written = written  # another program may have made a recipe
             self.shell.spawn(self._load_recipes(), group="recipes")
         if self.one("#start") is not None and self.snapshot is not None and self.snapshot.runs:
-            # Not in the context of the sample that arrived: widgets that come and go need that of the app.
-            self.call_next(self._offer_start)
+            self.shell.spawn(self._offer_start(), group="recipes")
 
     def focus_first(self) -> None:
         start = self.one("#start")
