@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import cursor
-from tests.functional.stage import staged
+from tests.functional.acting import cursor, shows
+from tests.functional.stage import recipe, staged
 from vllm_studio_tui.domain.errors import LaunchRefused
+from vllm_studio_tui.studio import Studio
 
 READY = "qwen3-32b-1"
 
@@ -129,3 +130,14 @@ async def test_nothing_changed_nothing_is_drawn(tmp_path: Path) -> None:
         stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
         await stage.settle()
         assert drawn == []
+
+
+async def test_a_recipe_that_another_program_made_is_seen_at_once(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        elsewhere = Studio(stage.studio.places)
+        try:
+            elsewhere.recipes.create(recipe("made-elsewhere"))
+        finally:
+            elsewhere.close()
+        stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
+        await shows(stage, "made-elsewhere")

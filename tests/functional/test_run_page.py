@@ -197,3 +197,28 @@ async def test_escape_goes_back_to_the_screen_the_row_and_the_focus(tmp_path: Pa
         await at(stage, "run", "qwen3-32b")
         await stage.press("2")  # a page is left by a screen's key as any screen is
         assert stage.app.place_name == "recipes"
+
+
+async def test_an_unchanged_page_writes_nothing_and_a_hidden_one_looks_at_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.app.open_run(FAILED)
+        await shows(stage, "root cause")
+        page = stage.app.current
+        canvas = page.one("#run-page")
+        drawn: list[object] = []
+
+        def refresh(*regions: object, **options: object) -> object:
+            drawn.append(regions)
+            return canvas
+
+        canvas.refresh = refresh
+        stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
+        await stage.settle()
+        assert drawn == []
+        await stage.press("escape")
+        await at(stage, "dashboard", "RUNS")
+        looked: list[object] = []
+        page._known.look = looked.append  # type: ignore[attr-defined]
+        stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
+        await stage.settle()
+        assert looked == []
