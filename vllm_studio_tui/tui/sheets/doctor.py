@@ -63,7 +63,10 @@ class DoctorSheet(Sheet):
         for check in CHECKS:
             self._results += await shell.in_thread(partial(run_checks, ground, [check]))
             self._left -= 1
-            self.query_one("#doctor", ListCanvas).repaint()
+            canvas = self.query_one("#doctor", ListCanvas)
+            if canvas.keys and canvas.key == canvas.keys[0]:
+                canvas.key = None  # nobody has moved it: it stays on what comes first, which is trouble
+            canvas.repaint()
 
     def _paint(self, width: int, height: int) -> list[Row]:
         return doctor_rows(self._results, self._left, self.ink().glyphs, width)
