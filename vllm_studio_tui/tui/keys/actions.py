@@ -63,6 +63,8 @@ RENAMED = {
     "transcript.find-next": "transcript.next-stop",
     "transcript.find-previous": "transcript.previous-stop",
     "monitor.table": "monitor.view",
+    "dashboard.launch": "dashboard.run",
+    "dashboard.foreign": "dashboard.import",
     "recipes.find": "table.filter",
     "recipes.launch": "recipes.run",
     "usage.by": "usage.view",

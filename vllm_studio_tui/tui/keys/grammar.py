@@ -67,7 +67,7 @@ RULES: tuple[Rule, ...] = (
     _rule("c", "chat with it", "chat", "run, recipe"),
     _rule("L", "its log", "log", "run, recipe"),
     _rule("f", "show the fix, as a diff", "fix", "failed run"),
-    _rule("w", "why: sentences with numbers", "why", "failed, slow or waiting run"),
+    _rule("w", "why, in sentences with numbers", "why", "failed, slow or waiting run"),
     _rule("e", "edit it", "edit rename", "recipe, question", "f9"),
     _rule("E", "edit it in $EDITOR", "yaml editor", "recipe, log, what is typed", "f9"),
     _rule("n", "new", "new", "run, recipe, chat", "ctrl+n"),
