@@ -1,0 +1,92 @@
+"""What could be run on this machine, what a typed text means, and how far a download is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
+from vllm_studio_tui.models.progress import Progress
+from vllm_studio_tui.services.recipes.starting import (
+    EngineHere,
+    default_engine,
+    engine_for,
+    free_id,
+    read_typed,
+    recipe_of_model,
+    starters_here,
+)
+from vllm_studio_tui.tui.flows.downloads import Cancelled, Download
+
+VLLM = EngineHere("vllm", "vLLM", "0.32.0 at /opt/vllm", usable=True)
+MISSING = EngineHere("vllm", "vLLM", "not found", usable=False)
+LLAMA = EngineHere("llamacpp", "llama.cpp", "xllamacpp 0.2", usable=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("vllm serve org/a --port 80", "command", "vllm serve org/a --port 80"),
+        ("https://hub.example/Qwen/Qwen3-8B/tree/main", "model", "Qwen/Qwen3-8B"),
+        ("http://127.0.0.1:8000/v1", "server", "http://127.0.0.1:8000/v1"),
+        ("http://[", "", ""),
+        ("Qwen/Qwen3-8B", "model", "Qwen/Qwen3-8B"),
+        ("qwen", "", ""),
+        ("two words", "", ""),
+        ("", "", ""),
+        ("/not/there.yaml", "", ""),
+    ],
+)
+def test_a_typed_text_is_understood(text: str, kind: str, value: str) -> None:
+    assert [(one.kind, one.value) for one in read_typed(text)] == ([(kind, value)] if kind else [])
+
+
+def test_a_typed_path_is_a_folder_a_model_or_a_file_to_import(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.gguf", "c.bin"):
+        (tmp_path / name).touch()
+    kinds = {name: [one.kind for one in read_typed(str(tmp_path / name))] for name in ("", "a.yaml", "b.gguf", "c.bin")}
+    assert kinds == {"": ["folder"], "a.yaml": ["file"], "b.gguf": ["folder"], "c.bin": []}
+
+
+def test_an_engine_that_is_installed_comes_before_one_that_is_not() -> None:
+    assert default_engine([MISSING, LLAMA]) == "llamacpp"
+    assert default_engine([MISSING]) == "vllm"
+    assert engine_for("GGUF", [MISSING, LLAMA]) == LLAMA
+    assert engine_for("safetensors", [MISSING, LLAMA]) == MISSING
+    assert engine_for("safetensors", [VLLM, LLAMA], on_hub=True) == VLLM
+    assert (VLLM.version, MISSING.version) == ("0.32.0", "")
+
+
+def test_a_recipe_of_a_model_has_a_free_id_and_the_parsers_of_its_family() -> None:
+    recipe = recipe_of_model("Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "vllm", {"qwen3-8b"})
+    assert (recipe.id, recipe.name) == ("qwen3-8b-2", "Qwen3-8B")
+    assert recipe.tool_call_parser
+    assert free_id("a" * 64, {"a" * 64}) == "a" * 58 + "-2"
+
+
+def test_starters_say_why_they_do_not_run_here() -> None:
+    one, _ = parse_recipe({"id": "one", "backend": "vllm", "model_path": "org/a"})
+    two, _ = parse_recipe({"id": "two", "backend": "vllm", "model_path": "org/a", "tensor_parallel_size": 2})
+    file, _ = parse_recipe({"id": "file", "backend": "llamacpp", "model_path": "/not/there.gguf"})
+    other, _ = parse_recipe({"id": "other", "backend": "external", "base_url": "http://127.0.0.1:1/v1"})
+    found = starters_here([two, file, one, other], [VLLM, LLAMA], 1)
+    assert [(starter.recipe.id, starter.against) for starter in found] == [
+        ("one", ""), ("two", "needs 2 GPUs, 1 here"), ("file", "needs a file of yours"),
+    ]  # fmt: skip
+    assert starters_here([one], [MISSING], 8)[0].against == "vLLM is not installed"
+
+
+def test_a_download_tells_its_share_rate_and_time_left_and_can_be_ended() -> None:
+    now = [0.0]
+    one = Download("model", lambda: now[0])
+    assert (one.share, one.rate, one.seconds_left) == (None, None, None)
+    for second in range(5):
+        now[0] = float(second)
+        one.take(Progress(second * 100, 1000, "model"))
+    assert (one.share, one.rate, one.seconds_left) == (0.4, 100.0, 6.0)
+    one.take(Progress(1, None, "unpacking"))
+    assert (one.what, one.share, one.rate) == ("unpacking", None, None)
+    one.cancelled = True
+    with pytest.raises(Cancelled):
+        one.take(Progress(2, None, "unpacking"))
