@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.acting import cursor
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Sheet, Writing
@@ -121,6 +122,7 @@ async def test_a_list_in_the_smallest_window_has_a_cursor_and_a_theme_is_seen_un
 async def test_enter_alone_never_loses_anything(tmp_path: Path) -> None:
     """Stop, kill and delete ask; who presses Enter without looking has changed nothing."""
     async with staged(tmp_path) as stage:
+        await cursor(stage, "#ledger", "qwen3-32b-1")
         await stage.press("s")
         assert "Stop qwen3-32b?" in stage.text()
         await stage.press("enter")

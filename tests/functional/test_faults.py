@@ -138,11 +138,11 @@ async def burst(stage: Staged, *keys: str) -> None:
 @pytest.mark.parametrize("kind", ["question", "esc", "chooser", "prompt", "writing"])
 async def test_a_dialog_takes_one_answer_and_further_keys_of_the_burst_are_dropped(tmp_path: Path, kind: str) -> None:
     sheets: dict[str, tuple[Callable[[], Sheet], tuple[str, ...], str | None]] = {
-        "question": (lambda: Question("q", "t", [Option("p", "paste")]), ("p", "p", "s"), "p"),
-        "esc": (lambda: Question("q", "t", [Option("p", "paste")]), ("escape", "escape", "s"), None),
-        "chooser": (lambda: Chooser([Choice("a", "a")]), ("enter", "enter", "s"), "a"),
-        "prompt": (lambda: Prompt("t", "x"), ("enter", "enter", "s"), "x"),
-        "writing": (lambda: Writing("t", "x"), ("f2", "f2", "s"), "x"),
+        "question": (lambda: Question("q", "t", [Option("p", "paste")]), ("p", "p", "2"), "p"),
+        "esc": (lambda: Question("q", "t", [Option("p", "paste")]), ("escape", "escape", "2"), None),
+        "chooser": (lambda: Chooser([Choice("a", "a")]), ("enter", "enter", "2"), "a"),
+        "prompt": (lambda: Prompt("t", "x"), ("enter", "enter", "2"), "x"),
+        "writing": (lambda: Writing("t", "x"), ("f2", "f2", "2"), "x"),
     }
     made, keys, expected = sheets[kind]
     async with staged(tmp_path) as stage:
@@ -151,12 +151,31 @@ async def test_a_dialog_takes_one_answer_and_further_keys_of_the_burst_are_dropp
         await stage.settle()
         await burst(stage, *keys)
         assert answers == [expected]
-        assert len(stage.app.screen_stack) == 1, "the s of the burst asked whether to stop a run"
-        await stage.press("s")
-        assert "Stop " in stage.text()
+        assert len(stage.app.screen_stack) == 1
+        assert stage.app.place_name == "dashboard", "the 2 of the burst opened another screen"
+        await stage.press("2")
+        assert stage.app.place_name == "recipes"
 
 
 async def test_keys_that_open_a_list_and_choose_from_it_may_come_in_one_burst(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await burst(stage, stage.app.keys_of("dashboard.launch").split(",")[0], "enter")
-        await stage.until(lambda: bool(stage.calls), "the first recipe is launched")
+        answers: list[str | None] = []
+
+        async def load() -> list[Choice]:
+            return [Choice("a", "a")]
+
+        stage.app.push_screen(Chooser((), title="t", load=load), answers.append)
+        await burst(stage, "enter")
+        await stage.until(lambda: answers == ["a"], "Enter was pressed before the list was there")
+
+
+async def test_a_cursor_on_no_message_and_a_doctor_that_is_closed_early_end_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat") as stage:
+        document: Any = stage.app.current.document  # type: ignore[attr-defined]
+        document.current = -1
+        assert document.message is None
+        stage.app.action_doctor()
+        await stage.pilot.pause()
+        await stage.press("escape")
+        await stage.settle()
+        assert len(stage.app.screen_stack) == 1

@@ -245,7 +245,7 @@ class Document(BlockReader):
     @property
     def message(self) -> Entry | None:
         """The entry under the cursor, else the last one."""
-        if self.current is not None and self.current < len(self.entries):
+        if self.current is not None and 0 <= self.current < len(self.entries):
             return self.entries[self.current]
         return self.entries[-1] if self.entries else None
 

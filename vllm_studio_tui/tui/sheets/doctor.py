@@ -63,6 +63,8 @@ class DoctorSheet(Sheet):
         for check in CHECKS:
             self._results += await shell.in_thread(partial(run_checks, ground, [check]))
             self._left -= 1
+            if not self.is_attached:
+                return  # it was closed meanwhile
             canvas = self.query_one("#doctor", ListCanvas)
             if canvas.keys and canvas.key == canvas.keys[0]:
                 canvas.key = None  # nobody has moved it: it stays on what comes first, which is trouble
