@@ -285,7 +285,7 @@ async def _open(stage: Staged) -> None:
 @dashboard.scenario("dashboard.log")
 async def _log(stage: Staged) -> None:
     await stage.press("L")
-    await at(stage, "logs", "qwen3-32b  ● ready")
+    await at(stage, "logs", "a setting is odd")
 
 
 @dashboard.scenario("dashboard.run")

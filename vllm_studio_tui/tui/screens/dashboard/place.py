@@ -48,7 +48,12 @@ class Dashboard(Place):
 
     @cached_property
     def _facts(self) -> Facts:
-        return Facts(self.shell, self.update_place)
+        return Facts(self.shell, self._found_out)
+
+    def _found_out(self) -> None:
+        """Show what was looked up, also the keys that it makes possible."""
+        self.update_place()
+        self.shell.update_frame()
 
     @cached_property
     def _ledger(self) -> ListCanvas:
