@@ -54,7 +54,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.diagnose": (
         {"runs.diagnose", "runs.find", "services.diagnosis"}, "explains a log file of this machine"
     ),
-    "cli.doctor": ({"services.doctor.doctor"}, "checks this machine"),
+    "cli.doctor": ({"probes.terminal", "services.doctor.doctor"}, "checks this machine, and the terminal in front"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
     "cli.metrics": ({"probes.engine.reader", "runs.find", "runs.read"}, "measures an engine itself, at its own pace"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
@@ -68,6 +68,12 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.flows.starting": ({"services.recipes.starting"}, "asks a server that a person names"),
     "tui.sheets.doctor": ({"services.doctor.doctor"}, "checks this machine"),
     "tui.sheets.starting": ({"services.recipes.starting"}, "looks at the files that a person names"),
+    **dict.fromkeys(
+        ("tui.look.appearance", "tui.look.theming", "tui.terminal.late_answers"),
+        ({"probes.terminal"}, "the terminal in front of the person"),
+    ),
+    "tui.terminal.profile": ({"probes", "probes.terminal"}, "the same"),
+    "tui.screens.dashboard.flows": ({"runs.foreign"}, "engines of others, as this machine's processes show them"),
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.run.knowledge": (

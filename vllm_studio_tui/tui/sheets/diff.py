@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.diff import diff_rows, note_rows
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
+from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:

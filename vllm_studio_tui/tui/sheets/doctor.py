@@ -12,9 +12,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
+from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:

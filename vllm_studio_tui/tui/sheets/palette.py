@@ -14,11 +14,11 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.sheets.chooser import put_matched
 from vllm_studio_tui.tui.sheets.dialogs import TAKE, Sheet
 from vllm_studio_tui.tui.sheets.palette_ranking import Entry, Listed, ranked
+from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: From these widths of the window on the palette is so wide; below the last one it takes the whole window.

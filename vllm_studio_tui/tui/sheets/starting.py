@@ -15,13 +15,13 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.widgets import Input
 
-from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.flows.machine import look_around
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.starting import Entry, Here, entries_of, list_rows, title_rows
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
+from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:

@@ -23,13 +23,13 @@ from vllm_studio_tui.services.recipes.form_fields import (
     form_fields,
     is_shown,
 )
-from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.recipes import form_rows as paint
 from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
+from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:

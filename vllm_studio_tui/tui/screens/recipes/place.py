@@ -15,13 +15,13 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.recipes.form import Reading, texts_of
-from vllm_studio_tui.tui.deferred import deferred
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, pins, plans, table
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.listing import Listing, Shape
 from vllm_studio_tui.tui.widgets.table import Table
