@@ -20,6 +20,7 @@ from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.terminal import textual_patches
 
 #: What the engine answers: thinking, a table, code and a list.
 SCRIPT = (
@@ -40,6 +41,7 @@ SIZES = ((160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (30, 3), (12, 2), (1
 
 def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Take everything away from the app by which it could reach out of the stage."""
+    textual_patches.install()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("EDITOR", "true")
     for name in ("find_foreign", "find_orphans"):

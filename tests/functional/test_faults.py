@@ -15,8 +15,10 @@ from textual.geometry import Offset
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.tui.screens.recipes.field import FieldRow
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Sheet, Writing
+from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Sheet, Writing
+from vllm_studio_tui.tui.terminal import textual_patches
 from vllm_studio_tui.tui.terminal.faults import KEPT, Faults
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
@@ -179,3 +181,39 @@ async def test_a_cursor_on_no_message_and_a_doctor_that_is_closed_early_end_noth
         await stage.press("escape")
         await stage.settle()
         assert len(stage.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("kind", ["question", "prompt", "writing", "pages", "chooser"])
+async def test_a_dialog_that_is_closed_before_it_is_there_ends_nothing(tmp_path: Path, kind: str) -> None:
+    textual_patches.early_removals()
+    sheets: dict[str, Callable[[], Sheet]] = {
+        "question": lambda: Question("q", "t", [Option("p", "paste")]),
+        "prompt": lambda: Prompt("t", "x"),
+        "writing": lambda: Writing("t", "x"),
+        "pages": lambda: Pages(lambda ink, width: []),
+        "chooser": lambda: Chooser([Choice("a", "a")]),
+    }
+    async with staged(tmp_path) as stage:
+        answers: list[str | None] = []
+        sheet = sheets[kind]()
+        stage.app.push_screen(sheet, answers.append)
+        sheet.dismiss()
+        await stage.settle()
+        assert stage.app._exception is None
+        assert answers == [None]
+
+
+async def test_a_form_that_is_drawn_while_its_rows_are_made_shows_them_when_they_are_there(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await stage.press("e")
+        form: Any = stage.app.current.one("RecipeForm")
+        made = form.show_section(form.section)
+        coming = asyncio.ensure_future(made)
+        for _ in range(40):
+            form.repaint()
+            await asyncio.sleep(0)
+        await coming
+        await stage.settle()
+        rows = list(form.query(FieldRow))
+        assert len(rows) > 2
+        assert all(row._shown is not None for row in rows)

@@ -1,5 +1,5 @@
-"""Six corrections of Textual 8.2: two keys, output over slow connections, closed terminals,
-memory, and errors of the input thread."""
+"""Seven corrections of Textual 8.2: two keys, output over slow connections, closed terminals,
+memory, errors of the input thread, and widgets that are removed at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 
 from rich.color import ColorSystem
 from rich.console import Console
+from textual.events import Mount, Resize
+from textual.message import Message
 from textual.strip import Strip
+from textual.widget import Widget
 
 #: Pieces of a frame that are sorted by style at most: what changes as a whole is written as it stands.
 MOST_SORTED = 400
@@ -25,6 +28,7 @@ def install() -> None:
     gone_terminals()
     whole_strips()
     input_errors()
+    early_removals()
 
 
 def alt_digits() -> None:
@@ -109,6 +113,23 @@ def input_errors() -> None:
     driver: Any = getattr(linux_driver, "LinuxDriver", None)
     if driver is not None and hasattr(driver, "_run_input_thread"):
         driver._run_input_thread = _read_input
+
+
+def early_removals() -> None:
+    """Mount and lay out no widget that is being removed.
+
+    Where it is removed before it is composed, it has no parts, and is told all the same that it is mounted and how
+    large it is: what handles that looks for the parts, and ends the app. A dialog that is closed by keys typed ahead
+    is such a widget, and a row of a form that is left.
+    """
+    theirs: Any = getattr(Widget, "_dispatch_message", None)
+
+    async def dispatch(self: Any, message: Message) -> None:
+        if not isinstance(message, Mount | Resize) or not (self._pruning or self._closing):
+            await theirs(self, message)
+
+    if theirs is not None and "_dispatch_message" not in vars(Widget):
+        Widget._dispatch_message = dispatch  # type: ignore[method-assign]
 
 
 def _read_input(self: Any) -> None:

@@ -127,8 +127,8 @@ class FieldRow(Container):
     def show_trouble(self) -> None:
         """Show below the field what is wrong with it; nothing below it where nothing is."""
         trouble = self._form.trouble_of(self.spec.name)
-        if trouble == self._shown:
-            return
+        if trouble == self._shown or len(self.children) < 2:
+            return  # the latter while it is composed or removed
         self._shown = trouble
         below = self.query_one(".field-below", Canvas)
         below.display = bool(trouble[1])
