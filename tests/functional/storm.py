@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from textual import events
 
 from tests.functional.stage import Staged, bare, snapshot
+from tests.functional.terminal_picture import Picture
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.run import State
@@ -62,8 +64,11 @@ def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("vllm_studio_tui.tui.app.StudioApp.action_quit_studio", lambda _: None)
 
 
-async def storm(stage: Staged, folder: Path, seed: int, count: int) -> set[str]:
-    """Send `count` random events, in bursts of up to twelve; return the names of all screens and dialogs met.
+async def storm(stage: Staged, folder: Path, seed: int, count: int, picture: Picture | None = None) -> Counter[str]:
+    """Send `count` random events, in bursts of up to twelve; return the screens and dialogs met, and how often.
+
+    Args:
+        picture: A terminal; after each burst it has to show what the app means to show.
 
     Raises:
         AssertionError: Something failed; its cause is the fault, its text the last events.
@@ -73,17 +78,29 @@ async def storm(stage: Staged, folder: Path, seed: int, count: int) -> set[str]:
     shown = [snapshot(folder / "runs"), bare(folder / "none")]
     shown += [with_state(shown[0], state) for state in State]
     sent: list[str] = []
-    met: set[str] = set()
+    met: Counter[str] = Counter()
     while len(sent) < count:
         for _ in range(chance.randint(1, 12)):
             sent += [_event(stage, chance, keys, shown)]
+            if picture is not None:
+                picture.fit()
         await _rest(stage)
-        met.add(stage.app.place_name if len(stage.app.screen_stack) == 1 else type(stage.app.screen).__name__)
+        met[_place(stage)] += 1
         fault = stage.app._exception or next(iter(stage.app.faults.errors), None)
         if fault is not None:
             raise AssertionError(f"seed {seed}, after {len(sent)} events: {' '.join(sent[-40:])}") from fault
+        if picture is not None:
+            await picture.check(f"seed {seed}, after {len(sent)} events: {' '.join(sent[-20:])}")
     await stage.pilot.pause()
     return met
+
+
+def _place(stage: Staged) -> str:
+    """Return the name of what is in front: a dialog, the form, or a screen."""
+    app = stage.app
+    if len(app.screen_stack) > 1:
+        return type(app.screen).__name__
+    return "form" if app.place_name == "recipes" and app.current.query("RecipeForm") else app.place_name
 
 
 def with_state(shown: Any, state: State) -> Any:

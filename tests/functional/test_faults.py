@@ -15,7 +15,7 @@ from textual.geometry import Offset
 from tests.functional.stage import Staged, staged
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.tui.screens.recipes.field import FieldRow
+from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Sheet, Writing
 from vllm_studio_tui.tui.terminal import textual_patches
@@ -217,3 +217,15 @@ async def test_a_form_that_is_drawn_while_its_rows_are_made_shows_them_when_they
         rows = list(form.query(FieldRow))
         assert len(rows) > 2
         assert all(row._shown is not None for row in rows)
+
+
+async def test_a_form_that_is_being_made_while_its_screen_is_shown_gets_the_focus_itself(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        place: Any = stage.app.current
+        opening = asyncio.ensure_future(place._open_form(None))
+        await stage.until(lambda: place.form is not None, "the form is being made")
+        assert not place.form.query("FieldInput")
+        await stage.app.show_place("recipes")
+        await opening
+        await stage.settle()
+        assert isinstance(stage.app.focused, FieldInput)

@@ -154,7 +154,8 @@ class Row:
     def _cells(self, width: int) -> list[tuple[str, str]] | None:
         cells: list[tuple[str, str]] = []
         for text, style in self._filled(width):
-            if cell_len(text) != len(text):
+            # The widths of a wide character and of an accent without one of its own cancel out.
+            if not text.isascii() and any(cell_len(character) != 1 for character in text):
                 return None
             cells += [(character, style) for character in text]
         return cells if len(cells) == width else None

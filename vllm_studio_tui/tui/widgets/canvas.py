@@ -100,7 +100,7 @@ class Canvas(WholeLines):
         self._clamp()
         # A cursor that stays on its key may be on another line now: its mark is no piece of the row.
         line = next((index for index, row in enumerate(fresh) if row.key is not None and row.key == self.key), None)
-        now = (width, height, self.top, self.key, line, self.has_focus, id(self._get_ink()), len(fresh) > height)
+        now = (width, height, self.top, self.key, line, self.has_focus, id(self._get_ink()), self._thumb(height))
         if now != self._drawn or top != self.top:
             self._drawn = now
             self._strips.clear()
@@ -122,14 +122,16 @@ class Canvas(WholeLines):
 
     def _paint_rows(self, width: int, height: int) -> list[Row]:
         try:
-            return list(self._painter(width, height))
+            rows = list(self._painter(width, height))
         except Exception as error:  # noqa: BLE001 - the other parts of the page are still good
-            rows: list[Row] = []
+            rows = []
             for line in wrap(self.fault_words(error), max(1, width - 4))[: max(1, height)]:
                 row = Row(bar="err")
                 row.put(2, line, "err" if not rows else "dim")
                 rows.append(row)
-            return rows
+        for row in rows:
+            row.plane = row.plane or self.plane
+        return rows
 
     def render_line(self, y: int) -> Strip:
         strip = self._strips.get(y)
@@ -144,7 +146,6 @@ class Canvas(WholeLines):
         if index is None or index >= len(self.rows):
             return Strip([Segment(" " * width, ink.style("fg", self.plane))], width)
         row = self.rows[index]
-        row.plane = row.plane or self.plane
         strip = ink.strip(
             row, width, cursor=row.key is not None and row.key == self.key, focused=self.has_focus or not self.can_focus
         )

@@ -91,10 +91,12 @@ class RecipesPlace(Place):
 
     def focus_first(self) -> None:
         form = self.form
-        if form is not None:
-            form.query("FieldInput").first().focus()
-        else:
+        if form is None:
             self.table.focus()
+            return
+        for field in form.query("FieldInput"):
+            field.focus()
+            return  # a form that is being made has no fields yet; it goes to one itself
 
     async def reload(self, choose: str | None = None) -> None:
         """Read the recipes again, and move the cursor to the recipe `choose`."""
