@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import random
+import unicodedata
 from collections import Counter
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual import events
+from textual.geometry import Size
+from textual.keys import _get_unicode_name_from_key
 
 from tests.functional.stage import Staged, bare, snapshot
 from tests.functional.terminal_picture import Picture
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.foreign import Foreign
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.screens.registry import SCREENS
 from vllm_studio_tui.tui.terminal import textual_patches
 
 #: What the engine answers: thinking, a table, code and a list.
@@ -37,6 +43,15 @@ COMMON = (*"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
           *("enter", "escape", "tab", "shift+tab", "space", "up", "down", "left", "right", "pageup", "pagedown"),
           *("home", "end", "backspace", "delete", "slash", "colon", "question_mark", "minus", "plus", "full_stop"),
           *("enter", "escape", "escape", "down", "up", "enter"))  # fmt: skip
+#: Ways to what few random keys find: the screen to begin at, and the keys from there.
+WAYS = {
+    "form": ("alt+2", "e"), "run": ("alt+1", "enter"), "Question": ("alt+2", "d"), "Chooser": ("alt+6", "ctrl+o"),
+    "Prompt": ("alt+2", "D"), "Writing": ("alt+3", "f3", "down", "s", "y", "s", "enter"), "Pages": ("alt+4", "f1"),
+    "Palette": ("alt+5", "ctrl+p"), "DiffSheet": ("alt+1", "g", "f"), "SettingsSheet": ("alt+1", "f8"),
+    "DoctorSheet": ("alt+1", "f7"), "StartSheet": ("alt+1", "n"), "TableSheet": ("alt+1", "I"),
+}  # fmt: skip
+#: All that there is to meet.
+EVERYTHING = {screen.name for screen in SCREENS} | set(WAYS)
 #: Sizes that a terminal is changed to on the way.
 SIZES = ((160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (30, 3), (12, 2), (1, 1), (200, 60), (80, 6), (40, 45))
 
@@ -46,8 +61,9 @@ def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     textual_patches.install()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("EDITOR", "true")
-    for name in ("find_foreign", "find_orphans"):
-        monkeypatch.setattr(f"vllm_studio_tui.runs.foreign.{name}", list)
+    theirs = Foreign(2**22 + 4711, 1, "vllm", "org/theirs", 8123, "127.0.0.1", "bob")  # no process has such a number
+    monkeypatch.setattr("vllm_studio_tui.runs.foreign.find_foreign", lambda: [theirs])
+    monkeypatch.setattr("vllm_studio_tui.runs.foreign.find_orphans", list)
     monkeypatch.setattr("vllm_studio_tui.runs.foreign.end", lambda *_, **__: None)
 
     def refused(*_: object, **__: object) -> None:
@@ -55,6 +71,7 @@ def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
     monkeypatch.setattr("vllm_studio_tui.models.demo.fetch.fetch_demo_model", refused)
     monkeypatch.setattr("vllm_studio_tui.services.demo.fetch_demo_model", refused)
+    monkeypatch.setattr("vllm_studio_tui.services.recipes.starting.server_models", refused)
 
     def stays(self: object, *_: object, **__: object) -> None:
         raise AssertionError("the app was told to end")
@@ -79,7 +96,14 @@ async def storm(stage: Staged, folder: Path, seed: int, count: int, picture: Pic
     shown += [with_state(shown[0], state) for state in State]
     sent: list[str] = []
     met: Counter[str] = Counter()
+    ways = cycle(chance.sample(sorted(WAYS), len(WAYS)))
+    every = max(20, min(100, count // (len(WAYS) + 1)))
+    due = every
     while len(sent) < count:
+        if len(sent) >= due:
+            due += every
+            sent += await _go(stage, WAYS[next(ways)])
+            met[_place(stage)] += 1
         for _ in range(chance.randint(1, 12)):
             sent += [_event(stage, chance, keys, shown)]
             if picture is not None:
@@ -93,6 +117,15 @@ async def storm(stage: Staged, folder: Path, seed: int, count: int, picture: Pic
             await picture.check(f"seed {seed}, after {len(sent)} events: {' '.join(sent[-20:])}")
     await stage.pilot.pause()
     return met
+
+
+async def _go(stage: Staged, way: tuple[str, ...]) -> list[str]:
+    """Close what is open, and press the keys of a way one after the other; return the keys."""
+    keys = [*["escape"] * 3, *way]
+    for key in keys:
+        stage.app.post_message(events.Key(*_key(key)))
+        await stage.settle()
+    return keys
 
 
 def _place(stage: Staged) -> str:
@@ -117,8 +150,7 @@ def _event(stage: Staged, chance: random.Random, keys: list[str], shown: list[An
         key = chance.choice(keys) if kind < 0.50 else chance.choice(COMMON)
         if key in LEAVING:
             key = "escape"
-        _, character = _key(key)
-        app.post_message(events.Key(key, character))
+        app.post_message(events.Key(*_key(key)))
         return key
     x, y = chance.randrange(max(1, width)), chance.randrange(max(1, height))
     if kind < 0.93:
@@ -127,8 +159,6 @@ def _event(stage: Staged, chance: random.Random, keys: list[str], shown: list[An
     if kind < 0.97:
         size = chance.choice(SIZES)
         app._driver._size = size  # type: ignore[union-attr]
-        from textual.geometry import Size
-
         app.post_message(events.Resize(Size(*size), Size(*size)))
         return f"size{size}"
     stage.studio.sampler.show(chance.choice(shown))  # type: ignore[attr-defined]
@@ -137,16 +167,11 @@ def _event(stage: Staged, chance: random.Random, keys: list[str], shown: list[An
 
 def _key(key: str) -> tuple[str, str | None]:
     """Return a key with the character that it types, as Textual's driver reports both."""
-    from textual.keys import _get_key_aliases, _get_unicode_name_from_key
-
-    del _get_key_aliases
     if len(key) == 1:
         return key, key
     if "+" in key or key in ("up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete"):
         return key, None
     try:
-        import unicodedata
-
         return key, unicodedata.lookup(_get_unicode_name_from_key(key))
     except KeyError:
         return key, {"tab": "\t", "enter": "\r", "space": " "}.get(key)

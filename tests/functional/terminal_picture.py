@@ -56,7 +56,7 @@ class Picture:
                 x = next(x for x, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
                 found.append(
                     f"line {y} from {x} ({ours[x]} is {theirs[x]}):\n"
-                    f"  {''.join(cell[0] for cell in ours).rstrip()}\n  {''.join(cell[0] for cell in theirs).rstrip()}"
+                    f"  {meant.display[y].rstrip()}\n  {self.screen.display[y].rstrip()}"
                 )
         return found
 
