@@ -132,6 +132,19 @@ async def _new(stage: Staged) -> None:
     assert place(stage).session is None
 
 
+@chat.scenario("transcript.new", "chats.new")
+async def _new_without_ctrl(stage: Staged) -> None:
+    document = place(stage).document
+    for part in (document, place(stage).query_one("#chat-list")):
+        part.focus()
+        await stage.press("n")
+        await shows(stage, "Ask qwen3-32b anything.")
+        assert place(stage).session is None
+    document.focus()
+    await shows(stage, "tab chat list")
+    assert "fold all" not in stage.text()  # of an empty chat nothing is offered that does nothing
+
+
 @chat.scenario("chat.chats")
 async def _chats(stage: Staged) -> None:
     place(stage).action_new()

@@ -24,7 +24,7 @@ class ChatList(ListCanvas):
         """The person chose to do something with a chat.
 
         Attributes:
-            name: The action without its scope: `open`, `rename` or `delete`.
+            name: The action without its scope: `open`, `new`, `rename` or `delete`.
         """
 
         name: str
@@ -39,6 +39,8 @@ class ChatList(ListCanvas):
         known = actions.BY_ID.get(f"chats.{action.replace('_', '-')}")
         if known is None:
             return super().check_action(action, parameters)
+        if known.name == "new":
+            return True
         return self.key is not None and not (known.writes and cast("Shell", self.app).read_only)
 
     def _chosen(self, name: str) -> None:
@@ -47,6 +49,9 @@ class ChatList(ListCanvas):
 
     def action_open(self) -> None:
         self._chosen("open")
+
+    def action_new(self) -> None:
+        self.post_message(self.ActionChosen("new", ""))
 
     def action_rename(self) -> None:
         self._chosen("rename")

@@ -303,6 +303,9 @@ class ChatPlace(ChatSteps):
 
     def on_chat_list_action_chosen(self, event: ChatList.ActionChosen) -> None:
         event.stop()
+        if event.name == "new":
+            self.new_chat()
+            return
         chosen = {"open": self._open_and_write, "rename": self.flows.rename, "delete": self.flows.delete}[event.name]
         self.shell.spawn(chosen(event.session_id))
 
@@ -326,6 +329,10 @@ class ChatPlace(ChatSteps):
                 "fork": asking.fork,
             }
             self.shell.spawn(chosen[event.name](message))
+
+    def on_transcript_new_asked(self, event: Transcript.NewAsked) -> None:
+        event.stop()
+        self.new_chat()
 
     def on_transcript_search_opened(self, event: Transcript.SearchOpened) -> None:
         event.stop()

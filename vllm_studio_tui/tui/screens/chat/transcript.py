@@ -41,6 +41,10 @@ class Transcript(Document):
         message: Message
 
     @dataclass
+    class NewAsked(Notice):
+        """The person wants a new chat."""
+
+    @dataclass
     class SearchOpened(Notice):
         """The person wants to look for words in the chat."""
 
@@ -108,6 +112,10 @@ class Transcript(Document):
     def _possible(self, name: str) -> bool:
         """Whether something can be done with the message under the cursor."""
         entry = self.message
+        if name == "new":
+            return True
+        if not self.entries:
+            return False
         if name in ("up", "down", "page-up", "page-down", "first", "last", "find", "fold-all"):
             return True
         if entry is None:
@@ -145,6 +153,9 @@ class Transcript(Document):
 
     def action_fold(self) -> None:
         self.toggle()
+
+    def action_new(self) -> None:
+        self.post_message(self.NewAsked())
 
     def action_find(self) -> None:
         self.post_message(self.SearchOpened())
