@@ -271,6 +271,8 @@ async def _source(stage: Staged) -> None:
     await shows(stage, "of the core")
     await stage.press("V")
     await shows(stage, "from core")
+    head = next(line for line in stage.text().splitlines() if "from core" in line)
+    assert head.index("from core") < head.index("level all") < head.index("following")  # nothing changes its place
     await hides(stage, "line 499 ")
     await stage.press("V")
     await shows(stage, "from all")
@@ -288,6 +290,7 @@ async def _find(stage: Staged) -> None:
         await stage.press("left_square_bracket" if key == "[" else "right_square_bracket")
         assert f"line {number} of 50" in under_cursor(stage)
     await shows(stage, "5 of 5")
+    assert "[ ] hit" in stage.text()  # the footer says what the keys go to now
     await stage.press("ctrl+f")
     await hides(stage, "line 451 ")
     assert "line 50 of 50" in stage.text()

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
 
-async def export(shell: Shell, name: str, suffix: str, make: Callable[[], str | Iterable[str]]) -> Path | None:
+async def export(
+    shell: Shell, name: str, suffix: str, make: Callable[[], str | Iterable[str]], what: str = ""
+) -> Path | None:
     """Ask for a path, and write what `make` returns to it. From within `spawn`.
 
     Args:
         name: What it is: `usage`, `recipes`, a run's id. The path that is offered is that and the time, in the
             `exports` directory of the home.
         suffix: Such as `.csv`.
+        what: What it is, as a person says it; empty: the name.
         make: Called in a thread once the path is settled: the text, or its pieces one after the other.
 
     Returns:
@@ -33,7 +36,9 @@ async def export(shell: Shell, name: str, suffix: str, make: Callable[[], str | 
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)[:80] or "export"
     path = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}{suffix}"
     while True:
-        said = await shell.ask(Prompt(f"Write {name} to", str(path), note="a file, or a directory", select=True))
+        said = await shell.ask(
+            Prompt(f"Write {what or name} to", str(path), note="a file, or a directory", select=True)
+        )
         if said is None or not said.strip():
             return None
         path, exists = await shell.in_thread(partial(_place, said.strip(), path.name))

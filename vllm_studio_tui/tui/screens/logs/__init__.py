@@ -27,7 +27,7 @@ SCREEN = Screen(
         Action("logs.open", "enter", "", "Unfold or fold what is under the cursor", palette=False),
         Action("logs.info", "i", "", "The whole line under the cursor, with what stands before its message"),
         Action("logs.copy-as", "Y", "", "Copy other lines, or the path of the log"),
-        Action("logs.editor", "E", "open", "Open the log in $EDITOR or $PAGER"),
+        Action("logs.editor", "E", "$EDITOR", "Open the log in $EDITOR or $PAGER"),
         Action("logs.export", "x", "export", "Write the log to a file, secrets masked"),
         Action("logs.runs", "ctrl+o", "other run", "Open the log of another run, also of an earlier one"),
         Action("logs.again", "r", "", "Launch the recipe of a run that has ended again", writes=True),

@@ -21,7 +21,7 @@ STEP = 5000
 
 async def export_log(shell: Shell, run: RunView, wanted: Filter) -> None:
     """Ask for a path, and write the lines there that the filter lets through."""
-    await export(shell, run.run_id, ".log", partial(lines_of, run, wanted))
+    await export(shell, run.run_id, ".log", partial(lines_of, run, wanted), f"the log of {run.name}")
 
 
 def lines_of(run: RunView, wanted: Filter) -> Iterator[str]:

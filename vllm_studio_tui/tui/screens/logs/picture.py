@@ -196,15 +196,13 @@ class LogsPicture(Place):
     def _shown_as(self) -> list[tuple[str, str]]:
         """Return how the log is shown, in words for the head: the least important first."""
         view = self.log_view
-        usual: list[tuple[str, str]] = []
-        telling: list[tuple[str, str]] = [("", "following" if view.following else "not following, G")]
-        (telling if view.filter.source else usual).append(("from", view.filter.source or "all"))
-        (telling if view.filter.level != "all" else usual).append(("level", rows.LEVEL_WORDS[view.filter.level]))
+        telling = [("from", view.filter.source or "all"), ("level", rows.LEVEL_WORDS[view.filter.level])]
+        telling.append(("", "following" if view.following else "not following, G"))
         if view.words:
             telling.append(("only" if view.filter.words else "find", f'"{view.words}" {self._hit_words()}'))
         if view.searching:
             telling.append(("", f"looked through {view.searching}"))
-        return [*usual, *telling]
+        return telling
 
     def _hit_words(self) -> str:
         hits, place = self.log_view.hits, self.log_view.place_of_hit
@@ -256,7 +254,7 @@ class LogsPicture(Place):
             keys.append(("f", "shows the fix"))
         keys.append(("w", "why"))
         if self.possible("next-stop"):
-            keys.append(("]", "next error"))
+            keys.append(("]", "next hit" if view.hits is not None else "next error"))
         if number is not None and view.at == view.facts.cause_at:
             keys.append(("y", f"copy {max(1, number - AROUND)} to {min(view.lines_known[0], number + AROUND)}"))
         return rows.cause_box(title, advice, "" if number is None else str(number), echoes, keys, width, size)

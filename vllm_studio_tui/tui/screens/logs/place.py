@@ -14,6 +14,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.log_window import Filter
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.logs.picture import LogsPicture
 from vllm_studio_tui.tui.screens.logs.view import LEVELS
 
@@ -54,6 +55,11 @@ class LogsPlace(LogsPicture):
         if name == "info":
             return view.current is not None
         return True
+
+    def labelled(self, action: Action) -> Action:
+        if action.id == "logs.previous-stop" and self.log_view.hits is not None:
+            return replace(action, label="hit")
+        return super().labelled(action)
 
     def why_not(self, name: str) -> bool:
         if name == "fix" and self.run_view is not None and self.run_view.state is State.FAILED:
@@ -161,11 +167,13 @@ class LogsPlace(LogsPicture):
         every = self.snapshot.every if self.snapshot is not None else ()
         now = time.time()
         glyphs = self.ink.glyphs
+        moments = {run.run_id: numbers.moment(run.status.started_at, now) for run in every}
+        widest = max(map(len, moments.values()), default=0)
         choices = [
             Choice(
                 run.run_id,
                 run.name,
-                f"{numbers.moment(run.status.started_at, now)}   {run.status.title or run.state}",
+                f"{moments[run.run_id]:{widest}}   {run.status.title or run.state}",
                 words=run.run_id,
                 mark=glyphs.state(run.state),
             )
