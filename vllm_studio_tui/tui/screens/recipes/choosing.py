@@ -40,9 +40,6 @@ async def choose_value(shell: Shell, form: RecipeForm, name: str) -> None:
         choices = [Choice(value, value or "blank", "") for value in field.choices]
     elif field.kind == "switch":
         choices = [Choice("yes", "yes"), Choice("no", "no")]
-    elif name in ("executable", "python_path", "cwd"):
-        shell.tell("Type the path; ~ is your home.")
-        return
     chosen = await shell.ask(Chooser(choices, title=field.label, empty=empty, free=field.kind != "choice"))
     if chosen is not None:
         form.set_text(name, chosen)

@@ -26,6 +26,20 @@ NUMBER, CHOICE, SHORT, BESIDE = 20, 20, 36, 24
 SHORT_TEXTS = frozenset({"id", "host", "port", "gpus", "revision", "restart.policy", "docker.shm", "quantization"})
 
 
+#: Fields for which there is something to choose from, beside those whose values are fixed.
+OFFERED = frozenset({"model_path", "gpus", "tool_call_parser", "reasoning_parser", "backend"})
+
+
+def offers(spec: FormField) -> bool:
+    """Return whether there is anything to choose a field's value from."""
+    return bool(spec.choices) or spec.kind == "switch" or spec.name in OFFERED
+
+
+def without_value(error: str) -> str:
+    """Return what is wrong with a field, without what was typed: that stands in the field itself."""
+    return error.partition(" (got ")[0]
+
+
 class Form(Protocol):
     """What a field needs of its form.
 

@@ -27,7 +27,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.recipes import form_rows as paint
-from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
+from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow, offers, without_value
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -187,7 +187,7 @@ class RecipeForm(Container):
     def trouble_of(self, name: str) -> tuple[str, str]:
         error = self.reading.errors.get(name, "")
         if error:
-            return ("error", error) if name in self._touched or self.recipe is not None else ("", "")
+            return ("error", without_value(error)) if name in self._touched or self.recipe is not None else ("", "")
         if name == "trust_remote_code" and self.texts.get(name) == "yes":
             return "error", "runs code from the model folder"
         for problem in self.plan.problems if self.plan is not None else ():
@@ -220,7 +220,7 @@ class RecipeForm(Container):
             field,
             flag_of(field, self.texts) if field is not None else "",
             changes,
-            self.reading.errors,
+            {name: without_value(words) for name, words in self.reading.errors.items()},
             self.plan,
             self.revisions,
             self.get_ink().glyphs,
@@ -314,6 +314,8 @@ class RecipeForm(Container):
         known = actions.BY_ID.get(f"form.{action.replace('_', '-')}")
         if known is not None and known.writes and self.app.read_only:  # type: ignore[attr-defined]
             return False
+        if action == "choose":
+            return self.focused_field is not None and offers(self.focused_field)
         return super().check_action(action, parameters)
 
     def _finish(self, *, launch: bool) -> None:
