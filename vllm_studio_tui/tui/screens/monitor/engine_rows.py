@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -103,7 +104,7 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
         row.put(x + 2, run.name, "fg bold", 18 if full else 16)
         if run.state not in ANSWERING:
             start = x + 22
-            after = row.put(start, stage_word(run.status.stage) or str(run.state), "fg", 16) + 2
+            after = row.put(start, _word(run), "fg", 16) + 2
             if run.status.progress is not None:
                 charts.put_bar(row, after, glyphs, run.status.progress, 16, "accent")
                 after = row.put(after + 17, numbers.percent(run.status.progress), "fg bold") + 2
@@ -121,3 +122,8 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
         none.put(x, "Nothing runs yet.", "dim")
         rows.append(none)
     return rows
+
+
+def _word(run: RunView) -> str:
+    """Return the stage of a run that starts, the state of one that has ended."""
+    return str(run.state) if run.status.final else stage_word(run.status.stage) or str(run.state)

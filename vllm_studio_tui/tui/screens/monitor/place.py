@@ -146,6 +146,8 @@ class Monitor(Place):
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
+        if self._table and name in ("earlier", "later", "zoom-in", "zoom-out"):
+            return False  # there is no time axis to move on
         return name != "open" or self._chosen_run() is not None
 
     def _chosen_run(self) -> str | None:

@@ -12,7 +12,7 @@ SCREEN = Screen(
     scopes={"usage": "Usage"},
     actions=(
         Action("usage.open", "enter", "open", "Open it: the day alone, or the recipe", palette=False),
-        Action("usage.view", "v", "by", "By model, recipe, day or chat"),
+        Action("usage.view", "v", "view", "By model, recipe, day or chat"),
         Action("usage.previous-stop", "left_square_bracket", "day", "The day before", footer="[ ]"),
         Action("usage.next-stop", "right_square_bracket", "", "The next day"),
         Action("usage.zoom-out", "minus", "days", "More days", footer="+ -"),

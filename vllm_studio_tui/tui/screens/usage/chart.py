@@ -102,7 +102,7 @@ def _legend(rows: list[Row], report: UsageReport, bars: list[_Bar], per: int, gl
              (f"{day_word(busiest.first)}   {numbers.count(busiest.both)}", "fg")]  # fmt: skip
     if speeds:
         speed, model = max(speeds)
-        lines += [("", ""), ("highest speed ever", "faint"), (f"{numbers.rate(speed)} tok/s", "fg"), (model, "dim")]
+        lines += [("", ""), ("fastest answer ever", "faint"), (f"{numbers.rate(speed)} tok/s", "fg"), (model, "dim")]
     for row, (text, style) in zip(rows[5:], lines, strict=False):
         row.put(x, text, style, end - x)
 

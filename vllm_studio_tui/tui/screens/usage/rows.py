@@ -106,7 +106,7 @@ def columns_of(report: UsageReport | None, by: str, glyphs: Glyphs) -> list[Colu
         *(measure.column() for measure in measures_of(report.price if report is not None else None)),
     ]  # fmt: skip
     if by == "model":
-        columns.append(Column("peak", peak_parts, 5, "peak tok/s", right=True, drop=7, order=peak, falling=True))
+        columns.append(Column("peak", peak_parts, 5, "fastest", right=True, drop=7, order=peak, falling=True))
     return columns
 
 
