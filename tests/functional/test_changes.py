@@ -129,7 +129,7 @@ async def test_the_diff_and_its_keys_are_seen_at_every_size(
         if size[1] > 6:  # what stands against a launch is below it; runs have their names
             await stage.press("escape")
             stage.app.spawn(propose(stage.app, [Proposal(before, taken, "Two GPUs")]))
-            await shows(stage, "gpus: deepseek-r1-70b claims GPU 2, 3")
+            await shows(stage, "gpus: deepseek-r1-70b has GPU 2 3")
         await stage.press("escape")
         assert llama(stage) == before
 

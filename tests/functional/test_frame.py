@@ -62,7 +62,7 @@ async def test_a_key_with_a_meaning_is_never_dead_without_a_word(tmp_path: Path)
     async with staged(tmp_path) as stage:
         for key, words in (
             ("f5", "Read again."),
-            ("F", "F: fork the chat here. Nothing here takes it."),
+            ("F", "F does nothing here. Elsewhere: fork the chat here."),
         ):
             await stage.press(key)
             await told(stage, words)

@@ -90,8 +90,8 @@ async def test_only_a_gpu_of_which_nobody_holds_memory_is_free(tmp_path: Path) -
         "65.0 GiB in use",
         "memory not told",
         "not answering: GPU is lost",
-        "used by bob 77",
-        "used by ada 78",
+        "bob, pid 77",
+        "ada, pid 78",
     ):
         assert words in text
 
@@ -107,7 +107,7 @@ async def test_the_gpu_of_a_failed_run_whose_memory_is_held_is_not_free(
 
     async with staged(tmp_path, place="dashboard", shown=shows(report, failed)) as stage:
         assert "free" not in next(line for line in stage.text().splitlines() if "GiB" in line and "%" in line)
-        assert "used by bob" in stage.text()
+        assert "bob, pid" in stage.text()
 
 
 async def test_values_of_a_gpu_that_tells_nothing_new_are_marked_as_old(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_memory_of_a_gpu_that_no_run_claims_is_said_with_its_holder(tmp_path: Pa
 
 def test_what_a_live_run_holds_is_not_said_twice(tmp_path: Path, seen: Snapshot) -> None:
     (found,) = said(tmp_path, recipe("new", gpus=["2"]), seen, "gpus")
-    assert found.message == "deepseek-r1-70b-1 claims GPU 2"
+    assert found.message == "deepseek-r1-70b has GPU 2"
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path, seen: Snapshot) -> None:

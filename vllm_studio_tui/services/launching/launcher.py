@@ -107,12 +107,10 @@ class Launcher(Targets):
             problems += room_problems(wanted, gpus, live)
         for one in live:
             if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
-                problems.append(
-                    Problem("port", "error", f"{one.run_id} has port {recipe.port}", "Choose another port.")
-                )
+                problems.append(Problem("port", "error", f"{one.name} has port {recipe.port}", "Choose another port."))
             shared = sorted(set(wanted) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
             if shared:
-                message = f"{one.run_id} claims GPU {', '.join(shared)}"
+                message = f"{one.name} has GPU {' '.join(shared)}"
                 problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
         return problems
 

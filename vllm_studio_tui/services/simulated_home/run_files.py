@@ -187,7 +187,7 @@ class RunFiles:
             if self.spec.gpus:
                 read = {gpus.uuid(int(one)): gpus.energy_mj(int(one), moment) for one in self.spec.gpus}
                 yield moment, "energy", {"gpus": read, "boot_id": boot_id()}
-        if ready is not None:
+        if ready is not None and until > ready:
             rate = self.layout.model.peak / self.layout.model.running
             yield until, "peak", {"tokens_per_second": round(rate * 1.16, 2)}
 

@@ -23,4 +23,4 @@ def why_nothing(key: str, place: str, *, read_only: bool) -> str:
     shown = actions.key_text(key)
     if read_only and any(action.writes for action in here):
         return f"read-only: {shown} changes something, and nothing is changed."
-    return f"{shown}: {rule.verb}. Nothing here takes it."
+    return f"{shown} does nothing here. Elsewhere: {rule.verb}."

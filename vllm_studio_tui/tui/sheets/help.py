@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
-from vllm_studio_tui.tui.paint.ink import Ink, Row
+from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
 from vllm_studio_tui.tui.screens.registry import BY_NAME, SCREENS
 from vllm_studio_tui.tui.sheets.dialogs import Pages
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
 WORDS = {
-    State.STARTING: "spawned, nothing said yet",
+    State.STARTING: "its process is up, nothing said yet",
     State.LOADING: "loading; the stage comes from its log",
     State.READY: "answers",
     State.UNHEALTHY: "does not answer, still running",
@@ -83,8 +83,11 @@ def _column(groups: list[tuple[str, list[tuple[str, str]]]], x: int, end: int) -
         for keys, words in found:
             row = Row()
             row.put(x, keys, "fg bold", widest)
-            row.put(x + widest + 2, words, "fg", max(0, end - x - widest - 2))
-            rows.append(row)
+            room = max(8, end - x - widest - 2)
+            for line in wrap(words, room) or [""]:
+                row.put(x + widest + 2, line, "fg", room)
+                rows.append(row)
+                row = Row()
     return rows
 
 

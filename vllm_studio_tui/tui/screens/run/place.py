@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.run_story import view_of
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Page
@@ -22,6 +24,9 @@ from vllm_studio_tui.tui.screens.run.knowledge import Knowledge
 from vllm_studio_tui.tui.screens.run.rows import page_rows
 from vllm_studio_tui.tui.screens.run.sections import FIX, LOG, REQUEST, RUN
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
+
+#: What enter does on the row under the cursor, in the words of the footer.
+OPENS = {FIX: "save and run", RUN: "open run", REQUEST: "open chat", LOG: "open log"}
 
 
 class RunPage(Page):
@@ -157,6 +162,12 @@ class RunPage(Page):
         if name == "dismiss":
             return failed and not run.dismissed
         return True
+
+    def labelled(self, action: Action) -> Action:
+        if action.id == "run.open":
+            word = next((word for start, word in OPENS.items() if (self._list.key or "").startswith(start)), "open")
+            return replace(action, label=word)
+        return super().labelled(action)
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()
