@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from textual.widgets._toast import Toast
 
 from tests.functional.stage import staged
 from tests.functional.storm import SCRIPT, storm, tame
@@ -36,3 +38,25 @@ async def test_the_terminal_shows_what_is_meant_throughout_a_long_storm(
         picture = Picture(stage, monkeypatch)
         stage.app.refresh(layout=True)
         await storm(stage, tmp_path, seed=seed, count=3000, picture=picture)
+
+
+async def test_a_message_that_goes_while_somebody_asks_where_things_are_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged(tmp_path, size=(80, 24)) as stage:
+        picture = Picture(stage, monkeypatch)
+        stage.app.refresh(layout=True)
+        stage.app.tell("Something was told that is long enough to be seen", "error")
+        await stage.settle()
+        await picture.check("the message stands there")
+        assert "Something was told" in "".join(picture.screen.display)
+        stage.app.clear_notifications()
+        compositor = stage.app.screen._compositor
+        while stage.app.screen.query(Toast):
+            compositor._full_map_invalidated = True
+            assert compositor.full_map
+            await asyncio.sleep(0)
+        compositor._full_map_invalidated = True
+        assert compositor.full_map
+        await picture.check("the message is gone")
+        assert "Something was told" not in "".join(picture.screen.display)

@@ -1,5 +1,5 @@
-"""Seven corrections of Textual 8.2: two keys, output over slow connections, closed terminals,
-memory, errors of the input thread, and widgets that are removed at once."""
+"""Eight corrections of Textual 8.2: two keys, output over slow connections, closed terminals,
+memory, errors of the input thread, widgets that are removed at once, and what they leave on the screen."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def install() -> None:
     whole_strips()
     input_errors()
     early_removals()
+    drawn_maps()
 
 
 def alt_digits() -> None:
@@ -130,6 +131,28 @@ def early_removals() -> None:
 
     if theirs is not None and "_dispatch_message" not in vars(Widget):
         Widget._dispatch_message = dispatch  # type: ignore[method-assign]
+
+
+def drawn_maps() -> None:
+    """Compare a new layout with the one that was drawn last.
+
+    Whoever asks where a widget is may make Textual lay out all widgets anew, without drawing them. It compares the next
+    layout with that one, finds no difference, and leaves on the terminal what was removed in between.
+    """
+    from textual._compositor import Compositor
+
+    theirs: Any = getattr(Compositor, "reflow", None)
+    if theirs is None or hasattr(theirs, "ours"):
+        return
+
+    def reflow(self: Any, parent: Widget, size: Any) -> Any:
+        self._full_map = getattr(self, "_drawn_map", self._full_map)
+        result = theirs(self, parent, size)
+        self._drawn_map = self._full_map
+        return result
+
+    reflow.ours = True  # type: ignore[attr-defined]
+    Compositor.reflow = reflow  # type: ignore[method-assign]
 
 
 def _read_input(self: Any) -> None:
