@@ -307,11 +307,14 @@ async def _save_and_launch(stage: Staged) -> None:
 async def _choose(stage: Staged) -> None:
     (field,) = (one for one in form(stage).query(FieldInput) if one.spec.name == "backend")
     field.focus()
+    await shows(stage, "f4 choose")
     await stage.press("f4")
     await shows(stage, "llama.cpp")
     await fill_in(stage, "sglang")
     await stage.press("enter")
     assert form(stage).texts["backend"] == field.value == "sglang"
+    next(one for one in form(stage).query(FieldInput) if one.spec.name == "id").focus()
+    await hides(stage, "f4 choose")  # an id is typed
 
 
 @editing.scenario("form.yaml")

@@ -126,6 +126,7 @@ async def _parts(stage: Staged) -> None:
     assert page.key == "request:asked-1"
     await stage.press("tab")
     assert page.key == "run:qwen3-32b-0"
+    await shows(stage, "enter open run")
     await stage.press("enter")  # an earlier run opens on the same page
     await shows(stage, "the host was restarted")
     await stage.press("escape")
@@ -140,6 +141,7 @@ async def _parts(stage: Staged) -> None:
 @failed.scenario("run.previous", "run.next", "run.fix")
 async def _fixes(stage: Staged) -> None:
     await shows(stage, "1 of 3")
+    assert "enter save and run" in stage.text().splitlines()[-1]  # the footer says what enter does on this row
     for next_, previous in (("right", "left"), ("l", "h")):
         await stage.press(next_)
         await shows(stage, "2 of 3")

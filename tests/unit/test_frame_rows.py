@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def test_trouble_keeps_its_name_in_the_header_and_the_rest_are_counts(tmp_path: 
     assert "✕ " in drawn(shown, 80, 24)
     for width in range(30, 200):
         drawn(shown, width)
+
+
+def test_the_percent_of_a_later_stage_has_its_name_so_that_no_figure_falls(tmp_path: Path) -> None:
+    shown = snapshot(tmp_path)
+    for stage, progress, words in (("graphs", 0.35, "◐ graphs 35%"), ("kv_cache", None, "◐ KV cache  ●")):
+        runs = tuple(
+            replace(run, status=replace(run.status, stage=stage, progress=progress))
+            if run.state is State.LOADING
+            else run
+            for run in shown.runs
+        )
+        assert words in drawn(replace(shown, runs=runs), 160)
 
 
 def test_of_many_in_trouble_some_have_names_and_all_are_counted(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
+from vllm_studio_tui.tui.paint.run_words import how_far
 from vllm_studio_tui.tui.screens.registry import SCREENS
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ def _chips(glyphs: Glyphs, runs: Sequence[RunView], names: int, longest: int) ->
             continue
         mark, colour = glyphs.state(state)
         part = Part([(mark, colour)], f"run:{of[0].run_id}")
-        progress = of[0].status.progress if len(of) == 1 and state is State.LOADING else None
+        far = how_far(of[0]) if len(of) == 1 and state is State.LOADING else ""
         named = of[:names] if state in NAMED else []
         if not named or len(of) > 1:
-            part.texts.append((f" {numbers.percent(progress) if progress is not None else len(of)}", "fg"))
+            part.texts.append((f" {far or len(of)}", "fg"))
         part.texts += [(f" {fit(run.name, longest)}", "fg") for run in named]
         found.append(part)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 
 STAGES = {
@@ -50,6 +51,16 @@ def takes_first_gpus(backend: str) -> bool:
 def stage_word(stage: str | None) -> str:
     """Return the name of a stage for people."""
     return STAGES.get(stage or "", stage or "")
+
+
+def how_far(run: RunView) -> str:
+    """Return how far a loading run is: the percent of its weights, of every other stage its name before it.
+
+    Each stage begins at zero again: without the name a figure that was at 100% would fall.
+    """
+    status = run.status
+    part = numbers.percent(status.progress) if status.progress is not None else ""
+    return part if status.stage in (None, "weights") else f"{stage_word(status.stage)} {part}".rstrip()
 
 
 def where(run: RunView) -> str:

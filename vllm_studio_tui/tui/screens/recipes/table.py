@@ -12,7 +12,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row
-from vllm_studio_tui.tui.paint.run_words import backend_word, takes_first_gpus
+from vllm_studio_tui.tui.paint.run_words import backend_word, how_far, takes_first_gpus
 from vllm_studio_tui.tui.paint.table import Column, Parts
 from vllm_studio_tui.tui.widgets.table import Table
 
@@ -148,8 +148,9 @@ def _state_word(line: Line) -> str:
     run = line.shown_run
     if run is None:
         return ""
-    if run.state is State.LOADING and run.status.progress is not None:
-        return f"{run.state} {numbers.percent(run.status.progress)}"
+    if run.state is State.LOADING:
+        far = how_far(run)
+        return f"{run.state} {far}" if far[:1].isdigit() else far or str(run.state)
     if run.state is State.FAILED and run.status.ended_at is not None:
         return f"{run.state} {numbers.moment(run.status.ended_at, line.now)}"
     return str(run.state)
