@@ -25,7 +25,7 @@ WORDS = {
     "chat": "Ask qwen3-32b anything.",
     "monitor": "ENGINES",
     "usage": "14 days",
-    "logs": "all levels",
+    "logs": "level all",
 }
 READY, LOADING, FAILED = "qwen3-32b-1", "deepseek-r1-70b-1", "llama-3.3-70b-1"
 
