@@ -71,7 +71,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("vllm-free-memory", "gpu_memory_taken", "20.53 of 79.10 GiB", "lower gpu_memory_utilization"),
     ("vllm-oom-weights", "out_of_memory", "270.00 MiB", "smaller quantization"),
     ("vllm-oom-graphs", "out_of_memory", "out of memory", "max_model_len"),
-    ("vllm-kv-max-len", "kv_cache_too_small", "131072 tokens: it needs 20.00 GiB of 2.81", "at most 18416"),
+    ("vllm-kv-max-len", "kv_cache_too_small", "131072 tokens: it needs 20.00 GiB, 2.81", "at most 18416"),
     ("vllm-kv-none", "kv_cache_too_small", "no memory for the KV cache", "Raise gpu_memory_utilization"),
     ("vllm-memory-profiling", "gpu_memory_taken", "while this one measured", "two engines on one GPU"),
     ("vllm-fp8-block", "tensor_parallel_indivisible", "(192) are no multiple of their blocks (128)", "smaller number"),

@@ -26,7 +26,7 @@ SAMPLES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
         VLLM + "ValueError: To serve at least one request with the models's max seq len (131072), (20.00 GiB KV cache "
         "is needed, which is larger than the available KV cache memory (2.81 GiB). Based on the available memory, "
         "the estimated maximum model length is 18416.",
-        "kv_cache_too_small", "131072 tokens: it needs 20.00 GiB of 2.81 GiB", {"max_model_len": 18416},
+        "kv_cache_too_small", "131072 tokens: it needs 20.00 GiB, 2.81 GiB", {"max_model_len": 18416},
     ),
     (
         "ValueError: To serve at least one request with the models's max seq len (32768), (4.00 GiB KV cache is "

@@ -26,7 +26,7 @@ MEMORY: tuple[Failure, ...] = (
         r"max seq len \((\d+)\).{0,20}?\(([\d.]+ GiB) KV.{0,80}?available KV cache memory \(([\d.]+ GiB)\)"
         rf".{{0,80}}?{_ESTIMATE}",
         "kv_cache_too_small",
-        "the KV cache cannot hold one request of {1} tokens: it needs {2} of {3}",
+        "the KV cache cannot hold one request of {1} tokens: it needs {2}, {3} is free",
         _LONGER,
         fixes=(
             {"max_model_len": "{4|16}"},
@@ -36,7 +36,7 @@ MEMORY: tuple[Failure, ...] = (
     start_failure(
         r"max seq len \((\d+)\).{0,20}?\(([\d.]+ GiB) KV.{0,80}?available KV cache memory \(([\d.]+ GiB)\)",
         "kv_cache_too_small",
-        "the KV cache cannot hold one request of {1} tokens: it needs {2} of {3}",
+        "the KV cache cannot hold one request of {1} tokens: it needs {2}, {3} is free",
         "Lower max_model_len, use kv_cache_dtype fp8, or raise gpu_memory_utilization.",
         fixes=_MORE_CACHE,
     ),
