@@ -33,7 +33,7 @@ def draw_loading(
     # A stage that was skipped, as compiling and graphs are in an eager run, is not shown as passed.
     passed = [name for name in stages[:here] if name in status.marks or not status.marks]
     stages, here = [*passed, *stages[here:]], len(passed)
-    end = width - 24 if size == Size.FULL else width - 8
+    end = width - 24 if size >= Size.WIDE else width - 8  # the time left has its own room
     if size >= Size.WIDE:
         x = body
         for index, name in enumerate(stages):
@@ -46,8 +46,7 @@ def draw_loading(
                 part = [(f"{glyphs.pending} {word}", "faint")]
             length = sum(len(text) for text, _ in part)
             if x + length > end - 20:
-                if index < len(stages):
-                    first.put(x, f"{glyphs.pending} {len(stages) - index} more", "faint")
+                x = first.put(x, f"{glyphs.pending} {len(stages) - index} more", "faint") + 3
                 break
             x = first.run(x, part) + 3
         bar = max(0, min(30, end - x - 8))

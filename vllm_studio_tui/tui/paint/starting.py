@@ -257,7 +257,9 @@ def _entry(entry: Entry, glyphs: Glyphs, x: int, size: Size, width: int) -> Row:
         if not (entry.engine or entry.size or note):
             end = width
     else:
-        name, detail, end, engine, last = 28, x + 30, 0, x + 30, x + 42
+        name = 28 if size >= Size.COMPACT else 18
+        detail = engine = x + name + 2
+        end, last = 0, detail + 12
     row.put(x, entry.name, "fg", name)
     if size >= Size.WIDE:
         room = end - detail - (11 if entry.size is not None else 0 if end < width else 2)

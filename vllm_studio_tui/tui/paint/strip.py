@@ -35,16 +35,18 @@ def strip(
     """
     rows = gpus.table(snapshot.tick.gpus, snapshot.runs, glyphs, width, Size.STRIP) if snapshot.tick.gpus.gpus else []
     if not facts:
-        return [*_nothing(snapshot), *rows[: max(0, height - 2)], _totals(snapshot, glyphs, width)][-height:]
+        none = [] if rows else [gpus.none_row(snapshot.tick.gpus, 0, width)]
+        shown = [*_nothing(), *none, *rows][: max(1, height - 1)]
+        return [*_filled(shown, height), _totals(snapshot, glyphs, width)][:height]
     if len(facts) + len(rows) + 1 <= height:
-        return [*_each(facts, glyphs, width, now), *rows, _totals(snapshot, glyphs, width)]
+        shown = [*_each(facts, glyphs, width, now), *rows]
+        return [*_filled(shown, height), _totals(snapshot, glyphs, width)]
     below = [*([_gpu_line(snapshot, glyphs, width)] if rows else []), _newest(snapshot, glyphs, width, now)]
     below = below[: max(0, height - 2)]
     room = max(1, height - len(below))
     if len(facts) <= room:
         return [*_each(facts, glyphs, width, now), *below]
-    named = _named(facts, max(1, room - 1))
-    rest = [one for one in facts if one not in named]
+    named, rest = some_named(facts, max(1, room - 1))
     return [*_each(named, glyphs, width, now), *([_rest(snapshot, rest, glyphs, width)] if room > 1 else []), *below]
 
 
@@ -52,8 +54,17 @@ def _each(facts: Iterable[RunFacts], glyphs: Glyphs, width: int, now: float) -> 
     return [strip_row(one, glyphs, width, now) for one in facts]
 
 
-def _named(facts: Sequence[RunFacts], room: int) -> list[RunFacts]:
-    """Choose the runs that have a row: the newest two of a kind, then of the next kind, so that each has a name."""
+def _filled(rows: list[Row], height: int) -> list[Row]:
+    """Put empty rows below, so that the last row of the window is left for the totals and the keys."""
+    return [*rows, *(Row() for _ in range(max(0, height - 1 - len(rows))))]
+
+
+def some_named(facts: Sequence[RunFacts], room: int) -> tuple[list[RunFacts], list[RunFacts]]:
+    """Choose the runs that have a row: the newest two of a kind, then of the next kind, so that each has a name.
+
+    Returns:
+        Those, and the others, which are to be counted.
+    """
     kinds: dict[State, list[RunFacts]] = {}
     for one in facts:
         kinds.setdefault(one.run.state, []).append(one)
@@ -62,10 +73,20 @@ def _named(facts: Sequence[RunFacts], room: int) -> list[RunFacts]:
         for kind in kinds.values():
             chosen += kind[at * _OF_A_KIND : (at + 1) * _OF_A_KIND]
     kept = chosen[:room]
-    return [one for one in facts if one in kept]
+    return [one for one in facts if one in kept], [one for one in facts if one not in kept]
 
 
-def _nothing(snapshot: Snapshot) -> list[Row]:
+def count_row(rest: Sequence[RunFacts], glyphs: Glyphs, x: int, width: int) -> Row:
+    """Count runs that have no row, by state."""
+    row = Row()
+    x = row.put(x, f"{glyphs.ellipsis} {len(rest)} more", "fg") + 3
+    for parts in _counts((one.run for one in rest), glyphs).values():
+        if x + sum(cell_len(text) for text, _ in parts) <= width:
+            x = row.run(x, parts) + 2
+    return row
+
+
+def _nothing() -> list[Row]:
     row = Row()
     row.put(0, "Nothing runs yet.", "dim")
     return [row]
@@ -186,8 +207,17 @@ def _speed(snapshot: Snapshot) -> float | None:
 # --- one line -------------------------------------------------------------------------------------------------
 
 
+def lines(
+    snapshot: Snapshot, facts: Sequence[RunFacts], glyphs: Glyphs, width: int, height: int, now: float
+) -> list[Row]:
+    """Draw all on one line, and below it, in the rows that a window of two or three has, the most urgent runs."""
+    return [line(snapshot, glyphs, width), *_each(some_named(facts, height - 1)[0], glyphs, width, now)]
+
+
 def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
     """Draw all on one line: every state with its number, then as much more as there is room for."""
+    if not snapshot.runs and not snapshot.tick.gpus.gpus:
+        return _nothing()[0]
     counts = _counts(snapshot.runs, glyphs)
     spare = width - _cells(list(counts.values()), 1)
     while counts and spare < 0:

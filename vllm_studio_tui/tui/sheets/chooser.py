@@ -16,8 +16,9 @@ from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint.dialog_rows import keys_row
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet, keys_row
+from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 

@@ -18,7 +18,8 @@ from textual.worker import Worker, WorkerState
 
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.dialog_rows import head_row, keys_row
+from vllm_studio_tui.tui.paint.ink import Row, fit, wrap
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class Question(Sheet):
         """Return the rows: all answers first, then as much of the text as there is room for."""
         glyphs, roomy = self.ink().glyphs, self.room >= Size.BASE
         height = self.rows_free
+        if height <= len(self._options):
+            return self._in_a_line(width, height)
         foot = [] if height < len(self._options) + 3 else [self._foot(width)]
         answers = [self._answer(at, option, width) for at, option in enumerate(self._options)]
         free = max(1, height - len(answers) - len(foot) - 2 * roomy)
@@ -182,6 +185,21 @@ class Question(Sheet):
             rows.append(row)
         gap = [Row()] if roomy else []
         return [*rows, *gap, *answers, *gap, *foot]
+
+    def _in_a_line(self, width: int, height: int) -> list[Row]:
+        """Return the question and, below it, all answers in one row: none is out of sight."""
+        title, answers = Row(), Row()
+        title.put(0, self._title, "fg bold", width)
+        x, last = 0, len(self._options) - 1
+        for at, option in enumerate(self._options):
+            # Each has its share of the row; what the ones before leave is for those after.
+            share = (width - x - 2 * (last - at)) // (last - at + 1)
+            label = fit(option.label, max(0, share - len(option.key) - 1))
+            here = at == self._at
+            after = answers.run(x, [(option.key, "accent bold underline" if here else "fg bold"), (f" {label}", "dim")])
+            answers.link(x, after, f"answer:{option.key}")
+            x = after + 2
+        return [title, answers] if height > 1 else [answers]
 
     def _answer(self, at: int, option: Option, width: int) -> Row:
         here = at == self._at
@@ -310,7 +328,12 @@ class Writing(Sheet):
 
     def fit(self) -> None:
         around = 3 if self.tiny else 5
-        self.query_one("#text", TextArea).styles.height = max(1, min(12, self.rows_free - around))
+        least = self.rows_free <= around  # what is written and the keys come before the title and the note
+        self.query_one("#text", TextArea).styles.height = max(1, min(12, self.rows_free - (1 if least else around)))
+        self.query_one("#prompt-head").display = not least
+        foot = self.query_one("#prompt-foot", Canvas)
+        foot.styles.height = 1 if least else 2
+        foot.repaint()
 
     def _head(self, width: int, height: int) -> list[Row]:
         return [head_row(self._title, width)]
@@ -318,7 +341,8 @@ class Writing(Sheet):
     def _foot(self, width: int, height: int) -> list[Row]:
         note = Row()
         note.put(2, self._note, "faint", width - 4)
-        return [note, keys_row(width, ("f2", "take it"), ("esc", "leave it"))]
+        keys = keys_row(width, ("f2", "take it"), ("esc", "leave it"))
+        return [note, keys] if height > 1 else [keys]
 
     def take(self) -> None:
         self.dismiss(self.query_one("#text", TextArea).text)
@@ -360,19 +384,3 @@ class Pages(Sheet):
 
     def key_q(self) -> None:
         self.dismiss(None)
-
-
-def head_row(title: str, width: int) -> Row:
-    """Return the title of a dialog."""
-    row = Row()
-    row.put(2, title, "fg bold", width - 4)
-    return row
-
-
-def keys_row(width: int, *keys: tuple[str, str]) -> Row:
-    """Return the last row of a dialog: its keys, and what they do."""
-    row = Row()
-    x = 2 if width > 40 else 0
-    for key, words in keys:
-        x = row.run(x, [(key, "fg bold"), (f" {words}", "dim")]) + 3
-    return row

@@ -20,6 +20,9 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.changes import Proposal
 
+#: Rows of a window in which the name of the recipe still has one.
+LEAST_WITH_HEAD = 4
+
 
 class DiffSheet(Sheet):
     """Shows one of several proposals at a time; returns `take:N`, `edit:N`, or None.
@@ -113,6 +116,8 @@ class DiffSheet(Sheet):
             title = Row()
             title.put(edge, one.title, "fg", width - 2 * edge)
             rows.append(title)
+        if self.rows_free < LEAST_WITH_HEAD:
+            return []  # what changes and the keys come first
         return [*rows, Row()] if self.room >= Size.BASE else rows
 
     def _body(self, width: int, height: int) -> list[Row]:

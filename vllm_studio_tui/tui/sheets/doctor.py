@@ -12,7 +12,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.dialog_rows import keys_row
+from vllm_studio_tui.tui.paint.ink import Row, cut_lines
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
 GROUPS = (("fail", "STANDS IN THE WAY"), ("warn", "WORTH A LOOK"), ("ok", "FINE"))
+
+#: Rows of a window in which the title still has one.
+LEAST_WITH_TITLE = 4
+#: From this width on what was found stands beside the name of the check.
+LEAST_BESIDE = 50
 
 
 class DoctorSheet(Sheet):
@@ -71,13 +77,22 @@ class DoctorSheet(Sheet):
             canvas.repaint()
 
     def _paint(self, width: int, height: int) -> list[Row]:
-        return doctor_rows(self._results, self._left, self.ink().glyphs, width)
+        rows = doctor_rows(self._results, self._left, self.ink().glyphs, width)
+        if self.tiny:  # no empty rows; in a window of a few rows no title
+            rows = [rows[0], *(row for row in rows[1:] if row.pieces)][
+                1 - self.query_one("#doctor", ListCanvas).header :
+            ]
+        return rows
+
+    def fit(self) -> None:
+        canvas = self.query_one("#doctor", ListCanvas)
+        canvas.header = 0 if self.app.size.height < LEAST_WITH_TITLE else 1
+        canvas.repaint()
+        canvas.show_cursor()
 
     def _keys(self, width: int, height: int) -> list[Row]:
-        row, x = Row(), 3
-        for key, word in (("y", "copy"), ("Y", "copy all"), ("f5", "again"), ("esc", "close")):
-            x = row.run(x, [(key, "fg bold"), (f" {word}", "dim")]) + 3
-        return [row]
+        keys = (("y", "copy"), ("Y", "copy all"), ("f5", "again"), ("esc", "close"))
+        return [keys_row(width, *keys, edge=1 if self.tiny else 3)]
 
     def action_copy_one(self) -> None:
         key = self.query_one("#doctor", ListCanvas).key
@@ -131,12 +146,16 @@ def _check_rows(name: str, check: Check, mark: tuple[str, str], width: int, *, n
     first.put(2, *mark)
     first.put(4, name, "fg", 18 if narrow else 20)
     start = 24 if narrow else 26
-    found = wrap(check.found, max(10, width - start - 2))
-    for index, text in enumerate(found[:3] if check.state == "ok" else found[:6]):
-        row = first if index == 0 else Row(key=name)
+    below = width < LEAST_BESIDE
+    if below:  # what was found stands below the name
+        start = 4
+        rows.append(first)
+    found = cut_lines(check.found, max(10, width - start - 2), 3 if check.state == "ok" else 6)
+    for index, text in enumerate(found):
+        row = first if index == 0 and not below else Row(key=name)
         row.put(start, text, "dim" if check.state == "ok" else "fg")
         rows.append(row)
-    for text in wrap(check.fix, max(10, width - start - 2))[:4] if check.fix else []:
+    for text in cut_lines(check.fix, max(10, width - start - 2), 4) if check.fix else []:
         row = Row(key=name)
         row.put(start, text, "dim")
         rows.append(row)

@@ -15,7 +15,8 @@ from textual.widgets import Input
 
 from vllm_studio_tui.config.setting_values import SettingValue, read_setting, setting_values, setting_variables
 from vllm_studio_tui.domain.errors import SettingsError
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.dialog_rows import keys_row
+from vllm_studio_tui.tui.paint.ink import Row, cut_lines, wrap
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
@@ -77,13 +78,29 @@ class SettingsSheet(Sheet):
         key = self.query_one("#settings", ListCanvas).key
         return next((one for one in self._values if one.key == key), None)
 
+    def fit(self) -> None:
+        """In the smallest windows the setting under the cursor and the keys come first, then the help and the title."""
+        height = self.app.size.height
+        self._listing.header = 2 if not self.tiny else 1 if height >= 5 else 0
+        self.query_one("#settings-help").styles.height = 4 if not self.tiny else 1 if height >= 4 else 0
+        self._repaint()
+        self._listing.show_cursor()
+
     # --- painting ---------------------------------------------------------------------------------------
 
+    @property
+    def _listing(self) -> ListCanvas:
+        return self.query_one("#settings", ListCanvas)
+
+    @property
+    def _edge(self) -> int:
+        return 1 if self.tiny else 3
+
     def _paint(self, width: int, height: int) -> list[Row]:
-        title = Row()
-        x = title.put(3, "Settings", "fg bold") + 3
+        title, edge = Row(), self._edge
+        x = title.put(edge, "Settings", "fg bold") + 3
         title.put(x, str(self._shell.studio.places.settings_file), "dim", max(0, width - x - 2))
-        rows = [title, Row()]
+        rows = [title, Row()][: self._listing.header]
         if self._error is not None:
             for text in (self._error.title, self._error.cause, self._error.advice):
                 for line in wrap(text, width - 8) if text else []:
@@ -92,10 +109,10 @@ class SettingsSheet(Sheet):
                     rows.append(row)
             return rows
         wide = width >= 90
-        value, source = (28, 70) if wide else (26, 58)
+        value, source = (28, 70) if wide else (22, 58) if self.tiny else (26, 58)
         for one in self._values:
             row = Row(key=one.key)
-            row.put(3, one.key, "fg", value - 4)
+            row.put(edge, one.key, "fg", value - edge - 1)
             end = source - 2 if width > source + 8 else width - 1
             text = one.text or one.default or "none"
             row.put(value, text, "fg" if one.text else "faint", end - value)
@@ -108,14 +125,14 @@ class SettingsSheet(Sheet):
         one = self._editing or self._current
         if one is None:
             return []
-        rows = [Row()]
+        rows = [] if self.tiny else [Row()]
         if self._wrong:
             row = Row()
-            row.run(3, [(f"{self.ink().glyphs.failed} ", "err"), (self._wrong, "fg")])
+            row.run(self._edge, [(f"{self.ink().glyphs.failed} ", "err"), (self._wrong, "fg")])
             return [*rows, row]
         when = "Takes effect at once." if one.at_once else "Takes effect when the studio is started again."
         text = f"{one.help} Default: {one.default or 'none'}. {when}"
-        lines = [(line, "dim") for line in wrap(text, width - 6)[:2]]
+        lines = [(line, "dim") for line in cut_lines(text, width - 2 * self._edge, 1 if self.tiny else 2)]
         note = (
             f"{one.fixed[:1].upper()}{one.fixed[1:]}."
             if one.fixed
@@ -124,20 +141,18 @@ class SettingsSheet(Sheet):
         lines.append((note, "warn" if one.fixed else "faint"))
         for line, style in lines:
             row = Row()
-            row.put(3, line, style, width - 5)
+            row.put(self._edge, line, style, width - self._edge - 2)
             rows.append(row)
-        return rows
+        return rows[: max(1, height)]
 
     def _keys(self, width: int, height: int) -> list[Row]:
-        row, x = Row(), 3
-        keys = [("enter", "edit"), ("d", "back to the default"), ("y", "copy"), ("esc", "close")]
+        default = "default" if self.tiny else "back to the default"
+        keys = [("enter", "edit"), ("d", default), ("y", "copy"), ("esc", "close")]
         if self._shell.read_only:
             keys = [("y", "copy"), ("esc", "close")]
         if self._editing is not None:
             keys = [("enter", "save"), ("esc", "leave it")]
-        for key, word in keys:
-            x = row.run(x, [(key, "fg bold"), (f" {word}", "dim")]) + 3
-        return [row]
+        return [keys_row(width, *keys, edge=self._edge)]
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()

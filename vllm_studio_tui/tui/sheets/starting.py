@@ -18,6 +18,7 @@ from textual.widgets import Input
 from vllm_studio_tui.tui.flows.machine import look_around
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint.dialog_rows import keys_row
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.starting import Entry, Here, entries_of, list_rows, title_rows
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
@@ -70,7 +71,9 @@ class WhatToRun(Container):
     WhatToRun #start-words { margin: 0 1; }
     WhatToRun #start-list { margin-top: 1; }
     Screen.-wide WhatToRun #start-title, Screen.-full WhatToRun #start-title { height: 3; }
-    Screen.-compact WhatToRun #start-list { margin-top: 0; }
+    Screen.-compact WhatToRun #start-list, Screen.-tiny WhatToRun #start-list { margin-top: 0; }
+    Screen.-tiny WhatToRun #start-words { margin: 0; }
+    Screen.-line WhatToRun #start-title { display: none; }
     """
 
     class Taken(Message):
@@ -255,11 +258,7 @@ class StartSheet(Sheet):
             yield Canvas(self._keys, self.ink, plane="panel", id="start-keys")
 
     def _keys(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        x = 2
-        for key, word in (("enter", "take it"), ("tab", "next part"), ("esc", "leave it")):
-            x = row.run(x, [(key, "fg bold"), (f" {word}", "dim")]) + 3
-        return [row]
+        return [keys_row(width, ("enter", "take it"), ("tab", "next part"), ("esc", "leave it"))]
 
     def on_what_to_run_taken(self, event: WhatToRun.Taken) -> None:
         event.stop()

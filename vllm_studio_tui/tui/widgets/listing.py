@@ -72,7 +72,7 @@ class Listing(Container):
             yield self.table
             if self._detail is not None:
                 yield Canvas(self._paint_detail, self.table.get_ink, plane=self.table.plane, classes="listing-detail")
-        yield Input(placeholder="filter", select_on_focus=False)
+        yield Input(placeholder="filter: enter keeps, esc lifts", select_on_focus=False)
 
     # --- details ----------------------------------------------------------------------------------------
 

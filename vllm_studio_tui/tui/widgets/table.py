@@ -15,6 +15,9 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 T = TypeVar("T")
 
+#: From this height on the title has a row.
+LEAST_WITH_TITLE = 4
+
 
 class Table(ListCanvas, Generic[T]):
     """A table of items, each with a key. What it shows is given with `show_items`.
@@ -170,9 +173,11 @@ class Table(ListCanvas, Generic[T]):
         rows = list(self._above(width, height)) if self._above is not None else []
         if not rows and size >= Size.WIDE and not self.plane:
             rows.append(Row())
-        rows.append(self._title_row(x, width))
+        if height >= LEAST_WITH_TITLE:
+            rows.append(self._title_row(x, width))
         total = self._total() if self._total is not None else None
-        self.header = len(rows) + 1
+        headed = height > len(rows) + 1  # one row at least is that of an item
+        self.header = len(rows) + headed
         if height - self.header < 5:
             total = None  # the rows need the room themselves
         self._room = max(1, height - self.header - (2 if total is not None else 0))
@@ -184,7 +189,8 @@ class Table(ListCanvas, Generic[T]):
         natural = self._natural if total is None else _wider(self._natural, natural_widths(self.columns, [total]))
         cells = lay_out(self.columns, natural, width - start - 2, start)
         mark = ("^" if glyphs.ascii else "▴") if not self.falling else ("v" if glyphs.ascii else "▾")
-        rows.append(put_heads(cells, Row(), ordered=self.ordered, mark=mark))
+        if headed:
+            rows.append(put_heads(cells, Row(), ordered=self.ordered, mark=mark))
         if not self._shown:
             row = Row()
             hidden = f"   {len(self._items)} are hidden" if len(self._items) > 1 else ""

@@ -149,7 +149,7 @@ class Dashboard(Place):
             row = Row()
             row.put(margin(size), "reading runs and GPUs", "faint")
             return [row] if size > Size.STRIP else []
-        facts = self._facts.all(sparks=40 if size > Size.STRIP else 8) if size > Size.LINE else []
+        facts = self._facts.all(sparks=40 if size > Size.STRIP else 8)
         return Picture(
             self.snapshot,
             with_names(by_trouble([one for one in facts if self._matches(_words_of(one.run))])),

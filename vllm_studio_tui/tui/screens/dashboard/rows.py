@@ -64,10 +64,10 @@ class Picture:
         """Draw the dashboard; at small sizes in at most `height` rows."""
         size = self.size
         if size <= Size.STRIP:
-            from vllm_studio_tui.tui.paint.strip import line, strip
+            from vllm_studio_tui.tui.paint.strip import lines, strip
 
             if size == Size.LINE:
-                return [line(self.snapshot, self.glyphs, width)]
+                return lines(self.snapshot, self.facts, self.glyphs, width, height, self.now)
             return strip(self.snapshot, self.facts, self.glyphs, width, height, self.now)
         rows = self._runs(width, height, size)
         rows += self._gpus(width, size)

@@ -13,6 +13,7 @@ from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_line import words
 from vllm_studio_tui.tui.paint.run_parts import RunFacts, left
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.paint.table import Column, Parts, fixed, put_heads, put_values
@@ -102,7 +103,7 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
         mark, colour = glyphs.state(run.state)
         row.put(x, mark, colour)
         row.put(x + 2, run.name, "fg bold", 18 if full else 16)
-        if run.state not in ANSWERING:
+        if run.state not in ANSWERING or (run.state is State.UNHEALTHY and run_facts.metrics is None):
             start = x + 22
             after = row.put(start, _word(run), "fg", 16) + 2
             if run.status.progress is not None:
@@ -111,8 +112,8 @@ def engines(facts: Sequence[RunFacts], glyphs: Glyphs, width: int, size: Size, n
             rest = left(run_facts, now)
             if rest is not None:
                 row.put(after, f"about {numbers.about(rest)} left", "dim", max(0, width - after - 1))
-            elif run.state is State.FAILED:
-                row.put(after, run.status.title or "", "dim", max(0, width - after - 1))
+            elif run.state not in (State.STARTING, State.LOADING):
+                row.put(after, words(run_facts, now), "dim", max(0, width - after - 1))
             rows.append(row)
             continue
         put_values(cells, row, _Line(run_facts, metrics, glyphs, now), glyphs)

@@ -17,6 +17,7 @@ from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint import gpus
 from vllm_studio_tui.tui.paint import runs as run_rows
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.monitor import lanes
 from vllm_studio_tui.tui.screens.monitor import rows as paint
@@ -66,20 +67,28 @@ class Monitor(Place):
             row.put(margin(size), "reading GPUs and engines", "faint")
             return [row] if size > Size.STRIP else []
         glyphs = self.ink.glyphs
-        if size == Size.LINE:
-            from vllm_studio_tui.tui.paint.strip import line
-
-            return [line(snapshot, glyphs, width)]
         now = time.time()
-        facts = self._facts.all(sparks=8)
+        facts = by_trouble(self._facts.all(sparks=8 if size > Size.STRIP else 4))
         if size <= Size.STRIP:
-            return self._strip(snapshot, width, height)
+            from vllm_studio_tui.tui.paint.strip import lines, strip
+
+            return (lines if size == Size.LINE else strip)(snapshot, facts, glyphs, width, height, now)
         rows: list[Row] = [Row()] if size >= Size.BASE else []
-        if size == Size.COMPACT:
-            for run_facts in by_trouble(facts)[:4]:
+        room = 4 if size == Size.COMPACT else max(1, height // 4)
+        rest: list[RunFacts] = []
+        if len(facts) > room:
+            from vllm_studio_tui.tui.paint.strip import some_named
+
+            facts, rest = some_named(facts, max(1, room - 1))
+        if size == Size.COMPACT and facts:
+            for run_facts in facts:
                 rows += run_rows.rows(run_facts, glyphs, width, Size.COMPACT, now)
         else:
-            rows += engines(by_trouble(facts)[: max(1, height // 4)], glyphs, width, size, now)
+            rows += engines(facts, glyphs, width, size, now)
+        if rest:
+            from vllm_studio_tui.tui.paint.strip import count_row
+
+            rows.append(count_row(rest, glyphs, margin(size) + (0 if size == Size.COMPACT else 2), width))
         rows.append(Row())
         rows += self._gpu_rows(snapshot, width, size)
         if size >= Size.WIDE:
@@ -93,7 +102,7 @@ class Monitor(Place):
     def _gpu_rows(self, snapshot: Snapshot, width: int, size: Size) -> list[Row]:
         report, glyphs = snapshot.tick.gpus, self.ink.glyphs
         if not report.gpus:
-            return [gpus.none_row(report, margin(size), width)] if size >= Size.BASE else []
+            return [gpus.none_row(report, margin(size), width)]
         rows: list[Row] = []
         if size >= Size.WIDE:
             rows.append(gpus.head(report, glyphs, margin(size), width, size))
@@ -123,26 +132,6 @@ class Monitor(Place):
             made += [Row(), *paint.processes(snapshot, self.ink.glyphs, width, size, left)]
         return made[:room]
 
-    def _strip(self, snapshot: Snapshot, width: int, height: int) -> list[Row]:
-        from vllm_studio_tui.kit import numbers
-
-        glyphs, report = self.ink.glyphs, snapshot.tick.gpus
-        gpu_rows = gpus.table(report, snapshot.runs, glyphs, width, Size.STRIP)
-        room = max(1, height - 1 - min(len(gpu_rows), max(0, height - 3)))
-        facts = by_trouble(self._facts.all(sparks=4))[:room]
-        rows = [row for run_facts in facts for row in run_rows.rows(run_facts, glyphs, width, Size.STRIP, 0.0)]
-        if not rows:
-            row = Row()
-            row.put(0, "Nothing runs yet.", "dim")
-            rows.append(row)
-        rows += gpu_rows[: max(0, height - 1 - len(rows))]
-        total = Row()
-        drawn = [gpu.power_draw for gpu in report.gpus if gpu.power_draw is not None]
-        total.put(0, numbers.power(sum(drawn)) if drawn else "", "dim")
-        end = total.put_right(width, "q quit", "dim")
-        total.put_right(end - 2, "? help", "dim")
-        return [*rows[: max(0, height - 1)], total]
-
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
@@ -153,7 +142,7 @@ class Monitor(Place):
     def _chosen_run(self) -> str | None:
         """Return the id of the run under the cursor."""
         key = self.query_one("#monitor-canvas", ListCanvas).key
-        return None if key is None or key.startswith("pid:") else key.removeprefix("run:")
+        return None if key is None or key == "more" or key.startswith("pid:") else key.removeprefix("run:")
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()

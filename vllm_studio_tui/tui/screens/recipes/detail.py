@@ -79,9 +79,11 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
         facts.append(("command", [(shlex.join(plan.preview.argv), "fg")]))
     if plan.past:
         parts: list[tuple[str, str]] = []
-        for run in plan.past[:4]:
+        past = plan.past[:4]
+        for run in past:
             mark, colour = glyphs.state(run.state)
-            parts += [(f"{mark} ", colour), (f"{numbers.moment(run.at, now)} {fit(_end(run), 28)}   ", "fg")]
+            words = _end(run) if len(past) == 1 else fit(_end(run), 28)
+            parts += [(f"{mark} ", colour), (f"{numbers.moment(run.at, now)} {words}   ", "fg")]
         facts.append(("runs", parts))
     if plan.since is not None:
         text = ", ".join(f"{name} {old} -> {new}" for name, old, new in plan.since.changes)

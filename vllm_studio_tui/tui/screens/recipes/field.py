@@ -14,7 +14,7 @@ from textual.widgets import Input
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.recipes.form_fields import FormField
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.ink import Row, cut_lines
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class FieldRow(Container):
     def _lines(self) -> list[str]:
         words = self._shown[1] if self._shown is not None else ""
         room = max(12, self.size.width - self._indent - 4) if self.size.width else 44
-        return wrap(words, min(room, 90))[:2] if words else []
+        return cut_lines(words, min(room, 90), 2) if words else []
 
     @property
     def _indent(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.recipes.form_fields import TITLES, FormField
-from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.screens.recipes.rows import command_rows
@@ -86,7 +86,7 @@ def head_rows(facts: FormFacts, size: Size, width: int) -> list[Row]:
     """Draw the recipe's name, its revision and how much is changed; at small sizes the sections in a line."""
     wide = size >= Size.WIDE
     row = Row()
-    x = row.put(3 if wide else 2 if size >= Size.BASE else 0, facts.title or "new recipe", "fg bold", 40) + 3
+    x = row.put(3 if wide else margin(size), facts.title or "new recipe", "fg bold", 40) + 3
     if facts.new:
         x = row.put(x, "new recipe, nothing saved yet" if facts.title else "nothing saved yet", "dim") + 3
     elif facts.revisions:
@@ -128,17 +128,35 @@ def _section_line(facts: FormFacts, width: int, x: int) -> Row:
         mark = _mark(trouble, facts.glyphs)[0] if trouble else ""
         words.append(" ".join(part for part in (name, str(count) if count else "", mark) if part))
     here = facts.sections.index(facts.section) if facts.section in facts.sections else 0
-    first = 0
-    while first < here and sum(len(word) + 2 for word in words[first : here + 1]) > width - x:
+
+    def taken(first: int, last: int) -> int:
+        """Return the cells of some sections, with what stands for those before and after them."""
+        shown = sum(len(word) + 2 for word in words[first : last + 1]) - 2
+        return shown + len(_hidden(facts, 0, first)) + len(_hidden(facts, last + 1, len(words)))
+
+    first, last, end = 0, len(words) - 1, width - 1
+    while last > here and x + taken(first, last) > end:
+        last -= 1
+    while first < here and x + taken(first, last) > end:
         first += 1
     row = Row()
-    for name, word in list(zip(facts.sections, words, strict=True))[first:]:
-        if x + len(word) > width:
-            break
-        end = row.put(x, word, "accent bold" if name == facts.section else "dim")
-        row.link(x, end, f"section:{name}")
-        x = end + 2
+    x = row.put(x, _hidden(facts, 0, first), "faint")
+    for name, word in list(zip(facts.sections, words, strict=True))[first : last + 1]:
+        after = row.put(x, word, "accent bold" if name == facts.section else "dim")
+        row.link(x, after, f"section:{name}")
+        x = after + 2
+    row.put(x - 2, _hidden(facts, last + 1, len(words)), "faint")
     return row
+
+
+def _hidden(facts: FormFacts, first: int, last: int) -> str:
+    """Return what stands for sections that have no room: the worst trouble in them is seen; empty for none."""
+    if first >= last:
+        return ""
+    kinds = {_trouble(facts, name) for name in facts.sections[first:last]}
+    worst = next((kind for kind in ("error", "warning") if kind in kinds), "")
+    mark = f" {_mark(worst, facts.glyphs)[0]}" if worst else ""
+    return f"{facts.glyphs.ellipsis}{mark}  " if first == 0 else f"  {facts.glyphs.ellipsis}{mark}"
 
 
 def section_rows(facts: FormFacts, width: int) -> list[Row]:

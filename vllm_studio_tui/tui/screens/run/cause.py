@@ -14,9 +14,13 @@ from vllm_studio_tui.tui.screens.run.sections import FIX
 NO_TITLE = "It ended, and nothing says why"
 
 
-def cause_rows(page: PageFacts) -> list[Row]:
-    """Draw what happened, in the engine's own words, on which line, and what to do; empty for a healthy run."""
-    if not page.troubled:
+def cause_rows(page: PageFacts, most: int = 99) -> list[Row]:
+    """Draw what happened, in the engine's own words, on which line, and what to do; empty for a healthy run.
+
+    Args:
+        most: Rows that there is room for; a text that has more lines says so at its end.
+    """
+    if not page.troubled or most < 1:
         return []
     run, status, x = page.run, page.run.status, margin(page.size)
     unhealthy = run.state is State.UNHEALTHY
@@ -30,7 +34,7 @@ def cause_rows(page: PageFacts) -> list[Row]:
     rows = []
     exit_words = _exit(page)
     room = end - x - (len(exit_words) + 3 if roomy and exit_words else 0)
-    for index, text in enumerate(cut_lines(title, room, 2)):
+    for index, text in enumerate(cut_lines(title, room, min(2, most))):
         row = Row()
         row.put(x, text, "fg bold")
         if index == 0 and roomy and exit_words:
@@ -38,15 +42,15 @@ def cause_rows(page: PageFacts) -> list[Row]:
         rows.append(row)
     if roomy:
         rows.append(Row())
-    most = 3 if roomy else 2
+    lines = 3 if roomy else 2
     if words:
-        rows += _labelled("cause", words, x, end, most, labels=roomy)
+        rows += _labelled("cause", words, x, end, min(lines, most - len(rows)), labels=roomy)
     if roomy and not words and status.evidence:
         rows += _labelled("last", status.evidence[-1], x, end, 2, labels=True)
     if line is not None and roomy:
         rows += _labelled("evidence", f"line {line} of its log", x, end, 1, labels=True)
     if advice:
-        rows += _labelled("advice", advice, x, end, most, labels=roomy)
+        rows += _labelled("advice", advice, x, end, min(lines, most - len(rows)), labels=roomy)
     for row in rows:
         row.plane, row.bar = ("warnbg", "warn") if run.state is not State.FAILED else ("errbg", "err")
     return rows
@@ -68,6 +72,8 @@ def _exit(page: PageFacts) -> str:
 
 
 def _labelled(label: str, text: str, x: int, end: int, most: int, *, labels: bool) -> list[Row]:
+    if most < 1:
+        return []
     start = x + 11 if labels else x
     rows = []
     for index, line in enumerate(cut_lines(text, end - start, most)):

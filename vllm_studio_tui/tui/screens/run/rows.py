@@ -117,14 +117,19 @@ def _strip(page: PageFacts) -> list[Row]:
     for row in rows:
         row.key = None
     if page.size < Size.STRIP:
-        return rows
+        below = Row()
+        if page.fixes:
+            below.put(0, page.fixes[page.chosen % len(page.fixes)].change.words(2), "dim", page.width)
+        elif page.endpoint is not None and not page.troubled:
+            below.put(0, page.endpoint.base_url, "dim", page.width)
+        room = page.height - len(rows)
+        return [*rows, *([below] if below.pieces else cause_rows(page, most=room))][: page.height]
     if page.troubled:
-        cause = cause_rows(page)
         fix = fix_rows(page, 0, page.width, notes=False)
         room = max(0, page.height - len(rows))
         if fix:
-            return [*rows, *cause[: max(0, room - len(fix))], *fix][: page.height]
-        return [*rows, *cause[:room]]
+            return [*rows, *cause_rows(page, most=max(0, room - len(fix))), *fix][: page.height]
+        return [*rows, *cause_rows(page, most=room)]
     if page.endpoint is not None:
         for text, style in ((page.endpoint.base_url, "fg"), (page.endpoint.model, "dim")):
             for line in cut_lines(text, page.width, 1):

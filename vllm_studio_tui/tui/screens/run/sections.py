@@ -282,9 +282,13 @@ def tail_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
         return []
     root = page.diagnosis.line_number if page.diagnosis is not None else None
     if end.around:
-        lines: Sequence[NumberedLine] = end.around[:most]
+        # Where not all of them have room: the root cause and those before it, which led to it.
+        at = next((index for index, line in enumerate(end.around) if line.number == root), most - 1)
+        first = max(0, at + 1 - most)
+        lines: Sequence[NumberedLine] = end.around[first : first + most]
         title, count = "EVIDENCE", end.count or 0
-        words = f"lines {lines[0].number} to {lines[-1].number}" + (f" of {count}" if count else "")
+        words = f"lines {lines[0].number} to {lines[-1].number}" if len(lines) > 1 else f"line {lines[0].number}"
+        words += f" of {count}" if count else ""
     else:
         lines, title = end.lines[-most:], "LAST LINES"
         words = "" if end.count is None else f"of {numbers.count(end.count)}"
