@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 
 from tests.functional.acting import command
 from tests.functional.stage import Staged, StillSampler, bare, staged
@@ -435,3 +436,14 @@ async def test_the_database_is_opened_away_from_the_event_loop(tmp_path: Path, m
         studio.close()
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_what_is_typed_in_one_burst_with_enter_is_sent_whole_and_what_follows_stays(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="yes"), DONE)) as stage:
+        for key in ("H", "i", "ctrl+j", "a", "enter", "b"):
+            stage.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await stage.until(lambda: idle(stage) and "yes" in stage.text(), "it is answered")
+        await stage.settle()
+        session = stage.studio.chat.sessions.list()[0]
+        assert stage.studio.chat.messages.branch(session.id)[0].content == "Hi\na"
+        assert place(stage).prompt.text == "b"

@@ -294,7 +294,7 @@ class ChatPlace(ChatSteps):
             return
         self.state.sent(text)
         self.prompt.earlier = self.state.left_off.history
-        self.prompt.set_text("")
+        self.prompt.set_text(self.prompt.text.removeprefix(event.text))  # what was typed after it stays
         edited = self.state.end_editing()
         if edited is not None:
             self.shell.spawn(self.asking.ask_again(self.chat, edited, text))

@@ -59,7 +59,7 @@ class PromptArea(TextArea):
         if event.key in ("alt+enter", "shift+enter"):
             event.stop()
             event.prevent_default()
-            self.action_newline()
+            self.insert("\n")
             return
         if event.key == "up" and self.cursor_location[0] == 0 and self._older():
             event.stop()
@@ -72,11 +72,13 @@ class PromptArea(TextArea):
             return
         await super()._on_key(event)
 
+    # Textual runs these ahead of keys that were typed before: they have their turn after those.
+
     def action_send(self) -> None:
-        self.post_message(self.Sent(self.text))
+        self.call_later(lambda: self.post_message(self.Sent(self.text)))
 
     def action_newline(self) -> None:
-        self.insert("\n")
+        self.call_later(self.insert, "\n")
 
     def _older(self) -> bool:
         """Show the prompt before; return False where there is none, or something else was typed meanwhile."""
