@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.functional.stage import snapshot
+from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.monitor import lanes
 from vllm_studio_tui.tui.screens.monitor.lanes import Axis, Group, Lane
+from vllm_studio_tui.tui.screens.monitor.rows import processes
 
 
 def lane(label: str, *series: str) -> Lane:
@@ -52,3 +58,17 @@ def test_several_series_make_one_value_and_unknown_is_not_zero() -> None:
     )
     text = " ".join(piece[1] for piece in rows[1].pieces if piece[1] != "│")
     assert text.split()[-2:] == ["3", "3"]  # now, and at the cursor two columns before
+
+
+def test_a_process_on_several_gpus_stands_together_in_their_order(tmp_path: Path) -> None:
+    shown = snapshot(tmp_path)
+    first, second = shown.tick.gpus.gpus[:2]
+    more = (GpuProcess(7, gpu_memory=900), GpuProcess(9, gpu_memory=950))
+    gpus = (replace(first, processes=(GpuProcess(7, gpu_memory=890),)), replace(second, processes=more))
+    shown = replace(shown, tick=replace(shown.tick, gpus=replace(shown.tick.gpus, gpus=gpus)))
+    rows = processes(shown, UNICODE, 120, Size.WIDE, 10)
+    assert [row.key for row in rows if row.key] == [
+        f"pid:7:{first.index}",
+        f"pid:7:{second.index}",
+        f"pid:9:{second.index}",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,11 @@ def processes(snapshot: Snapshot, glyphs: Glyphs, width: int, size: Size, room: 
     found = [
         (process, gpu.index) for gpu in snapshot.tick.gpus.gpus for process in gpu.processes
     ]  # fmt: skip
-    found.sort(key=lambda item: -(item[0].gpu_memory or 0))
+    whole: Counter[int] = Counter()
+    for process, _ in found:
+        whole[process.pid] += process.gpu_memory or 0
+    # A process on several GPUs stands together in their order: what it has on each differs by little, and changes.
+    found.sort(key=lambda item: (-whole[item[0].pid], item[0].pid, item[1]))
     seen = [_Process(process, index, names.get(process.run_id or ""), glyphs) for process, index in found]
     cells = lay_out(PROCESS_COLUMNS, natural_widths(PROCESS_COLUMNS, seen), width - x - 2, x)
     rows.append(put_heads(cells, Row()))
