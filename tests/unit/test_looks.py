@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.color import Color, ColorSystem
 
 from vllm_studio_tui.config.keymap import read_keymap
 from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.config.themes import COLOURS, contrast, load_themes, too_low
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.look import indexed
 from vllm_studio_tui.tui.look.sizes import Size, size_class
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
@@ -49,6 +51,37 @@ def test_a_theme_of_ones_own_replaces_and_a_bad_one_is_named(tmp_path: Path) -> 
     assert "contrast" in reasons["pale.yaml"]
     assert "akzent" in reasons["odd.yaml"]
     assert "missing" in reasons["half.yaml"]
+
+
+@pytest.mark.parametrize("name", ["slate", "paper", "contrast"])
+def test_in_256_colours_planes_states_and_text_stay_apart(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(Color, "downgrade", Color.downgrade)
+    indexed.install()
+    theme = indexed.for_indexed_colours(load_themes(None)[0])[name]
+    colours = theme.colours
+    assert too_low(colours) == []
+    assert contrast(colours["fg"], colours["fill"]) >= 4.5  # selected text
+    assert len({colours[word] for word in ("bg", "sel", "panel")}) == 3
+    assert len({colours[word] for word in ("fg", "ok", "warn", "err", "accent", "dim", "faint")}) == 7
+    red, green, _ = Color.parse(colours["err"]).triplet or (0, 0, 0)
+    assert red > green + 100  # as the eye sees it, and no orange
+    for colour in colours.values():
+        assert Color.parse(colour).downgrade(ColorSystem.EIGHT_BIT).get_truecolor().hex == colour
+
+
+def test_text_is_readable_on_every_plane_of_every_theme() -> None:
+    themes, _ = load_themes(None)
+    for theme in themes.values():
+        if theme.ansi:
+            continue
+        colours = theme.colours
+        for plane in ("bg", "surf", "panel", "sel", "errbg", "warnbg", "code"):
+            for word in ("fg", "dim", "accent", "ok", "warn", "err", "kw", "str"):
+                assert contrast(colours[word], colours[plane]) >= 4.5, (theme.name, word, plane)
+            assert contrast(colours["faint"], colours[plane]) >= 3, (theme.name, plane)
+        assert contrast(colours["fg"], colours["fill"]) >= 4.5, theme.name  # selected text
+        assert contrast(colours["data"], colours["bg"]) >= 3, theme.name  # bars
+        assert contrast(colours["data"], colours["fill"]) >= 1.5, theme.name  # the newest column and the older ones
 
 
 def test_contrast_is_as_the_guideline_says() -> None:

@@ -16,6 +16,7 @@ from textual.worker import Worker, WorkerFailed, WorkerState
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
+from vllm_studio_tui.tui.paint.ink import in_ascii
 from vllm_studio_tui.tui.terminal.faults import Faults
 
 T = TypeVar("T")
@@ -89,7 +90,9 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def tell(self, text: str, severity: str = "information") -> None:
         """Show a message at the bottom right; errors stay until escape."""
         kind: Any = severity
-        self.notify(clean(text, limit=600), severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
+        self.notify(
+            in_ascii(clean(text, limit=600)), severity=kind, timeout=3600 if severity == "error" else 4, markup=False
+        )
 
     def on_notify(self, event: Notify) -> None:
         """Before a message is shown: said again, it stands once."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
     from vllm_studio_tui.tui.terminal.notices import Notices
+    from vllm_studio_tui.tui.terminal.profile import Profile
 
 T = TypeVar("T")
 
@@ -33,9 +34,11 @@ class Shell(Protocol):
     Attributes:
         read_only: Actions that write are not offered.
         theme: The name of the theme that is shown.
+        profile: What the terminal can do.
     """
 
     theme: str
+    profile: Profile
 
     # --- what there is to show --------------------------------------------------------------------------
 

@@ -239,7 +239,7 @@ class BlockScroll(WholeLines, can_focus=True):
         if known is None or known[0] is not strip:
             if len(self._thumbs) > KEPT:
                 self._thumbs.clear()
-            mark = Segment("|" if ink.glyphs.ascii else "▐", ink.style("track"))
+            mark = Segment("|" if ink.glyphs.ascii else "▐", ink.style("faint"))
             known = self._thumbs[id(strip)] = (strip, Strip.join([strip.crop(0, width - 1), Strip([mark], 1)]))
         return known[1]
 

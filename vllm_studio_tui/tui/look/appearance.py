@@ -8,7 +8,7 @@ from pathlib import Path
 from textual.app import App
 
 from vllm_studio_tui.config.themes import DEFAULT, LIGHT, load_themes
-from vllm_studio_tui.probes.terminal import NONE, SIXTEEN
+from vllm_studio_tui.probes.terminal import INDEXED, NONE, SIXTEEN
 from vllm_studio_tui.tui.look import theming
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Ink
@@ -29,6 +29,11 @@ class Looks:
         self._ascii, self.no_colour = profile.ascii, profile.colours == NONE
         if profile.colours == SIXTEEN:
             self.themes = theming.for_sixteen_colours(self.themes)
+        if profile.colours == INDEXED:
+            from vllm_studio_tui.tui.look import indexed  # deferred: most terminals have all colours
+
+            indexed.install()
+            self.themes = indexed.for_indexed_colours(self.themes)
         wanted = name or (LIGHT if profile.light else DEFAULT)
         if self.no_colour or (name is None and profile.colours == SIXTEEN):
             wanted = theming.ANSI_THEME
@@ -43,6 +48,7 @@ class Looks:
         """Register the themes with Textual, and its filter where colours are off."""
         for theme in self.themes.values():
             app.register_theme(theming.textual_theme(theme))
+        app.set_class(self._ascii, "-ascii")
         if self.no_colour:
             # Textual removes NO_COLOR from the environment; engines and editors that are started from here need it.
             os.environ["NO_COLOR"] = "1"

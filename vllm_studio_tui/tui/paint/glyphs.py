@@ -67,6 +67,7 @@ class Glyphs:
     left_right: str = "←→"
     bullet: str = "•"
     full: str = "█"
+    shade: str = "▒"
 
     def state(self, state: str) -> tuple[str, str]:
         """Return the character and the colour of a state."""
@@ -104,8 +105,9 @@ ASCII = Glyphs(
     warning="!",
     left="<",
     right=">",
-    up_down="up/dn",
-    left_right="lt/rt",
+    up_down="up/down",
+    left_right="left/right",
     bullet="*",
     full="#",
+    shade="o",
 )

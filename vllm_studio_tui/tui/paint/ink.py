@@ -54,14 +54,16 @@ class Row:
 
     def put(self, column: int, text: str, style: str = "fg", width: int | None = None) -> int:
         """Draw text from a column on, cut to `width` cells with an ellipsis; return the column after it."""
-        text = fit(clean_line(text, limit=4000), width) if width is not None else clean_line(text, limit=4000)
+        text = _drawable(text)
+        if width is not None:
+            text = fit(text, width)
         if text:
             self.pieces.append((column, text, style))
         return column + cell_len(text)
 
     def put_right(self, end: int, text: str, style: str = "fg") -> int:
         """Draw text so that its last cell is before column `end`; return its first column."""
-        text = clean_line(text, limit=4000)
+        text = _drawable(text)
         start = end - cell_len(text)
         if text:
             self.pieces.append((start, text, style))
@@ -166,6 +168,18 @@ class Row:
 
 
 _ellipsis = UNICODE.ellipsis
+#: What stands in texts of ours, such as the dash of an unknown number, and how it is written with ASCII alone.
+_ASCII = str.maketrans({"–": "-", "…": ".."})
+
+
+def in_ascii(text: str) -> str:
+    """Return a text with our own dashes and ellipses as the terminal has them."""
+    return text if text.isascii() or _ellipsis == UNICODE.ellipsis else text.translate(_ASCII)
+
+
+def _drawable(text: str) -> str:
+    """Return a text of one line without what a terminal would obey, nor the signs that it does not have."""
+    return in_ascii(clean_line(text, limit=4000))
 
 
 def fit(text: str, width: int, ellipsis: str | None = None) -> str:
@@ -258,8 +272,15 @@ class Ink:
         elif row.bar:
             mark, style = self.glyphs.block, row.bar
         column = self.edge if edge is None else edge
+        strip = Strip(segments, width)
+        if cursor and column < 0 and width > 1:
+            # Small windows have no column for the mark.
+            first = strip.crop(0, 1)
+            if not first.text.strip():
+                column = 0
+            elif self.plain or self._colours.get("sel") == self._colours.get("bg"):  # there is no plane to see
+                return Strip.join([first.apply_style(Style(reverse=True)), strip.crop(1, width)])
         if mark and width > 1 and column >= 0:
-            strip = Strip(segments, width)
             return Strip.join(
                 [
                     strip.crop(0, column),
@@ -267,7 +288,7 @@ class Ink:
                     strip.crop(column + 1, width),
                 ]
             )
-        return Strip(segments, width)
+        return strip
 
 
 @lru_cache(512)
@@ -292,7 +313,7 @@ def wrap(text: str, width: int) -> list[str]:
     lines: list[str] = []
     for paragraph in text[:LONGEST].split("\n"):
         line, used = "", 0
-        for word in clean_line(paragraph).split(" "):
+        for word in in_ascii(clean_line(paragraph)).split(" "):
             cells = cell_len(word)
             if line and used + 1 + cells > width:
                 lines.append(line)

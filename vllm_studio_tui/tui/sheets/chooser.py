@@ -212,8 +212,6 @@ class Chooser(Sheet):
                 head.put(2, group, "faint")
                 rows.append(head)
             row = Row(key=self._key(index))
-            if self.ink().edge < 0 and row.key == self.query_one("#choices", ListCanvas).key:
-                row.put(0, glyphs.cursor, "accent bold")  # canvases of small windows have no column for it
             x = 4
             if choice.mark is not None:
                 row.put(4, *choice.mark)

@@ -61,10 +61,13 @@ class DoctorSheet(Sheet):
         self.run_worker(deferred(self._check), group="recipes", exclusive=True, exit_on_error=False)
 
     async def _check(self) -> None:
+        from vllm_studio_tui.probes.terminal import Answers
         from vllm_studio_tui.services.doctor.doctor import CHECKS, Ground, run_checks
 
         shell = cast("Shell", self.app)
-        ground = Ground(shell.studio.places, os.environ)
+        terminal = shell.profile.terminal  # it was asked at the start, and cannot be while the screens read its input
+        answers = Answers(terminal.background, terminal.synchronised)
+        ground = Ground(shell.studio.places, os.environ, answers=answers)
         self._results, self._left = [], len(CHECKS)
         for check in CHECKS:
             self._results += await shell.in_thread(partial(run_checks, ground, [check]))

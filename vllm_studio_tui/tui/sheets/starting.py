@@ -19,7 +19,7 @@ from vllm_studio_tui.tui.flows.machine import look_around
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.dialog_rows import keys_row
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Row, in_ascii
 from vllm_studio_tui.tui.paint.starting import Entry, Here, entries_of, list_rows, title_rows
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
 from vllm_studio_tui.tui.terminal.deferred import deferred
@@ -99,7 +99,7 @@ class WhatToRun(Container):
         plane = "panel" if self._new else ""
         ink = lambda: self.shell.ink  # noqa: E731
         yield Canvas(self._paint_title, ink, plane=plane, id="start-title")
-        yield Box(placeholder=HINT, id="start-words", select_on_focus=False)
+        yield Box(placeholder=in_ascii(HINT), id="start-words", select_on_focus=False)
         yield ListCanvas(self._paint_list, ink, plane=plane, id="start-list")
 
     def on_mount(self) -> None:

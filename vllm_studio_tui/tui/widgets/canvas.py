@@ -151,7 +151,7 @@ class Canvas(WholeLines):
         )
         thumb = self._thumb(height)
         if thumb is not None and thumb[0] <= y < thumb[1]:
-            mark = Strip([Segment("|" if ink.glyphs.ascii else "▐", ink.style("track", self.plane))], 1)
+            mark = Strip([Segment("|" if ink.glyphs.ascii else "▐", ink.style("faint", self.plane))], 1)
             return Strip.join([strip.crop(0, width - 1), mark])
         return strip
 

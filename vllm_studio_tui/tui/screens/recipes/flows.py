@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
 #: What an import takes, in words.
-TAKES = "a command such as vllm serve …, or recipes as YAML or JSON"
+TAKES = "a command such as vllm serve, or recipes as YAML or JSON"
 FILES = "YAML or JSON with recipes, llama-swap, compose, or a shell command; ~ is your home."
 
 

@@ -9,7 +9,7 @@ from vllm_studio_tui.domain.usage import DAY, UsageReport, UsageRow, date_of
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Ink, Row
 from vllm_studio_tui.tui.screens.usage.rows import day_word
 
 #: The width of the legend beside the chart.
@@ -26,9 +26,12 @@ class _Bar:
 
 
 def chart(
-    report: UsageReport, days: int, glyphs: Glyphs, width: int, size: Size, height: int, chosen: int | None
+    report: UsageReport, days: int, ink: Ink, width: int, size: Size, height: int, chosen: int | None
 ) -> list[Row]:
     """Draw prompt and generated tokens by day, in `height` rows; the day `chosen` counts back from the last one."""
+    glyphs = ink.glyphs
+    # With few or no colours, what was read and what was written differ in their characters too.
+    read = glyphs.shade if ink.plain or glyphs.ascii else glyphs.full
     last = int(report.at // DAY)
     x = margin(size) + 7
     legend = LEGEND if size == Size.FULL else 0
@@ -47,7 +50,7 @@ def chart(
         at = x + index * pitch
         if not peak:
             continue
-        for line, (lower, upper) in enumerate(_stack(glyphs, bar.read / peak, bar.both / peak, lines)):
+        for line, (lower, upper) in enumerate(_stack(glyphs, bar.read / peak, bar.both / peak, lines, read)):
             if upper or lower:
                 rows[lines - 1 - line].put(at, (upper or lower) * thick, "data" if upper else "fill")
     axis, sums = Row(), Row()
@@ -68,7 +71,7 @@ def chart(
     if per > 1:
         axis.put_right(x + len(bars) * pitch, f" {per} days a column", "faint")
     if legend:
-        _legend(rows, report, bars, per, glyphs, width - legend + 1, width - 2)
+        _legend(rows, report, bars, per, glyphs, read, width - legend + 1, width - 2)
     return [*rows, axis, sums][: lines + below]
 
 
@@ -84,7 +87,9 @@ def _bars(report: UsageReport, first: int, last: int, per: int) -> list[_Bar]:
     return bars[::-1]
 
 
-def _legend(rows: list[Row], report: UsageReport, bars: list[_Bar], per: int, glyphs: Glyphs, x: int, end: int) -> None:
+def _legend(
+    rows: list[Row], report: UsageReport, bars: list[_Bar], per: int, glyphs: Glyphs, read: str, x: int, end: int
+) -> None:
     """Draw beside the chart what its colours mean, the busiest day and the highest speed."""
     parts = (
         ("data", "written", report.totals.completion_tokens),
@@ -93,7 +98,7 @@ def _legend(rows: list[Row], report: UsageReport, bars: list[_Bar], per: int, gl
     )
     for row, (style, label, value) in zip(rows[1:4], parts, strict=False):
         if style:
-            row.put(x, glyphs.full, style)
+            row.put(x, read if style == "fill" else glyphs.full, style)
         row.put(x + 2, label, "dim")
         row.put_right(end, numbers.count(value, glyphs.unknown), "fg")
     busiest = max(bars, key=lambda bar: bar.both)
@@ -107,7 +112,7 @@ def _legend(rows: list[Row], report: UsageReport, bars: list[_Bar], per: int, gl
         row.put(x, text, style, end - x)
 
 
-def _stack(glyphs: Glyphs, read: float, both: float, lines: int) -> list[tuple[str, str]]:
+def _stack(glyphs: Glyphs, read: float, both: float, lines: int, shade: str) -> list[tuple[str, str]]:
     """Return for each line, the lowest first, the characters of the prompt tokens and of the generated tokens."""
     steps = len(glyphs.chart)
     top = round(both * lines * steps)
@@ -119,5 +124,5 @@ def _stack(glyphs: Glyphs, read: float, both: float, lines: int) -> list[tuple[s
             out.append((" ", ""))
             continue
         character = glyphs.chart[min(steps, rest) - 1]
-        out.append((character, "") if line < split else ("", character))
+        out.append((shade if rest >= steps else character, "") if line < split else ("", character))
     return [("", "") if lower == " " else (lower, upper) for lower, upper in out]

@@ -169,7 +169,7 @@ class UsagePlace(Place):
         room = height - len(rows) - min(len(self.table.shown), kept) - 6
         tall = min(18 if size == Size.FULL else 10, room)
         if size >= Size.BASE and tall >= 5:
-            rows += chart(report, DAYS[self._days], glyphs, width, size, tall, self._chosen)
+            rows += chart(report, DAYS[self._days], self.shell.ink, width, size, tall, self._chosen)
             rows.append(Row())
         return rows
 
