@@ -9,6 +9,7 @@ from tests.functional.stage import NOW, run_view
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Stage
 from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint import events
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.run_parts import RunFacts
 from vllm_studio_tui.tui.paint.runs import rows
@@ -26,3 +27,12 @@ def test_a_stage_that_was_left_out_is_not_shown_as_passed(tmp_path: Path) -> Non
     assert f"{UNICODE.passed} weights" in shown
     assert "compile" not in shown
     assert f"{UNICODE.pending} graphs" in shown, "what is to come is not known to be left out yet"
+
+
+def test_words_of_events_stand_in_a_column(tmp_path: Path) -> None:
+    found = [
+        events.Event(NOW, State.READY, name, "ready after 57 s", name) for name in ("qwen3-32b", "deepseek-r1-70b")
+    ]
+    for width in (120, 58, 46):
+        drawn = [row.text(width) for row in events.rows(found, UNICODE, 0, width, NOW)]
+        assert len({text.index("ready after") for text in drawn}) == 1, drawn

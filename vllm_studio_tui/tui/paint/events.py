@@ -70,7 +70,7 @@ def rows(found: Iterable[Event], glyphs: Glyphs, x: int, width: int, now: float,
         mark, colour = glyphs.state(event.state)
         row.put(x + 8, mark, colour)
         after = row.put(x + 10, event.name, "fg", name)
-        start = x + 12 + name if width - x > 60 else after + 2
+        start = x + 12 + name if width - x > 44 else after + 2
         row.put(start, event.words, "dim", max(0, width - start - 1))
         row.link(x, max(x, width - 1), f"run:{event.run_id}")
         out.append(row)
