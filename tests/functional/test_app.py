@@ -192,7 +192,7 @@ async def test_a_storm_of_sizes_harms_nobody(tmp_path: Path, place: str) -> None
         await stage.pilot.resize_terminal(160, 45)
         await stage.settle()
         if place != "chat":
-            assert stage.text() == before
+            await stage.until(lambda: stage.text() == before, "it looks as before")
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 45), (120, 36), (80, 24), (60, 15), (40, 6), (20, 1), (8, 1)])

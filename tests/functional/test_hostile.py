@@ -14,6 +14,7 @@ from tests.functional.stage import Staged, recipe, snapshot, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, ToolCall
 from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.services.watching.sampler import Snapshot
+from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 
 #: What a terminal would obey, or what turns text around.
@@ -88,6 +89,8 @@ async def test_no_text_from_outside_does_harm_on_any_screen(tmp_path: Path, kind
             await stage.app.show_place(place)
             await stage.settle()
             if place == "chat":
+                # Before that a q is no text: it leaves, and the next screen finds no page to stand on.
+                await stage.until(lambda: isinstance(stage.app.focused, PromptArea), "the prompt has the focus")
                 await stage.type("q")
                 await stage.press("enter")
                 await stage.until(lambda: not stage.app.current.answers.running, "the answer is over")  # type: ignore[attr-defined]

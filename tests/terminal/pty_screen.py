@@ -120,6 +120,18 @@ class Terminal:
                 raise AssertionError(f"it ended with {self.process.returncode}: {condition}\n{text}")
             time.sleep(0.03)
 
+    def until_quiet(self, quiet: float, seconds: float = 30.0) -> int:
+        """Wait until nothing was written for a while; return how many bytes were until then."""
+        deadline = time.monotonic() + seconds
+        since, before = time.monotonic(), len(self.raw)
+        while time.monotonic() - since < quiet:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not quiet within {seconds:g} s: {bytes(self.raw[-300:])!r}")
+            time.sleep(0.05)
+            if len(self.raw) != before:
+                since, before = time.monotonic(), len(self.raw)
+        return before
+
     def wait(self, seconds: float = 20.0) -> int:
         """The exit code."""
         return self.process.wait(seconds)
