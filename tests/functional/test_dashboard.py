@@ -72,7 +72,7 @@ async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> No
         await stage.press("escape")
         assert stage.calls == []
         # Not by its words: the name of a recipe may hold them.
-        stage.launcher.refuse = LaunchRefused("my-GPU already runs")
+        stage.launcher.refuse = LaunchRefused("my-GPU already runs", in_the_way=True)
         await cursor(stage, "#ledger", READY)
         await stage.press("r")
         await stage.type("gemma")
@@ -80,6 +80,20 @@ async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> No
         assert "share the GPUs" not in stage.text()
         await stage.press("s")
         assert stage.calls == [("launch", "gemma-3-12b")]
+
+
+async def test_nothing_is_offered_to_be_stopped_where_nothing_is_in_the_way(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.launcher.refuse = LaunchRefused("vLLM cannot be found", cause="Looked for: vllm.", advice="Install it.")
+        await cursor(stage, "#ledger", READY)
+        await stage.press("r")
+        await stage.type("gemma")
+        await stage.press("enter")
+        assert "vLLM cannot be found" in stage.text()
+        assert "stop what is in the way" not in stage.text()
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.place_name == "recipes", "the recipe is edited")
+        assert stage.calls == []
 
 
 async def test_read_only_changes_nothing(tmp_path: Path) -> None:

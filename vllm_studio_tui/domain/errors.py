@@ -57,11 +57,21 @@ class LaunchRefused(StudioError):
 
     Attributes:
         can_share_gpus: Another run claims its GPUs, and a person may agree to share them.
+        in_the_way: A run of the studio has what it needs: it starts once that one is stopped.
     """
 
-    def __init__(self, title: str, *, cause: str = "", advice: str = "", can_share_gpus: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        *,
+        cause: str = "",
+        advice: str = "",
+        can_share_gpus: bool = False,
+        in_the_way: bool = False,
+    ) -> None:
         super().__init__(title, cause=cause, advice=advice)
         self.can_share_gpus = can_share_gpus
+        self.in_the_way = in_the_way or can_share_gpus
 
 
 class HopelessLaunch(LaunchRefused):

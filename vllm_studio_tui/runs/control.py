@@ -117,6 +117,7 @@ def _refuse_second(runs: Sequence[RunView], recipe_id: str, again: bool) -> None
                 f"{recipe_id} already runs",
                 cause=f"It is {one.state} as {one.run_id} on port {one.port}.",
                 advice="Stop it first, use --force to replace it, or name a --port to run it twice.",
+                in_the_way=True,
             )
 
 

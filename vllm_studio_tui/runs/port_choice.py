@@ -32,6 +32,7 @@ def choose_port(runs: Sequence[RunView], host: str, port: int | None, first_port
                 f"port {port} is taken",
                 cause=f"{other.run_id} ({other.state}) has it.",
                 advice="Use --force to stop that run, or another port.",
+                in_the_way=True,
             )
         try:
             return hold(host, port)

@@ -66,13 +66,17 @@ class Commands:
                 insist = True
                 continue
             except LaunchRefused as error:
-                answers = [Option("s", "stop what is in the way, then launch")]
+                answers = [Option("s", "stop what is in the way, then launch")] if error.in_the_way else []
                 if error.can_share_gpus:
                     answers.append(Option("g", "share the GPUs"))
+                if not answers:  # nothing that could be stopped would let it start
+                    answers.append(Option("e", "edit the recipe", gentle=True))
                 said = await shell.ask(
                     Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
                 )
-                if said is None or (force and share):
+                if said == "e":
+                    await self.edit_recipe(recipe.id)
+                if said in (None, "e") or (force and share):
                     return None
                 force, share = force or said == "s", share or said == "g"
                 continue
