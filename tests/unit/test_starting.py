@@ -29,6 +29,8 @@ LLAMA = EngineHere("llamacpp", "llama.cpp", "xllamacpp 0.2", usable=True)
     [
         ("vllm serve org/a --port 80", "command", "vllm serve org/a --port 80"),
         ("https://hub.example/Qwen/Qwen3-8B/tree/main", "model", "Qwen/Qwen3-8B"),
+        ("/vllm serve org/a", "command", "vllm serve org/a"),  # the slash goes to the box on other screens
+        ("/opt/vllm/bin/vllm serve org/a", "command", "/opt/vllm/bin/vllm serve org/a"),
         ("http://127.0.0.1:8000/v1", "server", "http://127.0.0.1:8000/v1"),
         ("http://[", "", ""),
         ("Qwen/Qwen3-8B", "model", "Qwen/Qwen3-8B"),

@@ -168,6 +168,9 @@ def read_typed(text: str) -> list[Typed]:
     text = text.strip()
     if not text:
         return []
+    first = text.split()[0]
+    if first.count("/") == 1 and first.startswith("/") and not is_file(first) and from_command(text[1:]) is not None:
+        text = text[1:]  # the key that goes to the box elsewhere, before a command
     if from_command(text) is not None:
         return [Typed("command", text)]
     if text.startswith(("http://", "https://")):

@@ -192,9 +192,20 @@ def _and(words: Sequence[str]) -> str:
 
 
 def list_rows(
-    entries: Sequence[Entry], here: Here, glyphs: Glyphs, size: Size, width: int, *, text: str = ""
+    entries: Sequence[Entry],
+    here: Here,
+    glyphs: Glyphs,
+    size: Size,
+    width: int,
+    *,
+    text: str = "",
+    find: str = "/",
 ) -> list[Row]:
-    """Draw the entries under the heads of their groups, then what was checked."""
+    """Draw the entries under the heads of their groups, then what was checked.
+
+    Args:
+        find: What finds the entries for which there is no room.
+    """
     rows: list[Row] = []
     x = margin(size)
     short = size <= Size.BASE and not text
@@ -208,7 +219,7 @@ def list_rows(
         rows += [_entry(entry, glyphs, x, size, width) for entry in shown]
         if len(shown) < len(inside):
             more = Row()
-            more.run(x, [(f"{glyphs.ellipsis} {len(inside) - len(shown)} more: ", "faint"), ("/", "fg bold"),
+            more.run(x, [(f"{glyphs.ellipsis} {len(inside) - len(shown)} more: ", "faint"), (find, "fg bold"),
                          (" finds them", "faint")])  # fmt: skip
             rows.append(more)
     if not text:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Seconds without a key before a typed text is looked up on the disk.
 REST = 0.12
-HINT = "/ a name, a folder, a pasted command or page:   qwen3   /srv/models/…   vllm serve …   https://…"
+HINT = "a name, a folder, a pasted command or page:   qwen3   /srv/models/…   vllm serve …   https://…"
 
 
 class Box(Input):
@@ -99,7 +99,8 @@ class WhatToRun(Container):
         plane = "panel" if self._new else ""
         ink = lambda: self.shell.ink  # noqa: E731
         yield Canvas(self._paint_title, ink, plane=plane, id="start-title")
-        yield Box(placeholder=in_ascii(HINT), id="start-words", select_on_focus=False)
+        hint = HINT if self._new else f"/ {HINT}"
+        yield Box(placeholder=in_ascii(hint), id="start-words", select_on_focus=False)
         yield ListCanvas(self._paint_list, ink, plane=plane, id="start-list")
 
     def on_mount(self) -> None:
@@ -142,7 +143,10 @@ class WhatToRun(Container):
         self._entries = entries_of(
             self._here, self._typed, self._inside, text, new=self._new, small=self._size_class < Size.BASE
         )
-        return list_rows(self._entries, self._here, self.shell.ink.glyphs, self._size_class, width, text=text)
+        find = "typing" if self.query_one("#start-words").has_focus else "/"
+        return list_rows(
+            self._entries, self._here, self.shell.ink.glyphs, self._size_class, width, text=text, find=find
+        )
 
     # --- typing -----------------------------------------------------------------------------------------
 
