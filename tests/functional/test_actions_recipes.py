@@ -218,8 +218,8 @@ async def _import(stage: Staged) -> None:
     area = stage.app.screen.query_one("#text")
     area.text = "vllm serve org/pasted --max-model-len 2048"  # type: ignore[attr-defined]
     await stage.press("f2")
-    await shows(stage, "esc goes on")
-    await stage.press("escape")
+    await shows(stage, "Import: what would come of it")
+    await stage.press("enter")
     await shows(stage, "Import 1 recipe?")
     await stage.press("i")
     await told(stage, "imported: ")

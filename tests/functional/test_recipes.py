@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.functional.stage import DEFAULT_RECIPES, NOW, Staged, recipe, staged
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound
 from vllm_studio_tui.domain.recipe import recipe_to_data
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.pins import load_pins
+from vllm_studio_tui.tui.screens.recipes.plans import plan_of
 
 
 async def pick(stage: Staged, recipe_id: str) -> None:
@@ -388,3 +390,29 @@ async def test_the_command_is_copied(tmp_path: Path) -> None:
         await stage.until(lambda: "COMMAND" in stage.text(), "the command is there")
         await stage.press("y")
         assert "org/gemma-3-12b" in (stage.studio.places.state / "clip.txt").read_text()
+
+
+async def test_what_an_engine_cannot_run_stands_at_its_field(tmp_path: Path) -> None:
+    refused = InvalidRecipe(
+        "llama.cpp runs only files", [("model_path", "My model is no file here")], advice="Name it."
+    )
+
+    class Refusing:
+        def check(self, *_: object) -> list[object]:
+            raise refused
+
+    async with staged(tmp_path, place="recipes") as stage:
+        studio = SimpleNamespace(launcher=Refusing())
+        plan = plan_of(studio, None, stage.studio.recipes.get("gemma-3-12b"))  # type: ignore[arg-type]
+        assert [(one.field, one.severity) for one in plan.problems] == [("model_path", "error")]
+        assert "My model is no file here" in plan.problems[0].message
+        assert not plan.error
+
+
+async def test_the_help_cuts_no_word_off(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", size=(120, 60)) as stage:
+        await stage.press("f1")
+        await stage.until(lambda: "EVERYWHERE" in stage.text(), "the help")
+        shown = stage.text().split("EVERYWHERE")[1].split("STATES OF A RUN")[0]
+        assert "…" not in shown
+        assert "Usage, Logs" in " ".join(shown.split())

@@ -111,7 +111,7 @@ async def _import(stage: Staged) -> None:
     assert area.text == ""  # type: ignore[attr-defined]
     area.text = "vllm serve org/pasted --max-model-len 2048"  # type: ignore[attr-defined]
     await stage.press("f2")
-    await shows(stage, "esc goes on")
+    await shows(stage, "Import: what would come of it")
     await stage.press("escape")
     await shows(stage, "Import 1 recipe?")
     await stage.press("i")
@@ -284,7 +284,7 @@ async def test_a_typed_folder_shows_its_models_and_a_pasted_command_becomes_a_re
         await fill_in(stage, "vllm serve org/typed --max-model-len 512")
         await shows(stage, "this command")
         await stage.press("enter")
-        await shows(stage, "esc goes on")
+        await shows(stage, "Import: what would come of it")
         await stage.press("escape", "i")
         await at(stage, "recipes", "typed")
         (stored,) = stage.studio.recipes.all()
@@ -299,7 +299,7 @@ async def test_a_file_is_imported_by_its_path(tmp_path: Path) -> None:
         await fill_in(stage, str(file))
         await shows(stage, "import this file")
         await stage.press("enter")
-        await shows(stage, "esc goes on")
+        await shows(stage, "Import: what would come of it")
         await stage.press("escape", "i")
         await at(stage, "recipes", "from-file")
         assert [stored for stored, _ in stage.studio.recipe_list()] == ["from-file"]

@@ -203,8 +203,8 @@ class LlamaCpp(Backend):
             yield from ("--model", str(weights(Path(model))))
         elif embedded:
             raise InvalidRecipe(
-                "the embedded engine needs a file",
-                [("model_path", f"{model} is a name on a hub")],
+                "without llama-server, llama.cpp runs only GGUF files that are here",
+                [("model_path", f"{model} is no file here")],
                 advice="Download the model and name its GGUF file, or install llama-server.",
             )
         else:

@@ -349,11 +349,16 @@ class Writing(Sheet):
 
 
 class Pages(Sheet):
-    """Shows text to read, such as help or the report of an import."""
+    """Shows text to read, such as help or the report of an import.
 
-    def __init__(self, painter: Callable[[Ink, int], list[Row]]) -> None:
+    Args:
+        leave: What comes after it, in a word.
+    """
+
+    def __init__(self, painter: Callable[[Ink, int], list[Row]], *, leave: str = "close") -> None:
         super().__init__()
         self._painter = painter
+        self._leave = leave
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="pages"):
@@ -379,8 +384,14 @@ class Pages(Sheet):
         except NoMatches:  # while it is composed
             return []
         more = len(pages.rows) > pages.size.height
-        keys = [("esc", "close"), *([(self.ink().glyphs.up_down, "more")] if more else [])]
+        keys = [
+            ("esc" if self._leave == "close" else "enter", self._leave),
+            *([(self.ink().glyphs.up_down, "more")] if more else []),
+        ]
         return [keys_row(width, *keys)]
 
     def key_q(self) -> None:
+        self.dismiss(None)
+
+    def key_enter(self) -> None:
         self.dismiss(None)

@@ -180,7 +180,7 @@ class RecipeFlows:
     async def _import(self, raw: bytes, name: str) -> None:
         """Show what an import would do, and do it if the person agrees; a single recipe is opened in the form."""
         dry = await self._shell.in_thread(lambda: self._studio.recipes.import_(raw, name, dry_run=True))
-        await self._shell.ask(Pages(partial(report_rows, dry, done=False)))
+        await self._shell.ask(Pages(partial(report_rows, dry), leave="next" if dry.imported else "close"))
         if not dry.imported:
             return
         only = None

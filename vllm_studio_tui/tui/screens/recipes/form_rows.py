@@ -257,7 +257,10 @@ def help_rows(facts: FormFacts, x: int, width: int, most: int) -> list[Row]:
     one = facts.focused
     if one is None:
         return []
-    lines = wrap(one.help or one.label, max(8, width - x - 8))[: max(1, most - 1)]
+    chosen = "" if one.kind not in ("switch", "choice") else f" Space or {facts.glyphs.left_right} changes it."
+    lines = wrap(
+        f"{(one.help or one.label).rstrip('.')}.{chosen}" if chosen else one.help or one.label, max(8, width - x - 8)
+    )[: max(1, most - 1)]
     rows = []
     for index, line in enumerate(lines):
         row = Row()

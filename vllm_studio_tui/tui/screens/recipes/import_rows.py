@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.importing import ImportReport
 
 
-def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> list[Row]:
+def report_rows(report: ImportReport, ink: Ink, width: int) -> list[Row]:
     """Draw the result of each entry and each field."""
     title = Row()
-    title.run(3, [("Import", "fg bold"), ("   esc goes on", "faint")])
+    title.put(3, "Import: what would come of it", "fg bold")
     rows = [title, Row()]
     for recipe_id in report.imported:
         row = Row()
@@ -34,7 +34,7 @@ def report_rows(report: ImportReport, ink: Ink, width: int, *, done: bool) -> li
             if offer["recipe"] == recipe_id:
                 line = Row()
                 line.put(5, offer["field"], "fg", 26)
-                line.put(32, "open", "dim", 9)
+                line.put(32, "not set", "dim", 9)
                 line.put(42, f"{offer['value']} is suggested, {offer['why']}", "dim", max(0, width - 44))
                 rows.append(line)
     for recipe_id in report.existing:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.run import State
 
 if TYPE_CHECKING:
@@ -111,6 +111,13 @@ def plan_of(
         problems = tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
         preview = launcher.preview(recipe, missing_ok=True)
         return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since)
+    except InvalidRecipe as error:  # said at its fields
+        from vllm_studio_tui.backends.base import Problem
+
+        problems = tuple(
+            Problem(field, "error", f"{error.title}: {words}", error.advice) for field, words in error.problems
+        )
+        return Plan(recipe.id, recipe, problems=problems, past=past, revision=revision, since=since)
     except StudioError as error:
         said = f"{error.title}. {error.cause}"
         return Plan(recipe.id, recipe, error=said, past=past, revision=revision, since=since)
