@@ -118,5 +118,7 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     def lift_told(self) -> None:
         """Show messages above the footer, and above the foot of the screen."""
+        if not self.screen_stack:
+            return  # something was said on its way out
         for rack in self.screen_stack[0].query(ToastRack):
             rack.styles.margin = (0, 0, 1 + self.foot_rows, 0)
