@@ -281,9 +281,14 @@ async def _edit(stage: Staged) -> None:
     await over(stage, asked + 1)
     assert branch(stage)[0].content == "another question"
     assert stage.engine.asked[-1].messages[-1]["content"] == "another question"
+    place(stage).document.focus()
+    await stage.press("up")
+    await shows(stage, "‹ 2 of 2 ›")  # the question before is not lost
+    await stage.press("left")
+    await stage.until(lambda: branch(stage)[0].content == "the question", "the question before")
 
 
-@transcript.scenario("transcript.regenerate")
+@transcript.scenario("transcript.continue")
 async def _continue(stage: Staged) -> None:
     stage.engine.script = (Delta(content="half"), CUT)
     place(stage).action_new()
@@ -291,9 +296,7 @@ async def _continue(stage: Staged) -> None:
     await shows(stage, "cut at 5 tokens")
     stage.engine.script = (Delta(content=" and whole"), DONE)
     place(stage).document.focus()
-    await stage.press("r")
-    await shows(stage, "go on where it ended")
-    await stage.press("enter")
+    await stage.press("c")
     await shows(stage, "half and whole")
     await stage.until(lambda: branch(stage)[-1].content == "half and whole", "it is kept as one answer")
 
@@ -405,4 +408,8 @@ async def _delete(stage: Staged) -> None:
         await stage.until(lambda: len(sessions(stage)) == len(before) - 1, "gone")  # noqa: B023
         (gone,) = {one.id for one in before} - {one.id for one in sessions(stage)}
         assert gone in {one.id for one in stage.studio.chat.sessions.list(trash=True)}
+        await told(stage, "is deleted. u brings it back")
         await stage.press("escape")
+        place(stage).document.focus()
+        await stage.press("u")
+        await stage.until(lambda: gone in {one.id for one in sessions(stage)}, "it is back")  # noqa: B023

@@ -150,6 +150,7 @@ def test_the_list_shows_the_chat_used_last_first_and_no_trash(db: Database) -> N
     assert not rows.trash(made[0].id)
     assert [one.title for one in rows.list()] == ["Fish", "100% dogs"]
     assert [one.title for one in rows.list(trash=True)] == ["Tigers"]
+    assert getattr(rows.last_trashed(), "title", "") == "Tigers"
     assert (rows.count(), rows.count(trash=True), rows.count(search="dogs")) == (2, 1, 1)
     assert rows.restore(made[0].id)
     assert not rows.restore(made[0].id)

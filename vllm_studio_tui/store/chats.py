@@ -142,6 +142,11 @@ class ChatRows:
         self._change(session_id, deleted_at=None)
         return True
 
+    def last_trashed(self) -> Session | None:
+        """Return the chat that was moved to the trash last; None where it is empty."""
+        row = self._db.row(f"{_SELECT} WHERE deleted_at IS NOT NULL ORDER BY deleted_at DESC, id LIMIT 1")
+        return _session(row) if row is not None else None
+
     def purge(self, session_id: str) -> None:
         """Delete a chat and its messages for good. What it used stays in the requests."""
         self.get(session_id)

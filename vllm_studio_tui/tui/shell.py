@@ -91,7 +91,7 @@ class Shell(Protocol):
         """Go back from a page to the screen under it, with the focus where it was."""
 
     def recipes_changed(self) -> None:
-        """Have the screen in front read the recipes again: one was changed from outside of it."""
+        """Have the screen in front read again: recipes or chats were changed from outside of it."""
 
     def keys_of(self, action_id: str) -> str:
         """The keys of an action as they are now, with commas between them."""

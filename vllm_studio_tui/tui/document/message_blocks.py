@@ -13,6 +13,7 @@ from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, esti
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import fit
 
 #: Lines of a live thought, and of a tool's result before it is opened whole.
@@ -23,9 +24,18 @@ TOOL_LINES = 8
 class Question(Block):
     """What the person asked, on a background of its own."""
 
-    def __init__(self, message: int, text: str, images: Sequence[str] = (), *, spacious: bool = False) -> None:
+    def __init__(
+        self,
+        message: int,
+        text: str,
+        images: Sequence[str] = (),
+        *,
+        sibling: tuple[int, int] = (1, 1),
+        spacious: bool = False,
+    ) -> None:
         super().__init__(message)
         self._text = text
+        self.sibling = sibling
         self._images = tuple(images)
         self.spacious = spacious
 
@@ -38,12 +48,14 @@ class Question(Block):
         text = clean(self._text.expandtabs(4))
         for row in text.split("\n"):
             lines += fold([(row, "fg")], width, lead, lead, "surf") if row.strip() else [Line(lead, "surf")]
+        if self.sibling[1] > 1:
+            lines += fold([(_of_several(self.sibling, around.glyphs), "faint")], width, lead, lead, "surf")
         if self.spacious:
             lines.append(Line(lead, "surf"))
         return [*lines, BLANK]
 
     def estimate(self, width: int) -> int:
-        return estimated(self._text, width - 2) + (2 if self.spacious else 0)
+        return estimated(self._text, width - 2) + (2 if self.spacious else 0) + (self.sibling[1] > 1)
 
     def source(self) -> str:
         return self._text
@@ -290,8 +302,7 @@ class Foot(Block):
             lines += fold([(f"{glyphs.warning} ", "warn"), (words, "fg")], width, mark, mark)
         stats = _stats(self.answer, self.age, detail=self.detail)
         if self.sibling[1] > 1:
-            index, count = self.sibling
-            stats.insert(0, f"{glyphs.left} {index} of {count} {glyphs.right}")
+            stats.insert(0, _of_several(self.sibling, glyphs))
         if stats:
             lines += fold([("   ".join(stats), "faint")], width)
         return [*lines, BLANK] if lines else []
@@ -311,6 +322,12 @@ def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
     return None
 
 
+def _of_several(sibling: tuple[int, int], glyphs: Glyphs) -> str:
+    """Return which one of several questions or answers this is, between the arrows that go to the others."""
+    index, count = sibling
+    return f"{glyphs.left} {index} of {count} {glyphs.right}"
+
+
 def _stats(answer: Message, age: str, *, detail: bool) -> list[str]:
     model = [clean_line(answer.model, limit=40)] if detail and answer.model else []
     return [*([age] if age else []), *figures.parts(answer, detail=detail), *model]
@@ -321,7 +338,7 @@ def blocks_of(
 ) -> list[Block]:
     """Return the blocks of a complete message."""
     if message.role == "user":
-        return [Question(index, message.content, message.images, spacious=spacious)]
+        return [Question(index, message.content, message.images, sibling=sibling, spacious=spacious)]
     if message.role == "tool":
         return []
     if message.role != "assistant":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+from vllm_studio_tui.domain.errors import InvalidRecipe, StoreError, StudioError
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.recipes.changes import Proposal
 from vllm_studio_tui.tui.flows.commands import Commands
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
@@ -16,6 +18,7 @@ from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 from vllm_studio_tui.tui.sheets.diff import DiffSheet
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Session
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.recipes.revisions import Undoing
@@ -101,16 +104,17 @@ async def save(shell: Shell, chosen: Proposal) -> Recipe:
         return recipes.save(chosen.after, reason=reason or "edit", before=chosen.before)
 
     kept = await shell.in_thread(keep)
-    shell.tell(f"{kept.id} is saved: {chosen.change.words(3)}\n{_undo_key(shell)}")
+    key = undo_key(shell)
+    shell.tell(f"{kept.id} is saved: {chosen.change.words(3)}" + (f"\n{key} takes it back." if key else ""))
     shell.recipes_changed()
     return kept
 
 
-def _undo_key(shell: Shell) -> str:
+def undo_key(shell: Shell) -> str:
+    """Return the key that takes the last change back, as it is drawn; empty without one."""
     from vllm_studio_tui.tui.keys.actions import keys_text
 
-    key = keys_text(shell.keys_of("app.undo"), 1)
-    return f"{key} takes it back." if key else ""
+    return keys_text(shell.keys_of("app.undo"), 1)
 
 
 async def _open_form(shell: Shell, before: Recipe | None, after: Recipe) -> None:
@@ -151,10 +155,14 @@ async def _what_follows(shell: Shell, proposal: Proposal) -> list[str]:
 
 
 async def undo(shell: Shell) -> None:
-    """Take the last change back, of a recipe or a dismissed run, and say what that was; again: the one before it."""
+    """Take the last change back: of a recipe, a dismissed run, a deleted chat. Again: the one before it."""
     studio = shell.studio
-    last, dismissed = await shell.in_thread(lambda: (studio.recipes.last_change(), studio.runs.last_dismissed()))
-    if dismissed is not None and (last is None or dismissed[1] > last.at):
+    last, dismissed, chat = await shell.in_thread(
+        lambda: (studio.recipes.last_change(), studio.runs.last_dismissed(), _last_deleted_chat(shell))
+    )
+    if chat is not None and chat[1] >= max(last.at if last else 0, dismissed[1] if dismissed else 0):
+        await _bring_chat_back(shell, *chat)
+    elif dismissed is not None and (last is None or dismissed[1] > last.at):
         await _show_again(shell, *dismissed)
     elif last is not None:
         await _undo_change(shell, last)
@@ -175,6 +183,22 @@ async def _undo_change(shell: Shell, last: Undoing) -> None:
     if undone is not None:
         shell.tell(f"Undone, {undone.reason}: {undone.words()}")
         shell.recipes_changed()
+
+
+def _last_deleted_chat(shell: Shell) -> tuple[Session, float] | None:
+    with contextlib.suppress(StoreError):  # without its database, the rest can still be undone
+        chat = shell.studio.chats.last_trashed()
+        at = numbers.when(chat.deleted_at) if chat is not None and chat.deleted_at else None
+        return (chat, at) if chat is not None and at is not None else None
+    return None
+
+
+async def _bring_chat_back(shell: Shell, chat: Session, at: float) -> None:
+    title = clean_line(chat.title or "New chat", limit=60)
+    if await _still_meant(shell, at, "a chat was deleted", title):
+        await shell.in_thread(lambda: shell.studio.chats.restore(chat.id))
+        shell.recipes_changed()
+        shell.tell(f"Undone: the chat {title} is back.")
 
 
 async def _show_again(shell: Shell, run: RunView, at: float) -> None:

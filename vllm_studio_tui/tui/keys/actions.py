@@ -59,7 +59,6 @@ BY_ID = {action.id: action for action in ACTIONS}
 RENAMED = {
     "chat.transcript": "app.next-part",
     "chat.part-before": "app.previous-part",
-    "transcript.continue": "transcript.regenerate",
     "transcript.find-next": "transcript.next-stop",
     "transcript.find-previous": "transcript.previous-stop",
     "monitor.table": "monitor.view",

@@ -64,7 +64,7 @@ RULES: tuple[Rule, ...] = (
     _rule("minus", "longer time", "zoom-out", "time axis"),
     _rule("r", "run it (again)", "run launch again regenerate retry", "recipe, starter, failed run, answer", "ctrl+r"),
     _rule("s", "stop it", "stop", "run, answer", "escape"),
-    _rule("c", "chat with it", "chat", "run, recipe"),
+    _rule("c", "chat with it; let a cut answer go on", "chat continue", "run, recipe, answer"),
     _rule("L", "its log", "log", "run, recipe"),
     _rule("f", "show the fix, as a diff", "fix", "failed run"),
     _rule("w", "why, in sentences with numbers", "why", "failed, slow or waiting run"),

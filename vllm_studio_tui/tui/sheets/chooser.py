@@ -58,6 +58,7 @@ class Chooser(Sheet):
         preview: Called with the value under the cursor whenever that changes, to show a theme at once, for example.
         load: Loads the entries in the background. The dialog opens at once; Enter pressed before they are there takes
             the first match.
+        keys: The keys of `extra`, each with its word, as they are named below the list.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,9 +80,11 @@ class Chooser(Sheet):
         extra: Sequence[Option] = (),
         initial: str = "",
         load: Callable[[], Awaitable[Sequence[Choice]]] | None = None,
+        keys: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__()
         self._load = load
+        self._keys = tuple(keys)
         self._enter_waits = False
         self._given = choices
         self._title = title
@@ -134,7 +137,7 @@ class Chooser(Sheet):
         return max(4 + self._labels + notes + keys + 3, cell_len(self._title) + 6)
 
     def _foot(self, width: int, height: int) -> list[Row]:
-        row = keys_row(width, ("enter", "take it"), ("esc", "close"))
+        row = keys_row(width, ("enter", "take it"), *self._keys, ("esc", "close"))
         if self.tiny:
             row.put_right(width, self._count(), "faint")
         return [row]

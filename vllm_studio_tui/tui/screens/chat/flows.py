@@ -13,11 +13,11 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.document.scanner import Scanner
+from vllm_studio_tui.tui.flows.changes import undo_key
 from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
-from vllm_studio_tui.tui.screens.chat.transcript import is_cut
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
 
@@ -47,9 +47,10 @@ class ChatFlows:
             chosen = await self._shell.ask(
                 Chooser(
                     self._chats,
-                    title=f"a chat, or words in it   {_first(rename)} rename   {_first(delete)} delete",
+                    title="a chat, or words in it",
                     empty="No chats yet.",
                     extra=tuple(Option(key, "") for key in (*rename, *delete)),
+                    keys=() if self._shell.read_only else ((_first(rename), "rename"), (_first(delete), "delete")),
                 )
             )
             if chosen is None:
@@ -104,7 +105,8 @@ class ChatFlows:
         chosen = await self._shell.ask(
             Question(
                 f"Delete {clean_line(session.title or 'New chat', limit=60)}?",
-                f"Its {session.messages} messages go to the trash: `vllm-studio chats list --trash` shows it.",
+                f"Its {session.messages} messages go to the trash. {undo_key(self._shell) or 'Undo'} brings it back; "
+                "so does `vllm-studio chats restore`.",
                 [Option("d", "put it into the trash")],
                 "keep it",
             )
@@ -113,6 +115,9 @@ class ChatFlows:
             return
         self._screen.answers.stop(session_id)
         await self._shell.in_thread(partial(rows.trash, session_id))
+        if key := undo_key(self._shell):
+            title = clean_line(session.title or "New chat", limit=60)
+            self._shell.tell(f"{title} is deleted. {key} brings it back; while you write: esc, {key}.")
         if self._state.shown.id == session_id:
             self._screen.new_chat()
         await self._screen.reload_list()
@@ -195,21 +200,6 @@ class ChatFlows:
             await self._screen.save_settings(chat)
 
     # --- asking again -----------------------------------------------------------------------------------
-
-    async def run_again(self, message: Message, *, anew: Doing, onward: Doing) -> None:
-        """Ask for another answer; where it was cut, it can go on instead."""
-        if is_cut(message):
-            choices = [
-                Choice("onward", "go on where it ended"),
-                Choice("anew", "another answer", "this one is kept beside it"),
-            ]
-            chosen = await self._shell.ask(Chooser(choices, title="the answer was cut"))
-            if chosen is None:
-                return
-            if chosen == "onward":
-                await onward(message)
-                return
-        await anew(message)
 
     # --- copying ----------------------------------------------------------------------------------------
 

@@ -321,11 +321,11 @@ class ChatPlace(ChatSteps):
         elif event.name in ("previous", "next"):
             self.shell.spawn(asking.show_sibling(message, -1 if event.name == "previous" else 1))
         else:
-            again = partial(self.flows.run_again, anew=asking.regenerate, onward=asking.continue_answer)
             chosen: dict[str, Doing] = {
                 "copy-code": self.flows.copy_code,
                 "export": self.flows.export_chat,
-                "regenerate": again,
+                "regenerate": asking.regenerate,
+                "continue": asking.continue_answer,
                 "fork": asking.fork,
             }
             self.shell.spawn(chosen[event.name](message))

@@ -109,7 +109,7 @@ def _settings(view: ChatView, width: int, settings_key: str) -> list[Row]:
     rows += [_fact(label, text, width) for label, text in chosen.items() if text is not None]
     if len(rows) == 1:
         row = Row()
-        row.put(TEXT, "all as the engine does it", "dim", width - TEXT - 1)
+        row.put(TEXT, "the engine's own settings", "dim", width - TEXT - 1)
         rows.append(row)
     keys = Row()
     end = keys.run(TEXT, [(settings_key, "fg bold"), (" change", "dim")])

@@ -123,6 +123,8 @@ class Transcript(Document):
         role = entry.message.role
         if name == "regenerate":
             return role in ("user", "assistant") and self.live is None
+        if name == "continue":
+            return is_cut(entry.message) and self.live is None
         if name == "edit":
             return role == "user"
         if name in ("previous", "next"):
@@ -185,6 +187,9 @@ class Transcript(Document):
 
     def action_export(self) -> None:
         self._chosen("export")
+
+    def action_continue(self) -> None:
+        self._chosen("continue")
 
     def action_regenerate(self) -> None:
         self._chosen("regenerate")
