@@ -415,4 +415,5 @@ async def test_the_help_cuts_no_word_off(tmp_path: Path) -> None:
         await stage.until(lambda: "EVERYWHERE" in stage.text(), "the help")
         shown = stage.text().split("EVERYWHERE")[1].split("STATES OF A RUN")[0]
         assert "…" not in shown
-        assert "Usage, Logs" in " ".join(shown.split())
+        assert "Usage," in shown
+        assert "Logs" in shown
