@@ -407,13 +407,3 @@ async def test_what_an_engine_cannot_run_stands_at_its_field(tmp_path: Path) -> 
         assert [(one.field, one.severity) for one in plan.problems] == [("model_path", "error")]
         assert "My model is no file here" in plan.problems[0].message
         assert not plan.error
-
-
-async def test_the_help_cuts_no_word_off(tmp_path: Path) -> None:
-    async with staged(tmp_path, place="recipes", size=(120, 60)) as stage:
-        await stage.press("f1")
-        await stage.until(lambda: "EVERYWHERE" in stage.text(), "the help")
-        shown = stage.text().split("EVERYWHERE")[1].split("STATES OF A RUN")[0]
-        assert "…" not in shown
-        assert "Usage," in shown
-        assert "Logs" in shown
