@@ -125,6 +125,10 @@ class Document(BlockReader):
         message = entry.message
         index = live.message
         self.entries[index] = entry
+        for block in self.blocks[: self._live_at]:
+            if isinstance(block, Question) and block.sibling != (kept := self.entries[block.message].sibling):
+                block.sibling = kept
+                block.changed()
         if live.thought is not None:
             live.thought.seconds = message.timings.thinking or live.thought.seconds
             live.thought.tokens = message.usage.reasoning_tokens
