@@ -403,7 +403,7 @@ async def test_what_an_engine_cannot_run_stands_at_its_field(tmp_path: Path) -> 
 
     async with staged(tmp_path, place="recipes") as stage:
         studio = SimpleNamespace(launcher=Refusing())
-        plan = plan_of(studio, None, stage.studio.recipes.get("gemma-3-12b"))  # type: ignore[arg-type]
+        plan = plan_of(studio, None, stage.studio.recipes.get("gemma-3-12b"))
         assert [(one.field, one.severity) for one in plan.problems] == [("model_path", "error")]
         assert "My model is no file here" in plan.problems[0].message
         assert not plan.error
