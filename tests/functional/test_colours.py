@@ -124,7 +124,7 @@ async def test_what_is_well_odd_or_wrong_does_not_look_like_text(tmp_path: Path,
         text = colour_at(stage, "qwen3-32b")
         await stage.app.show_place("logs")
         await stage.until(lambda: "a setting is odd" in stage.text(), "the log of the failed run")
-        odd, wrong = colour_at(stage, "▲ WARNING"), colour_at(stage, "✕ ERROR")
-        assert colour_at(stage, "WARNING") == text
+        odd, wrong = colour_at(stage, "▲          a setting"), colour_at(stage, "✕          EngineCore")
+        assert colour_at(stage, "a setting is odd") == text
         assert (ready, odd, wrong, failed) == (colours["ok"], colours["warn"], colours["err"], colours["err"])
         assert len({ready, odd, wrong, text, colours["dim"]}) == 5

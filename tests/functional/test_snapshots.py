@@ -76,7 +76,7 @@ async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
     elif place == "usage":
         await stage.until(lambda: "qwen3-32b" in stage.text() and "energy" in stage.text(), "the report")
     elif place == "dashboard" and not empty:
-        await stage.until(lambda: "max_model_len 18416" in stage.text(), "the fix is offered")
+        await stage.until(lambda: "-> 18416" in stage.text(), "the fix is offered")
 
 
 async def drawn(stage: Staged, place: str) -> str:

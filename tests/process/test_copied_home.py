@@ -28,7 +28,8 @@ def test_a_copied_home_neither_adopts_nor_kills_what_the_original_runs(
 ) -> None:
     run = house.ready(house.launch("--grandchildren", "1", "--reparent"))
     copy = Places.under(tmp_path / "copy")
-    shutil.copytree(house.root, tmp_path / "copy", symlinks=True)
+    # What is being written at this moment has another name, and is gone in the next.
+    shutil.copytree(house.root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".*"))
     (copied,) = read.all_runs(copy)
     if torn:
         (copied.folder / STATE).write_text("{")

@@ -142,5 +142,5 @@ def test_blanks_and_lines_without_an_end_cost_what_their_length_does(before: str
         assert reasoning + content == "".join(pieces).removeprefix("<think>")
         return took
 
-    small, large = min(cost(10_000), cost(10_000)), cost(80_000)
+    small, large = min(cost(10_000), cost(10_000)), min(cost(80_000), cost(80_000))
     assert large < 24 * small + 0.5, "eight times the length; were each piece to copy all before it, 64 times the cost"

@@ -33,6 +33,10 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     faults: Faults
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._told_at: dict[str, float] = {}
+
     def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
         """Do something that takes time. An error is shown, and ends nothing else."""
 
@@ -96,6 +100,7 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     def on_notify(self, event: Notify) -> None:
         """Before a message is shown: said again, it stands once."""
+        self._told_at[event.notification.identity] = time.monotonic()
         for told in [told for told in self._notifications if told.message == event.notification.message]:
             self._unnotify(told, refresh=False)
         self.lift_told()
@@ -105,10 +110,12 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     def drop_told(self) -> None:
         """Take away what was told on the screen that is left; errors stay, and so does what was said just now."""
-        now = time.time()
+        now = time.monotonic()
         for told in list(self._notifications):
-            if told.severity != "error" and now - told.raised_at >= JUST_NOW:
+            if told.severity != "error" and now - self._told_at.get(told.identity, 0.0) >= JUST_NOW:
                 self._unnotify(told, refresh=False)
+        shown = {told.identity for told in self._notifications}
+        self._told_at = {identity: at for identity, at in self._told_at.items() if identity in shown}
         self._refresh_notifications()
 
     @property
