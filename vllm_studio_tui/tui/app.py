@@ -29,6 +29,7 @@ from vllm_studio_tui.tui.screens.registry import SCREENS, place_class, style_she
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.download_line import DownloadLine
 from vllm_studio_tui.tui.widgets.frame import Footer, Header
+from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
@@ -170,9 +171,9 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
 
     def repaint_all(self) -> None:
         for screen in self.screen_stack:
-            for canvas in screen.query(Canvas):
-                if canvas.display:
-                    canvas._redraw()  # the theme or the size class has changed
+            for widget in screen.query(WholeLines):
+                if widget.display:
+                    widget.recolour()
         place = self._places.get(self.place_name)
         if place is not None:
             place.update_place()

@@ -104,6 +104,9 @@ class BlockScroll(WholeLines, can_focus=True):
 
         return Surroundings(self._get_ink().glyphs, ready)
 
+    def recolour(self) -> None:
+        self.redraw()
+
     def redraw(self) -> None:
         """Work out the visible lines; only rows that differ are written."""
         if not self.size.width or not self.size.height or not self.is_attached:

@@ -244,6 +244,9 @@ class Canvas(WholeLines):
     def _clamp(self) -> None:
         self.top = max(0, min(self.top, len(self.rows) - max(1, self.size.height)))
 
+    def recolour(self) -> None:
+        self._redraw()
+
     def _redraw(self) -> None:
         self._strips.clear()
         self._drawn = ()

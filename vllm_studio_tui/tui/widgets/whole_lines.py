@@ -26,6 +26,10 @@ class WholeLines(Widget):
     #: The width of a line in cells. Kept while lines are rendered, because Textual computes `size` at each access.
     line_width: int | None = None
 
+    def recolour(self) -> None:
+        """Draw every line anew: the theme or the size class has changed."""
+        self.refresh()
+
     def render_lines(self, crop: Region) -> list[Strip]:
         if any(self.gutter) or self.opacity != 1.0:
             self.line_width = None
