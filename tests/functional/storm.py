@@ -124,7 +124,7 @@ async def _go(stage: Staged, way: tuple[str, ...]) -> list[str]:
     keys = [*["escape"] * 3, *way]
     for key in keys:
         stage.app.post_message(events.Key(*_key(key)))
-        await stage.settle()
+        await (_rest(stage) if key == "escape" else stage.settle())
     return keys
 
 
