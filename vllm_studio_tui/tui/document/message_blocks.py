@@ -311,12 +311,16 @@ class Foot(Block):
 def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
     """Return colour, text and keys for an answer that did not end by itself; None for one that did."""
     if answer.finish == "stopped":
-        return "warn", "stopped by you, kept", [("r", "go on, or again")]
+        return "warn", "stopped by you, kept", [("c", "continue"), ("r", "again")]
     if answer.finish == "interrupted":
-        return "warn", f"cut off: {answer.error or 'nobody could tell why'}", [("r", "go on, or again")]
+        return "warn", f"cut off: {answer.error or 'nobody could tell why'}", [("c", "continue"), ("r", "again")]
     if answer.finish == "length":
         count = answer.usage.completion_tokens
-        return "warn", f"cut at {count} tokens" if count else "cut at the limit of tokens", [("r", "go on, or again")]
+        return (
+            "warn",
+            f"cut at {count} tokens" if count else "cut at the limit of tokens",
+            [("c", "continue"), ("r", "again")],
+        )
     if answer.finish == "failed":
         return "err", answer.error or "the engine refused the request", [("r", "again"), ("e", "edit")]
     return None
