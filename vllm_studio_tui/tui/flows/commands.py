@@ -120,7 +120,7 @@ class Commands:
             note, mark = "never run", None
             if run is not None:
                 mark = glyphs.state(run.state)
-                note = f"{run.state}, {numbers.ago(run.status.started_at, now)}"
+                note = f"{run.state}, {numbers.ago(run.status.ended_at or run.status.started_at, now)}"
                 if run.state is State.FAILED and run.status.title:
                     note = f"failed: {run.status.title}"
             choices.append(Choice(recipe.id, recipe.id, note, words=f"{recipe.name} {recipe.model_path}", mark=mark))

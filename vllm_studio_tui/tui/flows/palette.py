@@ -148,7 +148,7 @@ def click(shell: Shell, action: str, screen: Widget) -> None:
 async def choose_theme(shell: Shell) -> None:
     """Choose a theme; each is shown while the cursor is on it."""
     before = shell.theme
-    themes = sorted(shell.looks.themes.items())
+    themes = sorted(shell.looks.themes.items(), key=lambda item: (item[0] != before, item[0]))  # enter changes nothing
     choices = [Choice(name, name, "dark" if theme.dark else "light") for name, theme in themes]
     said = cast("str | None", await shell.ask(Chooser(choices, title="theme", preview=shell.set_theme)))
     shell.set_theme(before)

@@ -123,7 +123,7 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
         row.run(x, parts)
         return row
     if not view.following:
-        end = row.put_right(end, "following off, G to resume", "dim") - 3
+        end = row.put_right(end, "following off: G in the transcript", "dim") - 3
     else:
         right = []
         thinking = view.settings.get("thinking")

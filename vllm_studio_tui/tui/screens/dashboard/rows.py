@@ -239,9 +239,11 @@ class Picture:
                 mark, colour = self.glyphs.state(run.state)
                 row.put(46, mark, colour)
                 full = self.size == Size.FULL
-                ran = "ran " if full else ""
-                words = f"failed {numbers.moment(run.status.ended_at, now)}" if run.state is State.FAILED else (
-                    str(run.state) if run.live else f"{ran}{numbers.ago(run.status.started_at, now)}")  # fmt: skip
+                ended = run.status.ended_at or run.status.started_at
+                if run.state is State.FAILED:
+                    words = f"failed {numbers.moment(run.status.ended_at, now)}"
+                else:
+                    words = str(run.state) if run.live else f"{'ran ' if full else ''}{numbers.ago(ended, now)}"
                 row.put(48, words, "faint", 22 if full else 13)
             else:
                 row.put(48, "never run", "faint")

@@ -170,12 +170,12 @@ def _last_run(line: Line) -> Parts:
     run = line.last
     if run is None:
         return [("never", "faint")]
-    return [("now" if run.live else numbers.ago(run.status.started_at, line.now), "dim")]
+    return [("now" if run.live else numbers.ago(run.status.ended_at or run.status.started_at, line.now), "dim")]
 
 
 def _when(line: Line) -> float | None:
     run = line.last
-    return None if run is None else line.now if run.live else run.status.started_at
+    return None if run is None else line.now if run.live else run.status.ended_at or run.status.started_at
 
 
 COLUMNS: tuple[Column[Line], ...] = (
