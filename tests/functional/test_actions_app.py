@@ -214,7 +214,7 @@ async def _quit(stage: Staged) -> None:
 @interrupted.scenario("app.interrupt")
 async def _interrupt(stage: Staged) -> None:
     await stage.press("6")
-    await at(stage, "logs", "a setting is odd")
+    await at(stage, "logs", "root cause line 8")  # what stands above the lines is known
     line = next(index for index, text in enumerate(stage.lines()) if "a setting is odd" in text)
     start = stage.lines()[line].index("a setting")
     await stage.pilot.mouse_down(offset=(start, line))

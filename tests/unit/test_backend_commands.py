@@ -257,7 +257,7 @@ def test_a_hub_name_is_for_llama_server_alone(tmp_path: Path, monkeypatch: pytes
     argv = LlamaCpp().command(hub, context(server.parent)).argv
     assert argv[argv.index("--hf-repo") + 1] == "ggml-org/x:Q4_K_M"
     monkeypatch.setattr("vllm_studio_tui.backends.llamacpp.find_spec", lambda _name: True)
-    with pytest.raises(InvalidRecipe, match="hub"):
+    with pytest.raises(InvalidRecipe, match="no file here"):
         LlamaCpp().command(hub, context())
 
 

@@ -66,7 +66,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
         {"models.demo.model", "models.local", "services.demo", "services.recipes.starting"}, "looks at this machine"
     ),
     "tui.flows.starting": ({"services.recipes.starting"}, "asks a server that a person names"),
-    "tui.sheets.doctor": ({"services.doctor.doctor"}, "checks this machine"),
+    "tui.sheets.doctor": ({"probes.terminal", "services.doctor.doctor"}, "checks this machine, and the terminal"),
     "tui.sheets.starting": ({"services.recipes.starting"}, "looks at the files that a person names"),
     **dict.fromkeys(
         ("tui.look.appearance", "tui.look.theming", "tui.terminal.late_answers"),
