@@ -15,6 +15,7 @@ from tests.functional.storm import EVERYTHING, SCRIPT, storm, tame
 SIZES = ((160, 45), (80, 24), (60, 15), (40, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_a_short_storm_breaks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]

@@ -15,6 +15,7 @@ from tests.functional.terminal_picture import Picture
 SIZES = ((120, 36), (40, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_the_terminal_shows_what_is_meant_throughout_a_short_storm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
