@@ -1,6 +1,6 @@
 """Whatever is pressed, clicked, scrolled and resized, in whatever order: nothing fails, nothing hangs.
 
-The default run has a short storm at each size; `-m slow` has 10 000 events for each of three seeds at each.
+`-m slow` has a short storm at each size, and 10 000 events for each of three seeds at each.
 """
 
 from __future__ import annotations
