@@ -9,6 +9,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 QUESTION = "How large is a KV cache?"
+#: What stands in the pictures in place of the temporary home, which is as long on Linux.
+SHOWN_HOME = "/srv/vllm-studio"
 
 
 async def take() -> None:
@@ -35,6 +37,8 @@ async def take() -> None:
                 await pilot.pause(6)
                 keep(app, "chat")
                 for place in ("monitor", "recipes", "dashboard"):
+                    # As high as its charts: the processes below them would show the paths of this machine.
+                    await pilot.resize_terminal(150, 36 if place == "monitor" else 42)
                     await app.show_place(place)
                     await pilot.pause(4)
                     keep(app, place)
@@ -45,7 +49,7 @@ async def take() -> None:
 
 def keep(app: object, name: str) -> None:
     svg: str = app.export_screenshot()  # type: ignore[attr-defined]
-    (HERE / f"{name}.svg").write_text(svg, "utf-8")
+    (HERE / f"{name}.svg").write_text(svg.replace(os.environ["VLLM_STUDIO_HOME"], SHOWN_HOME), "utf-8")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,10 @@ def test_it_is_read_once_in_the_background_and_kept(tmp_path: Path, engine: Path
     assert installed_flags.known_flags(cache, argv, "1.0") is None
 
 
-def test_a_program_that_prints_no_help_is_asked_again_another_time(tmp_path: Path, engine: Path) -> None:
+def test_a_program_that_prints_no_help_is_asked_again_another_time(
+    tmp_path: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.nice", lambda _: 0)  # else all tests after this one would give way
     engine.write_text("#!/bin/sh\nexit 3\n")
     target = installed_flags.place(tmp_path, (str(engine),), None)
     target.parent.mkdir()
