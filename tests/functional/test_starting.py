@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -392,3 +393,17 @@ async def test_what_is_wrong_goes_from_under_its_field_when_it_is_mended(tmp_pat
         assert "✕" in stage.lines()[row + 1]
         form.set_text("cwd", "")
         await stage.until(lambda: "✕ environment" not in stage.text(), "and goes when it is mended")
+
+
+async def test_an_answer_that_comes_while_it_is_removed_is_not_shown(tmp_path: Path) -> None:
+    async with staged(tmp_path / "home", shown=bare, recipes=()) as stage:
+        await alone(stage)
+        await shows(stage, "CHECKED")
+        start = stage.app.current.one("#start")
+        start.remove()
+        without_parts = 0
+        while start.is_attached:
+            start._show(start._here)
+            without_parts += not start.query("#start-list")
+            await asyncio.sleep(0)
+        assert without_parts, "it loses its parts before it goes"

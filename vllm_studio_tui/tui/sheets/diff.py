@@ -14,7 +14,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.diff import diff_rows, note_rows
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
-from vllm_studio_tui.tui.terminal.deferred import deferred
+from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
@@ -188,5 +188,5 @@ class DiffSheet(Sheet):
 
     async def _look_at(self, at: int, look: Callable[[Proposal], Awaitable[Sequence[str]]]) -> None:
         self._found[at] = tuple(await look(self._proposals[at]))
-        if self.is_attached:
+        if still_there(self):
             self.fit()

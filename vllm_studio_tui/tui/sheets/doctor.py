@@ -15,7 +15,7 @@ from textual.containers import Vertical
 from vllm_studio_tui.tui.paint.dialog_rows import keys_row
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
-from vllm_studio_tui.tui.terminal.deferred import deferred
+from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class DoctorSheet(Sheet):
         for check in CHECKS:
             self._results += await shell.in_thread(partial(run_checks, ground, [check]))
             self._left -= 1
-            if not self.is_attached:
+            if not still_there(self):
                 return  # it was closed meanwhile
             canvas = self.query_one("#doctor", ListCanvas)
             if canvas.keys and canvas.key == canvas.keys[0]:

@@ -18,7 +18,7 @@ from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.sheets.chooser import put_matched
 from vllm_studio_tui.tui.sheets.dialogs import TAKE, Sheet
 from vllm_studio_tui.tui.sheets.palette_ranking import Entry, Listed, ranked
-from vllm_studio_tui.tui.terminal.deferred import deferred
+from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: From these widths of the window on the palette is so wide; below the last one it takes the whole window.
@@ -123,7 +123,7 @@ class Palette(Sheet):
 
     def _show(self, *, keep: bool = False) -> None:
         """List what matches; with `keep` the cursor stays on its entry unless it is on the first one."""
-        if not self.is_attached:
+        if not still_there(self):
             return
         every = [*self._entries, *self._searched]
         if self._thing:

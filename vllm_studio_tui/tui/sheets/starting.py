@@ -22,7 +22,7 @@ from vllm_studio_tui.tui.paint.dialog_rows import keys_row
 from vllm_studio_tui.tui.paint.ink import Row, in_ascii
 from vllm_studio_tui.tui.paint.starting import Entry, Here, entries_of, list_rows, title_rows
 from vllm_studio_tui.tui.sheets.dialogs import Sheet
-from vllm_studio_tui.tui.terminal.deferred import deferred
+from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class WhatToRun(Container):
 
     def _show(self, here: Here) -> None:
         self._here = here
-        if not self.is_attached:
+        if not still_there(self):
             return
         canvas = self.query_one("#start-list", ListCanvas)
         if self._entries and canvas.key == self._entries[0].key:
@@ -166,7 +166,7 @@ class WhatToRun(Container):
             return
         await sleep(REST)
         typed, inside = await self.shell.in_thread(partial(_meaning, text))
-        if self.is_attached and self.query_one("#start-words", Input).value == text:
+        if still_there(self) and self.query_one("#start-words", Input).value == text:
             self._typed, self._inside = typed, inside
             canvas = self.query_one("#start-list", ListCanvas)
             canvas.key = None

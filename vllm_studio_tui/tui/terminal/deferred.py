@@ -1,9 +1,11 @@
-"""Work for Textual's workers that begins when the worker does."""
+"""Work in the background: begun when its worker begins, and shown only where somebody still looks."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec
+
+from textual.widget import Widget
 
 P = ParamSpec("P")
 
@@ -21,3 +23,11 @@ def deferred(
         return await function(*arguments, **options)
 
     return begin
+
+
+def still_there(widget: Widget) -> bool:
+    """Return whether a widget can show what was found out for it: it has its parts, and is not being removed.
+
+    One that is being removed stays attached a moment longer than its parts.
+    """
+    return widget.is_attached and widget.is_running and widget.display
