@@ -134,19 +134,6 @@ def test_search_goes_both_ways_across_blocks_and_says_how_far_it_looked(tmp_path
     assert (missed, seen) == (None, 0)
 
 
-def test_the_first_error_is_found_though_it_takes_several_looks(tmp_path: Path) -> None:
-    path = tmp_path / "engine.log"
-    path.write_bytes(b"INFO 11-23 08:02:30 fine\n" * 30_000 + b"ERROR 11-23 08:02:30 broken\n")
-    log = LogText(path)
-    at, line = 0, None
-    looks = 0
-    while line is None and at < log.size:
-        line, at = log.first_error(at, deadline=0.01)
-        looks += 1
-    assert line is not None
-    assert "broken" in line.text
-
-
 @pytest.mark.parametrize(
     ("text", "level"),
     [

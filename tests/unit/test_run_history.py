@@ -172,6 +172,16 @@ def test_the_story_of_a_run_says_how_its_recipe_did_and_what_changed_each_time(d
     assert failed.since is not None
     assert failed.since[0].run_id == "qwen-2"
     assert [change.name for change in failed.since[1]] == ["max_model_len"]
+
+    class Counted:
+        folds = 0
+
+        def fold(self) -> None:
+            self.folds += 1
+
+    upkeep: Any = Counted()
+    tell_story(RunHistory(db, upkeep), "qwen-3")
+    assert upkeep.folds == 1  # reading the ledgers of all runs is what costs
     document = failed.to_json()
     assert [one["number"] for one in document["runs"]] == [3, 2, 1]
     assert document["runs"][0]["changed"][0]["name"] == "max_model_len"

@@ -297,20 +297,6 @@ class LogText:
                 return start, begin + found
             low, high = (found + len(wanted) if last < 0 else last, high) if step > 0 else (low, max(low, first))
 
-    def first_error(self, start: int = 0, *, deadline: float = 0.3) -> tuple[LogLine | None, int]:
-        """Return the first error line from `start` on, or None; and the offset reached when time ran out."""
-        until = time.monotonic() + deadline
-        at = start
-        while at < self.size and time.monotonic() < until:
-            lines = self.after(at, 2000)
-            if not lines:
-                return None, self.size
-            for line in lines:
-                if level_of(line.text) == "error":
-                    return line, line.end
-            at = lines[-1].end
-        return None, at
-
     def _pieces(self, offset: int, raw: bytes) -> list[LogLine]:
         """Yield a line, or the pieces of a line that is too long to be shown whole."""
         for secret in self._secrets:

@@ -138,6 +138,10 @@ class RunHistory:
             raise NotFound(f"no run called {name} is known", advice="See `vllm-studio runs list`.")
         return found[0]
 
+    def alike(self, one: Launch, limit: int) -> list[Launch]:
+        """Return the latest launches of a run's recipe, the latest first, as known when the run was asked for."""
+        return self._launches(one.recipe_id, limit)
+
     def worked_before(self, one: Launch) -> Launch | None:
         """Return the latest earlier run of the same recipe that got ready."""
         for other in self._launches(one.recipe_id, 1000):

@@ -86,7 +86,7 @@ def tell_story(history: RunHistory, run_id: str) -> RunStory:
         NotFound: There is no such run.
     """
     launch = history.get(run_id)
-    launches = history.launches(launch.recipe_id, MOST)
+    launches = history.alike(launch, MOST)
     count = len(launches)
     took = [one.ready_after for one in launches if one.ready_after is not None and one.run_id != launch.run_id]
     since = None if launch.worked else history.since_it_worked(launch)
