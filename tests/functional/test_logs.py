@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.functional.acting import hides, shows, told
-from tests.functional.stage import Staged, bare, run_view, snapshot, staged
+from tests.functional.stage import NOW, Staged, bare, run_view, snapshot, staged
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.diagnose import diagnose_file
@@ -99,6 +99,25 @@ async def test_the_root_cause_is_set_apart_from_its_echoes_and_traceback(tmp_pat
         assert "def reshape_and_cache_kernel_flash(" in under_cursor(stage)
         await stage.press("left_square_bracket")
         assert "root cause" in under_cursor(stage)
+
+
+async def test_a_failed_run_opens_at_its_root_cause_a_running_one_at_the_end(tmp_path: Path) -> None:
+    made = shown("failures/vllm-fp8-cache-old-gpu.txt")
+    async with staged(tmp_path, size=(80, 24), shown=made) as stage:
+        await stage.press("6")  # the latest failed run
+        await shows(stage, "line 26")
+        await stage.until(lambda: "triton.compiler.errors" in under_cursor(stage), "the cursor is on the cause")
+        assert "follow" not in stage.text()  # nothing comes any more
+        await stage.press("1")
+        await stage.app.current.commands.open_log(READY)
+        await shows(stage, "shutting down")
+        assert view(stage).following
+        # It fails while it is followed: the cause is gone to as soon as it is known.
+        sampler: Any = stage.studio.sampler
+        now = sampler.latest
+        broken = [replace(run, status=replace(run.status, state=State.FAILED, ended_at=NOW)) for run in now.runs]
+        sampler.show(replace(now, runs=tuple(broken), every=tuple(broken)))
+        await stage.until(lambda: "ValueError: To serve" in under_cursor(stage), "the cursor is on the cause")
 
 
 async def test_at_each_size_the_log_leaves_out_what_has_no_room(tmp_path: Path) -> None:
@@ -235,6 +254,31 @@ async def test_escape_ends_the_search_then_the_filter_then_goes_back(tmp_path: P
         await stage.until(lambda: stage.app.place_name == "dashboard", "it goes back to where one was")
 
 
+async def test_escape_folds_before_it_goes_back(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.app.current.commands.open_log(FAILED)
+        await stage.until(lambda: "ValueError" in under_cursor(stage), "the cursor is on the cause")
+        await stage.press("up", "i", "enter")
+        await shows(stage, 'File "core.py", line 833')
+        assert "esc fold" in stage.lines()[-1]
+        await stage.press("escape")
+        await hides(stage, 'File "core.py", line 833')
+        await stage.press("g", "i")
+        await shows(stage, "INFO 11-23 14:20:10 [core.py:133] Initializing")
+        await stage.press("escape")
+        await hides(stage, "[core.py:133] Initializing")
+        # What a search has unfolded ends with the search.
+        await stage.press("slash")
+        await stage.type("core.py:133")
+        await stage.press("enter")
+        await shows(stage, "INFO 11-23 14:20:10 [core.py:133] Initializing")
+        await stage.press("escape")
+        await hides(stage, "[core.py:133] Initializing")
+        assert stage.app.place_name == "logs"
+        await stage.press("escape")
+        await stage.until(lambda: stage.app.place_name == "dashboard", "it goes back to where one was")
+
+
 async def test_the_level_ends_with_the_run(tmp_path: Path) -> None:
     async with staged(tmp_path, place="logs") as stage:
         await opened(stage)
@@ -281,17 +325,26 @@ async def test_errors_are_found_in_the_whole_file_and_so_are_words_among_them(tm
 
 async def test_a_log_is_followed_and_scrolling_pauses_that(tmp_path: Path) -> None:
     async with staged(tmp_path, place="logs") as stage:
+        await opened(stage, READY)
         path = view(stage).path
+        assert "follow" not in stage.text()  # while all of it is visible there is nothing to follow
+        await stage.press("g")
+        with path.open("a") as stream:
+            stream.write("INFO 11-23 14:20:10 [x.py:1] below there was room\n")
+        await shows(stage, "below there was room")
+        assert "follow" not in stage.text()
+        await stage.press("G")
         with path.open("a") as stream:
             stream.writelines(f"INFO 11-23 14:20:10 [x.py:{number}] line {number}\n" for number in range(500))
         await shows(stage, "line 499")
+        await shows(stage, "following")
         await stage.press("pageup")
         await shows(stage, "not following, G")
         with path.open("a") as stream:
             stream.write("the very last\n")
         await stage.press("G")
         await shows(stage, "the very last")
-        await shows(stage, "510 lines")
+        await shows(stage, "511 lines")
 
 
 async def test_lines_of_a_large_log_are_counted_while_it_is_shown(tmp_path: Path) -> None:
@@ -321,6 +374,7 @@ async def test_hostile_lines_are_shown_as_text(tmp_path: Path) -> None:
         with path.open("ab") as stream:
             stream.write(b"\x1b]52;c;aGk=\x07 \x9b31m\r\xe2\x80\xae ERROR \xff\xfe\x00 (EngineCore pid=\n" * 3)
             stream.write(b"(" * 9000 + b"\n" + b"[" * 300 + b"\n\x1b[2J\nthe very last\n")
+        await stage.press("G")
         await shows(stage, "the very last")
         for key in ("z", "g", "v", "v", "i", "enter", "left_square_bracket", "G"):
             await stage.press(key)

@@ -90,8 +90,9 @@ class LogsPicture(Place):
 
     def update_place(self) -> None:
         self._open_latest()
-        if (run := self.run_view) is not None:
-            self.log_view.run_changed(run)
+        run = self.run_view
+        if run is not None and self.log_view.run_changed(run) and self.log_view.following:
+            self._show_cause(run)
         self._set_columns()
         self._fit()
 
@@ -147,8 +148,6 @@ class LogsPicture(Place):
         if run is None:
             return
         self._open(run)
-        if run.state is State.FAILED and self.size_class > Size.STRIP:  # there the cause stands above the last line
-            self.log_view.show_cause()
         self.log_view.focus()
 
     def _open(self, run: RunView) -> None:
@@ -160,7 +159,13 @@ class LogsPicture(Place):
             self.log_view.close_file()
             self.log_view.redraw()
             self.shell.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
+        self._show_cause(run)
         self.call_after_refresh(self.update_place)
+
+    def _show_cause(self, run: RunView) -> None:
+        """Go to what made a run fail; in a strip it stands above the last line anyway."""
+        if run.state is State.FAILED and self.size_class > Size.STRIP:
+            self.log_view.show_cause()
 
     def go_back(self) -> bool:
         """Go back to where the log was opened from; return whether it was opened from anywhere."""
@@ -197,7 +202,8 @@ class LogsPicture(Place):
         """Return how the log is shown, in words for the head: the least important first."""
         view = self.log_view
         telling = [("from", view.filter.source or "all"), ("level", rows.LEVEL_WORDS[view.filter.level])]
-        telling.append(("", "following" if view.following else "not following, G"))
+        if self.run_view is not None and self.run_view.live and not view.fits:
+            telling.append(("", "following" if view.following else "not following, G"))
         if view.words:
             telling.append(("only" if view.filter.words else "find", f'"{view.words}" {self._hit_words()}'))
         if view.searching:

@@ -43,7 +43,7 @@ class LogsPlace(LogsPicture):
         if name == "again":
             return run.status.final
         if name == "follow":
-            return not view.following
+            return not view.following and not view.fits
         if name == "filter":
             return bool(view.words)
         if name in ("previous-stop", "next-stop"):
@@ -59,6 +59,8 @@ class LogsPlace(LogsPicture):
     def labelled(self, action: Action) -> Action:
         if action.id == "logs.previous-stop" and self.log_view.hits is not None:
             return replace(action, label="hit")
+        if action.id == "logs.follow" and self.run_view is not None and not self.run_view.live:
+            return replace(action, label="end")
         return super().labelled(action)
 
     def why_not(self, name: str) -> bool:
@@ -67,9 +69,14 @@ class LogsPlace(LogsPicture):
             return True
         return False
 
+    def escape_word(self) -> str:
+        return "fold" if self.log_view.unfolded and not self.query_one("#log-finding").display else ""
+
     def escape(self) -> bool:
-        """One step back: what is looked for, then the filter, then where one came from."""
+        """One step back: what was unfolded, then what is looked for, then the filter, then where one came from."""
         view = self.log_view
+        if not self.query_one("#log-finding").display and view.fold_again():
+            return True
         hidden = view.hides_all
         if self.end_finding():
             if view.filter.words:
@@ -106,7 +113,9 @@ class LogsPlace(LogsPicture):
         view = self.log_view
         words = view.words
         if not await view.next_stop(step) and not (either and await view.next_stop(-step)):
-            if words:
+            if either and view.place_of_hit is not None:
+                view.unfold_hit()  # the cursor is on the only one
+            elif words:
                 none = view.hits is not None and not view.hits.count
                 self.shell.tell(f'Nothing holds "{words}".' if none else f'Nothing more holds "{words}".')
             else:
@@ -154,12 +163,15 @@ class LogsPlace(LogsPicture):
 
     def action_fold(self) -> None:
         self.log_view.toggle_all()
+        self.shell.update_frame()
 
     def action_open(self) -> None:
         self.log_view.toggle()
+        self.shell.update_frame()
 
     def action_info(self) -> None:
         self.log_view.toggle_whole()
+        self.shell.update_frame()
 
     def action_runs(self) -> None:
         from vllm_studio_tui.tui.sheets.chooser import Choice

@@ -82,11 +82,21 @@ class LogStretch(LogStudy):
             self._timer = self.set_interval(EVERY, self._poll)
         self._study_more()
 
-    def run_changed(self, run: RunView) -> None:
-        """Take the state of the run as it is now: when it has failed, why is looked up."""
+    def run_changed(self, run: RunView) -> bool:
+        """Take the state of the run as it is now; return whether it has ended since: then why is looked up."""
         before, self._run = self._run, run
-        if before is not None and before.state is not run.state and run.status.final:
+        ended = before is not None and before.state is not run.state and run.status.final
+        if ended:
             self.facts.studied = False
+        return ended
+
+    @property
+    def fits(self) -> bool:
+        """Whether the whole log is visible."""
+        window = self._window
+        if window is None:
+            return True
+        return window.at_start and not window.filter and self._thumb_at is None and self.size.height > 2
 
     def close_file(self) -> None:
         """Close the file of the log."""
@@ -103,12 +113,14 @@ class LogStretch(LogStudy):
         window = self._window
         if window is None or not self.is_on_screen or not self.size.height:
             return
-        new = self.following and window.follow()
+        # Below a log that does not fill the view there is room for what comes: it moves nothing.
+        follows = self.following or self.fits
+        new = follows and window.follow()
         with suppress(OSError):
             if self._run is not None and (window.rewritten or window.file.replaced()):
                 self.open(self._run, secrets=self._secrets)
                 return
-        if self.following:
+        if follows:
             if new:
                 self._build()
             if window.filter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.runs.log_index import Scan
@@ -36,6 +36,7 @@ class LogView(LogStretch):
         super().__init__(get_ink, id=id)
         self.at: int | None = None
         self._seek_cause = False
+        self._for_words: list[LogBlock] = []  # unfolded to show a hit
 
     def open(self, run: RunView, *, secrets: Sequence[str] = ()) -> None:
         self.at, self._seek_cause, self._top_block = None, False, None
@@ -219,7 +220,7 @@ class LogView(LogStretch):
             if line is None or (self.filter and not self.filter.keeps_text(line.text)):
                 continue
             if self.go_to(offset):
-                self._unfold_for_words(line)
+                self.unfold_hit()
                 return True
         return False
 
@@ -243,16 +244,19 @@ class LogView(LogStretch):
             self.searching = ""
             self.post_message(self.Status())
 
-    def _unfold_for_words(self, line: LogLine) -> None:
-        """Show the words that were found, where they are folded away."""
+    def unfold_hit(self) -> None:
+        """Show the words that were found under the cursor, where they are folded away."""
         block = self.current
         if block is None or not self.words:
             return
+        line = next((one for one in block.entry.lines if one.offset == self.at), block.entry.lines[0])
         words = self.words.casefold()
         if block.folded and not block.open and words not in block.entry.text.casefold():
             block.toggle()
-        if words not in parse(line.text).text.casefold():
+            self._for_words.append(block)
+        if not block.whole and words not in parse(line.text).text.casefold():
             block.show_whole(True)
+            self._for_words.append(block)
         self.redraw()
 
     def next_stage(self, step: int) -> bool:
@@ -315,9 +319,31 @@ class LogView(LogStretch):
         self.redraw()
         return True
 
+    def fold_again(self) -> bool:
+        """Fold what a person has unfolded, all of it; return whether there was anything."""
+        found = self.unfolded
+        self._all_open = False
+        self._fold(found)
+        return bool(found)
+
+    @property
+    def unfolded(self) -> list[LogBlock]:
+        """What a person has unfolded."""
+        found = [block for block in self.blocks if isinstance(block, LogBlock) and (block.open or block.whole)]
+        return [block for block in found if block not in self._for_words]
+
+    def _fold(self, blocks: Iterable[LogBlock]) -> None:
+        for block in blocks:
+            block.show_whole(False)
+            if block.open:
+                block.toggle()
+        self.redraw()
+
     def look_for(self, words: str) -> None:
-        """Set the words to look for, highlight and count them."""
+        """Set the words to look for, highlight and count them; what was unfolded to show a hit is folded again."""
         self.words = words.strip()
+        self._fold(self._for_words)
+        self._for_words.clear()
         self._find_hits()
         self.redraw()
         self.post_message(self.Status())
