@@ -312,7 +312,7 @@ async def _choose(stage: Staged) -> None:
     await shows(stage, "llama.cpp")
     await fill_in(stage, "sglang")
     await stage.press("enter")
-    assert form(stage).texts["backend"] == field.value == "sglang"
+    assert (form(stage).texts["backend"], field.value) == ("sglang", "SGLang")  # called as everywhere
     next(one for one in form(stage).query(FieldInput) if one.spec.name == "id").focus()
     await hides(stage, "f4 choose")  # an id is typed
 
@@ -331,7 +331,8 @@ async def _form_as_yaml(stage: Staged) -> None:
 @editing.scenario("form.next-section", "form.previous-section")
 async def _sections(stage: Staged) -> None:
     first, second = form(stage).sections[:2]
-    for onward, back in (("ctrl+pagedown", "ctrl+pageup"),):
+    await shows(stage, "tab section")
+    for onward, back in (("ctrl+pagedown", "ctrl+pageup"), ("tab", "shift+tab")):
         await stage.press(onward)
         await shows(stage, "Longest talk")
         assert form(stage).section == second
@@ -339,6 +340,17 @@ async def _sections(stage: Staged) -> None:
         await stage.press(back)
         await shows(stage, "Name in requests")
         assert form(stage).section == first
+
+
+@editing.scenario("form.up", "form.down")
+async def _fields(stage: Staged) -> None:
+    first, second = (one.name for one in form(stage).shown_fields("Model")[:2])
+    for key, name in (("down", second), ("up", first), ("enter", second), ("up", first)):
+        await stage.press(key)
+        focused = form(stage).focused_field
+        assert focused is not None
+        assert focused.name == name
+    await shows(stage, "field")
 
 
 @editing.scenario("form.find")

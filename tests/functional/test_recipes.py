@@ -208,6 +208,36 @@ async def test_an_edit_shows_what_changed_and_asks_before_it_is_lost(tmp_path: P
         assert stage.app.current.one("#form") is None
 
 
+async def test_an_engine_is_called_the_same_in_the_form_and_in_tables(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", size=(160, 45)) as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e", "down")
+        assert "default vLLM" in stage.text()
+        await stage.press("l")
+        assert form(stage).texts["backend"] == "llamacpp"
+        await stage.until(lambda: "default vLLM -> llama.cpp" in stage.text(), "the change is in the same words")
+        assert "llamacpp" not in stage.text()
+        form(stage).action_save()
+        await stage.until(lambda: "+ backend" in stage.text(), "what differs is shown")
+        assert "llamacpp" not in stage.text()
+
+
+async def test_names_and_notes_are_whole_where_there_is_room(tmp_path: Path) -> None:
+    notes = "Long context for the repo bot, judged by house"
+    async with staged(tmp_path, place="recipes", size=(160, 45)) as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e")
+        form(stage).set_text("description", notes)
+        form(stage).set_text("name", notes.replace(" ", "-"))
+        await stage.until(lambda: notes in form_lines(stage), "the notes are whole")
+        assert notes.replace(" ", "-") in form_lines(stage)
+
+
+def form_lines(stage: Staged) -> str:
+    """The fields as they are drawn, without what changes."""
+    return "\n".join(line for line in stage.lines() if "->" not in line)
+
+
 async def test_what_is_wrong_stands_beside_its_field_and_is_not_saved(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")

@@ -382,7 +382,7 @@ async def test_what_is_wrong_goes_from_under_its_field_when_it_is_mended(tmp_pat
         await stage.until(lambda: "is missing" not in stage.text(), "the trouble goes while one types")
         assert form.texts["model_path"] == "org/other"
         assert "∙ Model" in stage.text()
-        assert "was org/one" in stage.text()
+        assert "org/one -> org/other" in stage.text()
         form.set_text("trust_remote_code", "yes")
         form.set_text("cwd", "/not/there")
         await stage.press("ctrl+pagedown", "ctrl+pageup")

@@ -54,7 +54,7 @@ class FieldChange:
 
     def texts(self) -> tuple[list[str], list[str]]:
         """Return the lines of the old and of the new value; of lists and long texts only those that differ."""
-        old, new = self._shown(self.old), self._shown(self.new)
+        old, new = self._called(self._shown(self.old)), self._called(self._shown(self.new))
         if old == new and (MASK in str(old)):
             return _lines(old), [f"{line} (another)" for line in _lines(new)]
         before, after = _lines(old), _lines(new)
@@ -76,6 +76,14 @@ class FieldChange:
         """Return field, old and new value, secrets masked; null where there is none."""
         old, new = self._shown(self.old), self._shown(self.new)
         return {"field": self.field, "old": None if old is ABSENT else old, "new": None if new is ABSENT else new}
+
+    def _called(self, value: Any) -> Any:
+        """Return a value as people call it: an engine by its name in tables."""
+        if self.path != ("backend",) or not isinstance(value, str):
+            return value
+        from vllm_studio_tui.backends import registry
+
+        return registry.label(value)
 
     def _shown(self, value: Any) -> Any:
         return value if value is ABSENT or self.path[0] in _NAMES else mask_data(value, self.path[-1])

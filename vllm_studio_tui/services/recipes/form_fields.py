@@ -176,6 +176,14 @@ class FormField:
     optional: bool = True
     label: str = ""
 
+    def shown(self, text: str) -> str:
+        """Return a value as people call it: an engine by its name in tables."""
+        return registry.label(text) if self.name == "backend" and text else text
+
+    def stored(self, shown: str) -> str:
+        """Return the value of which `shown` is the name."""
+        return next((value for value in self.choices if self.shown(value) == shown), shown)
+
 
 def form_fields() -> tuple[FormField, ...]:
     """Return every field of a recipe, in the order of the form."""
@@ -281,7 +289,7 @@ def blank_text(one: FormField, texts: Mapping[str, str], *, new: bool) -> str:
         value = backend.engine_defaults[one.name]
         return f"default {as_text('switch' if isinstance(value, bool) else one.kind, value)}"
     if one.default:
-        return f"default {one.default}"
+        return f"default {one.shown(one.default)}"
     return BLANK.get(one.name, "")
 
 

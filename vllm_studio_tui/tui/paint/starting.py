@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_words import backend_word
 
 if TYPE_CHECKING:
     from vllm_studio_tui.models.local import FoundModel
@@ -92,8 +93,8 @@ def entries_of(
     found = [_found(model, engines) for model in here.models or ()]
     starters = [_starter(one) for one in here.starters]
     running = [
-        Entry(f"foreign:{one.pid}", RUNNING, one.model or one.backend, f"{one.user}, pid {one.pid}", None, one.backend,
-              ("dim", f"attach it: {one.base_url}"))
+        Entry(f"foreign:{one.pid}", RUNNING, one.model or backend_word(one.backend), f"{one.user}, pid {one.pid}", None,
+              backend_word(one.backend), ("dim", f"attach it: {one.base_url}"))
         for one in here.foreign if one.base_url is not None
     ]  # fmt: skip
     groups = [found, starters, running, bring if new else [*bring, empty], [demo]]

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.runs.foreign import Foreign, Orphan
+from vllm_studio_tui.tui.paint.run_words import backend_word
 from vllm_studio_tui.tui.paint.table import Column
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 from vllm_studio_tui.tui.sheets.table import TableSheet
@@ -53,11 +54,11 @@ async def foreign_engines(shell: Shell) -> None:
 
 
 def _name(one: Foreign | Orphan) -> str:
-    return one.title if isinstance(one, Orphan) else one.model or one.backend
+    return one.title if isinstance(one, Orphan) else one.model or backend_word(one.backend)
 
 
 def _kind(one: Foreign | Orphan) -> str:
-    return "left behind" if isinstance(one, Orphan) else one.backend
+    return "left behind" if isinstance(one, Orphan) else backend_word(one.backend)
 
 
 def _port(one: Foreign | Orphan) -> str:
@@ -67,7 +68,7 @@ def _port(one: Foreign | Orphan) -> str:
 async def _engine(shell: Shell, engine: Foreign) -> None:
     where = f"It listens at {engine.base_url}." if engine.base_url else "Its port cannot be told."
     question = Question(
-        f"{engine.backend} {engine.model or ''}".strip(),
+        f"{backend_word(engine.backend)} {engine.model or ''}".strip(),
         f"Process {engine.pid} of {engine.user}; the studio did not start it. {where}",
         [Option("a", "attach it, as an external recipe"), Option("s", "stop it")],
         "leave it",
@@ -78,7 +79,7 @@ async def _engine(shell: Shell, engine: Foreign) -> None:
         shell.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
     elif answer == "s":
         sure = Question(
-            f"Stop {engine.model or engine.backend} of {engine.user}?",
+            f"Stop {engine.model or backend_word(engine.backend)} of {engine.user}?",
             "Whoever uses it is cut off, and the studio cannot start it again.",
             [Option("s", "stop it")],
             "leave it",

@@ -350,7 +350,7 @@ class Dashboard(Place):
 
 def _words_of(run: RunView) -> str:
     """Return what a filter looks through."""
-    return f"{run.name} {run.recipe_id} {run.model or ''} {run.backend or ''} {run.state}"
+    return f"{run.name} {run.recipe_id} {run.model or ''} {run_words.engine_word(run)} {run.backend or ''} {run.state}"
 
 
 def _written(places: Places) -> tuple[int, ...]:

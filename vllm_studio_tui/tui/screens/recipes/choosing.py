@@ -72,7 +72,7 @@ async def find_field(shell: Shell, form: RecipeForm) -> None:
     for field in form.fields:
         flag = flag_of(field, form.texts)
         title = TITLES.get(field.section, (field.section, ""))[0]
-        value = form.texts.get(field.name, "").strip() or form.blank_of(field)
+        value = field.shown(form.texts.get(field.name, "").strip()) or form.blank_of(field)
         words = f"{field.name} {field.help} {flag}"
         choices.append(Choice(f"field:{field.name}", field.label, value, group=title, words=words))
     engine = registry.find(engine_of(form.texts))

@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.recipes.form_fields import FormField
-from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Cells of an input whose values are short; others take the room there is, but for what stands beside them.
-NUMBER, CHOICE, SHORT, BESIDE = 20, 20, 36, 24
+#: Cells of an input whose values are short; others take all the room there is, and nothing stands beside them.
+NUMBER, CHOICE, SHORT, EDGE = 20, 20, 36, 2
 #: Fields of text whose values are short.
-SHORT_TEXTS = frozenset({"id", "host", "port", "gpus", "revision", "restart.policy", "docker.shm", "quantization"})
+SHORT_TEXTS = frozenset({"host", "port", "gpus", "revision", "restart.policy", "docker.shm", "quantization"})
 
 
 #: Fields for which there is something to choose from, beside those whose values are fixed.
 OFFERED = frozenset({"model_path", "gpus", "tool_call_parser", "reasoning_parser", "backend"})
+#: The actions of the form that a field does.
+MOVES = frozenset({"form.up", "form.down"})
 
 
 def offers(spec: FormField) -> bool:
@@ -58,7 +60,6 @@ class Form(Protocol):
     @property
     def focused_field(self) -> FormField | None: ...
     def get_ink(self) -> Ink: ...
-    def get_size(self) -> Size: ...
     def blank_of(self, field: FormField) -> str:
         """Return what a blank field stands for, in words."""
 
@@ -81,37 +82,38 @@ def width_of(spec: FormField) -> int | None:
 class FieldInput(Input):
     """The input of a field. Up and down move to the fields beside it; space, left and right change a choice."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "neighbour(-1)", show=False),
-        Binding("down,enter", "neighbour(1)", show=False),
-    ]
+    #: Here, because the list that scrolls the fields has keys of its own for these.
+    BINDINGS: ClassVar[list[BindingType]] = [one for one in actions.bindings("form") if one.id in MOVES]
 
     def __init__(self, spec: FormField, value: str, blank: str) -> None:
-        super().__init__(clean_line(value), placeholder=clean_line(blank), select_on_focus=False, classes="field")
+        super().__init__(
+            clean_line(spec.shown(value)), placeholder=clean_line(blank), select_on_focus=False, classes="field"
+        )
         self.cursor_blink = False
         self.spec = spec
         if (width := width_of(spec)) is not None:
             self.styles.width = max(width, len(blank) + 3) if width == CHOICE else width
 
-    def action_neighbour(self, step: int) -> None:
-        if step > 0:
-            self.screen.focus_next(".field")
-        else:
-            self.screen.focus_previous(".field")
+    def action_up(self) -> None:
+        self.screen.focus_previous(".field")
+
+    def action_down(self) -> None:
+        self.screen.focus_next(".field")
 
     def on_key(self, event: events.Key) -> None:
-        values = ("no", "yes") if self.spec.kind == "switch" else self.spec.choices
+        values = ("no", "yes") if self.spec.kind == "switch" else [*map(self.spec.shown, self.spec.choices)]
         if self.spec.kind in ("switch", "choice") and event.key in ("space", "left", "right"):
             event.stop()
             event.prevent_default()
-            now = self.value or self.spec.default
+            now = self.value or self.spec.shown(self.spec.default)
             index = values.index(now) if now in values else 0
             self.value = values[(index + (-1 if event.key == "left" else 1)) % len(values)]
         elif self.spec.kind in ("switch", "choice") and event.is_printable:
             # A choice is not typed: a letter selects the first value that begins with it.
             event.stop()
             event.prevent_default()
-            found = [value for value in values if value.startswith(event.character or "\0")]
+            letter = (event.character or "\0").lower()
+            found = [value for value in values if value.lower().startswith(letter)]
             if found:
                 self.value = found[0]
 
@@ -131,7 +133,7 @@ class FieldRow(Container):
             yield FieldInput(self.spec, self._form.texts.get(self.spec.name, ""), self._form.blank_of(self.spec))
             beside = Canvas(self._paint_unit, self._form.get_ink, classes="field-unit")
             if width_of(self.spec) is None:
-                beside.styles.width = BESIDE if self._form.get_size() >= Size.WIDE else BESIDE // 2
+                beside.styles.width = EDGE
             yield beside
         yield Canvas(self._paint_below, self._form.get_ink, classes="field-below")
 
@@ -184,7 +186,8 @@ class FieldRow(Container):
             x = row.put(x, remark, "dim", max(0, width - x)) + 2
         if self.spec.name in self._form.marked:
             was = self._form.saved.get(self.spec.name, "")
-            row.put(x, f"was {was or self._form.blank_of(self.spec) or 'blank'}", "faint", max(0, width - x))
+            words = self.spec.shown(was) or self._form.blank_of(self.spec) or "blank"
+            row.put(x, f"was {words}", "faint", max(0, width - x))
         return [row]
 
     def _paint_below(self, width: int, height: int) -> list[Row]:

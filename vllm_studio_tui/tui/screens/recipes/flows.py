@@ -16,6 +16,7 @@ from vllm_studio_tui.services.recipes.changes import Proposal
 from vllm_studio_tui.tui.flows.changes import agree, propose, save
 from vllm_studio_tui.tui.flows.export import export
 from vllm_studio_tui.tui.keys.actions import keys_text
+from vllm_studio_tui.tui.screens.recipes.choosing import choose_value, find_field
 from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
@@ -78,6 +79,19 @@ class RecipeFlows:
         await self._place.close_form(recipe.id)
         if launch:
             await self._place.commands.launch(recipe.id)
+
+    async def asked(self, form: RecipeForm, what: str, name: str) -> None:
+        """Do what was asked for in the form, for the field `name`."""
+        if what == "choose":
+            await choose_value(self._shell, form, name)
+        elif what == "find":
+            await find_field(self._shell, form)
+        elif what == "info":
+            await self.info(form)
+        elif what == "yaml":
+            await self.yaml_of_form(form)
+        else:
+            await self.leave(form)
 
     async def leave(self, form: RecipeForm) -> None:
         """Close the form; with unsaved changes, ask whether to save them."""

@@ -27,7 +27,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.recipes import form_rows as paint
-from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow, offers, without_value
+from vllm_studio_tui.tui.screens.recipes.field import MOVES, FieldInput, FieldRow, offers, without_value
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -56,7 +56,7 @@ class RecipeForm(Container):
     """
 
     SCOPE = "form"
-    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("form")]
+    BINDINGS: ClassVar[list[BindingType]] = [one for one in actions.bindings("form") if one.id not in MOVES]
 
     class Done(Message):
         """The user saved the recipe, perhaps to launch it too. `was` is the recipe before."""
@@ -227,7 +227,7 @@ class RecipeForm(Container):
         )
 
     def _shown_value(self, field: FormField, text: str) -> str:
-        return text.strip() or self.blank_of(field) or "blank"
+        return field.shown(text.strip()) or self.blank_of(field) or "blank"
 
     # --- painting ---------------------------------------------------------------------------------------
 
@@ -240,6 +240,11 @@ class RecipeForm(Container):
     def _paint_foot(self, width: int, height: int) -> list[Row]:
         return paint.foot_rows(self.facts, self.get_size(), width, height)
 
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.screen.focus_next(".field")
+
     # --- typing -----------------------------------------------------------------------------------------
 
     @on(Input.Changed)
@@ -247,11 +252,12 @@ class RecipeForm(Container):
         event.stop()
         if not isinstance(event.input, FieldInput):
             return
-        name = event.input.spec.name
+        field = event.input.spec
+        name = field.name
         # The input shows a sanitised text: until the user types, the original value is kept.
-        if clean_line(self.texts.get(name, "")) == event.value:
+        if clean_line(field.shown(self.texts.get(name, ""))) == event.value:
             return
-        self.texts[name] = event.value
+        self.texts[name] = field.stored(event.value)
         self._touched.add(name)
         self.read()
 
@@ -281,15 +287,15 @@ class RecipeForm(Container):
         self._touched.add(name)
         for widget in self.query(FieldInput):
             if widget.spec.name == name:
-                widget.value = text
-                widget.cursor_position = len(text)
+                widget.value = clean_line(widget.spec.shown(text))
+                widget.cursor_position = len(widget.value)
         self.read()
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Set all fields from a recipe, as unsaved changes."""
         self.texts = texts_of(recipe)
         for widget in self.query(FieldInput):
-            widget.value = self.texts.get(widget.spec.name, "")
+            widget.value = clean_line(widget.spec.shown(self.texts.get(widget.spec.name, "")))
         self._touched.add("id")
         self.read()
 
@@ -350,14 +356,15 @@ class RecipeForm(Container):
     def action_leave(self) -> None:
         self.post_message(self.Asked("leave"))
 
-    def _turn(self, step: int) -> None:
+    def turn(self, step: int) -> None:
+        """Go to another section, of which the first field gets the focus."""
         sections = self.sections
         index = sections.index(self.section) if self.section in sections else 0
         section = sections[(index + step) % len(sections)]
         self.run_worker(deferred(self.show_section, section), exclusive=True, group="section")
 
     def action_next_section(self) -> None:
-        self._turn(1)
+        self.turn(1)
 
     def action_previous_section(self) -> None:
-        self._turn(-1)
+        self.turn(-1)

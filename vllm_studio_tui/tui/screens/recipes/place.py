@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,6 +29,7 @@ from vllm_studio_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.revisions import Revision
+    from vllm_studio_tui.tui.keys.action import Action
 
 #: Seconds that the cursor stays on a recipe before its command and checks are computed.
 REST = 0.12
@@ -172,6 +174,17 @@ class RecipesPlace(Place):
         plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
         self._plans[key] = plan
         self.update_place()
+
+    def next_part(self, step: int) -> None:
+        if (form := self.form) is not None:
+            form.turn(step)
+        else:
+            super().next_part(step)
+
+    def labelled(self, action: Action) -> Action:
+        if action.id == "form.next-section":  # `tab` is the shorter of the two ways
+            return replace(action, footer=actions.keys_text(self.shell.keys_of("app.next-part"), 1))
+        return super().labelled(action)
 
     def escape(self) -> bool:
         return self.form is None and self.listing.escape()
@@ -379,16 +392,5 @@ class RecipesPlace(Place):
         self.shell.spawn(self.flows.save(event.recipe, event.was, launch=event.launch))
 
     def on_recipe_form_asked(self, event: RecipeForm.Asked) -> None:
-        form = self.form
-        if form is None:
-            return
-        if event.what == "choose":
-            self.shell.spawn(choosing.choose_value(self.shell, form, event.name))
-        elif event.what == "find":
-            self.shell.spawn(choosing.find_field(self.shell, form))
-        elif event.what == "info":
-            self.shell.spawn(self.flows.info(form))
-        elif event.what == "yaml":
-            self.shell.spawn(self.flows.yaml_of_form(form))
-        else:
-            self.shell.spawn(self.flows.leave(form))
+        if (form := self.form) is not None:
+            self.shell.spawn(self.flows.asked(form, event.what, event.name))

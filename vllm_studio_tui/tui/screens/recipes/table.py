@@ -96,7 +96,7 @@ def words_of(line: Line) -> str:
     """Return the text of a recipe that a filter looks through."""
     data = line.data
     parts = [str(data.get(name, "")) for name in ("name", "model_path", "description", "backend", "tags")]
-    return " ".join([line.recipe_id, *parts, _state_word(line)])
+    return " ".join([line.recipe_id, *parts, backend_word(str(data.get("backend", ""))), _state_word(line)])
 
 
 def rank(line: Line) -> tuple[int, bool, float, str]:
