@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,26 @@ async def test_a_failed_run_shows_cause_advice_and_the_key_that_repairs_it(tmp_p
         await stage.press("enter")  # several changes are known: the first is the best
         assert stage.calls == [("launch", "llama-3.3-70b")]
         assert stage.studio.recipes.get("llama-3.3-70b").max_model_len == 18416
+
+
+async def test_what_is_found_out_late_moves_no_row(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        place: Any = stage.app.current
+        for size in ((160, 45), (120, 36), (80, 24)):
+            await stage.pilot.resize_terminal(*size)
+            await stage.settle()
+            place._facts._fixes.clear()
+            place._facts._since.clear()
+            place.update_place()
+            await stage.settle()
+            before = [row.key for row in place._ledger.rows]
+            assert "f fix" not in "".join(stage.lines()[:-1])
+            place._facts._fixes["llama-3.3-70b-1"] = "max_model_len 131072 -> 18416"
+            place._facts._since["llama-3.3-70b-1"] = "It worked last on Wed 11 Nov 17:09; since then " + "x" * 300
+            place.update_place()
+            await stage.settle()
+            assert "fix: max_model_len" in stage.text() and "It worked last on" in stage.text()
+            assert [row.key for row in place._ledger.rows] == before
 
 
 async def test_a_launch_is_two_keys_and_a_name(tmp_path: Path) -> None:

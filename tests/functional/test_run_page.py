@@ -171,6 +171,65 @@ async def _dismiss(stage: Staged) -> None:
     await stage.until((run.folder / DISMISSED).exists, "it is put aside")
 
 
+async def test_keys_that_need_an_answer_are_named_only_where_the_run_answers(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        for run_id, name, there in (
+            (READY, "qwen3-32b", True), (FAILED, "llama-3.3-70b", False), ("deepseek-r1-70b-1", "deepseek", False),
+        ):  # fmt: skip
+            await cursor(stage, "#ledger", run_id)
+            assert ("c chat" in stage.lines()[-1]) is there
+            await stage.press("enter")
+            await at(stage, "run", name)
+            await stage.settle()
+            for words in ("c chat", "y copy URL", "Y copy as"):
+                assert (words in stage.lines()[-1]) is there, (run_id, words)
+            await stage.press("escape")
+            await at(stage, "dashboard", "RUNS")
+
+
+async def test_back_from_the_log_the_page_is_as_it_was_left(tmp_path: Path) -> None:
+    def long_log(studio: Studio) -> None:
+        on_record(studio)
+        log = studio.sampler.latest.runs[0].log  # type: ignore[union-attr]
+        log.write_text("".join(f"INFO 11-23 14:20:10 [x.py:1] line {number}\n" for number in range(60)))
+
+    async with staged(tmp_path, prepare=long_log, size=(80, 24)) as stage:
+        await cursor(stage, "#ledger", READY)
+        await stage.press("enter")
+        await at(stage, "run", "LAST LINES")
+        page = stage.app.current.one("#run-page")
+        await shows(stage, "60    14:20:10 line 59")  # without what the engine writes before a message
+        await stage.press("tab", "tab")
+        assert page.key == "log"
+        await stage.press("enter")
+        await at(stage, "logs", "line 59")
+        await stage.press("escape")
+        await at(stage, "run", "LAST LINES")
+        await stage.settle()
+        assert page.key == "log"
+        await stage.press("escape")
+        await at(stage, "dashboard", "RUNS")
+        await stage.press("enter")  # opened anew it begins at its beginning
+        await at(stage, "run", "LAST LINES")
+        assert page.key == "request:asked-1"
+
+
+async def test_the_last_lines_take_the_room_there_is(tmp_path: Path) -> None:
+    def long_log(studio: Studio) -> None:
+        log = studio.sampler.latest.runs[0].log  # type: ignore[union-attr]
+        log.write_text("".join(f"INFO 11-23 14:20:10 [x.py:1] line {number}\n" for number in range(60)))
+
+    async with staged(tmp_path, prepare=long_log, size=(80, 24)) as stage:
+        for height in (24, 34):
+            await stage.pilot.resize_terminal(80, height)
+            stage.app.open_run(READY)
+            await shows(stage, "60    14:20:10 line 59")
+            await stage.settle()
+            lines = stage.lines()
+            assert "line 59" in lines[-2]
+            assert sum(" line " in line for line in lines) >= height - 14
+
+
 # --- there and back -------------------------------------------------------------------------------------------
 
 

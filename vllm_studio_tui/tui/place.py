@@ -11,12 +11,14 @@ from textual.containers import Container
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
     from textual.widget import Widget
 
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.flows.commands import Commands
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
     from vllm_studio_tui.tui.shell import Shell
+
+
+#: Actions that the footer names only where the run answers; they work before.
+ANSWERED = frozenset({"dashboard.chat", "recipes.chat", "run.chat", "run.copy-url", "run.copy-as"})
 
 
 class Ground(Screen[None], inherit_bindings=False):
@@ -126,8 +132,15 @@ class Place(Container):
         """Where `next_part` would lead, in a word for the footer; empty where there is no other part."""
         return ""
 
+    def chosen_run(self) -> RunView | None:
+        """Return the run that keys are for now; None for none."""
+        return None
+
     def labelled(self, action: Action) -> Action:
         """Return an action with the word for the footer that is true now."""
+        run = self.chosen_run() if action.id in ANSWERED else None
+        if run is not None and run.state is not State.READY:
+            return replace(action, label="")  # a question would wait, a program be refused
         word = {"app.back": self.escape_word, "app.next-part": self.part_word}.get(action.id)
         return replace(action, label=word()) if word is not None else action
 

@@ -44,10 +44,15 @@ def trouble_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: f
     title = cut_lines(titles, max(10, room - (len(right) + 3 if wide else 0)), 2)
     more = [(line, "fg") for line in title[1:]]
     more += [(line, "dim") for line in cut_lines(advice, room, 2 if wide else 1)] if advice else []
-    if facts.since and size >= Size.BASE:
-        more += [(line, "dim") for line in cut_lines(facts.since, room, 2 if wide else 1)]
     if not more:
         more = [(status.evidence[-1] if status.evidence else "Its log says more.", "dim")]
+    if run.state is State.FAILED:
+        # What has changed since it worked is looked up later: its rows are there before, so that none below moves.
+        kept = 2 if wide else 1
+        changed = cut_lines(facts.since, room, kept) if facts.since else []
+        more += [(line, "dim") for line in [*changed, *[""] * (kept - len(changed))]]
+    elif size >= Size.FULL:
+        more.append(("", "dim"))
     first = head(facts, glyphs, size)
     first.put(body, title[0], "fg", room)
     if wide:
@@ -89,8 +94,6 @@ def _block(
         )
         row.link(x, after, action)
         x = after + 3
-    if size >= Size.FULL:
-        out.append(Row(key=first.key))
     out.append(row)
     for row in out:
         row.plane, row.bar = ("warnbg", "warn") if facts.run.state is State.UNHEALTHY else ("errbg", "err")

@@ -152,13 +152,15 @@ class Picture:
         if report.gpus:
             free = sum((gpu.memory_total or 0) - (gpu.memory_used or 0) for gpu in report.gpus)
             rows.append(self._text_row(f"{len(report.gpus)} GPUs are here, {numbers.size(free)} are free in all."))
+        known = []
         if self.recipes:
             count = len(self.recipes)
-            words = "1 recipe is" if count == 1 else f"{count} recipes are"
-            rows.append(self._text_row(f"{words} ready to launch."))
+            known.append(f"{'1 recipe is' if count == 1 else f'{count} recipes are'} ready to launch.")
         if self.models:
-            words = "1 model was" if self.models == 1 else f"{self.models} models were"
-            rows.append(self._text_row(f"{words} found on this machine: a new recipe offers them with f4."))
+            words = "1 model is" if self.models == 1 else f"{self.models} models are"
+            known.append(f"{words} on this machine: n offers them.")
+        # Models are counted later: the row is there before, so that none below moves.
+        rows.append(self._text_row(" ".join(known)))
         rows.append(Row())
         keys = Row()
         wanted = [("n", "what else could run here", "dashboard.new")]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.changes import Proposal
     from vllm_studio_tui.tui.shell import Shell
 
-#: Lines of a log that are kept for the page.
-LINES = 12
+#: Lines of a log that are kept for the page, as many as a tall terminal has room for.
+LINES = 40
 #: Samples after which the database is asked again for requests of a run that goes on.
 AGAIN = 5
 

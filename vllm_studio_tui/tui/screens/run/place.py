@@ -40,6 +40,7 @@ class RunPage(Page):
         self._trail: list[str] = []
         self._known: Knowledge | None = None
         self._chosen_fix = 0
+        self._at_log = False  # one went from here to its log
 
     @cached_property
     def _facts(self) -> Facts:
@@ -55,6 +56,9 @@ class RunPage(Page):
     # --- which run --------------------------------------------------------------------------------------
 
     def open_item(self, item: str) -> None:
+        at_log, self._at_log = self._at_log, False
+        if at_log and self._known is not None and self._known.run_id == item:
+            return  # back from its log: as it was left
         self._trail.clear()
         self._open(item)
 
@@ -70,10 +74,6 @@ class RunPage(Page):
         if self.display:
             super().update_place()
             self.shell.update_frame()
-
-    def shown(self) -> None:
-        super().shown()
-        self._list.top = 0
 
     def hidden(self) -> None:
         if self._known is not None:
@@ -169,6 +169,9 @@ class RunPage(Page):
             return replace(action, label=word)
         return super().labelled(action)
 
+    def chosen_run(self) -> RunView | None:
+        return self.run_view
+
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()
         self.shell.update_frame()
@@ -246,6 +249,7 @@ class RunPage(Page):
 
     def action_log(self) -> None:
         if (run := self.run_view) is not None:
+            self._at_log = True
             self.shell.spawn(self.commands.open_log(run.run_id))
 
     action_why = action_log

@@ -68,7 +68,7 @@ def _two_columns(page: PageFacts) -> list[Row]:
     wide = page.width - x - 3
     earlier = sections.earlier_rows(page, x, wide, 5 if full else 0 if failed else 3)
     used = len(top) + 1 + len(body) + 1 + (len(earlier) + 1 if earlier else 0)
-    tail = sections.tail_rows(page, x, wide, max(3, min(12, page.height - used - 2)))
+    tail = sections.tail_rows(page, x, wide, max(3, page.height - used - 2))
     below = (tail, earlier) if failed else (earlier, tail)
     return [*top, Row(), *_blocks(body, *below)]
 
@@ -90,23 +90,16 @@ def _one_column(page: PageFacts) -> list[Row]:
             blocks.append(fall)
     else:
         blocks.append(cause_rows(page))
-        if compact or page.run.state is State.READY:
-            blocks.append(sections.endpoint_line(page, x, width))
-            blocks.append(fall)
+        endpoint = sections.endpoint_line(page, x, width) if page.run.live else []
+        if page.run.state in (State.STARTING, State.LOADING) and fall:
+            blocks += [[stages.heading(page, x, width), *stages.waterfall(page, x, width)], endpoint]
         else:
-            blocks.append(
-                fall
-                if compact
-                else [stages.heading(page, x, width), *stages.waterfall(page, x, width)]
-                if page.stages()
-                else []
-            )
-            blocks.append(sections.endpoint_line(page, x, width))
+            blocks += [endpoint, fall]
         blocks.append(sections.request_rows(page, x, width, 2 if compact else 3))
     body = _blocks(*blocks)
     earlier = sections.earlier_rows(page, x, width, 0 if compact else 2)
     used = (0 if compact else 1) + len(body) + (len(earlier) + 1 if earlier else 0)
-    tail = sections.tail_rows(page, x, width, max(1 if compact else 2, min(6, page.height - used - 2)))
+    tail = sections.tail_rows(page, x, width, max(1 if compact else 2, page.height - used - 2))
     below = (tail, earlier) if failed else (earlier, tail)
     return [*([] if compact else [Row()]), *_blocks(body, *below)]
 

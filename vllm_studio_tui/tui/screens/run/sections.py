@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_data
+from vllm_studio_tui.runs.log_lines import parse
 from vllm_studio_tui.runs.log_text import frame_of, level_of
 from vllm_studio_tui.tui.paint.gpu_columns import BASE, COLUMNS, GpuLine
 from vllm_studio_tui.tui.paint.ink import Row, fit
@@ -297,6 +298,7 @@ def tail_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
     digits = max(len(str(line.number or "")) for line in lines)
     rows = [heading(x, title, words, width)]
     rows[0].key = LOG
+    timed = 9 if width >= 50 and any(parse(line.text).prefix.time for line in lines) else 0
     for line in lines:
         row = Row()
         row.put_right(x + digits, str(line.number or ""), "faint")
@@ -307,10 +309,13 @@ def tail_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
             level, ("", "")
         )
         row.put(at, mark, colour)
-        text = frame_of(line.text) or line.text
+        parts = parse(line.text)
+        if timed:
+            row.put(at + 2, parts.prefix.time[:8], "faint")
+        text = frame_of(parts.text)
         style = "fg bold" if here else "fg" if level in ("error", "warning") else "dim"
         room = width - digits - 4 - (13 if here else 0)
-        row.put(at + 2, text, style, max(0, room))
+        row.put(at + 2 + timed, text, style, max(0, room - timed))
         if here:
             row.plane = "sel"
             row.put_right(x + width, "root cause", "accent")
