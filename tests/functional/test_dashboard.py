@@ -9,7 +9,7 @@ import pytest
 
 from tests.functional.acting import cursor, shows
 from tests.functional.stage import recipe, staged
-from vllm_studio_tui.domain.errors import LaunchRefused
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
 from vllm_studio_tui.studio import Studio
 
 READY = "qwen3-32b-1"
@@ -114,6 +114,22 @@ async def test_nothing_is_offered_to_be_stopped_where_nothing_is_in_the_way(tmp_
         assert "stop what is in the way" not in stage.text()
         await stage.press("enter")
         await stage.until(lambda: stage.app.place_name == "recipes", "the recipe is edited")
+        assert stage.calls == []
+
+
+async def test_to_insist_is_offered_only_where_there_is_something_to_start(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        refused = HopelessLaunch("gemma-3-12b would not start", cause="Looked for: vllm.", advice="Install it.")
+        for certain in (False, True):
+            refused.certain, stage.launcher.refuse = certain, refused
+            await cursor(stage, "#ledger", READY)
+            await stage.press("r")
+            await stage.type("gemma")
+            await stage.press("enter")
+            await stage.until(lambda: "would not start" in stage.text(), "it is refused")
+            assert ("launch it anyway" in stage.text()) is not certain
+            assert "Install it." in stage.text()
+            await stage.press("escape")
         assert stage.calls == []
 
 

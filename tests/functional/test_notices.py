@@ -74,6 +74,19 @@ def test_the_title_is_the_state_at_a_glance_and_is_given_back(tmp_path: Path) ->
     assert written == ["\x1b[22;2t", *(f"\x1b]2;{title}\x1b\\" for title in titles), "\x1b[23;2t"]
 
 
+async def test_what_is_overtaken_is_no_longer_said(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        begun = two(tmp_path / "runs", State.LOADING, State.READY)
+        stage.launcher.run = begun.runs[0]
+        stage.app.spawn(stage.app.current.commands.launch("gemma-3-12b"))
+        await stage.until(lambda: "is starting on port" in stage.text(), "it is said")
+        stage.studio.sampler.show(begun)  # type: ignore[attr-defined]
+        await stage.settle()
+        assert "is starting on port" in stage.text()  # it still does
+        stage.studio.sampler.show(two(tmp_path / "runs", State.READY, State.READY))  # type: ignore[attr-defined]
+        await stage.until(lambda: "is starting on port" not in stage.text(), "it is ready")
+
+
 async def test_the_screens_tell_when_the_terminal_is_not_in_front(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,11 @@ def test_a_hopeless_launch_is_refused_before_anything_is_started(tmp_path: Path,
     with pytest.raises(HopelessLaunch, match="would not start") as caught:
         launcher.launch(gone)
     assert "/no/such/model does not exist" in caught.value.cause
+    assert not caught.value.certain  # a person may know better
+    with pytest.raises(HopelessLaunch, match="would not start") as caught:
+        launcher.launch(recipe(executable="/no/such/vllm", model_path="org/model"))
+    assert caught.value.certain  # there is nothing to start
+    assert "Install it" in caught.value.advice or "executable" in caught.value.advice
     assert not (tmp_path / "home" / "state" / "runs").exists()
 
 

@@ -75,7 +75,13 @@ class LaunchRefused(StudioError):
 
 
 class HopelessLaunch(LaunchRefused):
-    """A launch that would fail: something it needs is missing or wrong. A person may insist."""
+    """A launch that would fail: something it needs is missing or wrong. A person may insist.
+
+    Attributes:
+        certain: There is nothing to start, as where no program is installed: to insist changes nothing.
+    """
+
+    certain = False
 
 
 class RunFailed(StudioError):

@@ -134,6 +134,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
             return
         if self.snapshot is not None:
             self.notices.arrived(self.snapshot, self.ink.glyphs)
+            self.drop_past(self.snapshot)
         self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual.app import App
 from textual.notifications import Notify
@@ -18,6 +18,9 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.tui.paint.ink import in_ascii
 from vllm_studio_tui.tui.terminal.faults import Faults
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 T = TypeVar("T")
 #: Seconds for which a message is part of what leads to another screen, and is shown there.
@@ -36,6 +39,8 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._told_at: dict[str, float] = {}
+        #: Messages that may be overtaken, each with what tells that of a sample.
+        self._told_until: dict[str, Callable[[Snapshot], bool]] = {}
 
     def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
         """Do something that takes time. An error is shown, and ends nothing else."""
@@ -91,12 +96,25 @@ class BackgroundApp(App[int], inherit_bindings=False):
         """Show a sheet and wait for its result; from within `spawn`."""
         return await self.push_screen_wait(sheet)
 
-    def tell(self, text: str, severity: str = "information") -> None:
-        """Show a message at the bottom right; errors stay until escape."""
+    def tell(self, text: str, severity: str = "information", until: Callable[[Snapshot], bool] | None = None) -> None:
+        """Show a message at the bottom right; errors stay until escape, others until they are past."""
         kind: Any = severity
-        self.notify(
-            in_ascii(clean(text, limit=600)), severity=kind, timeout=3600 if severity == "error" else 4, markup=False
-        )
+        words = in_ascii(clean(text, limit=600))
+        self.notify(words, severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
+        if until is not None:
+            self._told_until[words] = until
+
+    def drop_past(self, snapshot: Snapshot) -> None:
+        """Take away what was told and is no longer so."""
+        shown = {told.message for told in self._notifications}
+        past = {words for words, until in self._told_until.items() if words in shown and until(snapshot)}
+        if not past:
+            return
+        for words in past:
+            del self._told_until[words]
+        for told in [told for told in self._notifications if told.message in past]:
+            self._unnotify(told, refresh=False)
+        self._refresh_notifications()
 
     def on_notify(self, event: Notify) -> None:
         """Before a message is shown: said again, it stands once."""
@@ -116,6 +134,8 @@ class BackgroundApp(App[int], inherit_bindings=False):
                 self._unnotify(told, refresh=False)
         shown = {told.identity for told in self._notifications}
         self._told_at = {identity: at for identity, at in self._told_at.items() if identity in shown}
+        words = {told.message for told in self._notifications}
+        self._told_until = {one: until for one, until in self._told_until.items() if one in words}
         self._refresh_notifications()
 
     @property

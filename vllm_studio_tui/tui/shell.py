@@ -123,8 +123,12 @@ class Shell(Protocol):
     def notices(self) -> Notices:
         """What tells a person who looks elsewhere."""
 
-    def tell(self, text: str, severity: str = "information") -> None:
-        """Show a message at the bottom right. `severity` is Textual's; errors stay until escape."""
+    def tell(self, text: str, severity: str = "information", until: Callable[[Snapshot], bool] | None = None) -> None:
+        """Show a message at the bottom right. `severity` is Textual's; errors stay until escape.
+
+        Args:
+            until: Of a sample: whether what the message says is past; it goes away then.
+        """
 
     def tell_error(self, error: StudioError) -> None: ...
     def copy(self, text: str) -> None:

@@ -210,7 +210,11 @@ class Launcher(Targets):
             return replace(spec, revision_number=number)
 
         if not unchecked:
-            self.refuse_hopeless(usable)
+            try:
+                self.refuse_hopeless(usable)
+            except HopelessLaunch as error:
+                error.certain = not self._makes_command(usable)
+                raise
         # What cannot make a command is refused before anything is stopped or created.
         planned = build(expected) if usable.gpus != ("auto",) else None
         if planned is not None and not unchecked:
@@ -236,6 +240,14 @@ class Launcher(Targets):
             run_id=run_id,
             runs=runs,
         )
+
+    def _makes_command(self, recipe: Recipe) -> bool:
+        """Return whether there is anything to start."""
+        try:
+            self.preview(recipe)
+        except StudioError:
+            return False
+        return True
 
     def _revision_number(self, recipe: Recipe) -> int | None:
         """Return which kept form of the recipe this is. A launch does not fail where that cannot be told."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.domain.run import FINAL, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.find import pick_run
 from vllm_studio_tui.runs.read import RunView
@@ -18,7 +18,17 @@ from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.services.launching.endpoint import Endpoint
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.shell import Shell
+
+#: States in which a run has yet to be of use, and in which it has yet to end.
+BEGINNING = frozenset({State.STARTING, State.LOADING})
+LIVING = frozenset(State) - FINAL
+
+
+def is_past(run_id: str, states: Collection[State], snapshot: Snapshot) -> bool:
+    """Return whether a run is seen, and in none of these states any more."""
+    return any(run.run_id == run_id and run.state not in states for run in snapshot.every)
 
 
 class Commands:
@@ -55,7 +65,8 @@ class Commands:
                     partial(launcher.launch, recipe, force=force, share_gpus=share, unchecked=insist)
                 )
             except HopelessLaunch as error:
-                answers = [Option("a", "launch it anyway"), Option("e", "edit the recipe", gentle=True)]
+                answers = [] if error.certain else [Option("a", "launch it anyway")]
+                answers.append(Option("e", "edit the recipe", gentle=True))
                 said = await shell.ask(
                     Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
                 )
@@ -88,7 +99,7 @@ class Commands:
             return run
 
     def _told_starting(self, recipe: Recipe, run: RunView) -> None:
-        self.shell.tell(f"{run.name} is starting on port {run.port}.")
+        self.shell.tell(f"{run.name} is starting on port {run.port}.", until=partial(is_past, run.run_id, BEGINNING))
         for one in self.studio.launcher.warnings(recipe):
             self.shell.tell(one, "warning")
 
@@ -148,7 +159,7 @@ class Commands:
         said = await shell.ask(Question(f"Stop {run.name}?", f"{loss}{cost}", answers, "keep it running"))
         if said is None:
             return
-        shell.tell(f"Stopping {run.name}.")
+        shell.tell(f"Stopping {run.name}.", until=partial(is_past, run.run_id, LIVING))
         ended = await shell.in_thread(lambda: self.studio.launcher.stop(run, force=said == "K"))
         self.studio.sampler.wake()
         shell.tell(f"{ended.name} {ended.status.title or ended.state}.")
