@@ -88,7 +88,7 @@ async def test_only_a_gpu_of_which_nobody_holds_memory_is_free(tmp_path: Path) -
     assert text.count("free") == 1
     for words in (
         "65.0 GiB in use",
-        "memory not told",
+        "memory unknown",
         "not answering: GPU is lost",
         "bob, pid 77",
         "ada, pid 78",

@@ -103,7 +103,7 @@ async def test_tab_lists_all_that_can_be_done_with_a_thing(tmp_path: Path) -> No
 
 async def test_actions_of_other_screens_lead_there(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await look(stage, "processes lanes")
+        await look(stage, "processes charts")
         await stage.press("enter")
         await at(stage, "monitor", "VLLM::Worker")
         await look(stage, "delete recipe")

@@ -202,7 +202,7 @@ async def test_back_from_the_log_the_page_is_as_it_was_left(tmp_path: Path) -> N
         await stage.press("tab", "tab")
         assert page.key == "log"
         await stage.press("enter")
-        await at(stage, "logs", "line 59")
+        await at(stage, "logs", "60 lines")
         await stage.press("escape")
         await at(stage, "run", "LAST LINES")
         await stage.settle()

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tests.functional.stage import NOW, bare, staged
 from vllm_studio_tui.domain.errors import StoreError
-from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
+from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport, UsageRow
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.protocols import UsageApi
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.schema import MIGRATION_SET
 from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.screens.usage.rows import MEASURES
 
 # --- monitor ------------------------------------------------------------------------------------------------
 
@@ -102,12 +103,20 @@ async def test_usage_adds_up_by_model_and_by_day(tmp_path: Path) -> None:
     async with staged(tmp_path, place="usage", prepare=used) as stage:
         await stage.until(lambda: "21.0k" in stage.text(), "fourteen days of 1500 tokens")
         text = stage.text()
-        for words in ("14 days", "Nov 10 to Nov 23", "28", "200 ms", "90%", "10%", "12.6k", "6300"):
+        for words in ("14 days", "Nov 10 to Nov 23", "28", "200 ms", "90%", "10%", "12.6k", "6300", "+133%",
+                      "% against the 14 days before", "– not measured, left out of sums", "J/1k written"):  # fmt: skip
             assert words in text
         await stage.press("plus")
         await stage.until(lambda: "7 days" in stage.text() and "10.5k" in stage.text(), "a week")
         await stage.press("v")
         await stage.until(lambda: "BY RECIPE  2" in stage.text(), "by recipe")
+
+
+def test_energy_is_counted_per_generated_token() -> None:
+    joules = next(measure for measure in MEASURES if measure.name == "joules")
+    used = UsageRow("m", prompt_tokens=90_000, completion_tokens=10_000, energy_wh=1.0)
+    assert joules.value(used) == 360.0
+    assert joules.value(replace(used, completion_tokens=0)) is None
 
 
 async def test_a_day_narrows_the_table(tmp_path: Path) -> None:

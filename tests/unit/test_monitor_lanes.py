@@ -60,15 +60,12 @@ def test_several_series_make_one_value_and_unknown_is_not_zero() -> None:
     assert text.split()[-2:] == ["3", "3"]  # now, and at the cursor two columns before
 
 
-def test_a_process_on_several_gpus_stands_together_in_their_order(tmp_path: Path) -> None:
+def test_a_process_on_several_gpus_is_one_row_with_all_its_memory(tmp_path: Path) -> None:
     shown = snapshot(tmp_path)
     first, second = shown.tick.gpus.gpus[:2]
     more = (GpuProcess(7, gpu_memory=900), GpuProcess(9, gpu_memory=950))
     gpus = (replace(first, processes=(GpuProcess(7, gpu_memory=890),)), replace(second, processes=more))
     shown = replace(shown, tick=replace(shown.tick, gpus=replace(shown.tick.gpus, gpus=gpus)))
     rows = processes(shown, UNICODE, 120, Size.WIDE, 10)
-    assert [row.key for row in rows if row.key] == [
-        f"pid:7:{first.index}",
-        f"pid:7:{second.index}",
-        f"pid:9:{second.index}",
-    ]
+    assert [row.key for row in rows if row.key] == ["pid:7", "pid:9"]
+    assert [text for _, text, _ in rows[2].pieces][:4] == ["0 1", "7", "–", "2 KiB"]

@@ -119,14 +119,14 @@ def _show(made: UsageReport) -> None:
         say(f"time to first token: {_line(totals.ttft)}")
         say(f"whole answers: {_line(totals.latency)}")
     if totals.kwh_per_million_tokens is not None:
-        say(f"energy per million tokens: {totals.kwh_per_million_tokens:.3g} kWh")
+        say(f"energy per million tokens, read and written: {totals.kwh_per_million_tokens:.3g} kWh")
     say()
     head = [made.query.by.upper(), "TOKENS", "PROMPT", "COMPLETION", "REQUESTS", "TTFT P50", "TOK/S", "CACHE", "ENERGY"]
     if made.price is not None:
         head.append("COST")
     table(head, [_cells(row, made.price) for row in made.rows], right=range(1, len(head)))
     notes = {
-        "TOKENS, COMPLETION: a part is counted by letters: no engine told the tokens of answers that were cut.":
+        "TOKENS, COMPLETION: a part is estimated: the engine did not report the tokens of answers that were cut off.":
             any(row.tokens_estimated for row in made.rows),
         "ENERGY: a part of this is an equal share of GPUs that several runs had at once.":
             any(row.energy_estimated for row in made.rows),

@@ -313,7 +313,7 @@ def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
     if answer.finish == "stopped":
         return "warn", "stopped by you, kept", [("c", "continue"), ("r", "again")]
     if answer.finish == "interrupted":
-        return "warn", f"cut off: {answer.error or 'nobody could tell why'}", [("c", "continue"), ("r", "again")]
+        return "warn", f"cut off: {answer.error or 'reason unknown'}", [("c", "continue"), ("r", "again")]
     if answer.finish == "length":
         count = answer.usage.completion_tokens
         return (

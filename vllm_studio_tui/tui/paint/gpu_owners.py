@@ -91,7 +91,7 @@ def draw_owners(
 def _held(gpu: Gpu) -> str:
     """Return what is known of a GPU that no run has and that is not free."""
     if gpu.memory_used is None:
-        return "memory not told"
+        return "memory unknown"
     return f"{numbers.gib(gpu.memory_used)} GiB in use"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
+
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -21,7 +23,13 @@ def strip_row(facts: RunFacts, glyphs: Glyphs, width: int, now: float) -> Row:
     row.put(0, mark, colour)
     troubled = run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
     # A sentence needs more room than figures do.
-    room = min(facts.names or 18, max(8, width // 3 - 2 if troubled or run.state is State.LOADING else width // 2 - 3))
+    if troubled or run.state is State.LOADING:
+        # A name takes what the sentence, or the stage with a short bar, leaves.
+        said = why_unhealthy(run) or status.title or "" if troubled else f"{stage_word(status.stage)} ━━━━━━ 100%"
+        least = max(width // 3 - 2, width - cell_len(said) - len(_age(facts, now) if troubled else "") - 5)
+    else:
+        least = width // 2 - 3
+    room = min(facts.names or 18, max(8, least))
     row.put(2, run.name, "fg bold", room)
     x = 2 + room + 1
     if run.state is State.READY:

@@ -84,7 +84,12 @@ def entries_of(
     empty = Entry("do:empty", BRING, "an empty recipe", "every field of the form, nothing filled in")
     bring = [
         Entry("do:paste", BRING, "paste a command", "vllm serve, llama-server, sglang, or recipes as YAML or JSON"),
-        Entry("do:file", BRING, "import a file", "recipes, llama-swap, compose, a database export: each field told"),
+        Entry(
+            "do:file",
+            BRING,
+            "import a file",
+            "recipes, llama-swap, compose, a database export; shown before it is taken",
+        ),
         Entry("do:attach", BRING, "attach an engine", "the URL of a server that runs already: chat, monitor, usage"),
     ]
     size, there = here.demo

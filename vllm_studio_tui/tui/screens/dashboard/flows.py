@@ -66,7 +66,7 @@ def _port(one: Foreign | Orphan) -> str:
 
 
 async def _engine(shell: Shell, engine: Foreign) -> None:
-    where = f"It listens at {engine.base_url}." if engine.base_url else "Its port cannot be told."
+    where = f"It listens at {engine.base_url}." if engine.base_url else "Its port is not known."
     question = Question(
         f"{backend_word(engine.backend)} {engine.model or ''}".strip(),
         f"Process {engine.pid} of {engine.user}; the studio did not start it. {where}",

@@ -11,12 +11,18 @@ SCREEN = Screen(
     widget="Monitor",
     scopes={"monitor": "Monitor"},
     actions=(
-        Action("monitor.open", "enter", "open", "Open the run", palette=False),
+        Action(
+            "monitor.open",
+            "enter",
+            "open",
+            "Open the run, also that of a process; details of a process of somebody else",
+            palette=False,
+        ),
         Action("monitor.hold", "space", "hold", "Hold the picture"),
         Action("monitor.earlier", "left,h", "moment", "Cursor to earlier", palette=False),
         Action("monitor.later", "right,l", "", "Cursor to later", palette=False),
         Action("monitor.zoom-in", "plus,equals_sign", "zoom", "Shorter time", footer="+ -"),
         Action("monitor.zoom-out", "minus", "", "Longer time"),
-        Action("monitor.view", "v", "view", "Processes instead of lanes, and back"),
+        Action("monitor.view", "v", "view", "Processes with their commands instead of charts, and back"),
     ),
 )

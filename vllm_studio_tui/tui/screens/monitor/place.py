@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -12,6 +13,7 @@ from textual.binding import BindingType
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.tui.flows.run_facts import Facts, by_trouble
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint import gpus
@@ -96,7 +98,7 @@ class Monitor(Place):
         rows.append(Row())
         room = height - len(rows)
         if self._table:
-            return rows + paint.processes(snapshot, glyphs, width, size, room)
+            return rows + paint.processes(snapshot, glyphs, width, size, room, whole=True)
         return rows + self._lanes(snapshot, width, room, size, now)
 
     def _gpu_rows(self, snapshot: Snapshot, width: int, size: Size) -> list[Row]:
@@ -137,12 +139,31 @@ class Monitor(Place):
     def possible(self, name: str) -> bool:
         if self._table and name in ("earlier", "later", "zoom-in", "zoom-out"):
             return False  # there is no time axis to move on
-        return name != "open" or self._chosen_run() is not None
+        return name != "open" or self._chosen_run() is not None or self._chosen_process() is not None
+
+    def labelled(self, action: Action) -> Action:
+        if action.id == "monitor.view":
+            return replace(action, label="charts" if self._table else "processes")
+        if action.id == "monitor.open":
+            return replace(action, label="open run" if self._chosen_run() is not None else "details")
+        return super().labelled(action)
+
+    @property
+    def _key(self) -> str:
+        return self.query_one("#monitor-canvas", ListCanvas).key or ""
 
     def _chosen_run(self) -> str | None:
-        """Return the id of the run under the cursor."""
-        key = self.query_one("#monitor-canvas", ListCanvas).key
-        return None if key is None or key == "more" or key.startswith("pid:") else key.removeprefix("run:")
+        """Return the id of the run under the cursor, or of that of the process there."""
+        if (process := self._chosen_process()) is not None:
+            return process.process.run_id if process.run is not None else None
+        return self._key.removeprefix("run:") if self._key not in ("", "more") else None
+
+    def _chosen_process(self) -> paint.Seen | None:
+        """Return the process under the cursor."""
+        snapshot = self._held or self.snapshot
+        if snapshot is None or not self._key.startswith(paint.PROCESS):
+            return None
+        return next((one for one in paint.seen_processes(snapshot, self.ink.glyphs) if one.key == self._key), None)
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()
@@ -154,6 +175,10 @@ class Monitor(Place):
     def action_open(self) -> None:
         if (run_id := self._chosen_run()) is not None:
             self.shell.open_run(run_id)
+        elif (process := self._chosen_process()) is not None:
+            from vllm_studio_tui.tui.sheets.dialogs import Pages
+
+            self.shell.push_screen(Pages(partial(paint.details, process)))
 
     def escape(self) -> bool:
         if self._cursor is not None or self._held is not None:

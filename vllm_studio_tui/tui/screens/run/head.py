@@ -237,5 +237,5 @@ def _power(page: PageFacts) -> Parts:
     parts: Parts = [(numbers.power(watts), "fg")]
     speed = page.metrics.generation_tokens_per_second
     if speed and speed >= 1 and others <= {page.run.run_id}:
-        parts.append((f"   {numbers.count(watts / speed * 1000)} J / 1k tok", "dim"))
+        parts.append((f"   {numbers.count(watts / speed * 1000)} J/1k written", "dim"))
     return parts

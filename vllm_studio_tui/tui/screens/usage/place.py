@@ -154,7 +154,7 @@ class UsagePlace(Place):
         size, glyphs, report = self.size_class, self.ink.glyphs, self._report
         x = margin(size)
         rows = [Row()] if size >= Size.WIDE else []
-        rows.append(paint.head(report, DAYS[self._days], size))
+        rows.append(paint.head(report, self._before, DAYS[self._days], size))
         if self._error is not None:
             error = self._error
             return [*rows, Row(), *paint.error(error.title, error.cause, error.advice, glyphs, x, width), Row()]

@@ -51,8 +51,10 @@ class Measure:
 
 
 def _joules(row: UsageRow) -> float | None:
-    per = row.kwh_per_million_tokens
-    return None if per is None else per * 3.6e6 / 1000
+    """Return the energy of a thousand generated tokens: all of it, for reading the prompt is a part of an answer."""
+    if row.energy_wh is None or not row.completion_tokens:
+        return None
+    return row.energy_wh * 3600 / row.completion_tokens * 1000
 
 
 MEASURES = (
@@ -66,7 +68,7 @@ MEASURES = (
     Measure("failed", "failed", lambda row: None if row.success_rate is None else 1 - row.success_rate,
             numbers.percent, 7),
     Measure("energy", "energy", lambda row: row.energy_wh, numbers.energy, 2),
-    Measure("joules", "J/1k", _joules, numbers.count, 9),
+    Measure("joules", "J/1k written", _joules, numbers.count, 9),
 )  # fmt: skip
 
 
@@ -110,16 +112,19 @@ def columns_of(report: UsageReport | None, by: str, glyphs: Glyphs) -> list[Colu
     return columns
 
 
-def head(report: UsageReport | None, days: int, size: Size) -> Row:
-    """Draw the title: the number of days, and their dates."""
+def head(report: UsageReport | None, before: UsageReport | None, days: int, size: Size) -> Row:
+    """Draw the title: the number of days, their dates, and against what the changes below are."""
     row = Row()
     x = row.put(margin(size), "USAGE", "dim bold") + 2
     x = row.put(x, f"{days} days", "accent bold") + 3
-    if report is not None:
+    compared = before is not None and bool(before.totals.total_tokens)
+    if report is not None and not (compared and size < Size.BASE):
         last = int(report.at // DAY)
         x = row.put(x, f"{day_word(last - days + 1)} to {day_word(last)}, UTC", "faint") + 3
+    if compared:
+        x = row.put(x, f"% against the {days} days before", "faint") + 3
     if size >= Size.WIDE:
-        row.put(x, "a dash is what nobody measured; it is in no sum", "faint")
+        row.put(x, "– not measured, left out of sums", "faint")
     return row
 
 
