@@ -298,6 +298,45 @@ async def test_models_of_a_folder_can_be_chosen(tmp_path: Path) -> None:
         assert form(stage).texts["model_path"] == str(folder)
 
 
+async def test_a_path_is_completed_while_it_is_typed(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "qwen" / ".hidden").mkdir(parents=True)
+    (disk / "qwen" / "readme.txt").write_text("no model")
+    (disk / "qwen" / "q4.GGUF").write_bytes(b"x" * 2048)
+    whole = disk / "a-whole\x1b]0;one\x07"  # what a terminal would obey
+    whole.mkdir()
+    (whole / "config.json").write_text("{}")
+    async with staged(tmp_path / "home", place="recipes", size=(80, 24)) as stage:
+        await stage.press("n", "enter")
+        await stage.until(lambda: "needed" in stage.text(), "the form")
+        form(stage).set_text("model_path", str(disk))
+        await stage.type("/")
+        await stage.until(lambda: "qwen/" in stage.text() and "model" in stage.text(), "what is in it")
+        assert "\x1b" not in stage.text()
+        assert "tab take it" in stage.text()
+        await stage.press("up")  # the last of them
+        await stage.press("tab")
+        await stage.until(lambda: "q4.GGUF" in stage.text() and "2 KiB" in stage.text(), "what is in that")
+        assert form(stage).texts["model_path"] == f"{disk}/qwen/"
+        assert "readme.txt" not in stage.text()
+        assert ".hidden" not in stage.text()
+        await stage.press("escape")
+        assert "2 KiB" not in stage.text()
+        assert form(stage).focused_field.name == "model_path"  # type: ignore[union-attr]
+        await stage.type("Q")
+        await stage.until(lambda: "2 KiB" in stage.text(), "it is there again")
+        await stage.press("enter")
+        await stage.until(lambda: "2 KiB" not in stage.text(), "it is taken")
+        assert form(stage).texts["model_path"] == f"{disk}/qwen/q4.GGUF"
+        form(stage).set_text("model_path", f"{disk}/")
+        await stage.type("a")
+        await stage.until(lambda: "tab take it" in stage.text(), "the folder of a model")
+        await stage.press("tab")
+        assert form(stage).texts["model_path"] == str(whole)  # as it is, whatever is shown of it
+        await stage.press("tab")
+        await stage.until(lambda: form(stage).section == "Memory", "tab goes on")
+
+
 async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "gemma-3-12b")

@@ -15,6 +15,7 @@ from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.recipes.form_fields import FormField
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines
+from vllm_studio_tui.tui.screens.recipes.path_list import PathList
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ class FieldInput(Input):
     #: Here, because the list that scrolls the fields has keys of its own for these.
     BINDINGS: ClassVar[list[BindingType]] = [one for one in actions.bindings("form") if one.id in MOVES]
 
-    def __init__(self, spec: FormField, value: str, blank: str) -> None:
+    def __init__(self, spec: FormField, value: str, blank: str, paths: PathList | None = None) -> None:
         super().__init__(
             clean_line(spec.shown(value)), placeholder=clean_line(blank), select_on_focus=False, classes="field"
         )
         self.cursor_blink = False
         self.spec = spec
+        self.paths = paths
         if (width := width_of(spec)) is not None:
             self.styles.width = max(width, len(blank) + 3) if width == CHOICE else width
 
@@ -100,7 +102,15 @@ class FieldInput(Input):
     def action_down(self) -> None:
         self.screen.focus_next(".field")
 
+    def on_blur(self) -> None:
+        if self.paths is not None:
+            self.paths.close()
+
     def on_key(self, event: events.Key) -> None:
+        if self.paths is not None and self.paths.pressed(event.key):
+            event.stop()
+            event.prevent_default()
+            return
         values = ("no", "yes") if self.spec.kind == "switch" else [*map(self.spec.shown, self.spec.choices)]
         if self.spec.kind in ("switch", "choice") and event.key in ("space", "left", "right"):
             event.stop()
@@ -126,15 +136,19 @@ class FieldRow(Container):
         self.spec = spec
         self._form = form
         self._shown: tuple[str, str] | None = None
+        self._paths = PathList(form.get_ink, lambda: self._indent) if spec.name == "model_path" else None
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="field-line"):
             yield Canvas(self._paint_label, self._form.get_ink, classes="field-label")
-            yield FieldInput(self.spec, self._form.texts.get(self.spec.name, ""), self._form.blank_of(self.spec))
+            text, blank = self._form.texts.get(self.spec.name, ""), self._form.blank_of(self.spec)
+            yield FieldInput(self.spec, text, blank, self._paths)
             beside = Canvas(self._paint_unit, self._form.get_ink, classes="field-unit")
             if width_of(self.spec) is None:
                 beside.styles.width = EDGE
             yield beside
+        if self._paths is not None:
+            yield self._paths
         yield Canvas(self._paint_below, self._form.get_ink, classes="field-below")
 
     def on_mount(self) -> None:

@@ -28,6 +28,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.recipes import form_rows as paint
 from vllm_studio_tui.tui.screens.recipes.field import MOVES, FieldInput, FieldRow, offers, without_value
+from vllm_studio_tui.tui.screens.recipes.path_list import PathList
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -240,6 +241,17 @@ class RecipeForm(Container):
     def _paint_foot(self, width: int, height: int) -> list[Row]:
         return paint.foot_rows(self.facts, self.get_size(), width, height)
 
+    @property
+    def paths(self) -> PathList | None:
+        """The list of paths, while it is open."""
+        return next((one for one in self.query(PathList) if one.is_open), None)
+
+    def on_path_list_taken(self, event: PathList.Taken) -> None:
+        event.stop()
+        self.set_text("model_path", event.path)
+        if event.path.endswith("/"):  # what is in it comes next
+            self.query_one(PathList).look(event.path)
+
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
@@ -258,6 +270,8 @@ class RecipeForm(Container):
         if clean_line(field.shown(self.texts.get(name, ""))) == event.value:
             return
         self.texts[name] = field.stored(event.value)
+        if event.input.paths is not None:
+            event.input.paths.look(event.value)
         self._touched.add(name)
         self.read()
 
@@ -354,6 +368,9 @@ class RecipeForm(Container):
         self.post_message(self.Asked("yaml"))
 
     def action_leave(self) -> None:
+        if (paths := self.paths) is not None:
+            paths.close()
+            return
         self.post_message(self.Asked("leave"))
 
     def turn(self, step: int) -> None:
@@ -364,7 +381,10 @@ class RecipeForm(Container):
         self.run_worker(deferred(self.show_section, section), exclusive=True, group="section")
 
     def action_next_section(self) -> None:
-        self.turn(1)
+        if (paths := self.paths) is not None:
+            paths.take()
+        else:
+            self.turn(1)
 
     def action_previous_section(self) -> None:
         self.turn(-1)

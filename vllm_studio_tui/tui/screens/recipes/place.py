@@ -22,6 +22,7 @@ from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, pins, plans, table
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
+from vllm_studio_tui.tui.screens.recipes.path_list import WORDS
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.listing import Listing, Shape
@@ -183,7 +184,9 @@ class RecipesPlace(Place):
 
     def labelled(self, action: Action) -> Action:
         if action.id == "form.next-section":  # `tab` is the shorter of the two ways
-            return replace(action, footer=actions.keys_text(self.shell.keys_of("app.next-part"), 1))
+            action = replace(action, footer=actions.keys_text(self.shell.keys_of("app.next-part"), 1))
+        if action.id in WORDS and self.form is not None and self.form.paths is not None:
+            return replace(action, label=WORDS[action.id])
         return super().labelled(action)
 
     def escape(self) -> bool:
