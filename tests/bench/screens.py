@@ -292,7 +292,7 @@ def large(home: House) -> list[Figure]:
 def flood(home: House) -> list[Figure]:
     """Keys while an engine writes as fast as it can into the log that is followed."""
     run = home.ready(home.launch())
-    terminal, _ = opened(studio("--screen", "logs"), home.root, b"level all")
+    terminal, _ = opened(studio("--screen", "logs"), home.root, b"STAGES")
     time.sleep(1.5)
     writer = subprocess.Popen(
         [sys.executable, "-c", "import time\nend=time.time()+8\nwhile time.time()<end:\n"
@@ -306,8 +306,10 @@ def flood(home: House) -> list[Figure]:
         terminal.send("f1")
         seen(terminal, b"EVERYWHERE", position)
         keys.append((time.monotonic() - begin) * 1000)
+        position = len(terminal.raw)
         terminal.send("escape")
-        time.sleep(0.3)
+        seen(terminal, b"STAGES", position)  # it has closed, and the log is no longer dimmed
+        time.sleep(0.3)  # a key that comes with the end of an escape is another key
     writer.wait()
     memory = rss(terminal.process.pid)
     terminal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -188,6 +189,18 @@ async def test_a_new_recipe_is_written_checked_and_saved(tmp_path: Path) -> None
         saved = stage.studio.recipes.get("fresh-8b")
         assert (saved.name, saved.model_path, saved.trust_remote_code) == ("fresh-8b", "org/fresh-8b", False)
         assert stage.app.current.one("#recipes-table").key == "fresh-8b"
+
+
+async def test_two_forms_that_open_at_once_are_one(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        place: Any = stage.app.current
+        for _ in range(3):
+            stage.app.spawn(place.edit("qwen3-32b"))
+            stage.app.spawn(place.new())
+        await stage.until(lambda: place.form is not None, "one is open")
+        await stage.settle()
+        assert len(place.query(RecipeForm)) == 1
+        assert stage.app.faults.errors == []
 
 
 async def test_an_edit_shows_what_changed_and_asks_before_it_is_lost(tmp_path: Path) -> None:

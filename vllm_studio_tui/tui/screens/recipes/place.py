@@ -344,6 +344,8 @@ class RecipesPlace(Place):
             return
         engines = await self.shell.in_thread(self.studio.engines_here)
         revisions = await self.shell.in_thread(partial(self._revisions, recipe)) if recipe is not None else []
+        if self.form is not None:
+            return  # another was opened meanwhile
         self.query_one("#recipes-list").display = False
         form = RecipeForm(
             recipe,
