@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows, told
-from tests.functional.stage import NOW, Staged, staged
+from tests.functional.stage import NOW, Staged, run_view, snapshot, staged
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.runs.read import DISMISSED
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
@@ -185,6 +189,44 @@ async def test_keys_that_need_an_answer_are_named_only_where_the_run_answers(tmp
                 assert (words in stage.lines()[-1]) is there, (run_id, words)
             await stage.press("escape")
             await at(stage, "dashboard", "RUNS")
+
+
+def in_trouble(folder: Path) -> Snapshot:
+    """A run that does not answer, and one that is started again in a while."""
+    made = snapshot(folder)
+    hung = replace(made.runs[0].status, state=State.UNHEALTHY, heard="/health does not answer within 5 s", heard_at=NOW)
+    waits = run_view(
+        folder, "gemma-3-12b", State.BACKOFF, port=8003, started_at=NOW - 300, marks={"config": 3.0, "weights": 9.0},
+        title="CUDA out of memory", advice="Free the GPU.", exit_code=1, attempt=2, restarts=2,
+        next_start_at=time.time() + 3600,
+    )  # fmt: skip
+    runs = (replace(made.runs[0], status=hung), *made.runs[1:], waits)
+    for run in runs:
+        run.log.write_text("INFO it is well\n")
+    return replace(made, runs=runs, every=runs, tick=replace(made.tick, engines={}))
+
+
+async def test_the_page_of_a_run_in_trouble_says_why_before_anything_else(tmp_path: Path) -> None:
+    async with staged(tmp_path, shown=in_trouble) as stage:
+        for size in ((160, 45), (80, 24), (60, 15), (40, 6)):
+            await stage.pilot.resize_terminal(*size)
+            stage.app.open_run(READY)
+            await at(stage, "run", "/health does not answer")
+            await stage.settle()
+            text = stage.text()
+            assert "although process" in text and "Nothing restarts it" in text, size
+            assert "– tok/s" not in text, size  # no figure is left that could be old
+            if size[0] == 160:
+                assert "ENDPOINT  it does not answer now" in text
+            stage.app.open_run("gemma-3-12b-1")
+            await at(stage, "run", "CUDA out of memory")
+            await stage.settle()
+            text = stage.text()
+            assert "Free the GPU." in text, size
+            if size[0] >= 80:
+                assert "again in " in text and "✕ weights" in text, size
+            if size[0] == 160:
+                assert "exit 1 in stage weights" in text
 
 
 async def test_back_from_the_log_the_page_is_as_it_was_left(tmp_path: Path) -> None:

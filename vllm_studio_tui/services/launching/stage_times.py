@@ -64,8 +64,9 @@ def stages_of(run: RunView, now: float, earlier: Sequence[Start] = ()) -> list[S
         return _times(status.marks, status.ready_at - status.started_at, Mark.DONE)
     if status.state in (State.STARTING, State.LOADING):
         return _times(status.marks, max(0.0, now - status.started_at), Mark.NOW, known, earlier)
-    if status.ended_at is not None and status.state is State.FAILED:
-        return _times(status.marks, max(0.0, status.ended_at - status.started_at), Mark.FAILED, known)
+    ended = max(0.0, status.ended_at - status.started_at) if status.ended_at is not None else None
+    if status.state is State.BACKOFF or (status.state is State.FAILED and ended is not None):
+        return _times(status.marks, ended or None, Mark.FAILED, known)
     return _times(status.marks, None, Mark.DONE)
 
 

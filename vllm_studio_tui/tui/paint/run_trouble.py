@@ -51,7 +51,7 @@ def trouble_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: f
         kept = 2 if wide else 1
         changed = cut_lines(facts.since, room, kept) if facts.since else []
         more += [(line, "dim") for line in [*changed, *[""] * (kept - len(changed))]]
-    elif size >= Size.FULL:
+    if size >= Size.FULL:
         more.append(("", "dim"))
     first = head(facts, glyphs, size)
     first.put(body, title[0], "fg", room)

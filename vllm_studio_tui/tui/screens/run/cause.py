@@ -42,9 +42,10 @@ def cause_rows(page: PageFacts, most: int = 99) -> list[Row]:
         rows.append(row)
     if roomy:
         rows.append(Row())
-    lines = 3 if roomy else 2
-    if words:
-        rows += _labelled("cause", words, x, end, min(lines, most - len(rows)), labels=roomy)
+    strip = page.size <= Size.STRIP
+    lines = 3 if roomy or strip else 2
+    if words:  # in a strip what to do goes before the engine's own words
+        rows += _labelled("cause", words, x, end, min(1 if strip and advice else lines, most - len(rows)), labels=roomy)
     if roomy and not words and status.evidence:
         rows += _labelled("last", status.evidence[-1], x, end, 2, labels=True)
     if line is not None and roomy:
@@ -58,7 +59,7 @@ def cause_rows(page: PageFacts, most: int = 99) -> list[Row]:
 
 def _exit(page: PageFacts) -> str:
     status = page.run.status
-    if page.run.state is not State.FAILED:
+    if page.run.state not in (State.FAILED, State.BACKOFF):
         return ""
     parts = []
     if status.exit_signal is not None:

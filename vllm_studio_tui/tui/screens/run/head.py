@@ -119,6 +119,8 @@ def figure_rows(page: PageFacts) -> list[Row]:
     """Draw speed, requests, cache and latencies; only what is known. Empty for a run that does not answer."""
     if page.run.state not in ANSWERING:
         return []
+    if page.run.state is State.UNHEALTHY and page.metrics.generation_tokens_per_second is None:
+        return []  # why it does not answer stands there already
     return _wide_figures(page) if page.size >= Size.WIDE else _narrow_figures(page)
 
 

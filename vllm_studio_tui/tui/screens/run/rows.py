@@ -80,16 +80,16 @@ def _one_column(page: PageFacts) -> list[Row]:
     failed = page.run.state is State.FAILED
     times = stages.times(page, x, width)
     fall = [stages.heading(page, x, width), *times] if times and not compact else []
-    blocks: list[Sequence[Row]] = (
-        [[state_row(page), *figure_rows(page)]] if not failed else [[state_row(page), *cause_rows(page)]]
-    )
+    troubled = page.troubled
+    blocks: list[Sequence[Row]] = [[state_row(page), *(cause_rows(page) if troubled else figure_rows(page))]]
     if failed:
         blocks.append(fix_rows(page, x, width, notes=False))
         if not compact:
             blocks.append(sections.since_rows(page, x, width, 3))
             blocks.append(fall)
     else:
-        blocks.append(cause_rows(page))
+        if troubled:
+            blocks.append(figure_rows(page))
         endpoint = sections.endpoint_line(page, x, width) if page.run.live else []
         if page.run.state in (State.STARTING, State.LOADING) and fall:
             blocks += [[stages.heading(page, x, width), *stages.waterfall(page, x, width)], endpoint]

@@ -21,6 +21,7 @@ from vllm_studio_tui.tui.screens.run.stages import span
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.runs.last_lines import NumberedLine
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.launching.past_runs import Change, Launch
     from vllm_studio_tui.services.launching.run_story import EarlierRun
 
@@ -45,8 +46,7 @@ def endpoint_rows(page: PageFacts, x: int, width: int, *, lines: bool) -> list[R
     if endpoint is None:
         return []
     up = page.run.live
-    words = "" if up else "nothing listens there now"
-    rows = [heading(x, "ENDPOINT", words, width)]
+    rows = [heading(x, "ENDPOINT", _listens(page.run), width)]
     for label, value in (("address", endpoint.base_url), ("model", endpoint.model), ("key", endpoint.key or "")):
         if not value:
             continue
@@ -75,6 +75,15 @@ def endpoint_rows(page: PageFacts, x: int, width: int, *, lines: bool) -> list[R
         at = row.put(at, short, "fg") + 3
     row.link(x, max(start, at), "run.copy-as")
     return [*rows, row]
+
+
+def _listens(run: RunView) -> str:
+    """Return what a program would meet at its address; empty where it is answered."""
+    if run.state is State.READY:
+        return ""
+    if run.state is State.UNHEALTHY:
+        return "it does not answer now"
+    return "answers when it is ready" if run.live else "nothing listens there now"
 
 
 def endpoint_line(page: PageFacts, x: int, width: int) -> list[Row]:
