@@ -319,7 +319,7 @@ async def _pages(stage: Staged) -> None:
     assert "paragraph 199 " in stage.text()
     await stage.press("pageup")
     await hides(stage, "paragraph 199 ")
-    assert "following off" in stage.text()
+    assert "lines below" in stage.text()
     await stage.press("pagedown")
     await shows(stage, "paragraph 199 ")
 

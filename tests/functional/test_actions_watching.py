@@ -15,8 +15,8 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
-from vllm_studio_tui.tui.screens.logs.picture import Log
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
+from vllm_studio_tui.tui.screens.logs.view import LogView
 
 READY, FAILED = "qwen3-32b-1", "llama-3.3-70b-1"
 
@@ -217,7 +217,7 @@ async def _export(stage: Staged) -> None:
 # --- logs -----------------------------------------------------------------------------------------------------
 
 
-def view(stage: Staged) -> Log:
+def view(stage: Staged) -> LogView:
     place = stage.app.current
     assert isinstance(place, LogsPlace)
     return place.log_view
@@ -317,7 +317,17 @@ async def _find(stage: Staged) -> None:
         await stage.press("left_square_bracket" if key == "[" else "right_square_bracket")
         assert f"line {number} of 50" in under_cursor(stage)
     await shows(stage, "5 of 5")
-    assert "[ ] hit" in stage.text()  # the footer says what the keys go to now
+    assert stage.text().count("[ ] hit") == 2  # the line below the log and the footer say what the keys go to now
+    await stage.press("right_square_bracket")
+    await shows(stage, "1 of 5, from the top again")
+    await stage.press("left_square_bracket")
+    await shows(stage, "5 of 5, from the end again")
+    assert "line 450 of 50" in under_cursor(stage)
+    await stage.press("slash", "up")  # while one types, the arrows go from hit to hit
+    await shows(stage, "4 of 5 ")
+    assert "line 350 of 50" in under_cursor(stage)
+    await stage.press("down", "enter")
+    await shows(stage, "5 of 5 ")
     await stage.press("ctrl+f")
     await hides(stage, "line 451 ")
     assert "line 50 of 50" in stage.text()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from textual import events
 
-from tests.functional.acting import command
+from tests.functional.acting import command, shows
 from tests.functional.stage import Staged, StillSampler, bare, staged
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.run import State
@@ -83,6 +83,32 @@ async def test_it_is_restored_where_it_was_left(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", recipes=()) as stage:
         await stage.until(lambda: "one answer" in stage.text(), "the chat is open again")
         assert place(stage).prompt.text == "a draft that was not sent"
+
+
+async def test_what_is_typed_before_the_chat_is_read_again_stays_with_it(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="one answer"), DONE)) as stage:
+        await ask(stage, "first")
+        await stage.press("ctrl+n")
+        await stage.type("for a new chat")
+        await stage.press("ctrl+o", "enter")
+        await shows(stage, "one answer")
+        await place(stage).leaving()
+    async with staged(tmp_path, place="recipes", recipes=()) as stage:
+        await stage.press("3")
+        read = place(stage).reload_list
+        held = asyncio.Event()
+
+        async def slow() -> None:
+            await held.wait()
+            await read()
+
+        place(stage).reload_list = slow  # type: ignore[method-assign]
+        await stage.type("quick")
+        held.set()
+        await shows(stage, "one answer")
+        assert place(stage).prompt.text == "quick"
+        await stage.press("ctrl+n")
+        assert place(stage).prompt.text == "for a new chat"
 
 
 async def test_escape_stops_and_keeps_what_came(tmp_path: Path) -> None:
@@ -335,9 +361,10 @@ async def test_find_marks_words_and_goes_to_them(tmp_path: Path) -> None:
         await stage.type("paragraph 42")
         await stage.press("enter")
         assert "paragraph 42" in stage.text()
-        assert "following off" in stage.text()
+        await shows(stage, "1 of 1 ")
         await stage.press("escape")
         assert place(stage).document.words == ""
+        await shows(stage, " lines below")
 
 
 async def test_following_stops_when_one_scrolls_and_comes_back_at_the_end(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def test_the_footer_follows_the_focus_and_names_no_key_that_would_type(tmp
         assert "e edit" in footer(stage)
         await stage.press("ctrl+f")
         assert "f1 help" in footer(stage)
-        assert "esc close" in footer(stage)
+        assert "esc end search" in footer(stage)
         await stage.press("escape", "1")
         await at(stage, "dashboard", "RUNS  ")
         await cursor(stage, "#ledger", "qwen3-32b-1")

@@ -36,6 +36,16 @@ def test_the_footer_leaves_no_key_out_that_there_is_room_for(width: int) -> None
         assert [hint.word for hint in shown[:4]] == ["open", "stop", "chat", "log"]
 
 
+@pytest.mark.parametrize("width", [60, 61, 70, 80, 120])
+def test_the_footer_keeps_room_for_the_ways_out(width: int) -> None:
+    ways = [Hint("esc", "to the end", "app.back", kept=True), Hint("tab", "prompt", "app.next-part", kept=True)]
+    text = footer(width, [*HINTS[:6], *ways], ALWAYS)[0].text(width)
+    assert "esc to the end" in text
+    assert "tab prompt" in text
+    assert text.index("enter open") < text.index("esc to the end")
+    assert len(text) <= width
+
+
 def _blanks(text: str) -> list[tuple[int, int]]:
     found, start = [], None
     for at, character in enumerate(f"{text}|"):

@@ -128,7 +128,7 @@ class Place(Container):
         """What `escape` would do now, in a word or two for the footer; empty where that is not worth a word."""
         return ""
 
-    def part_word(self) -> str:
+    def part_word(self, step: int) -> str:
         """Where `next_part` would lead, in a word for the footer; empty where there is no other part."""
         return ""
 
@@ -136,13 +136,22 @@ class Place(Container):
         """Return the run that keys are for now; None for none."""
         return None
 
+    def kept(self, action_id: str) -> bool:
+        """Whether the footer keeps the key of a way out of here at every width."""
+        return True
+
     def labelled(self, action: Action) -> Action:
         """Return an action with the word for the footer that is true now."""
         run = self.chosen_run() if action.id in ANSWERED else None
         if run is not None and run.state is not State.READY:
             return replace(action, label="")  # a question would wait, a program be refused
-        word = {"app.back": self.escape_word, "app.next-part": self.part_word}.get(action.id)
-        return replace(action, label=word()) if word is not None else action
+        if action.id == "app.back":
+            word = self.escape_word()
+        elif action.id in ("app.next-part", "app.previous-part"):
+            word = self.part_word(1 if action.id == "app.next-part" else -1)
+        else:
+            return action
+        return replace(action, label=word, kept=bool(word) and self.kept(action.id))
 
     def escape(self) -> bool:
         """Close or clear something of this screen; False when there is nothing to."""

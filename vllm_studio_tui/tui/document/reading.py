@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
+
 from rich.cells import set_cell_size
 from textual import events
 
@@ -11,70 +14,119 @@ from vllm_studio_tui.tui.document.selection import Point
 
 
 class BlockReader(BlockScroll):
-    """Blocks that can be searched and selected."""
+    """Blocks that are read with keys, searched and selected."""
 
     def clicked(self, point: Point) -> None:
         """Handle a click that selected nothing."""
 
+    def point_at(self, block: int) -> None:
+        """Move the cursor to a block that was found."""
+
+    # --- keys -------------------------------------------------------------------------------------------
+
+    def move(self, step: int) -> None:
+        """Move the cursor; where there is none, scroll."""
+        self.scroll_lines(step)
+
+    def action_up(self) -> None:
+        self.move(-1)
+
+    def action_down(self) -> None:
+        self.move(1)
+
+    def action_page_up(self) -> None:
+        self.page(-1)
+
+    def action_page_down(self) -> None:
+        self.page(1)
+
+    def action_first(self) -> None:
+        self.to_start()
+
+    def action_last(self) -> None:
+        self.to_end()
+
     # --- find -------------------------------------------------------------------------------------------
 
-    #: The line that was found last, and the scroll position then: it counts until somebody scrolls.
-    _found: tuple[tuple[int, int], tuple[int, int]] | None = None
+    #: The hit that was found last, from 0 on, and the scroll position then: it counts until somebody scrolls.
+    _found: tuple[int, tuple[int, int]] | None = None
+    #: From where the last step to a hit began anew, in words; empty: it did not.
+    went_round = ""
 
-    def find(self, words: str) -> int:
-        """Highlight some words; return in how many blocks they are."""
+    def find(self, words: str) -> None:
+        """Highlight some words, and go to the first hit from what is visible on; without any, end that."""
         self.words = words.strip()
-        found = len(self._hits())
-        if found:
+        self._found, self.hit, self.went_round = None, None, ""
+        if self._hits():
             self.find_next(1, here=True)
+        self.post_message(self.Moved())
         self.redraw()
-        return found
 
-    def _hits(self) -> list[int]:
+    def _hits(self) -> list[tuple[int, int]]:
+        """Return the blocks that hold the words, and how often."""
         wanted = self.words.casefold()
-        return (
-            [index for index, block in enumerate(self.blocks) if wanted in block.source().casefold()] if wanted else []
-        )
+        if not wanted:
+            return []
+        counts = ((index, block.source().casefold().count(wanted)) for index, block in enumerate(self.blocks))
+        return [(index, count) for index, count in counts if count]
 
     def _lines_with(self, index: int) -> list[int]:
-        """Return the lines of a block that hold the words; its first one where a line break parts them."""
-        lines, wanted = self.blocks[index].lines(self._left_and_width[1], self._around()), self.words.casefold()
-        return [at for at, line in enumerate(lines) if wanted in line.text.casefold()] or [0]
+        """Return the lines of a block that hold the words, each as often as it does.
 
-    def _next(self, hits: list[int], start: tuple[int, int], step: int) -> tuple[int, int] | None:
-        """Return the nearest line with the words after `start`, or before it."""
-        for index in hits if step > 0 else reversed(hits):
-            if (index - start[0]) * step < 0:
-                continue
-            lines = [(index, at) for at in self._lines_with(index)]
-            after = [one for one in lines if one > start] if step > 0 else [one for one in lines if one < start][::-1]
-            if after:
-                return after[0]
-        return None
+        Those may be fewer than its hits, where a line break parts the words.
+        """
+        lines, wanted = self.blocks[index].lines(self._left_and_width[1], self._around()), self.words.casefold()
+        return [at for at, line in enumerate(lines) for _ in range(line.text.casefold().count(wanted))]
+
+    def _first_from_top(self, hits: list[tuple[int, int]]) -> int:
+        """Return the number of the first hit from the top line on."""
+        top, line = self._top
+        number = sum(count for index, count in hits if index < top)
+        here = next((count for index, count in hits if index == top), 0)
+        return number + min(here, sum(at < line for at in self._lines_with(top))) if here else number
 
     def find_next(self, step: int, *, here: bool = False) -> None:
-        """Go to the next line with the words, from the one found last, else from the top one; wraps around.
+        """Go to the next hit, from the one found last, else from the top line on; wraps around.
 
         Args:
-            here: The line itself counts too; at the end of what is followed, the last one.
+            here: Stay with the first hit from the top line on; at the end of what is followed, the last one.
         """
         hits = self._hits()
         if not hits:
             return
-        start = self._found[0] if self._found is not None and self._found[1] == self._top else self._top
-        first, last = (hits[0], -1), (hits[-1], self._lines_with(hits[-1])[-1] + 1)
-        wanted: tuple[int, int] | None
+        sums = list(accumulate(count for _, count in hits))
+        total = sums[-1]
         if here:
-            wanted = None if self.following else self._next(hits, (start[0], start[1] - 1), 1)
-            wanted = wanted or self._next(hits, last, -1)
+            number = total - 1 if self.following else min(total - 1, self._first_from_top(hits))
+        elif self._found is not None and self._found[1] == self._top:
+            number = self._found[0] + step
         else:
-            wanted = self._next(hits, start, step) or self._next(hits, first if step > 0 else last, step)
-        assert wanted is not None
+            number = self._first_from_top(hits) - (step < 0)
+        self.went_round = "from the top again" if number >= total else "from the end again" if number < 0 else ""
+        number %= total
+        at = bisect_right(sums, number)
+        block, which = hits[at][0], number - (sums[at] - hits[at][1])
+        lines = self._lines_with(block) or [0]
+        line = lines[min(which, len(lines) - 1)]
+        self.hit = (block, line, min(which, len(lines) - 1) - lines.index(line))
         self.following = False
-        self._top, self._top_block = (wanted[0], max(0, wanted[1] - 1)), self.blocks[wanted[0]]
-        self.post_message(self.Moved())
+        self.point_at(block)
+        self._top, self._top_block = (block, max(0, line - 1)), self.blocks[block]
         self.redraw()
-        self._found = (wanted, self._top)
+        self._found = (number, self._top)
+        self.post_message(self.Moved())
+
+    def hit_words(self) -> str:
+        """Return which hit was found, of how many: `3 of 17`; empty where nothing is looked for."""
+        if not self.words:
+            return ""
+        total = sum(count for _, count in self._hits())
+        if not total:
+            return "nothing holds that"
+        if self._found is None or self._found[1] != self._top or self._found[0] >= total:
+            return "1 hit" if total == 1 else f"{total} hits"
+        place = f"{self._found[0] + 1} of {total}"
+        return f"{place}, {self.went_round}" if self.went_round else place
 
     # --- mouse selection --------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ class BlockScroll(WholeLines, can_focus=True):
     Attributes:
         following: The view stays at the end while it grows.
         widest: The most cells of a line; None: as many as there are.
+        words: Words that are highlighted.
+        hit: The block, the line of it and the match on that line that stands out among them.
     """
 
     ALLOW_SELECT = False
@@ -41,7 +43,7 @@ class BlockScroll(WholeLines, can_focus=True):
     widest: int | None = None
 
     class Moved(Notice):
-        """Cursor or follow state changed."""
+        """What is visible, the cursor or what is looked for has changed."""
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -50,6 +52,7 @@ class BlockScroll(WholeLines, can_focus=True):
         self.following = True
         self.selection = Selection()
         self.words = ""
+        self.hit: tuple[int, int, int] | None = None
         self._top: tuple[int, int] = (0, 0)  # block and line within it
         self._top_block: Block | None = None
         self._seen: list[tuple[int, int, Line] | None] = []
@@ -85,6 +88,17 @@ class BlockScroll(WholeLines, can_focus=True):
     def mark(self) -> object:
         """What `marked` depends on: when it changes, all rows are drawn anew."""
         return None
+
+    @property
+    def below(self) -> int:
+        """How many lines stand below what is visible, as far as is known; blank ones at the end do not count."""
+        seen = next((one for one in reversed(self._seen) if one is not None), None)
+        if self.following or seen is None:
+            return 0
+        width, (index, line, _) = self._left_and_width[1], seen
+        after = [block.height(width) for block in self.blocks[index + 1 :]]
+        rest = self.blocks[index].lines(width, self._around())[line + 1 :]
+        return len(rest) + sum(after) if after or any(one.text.strip() for one in rest) else 0
 
     # --- layout -----------------------------------------------------------------------------------------
 
@@ -172,7 +186,7 @@ class BlockScroll(WholeLines, can_focus=True):
         return 0, 0
 
     def _refresh_changed(self) -> None:
-        look = (id(self._get_ink()), self.size, self.has_focus, self.mark, self.words, self.selection.version)
+        look = (id(self._get_ink()), self.size, self.has_focus, self.mark, self.words, self.hit, self.selection.version)
         width = self.size.width
         marks: list[object] = [None if one is None else id(one[2]) for one in self._seen]
         thumb = self._thumb()
@@ -221,10 +235,11 @@ class BlockScroll(WholeLines, can_focus=True):
             strip = Strip([Segment(words, ink.style("err"))]).adjust_cell_length(width, ink.style("fg"))
         else:
             index, at, line = one
-            marked = self.has_focus and self.marked(self.blocks[index])
+            marked = (self.has_focus or bool(self.words)) and self.marked(self.blocks[index])
             selected = self.selection.on(index, at)
             if marked or selected is not None or self.words:
-                strip = self._strip(line, ink, width, marked=marked, selected=selected)
+                hit = self.hit[2] if self.hit is not None and self.hit[:2] == (index, at) else None
+                strip = self._strip(line, ink, width, marked=marked, selected=selected, hit=hit)
             else:
                 known = self._strips.get(id(line))
                 if known is None or known[0] is not line:
@@ -247,12 +262,19 @@ class BlockScroll(WholeLines, can_focus=True):
         return known[1]
 
     def _strip(
-        self, line: Line, ink: Ink, width: int, *, marked: bool = False, selected: tuple[int, int] | None = None
+        self,
+        line: Line,
+        ink: Ink,
+        width: int,
+        *,
+        marked: bool = False,
+        selected: tuple[int, int] | None = None,
+        hit: int | None = None,
     ) -> Strip:
         left, room = self._left_and_width
         parts = line.parts
         if self.words:
-            parts = highlighted(parts, self.words)
+            parts = highlighted(parts, self.words, hit)
         segments = [Segment(text, ink.style(style, line.plane)) for text, style in parts]
         used = sum(cells(text) for text, _ in parts)
         fill = room - used
@@ -300,11 +322,11 @@ class BlockScroll(WholeLines, can_focus=True):
             index += 1
         wanted = (index, max(0, line))
         end = self._from_end(blocks, width, self.size.height, around)
-        was = self.following
+        was = self.following, self._top
         self.following = wanted >= end
         self._top = min(wanted, end)
         self._top_block = blocks[self._top[0]]
-        if was != self.following:
+        if was != (self.following, self._top):
             self.post_message(self.Moved())
         self.redraw()
 

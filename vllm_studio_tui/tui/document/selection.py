@@ -65,29 +65,31 @@ class Selection:
         return start, end
 
 
-def highlighted(parts: Sequence[Part], words: str) -> tuple[Part, ...]:
-    """Return the parts with every match of `words` reversed, ignoring case."""
+def highlighted(parts: Sequence[Part], words: str, hit: int | None = None) -> tuple[Part, ...]:
+    """Return the parts with every match of `words` reversed, ignoring case; the one of number `hit` stands out."""
     text = "".join(part for part, _ in parts)
     lower, wanted = text.lower(), words.lower()
     if len(lower) != len(text) or wanted not in lower:
         return tuple(parts)
-    marks: set[int] = set()
-    at = lower.find(wanted)
+    marks: dict[int, str] = {}
+    at, number = lower.find(wanted), 0
     while at >= 0:
-        marks.update(range(at, at + len(wanted)))
-        at = lower.find(wanted, at + len(wanted))
+        style = "accent bold reverse" if number == hit else ""
+        marks.update(dict.fromkeys(range(at, at + len(wanted)), style))
+        at, number = lower.find(wanted, at + len(wanted)), number + 1
     out: list[Part] = []
     index = 0
     for part, style in parts:
-        run, on = "", False
+        run, now = "", style
         for character in part:
-            marked = index in marks
-            if run and marked != on:
-                out.append((run, f"{style} reverse" if on else style))
+            mark = marks.get(index)
+            wanted_style = style if mark is None else mark or f"{style} reverse"
+            if run and wanted_style != now:
+                out.append((run, now))
                 run = ""
-            on = marked
+            now = wanted_style
             run += character
             index += 1
         if run:
-            out.append((run, f"{style} reverse" if on else style))
+            out.append((run, now))
     return tuple(out)

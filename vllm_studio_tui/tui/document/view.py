@@ -234,6 +234,10 @@ class Document(BlockReader):
         self._reveal(wanted, whole=bool(step))
         self.post_message(self.Moved())
 
+    def point_at(self, block: int) -> None:
+        if self.blocks[block].message >= 0:
+            self.current = self.blocks[block].message
+
     def _reveal(self, message: int, *, whole: bool) -> None:
         """Scroll a message into view: with `whole` its beginning, else any part of it."""
         seen = {self.blocks[one[0]].message for one in self._seen if one is not None}

@@ -19,6 +19,7 @@ class Action:
         palette: Whether the palette lists it.
         footer: The keys as the footer shows them; empty: the first key.
         rare: Whether the footer shows it after those of the screen that are not, and after those of its table.
+        kept: Whether the footer has room for it at every width.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Action:
     palette: bool = True
     footer: str = ""
     rare: bool = False
+    kept: bool = False
 
     @property
     def scope(self) -> str:

@@ -53,7 +53,7 @@ class Keys:
 
         def rank(action: Action) -> tuple[int, int]:
             group = {scope: 0, "app": 4, "list": 5}.get(action.scope, 3 if action.rare else 2)
-            first = ("app.back", "app.next-part")  # how to stop, and how to leave
+            first = ("app.back", "app.next-part", "app.previous-part")  # how to stop, and how to leave
             return (1, first.index(action.id)) if action.id in first else (group, _ORDER[action.id])
 
         kept = sorted((actions.BY_ID[one] for one in found), key=rank)

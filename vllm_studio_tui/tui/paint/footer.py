@@ -18,11 +18,12 @@ ROOMY = 120
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A key, what it does in one or two words, and the action of a click on it."""
+    """A key, what it does in one or two words, the action of a click on it, and whether it has room at every width."""
 
     key: str
     word: str
     action: str
+    kept: bool = False
 
     @property
     def width(self) -> int:
@@ -30,7 +31,10 @@ class Hint:
 
 
 def footer(width: int, here: Sequence[Hint], always: Sequence[Hint]) -> list[Row]:
-    """Draw the footer: `always` at the right, at the left as many of `here` as there is room for, in their order."""
+    """Draw the footer: `always` at the right, at the left as many of `here` as there is room for, in their order.
+
+    Those that are kept have their room before the others.
+    """
     row = Row()
     gap = 3 if width >= ROOMY else 2
     end = width - 1
@@ -40,9 +44,16 @@ def footer(width: int, here: Sequence[Hint], always: Sequence[Hint]) -> list[Row
         end -= hint.width
         _put(row, end, hint)
         end -= gap
-    x = 1
+    x, room = 1, 0  # room for those that are kept and yet to come
+    kept = []
+    for hint in (one for one in here if one.kept):
+        if x + room + hint.width <= end:
+            room += hint.width + gap
+            kept.append(hint)
     for hint in here:
-        if x + hint.width <= end:
+        if hint in kept:
+            room -= hint.width + gap
+        if x + hint.width + room <= end:
             x = _put(row, x, hint) + gap
     return [row]
 
@@ -60,7 +71,7 @@ def hints(active: Sequence[tuple[Action, str]], glyphs: Glyphs) -> list[Hint]:
         if action.label and action.label not in found:
             first = keys.split(",")[0]
             text = {"up": glyphs.up_down, "left": glyphs.left_right}.get(first, actions.key_text(first))
-            found[action.label] = Hint(action.footer or text, action.label, action.id)
+            found[action.label] = Hint(action.footer or text, action.label, action.id, action.kept)
     return list(found.values())
 
 

@@ -64,6 +64,7 @@ class Glyphs:
     left: str = "‹"
     right: str = "›"
     up_down: str = "↑↓"
+    down: str = "↓"
     left_right: str = "←→"
     bullet: str = "•"
     full: str = "█"
@@ -106,6 +107,7 @@ ASCII = Glyphs(
     left="<",
     right=">",
     up_down="up/down",
+    down="v",
     left_right="left/right",
     bullet="*",
     full="#",

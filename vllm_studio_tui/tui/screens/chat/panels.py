@@ -34,7 +34,7 @@ class ChatFrame:
             self._last_answer(),
             self.context(run),
             len(chat.queue),
-            screen.document.following,
+            screen.document.below,
             self._state.editing is not None,
             chat.waiting_for,
             self._key("chat.model"),

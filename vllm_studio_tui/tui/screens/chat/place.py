@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Horizontal, Vertical
-from textual.widgets import Input
+from textual.containers import Horizontal, Vertical
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.errors import NotFound, StoreError
@@ -32,6 +31,7 @@ from vllm_studio_tui.tui.screens.chat.stepping_back import ChatSteps
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
 from vllm_studio_tui.tui.widgets.canvas import Canvas
+from vllm_studio_tui.tui.widgets.find_line import FindLine
 
 #: Chats in the list beside the transcript; all of them are behind ctrl+o.
 LISTED = 60
@@ -76,13 +76,11 @@ class ChatPlace(ChatSteps):
                 with Horizontal(id="chat-prompt"):
                     yield Canvas(frame.bar, self.get_ink, id="chat-bar")
                     yield PromptArea(id="prompt")
-                with Container(id="chat-find-holder"):
-                    yield Input(placeholder="find in this chat", id="chat-find")
+                yield FindLine(self.get_ink, lambda: self.document.hit_words(), id="chat-find")
                 yield Canvas(frame.status, self.get_ink, id="chat-status")
             yield Canvas(frame.rail, self.get_ink, id="chat-rail")
 
     def on_mount(self) -> None:
-        self.query_one("#chat-find").display = False
         self.query_one("#chat-queue").display = False
         self.asking.subscribe()
 
@@ -148,10 +146,15 @@ class ChatPlace(ChatSteps):
         self.prompt.set_text(self.state.left_off.draft(session_id))
         await self.reload_list()
         if session_id is not None and self.session is None:
+            new = self.state.left_off.draft(None)
             try:
                 await self.open(session_id)
             except NotFound:
                 self.state.forget_session()
+            else:
+                typed = self.state.left_off.draft(None)  # somebody may have begun to type before it was read
+                self.state.left_off.set_draft(None, new)
+                self.prompt.set_text(typed)
 
     def hidden(self) -> None:
         if self._started:
@@ -218,6 +221,7 @@ class ChatPlace(ChatSteps):
 
     def on_block_scroll_moved(self) -> None:
         self.query_one("#chat-status", Canvas).repaint()
+        self.find_line.update()
         self.shell.update_frame()
 
     # --- chats ------------------------------------------------------------------------------------------
@@ -245,6 +249,7 @@ class ChatPlace(ChatSteps):
         if self._opening is not opening:
             return  # another chat was opened meanwhile
         self._keep_draft()
+        self.end_finding()
         self.state.open(session, tree)
         self.document.show_branch(tree, leaf or here, self.running)
         self.prompt.set_text(self.state.draft)
@@ -262,6 +267,7 @@ class ChatPlace(ChatSteps):
         """Show a new chat; it begins to exist with its first question."""
         self._keep_draft()
         self._opening = None
+        self.end_finding()
         self.state.open_new()
         self.document.show_entries([])
         self.prompt.set_text(self.state.draft)
@@ -334,21 +340,6 @@ class ChatPlace(ChatSteps):
         event.stop()
         self.new_chat()
 
-    def on_transcript_search_opened(self, event: Transcript.SearchOpened) -> None:
-        event.stop()
-        self.action_find()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "chat-find":
-            event.stop()
-            self.document.find(event.value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "chat-find":
-            event.stop()
-            event.input.display = False
-            self.document.focus()
-
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
@@ -383,11 +374,6 @@ class ChatPlace(ChatSteps):
         text = edit_text(self.shell, self.prompt.text)
         if text is not None:
             self.prompt.set_text(text)
-
-    def action_find(self) -> None:
-        find = self.query_one("#chat-find", Input)
-        find.display = True
-        find.focus()
 
     def action_copy_chat(self) -> None:
         if self.session is not None:

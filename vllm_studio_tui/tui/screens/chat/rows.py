@@ -7,6 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
+
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
@@ -33,6 +35,7 @@ class ChatView:
         last: The answer under the cursor of the transcript, else the last one; None without one.
         context: Tokens used and the most there may be; None where it is not known.
         waiting: How many questions wait to be sent.
+        below: Lines below what is visible of the transcript.
         waits_for: The run that has to get ready first.
     """
 
@@ -45,7 +48,7 @@ class ChatView:
     last: Message | None
     context: tuple[int | None, int | None]
     waiting: int
-    following: bool
+    below: int
     editing: bool
     waits_for: str | None
     model_key: str = ""
@@ -87,66 +90,72 @@ def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Ro
 
 
 def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
-    """Below the prompt: what goes on, and what is set."""
+    """Below the prompt: what goes on, and at the right what is not seen and what is set."""
     row = Row()
-    x, end = 2, width - 2
-    answer = view.answer
-    loading = view.run is not None and view.run.state in (State.STARTING, State.LOADING, State.BACKOFF)
+    at = row.run(2, _going_on(view, glyphs, size)) + 3
+    right = []
+    if view.below:
+        lines = "line" if view.below == 1 else "lines"
+        right.append((f"{glyphs.down} {numbers.count(view.below)} {lines} below", "accent"))
+    if view.answer is not None:
+        right.append(("esc stop", "dim"))
+    elif not view.editing and size >= Size.BASE:
+        right += [(text, "dim") for text in _set(view.settings)]
+    end = width - 2
+    for text, style in reversed(right[:1] if at + sum(cell_len(text) + 3 for text, _ in right) > width else right):
+        if at + cell_len(text) <= end:
+            end = row.put_right(end, text, style) - 3
+    return row
+
+
+def _set(settings: Mapping[str, Any]) -> list[str]:
+    """Return what is set for the chat, in words."""
+    found = []
+    if settings.get("thinking") is not None:
+        found.append(f"thinking {'on' if settings['thinking'] else 'off'}")
+    if settings.get("temperature") is not None:
+        found.append(f"temperature {settings['temperature']:g}")
+    if settings.get("system"):
+        found.append("system prompt")
+    return found
+
+
+def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str]]:
+    """Return what goes on: the answer, an edit, the engine."""
+    answer, run, metrics = view.answer, view.run, view.metrics
     if answer is not None:
-        end = row.put_right(end, "esc stop", "dim") - 3
-        spin = glyphs.state("loading")[0]
+        spin = (f"{glyphs.state('loading')[0]} ", "accent")
         if answer.first_token is None:
-            row.run(x, [(f"{spin} ", "accent"), ("waiting for the first token  ", "dim"),
-                        (numbers.duration(time.monotonic() - answer.began), "fg")])  # fmt: skip
-        else:
-            word = "writing" if answer.content else "thinking"
-            parts = [(f"{spin} ", "accent"), (f"{word}  ", "dim")]
-            if answer.speed is not None:
-                parts += [(f"~{numbers.rate(answer.speed)}", "fg"), (" tok/s  ", "dim")]
-            parts += [(f"~{answer.tokens}", "fg"), (" tok", "dim")]
-            row.run(x, parts)
-        return row
+            waited = numbers.duration(time.monotonic() - answer.began)
+            return [spin, ("waiting for the first token  ", "dim"), (waited, "fg")]
+        parts = [spin, (f"{'writing' if answer.content else 'thinking'}  ", "dim")]
+        if answer.speed is not None:
+            parts += [(f"~{numbers.rate(answer.speed)}", "fg"), (" tok/s  ", "dim")]
+        return [*parts, (f"~{answer.tokens}", "fg"), (" tok", "dim")]
     if view.editing:
-        row.run(x, [(f"{glyphs.changed} ", "warn"), ("editing an earlier question   ", "fg"), ("esc", "fg bold"),
-                    (" leaves it as it was", "dim")])  # fmt: skip
-        return row
-    if loading and view.run is not None:
-        status = view.run.status
-        mark, colour = glyphs.state(view.run.state)
-        parts = [(f"{mark} ", colour), (f"{view.run.name} is {view.run.state}", "fg")]
-        if status.stage:
-            parts.append((f"   {stage_word(status.stage)}", "dim"))
-        if status.progress is not None:
-            parts.append((f"   {numbers.percent(status.progress)}", "fg"))
-        if view.waits_for:
-            parts.append(("   sent when it is ready", "dim"))
-        row.run(x, parts)
-        return row
-    if not view.following:
-        end = row.put_right(end, "following off: G in the transcript", "dim") - 3
-    else:
-        right = []
-        thinking = view.settings.get("thinking")
-        if thinking is not None:
-            right.append(f"thinking {'on' if thinking else 'off'}")
-        if view.settings.get("temperature") is not None:
-            right.append(f"temperature {view.settings['temperature']:g}")
-        if view.settings.get("system"):
-            right.append("system prompt")
-        if right and size >= Size.BASE:
-            end = row.put_right(end, "   ".join(right), "dim") - 3
-    metrics = view.metrics
-    if view.run is None and view.recipe is None:
-        row.run(x, [("No model is up.   ", "dim"), (view.model_key, "fg bold"), (" choose one", "dim")])
-    elif metrics is not None and metrics.running is not None and size >= Size.BASE:
+        return [(f"{glyphs.changed} ", "warn"), ("editing an earlier question   ", "fg"), ("esc", "fg bold"),
+                (" leaves it as it was", "dim")]  # fmt: skip
+    if run is None:
+        if view.recipe is None:
+            return [("No model is up.   ", "dim"), (view.model_key, "fg bold"), (" choose one", "dim")]
+        return []
+    if run.state in (State.STARTING, State.LOADING, State.BACKOFF):
+        mark, colour = glyphs.state(run.state)
+        parts = [(f"{mark} ", colour), (f"{run.name} is {run.state}", "fg")]
+        if run.status.stage:
+            parts.append((f"   {stage_word(run.status.stage)}", "dim"))
+        if run.status.progress is not None:
+            parts.append((f"   {numbers.percent(run.status.progress)}", "fg"))
+        return [*parts, ("   sent when it is ready", "dim")] if view.waits_for else parts
+    if metrics is not None and metrics.running is not None and size >= Size.BASE:
         parts = [(f"{metrics.running}", "fg"), (" running   ", "dim"), (f"{metrics.waiting or 0}", "fg"),
                  (" waiting", "dim")]  # fmt: skip
         if metrics.kv_cache_usage is not None:
             parts += [("   KV ", "dim"), (numbers.percent(metrics.kv_cache_usage), "fg")]
-        row.run(x, parts)
-    elif view.run is not None and view.run.state is State.UNHEALTHY:
-        row.run(x, [(f"{glyphs.warning} ", "warn"), (f"{view.run.name} does not answer its health check", "fg")])
-    return row
+        return parts
+    if run.state is State.UNHEALTHY:
+        return [(f"{glyphs.warning} ", "warn"), (f"{run.name} does not answer its health check", "fg")]
+    return []
 
 
 def queue_rows(waiting: Sequence[str], width: int, height: int) -> list[Row]:

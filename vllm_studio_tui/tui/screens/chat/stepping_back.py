@@ -1,4 +1,4 @@
-"""What escape and tab do in the chat: one step back at a time, and round its parts."""
+"""What escape, tab and find do in the chat: one step back at a time, round its parts, from hit to hit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from textual.widget import Widget
-from textual.widgets import Input
 
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
+from vllm_studio_tui.tui.screens.chat.transcript import Transcript
+from vllm_studio_tui.tui.widgets.find_line import FindLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +24,9 @@ class StepBack:
     take: Callable[[], object]
 
 
-def step_back(screen: ChatScreen, asking: Asking, find: Input) -> StepBack | None:
-    """Return the step that escape takes now; None where there is none to take."""
+def step_back(screen: ChatScreen, asking: Asking) -> StepBack | None:
+    """Return the step that escape takes now but for the end of a search; None where there is none to take."""
     document, chat = screen.document, screen.state.shown
-
-    def close_find() -> None:
-        find.display = False
-        document.find("")
-        document.focus()
 
     def unselect() -> None:
         document.selection.clear()
@@ -41,10 +37,6 @@ def step_back(screen: ChatScreen, asking: Asking, find: Input) -> StepBack | Non
         screen.prompt.set_text(screen.state.draft)
         screen.update_place()
 
-    if find.display:
-        return StepBack("close", close_find)
-    if document.words:
-        return StepBack("end search", lambda: document.find(""))
     if document.selection:
         return StepBack("unselect", unselect)
     if screen.state.editing is not None:
@@ -56,7 +48,7 @@ def step_back(screen: ChatScreen, asking: Asking, find: Input) -> StepBack | Non
         return StepBack("take back", lambda: asking.give_back(chat, asking.take_back(chat)))
     if not document.has_focus:
         return StepBack("leave prompt" if screen.prompt.has_focus else "transcript", document.focus)
-    if not document.following:
+    if document.below:
         return StepBack("to the end", document.to_end)
     return None
 
@@ -82,19 +74,74 @@ class ChatSteps(Place):
 
     def _step_back(self) -> StepBack | None:
         find = self.one("#chat-find")  # None while the app ends
-        return step_back(self._as_screen, self.asking, find) if find is not None else None
+        if find is None:
+            return None
+        return StepBack("end search", self._leave_finding) if find.display else step_back(self._as_screen, self.asking)
+
+    # --- finding ----------------------------------------------------------------------------------------
+
+    @property
+    def find_line(self) -> FindLine:
+        return self.query_one("#chat-find", FindLine)
+
+    def action_find(self) -> None:
+        """Look for words in this chat. The line stands in the place of the status."""
+        self.find_line.open()
+        self.query_one("#chat-main").add_class("-finding")
+
+    def end_finding(self) -> None:
+        """Look for nothing any more."""
+        if self.find_line.display:
+            self.find_line.close()
+            self.query_one("#chat-main").remove_class("-finding")
+            self._as_screen.document.find("")
+
+    def _leave_finding(self) -> None:
+        self.end_finding()
+        self._as_screen.document.focus()
+
+    def on_transcript_search_opened(self, event: Transcript.SearchOpened) -> None:
+        event.stop()
+        self.action_find()
+
+    def on_find_line_typed(self, event: FindLine.Typed) -> None:
+        event.stop()
+        self._as_screen.document.find(event.words)
+
+    def on_find_line_stepped(self, event: FindLine.Stepped) -> None:
+        event.stop()
+        self._as_screen.document.find_next(event.step)
+
+    def on_find_line_kept(self, event: FindLine.Kept) -> None:
+        event.stop()
+        if self._as_screen.document.words:
+            self._as_screen.document.focus()
+        else:
+            self._leave_finding()
+
+    # --- parts ------------------------------------------------------------------------------------------
 
     def parts(self) -> list[Widget]:
         listed = self.query_one("#chat-list", ChatList)
         screen = self._as_screen
         return [screen.prompt, screen.document, *([listed] if listed.display and listed.rows else [])]
 
-    def part_word(self) -> str:
+    def part_word(self, step: int) -> str:
         if self.one("#prompt") is None:
             return ""
         parts = self.parts()
-        words = ["transcript", "chat list", "prompt"] if len(parts) > 2 else ["transcript", "prompt"]
-        return next((word for part, word in zip(parts, words, strict=True) if part.has_focus), "prompt")
+        words = ["prompt", "transcript", "chat list"][: len(parts)]
+        here = next((at for at, part in enumerate(parts) if part.has_focus), None)
+        return words[(here + step) % len(parts)] if here is not None else "prompt"
+
+    def kept(self, action_id: str) -> bool:
+        """The way from the prompt to the transcript and back is named at every width."""
+        screen = self._as_screen
+        if self.one("#prompt") is None or action_id == "app.back":
+            return True
+        if screen.prompt.has_focus:
+            return screen.running is not None and action_id == "app.next-part"  # else escape leads there
+        return self.part_word(1 if action_id == "app.next-part" else -1) == "prompt"
 
     @property
     def foot(self) -> int:

@@ -135,24 +135,6 @@ class Transcript(Document):
         if (entry := self.message) is not None:
             self.post_message(self.ActionChosen(name, entry.message))
 
-    def action_up(self) -> None:
-        self.move(-1)
-
-    def action_down(self) -> None:
-        self.move(1)
-
-    def action_page_up(self) -> None:
-        self.page(-1)
-
-    def action_page_down(self) -> None:
-        self.page(1)
-
-    def action_first(self) -> None:
-        self.to_start()
-
-    def action_last(self) -> None:
-        self.to_end()
-
     def action_fold(self) -> None:
         self.toggle()
 

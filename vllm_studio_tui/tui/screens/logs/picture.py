@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
-from textual.widgets import Input
+from textual.containers import Vertical
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.find import pick_run
 from vllm_studio_tui.runs.logs import known_secrets
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.flows.run_facts import Facts
-from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.logs import rows
 from vllm_studio_tui.tui.screens.logs.view import AROUND, LogView
 from vllm_studio_tui.tui.widgets.canvas import Canvas
-
-
-class Log(LogView):
-    """The log view with the key bindings of lists."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("list")]
-
-    def action_up(self) -> None:
-        self.move(-1)
-
-    def action_down(self) -> None:
-        self.move(1)
-
-    def action_page_up(self) -> None:
-        self.page(-1)
-
-    def action_page_down(self) -> None:
-        self.page(1)
-
-    def action_first(self) -> None:
-        self.to_start()
-
-    def action_last(self) -> None:
-        self.to_end()
+from vllm_studio_tui.tui.widgets.find_line import FindLine
 
 
 class LogsPicture(Place):
@@ -64,19 +38,17 @@ class LogsPicture(Place):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Canvas(self._paint_head, self.get_ink, id="log-head")
-            yield Log(self.get_ink, id="log")
+            yield LogView(self.get_ink, id="log")
             yield Canvas(self._paint_foot, self.get_ink, id="log-foot")
-            with Horizontal(id="log-finding"):
-                yield Canvas(self._paint_mark, self.get_ink, id="log-find-mark")
-                yield Input(id="log-find", select_on_focus=True)
-                yield Canvas(self._paint_hits, self.get_ink, id="log-find-hits")
-
-    def on_mount(self) -> None:
-        self.query_one("#log-finding").display = False
+            yield FindLine(self.get_ink, self._hit_words, more=self._keys_while_typing, id="log-find")
 
     @property
-    def log_view(self) -> Log:
-        return self.query_one("#log", Log)
+    def log_view(self) -> LogView:
+        return self.query_one("#log", LogView)
+
+    @property
+    def find_line(self) -> FindLine:
+        return self.query_one("#log-find", FindLine)
 
     def focus_first(self) -> None:
         self.log_view.focus()
@@ -152,7 +124,7 @@ class LogsPicture(Place):
 
     def _open(self, run: RunView) -> None:
         self._run_id = run.run_id
-        self.query_one("#log-finding").display = False
+        self.find_line.close()
         try:
             self.log_view.open(run, secrets=known_secrets(run))
         except OSError as error:
@@ -204,8 +176,8 @@ class LogsPicture(Place):
         telling = [("from", view.filter.source or "all"), ("level", rows.LEVEL_WORDS[view.filter.level])]
         if self.run_view is not None and self.run_view.live and not view.fits:
             telling.append(("", "following" if view.following else "not following, G"))
-        if view.words:
-            telling.append(("only" if view.filter.words else "find", f'"{view.words}" {self._hit_words()}'))
+        if view.filter.words:
+            telling.append(("only", f'"{view.filter.words}"'))
         if view.searching:
             telling.append(("", f"looked through {view.searching}"))
         return telling
@@ -214,8 +186,15 @@ class LogsPicture(Place):
         hits, place = self.log_view.hits, self.log_view.place_of_hit
         if hits is None:
             return ""
-        count = f"{hits.count}" if hits.complete else f"~{hits.count}"
-        return f"{place} of {count}" if place is not None else rows.numbered(hits.count, "line")
+        if hits.complete and not hits.count:
+            return "nothing holds that"
+        if place is None:
+            return rows.numbered(hits.count, "line")
+        words = f"{place} of {'' if hits.complete else '~'}{hits.count}"
+        return f"{words}, {self.log_view.went_round}" if self.log_view.went_round else words
+
+    def _keys_while_typing(self) -> list[tuple[str, str]]:
+        return [("^f", "all lines" if self.log_view.filter.words else "only these")]
 
     def _head_rows(self, width: int) -> list[Row]:
         run, size = self.run_view, self.size_class
@@ -294,44 +273,24 @@ class LogsPicture(Place):
     def _paint_foot(self, width: int, height: int) -> list[Row]:
         return self._foot_rows(width)
 
-    def _paint_mark(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        row.put(1, "/", "accent bold")
-        return [row]
-
-    def _paint_hits(self, width: int, height: int) -> list[Row]:
-        row = Row()
-        at = row.put(1, self._hit_words() if self.log_view.words else "", "fg")
-        for key, word in (
-            ("enter", "next"),
-            ("^f", "all lines" if self.log_view.filter.words else "only these"),
-            ("esc", ""),
-        ):
-            if at + len(key) + len(word) + 4 > width:
-                break
-            at = row.run(at + 3, [(key, "fg bold"), (f" {word}" if word else " ends it", "dim")])
-        return [row]
-
     def on_log_study_status(self) -> None:
         self._set_columns()
         self._fit()
-        self.query_one("#log-find-hits", Canvas).repaint()
+        self.find_line.update()
         self.shell.update_frame()
 
     # --- finding ----------------------------------------------------------------------------------------
 
-    @on(Input.Changed, "#log-find")
-    def _typed(self, event: Input.Changed) -> None:
+    @on(FindLine.Typed)
+    def _typed(self, event: FindLine.Typed) -> None:
         event.stop()
-        self.log_view.look_for(event.value)
+        self.log_view.look_for(event.words)
 
     def end_finding(self) -> bool:
         """Stop looking for words; return whether any were looked for."""
-        finding, field = self.query_one("#log-finding"), self.query_one("#log-find", Input)
-        if not finding.display and not self.log_view.words:
+        if not self.find_line.display and not self.log_view.words:
             return False
-        finding.display = False
-        field.value = ""
+        self.find_line.close()
         self.log_view.look_for("")
         self.log_view.focus()
         return True

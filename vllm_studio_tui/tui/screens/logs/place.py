@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.binding import BindingType
-from textual.widgets import Input
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -17,6 +16,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.logs.picture import LogsPicture
 from vllm_studio_tui.tui.screens.logs.view import LEVELS
+from vllm_studio_tui.tui.widgets.find_line import FindLine
 
 #: Lines that are copied where there is no cursor; and above and below it, where lines around it are wanted.
 LAST = 50
@@ -97,29 +97,36 @@ class LogsPlace(LogsPicture):
     def action_next_stop(self) -> None:
         self.go_to_stop(1)
 
-    @on(Input.Submitted, "#log-find")
-    def _submitted(self, event: Input.Submitted) -> None:
+    @on(FindLine.Kept)
+    def _kept(self, event: FindLine.Kept) -> None:
         event.stop()
-        self.query_one("#log-finding").display = False
         self.log_view.focus()
+        if not self.log_view.words:
+            self.find_line.close()
+        elif self.log_view.place_of_hit is None:
+            self.go_to_stop(-1 if self.log_view.following else 1)
+        else:
+            self.log_view.unfold_hit()
+
+    @on(FindLine.Stepped)
+    def _stepped(self, event: FindLine.Stepped) -> None:
+        event.stop()
         if self.log_view.words:
-            self.go_to_stop(-1 if self.log_view.following else 1, either=True)
+            self.go_to_stop(event.step)
 
-    def go_to_stop(self, step: int, *, either: bool = False) -> None:
-        """Go to the next hit or error, or the one before; with `either` to that where there is no next one."""
-        self.shell.spawn(self._go_to_stop(step, either), group="search")
+    def go_to_stop(self, step: int) -> None:
+        """Go to the next hit, after the last one to the first; or to the next error."""
+        self.shell.spawn(self._go_to_stop(step), group="search")
 
-    async def _go_to_stop(self, step: int, either: bool) -> None:
+    async def _go_to_stop(self, step: int) -> None:
         view = self.log_view
         words = view.words
-        if not await view.next_stop(step) and not (either and await view.next_stop(-step)):
-            if either and view.place_of_hit is not None:
-                view.unfold_hit()  # the cursor is on the only one
-            elif words:
-                none = view.hits is not None and not view.hits.count
-                self.shell.tell(f'Nothing holds "{words}".' if none else f'Nothing more holds "{words}".')
-            else:
-                self.shell.tell("There is no error before this." if step < 0 else "There is no error after this.")
+        if await view.next_stop(step) or (words and await view.next_stop(step, anew=True)):
+            return
+        if words:
+            self.shell.tell(f'Nothing holds "{words}".')
+        else:
+            self.shell.tell("There is no error before this." if step < 0 else "There is no error after this.")
 
     def action_previous(self) -> None:
         self.log_view.next_stage(-1)
@@ -138,8 +145,7 @@ class LogsPlace(LogsPicture):
             super().on_canvas_clicked(event)
 
     def action_find(self) -> None:
-        self.query_one("#log-finding").display = True
-        self.query_one("#log-find", Input).focus()
+        self.find_line.open()
 
     # --- what is shown ----------------------------------------------------------------------------------
 

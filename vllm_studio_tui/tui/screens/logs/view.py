@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
 
 from vllm_studio_tui.runs.log_index import Scan
 from vllm_studio_tui.runs.log_lines import parse
@@ -14,6 +16,7 @@ from vllm_studio_tui.runs.log_window import Filter
 from vllm_studio_tui.tui.document.blocks import Block
 from vllm_studio_tui.tui.document.log_block import LogBlock
 from vllm_studio_tui.tui.document.selection import Point
+from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.screens.logs.stretch import LogStretch
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class LogView(LogStretch):
     Attributes:
         at: Where the entry under the cursor begins in the file, in bytes; None without a cursor.
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("list")]
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(get_ink, id=id)
@@ -202,8 +207,12 @@ class LogView(LogStretch):
         top = self._log_block(self._top[0])
         return top.start if top is not None else 0
 
-    async def next_stop(self, step: int) -> bool:
-        """Go to the next hit of what is looked for, else to the next error; return False where there is none."""
+    async def next_stop(self, step: int, *, anew: bool = False) -> bool:
+        """Go to the next hit of what is looked for, else to the next error; return False where there is none.
+
+        Args:
+            anew: Begin at the beginning of the file, or at its end.
+        """
         window, index = self._window, self.index
         if window is None or index is None:
             return False
@@ -212,6 +221,9 @@ class LogView(LogStretch):
         if window is not self._window:
             return True
         offset: int | None = self._here(step)
+        if anew:
+            offset = -1 if step > 0 else window.file.size
+        self.went_round = "" if not anew else "from the top again" if step > 0 else "from the end again"
         for _ in range(1000):
             offset = self._beside(offset, step) if offset is not None else None
             if offset is None:
@@ -341,7 +353,7 @@ class LogView(LogStretch):
 
     def look_for(self, words: str) -> None:
         """Set the words to look for, highlight and count them; what was unfolded to show a hit is folded again."""
-        self.words = words.strip()
+        self.words, self.went_round = words.strip(), ""
         self._fold(self._for_words)
         self._for_words.clear()
         self._find_hits()

@@ -1,0 +1,81 @@
+"""Reading a chat: finding words, what is not seen, the keys that lead to it and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.acting import hides, shows
+from tests.functional.stage import staged
+from tests.functional.test_chat import DONE, ask, place
+from vllm_studio_tui.domain.chat import Delta
+
+
+async def test_find_says_which_hit_it_is_of_how_many_and_that_it_begins_anew(tmp_path: Path) -> None:
+    answer = "\n\n".join(["one fish, two fish", *(f"line {number}" for number in range(60)), "a red FISH"])
+    async with staged(tmp_path, place="chat", size=(80, 24), script=(Delta(content=answer), DONE)) as stage:
+        await ask(stage, "fish?")
+        document = place(stage).document
+        await stage.press("ctrl+f")
+        await stage.type("fish")
+        await shows(stage, "4 of 4 ")  # from the end of what is followed
+        await stage.press("down")
+        await shows(stage, "1 of 4, from the top again")
+        assert "1 running" not in stage.text()  # the line stands where the status was
+        await stage.press("down", "enter")
+        await shows(stage, "2 of 4 ")
+        await stage.press("right_square_bracket")
+        await shows(stage, "3 of 4 ")  # the second one of the same line
+        assert document.hit is not None
+        assert document.hit[2] == 1
+        assert document.current == 1  # what is done with a message is done with the one that was found
+        for expected in ("2 of 4 ", "1 of 4 ", "4 of 4, from the end again"):
+            await stage.press("left_square_bracket")
+            await shows(stage, expected)
+        await stage.press("pageup")
+        await shows(stage, "4 hits ")  # somebody scrolled
+        assert document.current == 1
+        await stage.press("slash")
+        await stage.type("y")
+        await shows(stage, "nothing holds that")
+        await stage.press("escape")
+        await hides(stage, "nothing holds that")
+        assert document.has_focus
+
+
+async def test_what_is_below_is_said_only_where_something_is(tmp_path: Path) -> None:
+    long = "\n\n".join(f"paragraph {number}" for number in range(40))
+    async with staged(tmp_path, place="chat", size=(80, 24), script=(Delta(content="short"), DONE)) as stage:
+        await ask(stage, "q")
+        await stage.press("tab", "g", "up")
+        assert "below" not in stage.text()  # all of it is visible
+        assert "to the end" not in stage.lines()[-1]
+        stage.engine.script = (Delta(content=long), DONE)
+        place(stage).prompt.focus()
+        await ask(stage, "more")
+        assert "below" not in stage.text()
+        await stage.press("tab")
+        await stage.press("pageup")
+        await shows(stage, "lines below")
+        assert "esc to the end" in stage.lines()[-1]
+        await stage.press("tab")
+        await shows(stage, "lines below")  # also while one types
+        await stage.press("escape", "escape")
+        await hides(stage, "lines below")
+
+
+@pytest.mark.parametrize("size", [(160, 45), (120, 36), (80, 24), (60, 15)])
+async def test_the_footer_always_names_the_way_to_the_transcript_and_back(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with staged(tmp_path, place="chat", size=size, script=(Delta(content="```\ncode\n```"), DONE)) as stage:
+        await ask(stage, "q")
+        assert "esc leave prompt" in stage.lines()[-1]
+        assert "enter send" in stage.lines()[-1]
+        await stage.press("escape")
+        wanted = "shift+tab prompt" if size[0] == 160 else "tab prompt"  # with the list of chats tab goes there first
+        assert wanted in stage.lines()[-1]
+        assert "enter fold" in stage.lines()[-1]
+        await stage.press("shift+tab")
+        assert place(stage).prompt.has_focus
