@@ -297,7 +297,7 @@ async def test_what_is_nowhere_is_said(tmp_path: Path) -> None:
         await opened(stage)
         await stage.press("slash")
         await stage.type("nowhere")
-        await shows(stage, "0 lines")
+        await shows(stage, "nothing holds that")
         await stage.press("enter")
         await told(stage, 'Nothing holds "nowhere".')
 

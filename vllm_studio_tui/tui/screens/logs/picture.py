@@ -18,7 +18,8 @@ from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.logs import rows
-from vllm_studio_tui.tui.screens.logs.view import AROUND, LogView
+from vllm_studio_tui.tui.screens.logs.stretch import AROUND
+from vllm_studio_tui.tui.screens.logs.view import LogView
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.find_line import FindLine
 

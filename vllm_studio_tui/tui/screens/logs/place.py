@@ -70,12 +70,12 @@ class LogsPlace(LogsPicture):
         return False
 
     def escape_word(self) -> str:
-        return "fold" if self.log_view.unfolded and not self.query_one("#log-finding").display else ""
+        return "end search" if self.find_line.display else "fold" if self.log_view.unfolded else ""
 
     def escape(self) -> bool:
-        """One step back: what was unfolded, then what is looked for, then the filter, then where one came from."""
+        """One step back: what is looked for, then what was unfolded, then the filter, then where one came from."""
         view = self.log_view
-        if not self.query_one("#log-finding").display and view.fold_again():
+        if not self.find_line.display and view.fold_again():
             return True
         hidden = view.hides_all
         if self.end_finding():

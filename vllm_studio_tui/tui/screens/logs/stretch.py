@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 EVERY = 0.2
 #: The number of blocks to have in memory above the visible ones.
 NEAR = 60
+#: Lines above and below the cause that are copied with it.
+AROUND = 4
 
 
 class LogStretch(LogStudy):
@@ -127,6 +129,20 @@ class LogStretch(LogStudy):
                 self._fill(1)
             self._fill(-1)
         self._study_more()
+
+    # --- lines to copy ----------------------------------------------------------------------------------
+
+    def around_cause(self) -> list[LogLine]:
+        """Return the lines around the cause."""
+        at, window = self.facts.cause_at, self._window
+        if at is None or window is None:
+            return []
+        return [*window.file.before(at, AROUND), *window.file.after(at, AROUND + 1)]
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last lines in memory."""
+        lines = self._window.lines[-count:] if self._window is not None else ()
+        return [line.text for line in lines]
 
     # --- blocks -----------------------------------------------------------------------------------------
 

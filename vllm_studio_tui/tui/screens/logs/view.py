@@ -11,7 +11,6 @@ from textual.binding import BindingType
 
 from vllm_studio_tui.runs.log_index import Scan
 from vllm_studio_tui.runs.log_lines import parse
-from vllm_studio_tui.runs.log_text import LogLine
 from vllm_studio_tui.runs.log_window import Filter
 from vllm_studio_tui.tui.document.blocks import Block
 from vllm_studio_tui.tui.document.log_block import LogBlock
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
 
 LEVELS = ("all", "warning", "error")
-#: Lines above and below the cause that are copied with it.
-AROUND = 4
 
 
 class LogView(LogStretch):
@@ -384,13 +381,6 @@ class LogView(LogStretch):
             return [line.text for line in self.around_cause()]
         return [line.text for line in block.entry.lines if line.text.strip()]
 
-    def around_cause(self) -> list[LogLine]:
-        """Return the lines around the cause."""
-        at, window = self.facts.cause_at, self._window
-        if at is None or window is None:
-            return []
-        return [*window.file.before(at, AROUND), *window.file.after(at, AROUND + 1)]
-
     def around_cursor(self, count: int) -> list[str]:
         """Return the lines around the cursor, as many above it as below."""
         block, window = self.current, self._window
@@ -404,8 +394,3 @@ class LogView(LogStretch):
         seen = sorted({one[0] for one in self._seen if one is not None})
         blocks = [block for at in seen if (block := self._log_block(at)) is not None]
         return [line.text for block in blocks for line in block.entry.lines]
-
-    def last_lines(self, count: int) -> list[str]:
-        """Return the last lines in memory."""
-        lines = self._window.lines[-count:] if self._window is not None else ()
-        return [line.text for line in lines]
