@@ -166,6 +166,16 @@ async def _settings(stage: Staged) -> None:
     row = next(line for line in stage.lines() if "inference_port" in line)
     assert "8100" in row
     assert "config.yaml, line 2" in row
+    assert "The first port that a recipe" in row  # what it is for
+    await shows(stage, "Now by config.yaml, line 2. Set here, or by the variable VLLM_STUDIO_INFERENCE_PORT.")
+    await stage.press("slash")
+    await stage.type("colo")
+    await shows(stage, "1 of ")
+    assert not any("inference_port" in line for line in stage.lines())
+    assert any("colours" in line and "none, 16, 256 or true" in line for line in stage.lines())
+    await stage.press("escape")
+    await shows(stage, "inference_port")
+    await stage.press("g")
     await stage.press("enter")
     await fill_in(stage, "80000")
     await shows(stage, "less than or equal to 65535")

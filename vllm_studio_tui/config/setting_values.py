@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vllm_studio_tui.config.settings import UNREAD, Settings, load_settings, variables
+from vllm_studio_tui.config.settings import Settings, load_settings, variables
 from vllm_studio_tui.config.settings_reference import words
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def setting_values(
     for key, info in Settings.model_fields.items():
         origin = settings.origins.get(key, "")
         stronger = origin if origin and not origin.startswith(str(places.settings_file)) else ""
-        note = " Nothing reads it yet." if key in UNREAD else ""
         value = getattr(settings, key)
         found.append(
             SettingValue(
@@ -67,7 +66,7 @@ def setting_values(
                 as_text(value) if origin else "",
                 as_text(info.default),
                 _short(origin, str(places.settings_file)),
-                helps.get(key, "") + note,
+                helps.get(key, "").replace("`", ""),
                 f"{stronger} sets it, which is stronger than the file" if stronger else "",
             )
         )

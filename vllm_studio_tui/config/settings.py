@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.kit.paths import Places
 
 PREFIX = "VLLM_STUDIO_"
+#: Where a setting comes from that was given as a flag.
+COMMAND_LINE = "the command line"
 #: Variables that are no settings.
 OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_HOME": "Everything (settings, data, runs, cache) is under this directory; otherwise where "
@@ -92,18 +94,18 @@ class Settings(BaseModel):
         port: Where `serve` will listen; read by nothing yet.
         api_key: Reference (`env:NAME`, `file:PATH`) to the key that `serve` will ask for; read by nothing yet.
         models_dirs: Folders that are searched for models.
-        vllm_executable: `vllm`, where a recipe names none; without it, the one in PATH.
-        sglang_python: The interpreter that has SGLang.
-        llama_server: `llama-server`.
-        transformers_executable: `transformers`.
-        tabby_dir: A checkout of TabbyAPI.
-        embedded_threads: Threads of the embedded engine; None: the physical cores that are free.
+        vllm_executable: The program `vllm`, where a recipe names none; without it, the one in PATH.
+        sglang_python: The interpreter that has SGLang, where a recipe names none.
+        llama_server: The program `llama-server`, where a recipe names none.
+        transformers_executable: The program `transformers`, where a recipe names none.
+        tabby_dir: The folder of a checkout of TabbyAPI.
+        embedded_threads: Threads of the embedded engine; none: the physical cores that are free.
         systemd_scope: Put each run into a scope of the user's systemd, which outlives a logout.
-        electricity_price: What a kWh costs; None: `usage` shows energy without what it cost.
-        currency: Of `electricity_price`.
+        electricity_price: What a kWh costs; none: `usage` shows energy without what it cost.
+        currency: The currency of `electricity_price`.
         runs_keep: How many ended runs are kept.
         runs_keep_bytes: How large the logs and ledgers of ended runs may be together, as in `5 GiB`.
-        theme: Name of a theme; None: the default one.
+        theme: The name of a theme; none: the default one.
         ascii: Draw with ASCII alone; without it, where the terminal has no other characters.
         colours: `none`, `16`, `256` or `true`, where the terminal says less or more than it can.
         background: `dark` or `light`, where the terminal does not say; a theme that is set comes before it.
@@ -186,8 +188,8 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
         values[key], origins[key] = value, f"the variable {variable}"
     for key, value in (flags or {}).items():
         if value is not None:
-            _known(key, "the command line")
-            values[key], origins[key] = value, "the command line"
+            _known(key, COMMAND_LINE)
+            values[key], origins[key] = value, COMMAND_LINE
     try:
         made = Settings.model_validate(values)
         made._origins = origins

@@ -1,4 +1,4 @@
-"""The settings inside the screens: each with its value, where that comes from, and a field to change it."""
+"""The settings inside the screens: each with its value, where that comes from, and what it is for; to be edited."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from vllm_studio_tui.config.setting_values import SettingValue, read_setting, setting_values, setting_variables
+from vllm_studio_tui.config.settings import COMMAND_LINE
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.tui.paint.dialog_rows import keys_row
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines, wrap
@@ -23,15 +24,23 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
+#: From these widths on a row has a column for what a setting is for, and one for where its value comes from.
+WITH_WORDS, ALL_COLUMNS = 70, 100
+
 
 class SettingsSheet(Sheet):
-    """Lists the settings; enter edits the one under the cursor, enter in the field saves it to config.yaml."""
+    """Lists the settings; enter edits the one under the cursor, enter in the field saves it to config.yaml.
+
+    `/` leaves those that have the words in their name, their value or what they are for.
+    """
 
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = ["dialogs.tcss", "inside.tcss"]
+    AUTO_FOCUS = "#settings"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,e", "edit", show=False),
         Binding("d,delete", "default", show=False),
         Binding("y", "copy", show=False),
+        Binding("slash,ctrl+f", "filter", show=False),
         Binding("q,f8", "close", show=False),
     ]
 
@@ -49,6 +58,7 @@ class SettingsSheet(Sheet):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="settings"):
+            yield Input(id="settings-words", placeholder="words of a setting", select_on_focus=False)
             yield ListCanvas(self._paint, self.ink, header=2, plane="panel", id="settings")
             yield Canvas(self._help, self.ink, plane="panel", id="settings-help")
             yield Input(id="settings-value", select_on_focus=False)
@@ -62,8 +72,14 @@ class SettingsSheet(Sheet):
 
     async def _read(self) -> None:
         shell = self._shell
+
+        def read() -> list[SettingValue]:
+            now = shell.studio.settings
+            given = {key: getattr(now, key) for key, origin in now.origins.items() if origin == COMMAND_LINE}
+            return setting_values(shell.studio.places, os.environ, given)
+
         try:
-            self._values = await shell.in_thread(partial(setting_values, shell.studio.places, os.environ))
+            self._values = await shell.in_thread(read)
             self._error = None
         except SettingsError as error:
             self._values, self._error = [], error
@@ -74,9 +90,18 @@ class SettingsSheet(Sheet):
             canvas.repaint()
 
     @property
+    def _found(self) -> list[SettingValue]:
+        """The settings that have all words of the filter."""
+        words = self.query_one("#settings-words", Input).value.lower().replace("_", " ").split()
+        texts = (
+            (one, f"{one.key} {one.text} {one.help} {one.origin}".lower().replace("_", " ")) for one in self._values
+        )
+        return [one for one, text in texts if all(word in text for word in words)]
+
+    @property
     def _current(self) -> SettingValue | None:
         key = self.query_one("#settings", ListCanvas).key
-        return next((one for one in self._values if one.key == key), None)
+        return next((one for one in self._found if one.key == key), None)
 
     def fit(self) -> None:
         """In the smallest windows the setting under the cursor and the keys come first, then the help and the title."""
@@ -99,6 +124,9 @@ class SettingsSheet(Sheet):
     def _paint(self, width: int, height: int) -> list[Row]:
         title, edge = Row(), self._edge
         x = title.put(edge, "Settings", "fg bold") + 3
+        found = self._found
+        if len(found) < len(self._values):
+            x = title.put(x, f"{len(found)} of {len(self._values)}", "fg") + 3
         title.put(x, str(self._shell.studio.places.settings_file), "dim", max(0, width - x - 2))
         rows = [title, Row()][: self._listing.header]
         if self._error is not None:
@@ -108,16 +136,23 @@ class SettingsSheet(Sheet):
                     row.put(5, line, "fg")
                     rows.append(row)
             return rows
-        wide = width >= 90
-        value, source = (28, 70) if wide else (22, 58) if self.tiny else (26, 58)
-        for one in self._values:
+        # Where there is no room for a column, the lines below the list say it of the setting under the cursor.
+        value = 22 if self.tiny else 28 if width >= ALL_COLUMNS else 26
+        origin = value + 20 if width >= ALL_COLUMNS else 0
+        words = origin + 21 if origin else value + 18 if width >= WITH_WORDS else 0
+        for one in found:
             row = Row(key=one.key)
             row.put(edge, one.key, "fg", value - edge - 1)
-            end = source - 2 if width > source + 8 else width - 1
             text = one.text or one.default or "none"
-            row.put(value, text, "fg" if one.text else "faint", end - value)
-            if width > source + 8:
-                row.put(source, one.origin or "default", "dim" if one.origin else "faint", width - source - 1)
+            row.put(value, text, "fg" if one.text else "faint", (origin or words or width) - value - 1)
+            if origin:
+                row.put(origin, one.origin or "default", "dim" if one.origin else "faint", words - origin - 1)
+            if words:
+                row.put(words, one.help, "dim", width - words - 1)
+            rows.append(row)
+        if not found and self._values:
+            row = Row()
+            row.put(edge, "No setting has these words.", "dim", width - edge)
             rows.append(row)
         return rows
 
@@ -133,10 +168,11 @@ class SettingsSheet(Sheet):
         when = "Takes effect at once." if one.at_once else "Takes effect when the studio is started again."
         text = f"{one.help} Default: {one.default or 'none'}. {when}"
         lines = [(line, "dim") for line in cut_lines(text, width - 2 * self._edge, 1 if self.tiny else 2)]
+        note = f"Now by {one.origin}." if one.origin else "Now the default."
         note = (
             f"{one.fixed[:1].upper()}{one.fixed[1:]}."
             if one.fixed
-            else f"Or by the variable {setting_variables(one.key)}."
+            else f"{note} Set here, or by the variable {setting_variables(one.key)}."
         )
         lines.append((note, "warn" if one.fixed else "faint"))
         for line, style in lines:
@@ -147,9 +183,12 @@ class SettingsSheet(Sheet):
 
     def _keys(self, width: int, height: int) -> list[Row]:
         default = "default" if self.tiny else "back to the default"
-        keys = [("enter", "edit"), ("d", default), ("y", "copy"), ("esc", "close")]
+        leave = "show all" if self.query_one("#settings-words", Input).value else "close"
+        keys = [("enter", "edit"), ("/", "filter"), ("d", default), ("y", "copy"), ("esc", leave)]
         if self._shell.read_only:
-            keys = [("y", "copy"), ("esc", "close")]
+            keys = [("y", "copy"), ("/", "filter"), ("esc", leave)]
+        if self.focused is not None and self.focused.id == "settings-words":
+            keys = [("enter", "to the list"), ("esc", "show all")]
         if self._editing is not None:
             keys = [("enter", "save"), ("esc", "leave it")]
         return [keys_row(width, *keys, edge=self._edge)]
@@ -185,9 +224,38 @@ class SettingsSheet(Sheet):
         if (one := self._current) is not None:
             self._shell.copy(one.text or one.default)
 
+    def action_filter(self) -> None:
+        field = self.query_one("#settings-words", Input)
+        field.display = True
+        field.focus()
+        self.call_after_refresh(self._repaint)
+
+    @on(Input.Changed, "#settings-words")
+    def _narrowed(self, event: Input.Changed) -> None:
+        event.stop()
+        found = self._found
+        if found and self._listing.key not in [one.key for one in found]:
+            self._listing.choose(found[0].key)
+        self._repaint()
+
+    @on(Input.Submitted, "#settings-words")
+    def _to_list(self, event: Input.Submitted) -> None:
+        event.stop()
+        event.input.display = bool(event.value)
+        self._listing.focus()
+        self._repaint()
+
+    def _show_all(self) -> None:
+        field = self.query_one("#settings-words", Input)
+        field.value, field.display = "", False
+        self._listing.focus()
+        self._repaint()
+
     def action_close(self) -> None:
         if self._editing is not None:
             self._stop_editing()
+        elif self.query_one("#settings-words").display:
+            self._show_all()
         else:
             super().action_close()
 
@@ -216,9 +284,14 @@ class SettingsSheet(Sheet):
             self._save(self._editing, read_setting(self._editing.key, event.value))
 
     def on_key(self, event: events.Key) -> None:
+        words = self.query_one("#settings-words", Input)
         if self._editing is not None and event.key == "escape":
             event.stop()
             self._stop_editing()
+        elif words.has_focus and event.key in ("up", "down"):
+            event.stop()
+            self._listing.move(-1 if event.key == "up" else 1)
+            self._repaint()
 
     def _save(self, one: SettingValue, value: object) -> None:
         self.run_worker(self._write(one, value), group="recipes", exit_on_error=False)
