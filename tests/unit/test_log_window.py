@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.runs import log_window
 from vllm_studio_tui.runs.log_text import LogText, level_of
-from vllm_studio_tui.runs.log_window import FLOOD, STEP, Filter, LogWindow, groups, may_tell
+from vllm_studio_tui.runs.log_window import FLOOD, LAST, Filter, LogWindow, groups, may_tell
 
 TRACEBACK = ["Traceback (most recent call last):", '  File "a.py", line 1', "    boom()", "ValueError: no"]
 
@@ -103,7 +103,7 @@ def test_a_flood_is_passed_over_unless_a_level_is_looked_for(tmp_path: Path) -> 
         stream.write(f"{flood}ERROR in the middle\n{flood}")
     assert every.follow()
     assert every.skipped > FLOOD
-    assert len(every.lines) == STEP
+    assert len(every.lines) == LAST
     errors.follow()
     read_all(errors, 1)
     assert [line.text for line in errors.lines] == ["ERROR in the middle"]

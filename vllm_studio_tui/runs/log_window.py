@@ -13,8 +13,9 @@ from vllm_studio_tui.runs.log_text import RANK, LogLine, LogText, in_traceback, 
 #: Lines in memory at most, and how many are read at once.
 WINDOW = 4000
 STEP = 800
-#: When more bytes than this have come, only the end of them is read.
-FLOOD = 512 * 1024
+#: When more bytes than this have come at once, only the end of them is read: so many lines. Nobody reads that fast.
+FLOOD = 128 * 1024
+LAST = 240
 #: Bytes looked through at once for lines that a filter lets through.
 PIECE = 256 * 1024
 #: A line that `level_of` takes for more than information has one of these, or a letter as llama.cpp writes it.
@@ -127,9 +128,9 @@ class LogWindow:
         self._last = lines[-1] if lines else None
         self.lines = self._select(lines)
 
-    def tail(self) -> None:
+    def tail(self, lines: int = STEP) -> None:
         """Show the end of the file."""
-        self._show(self.file.tail(STEP))
+        self._show(self.file.tail(lines))
 
     def head(self) -> None:
         """Show the beginning of the file."""
@@ -170,9 +171,8 @@ class LogWindow:
         elif self.filter and size - self.end > FLOOD:
             return False  # `fetch` looks through it for what is kept
         elif size - self.end > FLOOD:
-            # Nobody reads that fast: what lies between is there when it is scrolled to.
-            before = self.end
-            self.tail()
+            before = self.end  # what lies between is there when it is scrolled to
+            self.tail(LAST)
             self.skipped += max(0, self.start - before)
         else:
             self._append()
