@@ -33,6 +33,9 @@ async def test_find_says_which_hit_it_is_of_how_many_and_that_it_begins_anew(tmp
         for expected in ("2 of 4 ", "1 of 4 ", "4 of 4, from the end again"):
             await stage.press("left_square_bracket")
             await shows(stage, expected)
+        await stage.pilot.resize_terminal(60, 15)
+        await shows(stage, "4 of 4, from the end again")
+        await stage.pilot.resize_terminal(80, 24)
         await stage.press("pageup")
         await shows(stage, "4 hits ")  # somebody scrolled
         assert document.current == 1

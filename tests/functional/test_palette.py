@@ -82,13 +82,15 @@ async def test_what_was_used_last_comes_first_also_after_a_restart(tmp_path: Pat
         assert load_used(stage.studio.places) == ["log:llama-3.3-70b-1", "theme:ansi"]
         found = await look(stage, "")
         assert found[0] == "log of llama-3.3-70b"
-        assert "LAST USED" in stage.text()
+        assert stage.text().index("RECENT") < stage.text().index("ACTIONS ON LOGS")
+        assert "enter open its log" in stage.text()  # what enter does with the line that is chosen
         await close(stage)
 
 
 async def test_tab_lists_all_that_can_be_done_with_a_thing(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await look(stage, "stop qwen")
+        assert "enter stop it" in stage.text()
         assert "tab more for this one" in stage.text()
         await stage.press("tab")
         assert {"stop qwen3-32b", "chat with qwen3-32b", "copy the URL of qwen3-32b", "edit qwen3-32b"} <= set(
@@ -107,6 +109,7 @@ async def test_actions_of_other_screens_lead_there(tmp_path: Path) -> None:
         await stage.press("enter")
         await at(stage, "monitor", "VLLM::Worker")
         await look(stage, "delete recipe")
+        assert "enter go to Recipes" in stage.text()
         await stage.press("enter")
         await at(stage, "recipes", "RECIPES")
         await told(stage, "Choose with the arrow keys first.")

@@ -8,7 +8,7 @@ import pytest
 
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.tui.flows.palette_used import FILE, KEPT, keep_used, load_used
-from vllm_studio_tui.tui.sheets.palette_ranking import LAST_USED, Entry, ranked
+from vllm_studio_tui.tui.sheets.palette_ranking import RECENT, Entry, ranked
 
 ENTRIES = (
     Entry("stop:a", "stop qwen3-32b", group="RUNS", thing="recipe:qwen3-32b"),
@@ -42,7 +42,7 @@ def test_the_best_answer_comes_first_and_verbs_before_places() -> None:
 
 def test_what_was_used_last_comes_first() -> None:
     listed = ranked(ENTRIES, "", ("theme:paper", "gone", "stop:a"))
-    assert [(one.entry.id, one.group) for one in listed[:2]] == [("theme:paper", LAST_USED), ("stop:a", LAST_USED)]
+    assert [(one.entry.id, one.group) for one in listed[:2]] == [("theme:paper", RECENT), ("stop:a", RECENT)]
     assert [one.entry.id for one in listed].count("stop:a") == 1
     assert ids("qwen3", ("page:a",))[0] == "stop:a"  # a verb, though the place was used
 

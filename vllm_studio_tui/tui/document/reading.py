@@ -103,7 +103,10 @@ class BlockReader(BlockScroll):
         else:
             number = self._first_from_top(hits) - (step < 0)
         self.went_round = "from the top again" if number >= total else "from the end again" if number < 0 else ""
-        number %= total
+        self._go_to_hit(hits, sums, number % total)
+        self.post_message(self.Moved())
+
+    def _go_to_hit(self, hits: list[tuple[int, int]], sums: list[int], number: int) -> None:
         at = bisect_right(sums, number)
         block, which = hits[at][0], number - (sums[at] - hits[at][1])
         lines = self._lines_with(block) or [0]
@@ -114,7 +117,14 @@ class BlockReader(BlockScroll):
         self._top, self._top_block = (block, max(0, line - 1)), self.blocks[block]
         self.redraw()
         self._found = (number, self._top)
-        self.post_message(self.Moved())
+
+    def on_resize(self) -> None:
+        found = self._found if self._found is not None and self._found[1] == self._top else None
+        super().on_resize()
+        hits = self._hits() if found is not None else []
+        sums = list(accumulate(count for _, count in hits))
+        if found is not None and sums and found[0] < sums[-1] and self.size.width and self.size.height:
+            self._go_to_hit(hits, sums, found[0])  # it may stand on another line now
 
     def hit_words(self) -> str:
         """Return which hit was found, of how many: `3 of 17`; empty where nothing is looked for."""

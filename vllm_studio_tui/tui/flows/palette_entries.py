@@ -27,6 +27,11 @@ INNER = frozenset({"app", "list", "table", "prompt", "form", "chats", "run"})
 #: Chats that are listed for what was typed, and those that are asked for: words may stand in any order.
 CHATS, ASKED = 30, 200
 
+_RUN_ENTER = {
+    "fix": "show the diff", "talk": "open the chat", "stop": "stop it", "url": "copy it", "page": "open its page",
+    "log": "open its log", "probe": "test them", "dismiss": "dismiss it",
+}  # fmt: skip
+
 
 class PaletteEntries:
     """Makes the entries for what there is at this moment."""
@@ -45,7 +50,7 @@ class PaletteEntries:
 
     def _here(self) -> list[Entry]:
         """What can be done on the screen in front, with what is under its cursor."""
-        group = f"HERE, ON {self._shell.place_name.upper()}"
+        group = f"ACTIONS ON {self._shell.place_name.upper()}"
         active = {action.id for action, _ in self._active}
         scopes = {action.scope for action, _ in self._active} - {"app", "list", "prompt"}
         return [
@@ -67,7 +72,7 @@ class PaletteEntries:
             "new": "run launch starter import model", "theme": "colours dark light", "mouse": "select text",
         }  # fmt: skip
         return [
-            self._of_action(action, group="EVERYWHERE", words=words.get(action.name, ""))
+            self._of_action(action, group="ACTIONS EVERYWHERE", words=words.get(action.name, ""))
             for action in actions.of("app")
             if action.palette and action.name not in screens and self._allowed(action)
             if action.keys or self._possible(action)
@@ -78,7 +83,9 @@ class PaletteEntries:
         here = {action.scope for action, _ in self._active}
         titles = {scope: screen for screen in SCREENS for scope in screen.scopes}
         return [
-            self._of_action(action, note=f"on {titles[action.scope].title}")
+            self._of_action(
+                action, note=f"on {titles[action.scope].title}", enter=f"go to {titles[action.scope].title}"
+            )
             for action in actions.ACTIONS
             if action.palette and action.scope in titles and action.scope not in here | INNER and self._allowed(action)
         ]
@@ -86,9 +93,11 @@ class PaletteEntries:
     def _allowed(self, action: Action) -> bool:
         return not (action.writes and self._shell.read_only)
 
-    def _of_action(self, action: Action, *, group: str = "", note: str = "", words: str = "") -> Entry:
-        label = action.help[:1].lower() + action.help[1:]
-        return Entry(f"action:{action.id}", label, note, self._key(action.id), group, "do", f"{action.label} {words}")
+    def _of_action(
+        self, action: Action, *, group: str = "", note: str = "", words: str = "", enter: str = "do it"
+    ) -> Entry:
+        label, words = action.help[:1].lower() + action.help[1:], f"{action.label} {words}"
+        return Entry(f"action:{action.id}", label, note, self._key(action.id), group, "do", words, enter=enter)
 
     def _key(self, action_id: str) -> str:
         return actions.keys_text(self._shell.keys_of(action_id), 1) if action_id in actions.BY_ID else ""
@@ -96,7 +105,7 @@ class PaletteEntries:
     def _screens(self) -> list[Entry]:
         return [
             Entry(f"action:app.{screen.name}", f"{screen.key} {screen.title}", screen.help.partition(": ")[2],
-                  screen.key, "SCREENS", "open", "screen")
+                  screen.key, "SCREENS", "open", "screen", enter="go there")
             for screen in SCREENS
         ]  # fmt: skip
 
@@ -114,7 +123,9 @@ class PaletteEntries:
             state = status.title
 
         def entry(what: str, label: str, key: str, *, note: str = state, kind: str = "do", words: str = "") -> Entry:
-            return Entry(f"{what}:{run.run_id}", label, note, self._key(key), "RUNS", kind, words, thing)
+            return Entry(
+                f"{what}:{run.run_id}", label, note, self._key(key), "RUNS", kind, words, thing, _RUN_ENTER[what]
+            )
 
         if run.state is State.FAILED and writes:
             yield entry("fix", f"show the fix of {run.name}", "run.fix")
@@ -149,13 +160,40 @@ class PaletteEntries:
             if recipe_id not in live and not self._shell.read_only:
                 launch = f"launch start {words}"
                 entries.append(
-                    Entry(f"launch:{recipe_id}", f"run {recipe_id}", note, "r", kind="do", words=launch, thing=thing)
+                    Entry(
+                        f"launch:{recipe_id}",
+                        f"run {recipe_id}",
+                        note,
+                        "r",
+                        kind="do",
+                        words=launch,
+                        thing=thing,
+                        enter="launch it",
+                    )
                 )
             if not self._shell.read_only:
                 key = self._key("recipes.edit")
-                entries.append(Entry(f"edit:{recipe_id}", f"edit {recipe_id}", "", key, words=words, thing=thing))
+                entries.append(
+                    Entry(
+                        f"edit:{recipe_id}",
+                        f"edit {recipe_id}",
+                        "",
+                        key,
+                        words=words,
+                        thing=thing,
+                        enter="open the form",
+                    )
+                )
             entries.append(
-                Entry(f"recipe:{recipe_id}", f"recipe {recipe_id}", note, kind="open", words=words, thing=thing)
+                Entry(
+                    f"recipe:{recipe_id}",
+                    f"recipe {recipe_id}",
+                    note,
+                    kind="open",
+                    words=words,
+                    thing=thing,
+                    enter="go to it",
+                )
             )
         return entries
 
@@ -169,7 +207,7 @@ class PaletteEntries:
         now = self._shell.theme
         return [
             Entry(f"theme:{name}", f"theme: {name}", "now this" if name == now else "dark" if theme.dark else "light",
-                  kind="set", words="colours")
+                  kind="set", words="colours", enter="use it")
             for name, theme in sorted(self._shell.looks.themes.items())
         ]  # fmt: skip
 
@@ -182,7 +220,7 @@ class PaletteEntries:
             return []  # the sheet of the settings says what is wrong
         return [
             Entry(f"setting:{one.key}", f"setting: {one.key.replace('_', ' ')}",
-                  mask_text(one.text)[:40] or "not set", kind="set", words=f"{one.key} {one.help}")
+                  mask_text(one.text)[:40] or "not set", kind="set", words=f"{one.key} {one.help}", enter="change it")
             for one in values
         ]  # fmt: skip
 
@@ -195,7 +233,7 @@ class PaletteEntries:
         titled = [one for one in found if all(word in one.title.lower() for word in words)][:CHATS]
         return [
             Entry(f"chat:{one.id}", f'chat "{one.title or "New chat"}"',
-                  numbers.moment(numbers.when(one.updated_at), now), kind="open", words="open")
+                  numbers.moment(numbers.when(one.updated_at), now), kind="open", words="open", enter="open the chat")
             for one in titled
         ]  # fmt: skip
 

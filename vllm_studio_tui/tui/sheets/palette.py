@@ -183,8 +183,13 @@ class Palette(Sheet):
         return row
 
     def _keys(self, width: int, height: int) -> list[Row]:
-        keys = [("enter", "do it"), ("esc", "all again" if self._thing else "close")]
         current = self._current
+        keys = [
+            ("enter", current.enter if current is not None else ""),
+            ("esc", "all again" if self._thing else "close"),
+        ]
+        if current is None:
+            keys.pop(0)
         if current is not None and current.thing and not self._thing:
             keys.insert(1, ("tab", "more for this one"))
         row, x = Row(), 2

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: The headings of what was found, by the kind of entry: verbs before places.
-FOUND = {"do": "DO", "open": "OPEN", "set": "SETTINGS"}
-LAST_USED = "LAST USED"
+FOUND = {"do": "ACTIONS", "open": "PLACES", "set": "SETTINGS"}
+RECENT = "RECENT"
 #: How many of those used last stand at the top, and how many found ones are listed.
 LATEST = 3
 MOST = 200
@@ -26,6 +26,7 @@ class Entry:
         kind: `do`, `open` or `set`.
         words: Other words for it.
         thing: The run or recipe that it is about, so that its other verbs can be listed.
+        enter: What enter does with it, in two or three words.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Entry:
     kind: str = "do"
     words: str = ""
     thing: str = ""
+    enter: str = "do it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def _offered(entries: Sequence[Entry], used: Sequence[str]) -> list[Listed]:
     last = [by_id[one] for one in used if one in by_id][:LATEST]
     groups = list(dict.fromkeys(entry.group for entry in entries if entry.group))
     rest = [entry for group in groups for entry in entries if entry.group == group and entry not in last]
-    return [*(Listed(entry, LAST_USED) for entry in last), *(Listed(entry, entry.group) for entry in rest)]
+    return [*(Listed(entry, RECENT) for entry in last), *(Listed(entry, entry.group) for entry in rest)]
 
 
 def _found(entries: Sequence[Entry], typed: str, words: Sequence[str], used: Sequence[str]) -> list[Listed]:
