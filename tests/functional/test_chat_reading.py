@@ -9,7 +9,7 @@ import pytest
 from tests.functional.acting import hides, shows
 from tests.functional.stage import staged
 from tests.functional.test_chat import DONE, ask, place
-from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 
 
 async def test_find_says_which_hit_it_is_of_how_many_and_that_it_begins_anew(tmp_path: Path) -> None:
@@ -82,3 +82,16 @@ async def test_the_footer_always_names_the_way_to_the_transcript_and_back(
         assert "enter fold" in stage.lines()[-1]
         await stage.press("shift+tab")
         assert place(stage).prompt.has_focus
+
+
+async def test_below_a_cut_answer_keys_are_named_as_they_are_reached_and_no_figure_is_broken(tmp_path: Path) -> None:
+    cut = Ended("length", TokenUsage(20, 4), Timings(0.256, None, 1.98, 57.5))
+    async with staged(tmp_path, place="chat", size=(60, 15), script=(Delta(content="half"), cut)) as stage:
+        await ask(stage, "q")
+        await shows(stage, "tab c continue   tab r again")  # c alone would be typed
+        await stage.press("tab")
+        await shows(stage, "   c continue   r again")
+        await stage.press("tab")
+        await shows(stage, "tab c continue   tab r again")
+        await stage.pilot.resize_terminal(44, 15)
+        await shows(stage, "tok in 1.98 s")

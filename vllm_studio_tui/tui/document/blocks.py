@@ -17,10 +17,12 @@ class Surroundings:
 
     Attributes:
         ready: Called, in another thread, when a lexer has been loaded.
+        reading: The keys go to the document.
     """
 
     glyphs: Glyphs
     ready: Callable[[], None] | None = None
+    reading: bool = True
 
 
 class Block:

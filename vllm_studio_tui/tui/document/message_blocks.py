@@ -292,7 +292,8 @@ class Foot(Block):
             runs: list[Part] = [(f"{glyphs.failed} ", "err")] if colour == "err" else []
             runs.append((clean_line(text), "fg"))
             for key, word in keys:
-                runs += [("   ", "fg"), (key, "fg bold"), (f" {word}", "dim")]
+                way = "" if around.reading else "tab "  # elsewhere the letter alone would be typed
+                runs += [("   ", "fg"), (f"{way}{key}", "fg bold"), (f" {word}", "dim")]
             lines += fold(runs, width, lead, lead, "errbg" if colour == "err" else "")
             if self.answer.error and self.answer.error not in text:
                 lines += fold([(self.answer.error, "dim")], width, lead, lead)[:4]
@@ -303,9 +304,20 @@ class Foot(Block):
         stats = _stats(self.answer, self.age, detail=self.detail)
         if self.sibling[1] > 1:
             stats.insert(0, _of_several(self.sibling, glyphs))
-        if stats:
-            lines += fold([("   ".join(stats), "faint")], width)
+        for row in _rows(stats, width):
+            lines += fold([(row, "faint")], width)
         return [*lines, BLANK] if lines else []
+
+
+def _rows(figures_of: list[str], width: int) -> list[str]:
+    """Return the figures in rows; none is broken."""
+    rows: list[str] = []
+    for one in figures_of:
+        if rows and cells(rows[-1]) + 3 + cells(one) <= width:
+            rows[-1] += f"   {one}"
+        else:
+            rows.append(one)
+    return rows
 
 
 def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:

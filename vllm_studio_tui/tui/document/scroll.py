@@ -116,7 +116,7 @@ class BlockScroll(WholeLines, can_focus=True):
         def ready() -> None:
             app.call_from_thread(self.redraw)
 
-        return Surroundings(self._get_ink().glyphs, ready)
+        return Surroundings(self._get_ink().glyphs, ready, self.has_focus)
 
     def recolour(self) -> None:
         self.redraw()

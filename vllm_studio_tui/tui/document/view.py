@@ -292,6 +292,13 @@ class Document(BlockReader):
             self.move(0)
         super().on_focus()
 
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        for block in self.blocks:
+            if isinstance(block, Foot):
+                block.changed()  # the keys below an answer that was cut are named as they are reached now
+        self.redraw()
+
     def on_unmount(self) -> None:
         if self._frame_due is not None:
             self._frame_due.cancel()
