@@ -87,6 +87,7 @@ UNITS = {
     "restart.budget": "failures",
 }
 HELP = {
+    "model_path": "a folder, a GGUF file, or a name on the hub; after / or ~ what is there is offered",
     "id": "short name for commands: a-z 0-9 . _ -; of a new recipe blank: made of the model's name",
     "name": "what is shown; blank: the id",
     "port": "blank: the first free one, from inference_port of the settings on",

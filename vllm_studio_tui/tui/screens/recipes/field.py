@@ -198,7 +198,7 @@ class FieldRow(Container):
         remark = self._form.remark_of(self.spec)
         if remark:
             x = row.put(x, remark, "dim", max(0, width - x)) + 2
-        if self.spec.name in self._form.marked:
+        if self.spec.name in self._form.marked and width > EDGE:
             was = self._form.saved.get(self.spec.name, "")
             words = self.spec.shown(was) or self._form.blank_of(self.spec) or "blank"
             row.put(x, f"was {words}", "faint", max(0, width - x))

@@ -146,6 +146,8 @@ class RecipeFlows:
         every = self._shell.snapshot.every if self._shell.snapshot is not None else ()
         runs = sum(run.recipe_id == recipe_id for run in every)
         kept = f"Its {runs} earlier runs and what they used stay." if runs else "It was never run."
+        if runs == 1:
+            kept = "Its one earlier run and what that used stay."
         answer = await self._shell.ask(
             Question(
                 f"Delete {recipe_id}?",
