@@ -108,6 +108,9 @@ async def test_a_failed_run_opens_at_its_root_cause_a_running_one_at_the_end(tmp
         await shows(stage, "line 26")
         await stage.until(lambda: "triton.compiler.errors" in under_cursor(stage), "the cursor is on the cause")
         assert "follow" not in stage.text()  # nothing comes any more
+        for size in ((160, 50), (60, 15), (80, 24)):
+            await stage.pilot.resize_terminal(*size)
+            await stage.until(lambda: "triton.compiler.errors" in under_cursor(stage), f"it stays in sight at {size}")
         await stage.press("1")
         await stage.app.current.commands.open_log(READY)
         await shows(stage, "shutting down")

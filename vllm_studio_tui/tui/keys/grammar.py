@@ -56,7 +56,7 @@ RULES: tuple[Rule, ...] = (
     _rule("right_square_bracket", "to the next stop", "next-stop", "hit, error, event, question, day"),
     _rule("o", "order by the next column", "order", "every table"),
     _rule("O", "order the other way", "reverse", "every table"),
-    _rule("v", "the next view of this", "view level", "lanes or processes; level of a log; by model, day, chat"),
+    _rule("v", "the next view of this", "view level", "charts or processes; level of a log; by model, day, chat"),
     _rule("V", "the next view of the rarer kind", "source", "whose lines of a log"),
     _rule("i", "more about it, beside it or as a sheet", "info settings", "row, whole line, settings of a chat",
           "f3"),

@@ -136,7 +136,8 @@ class LogStudy(BlockReader):
                 self.dress()
         if not facts.studied:
             await self._find_cause(window, index, run, facts)
-            facts.studied = True
+            # It may have failed meanwhile: then this was too early.
+            facts.studied = self._run is None or self._run.state is run.state
         counted = (index.errors, index.warnings)
         if counted != facts.remarked:
             facts.remarked = counted

@@ -188,6 +188,9 @@ class LogView(LogStretch):
         self.post_message(self.Status())
         return True
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(lambda: self.at is None or self.go_to(self.at))
+
     # --- jumps ------------------------------------------------------------------------------------------
 
     def _here(self, step: int) -> int:

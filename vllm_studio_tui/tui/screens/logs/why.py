@@ -32,7 +32,7 @@ def why_sheet(run: RunView, facts: LogFacts, since: str) -> Pages:
 
     def paint(ink: Ink, width: int) -> list[Row]:
         head = Row()
-        head.run(3, [(f"Why {run.name} failed", "fg bold"), ("   esc closes", "faint")])
+        head.put(3, f"Why {run.name} failed", "fg bold")
         rows = [head, Row()]
         for name, text in parts:
             lines = [line for part in text.split("\n") for line in wrap(part, max(8, width - 14))] if text else []

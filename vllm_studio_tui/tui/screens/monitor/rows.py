@@ -103,7 +103,7 @@ def details(one: Seen, ink: Ink, width: int) -> list[Row]:
     """Draw all that is known of a process."""
     process = one.process
     title = Row()
-    title.run(3, [(f"Process {process.pid}", "fg bold"), ("   esc closes", "faint")])
+    title.put(3, f"Process {process.pid}", "fg bold")
     rows = [title, Row()]
     for name, text in (
         ("run", one.run or "none: the studio did not start it"),
