@@ -85,6 +85,10 @@ async def test_text_that_is_cut_ends_with_an_ellipsis(tmp_path: Path) -> None:
         await close(stage)
         await show(stage, Chooser([Choice("x", "a-name-" * 12, "note " * 20)], title="t"))
         assert "…" in stage.lines()[1]
+        await close(stage)
+        await show(stage, Chooser([], title="Model", empty="No models were found. Set models_dirs, or type a name."))
+        assert "type a name." in stage.text(), "what is said instead of entries is wrapped"
+        assert "RUNS" not in stage.text() and not "".join(stage.lines()[4:]).strip(), "the page is not seen below it"
 
 
 @pytest.mark.parametrize(

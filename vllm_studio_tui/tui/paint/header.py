@@ -83,8 +83,8 @@ def _fitting(
     every = [_tabs(ink, place, words=True), _tabs(ink, place, words=False)]
     only = [_tabs(ink, place, words=False, others=False)]
     trouble = any(run.state in NAMED for run in runs)
-    for names in (*(NAMES if trouble else ()), (0, 0)):
-        chips = _chips(ink.glyphs, runs, *names)
+    for names in (*(NAMES if trouble else ()), (0, 0), None):
+        chips = _chips(ink.glyphs, runs, *(names or (0, 0)), far=names is not None)
         for tabs in every if size > Size.COMPACT else only:
             for end in ends:
                 if sum(part.width for part in tabs) + 1 + _width([*chips, *end]) <= room:
@@ -133,8 +133,11 @@ def _gpus(glyphs: Glyphs, snapshot: Snapshot) -> Part:
     return Part([((" " if len(uses) <= 4 else "").join(marks), "data")])
 
 
-def _chips(glyphs: Glyphs, runs: Sequence[RunView], names: int, longest: int) -> list[Part]:
-    """Return the states that there are, the most urgent first: trouble by name, the rest as a count."""
+def _chips(glyphs: Glyphs, runs: Sequence[RunView], names: int, longest: int, *, far: bool = True) -> list[Part]:
+    """Return the states that there are, the most urgent first: trouble by name, the rest as a count.
+
+    With `far`, a run that loads alone says how far it is.
+    """
     found = []
     for state in TROUBLE:
         of = [run for run in runs if run.state is state]
@@ -142,10 +145,10 @@ def _chips(glyphs: Glyphs, runs: Sequence[RunView], names: int, longest: int) ->
             continue
         mark, colour = glyphs.state(state)
         part = Part([(mark, colour)], f"run:{of[0].run_id}")
-        far = how_far(of[0]) if len(of) == 1 and state is State.LOADING else ""
+        words = how_far(of[0]) if far and len(of) == 1 and state is State.LOADING else ""
         named = of[:names] if state in NAMED else []
         if not named or len(of) > 1:
-            part.texts.append((f" {far or len(of)}", "fg"))
+            part.texts.append((f" {words or len(of)}", "fg"))
         part.texts += [(f" {fit(run.name, longest)}", "fg") for run in named]
         found.append(part)
     return found

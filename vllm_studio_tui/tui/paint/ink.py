@@ -248,9 +248,19 @@ class Ink:
         return Style(color=foreground, bgcolor=background, **attributes)
 
     def strip(
-        self, row: Row, width: int, *, cursor: bool = False, focused: bool = True, edge: int | None = None
+        self,
+        row: Row,
+        width: int,
+        *,
+        cursor: bool = False,
+        focused: bool = True,
+        edge: int | None = None,
+        lead: bool = True,
     ) -> Strip:
-        """Return a row as a Textual strip; with `cursor`, marked as the row under the cursor."""
+        """Return a row as a Textual strip; with `cursor`, marked as the row under the cursor.
+
+        `lead` tells the first of several rows that are under the cursor together.
+        """
         if cursor and row.span is not None:
             start, end = row.span
             plain = self.strip(row, width)
@@ -279,7 +289,7 @@ class Ink:
             if not first.text.strip():
                 column = 0
             elif self.plain or self._colours.get("sel") == self._colours.get("bg"):  # there is no plane to see
-                return Strip.join([first.apply_style(Style(reverse=True)), strip.crop(1, width)])
+                return Strip.join([first.apply_style(Style(reverse=True)), strip.crop(1, width)]) if lead else strip
         if mark and width > 1 and column >= 0:
             return Strip.join(
                 [

@@ -17,7 +17,7 @@ from textual.widgets import Input
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.dialog_rows import keys_row
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.sheets.dialogs import TAKE, Option, Sheet
 from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
@@ -117,6 +117,8 @@ class Chooser(Sheet):
         every = self._measured
         groups = len({choice.group for choice in every if choice.group})
         self._tallest = max(self._tallest, len(every) + groups, 2 if self._free else 1)
+        if not every and self._load is None:
+            self._tallest = max(self._tallest, len(wrap(self._empty, NARROWEST - 6)))
         wanted = self._tallest + (0 if self.tiny else 1)  # a line above them
         choices = self.query_one("#choices", ListCanvas)
         choices.styles.height = max(1, min(wanted, MOST_ROWS, self.rows_free - 2))  # the field, and the keys
@@ -137,7 +139,7 @@ class Chooser(Sheet):
         return max(4 + self._labels + notes + keys + 3, cell_len(self._title) + 6)
 
     def _foot(self, width: int, height: int) -> list[Row]:
-        row = keys_row(width, ("enter", "take it"), *self._keys, ("esc", "close"))
+        row = keys_row(width, ("enter", "take it"), *self._keys, ("esc", "close"), edge=0 if self.tiny else 2)
         if self.tiny:
             row.put_right(width, self._count(), "faint")
         return [row]
@@ -226,11 +228,12 @@ class Chooser(Sheet):
             row.put_right(width - 2, choice.key, "fg bold")
             rows.append(row)
         if not self._matches:
-            row = Row()
             words = " ".join(typed)
             empty = self._empty if not words else f'Nothing matches "{words}".'
-            row.put(4, "reading" if self._load is not None else empty, "dim", width - 6)
-            rows.append(row)
+            for line in wrap("reading" if self._load is not None else empty, max(1, width - 6)):
+                row = Row()
+                row.put(4, line, "dim", width - 6)
+                rows.append(row)
             if self._free and words:
                 row = Row()
                 row.run(4, [("enter", "fg bold"), (" takes it as it is", "dim")])

@@ -140,16 +140,19 @@ class DiffSheet(Sheet):
         keys.append(("esc", self._keep if room >= Size.BASE else "no", "close"))
         if room >= Size.BASE:
             rows = [Row()]
+            beside = 3 + max(7, *(len(key) + 2 for key, _, _ in keys))
             for key, words, action in keys:
                 row = Row()
                 row.put(3, key, "accent bold" if key == "enter" else "fg bold")
-                row.put(10, words, "dim", max(4, width - 13))
+                row.put(beside, words, "dim", max(4, width - beside - 3))
                 row.link(3, width - 3, action)
                 rows.append(row)
             return rows
         row, x = Row(), self._edge
+        keys = [(key, words.replace(" and ", ", ") if self.tiny else words, action) for key, words, action in keys]
+        needed = x + sum(len(key) + len(words) + 3 for key, words, _ in keys) - 2
         for key, words, action in keys:
-            words = words.replace(" and ", ", ") if self.tiny else words
+            key = key.rpartition("/")[2] if needed > width else key  # of two keys spelled out the second
             after = row.run(x, [(key, "accent bold" if key == "enter" else "fg bold"), (f" {words}", "dim")])
             row.link(x, after, action)
             x = after + 2

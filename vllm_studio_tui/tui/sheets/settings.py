@@ -137,7 +137,7 @@ class SettingsSheet(Sheet):
                     rows.append(row)
             return rows
         # Where there is no room for a column, the lines below the list say it of the setting under the cursor.
-        value = 22 if self.tiny else 28 if width >= ALL_COLUMNS else 26
+        value = 22 if self.tiny else 28
         origin = value + 20 if width >= ALL_COLUMNS else 0
         words = origin + 21 if origin else value + 18 if width >= WITH_WORDS else 0
         for one in found:

@@ -146,8 +146,13 @@ class Canvas(WholeLines):
         if index is None or index >= len(self.rows):
             return Strip([Segment(" " * width, ink.style("fg", self.plane))], width)
         row = self.rows[index]
+        under = row.key is not None and row.key == self.key
         strip = ink.strip(
-            row, width, cursor=row.key is not None and row.key == self.key, focused=self.has_focus or not self.can_focus
+            row,
+            width,
+            cursor=under,
+            focused=self.has_focus or not self.can_focus,
+            lead=not index or self.rows[index - 1].key != row.key,
         )
         thumb = self._thumb(height)
         if thumb is not None and thumb[0] <= y < thumb[1]:

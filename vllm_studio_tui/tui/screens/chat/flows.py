@@ -77,7 +77,7 @@ class ChatFlows:
                 Choice(
                     f"open:{session.id}",
                     session.title or "New chat",
-                    f"{numbers.moment(at, now)}   {session.messages} messages   {session.model or ''}",
+                    f"{numbers.moment(at, now):>6}   {session.messages:>3} messages   {session.model or ''}",
                     group=paint.day(at, now),
                 )
             )

@@ -82,8 +82,10 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
         past = plan.past[:4]
         for run in past:
             mark, colour = glyphs.state(run.state)
-            words = _end(run) if len(past) == 1 else fit(_end(run), 28)
-            parts += [(f"{mark} ", colour), (f"{numbers.moment(run.at, now)} {words}   ", "fg")]
+            words = f"{numbers.moment(run.at, now)} {_end(run) if len(past) == 1 else fit(_end(run), 28)}"
+            if parts and x + 10 + sum(cell_len(text) for text, _ in parts) + 2 + cell_len(words) > end:
+                break  # a run that is cut off says nothing
+            parts += [(f"{mark} ", colour), (f"{words}   ", "fg")]
         facts.append(("runs", parts))
     if plan.since is not None:
         text = ", ".join(f"{name} {old} -> {new}" for name, old, new in plan.since.changes)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from rich.cells import cell_len
+from rich.segment import Segment
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal
+from textual.strip import Strip
 from textual.widgets import Input
 
 from vllm_studio_tui.kit.sanitize import clean_line
@@ -95,6 +98,14 @@ class FieldInput(Input):
         self.paths = paths
         if (width := width_of(spec)) is not None:
             self.styles.width = max(width, len(blank) + 3) if width == CHOICE else width
+
+    def render_line(self, y: int) -> Strip:
+        """Draw the text; where it is longer than its field, and nobody types in it, with a mark that it goes on."""
+        strip, width = super().render_line(y), self.content_size.width
+        if y or self.has_focus or self.scroll_offset.x or cell_len(self.value) <= width:
+            return strip
+        mark = self.app.ink.glyphs.ellipsis  # type: ignore[attr-defined]
+        return Strip.join([strip.crop(0, width - len(mark)), Strip([Segment(mark, self.rich_style)])])
 
     def action_up(self) -> None:
         self.screen.focus_previous(".field")
@@ -186,6 +197,8 @@ class FieldRow(Container):
         focused = self._form.focused_field is self.spec
         style = "err bold" if self._danger else "fg bold" if focused else "dim"
         row.put(2, self.spec.label, style, width - 3)
+        if focused:
+            row.put(width - 1, glyphs.cursor, "accent bold")  # not every terminal shows the plane of the field
         return [row]
 
     def _paint_unit(self, width: int, height: int) -> list[Row]:

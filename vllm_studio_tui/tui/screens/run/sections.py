@@ -223,8 +223,20 @@ def _earlier(page: PageFacts, one: EarlierRun, x: int, width: int, *, wide: bool
     elif not one.changed:
         row.put(at, "nothing", "dim")
     else:
-        row.put(at, "   ".join(change_words(change) for change in one.changed), "fg", max(0, x + width - at))
+        row.put(at, _changes(one.changed, x + width - at), "fg", max(0, x + width - at))
     return row
+
+
+def _changes(changes: Sequence[Change], room: int) -> str:
+    """Return as many changes as fit whole; of one that does not, its name: a value is never cut."""
+    shown = [change_words(change) for change in changes]
+    while len(shown) > 1 and cell_len("   ".join(shown)) > room:
+        shown.pop()
+    return "   ".join(shown) if cell_len("   ".join(shown)) <= room else _name(changes[0])
+
+
+def _name(change: Change) -> str:
+    return "engine" if change.kind == "engine" else change.name
 
 
 def ended(launch: Launch) -> str:
@@ -237,8 +249,7 @@ def ended(launch: Launch) -> str:
 def change_words(change: Change) -> str:
     """Return a change in a few words: `max_model_len 16384 -> 131072`."""
     before, after = (_short(mask_data(value, change.name)) for value in (change.before, change.after))
-    name = "engine" if change.kind == "engine" else change.name
-    return f"{name} {before} -> {after}"
+    return f"{_name(change)} {before} -> {after}"
 
 
 def _short(value: object) -> str:

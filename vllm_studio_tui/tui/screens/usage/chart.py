@@ -60,9 +60,9 @@ def chart(
         here = index == marked
         at = x + index * pitch
         style = "accent bold" if here else "faint"
-        # The month where there is room for it, and where it changes.
+        # The month where it changes, and first where it leaves the days after it their places.
         text = day_word(bar.first)
-        if pitch >= 3 and index and time.gmtime(bar.first * DAY).tm_mday != 1:
+        if pitch >= 3 and (index or pitch <= len(text)) and time.gmtime(bar.first * DAY).tm_mday != 1:
             text = time.strftime("%-d", time.gmtime(bar.first * DAY))
         if here or (at >= free and (pitch >= 3 or index % 10 == 0)):
             free = max(free, axis.put(at, text, style) + 1)
