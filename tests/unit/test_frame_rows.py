@@ -92,6 +92,9 @@ def test_the_percent_of_a_later_stage_has_its_name_so_that_no_figure_falls(tmp_p
             for run in shown.runs
         )
         assert words in drawn(replace(shown, runs=runs), 160)
+        for width in (60, 52):  # where there is no room for the words, no run goes for them
+            text = drawn(replace(shown, runs=runs), width, 15)
+            assert "✕" in text and "◐" in text and "●" in text, text
 
 
 def test_of_many_in_trouble_some_have_names_and_all_are_counted(tmp_path: Path) -> None:
