@@ -230,9 +230,9 @@ class Chooser(Sheet):
         if not self._matches:
             words = " ".join(typed)
             empty = self._empty if not words else f'Nothing matches "{words}".'
-            for line in wrap("reading" if self._load is not None else empty, max(1, width - 6)):
+            for text in wrap("reading" if self._load is not None else empty, max(1, width - 6)):
                 row = Row()
-                row.put(4, line, "dim", width - 6)
+                row.put(4, text, "dim", width - 6)
                 rows.append(row)
             if self._free and words:
                 row = Row()

@@ -235,10 +235,6 @@ def _changes(changes: Sequence[Change], room: int) -> str:
     return "   ".join(shown) if cell_len("   ".join(shown)) <= room else _name(changes[0])
 
 
-def _name(change: Change) -> str:
-    return "engine" if change.kind == "engine" else change.name
-
-
 def ended(launch: Launch) -> str:
     """Return how a run ended, or what it is."""
     if launch.state == State.EXITED:
