@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,21 @@ async def test_below_a_cut_answer_keys_are_named_as_they_are_reached_and_no_figu
         await shows(stage, "tab c continue   tab r again")
         await stage.pilot.resize_terminal(44, 15)
         await shows(stage, "tok in 1.98 s")
+
+
+async def test_what_comes_can_be_copied_and_is_forked_only_when_it_is_kept(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    script = (Delta(content="```\nthe code\n```\n\nso far"), hold.wait, DONE)
+    async with staged(tmp_path, place="chat", script=script) as stage:
+        await stage.type("go")
+        await stage.press("enter")
+        await shows(stage, "so far")
+        await stage.press("tab")
+        assert "F fork" not in stage.lines()[-1]
+        await stage.press("F", "y")
+        assert stage.clip.endswith("so far")
+        await stage.press("Y")
+        await stage.until(lambda: stage.clip == "the code\n", "the code is copied")
+        assert not any("no message" in toast for toast in stage.toasts)
+        hold.set()
+        await shows(stage, "F fork")

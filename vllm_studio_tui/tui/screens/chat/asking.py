@@ -219,6 +219,7 @@ class Asking:
         if self._state.shown is chat:
             self._screen.document.show_answer(running)
         self._screen.update_place()
+        self._screen.shell.update_frame()
 
     def _on_event(self, running: RunningAnswer, event: StreamEvent) -> None:
         if self._state.shown.id == running.session_id and not isinstance(event, Ended):
@@ -244,6 +245,7 @@ class Asking:
             if self._state.shown is chat:
                 self._state.set_tree(tree)
                 screen.document.show_end(tree, leaf, screen.running)
+        screen.shell.update_frame()  # other keys work now
         screen.studio.sampler.wake()
         await screen.reload_list()
         if chat is not None and chat.waiting_for is None:

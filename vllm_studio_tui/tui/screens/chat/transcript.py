@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 from textual.binding import BindingType
@@ -129,7 +129,20 @@ class Transcript(Document):
             return role == "user"
         if name in ("previous", "next"):
             return entry.sibling[1] > 1
+        if name == "fork":
+            return bool(entry.message.id)  # it is kept already
+        if name in ("copy", "copy-code"):
+            return bool(self._text)
         return True
+
+    @property
+    def _text(self) -> str:
+        """The text of the message under the cursor; of an answer that comes, as much as there is."""
+        entry, live = self.message, self.live
+        if entry is None:
+            return ""
+        comes = live is not None and entry is self.entries[-1]
+        return "".join(live.content) if live is not None and comes else entry.message.content
 
     def _chosen(self, name: str) -> None:
         if (entry := self.message) is not None:
@@ -161,11 +174,11 @@ class Transcript(Document):
         self.toggle_thinking()
 
     def action_copy(self) -> None:
-        if (entry := self.message) is not None:
-            self._shell.copy(entry.message.content)
+        self._shell.copy(self._text)
 
     def action_copy_code(self) -> None:
-        self._chosen("copy-code")
+        if (entry := self.message) is not None:
+            self.post_message(self.ActionChosen("copy-code", replace(entry.message, content=self._text)))
 
     def action_export(self) -> None:
         self._chosen("export")
