@@ -27,6 +27,7 @@ async def test_the_footer_follows_the_focus_and_names_no_key_that_would_type(tmp
         assert footer(stage).endswith("f1 help")
         for action, keys in stage.app.active_actions():
             assert not any(types_character(key) for key in keys.split(",")), action.id
+        assert all(map(types_character, ("slash", "plus", "minus", "a", "space", "question_mark")))
         await stage.type("?")
         assert stage.app.current.one("#prompt").text == "?"
         await stage.press("enter")

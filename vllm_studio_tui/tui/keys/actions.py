@@ -102,8 +102,13 @@ def bindings(*scopes: str) -> list[Binding]:
 
 def types_character(key: str) -> bool:
     """Whether a key types something in a text field."""
-    character = key_to_character(key)
+    character = character_of(key)
     return character is not None and character.isprintable()
+
+
+def character_of(key: str) -> str | None:
+    """Return what a key types; None for nothing. Textual does not know it of each key that has a name."""
+    return _SHOWN[key] if key in ("slash", "plus", "minus") else key_to_character(key)
 
 
 _SHOWN = {

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.binding import ActiveBinding
-from textual.keys import key_to_character
 
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
@@ -68,4 +67,4 @@ _ORDER = {action.id: index for index, action in enumerate(actions.ACTIONS)}
 
 
 def _consumes(focused: Widget | None, key: str) -> bool:
-    return focused is not None and focused.check_consume_key(key, key_to_character(key))
+    return focused is not None and focused.check_consume_key(key, actions.character_of(key))
