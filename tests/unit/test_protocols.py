@@ -76,6 +76,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.dashboard.flows": ({"runs.foreign"}, "engines of others, as this machine's processes show them"),
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
+    "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),
     "tui.screens.run.knowledge": (
         {"runs.last_lines", "runs.logs"}, "reads the end of a log as a file, and masks secrets of this environment"
     ),

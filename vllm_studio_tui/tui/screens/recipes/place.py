@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
-from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.recipes.form import Reading, texts_of
@@ -29,7 +28,6 @@ from vllm_studio_tui.tui.widgets.listing import Listing, Shape
 from vllm_studio_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.recipes.revisions import Revision
     from vllm_studio_tui.tui.keys.action import Action
 
 #: Seconds that the cursor stays on a recipe before its command and checks are computed.
@@ -343,7 +341,11 @@ class RecipesPlace(Place):
         if self.form is not None:
             return
         engines = await self.shell.in_thread(self.studio.engines_here)
-        revisions = await self.shell.in_thread(partial(self._revisions, recipe)) if recipe is not None else []
+        revisions = (
+            await self.shell.in_thread(partial(plans.revisions_of, self.studio, recipe.id))
+            if recipe is not None
+            else []
+        )
         if self.form is not None:
             return  # another was opened meanwhile
         self.query_one("#recipes-list").display = False
@@ -359,14 +361,6 @@ class RecipesPlace(Place):
         await self.mount(form)
         self.on_recipe_form_changed(RecipeForm.Changed(form.reading))
         self.shell.update_frame()
-
-    def _revisions(self, recipe: Recipe) -> list[Revision]:
-        """Return the recipe's revisions, the latest first; none where they cannot be read. Blocking."""
-        try:
-            found = self.studio.recipes.revisions(recipe.id)
-        except StudioError:
-            return []
-        return sorted(found, key=lambda one: -one.number)
 
     async def close_form(self, choose: str | None = None) -> None:
         """Close the form and show the table, with the cursor on the recipe `choose`."""

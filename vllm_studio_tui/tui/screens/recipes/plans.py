@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.past_runs import Launch
     from vllm_studio_tui.services.launching.preview import Preview
     from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.services.recipes.revisions import Revision
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 #: Runs that the details of a recipe list.
@@ -163,3 +164,12 @@ def _since(recipe: Recipe, launches: Sequence[Launch]) -> Since | None:
     if latest.engine_version and worked.engine_version and latest.engine_version != worked.engine_version:
         changes.append(("engine", worked.engine_version, latest.engine_version))
     return Since(worked.created_at, tuple(changes)) if changes else None
+
+
+def revisions_of(studio: StudioApi, recipe_id: str) -> list[Revision]:
+    """Return a recipe's revisions, the latest first; none where they cannot be read. Blocking."""
+    try:
+        found = studio.recipes.revisions(recipe_id)
+    except StudioError:
+        return []
+    return sorted(found, key=lambda one: -one.number)
