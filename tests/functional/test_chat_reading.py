@@ -114,3 +114,19 @@ async def test_what_comes_can_be_copied_and_is_forked_only_when_it_is_kept(tmp_p
         assert not any("no message" in toast for toast in stage.toasts)
         hold.set()
         await shows(stage, "F fork")
+
+
+async def test_the_cursor_goes_with_a_new_question(tmp_path: Path) -> None:
+    first = (Delta(content="one"), Ended("stop", TokenUsage(20, 11), Timings(0.25, None, 1.0, 50.0)))
+    async with staged(tmp_path, place="chat", script=first) as stage:
+        await ask(stage, "q1")
+        await shows(stage, "11 tok")
+        await stage.press("escape")  # to the transcript: its cursor rests on the first answer
+        assert place(stage).document.current == 1
+        await stage.press("tab")
+        stage.engine.script = (Delta(content="two"), Ended("length", TokenUsage(30, 22), Timings(0.5, None, 1.0, 50.0)))
+        await ask(stage, "q2")
+        await shows(stage, "tab r again")
+        await stage.until(lambda: any("answer" in line and "22 tok" in line for line in stage.lines()), "its figures")
+        await stage.press("tab")
+        assert place(stage).document.message.message.content == "two"  # what r would do again

@@ -8,6 +8,7 @@ from tests.functional.acting import at, cursor, shows, told
 from tests.functional.stage import Staged, recipe, staged
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.flows.palette_used import load_used
+from vllm_studio_tui.tui.sheets.chooser import Chooser
 from vllm_studio_tui.tui.sheets.palette import Palette
 
 
@@ -49,7 +50,7 @@ async def test_everything_is_found_by_name_and_nothing_that_cannot_work(tmp_path
             ("launch gemma", "run gemma-3-12b"),
             ("recipe gemma", "recipe gemma-3-12b"),
             ("fishes parr", 'chat "Parrots and fishes"'),
-            ("paper", "theme: paper"),
+            ("paper", "paper theme"),
             ("usage", "5 Usage"),
             ("monitor hold", "hold the picture"),
         ):
@@ -73,7 +74,7 @@ async def test_everything_is_found_by_name_and_nothing_that_cannot_work(tmp_path
 
 async def test_what_was_used_last_comes_first_also_after_a_restart(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await look(stage, "theme: ansi")
+        await look(stage, "ansi")
         await stage.press("enter")
         await stage.until(lambda: stage.app.theme == "ansi", "it is done")
         await look(stage, "log llama")
@@ -84,6 +85,22 @@ async def test_what_was_used_last_comes_first_also_after_a_restart(tmp_path: Pat
         assert found[0] == "log of llama-3.3-70b"
         assert stage.text().index("RECENT") < stage.text().index("ACTIONS ON LOGS")
         assert "enter open its log" in stage.text()  # what enter does with the line that is chosen
+        await close(stage)
+
+
+async def test_the_word_theme_leads_to_a_choice_that_changes_nothing_by_itself(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        assert (await look(stage, "theme"))[0] == "choose a theme"
+        await stage.press("enter")
+        await shows(stage, "contrast")
+        assert isinstance(stage.app.screen, Chooser)
+        assert stage.app.screen._matches[0].value == stage.app.theme == "slate"
+        await stage.press("enter")
+        await stage.settle()
+        assert stage.app.theme == "slate"
+        assert not stage.studio.places.settings_file.exists()
+        found = await look(stage, "theme pa")
+        assert found[0] == "paper theme"
         await close(stage)
 
 

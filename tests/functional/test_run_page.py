@@ -110,8 +110,13 @@ async def _copy(stage: Staged) -> None:
 
 @failed.scenario("run.run")
 async def _again(stage: Staged) -> None:
+    page = stage.app.current
     await stage.press("r")
     await asked(stage, ("launch", "llama-3.3-70b"))
+    # The page goes on to the run that was begun here, and escape leads back to the one that failed.
+    await stage.until(lambda: page.run_view.run_id == stage.launcher.run.run_id != FAILED, "the new run is shown")
+    await stage.press("escape")
+    await stage.until(lambda: page.run_view.run_id == FAILED, "back at the one that failed")
 
 
 @ready.scenario("run.copy-as")

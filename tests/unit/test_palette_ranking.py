@@ -16,7 +16,7 @@ ENTRIES = (
     Entry("screen:2", "2 Recipes", kind="open", group="SCREENS"),
     Entry("page:a", "run qwen3-32b", kind="open", group="RUNS"),
     Entry("export", "export recipes", words="save", group="EVERYWHERE"),
-    Entry("theme:paper", "theme: paper", kind="set"),
+    Entry("theme:paper", "paper theme", kind="set"),
 )
 
 

@@ -90,8 +90,10 @@ class Document(BlockReader):
         self.redraw()
 
     def add(self, entry: Entry, *, spacious: bool = False) -> None:
-        """Add a message at the end."""
+        """Add a message at the end. The cursor goes with it, unless one reads above at this moment."""
         self._without_hint()
+        if not self.has_focus:
+            self.current = None
         self.entries.append(entry)
         index = len(self.entries) - 1
         self.blocks += blocks_of(index, entry.message, entry.sibling, {}, "", spacious=spacious)

@@ -205,8 +205,8 @@ class PaletteEntries:
 
     def _themes(self) -> list[Entry]:
         now = self._shell.theme
-        return [
-            Entry(f"theme:{name}", f"theme: {name}", "now this" if name == now else "dark" if theme.dark else "light",
+        return [  # by their own names: whoever types "theme" is led to the choice of one, not to the first of them
+            Entry(f"theme:{name}", f"{name} theme", "now this" if name == now else "dark" if theme.dark else "light",
                   kind="set", words="colours", enter="use it")
             for name, theme in sorted(self._shell.looks.themes.items())
         ]  # fmt: skip

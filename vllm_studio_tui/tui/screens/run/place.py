@@ -41,6 +41,7 @@ class RunPage(Page):
         self._known: Knowledge | None = None
         self._chosen_fix = 0
         self._at_log = False  # one went from here to its log
+        self._begun = ""  # a run that was launched here and is not seen yet
 
     @cached_property
     def _facts(self) -> Facts:
@@ -66,6 +67,7 @@ class RunPage(Page):
         if self._known is not None:
             self._known.close()
         self._known = Knowledge(self.shell, run_id, self._found_out)
+        self._begun = ""
         self._chosen_fix = 0
         self._list.top = 0
         self._list.choose(None)
@@ -80,6 +82,9 @@ class RunPage(Page):
             self._known.close()
 
     def update_place(self) -> None:
+        if self._known is not None and self.display and self._run_of(self._begun) is not None:
+            self._trail.append(self._known.run_id)  # escape leads back to it
+            self._open(self._begun)
         super().update_place()
         if self._known is not None:
             self._known.look(self._kept_run())
@@ -95,8 +100,10 @@ class RunPage(Page):
 
     def _kept_run(self) -> RunView | None:
         """Return the run as it is now; None where its directory is gone."""
+        return self._run_of(self._known.run_id if self._known is not None else "")
+
+    def _run_of(self, run_id: str) -> RunView | None:
         every = self.snapshot.every if self.snapshot is not None else ()
-        run_id = self._known.run_id if self._known is not None else ""
         return next((run for run in every if run.run_id == run_id), None)
 
     @property
@@ -274,7 +281,14 @@ class RunPage(Page):
 
     def action_run(self) -> None:
         if (run := self.run_view) is not None:
-            self.shell.spawn(self.commands.launch(run.recipe_id))
+            self.shell.spawn(self._run_again(run))
+
+    async def _run_again(self, run: RunView) -> None:
+        """Launch the recipe of a run; the page goes on to the new run as soon as that is seen."""
+        known, new = self._known, await self.commands.launch(run.recipe_id)
+        if new is not None and self._known is known:
+            self._begun = new.run_id
+            self.update_place()
 
     def action_dismiss(self) -> None:
         if (run := self.run_view) is not None:
