@@ -118,7 +118,7 @@ async def test_what_comes_can_be_copied_and_is_forked_only_when_it_is_kept(tmp_p
 
 async def test_the_cursor_goes_with_a_new_question(tmp_path: Path) -> None:
     first = (Delta(content="one"), Ended("stop", TokenUsage(20, 11), Timings(0.25, None, 1.0, 50.0)))
-    async with staged(tmp_path, place="chat", script=first) as stage:
+    async with staged(tmp_path, place="chat", size=(120, 36), script=first) as stage:
         await ask(stage, "q1")
         await shows(stage, "11 tok")
         await stage.press("escape")  # to the transcript: its cursor rests on the first answer
