@@ -129,4 +129,6 @@ async def test_the_cursor_goes_with_a_new_question(tmp_path: Path) -> None:
         await shows(stage, "tab r again")
         await stage.until(lambda: any("answer" in line and "22 tok" in line for line in stage.lines()), "its figures")
         await stage.press("tab")
-        assert place(stage).document.message.message.content == "two"  # what r would do again
+        chosen = place(stage).document.message
+        assert chosen is not None
+        assert chosen.message.content == "two"  # it is what r answers again

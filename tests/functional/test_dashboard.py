@@ -93,12 +93,13 @@ async def test_a_launch_that_is_in_the_way_of_another_asks(tmp_path: Path) -> No
         await stage.press("escape")
         assert stage.calls == []
         # Not by its words: the name of a recipe may hold them.
-        stage.launcher.refuse = LaunchRefused("my-GPU already runs", in_the_way=True)
+        stage.launcher.refuse = LaunchRefused("my-GPU already runs", advice="Use --force.", in_the_way=True)
         await cursor(stage, "#ledger", READY)
         await stage.press("r")
         await stage.type("gemma")
         await stage.press("enter")
         assert "share the GPUs" not in stage.text()
+        assert "--force" not in stage.text()  # there are no flags here: the answers say what can be done
         await stage.press("s")
         assert stage.calls == [("launch", "gemma-3-12b")]
 

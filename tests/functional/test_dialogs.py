@@ -132,3 +132,13 @@ async def test_enter_alone_never_loses_anything(tmp_path: Path) -> None:
         await stage.press("enter")
         assert stage.calls == []
         assert len(stage.app.screen_stack) == 1
+
+
+async def test_a_message_is_said_once_also_when_a_dialog_opens_over_it(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(120, 36)) as stage:
+        stage.app.tell("said before")
+        await stage.until(lambda: "said before" in stage.text(), "it is shown")
+        await show(stage, Question("Stop it?", "", STOP, "keep it"))
+        await stage.until(lambda: stage.text().count("said before") == 1, "it is shown once")
+        await close(stage)
+        await stage.until(lambda: stage.text().count("said before") == 1, "it is shown again where it was")

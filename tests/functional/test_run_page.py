@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ async def _copy(stage: Staged) -> None:
 
 @failed.scenario("run.run")
 async def _again(stage: Staged) -> None:
-    page = stage.app.current
+    page: Any = stage.app.current
     await stage.press("r")
     await asked(stage, ("launch", "llama-3.3-70b"))
     # The page goes on to the run that was begun here, and escape leads back to the one that failed.

@@ -19,7 +19,7 @@ from vllm_studio_tui.tui.look import indexed
 from vllm_studio_tui.tui.look.sizes import Size, size_class
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
-from vllm_studio_tui.tui.paint.ink import Ink, Row, fit, wrap
+from vllm_studio_tui.tui.paint.ink import Ink, Row, fit, fit_change, wrap
 from vllm_studio_tui.tui.terminal.clipboard import osc52
 
 # --- themes ---------------------------------------------------------------------------------------------
@@ -195,6 +195,13 @@ def test_cut_text_fits(text: str, width: int) -> None:
     from vllm_studio_tui.kit.sanitize import clean_line
 
     assert cell_len(fit(clean_line(text), width)) <= width
+
+
+def test_of_two_long_paths_what_differs_is_seen() -> None:
+    old, new = "/srv/models/of/all/people/first.gguf", "/srv/models/of/all/people/second.gguf"
+    assert fit_change(old, new, 200) == (old, new)
+    assert fit_change(old, new, 40) == ("…/first.gguf", "…/second.gguf")
+    assert fit_change("a long text that shares nothing", "/with/this", 10)[1] == "/with/this"
 
 
 @given(text=st.text(max_size=200), width=st.integers(1, 40))

@@ -34,6 +34,7 @@ class BackgroundApp(App[int], inherit_bindings=False):
         faults: The faults of this session, each with its report.
     """
 
+    SUSPENDED_SCREEN_CLASS = "-suspended"
     faults: Faults
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -82,9 +82,8 @@ class Commands:
                     answers.append(Option("g", "share the GPUs"))
                 if not answers:  # nothing that could be stopped would let it start
                     answers.append(Option("e", "edit the recipe", gentle=True))
-                said = await shell.ask(
-                    Question(error.title, f"{error.cause}\n{error.advice}", answers, "do not launch")
-                )
+                advice = "" if error.in_the_way else error.advice  # it names flags; the answers are the way here
+                said = await shell.ask(Question(error.title, f"{error.cause}\n{advice}", answers, "do not launch"))
                 if said == "e":
                     await self.edit_recipe(recipe.id)
                 if said in (None, "e") or (force and share):

@@ -198,6 +198,15 @@ def fit(text: str, width: int, ellipsis: str | None = None) -> str:
     return (head.rstrip() if cell_len(head) <= room else "") + mark
 
 
+def fit_change(old: str, new: str, room: int) -> tuple[str, str]:
+    """Return an old and a new text; of paths too long for the room, what follows the folders that they share."""
+    shared = 0
+    if cell_len(old) + cell_len(new) > room:
+        same = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
+        shared = max(0, old.rfind("/", 0, same))
+    return (f"{_ellipsis}{old[shared:]}", f"{_ellipsis}{new[shared:]}") if shared else (old, new)
+
+
 def use_ellipsis(mark: str) -> None:
     """Set the ellipsis of all rows drawn from now on; it depends on the characters that the terminal has."""
     global _ellipsis

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row, fit, wrap
+from vllm_studio_tui.tui.paint.ink import Row, fit, fit_change, wrap
 from vllm_studio_tui.tui.screens.recipes.plans import PastRun, Plan
 from vllm_studio_tui.tui.screens.recipes.rows import command_rows, problem_rows
 from vllm_studio_tui.tui.screens.recipes.table import Line
@@ -88,7 +88,8 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
             parts += [(f"{mark} ", colour), (f"{words}   ", "fg")]
         facts.append(("runs", parts))
     if plan.since is not None:
-        text = ", ".join(f"{name} {old} -> {new}" for name, old, new in plan.since.changes)
+        pairs = [(name, *fit_change(old, new, end - x - 16 - len(name))) for name, old, new in plan.since.changes]
+        text = ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs)
         facts.append(("changed", [(text, "fg")]))
     if plan.recipe is not None and plan.recipe.description:
         facts.append(("notes", [(plan.recipe.description, "dim")]))
@@ -173,6 +174,7 @@ def _change(name: str, old: str, new: str, x: int, end: int) -> list[Row]:
     row = Row()
     at = row.put(x, name, "fg", end - x) + 2
     rows = [row]
+    old, new = fit_change(old, new, end - x - 6)
     if at + cell_len(old) + cell_len(new) + 4 > end:
         row, at = Row(), x + 2
         rows.append(row)

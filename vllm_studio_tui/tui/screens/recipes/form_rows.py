@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.recipes.form_fields import TITLES, FormField
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint.ink import Row, wrap
+from vllm_studio_tui.tui.paint.ink import Row, fit_change, wrap
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.screens.recipes.rows import command_rows
 
@@ -277,7 +277,8 @@ def change_line(facts: FormFacts, width: int, x: int) -> Row:
     """Draw what differs from what was saved, in a line."""
     row = Row()
     at = row.put(x, "CHANGES", "dim bold") + 2
-    for index, (name, old, new) in enumerate(facts.changes):
+    for index, (name, *values) in enumerate(facts.changes):
+        old, new = fit_change(values[0], values[1], width - at - len(name) - 14)
         words = len(name) + len(old) + len(new) + 5
         if at + words > width - 8 and index:
             row.put(at, f"{len(facts.changes) - index} more", "faint")
@@ -294,8 +295,9 @@ def change_rows(facts: FormFacts, x: int, width: int, most: int) -> list[Row]:
     number = f"revision {facts.revisions[0].number}" if facts.revisions else "what is saved"
     head.put(at, f"against {number}, written when you save", "faint", max(0, width - at))
     rows = [head]
-    for name, old, new in facts.changes[:most]:
+    for name, *values in facts.changes[:most]:
         row = Row()
+        old, new = fit_change(values[0], values[1], width - x - 36)
         row.put(x + 2, name, "fg", 28)
         end = row.put(x + 31, old, "err", max(8, (width - x - 36) // 2))
         end = row.put(end, " -> ", "dim")

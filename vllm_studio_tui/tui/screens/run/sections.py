@@ -13,7 +13,7 @@ from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.runs.log_lines import parse
 from vllm_studio_tui.runs.log_text import frame_of, level_of
 from vllm_studio_tui.tui.paint.gpu_columns import BASE, COLUMNS, GpuLine
-from vllm_studio_tui.tui.paint.ink import Row, fit
+from vllm_studio_tui.tui.paint.ink import Row, fit, fit_change
 from vllm_studio_tui.tui.paint.table import fixed, put_values
 from vllm_studio_tui.tui.screens.run.facts import PageFacts
 from vllm_studio_tui.tui.screens.run.stages import span
@@ -244,12 +244,20 @@ def ended(launch: Launch) -> str:
 
 def change_words(change: Change) -> str:
     """Return a change in a few words: `max_model_len 16384 -> 131072`."""
-    before, after = (_short(mask_data(value, change.name)) for value in (change.before, change.after))
+    before, after = _values(change, 80)
     return f"{_name(change)} {before} -> {after}"
 
 
-def _short(value: object) -> str:
-    return "not set" if value is None or value in ({}, [], "") else str(value)[:40]
+def _values(change: Change, room: int) -> tuple[str, str]:
+    """Return what was and what is, in a room; neither is so long that the other is not seen."""
+    old, new = (_words(mask_data(value, change.name)) for value in (change.before, change.after))
+    old, new = fit_change(old, new, room)
+    old = fit(old, max(8, room // 2, room - cell_len(new)))
+    return old, fit(new, max(8, room - cell_len(old)))
+
+
+def _words(value: object) -> str:
+    return "not set" if value is None or value in ({}, [], "") else str(value)[:400]
 
 
 def since_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
@@ -270,7 +278,7 @@ def since_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
         row = Row()
         if index == 0:
             row.put(x, page.glyphs.block, "err")
-        old, new = (_short(mask_data(value, one.name)) for value in (one.before, one.after))
+        old, new = _values(one, width - min(names, 32) - 8)
         at = row.put(x + 2, _name(one), "fg", min(names, 32))
         row.put(max(at, x + 2 + min(names, 32)) + 2, f"{old} -> {new}", "fg", max(0, width - names - 4))
         rows.append(row)
