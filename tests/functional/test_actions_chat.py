@@ -240,7 +240,7 @@ async def _copy(stage: Staged) -> None:
 @transcript.scenario("transcript.export")
 async def _export(stage: Staged) -> None:
     await stage.press("x")
-    await shows(stage, "Write ")
+    await shows(stage, "Write this chat to")
     await stage.press("enter")
     await told(stage, "written to")
     (written,) = stage.studio.places.exports.glob("*.md")

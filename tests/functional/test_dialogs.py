@@ -142,3 +142,15 @@ async def test_a_message_is_said_once_also_when_a_dialog_opens_over_it(tmp_path:
         await stage.until(lambda: stage.text().count("said before") == 1, "it is shown once")
         await close(stage)
         await stage.until(lambda: stage.text().count("said before") == 1, "it is shown again where it was")
+
+
+async def test_what_is_left_out_of_a_note_is_left_out_whole(tmp_path: Path) -> None:
+    choices = [Choice("x", "a chat of some length", " 14:30  qwen3-32b         104 messages")]
+    async with staged(tmp_path) as stage:
+        for width, height, words in ((160, 45, True), (60, 15, False)):
+            await stage.pilot.resize_terminal(width, height)
+            await show(stage, Chooser(choices, title="a chat"))
+            row = next(line for line in stage.lines() if "14:30" in line)
+            assert "qwen3-32b" in row and ("104 messages" in row) == words, row
+            assert "qwen3-32b…" not in row
+            await stage.press("escape")

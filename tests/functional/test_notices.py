@@ -118,3 +118,18 @@ async def test_the_screens_tell_when_the_terminal_is_not_in_front(
         await told(stage, "studio ✕ deepseek")
         assert not any("deepseek failed" in text for text in written)
     assert written[-1] == "\x1b[23;2t"
+
+
+async def test_an_error_stays_until_it_was_read_and_the_person_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_studio_tui.tui.background.READ", 3600.0)
+    async with staged(tmp_path) as stage:
+        stage.app.tell("no message", "error")
+        await stage.press("down", "5", "1")
+        assert stage.toasts == ["no message"]  # keys that come at once are no sign that it was read
+        monkeypatch.setattr("vllm_studio_tui.tui.background.READ", -3600.0)
+        await stage.settle()
+        assert stage.toasts == ["no message"]  # nobody is here
+        await stage.press("down")
+        assert stage.toasts == []

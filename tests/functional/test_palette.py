@@ -156,3 +156,11 @@ async def test_ten_thousand_chats_do_not_make_it_slow(tmp_path: Path) -> None:
         assert 'chat "the needle of them all"' in await look(stage, "needle")
         assert len(palette(stage)._searched) <= 30
         await close(stage)
+
+
+async def test_in_the_smallest_window_each_row_is_one_to_choose(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(40, 6)) as stage:
+        await stage.press("ctrl+p")
+        await stage.until(lambda: "reading" not in stage.text() and len(stage.text().splitlines()) == 6, "the palette")
+        assert len([line for line in stage.lines()[1:] if line.strip()]) == 5
+        assert "enter do it" not in stage.text()

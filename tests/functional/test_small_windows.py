@@ -10,7 +10,8 @@ from tests.functional.acting import cursor
 from tests.functional.stage import NOW, Staged, bare, run_view, snapshot, staged
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.services.watching.snapshot import Snapshot
-from vllm_studio_tui.tui.sheets.dialogs import Option, Question, Writing
+from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Question, Writing
+from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 
 def crowd(folder: Path) -> Snapshot:
@@ -160,3 +161,14 @@ async def test_an_empty_studio_says_so_at_every_size(tmp_path: Path) -> None:
                 assert any("No NVIDIA driver" in line for line in lines), lines
         lines = await resize(stage, 40, 6)
         assert lines[-1].endswith("? help  q quit"), lines
+
+
+async def test_the_sheet_of_a_recipe_is_there_as_a_whole(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes", size=(80, 24)) as stage:
+        place: Any = stage.app.current
+        place._plans.clear()  # the cursor has only just come there
+        await stage.press("i")
+        await stage.until(lambda: "COMMAND" in stage.text(), "the sheet")
+        (sheet,) = [one for one in stage.app.screen_stack if isinstance(one, Pages)]
+        pages = sheet.query_one("#pages", ListCanvas)
+        assert pages.size.height == min(len(pages.rows), sheet.rows_free - 1)

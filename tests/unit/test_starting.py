@@ -18,6 +18,7 @@ from vllm_studio_tui.services.recipes.starting import (
     starters_here,
 )
 from vllm_studio_tui.tui.flows.downloads import Cancelled, Download
+from vllm_studio_tui.tui.paint.starting import Here, entries_of
 
 VLLM = EngineHere("vllm", "vLLM", "0.32.0 at /opt/vllm", usable=True)
 MISSING = EngineHere("vllm", "vLLM", "not found", usable=False)
@@ -49,6 +50,25 @@ def test_a_typed_path_is_a_folder_a_model_or_a_file_to_import(tmp_path: Path) ->
         (tmp_path / name).touch()
     kinds = {name: [one.kind for one in read_typed(str(tmp_path / name))] for name in ("", "a.yaml", "b.gguf", "c.bin")}
     assert kinds == {"": ["folder"], "a.yaml": ["file"], "b.gguf": ["folder"], "c.bin": []}
+
+
+def test_what_is_called_as_typed_comes_before_a_new_recipe() -> None:
+    found = entries_of(Here(), [], [], "demo", new=True)
+    assert [entry.key for entry in found] == ["do:demo", "recipe:demo"]
+    assert [entry.key for entry in entries_of(Here(), [], [], "opt-125m", new=True)] == ["recipe:opt-125m"]
+
+
+@pytest.mark.parametrize(
+    ("demo", "words"),
+    [
+        ((0, False), "a chat with a small real model on the CPU"),
+        ((98_000_000, False), "93 MiB to fetch, then a chat"),
+        ((98_000_000, True), "nothing to fetch: a chat"),
+    ],
+)
+def test_what_the_demo_costs_comes_first_and_only_where_it_is_known(demo: tuple[int, bool], words: str) -> None:
+    (entry,) = (one for one in entries_of(Here(demo=demo), [], [], "", new=True) if one.key == "do:demo")
+    assert entry.detail.startswith(words) and "–" not in entry.detail
 
 
 def test_an_engine_that_is_installed_comes_before_one_that_is_not() -> None:

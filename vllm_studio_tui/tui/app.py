@@ -191,6 +191,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         page = self.screen_stack[0]
         page.set_class(self.compact and width > NARROW, "-narrow")
         mark_size(page, self.size_class)
+        self.call_after_refresh(self.lift_told)  # the foot of a screen depends on its size
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.call_after_refresh(self.update_frame)

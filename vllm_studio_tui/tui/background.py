@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Seconds for which a message is part of what leads to another screen, and is shown there.
 JUST_NOW = 0.5
+#: Seconds that an error stands at least, and the letters that are read in a second more.
+READ, LETTERS = 4.0, 20
 
 
 class BackgroundApp(App[int], inherit_bindings=False):
@@ -98,7 +100,7 @@ class BackgroundApp(App[int], inherit_bindings=False):
         return await self.push_screen_wait(sheet)
 
     def tell(self, text: str, severity: str = "information", until: Callable[[Snapshot], bool] | None = None) -> None:
-        """Show a message at the bottom right; errors stay until escape, others until they are past."""
+        """Show a message at the bottom right; an error until it was read, others for a moment, or until past."""
         kind: Any = severity
         words = in_ascii(clean(text, limit=600))
         self.notify(words, severity=kind, timeout=3600 if severity == "error" else 4, markup=False)
@@ -126,6 +128,20 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     def tell_error(self, error: StudioError) -> None:
         self.tell("\n".join(part for part in (error.title, error.cause, error.advice) if part), "error")
+
+    def drop_read(self) -> None:
+        """Take away the errors that stood for as long as it takes to read them: the person does something else now."""
+        now = time.monotonic()
+        read = [
+            told
+            for told in self._notifications
+            if told.severity == "error"
+            and now - self._told_at.get(told.identity, now) >= READ + len(told.message) / LETTERS
+        ]
+        for told in read:
+            self._unnotify(told, refresh=False)
+        if read:
+            self._refresh_notifications()
 
     def drop_told(self) -> None:
         """Take away what was told on the screen that is left; errors stay, and so does what was said just now."""

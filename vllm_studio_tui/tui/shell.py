@@ -124,7 +124,7 @@ class Shell(Protocol):
         """What tells a person who looks elsewhere."""
 
     def tell(self, text: str, severity: str = "information", until: Callable[[Snapshot], bool] | None = None) -> None:
-        """Show a message at the bottom right. `severity` is Textual's; errors stay until escape.
+        """Show a message at the bottom right. `severity` is Textual's; an error stays until it was read.
 
         Args:
             until: Of a sample: whether what the message says is past; it goes away then.

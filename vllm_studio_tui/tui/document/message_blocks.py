@@ -142,7 +142,8 @@ class Tool(Block):
             mark, colour = glyphs.passed, "ok"
         arguments = _arguments(self._call.arguments)
         main = clean_line(str(next(iter(arguments.values()), ""))) if arguments else clean_line(self._call.arguments)
-        right = "not run" if self._result is None else f"{self._result.count(chr(10)) + 1} lines"
+        count = 0 if self._result is None else self._result.count("\n") + 1
+        right = f"{count} {'line' if count == 1 else 'lines'}" if count else "not run"
         fold_mark = glyphs.open if self.open else glyphs.folded
         head: list[Part] = [
             (f"{fold_mark} ", "dim"),

@@ -92,9 +92,7 @@ def entries_of(
         ),
         Entry("do:attach", BRING, "attach an engine", "the URL of a server that runs already: chat, monitor, usage"),
     ]
-    size, there = here.demo
-    cost = "is here already" if there else f"{numbers.size(size or None)} to fetch"
-    demo = Entry("do:demo", LOOKING, "try the demo", f"a small real model on the CPU: {cost}, then a chat")
+    demo = Entry("do:demo", LOOKING, "try the demo", _demo(*here.demo))
     found = [_found(model, engines) for model in here.models or ()]
     starters = [_starter(one) for one in here.starters]
     running = [
@@ -112,15 +110,26 @@ def entries_of(
     if new:
         rows.insert(0, empty)
     words = text.lower().split()
-    meant = _typed(typed, inside, text, engines)
+    meant = _typed(typed, inside, engines)
     if not words:
         return rows
-    return [*meant, *[entry for entry in rows if all(word in entry.words for word in words)]]
+    matching = [entry for entry in rows if all(word in entry.words for word in words)]
+    if not meant and " " not in text.strip():
+        name = text.strip()
+        meant = [Entry(f"recipe:{name}", TYPED, name, "a new recipe with this as its model")]
+        return [*matching, *meant]  # what is called so comes before what could be
+    return [*meant, *matching]
 
 
-def _typed(
-    typed: Sequence[Typed], inside: Sequence[FoundModel], text: str, engines: Sequence[EngineHere]
-) -> list[Entry]:
+def _demo(size: int, there: bool) -> str:
+    """Return what the demo is, what it costs first: there may be room for no more."""
+    if there:
+        return "nothing to fetch: a chat with a small real model on the CPU"
+    cost = f"{numbers.size(size)} to fetch, then " if size else ""
+    return f"{cost}a chat with a small real model on the CPU"
+
+
+def _typed(typed: Sequence[Typed], inside: Sequence[FoundModel], engines: Sequence[EngineHere]) -> list[Entry]:
     from vllm_studio_tui.services.recipes.starting import engine_for
 
     rows = []
@@ -139,10 +148,7 @@ def _typed(
             rows.append(
                 Entry(f"model:{name}:{one.value}", TYPED, one.value, "from the hub, by name", None, title, note)
             )
-    rows += [_found(model, engines, TYPED) for model in inside]
-    if not rows and " " not in text.strip():
-        rows.append(Entry(f"recipe:{text.strip()}", TYPED, text.strip(), "a new recipe with this as its model"))
-    return rows
+    return rows + [_found(model, engines, TYPED) for model in inside]
 
 
 def _engine_note(engine: EngineHere) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from vllm_studio_tui.tui.terminal.deferred import deferred
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: The most columns of the list for a size of the window, the fewest, and the most rows.
-WIDTHS = {Size.FULL: 72, Size.WIDE: 72, Size.BASE: 64, Size.COMPACT: 56}
+WIDTHS = {Size.FULL: 88, Size.WIDE: 88, Size.BASE: 64, Size.COMPACT: 56}
 NARROWEST = 40
 MOST_ROWS = 24
 
@@ -35,7 +35,7 @@ class Choice:
     Attributes:
         value: What the dialog returns for it.
         label: Its text. The search looks in it, in `words` and in `group`.
-        note: Its state, in the second column.
+        note: Its state, in the second column. Two blanks part what is left out from what stays where room is short.
         key: The key that does the same outside of the dialog.
         group: The heading that it is listed under.
         mark: A glyph and its colour before the label.
@@ -224,7 +224,8 @@ class Chooser(Sheet):
             room = (middle if choice.note else width - 6 - len(choice.key)) - x - 1
             put_matched(row, x, clean_line(choice.label), typed, room)
             if choice.note:
-                row.put(middle, choice.note, "dim", max(0, width - middle - 3 - len(choice.key)))
+                room = max(0, width - middle - 3 - len(choice.key))
+                row.put(middle, whole_parts(choice.note, room), "dim", room)
             row.put_right(width - 2, choice.key, "fg bold")
             rows.append(row)
         if not self._matches:
@@ -287,6 +288,13 @@ class Chooser(Sheet):
                 self._enter_waits = True
             elif event.is_printable and event.character:
                 self.query_one("#words", Input).insert_text_at_cursor(event.character)
+
+
+def whole_parts(text: str, room: int) -> str:
+    """Leave out the last parts of a note, which two blanks part, until the rest fits; the first is never left out."""
+    while cell_len(text) > room and "  " in text.strip():
+        text = text.rstrip().rpartition("  ")[0].rstrip()
+    return text
 
 
 def put_matched(row: Row, x: int, label: str, words: Sequence[str], room: int) -> None:

@@ -86,6 +86,7 @@ class Palette(Sheet):
         width, height = self.app.size
         sheet = self.query_one("#sheet")
         sheet.styles.width = next((wide for least, wide in WIDTHS if width >= least), width)
+        self.query_one("#palette-keys").display = not self.tiny  # each row is one more to choose from
         sheet.styles.height = height if self.tiny else min(self.rows_free, max(13, height * 3 // 4))
 
     @property

@@ -76,6 +76,10 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
             leaving = not self._screen_stacks.get(self._current_mode)  # Textual fails on a key that comes then
             if event.time < self._fresh or leaving:
                 return
+            if isinstance(
+                event, events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp | events.Paste
+            ):
+                self.drop_read()
         await super().on_event(event)
 
     def write_terminal(self, sequence: str) -> None:

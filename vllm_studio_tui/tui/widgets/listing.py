@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +38,7 @@ class Listing(Container):
         detail: Draws the details of the row under the cursor; None: there are none.
         beside: The width of the details beside the table, and the width from which on they stand there.
         below: The height of the details below the table, and the height from which on they stand there.
+        known: Waits until the details are worked out; None: they always are.
     """
 
     DEFAULT_CSS = """
@@ -55,9 +56,11 @@ class Listing(Container):
         detail: Detail | None = None,
         beside: tuple[int, int] = (58, 150),
         below: tuple[int, int] = (8, 20),
+        known: Callable[[], Awaitable[Any]] | None = None,
         id: str | None = None,  # noqa: A002  # Textual's own name
     ) -> None:
         super().__init__(id=id)
+        self._known = known
         self.table = table
         table.ask_filter = self.ask_filter
         table.show_info = self.show_detail if detail is not None else None
@@ -120,12 +123,17 @@ class Listing(Container):
             return
         from vllm_studio_tui.tui.sheets.dialogs import Pages  # the first picture needs no sheet
 
-        detail = self._detail
+        detail, shell = self._detail, cast("Shell", self.app)
 
         def painter(ink: Ink, width: int) -> list[Row]:
             return list(detail(Shape.SHEET, 2, width, 1000))
 
-        cast("Shell", self.app).push_screen(Pages(painter))
+        async def show() -> None:
+            if self._known is not None:
+                await self._known()  # else the sheet would grow under the eyes
+            shell.push_screen(Pages(painter))
+
+        shell.spawn(show())
 
     # --- filter -----------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from vllm_studio_tui.domain.chat import ROLE_TITLES, Message, Session
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -26,6 +28,8 @@ Doing = Callable[[Message], Awaitable[None]]
 #: Chats and found messages in the chooser at once.
 SHOWN = 200
 FOUND = 40
+#: The most letters of a model's name beside its chats.
+MODEL = 24
 
 
 class ChatFlows:
@@ -71,13 +75,18 @@ class ChatFlows:
         chat = self._studio.chat
         now = time.time()
         choices = []
-        for session in chat.sessions.list(limit=SHOWN, search=typed):
+        sessions = chat.sessions.list(limit=SHOWN, search=typed)
+        # The count comes last: it is what a narrow window can do without.
+        widest = max((cell_len(clean_line(session.model or "", limit=MODEL)) for session in sessions), default=0)
+        for session in sessions:
             at = numbers.when(session.updated_at)
+            model = set_cell_size(clean_line(session.model or "", limit=MODEL), widest)
+            many = "message" if session.messages == 1 else "messages"
             choices.append(
                 Choice(
                     f"open:{session.id}",
                     session.title or "New chat",
-                    f"{numbers.moment(at, now):>6}   {session.messages:>3} messages   {session.model or ''}",
+                    f"{numbers.moment(at, now):>6}  {model}  {session.messages:>3} {many}",
                     group=paint.day(at, now),
                 )
             )
@@ -231,7 +240,7 @@ class ChatFlows:
 
         session = self._state.shown.session
         title = clean_line(session.title, limit=60) if session is not None else ""
-        await export(self._shell, title or "chat", ".md", self._markdown)
+        await export(self._shell, title or "chat", ".md", self._markdown, what="this chat")
 
     async def copy_chat(self) -> None:
         """Copy the branch that is shown, as Markdown."""

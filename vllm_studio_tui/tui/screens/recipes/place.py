@@ -60,7 +60,7 @@ class RecipesPlace(Place):
     def compose(self) -> ComposeResult:
         with Container(id="recipes-list"):
             made = table.recipes_table(self.get_ink, lambda: self.size_class, lambda: self.shell.read_only)
-            yield Listing(made, detail=self._paint_detail, id="recipes-listing")
+            yield Listing(made, detail=self._paint_detail, known=self._known, id="recipes-listing")
 
     @property
     def table(self) -> Table[table.Line]:
@@ -168,6 +168,10 @@ class RecipesPlace(Place):
             self.run_worker(deferred(self._work_out, key), group="plan", exclusive=True, exit_on_error=False)
         else:
             self.update_place()
+
+    async def _known(self) -> None:
+        if (key := self.chosen) is not None and key not in self._plans:
+            await self._work_out(key)
 
     async def _work_out(self, key: str) -> None:
         plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
