@@ -154,3 +154,13 @@ async def test_what_is_left_out_of_a_note_is_left_out_whole(tmp_path: Path) -> N
             assert "qwen3-32b" in row and ("104 messages" in row) == words, row
             assert "qwen3-32b…" not in row
             await stage.press("escape")
+
+
+async def test_what_tells_two_long_names_apart_is_seen(tmp_path: Path) -> None:
+    names = ("What is the capital of France?", "What is the capital of France? (fork)")
+    async with staged(tmp_path, size=(120, 36)) as stage:
+        await show(
+            stage, Chooser([Choice(name, name, " 13:16     4 messages   smollm2-135m-instruct") for name in names])
+        )
+        assert names[1] in stage.text()
+        await close(stage)
