@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.sample import Host, Tick
 from vllm_studio_tui.domain.spec import RunSpec, Stage
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs.port_choice import likely_port
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.launching.launcher import Launcher
@@ -85,6 +86,11 @@ class StageLauncher(Launcher):
     calls: list[tuple[str, str]]
     refuse: LaunchRefused | None = None
     run: RunView
+
+    def port_of(self, recipe: Recipe, runs: Iterable[RunView]) -> int:
+        """Likewise, whatever else this machine runs."""
+        others = [one for one in runs if one.live and one.recipe_id != recipe.id]
+        return recipe.port or likely_port(others, self._settings.inference_port)
 
     def launch(self, recipe: Recipe, **options: Any) -> RunView:
         if self.refuse is not None and not options.get("force") and not options.get("share_gpus"):

@@ -13,6 +13,8 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound
 from vllm_studio_tui.domain.recipe import recipe_to_data
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
+from vllm_studio_tui.tui.screens.recipes import table
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.pins import load_pins
 from vllm_studio_tui.tui.screens.recipes.plans import plan_of
@@ -472,6 +474,29 @@ async def test_the_command_is_copied(tmp_path: Path) -> None:
         await stage.until(lambda: "COMMAND" in stage.text(), "the command is there")
         await stage.press("y")
         assert "org/gemma-3-12b" in (stage.studio.places.state / "clip.txt").read_text()
+
+
+async def test_the_port_on_which_it_will_start_is_shown_and_where_it_answers_now(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "gemma-3-12b")  # 8000 and 8001 are those of live runs
+        await stage.until(lambda: "8000 is taken: it will start on 8002" in stage.text(), "the check")
+        assert "--port 8002" in stage.text()
+        await stage.press("e")
+        await stage.until(lambda: "taken: it will start on 8002" in " ".join(stage.text().split()), "in the form")
+        await stage.press("escape")
+        await pick(stage, "qwen3-32b")
+        for size in ((160, 45), (80, 24)):
+            await stage.pilot.resize_terminal(*size)
+            await stage.until(lambda: "ready  http://127.0.0.1:8000/v1" in stage.text(), "its address")
+            assert "is taken" not in stage.text()
+
+
+def test_the_context_says_whose_it_is_where_the_recipe_names_none() -> None:
+    here = table.Here(UNICODE, None, frozenset(), frozenset(), NOW)
+    (column,) = (one for one in table.COLUMNS if one.name == "context")
+    stored = [{"max_model_len": 4096}, {"max_model_len": -1}, {}, {"model_path": ""}]
+    found = table.lines([(str(at), {"model_path": "m", **data}) for at, data in enumerate(stored)], {}, here)
+    assert [column.value(line)[0][0] for line in found] == ["4096", "auto", "model's", here.glyphs.unknown]
 
 
 async def test_what_an_engine_cannot_run_stands_at_its_field(tmp_path: Path) -> None:

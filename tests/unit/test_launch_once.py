@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,22 @@ def test_where_the_port_turns_out_to_be_another_the_command_names_it(counted: tu
     assert run.spec is not None
     assert run.spec.argv == ("true", str(run.port))
     assert calls["command"] == 2
+
+
+def test_the_port_of_the_next_start_is_free_or_given_up_by_the_recipe_itself(
+    counted: tuple[Launcher, Counter[str]],
+) -> None:
+    launcher, _ = counted
+    from vllm_studio_tui.kit.ports import hold
+
+    def live(recipe_id: str, port: int) -> Any:
+        return SimpleNamespace(live=True, recipe_id=recipe_id, port=port)
+
+    with hold("127.0.0.1", FIRST_PORT):  # by a program that is no run
+        assert launcher.port_of(recipe(), [live("b", FIRST_PORT + 1)]) > FIRST_PORT + 1
+        assert launcher.port_of(recipe(), [live("a", FIRST_PORT)]) == FIRST_PORT
+        assert launcher.port_of(recipe(port=FIRST_PORT), []) == FIRST_PORT
+    assert launcher.port_of(recipe(host="no.such.host.invalid"), []) == FIRST_PORT  # the launch says what is wrong
 
 
 @pytest.mark.parametrize("how", ["launch", "switch"])

@@ -22,6 +22,23 @@ def likely_port(runs: Iterable[RunView], first_port: int) -> int:
     return next((one for one in ports if one not in claimed), first_port)
 
 
+def next_port(runs: Iterable[RunView], recipe_id: str, host: str, first_port: int) -> int:
+    """Return the port that a launch gets now which names none; a live run of the recipe gives its own up first."""
+    claimed = {one.port: one.recipe_id for one in runs if one.live}
+    for candidate in range(first_port, min(first_port + PORTS, 65536)):
+        if candidate in claimed:
+            if claimed[candidate] == recipe_id:
+                return candidate
+            continue
+        try:
+            hold(host, candidate).close()
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                continue
+        return candidate  # also where no port would do: the launch says why
+    return first_port
+
+
 def choose_port(runs: Sequence[RunView], host: str, port: int | None, first_port: int) -> socket.socket:
     """Return a port that is held: no other program gets it until the keeper releases it for its engine."""
     claimed = {one.port: one for one in runs if one.port is not None}

@@ -21,7 +21,7 @@ from vllm_studio_tui.kit.paths import Places, locked
 from vllm_studio_tui.models.demo.model import resolve_model
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.make_spec import resolve
-from vllm_studio_tui.runs.port_choice import likely_port
+from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of
@@ -68,16 +68,21 @@ class Launcher(Targets):
 
     # --- before a launch --------------------------------------------------------------------------------
 
-    def preview(self, recipe: Recipe, *, missing_ok: bool = False) -> Preview:
-        """Return the command that `launch` would start; the port is the recipe's or the first that is looked at.
+    def port_of(self, recipe: Recipe, runs: Iterable[read.RunView]) -> int:
+        """Return the port on which a recipe would start now."""
+        return recipe.port or next_port(runs, recipe.id, recipe.host, self._settings.inference_port)
+
+    def preview(self, recipe: Recipe, *, port: int | None = None, missing_ok: bool = False) -> Preview:
+        """Return the command that `launch` would start.
 
         Args:
+            port: None: the recipe's, or the first that is looked at.
             missing_ok: Show the command also where its program is not installed here, by the program's bare name, with
                 a note.
         """
         backend = self._launchable(recipe)
-        port = recipe.port or self._settings.inference_port
-        return preview(self._ready_to_use(recipe), backend, self._context(recipe, port), missing_ok=missing_ok)
+        context = self._context(recipe, port or recipe.port or self._settings.inference_port)
+        return preview(self._ready_to_use(recipe), backend, context, missing_ok=missing_ok)
 
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None

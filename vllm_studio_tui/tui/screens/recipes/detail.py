@@ -82,7 +82,8 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
         past = plan.past[:4]
         for run in past:
             mark, colour = glyphs.state(run.state)
-            words = f"{numbers.moment(run.at, now)} {_end(run) if len(past) == 1 else fit(_end(run), 28)}"
+            room = 200 if len(past) == 1 else 40 if run.live else 28
+            words = f"{numbers.moment(run.at, now)} {fit(_end(run), room)}"
             if parts and x + 10 + sum(cell_len(text) for text, _ in parts) + 2 + cell_len(words) > end:
                 break  # a run that is cut off says nothing
             parts += [(f"{mark} ", colour), (f"{words}   ", "fg")]
@@ -151,7 +152,7 @@ def _end(run: PastRun) -> str:
     """Return how a run ended, in a few words."""
     took = numbers.duration(run.took) if run.took is not None else ""
     if run.live:
-        return run.state
+        return f"{run.state}  {run.address}".rstrip()
     if run.state == "failed":
         return run.title or f"failed {f'after {took}' if took else ''}".strip()
     return took or run.title or run.state

@@ -31,6 +31,7 @@ class PastRun:
         at: When it started, seconds since the epoch.
         took: Seconds that it ran, or until it failed; None where that is not known.
         title: How it ended, in words.
+        address: Where it answers, while it lives.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class PastRun:
     live: bool
     took: float | None
     title: str
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,10 @@ def plan_of(
         problems = tuple(
             launcher.check(recipe, snapshot.tick.gpus, snapshot.runs) if snapshot else launcher.check(recipe)
         )
-        problems = tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
-        preview = launcher.preview(recipe, missing_ok=True)
+        port = launcher.port_of(recipe, snapshot.runs if snapshot else studio.runs.live())
+        problems = tuple(sorted((*problems, *_other_port(recipe, port, studio.settings.inference_port)),
+                                key=lambda problem: problem.severity != "error"))  # fmt: skip
+        preview = launcher.preview(recipe, port=port, missing_ok=True)
         return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since)
     except InvalidRecipe as error:  # said at its fields
         from vllm_studio_tui.backends.base import Problem
@@ -122,6 +126,15 @@ def plan_of(
     except StudioError as error:
         said = f"{error.title}. {error.cause}"
         return Plan(recipe.id, recipe, error=said, past=past, revision=revision, since=since)
+
+
+def _other_port(recipe: Recipe, port: int, first: int) -> list[Problem]:
+    """Say that a recipe without a port of its own starts on another than the first, where it does."""
+    if recipe.port is not None or port == first:
+        return []
+    from vllm_studio_tui.backends.base import Problem
+
+    return [Problem("port", "warning", f"{first} is taken: it will start on {port}")]
 
 
 def _past(snapshot: Snapshot | None, launches: Sequence[Launch], recipe_id: str) -> tuple[PastRun, ...]:
@@ -136,7 +149,8 @@ def _past(snapshot: Snapshot | None, launches: Sequence[Launch], recipe_id: str)
 def _of_view(run: RunView) -> PastRun:
     status = run.status
     took = status.ended_at - status.started_at if status.ended_at and status.started_at else None
-    return PastRun(run.run_id, status.started_at, run.state, run.live, took, status.title or "")
+    address = run.base_url or "" if run.live else ""
+    return PastRun(run.run_id, status.started_at, run.state, run.live, took, status.title or "", address)
 
 
 def _of_launch(one: Launch) -> PastRun:

@@ -141,7 +141,11 @@ def _gpus(line: Line) -> Parts:
 
 def _context(line: Line) -> Parts:
     length = line.data.get("max_model_len")
-    return [(str(length), "fg")] if length else [(line.glyphs.unknown, "faint")]
+    if length and length > 0:
+        return [(str(length), "fg")]
+    if not line.data.get("model_path"):  # an external server, which does not say
+        return [(line.glyphs.unknown, "faint")]
+    return [("auto" if length else "model's", "faint")]  # -1: what there is memory for; none: the model's own
 
 
 def _state_word(line: Line) -> str:
