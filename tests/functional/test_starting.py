@@ -355,18 +355,19 @@ async def test_the_form_of_a_new_recipe_takes_an_engine_that_is_installed(
     def here(_: Any) -> list[EngineHere]:
         return [
             EngineHere("vllm", "vLLM", "not found", usable=False),
-            EngineHere("llamacpp", "llama.cpp", "xllamacpp 0.2", usable=True),
+            EngineHere("llamacpp", "llama.cpp", "xllamacpp 0.2", usable=True, embedded=True),
         ]
 
     monkeypatch.setattr(Studio, "engines_here", here)
     async with staged(tmp_path / "home", shown=bare, recipes=(), size=(80, 24)) as stage:
         await stage.press("n")
+        await shows(stage, "llama.cpp (embedded) is installed")
         await fill_in(stage, "an empty recipe")
         await stage.press("enter")
         await at(stage, "recipes", "nothing saved yet")
         form = stage.app.current.one("#form")
         assert form.texts["backend"] == "llamacpp"
-        assert "llama.cpp is installed" in stage.text()
+        assert "llama.cpp (embedded) is installed" in stage.text()
         lines = stage.lines()
         first = next(index for index, line in enumerate(lines) if "needed" in line)
         assert "Engine" in lines[first + 1], "no blank line between two fields"

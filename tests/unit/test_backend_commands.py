@@ -29,6 +29,7 @@ from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.masking import looks_secret
+from vllm_studio_tui.services.recipes.starting import engines_here
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -236,12 +237,16 @@ def test_llama_server_gets_its_flags(tmp_path: Path, gguf: Path) -> None:
 
 def test_without_llama_server_the_embedded_engine_serves(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vllm_studio_tui.backends.llamacpp.find_spec", lambda name: name == "xllamacpp")
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.2")
     mine = recipe(backend="llamacpp", model_path=str(gguf), api_key="env:K")
     command = LlamaCpp().command(mine, context(embedded_threads=3))
     assert command.argv[:3] == (sys.executable, "-m", EMBEDDED)
     assert command.argv[command.argv.index("--threads") + 1] == "3"
     assert command.env_refs == {"LLAMA_API_KEY": "env:K"}
     assert command.notes
+    (here,) = (one for one in engines_here(Settings(), {"PATH": "/nowhere"}) if one.name == "llamacpp")
+    assert here.words == "llama.cpp (embedded)"
+    assert command.notes[0].startswith(here.words)  # the same words where it would run
     own = LlamaCpp().command(mine.model_copy(update={"extra_args": {"t": 1}}), context(embedded_threads=3))
     assert own.argv[own.argv.index("--threads") + 1] == "1"
 

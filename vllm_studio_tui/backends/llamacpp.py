@@ -175,7 +175,7 @@ class LlamaCpp(Backend):
         env, refs = environment(recipe)
         if recipe.api_key:
             refs["LLAMA_API_KEY"] = recipe.api_key
-        notes = ("No llama-server was found: the embedded engine runs it, on the CPU.",) if embedded else ()
+        notes = ("llama.cpp (embedded) runs it, on the CPU: no llama-server was found.",) if embedded else ()
         return Command(tuple(argv), env, refs, notes)
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...] | None:

@@ -34,12 +34,19 @@ class EngineHere:
     Attributes:
         found: Version and place, or why it cannot be run; empty for a kind that is not looked for.
         usable: Whether it can be run here; None for a kind that is not looked for.
+        embedded: It is the one that comes with the studio's own packages.
     """
 
     name: str
     title: str
     found: str
     usable: bool | None
+    embedded: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it is called where it is said that it is installed."""
+        return f"{self.title} {'(embedded)' if self.embedded else self.version}".rstrip()
 
     @property
     def version(self) -> str:
@@ -53,13 +60,14 @@ def engines_here(settings: EngineSettings, environ: Mapping[str, str]) -> list[E
     engines = []
     for name, backend in registry.backends().items():
         try:
-            checks = list(backend.doctor(settings, environ).values())
+            checks = list(backend.doctor(settings, environ).items())
         except Exception as error:  # noqa: BLE001 - whatever one backend meets, the others are for the person to see
             engines.append(EngineHere(name, _title(backend), fault(error), usable=False))
             continue
-        best = next((check for check in checks if is_usable(check)), checks[0] if checks else None)
+        kind, best = next((one for one in checks if is_usable(one[1])), checks[0] if checks else ("", None))
         usable = is_usable(best) if best is not None else None
-        engines.append(EngineHere(name, _title(backend), best.found if best is not None else "", usable))
+        found = best.found if best is not None else ""
+        engines.append(EngineHere(name, _title(backend), found, usable, embedded=bool(usable) and kind == "embedded"))
     return engines
 
 

@@ -190,8 +190,8 @@ def _machine(here: Here) -> str:
     if count:
         parts.append(f"{count} {'GPU' if count == 1 else 'GPUs'}, {numbers.size(free)} free.")
     elif here.engines is not None:
-        parts.append("No GPU is seen here.")
-    usable = [f"{one.title} {one.version}".strip() for one in here.engines or () if one.usable]
+        parts.append("No GPU here.")
+    usable = [one.words for one in here.engines or () if one.usable]
     if usable:
         parts.append(f"{_and(usable)} {'is' if len(usable) == 1 else 'are'} installed.")
     elif here.engines is not None:

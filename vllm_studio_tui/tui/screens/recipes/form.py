@@ -183,7 +183,7 @@ class RecipeForm(Container):
         here = next((one for one in self.engines if one.name == engine_of(self.texts)), None)
         if here is None or here.usable is None:
             return ""
-        return f"{here.title} {here.version} is installed".replace("  ", " ") if here.usable else "not installed here"
+        return f"{here.words} is installed" if here.usable else "not installed here"
 
     def trouble_of(self, name: str) -> tuple[str, str]:
         error = self.reading.errors.get(name, "")
