@@ -187,13 +187,15 @@ async def test_a_chat_is_opened_renamed_and_deleted_in_the_list_by_keys(tmp_path
         place(stage).query_one("#chat-list").focus()
         await stage.press("e")
         await stage.until(lambda: "Rename the chat" in stage.text(), "it asks for a name")
-        await stage.type("!")
+        await stage.type("birds!")  # the old name is selected: it is replaced
         await stage.press("enter")
         await stage.until(lambda: "birds!" in [one.title for one in stage.studio.chat.sessions.list()], "renamed")
         await stage.press("d")
         await stage.until(lambda: "go to the trash" in stage.text(), "it names the loss")
         await stage.press("d")
         await stage.until(lambda: [s.title for s in stage.studio.chat.sessions.list()] == ["fishes"], "in the trash")
+        await stage.press("u")  # the list keeps the focus
+        await stage.until(lambda: len(stage.studio.chat.sessions.list()) == 2, "it is back")
 
 
 async def test_the_rail_names_only_what_was_chosen(tmp_path: Path) -> None:
@@ -318,7 +320,7 @@ async def test_chats_are_found_renamed_and_put_into_the_trash(tmp_path: Path) ->
         await stage.until(lambda: "1 of 1" in stage.text(), "it is found")
         await stage.press("f9")
         await stage.until(lambda: "Rename the chat" in stage.text(), "it asks for a name")
-        await stage.type("!")
+        await stage.type("birds!")
         await stage.press("enter")
         await stage.until(lambda: "birds!" in [s.title for s in stage.studio.chat.sessions.list()], "renamed")
         await stage.type("birds")

@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.flows.changes import undo_key
 from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
+from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
@@ -102,7 +103,7 @@ class ChatFlows:
         """Ask for another title."""
         rows = (await self._screen.service()).sessions
         session = await self._shell.in_thread(partial(rows.get, session_id))
-        chosen = await self._shell.ask(Prompt("Rename the chat", clean_line(session.title)))
+        chosen = await self._shell.ask(Prompt("Rename the chat", clean_line(session.title), select=True))
         if chosen is not None and chosen.strip():
             await self._shell.in_thread(partial(rows.rename, session_id, chosen.strip()))
             await self._refresh(session_id)
@@ -111,6 +112,7 @@ class ChatFlows:
         """Put a chat into the trash, after saying what that means."""
         rows = (await self._screen.service()).sessions
         session: Session = await self._shell.in_thread(partial(rows.get, session_id))
+        began_at = self._shell.focused
         chosen = await self._shell.ask(
             Question(
                 f"Delete {clean_line(session.title or 'New chat', limit=60)}?",
@@ -126,9 +128,12 @@ class ChatFlows:
         await self._shell.in_thread(partial(rows.trash, session_id))
         if key := undo_key(self._shell):
             title = clean_line(session.title or "New chat", limit=60)
-            self._shell.tell(f"{title} is deleted. {key} brings it back; while you write: esc, {key}.")
+            writing = "" if isinstance(began_at, ChatList) else f"; while you write: esc, {key}"
+            self._shell.tell(f"{title} is deleted. {key} brings it back{writing}.")
         if self._state.shown.id == session_id:
             self._screen.new_chat()
+        if isinstance(began_at, ChatList):
+            began_at.focus()  # the next key is for the list too, as one that brings the chat back
         await self._screen.reload_list()
 
     async def _refresh(self, session_id: str) -> None:
