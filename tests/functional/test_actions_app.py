@@ -173,7 +173,7 @@ async def _undo(stage: Staged) -> None:
     recipes = stage.studio.recipes
     recipes.save(recipe("gemma-3-12b", max_model_len=4096))
     await stage.press("u")
-    await told(stage, "Undone, edit: gemma-3-12b max_model_len 4096 -> 32768")
+    await told(stage, "Taken back: gemma-3-12b max_model_len 4096 -> 32768")
     assert recipes.get("gemma-3-12b").max_model_len == 32768
 
 
@@ -207,7 +207,7 @@ async def _suspend(stage: Staged) -> None:
 async def _quit(stage: Staged) -> None:
     await stage.press("q")
     await stage.until(lambda: stage.app._exit, "it leaves")
-    assert stage.app.last_words == ["2 engines go on. vllm-studio status"]
+    assert stage.app.last_words == ["2 engines go on: vllm-studio status. To stop them: vllm-studio stop --all"]
     assert stage.calls == []
 
 

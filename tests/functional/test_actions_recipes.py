@@ -334,7 +334,7 @@ async def _sections(stage: Staged) -> None:
     await shows(stage, "tab section")
     for onward, back in (("ctrl+pagedown", "ctrl+pageup"), ("tab", "shift+tab")):
         await stage.press(onward)
-        await shows(stage, "Longest talk")
+        await shows(stage, "Context length")
         assert form(stage).section == second
         assert form(stage).focused_field is not None
         await stage.press(back)

@@ -109,7 +109,7 @@ async def test_ctrl_c_cancels_first_and_quits_second(tmp_path: Path) -> None:
         assert any("again leaves" in toast for toast in stage.toasts)
         await stage.pilot.press("ctrl+c")
         await stage.until(lambda: stage.app._exit, "it leaves")
-        assert stage.app.last_words == ["2 engines go on. vllm-studio status"]
+        assert stage.app.last_words == ["2 engines go on: vllm-studio status. To stop them: vllm-studio stop --all"]
 
 
 async def test_q_leaves_and_types_in_fields(tmp_path: Path) -> None:

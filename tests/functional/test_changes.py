@@ -58,7 +58,7 @@ async def test_a_fix_is_shown_and_taken_once(tmp_path: Path) -> None:
         assert llama(stage).max_model_len == 18416
         assert stage.calls == [("launch", LLAMA)]
         await stage.press("u")
-        await told(stage, "Undone, fix: shorten the context: llama-3.3-70b max_model_len 18416 -> 131072")
+        await told(stage, "Taken back: llama-3.3-70b max_model_len 18416 -> 131072")
         assert llama(stage).max_model_len == 131072
 
 
@@ -161,7 +161,7 @@ async def test_undo_goes_on_back_asks_about_what_is_old_and_deletes_nothing_that
         await stage.press("u")
         await told(stage, "llama-3.3-70b port 8123 -> not set")
         await stage.press("u")
-        await told(stage, "Undone, deleted: gemma-3-12b is back")
+        await told(stage, "Taken back: gemma-3-12b is back")
         await shows(stage, "gemma-3-12b")  # the list in front is read again
         await stage.press("u")
         await told(stage, "elsewhere is gone")  # the last one that was made
@@ -201,7 +201,7 @@ async def test_an_import_over_what_is_there_is_a_diff(tmp_path: Path) -> None:
         assert llama(stage).model_path == "org/other"
         assert stage.studio.recipes.get("fresh")
         await stage.press("u")  # all of it was one change
-        await told(stage, "Undone, import of more.json")
+        await told(stage, "Taken back: ")
         assert llama(stage).model_path == f"org/{LLAMA}"
         assert "fresh" not in [one.id for one in stage.studio.recipes.all()]
 

@@ -31,7 +31,10 @@ def leave_on_signals(studio: StudioApi, leave: Callable[[], None]) -> None:
 def going_on(snapshot: Snapshot | None) -> list[str]:
     """Return the line for the terminal that says how many engines go on, if any does."""
     live = sum(run.live for run in snapshot.runs) if snapshot is not None else 0
-    return [f"{live} {'engine goes' if live == 1 else 'engines go'} on. vllm-studio status"] if live else []
+    if not live:
+        return []
+    which = "1 engine goes" if live == 1 else f"{live} engines go"
+    return [f"{which} on: vllm-studio status. To stop {'it' if live == 1 else 'them'}: vllm-studio stop --all"]
 
 
 async def put_away(studio: StudioApi, places: Iterable[Place], failed: Callable[[BaseException], object]) -> list[str]:

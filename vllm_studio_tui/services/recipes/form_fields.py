@@ -52,7 +52,7 @@ LABELS: dict[str, str] = {
     "model_path": "Model", "backend": "Engine", "base_url": "Address", "command": "Command", "id": "Id", "name": "Name",
     "served_model_name": "Name in requests", "revision": "Revision", "tokenizer": "Tokenizer",
     "trust_remote_code": "Run the model's code", "description": "Notes", "tags": "Tags",
-    "max_model_len": "Longest talk", "gpu_memory_utilization": "Memory to use", "kv_cache_dtype": "KV cache type",
+    "max_model_len": "Context length", "gpu_memory_utilization": "Memory to use", "kv_cache_dtype": "KV cache type",
     "max_num_seqs": "Users at once", "max_num_batched_tokens": "Tokens a step",
     "enable_prefix_caching": "Reuse of prompts", "dtype": "Type of weights", "quantization": "Quantization",
     "gpus": "GPUs", "tensor_parallel_size": "GPUs for each layer", "pipeline_parallel_size": "Groups of layers",

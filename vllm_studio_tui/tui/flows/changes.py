@@ -181,7 +181,7 @@ async def _undo_change(shell: Shell, last: Undoing) -> None:
         return
     undone = await shell.in_thread(shell.studio.recipes.undo)
     if undone is not None:
-        shell.tell(f"Undone, {undone.reason}: {undone.words()}")
+        shell.tell(f"Taken back: {undone.words()}")
         shell.recipes_changed()
 
 
@@ -198,14 +198,14 @@ async def _bring_chat_back(shell: Shell, chat: Session, at: float) -> None:
     if await _still_meant(shell, at, "a chat was deleted", title):
         await shell.in_thread(lambda: shell.studio.chats.restore(chat.id))
         shell.recipes_changed()
-        shell.tell(f"Undone: the chat {title} is back.")
+        shell.tell(f"Taken back: the chat {title} is here again.")
 
 
 async def _show_again(shell: Shell, run: RunView, at: float) -> None:
     if await _still_meant(shell, at, "dismissed", f"{run.name} {run.status.title or run.state}"):
         await shell.in_thread(lambda: shell.studio.runs.show_again(run))
         shell.studio.sampler.wake()
-        shell.tell(f"Undone: {run.name} is shown again.")
+        shell.tell(f"Taken back: {run.name} is shown again.")
 
 
 async def _still_meant(shell: Shell, at: float, what: str, words: str) -> bool:
