@@ -494,7 +494,7 @@ async def test_the_port_on_which_it_will_start_is_shown_and_where_it_answers_now
 def test_the_context_says_whose_it_is_where_the_recipe_names_none() -> None:
     here = table.Here(UNICODE, None, frozenset(), frozenset(), NOW)
     (column,) = (one for one in table.COLUMNS if one.name == "context")
-    stored = [{"max_model_len": 4096}, {"max_model_len": -1}, {}, {"model_path": ""}]
+    stored: list[dict[str, Any]] = [{"max_model_len": 4096}, {"max_model_len": -1}, {}, {"model_path": ""}]
     found = table.lines([(str(at), {"model_path": "m", **data}) for at, data in enumerate(stored)], {}, here)
     assert [column.value(line)[0][0] for line in found] == ["4096", "auto", "model's", here.glyphs.unknown]
 
