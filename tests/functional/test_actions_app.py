@@ -88,7 +88,7 @@ async def _engines_of_others(stage: Staged) -> None:
         await stage.press("I")
         await shows(stage, "ENGINES OF OTHERS  2")
         assert any(
-            all(word in line for word in ("org/theirs", "vllm", "8123", "bob", "4711")) for line in stage.lines()
+            all(word in line for word in ("org/theirs", "vLLM", "8123", "bob", "4711")) for line in stage.lines()
         )
         await stage.press("enter")
         await stage.press("a")
