@@ -99,3 +99,16 @@ async def test_messages_keep_to_their_screen_and_cover_no_keys(tmp_path: Path, m
         assert stage.toasts == ["a fault"]
         await stage.press("escape")
         assert stage.toasts == []
+
+
+async def test_the_help_says_what_the_short_words_of_a_screen_mean(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="usage", size=(160, 60)) as stage:
+        await stage.press("question_mark")
+        await stage.until(lambda: "time to first token" in stage.text(), "the words of usage")
+        assert "energy of the GPUs for a thousand written tokens" in stage.text()
+        assert "inter-token latency" not in stage.text()  # not shown there
+        await stage.press("escape")
+        await stage.app.show_place("recipes")
+        await stage.press("question_mark")
+        await stage.until(lambda: "STATES OF A RUN" in stage.text(), "the help of recipes")
+        assert "time to first token" not in stage.text()

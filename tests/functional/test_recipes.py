@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.functional.stage import DEFAULT_RECIPES, NOW, Staged, recipe, staged
-from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound
+from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused, NotFound
 from vllm_studio_tui.domain.recipe import recipe_to_data
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
@@ -203,6 +203,21 @@ async def test_two_forms_that_open_at_once_are_one(tmp_path: Path) -> None:
         await stage.settle()
         assert len(place.query(RecipeForm)) == 1
         assert stage.app.faults.errors == []
+
+
+async def test_a_recipe_that_runs_is_saved_and_launched_anew_by_one_question(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        stage.launcher.refuse = LaunchRefused("qwen3-32b already runs", advice="Use --force.", in_the_way=True)
+        await pick(stage, "qwen3-32b")
+        await stage.press("e", "ctrl+pagedown")
+        await stage.type("0")
+        await stage.press("ctrl+r")
+        await stage.until(lambda: "it is stopped, and launched again" in stage.text(), "it says what follows")
+        assert "and run in its place" in stage.text()
+        assert stage.calls == []
+        await stage.press("enter")
+        await stage.until(lambda: stage.calls == [("launch", "qwen3-32b")], "nothing more is asked")
+        assert stage.studio.recipes.get("qwen3-32b").max_model_len == 327680
 
 
 async def test_an_edit_shows_what_changed_and_asks_before_it_is_lost(tmp_path: Path) -> None:

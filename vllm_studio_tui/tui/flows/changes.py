@@ -44,7 +44,7 @@ async def propose(
     Returns:
         The recipe as it was saved; None where nothing was.
     """
-    agreed = await agree(shell, proposals, verb="save and run" if run else "save")
+    agreed = await agree(shell, proposals, run=run)
     if agreed is None:
         return None
     answer, chosen = agreed
@@ -56,10 +56,17 @@ async def propose(
 
 async def take(shell: Shell, chosen: Proposal, *, run: bool = False) -> Recipe:
     """Save a change that was shown and agreed to, and with `run` launch the recipe. From within `spawn`."""
+    again = runs_now(shell, chosen.after.id)
     kept = await save(shell, chosen)
     if run:
-        await Commands(shell).launch(kept.id)
+        await Commands(shell).launch(kept.id, instead=again)
     return kept
+
+
+def runs_now(shell: Shell, recipe_id: str) -> bool:
+    """Return whether a recipe has a live run."""
+    runs = shell.snapshot.runs if shell.snapshot is not None else ()
+    return any(run.live and run.recipe_id == recipe_id for run in runs)
 
 
 async def agree(
@@ -67,6 +74,7 @@ async def agree(
     proposals: Sequence[Proposal],
     *,
     verb: str = "save",
+    run: bool = False,
     edit: str = "edit first",
     keep: str = "leave it",
 ) -> tuple[str, Proposal] | None:
@@ -74,6 +82,7 @@ async def agree(
 
     Args:
         verb, edit, keep: What enter, `e` and escape do; an empty `edit` is not offered.
+        run: It is launched then; in place of its run, where it has one.
     """
     offered = [one for one in proposals if one.change]
     if not offered:
@@ -81,7 +90,9 @@ async def agree(
         return None
     first = offered[0].before
     number = await shell.in_thread(lambda: shell.studio.recipes.number(first)) if first is not None else None
-    look = partial(_what_follows, shell)
+    look = partial(_what_follows, shell, run)
+    if run:
+        verb = "save and run in its place" if runs_now(shell, offered[0].after.id) else "save and run"
     said = await shell.ask(DiffSheet(offered, number=number, verb=verb, edit=edit, keep=keep, look=look))
     if said is None:
         return None
@@ -127,15 +138,16 @@ async def _open_form(shell: Shell, before: Recipe | None, after: Recipe) -> None
     place.form.set_recipe(after)
 
 
-async def _what_follows(shell: Shell, proposal: Proposal) -> list[str]:
+async def _what_follows(shell: Shell, run: bool, proposal: Proposal) -> list[str]:
     """Say what a changed recipe means for its run, and what stands against a launch of it."""
     if proposal.after.backend == "external":
         return []
     snapshot, launcher = shell.snapshot, shell.studio.launcher
     notes = []
     runs = snapshot.runs if snapshot is not None else ()
-    if proposal.change.launched and any(run.live and run.recipe_id == proposal.after.id for run in runs):
-        notes.append("It runs now, as it was: this counts from its next start.")
+    if proposal.change.launched and runs_now(shell, proposal.after.id):
+        follows = "it is stopped, and launched again" if run else "this counts from its next start"
+        notes.append(f"It runs now, as it was: {follows}.")
 
     def look() -> list[str]:
         try:
@@ -144,8 +156,8 @@ async def _what_follows(shell: Shell, proposal: Proposal) -> list[str]:
         except StudioError as error:
             return [f"! {error.title}"]
         said = [f"! {one.field}: {one.message}" for one in found]
-        for run in runs:  # a person knows it by its name
-            said = [one.replace(run.run_id, run.name) for one in said]
+        for one_run in runs:  # a person knows it by its name
+            said = [one.replace(one_run.run_id, one_run.name) for one in said]
         return said
 
     return notes + await shell.in_thread(look)

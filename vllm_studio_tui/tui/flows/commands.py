@@ -48,13 +48,17 @@ class Commands:
         """The run that a name means, of those that are shown."""
         return pick_run(self.runs, name)
 
-    async def launch(self, recipe_id: str, *, changed: Recipe | None = None) -> RunView | None:
-        """Launch a recipe; where another run is in the way, ask."""
+    async def launch(self, recipe_id: str, *, instead: bool = False) -> RunView | None:
+        """Launch a recipe; where another run is in the way, ask.
+
+        Args:
+            instead: That its own run is stopped for it was agreed to.
+        """
         shell, launcher = self.shell, self.studio.launcher
         if shell.read_only:
             shell.tell("Read-only: nothing is launched.", "warning")
             return None
-        recipe = changed if changed is not None else await shell.in_thread(partial(self.studio.recipes.get, recipe_id))
+        recipe = await shell.in_thread(partial(self.studio.recipes.get, recipe_id))
         if recipe.backend == "external":
             await self.chat_with(recipe.id)
             return None
@@ -77,6 +81,9 @@ class Commands:
                 insist = True
                 continue
             except LaunchRefused as error:
+                if instead and error.in_the_way:
+                    instead, force = False, True
+                    continue
                 answers = [Option("s", "stop what is in the way, then launch")] if error.in_the_way else []
                 if error.can_share_gpus:
                     answers.append(Option("g", "share the GPUs"))

@@ -48,10 +48,10 @@ def trouble_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: f
         more = [(status.evidence[-1] if status.evidence else "Its log says more.", "dim")]
     if run.state is State.FAILED:
         # What has changed since it worked is looked up later: its rows are there before, so that none below moves.
-        kept = 2 if wide else 1
+        kept = 2 if size >= Size.FULL else 1
         changed = cut_lines(facts.since, room, kept) if facts.since else []
         more += [(line, "dim") for line in [*changed, *[""] * (kept - len(changed))]]
-    if size >= Size.FULL:
+    elif size >= Size.FULL:
         more.append(("", "dim"))
     first = head(facts, glyphs, size)
     first.put(body, title[0], "fg", room)

@@ -26,6 +26,18 @@ WORDS = {
     State.EXITED: "stopped",
 }
 
+#: Screens with the speeds of answers.
+_SPEEDS = ("dashboard", "monitor", "usage", "chat", "run")
+#: Short words of figures in full, and the screens that use them.
+FIGURES = (
+    ("TTFT", "time to first token: until the first word of an answer", _SPEEDS),
+    ("ITL", "inter-token latency: between one token and the next", ("dashboard", "monitor", "run")),
+    ("tok/s", "tokens per second: a token is three quarters of a word", _SPEEDS),
+    ("KV", "the memory that holds the contexts of all requests", ("dashboard", "monitor", "run")),
+    ("p95", "95 of 100 were at most so slow", ("dashboard", "monitor", "usage", "run")),
+    ("J/1k", "energy of the GPUs for a thousand written tokens", ("usage", "run")),
+    ("fastest", "the best speed of one answer", ("usage",)),
+)
 
 #: From this width on there are two columns.
 TWO = 84
@@ -41,6 +53,7 @@ def help_pages(shell: Shell) -> Pages:
             groups.setdefault(title, []).append((actions.keys_text(keys, 2), _words(action)))
     everywhere = groups.pop(actions.SCOPES["app"], [])
     moving = groups.pop(actions.SCOPES["list"], [])
+    figures = [(word, meaning) for word, meaning, places in FIGURES if shell.place_name in places]
     span = f"1-{len(SCREENS)}"  # alt with a digit types nothing, and works in every field
     names = ", ".join(screen.title for screen in SCREENS)
     everywhere.insert(0, (span if any(_is_screen(action) for action, _ in active) else f"alt+{span}", names))
@@ -50,7 +63,8 @@ def help_pages(shell: Shell) -> Pages:
         right = [("Everywhere", everywhere), *([("To move", moving)] if moving else [])]
         states = [(ink.glyphs.state(state), str(state), words) for state, words in WORDS.items()]
         if width < TWO:
-            return [*_column([*left, *right], 2, width - 2), Row(), *_states(states, 2, width - 2)]
+            rows = [*_column([*left, *right], 2, width - 2), Row(), *_states(states, 2, width - 2)]
+            return [*rows, *_figures(figures, 2, width - 2)]
         middle = width // 2
         columns = (_column(left, 3, middle - 1), [*_column(right, middle + 1, width - 2)])
         rows = []
@@ -58,7 +72,7 @@ def help_pages(shell: Shell) -> Pages:
             row = one or Row()
             row.pieces += other.pieces if other is not None else []
             rows.append(row)
-        return [*rows, Row(), *_states(states, 3, width - 2)]
+        return [*rows, Row(), *_states(states, 3, width - 2), *_figures(figures, 3, width - 2)]
 
     return Pages(paint)
 
@@ -100,5 +114,20 @@ def _states(states: list[tuple[tuple[str, str], str, str]], x: int, end: int) ->
         row.put(x, mark, colour)
         row.put(x + 2, state, "fg")
         row.put(x + 13, words, "dim", max(0, end - x - 13))
+        rows.append(row)
+    return rows
+
+
+def _figures(figures: list[tuple[str, str]], x: int, end: int) -> list[Row]:
+    """Return what the short words of a screen mean; nothing where it has none."""
+    if not figures:
+        return []
+    head = Row()
+    head.put(x, "WORDS", "dim bold")
+    rows = [Row(), head]
+    for word, meaning in figures:
+        row = Row()
+        row.put(x + 2, word, "fg")
+        row.put(x + 13, meaning, "dim", max(0, end - x - 13))
         rows.append(row)
     return rows

@@ -13,7 +13,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, UsageError
 from vllm_studio_tui.domain.recipe import ID, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.services.recipes.changes import Proposal
-from vllm_studio_tui.tui.flows.changes import agree, propose, save
+from vllm_studio_tui.tui.flows.changes import agree, propose, runs_now, save
 from vllm_studio_tui.tui.flows.export import export
 from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.screens.recipes.choosing import choose_value, find_field
@@ -70,15 +70,15 @@ class RecipeFlows:
         if recipe is None:
             return
         made = Proposal(was, recipe, reason="form")
-        if was is not None and made.change:
-            verb = "save and run" if launch else "save"
-            if await agree(self._shell, [made], verb=verb, edit="", keep="back to the form") is None:
-                return
+        agreed = was is not None and bool(made.change)
+        if agreed and await agree(self._shell, [made], run=launch, edit="", keep="back to the form") is None:
+            return
+        again = agreed and runs_now(self._shell, recipe.id)
         if was is None or made.change:
             await save(self._shell, made)
         await self._place.close_form(recipe.id)
         if launch:
-            await self._place.commands.launch(recipe.id)
+            await self._place.commands.launch(recipe.id, instead=again)
 
     async def asked(self, form: RecipeForm, what: str, name: str) -> None:
         """Do what was asked for in the form, for the field `name`."""
