@@ -217,6 +217,7 @@ async def test_a_recipe_that_runs_is_saved_and_launched_anew_by_one_question(tmp
         assert stage.calls == []
         await stage.press("enter")
         await stage.until(lambda: stage.calls == [("launch", "qwen3-32b")], "nothing more is asked")
+        assert any("then it starts" in toast for toast in stage.toasts)
         assert stage.studio.recipes.get("qwen3-32b").max_model_len == 327680
 
 

@@ -64,6 +64,8 @@ class Commands:
             return None
         force = share = insist = False
         while True:
+            if force:  # it takes seconds, in which nothing of it is seen
+                shell.tell(f"Stopping what is in the way of {recipe.name}; then it starts.")
             try:
                 run = await shell.in_thread(
                     partial(launcher.launch, recipe, force=force, share_gpus=share, unchecked=insist)
