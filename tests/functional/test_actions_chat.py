@@ -357,7 +357,7 @@ async def _fold_all(stage: Staged) -> None:
 async def _questions(stage: Staged) -> None:
     await ask_again(stage, "the second question")
     document = place(stage).document
-    for key, number in (("[", 0), ("]", 2), ("[", 0)):
+    for key, number in (("[", 2), ("[", 0), ("]", 2), ("[", 0)):
         await stage.press({"[": "left_square_bracket", "]": "right_square_bracket"}[key])
         assert document.current == number
 

@@ -128,6 +128,8 @@ def _figures(figures: list[tuple[str, str]], x: int, end: int) -> list[Row]:
     for word, meaning in figures:
         row = Row()
         row.put(x + 2, word, "fg")
-        row.put(x + 13, meaning, "dim", max(0, end - x - 13))
-        rows.append(row)
+        for line in wrap(meaning, max(8, end - x - 13)):
+            row.put(x + 13, line, "dim")
+            rows.append(row)
+            row = Row()
     return rows
