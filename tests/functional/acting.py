@@ -124,7 +124,11 @@ async def hides(stage: Staged, words: str) -> None:
 
 
 async def told(stage: Staged, words: str) -> None:
-    await stage.until(lambda: any(words in toast for toast in stage.toasts), f"{words!r} is said in {stage.toasts}")
+    """Wait until a message with these words was told, since one with them was waited for last, or stands there."""
+    await stage.until(lambda: any(words in one for one in [*stage.said, *stage.toasts]), f"{words!r} is said")
+    found = next((at for at, one in enumerate(stage.said) if words in one), None)
+    if found is not None:
+        del stage.said[found]
 
 
 async def asked(stage: Staged, *calls: tuple[str, str]) -> None:

@@ -203,6 +203,7 @@ class Staged:
 
     Attributes:
         pressed: Every key that was pressed so far.
+        said: What was told and nobody has waited for yet; a slow machine takes longer than a message stays.
         faults_expected: Errors that the screens report are part of the test.
     """
 
@@ -217,6 +218,14 @@ class Staged:
         self.launcher = launcher
         self.engine = engine
         self.pressed: set[str] = set()
+        self.said: list[str] = []
+        notify = app.notify
+
+        def recorded(message: str, **options: Any) -> None:
+            self.said.append(message)
+            notify(message, **options)
+
+        app.__dict__["notify"] = recorded
 
     @property
     def calls(self) -> list[tuple[str, str]]:
