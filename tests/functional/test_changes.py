@@ -13,11 +13,12 @@ import pytest
 from tests.functional.acting import asked, cursor, fill_in, hides, shows, told
 from tests.functional.stage import Staged, snapshot, staged
 from tests.functional.test_faults import burst
+from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.services.recipes.changes import Proposal
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.tui.flows import changes
-from vllm_studio_tui.tui.flows.changes import propose
+from vllm_studio_tui.tui.flows.changes import propose, take
 
 LLAMA, FAILED = "llama-3.3-70b", "llama-3.3-70b-1"
 
@@ -221,3 +222,16 @@ async def test_the_path_of_an_import_begins_empty_and_that_of_an_export_selected
         await fill_in(stage, str(tmp_path / "no" / "such" / "folder.yaml"))
         await stage.press("enter")
         await told(stage, "cannot be written")
+
+
+async def test_a_live_run_is_not_stopped_for_a_fix_unless_that_was_said(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.launcher.refuse = LaunchRefused("qwen3-32b already runs", cause="It is ready.", in_the_way=True)
+        before = stage.studio.recipes.get("qwen3-32b")
+        chosen = Proposal(before, before.model_copy(update={"max_model_len": 4096}))
+        stage.app.spawn(take(stage.app, chosen, run=True))  # as from the page of an older run that failed
+        await stage.until(lambda: "qwen3-32b already runs" in stage.text(), "it asks")
+        assert stage.calls == []
+        await stage.press("escape")
+        await stage.settle()
+        assert stage.calls == []

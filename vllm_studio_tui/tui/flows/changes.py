@@ -44,6 +44,7 @@ async def propose(
     Returns:
         The recipe as it was saved; None where nothing was.
     """
+    again = run and any(runs_now(shell, one.after.id) for one in proposals)  # as it is said, and agreed to
     agreed = await agree(shell, proposals, run=run)
     if agreed is None:
         return None
@@ -51,15 +52,18 @@ async def propose(
     if answer == "edit":
         await (edit or partial(_open_form, shell, chosen.before))(chosen.after)
         return None
-    return await take(shell, chosen, run=run)
+    return await take(shell, chosen, run=run, instead=again)
 
 
-async def take(shell: Shell, chosen: Proposal, *, run: bool = False) -> Recipe:
-    """Save a change that was shown and agreed to, and with `run` launch the recipe. From within `spawn`."""
-    again = runs_now(shell, chosen.after.id)
+async def take(shell: Shell, chosen: Proposal, *, run: bool = False, instead: bool = False) -> Recipe:
+    """Save a change that was shown and agreed to, and with `run` launch the recipe. From within `spawn`.
+
+    Args:
+        instead: That its own run is stopped for it was agreed to.
+    """
     kept = await save(shell, chosen)
     if run:
-        await Commands(shell).launch(kept.id, instead=again)
+        await Commands(shell).launch(kept.id, instead=instead)
     return kept
 
 

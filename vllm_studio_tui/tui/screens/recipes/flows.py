@@ -70,10 +70,10 @@ class RecipeFlows:
         if recipe is None:
             return
         made = Proposal(was, recipe, reason="form")
-        agreed = was is not None and bool(made.change)
-        if agreed and await agree(self._shell, [made], run=launch, edit="", keep="back to the form") is None:
+        asks = was is not None and bool(made.change)
+        again = asks and runs_now(self._shell, recipe.id)  # as it is said, and agreed to
+        if asks and await agree(self._shell, [made], run=launch, edit="", keep="back to the form") is None:
             return
-        again = agreed and runs_now(self._shell, recipe.id)
         if was is None or made.change:
             await save(self._shell, made)
         await self._place.close_form(recipe.id)
