@@ -121,7 +121,7 @@ async def test_pages_keep_what_matters_in_small_windows(tmp_path: Path) -> None:
         stage.app.clear_notifications()
         # recipes: the row under the cursor
         await stage.app.show_place("recipes")
-        await stage.until(lambda: "deepseek-r1-70b" in stage.text(), "the recipes are there")
+        await stage.until(lambda: "RECIPES  5" in stage.text(), "the recipes are there")
         await stage.press("down")
         lines = await resize(stage, 40, 2)
         assert "deepseek-r1-70b" in lines[1], lines
