@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,3 +54,30 @@ def test_the_port_of_a_live_run_is_taken_and_that_of_an_ended_one_is_not(tmp_pat
     assert failed.port is not None
     assert said(tmp_path, recipe("new", port=loading.port), seen, "port")
     assert not said(tmp_path, recipe("new", port=failed.port), seen, "port")
+
+
+def test_a_port_that_a_foreign_program_has_is_an_error_that_names_it(tmp_path: Path, seen: Snapshot) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        (found,) = said(tmp_path, recipe("new", port=port), seen, "port")
+        assert found.severity == "error"
+        assert found.message.startswith(f"port {port} is taken by another program: Process {os.getpid()} (")
+        assert "port: null" in found.advice
+    assert not said(tmp_path, recipe("new", port=port), seen, "port")
+
+
+def test_a_port_is_not_said_of_the_run_that_gives_it_up(tmp_path: Path, seen: Snapshot) -> None:
+    loading = next(one for one in seen.runs if one.state is State.LOADING)
+    assert not said(tmp_path, recipe(loading.recipe_id, port=loading.port), seen, "port")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.77", "no such host", "x" * 300, "a..b"])
+@pytest.mark.parametrize("port", [None, 8123])
+def test_a_host_that_is_not_of_this_machine_is_said_at_its_field(
+    tmp_path: Path, seen: Snapshot, host: str, port: int | None
+) -> None:
+    found = said(tmp_path, recipe("new", host=host, port=port), seen, "host")
+    (error,) = [one for one in found if one.severity == "error"]
+    assert error.advice

@@ -24,6 +24,7 @@ from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
+from vllm_studio_tui.services.launching.port_claims import port_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of
 from vllm_studio_tui.services.launching.preview import Preview, preview
 from vllm_studio_tui.services.launching.targets import Targets
@@ -102,6 +103,8 @@ class Launcher(Targets):
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = problems_of(self._places.cache, recipe, backend, context)
         problems += disk_room(recipe, os.environ)
+        if backend.needs_launch:
+            problems += port_problems(recipe, live)
         wanted = claimed_gpus(recipe, backend, context)
         if gpus is None and (wanted or recipe.gpus):
             from vllm_studio_tui.probes.gpu.nvml import read_once
@@ -111,8 +114,6 @@ class Launcher(Targets):
             problems += gpu_problems(recipe, wanted, gpus, live)
             problems += room_problems(wanted, gpus, live)
         for one in live:
-            if recipe.port is not None and one.port == recipe.port and one.recipe_id != recipe.id:
-                problems.append(Problem("port", "error", f"{one.name} has port {recipe.port}", "Choose another port."))
             shared = sorted(set(wanted) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
             if shared:
                 message = f"{one.name} has GPU {' '.join(shared)}"
