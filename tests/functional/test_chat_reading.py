@@ -132,3 +132,29 @@ async def test_the_cursor_goes_with_a_new_question(tmp_path: Path) -> None:
         chosen = place(stage).document.message
         assert chosen is not None
         assert chosen.message.content == "two"  # it is what r answers again
+
+
+async def test_the_cursor_goes_along_with_pages_and_with_the_first_and_the_last(tmp_path: Path) -> None:
+    answer = "\n\n".join(f"line {number}" for number in range(30))
+    async with staged(tmp_path, place="chat", size=(80, 24), script=(Delta(content=answer), DONE)) as stage:
+        for question in ("one", "two", "three"):
+            await ask(stage, question)
+        document = place(stage).document
+
+        def visible() -> set[int]:
+            return {document.blocks[seen[0]].message for seen in document._seen if seen is not None}
+
+        for _ in range(4):
+            await stage.press("pageup")  # while one types: tab then goes to what is read, not back to the end
+        top = document._top
+        await stage.press("tab")
+        assert document.has_focus
+        assert document._top == top
+        assert document.current in visible()
+        for key in ("pageup", "pageup", "pageup", "pagedown", "pagedown"):
+            await stage.press(key)
+            assert document.current in visible(), key
+        await stage.press("home")
+        assert document.current == 0
+        await stage.press("G")
+        assert document.current == len(document.entries) - 1

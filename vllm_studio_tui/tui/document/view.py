@@ -236,6 +236,41 @@ class Document(BlockReader):
         self._reveal(wanted, whole=bool(step))
         self.post_message(self.Moved())
 
+    def action_page_up(self) -> None:
+        super().action_page_up()
+        self._take_cursor_along()
+
+    def action_page_down(self) -> None:
+        super().action_page_down()
+        self._take_cursor_along()
+
+    def action_first(self) -> None:
+        super().action_first()
+        self._take_cursor_along(0)
+
+    def action_last(self) -> None:
+        super().action_last()
+        self._take_cursor_along(-1)
+
+    def _take_cursor_along(self, wanted: int | None = None) -> None:
+        """Have the cursor on a visible message, the nearest: what a key does next is done where one reads.
+
+        Args:
+            wanted: 0: the first visible one; -1: the last.
+        """
+        seen = [self.blocks[one[0]].message for one in self._seen if one is not None]
+        seen = [one for one in seen if self._can_stand_on(one)]
+        if not seen or (wanted is None and self.current in seen):
+            return
+        if wanted is None:
+            wanted = 0 if self.current is not None and self.current < seen[0] else -1
+        self.current = seen[wanted]
+        self.post_message(self.Moved())
+        self.redraw()
+
+    def _can_stand_on(self, message: int) -> bool:
+        return 0 <= message < len(self.entries) and self.entries[message].message.role in ("user", "assistant")
+
     def point_at(self, block: int) -> None:
         if self.blocks[block].message >= 0:
             self.current = self.blocks[block].message
@@ -290,8 +325,10 @@ class Document(BlockReader):
             self._frame_due = asyncio.get_running_loop().call_later(FRAME, self._frame)
 
     def on_focus(self) -> None:
-        if self.current is None:
+        if self.current is None and self.following:
             self.move(0)
+        else:
+            self._take_cursor_along()
         super().on_focus()
 
     def watch_has_focus(self, has_focus: bool) -> None:
