@@ -130,6 +130,21 @@ async def test_a_click_on_what_is_being_removed_ends_nothing(tmp_path: Path) -> 
         assert stage.app.place_name == "recipes"
 
 
+async def test_a_key_for_a_field_that_is_being_removed_ends_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await stage.press("e")
+        field = stage.app.focused
+        assert isinstance(field, FieldInput)
+        assert await stage.app.run_action("down", field)
+        await stage.settle()
+        await field.remove()
+        for action in ("up", "down"):  # its key was pressed before
+            assert not await stage.app.run_action(action, field)
+        assert await stage.app.run_action("app.focus_next", field)
+        await stage.press("2")
+        assert stage.app._exception is None
+
+
 async def burst(stage: Staged, *keys: str) -> None:
     """Keys that came in one piece: none is handled before the last was read."""
     for key in keys:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import events
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.widget import Widget
 
 from vllm_studio_tui.config.startup import Startup
 from vllm_studio_tui.tui.background import BackgroundApp
@@ -81,6 +84,12 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
             ):
                 self.drop_read()
         await super().on_event(event)
+
+    async def _dispatch_action(self, namespace: DOMNode, action_name: str, params: Any) -> bool:
+        """Do nothing for a widget that is removed since its key was pressed: it keeps the focus a moment longer."""
+        if isinstance(namespace, Widget) and not isinstance(namespace, Screen) and not namespace.is_attached:
+            return False
+        return await super()._dispatch_action(namespace, action_name, params)
 
     def write_terminal(self, sequence: str) -> None:
         """Write a control sequence, if there is a terminal."""
