@@ -34,7 +34,8 @@ class Stat:
 def stat(pid: int) -> Stat | None:
     """Return the process's status, None if there is no such process. See proc_pid_stat(5)."""
     try:
-        raw = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123  # read for every process, each second
+            raw = file.read()
     except OSError:
         return None
     # The name is in brackets and may itself hold brackets and blanks: split at the last closing one.

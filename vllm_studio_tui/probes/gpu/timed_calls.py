@@ -57,23 +57,21 @@ class _Work:
             self._owner = None
 
     def _work(self) -> None:
-        while (step := self._next()) is not None:
+        step = self._next(done=0)
+        while step is not None:
             step()
-            with self._lock:
-                self._under_way -= 1
-                if self._ended and not self._under_way:
-                    self.done.set()
+            step = self._next(done=1)
 
-    def _next(self) -> Step | None:
+    def _next(self, done: int) -> Step | None:
+        """Count steps that have returned, and return the one that this thread takes next; None: none."""
         with self._lock:
-            if self._owner is not threading.current_thread():
-                return None
-            self.since = time.monotonic()
-            step = next(self._steps, None)
-            if step is not None:
-                self._under_way += 1
-                return step
-            self._ended = True
-            if not self._under_way:
+            self._under_way -= done
+            step = None
+            if self._owner is threading.current_thread():
+                self.since = time.monotonic()
+                step = next(self._steps, None)
+                self._ended = self._ended or step is None
+                self._under_way += step is not None
+            if self._ended and not self._under_way:
                 self.done.set()
-            return None
+            return step

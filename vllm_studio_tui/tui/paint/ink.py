@@ -51,6 +51,8 @@ class Row:
     links: list[tuple[int, int, str]] = field(default_factory=list)
     bar: str = ""
     span: tuple[int, int] | None = None
+    #: What `_filled` returned last, with the width and the number of pieces then: a row is drawn, then compared.
+    _last: tuple[int, int, list[tuple[str, str]]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def put(self, column: int, text: str, style: str = "fg", width: int | None = None) -> int:
         """Draw text from a column on, cut to `width` cells with an ellipsis; return the column after it."""
@@ -85,6 +87,12 @@ class Row:
 
     def _filled(self, width: int) -> list[tuple[str, str]]:
         """Return the pieces and the gaps between them, exactly `width` cells; a later piece covers an earlier one."""
+        last = self._last
+        if last is None or last[0] != width or last[1] != len(self.pieces):
+            last = self._last = (width, len(self.pieces), self._fill(width))
+        return last[2]
+
+    def _fill(self, width: int) -> list[tuple[str, str]]:
         out: list[tuple[str, str]] = []
         at = 0
         for column, text, style in sorted(self.pieces, key=lambda piece: piece[0]):
@@ -145,28 +153,35 @@ class Row:
         if ours is None or theirs is None:
             return [(0, width)]
         spans: list[tuple[int, int]] = []
-        for column in range(width):
-            if ours[column] != theirs[column]:
-                if spans and column - spans[-1][1] < BETWEEN:
-                    spans[-1] = (spans[-1][0], column + 1)
-                else:
-                    spans.append((column, column + 1))
+        cells = enumerate(zip(*ours, *theirs, strict=True))
+        for column in [at for at, (text, style, was, looked) in cells if text != was or style != looked]:
+            if spans and column - spans[-1][1] < BETWEEN:
+                spans[-1] = (spans[-1][0], column + 1)
+            else:
+                spans.append((column, column + 1))
         return spans
 
-    def _cells(self, width: int) -> list[tuple[str, str]] | None:
-        cells: list[tuple[str, str]] = []
+    def _cells(self, width: int) -> tuple[str, list[str]] | None:
+        """Return the character and the style of each cell; None where a character does not take just one."""
+        texts: list[str] = []
+        styles: list[str] = []
         for text, style in self._filled(width):
             # The widths of a wide character and of an accent without one of its own cancel out.
-            if not text.isascii() and any(cell_len(character) != 1 for character in text):
+            if not _NARROW.issuperset(text) and any(cell_len(character) != 1 for character in text):
                 return None
-            cells += [(character, style) for character in text]
-        return cells if len(cells) == width else None
+            texts.append(text)
+            styles += [style] * len(text)
+        return ("".join(texts), styles) if len(styles) == width else None
 
     def same(self, other: Row) -> bool:
         """Return whether the other row looks the same."""
         return self.pieces == other.pieces and self.plane == other.plane and self.bar == other.bar
 
 
+#: What takes one cell for certain, and stands in charts and tables: Latin; boxes, blocks and shapes; braille.
+_NARROW = frozenset(
+    map(chr, (*range(0x20, 0x7F), *range(0xAE, 0x300), *range(0x2500, 0x25FD), *range(0x2800, 0x2900), 0x2013, 0x2026))
+)
 _ellipsis = UNICODE.ellipsis
 #: What stands in texts of ours, such as the dash of an unknown number, and how it is written with ASCII alone.
 _ASCII = str.maketrans({"–": "-", "…": ".."})
