@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from vllm_studio_tui.kit.safe_json import is_shallow
@@ -74,16 +75,20 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
 def valid_fields(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of `data` that the fields of this dataclass can hold; the others are left out."""
     found: dict[str, Any] = {}
-    for one in fields(cls):
-        if one.name not in data:
-            continue
-        value, kind = data[one.name], str(one.type)
-        if value is None and kind.endswith(" | None"):
-            found[one.name] = None
-            continue
-        check = CHECKS.get(kind.removesuffix(" | None"))
-        if one.name.endswith("pid"):
-            check = process_id
-        if check is None or check(value):
-            found[one.name] = value
+    for name, optional, check in _checks_of(cls):  # type: ignore[arg-type]  # classes can be hashed
+        if name in data:
+            value = data[name]
+            if check is None or (optional and value is None) or check(value):
+                found[name] = value
     return found
+
+
+@cache
+def _checks_of(cls: Any) -> tuple[tuple[str, bool, Callable[[Any], bool] | None], ...]:
+    """Return name, whether it may be None, and the check of each field: a spec has hundreds of rows of one class."""
+    found = []
+    for one in fields(cls):
+        kind = str(one.type)
+        check = process_id if one.name.endswith("pid") else CHECKS.get(kind.removesuffix(" | None"))
+        found.append((one.name, kind.endswith(" | None"), check))
+    return tuple(found)

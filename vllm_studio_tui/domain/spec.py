@@ -6,10 +6,11 @@ Standard library only. Backends build the parts; the keeper reads them back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.field_checks import valid_fields
+from vllm_studio_tui.kit.plain_data import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,8 @@ class RunSpec:
     version: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values: dict[str, Any] = plain(self)
+        return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:

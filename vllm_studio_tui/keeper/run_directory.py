@@ -23,7 +23,7 @@ class RunDirectory:
 
     def __init__(self, folder: Path, lock: int, spec: RunSpec) -> None:
         self._folder, self._lock = folder, lock
-        self._spec = json.dumps(spec.to_json(), separators=(",", ":")).encode() if spec.argv else None
+        self._spec = spec if spec.argv else None
         self._ledger = self._open(LEDGER)
         self._log = self._open(LOG)
         #: The deleted log to which the engine still writes, and how far it is copied.
@@ -44,8 +44,8 @@ class RunDirectory:
         back = not self._held()
         if back:
             self._put_back(engine=engine)
-        elif self._spec is not None and not (self._folder / SPEC).exists():
-            write_atomic(self._folder / SPEC, self._spec)
+        else:
+            self._write_spec()
         if self._ledger is None:
             self._ledger = self._open(LEDGER)
         if self._log is None or not engine:
@@ -56,6 +56,12 @@ class RunDirectory:
             self._forget(self._deleted[0])
             self._deleted = None
         return back
+
+    def _write_spec(self) -> None:
+        """Put the spec back where it is missing."""
+        if self._spec is not None and not (self._folder / SPEC).exists():
+            text = json.dumps(self._spec.to_json(), separators=(",", ":"))
+            write_atomic(self._folder / SPEC, text.encode())
 
     def _held(self) -> bool:
         """Return whether the lock that we hold is the one that others look at."""
@@ -75,8 +81,7 @@ class RunDirectory:
             raise
         os.close(self._lock)
         self._lock = lock
-        if self._spec is not None and not (self._folder / SPEC).exists():
-            write_atomic(self._folder / SPEC, self._spec)
+        self._write_spec()
         if self._ledger is not None and not (self._folder / LEDGER).exists():
             old, self._ledger = self._ledger, None
             self._copy(old, 0, LEDGER, 1 << 40)

@@ -9,7 +9,7 @@ from pathlib import Path
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit import secrets
-from vllm_studio_tui.simulation.gpus import VARIABLE
+from vllm_studio_tui.simulation import marks
 
 #: What is there where a GPU of NVIDIA (also under WSL, or on a Jetson), AMD or Intel can be used. No driver is asked:
 #: that may take seconds.
@@ -47,7 +47,7 @@ def claims(recipe: Recipe, version: str | None = None, environ: Mapping[str, str
 
 def gpus_here(environ: Mapping[str, str]) -> bool:
     """Return whether this machine shows any sign of a GPU."""
-    if environ.get(VARIABLE, "").strip():
+    if environ.get(marks.GPUS, "").strip():
         return True
     return any(next(Path("/").glob(pattern[1:]), None) is not None for pattern in DEVICES)
 

@@ -15,7 +15,7 @@ from vllm_studio_tui.domain.spec import Restart, RunSpec
 from vllm_studio_tui.keeper.probe import address_of
 from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.runs.gpu_use import claims
-from vllm_studio_tui.simulation.programs import is_simulated
+from vllm_studio_tui.simulation.marks import is_simulated
 
 #: Fields that are for people and for the keeper, not for the engine.
 _NOT_LAUNCHED = frozenset({"name", "description", "tags", "restart", "ready_timeout"})

@@ -27,11 +27,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from vllm_studio_tui.simulation import marks
 from vllm_studio_tui.simulation.holders import Holders
 from vllm_studio_tui.simulation.models import GPU_BYTES
 from vllm_studio_tui.simulation.traffic import EPOCH, IDLE
 
-VARIABLE = "VLLM_STUDIO_SIMULATE_GPUS"
+VARIABLE = marks.GPUS
 MAX_GPUS = 16
 MIB = 1024 * 1024
 MEMORY_TOTAL = GPU_BYTES

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from vllm_studio_tui.kit.paths import private_dir
 from vllm_studio_tui.simulation.loading_log import SGLANG, VLLM
+from vllm_studio_tui.simulation.marks import PROGRAMS
 
 #: When an engine began that is started to go on as if it had never stopped; in seconds since the epoch.
 SINCE = "VLLM_STUDIO_SIMULATED_SINCE"
-_MODULE = "vllm_studio_tui.simulation.programs"
 _SCRIPT = """#!{python}
 import sys
 from {module} import main
@@ -33,21 +33,10 @@ def install(folder: Path) -> dict[str, Path]:
         private_dir(home / "bin")
         private_dir(home / f"lib/python3/site-packages/{style}-{version}.dist-info")
         program = home / "bin" / name
-        program.write_text(_SCRIPT.format(python=sys.executable, module=_MODULE, style=style))
+        program.write_text(_SCRIPT.format(python=sys.executable, module=PROGRAMS, style=style))
         program.chmod(0o700)
         made[style] = program
     return made
-
-
-def is_simulated(argv: Sequence[str]) -> bool:
-    """Return whether a command starts a simulated engine."""
-    if "vllm_studio_tui.simulation.engine" in argv:
-        return True
-    try:
-        with Path(argv[0]).open("rb") as stream:
-            return _MODULE.encode() in stream.read(512)
-    except (OSError, IndexError):
-        return False
 
 
 def main(style: str, argv: Sequence[str]) -> int:

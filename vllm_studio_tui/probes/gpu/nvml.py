@@ -19,8 +19,9 @@ from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames
 from vllm_studio_tui.probes.gpu.timed_calls import run_steps
+from vllm_studio_tui.simulation import marks
 
-SIMULATE = "VLLM_STUDIO_SIMULATE_GPUS"
+SIMULATE = marks.GPUS
 #: Seconds one reading waits for the driver.
 PATIENCE = 10.0
 #: Seconds between two attempts to open a library that refused.
