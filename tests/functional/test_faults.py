@@ -237,8 +237,15 @@ async def test_a_form_that_is_drawn_while_its_rows_are_made_shows_them_when_they
 async def test_a_form_that_is_being_made_while_its_screen_is_shown_gets_the_focus_itself(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         place: Any = stage.app.current
+        mount, begun = place.mount, asyncio.Event()
+
+        def noticed(*widgets: Any) -> Any:
+            begun.set()
+            return mount(*widgets)
+
+        place.mount = noticed
         opening = asyncio.ensure_future(place._open_form(None))
-        await stage.until(lambda: place.form is not None, "the form is being made")
+        await begun.wait()
         assert not place.form.query("FieldInput")
         await stage.app.show_place("recipes")
         await opening

@@ -151,6 +151,11 @@ class Terminal:
             os.close(self._fd)
 
 
+def of_an_empty_home(text: str) -> bool:
+    """Whether a screen shows what an empty home does: first that nothing runs, then the question what to run."""
+    return "Nothing runs yet." in text or "What do you want to run?" in text
+
+
 def studio(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "vllm_studio_tui", *arguments]
 

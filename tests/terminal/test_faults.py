@@ -6,7 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
-from tests.terminal.pty_screen import Terminal, environment
+from tests.terminal.pty_screen import Terminal, environment, of_an_empty_home
 from vllm_studio_tui.kit.sanitize import strip_ansi
 
 #: Starts the program with a fault built in.
@@ -51,7 +51,7 @@ def test_whatever_fails_the_terminal_is_given_back_and_three_lines_say_what_happ
             home = tmp_path / kind
             environ = environment(home, MY_API_KEY="correct-horse-battery")
             opened[kind] = Terminal([sys.executable, "-c", BROKEN, kind], environ)
-        opened["handler"].until("Nothing runs yet.")
+        opened["handler"].until(of_an_empty_home)
         opened["handler"].send("?")
         for kind, one in opened.items():
             assert one.wait(60) == 1, kind

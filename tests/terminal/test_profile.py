@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.terminal.conftest import Opener
+from tests.terminal.pty_screen import of_an_empty_home
 
 LIGHT, ATTRIBUTES = "\x1b]11;rgb:ffff/ffff/ffff\x1b\\", "\x1b[?62;1;2;6;9;15;16;17;18;21;22;28;29c"
 PAPER = b"48;2;251;250;246"  # the page of the light theme
@@ -35,7 +36,7 @@ def test_an_answer_that_comes_late_is_dropped(terminal: Opener) -> None:
     assert "62;" not in text
     assert PAPER not in one.raw
     one.send("alt+1")
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     one.send("q")
     assert one.wait() == 0
 
@@ -43,7 +44,7 @@ def test_an_answer_that_comes_late_is_dropped(terminal: Opener) -> None:
 @pytest.mark.parametrize(("term", "plain"), [("xterm", False), ("linux", True)])
 def test_sixteen_colours_are_the_terminals_own(terminal: Opener, term: str, plain: bool) -> None:
     one = terminal(TERM=term, COLORTERM="")
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     assert not re.search(rb"\x1b\[[0-9;]*[34]8;[25];", bytes(one.raw))
     assert b"\x1b[" in one.raw
     assert one.text().isascii() is plain
@@ -53,7 +54,7 @@ def test_sixteen_colours_are_the_terminals_own(terminal: Opener, term: str, plai
 
 def test_without_the_mouse_none_is_asked_for(terminal: Opener) -> None:
     one = terminal("--no-mouse")
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     assert b"\x1b[?1000h" not in one.raw
     assert b"\x1b[?1003h" not in one.raw
     one.send("q")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.terminal.conftest import Opener
-from tests.terminal.pty_screen import environment, studio
+from tests.terminal.pty_screen import environment, of_an_empty_home, studio
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
@@ -120,7 +120,7 @@ def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_scree
 
 def test_the_terminal_is_given_back_as_it_was(terminal: Opener) -> None:
     one = terminal()
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     one.send("q")
     assert one.wait() == 0
     assert one.raw.rstrip().endswith(b"\x1b[?1004l") or b"\x1b[?1049l" in one.raw
@@ -130,7 +130,7 @@ def test_the_terminal_is_given_back_as_it_was(terminal: Opener) -> None:
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_hang_up_ends_it_in_order(terminal: Opener, number: signal.Signals) -> None:
     one = terminal()
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     one.process.send_signal(number)
     assert one.wait() == 0
     assert b"\x1b[?1049l" in one.raw
@@ -162,17 +162,17 @@ def test_suspended_and_resumed_it_draws_again(terminal: Opener) -> None:
 
 def test_a_storm_of_sizes_and_it_stands(terminal: Opener) -> None:
     one = terminal()
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     for columns, rows in ((1, 1), (200, 50), (3, 40), (40, 6), (80, 24), (2, 2), (160, 45), (60, 15), (100, 30)):
         one.resize(columns, rows)
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     one.send("q")
     assert one.wait() == 0
 
 
 def test_nothing_changes_nothing_is_written(terminal: Opener) -> None:
     one = terminal()
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     one.until(lambda _: b"\x1b]2;studio" in one.raw)  # the first sample has come, and the title with it
     for place in "1256":
         one.send(place)
@@ -221,7 +221,7 @@ def test_no_byte_of_a_hostile_name_reaches_the_terminal(home: Path, terminal: Op
 
 def test_no_colour_means_none(terminal: Opener) -> None:
     one = terminal(NO_COLOR="1")
-    one.until("Nothing runs yet.")
+    one.until(of_an_empty_home)
     one.send("q")
     assert one.wait() == 0
     assert re.search(rb"\x1b\[[0-9;]*\b(?:3[0-7]|4[0-7]|38|48|9[0-7])(?:;[0-9;]*)?m", bytes(one.raw)) is None
