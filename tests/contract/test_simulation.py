@@ -17,7 +17,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.keeper.explanation import explain
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.probes.engine.reader import EngineProbe
-from vllm_studio_tui.simulation import exposition, gpus, holders, loading_log, nvml, serving_log
+from vllm_studio_tui.simulation import exposition, gpus, holders, loading_log, marks, nvml, serving_log
 from vllm_studio_tui.simulation.holders import Holder
 from vllm_studio_tui.simulation.loading_log import Start
 from vllm_studio_tui.simulation.models import GIB, Layout, model_of
@@ -37,7 +37,7 @@ def traffic(model: str = MODELS[0], ready: float = NOON) -> Traffic:
 def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Holder]:
     """An engine that holds GPU 0 and 1 of four, and has begun to load at noon."""
     monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
-    monkeypatch.setenv(gpus.VARIABLE, "4")
+    monkeypatch.setenv(marks.GPUS, "4")
     holder = Holder("qwen3-32b", MODELS[0], (0, 1), NOON, 97.6, run="r", ended=NOON + 40 * DAY, pid=7)
     holders.save(holder)
     gpus.HOLDERS.forget()

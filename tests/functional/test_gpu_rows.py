@@ -12,10 +12,11 @@ from tests.functional.stage import bare, snapshot, staged
 from vllm_studio_tui.domain.gpus import GIB, Gpu, GpuProcess, GpuReport, Throttle
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.probes.gpu import protocol
-from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
+from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 from vllm_studio_tui.probes.gpu.validation import THROTTLE
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.gpu_owners import SLOWED

@@ -12,10 +12,10 @@ from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.runs import gpu_use as module
 from vllm_studio_tui.runs.gpu_use import claims, gpus_here
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.studio import Studio
 
 

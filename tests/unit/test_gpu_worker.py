@@ -21,10 +21,11 @@ from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes import energy
 from vllm_studio_tui.probes.gpu import client, protocol
 from vllm_studio_tui.probes.gpu.client import GpuWorker
-from vllm_studio_tui.probes.gpu.nvml import SIMULATE, read_once
+from vllm_studio_tui.probes.gpu.nvml import read_once
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.simulation import gpus as simulated
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 
 
 @pytest.fixture(autouse=True)

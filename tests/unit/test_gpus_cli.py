@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from vllm_studio_tui.cli import gpus as command
 from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport
-from vllm_studio_tui.probes.gpu.nvml import SIMULATE
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 
 GIB = 1024**3
 KEYS = {"index", "uuid", "name", "memory_total", "memory_used", "utilization", "temperature"}

@@ -68,6 +68,12 @@ def test_a_port_that_a_foreign_program_has_is_an_error_that_names_it(tmp_path: P
     assert not said(tmp_path, recipe("new", port=port), seen, "port")
 
 
+def test_a_live_run_whose_port_is_not_known_takes_none(tmp_path: Path, seen: Snapshot) -> None:
+    torn = replace(seen, runs=tuple(replace(one, spec=None) for one in seen.runs))
+    assert torn.runs[0].port is None
+    assert not said(tmp_path, recipe("new", port=None), torn, "port")
+
+
 def test_a_port_is_not_said_of_the_run_that_gives_it_up(tmp_path: Path, seen: Snapshot) -> None:
     loading = next(one for one in seen.runs if one.state is State.LOADING)
     assert not said(tmp_path, recipe(loading.recipe_id, port=loading.port), seen, "port")

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.gpus import GpuProcess, GpuReport
 from vllm_studio_tui.probes.gpu import device, validation
-from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, SIMULATE, NvmlReader
+from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, NvmlReader
 from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of
 from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.simulation.traffic import EPOCH
 
 #: Untyped where it comes from.
@@ -137,7 +138,7 @@ def test_any_text_is_a_scenario_or_an_error(text: str) -> None:
     try:
         scenario = simulated_gpus.scenario(text)
     except simulated_gpus.SimulationError as error:
-        assert simulated_gpus.VARIABLE in str(error)
+        assert SIMULATE in str(error)
     else:
         assert 1 <= scenario.count <= simulated_gpus.MAX_GPUS
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tests.process.house import until
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.probes.gpu import device, validation
-from vllm_studio_tui.probes.gpu.nvml import SIMULATE, NvmlReader
+from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.simulation.traffic import EPOCH
 
 MISMATCH: Any = pynvml.NVMLLibraryMismatchError

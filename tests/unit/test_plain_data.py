@@ -35,7 +35,8 @@ def test_it_is_what_asdict_makes_of_it_as_json(tree: Tree) -> None:
     assert json.dumps(plain(tree)) == json.dumps(asdict(tree))
 
 
-def test_what_is_no_dataclass_stays_and_a_class_is_none() -> None:
+def test_what_is_no_dataclass_stays_as_it_is() -> None:
     assert plain({"a": Leaf("x")}) == {"a": Leaf("x")}  # within a dictionary nothing is looked for
     assert plain([1, Leaf("x"), (Leaf("y"),)]) == [1, {"text": "x", "number": None}, [{"text": "y", "number": None}]]
     assert plain(None) is None
+    assert plain(Leaf) is Leaf

@@ -32,7 +32,6 @@ from vllm_studio_tui.simulation.holders import Holders
 from vllm_studio_tui.simulation.models import GPU_BYTES
 from vllm_studio_tui.simulation.traffic import EPOCH, IDLE
 
-VARIABLE = marks.GPUS
 MAX_GPUS = 16
 MIB = 1024 * 1024
 MEMORY_TOTAL = GPU_BYTES
@@ -85,7 +84,7 @@ def scenario(text: str) -> Scenario:
     head, *items = (piece.strip() for piece in text.split(","))
     count = _integer(head)
     if count is None or not 1 <= count <= MAX_GPUS:
-        raise SimulationError(f"{VARIABLE} begins with the number of GPUs, 1 to {MAX_GPUS}, not {head[:40]!r}")
+        raise SimulationError(f"{marks.GPUS} begins with the number of GPUs, 1 to {MAX_GPUS}, not {head[:40]!r}")
     driver: set[str] = set()
     gpus: dict[int, frozenset[str]] = {}
     hang: dict[int, float] = {}
@@ -98,7 +97,7 @@ def scenario(text: str) -> Scenario:
             index = _index(item, name, count)
             numbers = [_integer(argument) for argument in arguments]
             if numbers[0] is None or None in numbers:
-                raise SimulationError(f"{VARIABLE}: {item[:60]!r} is not process=GPU:PID or process=GPU:PID:MIB")
+                raise SimulationError(f"{marks.GPUS}: {item[:60]!r} is not process=GPU:PID or process=GPU:PID:MIB")
             memory = numbers[1] * MIB if len(numbers) == 2 and numbers[1] is not None else None
             processes[index] = (*processes.get(index, ()), (numbers[0], memory))
         elif kind == "busy" and not arguments:
@@ -113,7 +112,7 @@ def scenario(text: str) -> Scenario:
         else:
             known = ", ".join(sorted(DRIVER_FAULTS | {f"{f}:GPU" for f in GPU_FAULTS} | {"hang:GPU:SECONDS"}))
             raise SimulationError(
-                f"{VARIABLE}: {item[:60]!r} is unknown; use process=GPU:PID[:MIB], busy=GPU or fault= one of {known}"
+                f"{marks.GPUS}: {item[:60]!r} is unknown; use process=GPU:PID[:MIB], busy=GPU or fault= one of {known}"
             )
     return Scenario(count, frozenset(driver), gpus, hang, processes, frozenset(busy))
 
@@ -125,7 +124,7 @@ def _integer(text: str) -> int | None:
 def _index(item: str, text: str, count: int) -> int:
     index = _integer(text)
     if index is None or index >= count:
-        raise SimulationError(f"{VARIABLE}: {item[:60]!r} names no GPU of 0 to {count - 1}")
+        raise SimulationError(f"{marks.GPUS}: {item[:60]!r} names no GPU of 0 to {count - 1}")
     return index
 
 
@@ -135,7 +134,7 @@ def _seconds(item: str, text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= 86_400:
-        raise SimulationError(f"{VARIABLE}: {item[:60]!r} needs seconds, 0 to 86400")
+        raise SimulationError(f"{marks.GPUS}: {item[:60]!r} needs seconds, 0 to 86400")
     return seconds
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from vllm_studio_tui.simulation import gpus
+from vllm_studio_tui.simulation import gpus, marks
 from vllm_studio_tui.simulation.gpus import Scenario, SimulationError, energy_mj, invented_processes
 
 __all__ = ["NVMLError", "SimulationError", "clock", "energy_mj", "invented_processes", "nvmlInit"]
@@ -166,7 +166,7 @@ class _Library:
 
 
 def nvmlInit() -> None:  # noqa: N802
-    scenario = gpus.scenario(os.environ.get(gpus.VARIABLE, ""))
+    scenario = gpus.scenario(os.environ.get(marks.GPUS, ""))
     for fault, code in _INIT_FAULTS.items():
         if scenario.has(fault):
             raise NVMLError(code)

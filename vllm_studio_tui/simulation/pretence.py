@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vllm_studio_tui.kit.process import start_ticks
-from vllm_studio_tui.simulation import gpus, holders
+from vllm_studio_tui.simulation import gpus, holders, marks
 from vllm_studio_tui.simulation.holders import Holder
 from vllm_studio_tui.simulation.loading_log import Start, lines
 from vllm_studio_tui.simulation.models import GIB, Layout, model_of, pace_of
@@ -134,7 +134,7 @@ def _write(written: Iterable[str]) -> None:
 
 def _count() -> int:
     """Return how many GPUs there are."""
-    text = os.environ.get(gpus.VARIABLE, "").strip()
+    text = os.environ.get(marks.GPUS, "").strip()
     return gpus.scenario(text).count if text else gpus.MAX_GPUS
 
 

@@ -21,7 +21,6 @@ from vllm_studio_tui.probes.gpu.processes import ProcessNames
 from vllm_studio_tui.probes.gpu.timed_calls import run_steps
 from vllm_studio_tui.simulation import marks
 
-SIMULATE = marks.GPUS
 #: Seconds one reading waits for the driver.
 PATIENCE = 10.0
 #: Seconds between two attempts to open a library that refused.
@@ -48,7 +47,8 @@ FAILURES: Mapping[int, tuple[str, str]] = {
     ),
     12: (
         "No NVIDIA driver (libnvidia-ml.so.1 was not found)",
-        f"Install the driver, or start the container with its GPUs (`--gpus all`). {SIMULATE}=4 shows simulated ones.",
+        "Install the driver, or start the container with its GPUs (`--gpus all`). "
+        f"{marks.GPUS}=4 shows simulated ones.",
     ),
     17: (
         "The operating system blocks access to the GPUs",
@@ -71,7 +71,7 @@ class LibraryMissing(Exception):
 
 def simulated(environ: Mapping[str, str] | None = None) -> bool:
     """Return whether the GPUs are simulated."""
-    return bool((os.environ if environ is None else environ).get(SIMULATE, "").strip())
+    return bool((os.environ if environ is None else environ).get(marks.GPUS, "").strip())
 
 
 def load() -> ModuleType:
@@ -258,7 +258,7 @@ class NvmlReader:
 
     def _explain(self, error: Exception) -> tuple[str, str | None]:
         if simulated() and isinstance(error, ValueError):  # it was asked for something that there is not
-            return str(error), f"Correct or unset {SIMULATE}."
+            return str(error), f"Correct or unset {marks.GPUS}."
         return explain(error, code_of(self._nvml, error))
 
     def _with_vanished(self, gpus: list[Gpu]) -> tuple[Gpu, ...]:

@@ -13,7 +13,7 @@ from vllm_studio_tui.runs.read import RunView
 
 def port_problems(recipe: Recipe, live: Sequence[RunView]) -> list[Problem]:
     """Return what stands against listening on a recipe's host and port. Looks a host's name up: up to 5 s."""
-    having = [one for one in live if one.port == recipe.port]
+    having = [one for one in live if recipe.port is not None and one.port == recipe.port]
     if having:  # its own run gives the port up before the next begins
         return [
             Problem("port", "error", f"{one.name} has port {recipe.port}", "Choose another port.")

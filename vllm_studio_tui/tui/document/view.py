@@ -246,27 +246,31 @@ class Document(BlockReader):
 
     def action_first(self) -> None:
         super().action_first()
-        self._take_cursor_along(0)
+        self._stand_on(self._in_view[:1])
 
     def action_last(self) -> None:
         super().action_last()
-        self._take_cursor_along(-1)
+        self._stand_on(self._in_view[-1:])
 
-    def _take_cursor_along(self, wanted: int | None = None) -> None:
-        """Have the cursor on a visible message, the nearest: what a key does next is done where one reads.
+    def _take_cursor_along(self) -> None:
+        """Have the cursor on a visible message, the nearest: what a key does next is done where one reads."""
+        seen = self._in_view
+        if self.current not in seen:
+            above = self.current is not None and self.current < min(seen, default=0)
+            self._stand_on(seen[:1] if above else seen[-1:])
 
-        Args:
-            wanted: 0: the first visible one; -1: the last.
-        """
+    def _stand_on(self, messages: Sequence[int]) -> None:
+        """Move the cursor to the first of some messages, if there is one, without scrolling."""
+        if messages:
+            self.current = messages[0]
+            self.post_message(self.Moved())
+            self.redraw()
+
+    @property
+    def _in_view(self) -> list[int]:
+        """The visible messages on which the cursor can be, from the top, one for each of their lines."""
         seen = [self.blocks[one[0]].message for one in self._seen if one is not None]
-        seen = [one for one in seen if self._can_stand_on(one)]
-        if not seen or (wanted is None and self.current in seen):
-            return
-        if wanted is None:
-            wanted = 0 if self.current is not None and self.current < seen[0] else -1
-        self.current = seen[wanted]
-        self.post_message(self.Moved())
-        self.redraw()
+        return [one for one in seen if self._can_stand_on(one)]
 
     def _can_stand_on(self, message: int) -> bool:
         return 0 <= message < len(self.entries) and self.entries[message].message.role in ("user", "assistant")
