@@ -324,6 +324,17 @@ async def _pages(stage: Staged) -> None:
     await shows(stage, "paragraph 199 ")
 
 
+@long.scenario("prompt.page-up", "prompt.page-down")
+async def _pages_while_writing(stage: Staged) -> None:
+    place(stage).prompt.focus()
+    await shows(stage, "paragraph 199 ")
+    await stage.press("pageup")
+    await hides(stage, "paragraph 199 ")
+    await stage.press("pagedown")
+    await shows(stage, "paragraph 199 ")
+    assert place(stage).prompt.has_focus
+
+
 @long.scenario("transcript.first", "transcript.last")
 async def _ends(stage: Staged) -> None:
     for first, last in (("home", "end"), ("g", "G")):

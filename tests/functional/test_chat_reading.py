@@ -144,12 +144,15 @@ async def test_the_cursor_goes_along_with_pages_and_with_the_first_and_the_last(
         def visible() -> set[int]:
             return {document.blocks[seen[0]].message for seen in document._seen if seen is not None}
 
-        for _ in range(4):
-            await stage.press("pageup")  # while one types: tab then goes to what is read, not back to the end
+        end = document._top
+        await stage.press("h", "pageup", "pageup", "pageup", "pagedown")  # while one writes
+        assert place(stage).prompt.text == "h"
+        assert place(stage).prompt.has_focus
         top = document._top
+        assert top < end
         await stage.press("tab")
         assert document.has_focus
-        assert document._top == top
+        assert document._top == top  # what is read stays, and the cursor comes to it
         assert document.current in visible()
         for key in ("pageup", "pageup", "pageup", "pagedown", "pagedown"):
             await stage.press(key)

@@ -13,6 +13,8 @@ SCREEN = Screen(
     actions=(
         Action("prompt.send", "enter", "send", "Send the question", priority=True, palette=False),
         Action("prompt.newline", "ctrl+j", "new line", "A new line", priority=True, palette=False),
+        Action("prompt.page-up", "pageup", "", "The chat a page up, while one writes", palette=False),
+        Action("prompt.page-down", "pagedown", "", "The chat a page down", palette=False),
         Action("chat.model", "f4", "model", "Choose the model", priority=True),
         Action("chat.chats", "ctrl+o", "chats", "Chats: open, search, rename, delete", priority=True),
         Action("chat.new", "ctrl+n", "new", "A new chat", priority=True),

@@ -290,6 +290,10 @@ class ChatPlace(ChatSteps):
         else:
             super().on_canvas_clicked(event)
 
+    def on_prompt_area_paged(self, event: PromptArea.Paged) -> None:
+        event.stop()
+        self.document.page(event.step)
+
     def on_prompt_area_sent(self, event: PromptArea.Sent) -> None:
         event.stop()
         text = event.text.strip("\n")

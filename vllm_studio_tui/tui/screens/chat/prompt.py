@@ -28,6 +28,13 @@ class PromptArea(TextArea):
             super().__init__()
             self.text = text
 
+    class Paged(Message):
+        """The person looks at the transcript a page up (-1) or down (1)."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
     class Grown(Message):
         """The text, and perhaps the height it needs, changed."""
 
@@ -79,6 +86,12 @@ class PromptArea(TextArea):
 
     def action_newline(self) -> None:
         self.call_later(self.insert, "\n")
+
+    def action_page_up(self) -> None:
+        self.post_message(self.Paged(-1))
+
+    def action_page_down(self) -> None:
+        self.post_message(self.Paged(1))
 
     def _older(self) -> bool:
         """Show the prompt before; return False where there is none, or something else was typed meanwhile."""
