@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TextIO
 from vllm_studio_tui.config.startup import read_startup_settings
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import gc_freeze
-from vllm_studio_tui.simulation import marks
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 from vllm_studio_tui.tui.terminal.faults import Faults
 from vllm_studio_tui.tui.terminal.profile import EarlyQuestion, make_profile
@@ -84,7 +83,7 @@ def open_screens(
                 recipe=recipe,
                 compact=compact,
                 read_only=read_only,
-                label=label or ("SIMULATED" if os.environ.get(marks.GPUS) else ""),
+                label=label or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
                 theme_name=settings.theme,
                 profile=profile,
                 faults=faults,
