@@ -34,6 +34,15 @@ class CompletedRequest:
         run_id: The run that answered and its `attempt`; None for a server that is not ours.
         finish: One of `domain.chat.FINISHES`; `streaming` only until it is over.
         estimated: The completion's tokens are counted by letters, because the engine did not tell them.
+        key_id, key_name: The key that asked `serve`.
+        endpoint: The path that was asked, as `/v1/chat/completions`.
+        requested_model: The model as the client wrote it; `model` is what the engine is asked for.
+        status: The HTTP status of the answer.
+        queued_seconds, load_seconds: Waited for others, and for the model to load; both are part of `ttft`.
+        overhead_seconds: What `serve` itself took before the request was sent on.
+        upstream_id: The engine's own id of the answer.
+        client: The address that asked, or what the client calls itself.
+        bytes_in, bytes_out: Of the two bodies.
     """
 
     at: float
@@ -55,6 +64,19 @@ class CompletedRequest:
     tokens_per_second: float | None = None
     error: str | None = None
     estimated: bool = False
+    key_id: str | None = None
+    key_name: str | None = None
+    endpoint: str | None = None
+    requested_model: str | None = None
+    status: int | None = None
+    streamed: bool | None = None
+    queued_seconds: float | None = None
+    load_seconds: float | None = None
+    overhead_seconds: float | None = None
+    upstream_id: str | None = None
+    client: str | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sqlite3
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
-from vllm_studio_tui.store.schema import MIGRATION_SET, RECIPE_REVISIONS, REQUEST_LEASE, RUN_LEDGER, TABLES
+from vllm_studio_tui.store.schema import MIGRATION_SET, RECIPE_REVISIONS, REQUEST_LEASE, RUN_LEDGER, SERVING, TABLES
 
 migrations = Migrations(MIGRATION_SET)
 
@@ -37,6 +37,13 @@ def request_lease(db: Tables) -> None:
 def recipe_revisions(db: Tables) -> None:
     """Add the forms that recipes had, beginning with what they are, and which of them a run was launched with."""
     for statement in RECIPE_REVISIONS:
+        db.execute(statement)
+
+
+@migrations(name="0005_serving")
+def serving(db: Tables) -> None:
+    """Add what is known of requests of other programs, and the keys of those programs."""
+    for statement in SERVING:
         db.execute(statement)
 
 

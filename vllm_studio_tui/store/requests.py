@@ -12,9 +12,14 @@ from vllm_studio_tui.store.conversion import count, integer, number, optional_te
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, lease, lease_holds
 
-_TEXTS = ("run_id", "recipe_id", "model", "session_id", "message_id", "error")
-_COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens")
-_NUMBERS = ("ttft", "total_seconds", "tokens_per_second")
+_TEXTS = (
+    "run_id", "recipe_id", "model", "session_id", "message_id", "error",
+    "key_id", "key_name", "endpoint", "requested_model", "upstream_id", "client",
+)  # fmt: skip
+_COUNTS = (
+    "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "status", "bytes_in", "bytes_out",
+)  # fmt: skip
+_NUMBERS = ("ttft", "total_seconds", "tokens_per_second", "queued_seconds", "load_seconds", "overhead_seconds")
 
 
 class RequestRows:
@@ -78,6 +83,7 @@ class RequestRows:
             **{name: count(given[name]) for name in _COUNTS},
             **{name: number(given[name]) for name in _NUMBERS},
             "owner": owner,
+            "streamed": None if request.streamed is None else bool(request.streamed),
             "estimated": bool(request.estimated),
         }
         names = ", ".join(row)
@@ -105,4 +111,5 @@ class RequestRows:
 
 def _request(row: sqlite3.Row) -> CompletedRequest:
     values = {one.name: row[one.name] for one in fields(CompletedRequest)}
-    return CompletedRequest(**{**values, "estimated": bool(row["estimated"])})
+    streamed = None if row["streamed"] is None else bool(row["streamed"])
+    return CompletedRequest(**{**values, "estimated": bool(row["estimated"]), "streamed": streamed})

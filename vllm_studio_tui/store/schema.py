@@ -8,7 +8,7 @@ from __future__ import annotations
 #: The set of migrations under which sqlite-utils records what was applied.
 MIGRATION_SET = "studio"
 #: The names of our migrations, in order. A database that names others was written by a newer version.
-MIGRATIONS = ("0001_tables", "0002_run_ledger", "0003_request_lease", "0004_recipe_revisions")
+MIGRATIONS = ("0001_tables", "0002_run_ledger", "0003_request_lease", "0004_recipe_revisions", "0005_serving")
 
 #: What a run is remembered by when its directory is gone.
 RUN_LEDGER = tuple(
@@ -34,6 +34,32 @@ RECIPE_REVISIONS = (
         SELECT id, 1, COALESCE((julianday(updated_at) - 2440587.5) * 86400.0, 0.0), 'an earlier version', data, 1
         FROM recipes ORDER BY id""",
     "ALTER TABLE runs ADD COLUMN revision_number INTEGER",
+)
+#: What is known of a request that another program sent, and the keys of those programs. The secret of a key is kept as
+#: its SHA-256; `grants` is what it may do, as JSON.
+SERVING = (
+    *(
+        f"ALTER TABLE requests ADD COLUMN {name}"
+        for name in (
+            "key_id TEXT",
+            "key_name TEXT",
+            "endpoint TEXT",
+            "requested_model TEXT",
+            "status INTEGER",
+            "streamed INTEGER",
+            "queued_seconds REAL",
+            "load_seconds REAL",
+            "overhead_seconds REAL",
+            "upstream_id TEXT",
+            "client TEXT",
+            "bytes_in INTEGER",
+            "bytes_out INTEGER",
+        )
+    ),
+    "CREATE INDEX requests_of_key ON requests (key_id, at) WHERE key_id IS NOT NULL",
+    """CREATE TABLE api_keys (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL UNIQUE, prefix TEXT NOT NULL,
+        grants TEXT NOT NULL, created_at REAL NOT NULL, last_used_at REAL)""",
 )
 TABLES = (
     """CREATE TABLE recipes (
@@ -109,4 +135,4 @@ TABLES = (
 )
 
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS)
+EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING)
