@@ -1,0 +1,42 @@
+"""The kinds of files that can be made for other tools."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from vllm_studio_tui.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.render.source import Files, RenderSource
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of files.
+
+    Attributes:
+        module: The file of this folder whose `render(source)` makes them.
+        title: What they are, for people.
+    """
+
+    module: str
+    title: str
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def render(kind: str, source: RenderSource) -> Files:
+    """Return the files of a kind, by their relative paths.
+
+    Raises:
+        NotFound: There is no such kind.
+        StudioError: These recipes cannot be written for that tool.
+    """
+    if kind not in KINDS:
+        raise NotFound(f"no kind {kind}", advice=f"There are: {', '.join(sorted(KINDS))}.")
+    module = importlib.import_module(f"vllm_studio_tui.services.render.{KINDS[kind].module}")
+    return cast("Callable[[RenderSource], Files]", module.render)(source)
