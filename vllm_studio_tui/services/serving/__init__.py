@@ -1,0 +1,1 @@
+"""Models served for other programs: who may ask, who answers, and what was asked."""

@@ -1,0 +1,212 @@
+"""The journal of who serves: a line for each request that begins and that ends, so that no death of it loses one.
+
+A file belongs to one process, which holds a `flock` on it. A file that nobody holds is a dead one's: see `settle`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.kit import safe_json
+from vllm_studio_tui.kit.paths import Places, machine_id, private_dir
+from vllm_studio_tui.store.conversion import number
+from vllm_studio_tui.store.messages import PROGRAM_ENDED
+
+SUFFIX = ".jsonl"
+#: Of a file that its process has not locked yet.
+NEW = ".new"
+#: Letters that are kept of each text: clients write what they like.
+LONGEST_TEXT = 1000
+#: Bytes of a line; longer ones are none of ours.
+LONGEST_LINE = 128 * 1024
+#: Seconds after which a file that was never locked is taken for a dead process's.
+NEW_SECONDS = 60.0
+_NAMES = frozenset(one.name for one in fields(CompletedRequest))
+
+
+def journal_folder(places: Places) -> Path:
+    """Return the directory of this machine's journals: processes of another one cannot be looked at."""
+    return places.state / "serve" / "journal" / machine_id()
+
+
+def cut(request: CompletedRequest) -> CompletedRequest:
+    """Return the request with texts of bounded length."""
+    long: dict[str, Any] = {
+        name: value[:LONGEST_TEXT]
+        for name in _NAMES
+        if isinstance(value := getattr(request, name), str) and len(value) > LONGEST_TEXT
+    }
+    return replace(request, **long) if long else request
+
+
+def line_of(request: CompletedRequest) -> bytes:
+    """Return the line of a request: what is known of it."""
+    known = {name: value for name in _NAMES if (value := getattr(request, name)) is not None}
+    return json.dumps(known, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def request_of(line: bytes) -> CompletedRequest | None:
+    """Return the request of a line; None for a torn one, or one of something else."""
+    try:
+        data: Any = safe_json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(data, dict):
+        return None
+    known = {name: value for name, value in data.items() if name in _NAMES}
+    if not all(isinstance(known.get(name), str) for name in ("id", "source", "finish")) or not known["id"]:
+        return None
+    if number(known.get("at")) is None:
+        return None
+    return CompletedRequest(**known)
+
+
+@dataclass(slots=True)
+class JournalFile:
+    """A file that this process writes.
+
+    Attributes:
+        waiting: How many of its requests have ended and are not in the database yet.
+        needed: Some of those are nowhere else: they must be read from here.
+    """
+
+    path: Path
+    fd: int
+    size: int = 0
+    waiting: int = 0
+    needed: bool = False
+    torn: bool = False
+
+    @classmethod
+    def make(cls, folder: Path) -> JournalFile:
+        """Make a file and lock it.
+
+        Raises:
+            OSError: It cannot be made, or cannot be locked.
+        """
+        private_dir(folder)
+        path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}{SUFFIX}"
+        # Under another name until it is locked: else somebody could take it for a dead process's.
+        new = path.with_name(path.name + NEW)
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            new.rename(path)
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+        return cls(path, fd)
+
+    def append(self, lines: bytes) -> bool:
+        """Write whole lines by one call, so that they are there even if this process is killed right after.
+
+        Returns whether all of it was written.
+        """
+        # What a full disk took only a part of must not tear the next line as well.
+        data = b"\n" + lines if self.torn else lines
+        try:
+            written = os.write(self.fd, data)
+        except OSError:
+            return False
+        self.size += written
+        self.torn = written < len(data)
+        return not self.torn
+
+    def close(self, *, remove: bool) -> None:
+        """Let go of the file."""
+        if remove:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+@dataclass(slots=True)
+class Story:
+    """What a journal tells.
+
+    Attributes:
+        ended: The last form of each request that ended.
+        open: What is known of each request that did not, by its id.
+    """
+
+    ended: list[CompletedRequest] = field(default_factory=list)
+    open: dict[str, CompletedRequest] = field(default_factory=dict)
+
+    def interrupted(self) -> list[CompletedRequest]:
+        """Return those that did not end as what they are once their process is dead."""
+        return [
+            replace(one, finish="interrupted", error=PROGRAM_ENDED, estimated=one.completion_tokens is not None)
+            for one in self.open.values()
+        ]
+
+
+def read_journal(path: Path) -> Story:
+    """Return what a journal tells; torn lines are left out.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    story = Story()
+    over: set[str] = set()
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE):
+            request = request_of(line) if line.endswith(b"\n") else None
+            if request is None or request.id in over:
+                continue
+            if request.finish == "streaming":
+                story.open[request.id] = request
+            else:
+                over.add(request.id)
+                story.open.pop(request.id, None)
+                story.ended.append(request)
+    return story
+
+
+@contextlib.contextmanager
+def dead_journals(folder: Path) -> Iterator[list[Path]]:
+    """Hold the journals that nobody else holds, so that no two processes read one at once."""
+    held: list[tuple[Path, int]] = []
+    try:
+        for path in _files(folder):
+            with contextlib.suppress(OSError):
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # Whoever held it until now may have read and removed it.
+                    if not os.fstat(fd).st_nlink:
+                        raise OSError
+                except OSError:
+                    os.close(fd)
+                    continue
+                held.append((path, fd))
+        yield [path for path, _ in held]
+    finally:
+        for _, fd in held:
+            os.close(fd)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - a list of names, without a stat of each
+    except OSError:
+        return []
+    old = time.time() - NEW_SECONDS
+    for name in names:
+        if name.endswith(NEW):
+            with contextlib.suppress(OSError):
+                if (folder / name).stat().st_mtime < old:
+                    (folder / name).unlink()
+    return [folder / name for name in names if name.endswith(SUFFIX)]
