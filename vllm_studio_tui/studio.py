@@ -115,6 +115,13 @@ class Studio:
                 self.recovered = settle(db, self.places.unsaved)
             except StoreError as error:
                 logging.getLogger(__name__).warning("answers of programs that are gone wait: %s", error)
+        if (self.places.state / "serve").is_dir():
+            from vllm_studio_tui.services.serving.request_log import settle_journals
+
+            try:
+                settle_journals(self.places, db, patience=0.5)
+            except StoreError as error:
+                logging.getLogger(__name__).warning("requests of a server that is gone wait: %s", error)
         return db
 
     @once_property

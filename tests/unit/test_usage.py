@@ -288,3 +288,29 @@ def test_estimated_tokens_are_marked_and_never_outweigh_an_engines_count(db: Dat
     assert (rows["a"].completion_tokens, rows["a"].tokens_estimated) == (40, True)
     assert (rows["b"].completion_tokens, rows["b"].tokens_estimated) == (30, False)
     assert made(db).to_json()["totals"]["tokens_estimated"]
+
+
+def test_requests_of_other_programs_count_as_those_of_the_chat_do(db: Database) -> None:
+    run(db, "r")
+    counted(db, "r", NOW, prompt_tokens=1000.0, generation_tokens=500.0, requests=10.0)
+    asked(db, run_id="r", attempt=1, prompt_tokens=100, completion_tokens=50)
+    asked(db, source="proxy", run_id="r", attempt=1, prompt_tokens=200, completion_tokens=80, key_id="k", status=200)
+    totals = made(db).totals
+    assert (totals.prompt_tokens, totals.completion_tokens, totals.requests, totals.seen) == (1000, 500, 10, 2)
+    run(db, "uncounted")
+    asked(db, source="proxy", run_id="uncounted", attempt=1, prompt_tokens=7, completion_tokens=3, key_id="k")
+    assert made(db).totals.total_tokens == 1510
+
+
+def test_what_never_reached_an_engine_is_no_request_of_a_model(db: Database) -> None:
+    asked(db, source="proxy", prompt_tokens=100, completion_tokens=50)
+    asked(db, source="proxy", finish="refused", status=403, model="m", error="this key may not launch")
+    row = made(db).totals
+    assert (row.requests, row.seen, row.failed, row.stopped, row.success_rate) == (1, 1, 0, 0, 1.0)
+
+
+def test_a_client_that_left_is_no_failure_and_its_tokens_count(db: Database) -> None:
+    asked(db, source="proxy", finish="cancelled", prompt_tokens=100, completion_tokens=50)
+    asked(db, source="proxy", finish="failed", status=502)
+    row = made(db).totals
+    assert (row.total_tokens, row.requests, row.seen, row.failed, row.stopped) == (150, 2, 2, 1, 1)

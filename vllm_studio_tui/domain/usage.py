@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vllm_studio_tui.domain.chat import FINISHES
 from vllm_studio_tui.domain.engine_metrics import Percentiles
 from vllm_studio_tui.kit.iso_time import iso_time
 
 #: By what usage can be divided.
 BY = ("model", "recipe", "day", "session")
 DAY = 86_400
-#: Ends of an answer that are no failures; one that the user stopped is none either.
-SUCCESSES = frozenset({"stop", "length", "tool_calls", "stopped"})
+#: How a request ended: as an answer does, by a client that left, or without ever being sent to an engine.
+ENDS = (*FINISHES, "cancelled", "refused")
+#: Ends that somebody wanted: the user stopped it, or the client left.
+CUT = frozenset({"stopped", "cancelled"})
+#: Ends of an answer that are no failures. `refused` is none of a model: who only looks at answers leaves it out.
+SUCCESSES = frozenset({"stop", "length", "tool_calls", *CUT})
 #: Ends of an answer that came whole: only those say how long answers take.
 WHOLE = frozenset({"stop", "length", "tool_calls"})
 #: Letters of a token, about, where only letters can be counted.
@@ -32,7 +37,7 @@ class CompletedRequest:
     Attributes:
         source: Who asked: chat, bench, probe, proxy.
         run_id: The run that answered and its `attempt`; None for a server that is not ours.
-        finish: One of `domain.chat.FINISHES`; `streaming` only until it is over.
+        finish: One of `ENDS`; `streaming` only until it is over.
         estimated: The completion's tokens are counted by letters, because the engine did not tell them.
         key_id, key_name: The key that asked `serve`.
         endpoint: The path that was asked, as `/v1/chat/completions`.

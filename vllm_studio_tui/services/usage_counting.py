@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.usage import SUCCESSES, WHOLE, UsageRow, date_of, percentiles_of
+from vllm_studio_tui.domain.usage import CUT, SUCCESSES, WHOLE, UsageRow, date_of, percentiles_of
 from vllm_studio_tui.store.database import Reader
 from vllm_studio_tui.store.runs import COUNTERS
 from vllm_studio_tui.store.usage import EnergyPart, Part, counter_parts, request_parts, seen_requests
@@ -74,7 +74,7 @@ class Sums:
             self.values.get("generation_tokens"),
             self.values.get("requests"),
             len(self.seen),
-            sum(one.finish == "stopped" for one in self.seen),
+            sum(one.finish in CUT for one in self.seen),
             sum(one.finish not in SUCCESSES for one in self.seen),
             self.values.get("cached_tokens"),
             self.values.get("cache_prompt"),

@@ -14,8 +14,8 @@ FOREVER = 1e18
 #: In millijoules.
 WATT_HOUR = 3_600_000
 _RUNS = "SELECT run_id, model, recipe_id FROM runs"
-
-
+#: Requests that are not over, and those that no engine ever saw.
+NO_ANSWERS = "('streaming', 'refused')"
 #: The attempt that answered a request: the last engine that was started before it was asked. What the asker believed
 #: may be out of date when an engine has just been started again, and then its tokens would count twice.
 ATTEMPT = """COALESCE((SELECT s.attempt FROM run_readings s WHERE s.run_id = q.run_id AND s.kind = 'spawn'
@@ -109,7 +109,7 @@ def request_parts(db: Reader, since: float | None, until: float | None) -> list[
             SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN q.prompt_tokens END) AS cache_prompt,
             COALESCE(q.estimated, 0) AS estimated
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id
-        WHERE q.finish != 'streaming' GROUP BY 1, 2, 3, 4, 5, 6, estimated""",  # noqa: S608  # a number of ours
+        WHERE q.finish NOT IN {NO_ANSWERS} GROUP BY 1, 2, 3, 4, 5, 6, estimated""",  # noqa: S608  # a number of ours
         _bounds(since, until),
     )
     return [
@@ -188,7 +188,7 @@ def seen_requests(db: Reader, since: float | None, until: float | None) -> list[
             q.tokens_per_second, q.prompt_tokens, q.completion_tokens, q.cached_tokens,
             COALESCE(q.estimated, 0) AS estimated
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id LEFT JOIN chat_sessions s ON s.id = q.session_id
-        WHERE q.at >= ?1 AND q.at < ?2 AND q.finish != 'streaming' ORDER BY q.at""",  # noqa: S608  # a number of ours
+        WHERE q.at >= ?1 AND q.at < ?2 AND q.finish NOT IN {NO_ANSWERS} ORDER BY q.at""",  # noqa: S608  # a number of ours
         _bounds(since, until),
     )
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import StoreError
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.usage import SUCCESSES, CompletedRequest
 from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.serving.journal import (
@@ -25,6 +25,7 @@ from vllm_studio_tui.services.serving.journal import (
 )
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import lease
+from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
 from vllm_studio_tui.store.requests import RequestRows
 
 #: Seconds that a row waits for others to be written with, and how many are written at once.
@@ -228,6 +229,7 @@ class RequestLog:
                 self._written += len(batch)
                 self._error = self._error_at = None
                 done = not self._rows
+            self._offer_peaks(batch)
             if done:
                 self._read_back(rows)
             self._begin_anew()
@@ -235,6 +237,21 @@ class RequestLog:
             self._failed(error.title)
             return False
         return True
+
+    def _offer_peaks(self, batch: list[tuple[CompletedRequest, JournalFile | None]]) -> None:
+        """Keep the highest speed and the shortest wait of each model, where a row of these beats them."""
+        best: dict[str, tuple[list[float], list[float]]] = {}
+        for one, _ in batch:
+            tokens = 0 if one.estimated else one.completion_tokens or 0
+            if one.model and one.finish in SUCCESSES and tokens >= PEAK_TOKENS:
+                speeds, waits = best.setdefault(one.model, ([], []))
+                speeds += [] if one.tokens_per_second is None else [one.tokens_per_second]
+                # What it waited for others, and for its model to load, says nothing of the model.
+                waited = (one.queued_seconds or 0.0) + (one.load_seconds or 0.0)
+                waits += [] if one.ttft is None else [max(0.0, one.ttft - waited)]
+        for model, (speeds, waits) in best.items():
+            with contextlib.suppress(StoreError):
+                PeakRows(self._db).offer(model, generation_tps=max(speeds, default=None), ttft=min(waits, default=None))
 
     def _read_back(self, rows: RequestRows) -> None:
         """Write what had no room in memory, from the journal."""
@@ -264,7 +281,7 @@ class RequestLog:
     def _begin_anew(self) -> None:
         """Begin another file where the last one has grown large, and remove those of which every row is written."""
         with self._wake:
-            if self._file is None or self._file.size >= JOURNAL_BYTES:
+            if not self._ending and (self._file is None or self._file.size >= JOURNAL_BYTES):
                 new = self._new_file()
                 if new is not None:
                     # Those that are under way go along, so that an old file can be removed.
