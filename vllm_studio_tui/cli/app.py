@@ -38,6 +38,7 @@ NOUNS = (
     "diagnose",
     "history",
     "foreign",
+    "exporter",
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"

@@ -120,6 +120,8 @@ class Settings(BaseModel):
         notify_desktop: Send a notice to the desktop (OSC 9), through tmux and screen too.
         title: Show the state in the title of the terminal.
         refresh_seconds: Seconds between two samples of GPUs and engines.
+        exporter_port: Where `exporter` answers Prometheus.
+        exporter_textfile: The file, NAME.prom, that `exporter` writes instead, for node_exporter's textfile collector.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -154,6 +156,8 @@ class Settings(BaseModel):
     notify_desktop: bool = True
     title: bool = True
     refresh_seconds: float = Field(1.0, ge=0.2, le=60)
+    exporter_port: Port = 9489
+    exporter_textfile: AnyPath | None = None
 
     _notes: tuple[str, ...] = PrivateAttr(())
     _origins: Mapping[str, str] = PrivateAttr({})
