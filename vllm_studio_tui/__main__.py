@@ -102,7 +102,7 @@ def _answer(argv: list[str]) -> int:
     from vllm_studio_tui.cli import hooks
     from vllm_studio_tui.cli.app import run
 
-    hooks.screens = _open
+    hooks.screens, hooks.serve = _open, _serve
     return run(argv)
 
 
@@ -110,6 +110,12 @@ def _open(studio: StudioApi, **options: Any) -> int:
     from vllm_studio_tui.tui.start import open_screens
 
     return open_screens(studio, **options)
+
+
+def _serve(**options: Any) -> None:
+    from vllm_studio_tui.http.start import serve_here
+
+    serve_here(**options)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.event_bus import Bus
@@ -36,13 +36,7 @@ if TYPE_CHECKING:
 
 
 class Studio:
-    """Every service, made when it is first needed: opening a studio costs nothing.
-
-    Attributes:
-        tell: How a face tells what a person should know of the settings; None: it looks at `Settings.notes` itself.
-    """
-
-    tell: ClassVar[Callable[[str], None] | None] = None
+    """Every service, made when it is first needed: opening a studio costs nothing."""
 
     def __init__(self, places: Places, flags: Mapping[str, Any] | None = None) -> None:
         self.places = places
@@ -93,11 +87,7 @@ class Studio:
     def settings(self) -> Settings:
         from vllm_studio_tui.config.settings import load_settings
 
-        made = load_settings(self.places, os.environ, self._flags)
-        if Studio.tell is not None:
-            for one in made.notes:
-                Studio.tell(one)
-        return made
+        return load_settings(self.places, os.environ, self._flags)
 
     @once_property
     def db(self) -> Database:

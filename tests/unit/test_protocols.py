@@ -49,12 +49,13 @@ VALUES: Mapping[str, set[str]] = {
 }
 #: What a face does on its own machine, whichever studio it speaks to: the file, the modules, why.
 LOCAL: Mapping[str, tuple[set[str], str]] = {
-    "cli.app": ({"studio"}, "says how the studio of this machine tells what is wrong with the settings"),
     "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),
     "cli.diagnose": (
         {"runs.diagnose", "runs.find", "services.diagnosis"}, "explains a log file of this machine"
     ),
     "cli.doctor": ({"probes.terminal", "services.doctor.doctor"}, "checks this machine, and the terminal in front"),
+    "cli.exporter": ({"services.serving.exposition"}, "measures this machine"),
+    "cli.exporter_server": ({"services.serving.discovery", "services.serving.exposition"}, "measures this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
     "cli.metrics": ({"probes.engine.reader", "runs.find", "runs.read"}, "measures an engine itself, at its own pace"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.config import settings as settings_module
-from vllm_studio_tui.config.settings import UNREAD, Settings, load_settings, unknown_variables, variables
+from vllm_studio_tui.config.settings import Settings, load_settings, unknown_variables, variables
 from vllm_studio_tui.config.settings_reference import markdown
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.domain.recipe import Recipe
@@ -220,42 +219,16 @@ def sources(*, but: str) -> str:
     return "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if but not in str(path))
 
 
-def test_every_setting_is_read_by_something_or_said_not_to_be() -> None:
+def test_every_setting_is_read_by_something() -> None:
     code = sources(but="/config/settings")
     unread = [name for name in Settings.model_fields if not re.search(rf"settings\.{name}\b", code)]
-    assert sorted(unread) == sorted({*UNREAD, "theme", "ascii"} & {*unread})
-    assert set(unread) >= set(UNREAD), "what is read now is no longer to be called unread"
+    assert sorted(unread) == sorted({"theme", "ascii"} & {*unread})
     assert "VLLM_STUDIO_{name.upper()}" in code  # some are read before all others
 
 
 def test_every_field_of_a_recipe_is_read_by_something() -> None:
     code = sources(but="/domain/recipe.py")
     assert [name for name in Recipe.model_fields if not re.search(rf"\.{name}\b|[\"']{name}[\"'][,)\]]", code)] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "environ"),
-    [("host: 10.0.0.1\n", {}), ("port: 9001\n", {}), ("api_key: env:KEY\n", {}), ("", {"VLLM_STUDIO_PORT": "9001"})],
-)
-def test_what_nothing_reads_yet_is_told_to_who_sets_it(
-    places: Places,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    environ: dict[str, str],
-) -> None:
-    write(places, text)
-    made = load_settings(places, environ)
-    assert len(made.notes) == 1
-    assert "read by nothing yet" in made.notes[0]
-    assert load_settings(places, {}, {"runs_keep": 3}).notes == (made.notes if text else ())
-    monkeypatch.setenv("VLLM_STUDIO_HOME", str(places.config.parent))
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    run(["usage"])
-    assert "note: " + made.notes[0] in capsys.readouterr().err
-    run(["doctor"])
-    assert "read by nothing yet" in capsys.readouterr().out
 
 
 def test_the_page_lists_every_setting_and_every_variable() -> None:

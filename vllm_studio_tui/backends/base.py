@@ -20,6 +20,7 @@ from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.common.known_names import Known
     from vllm_studio_tui.backends.common.pasted import Pasted
+    from vllm_studio_tui.backends.common.token_calls import TokenCalls
     from vllm_studio_tui.domain.check import Check
     from vllm_studio_tui.domain.metric_spec import MetricSpec
     from vllm_studio_tui.domain.recipe import Recipe
@@ -162,6 +163,7 @@ class Backend(ABC):
         continue_options: Fields that a request needs to have the last message continued; None: it cannot do that.
         standard_fields_only: It refuses requests with fields beyond OpenAI's.
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
+        token_calls: How it is asked to turn text into tokens and back; None: it has no such calls.
     """
 
     name: str
@@ -200,6 +202,7 @@ class Backend(ABC):
     continue_options: Mapping[str, Any] | None = None
     standard_fields_only: bool = False
     anthropic_api: bool = False
+    token_calls: TokenCalls | None = None
 
     @property
     def failures(self) -> tuple[Failure, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, doctor
+from vllm_studio_tui.backends.common import cmdline, doctor, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.gguf_files import weights
@@ -157,6 +157,7 @@ class LlamaCpp(Backend):
     counters = COUNTERS
     metrics = METRICS
     anthropic_api = True
+    token_calls = token_calls.LLAMACPP
     continue_options = {}  # noqa: RUF012
     uses = frozenset({
         "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",

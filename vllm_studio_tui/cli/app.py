@@ -15,7 +15,6 @@ from vllm_studio_tui.cli.ending import code_of, report
 from vllm_studio_tui.cli.output import note, say
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.sanitize import clean
-from vllm_studio_tui.studio import Studio
 
 PROGRAM = "vllm-studio"
 #: By this variable a shell asks for completions.
@@ -39,6 +38,7 @@ NOUNS = (
     "history",
     "foreign",
     "exporter",
+    "serve",
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"
@@ -89,16 +89,11 @@ def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
     return app
 
 
-def _tell(words: str) -> None:
-    note(f"note: {words}")
-
-
 def run(argv: list[str]) -> int:
     """Run one command; its exit code."""
     os.umask(0o077)
     # Looking for plug-ins of pydantic reads the metadata of every installed package; we use none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    Studio.tell = _tell
     output.emitted = False
     try:
         code = _invoke(build(nouns_for(argv)), argv)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -26,5 +28,21 @@ class Screens(Protocol):
     ) -> int: ...
 
 
+class Server(Protocol):
+    """Serves until it is told to stop. See `http.start.serve_here`."""
+
+    def __call__(
+        self,
+        *,
+        host: str | None,
+        port: int | None,
+        path: Path | None,
+        no_port: bool,
+        insecure: bool,
+        said: Callable[[str], None],
+    ) -> None: ...
+
+
 #: Set by `__main__`.
 screens: Screens | None = None
+serve: Server | None = None

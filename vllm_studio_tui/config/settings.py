@@ -38,8 +38,6 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_RUN": "Set by the studio for an engine: the run that its processes belong to.",
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
-#: Settings of a command that is to come: they are checked and kept, and a note says that nothing reads them yet.
-UNREAD = ("host", "port", "api_key")
 #: A larger file is not a settings file.
 MAX_FILE = 256 * 1024
 GIB = 1024**3
@@ -90,9 +88,18 @@ class Settings(BaseModel):
 
     Attributes:
         inference_port: The first port that a recipe without a port of its own gets.
-        host: Where `serve` will listen; read by nothing yet.
-        port: Where `serve` will listen; read by nothing yet.
-        api_key: Reference (`env:NAME`, `file:PATH`) to the key that `serve` will ask for; read by nothing yet.
+        host: Where `serve` listens. Anything but loopback needs a key.
+        port: Where `serve` listens.
+        api_key: Reference (`env:NAME`, `file:PATH`) to a key of `serve` that may do everything.
+        socket: A unix socket on which `serve` listens too; whoever may open it may do everything.
+        tls_cert: The certificate, with its chain, with which `serve` speaks TLS.
+        tls_key: The key of that certificate; none: it is in the same file.
+        public_metrics: Whether `/metrics` of `serve` needs no key.
+        cors_origins: Sites whose pages may speak to `serve`, such as `http://localhost:3000`; `*`: any.
+        max_body: How large a request to `serve` may be.
+        loading: What is shown to who waits for a model: `comment` (in the stream), `reasoning` (as the model's
+            thinking) or `503` (nothing: try again later).
+        shutdown_grace: Seconds that answers of `serve` may take to end after it was told to stop.
         models_dirs: Folders that are searched for models.
         vllm_executable: The program `vllm`, where a recipe names none; without it, the one in PATH.
         sglang_python: The interpreter that has SGLang, where a recipe names none.
@@ -130,6 +137,14 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, max_length=255)
     port: Port = 8080
     api_key: Annotated[str | None, BeforeValidator(_reference)] = None
+    socket: AnyPath | None = None
+    tls_cert: AnyPath | None = None
+    tls_key: AnyPath | None = None
+    public_metrics: bool = False
+    cors_origins: tuple[str, ...] = ()
+    max_body: ByteSize = Field(ByteSize(256 * 1024**2), ge=1024)
+    loading: Literal["comment", "reasoning", "503"] = "comment"
+    shutdown_grace: float = Field(30.0, ge=0, le=3600)
     models_dirs: tuple[AnyPath, ...] = ()
     vllm_executable: Program | None = None
     sglang_python: Program | None = None
@@ -159,18 +174,12 @@ class Settings(BaseModel):
     exporter_port: Port = 9489
     exporter_textfile: AnyPath | None = None
 
-    _notes: tuple[str, ...] = PrivateAttr(())
     _origins: Mapping[str, str] = PrivateAttr({})
 
     @property
     def origins(self) -> Mapping[str, str]:
         """Where each setting comes from that is not the default, in words."""
         return self._origins
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a person should know of what was set: what nothing reads yet is not passed over in silence."""
-        return self._notes
 
 
 def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
@@ -197,11 +206,6 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
     try:
         made = Settings.model_validate(values)
         made._origins = origins
-        made._notes = tuple(
-            f"{key} ({origins[key]}) is read by nothing yet: it is for `serve`, which is to come"
-            for key in UNREAD
-            if key in values
-        )
         return made
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]

@@ -125,8 +125,6 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.notices.begin(settings)
         if "refresh_seconds" in settings.model_fields_set:
             sampler.set_pace(settings.refresh_seconds)
-        for one in settings.notes:
-            self.tell(one, "warning")
 
     def _arrived(self) -> None:
         self.snapshot = self.studio.sampler.latest

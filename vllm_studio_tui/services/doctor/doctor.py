@@ -43,15 +43,13 @@ def python(ground: Ground) -> Check:
 def settings(ground: Ground) -> Check:
     """Check the settings file and our variables."""
     try:
-        notes = load_settings(ground.places, ground.environ).notes
+        load_settings(ground.places, ground.environ)
     except SettingsError as error:
         return fail(f"{error.title}: {error.cause}", error.advice)
     strange = unknown_variables(ground.environ)
     if strange:
         hints = [f"{name} (is it {near}?)" if near else name for name, near in strange]
         return warn(f"variables that set nothing: {', '.join(hints)}", "Correct their names or unset them.")
-    if notes:
-        return warn("; ".join(notes), "Remove it, or leave it for then.")
     file = ground.places.settings_file
     return ok(str(file) if file.exists() else "defaults; there is no config.yaml")
 

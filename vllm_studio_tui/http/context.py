@@ -1,0 +1,112 @@
+"""What the routes share: the studio, who answers, keys, the log of requests, and threads for what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vllm_studio_tui.http.live import LiveRequest, LiveRequests
+from vllm_studio_tui.http.upstream import Upstream
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.usage import CompletedRequest
+    from vllm_studio_tui.services.serving.dispatcher import Dispatcher
+    from vllm_studio_tui.services.serving.key_ring import KeyRing
+    from vllm_studio_tui.services.serving.request_log import RequestLog
+    from vllm_studio_tui.studio import Studio
+
+T = TypeVar("T")
+
+
+class ServeContext:
+    """One server.
+
+    Attributes:
+        primary: It holds the lock of its home: it alone launches, stops and settles for requests.
+        loopback: It listens on this machine alone.
+        draining: It is being stopped, and takes no more requests.
+        observers: Called on the event loop with each request that has ended.
+        listeners: Called with `start`, `first` or `end` and the request, as it comes, gets its first token, and ends.
+        answer_models: Which model each answer of `/v1/responses` came from, the latest last.
+    """
+
+    def __init__(
+        self,
+        studio: Studio,
+        dispatcher: Dispatcher,
+        keys: KeyRing,
+        log: RequestLog,
+        *,
+        owner_secret: str | None,
+        loopback: bool,
+        primary: bool,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.studio = studio
+        self.settings: Settings = studio.settings
+        self.dispatcher = dispatcher
+        self.keys = keys
+        self.log = log
+        self.live = LiveRequests()
+        self.upstream = Upstream()
+        self.loopback = loopback
+        self.primary = primary
+        self.draining = False
+        self.started_at = time.time()
+        self.observers: list[Callable[[CompletedRequest], None]] = [log.put]
+        self.listeners: list[Callable[[str, LiveRequest], None]] = []
+        self.answer_models: dict[str, str] = {}
+        self._owner_secret = owner_secret.encode() if owner_secret else None
+        self._reads = ThreadPoolExecutor(4, thread_name_prefix="read")
+        self._launches = ThreadPoolExecutor(2, thread_name_prefix="launch")
+
+    @property
+    def open_locally(self) -> bool:
+        """Return whether programs of this machine need no key: there is none, and nobody else can reach the server."""
+        return self.loopback and self._owner_secret is None and not len(self.keys)
+
+    def is_owner(self, secret: str) -> bool:
+        """Return whether this is the key of the settings."""
+        return self._owner_secret is not None and hmac.compare_digest(
+            secret.encode("utf-8", "surrogateescape"), self._owner_secret
+        )
+
+    async def read(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what reads files or the database in a thread."""
+        return await self.loop.run_in_executor(self._reads, work, *arguments)
+
+    async def launch(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what starts or stops runs in a thread; it goes on when nobody waits for it any more."""
+        return await asyncio.shield(self.loop.run_in_executor(self._launches, work, *arguments))
+
+    def ended(self, request: CompletedRequest) -> None:
+        """Tell all who want to know that a request has ended. Raises nothing."""
+        for observer in self.observers:
+            observer(request)
+
+    def note(self, request: LiveRequest) -> None:
+        """Keep how far a request is, for the case that this process is killed."""
+        now = self.loop.time()
+        request.noted_at = now
+        self.log.begin(request.completed("streaming", now))
+
+    def tell(self, what: str, request: LiveRequest) -> None:
+        """Tell listeners how far a request is."""
+        for listener in self.listeners:
+            listener(what, request)
+
+    def remember_answer(self, answer_id: str, model: str) -> None:
+        """Remember which model an answer came from, for requests that name only the answer."""
+        self.answer_models[answer_id] = model
+        while len(self.answer_models) > 10_000:
+            del self.answer_models[next(iter(self.answer_models))]
+
+    async def close(self) -> None:
+        await self.upstream.close()
+        self._reads.shutdown(wait=False, cancel_futures=True)
+        self._launches.shutdown(wait=False)

@@ -1,0 +1,230 @@
+"""Send a request to an engine, and pass its answer on as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal
+from vllm_studio_tui.http.errors import error_event, family
+from vllm_studio_tui.http.upstream import answer_headers
+from vllm_studio_tui.kit.sse_tap import SseTap
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.http.live import LiveRequest
+    from vllm_studio_tui.http.route import Call
+
+#: Bytes of an answer that is no stream, up to which it is looked into.
+MAX_READ = 16 * 1024 * 1024
+#: Seconds after which it is noted how far a stream is: what is kept of it if this process is killed.
+NOTE_EVERY = 5.0
+
+
+class NotSent(Exception):
+    """No connection to the engine: it has seen nothing of the request."""
+
+
+async def ask(
+    call: Call, endpoint: Endpoint, path: str, body: Any, live: LiveRequest, method: str = "POST"
+) -> aiohttp.ClientResponse:
+    """Send a request, and return the answer when its head is there; the caller closes it.
+
+    Raises:
+        NotSent: There is no connection.
+        Refusal: The engine ended, or said nothing for too long, before an answer began.
+    """
+    headers = call.request.headers
+    live.sent_at = call.context.loop.time()
+    live.phase = Phase.SENT
+    call.context.note(live)
+    try:
+        return await call.context.upstream.send(endpoint, method, path, headers, body)
+    except aiohttp.ClientConnectorError as error:
+        raise NotSent(str(error.os_error.strerror or error.os_error)) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise NotSent("no connection within time") from error
+    except aiohttp.SocketTimeoutError:
+        raise _stalled(endpoint) from None
+    except aiohttp.ClientError as error:
+        raise _ended(endpoint, error) from error
+
+
+def not_reached(endpoint: Endpoint, why: str) -> Refusal:
+    """Return the refusal of a request to whose engine there is no connection."""
+    name = endpoint.recipe_id or endpoint.peer or "the server"
+    return Refusal(
+        502,
+        "engine_unreachable",
+        f"{name} cannot be reached",
+        cause=f"{why}." if why else "",
+        advice="See `vllm-studio status`.",
+    )
+
+
+async def pass_on(
+    call: Call,
+    answer: aiohttp.ClientResponse,
+    live: LiveRequest,
+    begun: web.StreamResponse | None,
+    headers: dict[str, str],
+    *,
+    hide_usage: bool,
+) -> web.StreamResponse:
+    """Send an engine's answer to the client.
+
+    Args:
+        begun: The response, if its head has been sent, with status 200, while the model loaded.
+        headers: Ours, in addition to the engine's.
+        hide_usage: The client did not ask for the usage of its stream.
+    """
+    if begun is not None:
+        if answer.status >= 400 or not _is_stream(answer):
+            return await _error_in_stream(call, answer, live, begun)
+        return await _stream(call, answer, live, begun, hide_usage=hide_usage)
+    passed = answer_headers(answer.headers)
+    passed.update(headers)
+    live.status = answer.status
+    if _is_stream(answer):
+        response = web.StreamResponse(status=answer.status, headers=passed)
+        await response.prepare(call.request)
+        live.response = response
+        return await _stream(call, answer, live, response, hide_usage=hide_usage)
+    length = answer.content_length
+    if length is not None and length <= MAX_READ and "multipart" not in answer.content_type:
+        try:
+            body = await answer.read()
+        except aiohttp.SocketTimeoutError:
+            raise _stalled_answer() from None
+        except aiohttp.ClientError as error:
+            raise Refusal(
+                502, "engine_ended", "the engine ended in the middle of its answer", cause=str(error)
+            ) from None
+        _look_into(answer, live, body)
+        live.bytes_out = len(body)
+        return web.Response(status=answer.status, body=body, headers=passed)
+    return await _whole(call, answer, live, web.StreamResponse(status=answer.status, headers=passed))
+
+
+async def _stream(
+    call: Call, answer: aiohttp.ClientResponse, live: LiveRequest, response: web.StreamResponse, *, hide_usage: bool
+) -> web.StreamResponse:
+    reader = live.reader
+    assert reader is not None
+    live.phase = Phase.STREAMING
+    tap = SseTap(reader.event, selective=hide_usage)
+    clock = call.context.loop.time
+    try:
+        async for piece in answer.content.iter_any():
+            out = tap.feed(piece)
+            live.last_at = clock()
+            if live.first_at is None and reader.started:
+                live.first_at = live.last_at
+                call.context.tell("first", live)
+            if live.last_at - live.noted_at > NOTE_EVERY:
+                call.context.note(live)
+            if out:
+                live.bytes_out += len(out)
+                await response.write(out)
+        rest = tap.close()
+        if rest:
+            live.bytes_out += len(rest)
+            await response.write(rest)
+        live.error = reader.error
+    except aiohttp.SocketTimeoutError:
+        await break_off(call, live, response, _stalled_answer())
+    except aiohttp.ClientError:
+        words = "the engine ended in the middle of its answer"
+        await break_off(call, live, response, Refusal(502, "engine_ended", words, advice="See `vllm-studio status`."))
+    await response.write_eof()
+    return response
+
+
+async def _whole(
+    call: Call, answer: aiohttp.ClientResponse, live: LiveRequest, response: web.StreamResponse
+) -> web.StreamResponse:
+    """Pass an answer of unknown or great length on; what is small enough is looked into."""
+    if answer.content_length is not None:
+        response.content_length = answer.content_length
+    await response.prepare(call.request)
+    live.response = response
+    kept: bytearray | None = bytearray()
+    try:
+        async for piece in answer.content.iter_any():
+            live.bytes_out += len(piece)
+            if kept is not None:
+                kept += piece
+                if len(kept) > MAX_READ:
+                    kept = None
+            await response.write(piece)
+    except aiohttp.ClientError as error:
+        live.error = f"the engine ended in the middle of its answer: {error}"
+        if call.request.transport is not None:
+            call.request.transport.abort()  # the client must not take a part for the whole
+        return response
+    if kept:
+        _look_into(answer, live, bytes(kept))
+    await response.write_eof()
+    return response
+
+
+async def break_off(call: Call, live: LiveRequest, response: web.StreamResponse, error: Refusal) -> None:
+    """End a stream that has begun with an error, in the words of its protocol and without its usual end."""
+    live.error = " ".join(part for part in (error.title, error.cause) if part)
+    live.status = error.status
+    if call.request.transport is None or call.request.transport.is_closing():
+        return
+    await response.write(error_event(family(call.route.path), error, live.id))
+
+
+async def _error_in_stream(
+    call: Call, answer: aiohttp.ClientResponse, live: LiveRequest, response: web.StreamResponse
+) -> web.StreamResponse:
+    """Tell an error of the engine in a stream whose head was sent while the model loaded."""
+    try:
+        body = await asyncio.wait_for(answer.content.read(64 * 1024), 30)
+    except (aiohttp.ClientError, TimeoutError):
+        body = b""
+    _look_into(answer, live, body)
+    words = live.error or f"the engine answered {answer.status} without a stream"
+    status = answer.status if answer.status >= 400 else 502
+    await break_off(call, live, response, Refusal(status, "engine_refused", words))
+    await response.write_eof()
+    return response
+
+
+def _look_into(answer: aiohttp.ClientResponse, live: LiveRequest, body: bytes) -> None:
+    reader = live.reader
+    if reader is None or "json" not in answer.content_type:
+        if answer.status >= 400:
+            live.error = f"the engine answered {answer.status}"
+        return
+    reader.body(body)
+    if answer.status >= 400:
+        live.error = reader.error or f"the engine answered {answer.status}"
+
+
+def _is_stream(answer: aiohttp.ClientResponse) -> bool:
+    return answer.content_type == "text/event-stream"
+
+
+def _stalled(endpoint: Endpoint) -> Refusal:
+    words = f"{endpoint.recipe_id or 'the engine'} said nothing for {endpoint.stall_timeout:g} s"
+    return Refusal(504, "engine_stalled", words, advice="Its recipe's stall_timeout allows no more.")
+
+
+def _stalled_answer() -> Refusal:
+    return Refusal(504, "engine_stalled", "the engine stopped in the middle of its answer")
+
+
+def _ended(endpoint: Endpoint, error: Exception) -> Refusal:
+    name = endpoint.recipe_id or "the engine"
+    return Refusal(
+        502,
+        "engine_ended",
+        f"{name} ended before it answered",
+        cause=f"{type(error).__name__}.",
+        advice="See `vllm-studio status` and `vllm-studio logs`.",
+    )

@@ -1,0 +1,171 @@
+"""Who may ask what: hosts, origins, keys and scopes. Every route goes through here."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from vllm_studio_tui.domain.api_key import LOCAL, OWNER, ApiKey, Scope
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.serving import Refusal
+from vllm_studio_tui.http.errors import as_refusal, error_response
+from vllm_studio_tui.http.route import Call, Route
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.http.context import ServeContext
+
+log = logging.getLogger(__name__)
+CONTEXT: web.AppKey[ServeContext] = web.AppKey("context")
+_METHODS = "GET, POST, PUT, DELETE, OPTIONS"
+_HEADERS = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, last-event-id, if-match, prefer"
+
+
+def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return the handler of a route for the server: it asks who sends, and answers every error."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        call_id = uuid.uuid4().hex
+        started = context.loop.time()
+        try:
+            _check_origin(context, request)
+            key = _who(context, request, route)
+            if context.draining and route.scope is not None:
+                raise _draining(request)
+            return await route.handler(Call(context, request, route, key, call_id, started))
+        except StudioError as error:
+            return error_response(route.path, as_refusal(error), call_id)
+        except web.HTTPException as error:
+            return error_response(route.path, http_refusal(error), call_id)
+        except (ConnectionError, TimeoutError):
+            raise  # the client is gone
+        except Exception as error:
+            log.exception("request %s %s failed", route.method, route.path)
+            words = "the studio itself failed"
+            cause = f"{type(error).__name__}; see the log of `vllm-studio serve`."
+            return error_response(route.path, Refusal(500, "internal_error", words, cause=cause), call_id)
+
+    return handle
+
+
+@web.middleware
+async def fallback(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer what has no route: preflights of browsers, unknown paths and methods."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        origin = request.headers.get("Origin")
+        context = request.app[CONTEXT]
+        if request.method == "OPTIONS" and origin is not None and origin_allowed(context, origin):
+            allowed = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Allow-Headers": _HEADERS}
+            return web.Response(status=204, headers={**allowed, "Access-Control-Max-Age": "600"})
+        return error_response(request.path, http_refusal(error))
+
+
+def http_refusal(error: web.HTTPException) -> Refusal:
+    """Return an error of the HTTP library in our words."""
+    words = {404: "there is no such path", 405: "this path does not have that method", 413: "the request is too large"}
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+    advice = "See /docs for what there is." if error.status == 404 else ""
+    title = words.get(error.status, str(error.reason or "bad request").lower())
+    return Refusal(error.status, codes.get(error.status, "bad_request"), title, advice=advice)
+
+
+def origin_allowed(context: ServeContext, origin: str) -> bool:
+    """Return whether pages of a site may speak to this server."""
+    allowed = context.settings.cors_origins
+    return "*" in allowed or origin in allowed
+
+
+def _check_origin(context: ServeContext, request: web.Request) -> None:
+    """Refuse pages of other sites, which a browser lets send requests to this machine.
+
+    Raises:
+        Refusal: The page is not one of `cors_origins`, or a name that is not this machine's leads here.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and not origin_allowed(context, origin):
+        raise Refusal(
+            403,
+            "origin_not_allowed",
+            "pages of this site may not use this server",
+            advice="Put the site into `cors_origins` of the settings.",
+        )
+    if context.open_locally and not _over_socket(request) and not _names_this_machine(request.host):
+        # Without a key, a name that an attacker lets point to 127.0.0.1 would be enough (DNS rebinding).
+        raise Refusal(
+            403,
+            "host_not_allowed",
+            "this server is asked by the name of another machine",
+            advice="Use 127.0.0.1 or localhost, or make a key: vllm-studio keys add NAME.",
+        )
+
+
+def _names_this_machine(host: str) -> bool:
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") and host.count(":") != 0 else host
+    name = name.strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _over_socket(request: web.Request) -> bool:
+    """Return whether it came over a unix socket: only this machine's owner of the file can open that."""
+    transport = request.transport
+    name = transport.get_extra_info("sockname") if transport is not None else None
+    return isinstance(name, str | bytes)
+
+
+def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
+    """Return who asks.
+
+    Raises:
+        Refusal: No key where one is needed, a wrong one, or one that may not do this.
+    """
+    if _over_socket(request):
+        return OWNER
+    secret = _secret(request)
+    if secret is None:
+        if context.open_locally:
+            return LOCAL
+        if route.scope is None or (route.scope is Scope.METRICS and context.settings.public_metrics):
+            return ApiKey("anonymous", "anonymous", scopes=frozenset())
+        raise Refusal(401, "missing_api_key", "a key is needed", advice="Send it as `Authorization: Bearer KEY`.")
+    address = request.remote or ""
+    blocked = context.keys.blocked(address)
+    if blocked is not None:
+        raise Refusal(429, "too_many_bad_keys", "too many wrong keys came from this address", retry_after=blocked)
+    key = OWNER if context.is_owner(secret) else context.keys.check(secret)
+    if key is None:
+        if context.open_locally:
+            return LOCAL  # clients that insist on a key send any
+        context.keys.bad_try(address)
+        raise Refusal(401, "invalid_api_key", "this key is not known", advice="Make one: vllm-studio keys add NAME.")
+    if route.scope is not None and not key.allows(route.scope):
+        title = f"the key {key.name} may not do this"
+        raise Refusal(403, "scope_missing", title, cause=f"It needs the scope {route.scope}.")
+    return key
+
+
+def _secret(request: web.Request) -> str | None:
+    header = request.headers.get("Authorization")
+    if header is not None:
+        kind, _, rest = header.partition(" ")
+        if kind.lower() == "bearer" and rest.strip():
+            return rest.strip()
+    return request.headers.get("x-api-key") or None
+
+
+def _draining(request: web.Request) -> Refusal:
+    if request.transport is not None:
+        request.protocol.close()  # the connection ends with this answer
+    return Refusal(503, "shutting_down", "the server is being stopped", retry_after=5)

@@ -1,0 +1,178 @@
+"""The requests that are being answered now, for screens and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.domain.serving import Endpoint, Phase
+from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.kit.iso_time import iso_time
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from vllm_studio_tui.services.serving.answer_reading import AnswerReader
+    from vllm_studio_tui.services.serving.dispatcher import Admission
+
+
+@dataclass(slots=True)
+class LiveRequest:
+    """A request from its arrival to its end. Moments are of the clock of the event loop.
+
+    Attributes:
+        at: When it came, in seconds since the epoch.
+        cancelled: Why it was cancelled by somebody else than its client; None: it was not.
+        response: What the client gets, once its head has been sent.
+    """
+
+    id: str
+    endpoint: str
+    key_id: str
+    key_name: str
+    client: str
+    started: float
+    at: float = field(default_factory=time.time)
+    model: str | None = None
+    streamed: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    phase: Phase = Phase.QUEUED
+    admission: Admission | None = None
+    target: Endpoint | None = None
+    reader: AnswerReader | None = None
+    status: int | None = None
+    sent_at: float | None = None
+    first_at: float | None = None
+    last_at: float | None = None
+    task: asyncio.Task[Any] | None = None
+    cancelled: str | None = None
+    noted_at: float = 0.0
+    response: web.StreamResponse | None = None
+    error: str | None = None
+
+    @property
+    def queued_seconds(self) -> float:
+        return self.admission.queued_seconds if self.admission is not None else 0.0
+
+    @property
+    def load_seconds(self) -> float:
+        return self.admission.load_seconds if self.admission is not None else 0.0
+
+    @property
+    def overhead_seconds(self) -> float | None:
+        """Return what the server itself took before the request was sent on; None while it was not."""
+        if self.sent_at is None:
+            return None
+        return max(0.0, self.sent_at - self.started - self.queued_seconds - self.load_seconds)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Return the speed of generation; None where too little came to tell."""
+        reader = self.reader
+        if reader is None:
+            return None
+        if reader.tokens_per_second is not None:
+            return reader.tokens_per_second
+        tokens = reader.tokens or 0
+        if self.first_at is None or self.last_at is None or tokens < 2 or self.last_at <= self.first_at:
+            return None
+        return (tokens - 1) / (self.last_at - self.first_at)
+
+    def completed(self, finish: str, now: float) -> CompletedRequest:
+        """Return the row of the request log."""
+        reader, target = self.reader, self.target
+        usage = reader.usage if reader is not None else None
+        began = self.first_at
+        return CompletedRequest(
+            at=time.time(),
+            source="proxy",
+            finish=finish,
+            id=self.id,
+            run_id=target.run_id if target else None,
+            attempt=target.attempt if target else None,
+            recipe_id=target.recipe_id if target else None,
+            model=(target.model if target else None) or (reader.model if reader else None) or self.model,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=reader.tokens if reader else None,
+            reasoning_tokens=usage.reasoning_tokens if usage else None,
+            cached_tokens=usage.cached_tokens if usage else None,
+            ttft=None if began is None else began - self.started,
+            total_seconds=now - self.started,
+            tokens_per_second=self.tokens_per_second,
+            error=self.error,
+            estimated=reader.estimated if reader else False,
+            key_id=self.key_id,
+            key_name=self.key_name,
+            endpoint=self.endpoint,
+            requested_model=self.model,
+            status=self.status,
+            streamed=self.streamed,
+            queued_seconds=self.queued_seconds,
+            load_seconds=self.load_seconds,
+            overhead_seconds=self.overhead_seconds,
+            upstream_id=reader.id if reader else None,
+            client=self.client,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+        )
+
+    def document(self, now: float) -> dict[str, Any]:
+        """Return what `requests --live` shows."""
+        waiting = self.admission.status() if self.admission is not None and self.sent_at is None else None
+        reader, target = self.reader, self.target
+        return {
+            "id": self.id,
+            "at": iso_time(self.at),
+            "key": self.key_name,
+            "source": "proxy",
+            "model": self.model,
+            "recipe": target.recipe_id if target else (waiting.recipe_id if waiting else None),
+            "run_id": target.run_id if target else None,
+            "endpoint": self.endpoint,
+            "phase": str(waiting.phase if waiting else self.phase),
+            "stage": waiting.stage if waiting else None,
+            "progress": waiting.progress if waiting else None,
+            "eta": waiting.eta if waiting else None,
+            "position": waiting.position if waiting else None,
+            "age": now - self.started,
+            "queued": self.queued_seconds,
+            "load": self.load_seconds,
+            "ttft": None if self.first_at is None else self.first_at - self.started,
+            "prompt_tokens": reader.usage.prompt_tokens if reader else None,
+            "completion_tokens": reader.tokens if reader else None,
+            "tokens_per_second": self.tokens_per_second,
+            "client": self.client,
+            "streamed": self.streamed,
+        }
+
+
+class LiveRequests:
+    """All of them, by id."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, LiveRequest] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[LiveRequest]:
+        return iter(list(self._all.values()))
+
+    def add(self, one: LiveRequest) -> None:
+        self._all[one.id] = one
+
+    def remove(self, one: LiveRequest) -> None:
+        self._all.pop(one.id, None)
+
+    def cancel(self, request_id: str, why: str) -> bool:
+        """End a request for somebody else than its client, and return whether there is such a request."""
+        one = self._all.get(request_id)
+        if one is None or one.task is None:
+            return False
+        one.cancelled = why
+        one.task.cancel()
+        return True

@@ -1,0 +1,203 @@
+"""The life of a request for a model: from its arrival, through its wait, to the row that says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from vllm_studio_tui.domain.serving import Arrival, Endpoint, Phase, Refusal
+from vllm_studio_tui.http.errors import as_refusal
+from vllm_studio_tui.http.exchange import NotSent, ask, break_off, not_reached, pass_on
+from vllm_studio_tui.http.live import LiveRequest
+from vllm_studio_tui.http.loading import wait_ready
+from vllm_studio_tui.http.route import Call
+from vllm_studio_tui.services.serving.answer_reading import READERS
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+#: Seconds after which an engine to which there is no connection is asked once more: its keeper may have restarted it.
+ONCE_MORE = 0.5
+_CLIENT = re.compile(r"[^A-Za-z0-9._/ ()+:;-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A path of the engines' that is passed on.
+
+    Attributes:
+        path: Below `/v1`; beginning with `//`: beside it.
+        protocol: How its answers are read: `chat`, `messages` or `responses`.
+        asks_usage: A stream tells its tokens where `stream_options` asks for it.
+        thinks: A stream may show loading as thinking.
+    """
+
+    path: str
+    protocol: str = "chat"
+    asks_usage: bool = False
+    thinks: bool = False
+
+
+@dataclass(slots=True)
+class Question:
+    """What a client wants of a model.
+
+    Attributes:
+        body: Makes what is sent to an engine; the flag says whether to ask for the usage of a stream.
+        ask_usage: The client streams and did not say whether it wants the usage.
+        check: Raises a `Refusal` for an engine that cannot answer this; None: any can.
+        path: Of an engine, where that depends on which it is.
+    """
+
+    model: str | None
+    streamed: bool
+    size: int
+    body: Callable[[Endpoint, bool], Any]
+    ask_usage: bool = False
+    check: Callable[[Endpoint], None] | None = None
+    path: Callable[[Endpoint], str] | None = None
+    once: bool = False
+
+
+async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "POST") -> web.StreamResponse:
+    """Answer a request for a model.
+
+    Args:
+        read: Returns, awaited, the `Question`.
+
+    Raises:
+        Refusal: It is not answered.
+    """
+    context, loop = call.context, call.context.loop
+    live = LiveRequest(
+        call.id, call.route.path, call.key.id, call.key.name, _client_of(call.request), call.started,
+        task=asyncio.current_task(),
+    )  # fmt: skip
+    finish = "failed"
+    admitted = False
+    response: web.StreamResponse | None = None
+    context.live.add(live)
+    try:
+        context.keys.admit(call.key)
+        admitted = True
+        question: Question = await read()
+        live.model, live.streamed, live.bytes_in = question.model, question.streamed, question.size
+        context.note(live)
+        context.tell("start", live)
+        hide = question.ask_usage and api.asks_usage
+        live.reader = READERS[api.protocol](hide_usage=hide)
+        if question.streamed:
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_headers(live)})
+        answer, begun = await _answer(call, api, question, live, response, method)
+        try:
+            response = await pass_on(call, answer, live, begun, _headers(live), hide_usage=hide)
+        finally:
+            answer.close()
+        reader = live.reader
+        if live.error is None and (live.status or 200) < 400:
+            finish = reader.finish or "stop"
+        if reader.id and api.protocol == "responses" and live.model:
+            context.remember_answer(reader.id, live.model)
+        return response
+    except Refusal as error:
+        return await _refused(call, live, error)
+    except (asyncio.CancelledError, ConnectionError) as error:
+        finish = "cancelled"
+        live.error = live.cancelled or "the client left"
+        if live.cancelled is None or not isinstance(error, asyncio.CancelledError):
+            raise
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return await _refused(call, live, Refusal(409, "cancelled", live.cancelled))
+    finally:
+        # Nothing here waits: what is cancelled may be cancelled again.
+        if live.phase is Phase.REFUSED and finish != "cancelled":
+            finish = "refused"
+        live.phase = _PHASES.get(finish, Phase.DONE)
+        if live.admission is not None:
+            live.admission.leave()
+        context.live.remove(live)
+        ended = live.completed(finish, loop.time())
+        if admitted:
+            context.keys.release(call.key)
+            context.keys.spent(call.key, (ended.prompt_tokens or 0) + (ended.completion_tokens or 0))
+        context.ended(ended)
+        context.tell("end", live)
+
+
+_PHASES = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED, "refused": Phase.REFUSED}
+
+
+async def _answer(
+    call: Call, api: Api, question: Question, live: LiveRequest, response: web.StreamResponse | None, method: str
+) -> tuple[ClientResponse, web.StreamResponse | None]:
+    """Find an engine and ask it, once more where it could not be reached; return its answer."""
+    context = call.context
+    begun: web.StreamResponse | None = None
+    mode = call.key.loading or context.settings.loading
+    if mode == "reasoning" and not api.thinks:
+        mode = "comment"
+    arrival = Arrival(call.id, question.model, call.key.may_launch, call.key.models)
+    for attempt in (1, 2):
+        live.admission = context.dispatcher.enter(arrival)
+        endpoint, now_begun = await wait_ready(
+            live.admission, call.request, live, None if begun is not None else response, mode
+        )
+        begun = begun or now_begun
+        if begun is not None:
+            live.status = 200
+        live.target = endpoint
+        if question.check is not None:
+            question.check(endpoint)
+        body = question.body(endpoint, question.ask_usage and api.asks_usage)
+        path = question.path(endpoint) if question.path is not None else api.path
+        try:
+            return await ask(call, endpoint, path, body, live, method), begun
+        except NotSent as error:
+            live.admission.leave()
+            if attempt == 2 or question.once:
+                raise not_reached(endpoint, str(error)) from error
+            live.sent_at = None
+            await asyncio.sleep(ONCE_MORE)
+    raise AssertionError
+
+
+async def _refused(call: Call, live: LiveRequest, error: Refusal) -> web.StreamResponse:
+    """Say that a request is not answered: by its status, or inside of a stream that has begun.
+
+    Raises:
+        Refusal: Nothing was sent yet.
+    """
+    if live.phase in (Phase.QUEUED, Phase.LOADING):
+        live.phase = Phase.REFUSED
+    response = live.response
+    if response is None:
+        live.status = error.status
+        live.error = live.error or " ".join(part for part in (error.title, error.cause) if part)
+        raise as_refusal(error)
+    await break_off(call, live, response, error)
+    await response.write_eof()
+    return response
+
+
+def _headers(live: LiveRequest) -> dict[str, str]:
+    headers = {"x-vllm-studio-request": live.id}
+    if live.target is not None and live.target.run_id is not None:
+        headers["x-vllm-studio-run"] = live.target.run_id
+    if live.overhead_seconds is not None:
+        waited = live.queued_seconds + live.load_seconds
+        headers["x-vllm-studio-queued-ms"] = f"{waited * 1000:.0f}"
+        headers["x-vllm-studio-overhead-ms"] = f"{live.overhead_seconds * 1000:.2f}"
+    return headers
+
+
+def _client_of(request: web.Request) -> str:
+    """Return what a client calls itself, else its address."""
+    agent = _CLIENT.sub("", request.headers.get("User-Agent", ""))[:80].strip()
+    return agent or request.remote or "unix socket"

@@ -1,0 +1,166 @@
+"""Read bodies of requests: bounded in size and in time, and which model they name."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from vllm_studio_tui.domain.serving import Endpoint, Refusal
+from vllm_studio_tui.kit.json_body import change_members, insert_first, read_object
+
+#: Seconds without a byte after which a body is given up.
+STALL = 30.0
+#: Letters that a model's name may have.
+MAX_MODEL = 512
+_MODEL_FIELD = re.compile(
+    rb'\r\nContent-Disposition:[^\r\n]*;[ \t]*name="?model"?[ \t]*(?:;[^\r\n]*)?'
+    rb"(?:\r\n[^\r\n]+)*\r\n\r\n([^\r\n]{0,512})\r\n",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class JsonBody:
+    """A body that is a JSON object.
+
+    Attributes:
+        raw: As the client wrote it.
+        data: As it reads. A model that is not named is None.
+    """
+
+    raw: bytes
+    data: dict[str, Any]
+    model: str | None
+    streamed: bool
+
+    def for_engine(self, endpoint: Endpoint, *, ask_usage: bool) -> bytes:
+        """Return the body for whoever answers; what no rule changes stays as the client wrote it.
+
+        Args:
+            ask_usage: Have the engine tell the tokens of a stream.
+        """
+        data = self.data
+        changed: dict[str, Any] = {name: value for name, value in endpoint.default_params if data.get(name) is None}
+        changed.update(endpoint.set_params)
+        if endpoint.model is not None and endpoint.model != self.model:
+            changed["model"] = endpoint.model
+        removed = [name for name in endpoint.strip_params if name in data]
+        if ask_usage:
+            if not changed and not removed:
+                return insert_first(self.raw, "stream_options", {"include_usage": True})
+            changed["stream_options"] = {"include_usage": True}
+        return change_members(self.raw, changed, removed) if changed or removed else self.raw
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        Refusal: It is too large, or its sender stopped in the middle of it.
+    """
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    content = request.content
+    while not content.at_eof():
+        piece = content.read_nowait() or await _piece(request)
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+    return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+
+async def read_json(request: web.Request, limit: int) -> JsonBody:
+    """Return the body as an object that may name a model.
+
+    Raises:
+        Refusal: See `read_body`; or it is no JSON object, or `model` is no name.
+    """
+    raw = await read_body(request, limit)
+    if not raw.strip():
+        raise Refusal(400, "invalid_body", "the request has no body", advice="Send a JSON object.")
+    try:
+        data = read_object(raw)
+    except ValueError as error:
+        raise Refusal(400, "invalid_body", f"the body is {error}", advice="Send a JSON object.") from None
+    model = data.get("model")
+    if model is not None and (not isinstance(model, str) or len(model) > MAX_MODEL):
+        raise Refusal(400, "invalid_model", "`model` is not a name", param="model")
+    streamed = data.get("stream")
+    if streamed is not None and not isinstance(streamed, bool):
+        raise Refusal(400, "invalid_stream", "`stream` is neither true nor false", param="stream")
+    return JsonBody(raw, data, model or None, bool(streamed))
+
+
+async def read_form_head(request: web.Request, limit: int) -> tuple[bytes, str | None]:
+    """Read a form up to the end of its field `model`, or all of it where it has none; return that and the model.
+
+    Raises:
+        Refusal: See `read_body`.
+    """
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    head = bytearray(b"\r\n")
+    while True:
+        found = _MODEL_FIELD.search(head)
+        if found is not None:
+            return bytes(head[2:]), found[1].decode("utf-8", "replace").strip() or None
+        if request.content.at_eof():
+            return bytes(head[2:]), None
+        head += await _piece(request)
+        if len(head) > limit:
+            raise _too_large(limit)
+
+
+async def rest_of_form(request: web.Request, head: bytes, limit: int) -> AsyncIterator[bytes]:
+    """Yield a form of which the head has been read, as it comes."""
+    yield head
+    size = len(head)
+    while not request.content.at_eof():
+        piece = await _piece(request)
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        yield piece
+
+
+async def read_document(request: web.Request, limit: int) -> Mapping[str, Any]:
+    """Return a JSON object that some calls of the studio take and others do not need; empty without a body.
+
+    Raises:
+        Refusal: See `read_json`.
+    """
+    raw = await read_body(request, limit)
+    if not raw.strip():
+        return {}
+    try:
+        return read_object(raw)
+    except ValueError as error:
+        raise Refusal(400, "invalid_body", f"the body is {error}", advice="Send a JSON object.") from None
+
+
+def json_bytes(document: Any) -> bytes:
+    """Return a document of plain data as JSON; values that JSON has not become null."""
+    return to_json(document, inf_nan_mode="null")
+
+
+async def _piece(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(STALL):
+            return await request.content.readany()
+    except TimeoutError:
+        raise Refusal(408, "request_timeout", f"no byte of the body came for {STALL:g} s") from None
+
+
+def _too_large(limit: int) -> Refusal:
+    mib = limit / 1024**2
+    advice = "The setting max_body allows more."
+    return Refusal(413, "request_too_large", f"the body is larger than {mib:g} MiB", advice=advice)

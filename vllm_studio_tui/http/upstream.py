@@ -1,0 +1,109 @@
+"""Requests to engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from vllm_studio_tui.domain.serving import Endpoint
+
+#: Seconds that a connection to an engine may take; an answer may take any time.
+CONNECT = 10.0
+#: Seconds that a connection is kept for the next request: less than any engine keeps it (uvicorn: 5), so that no
+#: request is sent into a connection that is just being closed.
+KEEP = 2.0
+#: Headers that a connection is about, that were for us alone, or that say who asked.
+_DROPPED = frozenset(
+    {
+        "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+        "transfer-encoding", "upgrade", "host", "content-length", "expect", "accept-encoding", "content-encoding",
+        "authorization", "x-api-key", "api-key", "cookie", "forwarded", "x-real-ip", "origin", "referer", "via",
+    }
+)  # fmt: skip
+_DROPPED_ANSWER = frozenset(
+    {
+        "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "trailer", "transfer-encoding", "upgrade",
+        "set-cookie", "server", "date", "content-length", "alt-svc", "strict-transport-security",
+    }
+)  # fmt: skip
+_DROPPED_PREFIXES = ("x-forwarded-", "x-vllm-studio-", "sec-", "access-control-")
+
+
+class Upstream:
+    """One pool of connections to all engines."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # A body of a real answer may have long headers, never this many.
+            read_bufsize=2**18,
+        )
+
+    def send(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Any,
+    ) -> aiohttp.client._RequestContextManager:
+        """Return the request, to be awaited; whoever gets the answer closes it.
+
+        Args:
+            path: Below `/v1`, or beginning with `//` for one beside it.
+        """
+        stall = endpoint.stall_timeout
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=stall)
+        return self._session.request(
+            method,
+            url_of(endpoint.base_url, path),
+            data=body,
+            headers=sent_headers(headers, endpoint),
+            timeout=timeout,
+            allow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+@lru_cache(maxsize=512)
+def url_of(base_url: str, path: str) -> URL:
+    """Return the address of a path of an engine."""
+    base = base_url.rstrip("/")
+    if path.startswith("//"):
+        return URL(base.removesuffix("/v1") + path[1:], encoded=True)
+    return URL(base + path, encoded=True)
+
+
+def sent_headers(headers: Mapping[str, str], endpoint: Endpoint) -> CIMultiDict[str]:
+    """Return the headers of a client that an engine gets, with the engine's own key in place of the client's."""
+    sent: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in _DROPPED and not lower.startswith(_DROPPED_PREFIXES):
+            sent.add(name, value)
+    sent["Accept-Encoding"] = "identity"
+    if endpoint.user is not None:
+        sent["Authorization"] = aiohttp.BasicAuth(endpoint.user, endpoint.api_key or "").encode()
+    elif endpoint.api_key is not None:
+        sent["Authorization"] = f"Bearer {endpoint.api_key}"
+    return sent
+
+
+def answer_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return the headers of an engine's answer that a client gets."""
+    passed: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in _DROPPED_ANSWER and not lower.startswith(_DROPPED_PREFIXES):
+            passed.add(name, value)
+    return passed
