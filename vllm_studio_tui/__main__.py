@@ -65,7 +65,7 @@ def main() -> int:
     try:
         code = _answer(argv)
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - what is a fault of the program is raised again there
+    except BaseException as error:  # noqa: BLE001, RUF100
         from vllm_studio_tui.cli.ending import code_of
 
         return code_of(error, argv)

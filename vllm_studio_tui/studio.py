@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.upkeep import Upkeep
     from vllm_studio_tui.services.recipes.recipes import Recipes
     from vllm_studio_tui.services.recipes.starting import EngineHere
+    from vllm_studio_tui.services.render.source import RenderSource
     from vllm_studio_tui.services.runs import Runs
     from vllm_studio_tui.services.usage import Usage
     from vllm_studio_tui.services.watching.sampler import Sampler
@@ -217,6 +218,31 @@ class Studio:
         from vllm_studio_tui.services.recipes.starting import engines_here
 
         return engines_here(self.settings, os.environ)
+
+    def render(self, kind: str, recipe_id: str | None = None) -> dict[str, str]:
+        """Return files for another tool by their relative paths, from one recipe or all of them. Blocking.
+
+        Raises:
+            NotFound: There is no such kind or recipe.
+            StudioError: These recipes cannot be written for that tool.
+        """
+        from vllm_studio_tui.services.render.registry import render
+
+        return render(kind, self.render_source(recipe_id))
+
+    def render_source(self, recipe_id: str | None = None) -> RenderSource:
+        """Return what files for other tools are made from. Blocking."""
+        from vllm_studio_tui.models.demo.model import resolve_model
+        from vllm_studio_tui.services.render.gather import gather_source
+
+        recipes = self.recipes.all() if recipe_id is None else [self.recipes.get(recipe_id)]
+        return gather_source(
+            recipes,
+            self.settings,
+            resolve=lambda path: resolve_model(self.places, path),
+            number=self.recipes.number,
+            environ=os.environ,
+        )
 
     def _record_request(self, request: CompletedRequest) -> None:
         """Keep a completion that no chat asked for. One that cannot be kept is no reason to fail."""

@@ -21,10 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import peers, screens, streams  # noqa: E402
-from tests.bench.figure import Figure  # noqa: E402
-from tests.process.house import House, until  # noqa: E402
-from vllm_studio_tui.runs import control, read  # noqa: E402
+from tests.bench import peers, screens, streams  # noqa: E402, RUF100
+from tests.bench.figure import Figure  # noqa: E402, RUF100
+from tests.process.house import House, until  # noqa: E402, RUF100
+from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
 
 STUDIO = (sys.executable, "-m", "vllm_studio_tui")
 BASE = (sys.executable, "-c", "pass")

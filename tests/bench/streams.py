@@ -143,7 +143,7 @@ def faces(home: House, runs: int) -> list[Figure]:
         process = subprocess.Popen([*argv, "go"], env=environ, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         first, last, line = None, 0.0, ""
-        for line in process.stdout:  # noqa: B007  # the last one has the figures
+        for line in process.stdout:  # noqa: B007, RUF100
             last = time.monotonic()
             first = first or last
         process.wait()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 
 from tests.functional.stage import recipe, staged
 from tests.unit.scripted_engine import DONE, Engine, kept, read
@@ -46,6 +47,8 @@ from vllm_studio_tui.services.launching.endpoint import endpoint_of
 from vllm_studio_tui.services.launching.fixes import fixes
 from vllm_studio_tui.services.recipes.form_fields import form_fields
 from vllm_studio_tui.services.recipes.parsing import from_command
+from vllm_studio_tui.services.render.gather import gather_source
+from vllm_studio_tui.services.render.registry import render
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.tui.paint.run_words import backend_word
 
@@ -82,6 +85,7 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         fetches_models = True
         takes_first_gpus = True
         shares_gpu_memory = True
+        image = "example/engine:latest"
         image_runs_engine = True
         process_titles = ("EXAMPLE::",)
         guarded_path = "/secret"
@@ -248,6 +252,15 @@ def test_where_it_runs(differing: Backend, tmp_path: Path, monkeypatch: pytest.M
     assert "--entrypoint" not in command.argv
     spec = resolve(wanted(api_key="env:K"), differing, context(), "run-1", environ={})
     assert (spec.ready.path, spec.ready.guarded) == ("/up", "/secret")
+
+
+def test_its_official_image_is_a_service_of_a_compose_file(differing: Backend) -> None:
+    made = gather_source(
+        [wanted()], Settings(), resolve=lambda path: path, number=lambda one: None, environ={"PATH": os.defpath}
+    )
+    service = yaml.safe_load(render("docker-compose", made)["compose.yaml"])["services"]["echo"]
+    assert service["image"] == differing.image
+    assert "entrypoint" not in service
 
 
 def test_what_is_offered_after_a_failure(differing: Backend) -> None:

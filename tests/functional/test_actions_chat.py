@@ -399,7 +399,7 @@ async def _rename(stage: Staged) -> None:
         await shows(stage, "Rename the chat")
         await fill_in(stage, f"a better name {number}")
         await stage.press("enter")
-        await stage.until(lambda: f"a better name {number}" in [one.title for one in sessions(stage)], "renamed")  # noqa: B023
+        await stage.until(lambda: f"a better name {number}" in [one.title for one in sessions(stage)], "renamed")  # noqa: B023, RUF100
         await stage.press("escape")
 
 
@@ -416,11 +416,11 @@ async def _delete(stage: Staged) -> None:
         await stage.press(key)
         await shows(stage, "put it into the trash")
         await stage.press("d")
-        await stage.until(lambda: len(sessions(stage)) == len(before) - 1, "gone")  # noqa: B023
+        await stage.until(lambda: len(sessions(stage)) == len(before) - 1, "gone")  # noqa: B023, RUF100
         (gone,) = {one.id for one in before} - {one.id for one in sessions(stage)}
         assert gone in {one.id for one in stage.studio.chat.sessions.list(trash=True)}
         await told(stage, "is deleted. u brings it back")
         await stage.press("escape")
         place(stage).document.focus()
         await stage.press("u")
-        await stage.until(lambda: gone in {one.id for one in sessions(stage)}, "it is back")  # noqa: B023
+        await stage.until(lambda: gone in {one.id for one in sessions(stage)}, "it is back")  # noqa: B023, RUF100

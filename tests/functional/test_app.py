@@ -187,7 +187,7 @@ async def test_a_storm_of_sizes_harms_nobody(tmp_path: Path, place: str) -> None
         before = stage.text()
         for width, height in STORM:
             await stage.pilot.resize_terminal(width, height)
-            await stage.until(lambda: len(stage.lines()) == height, f"{height} lines")  # noqa: B023
+            await stage.until(lambda: len(stage.lines()) == height, f"{height} lines")  # noqa: B023, RUF100
         await stage.pilot.resize_terminal(160, 45)
         await stage.settle()
         if place != "chat":

@@ -49,7 +49,7 @@ async def test_the_footer_follows_the_focus_and_names_no_key_that_would_type(tmp
         await cursor(stage, "#ledger", "qwen3-32b-1")
         for width, height in ((160, 45), (120, 36), (80, 24)):
             await stage.pilot.resize_terminal(width, height)
-            await stage.until(lambda: len(stage.lines()) == height, "the size is there")  # noqa: B023
+            await stage.until(lambda: len(stage.lines()) == height, "the size is there")  # noqa: B023, RUF100
             for word in ("stop", "chat", "log", "? help"):
                 assert word in footer(stage), footer(stage)
         await stage.press("s")

@@ -64,7 +64,7 @@ def main() -> None:
         if os.fork() > 0:
             os._exit(0)
         arguments = [one for one in sys.argv if one != "--detach"]
-        os.execve(sys.executable, [sys.executable, *arguments], {})  # noqa: S606
+        os.execve(sys.executable, [sys.executable, *arguments], {})  # noqa: RUF100, S606
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler, bind_and_activate=False)
     server.daemon_threads = True
     server.allow_reuse_address = True

@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     site: Site
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class named it
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, RUF100
         """Quiet."""
 
     def do_GET(self) -> None:

@@ -50,7 +50,7 @@ async def last_error(service: ChatService, session: str) -> tuple[list[StreamEve
     events: list[StreamEvent] = []
     with pytest.raises(NotSaved) as raised:
         async for event in service.send(session, "x", TARGET):
-            events.append(event)  # noqa: PERF401  # what came before the error counts
+            events.append(event)  # noqa: PERF401, RUF100
     return events, raised.value
 
 

@@ -178,7 +178,7 @@ def wrong_with(line: str) -> str | None:
         return None  # --help
     except KeyError as error:
         return f"no command {error}"
-    except Exception as error:  # noqa: BLE001 - whatever the parser raises is what is wrong
+    except Exception as error:  # noqa: BLE001, RUF100
         return str(error)
     return None
 

@@ -309,7 +309,7 @@ class Engine(BaseHTTPRequestHandler):
         except OSError:
             return  # the client has seen enough
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, RUF100
         return
 
 

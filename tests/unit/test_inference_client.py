@@ -171,13 +171,13 @@ async def running(target: Target) -> float:
 
 async def busy(target: Target) -> None:
     async with asyncio.timeout(10):
-        while not await running(target):  # noqa: ASYNC110  # another process: there is no event to wait for
+        while not await running(target):  # noqa: ASYNC110, RUF100
             await asyncio.sleep(0.02)
 
 
 async def idle(target: Target) -> None:
     async with asyncio.timeout(10):
-        while await running(target) or any(  # noqa: ASYNC110
+        while await running(target) or any(  # noqa: ASYNC110, RUF100
             one.name == "chat-stream" for one in threading.enumerate()
         ):
             await asyncio.sleep(0.02)

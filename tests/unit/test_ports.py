@@ -125,7 +125,7 @@ def test_an_address_of_another_machine_is_said_at_once(tmp_path: Path) -> None:
 def test_a_name_that_nobody_answers_for_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
-    def slow(host: str, port: int, *, type: int, flags: int = 0) -> object:  # noqa: A002
+    def slow(host: str, port: int, *, type: int, flags: int = 0) -> object:  # noqa: A002, RUF100
         if flags & socket.AI_NUMERICHOST:
             return real(host, port, type=type, flags=flags)
         time.sleep(60)

@@ -254,7 +254,7 @@ class Guarded(BaseHTTPRequestHandler):
         chunk = {"choices": [{"index": 0, "delta": {"content": "It knows me."}, "finish_reason": "stop"}]}
         self._answer("text/event-stream", f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n")
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, RUF100
         """Nothing."""
 
 

@@ -165,7 +165,7 @@ def totals(db: Database) -> Any:
     )
     watts = sorted((one.run_id, one.day, one.watt_hours, one.estimated) for one in energy_parts(db, None, None))
     raw = [
-        [tuple(row) for row in db.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3")]  # noqa: S608
+        [tuple(row) for row in db.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3")]  # noqa: RUF100, S608
         for table in ("run_readings", "gpu_energy", "run_gpus")
     ]
     return parts, watts, raw

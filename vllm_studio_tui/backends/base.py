@@ -152,6 +152,7 @@ class Backend(ABC):
     Attributes, how it runs:
         takes_first_gpus: It takes the first GPUs when none are named, one for each rank.
         shares_gpu_memory: How much of a GPU it takes is set by gpu_memory_utilization, kv_cache_dtype and max_num_seqs.
+        image: Its official container image, with a tag that moves; None: there is none.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
         process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
         stages: Patterns of log lines that show its stage of loading; the first that matches a line counts.
@@ -192,6 +193,7 @@ class Backend(ABC):
 
     takes_first_gpus: bool = False
     shares_gpu_memory: bool = False
+    image: str | None = None
     image_runs_engine: bool = False
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()

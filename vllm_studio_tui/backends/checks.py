@@ -64,7 +64,7 @@ def _command(backend: Backend, recipe: Recipe, context: LaunchContext) -> Iterat
         named = "command" if "command" in backend.program_fields else named
         name = "runtime" if recipe.runtime == "docker" else named
         yield Problem(name, "error", f"{error.title}. {error.cause}".strip(), error.advice)
-    except Exception as error:  # noqa: BLE001 - a backend may be of another package; a launch would end with this
+    except Exception as error:  # noqa: BLE001, RUF100
         message = f"{backend.title} makes no command of it: {type(error).__name__}: {error}"
         yield Problem("backend", "error", message[:500], "This is a fault of the backend: report it with the recipe.")
     wrong = read_trouble(expanded(recipe.cwd), folder=True) if recipe.cwd else None
@@ -78,7 +78,7 @@ def _flags_of(backend: Backend, recipe: Recipe, context: LaunchContext) -> dict[
         # As for a container: also where its program is not here yet.
         named = dataclasses.replace(context, settings=ImageSettings(), container=True)
         command = backend.command(recipe, named)
-    except Exception:  # noqa: BLE001 - see `_command`
+    except Exception:  # noqa: BLE001, RUF100
         return {}
     return given(command.argv, backend.flag_style)
 

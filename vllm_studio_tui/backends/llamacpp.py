@@ -151,6 +151,7 @@ class LlamaCpp(Backend):
     pasted_flags = PASTED_FLAGS
     key_variable = "LLAMA_API_KEY"
     weights = "gguf"
+    image = "ghcr.io/ggml-org/llama.cpp:server-cuda"
     image_runs_engine = True
     stages = STAGES
     guarded_path = "/props"
@@ -158,7 +159,7 @@ class LlamaCpp(Backend):
     metrics = METRICS
     anthropic_api = True
     token_calls = token_calls.LLAMACPP
-    continue_options = {}  # noqa: RUF012
+    continue_options = {}  # noqa: RUF012, RUF100
     uses = frozenset({
         "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",
         "lora_modules", "speculative", "enable_prefix_caching", "reasoning_parser", "max_thinking_tokens",

@@ -201,14 +201,15 @@ class SGLang(Backend):
     takes_first_gpus = True
     shares_gpu_memory = True
     process_titles = ("sglang::",)
+    image = "lmsysorg/sglang:latest"
     stages = STAGES
     guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS
     anthropic_api = True
     token_calls = token_calls.VLLM
-    continue_options = {"continue_final_message": True}  # noqa: RUF012
-    engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012
+    continue_options = {"continue_final_message": True}  # noqa: RUF012, RUF100
+    engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012, RUF100
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)

@@ -184,13 +184,14 @@ class Vllm(Backend):
     takes_first_gpus = True
     shares_gpu_memory = True
     process_titles = ("VLLM::",)
+    image = "vllm/vllm-openai:latest"
     stages = STAGES
     guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS
     anthropic_api = True
     token_calls = token_calls.VLLM
-    continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012
+    continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012, RUF100
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:

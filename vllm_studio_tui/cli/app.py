@@ -39,6 +39,7 @@ NOUNS = (
     "foreign",
     "exporter",
     "serve",
+    "render",
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"
@@ -98,7 +99,7 @@ def run(argv: list[str]) -> int:
     try:
         code = _invoke(build(nouns_for(argv)), argv)
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - what is a fault of the program is raised again there
+    except BaseException as error:  # noqa: BLE001, RUF100
         return code_of(error, argv)
     return code
 

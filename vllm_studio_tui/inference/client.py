@@ -40,7 +40,7 @@ MAX_TEXT = 64 * 1024 * 1024
 def load() -> None:
     """Import the client now, so that the first answer does not wait for it."""
     with contextlib.suppress(ImportError):  # the answer will say so
-        import openai.resources.chat  # noqa: F401
+        import openai.resources.chat  # noqa: F401, RUF100
 
 
 async def stream_chat(
@@ -130,7 +130,7 @@ class _Reading:
         rest: list[StreamEvent] = []
         try:
             ended = self._answer()
-        except Exception as error:  # noqa: BLE001  # whatever it was: the reader must get an `Ended`
+        except Exception as error:  # noqa: BLE001, RUF100
             _log.debug("reading an answer failed", exc_info=True)
             finish = "stopped" if self._cancelled else "interrupted" if self._reader.pieces else "failed"
             ended = Ended(finish, error=f"an internal error: {type(error).__name__}: {str(error)[:300]}")

@@ -195,7 +195,7 @@ class Connection:
         begin = time.monotonic()
         try:
             data = self._read(READ, self.timeout)
-        except Exception as error:  # noqa: BLE001  # whose, is for its cause to say
+        except Exception as error:  # noqa: BLE001, RUF100
             # httpcore's own exceptions stand for one of the socket's.
             cause = error.__cause__
             raise cause if isinstance(cause, OSError) else OSError(str(error) or type(error).__name__) from None

@@ -94,7 +94,7 @@ class ExitHandler:
             elif self._unexplained is not None and now >= self._unexplained[2]:
                 self._explained(verdict_without_log(*self._unexplained[:2]), now)
             self._stuck = 0
-        except Exception as error:  # noqa: BLE001  # whatever it is: the engine is ended
+        except Exception as error:  # noqa: BLE001, RUF100
             self._faults.note("ending the engine", error)
             self._stuck += 1
             if self._stuck >= STUCK:

@@ -32,7 +32,7 @@ class Faults:
         """Report whatever is raised within, and go on."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # a keeper that dies leaves an engine that nobody looks after
+        except Exception as error:  # noqa: BLE001, RUF100
             self.note(what, error)
 
     def note(self, what: str, error: BaseException) -> None:

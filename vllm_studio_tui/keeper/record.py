@@ -58,7 +58,7 @@ class Record:
     def _carefully(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # nothing that room on the disk would mend
+        except Exception as error:  # noqa: BLE001, RUF100
             if type(error) is not type(self._fault):
                 self._fault = error
                 with contextlib.suppress(Exception):

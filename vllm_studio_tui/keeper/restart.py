@@ -49,4 +49,4 @@ class CrashBudget:
             )
         delay = min(self.rule.max_delay, self.rule.delay * 2 ** (len(self.failures) - 1))
         # Jitter, so that engines that died together do not start together.
-        return Next(State.BACKOFF, delay * random.uniform(0.8, 1.2))  # noqa: S311
+        return Next(State.BACKOFF, delay * random.uniform(0.8, 1.2))  # noqa: RUF100, S311

@@ -82,7 +82,7 @@ class Worker:
             kind, job = jobs.get()
             try:
                 done = Done(kind, job())
-            except BaseException as fault:  # noqa: BLE001  # told by whoever takes the answer
+            except BaseException as fault:  # noqa: BLE001, RUF100
                 done = Done(kind, fault=fault)
             self._answers.put((jobs, done))
             with contextlib.suppress(BlockingIOError):  # full: the keeper is awake anyway

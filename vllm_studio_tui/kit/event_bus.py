@@ -39,5 +39,5 @@ class Bus:
         for subscriber in found:
             try:
                 subscriber(value)
-            except Exception:  # noqa: BLE001  # whatever a face does wrong must not end a run's or chat's service
+            except Exception:  # noqa: BLE001, RUF100
                 _log.exception("a subscriber failed")

@@ -35,14 +35,14 @@ class Trouble:
 
 def expanded(path: str) -> str:
     """Return the path with the home for a `~` before it; a stray `~name` stays as it is, as in a shell."""
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - Path raises for a stray ~name
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111, RUF100
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | Trouble:
     """Return the file's status (links followed), or why it cannot be found out."""
     name = os.fspath(path)
     try:
-        return os.stat(name)  # noqa: PTH116 - Path raises for text that cannot be a path
+        return os.stat(name)  # noqa: PTH116, RUF100
     except (FileNotFoundError, NotADirectoryError):
         return _missing(name)
     except PermissionError:
@@ -122,7 +122,7 @@ def explain_program(program: str, search: str | None = None) -> Trouble | None:
 
 def _missing(name: str) -> Trouble:
     try:
-        target = os.readlink(name)  # noqa: PTH115
+        target = os.readlink(name)  # noqa: PTH115, RUF100
     except (OSError, ValueError):
         return Trouble("missing", f"{name} does not exist")
     words = f"{name} is a link to {target}, which does not exist"
@@ -131,13 +131,13 @@ def _missing(name: str) -> Trouble:
 
 def _unreachable(name: str) -> Trouble:
     """Name the first folder on the way that may not be entered."""
-    parts = os.path.abspath(name).split("/")[1:-1]  # noqa: PTH100
+    parts = os.path.abspath(name).split("/")[1:-1]  # noqa: PTH100, RUF100
     place = ""
     for part in parts:
         place = f"{place}/{part}"
         if not os.access(place, os.X_OK):
             try:
-                rights = f" ({_rights(os.stat(place))})"  # noqa: PTH116
+                rights = f" ({_rights(os.stat(place))})"  # noqa: PTH116, RUF100
             except OSError:
                 rights = ""
             user = _user(os.getuid())
@@ -185,7 +185,7 @@ def _script(name: str, head: bytes, search: str | None, depth: int) -> Trouble |
         return None
     interpreter = words[0]
     inner = program_trouble(interpreter, search, depth + 1)
-    if inner is None and os.path.basename(interpreter) == "env" and len(words) > 1:  # noqa: PTH119
+    if inner is None and os.path.basename(interpreter) == "env" and len(words) > 1:  # noqa: PTH119, RUF100
         called = words[1].split()[0]
         if not called.startswith("-") and "=" not in called:
             inner = None if shutil.which(called, path=search) else Trouble("missing", f"{called} is not in PATH")

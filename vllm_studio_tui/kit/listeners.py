@@ -149,7 +149,7 @@ def descriptors(pid: int) -> Iterator[tuple[int, str]]:
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             with contextlib.suppress(OSError, ValueError):
-                yield int(entry.name), os.readlink(entry.path)  # noqa: PTH115 - thousands of them
+                yield int(entry.name), os.readlink(entry.path)  # noqa: PTH115, RUF100
 
 
 def descriptors_readable(pid: int) -> bool:

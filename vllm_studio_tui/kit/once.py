@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 T = TypeVar("T")
 
 
-class once_property(Generic[T]):  # noqa: N801 - read as a decorator, like functools.cached_property
+class once_property(Generic[T]):  # noqa: N801, RUF100
     """Compute a property at its first use and keep it in the instance's `__dict__`, under a lock.
 
     Since Python 3.12 `functools.cached_property` has no lock: two threads may both compute, and open a database twice.

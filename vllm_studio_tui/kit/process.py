@@ -34,7 +34,7 @@ class Stat:
 def stat(pid: int) -> Stat | None:
     """Return the process's status, None if there is no such process. See proc_pid_stat(5)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123  # read for every process, each second
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123, RUF100
             raw = file.read()
     except OSError:
         return None

@@ -38,7 +38,7 @@ def resolve(ref: str, environ: Mapping[str, str] | None = None) -> str:
             raise ValueError(f"{ref}: the variable is not set or empty")
         return value
     if match := _FILE.match(ref):
-        return _first_line(ref, os.path.expanduser(match[1]))  # noqa: PTH111 - a stray ~name stays as it is
+        return _first_line(ref, os.path.expanduser(match[1]))  # noqa: PTH111, RUF100
     # What was given may be the secret itself, so it is not repeated.
     raise ValueError("not a reference to a secret: use env:NAME or file:PATH")
 

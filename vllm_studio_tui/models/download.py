@@ -341,4 +341,4 @@ def _size(path: Path) -> int:
 def _forget(*paths: Path) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - one call less than Path's under suppress
+            os.unlink(path)  # noqa: PTH108, RUF100

@@ -80,7 +80,7 @@ def find_models(
 
 
 def _path(text: str | Path) -> Path:
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path raises for a stray ~name
+    return Path(os.path.expanduser(text))  # noqa: PTH111, RUF100
 
 
 def _in_folder(root: Path) -> Iterator[FoundModel]:

@@ -78,8 +78,8 @@ def _is_text(name: str) -> bool:
 def _offer(parent: str, name: str, real: str, folder: bool) -> PathOffer:
     try:
         if not folder:
-            return PathOffer(f"{parent}{name}", name, numbers.size(os.stat(real).st_size))  # noqa: PTH116
-        if os.path.exists(os.path.join(real, "config.json")):  # noqa: PTH110, PTH118
+            return PathOffer(f"{parent}{name}", name, numbers.size(os.stat(real).st_size))  # noqa: PTH116, RUF100
+        if os.path.exists(os.path.join(real, "config.json")):  # noqa: PTH110, PTH118, RUF100
             return PathOffer(f"{parent}{name}", f"{name}/", "model")
     except OSError:
         pass

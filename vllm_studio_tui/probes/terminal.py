@@ -142,7 +142,7 @@ def _terminfo_colours(term: str) -> int:
 
         curses.setupterm(term, os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
         return max(0, curses.tigetnum("colors"))
-    except Exception:  # noqa: BLE001 - no curses, no database, or no such entry
+    except Exception:  # noqa: BLE001, RUF100
         return 0
 
 

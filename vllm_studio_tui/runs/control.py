@@ -35,7 +35,7 @@ SETTLE = 10.0
 
 def new_run_id(recipe_id: str) -> str:
     """Return an id for a launch: recipe, time (UTC), and four characters that make it unique."""
-    tail = "".join(random.choices(string.ascii_lowercase + string.digits, k=4))  # noqa: S311
+    tail = "".join(random.choices(string.ascii_lowercase + string.digits, k=4))  # noqa: RUF100, S311
     return f"{recipe_id[:40]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{tail}"
 
 

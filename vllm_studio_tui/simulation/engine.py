@@ -73,7 +73,7 @@ class Handler(JsonHandler):
 
     open_paths: ClassVar[set[str]] = {"/health", "/metrics", "/version", "/ping"}
 
-    def do_GET(self) -> None:  # noqa: N802  # http.server calls it by this name
+    def do_GET(self) -> None:  # noqa: N802, RUF100
         if self._refused():
             return
         options, counters = self.server.options, self.server.counters
@@ -104,7 +104,7 @@ class Handler(JsonHandler):
         else:
             self.send_error_json(404, f"no {path[:100]}", "NotFoundError")
 
-    def do_POST(self) -> None:  # noqa: N802  # http.server calls it by this name
+    def do_POST(self) -> None:  # noqa: N802, RUF100
         body = self.read_json()
         if body is None or self._refused():
             return

@@ -34,7 +34,7 @@ NVML_ERROR_UNKNOWN = 999
 NVML_TEMPERATURE_GPU = 0
 NVML_CLOCK_SM = 1
 NVML_CLOCK_MEM = 2
-nvmlMemory_v2 = 0x02000028  # noqa: N816 - the library's name
+nvmlMemory_v2 = 0x02000028  # noqa: N816, RUF100
 
 #: Where the time comes from; tests put their own here.
 clock: Callable[[], float] = time.time
@@ -55,55 +55,55 @@ class NVMLError(Exception):
         return _TEXTS.get(self.value, f"NVML Error with code {self.value}")
 
 
-class NVMLError_Uninitialized(NVMLError):  # noqa: N801
+class NVMLError_Uninitialized(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_InvalidArgument(NVMLError):  # noqa: N801
+class NVMLError_InvalidArgument(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_NotSupported(NVMLError):  # noqa: N801
+class NVMLError_NotSupported(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_NoPermission(NVMLError):  # noqa: N801
+class NVMLError_NoPermission(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_DriverNotLoaded(NVMLError):  # noqa: N801
+class NVMLError_DriverNotLoaded(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_Timeout(NVMLError):  # noqa: N801
+class NVMLError_Timeout(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801
+class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801
+class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_GpuIsLost(NVMLError):  # noqa: N801
+class NVMLError_GpuIsLost(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_ResetRequired(NVMLError):  # noqa: N801
+class NVMLError_ResetRequired(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_OperatingSystem(NVMLError):  # noqa: N801
+class NVMLError_OperatingSystem(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_LibRmVersionMismatch(NVMLError):  # noqa: N801
+class NVMLError_LibRmVersionMismatch(NVMLError):  # noqa: N801, RUF100
     pass
 
 
-class NVMLError_Unknown(NVMLError):  # noqa: N801
+class NVMLError_Unknown(NVMLError):  # noqa: N801, RUF100
     pass
 
 
@@ -165,7 +165,7 @@ class _Library:
     uninitialized_once = False
 
 
-def nvmlInit() -> None:  # noqa: N802
+def nvmlInit() -> None:  # noqa: N802, RUF100
     scenario = gpus.scenario(os.environ.get(marks.GPUS, ""))
     for fault, code in _INIT_FAULTS.items():
         if scenario.has(fault):
@@ -173,26 +173,26 @@ def nvmlInit() -> None:  # noqa: N802
     _Library.scenario = scenario
 
 
-def nvmlShutdown() -> None:  # noqa: N802
+def nvmlShutdown() -> None:  # noqa: N802, RUF100
     _scenario()
     _Library.scenario = None
 
 
-def nvmlSystemGetDriverVersion() -> str:  # noqa: N802
+def nvmlSystemGetDriverVersion() -> str:  # noqa: N802, RUF100
     _scenario()
     return "580.95.05"
 
 
-def nvmlSystemGetCudaDriverVersion_v2() -> int:  # noqa: N802
+def nvmlSystemGetCudaDriverVersion_v2() -> int:  # noqa: N802, RUF100
     _scenario()
     return 13_000
 
 
-def nvmlDeviceGetCount() -> int:  # noqa: N802
+def nvmlDeviceGetCount() -> int:  # noqa: N802, RUF100
     return _scenario().count
 
 
-def nvmlDeviceGetHandleByIndex(index: int) -> Device:  # noqa: N802
+def nvmlDeviceGetHandleByIndex(index: int) -> Device:  # noqa: N802, RUF100
     if not 0 <= index < _scenario().count:
         raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
     device = Device(index)
@@ -200,32 +200,32 @@ def nvmlDeviceGetHandleByIndex(index: int) -> Device:  # noqa: N802
     return device
 
 
-def nvmlDeviceGetName(handle: Device) -> str:  # noqa: N802
+def nvmlDeviceGetName(handle: Device) -> str:  # noqa: N802, RUF100
     hostile = _check(handle).has("hostile", handle.index)
     return "NVIDIA \x1b]0;owned\x07[red]H100\x9b2J" if hostile else "NVIDIA H100 80GB HBM3"
 
 
-def nvmlDeviceGetUUID(handle: Device) -> str:  # noqa: N802
+def nvmlDeviceGetUUID(handle: Device) -> str:  # noqa: N802, RUF100
     _check(handle)
     return gpus.uuid(handle.index)
 
 
-def nvmlDeviceGetPciInfo(handle: Device) -> SimpleNamespace:  # noqa: N802
+def nvmlDeviceGetPciInfo(handle: Device) -> SimpleNamespace:  # noqa: N802, RUF100
     _check(handle)
     return SimpleNamespace(busId=f"00000000:{0x10 + handle.index:02X}:00.0")
 
 
-def nvmlDeviceGetCudaComputeCapability(handle: Device) -> tuple[int, int]:  # noqa: N802
+def nvmlDeviceGetCudaComputeCapability(handle: Device) -> tuple[int, int]:  # noqa: N802, RUF100
     _check(handle)
     return 9, 0
 
 
-def nvmlDeviceGetMigMode(handle: Device) -> list[int]:  # noqa: N802
+def nvmlDeviceGetMigMode(handle: Device) -> list[int]:  # noqa: N802, RUF100
     on = int(_check(handle).has("mig", handle.index))
     return [on, on]
 
 
-def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> SimpleNamespace:  # noqa: N802
+def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> SimpleNamespace:  # noqa: N802, RUF100
     scenario = _check(handle)
     if handle.index in scenario.hang:
         time.sleep(scenario.hang[handle.index])
@@ -242,7 +242,7 @@ def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> Simpl
     return SimpleNamespace(total=gpus.MEMORY_TOTAL, used=used + gpus.MEMORY_RESERVED, free=free)
 
 
-def nvmlDeviceGetUtilizationRates(handle: Device) -> SimpleNamespace:  # noqa: N802
+def nvmlDeviceGetUtilizationRates(handle: Device) -> SimpleNamespace:  # noqa: N802, RUF100
     _refuse(handle, "mig")
     handle.calls += 1
     if _scenario().has("timeout", handle.index) and handle.calls % 2 == 0:
@@ -251,35 +251,35 @@ def nvmlDeviceGetUtilizationRates(handle: Device) -> SimpleNamespace:  # noqa: N
     return SimpleNamespace(gpu=percent, memory=percent * 2 // 3)
 
 
-def nvmlDeviceGetTemperatureV(handle: Device, sensor: int) -> int:  # noqa: N802
+def nvmlDeviceGetTemperatureV(handle: Device, sensor: int) -> int:  # noqa: N802, RUF100
     if _check(handle).has("old"):
         raise NVMLError(NVML_ERROR_FUNCTION_NOT_FOUND)
     return nvmlDeviceGetTemperature(handle, sensor)
 
 
-def nvmlDeviceGetTemperature(handle: Device, sensor: int) -> int:  # noqa: N802
+def nvmlDeviceGetTemperature(handle: Device, sensor: int) -> int:  # noqa: N802, RUF100
     _check(handle)
     if sensor != NVML_TEMPERATURE_GPU:
         raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
     return gpus.temperature(handle.index, clock(), busy=_busy(handle))
 
 
-def nvmlDeviceGetPowerUsage(handle: Device) -> int:  # noqa: N802
+def nvmlDeviceGetPowerUsage(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nopower")
     return round(gpus.power_w(handle.index, clock(), busy=_busy(handle)) * 1000)
 
 
-def nvmlDeviceGetEnforcedPowerLimit(handle: Device) -> int:  # noqa: N802
+def nvmlDeviceGetEnforcedPowerLimit(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nopower")
     return round(gpus.POWER_LIMIT * 1000)
 
 
-def nvmlDeviceGetTotalEnergyConsumption(handle: Device) -> int:  # noqa: N802
+def nvmlDeviceGetTotalEnergyConsumption(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nopower")
     return energy_mj(handle.index, clock(), busy=_busy(handle))
 
 
-def nvmlDeviceGetClockInfo(handle: Device, kind: int) -> int:  # noqa: N802
+def nvmlDeviceGetClockInfo(handle: Device, kind: int) -> int:  # noqa: N802, RUF100
     _check(handle)
     if kind == NVML_CLOCK_SM:
         return gpus.sm_clock(handle.index, clock(), busy=_busy(handle))
@@ -288,23 +288,23 @@ def nvmlDeviceGetClockInfo(handle: Device, kind: int) -> int:  # noqa: N802
     raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
 
 
-def nvmlDeviceGetFanSpeed(handle: Device) -> int:  # noqa: N802
+def nvmlDeviceGetFanSpeed(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nofan")
     return min(100, 20 + gpus.temperature(handle.index, clock(), busy=_busy(handle)) // 2)
 
 
-def nvmlDeviceGetCurrentClocksEventReasons(handle: Device) -> int:  # noqa: N802
+def nvmlDeviceGetCurrentClocksEventReasons(handle: Device) -> int:  # noqa: N802, RUF100
     if _check(handle).has("old"):
         raise NVMLError(NVML_ERROR_FUNCTION_NOT_FOUND)
     return nvmlDeviceGetCurrentClocksThrottleReasons(handle)
 
 
-def nvmlDeviceGetCurrentClocksThrottleReasons(handle: Device) -> int:  # noqa: N802
+def nvmlDeviceGetCurrentClocksThrottleReasons(handle: Device) -> int:  # noqa: N802, RUF100
     # Application clocks (0x2) are set and sync boost (0x10) is on: no reason to warn.
     return 0x36 if _check(handle).has("throttle", handle.index) else 0x12
 
 
-def nvmlDeviceGetComputeRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802
+def nvmlDeviceGetComputeRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802, RUF100
     scenario = _check(handle)
     if scenario.has("noprocesses", handle.index):
         raise NVMLError(NVML_ERROR_NO_PERMISSION)
@@ -313,7 +313,7 @@ def nvmlDeviceGetComputeRunningProcesses(handle: Device) -> list[SimpleNamespace
     return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in found]
 
 
-def nvmlDeviceGetGraphicsRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802
+def nvmlDeviceGetGraphicsRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802, RUF100
     # The same processes again, without memory: the real library lists some in both.
     return [
         SimpleNamespace(pid=process.pid, usedGpuMemory=None)

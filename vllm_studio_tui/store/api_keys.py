@@ -36,7 +36,7 @@ def tokens_since(
     some = "" if chosen is None else f"AND key_id IN ({', '.join('?' * len(chosen))})"
     found = db.rows(
         f"""SELECT key_id, {total} AS tokens FROM requests
-        WHERE key_id IS NOT NULL {some} AND at >= ? AND owner IS NOT ? GROUP BY key_id""",  # noqa: S608  # our own words
+        WHERE key_id IS NOT NULL {some} AND at >= ? AND owner IS NOT ? GROUP BY key_id""",  # noqa: RUF100, S608
         (*(chosen or ()), at, besides or ""),
     )
     return {row["key_id"]: row["tokens"] for row in found}

@@ -99,7 +99,7 @@ class ChatRows:
     def count(self, *, search: str = "", trash: bool = False) -> int:
         """Return how many sessions `list` would return without a limit."""
         where, values = _filter(search, trash)
-        row = self._db.row(f"SELECT COUNT(*) FROM chat_sessions WHERE {where}", values)  # noqa: S608
+        row = self._db.row(f"SELECT COUNT(*) FROM chat_sessions WHERE {where}", values)  # noqa: RUF100, S608
         return int(row[0]) if row else 0
 
     def rename(self, session_id: str, title: str) -> None:
@@ -177,7 +177,7 @@ class ChatRows:
                 tables.execute(
                     f"""INSERT INTO chat_messages (id, session_id, parent_id, {copied})
                         SELECT ?, ?, ?, {copied.replace("finish", "replace(finish, 'streaming', 'interrupted')")}
-                        FROM chat_messages WHERE id = ?""",  # noqa: S608  # names of our own columns
+                        FROM chat_messages WHERE id = ?""",  # noqa: RUF100, S608
                     (copy, fork.id, parent, message.id),
                 )
                 parent = copy

@@ -175,7 +175,7 @@ class MessageRows:
 def _set(tables: Tables, message_id: str, values: Mapping[str, Any]) -> None:
     # Table.update goes by the primary key, which is `seq`.
     assignments = ", ".join(f"{name} = ?" for name in values)
-    tables.execute(f"UPDATE chat_messages SET {assignments} WHERE id = ?", (*values.values(), message_id))  # noqa: S608
+    tables.execute(f"UPDATE chat_messages SET {assignments} WHERE id = ?", (*values.values(), message_id))  # noqa: RUF100, S608
 
 
 def message_row(message: Message) -> dict[str, Any]:

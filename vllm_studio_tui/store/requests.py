@@ -24,7 +24,7 @@ _COUNTS = (
 _NUMBERS = ("ttft", "total_seconds", "tokens_per_second", "queued_seconds", "load_seconds", "overhead_seconds")
 _NAMES = ("id", "at", "source", "finish", "attempt", *_TEXTS, *_COUNTS, *_NUMBERS, "owner", "streamed", "estimated")
 _PUT = (
-    f"INSERT INTO requests ({', '.join(_NAMES)}) VALUES ({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608
+    f"INSERT INTO requests ({', '.join(_NAMES)}) VALUES ({', '.join(f':{name}' for name in _NAMES)})"  # noqa: RUF100, S608
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _NAMES if name != 'id')}"
     f" WHERE requests.finish = 'streaming' OR requests.error = '{PROGRAM_ENDED}'"
 )

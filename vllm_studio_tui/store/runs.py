@@ -50,7 +50,7 @@ class RunRows:
     def list(self, *, recipe_id: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """Return runs, the latest first, with `gpus` as a list."""
         where, values = ("WHERE recipe_id = ?", [recipe_id]) if recipe_id is not None else ("", [])
-        query = f"SELECT * FROM runs {where} ORDER BY created_at DESC, run_id DESC LIMIT ?"  # noqa: S608
+        query = f"SELECT * FROM runs {where} ORDER BY created_at DESC, run_id DESC LIMIT ?"  # noqa: RUF100, S608
         return [{**dict(row), "gpus": from_json(row["gpus"], list)} for row in self._db.rows(query, (*values, limit))]
 
     def fold(self, run_id: str, lines: Iterable[Mapping[str, Any]]) -> int:
@@ -68,7 +68,7 @@ class RunRows:
             # Table.insert_all looks for the rowid of what it ignored, and this table has none.
             columns = ("run_id", "seq", "at", "attempt", "kind", *COUNTERS, "data")
             tables.conn.executemany(
-                f"INSERT OR IGNORE INTO run_readings ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+                f"INSERT OR IGNORE INTO run_readings ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: RUF100, S608
                 [[row[name] for name in columns] for row in readings.values()],
             )
             new: int = tables.conn.total_changes - before

@@ -72,7 +72,7 @@ def _scan(db: Reader, text: str, limit: int, offset: int) -> list[Hit]:
         f"""SELECT s.id AS session_id, s.title, m.id, m.role, m.created_at, m.content
             FROM chat_messages m JOIN chat_sessions s ON s.id = m.session_id
             WHERE s.deleted_at IS NULL AND {" AND ".join(["instr(m.content, ?)"] * len(words))}
-            ORDER BY m.seq DESC LIMIT ? OFFSET ?""",  # noqa: S608  # only question marks are put together
+            ORDER BY m.seq DESC LIMIT ? OFFSET ?""",  # noqa: RUF100, S608
         (*words, max(0, limit), max(0, offset)),
     )
     hits = []

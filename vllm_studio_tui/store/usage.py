@@ -69,7 +69,7 @@ def counter_parts(db: Reader, since: float | None, until: float | None) -> list[
     # One pass in order: window functions over each counter take three times as long.
     found = db.rows(
         f"""SELECT run_id, attempt, at, {", ".join(COUNTERS)} FROM run_readings WHERE kind = 'counters'
-        ORDER BY run_id, attempt, seq"""  # noqa: S608  # names of our own columns
+        ORDER BY run_id, attempt, seq"""  # noqa: RUF100, S608
     )
     for run_id, attempt, at, *values in found:
         if (run_id, attempt) != current:
@@ -109,7 +109,7 @@ def request_parts(db: Reader, since: float | None, until: float | None) -> list[
             SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN q.prompt_tokens END) AS cache_prompt,
             COALESCE(q.estimated, 0) AS estimated
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id
-        WHERE q.finish NOT IN {NO_ANSWERS} GROUP BY 1, 2, 3, 4, 5, 6, estimated""",  # noqa: S608  # a number of ours
+        WHERE q.finish NOT IN {NO_ANSWERS} GROUP BY 1, 2, 3, 4, 5, 6, estimated""",  # noqa: RUF100, S608
         _bounds(since, until),
     )
     return [
@@ -188,7 +188,7 @@ def seen_requests(db: Reader, since: float | None, until: float | None) -> list[
             q.tokens_per_second, q.prompt_tokens, q.completion_tokens, q.cached_tokens,
             COALESCE(q.estimated, 0) AS estimated
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id LEFT JOIN chat_sessions s ON s.id = q.session_id
-        WHERE q.at >= ?1 AND q.at < ?2 AND q.finish NOT IN {NO_ANSWERS} ORDER BY q.at""",  # noqa: S608  # a number of ours
+        WHERE q.at >= ?1 AND q.at < ?2 AND q.finish NOT IN {NO_ANSWERS} ORDER BY q.at""",  # noqa: RUF100, S608
         _bounds(since, until),
     )
 

@@ -46,7 +46,7 @@ async def put_away(studio: StudioApi, places: Iterable[Place], failed: Callable[
     for place in places:
         try:
             await asyncio.wait_for(place.leaving(), LONGEST)
-        except Exception as error:  # noqa: BLE001 - leaving must be possible whatever is broken
+        except Exception as error:  # noqa: BLE001, RUF100
             failed(error)
     await asyncio.to_thread(studio.close_chat)
     return [f"An answer is not saved yet. It lies in {path}; the next start takes it in." for path in studio.unsaved]

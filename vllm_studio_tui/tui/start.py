@@ -89,7 +89,7 @@ def open_screens(
                 faults=faults,
             )
             app.run(mouse=profile.mouse)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends in words and not in a traceback
+        except Exception as error:  # noqa: BLE001, RUF100
             faults.end(error, {})
     last_words = app.last_words if app is not None else []
     if faults.ended_by is not None:

@@ -63,7 +63,7 @@ def container_command(
     if not any(one.split("=", 1)[0] in _NETWORK for one in recipe.docker.args):
         argv += ["--network", "host"]
     argv += _gpu_options(recipe, gpus)
-    for volume in (*_model_volumes(recipe), *recipe.docker.volumes):
+    for volume in (*model_volumes(recipe), *recipe.docker.volumes):
         argv += ["--volume", volume]
     for key, value in own.items():
         argv += ["--env", f"{key}={value}"]
@@ -91,7 +91,7 @@ def _gpu_options(recipe: Recipe, gpus: Sequence[str]) -> list[str]:
     return ["--gpus", f'"device={",".join(gpus)}"' if gpus else "all"]
 
 
-def _model_volumes(recipe: Recipe) -> Iterator[str]:
+def model_volumes(recipe: Recipe) -> Iterator[str]:
     """Yield the volumes of local models: each is mounted at the same path, read-only."""
     seen = set()
     for path in (recipe.model_path, recipe.tokenizer or "", *recipe.lora_modules.values()):

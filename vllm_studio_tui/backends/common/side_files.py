@@ -151,7 +151,7 @@ def python_problems(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
     named = expanded(recipe.python_path)
     if "/" not in named or program_trouble(named) is not None:
         return  # reported where the command is made
-    names = {Path(named).name, os.path.basename(os.path.realpath(named))}  # noqa: PTH119
+    names = {Path(named).name, os.path.basename(os.path.realpath(named))}  # noqa: PTH119, RUF100
     if not any("python" in one.lower() or "pypy" in one.lower() for one in names):
         message = f"{named} does not look like a Python interpreter"
         yield Problem("python_path", "warning", message, "Name the bin/python of the engine's environment.")

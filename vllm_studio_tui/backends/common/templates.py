@@ -22,14 +22,14 @@ def template_trouble(text: str) -> str:
     from jinja2.parser import Parser
 
     class Generation(Extension):
-        tags = {"generation"}  # noqa: RUF012 - so declared by the library
+        tags = {"generation"}  # noqa: RUF012, RUF100
 
         def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
             next(parser.stream)
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     # Nothing is rendered, and text for models is no HTML.
-    environment = jinja2.Environment(extensions=[Generation, "jinja2.ext.loopcontrols"])  # noqa: S701
+    environment = jinja2.Environment(extensions=[Generation, "jinja2.ext.loopcontrols"])  # noqa: RUF100, S701
     try:
         environment.parse(text)
     except jinja2.TemplateSyntaxError as error:

@@ -246,7 +246,7 @@ class Device:
                 call = getattr(self._nvml, function)
                 given = [getattr(self._nvml, name) for name in constants]
                 found = value.read(call(*(arguments or (self._handle, *given))))
-            except Exception as error:  # noqa: BLE001  # whatever the library raises costs this value only
+            except Exception as error:  # noqa: BLE001, RUF100
                 code = code_of(self._nvml, error)
                 failure = (code, str(error)[: validation.MAX_TEXT] or type(error).__name__)
                 if code in (*NEVER, ODD) and key != "handle":

@@ -253,7 +253,7 @@ class NvmlReader:
     def _call(self, function: str, *arguments: Any) -> tuple[Any, Exception | None]:
         try:
             return getattr(self._nvml, function)(*arguments), None
-        except Exception as error:  # noqa: BLE001  # whatever the library raises is reported, or costs this value
+        except Exception as error:  # noqa: BLE001, RUF100
             return None, error
 
     def _explain(self, error: Exception) -> tuple[str, str | None]:

@@ -21,7 +21,7 @@ def engines(ground: Ground) -> Mapping[str, Check]:
     for name, backend in registry.backends().items():
         try:
             found |= backend.doctor(settings, ground.environ)
-        except Exception as error:  # noqa: BLE001 - whatever one backend meets, the others are for the person to see
+        except Exception as error:  # noqa: BLE001, RUF100
             found[name] = unchecked(error, whose=type(backend).__module__.partition(".")[0])
     return found
 

@@ -97,6 +97,6 @@ def _against(recipe: Recipe, ground: Ground, engines: dict[str, str]) -> Iterato
 def _described(named: str, recipe: Recipe, backend: Backend, context: LaunchContext) -> str:
     try:
         version = backend.version(backend.command(recipe, context).argv[0])
-    except Exception:  # noqa: BLE001 - a backend may be of another package; its name is enough then
+    except Exception:  # noqa: BLE001, RUF100
         version = None
     return f"{backend.title}{f' {version}' if version else ''} at {named}"

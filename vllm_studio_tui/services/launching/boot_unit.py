@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 #: Variables that say where the studio keeps its files and where engines find theirs; secrets are not written down.
-_KEPT = ("VLLM_STUDIO_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "HF_HOME", "PATH")
+KEPT = ("VLLM_STUDIO_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "HF_HOME", "PATH")
 
 _UNIT = """[Unit]
 Description=vllm-studio: launch again what the reboot ended
@@ -26,13 +26,27 @@ WantedBy=default.target
 """
 
 
-def systemd_unit(environ: Mapping[str, str], python: str = sys.executable) -> str:
-    """Return the unit for this installation and these directories, see systemd.service(5)."""
-    lines = "".join(f"Environment={_quoted(f'{name}={environ[name]}')}\n" for name in _KEPT if environ.get(name))
-    return _UNIT.format(environment=lines, python=_quoted(python))
+def systemd_unit(environ: Mapping[str, str], python: str = sys.executable, *, secrets: str = "") -> str:
+    """Return the unit for this installation and these directories, see systemd.service(5).
+
+    Args:
+        secrets: A file of variables that may be there, as systemd writes its path.
+    """
+    lines = f"EnvironmentFile=-{secrets}\n" if secrets else ""
+    return _UNIT.format(environment=lines + environment_lines(environ), python=quoted(python))
 
 
-def _quoted(text: str) -> str:
-    """Quote a word of a unit: specifiers and variables are taken as they stand, see systemd.syntax(7)."""
-    plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", " ")
+def environment_lines(environ: Mapping[str, str]) -> str:
+    """Return the lines of a unit that hand on where files are."""
+    return "".join(f"Environment={_word(f'{name}={environ[name]}')}\n" for name in KEPT if environ.get(name))
+
+
+def quoted(text: str) -> str:
+    """Quote a word of a command: specifiers and variables are taken as they stand, see systemd.syntax(7)."""
+    return _word(text).replace("$", "$$")
+
+
+def _word(text: str) -> str:
+    """Quote a word where variables are not replaced, as in `Environment=`."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", " ")
     return f'"{plain}"'

@@ -64,7 +64,7 @@ def _checked(cache: Path | None, recipe: Recipe, backend: Backend, context: Laun
         return check(backend, recipe, where)
     except StudioError as error:
         return [Problem("backend", "error", f"{error.title}. {error.cause}".strip(), error.advice)]
-    except Exception as error:  # noqa: BLE001 - whatever a check raises, the launch itself may still go well
+    except Exception as error:  # noqa: BLE001, RUF100
         message = f"the check of {backend.title} failed: {fault(error)}"
         return [Problem("backend", "warning", message, whose(backend))]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vllm_studio_tui.backends.base import Backend, EngineSettings, LaunchContext
@@ -22,15 +22,19 @@ class Preview:
     Attributes:
         shell: The command with its environment, quoted for a shell.
         notes: What to know about it, a sentence or more each.
+        env_refs: The variables of `env` that are secrets, with what each refers to.
+        stop_argv: What ends it where a signal does not.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     shell: str
     notes: tuple[str, ...] = ()
+    env_refs: Mapping[str, str] = field(default_factory=dict)
+    stop_argv: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return every attribute as `recipes command --json` prints it."""
+        """Return what `recipes command --json` prints of it."""
         return {"argv": list(self.argv), "env": dict(self.env), "shell": self.shell, "notes": list(self.notes)}
 
 
@@ -46,13 +50,16 @@ class _BareNames:
         self.embedded_threads = settings.embedded_threads
 
 
-def preview(recipe: Recipe, backend: Backend, context: LaunchContext, *, missing_ok: bool = False) -> Preview:
+def preview(
+    recipe: Recipe, backend: Backend, context: LaunchContext, *, missing_ok: bool = False, run_id: str = "preview"
+) -> Preview:
     """Return the command that a launch in this context would start.
 
     Args:
         recipe: With the model's path as the engine gets it.
         missing_ok: Return the command also where its program is not installed here, by the program's bare name, with
             a note.
+        run_id: What a container is named by.
 
     Raises:
         InvalidRecipe: The recipe cannot be turned into a command.
@@ -60,7 +67,7 @@ def preview(recipe: Recipe, backend: Backend, context: LaunchContext, *, missing
     """
     missing: tuple[str, ...] = ()
     try:
-        command = guarded(backend, lambda: command_of(recipe, backend, context, "preview"))
+        command = guarded(backend, lambda: command_of(recipe, backend, context, run_id))
     except InvalidRecipe:
         raise
     except StudioError as error:
@@ -68,8 +75,15 @@ def preview(recipe: Recipe, backend: Backend, context: LaunchContext, *, missing
             raise
         # As in a container, whose programs are not looked for on this machine either.
         bare = replace(context, container=True, settings=_BareNames(context.settings))
-        command = guarded(backend, lambda: command_of(recipe, backend, bare, "preview"))
+        command = guarded(backend, lambda: command_of(recipe, backend, bare, run_id))
         sentences = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
         missing = (" ".join(f"{sentence.rstrip('.')}." for sentence in sentences),)
     env = {**mask_data(command.env), **dict.fromkeys(command.env_refs, MASK)}
-    return Preview(tuple(mask_argv(command.argv)), env, shell_text(command.argv, env), (*missing, *command.notes))
+    return Preview(
+        tuple(mask_argv(command.argv)),
+        env,
+        shell_text(command.argv, env),
+        (*missing, *command.notes),
+        command.env_refs,
+        tuple(command.stop_argv),
+    )

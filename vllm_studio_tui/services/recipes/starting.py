@@ -61,7 +61,7 @@ def engines_here(settings: EngineSettings, environ: Mapping[str, str]) -> list[E
     for name, backend in registry.backends().items():
         try:
             checks = list(backend.doctor(settings, environ).items())
-        except Exception as error:  # noqa: BLE001 - whatever one backend meets, the others are for the person to see
+        except Exception as error:  # noqa: BLE001, RUF100
             engines.append(EngineHere(name, _title(backend), fault(error), usable=False))
             continue
         kind, best = next((one for one in checks if is_usable(one[1])), checks[0] if checks else ("", None))

@@ -26,7 +26,11 @@ class Kind:
     title: str
 
 
-KINDS: dict[str, Kind] = {}
+KINDS = {
+    "docker-compose": Kind("docker_compose", "engines as services of their images"),
+    "llama-swap": Kind("llama_swap", "llama-swap with the recipes' own commands"),
+    "systemd": Kind("systemd", "user units for `serve` and `restore`"),
+}
 
 
 def render(kind: str, source: RenderSource) -> Files:

@@ -1,12 +1,14 @@
-"""What files for other tools are made from. It holds no secret: commands are masked, variables name references."""
+"""What files for other tools are made from. It holds no secret: texts are masked, variables name references."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit.masking import MASK
 
 #: Files by their path, which is relative and stays below the directory that they are written to.
 Files = dict[str, str]
@@ -36,13 +38,14 @@ class RenderedRecipe:
     Attributes:
         revision: Eight hex digits, equal for recipes whose launches are equal.
         number: Which kept form of the recipe it is; None where that is not known.
-        model: What requests must say in `model`.
+        model: What requests must say in `model`; empty where an external server's recipe does not name it.
         port: The recipe's own, or one that no other recipe of the source has.
         gpus: What a run of it claims.
         health_path: What answers 200 once it serves.
         image: The image of its container; None: no image is known for its engine.
         command: What starts it on this machine; None for an external server, or where it makes none.
-        contained: What starts it in its image, on all addresses of the container; None where there is no image.
+        contained: What starts it in its image, on all addresses of the container; None where there is no image. Its
+            program is empty where the image starts it.
         problem: Why it makes no command; empty where it makes one.
     """
 
@@ -57,6 +60,16 @@ class RenderedRecipe:
     command: RenderedCommand | None = None
     contained: RenderedCommand | None = None
     problem: str = ""
+
+    @property
+    def masked(self) -> bool:
+        """Return whether a secret was taken out of its commands."""
+        return any(
+            MASK in word
+            for one in (self.command, self.contained)
+            if one is not None
+            for word in (*one.argv, *one.env.values())
+        )
 
     @property
     def words(self) -> str:
@@ -74,7 +87,7 @@ class RenderSource:
         serve_url: Where `serve` is asked, without a path.
         version: Ours.
         python: The interpreter that has us.
-        environ: The variables that say where files are (`KEPT`), nothing else.
+        environ: The variables that say where files are (`launching.boot_unit.KEPT`), nothing else.
     """
 
     recipes: tuple[RenderedRecipe, ...]
@@ -85,8 +98,8 @@ class RenderSource:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-#: Variables that say where the studio keeps its files and where engines find theirs.
-KEPT = ("VLLM_STUDIO_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "HF_HOME", "PATH")
+#: Said where a recipe holds a secret that is no reference.
+MASKED = f"{MASK} stands for a secret in a recipe: make it a reference there (env:NAME or file:PATH)."
 
 
 def header(source: RenderSource, kind: str, *more: str, mark: str = "# ", of_recipes: bool = True) -> str:
@@ -97,6 +110,7 @@ def header(source: RenderSource, kind: str, *more: str, mark: str = "# ", of_rec
         mark: What begins a comment in this file.
         of_recipes: The file depends on the recipes, so that their revisions are named.
     """
+    more = (*more, MASKED) if any(one.masked for one in source.recipes) else more
     lines = [f"Made by vllm-studio {source.version} with `vllm-studio render {kind}`. Make it anew to change it."]
     if of_recipes and source.recipes:
         lines.append("Recipes: " + ", ".join(one.words for one in source.recipes))
@@ -104,7 +118,27 @@ def header(source: RenderSource, kind: str, *more: str, mark: str = "# ", of_rec
     return "".join(f"{mark}{' '.join(line.split())}".rstrip() + "\n" for line in (*lines, *more))
 
 
-def serve_url(settings: Settings) -> str:
+def serve_url(at: Settings) -> str:
     """Return where `serve` is asked from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is read, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)  # noqa: S104 - it is read, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{at.port}"
+
+
+def secret_variable(one: RenderedRecipe, name: str, reference: str) -> str:
+    """Return the variable that the other tool is to have a secret from, for what refers to it here.
+
+    Args:
+        name: What the engine calls it.
+    """
+    kind, _, rest = reference.partition(":")
+    return rest if kind == "env" else re.sub(r"[^A-Za-z0-9]+", "_", f"{one.recipe.id}_{name}").upper()
+
+
+def secret_notes(one: RenderedRecipe, command: RenderedCommand | None) -> list[str]:
+    """Return which variables the other tool must be given for a recipe, and where their values are."""
+    found = []
+    for key, reference in command.env_refs.items() if command is not None else ():
+        name = secret_variable(one, key, reference)
+        where = "" if reference.startswith("env:") else f": the first line of {reference.removeprefix('file:')}"
+        found.append(f"{one.recipe.id} needs the variable {name}{where}")
+    return found

@@ -200,7 +200,7 @@ def dead_journals(folder: Path) -> Iterator[list[Path]]:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - a list of names, without a stat of each
+        names = sorted(os.listdir(folder))  # noqa: PTH208, RUF100
     except OSError:
         return []
     old = time.time() - NEW_SECONDS

@@ -155,7 +155,7 @@ class KeyRing:
             except StoreError as error:
                 self.error = error.title
                 _log.warning("the keys may be out of date: %s", error)
-            except Exception:  # noqa: BLE001 - the keys that are known stay
+            except Exception:  # noqa: BLE001, RUF100
                 self.error = "an internal error"
                 _log.exception("the keys may be out of date")
             self._ending.wait(2 * LOOK_SECONDS)

@@ -200,7 +200,7 @@ class RequestLog:
                 ending = self._ending
             try:
                 written = self._write(batch)
-            except Exception:  # noqa: BLE001 - whatever it is, the rows wait
+            except Exception:  # noqa: BLE001, RUF100
                 _log.exception("requests cannot be written")
                 self._failed("an internal error")
                 written = False

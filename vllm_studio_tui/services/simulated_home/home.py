@@ -104,7 +104,7 @@ class SimulatedHome:
     def _is_empty(self, runs: Sequence[read.RunView]) -> bool:
         """Return whether nobody has kept anything here yet."""
         tables = ("recipes", "chat_sessions", "requests", "runs")
-        kept = any(self._db.row(f"SELECT 1 FROM {one} LIMIT 1") is not None for one in tables)  # noqa: S608
+        kept = any(self._db.row(f"SELECT 1 FROM {one} LIMIT 1") is not None for one in tables)  # noqa: RUF100, S608
         return not kept and not runs
 
     # --- the past ---------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class SimulatedHome:
         shutil.rmtree(holders.folder(), ignore_errors=True)
         with self._db.write() as tables:
             for table in ("runs", "run_readings", "run_gpus", "gpu_energy", "requests", "recipe_revisions"):
-                tables.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
+                tables.execute(f"DELETE FROM {table}")  # noqa: RUF100, S608
             for chat in chats.made():
                 tables.execute("DELETE FROM chat_sessions WHERE id = ? OR parent_id = ?", (chat, chat))
 

@@ -59,7 +59,7 @@ class Lexers:
             from pygments.lexers import get_lexer_by_name
 
             lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)  # type: ignore[no-untyped-call]
-        except Exception:  # noqa: BLE001  # an unknown language, or a lexer that is broken: plain code
+        except Exception:  # noqa: BLE001, RUF100
             lexer = None
         self._known[language] = lexer
         self._notify(language)
@@ -114,7 +114,7 @@ def _coloured(source: str, language: str, ready: Callable[[], None] | None) -> l
                     rows.append([])
                 if piece:
                     rows[-1].append((piece, style))
-    except Exception:  # noqa: BLE001  # lexers are many and some fail on odd input: plain code
+    except Exception:  # noqa: BLE001, RUF100
         return [[(line, "fg")] if line else [] for line in text.split("\n")]
     wanted = text.count("\n") + 1
     return rows[:wanted] + [[] for _ in range(wanted - len(rows))]

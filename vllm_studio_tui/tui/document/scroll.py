@@ -45,7 +45,7 @@ class BlockScroll(WholeLines, can_focus=True):
     class Moved(Notice):
         """What is visible, the cursor or what is looked for has changed."""
 
-    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(id=id)
         self._get_ink = get_ink
         self._blocks: list[Block] = []
@@ -131,7 +131,7 @@ class BlockScroll(WholeLines, can_focus=True):
         try:
             self.advance()
             self._place()
-        except Exception as error:  # noqa: BLE001 - the other parts of the page are still good
+        except Exception as error:  # noqa: BLE001, RUF100
             self._broken, self._seen = self.fault_words(error), []
         if was != self._broken:
             self._look = ()

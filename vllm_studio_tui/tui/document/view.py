@@ -46,7 +46,7 @@ class Document(BlockReader):
 
     widest = WIDEST
 
-    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
         self.entries: list[Entry] = []
         self.hint: Hint | None = None

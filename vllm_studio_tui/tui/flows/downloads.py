@@ -125,7 +125,7 @@ async def _in_daemon(work: Callable[[], T]) -> T:
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # noqa: BLE001 - whatever ends it is for who awaits it
+        except BaseException as raised:  # noqa: BLE001, RUF100
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop is closed: the program has ended
             loop.call_soon_threadsafe(settle, result, error)

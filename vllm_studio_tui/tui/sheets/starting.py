@@ -97,7 +97,7 @@ class WhatToRun(Container):
 
     def compose(self) -> ComposeResult:
         plane = "panel" if self._new else ""
-        ink = lambda: self.shell.ink  # noqa: E731
+        ink = lambda: self.shell.ink  # noqa: E731, RUF100
         yield Canvas(self._paint_title, ink, plane=plane, id="start-title")
         hint = HINT if self._new else f"/ {HINT}"
         yield Box(placeholder=in_ascii(hint), id="start-words", select_on_focus=False)

@@ -54,7 +54,7 @@ class Faults:
             self.errors.append(error)
             try:
                 self._known[place] = self._write(error, facts)
-            except Exception as failed:  # noqa: BLE001 - no report of a fault may become one itself
+            except Exception as failed:  # noqa: BLE001, RUF100
                 self._known[place] = f"none could be written: {type(failed).__name__}"
         return self._known[place]
 
@@ -112,7 +112,7 @@ def one_line(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says."""
     try:
         said = str(error).strip().split("\n")[0][:160]
-    except Exception:  # noqa: BLE001 - see above
+    except Exception:  # noqa: BLE001, RUF100
         said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -148,7 +148,7 @@ TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "VTE_VE
 def _traceback(error: BaseException) -> list[str]:
     try:
         return list(traceback.TracebackException.from_exception(error, limit=-FRAMES, compact=True).format())
-    except Exception as failed:  # noqa: BLE001 - an error whose own text fails must not hide where it came from
+    except Exception as failed:  # noqa: BLE001, RUF100
         return [f"{type(error).__name__}, which cannot be written down: {type(failed).__name__}"]
 
 

@@ -158,7 +158,7 @@ def drawn_maps() -> None:
 def _read_input(self: Any) -> None:
     try:
         self.run_input_thread()
-    except Exception as error:  # noqa: BLE001 - the app ends by it
+    except Exception as error:  # noqa: BLE001, RUF100
         self._app.call_later(self._app._handle_exception, error)
 
 

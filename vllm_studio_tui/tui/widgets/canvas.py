@@ -67,7 +67,7 @@ class Canvas(WholeLines):
         *,
         header: int = 0,
         plane: str = "",
-        id: str | None = None,  # noqa: A002  # Textual's own name
+        id: str | None = None,  # noqa: A002, RUF100
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
@@ -123,7 +123,7 @@ class Canvas(WholeLines):
     def _paint_rows(self, width: int, height: int) -> list[Row]:
         try:
             rows = list(self._painter(width, height))
-        except Exception as error:  # noqa: BLE001 - the other parts of the page are still good
+        except Exception as error:  # noqa: BLE001, RUF100
             rows = []
             for line in wrap(self.fault_words(error), max(1, width - 4))[: max(1, height)]:
                 row = Row(bar="err")

@@ -64,7 +64,7 @@ class FindLine(Horizontal):
         hits: Callable[[], str],
         *,
         more: Callable[[], Sequence[tuple[str, str]]] = tuple,
-        id: str,  # noqa: A002  # Textual's own name
+        id: str,  # noqa: A002, RUF100
     ) -> None:
         super().__init__(id=id)
         self._get_ink, self._hits, self._more = get_ink, hits, more

@@ -57,7 +57,7 @@ class Listing(Container):
         beside: tuple[int, int] = (58, 150),
         below: tuple[int, int] = (8, 20),
         known: Callable[[], Awaitable[Any]] | None = None,
-        id: str | None = None,  # noqa: A002  # Textual's own name
+        id: str | None = None,  # noqa: A002, RUF100
     ) -> None:
         super().__init__(id=id)
         self._known = known

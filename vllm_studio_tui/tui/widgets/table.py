@@ -60,7 +60,7 @@ class Table(ListCanvas, Generic[T]):
         total: Callable[[], T | None] | None = None,
         can_mark: bool = False,
         plane: str = "",
-        id: str | None = None,  # noqa: A002  # Textual's own name
+        id: str | None = None,  # noqa: A002, RUF100
     ) -> None:
         super().__init__(self._window, get_ink, plane=plane, id=id)
         self.get_ink = get_ink

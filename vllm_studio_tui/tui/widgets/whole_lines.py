@@ -52,7 +52,7 @@ class WholeLines(Widget):
     def _line(self, y: int, width: int) -> Strip:
         try:
             return self.render_line(y)
-        except Exception as error:  # noqa: BLE001 - a fault in one line must not end the app
+        except Exception as error:  # noqa: BLE001, RUF100
             words = self.fault_words(error)
             return Strip([Segment(fit(words, width))]).adjust_cell_length(width)
 

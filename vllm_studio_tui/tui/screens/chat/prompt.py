@@ -38,7 +38,7 @@ class PromptArea(TextArea):
     class Grown(Message):
         """The text, and perhaps the height it needs, changed."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(
             id=id, soft_wrap=True, tab_behavior="focus", show_line_numbers=False, highlight_cursor_line=False
         )

@@ -41,7 +41,7 @@ class LogStretch(LogStudy):
         columns: The columns of its lines.
     """
 
-    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
         self._secrets: tuple[str, ...] = ()
         self._timer: Timer | None = None

@@ -45,7 +45,7 @@ class LogStudy(BlockReader):
     class Status(Message):
         """What the screen shows beside the log has changed."""
 
-    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
         self._window: LogWindow | None = None
         self._run: RunView | None = None

@@ -34,7 +34,7 @@ class LogView(LogStretch):
 
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("list")]
 
-    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
         self.at: int | None = None
         self._seek_cause = False

@@ -1,0 +1,466 @@
+"""Files for other tools: held against the schemas of those tools, and against the tools where they are here."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vllm_studio_tui import __version__
+from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.services.render.gather import gather_source
+from vllm_studio_tui.services.render.registry import KINDS, render
+from vllm_studio_tui.services.render.source import RenderSource
+from vllm_studio_tui.services.render.writing import write_files
+
+SECRET = "sk-live-0123456789abcdefghij"
+#: What llama-swap takes for a model and a peer, as its config-schema.json of August 2026 says it.
+LLAMA_SWAP: dict[str, Any] = {
+    "type": "object",
+    "required": ["models"],
+    "additionalProperties": False,
+    "properties": {
+        "healthCheckTimeout": {"type": "integer", "minimum": 15},
+        "models": {
+            "additionalProperties": {
+                "type": "object",
+                "required": ["cmd"],
+                "additionalProperties": False,
+                "properties": {
+                    "cmd": {"type": "string", "minLength": 1},
+                    "cmdStop": {"type": "string"},
+                    "name": {"type": "string", "maxLength": 128},
+                    "description": {"type": "string", "maxLength": 1024},
+                    "env": {"type": "array", "items": {"type": "string", "pattern": "^[A-Z_][A-Z0-9_]*=.*$"}},
+                    "proxy": {"type": "string", "pattern": "^http://"},
+                    "aliases": {"type": "array", "items": {"type": "string", "minLength": 1}},
+                    "checkEndpoint": {"type": "string", "pattern": "^/.*$|^none$"},
+                    "useModelName": {"type": "string"},
+                },
+            }
+        },
+        "peers": {
+            "additionalProperties": {
+                "type": "object",
+                "required": ["proxy", "models"],
+                "additionalProperties": False,
+                "properties": {
+                    "proxy": {"type": "string"},
+                    "apiKey": {"type": "string"},
+                    "models": {"type": "array", "items": {"type": "string", "minLength": 1}},
+                },
+            }
+        },
+    },
+}
+
+
+def recipe(**data: Any) -> Recipe:
+    return Recipe.model_validate({"name": data["id"], **data})
+
+
+CODER = recipe(
+    id="coder", model_path="/models/coder $HOME", gpus=["0", "1"], tensor_parallel_size=2, api_key="env:CODER_KEY",
+    env_vars={"HF_TOKEN": "file:/etc/hf token", "NOTE": "a$b ${C} \"d\""}, served_model_name="coder-32b",
+    restart={"policy": "on-failure", "budget": 5}, port=8001,
+)  # fmt: skip
+BOXED = recipe(
+    id="boxed", backend="sglang", model_path="org/model", runtime="docker", host="0.0.0.0",  # noqa: S104
+    docker={"image": "org/engine:1.2", "shm": "8g", "volumes": ["/a:/b:ro"], "args": [
+        "--ipc=host", "--ulimit", "memlock=-1", "--cap-add", "SYS_PTRACE", "--env", "A=$B", "--privileged",
+    ]},
+)  # fmt: skip
+GGUF = recipe(id="gguf", backend="llamacpp", model_path="~/m/x.gguf", description="x\n# y: ${Z}", gpus="auto")
+OTHERS = recipe(
+    id="others", backend="external", base_url="http://10.0.0.2:9000/v1", api_key="env:OTHERS_KEY", served_model_name="m"
+)
+CUSTOM = recipe(
+    id="own", backend="custom", command="srv --port {port} --json '{{\"a\": \"${{B}}\"}}' \"it's\"",
+    env_vars={"http_proxy": "p", "MACRO": "${PORT}"}, ready_timeout=40,
+)  # fmt: skip
+ALL = (CODER, BOXED, GGUF, OTHERS, CUSTOM)
+
+
+def source(*recipes: Recipe, settings: Settings | None = None, **environ: str) -> RenderSource:
+    return gather_source(
+        recipes,
+        settings or Settings(),
+        resolve=lambda path: path,
+        number=lambda one: 3,
+        environ={"PATH": os.defpath, "HOME": "/home/me", **environ},
+    )
+
+
+@functools.cache
+def compose_validator() -> Any:
+    """Of the Compose Specification's schema, as check-jsonschema brings it."""
+    folder = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+    return jsonschema.Draft202012Validator(json.loads((folder / "compose-spec.json").read_text("utf-8")))
+
+
+def assert_compose(document: Any) -> None:
+    compose_validator().validate(document)
+
+
+def compose(*recipes: Recipe) -> Any:
+    return yaml.safe_load(render("docker-compose", source(*recipes))["compose.yaml"])
+
+
+# --- every kind -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_file_says_what_it_was_made_from_and_holds_no_secret(kind: str) -> None:
+    holder = recipe(
+        id="holder", model_path="org/m", description=f"key {SECRET}", api_key="env:HOLDER",
+        env_vars={"MY_TOKEN": SECRET}, extra_args={"other-api-key": SECRET, "config-json": {"password": SECRET}},
+        docker={"args": ["--env", f"TOKEN={SECRET}"]},
+    )  # fmt: skip
+    made = source(holder, *ALL, HOLDER=SECRET, CODER_KEY=SECRET, MY_TOKEN=SECRET, OTHERS_KEY=SECRET)
+    assert SECRET not in repr(made)
+    files = render(kind, made)
+    assert files
+    for name, text in files.items():
+        assert not name.startswith("/")
+        assert ".." not in name.split("/")
+        assert SECRET not in text
+        assert __version__ in text, name
+        assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("kind", ["docker-compose", "llama-swap"])
+def test_a_file_of_recipes_names_their_revisions_and_what_was_masked(kind: str) -> None:
+    (text,) = render(kind, source(CODER)).values()
+    assert re.search(r"^# Recipes: coder \(revision 3, [0-9a-f]{8}\)$", text, re.MULTILINE)
+    assert "***" not in text
+    (text,) = render(kind, source(CODER.model_copy(update={"extra_args": {"x-token": SECRET}}))).values()
+    assert "# *** stands for a secret in a recipe" in text
+
+
+def test_an_unknown_kind_names_those_that_there_are() -> None:
+    with pytest.raises(NotFound) as error:
+        render("nomad", source(CODER))
+    assert "docker-compose" in error.value.advice
+
+
+def test_recipes_without_a_port_get_one_that_no_other_has() -> None:
+    free = [recipe(id=f"r{number}", model_path="org/m") for number in range(3)]
+    ports = [one.port for one in source(*free, CODER, recipe(id="eight", model_path="org/m", port=8000)).recipes]
+    assert ports == [8002, 8003, 8004, 8001, 8000]
+
+
+# --- docker-compose -------------------------------------------------------------------------------------
+
+
+def test_a_compose_file_is_one_by_the_specification_and_a_mistyped_key_is_not() -> None:
+    document = compose(*ALL)
+    assert_compose(document)
+    assert set(document["services"]) == {"coder", "boxed", "gguf"}
+    document["services"]["coder"]["helthcheck"] = {}
+    with pytest.raises(jsonschema.ValidationError):
+        assert_compose(document)
+
+
+def test_a_service_is_what_its_recipe_says() -> None:
+    coder = compose(CODER)["services"]["coder"]
+    assert coder["image"] == "vllm/vllm-openai:latest"
+    assert coder["entrypoint"] == ["vllm"]
+    assert coder["command"][:2] == ["serve", "/models/coder $$HOME"]
+    assert coder["command"][coder["command"].index("--host") + 1] == "0.0.0.0"  # noqa: S104
+    assert coder["ports"] == ["127.0.0.1:8001:8001"]
+    assert coder["volumes"] == ["/models/coder $$HOME:/models/coder $$HOME:ro"]
+    assert coder["restart"] == "on-failure:5"
+    assert coder["environment"]["VLLM_API_KEY"].startswith("${CODER_KEY:?")
+    assert coder["environment"]["HF_TOKEN"].startswith("${CODER_HF_TOKEN:?")
+    assert coder["environment"]["NOTE"] == 'a$$b $${C} "d"'
+    (asked,) = coder["deploy"]["resources"]["reservations"]["devices"]
+    assert asked["device_ids"] == ["0", "1"]
+    assert "CUDA_VISIBLE_DEVICES" not in coder["environment"]
+    assert "http://127.0.0.1:8001/health" in coder["healthcheck"]["test"][1]
+    assert "profiles" not in coder
+
+
+def test_what_a_recipe_says_of_its_container_is_kept() -> None:
+    boxed = compose(BOXED, GGUF)["services"]["boxed"]
+    assert boxed["image"] == "org/engine:1.2"
+    assert boxed["profiles"] == ["boxed"]
+    assert boxed["ipc"] == "host"
+    assert boxed["ulimits"] == {"memlock": {"soft": -1, "hard": -1}}
+    assert boxed["cap_add"] == ["SYS_PTRACE"]
+    assert boxed["privileged"] is True
+    assert boxed["environment"]["A"] == "$$B"
+    assert boxed["shm_size"] == "8g"
+    assert boxed["ports"] == ["8000:8000"]
+    assert boxed["volumes"] == ["/a:/b:ro", "${HOME}/.cache/huggingface:/root/.cache/huggingface"]
+
+
+def test_where_the_image_starts_the_engine_only_arguments_are_given() -> None:
+    gguf = compose(GGUF)["services"]["gguf"]
+    assert "entrypoint" not in gguf
+    assert gguf["command"][0] == "--model"
+    (asked,) = gguf["deploy"]["resources"]["reservations"]["devices"]
+    assert asked["count"] == 1
+
+
+def test_the_network_of_the_host_publishes_no_ports() -> None:
+    own = BOXED.model_copy(update={"docker": BOXED.docker.model_copy(update={"args": ("--network", "host")})})
+    service = compose(own)["services"]["boxed"]
+    assert service["network_mode"] == "host"
+    assert "ports" not in service
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        (CUSTOM, "custom has no official image"),
+        (OTHERS, "run by somebody else"),
+        (BOXED.model_copy(update={"docker": BOXED.docker.model_copy(update={"args": ("--blkio-weight=3",)})}), "blkio"),
+        (BOXED.model_copy(update={"docker": BOXED.docker.model_copy(update={"args": ("--env", "NAME")})}), "--env"),
+        (CODER.model_copy(update={"backend": "nothing"}), "nothing"),
+    ],
+)
+def test_what_cannot_be_a_service_is_refused_alone_and_left_out_among_others(changed: Recipe, cause: str) -> None:
+    with pytest.raises(StudioError) as error:
+        compose(changed)
+    assert cause in error.value.cause
+    text = render("docker-compose", source(changed, GGUF))["compose.yaml"]
+    assert f"# Left out: {changed.id}: " in text
+    assert set(yaml.safe_load(text)["services"]) == {"gguf"}
+
+
+def test_docker_compose_itself_takes_it(tmp_path: Path) -> None:
+    """The Python one, 1.29, wants a version, does not know the name of a project, and starts no daemon for this."""
+    program = shutil.which("docker-compose")
+    if program is None:
+        pytest.skip("there is no docker-compose here")
+    document = compose(CODER, BOXED, GGUF)
+    for one in document["services"].values():
+        one.pop("profiles")
+    printed = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=True).stdout
+    if printed.startswith("1."):
+        document.pop("name")
+        document["version"] = "3.8"
+    file = tmp_path / "compose.yaml"
+    file.write_text(yaml.safe_dump(document))
+    environ = {**os.environ, "CODER_KEY": "k", "CODER_HF_TOKEN": "t", "HOME": str(tmp_path)}
+    asked = [program, "-f", str(file), "config"]
+    done = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    resolved = yaml.safe_load(done.stdout)["services"]["coder"]
+    assert resolved["environment"]["VLLM_API_KEY"] == "k"
+    environ.pop("CODER_KEY")
+    done = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode != 0, "a secret that is missing must stop it"
+    document["services"]["coder"]["helthcheck"] = {}
+    file.write_text(yaml.safe_dump(document))
+    assert subprocess.run(asked, env={**environ, "CODER_KEY": "k"}, capture_output=True, check=False).returncode != 0
+
+
+# --- llama-swap -----------------------------------------------------------------------------------------
+
+
+def as_llama_swap_reads(command: str) -> list[str]:
+    """Macros first, then words as a shell splits them."""
+    assert not re.search(r"\$\{[a-zA-Z0-9_.-]+\}", command), "would be taken for a macro"
+    return shlex.split(command)
+
+
+def llama_swap(*recipes: Recipe) -> Any:
+    return yaml.safe_load(render("llama-swap", source(*recipes))["config.yaml"])
+
+
+def llama_swap_schemas() -> list[dict[str, Any]]:
+    """Ours, and the real one where it is named."""
+    named = os.environ.get("VLLM_STUDIO_TEST_LLAMA_SWAP_SCHEMA")
+    return [LLAMA_SWAP, *([json.loads(Path(named).read_text())] if named else [])]
+
+
+def test_llama_swap_gets_what_its_schema_has_and_a_mistyped_key_is_refused() -> None:
+    document = llama_swap(*ALL)
+    for schema in llama_swap_schemas():
+        jsonschema.Draft7Validator(schema).validate(document)
+    assert set(document["models"]) == {"coder", "boxed", "gguf", "own"}
+    assert document["peers"] == {
+        "others": {"proxy": "http://10.0.0.2:9000", "models": ["m"], "apiKey": "${env.OTHERS_KEY}"}
+    }
+    document["models"]["coder"]["comand"] = "x"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(LLAMA_SWAP).validate(document)
+
+
+def test_llama_swap_starts_the_command_of_the_recipe() -> None:
+    models = llama_swap(*ALL)["models"]
+    coder = models["coder"]
+    argv = as_llama_swap_reads(coder["cmd"])
+    assert argv[:2] == ["env", 'NOTE=a$b ${C} "d"']
+    assert argv[3:5] == ["serve", "/models/coder $HOME"]
+    assert coder["proxy"] == "http://127.0.0.1:8001"
+    assert coder["useModelName"] == "coder-32b"
+    assert coder["aliases"] == ["coder-32b"]
+    assert "VLLM_API_KEY=${env.CODER_KEY}" in coder["env"]
+    assert "HF_TOKEN=${env.CODER_HF_TOKEN}" in coder["env"]
+    assert "CUDA_VISIBLE_DEVICES=0,1" in coder["env"]
+    own = as_llama_swap_reads(models["own"]["cmd"])
+    assert own[:3] == ["env", "http_proxy=p", "MACRO=${PORT}"]
+    assert own[-3:] == ["--json", '{"a": "${B}"}', "it's"]
+    assert as_llama_swap_reads(models["boxed"]["cmdStop"])[-1] == "vllm-studio-boxed"
+    assert "--name vllm-studio-boxed" in models["boxed"]["cmd"]
+
+
+def test_a_command_that_llama_swap_cannot_be_told_is_left_out_with_the_reason() -> None:
+    broken = CUSTOM.model_copy(update={"command": "srv {nothing}"})
+    text = render("llama-swap", source(broken, GGUF))["config.yaml"]
+    assert "# Left out: own: the command of the recipe cannot be used" in text
+    nameless = OTHERS.model_copy(update={"served_model_name": None})
+    assert (
+        "# Left out: others: it does not name its model" in render("llama-swap", source(nameless, GGUF))["config.yaml"]
+    )
+    with pytest.raises(StudioError):
+        render("llama-swap", source(broken))
+
+
+WORDS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=WORDS, words=st.lists(WORDS, max_size=4), value=WORDS)
+def test_any_text_of_a_recipe_arrives_as_it_is(name: str, words: list[str], value: str) -> None:
+    braces = [word.replace("{", "{{").replace("}", "}}") for word in words]
+    hostile = recipe(
+        id="hostile", name=name, backend="custom", command=shlex.join(["srv", *braces]), description=value,
+        runtime="docker", docker={"image": "org/image"}, env_vars={"VALUE": value},
+    )  # fmt: skip
+    made = source(hostile)
+    (one,) = made.recipes
+    if one.problem or one.contained is None or one.command is None:
+        return
+    model = yaml.safe_load(render("llama-swap", made)["config.yaml"])["models"]["hostile"]
+    assert as_llama_swap_reads(model["cmd"]) == list(one.command.argv)
+    document = yaml.safe_load(render("docker-compose", made)["compose.yaml"])
+    service = document["services"]["hostile"]
+    assert [word.replace("$$", "$") for word in service.get("command", [])] == list(one.contained.argv[1:])
+    assert service["environment"]["VALUE"].replace("$$", "$") == one.contained.env["VALUE"]
+
+
+# --- systemd --------------------------------------------------------------------------------------------
+
+
+def test_units_hand_on_directories_and_name_the_secrets_that_are_needed() -> None:
+    made = source(*ALL, settings=Settings(api_key="env:SERVE_KEY"), VLLM_STUDIO_HOME="/srv/a $b 100%", SERVE_KEY=SECRET)
+    files = render("systemd", made)
+    assert set(files) == {"vllm-studio-serve.service", "vllm-studio-restore.service"}
+    for text in files.values():
+        assert 'Environment="VLLM_STUDIO_HOME=/srv/a $b 100%%"' in text
+        assert "EnvironmentFile=-%h/.config/vllm-studio/secrets.env" in text
+        assert ": CODER_KEY, OTHERS_KEY, SERVE_KEY\n" in text
+        assert "KillMode=process" in text
+    assert " -m vllm_studio_tui serve\n" in files["vllm-studio-serve.service"]
+    assert " -m vllm_studio_tui restore\n" in files["vllm-studio-restore.service"]
+
+
+def test_systemd_itself_takes_the_units(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd-analyze here")
+
+    def verify(text: str) -> str:
+        unit = tmp_path / "vllm-studio-x.service"
+        unit.write_text(text)
+        done = subprocess.run(
+            [program, "verify", "--user", "--man=no", "--recursive-errors=no", str(unit)],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if unit.name in line)
+
+    made = source(*ALL, VLLM_STUDIO_HOME='/srv/my "home" $x 100%')
+    for text in render("systemd", made).values():
+        assert verify(text) == ""
+        assert "KilMode" in verify(text.replace("KillMode", "KilMode"))
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def test_a_file_with_another_content_is_overwritten_only_when_that_is_asked_for(tmp_path: Path) -> None:
+    files = {"a.yaml": "a\n", "deep/b.yaml": "b\n"}
+    assert write_files(files, tmp_path / "out") == {"a.yaml": "written", "deep/b.yaml": "written"}
+    assert write_files(files, tmp_path / "out") == {"a.yaml": "unchanged", "deep/b.yaml": "unchanged"}
+    (tmp_path / "out" / "deep" / "b.yaml").write_text("mine\n")
+    with pytest.raises(StudioError, match="overwritten"):
+        write_files({"a.yaml": "new\n", "deep/b.yaml": "b\n"}, tmp_path / "out")
+    assert (tmp_path / "out" / "a.yaml").read_text() == "a\n", "nothing is written where one is refused"
+    assert write_files(files, tmp_path / "out", force=True)["deep/b.yaml"] == "replaced"
+    assert (tmp_path / "out" / "deep" / "b.yaml").read_text() == "b\n"
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "", "a\0b"])
+def test_no_file_is_written_outside_of_the_directory(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudioError):
+        write_files({name: "x"}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the command ----------------------------------------------------------------------------------------
+
+Studio = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Studio:
+    from vllm_studio_tui.cli.app import run
+
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path / "home"))
+
+    def command(*argv: str) -> tuple[int, str, str]:
+        code = run(list(argv))
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+def test_the_command_prints_writes_and_refuses(studio: Studio, tmp_path: Path) -> None:
+    studio("recipes", "add", "coder", "--model", "org/coder")
+    studio("recipes", "add", "other", "--model", "org/other")
+    code, out, _ = studio("render", "docker-compose", "coder")
+    assert code == 0
+    assert set(yaml.safe_load(out)["services"]) == {"coder"}
+    code, out, err = studio("render", "systemd")
+    assert out.count("# ---- vllm-studio-") == 2
+    assert "-o DIR" in err
+    target = str(tmp_path / "out")
+    code, out, _ = studio("render", "docker-compose", "-o", target, "--json")
+    (written,) = json.loads(out)["files"]
+    assert (written["path"], written["outcome"]) == ("compose.yaml", "written")
+    assert (tmp_path / "out" / "compose.yaml").read_text() == written["text"]
+    code, out, _ = studio("render", "docker-compose", "-o", target)
+    assert out == f"unchanged {target}/compose.yaml\n"
+    studio("recipes", "edit", "coder", "--set", "max_model_len=100")
+    code, _, err = studio("render", "docker-compose", "-o", target)
+    assert code == 1
+    assert "--force" in err
+    assert studio("render", "docker-compose", "-o", target, "--force")[0] == 0
+    assert "max-model-len" in (tmp_path / "out" / "compose.yaml").read_text()
+    code, _, err = studio("render", "docker-compose", "nobody")
+    assert code == 1
+    code, _, err = studio("render", "nomad")
+    assert code == 1
+    assert "docker-compose" in err
