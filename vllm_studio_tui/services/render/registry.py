@@ -28,7 +28,9 @@ class Kind:
 
 KINDS = {
     "docker-compose": Kind("docker_compose", "engines as services of their images"),
+    "grafana": Kind("grafana", "dashboards, and what makes Grafana find them"),
     "llama-swap": Kind("llama_swap", "llama-swap with the recipes' own commands"),
+    "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts"),
     "systemd": Kind("systemd", "user units for `serve` and `restore`"),
 }
 

@@ -69,6 +69,8 @@ class ServeMetrics:
         self._events, self._channels, self._sets = FewValues(KEYS), FewValues(KEYS), FewSets(SETS)
         #: Runs by id: whether how their launch ended has been counted.
         self._launches: dict[str, bool] | None = None
+        #: Recipe and engine of the series of launches that there are.
+        self._begun: set[tuple[str, str]] = set()
 
         def counter(name: str, about: str, *labels: str) -> Counter:
             return Counter(f"vllm_studio_{name}", about, labels, registry=made)
@@ -155,23 +157,35 @@ class ServeMetrics:
             return self._channels.of(name.partition(":")[0])
 
     def _count_launches(self, runs: tuple[RunView, ...]) -> None:
-        """Count launches that have ended since the last look. Those before the first look are not of this process."""
+        """Count launches that have ended since the last look. Those before the first look are not of this process.
+
+        A recipe's series begin at 0, and what is to be counted waits for the next look: a series that begins with its
+        first event shows no increase.
+        """
         with self._lock:
             known, first = self._launches or {}, self._launches is None
             now: dict[str, bool] = {}
-            ended: list[RunView] = []
+            ended: list[tuple[RunView, str]] = []
+            names = {run.run_id: self._recipes.of(run.recipe_id) for run in runs}
             for run in runs:
                 over = run.status.ready_at is not None or run.status.final
-                now[run.run_id] = over
-                if over and not first and not known.get(run.run_id, False) and not run.status.adopted:
-                    ended.append(run)
+                counted = known.get(run.run_id, first and over)
+                labels = names[run.run_id], label_value(run.backend)
+                if over and not counted and labels in self._begun:
+                    ended.append((run, labels[0]))
+                    counted = True
+                now[run.run_id] = counted
             self._launches = now
-            names = {run.run_id: self._recipes.of(run.recipe_id) for run in runs}
-        for run in runs:  # a series that begins with its first event shows no increase
-            self._switches.labels(names[run.run_id], label_value(run.backend))
-            self._failures.labels(names[run.run_id])
-        for run in ended:
-            name, status = names[run.run_id], run.status
+            for run in runs:
+                labels = names[run.run_id], label_value(run.backend)
+                self._begun.add(labels)
+                self._switches.labels(*labels)
+                self._switch_seconds.labels(labels[0])
+                self._failures.labels(labels[0])
+        for run, name in ended:
+            status = run.status
+            if status.adopted:
+                continue
             if status.ready_at is not None:
                 self._switches.labels(name, label_value(run.backend)).inc()
                 if status.started_at is not None and _usable(status.ready_at - status.started_at):
