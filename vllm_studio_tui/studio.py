@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.services.render.source import RenderSource
     from vllm_studio_tui.services.runs import Runs
+    from vllm_studio_tui.services.serving.api_keys import ApiKeys
+    from vllm_studio_tui.services.serving.requests import Requests
     from vllm_studio_tui.services.usage import Usage
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.store.database import Database
@@ -165,6 +167,18 @@ class Studio:
         from vllm_studio_tui.services.usage import Usage
 
         return Usage(lambda: self.db, lambda: self.settings, self._upkeep)
+
+    @once_property
+    def keys(self) -> ApiKeys:
+        from vllm_studio_tui.services.serving.api_keys import ApiKeys
+
+        return ApiKeys(lambda: self.db)
+
+    @once_property
+    def requests(self) -> Requests:
+        from vllm_studio_tui.services.serving.requests import Requests
+
+        return Requests(self.places, lambda: self.db)
 
     @once_property
     def _upkeep(self) -> Upkeep:

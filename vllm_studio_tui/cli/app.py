@@ -32,6 +32,8 @@ NOUNS = (
     "gpus",
     "metrics",
     "usage",
+    "requests",
+    "keys",
     "demo",
     "doctor",
     "diagnose",

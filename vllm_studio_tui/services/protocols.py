@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.api_key import ApiKey
     from vllm_studio_tui.domain.chat import Hit, Message, Sampling, Session, StreamEvent, Target
     from vllm_studio_tui.domain.errors import StudioError
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
+    from vllm_studio_tui.domain.requests import LiveRequests, RequestQuery
     from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
     from vllm_studio_tui.kit.event_bus import Bus
     from vllm_studio_tui.kit.paths import Places
@@ -148,6 +150,38 @@ class UsageApi(Protocol):
     def reports(self, queries: Sequence[UsageQuery], *, now: float | None = None) -> list[UsageReport]: ...
 
 
+class KeysApi(Protocol):
+    """Keys of programs that ask `serve`; see `services.serving.api_keys.ApiKeys`."""
+
+    def list(self) -> builtins.list[ApiKey]: ...
+    def find(self, name: str) -> ApiKey: ...
+    def add(
+        self,
+        name: str,
+        *,
+        scopes: Iterable[str] = ...,
+        models: Iterable[str] = (),
+        requests_per_minute: int | None = None,
+        max_concurrent: int | None = None,
+        tokens_per_day: int | None = None,
+        expires_at: float | None = None,
+        may_launch: bool = False,
+        loading: str | None = None,
+    ) -> tuple[ApiKey, str]: ...
+    def change(self, key: ApiKey) -> ApiKey: ...
+    def delete(self, name: str) -> ApiKey: ...
+    def tokens_today(self, now: float | None = None) -> dict[str, int]: ...
+
+
+class RequestsApi(Protocol):
+    """Requests under way and ended; see `services.serving.requests.Requests`."""
+
+    def ended(self, query: RequestQuery) -> list[CompletedRequest]: ...
+    def tally(self, since: float) -> dict[str, int]: ...
+    def live(self) -> LiveRequests: ...
+    def cancel(self, request_id: str) -> None: ...
+
+
 class SamplerApi(Protocol):
     """What publishes a `Snapshot` on the bus again and again; see `services.watching.sampler.Sampler`."""
 
@@ -263,6 +297,10 @@ class StudioApi(Protocol):
     def run_history(self) -> RunHistoryApi: ...
     @property
     def usage(self) -> UsageApi: ...
+    @property
+    def keys(self) -> KeysApi: ...
+    @property
+    def requests(self) -> RequestsApi: ...
     @property
     def sampler(self) -> SamplerApi: ...
     @property

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from vllm_studio_tui.domain.usage import CompletedRequest, about_tokens
+from vllm_studio_tui.domain.requests import RequestQuery
+from vllm_studio_tui.domain.usage import LETTERS, CompletedRequest, about_tokens
 from vllm_studio_tui.store.conversion import count, integer, number, optional_text, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, lease, lease_holds
@@ -106,12 +107,62 @@ class RequestRows:
         )
         return [_request(row) for row in found]
 
+    def ended(self, query: RequestQuery) -> list[CompletedRequest]:
+        """Return requests that have ended, the latest first. Patterns are those of `fnmatch`."""
+        where, values = ["finish != 'streaming'"], list[Any]()
+        if query.key is not None:
+            where.append("COALESCE(key_name, source) GLOB ?")
+            values.append(_glob(query.key))
+        if query.model is not None:
+            where.append("(model GLOB ? OR requested_model GLOB ? OR recipe_id GLOB ?)")
+            values += [_glob(query.model)] * 3
+        if query.before is not None:
+            where.append("(at, id) < (?, ?)")
+            values += [query.before[0], storable(query.before[1])]
+        found = self._db.rows(
+            f"SELECT * FROM requests WHERE {' AND '.join(where)} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608
+            (*values, query.limit),
+        )
+        return [_request(row) for row in found]
+
+    def tally(self, since: float) -> dict[str, int]:
+        """Return how many requests ended since a moment, by their finish."""
+        found = self._db.rows(
+            "SELECT finish, COUNT(*) AS number FROM requests WHERE at >= ? AND finish != 'streaming' GROUP BY finish",
+            (since,),
+        )
+        return {row["finish"]: row["number"] for row in found}
+
+    def under_way(self, at: float) -> list[CompletedRequest]:
+        """Return requests that live programs of this home make, the oldest first, with the tokens so far, about."""
+        found = self._db.rows(
+            """SELECT q.*, m.touched_at, m.request_completion_tokens AS before,
+                length(m.content) + length(m.reasoning) AS letters
+            FROM requests q LEFT JOIN chat_messages m ON m.id = q.message_id WHERE q.finish = 'streaming'
+            ORDER BY q.at, q.id"""
+        )
+        return [
+            replace(
+                _request(row),
+                # Of an answer that is written on, what stood there before was counted before.
+                completion_tokens=max(0, -(-(row["letters"] or 0) // int(LETTERS)) - (row["before"] or 0)) or None,
+                estimated=True,
+            )
+            for row in found
+            if lease_holds(row["owner"], row["touched_at"] or row["at"], at=at)
+        ]
+
     def of_run(self, run_id: str, limit: int = 100) -> list[CompletedRequest]:
         """Return the last completions of a run, the latest first; one that goes on has `finish` streaming."""
         found = self._db.rows(
             "SELECT * FROM requests WHERE run_id = ? ORDER BY at DESC, id DESC LIMIT ?", (run_id, limit)
         )
         return [_request(row) for row in found]
+
+
+def _glob(pattern: str) -> str:
+    # `fnmatch` negates a set of letters by `!`, SQLite by `^`.
+    return storable(pattern).replace("[!", "[^")
 
 
 def _request(row: sqlite3.Row) -> CompletedRequest:

@@ -1,0 +1,126 @@
+"""`requests`: who asked which model for what, and what is under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from vllm_studio_tui.cli.opening import open_studio
+from vllm_studio_tui.cli.output import emit, note, say, table
+from vllm_studio_tui.domain.requests import LiveRequest, RequestQuery, request_document
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.iso_time import iso_time
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.requests import LiveRequests
+    from vllm_studio_tui.domain.usage import CompletedRequest
+
+DASH = "–"
+MOST = 100_000
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("requests")
+    def requests(
+        live: bool = typer.Option(False, "--live", help="Those under way: of serve, and of chats of this home."),
+        limit: int = typer.Option(50, "--limit", "-n", min=1, max=MOST, help="At most so many."),
+        key: str | None = typer.Option(None, "--key", metavar="NAME", help="Of this key; or chat, bench. A glob."),
+        model: str | None = typer.Option(None, "--model", metavar="NAME", help="For this model or recipe. A glob."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
+    ) -> None:
+        """Requests, the latest first; with --live those under way, the oldest first."""
+        with open_studio() as studio:
+            if live:
+                now = studio.requests.live()
+                chosen = [one for one in now.requests if _wanted(one, key, model)][:limit]
+            else:
+                ended = studio.requests.ended(RequestQuery(limit, key, model))
+        if live:
+            if now.error is not None:
+                note(f"warning: {now.error.title}")
+            if as_json:
+                emit({**now.to_json(), "requests": [one.to_json() for one in chosen]})
+            else:
+                _show_live(now, chosen)
+        elif as_json:
+            emit({"requests": [request_document(one) for one in ended]})
+        elif not ended:
+            say("No request." if key or model else "No request yet. Let programs ask: vllm-studio serve")
+        else:
+            _show_ended(ended)
+
+
+def _wanted(one: LiveRequest, key: str | None, model: str | None) -> bool:
+    from fnmatch import fnmatchcase
+
+    if key is not None and not fnmatchcase(one.key or one.source, key):
+        return False
+    return model is None or any(name and fnmatchcase(name, model) for name in (one.model, one.recipe))
+
+
+def _show_live(now: LiveRequests, chosen: list[LiveRequest]) -> None:
+    if not now.serving:
+        note("Nothing serves from this home: vllm-studio serve")
+    if not chosen:
+        say("Nothing is under way.")
+        return
+    table(
+        ("ID", "KEY", "MODEL", "PHASE", "AGE", "PROMPT", "OUT", "TOK/S", "TTFT", "ENDPOINT"),
+        [
+            [
+                one.id,
+                one.key or one.source,
+                one.model or DASH,
+                _phase(one),
+                numbers.duration(one.age),
+                numbers.rounded_count(one.prompt_tokens),
+                numbers.rounded_count(one.completion_tokens),
+                numbers.fixed(one.tokens_per_second, 1),
+                numbers.seconds(one.ttft),
+                one.endpoint or DASH,
+            ]
+            for one in chosen
+        ],
+        right=range(4, 9),
+    )
+
+
+def _phase(one: LiveRequest) -> str:
+    parts = [one.phase]
+    if one.stage:
+        parts.append(one.stage)
+    if one.progress is not None:
+        parts.append(numbers.percent(one.progress))
+    if one.position:
+        parts.append(f"{one.position} before it")
+    return ", ".join(parts)
+
+
+def _show_ended(ended: list[CompletedRequest]) -> None:
+    table(
+        ("ENDED", "KEY", "MODEL", "PROMPT", "OUT", "TOK/S", "TTFT", "TOTAL", "QUEUE", "LOAD", "END"),
+        [
+            [
+                (iso_time(one.at) or DASH)[:19].replace("T", " "),
+                one.key_name or one.source,
+                one.model or one.requested_model or DASH,
+                numbers.rounded_count(one.prompt_tokens),
+                ("~" if one.estimated and one.completion_tokens is not None else "")
+                + numbers.rounded_count(one.completion_tokens),
+                numbers.fixed(one.tokens_per_second, 1),
+                numbers.seconds(one.ttft),
+                numbers.seconds(one.total_seconds),
+                numbers.seconds(one.queued_seconds),
+                numbers.seconds(one.load_seconds),
+                _end(one),
+            ]
+            for one in ended
+        ],
+        right=range(3, 10),
+    )
+
+
+def _end(one: CompletedRequest) -> str:
+    status = f"{one.status} " if one.status is not None and one.status >= 400 else ""
+    return f"{status}{one.finish}" + (f": {one.error.splitlines()[0][:80]}" if one.error and one.error.strip() else "")
