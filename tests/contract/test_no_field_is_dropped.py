@@ -21,6 +21,10 @@ from vllm_studio_tui.runs.make_spec import resolve
 ENGINES = [*BACKENDS, "embedded"]
 #: What only people read.
 FOR_PEOPLE = {"description", "tags"}
+#: What `serve` alone reads: it changes nothing of an engine but the names that some of them answer to.
+FOR_SERVE = {
+    "aliases", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent", "stall_timeout", "params",
+}  # fmt: skip
 #: Two or more values of each field; some of them only some engines can do something with.
 VALUES: dict[str, list[Any]] = {
     "id": ["other"],
@@ -71,7 +75,7 @@ VALUES: dict[str, list[Any]] = {
     "docker": [{"image": "org/image:1"}],
 }
 #: Told or honoured by what is above a backend.
-FIELDS = [name for name in Recipe.model_fields if name not in FOR_PEOPLE | {"backend"}]
+FIELDS = [name for name in Recipe.model_fields if name not in FOR_PEOPLE | FOR_SERVE | {"backend"}]
 
 
 @pytest.fixture
@@ -166,3 +170,14 @@ def test_what_is_implied_by_another_field_is_not_called_idle(engine: Path) -> No
     assert not said(recipe, backend, context, "enable_auto_tool_choice")
     recipe, backend, context = make("sglang", engine, enable_prefix_caching=True, enable_chunked_prefill=True)
     assert not any("changes nothing" in one.message for one in check(backend, recipe, context))
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_aliases_are_handed_to_the_engines_that_take_several_names(kind: str, engine: Path) -> None:
+    recipe, backend, context = make(kind, engine, aliases=["small", "fast"], served_model_name="m")
+    plain = make(kind, engine, served_model_name="m")[0]
+    if not backend.takes_aliases:
+        assert started(recipe, backend, context) == started(plain, backend, context)
+        return
+    argv = " ".join(backend.command(recipe, context).argv)
+    assert "--served-model-name m small fast" in argv or "--alias m,small,fast" in argv

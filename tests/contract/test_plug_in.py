@@ -91,6 +91,7 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         guarded_path = "/secret"
         standard_fields_only = True
         anthropic_api = True
+        takes_aliases = True
 
         def known(self) -> Known:
             return Known("1.0", frozenset({"rules"}), frozenset(), (), (), {"old-rules": "rules"})

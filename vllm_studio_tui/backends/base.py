@@ -139,6 +139,7 @@ class Backend(ABC):
         flag_style: How the flags of `extra_args` are written.
         file_flags: Flags that name files which must exist, with the kind of each file (`common/side_files.py`).
         pasted_flags: Flags of its command line with the field of a recipe for each, for pasted commands.
+        takes_aliases: It answers to the recipe's `aliases` too; else `serve` writes its own name into requests.
         key_variable: The environment variable that it reads its API key from; None where there is none.
 
     Attributes, its models:
@@ -182,6 +183,7 @@ class Backend(ABC):
     flag_style: FlagStyle = FlagStyle()
     file_flags: Mapping[str, str] = {}
     pasted_flags: Mapping[str, str] = {}
+    takes_aliases: bool = False
     key_variable: str | None = None
 
     weights: str | None = None

@@ -187,6 +187,7 @@ class Vllm(Backend):
     image = "vllm/vllm-openai:latest"
     stages = STAGES
     guarded_path = "/v1/models"
+    takes_aliases = True
     counters = COUNTERS
     metrics = METRICS
     anthropic_api = True
@@ -271,8 +272,8 @@ class Vllm(Backend):
 
     def _arguments(self, recipe: Recipe, context: LaunchContext) -> Iterator[str]:
         yield from (model_argument(recipe), "--host", context.host, "--port", str(context.port))
-        if recipe.served_model_name:
-            yield from ("--served-model-name", recipe.served_model_name)
+        if recipe.served_model_name or recipe.aliases:
+            yield from ("--served-model-name", *dict.fromkeys((self.model_name(recipe), *recipe.aliases)))
         for flag, size in (
             ("--tensor-parallel-size", recipe.tensor_parallel_size),
             ("--pipeline-parallel-size", recipe.pipeline_parallel_size),

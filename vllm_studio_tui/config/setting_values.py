@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vllm_studio_tui.config.settings import Settings, load_settings, variables
+from vllm_studio_tui.config.settings import TABLES, Settings, load_settings, variables
+from vllm_studio_tui.config.settings_file import read_table
 from vllm_studio_tui.config.settings_reference import words
+from vllm_studio_tui.domain.errors import SettingsError
 
 if TYPE_CHECKING:
     from vllm_studio_tui.kit.paths import Places
@@ -79,8 +82,11 @@ def _short(origin: str, path: str) -> str:
 
 def as_text(value: Any) -> str:
     """Return a value as a person types it; empty for none."""
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return ""
+    if isinstance(value, dict):
+        plain = {name: one.model_dump(mode="json", exclude_defaults=True) for name, one in value.items()}
+        return json.dumps(plain, ensure_ascii=False)
     if isinstance(value, bool):
         return "yes" if value else "no"
     human = getattr(value, "human_readable", None)
@@ -103,6 +109,11 @@ def read_setting(key: str, text: str) -> Any:
     value: Any = text
     if key == "models_dirs":
         value = [part for part in text.split(os.pathsep) if part.strip()]
+    elif key in TABLES:
+        try:
+            value = read_table(text, key)
+        except SettingsError as error:
+            raise ValueError(error.cause) from None
     elif isinstance(Settings.model_fields[key].default, bool):
         if text.lower() not in (*_YES, *_NO):
             raise ValueError("yes or no")

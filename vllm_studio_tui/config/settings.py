@@ -5,17 +5,16 @@ A new setting is one field of `Settings`.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import os
-import stat
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 
+from vllm_studio_tui.config.setting_types import AnyPath, Group, Name, Peer, Port, Program, Reference
+from vllm_studio_tui.config.settings_file import lines_of, read_file, read_table, read_text, unreadable
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.kit.secrets import is_reference
@@ -38,8 +37,8 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_RUN": "Set by the studio for an engine: the run that its processes belong to.",
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
-#: A larger file is not a settings file.
-MAX_FILE = 256 * 1024
+#: Settings whose value is a table: in a variable and on a line it is written as YAML or JSON.
+TABLES = frozenset({"groups", "peers"})
 GIB = 1024**3
 
 #: Variables that are not `VLLM_STUDIO_` plus the field's name: those of the web product this one re-imagines.
@@ -48,39 +47,6 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "tabby_dir": ("VLLM_STUDIO_TABBY_API_DIR",),
     "llama_server": ("VLLM_STUDIO_LLAMA_BIN",),
 }
-
-
-def _home(value: object) -> object:
-    """Return a path with its `~` expanded; a relative one counts from the working directory."""
-    if not isinstance(value, str | Path):
-        return value
-    text = str(value)
-    if not text.strip() or "\0" in text:
-        raise ValueError("not a path")
-    with contextlib.suppress(RuntimeError):  # `~name` without such a user stays as it is
-        return Path(text).expanduser().absolute()
-    return Path(text).absolute()
-
-
-def _program(value: object) -> object:
-    """Return the path of a program: a bare name is looked up in PATH, anything with a slash is a path."""
-    if isinstance(value, str):
-        if "\0" in value or "\n" in value:
-            raise ValueError("not the name of a program")
-        return str(_home(value)) if "/" in value else value
-    return value
-
-
-def _reference(value: object) -> object:
-    # The value may be the key itself, so the message does not repeat it.
-    if value is not None and not (isinstance(value, str) and is_reference(value)):
-        raise ValueError("must refer to a secret: env:NAME or file:PATH")
-    return value
-
-
-AnyPath = Annotated[Path, BeforeValidator(_home)]
-Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_length=4096)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseModel):
@@ -100,6 +66,20 @@ class Settings(BaseModel):
         loading: What is shown to who waits for a model: `comment` (in the stream), `reasoning` (as the model's
             thinking) or `503` (nothing: try again later).
         shutdown_grace: Seconds that answers of `serve` may take to end after it was told to stop.
+        on_demand: Which recipes a request to `serve` may have loaded: `off`, `known` (those with `on_demand: true`) or
+            `all` (but those with `on_demand: false`).
+        default_model: Who answers `serve`'s requests that name a model that nobody has; none: they are refused.
+        max_loaded: How many models may be loaded when `serve` loads another; none: as many as fit.
+        max_queue: How many requests may wait in `serve`; more are refused.
+        max_wait: Seconds that a request may wait for its model.
+        max_consecutive: Seconds for which a model goes on to answer while another waits for its place.
+        min_warm: Seconds that a model stays loaded before `serve` stops it for another.
+        abandon_after: Seconds after which a load that nobody waits for any more may be stopped for another.
+        idle_ttl: Seconds without a request after which a model that a request had loaded is stopped; none: never.
+        groups: Recipes that `serve` loads together or one at a time: `{NAME: {members: [ID], together: true,
+            persistent: false}}`.
+        peers: Servers on other hosts, asked for as `NAME/MODEL`: `{NAME: {url: http://host:8080/v1, api_key: env:KEY,
+            models: [MODEL]}}`.
         models_dirs: Folders that are searched for models.
         vllm_executable: The program `vllm`, where a recipe names none; without it, the one in PATH.
         sglang_python: The interpreter that has SGLang, where a recipe names none.
@@ -136,7 +116,7 @@ class Settings(BaseModel):
     inference_port: Port = 8000
     host: str = Field("127.0.0.1", min_length=1, max_length=255)
     port: Port = 8080
-    api_key: Annotated[str | None, BeforeValidator(_reference)] = None
+    api_key: Reference = None
     socket: AnyPath | None = None
     tls_cert: AnyPath | None = None
     tls_key: AnyPath | None = None
@@ -145,6 +125,17 @@ class Settings(BaseModel):
     max_body: ByteSize = Field(ByteSize(256 * 1024**2), ge=1024)
     loading: Literal["comment", "reasoning", "503"] = "comment"
     shutdown_grace: float = Field(30.0, ge=0, le=3600)
+    on_demand: Literal["off", "known", "all"] = "known"
+    default_model: str | None = Field(None, min_length=1, max_length=256)
+    max_loaded: int | None = Field(None, ge=1, le=1000)
+    max_queue: int = Field(100, ge=0, le=100_000)
+    max_wait: float = Field(600, gt=0, le=86400, allow_inf_nan=False)
+    max_consecutive: float = Field(120, ge=0, le=86400, allow_inf_nan=False)
+    min_warm: float = Field(30, ge=0, le=86400, allow_inf_nan=False)
+    abandon_after: float = Field(10, ge=0, le=86400, allow_inf_nan=False)
+    idle_ttl: float | None = Field(None, gt=0, allow_inf_nan=False)
+    groups: dict[Name, Group] = {}  # pydantic copies it
+    peers: dict[Name, Peer] = {}
     models_dirs: tuple[AnyPath, ...] = ()
     vllm_executable: Program | None = None
     sglang_python: Program | None = None
@@ -195,7 +186,7 @@ def load_settings(places: Places, environ: Mapping[str, str], flags: Mapping[str
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for key, (value, line) in _from_file(places.settings_file).items():
+    for key, (value, line) in read_file(places.settings_file, _known).items():
         values[key], origins[key] = value, f"{places.settings_file}, line {line}"
     for key, (value, variable) in _from_environ(environ).items():
         values[key], origins[key] = value, f"the variable {variable}"
@@ -238,9 +229,9 @@ def save_setting(places: Places, key: str, value: Any) -> None:
         SettingsError: The file cannot be read or written.
     """
     _known(key, str(places.settings_file))
-    text = _read(places.settings_file) or ""
+    text = read_text(places.settings_file) or ""
     line = f"{key}: {json.dumps(value, ensure_ascii=False)}" if value is not None else ""
-    found = _lines_of(text, key)
+    found = lines_of(text, key)
     if found is not None:
         lines = text.splitlines()
         first, last, comment = found
@@ -252,28 +243,7 @@ def save_setting(places: Places, key: str, value: Any) -> None:
         private_dir(places.settings_file.parent)
         write_atomic(places.settings_file, text.encode())
     except OSError as error:
-        raise _unreadable(str(places.settings_file), error.strerror or "cannot be written") from None
-
-
-def _lines_of(text: str, key: str) -> tuple[int, int, str] | None:
-    """Return the first and last line of a setting, from 0, and the comment behind it; None where it is not set."""
-    import yaml
-
-    try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise _unreadable(f"the text of {key}", getattr(error, "problem", None) or "not YAML") from None
-    for name, value in document.value if isinstance(document, yaml.MappingNode) else ():
-        if name.value == key:
-            first, end = name.start_mark.line, value.end_mark
-            # A list with a line for each entry ends where the next setting begins.
-            last = max(first, end.line - 1 if end.column == 0 else end.line)
-            lines = text.splitlines()
-            while last > first and not lines[last].partition("#")[0].strip():
-                last -= 1
-            rest = lines[end.line][end.column :] if end.line == first else ""
-            return first, last, rest if rest.strip().startswith("#") else ""
-    return None
+        raise unreadable(str(places.settings_file), error.strerror or "cannot be written") from None
 
 
 def variables(key: str) -> tuple[str, ...]:
@@ -291,88 +261,13 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
             value: Any = text
             if key == "models_dirs":
                 value = [part for part in text.split(os.pathsep) if part.strip()]
+            elif key in TABLES:
+                value = read_table(text, f"the variable {name}")
             elif key == "api_key" and not is_reference(text):
                 value = f"env:{name}"  # the variable holds the key itself, as it always did
             found[key] = value, name
             break
     return found
-
-
-def _from_file(path: Path) -> dict[str, tuple[Any, int]]:
-    """Return key to value and line number; empty without a file."""
-    text = _read(path)
-    if text is None:
-        return {}
-    import yaml  # deferred: most homes have no settings file
-
-    try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise _unreadable(where, getattr(error, "problem", None) or "not YAML") from None
-    except (RecursionError, ValueError):  # nested too deep, or a date that does not exist
-        raise _unreadable(str(path), "not YAML that a settings file needs") from None
-    if data is None:
-        return {}
-    if not isinstance(document, yaml.MappingNode) or not isinstance(data, dict):
-        raise _unreadable(str(path), "not a list of `key: value` lines")
-    lines: dict[str, int] = {}
-    for node, _ in document.value:
-        key, line = str(node.value), node.start_mark.line + 1
-        where = f"{path}, line {line}"
-        _known(key, where)
-        if key in lines:
-            raise SettingsError(
-                f"{key} is set twice",
-                cause=f"{where}, and line {lines[key]}.",
-                advice="Remove one of the two.",
-            )
-        lines[key] = line
-    if isinstance(data.get("models_dirs"), str):
-        data["models_dirs"] = [data["models_dirs"]]
-    return {key: (value, lines[key]) for key, value in data.items() if value is not None}
-
-
-def _read(path: Path) -> str | None:
-    """Return the text of a file that only its owner can have written; None if there is none."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unreadable(str(path), error.strerror or "cannot be opened") from None
-    with os.fdopen(fd, "rb") as stream:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise _unreadable(str(path), "not a regular file")
-        if found.st_size > MAX_FILE:
-            raise _unreadable(str(path), f"larger than {MAX_FILE // 1024} KiB")
-        _refuse_shared(path, found)
-        with contextlib.suppress(OSError):
-            _refuse_shared(path.parent, path.parent.stat())
-        try:
-            return stream.read(MAX_FILE + 1).decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError):
-            raise _unreadable(str(path), "not text in UTF-8") from None
-
-
-def _refuse_shared(path: Path, found: os.stat_result) -> None:
-    """Refuse a settings file that others can write: settings name programs that are started as this user."""
-    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-        raise SettingsError(
-            "the settings can be written by other users",
-            cause=f"{path} has mode {stat.S_IMODE(found.st_mode):04o}.",
-            advice=f"chmod go-w {path}",
-        )
-    if found.st_uid not in (os.geteuid(), 0):
-        raise SettingsError(
-            "the settings belong to another user",
-            cause=f"{path} is owned by user {found.st_uid}.",
-            advice="Copy the file, or set VLLM_STUDIO_HOME to a directory of yours.",
-        )
 
 
 def _known(key: str, where: str) -> None:
@@ -388,9 +283,3 @@ def _known(key: str, where: str) -> None:
 
 def _nearest(name: str, known: Any) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
-
-
-def _unreadable(where: str, why: str) -> SettingsError:
-    return SettingsError(
-        "the settings cannot be read", cause=f"{where}: {why}", advice="Correct the file or remove it."
-    )

@@ -22,7 +22,7 @@ def markdown() -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

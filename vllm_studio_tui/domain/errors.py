@@ -58,6 +58,7 @@ class LaunchRefused(StudioError):
     Attributes:
         can_share_gpus: Another run claims its GPUs, and a person may agree to share them.
         in_the_way: A run of the studio has what it needs: it starts once that one is stopped.
+        passing: Another launch is under way: it may start a moment later.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class LaunchRefused(StudioError):
         advice: str = "",
         can_share_gpus: bool = False,
         in_the_way: bool = False,
+        passing: bool = False,
     ) -> None:
         super().__init__(title, cause=cause, advice=advice)
+        self.passing = passing
         self.can_share_gpus = can_share_gpus
         self.in_the_way = in_the_way or can_share_gpus
 

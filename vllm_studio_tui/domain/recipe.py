@@ -17,6 +17,10 @@ ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BACKEND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+#: A further name in requests: command lines separate names by blanks or commas.
+ALIAS = re.compile(r"[^\s,\x00-\x1f\x7f]{1,200}")
+#: Fields of a request that say who answers and how: a recipe does not change them.
+UNTOUCHED = frozenset({"model", "stream"})
 #: Variables that make a program run other code: imported recipes that set them are pointed out.
 RISKY_ENV = frozenset(
     {
@@ -86,6 +90,24 @@ class Docker(BaseModel):
     gpus: bool = Field(True, description="Hand GPUs into the container.")
 
 
+class RequestParams(BaseModel):
+    """What is changed in the requests that come to a model through `serve`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    set: dict[str, Any] = Field(default_factory=dict, description="Put into every request, as JSON.")
+    default: dict[str, Any] = Field(default_factory=dict, description="Put in where a request has none of it, as JSON.")
+    strip: tuple[str, ...] = Field((), description="Fields that are taken out of requests, with blanks between.")
+
+    @field_validator("set", "default", "strip")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        found = sorted(UNTOUCHED & {str(name) for name in value})
+        if found:
+            raise ValueError(f"{' and '.join(found)} cannot be changed in a request")
+        return value
+
+
 class Recipe(BaseModel):
     """How to launch a model. None leaves a choice to the engine."""
 
@@ -104,6 +126,20 @@ class Recipe(BaseModel):
     served_model_name: Text | None = Field(None, description="Name in requests; otherwise the model's own.")
     api_key: str | None = Field(None, description="Reference to the key that clients must send: env:NAME or file:PATH.")
     base_url: str | None = Field(None, description="External servers only: where they are, ending in /v1.")
+
+    aliases: tuple[Text, ...] = Field((), description="Further names in requests to serve, with blanks between.")
+    on_demand: bool | None = Field(None, description="A request to serve may start it; None: by the setting on_demand.")
+    ttl: float | None = Field(
+        None, ge=0, description="Seconds without a request after which serve stops it; 0: never; None: by idle_ttl."
+    )
+    persistent: bool = Field(False, description="serve never stops it to make room for another.")
+    preload: bool = Field(False, description="serve starts it when it begins.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Requests for higher ones are loaded first.")
+    max_concurrent: Positive | None = Field(None, description="Requests that serve sends at once; more wait.")
+    stall_timeout: float | None = Field(
+        None, gt=0, description="Seconds without a byte, then serve gives an answer up."
+    )
+    params: RequestParams = RequestParams()
 
     revision: Text | None = Field(None, description="Branch, tag or commit on the hub.")
     tokenizer: Text | None = Field(None, description="Another tokenizer than the model's own: a directory or a name.")
@@ -188,6 +224,19 @@ class Recipe(BaseModel):
         if not readable:
             raise ValueError("it is no address of a server")
         return value
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _one_alias(cls, value: Any) -> Any:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("aliases")
+    @classmethod
+    def _aliases(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not ALIAS.fullmatch(one):
+                raise ValueError("a name has no blanks and no commas, and at most 200 characters")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("env_vars", mode="before")
     @classmethod

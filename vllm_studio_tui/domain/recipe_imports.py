@@ -33,7 +33,10 @@ _LEFT_OPEN = ("env_vars", "tool_call_parser", "reasoning_parser", "quantization"
 #: What the original kept beside a recipe.
 _BESIDE = frozenset({"status", "created_at", "updated_at", "model_key", "is_default"})
 #: Fields that only we have.
-_OURS = frozenset({"data_parallel_size", "docker", "gpus", "lora_modules", "metrics_style", "restart", "revision"})
+_OURS = frozenset({
+    "data_parallel_size", "docker", "gpus", "lora_modules", "metrics_style", "restart", "revision", "aliases",
+    "on_demand", "ttl", "persistent", "preload", "max_concurrent", "stall_timeout", "params",
+})  # fmt: skip
 
 #: Flags by which vLLM loads Python files or classes that are named to it.
 _CODE_FLAGS = frozenset({"tool_parser_plugin", "reasoning_parser_plugin", "middleware", "logits_processors"})

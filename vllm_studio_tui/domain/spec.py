@@ -155,6 +155,8 @@ class RunSpec:
         env_refs: Names of environment variables to references (`env:NAME`, `file:PATH`) read at each start.
         api_key_ref: A reference to the key that probes must send, or None.
         gpus: Indices or UUIDs that this run claims.
+        started_by: `request`: a request to `serve` had it started; `preload`: `serve` did when it began; empty: a
+            person did.
         stop_argv: A program that ends the engine where a signal to its leader cannot, as for a container.
         energy_argv: A program that prints `{"gpus": {uuid: millijoules}}` on one line, or empty.
     """
@@ -193,6 +195,7 @@ class RunSpec:
     probe_every: float = 5.0
     log_limit: int = 256 * 1024 * 1024
     simulated: bool = False
+    started_by: str = ""
     version: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def launch(
                 folder.mkdir(mode=0o700)
                 return _begin(folder, spec, scope, held)
     except TimeoutError as error:
-        raise LaunchRefused("another launch is under way", cause=str(error), advice="Try again in a moment.") from None
+        advice = "Try again in a moment."
+        raise LaunchRefused("another launch is under way", cause=str(error), advice=advice, passing=True) from None
     except OSError as error:
         raise cannot_write(error, places) from error
 

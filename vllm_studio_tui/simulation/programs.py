@@ -66,7 +66,7 @@ def _arguments(style: str) -> argparse.ArgumentParser:
     else:
         parser.set_defaults(model=None)
     add("--model-path", "--model")
-    add("--served-model-name")
+    add("--served-model-name", nargs="+")
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=8000)
     add("--tensor-parallel-size", "--tp-size", dest="ranks", type=int, default=1)
@@ -79,7 +79,7 @@ def _arguments(style: str) -> argparse.ArgumentParser:
 def _translated(style: str, options: argparse.Namespace) -> list[str]:
     """Return the arguments of the simulated engine."""
     model = str(options.model_path or options.model)
-    made = ["--style", style, "--pretend", model, "--model", options.served_model_name or model]
+    made = ["--style", style, "--pretend", model, "--model", (options.served_model_name or [model])[0]]
     made += ["--host", options.host, "--port", str(options.port), "--ranks", str(options.ranks)]
     made += ["--gpu-share", str(options.share)]
     if options.context:

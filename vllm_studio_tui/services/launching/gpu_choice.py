@@ -31,6 +31,17 @@ def free_gpus(report: GpuReport, runs: Iterable[RunView], count: int) -> tuple[s
     return tuple(str(index) for index in sorted(gpu.index for gpu in best))
 
 
+def obtainable(report: GpuReport, runs: Iterable[RunView]) -> frozenset[str] | None:
+    """Return the GPUs that only our runs use, each as the run that claims it calls it; None: they cannot be read."""
+    if report.error:
+        return None
+    claimed = {str(one) for run in runs if run.spec for one in run.spec.gpus}
+    names = {gpu.uuid if gpu.uuid in claimed else str(gpu.index): gpu for gpu in report.gpus}
+    return frozenset(
+        name for name, gpu in names.items() if name is not None and (name in claimed or not _holder(gpu, {}))
+    )
+
+
 def holders(report: GpuReport, wanted: Sequence[str], own: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return pairs of GPU and who holds memory of it, for those of `wanted` that somebody else uses.
 

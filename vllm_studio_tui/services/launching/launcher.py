@@ -25,7 +25,7 @@ from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
 from vllm_studio_tui.services.launching.port_claims import port_problems
-from vllm_studio_tui.services.launching.preflight import guarded, problems_of
+from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse
 from vllm_studio_tui.services.launching.preview import Preview, preview
 from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
@@ -137,7 +137,7 @@ class Launcher(Targets):
         """
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
-        _refuse(recipe, problems_of(self._places.cache, recipe, backend, context))
+        refuse(recipe, problems_of(self._places.cache, recipe, backend, context))
 
     def _refuse_missing_gpus(self, recipe: Recipe, gpus: Sequence[str]) -> None:
         """Refuse GPUs that this machine does not have.
@@ -148,7 +148,7 @@ class Launcher(Targets):
         if gpus:
             from vllm_studio_tui.probes.gpu.nvml import read_once
 
-            _refuse(recipe, gpu_problems(recipe, gpus, read_once(GPU_WAIT, processes=False), ()))
+            refuse(recipe, gpu_problems(recipe, gpus, read_once(GPU_WAIT, processes=False), ()))
 
     # --- launching --------------------------------------------------------------------------------------
 
@@ -160,6 +160,7 @@ class Launcher(Targets):
         force: bool = False,
         share_gpus: bool = False,
         unchecked: bool = False,
+        started_by: str = "",
     ) -> read.RunView:
         """Start a run of the recipe; while another launch or switch is choosing, after it.
 
@@ -168,13 +169,14 @@ class Launcher(Targets):
             force: Stop the runs that hold this recipe's port or GPUs, and an earlier run of it, first.
             share_gpus: Agree to GPUs that another run claims.
             unchecked: Launch although it is certain to fail, as far as can be told.
+            started_by: Who wants it, see `RunSpec`.
 
         Raises:
             HopelessLaunch: See `refuse_hopeless`.
             LaunchRefused: See `runs.control.launch`.
         """
         with self._turn(SWITCH_WAIT):
-            run = self._launch(recipe, port, force, share_gpus, unchecked)
+            run = self._launch(recipe, port, force, share_gpus, unchecked, started_by)
         return self._spawned(run)
 
     def _turn(self, timeout: float) -> contextlib.ExitStack:
@@ -188,13 +190,19 @@ class Launcher(Targets):
                 stack.enter_context(locked(self._places.state / "switch.lock", timeout=timeout))
             except TimeoutError as error:
                 words = "another launch or switch is under way"
-                raise LaunchRefused(words, cause=str(error), advice="Try again later.") from None
+                raise LaunchRefused(words, cause=str(error), advice="Try again later.", passing=True) from None
             except OSError as error:
                 raise control.cannot_write(error, self._places) from error
             return stack.pop_all()
 
     def _launch(
-        self, recipe: Recipe, port: int | None, force: bool = False, share_gpus: bool = False, unchecked: bool = False
+        self,
+        recipe: Recipe,
+        port: int | None,
+        force: bool = False,
+        share_gpus: bool = False,
+        unchecked: bool = False,
+        started_by: str = "",
     ) -> read.RunView:
         """Launch while nobody else does.
 
@@ -213,7 +221,7 @@ class Launcher(Targets):
         def build(chosen: int) -> RunSpec:
             context = self._context(recipe, chosen)
             spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
-            return replace(spec, revision_number=number)
+            return replace(spec, revision_number=number, started_by=started_by)
 
         if not unchecked:
             try:
@@ -382,14 +390,3 @@ class Launcher(Targets):
 
     def _context(self, recipe: Recipe, port: int) -> LaunchContext:
         return LaunchContext(self._settings, recipe.host, port)
-
-
-def _refuse(recipe: Recipe, problems: Iterable[Problem]) -> None:
-    """Raise what of these is certain to fail, if anything is."""
-    found = [one for one in problems if one.severity == "error"]
-    if found:
-        raise HopelessLaunch(
-            f"{recipe.id} would not start",
-            cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
-            advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
-        )

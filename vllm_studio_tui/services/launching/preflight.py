@@ -7,14 +7,14 @@ neither may take a command down, or hold it for ever.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check
-from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs import installed_flags
 
@@ -113,3 +113,14 @@ def whose(backend: Backend) -> str:
     """Return who can mend what a backend does wrong."""
     package = type(backend).__module__.partition(".")[0]
     return f"This is a fault of {package}; report it with the recipe." if package else ""
+
+
+def refuse(recipe: Recipe, problems: Iterable[Problem]) -> None:
+    """Raise what of these is certain to fail, if anything is."""
+    found = [one for one in problems if one.severity == "error"]
+    if found:
+        raise HopelessLaunch(
+            f"{recipe.id} would not start",
+            cause="\n".join(f"{one.field}: {one.message.rstrip('.')}" for one in found),
+            advice=" ".join(dict.fromkeys(one.advice for one in found if one.advice)),
+        )

@@ -49,13 +49,13 @@ class Targets:
             return Target(url, model, key, user=user)
         if recipe is not None:
             run = self._ready_run(recipe)
-            return _target_of(run) if run else self._external(recipe)
+            return target_of_run(run) if run else self._external(recipe)
         ready = [one for one in read.live_runs(self._places) if one.state in ANSWERING]
         if model is not None:
             ready = [one for one in ready if model in (one.model, one.recipe_id, one.run_id)]
         if len(ready) == 1:
             refuse_stranger(ready[0])
-            return _target_of(ready[0])
+            return target_of_run(ready[0])
         if not ready and model is not None:
             elsewhere = [one for one in self._recipes().all() if model in self._names(one)]
             if len(elsewhere) == 1:
@@ -126,22 +126,7 @@ class Targets:
         return None
 
     def _external(self, name: str) -> Target:
-        from vllm_studio_tui.domain.chat import Target
-
-        recipe = self._recipes().get(name)
-        backend = registry.backend(recipe.backend)
-        if backend.needs_launch or not recipe.base_url:
-            raise NotFound(f"{name} is not running", advice=f"Launch it: vllm-studio launch {name} --wait")
-        url, user, key = _login_of(_with_v1(recipe.base_url), _secret(recipe.api_key))
-        return Target(
-            url,
-            backend.model_name(recipe),
-            key,
-            backend="external",
-            recipe_id=recipe.id,
-            vision=recipe.vision,
-            user=user,
-        )
+        return target_of_external(self._recipes().get(name))
 
 
 def refuse_stranger(run: read.RunView) -> None:
@@ -158,7 +143,35 @@ def refuse_stranger(run: read.RunView) -> None:
         )
 
 
-def _target_of(run: read.RunView) -> Target:
+def target_of_external(recipe: Recipe) -> Target:
+    """Return how a server is asked that the studio does not start.
+
+    Raises:
+        StudioError: The recipe names none, or its key cannot be read.
+    """
+    from vllm_studio_tui.domain.chat import Target
+
+    backend = registry.backend(recipe.backend)
+    if backend.needs_launch or not recipe.base_url:
+        raise NotFound(f"{recipe.id} is not running", advice=f"Launch it: vllm-studio launch {recipe.id} --wait")
+    url, user, key = _login_of(_with_v1(recipe.base_url), _secret(recipe.api_key))
+    return Target(
+        url,
+        backend.model_name(recipe),
+        key,
+        backend="external",
+        recipe_id=recipe.id,
+        vision=recipe.vision,
+        user=user,
+    )
+
+
+def target_of_run(run: read.RunView) -> Target:
+    """Return how a run is asked.
+
+    Raises:
+        StudioError: Its spec is damaged, or its key cannot be read.
+    """
     from vllm_studio_tui.domain.chat import Target
 
     if run.spec is None:

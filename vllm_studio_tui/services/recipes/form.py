@@ -66,7 +66,7 @@ def read_form(texts: Mapping[str, str], keep: Recipe | None = None) -> Reading:
             target[name] = value
         except ValueError as error:
             errors[one.name] = str(error)
-    for nested in ("restart", "docker"):
+    for nested in ("restart", "docker", "params"):
         if not data.get(nested):
             data.pop(nested, None)
     nameless = keep is None and not data.get("id") and "id" not in errors

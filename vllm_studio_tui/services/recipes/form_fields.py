@@ -25,6 +25,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
                "enable_prefix_caching", "dtype", "quantization"),
     "Parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "expert_parallel"),
     "Serving": ("host", "port", "api_key", "ready_timeout", "health_path", "metrics_style"),
+    "Requests": ("aliases", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent",
+                 "stall_timeout", "params.set", "params.default", "params.strip"),
     "Tools": ("tool_call_parser", "enable_auto_tool_choice", "reasoning_parser", "thinking_mode",
               "max_thinking_tokens", "chat_template_kwargs", "vision"),
     "Speed": ("speculative", "enable_chunked_prefill"),
@@ -40,6 +42,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "Memory": ("Memory and context", "what a GPU gives, and for how long"),
     "Parallel": ("Parallel", "how it is spread over GPUs"),
     "Serving": ("Serving", "where it listens, and who may ask"),
+    "Requests": ("Requests through serve", "when it is started and stopped, and what is asked of it"),
     "Tools": ("Tools and thinking", "how calls and thoughts are read"),
     "Speed": ("Speed", "what makes it quicker"),
     "LoRA": ("LoRA", "adapters"),
@@ -59,6 +62,10 @@ LABELS: dict[str, str] = {
     "data_parallel_size": "Copies of the model", "expert_parallel": "Spread the experts",
     "host": "Listen on", "port": "Port", "api_key": "Key of clients", "ready_timeout": "A start may take",
     "health_path": "Health path", "metrics_style": "Metrics like",
+    "aliases": "Further names", "on_demand": "Start on request", "ttl": "Stop when idle for",
+    "persistent": "Never make room", "preload": "Start with serve", "priority": "Priority",
+    "max_concurrent": "Asked at once", "stall_timeout": "Silent for at most", "params.set": "Always put in",
+    "params.default": "Put in if missing", "params.strip": "Taken out",
     "tool_call_parser": "Tool parser", "enable_auto_tool_choice": "Calls by itself",
     "reasoning_parser": "Thinking parser", "thinking_mode": "Thinking", "max_thinking_tokens": "Thinks at most",
     "chat_template_kwargs": "Template options", "vision": "Pictures",
@@ -77,6 +84,9 @@ UNITS = {
     "max_thinking_tokens": "tokens",
     "gpu_memory_utilization": "of each GPU",
     "ready_timeout": "s",
+    "ttl": "s",
+    "stall_timeout": "s",
+    "max_concurrent": "requests",
     "max_num_seqs": "requests",
     "max_num_batched_tokens": "tokens",
     "restart.delay": "s",
@@ -94,6 +104,9 @@ HELP = {
     "max_model_len": "the longest prompt and answer together; 32k is understood, -1 lets the engine fit it",
     "max_num_seqs": "how many requests it works on at once; more wait in line",
     "vision": "whether pictures may be sent; blank: by the model",
+    "on_demand": "a request to serve may start it; blank: by the setting on_demand",
+    "ttl": "without a request, then serve stops it; 0: never; blank: by the setting idle_ttl",
+    "params.set": 'into every request, as JSON, for example {"temperature": 0.2}',
     "ready_timeout": "blank: as long as it lives",
     "kv_cache_dtype": "fp8 halves the cache",
     "tensor_parallel_size": "GPUs that share every layer",
@@ -143,6 +156,14 @@ BLANK = {
     "reasoning_parser": "none",
     "max_thinking_tokens": "no limit",
     "ready_timeout": "no limit",
+    "aliases": "none",
+    "on_demand": "as the settings say",
+    "ttl": "as the settings say",
+    "max_concurrent": "no limit",
+    "stall_timeout": "no limit",
+    "params.set": "nothing",
+    "params.default": "nothing",
+    "params.strip": "nothing",
     "speculative": "none",
     "lora_modules": "none",
     "extra_args": "none",
@@ -195,7 +216,7 @@ def form_fields() -> tuple[FormField, ...]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             for inner, inner_info in annotation.model_fields.items():
                 full = f"{name}.{inner}"
-                found[full] = _field(full, inner_info, name.capitalize())
+                found[full] = _field(full, inner_info, placed.get(full, name.capitalize()))
         else:
             found[name] = _field(name, info, placed.get(name, "More"))
     order = [name for names in SECTIONS.values() for name in names]

@@ -1,0 +1,112 @@
+"""How a request reaches who answers it: address, the server's own key, and what is changed in the request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.config.setting_types import Peer
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.recipe import Recipe, RequestParams
+from vllm_studio_tui.domain.serving import Endpoint, Refusal
+from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.launching.targets import refuse_stranger, target_of_external, target_of_run
+
+
+def endpoint_of_run(run: RunView, recipe: Recipe | None) -> Endpoint:
+    """Return how a run is asked.
+
+    Args:
+        recipe: Its recipe as it is now; None: nobody has it any more.
+
+    Raises:
+        StudioError: It cannot be: its key or its spec cannot be read, or somebody else's server has its port.
+    """
+    refuse_stranger(run)
+    target = target_of_run(run)
+    found = Endpoint(
+        target.base_url,
+        target.model,
+        target.api_key,
+        target.backend,
+        run.run_id,
+        run.status.attempt,
+        run.recipe_id,
+        user=target.user,
+    )
+    return _with_params(found, recipe)
+
+
+def endpoint_of_external(recipe: Recipe) -> Endpoint:
+    """Return how a server is asked that the studio does not start.
+
+    Raises:
+        StudioError: Its key cannot be read.
+    """
+    target = target_of_external(recipe)
+    found = Endpoint(target.base_url, target.model, target.api_key, "external", recipe_id=recipe.id, user=target.user)
+    return _with_params(found, recipe)
+
+
+def endpoint_of_peer(name: str, peer: Peer, model: str) -> Endpoint:
+    """Return how a server on another host is asked.
+
+    Raises:
+        StudioError: Its key cannot be read.
+    """
+    key = None
+    if peer.api_key is not None:
+        try:
+            key = secrets.resolve(peer.api_key, os.environ)
+        except ValueError as error:
+            raise StudioError(f"the API key of {name} cannot be read", cause=str(error)) from None
+    return Endpoint(peer.url, model, key, peer=name)
+
+
+def for_request(endpoint: Endpoint, asked: str | None, run: RunView | None) -> Endpoint:
+    """Return the endpoint for one request: its `model` is left alone where the server understands it.
+
+    Args:
+        asked: What the request says in `model`.
+        run: The run that answers, which knows the names that it was started with.
+    """
+    if asked is not None and (asked == endpoint.model or asked in _names(run)):
+        return replace(endpoint, model=None)
+    return endpoint
+
+
+def as_refusal(key: str, error: StudioError) -> Refusal:
+    """Return what is said where a server cannot be asked."""
+    if isinstance(error, Refusal):
+        return error
+    return Refusal(503, "model_unreachable", f"{key}: {error.title}", cause=error.cause, advice=error.advice)
+
+
+def _names(run: RunView | None) -> tuple[str, ...]:
+    if run is None or run.spec is None:
+        return ()
+    backend = registry.find(run.spec.backend)
+    given = run.spec.recipe.get("aliases")
+    if backend is None or not backend.takes_aliases or not isinstance(given, list | tuple):
+        return ()
+    return tuple(str(one) for one in given)
+
+
+def _with_params(endpoint: Endpoint, recipe: Recipe | None) -> Endpoint:
+    if recipe is None:
+        return endpoint
+    params: RequestParams = recipe.params
+    return replace(
+        endpoint,
+        set_params=_pairs(params.set),
+        default_params=_pairs(params.default),
+        strip_params=params.strip,
+        stall_timeout=recipe.stall_timeout,
+    )
+
+
+def _pairs(params: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    return tuple(params.items())

@@ -1,0 +1,267 @@
+"""Look at recipes, runs and engines, and say what the scheduler needs to know of them. Blocking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.config.setting_types import Peer
+from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
+from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs.estimate import Start, earlier_starts, time_left
+from vllm_studio_tui.runs.gpu_use import claims
+from vllm_studio_tui.runs.make_spec import revision
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.runs.run_cache import RunWatch
+from vllm_studio_tui.services.serving import refusals
+from vllm_studio_tui.services.serving.engine_use import EngineUse
+from vllm_studio_tui.services.serving.eviction import GroupRule, Need, Room
+from vllm_studio_tui.services.serving.host_memory import free_memory, held_memory, model_bytes
+from vllm_studio_tui.services.serving.routing import Offer, Routes
+from vllm_studio_tui.services.serving.world import Model, Run, RunPhase, World
+
+#: Seconds between two looks at the recipes.
+RECIPES_EVERY = 0.5
+#: Seconds between two looks at the GPUs, which ask the driver.
+GPUS_EVERY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A recipe, and what of it does not change until it is changed.
+
+    Attributes:
+        name: What requests say in `model`.
+    """
+
+    recipe: Recipe
+    name: str
+    elsewhere: bool
+    takes_aliases: bool
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything at one moment.
+
+    Attributes:
+        kinds: Recipes by id.
+        views: Runs by id.
+    """
+
+    world: World = field(default_factory=World)
+    routes: Routes = field(default_factory=lambda: Routes(()))
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    views: Mapping[str, RunView] = field(default_factory=dict)
+
+
+class Survey:
+    """Looks again and again. Only one thread at a time looks.
+
+    Args:
+        rows: Returns the recipes as they are stored, by id.
+        past: Seconds that recipes took to load, of launches whose directories are gone.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        settings: Settings,
+        rows: Callable[[], Sequence[tuple[str, Mapping[str, Any]]]],
+        past: Mapping[str, float],
+    ) -> None:
+        self._places = places
+        self._settings = settings
+        self._rows = rows
+        self._past = past
+        self._watch = RunWatch(places)
+        self._kinds: dict[str, tuple[Mapping[str, Any], Kind]] = {}
+        self._looked_at = 0.0
+        self._gpus: frozenset[str] | None = None
+        self._gpus_at = 0.0
+        self._use = EngineUse()
+        self._groups = tuple(
+            GroupRule(frozenset(one.members), one.together, one.persistent) for one in settings.groups.values()
+        )
+
+    def close(self) -> None:
+        """Ask no engine any more."""
+        self._use.close()
+
+    def look(self, *, use: bool = False, gpus: bool = False) -> Seen:
+        """Return everything as it is now.
+
+        Args:
+            use: Ask engines what they work on.
+            gpus: Ask which GPUs others use.
+        """
+        kinds = self._read_recipes()
+        views = self._watch.look()
+        live = [one for one in views if one.live]
+        if use:
+            self._use.ask([one for one in live if one.state in ANSWERING and not one.status.stranger])
+        now = time.time()
+        runs = tuple(self._run(one, views, now) for one in views)
+        if gpus and time.monotonic() - self._gpus_at >= GPUS_EVERY:
+            self._gpus, self._gpus_at = _obtainable(live), time.monotonic()
+        models = {key: self._model(one, views) for key, one in kinds.items()}
+        for view in live:
+            if view.recipe_id not in models:
+                models[view.recipe_id] = Model(view.recipe_id)
+        for peer, one in self._settings.peers.items():
+            models.update({f"{peer}/{name}": Model(f"{peer}/{name}", elsewhere=True) for name in one.models})
+        room = Room(self._settings.max_loaded, self._groups, self._gpus if gpus else None, free_memory(live))
+        routes = Routes(
+            [*self._offers(kinds, live), *_peer_offers(self._settings.peers)],
+            self._settings.default_model,
+            [name for name, one in self._settings.peers.items() if not one.models],
+        )
+        return Seen(World(models, runs, room), routes, kinds, {one.run_id: one for one in views})
+
+    # --- recipes ----------------------------------------------------------------------------------------
+
+    def _read_recipes(self) -> dict[str, Kind]:
+        """Return the recipes that can be read. While they cannot be had, those of before."""
+        if not self._kinds or time.monotonic() - self._looked_at >= RECIPES_EVERY:
+            try:
+                rows = self._rows()
+            except StudioError:
+                rows = [(key, data) for key, (data, _) in self._kinds.items()]
+            kept: dict[str, tuple[Mapping[str, Any], Kind]] = {}
+            for key, data in rows:
+                known = self._kinds.get(key)
+                kind = known[1] if known is not None and known[0] == data else _kind(key, data)
+                if kind is not None:
+                    kept[key] = (data, kind)
+            self._kinds, self._looked_at = kept, time.monotonic()
+        return {key: kind for key, (_, kind) in self._kinds.items()}
+
+    def _model(self, kind: Kind, views: Sequence[RunView]) -> Model:
+        recipe = kind.recipe
+        return Model(
+            recipe.id,
+            kind.elsewhere,
+            not kind.elsewhere,
+            recipe.on_demand,
+            recipe.ttl,
+            recipe.persistent,
+            recipe.preload,
+            recipe.priority,
+            recipe.max_concurrent,
+            Need(recipe.id) if kind.elsewhere else self._need(recipe, views),
+            self._load_seconds(recipe.id, views),
+            kind.revision,
+        )
+
+    def _need(self, recipe: Recipe, views: Sequence[RunView]) -> Need:
+        latest = next((one for one in reversed(views) if one.recipe_id == recipe.id and one.spec), None)
+        auto = recipe.gpus == ("auto",)
+        gpus = claims(recipe)
+        if not recipe.gpus and latest is not None and latest.spec is not None:
+            gpus = latest.spec.gpus  # its launch knew which engine is installed
+        memory = None if gpus or auto else model_bytes(self._places, recipe.model_path)
+        return Need(recipe.id, recipe.port, frozenset(gpus), recipe.gpu_count if auto else 0, memory)
+
+    def _load_seconds(self, key: str, views: Sequence[RunView]) -> float | None:
+        took = sorted(
+            one.status.ready_at - one.status.started_at
+            for one in [run for run in views if run.recipe_id == key][-3:]
+            if one.status.ready_at and one.status.started_at and one.status.ready_at > one.status.started_at
+        )
+        return took[len(took) // 2] if took else self._past.get(key)
+
+    # --- runs -------------------------------------------------------------------------------------------
+
+    def _run(self, view: RunView, views: Sequence[RunView], now: float) -> Run:
+        phase, status, spec = _phase(view), view.status, view.spec
+        if phase in (RunPhase.FAILED, RunPhase.ENDED):
+            why = refusals.failed(view.recipe_id, status.reason or "failed", status.title or "it ended", status.advice)
+            return Run(view.run_id, view.recipe_id, phase, spec.started_by if spec else "", why=why)
+        busy, activity = self._use.of(view.run_id)
+        loading = phase is RunPhase.LOADING
+        earlier: list[Start] = earlier_starts(view, views) if loading else []
+        return Run(
+            view.run_id,
+            view.recipe_id,
+            phase,
+            spec.started_by if spec else "",
+            max(0.0, now - status.ready_at) if status.ready_at is not None else None,
+            busy,
+            activity,
+            view.port,
+            frozenset(spec.gpus if spec else ()),
+            held_memory(view),
+            time_left(status, earlier, now) if loading else None,
+            status.stage,
+            status.progress,
+            refusals.stranger(view.recipe_id, status.heard) if phase is RunPhase.BLOCKED else None,
+        )
+
+    def _offers(self, kinds: Mapping[str, Kind], live: Sequence[RunView]) -> list[Offer]:
+        of_key: dict[str, list[RunView]] = {}
+        for view in live:
+            of_key.setdefault(view.recipe_id, []).append(view)
+        found = []
+        for key in dict.fromkeys((*kinds, *of_key)):
+            runs, kind = of_key.get(key, []), kinds.get(key)
+            own = [one.model for one in runs if one.model]
+            name = kind.name if kind is not None else own[0] if own else key
+            aliases = (*(kind.recipe.aliases if kind is not None else ()), *own)
+            ready = any(_phase(one) is RunPhase.READY for one in runs) or (kind is not None and kind.elsewhere)
+            pinned = kind is not None and kind.recipe.persistent
+            found.append(Offer(key, name, tuple(one for one in dict.fromkeys(aliases) if one != name), ready, pinned))
+        return found
+
+
+def _kind(key: str, data: Mapping[str, Any]) -> Kind | None:
+    try:
+        recipe = parse_recipe({**data, "id": key})[0]
+    except InvalidRecipe:
+        return None
+    backend = registry.find(recipe.backend)
+    name, elsewhere, takes = recipe.served_model_name or recipe.id, False, False
+    if backend is not None:
+        elsewhere, takes = not backend.needs_launch, backend.takes_aliases
+        try:
+            name = backend.model_name(recipe) or name
+        except Exception:  # noqa: BLE001  # it may come from another package
+            name = recipe.id
+    return Kind(recipe, name, elsewhere, takes, revision(recipe) or "")
+
+
+def _phase(view: RunView) -> RunPhase:
+    state = view.state
+    if state is State.FAILED:
+        return RunPhase.FAILED
+    if state is State.EXITED:
+        return RunPhase.ENDED if view.status.reason in (None, "stopped") else RunPhase.FAILED
+    if state is State.STOPPING:
+        return RunPhase.STOPPING
+    if view.status.stranger:
+        return RunPhase.BLOCKED
+    if state is State.READY or (state is State.UNHEALTHY and view.engine_alive):
+        return RunPhase.READY
+    return RunPhase.LOADING
+
+
+def _obtainable(live: Sequence[RunView]) -> frozenset[str] | None:
+    from vllm_studio_tui.probes.gpu.nvml import read_once
+    from vllm_studio_tui.services.launching.gpu_choice import obtainable
+
+    return obtainable(read_once(), live)
+
+
+def _peer_offers(peers: Mapping[str, Peer]) -> list[Offer]:
+    return [
+        Offer(f"{peer}/{name}", f"{peer}/{name}", ready=True, peer=peer)
+        for peer, one in peers.items()
+        for name in one.models
+    ]
