@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vllm_studio_tui.http.live import LiveRequest, LiveRequests
 from vllm_studio_tui.http.upstream import Upstream
+from vllm_studio_tui.services.serving.exposition import ServeMetrics
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
@@ -30,6 +31,7 @@ class ServeContext:
         primary: It holds the lock of its home: it alone launches, stops and settles for requests.
         loopback: It listens on this machine alone.
         draining: It is being stopped, and takes no more requests.
+        metrics: What is counted for Prometheus.
         observers: Called on the event loop with each request that has ended.
         listeners: Called with `start`, `first` or `end` and the request, as it comes, gets its first token, and ends.
         answer_models: Which model each answer of `/v1/responses` came from, the latest last.
@@ -58,7 +60,8 @@ class ServeContext:
         self.primary = primary
         self.draining = False
         self.started_at = time.time()
-        self.observers: list[Callable[[CompletedRequest], None]] = [log.put]
+        self.metrics = ServeMetrics()
+        self.observers: list[Callable[[CompletedRequest], None]] = [log.put, self.metrics.observe]
         self.listeners: list[Callable[[str, LiveRequest], None]] = []
         self.answer_models: dict[str, str] = {}
         self._owner_secret = owner_secret.encode() if owner_secret else None

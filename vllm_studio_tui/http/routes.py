@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vllm_studio_tui.http import inference, live_requests, studio_state
+from vllm_studio_tui.http import inference, live_requests, prometheus, studio_state
 from vllm_studio_tui.http.route import Route
 
 
 def all_routes() -> list[Route]:
     """Return every route there is."""
-    return [*inference.ROUTES, *studio_state.ROUTES, *live_requests.ROUTES]
+    return [*inference.ROUTES, *studio_state.ROUTES, *live_requests.ROUTES, *prometheus.ROUTES]

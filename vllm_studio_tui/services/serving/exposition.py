@@ -40,7 +40,7 @@ _LOAD = (1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _SWITCH = (10, 30, 60, 120, 300, 600)
 _OVERHEAD = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 #: Ends of an answer that broke off after its status was sent.
-_BROKEN = {"stopped": "cancelled", "interrupted": "failed", "failed": "failed"}
+_BROKEN = {"cancelled": "cancelled", "stopped": "cancelled", "interrupted": "failed", "failed": "failed"}
 
 
 class _Made(Collector):
