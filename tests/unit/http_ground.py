@@ -17,6 +17,7 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.http import server
 from vllm_studio_tui.http.context import ServeContext
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.studio import Studio
 
 Script = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
@@ -260,3 +261,12 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"not in time: {what}"
         await asyncio.sleep(0.005)
+
+
+def still(ground: Ground, monkeypatch: Any, shown: Snapshot) -> None:
+    """Have the server see this, whatever it looks at."""
+
+    async def latest() -> Snapshot:
+        return shown
+
+    monkeypatch.setattr(ground.context.watching, "latest", latest)

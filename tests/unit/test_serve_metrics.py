@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.stage import StillSampler, snapshot
-from tests.unit.http_ground import serving, stream, until
+from tests.functional.stage import snapshot
+from tests.unit.http_ground import serving, still, stream, until
 from tests.unit.test_exposition import engine, value
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.services.serving.exposition import CONTENT_TYPE
@@ -27,7 +27,7 @@ async def test_requests_are_counted_and_runs_are_found(tmp_path: Path, monkeypat
         spec = replace(ready.spec, base_url=f"http://127.0.0.1:{port}/v1", api_key_ref="env:ENGINE_KEY")
         shown = replace(shown, runs=(replace(ready, spec=spec), *shown.runs[1:]))
         async with serving(tmp_path / "home", monkeypatch) as ground:
-            ground.context.studio.__dict__["sampler"] = StillSampler(ground.context.studio, shown)
+            still(ground, monkeypatch, shown)
             pause = asyncio.Event()
             ground.engine.script = stream("a", "b", usage=2, pause=pause)
             asking = asyncio.ensure_future(ground.post(CHAT, ASK))
@@ -55,7 +55,7 @@ async def test_requests_are_counted_and_runs_are_found(tmp_path: Path, monkeypat
 async def test_metrics_need_a_key_with_their_scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(tmp_path / "home", monkeypatch) as ground:
         studio = ground.context.studio
-        studio.__dict__["sampler"] = StillSampler(studio, snapshot(tmp_path / "stage"))
+        still(ground, monkeypatch, snapshot(tmp_path / "stage"))
         _, mine = studio.keys.add("prometheus", scopes=(Scope.METRICS,))
         _, other = studio.keys.add("agent", scopes=(Scope.INFERENCE,))
         await until(lambda: not ground.context.open_locally, "the keys are known")

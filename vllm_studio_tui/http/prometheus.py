@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -16,56 +14,36 @@ from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.services.serving.discovery import RUN_METRICS, discovery_document, engine_text
 from vllm_studio_tui.services.serving.exposition import CONTENT_TYPE
 
-if TYPE_CHECKING:
-    from vllm_studio_tui.services.watching.snapshot import Snapshot
-    from vllm_studio_tui.studio import Studio
-
-#: Seconds that the very first scrape waits for a first look at everything.
-FIRST_LOOK = 3.0
-
-
-def _latest(studio: Studio) -> Snapshot | None:
-    """Return the latest look at everything; the first who asks has the sampler begin. Blocking."""
-    sampler = studio.sampler
-    sampler.start()
-    deadline = time.monotonic() + FIRST_LOOK
-    while sampler.latest is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return sampler.latest
-
 
 async def _metrics(call: Call) -> web.StreamResponse:
     context = call.context
     waiting = [str(one["recipe_id"]) for one in context.dispatcher.document()["queue"] if one.get("recipe_id")]
     answered = [one.target.recipe_id for one in context.live if one.target is not None and one.target.recipe_id]
     degraded = bool(context.log.health().get("degraded"))
+    latest = await context.watching.latest()
 
     def text() -> bytes:
         return context.metrics.text(
-            _latest(context.studio), queue_length=Counter(waiting), in_flight=Counter(answered), degraded=degraded
+            latest, queue_length=Counter(waiting), in_flight=Counter(answered), degraded=degraded
         )
 
     return web.Response(body=await context.read(text), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def _targets(call: Call) -> web.StreamResponse:
-    latest = await call.context.read(_latest, call.context.studio)
+    latest = await call.context.watching.latest()
     document = discovery_document(latest, call.request.host, scheme=call.request.scheme)
     return web.Response(body=json_bytes(document), content_type="application/json")
 
 
 async def _run_metrics(call: Call) -> web.StreamResponse:
     name = call.request.match_info["run"]
-
-    def text() -> bytes:
-        latest = _latest(call.context.studio)
-        run = next((one for one in latest.runs if one.run_id == name), None) if latest is not None else None
-        if run is None:
-            raise Refusal(404, "run_not_found", "there is no such run")
-        return engine_text(run)
-
+    latest = await call.context.watching.latest()
+    run = next((one for one in latest.runs if one.run_id == name), None)
+    if run is None:
+        raise Refusal(404, "run_not_found", "there is no such run")
     # Not a thread of those that answer everything else: an engine may hang.
-    return web.Response(body=await asyncio.to_thread(text), headers={"Content-Type": CONTENT_TYPE})
+    return web.Response(body=await asyncio.to_thread(engine_text, run), headers={"Content-Type": CONTENT_TYPE})
 
 
 ROUTES = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from vllm_studio_tui.http import inference, live_requests, prometheus, studio_state
+from vllm_studio_tui.http import events, inference, live_requests, prometheus, studio_state
+from vllm_studio_tui.http.controller import gpus, keys, metrics, recipes, runs, status
 from vllm_studio_tui.http.route import Route
 
 
 def all_routes() -> list[Route]:
     """Return every route there is."""
-    return [*inference.ROUTES, *studio_state.ROUTES, *live_requests.ROUTES, *prometheus.ROUTES]
+    files = (inference, studio_state, live_requests, prometheus, events, status, gpus, metrics, recipes, runs, keys)
+    return [route for file in files for route in file.ROUTES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vllm_studio_tui.kit import secrets
@@ -13,6 +13,8 @@ from vllm_studio_tui.kit.sanitize import redact
 from vllm_studio_tui.runs.read import RunView
 
 CHUNK = 64 * 1024
+#: Bytes of a line; longer ones are cut.
+LONGEST_LINE = 1024 * 1024
 
 
 def known_secrets(run: RunView) -> list[str]:
@@ -41,9 +43,7 @@ def masked_lines(run: RunView, count: int) -> list[str]:
 
 def follow_masked(run: RunView, *, until: Callable[[], bool]) -> Iterator[str]:
     """Yield lines as they are added to a run's log, known secrets masked, until `until()` is true and all is read."""
-    hidden = known_secrets(run)
-    for line in follow(run.log, until=until):
-        yield redact(line, hidden)
+    yield from _follow(LogReader(run.log, hidden=known_secrets(run)), until, 0.2)
 
 
 def last_lines(path: Path, count: int) -> list[str]:
@@ -52,8 +52,17 @@ def last_lines(path: Path, count: int) -> list[str]:
     Raises:
         OSError: There is no such log.
     """
+    return _end_of(path, count)[0].decode("utf-8", errors="replace").splitlines()[-count:] if count else []
+
+
+def _end_of(path: Path, count: int) -> tuple[bytes, int]:
+    """Return the end of a log with at least `count` lines, if it has so many, and how long the log is.
+
+    Raises:
+        OSError: There is no such log.
+    """
     with path.open("rb") as stream:
-        position = stream.seek(0, os.SEEK_END)
+        position = size = stream.seek(0, os.SEEK_END)
         data = b""
         while position > 0 and data.count(b"\n") <= count:
             step = min(CHUNK, position)
@@ -64,8 +73,7 @@ def last_lines(path: Path, count: int) -> list[str]:
                 position = _before_hole(stream.fileno(), position)
                 continue
             data = piece.replace(b"\0", b"") + data
-    lines = data.decode("utf-8", errors="replace").splitlines()
-    return lines[-count:] if count else []
+    return data, size
 
 
 def _before_hole(fd: int, position: int) -> int:
@@ -84,27 +92,95 @@ def _before_hole(fd: int, position: int) -> int:
     return high
 
 
+class LogReader:
+    """Reads a log in pieces, as it is written.
+
+    Attributes:
+        position: After the last whole line that was returned.
+
+    Args:
+        hidden: Secrets that are masked.
+    """
+
+    def __init__(self, path: Path, position: int = 0, hidden: Sequence[str] = ()) -> None:
+        self._path = path
+        self._hidden = hidden
+        self.position = position
+
+    @property
+    def size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def last(self, count: int) -> list[tuple[int, str]]:
+        """Return the last `count` whole lines, each with the position after it, and go on from there."""
+        try:
+            data, self.position = _end_of(self._path, count)
+        except OSError:
+            return []
+        whole, _, part = data.rpartition(b"\n")
+        self.position -= len(part)
+        end, found = self.position, []
+        for line in reversed(whole.split(b"\n")[-count:] if whole and count else []):
+            found.append((end, self._text(line)))
+            end -= len(line) + 1
+        return found[::-1]
+
+    def more(self) -> list[tuple[int, str]]:
+        """Return whole lines that follow, as many as one piece has; empty where there is nothing yet."""
+        size = self.size
+        if size < self.position:  # it was begun anew
+            self.position = 0
+        if size == self.position:
+            return []
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self.position)
+                data = stream.read(CHUNK)
+                # A line is returned whole, however long it is; what never ends is cut.
+                while b"\n" not in data and len(data) < LONGEST_LINE and (piece := stream.read(CHUNK)):
+                    data += piece
+        except OSError:
+            return []
+        whole, newline, _ = data.rpartition(b"\n")
+        if not newline and len(data) >= LONGEST_LINE:
+            whole, newline = data, b""
+        found = []
+        for line in whole.split(b"\n") if whole or newline else ():
+            self.position += len(line) + len(newline)
+            found.append((self.position, self._text(line)))
+        return found
+
+    def rest(self) -> list[tuple[int, str]]:
+        """Return what stands after the last whole line, for a log to which nothing is added any more."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self.position)
+                data = stream.read(LONGEST_LINE)
+        except OSError:
+            return []
+        self.position += len(data)
+        return [(self.position, self._text(data))] if data else []
+
+    def _text(self, line: bytes) -> str:
+        text = line.replace(b"\0", b"").decode("utf-8", errors="replace").rstrip("\r")
+        return redact(text, self._hidden)
+
+
 def follow(path: Path, *, until: Callable[[], bool], pause: float = 0.2) -> Iterator[str]:
     """Yield lines as they are added, until `until()` is true and everything is read."""
-    position = path.stat().st_size if path.exists() else 0
-    rest = b""
+    yield from _follow(LogReader(path), until, pause)
+
+
+def _follow(reader: LogReader, until: Callable[[], bool], pause: float) -> Iterator[str]:
+    reader.position = reader.size
     while True:
         over = until()
-        size = path.stat().st_size if path.exists() else 0
-        if size < position:
-            position, rest = 0, b""
-        while size > position:
-            with path.open("rb") as stream:
-                stream.seek(position)
-                data = stream.read(CHUNK)
-            if not data:
-                break
-            position += len(data)
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                yield line.decode("utf-8", errors="replace").rstrip("\r")
+        while lines := reader.more():
+            yield from (line for _, line in lines)
         if over:
-            if rest:
-                yield rest.decode("utf-8", errors="replace")
+            yield from (line for _, line in reader.rest())
             return
         time.sleep(pause)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control, logs, read
@@ -101,6 +102,27 @@ class Runs:
     def follow_log(self, run: RunView) -> Iterator[str]:
         """Yield lines as they are added to a run's log, known secrets masked, until the run has ended."""
         return logs.follow_masked(run, until=lambda: not read.view(run.folder).live)
+
+    def log_reader(self, run: RunView, position: int = 0) -> logs.LogReader:
+        """Return what reads a run's log in pieces from a position on, known secrets masked."""
+        return logs.LogReader(run.log, position, logs.known_secrets(run))
+
+    def delete_log(self, run: RunView) -> None:
+        """Delete the log of a run that has ended.
+
+        Raises:
+            UsageError: It has not ended.
+            NotFound: It has no log.
+            StudioError: It cannot be deleted.
+        """
+        if run.live:
+            raise UsageError(f"{run.run_id} still writes its log", advice="Stop it first.")
+        try:
+            run.log.unlink()
+        except FileNotFoundError:
+            raise NotFound(f"{run.run_id} has no log") from None
+        except OSError as error:
+            raise StudioError(f"{run.log} cannot be deleted", cause=error.strerror or str(error)) from None
 
     # --- engines that the studio did not start ----------------------------------------------------------
 

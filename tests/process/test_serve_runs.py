@@ -1,0 +1,80 @@
+"""Runs as they are launched, waited for, followed and stopped through the server: with engines, simulated ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_port
+from tests.process.house import House
+from tests.unit.http_ground import Ground, serving
+from tests.unit.test_serve_controller import ENGINE, call, recipe
+
+
+@pytest.fixture
+async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    house = House(tmp_path / "home")
+    try:
+        async with serving(house.root, monkeypatch) as made:
+            yield made
+    finally:
+        house.end()
+
+
+async def test_a_model_is_launched_waited_for_and_stopped(ground: Ground) -> None:
+    await call(ground, "POST", "/recipes", recipe("sim"))
+    await call(ground, "POST", "/recipes", {**recipe("slow"), "command": f"{ENGINE} --load-seconds 60"})
+    assert (await call(ground, "GET", "/status"))[1]["running"] is False
+    status, launched, headers = await call(ground, "POST", "/launch/sim", headers={"Prefer": "respond-async"})
+    assert (status, launched["success"], launched["recipe_id"]) == (202, True, "sim")
+    assert {"pid", "message", "log_file", "run_id"} <= launched.keys()
+    assert (headers["Preference-Applied"], headers["Location"]) == ("respond-async", f"/runs/{launched['run_id']}")
+    _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=30&recipe=sim")
+    assert (ready["ready"], ready["run_id"], "error" in ready) == (True, launched["run_id"], False)
+    _, told, _ = await call(ground, "GET", "/status")
+    assert (told["running"], told["launching"], told["process"]["port"]) == (True, None, told["inference_port"])
+    assert {"pid", "backend", "model_path", "port", "served_model_name"} <= told["process"].keys()
+    assert [one["status"] for one in (await call(ground, "GET", "/recipes"))[1]] == ["stopped", "running"][::-1]
+    _, slow, _ = await call(ground, "POST", "/launch/slow")
+    assert (slow["success"], (await call(ground, "GET", "/status"))[1]["launching"]) == (True, "slow")
+    status, refused, _ = await call(ground, "POST", "/launch/sim/cancel")
+    assert (status, refused["code"]) == (409, "not_loading")
+    _, waited, _ = await call(ground, "GET", "/wait-ready?timeout=0.3&recipe=slow")
+    assert waited["ready"] is False
+    assert waited["error"].startswith("not ready within 0.3 s")
+    _, cancelled, _ = await call(ground, "POST", "/launch/slow/cancel")
+    assert (cancelled["success"], cancelled["state"]) == (True, "exited")
+    assert (await call(ground, "POST", "/launch/slow/cancel"))[0] == 404
+    _, runs, _ = await call(ground, "GET", "/runs?all=true")
+    assert [(one["recipe_id"], one["state"]) for one in runs["runs"]] == [("sim", "ready"), ("slow", "exited")]
+    assert (await call(ground, "GET", f"/runs/{launched['run_id']}"))[1]["state"] == "ready"
+    status, stopped, _ = await call(ground, "POST", f"/runs/{launched['run_id']}/stop")
+    assert (status, stopped["success"], stopped["run"]["state"]) == (200, True, "exited")
+    assert (await call(ground, "POST", "/evict"))[1] == {"success": True, "evicted_pid": None, "evicted": []}
+    _, again, _ = await call(ground, "POST", f"/switch/sim?port={free_port()}")
+    _, evicted, _ = await call(ground, "POST", "/evict?force=true")
+    assert (evicted["success"], evicted["evicted_pid"], evicted["evicted"][0]["run_id"]) == (
+        True, again["pid"], again["run_id"],
+    )  # fmt: skip
+    for path, status in (
+        ("/launch/nobody", 404), ("/switch/nobody", 404), ("/launch/sim?port=0", 400), ("/launch/sim?port=x", 400),
+        ("/launch/sim?force=perhaps", 400), ("/runs/nobody/stop", 404), ("/evict?run=nobody", 404),
+    ):  # fmt: skip
+        assert (await call(ground, "POST", path))[0] == status, path
+    for query in ("timeout=x", "timeout=-1", "timeout=nan", "timeout=1e99"):
+        assert (await call(ground, "GET", f"/wait-ready?{query}"))[0] == 400, query
+    assert (await call(ground, "GET", "/wait-ready?recipe=nobody"))[1]["ready"] is False
+
+
+async def test_a_launch_that_fails_says_why(ground: Ground) -> None:
+    await call(ground, "POST", "/recipes", {**recipe("bad"), "command": "{python} -c 'raise SystemExit(3)'"})
+    _, launched, _ = await call(ground, "POST", "/launch/bad")
+    _, waited, _ = await call(ground, "GET", "/wait-ready?recipe=bad&timeout=20")
+    assert waited["ready"] is False
+    assert waited["error"] == waited["title"]
+    assert waited["run_id"] == launched["run_id"]
+    await call(ground, "POST", "/recipes", {**recipe("none"), "command": "/no/such/program"})
+    status, refused, _ = await call(ground, "POST", "/launch/none")
+    assert (status, refused["code"]) == (409, "launch_refused")

@@ -1,0 +1,76 @@
+"""What becomes an event: samples, requests, and what the dispatcher does. Nothing is looked at while nobody listens."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from vllm_studio_tui.http.controller.gpus import gpus_document
+from vllm_studio_tui.http.controller.metrics import original_metrics
+from vllm_studio_tui.http.controller.status import summary
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.http.context import ServeContext
+    from vllm_studio_tui.http.live import LiveRequest
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+#: What a stage of a launch is called for people, and how far the launch is then.
+STAGES = {
+    "preempting": ("Cancelling what is in the way", 0.0),
+    "evicting": ("Clearing VRAM", 0.0),
+    "launching": ("Starting", 0.25),
+    "waiting": ("Loading model", 0.5),
+    "ready": ("Model is ready", 1.0),
+    "cancelled": ("Cancelled", 0.0),
+    "error": ("Failed", 0.0),
+    "stopping": ("Stopping", 0.0),
+    "stopped": ("Stopped", 0.0),
+}
+
+
+class EventSources:
+    """Feeds the hub of a server."""
+
+    def __init__(self, context: ServeContext) -> None:
+        self._context = context
+        self._hub = context.events
+        self._watching = ExitStack()
+        self._last_status: dict[str, Any] | None = None
+        context.listeners.append(self._request)
+        context.dispatcher.listeners.append(self._dispatched)
+        context.watching.listeners.append(self._sampled)
+        self._hub.begin = self._begin
+        self._hub.end = self._watching.close
+
+    def _begin(self) -> None:
+        self._last_status = None
+        self._watching.enter_context(self._context.watching.held())
+
+    def _sampled(self, snapshot: Snapshot) -> None:
+        if not self._hub.awake:
+            return
+        self._hub.publish("gpu", gpus_document(snapshot.tick.gpus))
+        self._hub.publish("metrics", original_metrics(snapshot, None))
+        status = summary(snapshot.runs, self._context.settings.inference_port)
+        if status != self._last_status:
+            self._last_status = status
+            self._hub.publish("status", status)
+
+    def _request(self, what: str, request: LiveRequest) -> None:
+        if self._hub.awake:
+            now = self._context.loop.time()
+            self._hub.publish("request", {"what": what, **request.document(now), "status": request.status})
+
+    def _dispatched(self, kind: str, data: dict[str, Any]) -> None:
+        if self._hub.awake:
+            self._hub.publish(kind, launch_progress(data) if kind == "launch_progress" else data)
+
+
+def launch_progress(data: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a launch as the original told it, and what is known beyond that in `detail`."""
+    stage = str(data.get("stage"))
+    words, progress = STAGES.get(stage, (stage, 0.0))
+    part, detail = data.get("progress"), data.get("detail")
+    if stage == "waiting" and isinstance(part, int | float):
+        progress = 0.5 + 0.5 * min(1.0, max(0.0, part))
+    return {**data, "message": f"{words}: {detail}" if detail else words, "progress": round(progress, 3)}
