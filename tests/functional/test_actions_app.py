@@ -26,6 +26,7 @@ WORDS = {
     "monitor": "ENGINES",
     "usage": "14 days",
     "logs": "level all",
+    "requests": "nothing serves",
 }
 READY, LOADING, FAILED = "qwen3-32b-1", "deepseek-r1-70b-1", "llama-3.3-70b-1"
 
@@ -49,11 +50,11 @@ async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> N
 # --- everywhere -----------------------------------------------------------------------------------------------
 
 
-@app.scenario("app.dashboard", "app.recipes", "app.chat", "app.monitor", "app.usage", "app.logs")
+@app.scenario("app.dashboard", "app.recipes", "app.chat", "app.monitor", "app.usage", "app.logs", "app.requests")
 async def _places(stage: Staged) -> None:
     places = list(WORDS)
     # The chat comes last: in its prompt a digit is text, and only with alt it leads on.
-    for prefix, order in (("", (2, 4, 5, 6, 1, 3)), ("alt+", (1, 2, 4, 5, 6, 3))):
+    for prefix, order in (("", (2, 4, 5, 6, 7, 1, 3)), ("alt+", (1, 2, 4, 5, 6, 7, 3))):
         for number in order:
             place = places[number - 1]
             assert stage.app.place_name != place

@@ -290,6 +290,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.recipes.field import MOVES, FieldInput
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+    from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
     from vllm_studio_tui.tui.screens.run.place import RunPage
     from vllm_studio_tui.tui.screens.usage.place import UsagePlace
     from vllm_studio_tui.tui.sheets.starting import WhatToRun
@@ -299,7 +300,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
-        "logs": LogsPlace, "run": RunPage, "table": Table, "start": WhatToRun,
+        "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table, "start": WhatToRun,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":

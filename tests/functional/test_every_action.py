@@ -12,12 +12,14 @@ from tests.functional import (
     test_actions_app,
     test_actions_chat,
     test_actions_recipes,
+    test_actions_requests,
     test_actions_watching,
     test_run_page,
     test_starting,
 )
 from tests.functional.acting import cursor, ids_of
 from tests.functional.stage import Staged, bare, staged
+from tests.unit.serving_socket import serving
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.keys import actions
@@ -28,6 +30,7 @@ from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
+from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
 from vllm_studio_tui.tui.screens.run.place import RunPage
 from vllm_studio_tui.tui.sheets.palette import Palette
 from vllm_studio_tui.tui.sheets.starting import WhatToRun
@@ -35,6 +38,7 @@ from vllm_studio_tui.tui.sheets.starting import WhatToRun
 MODULES = (
     test_actions_app,
     test_actions_recipes,
+    test_actions_requests,
     test_actions_chat,
     test_actions_watching,
     test_run_page,
@@ -129,6 +133,20 @@ async def on_a_screen_without_new(stage: Staged) -> None:
     await stage.press(*keys_of("app"))
 
 
+async def on_requests_and_keys(stage: Staged) -> None:
+    """One that waits for its model, and a key."""
+    stage.studio.keys.add("web")
+    place: Any = stage.app.current
+    with serving(stage.studio.places) as told:
+        told.documents["/requests/live"] = {"requests": [{"id": "a", "phase": "queued", "age": 1, "recipe": "r"}]}
+        place.read_again()
+        await stage.until(lambda: place.table.key == "a", "the request")
+        await stage.press(*keys_of("requests"))
+        await stage.press("v", "v")
+        await stage.press(*keys_of("requests"))
+        await stage.press("escape")
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -139,6 +157,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "start": ("dashboard", WhatToRun, on_an_empty_home),
     "app": ("usage", StudioApp, on_a_screen_without_new),
     "run": ("dashboard", RunPage, on_the_page_of_every_run),
+    "requests": ("requests", RequestsPlace, on_requests_and_keys),
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
 }
 

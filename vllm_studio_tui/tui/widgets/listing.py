@@ -121,6 +121,12 @@ class Listing(Container):
             self._hidden = not self._hidden
             self._place_detail()
             return
+        self.show_as_sheet()
+
+    def show_as_sheet(self) -> None:
+        """Show the details as a sheet, wherever else they stand."""
+        if self._detail is None:
+            return
         from vllm_studio_tui.tui.sheets.dialogs import Pages  # the first picture needs no sheet
 
         detail, shell = self._detail, cast("Shell", self.app)
