@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CONTEXT: web.AppKey[ServeContext] = web.AppKey("context")
+_DRAINING = Refusal(503, "shutting_down", "the server is being stopped", retry_after=5)
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 _HEADERS = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, last-event-id, if-match, prefer"
 
@@ -35,7 +37,9 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
             _check_origin(context, request)
             key = _who(context, request, route)
             if context.draining and route.scope is not None:
-                raise _draining(request)
+                refused = error_response(route.path, _DRAINING, call_id)
+                refused.force_close()
+                return refused
             return await route.handler(Call(context, request, route, key, call_id, started))
         except StudioError as error:
             return error_response(route.path, as_refusal(error), call_id)
@@ -43,8 +47,10 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
             return error_response(route.path, http_refusal(error), call_id)
         except (ConnectionError, TimeoutError):
             raise  # the client is gone
-        except Exception as error:
-            log.exception("request %s %s failed", route.method, route.path)
+        except Exception as error:  # noqa: BLE001 - it is a fault of ours, and no reason to end the server
+            # Where it failed, not its words: those may repeat what was sent.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s %s failed: %s\n%s", route.method, route.path, type(error).__name__, where)
             words = "the studio itself failed"
             cause = f"{type(error).__name__}; see the log of `vllm-studio serve`."
             return error_response(route.path, Refusal(500, "internal_error", words, cause=cause), call_id)
@@ -163,9 +169,3 @@ def _secret(request: web.Request) -> str | None:
         if kind.lower() == "bearer" and rest.strip():
             return rest.strip()
     return request.headers.get("x-api-key") or None
-
-
-def _draining(request: web.Request) -> Refusal:
-    if request.transport is not None:
-        request.protocol.close()  # the connection ends with this answer
-    return Refusal(503, "shutting_down", "the server is being stopped", retry_after=5)

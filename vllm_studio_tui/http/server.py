@@ -136,10 +136,11 @@ async def running(
             )
             await runner.setup()
             private = folder / "serve.sock"
+            sockets: list[Path] = []
             try:
-                sockets = [one for one in ((private if primary else None), options.socket) if one is not None]
-                for one in sockets:
+                for one in [one for one in ((private if primary else None), options.socket) if one is not None]:
                     await web.UnixSite(runner, _socket_path(one, taken=one == private)).start()
+                    sockets.append(one)
                     one.chmod(0o600)
                 url = None
                 if bound is not None:
@@ -157,7 +158,7 @@ async def running(
                 await context.close()
                 await asyncio.to_thread(request_log.close)
                 await asyncio.to_thread(keys.close)
-                for one in [one for one in ((private if primary else None), options.socket) if one is not None]:
+                for one in sockets:
                     one.unlink(missing_ok=True)
                 if primary:
                     (folder / "serve.json").unlink(missing_ok=True)
@@ -329,5 +330,6 @@ def private_socket(places: Places) -> Path:
 
 
 def log_to_stderr() -> None:
-    """Write what goes wrong to the standard error output."""
+    """Write what goes wrong to the standard error output; what is sent to us that is no HTTP goes wrong elsewhere."""
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")

@@ -1,0 +1,361 @@
+"""Who may ask: hosts, origins, keys, scopes; requests that are no HTTP; and what no answer may say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.ports import free_port
+from tests.unit.http_ground import Ground, serving, until
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.serving import Refusal
+from vllm_studio_tui.http import guard, server
+from vllm_studio_tui.http.routes import all_routes
+from vllm_studio_tui.services.serving.api_keys import ApiKeys
+
+CHAT = "/v1/chat/completions"
+ASK = {"model": "m", "messages": []}
+
+
+@pytest.fixture
+async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    async with serving(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def bearer(secret: str) -> dict[str, Any]:
+    return {"headers": {"Authorization": f"Bearer {secret}"}}
+
+
+async def make_key(ground: Ground, name: str, **grants: Any) -> str:
+    """Make a key, and wait until the server knows it."""
+    before = len(ground.context.keys)
+    secret = (await asyncio.to_thread(lambda: ApiKeys(ground.context.studio.db).add(name, **grants)))[1]
+    await until(lambda: len(ground.context.keys) > before, "the server knows the key")
+    return secret
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("127.0.0.1:80", 200), ("[::1]:8080", 200), ("127.9.9.9", 200), ("a.localhost", 200),
+     ("evil.example", 403), ("127.0.0.1.evil.example", 403), ("192.168.0.7:8080", 403), ("localhost.evil.example", 403),
+     ("", 403)],
+)  # fmt: skip
+async def test_a_name_that_somebody_lets_point_here_opens_nothing(ground: Ground, host: str, status: int) -> None:
+    assert (await ground.get("/v1/models", headers={"Host": host}))[0] == status
+    assert (await ground.get("/health", headers={"Host": host}))[0] == status
+
+
+async def test_pages_of_other_sites_may_not_ask_unless_they_are_named(tmp_path: Path, monkeypatch: Any) -> None:
+    origin = "https://page.example"
+    async with serving(tmp_path, monkeypatch) as ground:
+        status, data, _ = await ground.post(CHAT, ASK, headers={"Origin": origin, "Content-Type": "text/plain"})
+        assert (status, data["error"]["code"]) == (403, "origin_not_allowed")
+        async with ground.client.options(ground.url + CHAT, headers={"Origin": origin}) as got:
+            assert "Access-Control-Allow-Origin" not in got.headers
+            assert got.status == 405
+        assert ground.engine.asked == []
+    async with serving(tmp_path / "b", monkeypatch, settings=f"cors_origins: ['{origin}']\n") as ground:
+        status, _, got = await ground.post(CHAT, ASK, headers={"Origin": origin})
+        assert (status, got.headers["Access-Control-Allow-Origin"]) == (200, origin)
+        async with ground.client.options(ground.url + CHAT, headers={"Origin": origin}) as got:
+            assert (got.status, got.headers["Access-Control-Allow-Origin"]) == (204, origin)
+            assert "authorization" in got.headers["Access-Control-Allow-Headers"]
+        assert (await ground.post(CHAT, ASK, headers={"Origin": "https://other.example"}))[0] == 403
+
+
+async def test_with_a_key_nobody_asks_without_one(ground: Ground) -> None:
+    secret = await make_key(ground, "agent")
+    status, data, got = await ground.post(CHAT, ASK)
+    assert (status, data["error"]["type"], got.headers["WWW-Authenticate"][:6]) == (
+        401,
+        "authentication_error",
+        "Bearer",
+    )
+    assert (await ground.post(CHAT, ASK, **bearer(secret)))[0] == 200
+    assert (await ground.post(CHAT, ASK, headers={"x-api-key": secret}))[0] == 200
+    assert (await ground.post(CHAT, ASK, **bearer(secret[:-1])))[0] == 401
+    assert (await ground.get("/requests/live", **bearer(secret)))[0] == 403
+    assert (await ground.post("/requests/x/cancel", {}, **bearer(secret)))[0] == 403
+    assert [row.key_name for row in ground.rows] == ["agent", "agent"]
+    # The host's name no longer matters: whoever lets it point here has no key.
+    assert (await ground.get("/v1/models", headers={"Host": "box.lan", "x-api-key": secret}))[0] == 200
+    document = (await ground.get("/health"))[1]
+    assert (document["status"], document["running_model"]) == ("ok", None), "names of models are for those with a key"
+
+
+async def test_the_key_of_the_settings_may_do_everything(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("STUDIO_KEY", "the-owner-s-own-key")
+    async with serving(tmp_path, monkeypatch, settings="api_key: env:STUDIO_KEY\n") as ground:
+        assert (await ground.get("/requests/live"))[0] == 401
+        assert (await ground.get("/requests/live", **bearer("the-owner-s-own-key")))[0] == 200
+        assert (await ground.get("/requests/live", **bearer("the-owner-s-own-ke\udcff")))[0] == 401
+
+
+async def test_ten_wrong_keys_in_a_minute_are_enough(ground: Ground) -> None:
+    secret = await make_key(ground, "agent")
+    for _ in range(10):
+        assert (await ground.get("/v1/models", **bearer("vs-wrong")))[0] == 401
+    status, data, got = await ground.get("/v1/models", **bearer(secret))
+    assert (status, data["error"]["code"]) == (429, "too_many_bad_keys")
+    assert 0 < int(got.headers["Retry-After"]) <= 60
+
+
+async def test_limits_of_a_key_are_kept(ground: Ground) -> None:
+    secret = await make_key(ground, "slow", requests_per_minute=2)
+    codes = [(await ground.post(CHAT, ASK, **bearer(secret)))[0] for _ in range(3)]
+    assert codes == [200, 200, 429]
+    assert [row.finish for row in ground.rows] == ["stop", "stop", "refused"]
+
+
+async def test_a_key_passes_its_patterns_and_its_right_to_launch_on(ground: Ground) -> None:
+    secret = await make_key(ground, "small", models=("tiny-*",), may_launch=True)
+    await ground.post(CHAT, ASK, **bearer(secret))
+    arrival = ground.dispatcher.arrivals[0]
+    assert (arrival.patterns, arrival.may_launch) == (("tiny-*",), True)
+
+
+async def test_the_socket_in_the_home_is_the_owners_and_nobody_elses(ground: Ground) -> None:
+    await make_key(ground, "agent")
+    path = server.private_socket(ground.context.studio.places)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client:
+        async with client.get("http://localhost/requests/live") as got:
+            assert got.status == 200
+        async with client.post("http://anything/v1/chat/completions", json=ASK) as got:
+            assert got.status == 200
+    assert ground.rows[0].key_name == "owner"
+    facts = json.loads((path.parent / "serve.json").read_text())
+    assert (facts["pid"], facts["url"]) == (os.getpid(), ground.url)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
+async def test_it_does_not_listen_for_others_without_a_key(tmp_path: Path, monkeypatch: Any, host: str) -> None:
+    with pytest.raises(UsageError, match="there is no key") as error:
+        async with serving(tmp_path, monkeypatch, host=host):
+            pass
+    assert "keys add" in error.value.advice
+    if host == "::" and not socket.has_ipv6:
+        return
+    async with serving(tmp_path / "b", monkeypatch, host="0.0.0.0", insecure=True) as ground:  # noqa: S104
+        assert (await ground.get("/v1/models"))[0] == 401, "insisting lets others in only where no key is asked for"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/models", "/v1//models", "/v1/../v1/models", "/%2e%2e/etc/passwd", "/v1/%2e%2e/status", "/V1/models",
+     "/v1/models%00",
+     "/v1/chat/completions/../../metrics", "/.env", "/v1/files", "/metrics/../health", "/v1/chat%2fcompletions",
+     "/%", "/\\"],
+)  # fmt: skip
+async def test_paths_that_are_not_in_the_table_are_never_passed_on(ground: Ground, path: str) -> None:
+    status = await raw(ground, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert status in (400, 404, 405)
+    status = await raw(
+        ground,
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode(
+            "latin-1"
+        ),
+    )
+    assert status in (400, 404, 405)
+    assert ground.engine.asked == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"CONNECT engine:8000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+     b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n{}",
+     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}",
+     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: +2\r\n\r\n{}",
+     b"POST /v1/completions HTTP/1.1\r\nHost : localhost\r\nContent-Length: 2\r\n\r\n{}",
+     b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: a\r\n b\r\n\r\n",
+     b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: a\0b\r\n\r\n",
+     b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n",
+     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+     b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 1000 + b"\r\n",
+     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n\r\nnonsense\r\n\r\n"],
+)  # fmt: skip
+async def test_smuggled_and_malformed_requests_are_refused_and_reach_no_engine(ground: Ground, request_: bytes) -> None:
+    status = await raw(ground, request_)
+    assert status is None or 400 <= status < 500
+    assert ground.engine.asked == []
+    assert (await ground.get("/health"))[0] == 200
+
+
+async def test_a_hidden_second_request_is_a_request_of_its_own(ground: Ground) -> None:
+    """What follows a body is never part of what an engine gets."""
+    body = json.dumps(ASK).encode()
+    two = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    hidden = b"GET /requests/live HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    reader, writer = await connect(ground)
+    writer.write(two + hidden)
+    got = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert got.count(b"HTTP/1.1 ") == 2
+    assert b"host_not_allowed" in got
+    assert [one.path for one in ground.engine.asked] == ["/v1/completions"]
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["Host", "Origin", "Authorization", "x-api-key", "Content-Type", "Content-Length", "Expect", "X-A",
+                     "Transfer-Encoding", "Connection", "Upgrade", "Content-Encoding", "Range", "Cookie", "Prefer"]),
+    st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=40), max_size=5,
+)  # fmt: skip
+PATHS = st.sampled_from(sorted({route.path.replace("{id:.+}", "x").replace("{id}", "x") for route in all_routes()}))
+FIELDS = st.sampled_from(["model", "stream", "messages", "prompt", "stream_options", "tokens"])
+BODIES = st.binary(max_size=80) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner),
+    max_leaves=6,
+).map(lambda data: json.dumps(data).encode())  # fmt: skip
+
+
+def test_ten_thousand_strange_requests_break_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is answered with what it deserves, never with 500, and the server goes on."""
+    with asyncio.Runner() as runner:
+        going = serving(tmp_path, monkeypatch)
+        ground = runner.run(going.__aenter__())
+        statuses: list[int | None] = []
+
+        async def send(method: str, path: str, headers: dict[str, str], body: bytes, tail: bytes) -> None:
+            head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            if not {"Content-Length", "Transfer-Encoding"} & headers.keys():
+                head += f"Content-Length: {len(body)}\r\n"
+            statuses.append(await raw(ground, head.encode("latin-1") + b"\r\n" + body + tail, patience=0.15))
+
+        @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+        @given(st.lists(st.tuples(st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "BREW"]), PATHS,
+                                  HEADERS, BODIES, st.binary(max_size=9)), min_size=100, max_size=100))  # fmt: skip
+        def many(requests: list[tuple[str, str, dict[str, str], bytes, bytes]]) -> None:
+            runner.run(all_of([send(*one) for one in requests]))
+
+        with caplog.at_level(logging.ERROR):
+            many()
+        assert len(statuses) >= 10_000
+        assert not [one for one in statuses if one is not None and one >= 500 and one != 501]
+        assert [one.message for one in caplog.records if "vllm_studio" in one.name] == []
+        assert runner.run(ground.get("/health"))[0] == 200
+        runner.run(until(lambda: ground.dispatcher.in_flight == 0, "every request has ended"))
+        runner.run(going.__aexit__(None, None, None))
+
+
+async def all_of(tasks: list[Any]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def test_no_secret_is_in_an_error_a_log_or_a_row(
+    ground: Ground, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = await make_key(ground, "agent")
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError(" ".join(("boom", secret, ground.dispatcher.endpoint.api_key or "")))
+
+    said = [str(await ground.post(CHAT, ASK, **bearer(secret + "x")))]
+    monkeypatch.setattr(ground.dispatcher, "enter", broken)
+    with caplog.at_level(logging.DEBUG):
+        status, data, _ = await ground.post(CHAT, ASK, **bearer(secret))
+    assert (status, data["error"]["code"]) == (500, "internal_error")
+    said += [json.dumps(data), str(ground.rows), str(await ground.get("/health")), caplog.text]
+    for text in said:
+        assert secret not in text
+        assert "engine-key" not in text
+    root = ground.context.studio.places.state / "serve"
+    assert not [one for one in root.iterdir() if one.is_file() and secret.encode() in one.read_bytes()]
+
+
+async def test_while_it_is_stopped_answers_end_and_new_requests_are_refused(ground: Ground) -> None:
+    ground.context.draining = True
+    status, data, got = await ground.post(CHAT, ASK)
+    assert (status, data["error"]["code"], got.headers["Retry-After"]) == (503, "shutting_down", "5")
+    assert got.headers.get("Connection", "").lower() == "close"
+
+
+async def test_a_port_that_is_taken_is_said_with_who_has_it(tmp_path: Path, monkeypatch: Any) -> None:
+    port = free_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        monkeypatch.setattr("tests.unit.http_ground.free_port", lambda: port)
+        with pytest.raises(StudioError, match=f"port {port} of 127.0.0.1 is taken") as error:
+            server._bind("127.0.0.1", port)
+        assert f"process {os.getpid()}" in error.value.cause
+
+
+async def test_a_socket_that_a_dead_server_left_is_replaced_and_that_of_a_living_one_is_not(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with serving(tmp_path / "a", monkeypatch, socket=path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(StudioError, match="another server listens"):
+            async with serving(tmp_path / "b", monkeypatch, socket=path):
+                pass
+        assert path.exists()
+    assert not path.exists()
+    path.write_text("precious")
+    with pytest.raises(StudioError, match="and no socket"):
+        async with serving(tmp_path / "c", monkeypatch, socket=path):
+            pass
+    assert path.read_text() == "precious"
+
+
+async def test_a_second_server_of_a_home_only_passes_on(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    async with serving(tmp_path, monkeypatch) as first:
+        places = first.context.studio.places
+        from vllm_studio_tui.studio import Studio
+
+        said: list[str] = []
+        with Studio.open_sync(places) as studio:
+            async with server.running(studio, server.Options("127.0.0.1", 0), said.append) as second:
+                assert (first.context.primary, second.primary) == (True, False)
+                assert any("another `serve`" in one for one in said)
+        assert server.private_socket(places).exists(), "the first one's socket stays"
+
+
+def test_refusals_of_http_itself_have_words() -> None:
+    for status, code in ((404, "not_found"), (405, "method_not_allowed"), (413, "request_too_large")):
+        error = aiohttp.web.HTTPException()
+        error.set_status(status)
+        made = guard.http_refusal(error)
+        assert isinstance(made, Refusal)
+        assert (made.status, made.code) == (status, code)
+
+
+async def connect(ground: Ground) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = ground.url.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def raw(ground: Ground, data: bytes, patience: float = 10.0) -> int | None:
+    """Send bytes, and return the status of the first answer; None where the connection ended without one."""
+    reader, writer = await connect(ground)
+    try:
+        writer.write(data)
+        line = await asyncio.wait_for(reader.readline(), patience)
+        return int(line.split()[1]) if line.startswith(b"HTTP/") else None
+    except (ConnectionError, TimeoutError):
+        return None
+    finally:
+        writer.close()
