@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CONTEXT: web.AppKey[ServeContext] = web.AppKey("context")
 _DRAINING = Refusal(503, "shutting_down", "the server is being stopped", retry_after=5)
+#: As the HTTP library writes the route of whatever has none.
+ANYTHING = "/{path}"
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 _HEADERS = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, last-event-id, if-match, prefer"
 
@@ -44,7 +46,7 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
         except StudioError as error:
             return error_response(route.path, as_refusal(error), call_id)
         except web.HTTPException as error:
-            return error_response(route.path, http_refusal(error), call_id)
+            return error_response(route.path, http_refusal(error.status, error.reason or ""), call_id)
         except (ConnectionError, TimeoutError):
             raise  # the client is gone
         except Exception as error:  # noqa: BLE001 - it is a fault of ours, and no reason to end the server
@@ -58,29 +60,34 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
     return handle
 
 
-@web.middleware
-async def fallback(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def unknown(request: web.Request) -> web.StreamResponse:
     """Answer what has no route: preflights of browsers, unknown paths and methods."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        origin = request.headers.get("Origin")
-        context = request.app[CONTEXT]
-        if request.method == "OPTIONS" and origin is not None and origin_allowed(context, origin):
-            allowed = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Allow-Headers": _HEADERS}
-            return web.Response(status=204, headers={**allowed, "Access-Control-Max-Age": "600"})
-        return error_response(request.path, http_refusal(error))
+    context = request.app[CONTEXT]
+    origin = request.headers.get("Origin")
+    if request.method == "OPTIONS" and origin is not None and origin_allowed(context, origin):
+        allowed = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Allow-Headers": _HEADERS}
+        return web.Response(status=204, headers={**allowed, "Access-Control-Max-Age": "600"})
+    return error_response(request.path, http_refusal(405 if _has_path(request) else 404))
 
 
-def http_refusal(error: web.HTTPException) -> Refusal:
-    """Return an error of the HTTP library in our words."""
+def _has_path(request: web.Request) -> bool:
+    for resource in request.app.router.resources():
+        info = resource.get_info()
+        pattern = info.get("pattern")
+        if request.path == info.get("path") or (
+            pattern is not None and info["formatter"] != ANYTHING and pattern.fullmatch(request.path)
+        ):
+            return True
+    return False
+
+
+def http_refusal(status: int, reason: str = "") -> Refusal:
+    """Return an error of HTTP itself in our words."""
     words = {404: "there is no such path", 405: "this path does not have that method", 413: "the request is too large"}
     codes = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
-    advice = "See /docs for what there is." if error.status == 404 else ""
-    title = words.get(error.status, str(error.reason or "bad request").lower())
-    return Refusal(error.status, codes.get(error.status, "bad_request"), title, advice=advice)
+    advice = "See /docs for what there is." if status == 404 else ""
+    title = words.get(status, (reason or "bad request").lower())
+    return Refusal(status, codes.get(status, "bad_request"), title, advice=advice)
 
 
 def origin_allowed(context: ServeContext, origin: str) -> bool:

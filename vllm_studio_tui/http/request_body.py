@@ -68,9 +68,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise _too_large(limit)
     pieces: list[bytes] = []
     size = 0
-    content = request.content
-    while not content.at_eof():
-        piece = content.read_nowait() or await _piece(request)
+    while not request.content.at_eof():
+        piece = await _piece(request)
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
@@ -156,6 +155,8 @@ async def _piece(request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(STALL):
             return await request.content.readany()
+    except web.RequestPayloadError:
+        raise Refusal(400, "invalid_body", "the body is not encoded as its headers say") from None
     except TimeoutError:
         raise Refusal(408, "request_timeout", f"no byte of the body came for {STALL:g} s") from None
 

@@ -24,9 +24,11 @@ from aiohttp import web
 
 from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.context import ServeContext
+from vllm_studio_tui.http.errors import error_response
 from vllm_studio_tui.http.event_sources import EventSources
-from vllm_studio_tui.http.guard import CONTEXT, fallback, guarded, origin_allowed
+from vllm_studio_tui.http.guard import CONTEXT, guarded, origin_allowed, unknown
 from vllm_studio_tui.http.routes import all_routes
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.listeners import all_pids, holders, listeners
@@ -169,10 +171,11 @@ async def running(
 
 def application(context: ServeContext) -> web.Application:
     """Return the server's routes, put together."""
-    app = web.Application(middlewares=[fallback], client_max_size=context.settings.max_body)
+    app = web.Application(client_max_size=context.settings.max_body)
     app[CONTEXT] = context
     for route in all_routes():
-        app.router.add_route(route.method, route.path, guarded(context, route))
+        app.router.add_route(route.method, route.path, guarded(context, route), expect_handler=_expected)
+    app.router.add_route("*", "/{path:.*}", unknown, expect_handler=_expected)
 
     async def prepared(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "vllm-studio"
@@ -190,6 +193,14 @@ def application(context: ServeContext) -> web.Application:
 
     app.on_shutdown.append(end_streams)
     return app
+
+
+async def _expected(request: web.Request) -> web.StreamResponse | None:
+    """Let a client go on that asks before it sends its body. The library's own answer to others repeats what it got."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return error_response(request.path, Refusal(417, "expectation_failed", "only 100-continue can be expected"))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
 
 
 def _say(said: Callable[[str], None], url: str | None, options: Options, primary: bool) -> None:
