@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-PACKAGE = DOCS.parent / "tests" / "fixtures" / "example_package"
+FIXTURES = DOCS.parent / "tests" / "fixtures"
+PACKAGE, PLUG_INS = FIXTURES / "example_package", FIXTURES / "example_plug_ins"
 PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
 
 
@@ -263,9 +264,16 @@ def backend_facts() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _file(name: str, language: str) -> str:
-    """A file of the example package, as the tests install it."""
-    return f"```{language}\n{(PACKAGE / name).read_text('utf-8').rstrip()}\n```\n"
+def request_record() -> str:
+    """What callbacks and the webhook are told of a request."""
+    from vllm_studio_tui.services.serving import request_record
+
+    return request_record.markdown_table()
+
+
+def _file(name: str, language: str, package: Path = PACKAGE) -> str:
+    """A file of an example package, as the tests install it."""
+    return f"```{language}\n{(package / name).read_text('utf-8').rstrip()}\n```\n"
 
 
 def _cell(text: str) -> str:
@@ -283,6 +291,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "engine-names": engine_names,
     "engine-fields": engine_fields,
     "backend-facts": backend_facts,
+    "request-record": request_record,
+    "plug-ins-pyproject": functools.partial(_file, "pyproject.toml", "toml", PLUG_INS),
+    "example-callback": functools.partial(_file, "example_callback.py", "python", PLUG_INS),
     "example-pyproject": functools.partial(_file, "pyproject.toml", "toml"),
     "example-backend": functools.partial(_file, "example_engine.py", "python"),
     "example-server": functools.partial(_file, "example_server.py", "python"),

@@ -40,6 +40,15 @@ def _reference(value: object) -> object:
     return value
 
 
+def _web_address(value: object) -> object:
+    # The path of a webhook may be a secret, so the message does not repeat it.
+    if value is not None and not (
+        isinstance(value, str) and (is_reference(value) or value.startswith(("http://", "https://")))
+    ):
+        raise ValueError("must be an http or https address, or refer to one: env:NAME or file:PATH")
+    return value
+
+
 def _url(value: str) -> str:
     value = value.rstrip("/")
     try:
@@ -56,6 +65,7 @@ AnyPath = Annotated[Path, BeforeValidator(expand_path)]
 Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_length=4096)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Reference = Annotated[str | None, BeforeValidator(_reference)]
+WebAddress = Annotated[str | None, BeforeValidator(_web_address)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 

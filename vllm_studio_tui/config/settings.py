@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 
-from vllm_studio_tui.config.setting_types import AnyPath, Group, Name, Peer, Port, Program, Reference
+from vllm_studio_tui.config.setting_types import AnyPath, Group, Name, Peer, Port, Program, Reference, WebAddress
 from vllm_studio_tui.config.settings_file import lines_of, read_file, read_table, read_text, unreadable
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
@@ -66,6 +66,9 @@ class Settings(BaseModel):
         loading: What is shown to who waits for a model: `comment` (in the stream), `reasoning` (as the model's
             thinking) or `503` (nothing: try again later).
         shutdown_grace: Seconds that answers of `serve` may take to end after it was told to stop.
+        webhook_url: Where `serve` posts batches of requests that have ended: an http or https address, or a reference
+            (`env:NAME`, `file:PATH`) to one that is a secret itself.
+        webhook_secret: Reference to the secret with which those are signed.
         on_demand: Which recipes a request to `serve` may have loaded: `off`, `known` (those with `on_demand: true`) or
             `all` (but those with `on_demand: false`).
         default_model: Who answers `serve`'s requests that name a model that nobody has; none: they are refused.
@@ -125,6 +128,8 @@ class Settings(BaseModel):
     max_body: ByteSize = Field(ByteSize(256 * 1024**2), ge=1024)
     loading: Literal["comment", "reasoning", "503"] = "comment"
     shutdown_grace: float = Field(30.0, ge=0, le=3600)
+    webhook_url: WebAddress = None
+    webhook_secret: Reference = None
     on_demand: Literal["off", "known", "all"] = "known"
     default_model: str | None = Field(None, min_length=1, max_length=256)
     max_loaded: int | None = Field(None, ge=1, le=1000)

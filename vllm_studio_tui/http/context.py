@@ -18,6 +18,7 @@ from vllm_studio_tui.services.serving.exposition import ServeMetrics
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.usage import CompletedRequest
+    from vllm_studio_tui.services.serving.callbacks import RequestCallbacks
     from vllm_studio_tui.services.serving.dispatcher import Dispatcher
     from vllm_studio_tui.services.serving.key_ring import KeyRing
     from vllm_studio_tui.services.serving.request_log import RequestLog
@@ -38,6 +39,7 @@ class ServeContext:
         events: Those who listen to what happens.
         observers: Called on the event loop with each request that has ended.
         listeners: Called with `start`, `first` or `end` and the request, as it comes, gets its first token, and ends.
+        callbacks: Others who are told of requests that have ended; None: nobody.
         answer_models: Which model each answer of `/v1/responses` came from, the latest last.
     """
 
@@ -69,10 +71,16 @@ class ServeContext:
         self.events = EventHub(self.metrics.published)
         self.observers: list[Callable[[CompletedRequest], None]] = [log.put, self.metrics.observe]
         self.listeners: list[Callable[[str, LiveRequest], None]] = []
+        self.callbacks: RequestCallbacks | None = None
         self.answer_models: dict[str, str] = {}
         self._owner_secret = owner_secret.encode() if owner_secret else None
         self._reads = ThreadPoolExecutor(4, thread_name_prefix="read")
         self._launches = ThreadPoolExecutor(2, thread_name_prefix="launch")
+
+    def tell_others(self, callbacks: RequestCallbacks) -> None:
+        """Have others told of each request that has ended."""
+        self.callbacks = callbacks
+        self.observers.append(callbacks.put)
 
     @property
     def open_locally(self) -> bool:

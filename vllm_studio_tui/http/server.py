@@ -35,9 +35,11 @@ from vllm_studio_tui.kit.listeners import all_pids, holders, listeners
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
 from vllm_studio_tui.kit.process import start_ticks
 from vllm_studio_tui.services.serving.api_keys import ApiKeys
+from vllm_studio_tui.services.serving.callbacks import RequestCallbacks
 from vllm_studio_tui.services.serving.dispatcher import Dispatcher
 from vllm_studio_tui.services.serving.key_ring import KeyRing
 from vllm_studio_tui.services.serving.request_log import RequestLog
+from vllm_studio_tui.services.serving.webhook import webhook_address
 
 if TYPE_CHECKING:
     from vllm_studio_tui.studio import Studio
@@ -105,6 +107,7 @@ async def running(
     settings = studio.settings
     folder = private_dir(studio.places.state / "serve")
     owner_secret = _owner_secret(settings.api_key)
+    webhook = webhook_address(settings)
     tls = _tls(settings.tls_cert, settings.tls_key)
     loopback = options.only_socket or _is_loopback(options.host)
     has_keys = owner_secret is not None or bool(await asyncio.to_thread(lambda: ApiKeys(studio.db).list()))
@@ -121,11 +124,13 @@ async def running(
             keys = await asyncio.to_thread(lambda: KeyRing(studio.db, request_log.owner))
             if primary:
                 await asyncio.to_thread(request_log.settle)
+            callbacks = await asyncio.to_thread(RequestCallbacks.open, webhook)
             dispatcher = Dispatcher(studio, primary=primary)
             await dispatcher.start()
             context = ServeContext(
                 studio, dispatcher, keys, request_log, owner_secret=owner_secret, loopback=loopback, primary=primary
             )
+            context.tell_others(callbacks)
             runner = web.AppRunner(
                 application(context),
                 access_log=None,
@@ -158,6 +163,7 @@ async def running(
                 await runner.cleanup()
                 await dispatcher.close()
                 await context.close()
+                await asyncio.to_thread(callbacks.close)
                 await asyncio.to_thread(request_log.close)
                 await asyncio.to_thread(keys.close)
                 for one in sockets:

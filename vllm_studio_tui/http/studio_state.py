@@ -29,6 +29,8 @@ def health_document(call: Call) -> dict[str, Any]:
         document["running_model"] = ready[0].id if ready else None
         document["request_log"] = log
         document["primary"] = context.primary
+    if call.key.allows(Scope.READ):
+        document["callbacks"] = context.callbacks.health() if context.callbacks is not None else []
     return document
 
 

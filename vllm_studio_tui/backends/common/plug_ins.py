@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -18,27 +19,53 @@ class NotUsable(Exception):
     """The object that an entry point names is not of the kind its group is for; the text says why."""
 
 
-def load(group: str, accept: Callable[[str, object], T]) -> tuple[dict[str, T], dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class PlugIn(Generic[T]):
+    """What an entry point brings.
+
+    Attributes:
+        name: The entry point's.
+        package: The package that it is installed with.
+    """
+
+    name: str
+    package: str
+    value: T
+
+    @property
+    def title(self) -> str:
+        """Its name for messages, with who brought it."""
+        return f"{self.name} of the package {self.package}"
+
+
+def load_all(group: str, accept: Callable[[str, object], T]) -> tuple[list[PlugIn[T]], dict[str, str]]:
     """Load what is installed under a group of entry points.
 
     Args:
         accept: Gets an entry point's name and the object it names, gives what to keep, or raises `NotUsable`.
 
     Returns:
-        What is usable by name, and for each that is not, why.
+        What is usable, and by name, for each that is not, why.
     """
     from importlib.metadata import entry_points  # reads the metadata of every installed package
 
-    found: dict[str, T] = {}
+    found: list[PlugIn[T]] = []
     broken: dict[str, str] = {}
     for point in entry_points(group=group):
+        package = point.dist.name if point.dist is not None else point.module.partition(".")[0]
         try:
-            found[point.name] = _take(point, accept)
+            found.append(PlugIn(point.name, package, _take(point, accept)))
         except NotUsable as error:
             broken[point.name] = str(error)
     for name, why in broken.items():
         _log.warning("the plug-in %s of %s cannot be used: %s", name, group, why)
     return found, broken
+
+
+def load(group: str, accept: Callable[[str, object], T]) -> tuple[dict[str, T], dict[str, str]]:
+    """Load as `load_all` does, for groups where a name is there once."""
+    found, broken = load_all(group, accept)
+    return {one.name: one.value for one in found}, broken
 
 
 def _take(point: EntryPoint, accept: Callable[[str, object], T]) -> T:

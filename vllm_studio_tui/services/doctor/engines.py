@@ -12,6 +12,7 @@ from vllm_studio_tui.backends.common import parsers
 from vllm_studio_tui.backends.common.doctor import is_usable
 from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.services.doctor.context import Ground, unchecked
+from vllm_studio_tui.services.serving.callbacks import request_callbacks
 
 
 def engines(ground: Ground) -> Mapping[str, Check]:
@@ -38,8 +39,9 @@ def any_engine(ground: Ground) -> Check:
 
 
 def plug_ins(_ground: Ground) -> Check:
-    """Check what other packages bring: backends and families of parsers."""
-    broken = {**registry.broken_plug_ins(), **parsers.broken_plug_ins()}
+    """Check what other packages bring: backends, families of parsers, who is told of requests."""
+    callbacks, broken_callbacks = request_callbacks()
+    broken = {**registry.broken_plug_ins(), **parsers.broken_plug_ins(), **broken_callbacks}
     if broken:
         return warn(
             "; ".join(f"{name} cannot be used: {why}" for name, why in sorted(broken.items())),
@@ -50,5 +52,6 @@ def plug_ins(_ground: Ground) -> Check:
     found = [
         *(f"backend {name}" for name in names),
         *([f"parsers for {more} famil{'y' if more == 1 else 'ies'}"] if more else []),
+        *(f"request callback {one.name}" for one in callbacks),
     ]
     return ok(", ".join(found) or "none")
