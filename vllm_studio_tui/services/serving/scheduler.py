@@ -194,7 +194,7 @@ class Scheduler:
             if before is None or before.phase is not RunPhase.READY:
                 self._quarantine.forgive(run.key)
                 self._occupancy.used(now, run.id)
-            elif run.busy or run.activity != before.activity:
+            elif run.busy or before.busy or (run.activity and before.activity and run.activity != before.activity):
                 self._occupancy.used(now, run.id)
 
     def _end_of_load(self, now: float, key: str, run_id: str) -> None:
