@@ -11,6 +11,7 @@ from tests.ports import free_port
 from tests.process.house import House
 from tests.unit.http_ground import Ground, serving
 from tests.unit.test_serve_controller import ENGINE, call, recipe
+from tests.unit.test_serve_events import listen
 
 
 @pytest.fixture
@@ -50,6 +51,7 @@ async def test_a_model_is_launched_waited_for_and_stopped(ground: Ground) -> Non
     _, runs, _ = await call(ground, "GET", "/runs?all=true")
     assert [(one["recipe_id"], one["state"]) for one in runs["runs"]] == [("sim", "ready"), ("slow", "exited")]
     assert (await call(ground, "GET", f"/runs/{launched['run_id']}"))[1]["state"] == "ready"
+    assert (await call(ground, "DELETE", "/logs/sim"))[1]["code"] == "run_lives"
     status, stopped, _ = await call(ground, "POST", f"/runs/{launched['run_id']}/stop")
     assert (status, stopped["success"], stopped["run"]["state"]) == (200, True, "exited")
     assert (await call(ground, "POST", "/evict"))[1] == {"success": True, "evicted_pid": None, "evicted": []}
@@ -66,6 +68,65 @@ async def test_a_model_is_launched_waited_for_and_stopped(ground: Ground) -> Non
     for query in ("timeout=x", "timeout=-1", "timeout=nan", "timeout=1e99"):
         assert (await call(ground, "GET", f"/wait-ready?{query}"))[0] == 400, query
     assert (await call(ground, "GET", "/wait-ready?recipe=nobody"))[1]["ready"] is False
+
+
+async def test_a_log_is_followed_while_it_is_written(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOUSE_TOKEN", "hide-this-value")
+    slow = {**recipe("slow"), "command": f"{ENGINE} --load-seconds 1", "env_vars": {"A_TOKEN": "env:HOUSE_TOKEN"}}
+    await call(ground, "POST", "/recipes", slow)
+    _, launched, _ = await call(ground, "POST", "/launch/slow")
+    run_id = launched["run_id"]
+    path = Path(launched["log_file"])
+    reader = await listen(ground, "/logs/slow/stream")
+
+    def size() -> int | None:
+        return path.stat().st_size if path.exists() else None
+
+    found = [await reader.next()]
+    assert {"session_id", "line"} == found[0][2].keys()
+    assert (found[0][1], found[0][2]["session_id"]) == ("log", run_id)
+    while "startup complete" not in found[-1][2]["line"]:
+        found.append(await reader.next())
+    with path.open("ab") as log:  # noqa: ASYNC230
+        log.write(b"one more \xf0\x9f\x8d\x95 with hide-this-value\xff\n\nhalf")
+        log.flush()
+        while not found[-1][2]["line"].startswith("one more"):
+            found.append(await reader.next())
+        assert "hide-this-value" not in found[-1][2]["line"]
+        found.append(await reader.next())
+        assert found[-1][2]["line"] == ""
+        log.write(b" and half\n")
+    found.append(await reader.next())
+    assert found[-1][2]["line"] == "half and half"
+    await call(ground, "POST", "/evict")
+    with pytest.raises(EOFError):
+        while True:
+            found.append(await reader.next())
+    _, whole, _ = await call(ground, "GET", "/logs/slow?limit=20000")
+    assert [data["line"] for _, _, data in found] == whole["logs"]
+    assert (whole["id"], whole["content"]) == (run_id, "\n".join(whole["logs"]))
+    # Who comes back goes on where it was, however long ago that is.
+    for seen in (0, len(found) // 2):
+        again = await listen(ground, f"/logs/{run_id}/stream", found[seen][0])
+        assert [await again.next() for _ in found[seen + 1 :]] == found[seen + 1 :]
+    for last in (found[-1][0], f"{run_id}@{size()}"):
+        async with ground.client.get(f"{ground.url}/logs/slow/stream", headers={"Last-Event-ID": last}) as answered:
+            assert answered.status == 204, "nothing more will come"
+    few = await listen(ground, "/logs/slow/stream?limit=2", "nonsense@-5")
+    assert [await few.next() for _ in range(2)] == found[-2:]
+    _, listed, _ = await call(ground, "GET", "/logs")
+    entry = listed["sessions"][0]
+    assert (entry["id"], entry["recipe_id"], entry["status"], entry["size"]) == (
+        run_id, "slow", "stopped", size(),
+    )  # fmt: skip
+    assert {"recipe_name", "model_path", "model", "backend", "created_at"} <= entry.keys()
+    assert (await call(ground, "DELETE", f"/logs/{run_id}"))[1] == {"success": True, "id": run_id}
+    assert size() is None
+    assert (await call(ground, "DELETE", f"/logs/{run_id}"))[0] == 404
+    assert (await call(ground, "GET", f"/logs/{run_id}"))[1]["logs"] == []
+    for bad in ("/logs/nobody", "/logs/nobody/stream"):
+        assert (await call(ground, "GET", bad))[0] == 404
+    assert (await call(ground, "GET", "/logs/slow?limit=0"))[0] == 400
 
 
 async def test_a_launch_that_fails_says_why(ground: Ground) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -97,6 +97,9 @@ class Listener:
         self._something.set()
 
 
+async def _nothing() -> None: ...
+
+
 class EventHub:
     """All who listen. Used on one event loop.
 
@@ -107,6 +110,7 @@ class EventHub:
         closed: The server ends.
         awake: Somebody listens, or did a moment ago and may come back.
         begin, end: Called when it wakes and when it falls asleep: nothing is kept for anybody while it sleeps.
+        look: Called by whoever changed what is else looked at once in a while.
     """
 
     def __init__(self, published: Callable[[str], None] = lambda _: None) -> None:
@@ -122,8 +126,10 @@ class EventHub:
         self.listeners: set[Listener] = set()
         self.closed = False
         self.awake = False
-        self.begin: Callable[[], None] = lambda: None
+        self.begin: Callable[[], Coroutine[Any, Any, None]] = _nothing
         self.end: Callable[[], None] = lambda: None
+        self.look: Callable[[], None] = lambda: None
+        self._beginning: asyncio.Task[None] | None = None
 
     def publish(self, kind: str, data: Any) -> None:
         """Hand an event to all who want it. While nobody listens it costs nothing."""
@@ -163,8 +169,13 @@ class EventHub:
             self._falling_asleep = None
         if not self.awake:
             self.awake = True
-            self.begin()
+            self._beginning = self._loop.create_task(self.begin())
         return listener
+
+    async def begun(self) -> None:
+        """Return when nothing that happens from now on is missed."""
+        if self._beginning is not None:
+            await asyncio.shield(self._beginning)
 
     def leave(self, listener: Listener) -> None:
         self.listeners.discard(listener)

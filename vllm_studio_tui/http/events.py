@@ -32,6 +32,7 @@ async def _events(call: Call) -> web.StreamResponse:
     listener = hub.listen(kinds, call.request.headers.get("Last-Event-ID"))
     call.context.metrics.stream_opened("events")
     try:
+        await hub.begun()
         await response.write(hub.first_lines())
         while not hub.closed:
             text = await listener.take(PING)

@@ -143,6 +143,31 @@ class RecipeRows:
         row = self._db.row("SELECT MAX(number) FROM recipe_revisions WHERE recipe_id = ?", (recipe_id,))
         return None if row is None else row[0]
 
+    def changed_since(self, seq: int | None) -> tuple[int, builtins.list[dict[str, Any]]]:
+        """Return the place after the latest change of any recipe, and what was changed since an earlier such place.
+
+        Args:
+            seq: None: nothing but the place is wanted.
+        """
+        if seq is None:
+            row = self._db.row("SELECT MAX(seq) FROM recipe_revisions")
+            return (row[0] or 0 if row is not None else 0), []
+        found = self._db.rows(
+            "SELECT seq, recipe_id, number, reason, data IS NULL AS gone FROM recipe_revisions WHERE seq > ?"
+            " ORDER BY seq LIMIT 1000",
+            (seq,),
+        )
+        told = [
+            {
+                "recipe_id": row["recipe_id"],
+                "change": "deleted" if row["gone"] else "created" if row["number"] == 1 else "saved",
+                "revision": row["number"],
+                "reason": row["reason"],
+            }
+            for row in found
+        ]
+        return (found[-1]["seq"] if found else seq), told
+
     def last_change(self) -> builtins.list[RevisionRow]:
         """Return the revisions that the next `undo` takes back; empty where there are none."""
         return [_revision(row, before) for row, before in self._open_change()]

@@ -135,9 +135,7 @@ def _check_match(match: str | None, number: int | None) -> None:
 
 
 def _saved(call: Call, recipe: Recipe, notes: list[FieldNote], number: int | None, new: bool) -> web.Response:
-    call.context.events.publish(
-        "recipe", {"recipe_id": recipe.id, "change": "created" if new else "saved", "revision": number}
-    )
+    call.context.events.look()
     headers = _tag(number)
     if new:
         headers["Location"] = f"/recipes/{recipe.id}"
@@ -156,7 +154,7 @@ async def _delete(call: Call) -> web.StreamResponse:
         studio.recipes.delete(recipe_id)
 
     await call.context.read(delete)
-    call.context.events.publish("recipe", {"recipe_id": recipe_id, "change": "deleted", "revision": None})
+    call.context.events.look()
     return document({"success": True, "id": recipe_id})
 
 
@@ -168,9 +166,7 @@ async def _import(call: Call) -> web.StreamResponse:
     report = await call.context.read(
         lambda: studio.recipes.import_(raw, "the request", dry_run=dry_run, replace=replace, suggested=suggested)
     )
-    if not dry_run:
-        for one in report.imported:
-            call.context.events.publish("recipe", {"recipe_id": one, "change": "imported", "revision": None})
+    call.context.events.look()
     answer = {"success": not report.failed, "count": len(report.imported), **report.to_json()}
     return document(answer, 200 if report.imported or report.existing or not report.failed else 422)
 

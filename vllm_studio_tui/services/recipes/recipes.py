@@ -46,6 +46,8 @@ class RecipeRows(Protocol):
 
     def number(self, recipe_id: str) -> int | None: ...
 
+    def changed_since(self, seq: int | None) -> tuple[int, builtins.list[dict[str, Any]]]: ...
+
     def last_change(self) -> builtins.list[RevisionRow]: ...
 
     def undo(self) -> builtins.list[RevisionRow]: ...
@@ -243,6 +245,14 @@ class Recipes:
     def number(self, recipe: Recipe) -> int | None:
         """Return the number of a recipe's latest revision; None where it is not what is kept."""
         return self._rows.number(recipe.id) if self._lookup(recipe.id) == recipe else None
+
+    def changed_since(self, place: int | None) -> tuple[int, builtins.list[dict[str, Any]]]:
+        """Return a place in the order of changes, and what any program has changed since an earlier such place.
+
+        Args:
+            place: None: nothing but the present place is wanted.
+        """
+        return self._rows.changed_since(place)
 
     def restore(self, recipe_id: str, number: int) -> Recipe:
         """Make a recipe what it was, also a deleted one; return it.
