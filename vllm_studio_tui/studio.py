@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.chat.chat import ChatService
     from vllm_studio_tui.services.chat.saved_chats import Chats
+    from vllm_studio_tui.services.gateway.gateway import Gateway
     from vllm_studio_tui.services.launching.launcher import Launcher
     from vllm_studio_tui.services.launching.parser_probe import ParserReport
     from vllm_studio_tui.services.launching.past_runs import RunHistory
@@ -115,6 +116,13 @@ class Studio:
                 settle_journals(self.places, db, patience=0.5)
             except StoreError as error:
                 logging.getLogger(__name__).warning("requests of a server that is gone wait: %s", error)
+        if (self.places.data / "gateway" / "calls").is_dir():
+            from vllm_studio_tui.services.gateway.calls import calls_folder, fold_calls
+
+            try:
+                fold_calls(calls_folder(self.places), db)
+            except StoreError as error:
+                logging.getLogger(__name__).warning("requests of the gateway wait: %s", error)
         return db
 
     @once_property
@@ -161,6 +169,12 @@ class Studio:
         from vllm_studio_tui.services.runs import Runs
 
         return Runs(self.places)
+
+    @once_property
+    def gateway(self) -> Gateway:
+        from vllm_studio_tui.services.gateway.gateway import Gateway
+
+        return Gateway(self.places, self.settings, self.render_source, lambda: self.db)
 
     @once_property
     def usage(self) -> Usage:

@@ -42,6 +42,7 @@ NOUNS = (
     "exporter",
     "serve",
     "render",
+    "gateway",
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"

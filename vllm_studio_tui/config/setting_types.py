@@ -85,6 +85,20 @@ class Group(BaseModel):
     persistent: bool = False
 
 
+class TokenPrice(BaseModel):
+    """What a million tokens cost, in dollars, as LiteLLM counts.
+
+    Attributes:
+        input: Of what is asked.
+        output: Of what is answered.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    input: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
+    output: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
+
+
 class Peer(BaseModel):
     """A server on another host, asked for as `NAME/MODEL`.
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 
-from vllm_studio_tui.config.setting_types import AnyPath, Group, Name, Peer, Port, Program, Reference, WebAddress
+from vllm_studio_tui.config.setting_types import (
+    AnyPath,
+    Group,
+    Name,
+    Peer,
+    Port,
+    Program,
+    Reference,
+    TokenPrice,
+    WebAddress,
+)
 from vllm_studio_tui.config.settings_file import lines_of, read_file, read_table, read_text, unreadable
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
@@ -38,7 +48,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
 #: Settings whose value is a table: in a variable and on a line it is written as YAML or JSON.
-TABLES = frozenset({"groups", "peers"})
+TABLES = frozenset({"gateway_prices", "groups", "peers"})
 GIB = 1024**3
 
 #: Variables that are not `VLLM_STUDIO_` plus the field's name: those of the web product this one re-imagines.
@@ -83,6 +93,15 @@ class Settings(BaseModel):
             persistent: false}}`.
         peers: Servers on other hosts, asked for as `NAME/MODEL`: `{NAME: {url: http://host:8080/v1, api_key: env:KEY,
             models: [MODEL]}}`.
+        gateway_port: Where `gateway` answers, on this machine alone.
+        gateway_python: The interpreter of which the environment of `gateway` is made; none: the studio's own.
+        gateway_master_key: Reference to the key by which everything of `gateway` may be done; none: one is made.
+        gateway_redis_url: Reference to the address of a Redis, `redis://:PASSWORD@HOST:PORT`, where `gateway` keeps
+            answers; none: it keeps none.
+        gateway_database_url: Reference to the address of a PostgreSQL, where `gateway` keeps keys and budgets; none: it
+            has no keys but its own.
+        gateway_prices: What a million tokens of a recipe cost, for budgets of `gateway`: `{ID: {input: 0.1,
+            output: 0.4}}`; none: nothing.
         models_dirs: Folders that are searched for models.
         vllm_executable: The program `vllm`, where a recipe names none; without it, the one in PATH.
         sglang_python: The interpreter that has SGLang, where a recipe names none.
@@ -141,6 +160,12 @@ class Settings(BaseModel):
     idle_ttl: float | None = Field(None, gt=0, allow_inf_nan=False)
     groups: dict[Name, Group] = {}  # pydantic copies it
     peers: dict[Name, Peer] = {}
+    gateway_port: Port = 4100
+    gateway_python: Program | None = None
+    gateway_master_key: Reference = None
+    gateway_redis_url: Reference = None
+    gateway_database_url: Reference = None
+    gateway_prices: dict[Name, TokenPrice] = {}
     models_dirs: tuple[AnyPath, ...] = ()
     vllm_executable: Program | None = None
     sglang_python: Program | None = None

@@ -8,7 +8,7 @@ All of them block but the asynchronous generators of `ChatApi`.
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.api_key import ApiKey
     from vllm_studio_tui.domain.chat import Hit, Message, Sampling, Session, StreamEvent, Target
     from vllm_studio_tui.domain.errors import StudioError
+    from vllm_studio_tui.domain.gateway_call import GatewayCall
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.domain.requests import LiveRequests, RequestQuery
@@ -278,6 +279,22 @@ class ChatApi(Protocol):
     ) -> AsyncGenerator[StreamEvent, None]: ...
 
 
+class GatewayApi(Protocol):
+    """LiteLLM in front of `serve`; see `services.gateway.gateway.Gateway`."""
+
+    @property
+    def url(self) -> str: ...
+
+    def install(self, said: Callable[[str], None]) -> None: ...
+    def config(self) -> str: ...
+    def master_key(self) -> str: ...
+    def start(self) -> RunView: ...
+    def watch(self, run: RunView) -> Iterator[RunView]: ...
+    def stop(self, *, force: bool = False) -> RunView: ...
+    def status(self) -> dict[str, Any]: ...
+    def calls(self, limit: int = 50) -> builtins.list[GatewayCall]: ...
+
+
 class StudioApi(Protocol):
     """A studio: every service, made when it is first asked for.
 
@@ -300,6 +317,8 @@ class StudioApi(Protocol):
     def runs(self) -> RunsApi: ...
     @property
     def run_history(self) -> RunHistoryApi: ...
+    @property
+    def gateway(self) -> GatewayApi: ...
     @property
     def usage(self) -> UsageApi: ...
     @property

@@ -7,7 +7,15 @@ import sqlite3
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
-from vllm_studio_tui.store.schema import MIGRATION_SET, RECIPE_REVISIONS, REQUEST_LEASE, RUN_LEDGER, SERVING, TABLES
+from vllm_studio_tui.store.schema import (
+    GATEWAY_CALLS,
+    MIGRATION_SET,
+    RECIPE_REVISIONS,
+    REQUEST_LEASE,
+    RUN_LEDGER,
+    SERVING,
+    TABLES,
+)
 
 migrations = Migrations(MIGRATION_SET)
 
@@ -44,6 +52,13 @@ def recipe_revisions(db: Tables) -> None:
 def serving(db: Tables) -> None:
     """Add what is known of requests of other programs, and the keys of those programs."""
     for statement in SERVING:
+        db.execute(statement)
+
+
+@migrations(name="0006_gateway_calls")
+def gateway_calls(db: Tables) -> None:
+    """Add what the gateway saw of requests."""
+    for statement in GATEWAY_CALLS:
         db.execute(statement)
 
 

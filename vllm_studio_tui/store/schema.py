@@ -8,7 +8,14 @@ from __future__ import annotations
 #: The set of migrations under which sqlite-utils records what was applied.
 MIGRATION_SET = "studio"
 #: The names of our migrations, in order. A database that names others was written by a newer version.
-MIGRATIONS = ("0001_tables", "0002_run_ledger", "0003_request_lease", "0004_recipe_revisions", "0005_serving")
+MIGRATIONS = (
+    "0001_tables",
+    "0002_run_ledger",
+    "0003_request_lease",
+    "0004_recipe_revisions",
+    "0005_serving",
+    "0006_gateway_calls",
+)
 
 #: What a run is remembered by when its directory is gone.
 RUN_LEDGER = tuple(
@@ -134,5 +141,15 @@ TABLES = (
         created_at TEXT NOT NULL, updated_at TEXT NOT NULL)""",
 )
 
+#: Requests as the gateway's LiteLLM saw them. What they cost an engine is counted in `requests` alone.
+GATEWAY_CALLS = (
+    """CREATE TABLE gateway_calls (
+        id TEXT PRIMARY KEY, at REAL NOT NULL, status TEXT NOT NULL, upstream_id TEXT, kind TEXT, model TEXT,
+        recipe_id TEXT, key_name TEXT, cache_hit INTEGER NOT NULL DEFAULT 0, cost REAL, prompt_tokens INTEGER,
+        completion_tokens INTEGER, seconds REAL, streamed INTEGER, error TEXT, http_status TEXT)""",
+    "CREATE INDEX gateway_calls_at ON gateway_calls (at)",
+    "CREATE INDEX requests_of_upstream ON requests (upstream_id) WHERE upstream_id IS NOT NULL",
+)
+
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING)
+EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING, *GATEWAY_CALLS)

@@ -23,6 +23,7 @@ from vllm_studio_tui.services.doctor import home as doctor_home
 from vllm_studio_tui.services.doctor import recipes as doctor_recipes
 from vllm_studio_tui.services.doctor import system as doctor_system
 from vllm_studio_tui.services.doctor.context import Ground, unchecked
+from vllm_studio_tui.services.doctor.gateway import gateway
 
 __all__ = ["CHECKS", "Check", "Ground", "doctor_document", "healthy", "run_checks"]
 
@@ -125,6 +126,7 @@ CHECKS: Sequence[tuple[str, Looker]] = (
     ("plug-ins", doctor_engines.plug_ins),
     ("recipes", doctor_recipes.recipes),
     ("demo model", demo_model),
+    ("gateway", gateway),
     ("runs", leftovers),
     ("open files", doctor_system.open_files),
     ("shared memory", doctor_system.shared_memory),

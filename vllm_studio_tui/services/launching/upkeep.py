@@ -36,6 +36,10 @@ class Upkeep:
         """Bring the states and ledgers of all runs into the database; return what kept it from that."""
         try:
             fold_all(self._places, RunRows(self._db()))
+            if (self._places.data / "gateway" / "calls").is_dir():
+                from vllm_studio_tui.services.gateway.calls import calls_folder, fold_calls
+
+                fold_calls(calls_folder(self._places), self._db())
         except StudioError as error:
             return error
         return None

@@ -6,6 +6,7 @@ the two characters; variables whose values have one are set by `env` in the comm
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import Any
@@ -24,6 +25,8 @@ from vllm_studio_tui.services.render.yaml_text import yaml_text
 
 #: Names of variables that its list of variables takes.
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
+#: What its list of parameters to take out is made of.
+_PARAMS = re.compile(r"[a-zA-Z0-9_, ]*")
 #: Seconds that a model may take to load where its recipe says nothing; llama-swap itself gives up after 120.
 LOADING = 1800
 
@@ -45,7 +48,7 @@ def render(source: RenderSource) -> Files:
             told.append(f"Left out: {one.recipe.id}: {one.problem or _why_left_out(one)}")
             continue
         models[one.recipe.id] = _model(one, one.command)
-        told += secret_notes(one, one.command)
+        told += [*secret_notes(one, one.command), *_untold(one)]
         if one.recipe.api_key:
             told.append(f"{one.recipe.id} asks for its key: clients of llama-swap must send it.")
     if not models and not peers:
@@ -81,8 +84,31 @@ def _model(one: RenderedRecipe, command: RenderedCommand) -> dict[str, Any]:
             *(f"{key}=${{env.{secret_variable(one, key, ref)}}}" for key, ref in command.env_refs.items()),
         ],
         "useModelName": "" if one.model == one.recipe.id else _text(one.model, 1024),
+        "concurrencyLimit": one.recipe.max_concurrent or "",
+        "filters": _filters(one),
     }
-    return {key: value for key, value in made.items() if value not in ("", [])}
+    if one.recipe.ttl is not None:  # 0 is never there too
+        made["ttl"] = int(one.recipe.ttl)
+    return {key: value for key, value in made.items() if value not in ("", [], {})}
+
+
+def _filters(one: RenderedRecipe) -> dict[str, Any]:
+    params = one.recipe.params
+    made: dict[str, Any] = {}
+    if params.strip and _PARAMS.fullmatch(", ".join(params.strip)):
+        made["stripParams"] = ", ".join(params.strip)
+    if params.set and "${" not in json.dumps(params.set):
+        made["setParams"] = dict(params.set)
+    return made
+
+
+def _untold(one: RenderedRecipe) -> list[str]:
+    """Return what of a recipe's parameters of requests llama-swap cannot be told."""
+    params, made = one.recipe.params, _filters(one)
+    told = {"default": {}, "set": made.get("setParams", {}), "strip": tuple(made.get("stripParams", "").split(", "))}
+    lost = [name for name in told if getattr(params, name) and not told[name]]
+    lost += ["strip"] if params.strip and told["strip"] != params.strip else []
+    return [f"Left out of {one.recipe.id}: params.{', params.'.join(dict.fromkeys(lost))}"] if lost else []
 
 
 def _peer(one: RenderedRecipe) -> dict[str, Any]:
@@ -96,11 +122,13 @@ def _peer(one: RenderedRecipe) -> dict[str, Any]:
 
 
 def _add_names(models: dict[str, Any], source: RenderSource) -> None:
-    """Let a recipe be asked for by the name that its engine serves too, where that is nobody else's."""
-    names = [one.model for one in source.recipes]
-    for one in source.recipes:
-        if one.recipe.id in models and one.model not in models and names.count(one.model) == 1:
-            models[one.recipe.id]["aliases"] = [_text(one.model, 1024)]
+    """Let a recipe be asked for by the name that its engine serves and by its aliases, where they are nobody else's."""
+    names = {one.recipe.id: dict.fromkeys((one.model, *one.recipe.aliases)) for one in source.recipes}
+    everything = [name for some in names.values() for name in some]
+    for recipe_id, some in names.items():
+        own = [_text(name, 1024) for name in some if name not in names and everything.count(name) == 1 and name]
+        if recipe_id in models and own:
+            models[recipe_id]["aliases"] = own
 
 
 def _command(argv: tuple[str, ...]) -> str:

@@ -29,6 +29,7 @@ class Kind:
 KINDS = {
     "docker-compose": Kind("docker_compose", "engines as services of their images"),
     "grafana": Kind("grafana", "dashboards, and what makes Grafana find them"),
+    "litellm": Kind("litellm", "LiteLLM in front of `serve`"),
     "llama-swap": Kind("llama_swap", "llama-swap with the recipes' own commands"),
     "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts"),
     "systemd": Kind("systemd", "user units for `serve` and `restore`"),

@@ -118,10 +118,11 @@ def header(source: RenderSource, kind: str, *more: str, mark: str = "# ", of_rec
     return "".join(f"{mark}{' '.join(line.split())}".rstrip() + "\n" for line in (*lines, *more))
 
 
-def serve_url(at: Settings) -> str:
+def serve_url(settings: Settings) -> str:
     """Return where `serve` is asked from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)  # noqa: S104 - it is read, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{at.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is read, not bound
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def secret_variable(one: RenderedRecipe, name: str, reference: str) -> str:

@@ -48,8 +48,7 @@ def render(source: RenderSource) -> Files:
 
 
 def _references(source: RenderSource) -> list[str]:
-    own = source.settings
-    found = [own.api_key] if own.api_key else []
+    found = [source.settings.api_key] if source.settings.api_key else []
     for one in source.recipes:
         found += one.command.env_refs.values() if one.command is not None else ()
         found += [one.recipe.api_key] if one.recipe.api_key else []
