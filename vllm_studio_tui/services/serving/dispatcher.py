@@ -172,11 +172,12 @@ class Dispatcher:
         self._tell_runs(before, seen)
 
     async def _poll(self) -> None:
-        while True:
+        while not self._closed:
             loading = any(one.phase is RunPhase.LOADING for one in self._seen.world.runs)
             every = BUSY_EVERY if self._scheduler.waiting or loading else EVERY
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), every)
+                async with asyncio.timeout(every):  # `wait_for` of Python 3.11 can lose a cancellation
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._look()
