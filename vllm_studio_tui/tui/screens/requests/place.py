@@ -200,6 +200,12 @@ class RequestsPlace(Place):
     def _paint_detail(self, shape: Shape, x: int, width: int, height: int) -> list[Row]:
         return paint.detail(self.table.chosen, x, width, tight=shape is Shape.BELOW)[:height]
 
+    def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
+        event.stop()
+        for canvas in self.query(".listing-detail").results(Canvas):
+            canvas.repaint()
+        self.shell.update_frame()
+
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
