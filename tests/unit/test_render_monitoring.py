@@ -53,7 +53,8 @@ def test_prometheus_finds_all_by_discovery_and_the_key_goes_to_serve_alone() -> 
     assert job["job_name"] == JOB
     (discovery,) = job["http_sd_configs"]
     assert discovery["url"] == "http://[::1]:8080/prometheus/sd"
-    assert discovery["authorization"] == job["authorization"] == {"credentials_file": "vllm-studio.key"}
+    key = {"type": "Bearer", "credentials_file": "vllm-studio.key"}
+    assert discovery["authorization"] == job["authorization"] == key
     assert "static_configs" not in job
     (other,) = yaml.safe_load(made["prometheus-exporter.yml"])["scrape_configs"]
     assert other == {"job_name": JOB, "static_configs": [{"targets": ["[::1]:9777"]}]}

@@ -68,7 +68,8 @@ def _by_discovery(source: RenderSource) -> dict[str, object]:
     url = f"{source.serve_url.rstrip('/')}/prometheus/sd"
 
     def key() -> dict[str, str]:
-        return {"credentials_file": KEY_FILE}
+        # Discovery in Prometheus 2.42 sends the bare key where the type is left to its default.
+        return {"type": "Bearer", "credentials_file": KEY_FILE}
 
     return {
         "authorization": key(),
