@@ -34,7 +34,7 @@ from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control
 from vllm_studio_tui.services import demo
-from vllm_studio_tui.services.render.grafana_panels import PANELS, Needs
+from vllm_studio_tui.services.render.grafana_panels import PANELS
 from vllm_studio_tui.services.render.prometheus import KEY_FILE
 from vllm_studio_tui.services.render.recording_rules import RECORDS
 from vllm_studio_tui.services.render.registry import render
@@ -134,7 +134,7 @@ def unanswered(prometheus: Prometheus) -> list[str]:
     for panel in PANELS:
         for series in panel.series:
             values = prometheus.values(filled(series.expression))
-            if panel.needs is not Needs.EVENTS and not [one for one in values if math.isfinite(one)]:
+            if not [one for one in values if math.isfinite(one)]:
                 empty.append(f"{panel.title}: {series.expression}")
     return empty
 
@@ -148,13 +148,14 @@ def test_a_real_server_finds_all_answers_every_panel_and_no_restart_makes_a_nega
         recipe = demo.demo_recipe(studio.recipes)
         studio.recipes.save(recipe.model_copy(update={"model_path": str(model), "on_demand": True}))
         _, scraper = studio.keys.add("prometheus", scopes=("metrics",))
-        _, agent = studio.keys.add("agent", may_launch=True)
+        _, agent = studio.keys.add("agent", scopes=("inference", "read"), may_launch=True)
     began = time.time()
     with serving(house) as url:
         write(tmp_path, url, scraper)
         config = (tmp_path / "prometheus.yml").read_text()
         (tmp_path / "prometheus.yml").write_text(re.sub(r"_interval: 15s", "_interval: 1s", config))
-        with running(tmp_path) as prometheus:
+        events = urllib.request.Request(f"{url}/events", headers={"Authorization": f"Bearer {agent}"})
+        with running(tmp_path) as prometheus, urllib.request.urlopen(events, timeout=60):
             until(lambda: prometheus.values("vllm_studio_build_info") == [1.0], "a first scrape", 30)
             # An engine that is imitated keeps histograms, and starts again when it is killed.
             imitated = house.ready(house.launch(restart=Restart("on-failure", delay=0.3)))
