@@ -90,6 +90,41 @@ def serving(house: House) -> Iterator[str]:
         process.communicate()
 
 
+@pytest.mark.timeout(200)
+def test_the_exporter_alone_is_enough_for_the_same_names(tmp_path: Path, house: House) -> None:
+    exporter = subprocess.Popen(
+        [sys.executable, "-m", "vllm_studio_tui", "exporter", "--port", "0", "--interval", "1"],
+        env={**os.environ, "VLLM_STUDIO_HOME": str(house.root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert exporter.stdout is not None
+        address = exporter.stdout.readline().strip().removeprefix("http://").removesuffix("/metrics")
+        write(tmp_path)
+        config = (tmp_path / "prometheus-exporter.yml").read_text()
+        config = re.sub(r"_interval: 15s", "_interval: 1s", config)
+        (tmp_path / "prometheus-exporter.yml").write_text(config.replace("127.0.0.1:9489", address))
+        run = house.ready(house.launch())
+        with running(tmp_path, "prometheus-exporter.yml") as prometheus:
+            chosen = f'{{run="{run.run_id}"}}'
+            # Nothing of the engine's own is scraped: the studio's words for it are recorded.
+            until(lambda: bool(prometheus.values(f"vllm_studio:requests_running{chosen}")), "its requests", 30)
+            spent = sum(house.ask(run)[1] for _ in range(3))
+            until(lambda: prometheus.values(f"vllm_studio:generation_tokens{chosen}") == [spent], "its tokens", 30)
+            speed = f"vllm_studio:generation_tokens:rate1m{chosen} > 0"
+            until(lambda: bool(prometheus.values(speed)), "its speed", 30)
+            assert prometheus.values('{__name__=~"vllm:.+"}') == []
+            control.stop(run)
+            until(lambda: not prometheus.values(f"vllm_studio_run_info{chosen}"), "its end", 30)
+            exporter.send_signal(signal.SIGTERM)
+            assert exporter.wait(20) == 0
+            until(lambda: prometheus.values('up{job="vllm-studio"}') == [0.0], "that the exporter has ended", 30)
+    finally:
+        exporter.kill()
+        exporter.communicate()
+
+
 def small_model() -> Path:
     pytest.importorskip("xllamacpp")
     named = os.environ.get("VLLM_STUDIO_TEST_MODEL")

@@ -25,6 +25,7 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.serving.discovery import discovery_document, engine_text
 from vllm_studio_tui.services.serving.exposition import KEYS, SETS, ServeMetrics
+from vllm_studio_tui.services.serving.label_values import FewSets
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 
@@ -256,6 +257,12 @@ def test_there_are_few_series_however_many_ask() -> None:
     assert "other" in {one["key"] for one in found}
     assert {one["endpoint"] for one in found} == {"/v1/responses"}
     assert len(found) <= SETS + 1
+
+
+def test_sets_of_values_beyond_the_last_are_counted_together() -> None:
+    few = FewSets(2)
+    assert [few.of(("a", "1")), few.of(("b", "1")), few.of(("c", "1"))] == [("a", "1"), ("b", "1"), ("other", "other")]
+    assert few.of(("a", "1")) == ("a", "1")
 
 
 def samples_by_name(text: bytes, name: str) -> list[dict[str, str]]:
