@@ -238,6 +238,18 @@ async def test_who_waits_comes_first_then_who_runs_then_what_ended(tmp_path: Pat
             assert place.table.key == "run"
 
 
+async def test_the_row_of_one_that_ended_is_found_however_late_it_comes(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="requests", prepare=logged) as stage:
+        with serving(stage.studio.places) as server:
+            place = await under_way(stage, server, "run")
+            server.documents["/requests/live"] = live()
+            place.update_place()
+            await stage.until(lambda: place.table.item("run") is None, "it is under way no more")
+            RequestRows(stage.studio.db).record(replace(BIG, id="run", at=NOW, finish="cancelled"))
+            place.update_place()  # at the next tick, and not with the next look at everything
+            await shows(stage, "client left")
+
+
 async def test_an_empty_screen_says_how_there_come_to_be_requests(tmp_path: Path) -> None:
     async with staged(tmp_path, place="requests", shown=bare, recipes=()) as stage:
         await shows(stage, "No request yet, and nothing serves from this home.")

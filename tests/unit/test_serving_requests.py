@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from tests.unit.serving_socket import serving
+from tests.unit.test_request_log import kill
 from vllm_studio_tui.cli import keys as keys_command
 from vllm_studio_tui.cli import requests as command
 from vllm_studio_tui.cli.keys import moment_of
@@ -25,6 +26,7 @@ from vllm_studio_tui.domain.requests import LiveRequest, RequestQuery
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places, machine_id
 from vllm_studio_tui.services.serving.client import NotServing, ServeClient
+from vllm_studio_tui.services.serving.request_log import RequestLog
 from vllm_studio_tui.services.serving.requests import Requests
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
@@ -79,6 +81,17 @@ def test_nobody_serves(places: Places, requests: Requests) -> None:
         ServeClient(places).live()
     now = requests.live()
     assert (now.requests, now.serving, now.error) == ((), False, None)
+
+
+def test_what_a_killed_server_had_under_way_has_ended(places: Places, db: Database, requests: Requests) -> None:
+    log = RequestLog(places, db)
+    log.begin(CompletedRequest(AT, "proxy", "streaming", id="cut", model="m", completion_tokens=7))
+    assert requests.live().requests == ()
+    assert requests.ended(RequestQuery()) == []  # it lives
+    kill(log)
+    requests.live()
+    [row] = requests.ended(RequestQuery())
+    assert (row.id, row.finish, row.completion_tokens) == ("cut", "interrupted", 7)
 
 
 def test_what_a_server_has_under_way_and_chats_of_this_home_the_oldest_first(

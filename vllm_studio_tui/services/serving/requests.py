@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from vllm_studio_tui.domain.serving import Phase
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.serving.client import NotServing, ServeClient
+from vllm_studio_tui.services.serving.request_log import settle_journals
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 
@@ -46,7 +48,9 @@ class Requests:
         try:
             document = client.live()
         except NotServing:
-            pass
+            # Whoever served may have been killed a moment ago: what it had under way has ended.
+            with contextlib.suppress(StudioError):
+                settle_journals(self._places, self._db(), patience=0.2)
         except StudioError as one:
             serving, error = True, one
         else:

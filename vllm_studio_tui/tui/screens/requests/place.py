@@ -32,6 +32,8 @@ LATEST, PAST = 200, 2000
 TITLES = (("NOW, THEN ENDED", "who waits longest first; the latest to end first"), ("ENDED", "the latest first"))
 #: Seconds between two looks at what has ended, and at keys.
 EVERY = 3.0
+#: Seconds for which the row of a request that has ended is looked for.
+PATIENCE = 5.0
 
 
 class RequestsPlace(Place):
@@ -50,6 +52,8 @@ class RequestsPlace(Place):
         self._looked = 0.0
         self._busy = False
         self._again = False
+        #: Requests whose end is looked for, and until when.
+        self._awaited: dict[str, float] = {}
 
     def compose(self) -> ComposeResult:
         yield Listing(
@@ -150,10 +154,16 @@ class RequestsPlace(Place):
         tally, error = self._facts.tally, self._facts.error
         try:
             live = requests.live()
-            known = {one.id for one in self._facts.live.requests}
-            # One that was under way and is not any more has ended: it is looked for at once.
-            if whole or known - {one.id for one in live.requests}:
+            here = {one.id for one in live.requests}
+            # One that was under way and is not any more has ended: it is looked for until its row is there.
+            gone = {one.id for one in self._facts.live.requests} - here
+            self._awaited |= dict.fromkeys(gone, time.monotonic() + PATIENCE)
+            if whole or self._awaited:
                 self._ended = requests.ended(RequestQuery(PAST if view == "past" else LATEST))
+                ended = {one.id for one in self._ended} | here
+                self._awaited = {
+                    one: until for one, until in self._awaited.items() if one not in ended and time.monotonic() < until
+                }
                 tally, error = requests.tally(now - paint.HOUR), None
                 today = self.studio.keys.tokens_today(now)
                 found = self.studio.keys.list()
