@@ -1,0 +1,79 @@
+"""kill -9 of a process that logs requests, at any moment: what it said has ended is a row, once, and so is the rest."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.serving.journal import journal_folder
+from vllm_studio_tui.services.serving.request_log import RequestLog, settle_journals
+from vllm_studio_tui.store.database import Database
+
+#: Logs requests as fast as it can, one of ten left under way, and says after each what is safe now.
+WORKER = """
+import sys
+from pathlib import Path
+from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.serving import request_log
+from vllm_studio_tui.store.database import Database
+
+request_log.JOURNAL_BYTES = 20_000
+request_log.BATCH_SECONDS = 0.02
+places = Places.under(Path(sys.argv[1]))
+log = request_log.RequestLog(places, Database.open(places.database))
+for number in range(1_000_000):
+    name = f"{sys.argv[2]}-{number}"
+    log.begin(CompletedRequest(1e9, "proxy", "streaming", id=name, completion_tokens=1))
+    print("begun", name, flush=True)
+    if number % 10:
+        log.put(CompletedRequest(1e9, "proxy", "stop", id=name, prompt_tokens=2, completion_tokens=3))
+        print("ended", name, flush=True)
+"""
+
+
+def test_no_request_is_lost_or_counted_twice_by_kills(tmp_path: Path) -> None:
+    """Two processes log to one home, and a third one is alive all the time."""
+    chance = random.Random(11)
+    places = Places.under(tmp_path)
+    db = Database.open(places.database)
+    alive = RequestLog(places, db)
+    said: dict[str, str] = {}
+    for round_ in range(3):
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(tmp_path), f"{round_}-{which}"], stdout=subprocess.PIPE, text=True
+            )
+            for which in "ab"
+        ]
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline().startswith("begun")  # it is under way
+        time.sleep(chance.uniform(0.0, 0.5))
+        for worker in workers:
+            worker.send_signal(signal.SIGKILL)
+            out, _ = worker.communicate(timeout=30)
+            for line in out.rpartition("\n")[0].splitlines():  # whole ones
+                state, _, name = line.partition(" ")
+                said[name] = state
+            settle_journals(places, db)  # the other worker may be alive: its journal is left alone
+    settle_journals(places, db)
+    found = {row["id"]: (row["finish"], row["completion_tokens"]) for row in db.rows("SELECT * FROM requests")}
+    wanted = {"begun": ("interrupted", 1), "ended": ("stop", 3)}
+    assert len(said) > 100
+    # A line that was written a moment before the kill may not have been said any more: then it ended all the same.
+    wrong = {
+        name: found.get(name)
+        for name, state in said.items()
+        if found.get(name) != wanted[state] and not (state == "begun" and found.get(name) == wanted["ended"])
+    }
+    assert wrong == {}
+    assert set(found.values()) <= set(wanted.values())
+    assert len(list(journal_folder(places).iterdir())) == 1, "the journal of the one that lives"
+    alive.close()
+    db.close()
