@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,7 @@ from vllm_studio_tui.domain.spec import Restart
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import control
 from vllm_studio_tui.services import demo
+from vllm_studio_tui.services.render.grafana import DASHBOARDS
 from vllm_studio_tui.services.render.grafana_panels import PANELS
 from vllm_studio_tui.services.render.prometheus import KEY_FILE
 from vllm_studio_tui.services.render.recording_rules import RECORDS
@@ -67,6 +69,29 @@ def test_promtool_takes_the_configuration_the_rules_and_our_metrics(tmp_path: Pa
     metrics.published("status")
     text = metrics.text(snapshot(tmp_path), queue_length={"a": 1}, in_flight={"a": 1}, degraded=False)
     assert promtool(tmp_path, "check", "metrics", text=text) == ""
+
+
+@pytest.mark.parametrize("uid", [one.uid for one in DASHBOARDS.values()])
+def test_grafanas_own_types_hold_all_that_a_dashboard_says(uid: str) -> None:
+    """`pip install grafana-foundation-sdk`: Grafana itself is in no package index."""
+    types = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    pytest.importorskip("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder").JSONEncoder()
+    made = json.loads(
+        render("grafana", RenderSource((), Settings(), "http://127.0.0.1:8080", "1"))[f"dashboards/{uid}.json"]
+    )
+    assert lost(made, json.loads(encoder.encode(types.Dashboard.from_json(made)))) == []
+
+
+def lost(said: Any, kept: Any, path: str = "") -> list[str]:
+    """What a reader dropped or changed; what it adds are its defaults."""
+    if isinstance(said, dict) and isinstance(kept, dict):
+        return [
+            one for name in said for one in (lost(said[name], kept[name], f"{path}/{name}") if name in kept else [path])
+        ]
+    if isinstance(said, list) and isinstance(kept, list) and len(said) == len(kept):
+        return [one for at, pair in enumerate(zip(said, kept, strict=True)) for one in lost(*pair, f"{path}/{at}")]
+    return [] if said == kept else [path]
 
 
 @contextmanager

@@ -304,9 +304,10 @@ def test_discovery_names_ourselves_and_each_run_that_answers(tmp_path: Path) -> 
     without = replace(ready, run_id="none", spec=replace(ready.spec, backend="transformers"))
     stranger = replace(ready, run_id="theirs", status=replace(ready.status, stranger={"pid": 1}))
     odd = replace(ready, run_id="a/b?c")
-    document = discovery_document(
-        with_runs(shown, (*shown.runs, without, stranger, odd)), "studio:8080", scheme="https"
-    )
+    unheard = replace(ready, run_id="unheard", spec=replace(ready.spec, backend="custom"))
+    unread = replace(ready, run_id="unread", spec=None)
+    runs = (*shown.runs, without, stranger, unheard, unread, odd)
+    document = discovery_document(with_runs(shown, runs), "studio:8080", scheme="https")
     assert document == [
         {"targets": ["studio:8080"], "labels": {"__scheme__": "https"}},
         {
@@ -324,6 +325,9 @@ def test_discovery_names_ourselves_and_each_run_that_answers(tmp_path: Path) -> 
             },
         },
     ]  # fmt: skip
+    heard = replace(shown.tick, engines={"unheard": shown.tick.engines[ready.run_id]})
+    (_, only) = discovery_document(replace(with_runs(shown, (unheard,)), tick=heard), "here:1")
+    assert only["labels"]["run"] == "unheard"  # type: ignore[index]
     assert discovery_document(None, "here:1") == [{"targets": ["here:1"], "labels": {"__scheme__": "http"}}]
 
 

@@ -92,7 +92,7 @@ def _choice(label: str) -> dict[str, Any]:
     query = f"label_values({known}, {label})"
     return {
         "name": label, "label": label.capitalize(), "type": "query", "datasource": _DATASOURCE, "hide": 0,
-        "query": {"query": query, "refId": "A"}, "definition": query, "refresh": 2, "sort": 1, "regex": "",
+        "query": {"query": query, "refId": "A"}, "refresh": 2, "sort": 1, "regex": "",
         "multi": True, "includeAll": True, "allValue": ".*", "options": [],
         "current": {"text": ["All"], "value": ["$__all"]},
     }  # fmt: skip

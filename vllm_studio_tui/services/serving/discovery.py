@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from urllib.parse import quote
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.serving import Refusal
@@ -34,7 +35,7 @@ def discovery_document(snapshot: Snapshot | None, own: str, *, scheme: str = "ht
     """
     targets: list[dict[str, object]] = [{"targets": [own], "labels": {"__scheme__": scheme}}]
     for run in snapshot.runs if snapshot is not None else ():
-        if _has_metrics(run):
+        if _has_metrics(run) and _is_target(run, snapshot):
             labels = dict(zip(("run", "recipe", "model", "backend"), map(label_value, of_run(run)), strict=True))
             path = RUN_METRICS + quote(run.run_id, safe="")
             targets.append({"targets": [own], "labels": {"__scheme__": scheme, "__metrics_path__": path, **labels}})
@@ -47,7 +48,7 @@ def engine_text(run: RunView, *, timeout: float = 5.0) -> bytes:
     Raises:
         Refusal: It does not answer, or has no metrics.
     """
-    if not _has_metrics(run) or run.base_url is None:
+    if run.base_url is None or not _has_metrics(run):
         raise Refusal(404, "no_metrics", f"{run.run_id} has no metrics now")
     try:
         reference = run.spec.api_key_ref if run.spec else None
@@ -60,7 +61,22 @@ def engine_text(run: RunView, *, timeout: float = 5.0) -> bytes:
 
 
 def _has_metrics(run: RunView) -> bool:
-    if run.spec is None or run.state not in ANSWERING or run.status.stranger:
-        return False
-    style = run.spec.recipe.get("metrics_style")  # a command of a person's own may say whose metrics it has
-    return bool(specs_of(style if isinstance(style, str) and style else run.spec.backend))
+    answers = run.base_url is not None and run.state in ANSWERING and not run.status.stranger
+    return answers and bool(specs_of(_style(run)))
+
+
+def _is_target(run: RunView, snapshot: Snapshot | None) -> bool:
+    """Return whether an engine of a kind that nobody knows has been heard: a target that never answers is an alert."""
+    kind = registry.find(_style(run))
+    if kind is not None and kind.metrics is not None:
+        return True
+    heard = snapshot.engine(run.run_id) if snapshot is not None else None
+    return heard is not None and heard.error is None
+
+
+def _style(run: RunView) -> str:
+    """Return whose metrics an engine has: a command of a person's own may say it."""
+    if run.spec is None:
+        return ""
+    style = run.spec.recipe.get("metrics_style")
+    return style if isinstance(style, str) and style else run.spec.backend
