@@ -6,16 +6,23 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.ports import free_port
 from tests.process.house import House
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.serving import Arrival, Endpoint
+from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
+from vllm_studio_tui.services import demo
 from vllm_studio_tui.services.serving.admission import Admission
 from vllm_studio_tui.services.serving.dispatcher import Dispatcher
 from vllm_studio_tui.studio import Studio
@@ -38,6 +45,17 @@ def recipe(name: str, *flags: str, **fields: Any) -> Recipe:
             **fields,
         }
     )
+
+
+def small_model() -> Path:
+    """SmolLM2, which is fetched once for all tests; without it a test is skipped."""
+    pytest.importorskip("xllamacpp")
+    named = os.environ.get("VLLM_STUDIO_TEST_MODEL")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vllm-studio-tests"
+    try:
+        return demo.fetch(Places.under(cache), Path(named) if named else None, lambda progress: None)
+    except StudioError as error:
+        pytest.skip(f"the small model cannot be had here: {error}")
 
 
 class Serving:

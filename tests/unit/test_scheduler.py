@@ -363,3 +363,18 @@ def test_a_server_elsewhere_is_always_there() -> None:
     assert stage.arrive("2", "far") == []
     stage.leave("1")
     assert stage.take() == [Send("2", "far", None)]
+
+
+def test_what_was_loaded_for_requests_answers_them_however_soon_it_is_to_give_way() -> None:
+    stage = Stage(model("a"), model("b"), max_consecutive=0.0)
+    stage.arrive("a1", "a")
+    stage.arrive("b1", "b")
+    stage.launched("a")
+    stage.arrive("a2", "a")
+    stage.at(50.0)
+    stage.run("a")
+    assert [one.job for one in stage.take()] == ["a1", "a2"]
+    assert stage.arrive("a3", "a") == [], "now it gives way"
+    stage.leave("a1")
+    stage.leave("a2")
+    assert stage.take() == [Launch("b", ("a",))]

@@ -77,7 +77,7 @@ def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> An
     """Return the options as parameters of the package; an option that it does not have is an error."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = options.model
-    parameters.model_alias = {*(options.alias or Path(options.model).stem).split(",")}
+    parameters.model_alias = {options.alias or Path(options.model).stem}
     parameters.hostnames = [options.host]
     parameters.port = options.port
     parameters.endpoint_metrics = True
@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--model", required=True, help="a GGUF file")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=8080)
-    parser.add_argument("-a", "--alias", help="the model's names in requests, with commas between")
+    parser.add_argument("-a", "--alias", help="the model's name in requests")
     parser.add_argument("-c", "--ctx-size", type=_count, default=0, help="tokens; 0: the model's own")
     parser.add_argument("-t", "--threads", type=_count, default=0, help="0: the physical cores that are free")
     parser.add_argument("-tb", "--threads-batch", type=_count, default=0, help="for prompts; 0: as --threads")

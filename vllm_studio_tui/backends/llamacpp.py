@@ -160,6 +160,7 @@ class LlamaCpp(Backend):
     anthropic_api = True
     token_calls = token_calls.LLAMACPP
     continue_options = {}  # noqa: RUF012, RUF100
+    # Whatever a request calls its one model; of several names of --alias it would show the first by the alphabet.
     takes_aliases = True
     uses = frozenset({
         "served_model_name", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype",
@@ -212,8 +213,7 @@ class LlamaCpp(Backend):
             )
         else:
             yield from ("--hf-repo", model)
-        yield from ("--host", context.host, "--port", str(context.port), "--alias")
-        yield ",".join(dict.fromkeys((self.model_name(recipe), *recipe.aliases)))
+        yield from ("--host", context.host, "--port", str(context.port), "--alias", self.model_name(recipe))
         if recipe.max_model_len is not None and recipe.max_model_len > 0:
             yield from ("--ctx-size", str(recipe.max_model_len))
         if recipe.max_num_seqs is not None:

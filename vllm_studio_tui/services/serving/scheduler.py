@@ -220,15 +220,20 @@ class Scheduler:
     def _settle(self, now: float) -> None:
         """Decide all that can be decided now."""
         self._overdue(now)
+        self._send_waiting()  # before anything is closed: what was loaded for them answers them
         closing, self._closing = self._closing, set()
         if self._waiting or self._preload:
             self._load(now, closing)
-        for key in self._order():
-            for job in list(self._waiting.get(key, ())):
-                if not self._send(job):
-                    break
+            if closing - self._closing:
+                self._send_waiting()
         if self._rules.primary:
             self._idle(now)
+
+    def _send_waiting(self) -> None:
+        for key in self._order():
+            for job in list(self._waiting[key]):
+                if not self._send(job):
+                    break
 
     def _overdue(self, now: float) -> None:
         for key, jobs in list(self._waiting.items()):
@@ -359,11 +364,13 @@ class Scheduler:
         """Let runs take no more requests that stood in the way of a model for long enough."""
         if not self._waiting.get(key):
             return
-        since = min(job.arrived for job in self._waiting[key])
+        since = now - min(job.arrived for job in self._waiting[key])
         for one in later:
             run = self._runs.get(one.id)
-            warm = run is not None and (run.ready_for or 0.0) >= self._rules.min_warm
-            if warm and now - since >= self._rules.max_consecutive:
+            if run is None or run.phase is not RunPhase.READY:
+                continue
+            ready_for = run.ready_for or 0.0
+            if ready_for >= self._rules.min_warm and min(since, ready_for) >= self._rules.max_consecutive:
                 self._closing.add(one.id)
 
     def _idle(self, now: float) -> None:
