@@ -229,8 +229,10 @@ BODIES = st.binary(max_size=80) | st.recursive(
 ).map(lambda data: json.dumps(data).encode())  # fmt: skip
 
 
-def test_ten_thousand_strange_requests_break_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+def test_strange_requests_break_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, count: int
 ) -> None:
     """Each is answered with what it deserves, never with 500, and the server goes on."""
     with asyncio.Runner() as runner:
@@ -245,7 +247,9 @@ def test_ten_thousand_strange_requests_break_nothing(
                 head += f"Content-Length: {len(body)}\r\n"
             statuses.append(await raw(ground, head.encode("latin-1") + b"\r\n" + body + tail, patience=0.15))
 
-        @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+        @settings(
+            max_examples=count // 100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+        )
         @given(st.lists(st.tuples(st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "BREW"]), PATHS,
                                   HEADERS, BODIES, st.binary(max_size=9)), min_size=100, max_size=100))  # fmt: skip
         def many(requests: list[tuple[str, str, dict[str, str], bytes, bytes]]) -> None:
@@ -253,7 +257,7 @@ def test_ten_thousand_strange_requests_break_nothing(
 
         with caplog.at_level(logging.ERROR):
             many()
-        assert len(statuses) >= 10_000
+        assert len(statuses) >= count
         assert not [one for one in statuses if one is not None and one >= 500 and one != 501]
         assert [one.message for one in caplog.records if "vllm_studio" in one.name] == []
         assert runner.run(ground.get("/health"))[0] == 200

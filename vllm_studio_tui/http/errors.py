@@ -50,14 +50,14 @@ def family(path: str) -> str:
 
 def error_document(shape: str, error: Refusal, request_id: str | None = None) -> dict[str, Any]:
     """Return an error as a JSON document."""
-    message = " ".join(part for part in (error.title, error.cause, error.advice) if part).replace("\n", " ")
+    message = _sentences(error.title, error.cause, error.advice)
     if shape == "anthropic":
         kind = _ANTHROPIC.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
     if shape == "openai":
         kind = _OPENAI.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
         return {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
-    detail = " ".join(part for part in (error.cause, error.advice) if part)
+    detail = _sentences(error.cause, error.advice)
     return {"error": error.title, "detail": detail, "code": error.code}
 
 
@@ -78,3 +78,9 @@ def error_response(path: str, error: Refusal, request_id: str | None = None) -> 
         headers["x-vllm-studio-request"] = request_id
     body = to_json(error_document(family(path), error, request_id))
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
+
+
+def _sentences(*parts: str) -> str:
+    """Return parts as one line in which each ends as a sentence does."""
+    whole = [part if part.endswith((".", "!", "?", ":")) else f"{part}." for part in parts if part]
+    return " ".join(whole).replace("\n", " ")
