@@ -23,16 +23,16 @@ class FewValues:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._known: set[str] = set()
+        #: What was given, as it is called. Two texts may have one name.
+        self._names: dict[object, str] = {}
 
     def of(self, text: object) -> str:
-        value = label_value(text)
-        if value in self._known:
-            return value
-        if len(self._known) >= self._most:
-            return OTHER
-        self._known.add(value)
-        return value
+        name = self._names.get(text)
+        if name is None:
+            if len(self._names) >= self._most:
+                return OTHER
+            name = self._names[text] = label_value(text)
+        return name
 
 
 class FewSets:
