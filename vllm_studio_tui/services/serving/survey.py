@@ -29,11 +29,13 @@ from vllm_studio_tui.services.serving.world import Model, Run, RunPhase, World
 
 #: Seconds between two looks at the recipes.
 RECIPES_EVERY = 0.5
+#: Seconds after which it is found out anew what a recipe takes: its model's files may have changed.
+NEEDS_EVERY = 30.0
 #: Seconds between two looks at the GPUs, which ask the driver.
 GPUS_EVERY = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """A recipe, and what of it does not change until it is changed.
 
@@ -84,6 +86,7 @@ class Survey:
         self._past = past
         self._watch = RunWatch(places)
         self._kinds: dict[str, tuple[Mapping[str, Any], Kind]] = {}
+        self._models: dict[str, tuple[tuple[object, ...], float, Model]] = {}
         self._looked_at = 0.0
         self._gpus: frozenset[str] | None = None
         self._gpus_at = 0.0
@@ -112,7 +115,10 @@ class Survey:
         runs = tuple(self._run(one, views, now) for one in views)
         if gpus and time.monotonic() - self._gpus_at >= GPUS_EVERY:
             self._gpus, self._gpus_at = _obtainable(live), time.monotonic()
-        models = {key: self._model(one, views) for key, one in kinds.items()}
+        of_key: dict[str, list[RunView]] = {}
+        for view in views:
+            of_key.setdefault(view.recipe_id, []).append(view)
+        models = {key: self._model(one, of_key.get(key, [])) for key, one in kinds.items()}
         for view in live:
             if view.recipe_id not in models:
                 models[view.recipe_id] = Model(view.recipe_id)
@@ -144,9 +150,18 @@ class Survey:
             self._kinds, self._looked_at = kept, time.monotonic()
         return {key: kind for key, (_, kind) in self._kinds.items()}
 
-    def _model(self, kind: Kind, views: Sequence[RunView]) -> Model:
-        recipe = kind.recipe
-        return Model(
+    def _model(self, kind: Kind, runs: Sequence[RunView]) -> Model:
+        """Return what is known of a recipe.
+
+        Args:
+            runs: Those of the recipe, oldest first.
+        """
+        recipe, now = kind.recipe, time.monotonic()
+        mark = (kind, *((one.run_id, one.status.ready_at) for one in runs[-3:]))
+        known = self._models.get(recipe.id)
+        if known is not None and known[0] == mark and now - known[1] < NEEDS_EVERY:
+            return known[2]
+        found = Model(
             recipe.id,
             kind.elsewhere,
             not kind.elsewhere,
@@ -156,24 +171,26 @@ class Survey:
             recipe.preload,
             recipe.priority,
             recipe.max_concurrent,
-            Need(recipe.id) if kind.elsewhere else self._need(recipe, views),
-            self._load_seconds(recipe.id, views),
+            Need(recipe.id) if kind.elsewhere else self._need(recipe, runs),
+            self._load_seconds(recipe.id, runs),
             kind.revision,
         )
+        self._models[recipe.id] = (mark, now, found)
+        return found
 
-    def _need(self, recipe: Recipe, views: Sequence[RunView]) -> Need:
-        latest = next((one for one in reversed(views) if one.recipe_id == recipe.id and one.spec), None)
+    def _need(self, recipe: Recipe, runs: Sequence[RunView]) -> Need:
+        latest = next((one.spec for one in reversed(runs) if one.spec), None)
         auto = recipe.gpus == ("auto",)
-        gpus = claims(recipe)
-        if not recipe.gpus and latest is not None and latest.spec is not None:
-            gpus = latest.spec.gpus  # its launch knew which engine is installed
+        # Where the recipe names none, its latest launch knew which engine is installed.
+        named = bool(recipe.gpus) or latest is None or bool(latest.recipe.get("gpus"))
+        gpus = claims(recipe) if named or latest is None else latest.gpus
         memory = None if gpus or auto else model_bytes(self._places, recipe.model_path)
         return Need(recipe.id, recipe.port, frozenset(gpus), recipe.gpu_count if auto else 0, memory)
 
-    def _load_seconds(self, key: str, views: Sequence[RunView]) -> float | None:
+    def _load_seconds(self, key: str, runs: Sequence[RunView]) -> float | None:
         took = sorted(
             one.status.ready_at - one.status.started_at
-            for one in [run for run in views if run.recipe_id == key][-3:]
+            for one in runs[-3:]
             if one.status.ready_at and one.status.started_at and one.status.ready_at > one.status.started_at
         )
         return took[len(took) // 2] if took else self._past.get(key)
