@@ -264,6 +264,27 @@ def backend_facts() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metric_keys() -> str:
+    """The keys of a metric that is added, with what each says."""
+    import inspect
+
+    from vllm_studio_tui.domain.custom_metric import CustomMetric
+
+    doc = inspect.cleandoc(CustomMetric.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
+    rows = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", doc, re.MULTILINE)
+    lines = [f"| `{name}` | {_cell(_KNOWN.sub(_known_words, words))} |" for name, words in rows]
+    return "\n".join(["| key | what |", "|---|---|", *lines]) + "\n"
+
+
+_KNOWN = re.compile(r"One of `(UNITS|KINDS)`")
+
+
+def _known_words(found: re.Match[str]) -> str:
+    from vllm_studio_tui.domain import custom_metric
+
+    return " ".join(["One of", ", ".join(f"`{one}`" if one else "nothing" for one in getattr(custom_metric, found[1]))])
+
+
 def request_record() -> str:
     """What callbacks and the webhook are told of a request."""
     from vllm_studio_tui.services.serving import request_record
@@ -293,6 +314,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "backend-facts": backend_facts,
     "request-record": request_record,
     "plug-ins-pyproject": functools.partial(_file, "pyproject.toml", "toml", PLUG_INS),
+    "metric-keys": metric_keys,
+    "example-metrics": functools.partial(_file, "example_metrics.py", "python", PLUG_INS),
     "example-callback": functools.partial(_file, "example_callback.py", "python", PLUG_INS),
     "example-pyproject": functools.partial(_file, "pyproject.toml", "toml"),
     "example-backend": functools.partial(_file, "example_engine.py", "python"),

@@ -26,6 +26,7 @@ def test_the_doctor_names_them(tmp_path: Path) -> None:
     _, out, _ = studio(tmp_path, "doctor", "--json")
     rows = {one["name"]: one["found"] for one in json.loads(out)["checks"]}
     assert rows["plug-ins"] == "request callback lines"
+    assert rows["own metrics"] == "step_tokens, busy_slots"
 
 
 def test_the_project_file_names_the_same_entry_points_as_the_installed_package() -> None:

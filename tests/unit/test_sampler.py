@@ -48,6 +48,9 @@ class Gpus:
 
 
 def test_a_ready_engine_is_measured_and_a_dead_one_is_not(house: House) -> None:
+    (table := house.places.config / "metrics.yaml").parent.mkdir(mode=0o700, exist_ok=True)
+    table.write_text("own:\n  names: [gone, 'vllm:num_requests_running']\n  scale: 2\nwrong: 5\n")
+    table.chmod(0o600)
     run = house.ready(house.launch())
     gpus = Gpus(GpuReport(1.0, error="No NVIDIA driver"))
     sampler = Sampler(house.places, Bus(), gpus=gpus)  # type: ignore[arg-type]
@@ -56,6 +59,7 @@ def test_a_ready_engine_is_measured_and_a_dead_one_is_not(house: House) -> None:
         shown = sampler.sample()
         assert [one.run_id for one in shown.runs] == [run.run_id]
         assert shown.tick.engines[run.run_id].running == 0
+        assert [(one.metric.name, one.value) for one in shown.tick.engines[run.run_id].custom] == [("own", 0.0)]
         assert gpus.asked == 1  # a driver that is not there is not asked at every tick
         assert [one.run_id for one in first_look(house.places).runs] == [run.run_id]
         control.stop(run)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.sanitize import clean_line
 
 if TYPE_CHECKING:
     import typer
@@ -78,7 +79,10 @@ def show(run: RunView, m: EngineMetrics) -> None:
         ("KV cache", _share(m.kv_cache_usage)),
         ("prefix cache hits", _share(m.prefix_cache_hit_rate) + _mark(m, "prefix_cache_hit_rate")),
     )
-    for name, value in rows:
+    own = [
+        (clean_line(one.metric.label), one.metric.text(one.value, DASH) + _since(one.since_start)) for one in m.custom
+    ]
+    for name, value in (*rows, *own):
         say(f"{name:<18} {value}")
     say()
     table(
@@ -104,7 +108,11 @@ def _share(value: float | None) -> str:
 
 
 def _mark(m: EngineMetrics, field: str) -> str:
-    return "  since its start" if field in m.since_start else ""
+    return _since(field in m.since_start)
+
+
+def _since(start: bool) -> str:
+    return "  since its start" if start else ""
 
 
 def _latency(p: Percentiles) -> tuple[str, ...]:
@@ -144,6 +152,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Show an engine's requests, speeds, cache use and latencies."""
         from vllm_studio_tui.cli.output import emit_line, note
+        from vllm_studio_tui.config.custom_metrics import custom_metrics
         from vllm_studio_tui.domain.errors import EngineUnreachable, StudioError, UsageError
         from vllm_studio_tui.kit.paths import Places
         from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
@@ -158,6 +167,9 @@ def register(app: typer.Typer) -> None:
         if run.status.stranger:
             raise EngineUnreachable(f"No metrics of {run.run_id}", cause=run.status.heard or "")
         key = api_key_of(run)
+        custom, problems = custom_metrics(Places.of())
+        for problem in problems:
+            note(clean_line(problem))
 
         def show_one(m: EngineMetrics) -> None:
             if as_json:
@@ -166,12 +178,12 @@ def register(app: typer.Typer) -> None:
                 show(run, m)
 
         if not watching:
-            measured = read_once(base_url, backend, key, interval)
+            measured = read_once(base_url, backend, key, interval, custom=custom)
             show_one(measured)
             if measured.error is not None:
                 raise EngineUnreachable(f"No metrics of {run.run_id}", cause=measured.error)
             return
-        probe = EngineProbe(backend, window=WINDOW)
+        probe = EngineProbe(backend, window=WINDOW, custom=custom)
 
         def read() -> EngineMetrics:
             m = probe.read(base_url, key)

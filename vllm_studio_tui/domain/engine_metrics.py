@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vllm_studio_tui.domain.custom_metric import CustomValue
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
@@ -29,6 +31,7 @@ class EngineMetrics:
     Attributes:
         interval: Seconds between the two scrapes; None with one scrape only, when speeds are unknown.
         since_start: Names of the fields that are over the engine's whole life instead of the interval.
+        custom: Metrics that were added, those that this engine may have.
     """
 
     running: int | None = None
@@ -49,6 +52,7 @@ class EngineMetrics:
     interval: float | None = None
     error: str | None = None
     since_start: tuple[str, ...] = ()
+    custom: tuple[CustomValue, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `metrics --json` prints: per second, shares 0-1, seconds; unknown is null."""
@@ -70,5 +74,6 @@ class EngineMetrics:
             "requests_total": self.requests_total,
             "interval": self.interval,
             "since_start": list(self.since_start),
+            "custom": {one.metric.name: one.value for one in self.custom},
             "error": self.error,
         }

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vllm_studio_tui.domain.custom_metric import CustomMetric
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.metric_spec import MetricSpec
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.kit.prometheus import Samples
+from vllm_studio_tui.probes.engine.custom_values import filled, rows_of, values_of
 from vllm_studio_tui.probes.engine.metric_lookup import sample_names, specs_of
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
 from vllm_studio_tui.probes.engine.scrape import fetch
@@ -58,11 +60,16 @@ class EngineProbe:
         backend: The kind of engine; of one that has no table every known name is tried.
         window: Seconds over which percentiles, shares and `preemptions` are taken, where scrapes come more often:
             a second rarely holds enough requests. 0: since the previous scrape. Speeds are always since that.
+        custom: Metrics that were added.
     """
 
-    def __init__(self, backend: str, *, window: float = 0.0) -> None:
+    def __init__(self, backend: str, *, window: float = 0.0, custom: Sequence[CustomMetric] = ()) -> None:
         self._specs = specs_of(backend)
-        self._names = sample_names(self._specs)
+        self._custom = rows_of(custom, backend)
+        own, added = sample_names(self._specs), sample_names(spec for _, spec in self._custom)
+        self._names = own | added
+        # A metric that was added wrongly, a gauge for a counter, must not look like a restart of the engine.
+        self._counting = own or added
         self._backend = backend
         self._window = window
         self._previous: _Scrape | None = None
@@ -73,7 +80,7 @@ class EngineProbe:
         samples = prometheus.parse(text, self._names)
         if not samples:
             return EngineMetrics(error="The answer holds none of the metrics that are known of this engine")
-        now = _Scrape(at_monotonic, samples, _series(samples))
+        now = _Scrape(at_monotonic, samples, _series(samples, self._counting))
         previous = self._previous
         if previous and (now.at <= previous.at or _restarted(previous.series, now.series)):
             previous = None
@@ -95,7 +102,7 @@ class EngineProbe:
 
     def read(self, base_url: str, api_key: str | None = None, *, timeout: float = 3.0) -> EngineMetrics:
         """Scrape the engine and `observe`; what went wrong is in `error`. Blocks up to `timeout` seconds."""
-        if not self._specs:
+        if not self._names:
             return EngineMetrics(error=f"{self._backend} has no metrics endpoint")
         try:
             body = fetch(base_url, api_key, timeout=timeout)
@@ -127,27 +134,35 @@ class EngineProbe:
             if found.get("running") == 0 and found.get(field) and _gain(self._specs, counter, now, previous) == 0:
                 found[field] = 0.0
         interval = now.at - previous.at if previous else None
-        return EngineMetrics(**found, interval=interval, since_start=tuple(since_start))
+        custom = values_of(
+            self._custom, lambda spec: _raw(spec, now, previous, base, busy=False), since_start=base is None
+        )
+        return EngineMetrics(**found, interval=interval, since_start=tuple(since_start), custom=custom)
 
 
 def _value(
     spec: MetricSpec, now: _Scrape, previous: _Scrape | None, base: _Scrape | None, *, busy: bool
 ) -> float | int | Percentiles | None:
+    """Return the value of one row of a table, in the type and range of its field."""
+    value = _raw(spec, now, previous, base, busy=busy)
+    return value if isinstance(value, Percentiles) else _fit(spec, value)
+
+
+def _raw(
+    spec: MetricSpec, now: _Scrape, previous: _Scrape | None, base: _Scrape | None, *, busy: bool
+) -> float | Percentiles | None:
     """Return the value of one row of a table; speeds are since the `previous` scrape, other increases since `base`."""
     if spec.kind == "histogram":
         return _histogram(spec.names, now, base)
-    value: float | None
     if spec.kind == "mean":
-        value = prometheus.mean(now.samples, spec.names)
-    elif spec.kind == "ratio":
-        value = _ratio(spec, now, base)
-    elif spec.kind == "delta":
-        value = _difference(spec, now, base)
-    elif spec.kind == "rate":
-        value = _rate(spec, now, previous, busy=busy)
-    else:
-        value = _sum(spec, now)
-    return _fit(spec, value)
+        return prometheus.mean(now.samples, spec.names)
+    if spec.kind == "ratio":
+        return _ratio(spec, now, base)
+    if spec.kind == "delta":
+        return _difference(spec, now, base)
+    if spec.kind == "rate":
+        return _rate(spec, now, previous, busy=busy)
+    return _sum(spec, now)
 
 
 def read_once(
@@ -158,13 +173,14 @@ def read_once(
     *,
     timeout: float = 3.0,
     sleep: Callable[[float], None] = time.sleep,
+    custom: Sequence[CustomMetric] = (),
 ) -> EngineMetrics:
     """Scrape an engine twice, `interval` seconds apart, for its speeds now; what went wrong is in `error`.
 
     So short an interval often holds no request: latencies and shares of which it holds nothing are then those of
     the engine's whole life, and named in `since_start`.
     """
-    probe = EngineProbe(backend)
+    probe = EngineProbe(backend, custom=custom)
     first = probe.read(base_url, api_key, timeout=timeout)
     if first.error is not None or interval <= 0:
         return first
@@ -180,7 +196,9 @@ def _filled(metrics: EngineMetrics, life: EngineMetrics) -> EngineMetrics:
         value = getattr(metrics, field)
         if value is None or (isinstance(value, Percentiles) and not value.count):
             empty[field] = getattr(life, field)
-    return replace(metrics, **empty, since_start=(*metrics.since_start, *empty))
+    return replace(
+        metrics, **empty, since_start=(*metrics.since_start, *empty), custom=filled(metrics.custom, life.custom)
+    )
 
 
 def _fit(spec: MetricSpec, value: float | None) -> float | int | None:
@@ -269,12 +287,16 @@ def _gain(specs: tuple[MetricSpec, ...], field: str, now: _Scrape, previous: _Sc
     return None
 
 
-def _series(samples: Samples) -> Series:
-    """Return the counters, which cannot decrease within one process, and the creation times, by name and labels."""
+def _series(samples: Samples, counting: Collection[str]) -> Series:
+    """Return the counters, which cannot decrease within one process, and the creation times, by name and labels.
+
+    Args:
+        counting: Names among which counters are looked for.
+    """
     return {
         (name, tuple(sorted(labels.items()))): value
         for name, rows in samples.items()
-        if name.endswith(("_total", "_count", "_bucket", "_created"))
+        if name in counting and name.endswith(("_total", "_count", "_bucket", "_created"))
         for labels, value in rows
     }
 

@@ -124,6 +124,7 @@ CHECKS: Sequence[tuple[str, Looker]] = (
     ("engine", doctor_engines.engines),
     ("engines", doctor_engines.any_engine),
     ("plug-ins", doctor_engines.plug_ins),
+    ("own metrics", doctor_engines.own_metrics),
     ("recipes", doctor_recipes.recipes),
     ("demo model", demo_model),
     ("gateway", gateway),

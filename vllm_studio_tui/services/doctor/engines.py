@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.common import parsers
 from vllm_studio_tui.backends.common.doctor import is_usable
+from vllm_studio_tui.config.custom_metrics import custom_metrics
 from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.services.doctor.context import Ground, unchecked
 from vllm_studio_tui.services.serving.callbacks import request_callbacks
@@ -55,3 +56,11 @@ def plug_ins(_ground: Ground) -> Check:
         *(f"request callback {one.name}" for one in callbacks),
     ]
     return ok(", ".join(found) or "none")
+
+
+def own_metrics(ground: Ground) -> Check:
+    """Check the metrics of engines that were added, by a file or by packages."""
+    found, problems = custom_metrics(ground.places)
+    if problems:
+        return warn("; ".join(problems), "Correct the row; the others are shown.")
+    return ok(", ".join(one.name for one in found) or "none")

@@ -132,4 +132,16 @@ def _engines(snapshot: Snapshot) -> list[_Family]:
             if metrics is not None and metrics.error is None:
                 family.add(of_run(run), getattr(metrics, attribute))
         made.append(family)
+    return [*made, *_custom(snapshot).values()]
+
+
+def _custom(snapshot: Snapshot) -> dict[str, _Family]:
+    """Return a family for each metric that was added."""
+    made: dict[str, _Family] = {}
+    for run in snapshot.runs:
+        metrics = snapshot.engine(run.run_id)
+        for one in metrics.custom if metrics is not None and metrics.error is None else ():
+            name = one.metric.name
+            family = made.setdefault(name, _Family(f"custom_{name}", "gauge", one.metric.label, _OF_RUN))
+            family.add(of_run(run), one.value)
     return made

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 
+from vllm_studio_tui.domain.custom_metric import custom_series
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.sample import Tick
 from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
@@ -78,6 +79,8 @@ class History:
             for run_id, engine in tick.engines.items():
                 for series, value in ENGINE.items():
                     self._add(at, series.of(run_id), value(engine))
+                for one in engine.custom:
+                    self._add(at, custom_series(run_id, one.metric.name), one.value)
                 if engine.generation_tokens_per_second is not None:
                     out.append(engine.generation_tokens_per_second)
                 if engine.running is not None:

@@ -154,7 +154,7 @@ class Sampler:
         for run_id, run in answering.items():
             engine = self._engines.get(run_id)
             if engine is None or engine.attempt != run.status.attempt:
-                engine = self._engines[run_id] = _engine(run)
+                engine = self._engines[run_id] = _engine(run, self._places)
             if engine.asked is None:
                 engine.asked = self._pool.submit(engine.probe.read, engine.base_url, engine.key, timeout=2.0)
 
@@ -188,7 +188,9 @@ class Sampler:
         return found, ages
 
 
-def _engine(run: RunView) -> _Engine:
+def _engine(run: RunView, places: Places) -> _Engine:
+    from vllm_studio_tui.config.custom_metrics import custom_metrics  # not before there is an engine to ask
+
     assert run.spec is not None
     key: str | None = None
     if run.spec.api_key_ref is not None:
@@ -198,4 +200,5 @@ def _engine(run: RunView) -> _Engine:
             key = None
     style = run.spec.recipe.get("metrics_style")  # custom engines say whose metrics they speak
     backend = style if isinstance(style, str) and style else run.spec.backend
-    return _Engine(EngineProbe(backend, window=WINDOW), run.spec.base_url, key, run.status.attempt)
+    probe = EngineProbe(backend, window=WINDOW, custom=custom_metrics(places)[0])
+    return _Engine(probe, run.spec.base_url, key, run.status.attempt)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.custom_metric import CustomMetric, custom_series
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.kit import numbers
@@ -86,7 +88,7 @@ def groups(snapshot: Snapshot, *, titles: bool = True) -> list[Group]:
         here = [gpu for gpu in left.values() if any(owner.run is run for owner in owned[gpu.index])]
         for gpu in here:
             del left[gpu.index]
-        lanes = _engine(run.run_id) if run.state in ANSWERING else ()
+        lanes = _engine(run.run_id, snapshot.engine(run.run_id)) if run.state in ANSWERING else ()
         lanes += _gpus([(gpu.index, gpu.uuid) for gpu in here])
         if lanes:
             made.append(Group(run.name if titles else "", lanes, run.state))
@@ -102,7 +104,7 @@ def groups(snapshot: Snapshot, *, titles: bool = True) -> list[Group]:
     return [*made, Group("", tuple(host))]
 
 
-def _engine(run_id: str) -> tuple[Lane, ...]:
+def _engine(run_id: str, metrics: EngineMetrics | None) -> tuple[Lane, ...]:
     def lane(label: str, series: RunSeries, form: Callable[[float | None], str]) -> Lane:
         return Lane(label, (series.of(run_id),), form)
 
@@ -110,11 +112,18 @@ def _engine(run_id: str) -> tuple[Lane, ...]:
         lane("output tok/s", RunSeries.OUTPUT, numbers.rate),
         Lane("KV cache", (RunSeries.KV_CACHE.of(run_id),), numbers.percent, 1.0, 0.95),
         lane("TTFT p95", RunSeries.TTFT, numbers.latency),
+        *(_custom(run_id, one.metric) for one in (metrics.custom if metrics is not None else ())),
         lane("running", RunSeries.RUNNING, _whole),
         lane("waiting", RunSeries.WAITING, _whole),
         lane("ITL p95", RunSeries.ITL, numbers.latency),
         lane("prompt tok/s", RunSeries.INPUT, numbers.rate),
     )
+
+
+def _custom(run_id: str, metric: CustomMetric) -> Lane:
+    """Return the chart of a metric that was added: whoever adds one wants to see it, so it comes early."""
+    series = (custom_series(run_id, metric.name),)
+    return Lane(metric.label, series, lambda value: metric.text(value, "–"), 1.0 if metric.unit == "ratio" else None)
 
 
 def _gpus(gpus: Sequence[tuple[int, str]]) -> tuple[Lane, ...]:
