@@ -316,6 +316,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "plug-ins-pyproject": functools.partial(_file, "pyproject.toml", "toml", PLUG_INS),
     "metric-keys": metric_keys,
     "example-metrics": functools.partial(_file, "example_metrics.py", "python", PLUG_INS),
+    "example-panel": functools.partial(_file, "example_panel.py", "python", PLUG_INS),
     "example-callback": functools.partial(_file, "example_callback.py", "python", PLUG_INS),
     "example-pyproject": functools.partial(_file, "pyproject.toml", "toml"),
     "example-backend": functools.partial(_file, "example_engine.py", "python"),

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.functional.stage import NOW, bare, staged
+from vllm_studio_tui.backends.common.plug_ins import PlugIn
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport, UsageRow
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.protocols import UsageApi
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.schema import MIGRATION_SET
 from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.screens.monitor import place as monitor_place
 from vllm_studio_tui.tui.screens.usage.rows import MEASURES
 
 # --- monitor ------------------------------------------------------------------------------------------------
@@ -64,6 +69,32 @@ async def test_zoom_hold_and_processes(tmp_path: Path) -> None:
         await stage.press("v")
         assert "PROCESSES" in stage.text()
         assert "VLLM::Worker" in stage.text()
+
+
+async def test_panels_of_packages_are_a_view_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hostile(_: Snapshot) -> list[object]:
+        return ["\x1b]0;title\x07[red]a line", *[[f"row {number}", number] for number in range(60)]]
+
+    def broken(_: Snapshot) -> list[object]:
+        raise RuntimeError("no [b]reason[/b]")
+
+    found = [PlugIn("queue", "team-tools", hostile), PlugIn("other", "team-tools", broken)]
+    monkeypatch.setattr(monitor_place, "panels_of_packages", lambda: (found, {}))
+    for number, size in enumerate(((160, 45), (80, 24), (60, 15))):
+        async with staged(tmp_path / str(number), place="monitor", size=size) as stage:
+            await stage.press("v")
+            assert "v panels" in stage.text() or size == (60, 15)
+            await stage.press("v")
+            await stage.until(lambda: "[red]a line" in stage.text(), "the panel is drawn")
+            assert "QUEUE  team-tools" in stage.text()
+            assert "VLLM::Worker" not in stage.text()
+            assert "output tok/s" not in stage.text()
+            await stage.press("G")
+            await stage.until(lambda: "raises RuntimeError: no [b]reason[/b]" in stage.text(), "the last is in sight")
+            await stage.press("enter")
+            assert stage.app.place_name == "monitor", "there is nothing to open"
+            await stage.press("v")
+            await stage.until(lambda: "QUEUE" not in stage.text(), "the charts are back")
 
 
 async def test_without_gpus_the_rest_works(tmp_path: Path) -> None:

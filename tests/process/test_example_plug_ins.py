@@ -25,7 +25,7 @@ def studio(home: Path, *argv: str) -> tuple[int, str, str]:
 def test_the_doctor_names_them(tmp_path: Path) -> None:
     _, out, _ = studio(tmp_path, "doctor", "--json")
     rows = {one["name"]: one["found"] for one in json.loads(out)["checks"]}
-    assert rows["plug-ins"] == "request callback lines"
+    assert rows["plug-ins"] == "request callback lines, panel tokens"
     assert rows["own metrics"] == "step_tokens, busy_slots"
 
 

@@ -77,6 +77,8 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     ),
     "tui.terminal.profile": ({"probes", "probes.terminal"}, "the same"),
     "tui.screens.dashboard.flows": ({"runs.foreign"}, "engines of others, as this machine's processes show them"),
+    "tui.screens.monitor.place": ({"services.watching.panels"}, "panels are drawn here, from whichever snapshot"),
+    "tui.screens.monitor.panel_rows": ({"services.watching.panels"}, "the same"),
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),

@@ -14,6 +14,7 @@ from vllm_studio_tui.config.custom_metrics import custom_metrics
 from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.services.doctor.context import Ground, unchecked
 from vllm_studio_tui.services.serving.callbacks import request_callbacks
+from vllm_studio_tui.services.watching.panels import panels_of_packages
 
 
 def engines(ground: Ground) -> Mapping[str, Check]:
@@ -40,9 +41,10 @@ def any_engine(ground: Ground) -> Check:
 
 
 def plug_ins(_ground: Ground) -> Check:
-    """Check what other packages bring: backends, families of parsers, who is told of requests."""
+    """Check what other packages bring: backends, families of parsers, who is told of requests, panels."""
     callbacks, broken_callbacks = request_callbacks()
-    broken = {**registry.broken_plug_ins(), **parsers.broken_plug_ins(), **broken_callbacks}
+    panels, broken_panels = panels_of_packages()
+    broken = {**registry.broken_plug_ins(), **parsers.broken_plug_ins(), **broken_callbacks, **broken_panels}
     if broken:
         return warn(
             "; ".join(f"{name} cannot be used: {why}" for name, why in sorted(broken.items())),
@@ -54,6 +56,7 @@ def plug_ins(_ground: Ground) -> Check:
         *(f"backend {name}" for name in names),
         *([f"parsers for {more} famil{'y' if more == 1 else 'ies'}"] if more else []),
         *(f"request callback {one.name}" for one in callbacks),
+        *(f"panel {one.name}" for one in panels),
     ]
     return ok(", ".join(found) or "none")
 

@@ -23,6 +23,8 @@ SCREEN = Screen(
         Action("monitor.later", "right,l", "", "Cursor to later", palette=False),
         Action("monitor.zoom-in", "plus,equals_sign", "zoom", "Shorter time", footer="+ -"),
         Action("monitor.zoom-out", "minus", "", "Longer time"),
-        Action("monitor.view", "v", "view", "Processes with their commands instead of charts, and back"),
+        Action(
+            "monitor.view", "v", "view", "Processes with their commands instead of charts, panels of packages, and back"
+        ),
     ),
 )

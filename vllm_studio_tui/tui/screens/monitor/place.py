@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.message import Message
 
+from vllm_studio_tui.services.watching.panels import Panels, panels_of_packages
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.tui.flows.run_facts import Facts, by_trouble
 from vllm_studio_tui.tui.keys import actions
@@ -24,6 +26,7 @@ from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.monitor import lanes
 from vllm_studio_tui.tui.screens.monitor import rows as paint
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
+from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: The time spans of the history charts, in seconds.
@@ -34,8 +37,15 @@ AROUND_LANES = 3
 LEAST_PROCESSES = 4
 
 
+#: What is below the engines and GPUs; the last one only where a package brings a panel.
+CHARTS, PROCESSES, PANELS = "charts", "processes", "panels"
+
+
 class Monitor(Place):
     """The monitor screen."""
+
+    class PanelsChanged(Message):
+        """A panel of a package looks different."""
 
     SCOPE = "monitor"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("monitor")]
@@ -45,7 +55,8 @@ class Monitor(Place):
         self._span = 2
         self._cursor: int | None = None
         self._held: Snapshot | None = None
-        self._table = False
+        self._view = CHARTS
+        self._panels: Panels | None = None
 
     @cached_property
     def _facts(self) -> Facts:
@@ -53,6 +64,24 @@ class Monitor(Place):
 
     def compose(self) -> ComposeResult:
         yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
+
+    def shown(self) -> None:
+        super().shown()
+        if self._panels is None:
+            self._panels = Panels((), lambda: None)
+            self.shell.spawn(self._find_panels(), group="panels")
+
+    async def _find_panels(self) -> None:
+        found, _ = await self.shell.in_thread(panels_of_packages)
+        self._panels = Panels(found, lambda: self.post_message(self.PanelsChanged()))
+
+    async def leaving(self) -> None:
+        if self._panels is not None:
+            self._panels.close()
+
+    def on_monitor_panels_changed(self) -> None:
+        if self.display and self._view == PANELS:
+            super().update_place()
 
     def update_place(self) -> None:
         # While the screen is paused nothing changes.
@@ -97,8 +126,10 @@ class Monitor(Place):
             rows += [Row(), paint.host_row(snapshot.tick.host, glyphs, width, size)]
         rows.append(Row())
         room = height - len(rows)
-        if self._table:
+        if self._view == PROCESSES:
             return rows + paint.processes(snapshot, glyphs, width, size, room, whole=True)
+        if self._view == PANELS and self._panels is not None:
+            return rows + panel_rows(self._panels.look(snapshot), width, size)
         return rows + self._lanes(snapshot, width, room, size, now)
 
     def _gpu_rows(self, snapshot: Snapshot, width: int, size: Size) -> list[Row]:
@@ -137,16 +168,22 @@ class Monitor(Place):
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
-        if self._table and name in ("earlier", "later", "zoom-in", "zoom-out"):
+        if self._view != CHARTS and name in ("earlier", "later", "zoom-in", "zoom-out"):
             return False  # there is no time axis to move on
         return name != "open" or self._chosen_run() is not None or self._chosen_process() is not None
 
     def labelled(self, action: Action) -> Action:
         if action.id == "monitor.view":
-            return replace(action, label="charts" if self._table else "processes")
+            return replace(action, label=self._next_view)
         if action.id == "monitor.open":
             return replace(action, label="open run" if self._chosen_run() is not None else "details")
         return super().labelled(action)
+
+    @property
+    def _next_view(self) -> str:
+        if self._view == PROCESSES:
+            return PANELS if self._panels else CHARTS
+        return CHARTS if self._view == PANELS else PROCESSES
 
     @property
     def _key(self) -> str:
@@ -156,7 +193,9 @@ class Monitor(Place):
         """Return the id of the run under the cursor, or of that of the process there."""
         if (process := self._chosen_process()) is not None:
             return process.process.run_id if process.run is not None else None
-        return self._key.removeprefix("run:") if self._key not in ("", "more") else None
+        if self._key in ("", "more") or self._key.startswith(PANEL):
+            return None
+        return self._key.removeprefix("run:")
 
     def _chosen_process(self) -> paint.Seen | None:
         """Return the process under the cursor."""
@@ -214,5 +253,5 @@ class Monitor(Place):
         self._again()
 
     def action_view(self) -> None:
-        self._table = not self._table
+        self._view = self._next_view
         self._again()
