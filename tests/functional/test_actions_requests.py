@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets import TextArea
 
 from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, bare, staged
@@ -176,6 +177,30 @@ async def _new(stage: Staged) -> None:
     assert stage.studio.keys.find("ci-bot").may_launch
     await stage.press("n", "escape")
     assert len(stage.studio.keys.list()) == 2
+
+
+@requests.scenario("requests.edit")
+async def _edit(stage: Staged) -> None:
+    await stage.press("v", "v")
+    await shows(stage, "KEYS  2")
+    await cursor(stage, "#keys-table", stage.studio.keys.find("ci-bot").id)
+
+    def write(text: str) -> None:
+        area = stage.app.focused
+        assert isinstance(area, TextArea)
+        area.text = text
+
+    await stage.press("e")
+    await stage.until(lambda: "may_launch: true" in stage.text(), "what it may do")
+    write("models: [qwen*]\nmax_concurrent: many\n")
+    await stage.press("f2")
+    await shows(stage, "max_concurrent is a whole number")
+    write("models: [qwen*]\nmax_concurrent: 16\n")
+    await stage.press("f2")
+    await told(stage, "changed the key of ci-bot")
+    await shows(stage, "qwen*; may launch; 16 at once")
+    changed = stage.studio.keys.find("ci-bot")
+    assert (changed.models, changed.max_concurrent, changed.may_launch) == (("qwen*",), 16, True)
 
 
 @requests.scenario("requests.delete")

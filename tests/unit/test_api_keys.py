@@ -20,6 +20,7 @@ from vllm_studio_tui.domain.usage import DAY, CompletedRequest
 from vllm_studio_tui.services.serving.api_keys import ApiKeys, digest, new_secret
 from vllm_studio_tui.services.serving.key_limits import ADDRESSES, BadTries
 from vllm_studio_tui.services.serving.key_ring import KeyRing
+from vllm_studio_tui.services.serving.key_text import key_from_text, key_to_text
 from vllm_studio_tui.store.api_keys import ApiKeyRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
@@ -209,6 +210,34 @@ def test_grants_that_cannot_be_read_give_no_rights(grants: str) -> None:
         # A limit that cannot be read is no reason to have none.
         assert data.get(name) is None or getattr(key, name) is not None or not key.scopes
     assert key.models or not data.get("models") or not key.scopes
+
+
+@given(st.text(max_size=80) | st.from_regex(r"(scopes|models|loading|max_concurrent): .{0,20}\n?", fullmatch=True))
+def test_any_text_of_a_key_is_a_key_or_says_what_is_wrong(text: str) -> None:
+    key = ApiKey("k", "n", "vs-", models=("qwen*",), max_concurrent=3, may_launch=True, loading="503")
+    try:
+        changed = key_from_text(key, text)
+    except UsageError as error:
+        assert error.title
+    else:
+        assert key_from_text(key, key_to_text(changed)) == changed
+
+
+def test_the_text_of_a_key_leaves_alone_what_it_does_not_name() -> None:
+    key = ApiKey("k", "n", "vs-", models=("qwen*",), max_concurrent=3, tokens_per_day=5, loading="comment")
+    assert key_from_text(key, key_to_text(key)) == key
+    assert key_from_text(key, "max_concurrent:\nmodels: []\n") == replace(key, max_concurrent=None, models=())
+    for wrong in (
+        "name: x",
+        "models: 5",
+        "scopes: [all]",
+        "may_launch: perhaps",
+        "max_concurrent: true",
+        "a: [",
+        "- x",
+    ):
+        with pytest.raises(UsageError):
+            key_from_text(key, wrong)
 
 
 # --- the ring -------------------------------------------------------------------------------------------

@@ -281,17 +281,20 @@ class RequestLog:
     def _begin_anew(self) -> None:
         """Begin another file where the last one has grown large, and remove those of which every row is written."""
         with self._wake:
-            if not self._ending and (self._file is None or self._file.size >= JOURNAL_BYTES):
-                new = self._new_file()
-                if new is not None:
-                    # Those that are under way go along, so that an old file can be removed.
-                    lines = b"".join(line_of(one) for one in self._open.values())
-                    if lines and not new.append(lines):
-                        new.close(remove=True)
-                    else:
-                        if self._file is not None:
-                            self._old.append(self._file)
-                        self._file = new
+            wanted = not self._ending and (self._file is None or self._file.size >= JOURNAL_BYTES)
+        # Not under the lock: a file is made in the time that the disk takes, and a request would wait for it.
+        new = self._new_file() if wanted else None
+        if new is not None:
+            with self._wake:
+                # Those that are under way go along, so that an old file can be removed.
+                lines = b"".join(line_of(one) for one in self._open.values())
+                taken = not self._ending and (not lines or new.append(lines))
+                if taken:
+                    self._old += [] if self._file is None else [self._file]
+                    self._file = new
+            if not taken:
+                new.close(remove=True)
+        with self._wake:
             done = [one for one in self._old if not one.waiting and not one.needed]
             self._old = [one for one in self._old if one not in done]
         for one in done:

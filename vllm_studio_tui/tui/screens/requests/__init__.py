@@ -18,6 +18,7 @@ SCREEN = Screen(
         Action("requests.run", "r", "run it", "Launch the model that it waits for", writes=True),
         Action("requests.log", "L", "", "The log of the run that answers it"),
         Action("requests.new", "n", "new key", "Make a key for a program", writes=True),
+        Action("requests.edit", "e", "edit", "Edit what the key may do", writes=True),
         Action("requests.delete", "d,delete", "delete", "Delete the key: whoever has it is refused", writes=True),
         Action("requests.export", "x", "", "Export as CSV", rare=True),
     ),

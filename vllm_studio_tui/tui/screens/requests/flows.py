@@ -6,8 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.api_key import ApiKey
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.requests import LiveRequest
-from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question
+from vllm_studio_tui.services.serving.key_text import key_from_text, key_to_text
+from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
@@ -47,6 +49,25 @@ async def make_key(shell: Shell) -> ApiKey | None:
     if await shell.ask(shown) == "y":
         shell.copy(secret)
     return key
+
+
+async def edit_key(shell: Shell, key: ApiKey) -> bool:
+    """Have what a key may do edited as text, until it makes sense; return whether it was changed."""
+    text, note = key_to_text(key), "nothing after a colon: no limit; models: [] are all"
+    while True:
+        said = await shell.ask(Writing(f"What {key.name} may do", text, note))
+        if said is None:
+            return False
+        try:
+            changed = key_from_text(key, said)
+            if changed == key:
+                return False
+            await shell.in_thread(partial(shell.studio.keys.change, changed))
+        except UsageError as error:
+            text, note = said, " ".join(part for part in (f"{error.title}.", error.advice) if part)
+            continue
+        shell.tell(f"changed the key of {key.name}")
+        return True
 
 
 async def delete_key(shell: Shell, key: ApiKey) -> bool:

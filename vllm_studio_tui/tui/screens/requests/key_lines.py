@@ -61,7 +61,7 @@ def columns_of(glyphs: Glyphs, now: float) -> list[Column[KeyLine]]:
 
     return [
         Column("name", lambda line: [(line.key.name, "fg")], 8, grow=1, order=lambda line: line.key.name.lower()),
-        Column("key", lambda line: [(f"{line.key.prefix}****", "faint")], 15, drop=5),
+        Column("key", lambda line: [(f"{line.key.prefix}****", "faint")], 15, drop=7),
         Column("running", lambda line: number(line.running), 5, right=True, drop=3,
                order=lambda line: line.running, falling=True),
         Column("waiting", lambda line: number(line.waiting), 5, "wait", right=True, drop=4,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -25,6 +26,10 @@ from vllm_studio_tui.tui.screens.requests.lines import Line, columns_of, lead, r
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.listing import Listing, Shape
 from vllm_studio_tui.tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.api_key import ApiKey
+    from vllm_studio_tui.tui.shell import Shell
 
 #: How many that ended are shown with the live ones, and alone.
 LATEST, PAST = 200, 2000
@@ -221,7 +226,7 @@ class RequestsPlace(Place):
     def possible(self, name: str) -> bool:
         if name in ("view", "new"):
             return True
-        if name == "delete":
+        if name in ("delete", "edit"):
             return self._view == "keys" and self.keys_table.chosen is not None
         line = self.table.chosen
         if self._view == "keys" or line is None:
@@ -310,13 +315,22 @@ class RequestsPlace(Place):
 
         self.shell.spawn(work())
 
+    def action_edit(self) -> None:
+        from vllm_studio_tui.tui.screens.requests.flows import edit_key
+
+        self._with_key(edit_key)
+
     def action_delete(self) -> None:
+        from vllm_studio_tui.tui.screens.requests.flows import delete_key
+
+        self._with_key(delete_key)
+
+    def _with_key(self, flow: Callable[[Shell, ApiKey], Awaitable[bool]]) -> None:
         line = self.keys_table.chosen
         if line is not None:
-            from vllm_studio_tui.tui.screens.requests.flows import delete_key
 
             async def work() -> None:
-                if await delete_key(self.shell, line.key):
+                if await flow(self.shell, line.key):
                     self._look(everything=True)
 
             self.shell.spawn(work())

@@ -84,8 +84,8 @@ def _last_hour(tally: Mapping[str, int], x: int, width: int) -> Row:
     parts = [f"{whole} request{'' if whole == 1 else 's'}"]
     for words, ends in (
         ("good", GOOD),
-        ("cut off by who asked", CUT),
-        ("as long as they may be", LONG),
+        ("cut off", CUT),
+        ("too long", LONG),
         ("refused", {"refused"}),
         ("failed", {"failed", "interrupted"}),
     ):

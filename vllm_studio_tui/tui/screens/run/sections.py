@@ -105,13 +105,13 @@ def endpoint_line(page: PageFacts, x: int, width: int) -> list[Row]:
 
 
 def request_rows(page: PageFacts, x: int, width: int, most: int) -> list[Row]:
-    """Draw the completions that the studio asked of it, those that go on first."""
+    """Draw the completions that the studio asked of it, or others through `serve`; those that go on first."""
     found = list(page.story.requests) if page.story is not None else []
     if not found or most < 1:
         return []
     found.sort(key=lambda one: (one.finish != "streaming", -one.at))
     going = sum(1 for one in found if one.finish == "streaming")
-    words = "asked by the studio" + (f", {going} going on" if going else "")
+    words = "by the studio, and through it" + (f", {going} going on" if going else "")
     rows = [heading(x, "REQUESTS", words, width), _request_heads(x, width)]
     rows += [_request(page, one, x, width) for one in found[:most]]
     if len(found) > most:
@@ -134,7 +134,7 @@ def _request_heads(x: int, width: int) -> Row:
 def _request(page: PageFacts, one: CompletedRequest, x: int, width: int) -> Row:
     unknown = page.glyphs.unknown
     row = Row(key=f"{REQUEST}{one.id}")
-    row.put(x, one.source, "fg", 9)
+    row.put(x, one.key_name or one.source, "fg", 12)
     live = one.finish == "streaming"
     row.put_right(x + 19, "now" if live else numbers.moment(one.at, page.now), "accent" if live else "dim")
     hit = one.cached_tokens / one.prompt_tokens if one.cached_tokens is not None and one.prompt_tokens else None
