@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -284,6 +287,17 @@ def test_threads_count_every_request_once() -> None:
     for one in threads:
         one.join()
     assert value(metrics.text(None), "vllm_studio_requests_total") == 4000
+
+
+def test_the_folder_in_which_engines_count_stays_theirs(tmp_path: Path) -> None:
+    code = (
+        "from vllm_studio_tui.services.serving.exposition import ServeMetrics\n"
+        "metrics = ServeMetrics(); metrics.published('status'); metrics.stream_opened('events')\n"
+        "assert b'event_type=\"status\"} 1.0' in metrics.text(None)"
+    )
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_streams_of_events_are_counted_by_channel_without_the_run() -> None:

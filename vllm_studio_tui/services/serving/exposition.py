@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeGuard
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -25,6 +25,9 @@ from vllm_studio_tui.services.serving.snapshot_families import families, recipe_
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 __all__ = ["CONTENT_TYPE", "ServeMetrics"]
+
+# With PROMETHEUS_MULTIPROC_DIR, which some engines use, our counts would be files among theirs, and be told by them.
+values.ValueClass = values.MutexValue
 
 #: Keys and recipes that have series of their own, and sets of values in all.
 KEYS, RECIPES, SETS = 50, 200, 5000
