@@ -216,13 +216,16 @@ class Hook:
         self.url = f"http://127.0.0.1:{self.server.server_port}/in/{SECRET}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     made = Hook()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def webhook(url: str, *, secret: str | None = None, closing: threading.Event | None = None, **options: Any) -> Webhook:
