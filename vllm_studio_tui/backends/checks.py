@@ -27,6 +27,9 @@ LOADERS = frozenset(
     {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV"}
 )
 
+#: Fields that say when `serve` starts and stops a run.
+STARTED_BY_SERVE = ("on_demand", "ttl", "persistent", "preload", "priority")
+
 
 def check(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
     """Return the problems of a recipe, the errors first. Blocking: reads files."""
@@ -104,7 +107,7 @@ def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
         if getattr(recipe, name) and not used:
             yield Problem(name, "warning", f"is not used by {backend.title}", advice)
     if not backend.needs_launch:
-        for name in ("port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout"):
+        for name in ("port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout", *STARTED_BY_SERVE):
             if getattr(recipe, name):
                 yield Problem(name, "warning", f"is not used by {backend.title}", "Leave it empty.")
         for name in ("host", "restart"):

@@ -284,7 +284,8 @@ def is_shown(one: FormField, texts: Mapping[str, str]) -> bool:
         return False
     if one.section == "Docker":
         return texts.get("runtime") == "docker"
-    started = ("host", "port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout", "runtime")
+    started = ("host", "port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout", "runtime",
+               "on_demand", "ttl", "persistent", "preload", "priority")  # fmt: skip
     return backend.needs_launch or (name not in started and one.section != "Restart")
 
 
