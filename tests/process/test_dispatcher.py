@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 
 import pytest
 
+from tests.ports import free_port
 from tests.process.house import House
-from tests.process.serving import recipe, serving
+from tests.process.serving import Serving, recipe, serving
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.serving import Phase, Refusal
 from vllm_studio_tui.runs import control, read
@@ -208,3 +212,74 @@ async def test_an_engine_or_keeper_that_is_killed_hangs_nobody(house: House) -> 
         await one.dispatcher.refresh()
         assert (await one.ask("b")).run_id != before.run_id
         assert one.idle()
+
+
+async def test_claims_of_gpus_decide_what_makes_room_and_preloaded_ones_stop_nobody(house: House, gpus: None) -> None:
+    recipes = [
+        recipe("a", gpus=["0"], preload=True),
+        recipe("b", gpus=["0"], preload=True),
+        recipe("c", gpus=["1"]),
+        recipe("d", gpus="auto", tensor_parallel_size=2),
+        recipe("e", gpus=["0"], port=free_port()),
+    ]
+    async with serving(house, *recipes) as one:
+        await one.until(lambda: "a" in one.live(), "what is to be there from the start is launched")
+        spec = one.live()["a"].spec
+        assert spec is not None
+        assert spec.started_by == "preload"
+        await asyncio.gather(one.ask("a"), one.ask("c"))
+        assert set(one.live()) == {"a", "c"}, "b would have needed the place of a"
+        assert (await one.ask("e")).recipe_id == "e"
+        assert set(one.live()) == {"c", "e"}
+        # Two that are free: both others go.
+        assert (await one.ask("d")).recipe_id == "d"
+        assert set(one.live()) == {"d"}
+        spec = one.live()["d"].spec
+        assert spec is not None
+        assert spec.gpus == ("0", "1")
+
+
+async def test_whatever_happens_each_request_ends(house: House) -> None:
+    """Requests, clients that leave, killed engines and keepers, persons, restarts of the dispatcher, at random."""
+    dice = random.Random(7)
+    recipes = [recipe(name, "--load-seconds 0.1", max_concurrent=3) for name in "abc"]
+    ended: list[str] = []
+    asked = 0
+
+    async def client(here: Serving, name: str) -> None:
+        try:
+            await asyncio.wait_for(here.ask(name), dice.choice([0.3, 40.0, 40.0]))
+            ended.append("answered")
+        except Refusal as refused:
+            assert refused.code in ("model_failed", "model_not_loaded", "server_stopping"), refused
+            ended.append(refused.code)
+        except TimeoutError:
+            ended.append("left")
+        except OSError:  # its engine was killed
+            ended.append("broken")
+
+    for part in range(2):
+        async with serving(house, *(recipes if not part else ()), max_loaded=2, max_consecutive=0.3) as here:
+            clients = set()
+            for _ in range(14):
+                what = dice.random()
+                live = [run for run in read.live_runs(house.places) if run.status.pid is not None]
+                if what < 0.7 or not live:
+                    asked += 1
+                    clients.add(asyncio.create_task(client(here, dice.choice("abc"))))
+                elif what < 0.8:
+                    house.kill_engine(dice.choice(live))
+                elif what < 0.9:
+                    house.kill_keeper(dice.choice(live))
+                else:
+                    with contextlib.suppress(StudioError):
+                        name = dice.choice("abc")
+                        await asyncio.to_thread(here.studio.launcher.launch, here.studio.recipes.get(name))
+                await asyncio.sleep(dice.choice([0.0, 0.2]))
+            if part:
+                await asyncio.wait(clients, timeout=60)
+                await here.until(here.idle, "nobody waits, nothing is in flight")
+        await asyncio.wait_for(asyncio.gather(*clients), 30)
+        assert here.dispatcher.document()["in_flight"] == {}
+    assert len(ended) == asked
+    assert ended.count("answered") >= 4, ended

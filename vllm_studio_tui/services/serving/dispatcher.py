@@ -161,8 +161,7 @@ class Dispatcher:
             waiting = self._scheduler.waiting > 0
             models = self._seen.world.models
             use = waiting or bool(self._studio.settings.idle_ttl) or any(one.ttl for one in models.values())
-            gpus = any(models[key].need.any_gpus for key in self._scheduler.queue() if key in models)
-            seen = await self._in(self._looks, lambda: survey.look(use=use and self._primary, gpus=gpus))
+            seen = await self._in(self._looks, lambda: survey.look(use=use and self._primary, hurry=waiting))
             before, self._seen = self._seen, seen
             now = time.monotonic()
             decisions = ended(now) if ended is not None else []

@@ -31,8 +31,8 @@ from vllm_studio_tui.services.serving.world import Model, Run, RunPhase, World
 RECIPES_EVERY = 0.5
 #: Seconds after which it is found out anew what a recipe takes: its model's files may have changed.
 NEEDS_EVERY = 30.0
-#: Seconds between two looks at the GPUs, which ask the driver.
-GPUS_EVERY = 5.0
+#: Seconds between two looks at the GPUs, which ask the driver: while somebody waits, and otherwise.
+GPUS_EVERY, GPUS_IDLE = 5.0, 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,7 @@ class Survey:
         self._models: dict[str, tuple[tuple[object, ...], float, Model]] = {}
         self._looked_at = 0.0
         self._gpus: frozenset[str] | None = None
-        self._gpus_at = 0.0
+        self._gpus_at = -GPUS_IDLE
         self._use = EngineUse()
         self._groups = tuple(
             GroupRule(frozenset(one.members), one.together, one.persistent) for one in settings.groups.values()
@@ -99,12 +99,12 @@ class Survey:
         """Ask no engine any more."""
         self._use.close()
 
-    def look(self, *, use: bool = False, gpus: bool = False) -> Seen:
+    def look(self, *, use: bool = False, hurry: bool = False) -> Seen:
         """Return everything as it is now.
 
         Args:
             use: Ask engines what they work on.
-            gpus: Ask which GPUs others use.
+            hurry: Somebody waits.
         """
         kinds = self._read_recipes()
         views = self._watch.look()
@@ -113,18 +113,20 @@ class Survey:
             self._use.ask([one for one in live if one.state in ANSWERING and not one.status.stranger])
         now = time.time()
         runs = tuple(self._run(one, views, now) for one in views)
-        if gpus and time.monotonic() - self._gpus_at >= GPUS_EVERY:
-            self._gpus, self._gpus_at = _obtainable(live), time.monotonic()
         of_key: dict[str, list[RunView]] = {}
         for view in views:
             of_key.setdefault(view.recipe_id, []).append(view)
         models = {key: self._model(one, of_key.get(key, [])) for key, one in kinds.items()}
+        if any(one.need.any_gpus for one in models.values()):
+            every = GPUS_EVERY if hurry else GPUS_IDLE
+            if time.monotonic() - self._gpus_at >= every:
+                self._gpus, self._gpus_at = _obtainable(live), time.monotonic()
         for view in live:
             if view.recipe_id not in models:
                 models[view.recipe_id] = Model(view.recipe_id)
         for peer, one in self._settings.peers.items():
             models.update({f"{peer}/{name}": Model(f"{peer}/{name}", elsewhere=True) for name in one.models})
-        room = Room(self._settings.max_loaded, self._groups, self._gpus if gpus else None, free_memory(live))
+        room = Room(self._settings.max_loaded, self._groups, self._gpus, free_memory(live))
         routes = Routes(
             [*self._offers(kinds, live), *_peer_offers(self._settings.peers)],
             self._settings.default_model,
