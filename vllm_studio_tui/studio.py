@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.domain.errors import StoreError, StudioError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.chat import Target
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.models.local import FoundModel
+    from vllm_studio_tui.services.benchmark import Benchmark
     from vllm_studio_tui.services.chat.chat import ChatService
     from vllm_studio_tui.services.chat.saved_chats import Chats
     from vllm_studio_tui.services.gateway.gateway import Gateway
@@ -231,6 +233,51 @@ class Studio:
         from vllm_studio_tui.services.launching.parser_probe import probe_parsers
 
         return probe_parsers(self.launcher.target(recipe=name), record=self._record_request)
+
+    def measure(self, name: str | None, prompt_tokens: int, max_tokens: int) -> Benchmark:
+        """Ask a ready engine one question, and keep what it showed if nothing was better before. Blocking.
+
+        Args:
+            name: A run, recipe or model; None: the ready run that was launched last.
+
+        Raises:
+            StudioError: Nothing fits, or no answer came.
+        """
+        from vllm_studio_tui.services.benchmark import measure
+        from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
+
+        found = measure(self._ready_target(name), prompt_tokens, max_tokens, record=self._record_request)
+        enough = (found.completion_tokens or 0) >= PEAK_TOKENS
+        PeakRows(self.db).offer(
+            found.model,
+            prefill_tps=found.prefill_tps if (found.prompt_tokens or 0) >= PEAK_TOKENS else None,
+            generation_tps=found.generation_tps if enough else None,
+            ttft=found.ttft,
+        )
+        return found
+
+    def write_title(self, question: str, answer: str, name: str | None = None) -> str:
+        """Have a ready engine write a title; the first words of the question where none can. Blocking."""
+        from vllm_studio_tui.services.chat.request import title_of
+        from vllm_studio_tui.services.chat.titles import write_title
+
+        try:
+            return write_title(self._ready_target(name), question, answer, record=self._record_request)
+        except StudioError:
+            return title_of(question)
+
+    def _ready_target(self, name: str | None) -> Target:
+        """Return who answers to a name; without one the run that was launched last of those that answer.
+
+        Raises:
+            StudioError: Nobody does.
+        """
+        from vllm_studio_tui.domain.run import ANSWERING
+
+        if name is not None:
+            return self.launcher.target(model=name)
+        ready = [one for one in self.runs.live() if one.state in ANSWERING]
+        return self.launcher.target(recipe=ready[-1].run_id if ready else None)
 
     def find_models(self, recipe_paths: Iterable[str] = ()) -> list[FoundModel]:
         """Return the models on this machine, also those beside the paths of recipes. Blocking."""

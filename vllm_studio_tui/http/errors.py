@@ -8,7 +8,16 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
-from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused, NotFound, StoreError, StudioError, UsageError
+from vllm_studio_tui.domain.errors import (
+    EngineRefused,
+    EngineUnreachable,
+    InvalidRecipe,
+    LaunchRefused,
+    NotFound,
+    StoreError,
+    StudioError,
+    UsageError,
+)
 from vllm_studio_tui.domain.serving import Refusal
 
 _OPENAI = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 429: "rate_limit_error"}
@@ -36,6 +45,8 @@ def as_refusal(error: StudioError) -> Refusal:
         status, code = 400, "invalid_request"
     elif isinstance(error, LaunchRefused):
         status, code = 409, "launch_refused"
+    elif isinstance(error, EngineRefused | EngineUnreachable):
+        status, code = 502, "engine_refused"
     elif isinstance(error, StoreError):
         status, code = 503, "database_unavailable"
     return Refusal(status, code, error.title, cause=error.cause, advice=error.advice)

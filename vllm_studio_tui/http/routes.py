@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from vllm_studio_tui.http import events, inference, live_requests, prometheus, studio_state
-from vllm_studio_tui.http.controller import gpus, keys, logs, metrics, recipes, runs, status
+from vllm_studio_tui.http.controller import (
+    chats,
+    config,
+    gpus,
+    keys,
+    logs,
+    metrics,
+    models,
+    recipes,
+    runs,
+    status,
+    upstream,
+    usage,
+)
+from vllm_studio_tui.http.openapi import documented
 from vllm_studio_tui.http.route import Route
 
 
 def all_routes() -> list[Route]:
     """Return every route there is."""
     files = (
-        inference,
-        studio_state,
-        live_requests,
-        prometheus,
-        events,
-        status,
-        gpus,
-        metrics,
-        recipes,
-        runs,
-        logs,
-        keys,
-    )
-    return [route for file in files for route in file.ROUTES]
+        inference, studio_state, live_requests, prometheus, events,
+        status, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys,
+    )  # fmt: skip
+    routes = [route for file in files for route in file.ROUTES]
+    return [*routes, *documented(routes)]

@@ -71,6 +71,15 @@ class Upstream:
             allow_redirects=False,
         )
 
+    async def well(self, url: str) -> bool:
+        """Return whether a service beside us answers an address with success.
+
+        Raises:
+            aiohttp.ClientError: It does not answer.
+        """
+        async with self._session.get(url, allow_redirects=False) as answer:
+            return answer.status < 400
+
     async def close(self) -> None:
         await self._session.close()
 

@@ -21,7 +21,7 @@ from vllm_studio_tui.services.usage_counting import (
 )
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows, read_lifetime, read_peaks
-from vllm_studio_tui.store.usage import energy_parts, uptime
+from vllm_studio_tui.store.usage import energy_parts, requests_by_hour, uptime
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
@@ -66,6 +66,15 @@ class Usage:
                 for one in made:
                     keep_lifetime(db, one)
         return made
+
+    def by_hour(self, since: float | None, until: float | None) -> list[dict[str, int]]:
+        """Return for each hour of the day (UTC) the requests that we saw ourselves, successful ones, and their tokens.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        with self._db().reader() as reader:
+            return [dict(row) for row in requests_by_hour(reader, since, until)]
 
     def _bring_in(self, db: Database) -> str:
         """Fold what keepers have written; return in words why that failed, empty where it did not."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from vllm_studio_tui.domain.chat import FINISHES, MAX_FILE, Message, Session, Timings, total_usage
-from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.domain.errors import StoreError, UsageError
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.database import Database
@@ -20,6 +21,8 @@ from vllm_studio_tui.store.messages import MessageRows
 FORMAT = "vllm-studio-chat"
 ROLES = ("system", "user", "assistant", "tool")
 MAX_MESSAGES = 100_000
+#: Ids that other programs may give to messages.
+MESSAGE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 #: Thinking and text of an answer that holds both.
 Split = Callable[[str], tuple[str, str]]
 
@@ -132,6 +135,48 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str, split: Split | Non
         chats.set_leaf(session.id, ids[leaf])
     chats.set_times(session.id, moment_of(about.get("created_at")), moment_of(about.get("updated_at")))
     return chats.get(session.id)
+
+
+def put_message(db: Database, session_id: str, given: Mapping[str, Any], split: Split) -> Message:
+    """Add a message below the one up to which a chat is read, or replace what the one of this id says; return it.
+
+    Results that a call of a tool brings along become messages of their own, once.
+
+    Args:
+        given: In our form or the original's.
+        split: Takes thinking out of an answer: returns thinking and the rest.
+
+    Raises:
+        NotFound: There is no such chat, or no such message to go on from.
+        UsageError: It is no message, or one of this id is being written or is in another chat.
+    """
+    if given.get("role") not in ROLES:
+        raise UsageError("a message needs a role", advice=f"It is one of {', '.join(ROLES)}.")
+    wanted = given.get("id")
+    if wanted is not None and not (isinstance(wanted, str) and MESSAGE_ID.fullmatch(wanted)):
+        raise UsageError("this is no id of a message", advice="Up to 100 letters, digits and any of . _ : -")
+    rows = MessageRows(db)
+    ChatRows(db).get(session_id)
+    with db.write():
+        known = rows.find(wanted) if wanted is not None else None
+        parent = given.get("parent_id")
+        message = message_of(given, session_id, parent if isinstance(parent, str) else rows.leaf(session_id))
+        if message.role == "assistant" and not message.reasoning:
+            reasoning, content = split(message.content)
+            message = replace(message, reasoning=reasoning, content=content)
+        if known is None:
+            message = rows.append(replace(message, id=wanted or message.id))
+        else:
+            if known.session_id != session_id or known.finish == "streaming":
+                raise UsageError(f"the message {known.id} cannot be replaced", cause="It is not this chat's to change.")
+            message = replace(message, id=known.id, parent_id=known.parent_id, role=known.role)
+            rows.finish(message)
+        there = {one.tool_call_id for one in rows.tree(session_id)}
+        last = message.id
+        for result in results_of(given, message):
+            if result.tool_call_id not in there:
+                last = rows.append(replace(result, parent_id=last)).id
+    return rows.get(message.id)
 
 
 def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) -> Message:

@@ -62,10 +62,15 @@ class MessageRows:
         Raises:
             NotFound: There is none of this id.
         """
-        row = self._db.row("SELECT * FROM chat_messages WHERE id = ?", (storable(message_id),))
-        if row is None:
+        found = self.find(message_id)
+        if found is None:
             raise NotFound(f"no message {message_id[:80]}")
-        return _message(row)
+        return found
+
+    def find(self, message_id: str) -> Message | None:
+        """Return a message; None where there is none of this id."""
+        row = self._db.row("SELECT * FROM chat_messages WHERE id = ?", (storable(message_id),))
+        return None if row is None else _message(row)
 
     def tree(self, session_id: str) -> list[Message]:
         """Return every message of a session, in order."""

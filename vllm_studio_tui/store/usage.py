@@ -193,6 +193,17 @@ def seen_requests(db: Reader, since: float | None, until: float | None) -> list[
     )
 
 
+def requests_by_hour(db: Reader, since: float | None, until: float | None) -> list[sqlite3.Row]:
+    """Return for each hour of the day in UTC how many of our requests ended in it, and their tokens."""
+    return db.rows(
+        f"""SELECT CAST(at / 3600 AS INTEGER) % 24 AS hour, COUNT(*) AS requests,
+            SUM(finish NOT IN ('failed', 'interrupted')) AS successful,
+            SUM(COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0)) AS tokens
+        FROM requests WHERE at >= ?1 AND at < ?2 AND finish NOT IN {NO_ANSWERS} GROUP BY 1 ORDER BY 1""",  # noqa: RUF100, S608
+        _bounds(since, until),
+    )
+
+
 def uptime(db: Reader) -> tuple[float | None, float | None]:
     """Return the seconds that runs have lived, all together, and when the first one began."""
     row = db.row(

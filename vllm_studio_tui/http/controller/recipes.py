@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from vllm_studio_tui.domain.api_key import Scope
-from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.domain.errors import NotFound, StoreError, StudioError, UsageError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.answers import body_of, document, flag
@@ -18,6 +18,7 @@ from vllm_studio_tui.services.recipes.states import recipe_document
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
+    from vllm_studio_tui.services.recipes.importing import ImportReport
     from vllm_studio_tui.studio import Studio
 
 #: The original's word for each state of a run.
@@ -163,9 +164,16 @@ async def _import(call: Call) -> web.StreamResponse:
     studio = call.context.studio
     raw = await read_body(call.request, min(MAX_IMPORT, call.context.settings.max_body))
     dry_run, replace, suggested = flag(call, "dry_run"), flag(call, "replace"), flag(call, "suggested")
-    report = await call.context.read(
-        lambda: studio.recipes.import_(raw, "the request", dry_run=dry_run, replace=replace, suggested=suggested)
-    )
+
+    def take_in() -> ImportReport:
+        try:
+            return studio.recipes.import_(raw, "the request", dry_run=dry_run, replace=replace, suggested=suggested)
+        except StoreError:
+            raise
+        except StudioError as error:
+            raise Refusal(400, "unreadable", error.title, cause=error.cause, advice=error.advice) from None
+
+    report = await call.context.read(take_in)
     call.context.events.look()
     answer = {"success": not report.failed, "count": len(report.imported), **report.to_json()}
     return document(answer, 200 if report.imported or report.existing or not report.failed else 422)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Hit, Message, Session
@@ -24,6 +25,18 @@ class Chats(ChatRows):
     def branch(self, session_id: str) -> list[Message]:
         """Return the messages of the branch that a chat shows, oldest first."""
         return self._messages.branch(session_id)
+
+    def put_message(self, session_id: str, given: Mapping[str, Any]) -> Message:
+        """Add a message to a chat, or replace what the one of its id says; see `store.chat_files.put_message`.
+
+        Raises:
+            NotFound: There is no such chat.
+            UsageError: It is no message, or may not be replaced.
+        """
+        from vllm_studio_tui.inference.thinking import split_thinking
+        from vllm_studio_tui.store.chat_files import put_message
+
+        return put_message(self._db, session_id, given, split_thinking)
 
     def find_text(self, text: str, *, limit: int) -> list[Hit]:
         """Return messages that hold all words of `text`, the newest first. May be called in any thread."""

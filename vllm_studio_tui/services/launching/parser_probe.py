@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target
+from vllm_studio_tui.domain.chat import ChatRequest, Sampling, Stream, Target
 from vllm_studio_tui.domain.usage import CompletedRequest
-from vllm_studio_tui.services.chat.answer import Answer
-from vllm_studio_tui.services.requests import completed_request
+from vllm_studio_tui.services.chat.asking_once import ask_once, recorded
 
 #: Tokens that an answer may take; a thought that is cut off still shows where it went.
 MOST_TOKENS = 256
@@ -71,23 +70,13 @@ def probe_parsers(
 
         stream = partial(stream_chat, split_tags=False)
     if record is not None:
-        stream = _recorded(stream, record)
+        stream = recorded(stream, "probe", record)
     return ParserReport(asyncio.run(_tools(target, stream)), asyncio.run(_thinking(target, stream)))
-
-
-def _recorded(stream: Stream, record: Callable[[CompletedRequest], object]) -> Stream:
-    async def recording(target: Target, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
-        async for event in stream(target, request):
-            if isinstance(event, Ended):
-                record(completed_request("probe", target, event))
-            yield event
-
-    return recording
 
 
 async def _tools(target: Target, stream: Stream) -> Finding:
     question = {"role": "user", "content": "What is the weather in Paris? Use the tool get_weather."}
-    content, _, ended = await _ask(target, stream, ChatRequest((question,), _sampling(), (TOOL,)))
+    content, _, ended = await ask_once(target, stream, ChatRequest((question,), _sampling(), (TOOL,)))
     if ended.finish == "failed":
         words = ended.error or "the request was refused"
         return Finding("failed", f"a request with a tool was refused: {words}"[:300])
@@ -108,7 +97,7 @@ async def _tools(target: Target, stream: Stream) -> Finding:
 
 async def _thinking(target: Target, stream: Stream) -> Finding:
     question = {"role": "user", "content": "Think step by step: which is larger, 9.11 or 9.9?"}
-    content, reasoning, ended = await _ask(target, stream, ChatRequest((question,), _sampling()))
+    content, reasoning, ended = await ask_once(target, stream, ChatRequest((question,), _sampling()))
     if ended.finish == "failed":
         return Finding("failed", f"the request was refused: {ended.error or 'no reason given'}"[:300])
     if _RAW_THOUGHT.search(content):
@@ -122,11 +111,3 @@ async def _thinking(target: Target, stream: Stream) -> Finding:
 
 def _sampling() -> Sampling:
     return Sampling(temperature=0.0, max_tokens=MOST_TOKENS)
-
-
-async def _ask(target: Target, stream: Stream, request: ChatRequest) -> tuple[str, str, Ended]:
-    """Return content, thinking and end of an answer."""
-    answer = Answer()
-    async for event in stream(target, request):
-        answer.add(event)
-    return *answer.text(), answer.ended or Ended("failed", error="the stream ended without an end")
