@@ -129,6 +129,52 @@ async def test_a_log_is_followed_while_it_is_written(ground: Ground, monkeypatch
     assert (await call(ground, "GET", "/logs/slow?limit=0"))[0] == 400
 
 
+async def test_a_running_engine_is_measured_asked_for_a_title_and_asked_directly(ground: Ground) -> None:
+    sim = {**recipe("sim"), "served_model_name": "served", "api_key": "env:SIM_KEY"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIM_KEY", "engine-secret")
+        await call(ground, "POST", "/recipes", sim)
+        await call(ground, "POST", "/launch/sim")
+        _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=30")
+        run_id = ready["run_id"]
+        _, measured, _ = await call(ground, "POST", "/benchmark?prompt_tokens=200&max_tokens=40")
+        shown = measured["benchmark"]
+        assert (measured["success"], measured["run_id"]) == (True, run_id)
+        assert {
+            "prompt_tokens",
+            "completion_tokens",
+            "total_time_s",
+            "prefill_tps",
+            "generation_tps",
+            "ttft_ms",
+        } == set(shown)
+        assert 16 <= shown["completion_tokens"] <= 40
+        assert 0 < shown["ttft_ms"] / 1000 < shown["total_time_s"]
+        assert shown["prefill_tps"] == pytest.approx(shown["prompt_tokens"] / shown["ttft_ms"] * 1000)
+        peaks = measured["peak_metrics"]
+        assert (peaks["model_id"], peaks["generation_tps"]) == (measured["model_id"], shown["generation_tps"])
+        _, title, _ = await call(ground, "POST", "/api/title", {"user": "How are you?", "assistant": "Well."})
+        assert 0 < len(title["title"]) <= 60
+        _, rows, _ = await call(ground, "GET", "/requests")
+        assert [(one["source"], one["run_id"]) for one in rows["requests"]] == [("chat", run_id), ("bench", run_id)]
+        # One run directly: its own paths, its own key, whatever the client sent.
+        _, text, headers = await call(
+            ground, "GET", f"/upstream/{run_id}/metrics", headers={"Authorization": "Bearer x"}
+        )
+        assert (headers["x-vllm-studio-run"], "vllm:num_requests_running" in text) == (run_id, True)
+        asked = {"model": "served", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3}
+        status, answered, _ = await call(ground, "POST", "/upstream/sim/v1/chat/completions?a=b", asked)
+        assert (status, answered["usage"]["completion_tokens"] > 0) == (200, True)
+        status, streamed, headers = await call(
+            ground, "POST", "/upstream/sim/v1/chat/completions", {**asked, "stream": True}
+        )
+        assert streamed.endswith("data: [DONE]\n\n")
+        assert (await call(ground, "GET", "/upstream/sim/no/such"))[0] == 404
+        await call(ground, "POST", "/evict")
+    assert (await call(ground, "GET", f"/upstream/{run_id}/metrics"))[0] == 404
+    assert (await call(ground, "POST", "/benchmark"))[0] == 404
+
+
 async def test_a_launch_that_fails_says_why(ground: Ground) -> None:
     await call(ground, "POST", "/recipes", {**recipe("bad"), "command": "{python} -c 'raise SystemExit(3)'"})
     _, launched, _ = await call(ground, "POST", "/launch/bad")

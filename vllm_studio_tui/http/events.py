@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -32,13 +33,14 @@ async def _events(call: Call) -> web.StreamResponse:
     listener = hub.listen(kinds, call.request.headers.get("Last-Event-ID"))
     call.context.metrics.stream_opened("events")
     try:
-        await hub.begun()
-        await response.write(hub.first_lines())
-        while not hub.closed:
-            text = await listener.take(PING)
-            if not hub.closed:
-                await response.write(text or b": ping\n\n")
-        await response.write_eof()
+        with contextlib.suppress(ConnectionError):  # it has left
+            await hub.begun()
+            await response.write(hub.first_lines())
+            while not hub.closed:
+                text = await listener.take(PING)
+                if not hub.closed:
+                    await response.write(text or b": ping\n\n")
+            await response.write_eof()
     finally:
         hub.leave(listener)
         call.context.metrics.stream_closed("events")
@@ -77,7 +79,8 @@ async def _log(call: Call) -> web.StreamResponse:
     await response.prepare(call.request)
     context.metrics.stream_opened(f"logs:{run.run_id}")
     try:
-        await _follow(context, stream, response, text)
+        with contextlib.suppress(ConnectionError):
+            await _follow(context, stream, response, text)
     finally:
         context.metrics.stream_closed(f"logs:{run.run_id}")
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -36,23 +37,23 @@ async def _ask(call: Call) -> web.StreamResponse:
     except (TimeoutError, aiohttp.ClientError) as error:
         title = f"{endpoint.recipe_id} does not answer"
         raise Refusal(502, "engine_unreachable", title, cause=type(error).__name__) from None
+    headers = answer_headers(answer.headers)
+    headers["x-vllm-studio-run"] = endpoint.run_id or ""
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    if answer.content_length is not None:
+        response.content_length = answer.content_length
     try:
-        headers = answer_headers(answer.headers)
-        headers["x-vllm-studio-run"] = endpoint.run_id or ""
-        response = web.StreamResponse(status=answer.status, headers=headers)
-        if answer.content_length is not None:
-            response.content_length = answer.content_length
         await response.prepare(request)
-        async for piece in answer.content.iter_any():
-            await response.write(piece)
-        await response.write_eof()
-        return response
+        with contextlib.suppress(ConnectionError):  # the client has left
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
     except aiohttp.ClientError:
         if request.transport is not None:
             request.transport.abort()  # the end of an answer that is not whole must not look like one that is
-        raise ConnectionResetError("the engine ended in the middle of its answer") from None
     finally:
         answer.close()
+    return response
 
 
 def _endpoint(run: RunView | None) -> Endpoint:
