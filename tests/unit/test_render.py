@@ -52,6 +52,16 @@ LLAMA_SWAP: dict[str, Any] = {
                     "aliases": {"type": "array", "items": {"type": "string", "minLength": 1}},
                     "checkEndpoint": {"type": "string", "pattern": "^/.*$|^none$"},
                     "useModelName": {"type": "string"},
+                    "ttl": {"type": "integer", "minimum": -1},
+                    "concurrencyLimit": {"type": "integer", "minimum": 0},
+                    "filters": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "stripParams": {"type": "string", "pattern": "^[a-zA-Z0-9_, ]*$"},
+                            "setParams": {"type": "object"},
+                        },
+                    },
                 },
             }
         },
@@ -321,6 +331,28 @@ def test_llama_swap_starts_the_command_of_the_recipe() -> None:
     assert own[-3:] == ["--json", '{"a": "${B}"}', "it's"]
     assert as_llama_swap_reads(models["boxed"]["cmdStop"])[-1] == "vllm-studio-boxed"
     assert "--name vllm-studio-boxed" in models["boxed"]["cmd"]
+
+
+def test_what_a_recipe_says_of_its_requests_is_told_as_far_as_llama_swap_has_it() -> None:
+    tuned = recipe(
+        id="tuned", model_path="org/m", aliases=["best", "coder-32b"], ttl=90, max_concurrent=3,
+        params={"set": {"top_k": 20}, "strip": ["seed", "logit_bias"], "default": {"temperature": 0.6}},
+    )  # fmt: skip
+    text = render("llama-swap", source(tuned, CODER))["config.yaml"]
+    model = yaml.safe_load(text)["models"]["tuned"]
+    for schema in llama_swap_schemas():
+        jsonschema.Draft7Validator(schema).validate(yaml.safe_load(text))
+    assert model["ttl"] == 90
+    assert model["concurrencyLimit"] == 3
+    assert model["filters"] == {"stripParams": "seed, logit_bias", "setParams": {"top_k": 20}}
+    assert model["aliases"] == ["org/m", "best"], "the other name is also that of another recipe"
+    assert "# Left out of tuned: params.default\n" in text
+    odd = tuned.model_copy(update={"params": type(tuned.params)(set={"stop": "${PORT}"}, strip=("a-b",))})
+    text = render("llama-swap", source(odd))["config.yaml"]
+    assert "filters" not in yaml.safe_load(text)["models"]["tuned"]
+    assert "# Left out of tuned: params.set, params.strip\n" in text
+    endless = tuned.model_copy(update={"ttl": 0})
+    assert yaml.safe_load(render("llama-swap", source(endless))["config.yaml"])["models"]["tuned"]["ttl"] == 0
 
 
 def test_a_command_that_llama_swap_cannot_be_told_is_left_out_with_the_reason() -> None:

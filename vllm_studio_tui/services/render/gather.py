@@ -14,7 +14,6 @@ from vllm_studio_tui.backends.common.docker import ImageSettings
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.masking import mask_argv, mask_data
-from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import revision
 from vllm_studio_tui.services.launching.boot_unit import KEPT
 from vllm_studio_tui.services.launching.preflight import guarded
@@ -90,7 +89,6 @@ def _gathered(
         image = recipe.docker.image if recipe.runtime == "docker" else backend.image
         return replace(
             bare,
-            gpus=claims(recipe, environ=environ),
             image=image,
             command=RenderedCommand(
                 shown.argv,

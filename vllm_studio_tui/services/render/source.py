@@ -40,7 +40,6 @@ class RenderedRecipe:
         number: Which kept form of the recipe it is; None where that is not known.
         model: What requests must say in `model`; empty where an external server's recipe does not name it.
         port: The recipe's own, or one that no other recipe of the source has.
-        gpus: What a run of it claims.
         health_path: What answers 200 once it serves.
         image: The image of its container; None: no image is known for its engine.
         command: What starts it on this machine; None for an external server, or where it makes none.
@@ -54,7 +53,6 @@ class RenderedRecipe:
     model: str
     port: int
     number: int | None = None
-    gpus: tuple[str, ...] = ()
     health_path: str = "/health"
     image: str | None = None
     command: RenderedCommand | None = None
