@@ -123,7 +123,12 @@ class RequestsPlace(Place):
         self._look(everything=True)
 
     def update_place(self) -> None:
-        self._look()
+        live = self._facts.live
+        # Where nothing serves and nobody asks, a look every few seconds is enough.
+        if live.serving or live.requests or self._awaited or time.monotonic() - self._looked >= EVERY:
+            self._look()
+        else:
+            super().update_place()
 
     # --- reading ----------------------------------------------------------------------------------------
 
