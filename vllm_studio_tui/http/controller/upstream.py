@@ -13,7 +13,7 @@ from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.serving import Endpoint, Refusal
-from vllm_studio_tui.http.request_body import rest_of_form
+from vllm_studio_tui.http.request_body import read_body
 from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.http.upstream import answer_headers
 from vllm_studio_tui.kit import secrets
@@ -31,7 +31,8 @@ async def _ask(call: Call) -> web.StreamResponse:
     if any(part in ("..", ".") for part in below.lower().replace("%2e", ".").split("/")):
         raise Refusal(400, "bad_path", "this is no path of an engine")
     query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
-    body = rest_of_form(request, b"", context.settings.max_body) if request.can_read_body else None
+    # Whole, because not every engine reads a body whose length it is not told.
+    body = await read_body(request, context.settings.max_body) if request.can_read_body else None
     try:
         answer = await context.upstream.send(endpoint, request.method, f"//{below}{query}", request.headers, body)
     except (TimeoutError, aiohttp.ClientError) as error:
