@@ -7,6 +7,8 @@ import contextlib
 import os
 import random
 import signal
+import threading
+from dataclasses import replace
 
 import pytest
 
@@ -283,3 +285,21 @@ async def test_whatever_happens_each_request_ends(house: House) -> None:
         assert here.dispatcher.document()["in_flight"] == {}
     assert len(ended) == asked
     assert ended.count("answered") >= 4, ended
+
+
+async def test_who_waits_is_answered_in_time_though_nothing_can_be_looked_at(house: House) -> None:
+    async with serving(house, recipe("a"), recipe("b", "--load-seconds 60")) as one:
+        await one.ask("a")
+        scheduler = one.dispatcher._scheduler
+        first = one.enter("b")
+        await one.until(lambda: "b" in one.live(), "it loads")
+        scheduler._rules = replace(scheduler._rules, max_wait=0.5)
+        held = threading.Event()
+        survey = one.dispatcher._survey
+        assert survey is not None
+        survey.look = lambda **_: held.wait(10) and None  # type: ignore[assignment, method-assign]
+        try:
+            assert (await refusal_of(first)).code == "model_timeout"
+            assert (await one.ask("a")).recipe_id == "a"
+        finally:
+            held.set()

@@ -320,6 +320,13 @@ def test_preloaded_models_stop_nobody() -> None:
     stage.launched("a", RunPhase.READY)
     assert stage.take() == []
     assert stage.at(1000.0) == []
+    stage.run("a", RunPhase.ENDED)
+    assert stage.at(2000.0) == [], "what somebody has stopped stays stopped, and b had its chance"
+    there = Stage(model("a", preload=True))
+    there.run("a")
+    assert there.scheduler.preload(0.0) == []
+    there.run("a", RunPhase.ENDED)
+    assert there.take() == []
 
 
 def test_of_two_runs_of_a_recipe_the_one_with_less_to_do_is_asked() -> None:

@@ -75,6 +75,7 @@ class Dispatcher:
         await self.refresh()
         self._carry_out(self._scheduler.preload(time.monotonic()))
         self._spawn(self._poll())
+        self._spawn(self._tick())
 
     async def close(self) -> None:
         """Refuse those that wait, and end. Runs go on, and launches under way come to their end."""
@@ -184,6 +185,13 @@ class Dispatcher:
             except Exception:
                 log.exception("a look at the runs")
                 await asyncio.sleep(every)
+
+    async def _tick(self) -> None:
+        """Let time pass for those that wait, also while a look takes long: a disk may not answer."""
+        while not self._closed:
+            await asyncio.sleep(EVERY)
+            if self._scheduler.waiting:
+                self._carry_out(self._scheduler.tick(time.monotonic()))
 
     async def _settle_lost(self) -> None:
         """Give runs that lost their keeper a new one."""

@@ -18,18 +18,14 @@ from vllm_studio_tui.services.serving.engine_use import busy, probe_of, read_use
 log = logging.getLogger(__name__)
 
 
-def stop_unused(launcher: LauncherApi, run: RunView, own: int = 0) -> bool:
-    """Stop a run, unless somebody asks it something just now; return whether it is gone.
-
-    Args:
-        own: Of the requests that its engine counts, so many are to be disregarded.
-    """
+def stop_unused(launcher: LauncherApi, run: RunView) -> bool:
+    """Stop a run, unless somebody asks it something just now; return whether it is gone."""
     now = read.view(run.folder)
     if now.status.final:
         return True
     if now.state in ANSWERING and not now.status.stranger and now.spec is not None:
         found = read_use(probe_of(now), now)
-        if found.error is None and (busy(found) or 0) > own:
+        if found.error is None and busy(found):
             return False
     return launcher.stop(now).status.final
 

@@ -286,6 +286,7 @@ class Scheduler:
             if model is None and not self._of_key.get(key) and key not in self._launching:
                 self._refuse_all(key, refusals.gone(key))
             if model is None or model.elsewhere or not self._is_cold(key):
+                self._preload.discard(key)  # it is there
                 continue
             if not self._may_be_launched(now, key, model):
                 continue
@@ -294,6 +295,9 @@ class Scheduler:
                 chosen = None  # nothing is stopped for what nobody asked for
             if chosen is not None and self._leaves_room(model, chosen, holders, ahead):
                 holders = self._launch(now, model, chosen, holders)
+                continue
+            if not self._waiting.get(key):
+                self._preload.discard(key)
                 continue
             later = plan(model.need, holders, self._world.room, later=True)
             if later is None:
@@ -357,13 +361,10 @@ class Scheduler:
         return [*(one for one in holders if one.id not in gone), holder_of(model)]
 
     def _give_up(self, key: str, holders: Iterable[Holder]) -> None:
-        self._preload.discard(key)
         self._refuse_all(key, refusals.no_room(key, [one.key for one in holders if not one.later]))
 
     def _close(self, now: float, key: str, later: Iterable[Holder]) -> None:
         """Let runs take no more requests that stood in the way of a model for long enough."""
-        if not self._waiting.get(key):
-            return
         since = now - min(job.arrived for job in self._waiting[key])
         for one in later:
             run = self._runs.get(one.id)
