@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.ports import free_port
 from tests.process.house import House
-from tests.unit.http_ground import Ground, serving
+from tests.unit.http_ground import Ground, ScriptedEngine, serving
 from tests.unit.test_serve_controller import ENGINE, call, recipe
 from tests.unit.test_serve_events import listen
+from vllm_studio_tui.http import server
+from vllm_studio_tui.studio import Studio
 
 
 @pytest.fixture
@@ -173,6 +178,50 @@ async def test_a_running_engine_is_measured_asked_for_a_title_and_asked_directly
         await call(ground, "POST", "/evict")
     assert (await call(ground, "GET", f"/upstream/{run_id}/metrics"))[0] == 404
     assert (await call(ground, "POST", "/benchmark"))[0] == 404
+
+
+async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the dispatcher itself: launched by a person, asked for by a program, stopped."""
+    house = House(tmp_path / "home")
+    try:
+        with Studio.open_sync(house.places) as studio:
+            async with (
+                aiohttp.ClientSession() as client,
+                server.running(studio, server.Options("127.0.0.1", free_port())) as context,
+            ):
+                ground = Ground(context, ScriptedEngine(), client, f"http://127.0.0.1:{_port(house)}")
+                reader = await listen(ground, "/events?types=launch_progress,run,request,queue,recipe")
+                slow = {**recipe("slow"), "command": f"{ENGINE} --load-seconds 1", "served_model_name": "served"}
+                await call(ground, "POST", "/recipes", slow)
+                _, launched, _ = await call(ground, "POST", "/launch/slow")
+                stages: list[str] = []
+                while "ready" not in stages:
+                    _, _, told = await reader.next("launch_progress")
+                    assert (told["recipe_id"], told["run_id"]) == ("slow", launched["run_id"])
+                    assert told["message"]
+                    stages.append(told["stage"])
+                assert stages[0] == "waiting"
+                assert told["progress"] == 1.0
+                asked = {"model": "served", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3}
+                assert (await call(ground, "POST", "/v1/chat/completions", asked))[0] == 200
+                ends = [await reader.next("request") for _ in range(2)]
+                assert [(told["what"], told["run_id"]) for _, _, told in ends][-1] == ("end", launched["run_id"])
+                assert (await call(ground, "GET", "/status"))[1]["serving"]["in_flight"] in ({}, {"slow": 0})
+                _, text, _ = await call(ground, "GET", "/metrics")
+                assert 'vllm_studio_sse_active_connections{channel="events"} 1.0' in text
+                assert 'vllm_studio_requests_total{endpoint="/v1/chat/completions"' in text
+                await call(ground, "POST", "/evict")
+                while (await reader.next("run"))[2]["state"] != "exited":
+                    pass
+                began = time.monotonic()
+            assert time.monotonic() - began < 10, "a stream that is open does not hold the server up"
+    finally:
+        house.end()
+
+
+def _port(house: House) -> int:
+    told = json.loads((house.places.state / "serve" / "serve.json").read_text())
+    return int(told["url"].rpartition(":")[2])
 
 
 async def test_a_launch_that_fails_says_why(ground: Ground) -> None:

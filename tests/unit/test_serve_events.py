@@ -147,3 +147,25 @@ async def test_a_quiet_stream_shows_that_it_lives_and_ends_with_the_server(
     while await asyncio.wait_for(reader.answered.content.readany(), 5):
         pass
     assert (await ground.get("/events?types=nonsense"))[0] == 400
+
+
+async def test_who_does_not_read_is_told_later_that_it_missed_something(ground: Ground) -> None:
+    """A client that stands still costs no more memory than it may be behind, and is never left in the dark."""
+    reader = await listen(ground, "/events?types=run")
+    assert "retry" in await reader.raw()
+    hub = ground.context.events
+    (listener,) = hub.listeners
+    for number in range(20 * event_hub.BEHIND):
+        hub.publish("run", {"number": number, "padding": "x" * 4000})
+        if number % 500 == 0:
+            await asyncio.sleep(0)
+        assert listener.behind <= event_hub.BEHIND_BYTES
+    kinds: list[str] = []
+    numbers: list[int] = []
+    while not numbers or numbers[-1] != 20 * event_hub.BEHIND - 1:
+        _, kind, data = await reader.next()
+        kinds.append(kind)
+        if kind == "run":
+            numbers.append(data["number"])
+    assert "resync" in kinds
+    assert numbers == sorted(set(numbers)), "in order, and none twice"

@@ -45,6 +45,7 @@ class Listener:
     Attributes:
         kinds: What it wants; None: everything.
         lost: It has to be told that events are missing.
+        behind: Bytes that wait for it.
     """
 
     def __init__(self, hub: EventHub, kinds: frozenset[str] | None) -> None:
@@ -52,7 +53,7 @@ class Listener:
         self.kinds = kinds
         self.lost = False
         self._waiting: deque[Event] = deque()
-        self._bytes = 0
+        self.behind = 0
         self._latest: dict[str, Event] = {}
         self._something = asyncio.Event()
 
@@ -65,13 +66,13 @@ class Listener:
             return
         if event.kind in LATEST:
             self._latest[event.kind] = event
-        elif len(self._waiting) >= BEHIND or self._bytes + len(event.text) > BEHIND_BYTES:
+        elif len(self._waiting) >= BEHIND or self.behind + len(event.text) > BEHIND_BYTES:
             self._waiting.clear()
-            self._bytes = 0
+            self.behind = 0
             self.lost = True
         else:
             self._waiting.append(event)
-            self._bytes += len(event.text)
+            self.behind += len(event.text)
         self._something.set()
 
     async def take(self, patience: float) -> bytes:
@@ -89,7 +90,7 @@ class Listener:
             pieces.append(self._hub.resync())
         events = sorted((*self._waiting, *self._latest.values()), key=lambda one: one.number)
         self._waiting.clear()
-        self._bytes = 0
+        self.behind = 0
         self._latest.clear()
         return b"".join([*pieces, *(one.text for one in events)])
 
