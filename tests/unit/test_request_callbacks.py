@@ -344,3 +344,16 @@ async def test_requests_of_the_server_reach_the_webhook_and_the_plug_in(
     ]
     assert b"the words" not in b"".join(body for _, body in hook.got)
     assert SECRET not in caplog.text
+
+
+def test_a_callback_that_cannot_be_loaded_is_said_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (info := tmp_path / "bad_package-1.0.dist-info").mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{callbacks_module.GROUP}]\nbad = not_there:anything\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found, broken = request_callbacks()
+    why = "ModuleNotFoundError: No module named 'not_there' (package bad-package)"
+    assert (found, broken) == ([], {"bad": why})
+    assert why in caplog.text

@@ -56,7 +56,7 @@ def load_all(group: str, accept: Callable[[str, object], T]) -> tuple[list[PlugI
         try:
             found.append(PlugIn(point.name, package, _take(point, accept)))
         except NotUsable as error:
-            broken[point.name] = str(error)
+            broken[point.name] = f"{error} (package {package})"
     for name, why in broken.items():
         _log.warning("the plug-in %s of %s cannot be used: %s", name, group, why)
     return found, broken
