@@ -6,6 +6,7 @@ arguments; the programs and the working directory that it names on this machine 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.backends.common.commands import is_local
@@ -130,9 +131,22 @@ def _environment(one: RenderedRecipe, command: RenderedCommand) -> dict[str, str
 def _notes(one: RenderedRecipe) -> list[str]:
     """Return what the one who starts the service must know."""
     found = secret_notes(one, one.contained)
+    missing = _not_mounted(one)
+    if missing:
+        found.append(f"{one.recipe.id}: mount these by docker.volumes of the recipe: {', '.join(missing)}")
     if one.recipe.runtime == "native":
         found.append(f"{one.recipe.id}: {one.image} moves; name a version in docker.image of the recipe.")
     return found
+
+
+def _not_mounted(one: RenderedRecipe) -> list[str]:
+    """Return the files of this machine that a native recipe's arguments name and that are in no volume."""
+    if one.recipe.runtime != "native" or one.contained is None:
+        return []
+    volumes = (volume.split(":") for volume in (*model_volumes(one.recipe), *one.recipe.docker.volumes))
+    inside = [parts[1] if len(parts) > 1 else parts[0] for parts in volumes]
+    named = [word.rpartition("=")[2] for word in one.contained.argv[1:]]
+    return [path for path in named if path.startswith("/") and not any(Path(path).is_relative_to(at) for at in inside)]
 
 
 def _volumes(one: RenderedRecipe) -> list[str]:
