@@ -301,6 +301,23 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
+def http_paths() -> str:
+    """Every path of the server, under its heading."""
+    from vllm_studio_tui.http.openapi import plain_path
+    from vllm_studio_tui.http.routes import all_routes
+
+    routes = all_routes()
+    lines: list[str] = []
+    for tag in dict.fromkeys(route.tag for route in routes):
+        lines += [f"## {tag}", "", "| method and path | scope | what it does |", "|---|---|---|"]
+        for route in (one for one in routes if one.tag == tag):
+            words = route.summary.rstrip(".") + "."
+            words += "".join(f" `{name}`: {about}" for name, about in route.query.items())
+            lines.append(f"| {route.method} `{plain_path(route)}` | {route.scope or 'open'} | {_cell(words)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "keys": keys,
@@ -308,6 +325,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "commands": commands,
     "recipe-fields": recipe_fields,
+    "http-paths": http_paths,
     "engines": engines,
     "engine-names": engine_names,
     "engine-fields": engine_fields,

@@ -29,7 +29,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of a table of routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(_PLACE.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(route)
+        paths.setdefault(plain_path(route), {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -46,6 +46,11 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
             }
         },
     }
+
+
+def plain_path(route: Route) -> str:
+    """Return a path with the names of its places alone."""
+    return _PLACE.sub(r"{\1}", route.path)
 
 
 def _operation(route: Route) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def page(routes: Sequence[Route]) -> str:
         for route in routes:
             if route.tag == tag:
                 query = "&amp;".join(escape(name) for name in route.query)
-                path = escape(_PLACE.sub(r"{\1}", route.path)) + (f"?{query}" if query else "")
+                path = escape(plain_path(route)) + (f"?{query}" if query else "")
                 scope = escape(str(route.scope)) if route.scope is not None else "open"
                 parts.append(
                     f'<tr><td class="m"><code>{route.method}</code></td><td><code>{path}</code></td>'
