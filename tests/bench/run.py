@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import peers, screens, streams  # noqa: E402, RUF100
+from tests.bench import peers, screens, serving, streams  # noqa: E402, RUF100
 from tests.bench.figure import Figure  # noqa: E402, RUF100
 from tests.process.house import House, until  # noqa: E402, RUF100
 from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
@@ -168,6 +168,7 @@ def main() -> int:
     arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
     arguments.add_argument("--peers", action="store_true", help="only the monitor, beside nvitop")
     arguments.add_argument("--streams", action="store_true", help="only streams, beside curl")
+    arguments.add_argument("--serve", action="store_true", help="only the server, beside a byte pump")
     arguments.add_argument(
         "--model", type=Path, help="a GGUF for the embedded engine, else that of the demo is fetched"
     )
@@ -191,6 +192,8 @@ def main() -> int:
         beside: list[Callable[[], list[Figure]]] = [lambda: peers.monitors(20.0 if quick else 60.0)]
         if given.peers:
             steps = beside
+        if given.serve:
+            steps = [lambda: serving.serving(home, quick)]
         if given.screens:
             steps += [*screens.steps(home, quick), *beside]
         try:

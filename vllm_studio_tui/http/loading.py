@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal, Waiting
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.http.context import ServeContext
     from vllm_studio_tui.http.live import LiveRequest
     from vllm_studio_tui.services.serving.dispatcher import Admission
 
@@ -33,7 +34,7 @@ def words_of(waiting: Waiting) -> str:
 
 
 async def wait_ready(
-    admission: Admission, request: web.Request, live: LiveRequest, response: web.StreamResponse | None, mode: str
+    context: ServeContext, admission: Admission, request: web.Request, live: LiveRequest, response: web.StreamResponse | None, mode: str
 ) -> tuple[Endpoint, web.StreamResponse | None]:
     """Wait until an engine may be asked.
 
@@ -54,6 +55,8 @@ async def wait_ready(
         title = f"the model is not loaded yet: {words_of(waiting)}"
         raise Refusal(503, "model_loading", title, retry_after=after)
     live.phase = waiting.phase
+    if waiting.phase is not Phase.SENT:
+        context.note(live)
     if response is None or waiting.phase is Phase.SENT:
         return await admission.wait(), None
     ready = asyncio.ensure_future(admission.wait())

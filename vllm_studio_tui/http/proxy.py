@@ -87,7 +87,6 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
         admitted = True
         question: Question = await read()
         live.model, live.streamed, live.bytes_in = question.model, question.streamed, question.size
-        context.note(live)
         context.tell("start", live)
         hide = question.ask_usage and api.asks_usage
         live.reader = READERS[api.protocol](hide_usage=hide)
@@ -147,7 +146,7 @@ async def _answer(
     for attempt in (1, 2):
         live.admission = context.dispatcher.enter(arrival)
         endpoint, now_begun = await wait_ready(
-            live.admission, call.request, live, None if begun is not None else response, mode
+            context, live.admission, call.request, live, None if begun is not None else response, mode
         )
         begun = begun or now_begun
         if begun is not None:

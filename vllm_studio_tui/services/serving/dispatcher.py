@@ -114,7 +114,8 @@ class Dispatcher:
         )
         if (refusal := admission.refusal) is not None:
             raise refusal
-        self._wake.set()
+        if self._scheduler.waiting:  # who was sent on at once needs no look: those cost more than the request
+            self._wake.set()
         return admission
 
     def _left(self, admission: Admission) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 import uuid
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit import safe_json
@@ -31,7 +32,7 @@ LONGEST_TEXT = 1000
 LONGEST_LINE = 128 * 1024
 #: Seconds after which a file that was never locked is taken for a dead process's.
 NEW_SECONDS = 60.0
-_NAMES = frozenset(one.name for one in fields(CompletedRequest))
+_NAMES = tuple(one.name for one in fields(CompletedRequest))
 
 
 def journal_folder(places: Places) -> Path:
@@ -52,7 +53,7 @@ def cut(request: CompletedRequest) -> CompletedRequest:
 def line_of(request: CompletedRequest) -> bytes:
     """Return the line of a request: what is known of it."""
     known = {name: value for name in _NAMES if (value := getattr(request, name)) is not None}
-    return json.dumps(known, separators=(",", ":"), default=str).encode() + b"\n"
+    return to_json(known, inf_nan_mode="null", fallback=str) + b"\n"
 
 
 def request_of(line: bytes) -> CompletedRequest | None:
