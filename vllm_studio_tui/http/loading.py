@@ -34,7 +34,12 @@ def words_of(waiting: Waiting) -> str:
 
 
 async def wait_ready(
-    context: ServeContext, admission: Admission, request: web.Request, live: LiveRequest, response: web.StreamResponse | None, mode: str
+    context: ServeContext,
+    admission: Admission,
+    request: web.Request,
+    live: LiveRequest,
+    response: web.StreamResponse | None,
+    mode: str,
 ) -> tuple[Endpoint, web.StreamResponse | None]:
     """Wait until an engine may be asked.
 
