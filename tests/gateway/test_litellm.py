@@ -314,9 +314,10 @@ def test_it_comes_back_when_it_is_killed_and_ends_when_it_is_told(stand: Stand) 
 def test_keys_and_budgets_are_kept_in_postgres(stand: Stand, tmp_path: Path) -> None:
     """As far as Prisma's engine can be had: it is no part of any package, and is fetched from a host of its own."""
     python = Environment.of(stand.places).python
+    schema = next(python.parents[1].glob("lib/python3*/site-packages/litellm/proxy/schema.prisma"))
     generated = subprocess.run(
-        [str(python.with_name("prisma")), "py", "version"], capture_output=True, text=True, timeout=300, check=False,
-        env={"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "HOME": str(tmp_path)},
+        [str(python.with_name("prisma")), "generate", "--schema", str(schema)], capture_output=True, text=True,
+        env={"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "HOME": str(tmp_path)}, timeout=300, check=False,
     )  # fmt: skip
     if generated.returncode:
         pytest.skip(f"Prisma's engine cannot be had here: {(generated.stdout + generated.stderr).strip()[-300:]}")
