@@ -34,12 +34,12 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
         return None
     os.umask(0o077)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    from vllm_studio_tui.cli.opening import open_studio
     from vllm_studio_tui.cli.output import explain
     from vllm_studio_tui.domain.errors import StudioError
-    from vllm_studio_tui.studio import Studio
 
-    with Studio.open_sync() as studio:
-        try:
+    try:
+        with open_studio() as studio:
             from vllm_studio_tui.tui.start import open_screens
 
             recipe = None if monitor else given.recipe
@@ -52,11 +52,11 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
                 ascii_only=given.ascii,
                 no_mouse=given.no_mouse,
             )
-        except StudioError as error:
-            explain(error)
-            return error.exit_code
-        except KeyboardInterrupt:
-            return 130
+    except StudioError as error:
+        explain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
 def main() -> int:
@@ -78,13 +78,18 @@ def _answer(argv: list[str]) -> int:
 
         sys.stdout.write(f"vllm-studio {__version__}\n")
         return 0
-    if argv[:1] == ["status"]:
+    from vllm_studio_tui.cli import connecting
+
+    argv, connecting.chosen = connecting.take(argv)
+    connecting.refuse_local(argv, connecting.chosen)
+    here = connecting.chosen is None
+    if here and argv[:1] == ["status"]:
         from vllm_studio_tui.cli import status
 
         code = status.quick(argv)
         if code is not None:
             return code
-    if argv[:1] == ["gpus"]:
+    if here and argv[:1] == ["gpus"]:
         from vllm_studio_tui.cli import gpus
 
         code = gpus.quick(argv)

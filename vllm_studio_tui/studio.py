@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.chat import Target
+    from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.models.local import FoundModel
@@ -38,11 +39,15 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.serving.requests import Requests
     from vllm_studio_tui.services.usage import Usage
     from vllm_studio_tui.services.watching.sampler import Sampler
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.store.database import Database
 
 
 class Studio:
     """Every service, made when it is first needed: opening a studio costs nothing."""
+
+    #: It is on the machine of whoever is in front of it.
+    host: str | None = None
 
     def __init__(self, places: Places, flags: Mapping[str, Any] | None = None) -> None:
         self.places = places
@@ -227,6 +232,22 @@ class Studio:
         from vllm_studio_tui.services.launching.run_story import tell_story
 
         return tell_story(self.run_history, run_id)
+
+    def first_look(self) -> Snapshot:
+        """Return the runs, before the first sample of anything else. Blocking."""
+        from vllm_studio_tui.services.watching.snapshot import first_look
+
+        return first_look(self.places)
+
+    def gpu_report(self, *, processes: bool = True) -> GpuReport:
+        """Return what the GPUs do now. Blocking.
+
+        Args:
+            processes: Who uses them, too.
+        """
+        from vllm_studio_tui.probes.gpu.nvml import read_once
+
+        return read_once(processes=processes)
 
     def probe_parsers(self, name: str) -> ParserReport:
         """Ask a ready run for one tool call and one thought; return whether its parsers work. Blocking."""

@@ -23,6 +23,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.disks import read_only
+from tests.elsewhere import where  # noqa: F401, RUF100
 from tests.ports import free_port
 from tests.unit.scripted_engine import DONE, Engine
 from vllm_studio_tui.cli import chat as command
@@ -54,7 +55,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(monkeypatch: pytest.MonkeyPatch, where: str) -> Engine:  # noqa: F811, RUF100
     made = Engine(Delta(reasoning="hm"), Delta("Par"), Delta("is.\x1b]0;x\x07"), DONE)
     monkeypatch.setattr(client, "stream_chat", made)
     return made
@@ -458,6 +459,7 @@ def test_a_chat_that_knows_only_its_model_finds_the_server_of_it_and_nobody_else
 # --- homes that cannot be written -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["here"], indirect=True)
 @pytest.mark.parametrize("made", [True, False])
 def test_a_chat_that_keeps_nothing_needs_no_home_that_can_be_written(engine: Engine, home: Path, made: bool) -> None:
     if made:

@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from tests.elsewhere import where  # noqa: F401, RUF100
 from vllm_studio_tui.cli import chats as command
 from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
@@ -18,6 +19,8 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
+
+pytestmark = pytest.mark.usefixtures("where")
 
 
 @pytest.fixture

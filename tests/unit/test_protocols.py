@@ -63,8 +63,8 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
+    "cli.serve": ({"services.serving.here"}, "has this machine's studio served"),
     "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),
-    "tui.app": ({"services.watching.snapshot"}, "the first picture, before anything is sampled"),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
     "tui.flows.machine": (
         {"models.demo.model", "models.local", "services.demo", "services.recipes.starting"}, "looks at this machine"

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.elsewhere import where  # noqa: F401, RUF100
 from vllm_studio_tui.backends.registry import OURS
 from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.cli.recipes import BACKENDS
 from vllm_studio_tui.kit.paths import Places
+
+pytestmark = pytest.mark.usefixtures("where")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def studio(places: Places, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 # --- command --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["here"], indirect=True)
 @pytest.mark.parametrize("backend", sorted(name for name, one in OURS.items() if one.needs_launch and name != "custom"))
 @pytest.mark.parametrize("runtime", ["native", "docker"])
 def test_the_command_is_printed_also_where_its_program_is_not_installed(
@@ -76,6 +80,7 @@ def test_the_command_is_printed_also_where_its_program_is_not_installed(
 # --- set ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["here"], indirect=True)
 @pytest.mark.parametrize(
     ("setting", "field", "value"),
     [
@@ -267,6 +272,7 @@ def guarded() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.parametrize("where", ["here"], indirect=True)
 def test_a_password_in_an_address_becomes_a_reference_and_still_opens_the_door(
     studio: Studio, guarded: str, places: Places
 ) -> None:

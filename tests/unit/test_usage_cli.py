@@ -14,6 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.elsewhere import where  # noqa: F401, RUF100
 from vllm_studio_tui.cli import usage as command
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.run import RunState, State
@@ -27,6 +28,8 @@ from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.usage import rows as paint
+
+pytestmark = pytest.mark.usefixtures("where")
 
 
 @pytest.fixture
@@ -159,6 +162,7 @@ def test_estimated_figures_are_marked() -> None:
     assert "energy ~12.3 Wh · cost ~0.0037 CHF" in line
 
 
+@pytest.mark.parametrize("where", ["here"], indirect=True)
 def test_what_energy_cost_is_shown_where_its_price_is_set(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(places)
 

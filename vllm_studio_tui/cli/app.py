@@ -46,6 +46,8 @@ NOUNS = (
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"
+#: The heading of the options that choose another machine's studio. `connecting.take` reads them before typer.
+ELSEWHERE = "A studio on another machine, for most commands and for the screens"
 #: Commands that are not called as their file.
 FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "restore"), "runs"), "runs": "history"}
 
@@ -75,6 +77,23 @@ def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
         compact: bool = typer.Option(False, "--compact", help="The layout of a small window.", rich_help_panel=SCREENS),
         read_only: bool = typer.Option(False, "--read-only", help="Change nothing.", rich_help_panel=SCREENS),
         plain: bool = typer.Option(False, "--ascii", help="Draw with ASCII alone.", rich_help_panel=SCREENS),
+        connect: str = typer.Option(
+            "",
+            "--connect",
+            metavar="URL",
+            rich_help_panel=ELSEWHERE,
+            help="ssh://[user@]host, https://host:port, .. (VLLM_STUDIO_CONNECT); anywhere in a command line.",
+        ),
+        api_key: str = typer.Option(
+            "",
+            "--api-key",
+            metavar="REFERENCE",
+            rich_help_panel=ELSEWHERE,
+            help="Its key for http(s): env:NAME or file:PATH.",
+        ),
+        insecure_http: bool = typer.Option(
+            False, "--insecure-http", rich_help_panel=ELSEWHERE, help="Take http to another machine, as plain text."
+        ),
         no_mouse: bool = typer.Option(
             False, "--no-mouse", help="Leave the mouse to the terminal, to select text.", rich_help_panel=SCREENS
         ),

@@ -201,6 +201,7 @@ def register(app: typer.Typer) -> None:
         interval: float = typer.Option(1.0, "--interval", min=0.2, help="Seconds between two readings."),
     ) -> None:
         """Show the GPUs: use, memory, power, temperature, and who uses them."""
+        from vllm_studio_tui.cli import connecting
         from vllm_studio_tui.cli.output import emit_line, say
         from vllm_studio_tui.domain.errors import UsageError
         from vllm_studio_tui.probes.gpu.nvml import read_once
@@ -218,6 +219,14 @@ def register(app: typer.Typer) -> None:
             else:
                 show(report)
 
+        if connecting.chosen is not None:
+            from vllm_studio_tui.cli.opening import open_studio
+
+            with open_studio() as studio:
+                if watching:
+                    watch(lambda: studio.gpu_report(processes=not line), show_one, interval)
+                show_one(studio.gpu_report(processes=not line))
+            return
         if not watching:
             show_one(read_once(processes=not line))
             return

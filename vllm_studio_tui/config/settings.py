@@ -37,6 +37,7 @@ PREFIX = "VLLM_STUDIO_"
 COMMAND_LINE = "the command line"
 #: Variables that are no settings.
 OTHER_VARIABLES: Mapping[str, str] = {
+    "VLLM_STUDIO_CONNECT": "The studio of another machine that commands and screens are for, as `--connect` names it.",
     "VLLM_STUDIO_HOME": "Everything (settings, data, runs, cache) is under this directory; otherwise where "
     "the platform keeps such things.",
     "VLLM_STUDIO_CHAT_API_KEY": "The key that `chat --base-url` sends.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vllm_studio_tui.http.event_hub import EventHub
 from vllm_studio_tui.http.live import LiveRequest, LiveRequests
+from vllm_studio_tui.http.open_streams import OpenStreams
 from vllm_studio_tui.http.upstream import Upstream
 from vllm_studio_tui.http.watching import Watching
 from vllm_studio_tui.services.serving.exposition import ServeMetrics
@@ -62,6 +63,7 @@ class ServeContext:
         self.log = log
         self.live = LiveRequests()
         self.upstream = Upstream()
+        self.streams = OpenStreams()
         self.loopback = loopback
         self.primary = primary
         self.draining = False
@@ -76,6 +78,7 @@ class ServeContext:
         self._owner_secret = owner_secret.encode() if owner_secret else None
         self._reads = ThreadPoolExecutor(4, thread_name_prefix="read")
         self._launches = ThreadPoolExecutor(2, thread_name_prefix="launch")
+        self._calls = ThreadPoolExecutor(16, thread_name_prefix="call")
 
     def tell_others(self, callbacks: RequestCallbacks) -> None:
         """Have others told of each request that has ended."""
@@ -100,6 +103,10 @@ class ServeContext:
     async def launch(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do what starts or stops runs in a thread; it goes on when nobody waits for it any more."""
         return await asyncio.shield(self.loop.run_in_executor(self._launches, work, *arguments))
+
+    async def call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what a face elsewhere asks for in a thread; it may take long, and goes on when nobody waits any more."""
+        return await asyncio.shield(self.loop.run_in_executor(self._calls, work, *arguments))
 
     def ended(self, request: CompletedRequest) -> None:
         """Tell all who want to know that a request has ended. Raises nothing."""
@@ -128,3 +135,4 @@ class ServeContext:
         await self.upstream.close()
         self._reads.shutdown(wait=False, cancel_futures=True)
         self._launches.shutdown(wait=False)
+        self._calls.shutdown(wait=False)

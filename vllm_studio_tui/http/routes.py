@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllm_studio_tui.http import events, inference, live_requests, prometheus, studio_state
+from vllm_studio_tui.http import events, inference, live_requests, prometheus, studio_calls, studio_state
 from vllm_studio_tui.http.controller import (
     chats,
     config,
@@ -25,7 +25,7 @@ def all_routes() -> list[Route]:
     """Return every route there is."""
     files = (
         inference, studio_state, live_requests, prometheus, events,
-        status, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys,
+        status, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys, studio_calls,
     )  # fmt: skip
     routes = [route for file in files for route in file.ROUTES]
     return [*routes, *documented(routes)]

@@ -32,11 +32,12 @@ from vllm_studio_tui.http.guard import CONTEXT, guarded, origin_allowed, unknown
 from vllm_studio_tui.http.routes import all_routes
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.listeners import all_pids, holders, listeners
-from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
+from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.kit.process import start_ticks
 from vllm_studio_tui.services.serving.api_keys import ApiKeys
 from vllm_studio_tui.services.serving.callbacks import RequestCallbacks
 from vllm_studio_tui.services.serving.dispatcher import Dispatcher
+from vllm_studio_tui.services.serving.here import private_socket
 from vllm_studio_tui.services.serving.key_ring import KeyRing
 from vllm_studio_tui.services.serving.request_log import RequestLog
 from vllm_studio_tui.services.serving.webhook import webhook_address
@@ -142,7 +143,7 @@ async def running(
                 max_line_size=MAX_HEADER,
             )
             await runner.setup()
-            private = folder / "serve.sock"
+            private = private_socket(studio.places)
             sockets: list[Path] = []
             try:
                 for one in [one for one in ((private if primary else None), options.socket) if one is not None]:
@@ -339,11 +340,6 @@ def _write_facts(folder: Path, url: str | None, private: Path) -> None:
         "version": __version__,
     }
     write_atomic(folder / "serve.json", json.dumps(facts).encode())
-
-
-def private_socket(places: Places) -> Path:
-    """Return the socket on which a server of this home can be asked by its owner."""
-    return places.state / "serve" / "serve.sock"
 
 
 def log_to_stderr() -> None:

@@ -15,7 +15,7 @@ from textual.containers import Container
 from textual.screen import ModalScreen, Screen
 
 from vllm_studio_tui.kit import gc_freeze
-from vllm_studio_tui.services.watching.snapshot import Snapshot, first_look
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.services.watching.snapshot_feed import follow
 from vllm_studio_tui.tui.flows.downloads import Downloads
 from vllm_studio_tui.tui.flows.everywhere import EverywhereApp
@@ -99,7 +99,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
 
     async def on_mount(self) -> None:
         self._resized(self.size.width, self.size.height)
-        self.snapshot = first_look(self.studio.places)
+        self.snapshot = self.studio.first_look()
         await self.show_place(self.place_name)
         self.call_after_refresh(self._after_first_paint)
 

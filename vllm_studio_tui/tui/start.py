@@ -83,7 +83,7 @@ def open_screens(
                 recipe=recipe,
                 compact=compact,
                 read_only=read_only,
-                label=label or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
+                label=label or studio.host or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
                 theme_name=settings.theme,
                 profile=profile,
                 faults=faults,

@@ -22,12 +22,14 @@ class Snapshot:
         runs: Live runs and failed ones that wait for a person, oldest first.
         every: All runs that are kept, oldest first.
         ages: Seconds since an engine's metrics were read, of those that have missed some.
+        stale: Seconds since the studio of another machine was last heard of; None while it is, and for this machine.
     """
 
     tick: Tick
     runs: tuple[RunView, ...] = ()
     every: tuple[RunView, ...] = ()
     ages: Mapping[str, float] = field(default_factory=dict)
+    stale: float | None = None
 
     def engine(self, run_id: str) -> EngineMetrics | None:
         return self.tick.engines.get(run_id)

@@ -1,0 +1,71 @@
+"""Errors over the line: as their class, words and attributes."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Any
+
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.remote.any_value import BadShape, any_document, any_of
+
+#: Attributes of every exception, and of ours, that travel by themselves.
+_OWN = ("title", "cause", "advice")
+
+
+def error_document(error: BaseException) -> dict[str, Any]:
+    """Return an error as JSON. Of one that is none of ours it says only what kind it is."""
+    if isinstance(error, OSError):
+        return {"os_error": error.errno, "words": error.strerror or type(error).__name__}
+    if not isinstance(error, StudioError):
+        words = {"title": "the studio there failed", "cause": f"{type(error).__name__}; see the log of its server."}
+        return {"classes": ["StudioError"], **words, "advice": ""}
+    kinds = [one.__name__ for one in type(error).__mro__ if issubclass(one, StudioError)]
+    more: dict[str, Any] = {}
+    for name, value in vars(error).items():
+        if name not in _OWN:
+            try:
+                more[name] = any_document(value)
+            except BadShape:
+                continue
+    return {
+        "classes": kinds,
+        "title": error.title,
+        "cause": error.cause,
+        "advice": error.advice,
+        "attributes": more,
+    }
+
+
+def error_of(data: Any) -> Exception:
+    """Return the error of a document: of the first of its classes that is known here."""
+    if not isinstance(data, dict):
+        return StudioError("the studio there answered what cannot be understood")
+    if "os_error" in data:
+        number = data["os_error"] if isinstance(data["os_error"], int) else errno.EIO
+        return OSError(number, str(data.get("words", "")))
+    known = {one.__name__: one for one in _subclasses(StudioError)}
+    named = data.get("classes")
+    kind = next((known[one] for one in named if one in known), StudioError) if isinstance(named, list) else StudioError
+    # Their own constructors build titles from other values; all that they made of these travels.
+    error = kind.__new__(kind)
+    StudioError.__init__(
+        error,
+        str(data.get("title", "")),
+        cause=str(data.get("cause", "")),
+        advice=str(data.get("advice", "")),
+    )
+    attributes = data.get("attributes")
+    if isinstance(attributes, dict):
+        for name, value in attributes.items():
+            try:
+                setattr(error, name, any_of(value))
+            except (BadShape, AttributeError):
+                continue
+    return error
+
+
+def _subclasses(kind: type[StudioError]) -> Iterator[type[StudioError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _subclasses(one)
