@@ -24,6 +24,7 @@ from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http import guard, server
 from vllm_studio_tui.http.routes import all_routes
 from vllm_studio_tui.services.serving.api_keys import ApiKeys
+from vllm_studio_tui.services.serving.here import private_socket
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "m", "messages": []}
@@ -129,7 +130,7 @@ async def test_a_key_passes_its_patterns_and_its_right_to_launch_on(ground: Grou
 
 async def test_the_socket_in_the_home_is_the_owners_and_nobody_elses(ground: Ground) -> None:
     await make_key(ground, "agent")
-    path = server.private_socket(ground.context.studio.places)
+    path = private_socket(ground.context.studio.places)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client:
@@ -338,7 +339,7 @@ async def test_a_second_server_of_a_home_only_passes_on(tmp_path: Path, monkeypa
             async with server.running(studio, server.Options("127.0.0.1", 0), said.append) as second:
                 assert (first.context.primary, second.primary) == (True, False)
                 assert any("another `serve`" in one for one in said)
-        assert server.private_socket(places).exists(), "the first one's socket stays"
+        assert private_socket(places).exists(), "the first one's socket stays"
 
 
 def test_refusals_of_http_itself_have_words() -> None:

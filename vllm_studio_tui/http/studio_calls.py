@@ -18,6 +18,7 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.errors import as_refusal
+from vllm_studio_tui.http.request_body import read_body
 from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.http.studio_streams import stop_stream, stream_events, stream_lines, stream_samples
 from vllm_studio_tui.remote.any_value import BadShape
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
 
 async def _call(call: Call) -> web.StreamResponse:
+    raw = await read_body(call.request, call.context.settings.max_body)
     _same_version(call)
     name = f"{call.request.match_info['service']}.{call.request.match_info['method']}"
     shape = calls().get(name)
     if shape is None:
         raise NotFound(f"a studio has no {name[:80]}")
-    raw = await call.request.read()
     studio = call.context.studio
     if shape.kind is Kind.EVENTS:
         given = await call.context.call(_arguments, studio, shape, raw)
@@ -58,6 +59,7 @@ async def _samples(call: Call) -> web.StreamResponse:
 
 
 async def _stop(call: Call) -> web.StreamResponse:
+    await read_body(call.request, 0)
     return web.json_response({"stopped": await stop_stream(call, call.request.match_info["id"])})
 
 

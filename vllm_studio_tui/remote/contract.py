@@ -32,6 +32,12 @@ LOCAL: Mapping[str, str] = {
     "studio.close_chat": "the studio there stays open",
 }
 
+#: What cannot be asked of a studio elsewhere, and why.
+REFUSED: Mapping[str, str] = {
+    "runs.log_reader": "it reads a file where the file is; see `runs.log_lines` and `runs.follow_log`",
+    "gateway.install": "it tells a function what it does",
+}
+
 
 class Kind(StrEnum):
     """How a call answers."""
@@ -93,7 +99,7 @@ def _read(protocol: type[Any], service: str, found: dict[str, CallShape]) -> Non
                 continue
             call = CallShape(service, name, Kind.PROPERTY, shapes().of(result))
             found[call.name] = call
-        elif inspect.isfunction(member):
+        elif inspect.isfunction(member) and f"{service or 'studio'}.{name}" not in REFUSED:
             call = _method(service, name, member)
             found[call.name] = call
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.client import Client
-from vllm_studio_tui.remote.contract import CallShape, Kind, calls
+from vllm_studio_tui.remote.contract import REFUSED, CallShape, Kind, calls
 from vllm_studio_tui.remote.sampler import RemoteSampler
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class RemoteService:
         inner = f"{self._path}.{name}".lstrip(".")
         if any(one.service == inner or one.service.startswith(f"{inner}.") for one in calls().values()):
             return RemoteService(self._client, inner)
+        if inner in REFUSED:
+            cause = f"{inner} works on its own machine alone: {REFUSED[inner]}."
+            raise UsageError("this cannot be done on a studio elsewhere", cause=cause, advice="Do it there, over ssh.")
         raise AttributeError(name)
 
 
