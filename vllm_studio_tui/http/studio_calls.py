@@ -59,7 +59,7 @@ async def _samples(call: Call) -> web.StreamResponse:
 
 
 async def _stop(call: Call) -> web.StreamResponse:
-    await read_body(call.request, 0)
+    await read_body(call.request, call.context.settings.max_body)
     return web.json_response({"stopped": await stop_stream(call, call.request.match_info["id"])})
 
 
