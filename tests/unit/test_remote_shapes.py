@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from vllm_studio_tui.domain.chat import Target
+from vllm_studio_tui.domain.custom_metric import CustomMetric
 from vllm_studio_tui.domain.errors import EngineRefused, HopelessLaunch, InvalidRecipe, NotFound, NotSaved, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.serving import Refusal
@@ -52,6 +54,8 @@ def examples(hint: Any, deep: int = 0) -> list[Any]:
         values = examples(inside[0], deep)
         return [list(values) if origin is list else tuple(values)]
     kind: Any = hint
+    if kind is CustomMetric:  # what it is made of is checked
+        return [CustomMetric("a_name", ("vllm:one",))]
     if issubclass(kind, enum.Enum):
         return list(kind)
     if issubclass(kind, BaseException):
@@ -63,7 +67,9 @@ def examples(hint: Any, deep: int = 0) -> list[Any]:
     full = {one.name: examples(hints[one.name], deep + 1)[0] for one in fields}
     found: list[Any] = [kind(**full)]
     for one in fields if deep < 1 else ():
-        found += [dataclasses.replace(found[0], **{one.name: value}) for value in examples(hints[one.name], deep + 1)]
+        for value in examples(hints[one.name], deep + 1):
+            with contextlib.suppress(ValueError):  # some names are checked
+                found.append(dataclasses.replace(found[0], **{one.name: value}))
     return found
 
 

@@ -134,7 +134,11 @@ class Shapes:
         def decode(data: Any) -> Any:
             if not isinstance(data, dict) or not needed <= data.keys():
                 raise BadShape(f"no {kind.__name__}")
-            return kind(**{name: shape.decode(data[name]) for name, shape in shapes if name in data})
+            given = {name: shape.decode(data[name]) for name, shape in shapes if name in data}
+            try:
+                return kind(**given)
+            except (ValueError, TypeError) as error:
+                raise BadShape(f"no {kind.__name__}: {str(error)[:200]}") from None
 
         return Shape(encode, decode, lambda value: isinstance(value, kind))
 
