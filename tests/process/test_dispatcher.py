@@ -39,7 +39,11 @@ async def test_a_request_has_its_model_loaded_and_those_that_come_meanwhile_join
         params={"set": {"top_k": 1}, "default": {"temperature": 0.5}, "strip": ["seed"]},
         stall_timeout=30,
     )
-    async with serving(house, a, recipe("b")) as one:
+    async with serving(house, a, recipe("b"), peers={"far": {"url": "http://far:8080"}}) as one:
+        peer = one.enter("far/any")
+        assert (await peer.wait()).base_url == "http://far:8080/v1"
+        assert one.dispatcher.document()["in_flight"] == {"far/any": 1}
+        peer.leave()
         first = one.enter("served-a")
         assert first.status().phase is Phase.LOADING
         others = [one.enter(name) for name in ("a", "small", "SERVED-A")]

@@ -385,3 +385,11 @@ def test_what_was_loaded_for_requests_answers_them_however_soon_it_is_to_give_wa
     stage.leave("a1")
     stage.leave("a2")
     assert stage.take() == [Launch("b", ("a",))]
+
+
+def test_a_name_that_only_a_server_elsewhere_knows_is_in_flight_until_it_ends() -> None:
+    stage = Stage()
+    assert stage.scheduler.send_elsewhere(0.0, "1", "far/any") == [Send("1", "far/any", None)]
+    assert stage.scheduler.in_flight() == {"far/any": 1}
+    stage.leave("1")
+    assert stage.scheduler.in_flight() == {}

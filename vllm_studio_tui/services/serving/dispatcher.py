@@ -104,13 +104,14 @@ class Dispatcher:
             raise Refusal(503, "server_stopping", "the server ends", retry_after=refusals.SOON)
         offer = self._seen.routes.find(arrival.model, arrival.patterns)
         admission = Admission(arrival, offer.key, self._scheduler.status, self._left)
-        if offer.key not in self._seen.world.models:  # any name of a server on another host
-            admission.admit(self._endpoint(admission, None))
-            return admission
         self._admissions[arrival.id] = admission
         now = time.monotonic()
         self._carry_out(
-            self._scheduler.arrive(now, arrival.id, offer.key, priority=arrival.priority, may_launch=arrival.may_launch)
+            self._scheduler.send_elsewhere(now, arrival.id, offer.key)
+            if offer.peer is not None and offer.key not in self._seen.world.models  # it takes any name
+            else self._scheduler.arrive(
+                now, arrival.id, offer.key, priority=arrival.priority, may_launch=arrival.may_launch
+            )
         )
         if (refusal := admission.refusal) is not None:
             raise refusal

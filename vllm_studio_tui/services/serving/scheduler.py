@@ -86,6 +86,11 @@ class Scheduler:
             self._settle(now)
         return self._told()
 
+    def send_elsewhere(self, now: float, job: str, key: str) -> list[Decision]:
+        """Take a request for a name that a server on another host may know; its end is `leave`."""
+        self._requests.send(self._requests.add(now, job, key, 0, False), None)
+        return [Send(job, key, None)]
+
     def leave(self, now: float, job: str) -> list[Decision]:
         """End a request: it was answered, or its client has gone. Of no effect for one that has ended."""
         one = self._requests.end(job)
@@ -226,8 +231,9 @@ class Scheduler:
             self._load(now, closing)
             if closing - self._closing:
                 self._send_waiting()
-        if self._rules.primary:
-            self._idle(now)
+        for run_id in self._occupancy.idle(now, self._world, self._stopping) if self._rules.primary else ():
+            self._stopping.add(run_id)
+            self._out.append(Stop(run_id))
 
     def _send_waiting(self) -> None:
         for key in self._order():
@@ -373,12 +379,6 @@ class Scheduler:
             ready_for = run.ready_for or 0.0
             if ready_for >= self._rules.min_warm and min(since, ready_for) >= self._rules.max_consecutive:
                 self._closing.add(one.id)
-
-    def _idle(self, now: float) -> None:
-        """Stop what nobody has used for long enough."""
-        for run_id in self._occupancy.idle(now, self._world, self._stopping):
-            self._stopping.add(run_id)
-            self._out.append(Stop(run_id))
 
     # --- bookkeeping ------------------------------------------------------------------------------------
 
