@@ -1,0 +1,146 @@
+"""A studio behind a real sshd on loopback: commands, a chat, and a connection that is cut while one watches."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_port
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.remote.address import read_address
+from vllm_studio_tui.remote.studio import connect
+from vllm_studio_tui.services.protocols import StudioApi
+from vllm_studio_tui.services.watching.snapshot import Snapshot
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+pytestmark = [
+    pytest.mark.ssh,
+    pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH's server or client is not here"),
+]
+
+
+def wait(condition: object, what: str, seconds: float = 40.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An sshd of our own; the address of a studio behind it, whose home is another than ours."""
+    assert SSHD is not None
+    folder = tmp_path / "ssh"
+    folder.mkdir(mode=0o700)
+    for name in ("host", "key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    port = free_port()
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
+        f"AuthorizedKeysFile {folder}/key.pub\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
+    )
+    public = (folder / "host.pub").read_text().split()
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
+    (folder / "config").write_text(
+        f"Host gpu-box\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n IdentityFile {folder}/key\n"
+        f" IdentitiesOnly yes\n UserKnownHostsFile {folder}/known_hosts\n StrictHostKeyChecking yes\n"
+    )
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/config "$@"\n')
+    there = Path("/tmp", f"vst-{os.getpid()}-{port}")  # short enough for a socket in it
+    (programs / "vllm-studio").write_text(
+        f'#!/bin/sh\nVLLM_STUDIO_HOME={there} exec {sys.executable} -m vllm_studio_tui "$@"\n'
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path / "here"))
+    with contextlib.suppress(OSError):
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    log = (folder / "log").open("wb")
+    sshd = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stdout=log, stderr=log)
+    try:
+        time.sleep(0.2)
+        if sshd.poll() is not None:
+            pytest.skip(f"sshd does not start here: {(folder / 'log').read_text()[-300:]}")
+        yield f"ssh://gpu-box{programs}/vllm-studio"
+    finally:
+        sshd.terminate()
+        sshd.wait(10)
+        log.close()
+        facts = there / "state" / "serve" / "serve.json"
+        if facts.exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(json.loads(facts.read_text())["pid"], signal.SIGTERM)
+            wait(lambda: not facts.exists(), "the server there ends")
+        shutil.rmtree(there, ignore_errors=True)
+
+
+def ready(studio: StudioApi, run_id: str) -> bool:
+    return studio.runs.find(run_id).state.value == "ready"
+
+
+def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_was_cut(
+    host: str, tmp_path: Path
+) -> None:
+    with connect(read_address(host, {}), Places.under(tmp_path / "here")) as studio:
+        assert studio.host == "gpu-box"
+        assert studio.runs.all() == []
+        seen: list[Snapshot] = []
+        studio.bus.subscribe(Snapshot, seen.append)
+        studio.sampler.start()
+        wait(lambda: seen, "a first sample")
+        assert seen[-1].stale is None
+        tunnels = _ssh_children()
+        assert len(tunnels) == 1
+        os.kill(tunnels[0], signal.SIGKILL)
+        wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
+        wait(lambda: seen[-1].stale is None, "it is heard again")
+        assert studio.runs.all() == []
+        assert _ssh_children() != tunnels
+    wait(lambda: not _ssh_children(), "ssh ends with us")
+
+
+def _ssh_children() -> list[int]:
+    import psutil
+
+    return [one.pid for one in psutil.Process().children() if one.name() == "ssh" and one.status() != "zombie"]
+
+
+def test_what_ssh_says_is_told(host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = _command(host.replace("/vllm-studio", "/not-here"), "status")
+    assert done.returncode == 1
+    assert "there is no vllm-studio on gpu-box, as ssh sees it" in done.stderr
+    (tmp_path / "ssh" / "known_hosts").write_text("")
+    done = _command(host, "status")
+    assert done.returncode == 1
+    assert "ssh cannot connect to gpu-box" in done.stderr
+    assert "Host key verification failed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_commands_go_there(host: str, tmp_path: Path) -> None:
+    done = _command(host, "status", "--json")
+    assert (done.returncode, done.stdout) == (0, '{"runs": []}\n'), done.stderr
+    done = _command(host, "recipes", "add", "one", "--backend", "custom", "--model", "/m", "--set", "command=sleep 9")
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(_command(host, "recipes", "list", "--json").stdout)
+    assert [one["id"] for one in listed["recipes"]] == ["one"]
+    assert not (tmp_path / "here" / "data").exists()
+
+
+def _command(host: str, *words: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "vllm_studio_tui", "--connect", host, *words]
+    return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
