@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -50,8 +52,13 @@ async def test_a_model_is_launched_waited_for_and_stopped(ground: Ground) -> Non
     _, waited, _ = await call(ground, "GET", "/wait-ready?timeout=0.3&recipe=slow")
     assert waited["ready"] is False
     assert waited["error"].startswith("not ready within 0.3 s")
+    done = threading.Event()
+    launches = [asyncio.ensure_future(ground.context.launch(done.wait, 30)) for _ in range(3)]
     _, cancelled, _ = await call(ground, "POST", "/launch/slow/cancel")
-    assert (cancelled["success"], cancelled["state"]) == (True, "exited")
+    assert (cancelled["success"], cancelled["state"]) == (True, "exited"), "although other launches wait for each other"
+    assert not any(one.done() for one in launches)
+    done.set()
+    await asyncio.gather(*launches)
     assert (await call(ground, "POST", "/launch/slow/cancel"))[0] == 404
     _, runs, _ = await call(ground, "GET", "/runs?all=true")
     assert [(one["recipe_id"], one["state"]) for one in runs["runs"]] == [("sim", "ready"), ("slow", "exited")]

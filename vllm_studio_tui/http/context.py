@@ -19,6 +19,7 @@ from vllm_studio_tui.services.serving.exposition import ServeMetrics
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.usage import CompletedRequest
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.serving.callbacks import RequestCallbacks
     from vllm_studio_tui.services.serving.dispatcher import Dispatcher
     from vllm_studio_tui.services.serving.key_ring import KeyRing
@@ -76,6 +77,8 @@ class ServeContext:
         self.callbacks: RequestCallbacks | None = None
         self.answer_models: dict[str, str] = {}
         self._owner_secret = owner_secret.encode() if owner_secret else None
+        self._runs: asyncio.Task[list[RunView]] | None = None
+        self._runs_at = 0.0
         self._reads = ThreadPoolExecutor(4, thread_name_prefix="read")
         self._launches = ThreadPoolExecutor(2, thread_name_prefix="launch")
         self._calls = ThreadPoolExecutor(16, thread_name_prefix="call")
@@ -99,6 +102,13 @@ class ServeContext:
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do what reads files or the database in a thread."""
         return await self.loop.run_in_executor(self._reads, work, *arguments)
+
+    async def runs_since(self, moment: float) -> list[RunView]:
+        """Return all runs as they were at this moment of the loop's clock or later; those who ask at once share it."""
+        if self._runs is None or self._runs_at < moment:
+            self._runs_at = self.loop.time()
+            self._runs = self.loop.create_task(self.read(self.studio.runs.all))
+        return await asyncio.shield(self._runs)
 
     async def launch(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do what starts or stops runs in a thread; it goes on when nobody waits for it any more."""

@@ -19,7 +19,6 @@ from vllm_studio_tui.services.recipes.states import recipe_document
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.services.recipes.importing import ImportReport
-    from vllm_studio_tui.studio import Studio
 
 #: The original's word for each state of a run.
 STATUS = {
@@ -37,13 +36,12 @@ _TOLD = ("status", "state", "revision")
 MAX_IMPORT = 64 * 1024 * 1024
 
 
-def told(studio: Studio, recipe: Recipe, state: str | None) -> dict[str, Any]:
-    """Return a recipe with its state, in the original's word and in ours, and the number of its form. Blocking."""
+def told(recipe: Recipe, state: str | None) -> dict[str, Any]:
+    """Return a recipe with its state, in the original's word and in ours."""
     status = STATUS.get(State(state)) if state in tuple(State) else None
     return {
         **recipe_document(recipe, state),
         "status": status or ("running" if state == "ready" else "stopped"),
-        "revision": studio.recipes.number(recipe),
     }
 
 
@@ -62,7 +60,7 @@ async def _list(call: Call) -> web.StreamResponse:
         return [
             {"id": one.id, "name": one.id, "status": "error", "state": "unreadable", "error": one.error.cause}
             if isinstance(one, Broken)
-            else told(studio, one, states.get(one.id))
+            else told(one, states.get(one.id))
             for one in kept
         ]
 
@@ -74,7 +72,8 @@ async def _get(call: Call) -> web.StreamResponse:
 
     def found() -> dict[str, Any]:
         recipe = studio.recipes.get(recipe_id)
-        return told(studio, recipe, studio.recipe_states([recipe]).get(recipe.id))
+        state = studio.recipe_states([recipe]).get(recipe.id)
+        return {**told(recipe, state), "revision": studio.recipes.number(recipe)}
 
     data = await call.context.read(found)
     return document(data, headers=_tag(data["revision"]))

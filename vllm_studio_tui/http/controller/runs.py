@@ -20,6 +20,7 @@ from vllm_studio_tui.runs.not_ready import waiting_for
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.protocols import RunsApi
 
 #: Seconds between two looks at a run that is waited for.
 LOOK = 0.2
@@ -106,7 +107,9 @@ async def _stop(call: Call) -> web.StreamResponse:
 
 
 async def _stopped(call: Call, run: RunView, *, force: bool) -> RunView:
-    return await call.context.launch(lambda: call.context.studio.launcher.stop(run, force=force))
+    # Not a thread of those that launch: a stop must not wait for a launch that waits for others.
+    stop = asyncio.to_thread(lambda: call.context.studio.launcher.stop(run, force=force))
+    return await asyncio.shield(stop)
 
 
 def _ids(run: RunView) -> dict[str, Any]:
@@ -134,16 +137,12 @@ async def _wait_ready(call: Call) -> web.StreamResponse:
     timeout = seconds(call, "timeout", 300.0, MOST_WAIT)
     clock = context.loop.time
     until = clock() + timeout
-
-    def look() -> RunView | None:
-        every = runs.all()
-        found = pick_run(every, name) if name is not None else next(iter(every[::-1]), None)
-        if found is not None and found.lost:
-            runs.settle()
-        return found
-
+    since = call.started
     while True:
-        run = await context.read(look)
+        every = await context.runs_since(since)
+        run = pick_run(every, name) if name is not None else next(iter(every[::-1]), None)
+        if run is not None and run.live and not run.keeper_alive:
+            await context.read(_look_after, runs, run)
         error = _ended(run, name)
         ready = error is None and run is not None and run.state in ANSWERING
         over = clock() >= until
@@ -154,6 +153,13 @@ async def _wait_ready(call: Call) -> web.StreamResponse:
                 answer["error"] = words
             return document({**answer, **(launch_document(run) if run is not None else {})})
         await asyncio.sleep(min(LOOK, max(0.0, until - clock())))
+        since = clock() - LOOK / 2
+
+
+def _look_after(runs: RunsApi, run: RunView) -> None:
+    """Give a run that lost its keeper a new one."""
+    if run.lost:
+        runs.settle()
 
 
 def _ended(run: RunView | None, name: str | None) -> str | None:

@@ -30,7 +30,7 @@ _LABEL = re.compile(r"^(?:title|titel|titre)\s*:\s*", re.I)
 def write_title(
     target: Target, question: str, answer: str, stream: Stream | None = None, *, record: Record | None = None
 ) -> str:
-    """Return a title for a chat that begins so; its first words where the model writes none. Blocking."""
+    """Return a title for a chat that begins so; its first words where the model writes none, or no end. Blocking."""
     if stream is None:
         from vllm_studio_tui.inference.client import stream_chat
 
@@ -41,7 +41,7 @@ def write_title(
     messages = ({"role": "system", "content": _ASK}, {"role": "user", "content": said})
     sampling = Sampling(temperature=0.2, max_tokens=MOST_TOKENS, thinking=False)
     content, _, ended = asyncio.run(ask_once(target, stream, ChatRequest(messages, sampling)))
-    return (clean_title(content) if ended.finish in ("stop", "length") else "") or title_of(question)
+    return (clean_title(content) if ended.finish == "stop" else "") or title_of(question)
 
 
 def clean_title(text: str) -> str:
