@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
@@ -55,6 +56,9 @@ def header(
     x = row.put(1, "studio", "fg bold") + 1
     if label:
         x = row.put(x, f" {label} ", "warn bold") + 1
+    if snapshot is not None and snapshot.stale is not None:
+        age = numbers.fixed(snapshot.stale, 0, " s")
+        x = row.put(x, f"{ink.glyphs.state(State.UNHEALTHY)[0]} no connection, {age} old ", "err bold") + 1
     if read_only:
         x = row.put(x, " read-only ", "fg reverse") + 1
     runs = [run for run in snapshot.runs if run.state is not State.EXITED] if snapshot is not None else []

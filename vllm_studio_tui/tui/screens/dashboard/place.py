@@ -25,8 +25,11 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 if TYPE_CHECKING:
     from textual.widgets import Input
 
-    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.tui.sheets.starting import WhatToRun
+
+#: Seconds after which recipes of a studio elsewhere are read again.
+ELSEWHERE_EVERY = 5.0
 
 
 class Dashboard(Place):
@@ -70,7 +73,7 @@ class Dashboard(Place):
         self.shell.spawn(self._load_recipes(), group="recipes")
 
     async def _load_recipes(self) -> None:
-        self._written = _written(self.studio.places)
+        self._written = _written(self.studio)
         self._recipes = await self.shell.in_thread(self._read_recipes)
         self.update_place()
         await self._offer_start()
@@ -104,7 +107,7 @@ class Dashboard(Place):
         if runs and not self._had_runs:
             self._ledger.choose(next(iter(self._ledger.keys), None))  # the first run takes the cursor from the recipes
         self._had_runs = runs
-        if self._recipes is not None and (written := _written(self.studio.places)) != self._written:
+        if self._recipes is not None and (written := _written(self.studio)) != self._written:
             self._written = written  # another program may have made a recipe
             self.shell.spawn(self._load_recipes(), group="recipes")
         if self.one("#start") is not None and self.snapshot is not None and self.snapshot.runs:
@@ -353,8 +356,14 @@ def _words_of(run: RunView) -> str:
     return f"{run.name} {run.recipe_id} {run.model or ''} {run_words.engine_word(run)} {run.backend or ''} {run.state}"
 
 
-def _written(places: Places) -> tuple[int, ...]:
-    """Return when the database was last written, by any program: its files are looked at, not into."""
+def _written(studio: StudioApi) -> tuple[int, ...]:
+    """Return when the database was last written, by any program: its files are looked at, not into.
+
+    Those of a studio elsewhere cannot be looked at: there it may have been every few seconds.
+    """
+    if studio.host is not None:
+        return (int(time.monotonic() / ELSEWHERE_EVERY),)
+    places = studio.places
     marks = []
     for path in (places.database, places.database.with_name(f"{places.database.name}-wal")):
         try:

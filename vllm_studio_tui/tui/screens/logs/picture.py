@@ -131,7 +131,12 @@ class LogsPicture(Place):
         except OSError as error:
             self.log_view.close_file()
             self.log_view.redraw()
-            self.shell.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
+            host = self.shell.studio.host
+            if host is None:
+                self.shell.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
+            else:
+                words = f"The log lies on {host}. There: vllm-studio logs {run.run_id}; here the same with --connect."
+                self.shell.tell(words, "warning")
         self._show_cause(run)
         self.call_after_refresh(self.update_place)
 

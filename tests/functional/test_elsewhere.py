@@ -1,0 +1,48 @@
+"""The screens on a studio elsewhere, asked over a socket: each opens, and what is done happens there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.elsewhere import served, short
+from tests.functional.stage import recipe
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.remote.studio import connect
+from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.app import StudioApp
+from vllm_studio_tui.tui.screens.registry import SCREENS
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def test_every_screen_opens_on_a_studio_elsewhere_and_says_where_it_is(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", Places.under(tmp_path / "here")
+    there.mkdir()
+    with Studio.open_sync(Places.under(there)) as studio:
+        studio.recipes.create(recipe("one"))
+    with short(there) as places, served(places) as address, connect(address, here) as elsewhere:
+        app = StudioApp(elsewhere, label=elsewhere.host or "")
+        async with app.run_test(size=(160, 45)) as pilot:
+            await until(lambda: app.snapshot is not None and app.snapshot.tick.host.cores is not None, "a sample")
+            for screen in SCREENS:
+                await app.show_place(screen.name)
+                await pilot.pause()
+                header = "".join(segment.text for segment in app.screen_stack[0].query_one("#header").render_line(0))
+                assert "elsewhere" in header, screen.name
+            await app.show_place("recipes")
+            await pilot.pause()
+            await until(lambda: _shows(app, "one"), "the recipe there")
+            assert not app.faults.errors
+        assert not here.database.exists()
+
+
+def _shows(app: StudioApp, text: str) -> bool:
+    return any(text in "".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
