@@ -197,7 +197,7 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
                 server.running(studio, server.Options("127.0.0.1", free_port())) as context,
             ):
                 ground = Ground(context, ScriptedEngine(), client, f"http://127.0.0.1:{_port(house)}")
-                reader = await listen(ground, "/events?types=launch_progress,run,request,queue,recipe")
+                reader = await listen(ground, "/events?types=launch_progress,run,request,queue,recipe,alert")
                 slow = {**recipe("slow"), "command": f"{ENGINE} --load-seconds 1", "served_model_name": "served"}
                 await call(ground, "POST", "/recipes", slow)
                 _, launched, _ = await call(ground, "POST", "/launch/slow")
@@ -220,6 +220,12 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
                 await call(ground, "POST", "/evict")
                 while (await reader.next("run"))[2]["state"] != "exited":
                     pass
+                bad = {**recipe("bad"), "command": "{python} -c 'raise SystemExit(3)'"}
+                await call(ground, "POST", "/recipes", bad)
+                await call(ground, "POST", "/launch/bad")
+                _, _, alarm = await reader.next("alert")
+                assert (alarm["recipe_id"], alarm["state"]) == ("bad", "failed")
+                assert alarm["title"]
                 began = time.monotonic()
             assert time.monotonic() - began < 10, "a stream that is open does not hold the server up"
     finally:

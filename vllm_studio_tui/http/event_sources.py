@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.http.live import LiveRequest
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
+#: States of a run of which a person should know.
+ALARMING = ("failed", "unhealthy")
 #: Seconds between two counts of everything that was ever used.
 COUNT_EVERY = 30.0
 #: What a stage of a launch is called for people, and how far the launch is then.
@@ -47,6 +49,7 @@ class EventSources:
         self._counted_at = -COUNT_EVERY
         self._looking: asyncio.Task[None] | None = None
         self._again = False
+        self._alerts: set[asyncio.Task[None]] = set()
         context.listeners.append(self._request)
         context.dispatcher.listeners.append(self._dispatched)
         context.watching.listeners.append(self._sampled)
@@ -104,6 +107,17 @@ class EventSources:
     def _dispatched(self, kind: str, data: dict[str, Any]) -> None:
         if self._hub.awake:
             self._hub.publish(kind, launch_progress(data) if kind == "launch_progress" else data)
+            if kind == "run" and data.get("state") in ALARMING:
+                task = self._context.loop.create_task(self._alert(data))
+                self._alerts.add(task)
+                task.add_done_callback(self._alerts.discard)
+
+    async def _alert(self, data: dict[str, Any]) -> None:
+        """Tell what is wrong with a run, as far as is known."""
+        with contextlib.suppress(StudioError):
+            run = await self._context.read(self._context.studio.runs.find, str(data["run_id"]))
+            told = {name: getattr(run.status, name) for name in ("reason", "title", "advice")}
+            self._hub.publish("alert", {**data, "name": run.name, **told})
 
 
 def launch_progress(data: dict[str, Any]) -> dict[str, Any]:

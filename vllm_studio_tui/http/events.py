@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PING = 15.0
 #: Seconds between two looks at a log that is followed.
 LOG_LOOK = 0.25
-KINDS = ("status", "gpu", "metrics", "launch_progress", "run", "request", "queue", "recipe", "resync")
+KINDS = ("status", "gpu", "metrics", "launch_progress", "run", "request", "queue", "recipe", "alert", "resync")
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 

@@ -66,6 +66,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._settled_at = 0.0
+        self._began = time.time()
         self._closed = False
         self._told_queue: dict[str, Any] = {}
 
@@ -316,7 +317,10 @@ class Dispatcher:
         for one in seen.world.runs:
             was = old.get(one.id)
             if was is None and one.phase in (RunPhase.FAILED, RunPhase.ENDED):
-                continue
+                # One that began and failed between two looks is news; those from before are not.
+                at = seen.views[one.id].status.started_at
+                if at is None or at < self._began:
+                    continue
             if was is None or was.phase is not one.phase:
                 self._tell("run", reports.run_event(one, seen))
             if was is None or (was.phase, was.stage, was.progress) != (one.phase, one.stage, one.progress):
