@@ -33,6 +33,7 @@ LONGEST_LINE = 128 * 1024
 #: Seconds after which a file that was never locked is taken for a dead process's.
 NEW_SECONDS = 60.0
 _NAMES = tuple(one.name for one in fields(CompletedRequest))
+_TEXTS = tuple(one.name for one in fields(CompletedRequest) if "str" in str(one.type))
 
 
 def journal_folder(places: Places) -> Path:
@@ -44,7 +45,7 @@ def cut(request: CompletedRequest) -> CompletedRequest:
     """Return the request with texts of bounded length."""
     long: dict[str, Any] = {
         name: value[:LONGEST_TEXT]
-        for name in _NAMES
+        for name in _TEXTS
         if isinstance(value := getattr(request, name), str) and len(value) > LONGEST_TEXT
     }
     return replace(request, **long) if long else request
