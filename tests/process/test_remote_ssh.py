@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import getpass
 import json
@@ -17,13 +18,16 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_port
+from vllm_studio_tui.domain.chat import Ended, Sampling
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.address import read_address
 from vllm_studio_tui.remote.studio import connect
+from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.services.protocols import StudioApi
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+ENGINE = "{python} -m vllm_studio_tui.simulation.engine --host {host} --port {port} --model {name}"
 pytestmark = [
     pytest.mark.ssh,
     pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH's server or client is not here"),
@@ -80,16 +84,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         sshd.terminate()
         sshd.wait(10)
         log.close()
+        for run in read.live_runs(Places.under(there)):
+            control.stop(run, force=True)
         facts = there / "state" / "serve" / "serve.json"
         if facts.exists():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(json.loads(facts.read_text())["pid"], signal.SIGTERM)
             wait(lambda: not facts.exists(), "the server there ends")
         shutil.rmtree(there, ignore_errors=True)
-
-
-def ready(studio: StudioApi, run_id: str) -> bool:
-    return studio.runs.find(run_id).state.value == "ready"
 
 
 def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_was_cut(
@@ -103,14 +105,43 @@ def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_w
         studio.sampler.start()
         wait(lambda: seen, "a first sample")
         assert seen[-1].stale is None
+        one, _ = studio.recipes.read({"id": "sim", "backend": "custom", "model_path": "sim", "command": ENGINE})
+        run = studio.launcher.launch(studio.recipes.create(one))
+        wait(lambda: any(view.state.value == "ready" for view in seen[-1].runs), "the engine there is ready")
+        assert seen[-1].runs[0].spec is not None
+        assert asyncio.run(_ask(studio, run.run_id)) == "length"
+        assert asyncio.run(_ask(studio, run.run_id, words=3)) == "stopped"
+        (session,) = studio.chats.list()
+        answers = [one for one in studio.chats.tree(session.id) if one.role == "assistant"]
+        assert [one.finish for one in answers] == ["length", "stopped"]
+        assert answers[1].content
         tunnels = _ssh_children()
         assert len(tunnels) == 1
         os.kill(tunnels[0], signal.SIGKILL)
         wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
         wait(lambda: seen[-1].stale is None, "it is heard again")
-        assert studio.runs.all() == []
+        assert studio.runs.find("sim").state.value == "ready"
+        assert studio.launcher.stop(studio.runs.find("sim")).status.final
         assert _ssh_children() != tunnels
     wait(lambda: not _ssh_children(), "ssh ends with us")
+
+
+async def _ask(studio: StudioApi, run_id: str, words: int | None = None) -> str:
+    """Ask the engine there in the one chat there is; how the answer ended. After so many pieces it is stopped."""
+    sessions = studio.chats.list()
+    session = sessions[0].id if sessions else studio.chat.new_session("hello")
+    target = studio.launcher.target(recipe=run_id)
+    events = studio.chat.send(session, "hello " * 50, target, sampling=Sampling(max_tokens=400 if words else 5))
+    pieces, ended = 0, None
+    async with contextlib.aclosing(events):
+        async for event in events:
+            pieces += 1
+            ended = event.finish if isinstance(event, Ended) else None
+            if words is not None and pieces >= words:
+                break
+    if ended is not None:
+        return ended
+    return studio.chats.tree(session)[-1].finish or ""
 
 
 def _ssh_children() -> list[int]:
