@@ -30,7 +30,7 @@ class Header(Canvas):
             shell.size_class,
             shell.tab_name,
             shell.snapshot,
-            host=HOST,
+            host=shell.studio.host or HOST,
             read_only=shell.read_only,
             label=shell.label,
         )
