@@ -102,3 +102,10 @@ def test_of_many_in_trouble_some_have_names_and_all_are_counted(tmp_path: Path) 
     shown = Snapshot(snapshot(tmp_path).tick, tuple(failed), tuple(failed))
     assert "✕ 4 model-0 model-1 model-2" in drawn(shown, 160)
     assert "✕ 4" in drawn(shown, 60, 15)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 160])
+def test_a_studio_elsewhere_that_is_not_heard_is_said_with_its_age(tmp_path: Path, width: int) -> None:
+    shown = snapshot(tmp_path)
+    assert "no connection" not in drawn(shown, width)
+    assert "no connection, 12 s old" in drawn(replace(shown, stale=12.4), width)
