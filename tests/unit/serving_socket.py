@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.serving.client import _address
+from vllm_studio_tui.kit.unix_socket import address_of
 
 
 class Serving:
@@ -58,7 +58,7 @@ def serving(places: Places, *, url: str = "http://127.0.0.1:8080") -> Iterator[S
 
 
 def _bind(listener: socket.socket, path: Path) -> None:
-    with _address(path) as name:
+    with address_of(path) as name:
         listener.bind(name)
 
 

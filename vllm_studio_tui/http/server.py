@@ -30,7 +30,7 @@ from vllm_studio_tui.http.errors import error_response
 from vllm_studio_tui.http.event_sources import EventSources
 from vllm_studio_tui.http.guard import CONTEXT, guarded, origin_allowed, unknown
 from vllm_studio_tui.http.routes import all_routes
-from vllm_studio_tui.kit import secrets
+from vllm_studio_tui.kit import secrets, unix_socket
 from vllm_studio_tui.kit.listeners import all_pids, holders, listeners
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.kit.process import start_ticks
@@ -147,9 +147,9 @@ async def running(
             sockets: list[Path] = []
             try:
                 for one in [one for one in ((private if primary else None), options.socket) if one is not None]:
-                    await web.UnixSite(runner, _socket_path(one, taken=one == private)).start()
+                    made = _bind_socket(one, taken=one == private)
                     sockets.append(one)
-                    one.chmod(0o600)
+                    await web.SockSite(runner, made).start()
                 url = None
                 if bound is not None:
                     await web.SockSite(runner, bound, ssl_context=tls).start()
@@ -265,30 +265,28 @@ def _holders(port: int) -> str:
     return ", ".join(f"process {pid}" for pid in sorted(pids))
 
 
-def _socket_path(path: Path, *, taken: bool) -> str:
-    """Return where to make a unix socket; one that a dead server left is removed.
+def _bind_socket(path: Path, *, taken: bool) -> socket.socket:
+    """Return a unix socket that is bound; one that a dead server left is replaced.
 
     Args:
         taken: We hold the lock of this socket, so whoever left it is dead.
 
     Raises:
-        StudioError: Something else is there, or a server that lives.
+        StudioError: Something else is there, a server that lives, or nothing can be made there.
     """
-    if len(os.fsencode(path)) > 100:
-        title = "the path of the socket is too long"
-        raise StudioError(title, cause=f"{path} has more than 100 bytes.", advice="Choose a shorter path: --socket.")
     if path.is_socket():
-        if not taken:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(2.0)
-                if probe.connect_ex(str(path)) == 0:
-                    title = f"another server listens on {path}"
-                    raise StudioError(title, advice="Stop it, or choose another path: --socket.")
+        if not taken and unix_socket.answers(path):
+            title = f"another server listens on {path}"
+            raise StudioError(title, advice="Stop it, or choose another path: --socket.")
         path.unlink(missing_ok=True)
     elif path.exists():
         raise StudioError(f"{path} is there, and no socket", advice="Choose another path: --socket.")
-    private_dir(path.parent)
-    return str(path)
+    try:
+        private_dir(path.parent)
+        return unix_socket.bind(path)
+    except OSError as error:
+        title = f"cannot listen on {path}"
+        raise StudioError(title, cause=error.strerror or str(error), advice="Choose another: --socket.") from None
 
 
 def _owner_secret(reference: str | None) -> str | None:

@@ -5,11 +5,8 @@ With the standard library: `requests --live` starts in half the time that an HTT
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +14,7 @@ from urllib.parse import quote
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.kit.unix_socket import address_of
 
 #: Seconds to wait for an answer.
 TIMEOUT = 3.0
@@ -110,21 +108,8 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        with _address(self._path) as name:
+        with address_of(self._path) as name:
             self.sock.connect(name)
-
-
-@contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """Name a socket: a path that is too long for an address (107 bytes) by a descriptor of its directory."""
-    if len(os.fsencode(path)) < 108:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 def _refused(status: int, document: Any, path: str) -> StudioError:

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places, private_dir
+from vllm_studio_tui.kit.unix_socket import answers
 
 #: Seconds until a server that is started answers.
 PATIENCE = 40.0
@@ -25,16 +25,6 @@ SOCKET_LINE = "vllm-studio-socket "
 def private_socket(places: Places) -> Path:
     """Return the socket on which a server of this home can be asked by its owner."""
     return places.state / "serve" / "serve.sock"
-
-
-def answers(path: Path) -> bool:
-    """Return whether somebody listens on a socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(2.0)
-        try:
-            return probe.connect_ex(os.fsencode(path)) == 0
-        except OSError:
-            return False
 
 
 def ensure_server(places: Places) -> Path:
