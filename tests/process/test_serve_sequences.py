@@ -189,8 +189,8 @@ class Sequence:
         assert not [one for one in rows if one.finish == "streaming"]
         spent = [json.loads(path.read_text()) for path in self.house.accounts.glob("*.json")]
         wanted = sum(one["generation_tokens"] for one in spent)
-        # Of an engine that is killed, stopped while it answers, or left without its keeper, the last tokens may be in no
-        # counter that was read: at most what was under way. One that is killed has not written its own account either.
+        # Of an engine that is killed, stopped while it answers, or left without its keeper, the last tokens may be in
+        # no counter that was read: at most what was under way. One that is killed has no account of them either.
         under_way = MOST * 8
         assert wanted - under_way * (self.killed + self.stopped) <= (totals.completion_tokens or 0)
         assert (totals.completion_tokens or 0) <= wanted + under_way * self.killed
