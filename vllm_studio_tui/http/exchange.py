@@ -39,7 +39,7 @@ async def ask(
     headers = call.request.headers
     live.sent_at = call.context.loop.time()
     live.phase = Phase.SENT
-    call.context.note(live)
+    call.context.loop.call_soon(call.context.note, live)  # while the engine reads
     try:
         return await call.context.upstream.send(endpoint, method, path, headers, body)
     except aiohttp.ClientConnectorError as error:

@@ -67,7 +67,8 @@ class LiveRequest:
         """Return what the server itself took before the request was sent on; None while it was not."""
         if self.sent_at is None:
             return None
-        return max(0.0, self.sent_at - self.started - self.queued_seconds - self.load_seconds)
+        waited = self.admission.waited_seconds if self.admission is not None else 0.0
+        return max(0.0, self.sent_at - self.started - waited)
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -126,8 +126,9 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
         if admitted:
             context.keys.release(call.key)
             context.keys.spent(call.key, (ended.prompt_tokens or 0) + (ended.completion_tokens or 0))
-        context.ended(ended)
-        context.tell("end", live)
+        # When the answer is on its way: nobody waits for what is written down of it.
+        loop.call_soon(context.ended, ended)
+        loop.call_soon(context.tell, "end", live)
 
 
 _PHASES = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED, "refused": Phase.REFUSED}

@@ -9,7 +9,7 @@ import math
 import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
@@ -66,6 +66,7 @@ class ServeMetrics:
     def __init__(self, *, process: bool = True) -> None:
         self._registry = made = CollectorRegistry()
         self._lock = threading.Lock()
+        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
         if process:
             ProcessCollector(registry=made)
         self._keys, self._recipes = FewValues(KEYS), FewValues(RECIPES)
@@ -122,7 +123,7 @@ class ServeMetrics:
             recipe = self._recipes.of(request.recipe_id)
             key = self._keys.of(request.key_name)
             labels = self._sets.of((recipe, _endpoint(request.endpoint), _status(request), key))
-        self._requests.labels(*labels).inc()
+        self._child(self._requests, *labels).inc()
         for kind, tokens in (
             ("prompt", request.prompt_tokens),
             ("completion", request.completion_tokens),
@@ -130,7 +131,7 @@ class ServeMetrics:
             ("reasoning", request.reasoning_tokens),
         ):
             if _usable(tokens):
-                self._tokens.labels(recipe, kind).inc(tokens)
+                self._child(self._tokens, recipe, kind).inc(tokens)
         for histogram, seconds in (
             (self._first, request.ttft),
             (self._whole, request.total_seconds),
@@ -138,9 +139,16 @@ class ServeMetrics:
             (self._loaded, request.load_seconds),
         ):
             if _usable(seconds):
-                histogram.labels(recipe).observe(seconds)
+                self._child(histogram, recipe).observe(seconds)
         if _usable(request.overhead_seconds):
             self._overhead.observe(request.overhead_seconds)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """Return the series of these labels, which are bounded. The library takes as long to find it as to count."""
+        found = self._children.get((metric, labels))
+        if found is None:
+            found = self._children[metric, labels] = metric.labels(*labels)
+        return found
 
     def stream_opened(self, channel: str) -> None:
         """Count an open stream of events; `logs:RUN` counts as `logs`."""

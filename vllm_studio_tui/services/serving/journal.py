@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ LONGEST_LINE = 128 * 1024
 NEW_SECONDS = 60.0
 _NAMES = tuple(one.name for one in fields(CompletedRequest))
 _TEXTS = tuple(one.name for one in fields(CompletedRequest) if "str" in str(one.type))
+# Two of these for each request that is served: in C they take a third of the time.
+_values_of, _texts_of = attrgetter(*_NAMES), attrgetter(*_TEXTS)
 
 
 def journal_folder(places: Places) -> Path:
@@ -45,15 +48,15 @@ def cut(request: CompletedRequest) -> CompletedRequest:
     """Return the request with texts of bounded length."""
     long: dict[str, Any] = {
         name: value[:LONGEST_TEXT]
-        for name in _TEXTS
-        if isinstance(value := getattr(request, name), str) and len(value) > LONGEST_TEXT
+        for name, value in zip(_TEXTS, _texts_of(request), strict=True)
+        if value is not None and isinstance(value, str) and len(value) > LONGEST_TEXT
     }
     return replace(request, **long) if long else request
 
 
 def line_of(request: CompletedRequest) -> bytes:
     """Return the line of a request: what is known of it."""
-    known = {name: value for name in _NAMES if (value := getattr(request, name)) is not None}
+    known = {name: value for name, value in zip(_NAMES, _values_of(request), strict=True) if value is not None}
     return to_json(known, inf_nan_mode="null", fallback=str) + b"\n"
 
 

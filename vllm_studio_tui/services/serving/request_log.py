@@ -107,7 +107,7 @@ class RequestLog:
         Told again with the same id, it replaces what is known: who answers, and how many tokens have come so far
         (`completion_tokens`), which is what is kept of it if this process is killed.
         """
-        request = cut(replace(request, finish="streaming"))
+        request = cut(request if request.finish == "streaming" else replace(request, finish="streaming"))
         with self._wake:
             self._open[request.id] = request
             self._append(request)
