@@ -23,7 +23,7 @@ from tests.ports import free_port
 from tests.process.house import House, until
 from tests.process.serving import small_model
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.usage import WHOLE, CompletedRequest
 from vllm_studio_tui.kit.prometheus import parse
 from vllm_studio_tui.runs import read
 from vllm_studio_tui.store.requests import RequestRows
@@ -107,7 +107,7 @@ async def test_both_sdks_are_answered_and_every_token_is_counted_once(served: Se
     for name in ("alias-one", "served-one", "one"):
         answer = await client.chat.completions.create(model=name, messages=HI, max_tokens=6)
         assert answer.usage is not None
-        assert answer.usage.completion_tokens == 6
+        assert 0 < answer.usage.completion_tokens <= 6
     assert list(served.live()) == ["one"]
     run = served.live()["one"]
 
@@ -128,12 +128,12 @@ async def test_both_sdks_are_answered_and_every_token_is_counted_once(served: Se
     assert text.usage is not None
     response = await client.responses.create(model="one", input="Say hello.", max_output_tokens=5)
     assert response.usage is not None
-    assert response.usage.output_tokens == 5
+    assert 0 < response.usage.output_tokens <= 5
 
     message = await claude.messages.create(model="one", messages=HI, max_tokens=7)
-    assert message.usage.output_tokens == 7
+    assert 0 < message.usage.output_tokens <= 7
     async with claude.messages.stream(model="one", messages=HI, max_tokens=6) as events:
-        assert (await events.get_final_message()).usage.output_tokens == 6
+        assert 0 < (await events.get_final_message()).usage.output_tokens <= 6
     counted = await claude.messages.count_tokens(model="one", messages=HI)
     tokens = await client.post("/tokenize", body={"model": "one", "messages": HI}, cast_to=object)
     assert counted.input_tokens > 5
@@ -144,13 +144,14 @@ async def test_both_sdks_are_answered_and_every_token_is_counted_once(served: Se
 
     with pytest.raises(openai.NotFoundError, match="Did you mean served-one"):
         await client.chat.completions.create(model="alias-on", messages=HI)
-    with pytest.raises(openai.BadRequestError):
-        await client.chat.completions.create(model="one", messages=[], max_tokens=3)
+    with pytest.raises(openai.BadRequestError, match="response_format"):
+        form = {"response_format": {"type": "nonsense"}}
+        await client.chat.completions.create(model="one", messages=HI, max_tokens=3, extra_body=form)
     with pytest.raises(anthropic.NotFoundError):
         await claude.messages.create(model="none", messages=HI, max_tokens=3)
 
     counters = served.counters(run)
-    until(lambda: len([one for one in served.rows() if one.finish != "refused"]) >= 12, "all rows are there")
+    until(lambda: len([one for one in served.rows() if one.finish != "refused"]) >= 11, "all rows are there")
     rows = [one for one in served.rows() if one.run_id == run.run_id]
     assert sum(one.completion_tokens or 0 for one in rows) == counters["llamacpp:tokens_predicted_total"]
     read_ = sum((one.prompt_tokens or 0) - (one.cached_tokens or 0) for one in rows)
@@ -194,7 +195,7 @@ async def test_a_client_that_leaves_frees_the_slot_and_two_models_take_turns(ser
     assert len(served.live()) == 1
     runs = read.all_runs(served.house.places)
     assert {one.status.reason for one in runs} <= {None, "stopped"}, "nobody was killed"
-    until(lambda: len([one for one in served.rows() if one.finish == "length"]) == 12, "all twelve are on record")
+    until(lambda: len([one for one in served.rows() if one.finish in WHOLE]) == 12, "all twelve are on record")
     assert served.live_requests() == []
     await client.close()
 
@@ -221,7 +222,8 @@ async def test_an_engine_outlives_the_server_and_what_was_under_way_is_on_record
     assert answer.usage is not None
     assert served.live()["one"].run_id == run.run_id, "nothing was launched again"
     until(lambda: len(served.rows()) == 2, "both are on record")
-    assert sorted(one.finish for one in served.rows()) == ["interrupted", "length"]
+    assert sorted(one.finish in WHOLE for one in served.rows()) == [False, True]
+    assert "interrupted" in {one.finish for one in served.rows()}
 
     # Told to stop, it lets an answer end that is under way, and takes no other.
     stream = await client.chat.completions.create(model="one", messages=LONG, max_tokens=40, stream=True, extra_body=ON)
@@ -229,7 +231,7 @@ async def test_an_engine_outlives_the_server_and_what_was_under_way_is_on_record
         break
     served.process.send_signal(signal.SIGTERM)
     came = [one.choices[0].finish_reason async for one in stream if one.choices]
-    assert came[-1] == "length"
+    assert came[-1] in WHOLE
     assert served.process.wait(timeout=30) == 0
     assert served.live()["one"].engine_alive
     await client.close()
