@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import threading
+import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,8 @@ from tests.process.house import House
 from tests.process.serving import Serving, recipe, serving
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.domain.serving import Phase, Refusal
+from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal
+from vllm_studio_tui.kit.prometheus import parse, total
 from vllm_studio_tui.runs import control, read
 
 
@@ -168,6 +170,12 @@ async def test_a_failed_launch_says_why_and_three_are_enough(house: House) -> No
         assert (refused.status, refused.code) == (503, "model_failed")
 
 
+def running(endpoint: Endpoint) -> float | None:
+    """How many requests the engine says it answers."""
+    with urllib.request.urlopen(endpoint.base_url.removesuffix("/v1") + "/metrics", timeout=10) as answer:
+        return total(parse(answer.read()), ["vllm:num_requests_running"])
+
+
 async def test_a_second_dispatcher_leads_to_what_runs_and_a_person_may_launch_at_the_same_time(house: House) -> None:
     a, b = recipe("a", "--load-seconds 0.3 --answer long:200 --tokens-per-second 200"), recipe("b")
     async with serving(house, a, b, max_loaded=1) as one, serving(house, primary=False, max_loaded=1) as two:
@@ -188,6 +196,7 @@ async def test_a_second_dispatcher_leads_to_what_runs_and_a_person_may_launch_at
         endpoint = await held.wait()
         # What the second one sends is busy for the first, by the engine's own counter.
         direct = asyncio.create_task(asyncio.to_thread(two.send, endpoint, 200))
+        await one.until(lambda: running(endpoint) == 1, "the engine has it")
         assert (await one.ask("b")).recipe_id == "b"
         assert direct.done()
         await direct

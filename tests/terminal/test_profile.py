@@ -21,7 +21,7 @@ def test_a_light_terminal_that_answers_gets_the_light_theme_and_no_answer_is_typ
     one.until("RECIPES")
     assert PAPER in one.raw
     one.send("1", "q")
-    assert one.wait() == 0
+    assert one.wait() == 0, one.raw[-3000:]
 
 
 def test_an_answer_that_comes_late_is_dropped(terminal: Opener) -> None:

@@ -142,6 +142,7 @@ def stream(*words: str, usage: int | None = None, cut: bool = False, pause: asyn
 class FixedAdmission:
     queued_seconds = 0.0
     load_seconds = 0.0
+    waited_seconds = 0.0
 
     def __init__(self, dispatcher: FixedDispatcher) -> None:
         self._dispatcher = dispatcher
