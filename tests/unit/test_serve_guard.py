@@ -152,7 +152,13 @@ async def test_it_does_not_listen_for_others_without_a_key(tmp_path: Path, monke
     if host == "::" and not socket.has_ipv6:
         return
     async with serving(tmp_path / "b", monkeypatch, host="0.0.0.0", insecure=True) as ground:  # noqa: S104
-        assert (await ground.get("/v1/models"))[0] == 401, "insisting lets others in only where no key is asked for"
+        # Who insists lets others ask models, and nothing else: a recipe that others may write runs their commands.
+        assert (await ground.post(CHAT, ASK))[0] == 200
+        assert (await ground.get("/v1/models", **bearer("any")))[0] == 200
+        assert (await ground.get("/recipes"))[0] == 401
+        assert (await ground.post("/launch/x", {}))[0] == 401
+        await make_key(ground, "one")
+        assert (await ground.post(CHAT, ASK))[0] == 401
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
         port: int = typer.Option(-1, min=-1, max=65535, help="The port; 0: a free one."),
         socket: Path | None = typer.Option(None, "--socket", help="Listen on a unix socket too."),
         no_port: bool = typer.Option(False, "--no-port", help="Listen on sockets alone."),
-        insecure: bool = typer.Option(False, "--insecure", help="Listen for other machines without a key."),
+        insecure: bool = typer.Option(False, "--insecure", help="Let other machines ask models without a key."),
         if_needed: bool = typer.Option(
             False,
             "--if-needed",

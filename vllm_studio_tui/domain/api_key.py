@@ -78,3 +78,5 @@ class ApiKey:
 OWNER = ApiKey("owner", "owner", scopes=frozenset({Scope.ADMIN}), may_launch=True)
 #: Who comes over loopback where no key is asked for.
 LOCAL = ApiKey("local", "local", scopes=frozenset({Scope.ADMIN}), may_launch=True)
+#: Who comes from anywhere to a server that a person insisted to open: models, and nothing of the studio itself.
+GUEST = ApiKey("guest", "guest", may_launch=True)

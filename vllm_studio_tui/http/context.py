@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +34,7 @@ class ServeContext:
     Attributes:
         primary: It holds the lock of its home: it alone launches, stops and settles for requests.
         loopback: It listens on this machine alone.
+        insecure: A person insisted to let other machines in without a key.
         draining: It is being stopped, and takes no more requests.
         metrics: What is counted for Prometheus.
         watching: Samples of GPUs and engines, taken while somebody wants them.
@@ -54,6 +54,7 @@ class ServeContext:
         *,
         owner_secret: str | None,
         loopback: bool,
+        insecure: bool,
         primary: bool,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -66,9 +67,9 @@ class ServeContext:
         self.upstream = Upstream()
         self.streams = OpenStreams()
         self.loopback = loopback
+        self.insecure = insecure
         self.primary = primary
         self.draining = False
-        self.started_at = time.time()
         self.metrics = ServeMetrics()
         self.watching = Watching(studio)
         self.events = EventHub(self.metrics.published)
@@ -92,6 +93,11 @@ class ServeContext:
     def open_locally(self) -> bool:
         """Return whether programs of this machine need no key: there is none, and nobody else can reach the server."""
         return self.loopback and self._owner_secret is None and not len(self.keys)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Return whether models may be asked by anybody: there is no key, and a person insisted."""
+        return self.insecure and self._owner_secret is None and not len(self.keys)
 
     def is_owner(self, secret: str) -> bool:
         """Return whether this is the key of the settings."""

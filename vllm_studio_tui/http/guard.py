@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from vllm_studio_tui.domain.api_key import LOCAL, OWNER, ApiKey, Scope
+from vllm_studio_tui.domain.api_key import GUEST, LOCAL, OWNER, ApiKey, Scope
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.errors import as_refusal, error_response
@@ -150,6 +150,8 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
     if secret is None:
         if context.open_locally:
             return LOCAL
+        if context.open_to_all and route.scope is Scope.INFERENCE:
+            return GUEST
         if route.scope is None or (route.scope is Scope.METRICS and context.settings.public_metrics):
             return ApiKey("anonymous", "anonymous", scopes=frozenset())
         raise Refusal(401, "missing_api_key", "a key is needed", advice="Send it as `Authorization: Bearer KEY`.")
@@ -161,6 +163,8 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
     if key is None:
         if context.open_locally:
             return LOCAL  # clients that insist on a key send any
+        if context.open_to_all and route.scope is Scope.INFERENCE:
+            return GUEST
         context.keys.bad_try(address)
         raise Refusal(401, "invalid_api_key", "this key is not known", advice="Make one: vllm-studio keys add NAME.")
     if route.scope is not None and not key.allows(route.scope):

@@ -51,7 +51,7 @@ class Question:
         body: Makes what is sent to an engine; the flag says whether to ask for the usage of a stream.
         ask_usage: The client streams and did not say whether it wants the usage.
         check: Raises a `Refusal` for an engine that cannot answer this; None: any can.
-        path: Of an engine, where that depends on which it is.
+        once: Its body cannot be sent a second time.
     """
 
     model: str | None
@@ -60,7 +60,6 @@ class Question:
     body: Callable[[Endpoint, bool], Any]
     ask_usage: bool = False
     check: Callable[[Endpoint], None] | None = None
-    path: Callable[[Endpoint], str] | None = None
     once: bool = False
 
 
@@ -156,9 +155,8 @@ async def _answer(
         if question.check is not None:
             question.check(endpoint)
         body = question.body(endpoint, question.ask_usage and api.asks_usage)
-        path = question.path(endpoint) if question.path is not None else api.path
         try:
-            return await ask(call, endpoint, path, body, live, method), begun
+            return await ask(call, endpoint, api.path, body, live, method), begun
         except NotSent as error:
             live.admission.leave()
             if attempt == 2 or question.once:

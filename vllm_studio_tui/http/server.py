@@ -57,7 +57,7 @@ class Options:
     """Where to listen.
 
     Attributes:
-        insecure: Listen for other machines without a key.
+        insecure: Listen for other machines without a key; they may ask models, and nothing of the studio itself.
         only_socket: Do not listen on a port at all.
     """
 
@@ -131,7 +131,14 @@ async def running(
             dispatcher = Dispatcher(studio, primary=primary)
             await dispatcher.start()
             context = ServeContext(
-                studio, dispatcher, keys, request_log, owner_secret=owner_secret, loopback=loopback, primary=primary
+                studio,
+                dispatcher,
+                keys,
+                request_log,
+                owner_secret=owner_secret,
+                loopback=loopback,
+                insecure=options.insecure,
+                primary=primary,
             )
             context.tell_others(callbacks)
             runner = web.AppRunner(
