@@ -202,7 +202,9 @@ def commands() -> str:
         if not hasattr(command, "commands"):
             lines += _command(f"vllm-studio {name}", command, "##")
             continue
-        lines += [f"## vllm-studio {name}", "", command.help or "", ""]
+        own = command.invoke_without_command  # then its help is about what it does by itself
+        lines += [f"## vllm-studio {name}", "", *([] if own else [command.help or "", ""])]
+        lines += _command(f"vllm-studio {name}", command, "###") if own else []
         for inner, one in command.commands.items():
             lines += _command(f"vllm-studio {name} {inner}", one, "###")
     return "\n".join(lines)

@@ -18,9 +18,13 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_port
+from vllm_studio_tui import __version__
+from vllm_studio_tui.config.hosts import save_host
+from vllm_studio_tui.config.setting_types import Host
 from vllm_studio_tui.domain.chat import Ended, Sampling
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.address import read_address
+from vllm_studio_tui.remote.host_watch import HostWatch
 from vllm_studio_tui.remote.studio import connect
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.services.protocols import StudioApi
@@ -170,6 +174,40 @@ def test_commands_go_there(host: str, tmp_path: Path) -> None:
     listed = json.loads(_command(host, "recipes", "list", "--json").stdout)
     assert [one["id"] for one in listed["recipes"]] == ["one"]
     assert not (tmp_path / "here" / "data").exists()
+
+
+def test_a_host_over_ssh_is_asked_beside_others_and_one_that_ssh_cannot_reach_is_told_in_its_words(
+    host: str, tmp_path: Path
+) -> None:
+    places = Places.under(tmp_path / "here")
+    save_host(places, "gpu", {"connect": host})
+    save_host(places, "gone", {"connect": "ssh://127.0.0.1:1"})
+    program = [sys.executable, "-m", "vllm_studio_tui", "hosts", "--json", "--timeout", "40"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1, done.stderr
+    found = {one["name"]: one for one in json.loads(done.stdout)["hosts"]}
+    assert (found["gpu"]["state"], found["gpu"]["overview"]["version"]) == ("well", __version__)
+    assert found["gpu"]["answer_seconds"] > 0
+    assert "Connection refused" in found["gone"]["error"]["cause"]
+    wait(lambda: not _ssh_children(), "ssh ended")
+
+
+def test_ssh_is_kept_while_hosts_are_watched_and_ends_after_it(host: str) -> None:
+    watch = HostWatch({"gpu": Host(connect=host)}, lambda: None)
+    watch.start()
+    try:
+        wait(lambda: watch.states[0].answers, "it answers")
+        tunnels = _ssh_children()
+        at = watch.states[0].seen_at
+        wait(lambda: watch.states[0].seen_at != at, "it answers again")
+        assert _ssh_children() == tunnels, "by the same connection"
+        os.kill(tunnels[0], signal.SIGKILL)
+        wait(lambda: _ssh_children() not in ([], tunnels), "ssh connects anew")
+        at = watch.states[0].seen_at
+        wait(lambda: watch.states[0].answers and watch.states[0].seen_at != at, "it answers again")
+    finally:
+        watch.close(wait=10)
+    wait(lambda: not _ssh_children(), "ssh ends with the watch")
 
 
 def _command(host: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -46,6 +46,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.recipes.starting": {"default_engine", "engine_for"},
     "services.recipes.states": {"recipe_document"},
     "services.serving.key_text": set(),
+    "services.watching.overview": set(),
     "services.watching.snapshot_feed": set(),
     "services.watching.snapshot": {"Snapshot"},
 }

@@ -21,8 +21,8 @@ from vllm_studio_tui.cli.app import FILES, NOUNS
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.address import Address, read_address
-from vllm_studio_tui.remote.client import NoConnection
 from vllm_studio_tui.remote.studio import connect
+from vllm_studio_tui.remote.wording import NoConnection
 
 
 def test_an_address_names_where_and_who() -> None:
@@ -80,7 +80,9 @@ def test_the_options_may_stand_anywhere_and_the_line_says_more_than_the_variable
     assert (rest, chosen) == (["status", "--json"], connecting.Connection("ssh://a"))
     rest, chosen = connecting.take(["--connect=https://a", "--api-key=env:K", "--insecure-http", "usage"], {})
     assert (rest, chosen) == (["usage"], connecting.Connection("https://a", "env:K", True))
-    assert connecting.take(["usage"], {"VLLM_STUDIO_CONNECT": "ssh://b"})[1] == connecting.Connection("ssh://b")
+    assert connecting.take(["usage"], {"VLLM_STUDIO_CONNECT": "ssh://b"})[1] == connecting.Connection(
+        "ssh://b", by="VLLM_STUDIO_CONNECT"
+    )
     assert connecting.take(["chat", "--", "--connect", "x"], {}) == (["chat", "--", "--connect", "x"], None)
     for wrong in (["--connect"], ["--connect", "a", "--connect", "b"], ["--api-key", "env:K", "status"]):
         with pytest.raises(UsageError):

@@ -34,6 +34,7 @@ NOUNS = (
     "usage",
     "requests",
     "keys",
+    "hosts",
     "demo",
     "doctor",
     "diagnose",
@@ -80,9 +81,9 @@ def build(nouns: tuple[str, ...] = NOUNS) -> typer.Typer:
         connect: str = typer.Option(
             "",
             "--connect",
-            metavar="URL",
+            metavar="HOST",
             rich_help_panel=ELSEWHERE,
-            help="ssh://[user@]host, https://host:port, .. (VLLM_STUDIO_CONNECT); anywhere in a command line.",
+            help="ssh://[user@]host, https://host:port, .. or a name of `hosts` (VLLM_STUDIO_CONNECT); anywhere.",
         ),
         api_key: str = typer.Option(
             "",

@@ -17,6 +17,7 @@ LOCAL: Mapping[str, str] = {
     "diagnose": "it explains a log file of this machine",
     "doctor": "it checks this machine, and the terminal in front of it",
     "exporter": "it measures this machine",
+    "hosts": "it asks the hosts of the settings here, each by itself",
     "metrics": "it asks an engine of this machine, at its own pace",
     "serve": "it serves the studio of this machine",
 }
@@ -24,11 +25,17 @@ LOCAL: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What a command line says of the studio it is for."""
+    """What a command line says of the studio it is for.
+
+    Attributes:
+        url: An address, or the name of a host of the settings.
+        by: What said so: the option, or the variable.
+    """
 
     url: str
     api_key: str | None = None
     insecure_http: bool = False
+    by: str = "--connect"
 
 
 #: The studio of this command line; None: this machine's.
@@ -65,7 +72,8 @@ def take(argv: list[str], environ: Mapping[str, str] = os.environ) -> tuple[list
         if said:
             raise UsageError(f"{', '.join(said)}: for a studio elsewhere", advice="Name it: --connect URL.")
         return rest, None
-    return rest, Connection(url, said.get("--api-key"), "--insecure-http" in said)
+    by = "--connect" if "--connect" in said else VARIABLE
+    return rest, Connection(url, said.get("--api-key"), "--insecure-http" in said, by)
 
 
 def refuse_local(argv: list[str], connection: Connection | None) -> None:
@@ -78,6 +86,7 @@ def refuse_local(argv: list[str], connection: Connection | None) -> None:
     if connection is not None and noun in LOCAL and not {"-h", "--help"} & set(argv):
         raise UsageError(
             f"{noun} is not for a studio elsewhere",
-            cause=f"It is a command of one machine: {LOCAL[noun]}.",
-            advice=f"Run it there: ssh HOST vllm-studio {noun}",
+            cause=f"It is a command of one machine: {LOCAL[noun]}. {connection.by} names another one.",
+            advice=f"Run it there: ssh HOST vllm-studio {noun}"
+            + (f". Or here: env -u {VARIABLE} vllm-studio {noun}" if connection.by == VARIABLE else ""),
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from vllm_studio_tui.kit.secrets import is_reference
 
@@ -61,6 +62,16 @@ def _url(value: str) -> str:
     return value if value.endswith("/v1") else f"{value}/v1"
 
 
+def _connect(value: str) -> str:
+    if len(value) > 1000 or not value.strip().lower().startswith(_SCHEMES):
+        raise ValueError(f"an address begins with {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}")
+    return value.strip()
+
+
+_SCHEMES = ("ssh://", "https://", "http://", "unix://")
+#: How a host may be called: no address looks like it.
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
 AnyPath = Annotated[Path, BeforeValidator(expand_path)]
 Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_length=4096)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -111,3 +122,62 @@ class Peer(BaseModel):
     url: Annotated[str, AfterValidator(_url)]
     api_key: Reference = None
     models: tuple[str, ...] = ()
+
+
+class Host(BaseModel):
+    """A studio on another host, as `--connect` takes it; see `remote.address`.
+
+    Attributes:
+        connect: Its address.
+        api_key: Where its key is, for http and https.
+        insecure_http: Take HTTP without TLS to another machine too.
+        problem: Why this entry cannot be used, in words; empty: it can. Nothing but this entry fails by it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    connect: Annotated[str, AfterValidator(_connect)] = ""
+    api_key: Reference = None
+    insecure_http: bool = False
+    problem: str = Field("", exclude=True)
+
+
+def _hosts(value: object) -> object:
+    """Return the hosts of a mapping; an entry that cannot be used says so and leaves the others alone."""
+    if not isinstance(value, dict):
+        return value
+    return {str(name)[:64]: _host(str(name), entry) for name, entry in value.items()}
+
+
+def _host(name: str, entry: object) -> object:
+    if isinstance(entry, Host):
+        return entry
+    wrong = ""
+    if _HOST_NAME.fullmatch(name) is None:
+        wrong = "its name must begin with a letter or digit, and have none but letters, digits, `.`, `_` and `-`"
+    elif not isinstance(entry, dict):
+        wrong = "it must be `{connect: ADDRESS}`"
+    elif "problem" in entry:
+        wrong = "problem: no such field"
+    elif not entry.get("connect"):
+        wrong = "connect is missing: where it is, such as ssh://gpu-box"
+    else:
+        try:
+            return Host.model_validate(entry)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(str(one) for one in first["loc"])[:64]
+            words = first["msg"].removeprefix("Value error, ")
+            words = "no such field" if first["type"] == "extra_forbidden" else words
+            wrong = f"{where}: {words}"
+    kept: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    connect, key = kept.get("connect"), kept.get("api_key")
+    return Host.model_construct(
+        connect=connect[:200] if isinstance(connect, str) and "@" not in connect else "",
+        api_key=key if isinstance(key, str) and is_reference(key) else None,
+        insecure_http=False,
+        problem=wrong,
+    )
+
+
+Hosts = Annotated[dict[str, Host], BeforeValidator(_hosts)]

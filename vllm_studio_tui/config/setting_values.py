@@ -124,6 +124,9 @@ def read_setting(key: str, text: str) -> Any:
         message = error.errors(include_url=False, include_context=False)[0]["msg"]
         raise ValueError(message.removeprefix("Value error, ")) from None
     number = getattr(made, key)
+    for name, host in number.items() if key == "hosts" else ():
+        if host.problem:
+            raise ValueError(f"{name}: {host.problem}")
     return number if type(number) in (int, float) else value
 
 

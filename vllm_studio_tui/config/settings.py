@@ -16,6 +16,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, Valida
 from vllm_studio_tui.config.setting_types import (
     AnyPath,
     Group,
+    Hosts,
     Name,
     Peer,
     Port,
@@ -37,7 +38,8 @@ PREFIX = "VLLM_STUDIO_"
 COMMAND_LINE = "the command line"
 #: Variables that are no settings.
 OTHER_VARIABLES: Mapping[str, str] = {
-    "VLLM_STUDIO_CONNECT": "The studio of another machine that commands and screens are for, as `--connect` names it.",
+    "VLLM_STUDIO_CONNECT": "The studio of another machine that commands and screens are for: an address or a "
+    "name of `hosts`, as `--connect` names it.",
     "VLLM_STUDIO_HOME": "Everything (settings, data, runs, cache) is under this directory; otherwise where "
     "the platform keeps such things.",
     "VLLM_STUDIO_CHAT_API_KEY": "The key that `chat --base-url` sends.",
@@ -49,7 +51,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
 #: Settings whose value is a table: in a variable and on a line it is written as YAML or JSON.
-TABLES = frozenset({"gateway_prices", "groups", "peers"})
+TABLES = frozenset({"gateway_prices", "groups", "hosts", "peers"})
 GIB = 1024**3
 
 #: Variables that are not `VLLM_STUDIO_` plus the field's name: those of the web product this one re-imagines.
@@ -94,6 +96,9 @@ class Settings(BaseModel):
             persistent: false}}`.
         peers: Servers on other hosts, asked for as `NAME/MODEL`: `{NAME: {url: http://host:8080/v1, api_key: env:KEY,
             models: [MODEL]}}`.
+        hosts: Studios on other hosts, for the page of hosts and for `--connect NAME`: `{NAME: {connect:
+            ssh://gpu-box}}`; for http and https also `api_key: env:KEY`, and `insecure_http: true` for HTTP without TLS
+            to another machine.
         gateway_port: Where `gateway` answers, on this machine alone.
         gateway_python: The interpreter of which the environment of `gateway` is made; none: the studio's own.
         gateway_master_key: Reference to the key by which everything of `gateway` may be done; none: one is made.
@@ -161,6 +166,7 @@ class Settings(BaseModel):
     idle_ttl: float | None = Field(None, gt=0, allow_inf_nan=False)
     groups: dict[Name, Group] = {}  # pydantic copies it
     peers: dict[Name, Peer] = {}
+    hosts: Hosts = {}
     gateway_port: Port = 4100
     gateway_python: Program | None = None
     gateway_master_key: Reference = None

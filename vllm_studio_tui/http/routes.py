@@ -11,6 +11,7 @@ from vllm_studio_tui.http.controller import (
     logs,
     metrics,
     models,
+    overview,
     recipes,
     runs,
     status,
@@ -25,7 +26,8 @@ def all_routes() -> list[Route]:
     """Return every route there is."""
     files = (
         inference, studio_state, live_requests, prometheus, events,
-        status, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys, studio_calls,
+        status, overview, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys,
+        studio_calls,
     )  # fmt: skip
     routes = [route for file in files for route in file.ROUTES]
     return [*routes, *documented(routes)]

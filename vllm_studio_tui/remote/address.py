@@ -25,6 +25,7 @@ class Address:
         host: Its name; of a unix socket the name of the socket's file.
         path: Over ssh the program there; of a unix socket the socket.
         api_key: The key itself, for HTTP.
+        called: The name that it has in the settings; empty: it has none.
     """
 
     scheme: str
@@ -33,11 +34,12 @@ class Address:
     port: int | None = None
     path: str = ""
     api_key: str | None = field(default=None, repr=False)
+    called: str = ""
 
     @property
     def name(self) -> str:
         """Return what the person calls it."""
-        return self.host
+        return self.called or self.host
 
     @property
     def url(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import ssl
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from vllm_studio_tui.remote.address import Address
 from vllm_studio_tui.remote.any_value import BadShape
 from vllm_studio_tui.remote.contract import VERSION_HEADER, CallShape
 from vllm_studio_tui.remote.errors import error_of
+from vllm_studio_tui.remote.wording import in_words, refusal
 
 #: Seconds until a connection is there.
 CONNECT = 10.0
@@ -36,10 +36,6 @@ _KEEP_ALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 ]
-
-
-class NoConnection(StudioError):
-    """The studio elsewhere does not answer, now."""
 
 
 class Client:
@@ -78,7 +74,7 @@ class Client:
         Raises:
             StudioError: There is none, it has another version, or does not know the key.
         """
-        with self._words():
+        with in_words(self.address):
             answer = self._http.get("/studio", timeout=httpx.Timeout(30.0, connect=CONNECT))
             data = self._read(answer)
         theirs = data.get("version") if isinstance(data, dict) else None
@@ -102,7 +98,7 @@ class Client:
             StudioError: The method raises it, or the studio does not answer.
             OSError: The method raises it.
         """
-        with self._words():
+        with in_words(self.address):
             body = _body(shape, arguments)
             data = self._read(self._http.post(_path(shape), content=body))
             if not isinstance(data, dict) or "value" not in data:
@@ -111,7 +107,7 @@ class Client:
 
     def lines(self, shape: CallShape, arguments: Mapping[str, Any]) -> Iterator[Any]:
         """Yield what a method of the studio there yields, until there is no more or one stops asking."""
-        with self._words(), self._stream("POST", _path(shape), _body(shape, arguments)) as answer:
+        with in_words(self.address), self._stream("POST", _path(shape), _body(shape, arguments)) as answer:
             for line in _whole_lines(answer.iter_bytes()):
                 document = _document(line)
                 if document is None:
@@ -120,7 +116,7 @@ class Client:
 
     def samples(self, every: float) -> Iterator[Any]:
         """Yield the documents of samples; None where the studio only lets hear that it is there."""
-        with self._words(), self._stream("GET", f"/studio/samples?every={every}", b"") as answer:
+        with in_words(self.address), self._stream("GET", f"/studio/samples?every={every}", b"") as answer:
             for line in _whole_lines(answer.iter_bytes(), quiet=True):
                 document = _document(line) if line else None
                 if line and document is None:
@@ -141,7 +137,7 @@ class Client:
         transport = httpx.AsyncHTTPTransport(trust_env=False, **self._transport)
         name = uuid.uuid4().hex
         ended = False
-        with self._words():
+        with in_words(self.address):
             async with httpx.AsyncClient(transport=transport, trust_env=False, **self._options) as client:
                 try:
                     async with client.stream(
@@ -188,50 +184,7 @@ class Client:
             raise error_of(data["error"])
         if answer.status_code < 300:
             return data
-        raise self._refused(answer.status_code, data)
-
-    def _refused(self, status: int, data: Any) -> StudioError:
-        name = self.address.name
-        title = data.get("error") if isinstance(data, dict) else None
-        detail = str(data.get("detail", "")) if isinstance(data, dict) else ""
-        if status == 401:
-            advice = "Give it: --api-key env:NAME. Keys are made there: vllm-studio keys add NAME --scope admin."
-            return StudioError(f"{name} wants a key", cause=str(title or ""), advice=advice)
-        if status == 403:
-            return StudioError(f"{name}: {title}", cause=detail, advice="Faces elsewhere need a key of scope admin.")
-        if status == 404 or not isinstance(title, str):
-            return StudioError(
-                f"{name} is no studio that can be asked from elsewhere",
-                cause=f"It answers {status}." + (f" {title}" if isinstance(title, str) else ""),
-                advice="Start `vllm-studio serve` of the same version there, and give its address.",
-            )
-        return StudioError(f"{name}: {title}", cause=detail)
-
-    @contextlib.contextmanager
-    def _words(self) -> Iterator[None]:
-        """Say in words what goes wrong on the way."""
-        name = self.address.name
-        try:
-            yield
-        except httpx.ConnectError as error:
-            cause = _cause(error)
-            raise NoConnection(f"{name} does not answer", cause=cause, advice=self._advice()) from None
-        except httpx.TimeoutException:
-            raise NoConnection(f"{name} does not answer in time", advice=self._advice()) from None
-        except httpx.TransportError as error:
-            raise NoConnection(
-                f"the connection to {name} is lost", cause=_cause(error), advice=self._advice()
-            ) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise StudioError(f"{name} cannot be asked", cause=_cause(error)) from None
-        except BadShape as error:
-            words = f"the answer of {name} cannot be understood"
-            raise StudioError(words, cause=f"{error}.", advice="Install the same version on both.") from None
-
-    def _advice(self) -> str:
-        if self.address.scheme == "ssh":
-            return f"See whether `ssh {self.address.host}` works."
-        return "See whether `vllm-studio serve` runs there."
+        raise refusal(self.address, answer.status_code, data)
 
 
 def _path(shape: CallShape) -> str:
@@ -276,11 +229,3 @@ def _document(line: bytes) -> Any:
         if data.get("end") is True:
             return None
     raise BadShape("no value")
-
-
-def _cause(error: Exception) -> str:
-    inner = error.__cause__ or error.__context__
-    while inner is not None and not isinstance(inner, OSError | ssl.SSLError):
-        inner = inner.__cause__ or inner.__context__
-    words = (inner.strerror if isinstance(inner, OSError) else None) or str(error) or type(error).__name__
-    return f"{words.strip().rstrip('.')}."

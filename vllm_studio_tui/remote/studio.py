@@ -12,6 +12,7 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.kit.unix_socket import address_of
 from vllm_studio_tui.remote.client import Client
 from vllm_studio_tui.remote.contract import REFUSED, CallShape, Kind, calls
 from vllm_studio_tui.remote.sampler import RemoteSampler
@@ -102,7 +103,9 @@ def connect(address: Address, places: Places | None = None) -> Iterator[StudioAp
         StudioError: It cannot be reached, has another version, or does not know the key.
     """
     with contextlib.ExitStack() as stack:
-        socket_path, reconnect = (address.path if address.scheme == "unix" else None), _nothing
+        socket_path, reconnect = None, _nothing
+        if address.scheme == "unix":
+            socket_path = stack.enter_context(address_of(Path(address.path)))
         if address.scheme == "ssh":
             from vllm_studio_tui.remote.tunnel import Tunnel
 

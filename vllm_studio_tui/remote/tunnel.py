@@ -92,10 +92,18 @@ class Tunnel:
             self.open()
 
     def close(self) -> None:
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.terminate()  # who connects now does not wait any longer
         with self._lock:
-            self._closed = True
             self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def last_words(self) -> str:
+        """Return what ssh, or the studio there, said last."""
+        return self._last_words()
 
     # --- ssh --------------------------------------------------------------------------------------------
 
@@ -114,7 +122,7 @@ class Tunnel:
         """Return the path of the studio's socket there, when it is served."""
         assert process.stdout is not None
         deadline, said = time.monotonic() + PATIENCE, b""
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._closed:
             ready, _, _ = select.select([process.stdout], [], [], 0.5)
             if not ready:
                 continue
@@ -127,7 +135,9 @@ class Tunnel:
                     return text.removeprefix(SOCKET_LINE)
             if not piece:
                 listening.join(2.0)
-                raise self._failed(process.wait(5.0))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    raise self._failed(process.wait(5.0))
+                break
         raise StudioError(
             f"{self._address.name} does not answer in time",
             cause=self._last_words() or f"ssh gave no socket within {PATIENCE:.0f} s.",
@@ -150,17 +160,21 @@ class Tunnel:
 
     def _forward(self, remote: str) -> None:
         self.socket.unlink(missing_ok=True)
-        done = subprocess.run(
-            ["ssh", "-S", str(self._control), "-O", "forward", "-o", "StreamLocalBindMask=0177",
-             "-L", f"{self.socket}:{remote}", *self._host],
-            capture_output=True,
-            timeout=15,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip
+        failed = f"ssh cannot lead to the studio on {self._address.name}"
+        try:
+            done = subprocess.run(
+                ["ssh", "-S", str(self._control), "-O", "forward", "-o", "StreamLocalBindMask=0177",
+                 "-L", f"{self.socket}:{remote}", *self._host],
+                capture_output=True,
+                timeout=15,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise StudioError(failed, cause="It did not do so within 15 s.") from None
         if done.returncode != 0 or not self.socket.is_socket():
             words = clean(done.stderr.decode("utf-8", "replace")).strip()
-            raise StudioError(f"ssh cannot lead to the studio on {self._address.name}", cause=words[:500])
+            raise StudioError(failed, cause=words[:500])
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None

@@ -1,0 +1,138 @@
+"""Hosts of tests: servers that answer `/overview` with whatever a test says, and real ones of other homes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.ports import free_port
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.serving.here import private_socket
+
+#: What a well host says.
+WELL: dict[str, Any] = {
+    "version": "0.4.0",
+    "uptime": 3_542_400.0,
+    "driver": "570.86",
+    "gpus": [
+        {"index": 0, "name": "NVIDIA A100 80GB", "utilization": 98, "memory_used": 60e9, "memory_total": 80e9,
+         "power_draw": 390.0, "temperature": 78, "slowed": []},
+        {"index": 1, "name": "NVIDIA A100 80GB", "utilization": 50, "memory_used": 20e9, "memory_total": 80e9,
+         "power_draw": 110.0, "temperature": 41, "slowed": []},
+    ],
+    "runs": [
+        {"id": "r1", "name": "qwen3-32b", "state": "ready", "gpus": ["0"], "tokens_per_second": 1842.0, "waiting": 3},
+    ],
+    "queue": 1,
+}  # fmt: skip
+#: What one says who would like to own the terminal.
+HOSTILE: dict[str, Any] = {
+    **WELL,
+    "version": "\x1b]0;owned\x07\x9b2J",
+    "gpus": [{"index": 10**30, "name": "\x1b[31mNVIDIA\u202eevil", "trouble": "\x1b[2J" + "x" * 100_000}] * 3,
+    "runs": [{"name": "\x1b[31m\u202eevil[red]", "state": "\x1b[2Jready", "title": "x" * 2000, "progress": 1e300}]
+    * 900,
+}
+
+
+def answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{more}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def document(data: Any) -> bytes:
+    return answer(json.dumps(data).encode())
+
+
+@contextlib.contextmanager
+def speaking(talk: Callable[[socket.socket], None] | bytes) -> Iterator[str]:
+    """Listen on loopback and treat each connection as told; the address of it.
+
+    Args:
+        talk: Speaks with one that has sent a request, or the answer to each request of it.
+    """
+    port, ended = free_port(), threading.Event()
+    listener = socket.create_server(("127.0.0.1", port))
+    listener.settimeout(0.1)
+    open_: list[socket.socket] = []
+
+    def serve(one: socket.socket) -> None:
+        with contextlib.suppress(OSError), one:
+            while not ended.is_set():
+                if not one.recv(65536):
+                    return
+                if callable(talk):
+                    talk(one)
+                    return
+                one.sendall(talk)
+
+    def accept() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                one, _ = listener.accept()
+                one.settimeout(60)
+                open_.append(one)
+                threading.Thread(target=serve, args=(one,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        ended.set()
+        thread.join()
+        listener.close()
+        for one in open_:
+            one.close()
+
+
+def hangs(one: socket.socket) -> None:
+    time.sleep(60)
+
+
+def drips(one: socket.socket) -> None:
+    """Begin an answer and never come to its end."""
+    one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+    for _ in range(600):
+        one.sendall(b" ")
+        time.sleep(0.1)
+
+
+def floods(one: socket.socket) -> None:
+    one.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    piece = b"10000\r\n" + b"[" * 65536 + b"\r\n"
+    for _ in range(4000):
+        one.sendall(piece)
+
+
+@contextlib.contextmanager
+def real_server(home: Path, *more: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `serve` of another home; the address of its private socket, and its process."""
+    home.mkdir(parents=True, exist_ok=True)
+    socket_path = private_socket(Places.under(home))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vllm_studio_tui", "serve", *(more or ("--no-port",))],
+        env={**os.environ, "VLLM_STUDIO_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 40
+        while not socket_path.is_socket():
+            assert process.poll() is None, "serve ended"
+            assert time.monotonic() < deadline, "serve does not begin"
+            time.sleep(0.05)
+        yield f"unix://{socket_path}", process
+    finally:
+        process.terminate()
+        process.wait(30)

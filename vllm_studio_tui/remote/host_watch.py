@@ -1,0 +1,215 @@
+"""Several hosts, asked beside each other: what each says of itself, and since when one does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.kit.daemon_threads import DaemonThreads
+from vllm_studio_tui.remote.host_link import Answered, HostLink
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.config.setting_types import Host
+    from vllm_studio_tui.domain.host_overview import HostOverview
+
+#: Seconds from a failed try to the next one, while they fail.
+TRIES = (2.0, 5.0, 10.0, 30.0)
+#: Seconds that closing connections may take at the end.
+GRACE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What is known of a host.
+
+    Attributes:
+        overview: What it said last; None: it never answered.
+        seen_at: When that was, in seconds since the epoch.
+        seconds: How long it took to answer then.
+        error: Why it does not answer now; None: it does, or was not asked yet.
+        since: Since when it does not.
+        here: It is this machine.
+    """
+
+    name: str
+    host: Host | None = None
+    overview: HostOverview | None = None
+    seen_at: float | None = None
+    seconds: float | None = None
+    error: StudioError | None = None
+    since: float | None = None
+    here: bool = False
+
+    @property
+    def answers(self) -> bool:
+        return self.overview is not None and self.error is None
+
+    @property
+    def how(self) -> str:
+        """Return in words how it is reached."""
+        if self.here or self.host is None:
+            return "this host"
+        scheme, _, rest = self.host.connect.partition("://")
+        if not rest:
+            return ""
+        return {"unix": "socket"}.get(scheme, scheme) + (", key" if self.host.api_key else "")
+
+    def answered(self, found: Answered) -> HostState:
+        """Return it after an answer."""
+        return replace(
+            self, overview=found.overview, seen_at=time.time(), seconds=found.seconds, error=None, since=None
+        )
+
+    def lost(self, error: StudioError) -> HostState:
+        """Return it after a question without an answer; since when it does not answer stays."""
+        return replace(self, error=error, since=self.since if self.since is not None else time.time())
+
+
+def late(link: HostLink, seconds: float) -> StudioError:
+    """Return the error of a host that did not answer in time."""
+    return StudioError(
+        f"{link.name} gave no answer within {seconds:g} s",
+        cause=link.last_words,
+        advice="See whether the machine is there, and what its `vllm-studio serve` does.",
+    )
+
+
+async def _ask(link: HostLink, state: HostState, seconds: float, *, speeds: bool = False) -> HostState:
+    """Return the state of a host after one question. Nothing that it does makes this raise."""
+    try:
+        async with asyncio.timeout(seconds):
+            return state.answered(await (link.ask_with_speeds() if speeds else link.ask()))
+    except TimeoutError:
+        return state.lost(late(link, seconds))
+    except StudioError as error:
+        return state.lost(error)
+    except Exception as error:  # noqa: BLE001, RUF100
+        return state.lost(StudioError(f"{link.name} cannot be asked", cause=f"{type(error).__name__}: {error}"[:300]))
+
+
+def ask_once(hosts: Mapping[str, Host], timeout: float, environ: Mapping[str, str] = os.environ) -> list[HostState]:
+    """Ask each host once, all at the same time. Blocking.
+
+    Args:
+        timeout: Seconds until a host counts as one that does not answer.
+    """
+
+    async def one(name: str, host: Host) -> HostState:
+        link = HostLink(name, host, environ)
+        try:
+            return await _ask(link, HostState(name, host), timeout, speeds=True)
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await link.close()
+
+    async def every() -> list[HostState]:
+        asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        return await asyncio.gather(*(one(name, host) for name, host in hosts.items()))
+
+    return asyncio.run(every())
+
+
+class HostWatch:
+    """Asks hosts again and again, in a thread with an event loop of its own; connections stay open meanwhile.
+
+    Args:
+        changed: Called in that thread after each answer, and after each question without one.
+    """
+
+    def __init__(
+        self, hosts: Mapping[str, Host], changed: Callable[[], None], environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._hosts = dict(hosts)
+        self._changed = changed
+        self._environ = environ
+        self._states = {name: HostState(name, host) for name, host in self._hosts.items()}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wake: dict[str, asyncio.Event] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def states(self) -> list[HostState]:
+        """Return what is known, in the order of the settings."""
+        return list(self._states.values())
+
+    def start(self) -> None:
+        """Begin to ask."""
+        if self._thread is None and self._hosts:
+            self._thread = threading.Thread(target=self._run, name="hosts", daemon=True)
+            self._thread.start()
+
+    def keep(self, states: Mapping[str, HostState]) -> None:
+        """Take over what was known of these hosts before, where they are still reached the same way."""
+        for name, state in states.items():
+            if name in self._states and self._states[name].host == state.host:
+                self._states[name] = state
+
+    def retry(self, name: str) -> None:
+        """Ask a host now, where the next question is only due later."""
+        loop, wake = self._loop, self._wake.get(name)
+        if loop is not None and wake is not None:
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(wake.set)
+
+    def close(self, wait: float = 0.0) -> None:
+        """Stop asking, and end the connections.
+
+        Args:
+            wait: Seconds to wait until they have ended.
+        """
+        self._stopped.set()
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._cancel)
+        if wait and self._thread is not None:
+            self._thread.join(wait)
+
+    def _cancel(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _run(self) -> None:
+        asyncio.run(self._follow_all())
+
+    async def _follow_all(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(DaemonThreads())
+        self._wake = {name: asyncio.Event() for name in self._hosts}
+        self._tasks = {name: asyncio.create_task(self._follow(name, host)) for name, host in self._hosts.items()}
+        if self._stopped.is_set():
+            self._cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _follow(self, name: str, host: Host) -> None:
+        link, failed, wake = HostLink(name, host, self._environ), 0, self._wake[name]
+        try:
+            while True:
+                state = await _ask(link, self._states[name], link.patience)
+                self._states[name] = state
+                self._changed()
+                failed = 0 if state.error is None else failed + 1
+                if state.error is not None:
+                    # What is broken about a connection is not found out by using it again.
+                    await link.close()
+                    link = HostLink(name, host, self._environ)
+                rest = link.every if not failed else TRIES[min(failed, len(TRIES)) - 1]
+                if isinstance(state.error, UsageError):
+                    rest = TRIES[-1]  # it is a mistake in the settings, or a key that is not there
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), rest)
+                wake.clear()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await link.close()

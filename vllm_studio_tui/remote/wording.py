@@ -1,0 +1,86 @@
+"""What is said where a studio elsewhere refuses, or cannot be asked."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2 as httpx
+
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.remote.address import Address
+from vllm_studio_tui.remote.any_value import BadShape
+
+
+class NoConnection(StudioError):
+    """The studio elsewhere does not answer, now."""
+
+
+class KeyWanted(StudioError):
+    """The studio elsewhere asks for a key, or for another one."""
+
+
+def refusal(address: Address, status: int, data: Any, *, scope: str = "admin") -> StudioError:
+    """Return what an answer that is none means.
+
+    Args:
+        data: Its document; None: it has none.
+        scope: What the key needs for what was asked.
+    """
+    name = address.name
+    title = data.get("error") if isinstance(data, dict) else None
+    detail = str(data.get("detail", "")) if isinstance(data, dict) else ""
+    if status == 401:
+        made = f"Keys are made there: vllm-studio keys add NAME --scope {scope}."
+        give = f"Give {name} an api_key in the settings, env:NAME or file:PATH." if address.called else ""
+        give = give or "Give it: --api-key env:NAME."
+        return KeyWanted(f"{name} wants a key", cause=str(title or "")[:300], advice=f"{give} {made}")
+    if status == 403:
+        advice = f"{'Faces elsewhere need' if scope == 'admin' else 'It needs'} a key of scope {scope}."
+        return StudioError(f"{name}: {str(title or 'refused')[:300]}", cause=detail[:300], advice=advice)
+    if status == 404 or not isinstance(title, str):
+        return StudioError(
+            f"{name} is no studio that can be asked from elsewhere",
+            cause=f"It answers {status}." + (f" {title[:300]}" if isinstance(title, str) else ""),
+            advice="Start `vllm-studio serve` of the same version there, and give its address.",
+        )
+    return StudioError(f"{name}: {title[:300]}", cause=detail[:300])
+
+
+@contextlib.contextmanager
+def in_words(address: Address) -> Iterator[None]:
+    """Say in words what goes wrong on the way.
+
+    Raises:
+        StudioError: What it was.
+    """
+    name = address.name
+    try:
+        yield
+    except httpx.ConnectError as error:
+        raise NoConnection(f"{name} does not answer", cause=_cause(error), advice=_advice(address)) from None
+    except httpx.TimeoutException:
+        raise NoConnection(f"{name} does not answer in time", advice=_advice(address)) from None
+    except httpx.TransportError as error:
+        raise NoConnection(f"the connection to {name} is lost", cause=_cause(error), advice=_advice(address)) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise StudioError(f"{name} cannot be asked", cause=_cause(error)) from None
+    except BadShape as error:
+        words = f"the answer of {name} cannot be understood"
+        raise StudioError(words, cause=f"{error}.", advice="Install the same version on both.") from None
+
+
+def _advice(address: Address) -> str:
+    if address.scheme == "ssh":
+        return f"See whether `ssh {address.host}` works."
+    return "See whether `vllm-studio serve` runs there."
+
+
+def _cause(error: Exception) -> str:
+    inner = error.__cause__ or error.__context__
+    while inner is not None and not isinstance(inner, OSError | ssl.SSLError):
+        inner = inner.__cause__ or inner.__context__
+    words = (inner.strerror if isinstance(inner, OSError) else None) or str(error) or type(error).__name__
+    return f"{words.strip().rstrip('.')[:500]}."
