@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.recipes import Recipes
     from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.services.render.source import RenderSource
+    from vllm_studio_tui.services.run_logs.service import Logs
     from vllm_studio_tui.services.runs import Runs
     from vllm_studio_tui.services.serving.api_keys import ApiKeys
     from vllm_studio_tui.services.serving.requests import Requests
@@ -176,6 +177,12 @@ class Studio:
         from vllm_studio_tui.services.runs import Runs
 
         return Runs(self.places)
+
+    @once_property
+    def logs(self) -> Logs:
+        from vllm_studio_tui.services.run_logs.service import Logs
+
+        return Logs(self.places)
 
     @once_property
     def gateway(self) -> Gateway:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from vllm_studio_tui.runs import last_lines
-from vllm_studio_tui.runs.last_lines import LastLines, NumberedLine
+from vllm_studio_tui.runs.last_lines import LastLines, NumberedLine, of_file
 from vllm_studio_tui.runs.log_text import LogText
 
 
 def test_lines_have_the_numbers_that_an_editor_gives_them(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("".join(f"line {number}\n" for number in range(1, 101)))
-    end = LastLines(log, around=50, before=1, after=2)
+    end = LastLines(of_file(log), around=50, before=1, after=2)
     found = end.look(2)
     assert found.count == 100
     assert found.lines == (NumberedLine(99, "line 99"), NumberedLine(100, "line 100"))
@@ -28,14 +28,14 @@ def test_lines_have_the_numbers_that_an_editor_gives_them(tmp_path: Path) -> Non
 def test_the_pieces_of_a_long_line_have_one_number(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("first\n" + "x" * 20_000 + "\nlast\n")
-    found = LastLines(log).look(5)
+    found = LastLines(of_file(log)).look(5)
     assert [line.number for line in found.lines] == [1, 2, 2, 2, 3]
 
 
 def test_only_what_grew_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "engine.log"
     log.write_text("line\n" * 1000)
-    end = LastLines(log)
+    end = LastLines(of_file(log))
     first = end.look(3)
     read: list[int] = []
     real = LogText.read
@@ -56,7 +56,7 @@ def test_a_log_of_gigabytes_is_numbered_bit_by_bit_and_shown_at_once(
     log = tmp_path / "engine.log"
     log.write_text("line\n" * 500_000)
     monkeypatch.setattr(last_lines, "PATIENCE", 0.0)
-    end = LastLines(log)
+    end = LastLines(of_file(log))
     found = end.look(1)
     assert (found.count, found.lines) == (None, (NumberedLine(None, "line"),))
     monkeypatch.setattr(last_lines, "PATIENCE", 10.0)
@@ -65,7 +65,7 @@ def test_a_log_of_gigabytes_is_numbered_bit_by_bit_and_shown_at_once(
 
 def test_what_cannot_be_read_and_what_begins_anew_harms_nobody(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
-    end = LastLines(log, ["hunter2hunter2"])
+    end = LastLines(of_file(log, ["hunter2hunter2"]))
     assert end.look(3).lines == ()
     log.write_bytes(b"\xff\x00 a\nkey hunter2hunter2\n")
     found = end.look(3)

@@ -21,6 +21,7 @@ VALUES: Mapping[str, set[str]] = {
     "runs.estimate": set(),
     "runs.log_folding": set(),
     "runs.log_lines": set(),
+    "runs.log_pieces": set(),
     "runs.log_text": set(),
     "runs.not_ready": set(),
     "runs.unhealthy": set(),
@@ -37,6 +38,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.launching.run_story": {"view_of"},
     "services.launching.stage_times": set(),
     "services.protocols": set(),
+    "services.run_logs.run_log": {"open_log"},
     "services.recipes.changes": set(),
     "services.render.registry": {"KINDS"},
     "services.recipes.field_assignments": set(),
@@ -84,17 +86,13 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),
-    "tui.screens.run.knowledge": (
-        {"runs.last_lines", "runs.logs"}, "reads the end of a log as a file, and masks secrets of this environment"
+    "tui.screens.run.knowledge": ({"runs.last_lines"}, "follows the end of a log, through `open_log`"),
+    "tui.screens.logs.export": ({"runs.log_window"}, "writes a log here, whichever machine it lies on"),
+    "tui.screens.logs.facts": ({"runs.log_echoes", "runs.log_index", "runs.log_stages"}, "explains a log, as `RunLog`"),
+    **dict.fromkeys(
+        ("tui.screens.logs.place", "tui.screens.logs.source", "tui.screens.logs.stretch"),
+        ({"runs.log_window"}, "shows a part of a log, as `RunLog` has it"),
     ),
-    "tui.screens.logs.export": ({"runs.logs", "runs.log_window"}, "writes a log as a file, secrets masked here"),
-    "tui.screens.logs.facts": (
-        {"runs.diagnose", "runs.log_echoes", "runs.log_index", "runs.log_stages", "services.diagnosis"},
-        "explains a log as a file",
-    ),
-    "tui.screens.logs.picture": ({"runs.logs"}, "secrets that this environment resolves are masked here"),
-    "tui.screens.logs.place": ({"runs.log_window"}, "filters a log as a file"),
-    "tui.screens.logs.stretch": ({"runs.log_index", "runs.log_window"}, "scrolls in a log as a file"),
     "tui.screens.logs.study": ({"runs.log_index", "runs.log_window"}, "the same"),
     "tui.screens.logs.view": ({"runs.log_index", "runs.log_window"}, "the same"),
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,20 +37,38 @@ class LogEnd:
     around: tuple[NumberedLine, ...] = ()
 
 
+def of_file(path: Path, secrets: Sequence[str] = ()) -> Callable[[], tuple[LogText, LogIndex]]:
+    """Return what opens a file of this machine, with what counts its lines.
+
+    Args:
+        secrets: Are not shown.
+    """
+
+    def opened() -> tuple[LogText, LogIndex]:
+        log = LogText(path, secrets)
+        return log, LogIndex(log)
+
+    return opened
+
+
 class LastLines:
     """Follows the end of a log. Blocking; one thread at a time.
 
     Args:
-        secrets: Are not shown.
+        opened: Opens it, and makes what counts its lines.
         around: The number of a line that is of interest.
         before, after: So many lines before and after it.
     """
 
     def __init__(
-        self, path: Path, secrets: Sequence[str] = (), *, around: int | None = None, before: int = 4, after: int = 8
+        self,
+        opened: Callable[[], tuple[LogText, LogIndex]],
+        *,
+        around: int | None = None,
+        before: int = 4,
+        after: int = 8,
     ) -> None:
-        self._path = path
-        self._secrets = tuple(secrets)
+        self._opened = opened
         self._wanted = max(1, around - before) if around is not None else None
         self._span = before + after + 1
         self._log: LogText | None = None
@@ -60,14 +78,18 @@ class LastLines:
         self._end = LogEnd()
 
     def look(self, lines: int) -> LogEnd:
-        """Return the last lines now; an empty end where the log cannot be read."""
+        """Return the last lines now; where the log cannot be read those that were, if any."""
         with contextlib.suppress(OSError):
+            if self._log is not None:
+                self._log.refresh()
             if self._log is None or self._index is None or self._log.replaced():
                 self.close()
-                self._log = LogText(self._path, self._secrets)
-                self._index, self._size = LogIndex(self._log), -1
+                self._end = LogEnd()
+                log, self._index = self._opened()
+                self._log, self._size = log, -1
+                log.refresh()
             return self._look(self._log, self._index, lines)
-        return LogEnd()
+        return self._end
 
     def close(self) -> None:
         if self._log is not None:
@@ -93,4 +115,5 @@ def _numbered(index: LogIndex, lines: Sequence[LogLine]) -> tuple[NumberedLine, 
     # Of a line that has not ended yet only the first piece is known to the index.
     ends = index.upto if index.complete else None
     offsets = [line.offset if ends is None else min(line.offset, ends) for line in lines]
-    return tuple(NumberedLine(index.number(at), line.text) for at, line in zip(offsets, lines, strict=True))
+    numbers = index.numbers(offsets)
+    return tuple(NumberedLine(number, line.text) for number, line in zip(numbers, lines, strict=True))

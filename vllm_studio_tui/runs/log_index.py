@@ -9,9 +9,10 @@ import re
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 
+from vllm_studio_tui.runs.log_pieces import LogCounts
 from vllm_studio_tui.runs.log_text import LogText, decoded, level_of, tells
 
 #: Bytes between two places of which the line's number is remembered.
@@ -49,6 +50,11 @@ class Scan:
         return self._size == self._file.size
 
     @property
+    def unsettled(self) -> bool:
+        """Whether the next step finds out something that was asked for meanwhile."""
+        return False
+
+    @property
     def share(self) -> float:
         """How much was looked through, 0-1."""
         return 1.0 if self.complete else min(1.0, self.upto / max(1, self._file.size))
@@ -57,18 +63,22 @@ class Scan:
         """Begin anew: the file has become shorter."""
         self.upto = 0
 
-    def step(self, *, deadline: float = 0.02) -> bool:
-        """Look through what follows until time is up; return whether there was anything. For a thread."""
-        with self._lock:
-            return self._step(deadline)
+    def step(self, *, deadline: float = 0.02, most: int | None = None) -> bool:
+        """Look through what follows until time is up; return whether there was anything. For a thread.
 
-    def _step(self, deadline: float) -> bool:
+        Args:
+            most: Places that are found, at which it ends too.
+        """
+        with self._lock:
+            return self._step(deadline, most)
+
+    def _step(self, deadline: float, most: int | None) -> bool:
         file, until, moved = self._file, time.monotonic() + deadline, False
         size = file.size
         if size < self.upto:
             self.reset()
         while self.upto < size:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or (most is not None and moved and self.places_found >= most):
                 return moved
             data = file.data_from(self.upto)
             if data > self.upto:
@@ -89,6 +99,11 @@ class Scan:
     def look(self, raw: bytes) -> None:
         """Take a piece that begins at `upto`."""
         raise NotImplementedError
+
+    @property
+    def places_found(self) -> int:
+        """How many places are remembered."""
+        return 0
 
     def passed(self) -> None:
         """Note where the piece has ended."""
@@ -114,6 +129,10 @@ class LogIndex(Scan):
         self.error_at, self.warning_at, self.attempts = array("Q"), array("Q"), array("Q")
         self._places, self._counts = array("Q", [0]), array("Q", [0])
         self._asked = (0, 0)
+
+    @property
+    def places_found(self) -> int:
+        return len(self.error_at) + len(self.warning_at) + len(self.attempts)
 
     def passed(self) -> None:
         if self.upto - self._places[-1] >= PIECE // 2:
@@ -147,10 +166,7 @@ class LogIndex(Scan):
         """Return the number of the line that begins at a byte, from 1; None where it is not known yet."""
         if offset > self.upto:
             return None
-        at = bisect_right(self._places, offset) - 1
-        place, count = self._places[at], self._counts[at]
-        if place <= self._asked[0] <= offset:
-            place, count = self._asked  # the lines that are drawn are asked for one after the other
+        place, count = self._known_before(offset)
         while place < offset:
             raw = self._file.read(place, min(PIECE, offset - place))
             if not raw:
@@ -159,6 +175,13 @@ class LogIndex(Scan):
             place += len(raw)
         self._asked = (place, count)
         return count + 1
+
+    def _known_before(self, offset: int) -> tuple[int, int]:
+        """Return the nearest place at or before a byte, and how many lines begin before that."""
+        at = bisect_right(self._places, offset) - 1
+        place, count = self._places[at], self._counts[at]
+        # The lines that are drawn are asked for one after the other.
+        return self._asked if place <= self._asked[0] <= offset else (place, count)
 
     def offset(self, number: int) -> int | None:
         """Return where the line of a number begins, in bytes; None where it is not known."""
@@ -179,6 +202,46 @@ class LogIndex(Scan):
                 cut = raw.find(b"\n", cut + 1)
             return place + cut + 1
         return place
+
+    def numbers(self, offsets: Sequence[int]) -> list[int | None]:
+        """Return the numbers of the lines that begin at some bytes. For a thread."""
+        return [self.number(at) for at in offsets]
+
+    # --- a stretch by itself ----------------------------------------------------------------------------
+
+    def begin_at(self, offset: int) -> None:
+        """Count from a byte on only."""
+        self.upto = offset
+        self._places, self._counts = array("Q", [offset]), array("Q", [0])
+
+    def found(self) -> LogCounts:
+        """Return what was counted since `begin_at`."""
+        return LogCounts(
+            self.upto,
+            self.lines,
+            self.errors,
+            self.warnings,
+            tuple(self.error_at),
+            tuple(self.warning_at),
+            tuple(self.attempts),
+            tuple(self._places[1:]),
+            tuple(self._counts[1:]),
+        )
+
+    def take(self, found: LogCounts) -> None:
+        """Go on with what was counted elsewhere from `upto` on."""
+        self._places.extend(found.places)
+        self._counts.extend(self.lines + count for count in found.counts)
+        self.lines, self.errors, self.warnings = (
+            self.lines + found.lines,
+            self.errors + found.errors,
+            self.warnings + found.warnings,
+        )
+        self.error_at.extend(found.error_at[: MOST - len(self.error_at)])
+        self.warning_at.extend(found.warning_at[: MOST - len(self.warning_at)])
+        self.attempts.extend(found.attempts)
+        self.upto = found.upto
+        self.passed()
 
     def beside(self, offset: int, step: int, least: str) -> int | None:
         """Return where the next error (least `error`), or also warning, before or after a line begins."""
@@ -207,6 +270,10 @@ class Hits(Scan):
     def reset(self) -> None:
         super().reset()
         self.count, self.at = 0, array("Q")
+
+    @property
+    def places_found(self) -> int:
+        return len(self.at)
 
     def look(self, raw: bytes) -> None:
         lower = raw.lower()

@@ -20,6 +20,9 @@ from vllm_studio_tui.kit.sanitize import SHORTEST_SECRET, strip_ansi
 BLOCK = 64 * 1024
 #: A longer line is shown in pieces of so many bytes.
 LONGEST = 8 * 1024
+#: Bytes around a range that are looked at for secrets that it cuts; and holes that are told.
+MARGIN = 4 * 1024
+MOST_HOLES = 4096
 _LEVEL_WORD = re.compile(r"(?:^|[\s\[\](|])(ERROR|CRITICAL|FATAL|WARNING|WARN|INFO|DEBUG|TRACE|[EWID])(?=[\s:\]|)])")
 _WORDS = {
     **dict.fromkeys(("ERROR", "CRITICAL", "FATAL", "E"), "error"),
@@ -102,10 +105,19 @@ class LogText:
             os.close(self._fd)
             self._fd = -1
 
+    def refresh(self) -> None:
+        """Look whether anything was added. For a thread; here the file itself is looked at whenever it is asked."""
+
     @property
     def size(self) -> int:
         """Return the file's present size in bytes."""
         return os.fstat(self._fd).st_size if self._fd >= 0 else 0
+
+    @property
+    def identity(self) -> str:
+        """Return which file it is, as long as it is open."""
+        found = os.fstat(self._fd)
+        return f"{found.st_dev}:{found.st_ino}"
 
     def replaced(self) -> bool:
         """Return whether the path now names another file."""
@@ -172,6 +184,10 @@ class LogText:
         """Return the last lines."""
         return self.before(self.size, count)
 
+    def lines_at(self, offsets: Sequence[int]) -> list[LogLine | None]:
+        """Return the lines that begin at some bytes. For a thread."""
+        return [next(iter(self.after(at, 1)), None) for at in offsets]
+
     def start_of(self, offset: int) -> int:
         """Return the start of the line that holds a byte; a line longer than four blocks starts where it is cut."""
         hole = self.hole_before(offset)
@@ -209,6 +225,19 @@ class LogText:
             return found
         return found
 
+    def holes(self) -> list[tuple[int, int]]:
+        """Return the holes, in order; of a file with very many the first."""
+        found: list[tuple[int, int]] = []
+        size, at = self.size, 0
+        with contextlib.suppress(OSError):
+            while at < size and len(found) < MOST_HOLES:
+                start = os.lseek(self._fd, at, os.SEEK_HOLE)
+                if start >= size:
+                    break
+                at = min(size, self.data_from(start))
+                found.append((start, at))
+        return found
+
     def data_from(self, offset: int) -> int:
         """Return the first byte at or after `offset` that is not in a hole."""
         try:
@@ -222,6 +251,16 @@ class LogText:
             return os.pread(self._fd, size, offset)
         except OSError:
             return b""
+
+    def masked(self, offset: int, size: int) -> bytes:
+        """Return bytes of the file with each secret, and what looks like a key, as so many stars.
+
+        What stands before and behind them is looked at too, so that no part of a secret is told.
+        """
+        margin = max(MARGIN, *(len(secret) for secret in self._secrets)) if self._secrets else MARGIN
+        begin = max(0, offset - margin)
+        raw = self._mask(self.read(begin, offset - begin + size + margin))
+        return raw[offset - begin : offset - begin + size]
 
     # --- searching --------------------------------------------------------------------------------------
 
@@ -299,9 +338,7 @@ class LogText:
 
     def _pieces(self, offset: int, raw: bytes) -> list[LogLine]:
         """Yield a line, or the pieces of a line that is too long to be shown whole."""
-        for secret in self._secrets:
-            raw = raw.replace(secret, b"*" * len(secret))
-        raw = _KEYS.sub(lambda match: b"*" * len(match[0]), raw)
+        raw = self._mask(raw)
         out: list[LogLine] = []
         at = 0
         while at < len(raw) or not out:
@@ -311,6 +348,12 @@ class LogText:
             out.append(LogLine(offset + at, offset + cut, decoded(raw[at:cut])))
             at = cut
         return out
+
+    def _mask(self, raw: bytes) -> bytes:
+        """Return bytes with as many stars as its secrets have bytes: nothing moves."""
+        for secret in self._secrets:
+            raw = raw.replace(secret, b"*" * len(secret))
+        return _KEYS.sub(lambda match: b"*" * len(match[0]), raw)
 
 
 def _hole(start: int, end: int) -> LogLine:

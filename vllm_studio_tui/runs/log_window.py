@@ -140,6 +140,11 @@ class LogWindow:
         """Show the lines around a byte."""
         self._show([*self.file.before(offset, STEP // 2), *self.file.after(offset, STEP)])
 
+    def look_around(self, offset: int) -> None:
+        """Read what `around` reads, and change nothing. For a thread."""
+        self.file.before(offset, STEP // 2)
+        self.file.after(offset, STEP)
+
     def set_filter(self, wanted: Filter) -> None:
         """Keep only what a filter lets through, from the end of the file on."""
         self.filter = wanted
@@ -180,11 +185,12 @@ class LogWindow:
 
     def _append(self) -> None:
         at, last = self.end, self._last
-        if last is not None and not self._ends_a_line(last):
+        goes_on = last is not None and not self._ends_a_line(last)
+        if last is not None and goes_on:
             at = last.offset  # its rest has come
-            if self.lines and self.lines[-1] is last:
-                self.lines.pop()
         new = self.file.after(at, WINDOW)
+        if goes_on and self.lines and self.lines[-1] is last:
+            self.lines.pop()
         if not new:
             return
         again = 0

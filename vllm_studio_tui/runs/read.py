@@ -235,6 +235,14 @@ def all_runs(places: Places) -> list[RunView]:
     return sorted(views, key=lambda one: (one.spec.created_at if one.spec else 0.0, one.run_id))
 
 
+def run_called(places: Places, run_id: str) -> RunView | None:
+    """Return the run of an id; None where there is none."""
+    if not run_id or run_id[0] == "." or "/" in run_id or "\0" in run_id or len(run_id) > 255:
+        return None
+    folder = places.runs / run_id
+    return view(folder) if folder.is_dir() else None
+
+
 def live_runs(places: Places) -> list[RunView]:
     """Return the runs that have, or will again have, an engine."""
     return [one for one in all_runs(places) if one.live]

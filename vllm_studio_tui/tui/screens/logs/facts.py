@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.runs.diagnose import Diagnosis
 from vllm_studio_tui.runs.log_echoes import Echoes
 from vllm_studio_tui.runs.log_index import LogIndex
 from vllm_studio_tui.runs.log_lines import parse
-from vllm_studio_tui.runs.log_stages import StageStart, stage_at, stage_starts
+from vllm_studio_tui.runs.log_stages import StageStart, stage_at
 from vllm_studio_tui.runs.log_text import LogText
 from vllm_studio_tui.runs.read import RunView
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.runs.diagnose import Diagnosis
+    from vllm_studio_tui.services.run_logs.run_log import RunLog
 
 #: Echoes are looked for so near the cause, in bytes, and among so many errors.
 NEAR = 512 * 1024
@@ -78,13 +82,9 @@ class LogFacts:
         return self.echoes.get(start, "")
 
 
-def diagnose(run: RunView) -> Diagnosis | None:
+def diagnose(log: RunLog, run: RunView) -> Diagnosis | None:
     """Return why a run failed; None where it has not. For a thread."""
-    if run.state is not State.FAILED:
-        return None
-    from vllm_studio_tui.services.diagnosis import diagnose_run
-
-    return diagnose_run(run)
+    return log.diagnosis(run) if run.state is State.FAILED else None
 
 
 def find_cause(file: LogText, index: LogIndex, found: Diagnosis, evidence: list[str]) -> int | None:
@@ -110,8 +110,7 @@ def find_echoes(file: LogText, index: LogIndex, cause_at: int, spec: RunSpec | N
     found = {}
     for places in (index.error_at, index.warning_at):
         near = [at for at in places if at != cause_at and abs(at - cause_at) < NEAR][:MOST]
-        for at in near:
-            said = next(iter(file.after(at, 1)), None)
+        for at, said in zip(near, file.lines_at(near), strict=True):
             if said is not None and (kind := echoes.kind(said.text)):
                 found[at] = kind
     return dict(sorted(found.items()))
@@ -123,16 +122,15 @@ def find_remarks(file: LogText, index: LogIndex, facts: LogFacts) -> list[Remark
     places = [facts.cause_at] if facts.cause_at is not None else []
     places += [at for at in reversed(index.error_at[-100:]) if at not in facts.echoes and at != facts.cause_at]
     places += [at for at in reversed(index.warning_at[-40:]) if at not in facts.echoes]
-    for at in places:
-        line = next(iter(file.after(at, 1)), None)
-        number = index.number(at)
+    for at, line, number in zip(places, file.lines_at(places), index.numbers(places), strict=True):
         if line is None or number is None:
             continue
         parts = parse(line.text)
         cause = at == facts.cause_at
         if parts.text in found or (len(found) >= LISTED and not cause):
             continue
-        follow = [str(index.number(one)) for one, kind in facts.echoes.items() if kind == "echo"][:6]
+        echoes = [one for one, kind in facts.echoes.items() if kind == "echo"][:6] if cause else []
+        follow = [str(one) for one in index.numbers(echoes)]
         note = f"root cause; {' '.join(follow)} follow from it" if follow else "root cause"
         level = "error" if cause else parts.level
         found[parts.text] = Remark(at, number, level, parts.text, note if cause else "")
@@ -144,8 +142,6 @@ def first_time(file: LogText) -> str:
     return next((time for line in file.after(0, 60) if (time := parse(line.text).prefix.time)), "")
 
 
-def find_stages(file: LogText, index: LogIndex, spec: RunSpec | None) -> list[StageStart]:
+def find_stages(log: RunLog, index: LogIndex) -> list[StageStart]:
     """Return the stages of the latest attempt. For a thread."""
-    if spec is None:
-        return []
-    return stage_starts(file, index.attempts[-1] if index.attempts else 0, spec.stages)
+    return log.stages(index.attempts[-1] if index.attempts else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from textual import on
@@ -11,8 +11,8 @@ from textual.containers import Vertical
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.find import pick_run
-from vllm_studio_tui.runs.logs import known_secrets
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.run_logs.run_log import open_log
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
@@ -127,16 +127,11 @@ class LogsPicture(Place):
         self._run_id = run.run_id
         self.find_line.close()
         try:
-            self.log_view.open(run, secrets=known_secrets(run))
+            self.log_view.open(run, partial(open_log, self.shell.studio, run))
         except OSError as error:
             self.log_view.close_file()
             self.log_view.redraw()
-            host = self.shell.studio.host
-            if host is None:
-                self.shell.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
-            else:
-                words = f"The log lies on {host}. There: vllm-studio logs {run.run_id}; here the same with --connect."
-                self.shell.tell(words, "warning")
+            self.shell.tell(f"{run.log} cannot be read: {error.strerror}", "warning")
         self._show_cause(run)
         self.call_after_refresh(self.update_place)
 
@@ -184,6 +179,8 @@ class LogsPicture(Place):
             telling.append(("", "following" if view.following else "not following, G"))
         if view.filter.words:
             telling.append(("only", f'"{view.filter.words}"'))
+        if view.lost:
+            telling.append(("", f"not heard: {view.lost}"))
         if view.searching:
             telling.append(("", f"looked through {view.searching}"))
         return telling

@@ -261,7 +261,9 @@ class LogsPlace(LogsPicture):
         from vllm_studio_tui.tui.terminal.editor import open_file
 
         view = self.log_view
-        if view.path is not None:
+        if view.host is not None:
+            self.shell.tell(f"The file lies on {view.host}. Write it to a file here first.")
+        elif view.path is not None:
             number = view.index.number(view.at) if view.index is not None and view.at is not None else None
             open_file(self.shell, view.path, number)
 

@@ -6,35 +6,28 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.timer import Timer
-
 from vllm_studio_tui.runs.log_folding import entries
-from vllm_studio_tui.runs.log_index import LogIndex
-from vllm_studio_tui.runs.log_text import LogLine, LogText
+from vllm_studio_tui.runs.log_text import LogLine
 from vllm_studio_tui.runs.log_window import Filter, LogWindow
 from vllm_studio_tui.tui.document.blocks import Block
 from vllm_studio_tui.tui.document.log_block import Columns, LogBlock, Notice
-from vllm_studio_tui.tui.screens.logs.facts import (
-    LogFacts,
-)
-from vllm_studio_tui.tui.screens.logs.study import LogStudy
+from vllm_studio_tui.tui.screens.logs.source import LogSource
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.run_logs.run_log import RunLog
     from vllm_studio_tui.tui.paint.ink import Ink
 
-#: Seconds between two reads of a log that is followed.
-EVERY = 0.2
 #: The number of blocks to have in memory above the visible ones.
 NEAR = 60
 #: Lines above and below the cause that are copied with it.
 AROUND = 4
 
 
-class LogStretch(LogStudy):
+class LogStretch(LogSource):
     """Shows a part of a log, and reads on where it is looked at.
 
     Attributes:
@@ -43,14 +36,8 @@ class LogStretch(LogStudy):
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
-        self._secrets: tuple[str, ...] = ()
-        self._timer: Timer | None = None
-        self._filling = self._all_open = False
+        self._filling = False
         self.columns = Columns()
-
-    @property
-    def path(self) -> Path | None:
-        return self._window.file.path if self._window is not None else None
 
     def set_columns(self, *, number: int, time: int, source: int, note: int, plain: str) -> None:
         """Set the columns of all lines."""
@@ -64,24 +51,10 @@ class LogStretch(LogStudy):
 
     # --- the file ---------------------------------------------------------------------------------------
 
-    def open(self, run: RunView, *, secrets: Sequence[str] = ()) -> None:
-        """Show the log of a run at its end, all of it: a filter belongs to the run before.
-
-        Raises:
-            OSError: The file cannot be opened.
-        """
-        file = LogText(run.log, secrets)
-        self.close_file()
-        self._run, self._secrets = run, tuple(secrets)
-        self.words, self.hits, self.filter = "", None, Filter()
-        self._sources = []
-        self.facts, self._all_open = LogFacts(), False
-        self.following = True
-        self._window, self.index = LogWindow(file), LogIndex(file)
+    def begin(self, log: RunLog, window: LogWindow) -> None:
+        self._window, self.index = window, log.index()
         self._build(fresh=True)
         self._fill(-1)
-        if self._timer is None:
-            self._timer = self.set_interval(EVERY, self._poll)
         self._study_more()
 
     def run_changed(self, run: RunView) -> bool:
@@ -100,27 +73,17 @@ class LogStretch(LogStudy):
             return True
         return window.at_start and not window.filter and self._thumb_at is None and self.size.height > 2
 
-    def close_file(self) -> None:
-        """Close the file of the log."""
-        if self._window is not None:
-            self._window.file.close()
-            self._window = self.index = self.hits = None
-        self.blocks = []
-
-    def on_unmount(self) -> None:
-        self.close_file()
-
-    def _poll(self) -> None:
-        """Read new lines while the log is followed, and look through what nobody has counted yet."""
+    def follow(self) -> None:
+        """Show what was added."""
         window = self._window
-        if window is None or not self.is_on_screen or not self.size.height:
+        if window is None:
             return
         # Below a log that does not fill the view there is room for what comes: it moves nothing.
         follows = self.following or self.fits
         new = follows and window.follow()
         with suppress(OSError):
-            if self._run is not None and (window.rewritten or window.file.replaced()):
-                self.open(self._run, secrets=self._secrets)
+            if self._run is not None and self._opened is not None and (window.rewritten or window.file.replaced()):
+                self.open(self._run, self._opened)
                 return
         if follows:
             if new:
@@ -129,20 +92,6 @@ class LogStretch(LogStudy):
                 self._fill(1)
             self._fill(-1)
         self._study_more()
-
-    # --- lines to copy ----------------------------------------------------------------------------------
-
-    def around_cause(self) -> list[LogLine]:
-        """Return the lines around the cause."""
-        at, window = self.facts.cause_at, self._window
-        if at is None or window is None:
-            return []
-        return [*window.file.before(at, AROUND), *window.file.after(at, AROUND + 1)]
-
-    def last_lines(self, count: int) -> list[str]:
-        """Return the last lines in memory."""
-        lines = self._window.lines[-count:] if self._window is not None else ()
-        return [line.text for line in lines]
 
     # --- blocks -----------------------------------------------------------------------------------------
 
@@ -256,6 +205,10 @@ class LogStretch(LogStudy):
         self.filter = wanted
         self.following = True
         if self._window is not None:
+            self.reading(partial(self._show_kept, wanted))
+
+    def _show_kept(self, wanted: Filter) -> None:
+        if self._window is not None and self.filter == wanted:
             self._window.set_filter(wanted)
             if self.hits is not None:
                 self._find_hits()
@@ -276,11 +229,11 @@ class LogStretch(LogStudy):
         return first <= NEAR if step < 0 else len(self.blocks) - first <= 200
 
     def _fill(self, step: int) -> None:
-        """Read more lines above or below: at once, or in the background where a filter hides some."""
+        """Read more lines above or below: at once; in the background where a filter hides some, and from elsewhere."""
         window = self._window
         if window is None or not self._wants(step):
             return
-        if not window.filter:
+        if not window.filter and self.host is None:
             edge = window.start if step < 0 else window.end
             if window.add(step, edge, *window.fetch(step, edge)):
                 self._build()
@@ -305,9 +258,14 @@ class LogStretch(LogStudy):
                         grew = True
                         if lines or (window.at_start and window.at_end):
                             self._build()
+                    elif far != edge:
+                        return  # somebody looks at another part of it by now
                     size = max(1, window.file.size)
-                    self.searching = f"{(size - far if step < 0 else far) * 100 // size}%"
+                    if wanted:
+                        self.searching = f"{(size - far if step < 0 else far) * 100 // size}%"
                     self.post_message(self.Status())
+        except OSError as error:
+            self.away(error)
         finally:
             self._filling = False
             self.searching = ""

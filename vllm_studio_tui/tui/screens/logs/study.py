@@ -25,6 +25,7 @@ from vllm_studio_tui.tui.screens.logs.facts import (
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.run_logs.run_log import RunLog
     from vllm_studio_tui.tui.paint.ink import Ink
 
 #: Seconds of rest between two steps of looking through the whole log: as long as a step, so that keys come first.
@@ -40,6 +41,7 @@ class LogStudy(BlockReader):
         facts: The cause of a failure, its echoes and the stages, as far as they are known.
         filter: Which lines are shown.
         searching: How far the file was looked through, in words, while somebody waits for that.
+        lost: Why a log elsewhere cannot be read now, in words; empty where it can.
     """
 
     class Status(Message):
@@ -47,6 +49,7 @@ class LogStudy(BlockReader):
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
+        self._log: RunLog | None = None
         self._window: LogWindow | None = None
         self._run: RunView | None = None
         self._studying = False
@@ -55,7 +58,7 @@ class LogStudy(BlockReader):
         self.hits: Hits | None = None
         self.facts = LogFacts()
         self.filter = Filter()
-        self.searching = ""
+        self.searching = self.lost = ""
 
     @property
     def studied(self) -> bool:
@@ -69,6 +72,9 @@ class LogStudy(BlockReader):
 
     def dress(self) -> None:
         """Show the stages that are known now."""
+
+    def away(self, error: OSError) -> None:
+        """Take it that a log elsewhere cannot be read now."""
 
     def number_late(self) -> None:
         """Show the numbers of lines that were not known when they were drawn."""
@@ -97,7 +103,7 @@ class LogStudy(BlockReader):
 
     def _study_more(self) -> None:
         scans = [scan for scan in (self.index, self.hits) if scan is not None]
-        if not self._studying and (not self.studied or any(not scan.complete for scan in scans)):
+        if not self._studying and (not self.studied or any(not scan.complete or scan.unsettled for scan in scans)):
             self._studying = True
             self.run_worker(self._study(), group="log-study")
 
@@ -119,23 +125,25 @@ class LogStudy(BlockReader):
                     await self._learn(window, index)
                     return
                 await asyncio.sleep(REST)
+        except OSError as error:
+            self.away(error)  # the next look at what came goes on from here
         finally:
             self._studying = False
 
     async def _learn(self, window: LogWindow, index: LogIndex) -> None:
         """Find the stages and errors again where there are more of them, and once the cause and its echoes."""
-        run, file, facts = self._run, window.file, self.facts
-        if run is None:
+        run, file, facts, log = self._run, window.file, self.facts, self._log
+        if run is None or log is None:
             return
         loading = run.state in (State.STARTING, State.LOADING)
         if not facts.studied or (loading and facts.size != file.size) or len(index.attempts) != facts.attempts:
             facts.size, facts.attempts = file.size, len(index.attempts)
-            before, facts.stages = facts.stages, await asyncio.to_thread(find_stages, file, index, run.spec)
+            before, facts.stages = facts.stages, await asyncio.to_thread(find_stages, log, index)
             facts.first = facts.first or await asyncio.to_thread(first_time, file)
             if facts.stages != before and window is self._window:
                 self.dress()
         if not facts.studied:
-            await self._find_cause(window, index, run, facts)
+            await self._find_cause(window, log, index, run, facts)
             # It may have failed meanwhile: then this was too early.
             facts.studied = self._run is None or self._run.state is run.state
         counted = (index.errors, index.warnings)
@@ -144,10 +152,10 @@ class LogStudy(BlockReader):
             facts.remarks = await asyncio.to_thread(find_remarks, file, index, facts)
         self.post_message(self.Status())
 
-    async def _find_cause(self, window: LogWindow, index: LogIndex, run: RunView, facts: LogFacts) -> None:
+    async def _find_cause(self, window: LogWindow, log: RunLog, index: LogIndex, run: RunView, facts: LogFacts) -> None:
         """Find why a run failed, and the lines that tell and that repeat it."""
         file = window.file
-        facts.diagnosis = found = await asyncio.to_thread(diagnose, run)
+        facts.diagnosis = found = await asyncio.to_thread(diagnose, log, run)
         if found is None:
             return
         facts.cause_at = await asyncio.to_thread(find_cause, file, index, found, list(run.status.evidence))
@@ -165,9 +173,8 @@ class LogStudy(BlockReader):
         return self.index.number(offset) if self.index is not None else None
 
     def _find_hits(self) -> None:
-        if self._window is not None and self.words:
-            accept = self.filter.keeps_text if self.filter else None
-            self.hits = Hits(self._window.file, self.words, accept)
+        if self._log is not None and self._window is not None and self.words:
+            self.hits = self._log.hits(self.words, self.filter)
             self._study_more()
         else:
             self.hits = None

@@ -4,70 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
 from vllm_studio_tui.runs.log_index import Scan
 from vllm_studio_tui.runs.log_lines import parse
-from vllm_studio_tui.runs.log_window import Filter
-from vllm_studio_tui.tui.document.blocks import Block
+from vllm_studio_tui.runs.log_window import Filter, LogWindow
 from vllm_studio_tui.tui.document.log_block import LogBlock
 from vllm_studio_tui.tui.document.selection import Point
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.screens.logs.stretch import LogStretch
+from vllm_studio_tui.tui.screens.logs.cursor import LogCursor
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.run_logs.run_log import RunLog
     from vllm_studio_tui.tui.paint.ink import Ink
 
 LEVELS = ("all", "warning", "error")
 
 
-class LogView(LogStretch):
-    """Shows a log, with a cursor on one of its entries.
-
-    Attributes:
-        at: Where the entry under the cursor begins in the file, in bytes; None without a cursor.
-    """
+class LogView(LogCursor):
+    """Shows a log, with a cursor on one of its entries."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("list")]
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
-        self.at: int | None = None
         self._seek_cause = False
         self._for_words: list[LogBlock] = []  # unfolded to show a hit
 
-    def open(self, run: RunView, *, secrets: Sequence[str] = ()) -> None:
+    def open(self, run: RunView, opened: Callable[[], RunLog]) -> None:
         self.at, self._seek_cause, self._top_block = None, False, None
-        super().open(run, secrets=secrets)
+        super().open(run, opened)
 
     # --- the cursor -------------------------------------------------------------------------------------
-
-    def marked(self, block: Block) -> bool:
-        return self.at is not None and isinstance(block, LogBlock) and block.start <= self.at < block.end
-
-    @property
-    def mark(self) -> object:
-        return self.at
-
-    @property
-    def current(self) -> LogBlock | None:
-        """The entry under the cursor."""
-        at = self._index(self.at) if self.at is not None else None
-        return self._log_block(at) if at is not None else None
-
-    def _log_block(self, at: int) -> LogBlock | None:
-        block = self.blocks[at] if 0 <= at < len(self.blocks) else None
-        return block if isinstance(block, LogBlock) else None
-
-    def _index(self, offset: int) -> int | None:
-        """Return the place among the blocks of the one that holds a byte, or of the next."""
-        ends = [block.end if isinstance(block, LogBlock) else 0 for block in self.blocks]
-        at = bisect_right(ends, offset)
-        return at if self._log_block(at) is not None else None
 
     def move(self, step: int) -> None:
         """Move the cursor up or down; below the last line the log is followed again."""
@@ -143,6 +115,9 @@ class LogView(LogStretch):
 
     def to_end(self) -> None:
         """Show the last line, and follow the log."""
+        self.reading(self._to_end)
+
+    def _to_end(self) -> None:
         self.at = None
         if self._window is not None and not self._at_end():
             self._window.tail()
@@ -153,6 +128,9 @@ class LogView(LogStretch):
 
     def to_start(self) -> None:
         """Show the first line of the file."""
+        self.reading(self._to_start)
+
+    def _to_start(self) -> None:
         if self._window is not None and not self._window.at_start:
             self._window.head()
             self.following = False
@@ -165,7 +143,12 @@ class LogView(LogStretch):
         self.post_message(self.Status())
 
     def go_to(self, offset: int) -> bool:
-        """Put the cursor on the line at a byte, with some lines before it; return whether it is shown."""
+        """Put the cursor on the line at a byte, with some lines before it; return whether it is shown by now."""
+        shown: list[bool] = []
+        self.reading(lambda: shown.append(self._go_to(offset)))
+        return any(shown)
+
+    def _go_to(self, offset: int) -> bool:
         window = self._window
         if window is None:
             return False
@@ -217,9 +200,14 @@ class LogView(LogStretch):
         if window is None or index is None:
             return False
         scan: Scan = self.hits if self.hits is not None else index
-        await self._looked_through(scan)
-        if window is not self._window:
+        try:
+            await self._looked_through(scan)
+            return window is not self._window or await self._to_stop(window, step, anew=anew)
+        except OSError as error:
+            self.away(error)  # of a log elsewhere nobody knows what else there is
             return True
+
+    async def _to_stop(self, window: LogWindow, step: int, *, anew: bool) -> bool:
         offset: int | None = self._here(step)
         if anew:
             offset = -1 if step > 0 else window.file.size
@@ -228,7 +216,13 @@ class LogView(LogStretch):
             offset = self._beside(offset, step) if offset is not None else None
             if offset is None:
                 return False
-            line = next(iter(window.file.after(offset, 1)), None)
+            if self.host is None:
+                line = next(iter(window.file.after(offset, 1)), None)
+            else:
+                (line,) = await asyncio.to_thread(window.file.lines_at, [offset])
+                await asyncio.to_thread(window.look_around, offset)
+                if window is not self._window:
+                    return True
             if line is None or (self.filter and not self.filter.keeps_text(line.text)):
                 continue
             if self.go_to(offset):
@@ -364,36 +358,3 @@ class LogView(LogStretch):
     def place_of_hit(self) -> int | None:
         """Which of the hits is under the cursor, from 1."""
         return self.hits.place(self.at) if self.hits is not None and self.at is not None else None
-
-    @property
-    def selected_text(self) -> str:
-        """What is selected with the mouse: of several lines the lines as they are written."""
-        if not self.selection:
-            return ""
-        first, last = self.selection.range
-        if first.block == last.block:
-            return super().selected_text
-        return "\n".join(block.source() for block in self.blocks[first.block : last.block + 1])
-
-    def lines_at_cursor(self) -> list[str]:
-        """Return the lines of the entry under the cursor as they are written; at the cause those around it, too."""
-        block = self.current
-        if block is None:
-            return []
-        if block.role == "cause":
-            return [line.text for line in self.around_cause()]
-        return [line.text for line in block.entry.lines if line.text.strip()]
-
-    def around_cursor(self, count: int) -> list[str]:
-        """Return the lines around the cursor, as many above it as below."""
-        block, window = self.current, self._window
-        if block is None or window is None:
-            return []
-        lines = [*window.file.before(block.start, count), *block.entry.lines, *window.file.after(block.end, count)]
-        return [line.text for line in lines]
-
-    def visible_lines(self) -> list[str]:
-        """Return the lines that are visible, those that are folded too."""
-        seen = sorted({one[0] for one in self._seen if one is not None})
-        blocks = [block for at in seen if (block := self._log_block(at)) is not None]
-        return [line.text for block in blocks for line in block.entry.lines]

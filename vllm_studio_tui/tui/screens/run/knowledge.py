@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.last_lines import LastLines, LogEnd
-from vllm_studio_tui.runs.logs import known_secrets
 from vllm_studio_tui.services.launching.endpoint import Endpoint, endpoint_of
+from vllm_studio_tui.services.run_logs.run_log import open_log
 from vllm_studio_tui.tui.flows.run_facts import fixes
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.diagnose import Diagnosis
+    from vllm_studio_tui.runs.log_index import LogIndex
+    from vllm_studio_tui.runs.log_text import LogText
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.launching.run_story import RunStory
     from vllm_studio_tui.services.recipes.changes import Proposal
@@ -92,7 +95,11 @@ class Knowledge:
             self.fixes = fixes(self._shell, run) if run.state is State.FAILED else []
             root = self.diagnosis.line_number if self.diagnosis is not None and run.state is State.FAILED else None
             self.close_log()
-            self._log = LastLines(run.log, known_secrets(run), around=root)
+            self._log = LastLines(partial(self._opened, run), around=root)
         if self._log is not None:
             self.end = self._log.look(LINES)
         self._seen = seen
+
+    def _opened(self, run: RunView) -> tuple[LogText, LogIndex]:
+        log = open_log(self._shell.studio, run)
+        return log.file, log.index()
