@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -181,6 +182,11 @@ async def test_a_running_engine_is_measured_asked_for_a_title_and_asked_directly
             ground, "POST", "/upstream/sim/v1/chat/completions", {**asked, "stream": True}
         )
         assert streamed.endswith("data: [DONE]\n\n")
+        # What was posted is a request as any other; a look at the engine is none.
+        assert [(one.source, one.run_id, one.endpoint, one.completion_tokens, one.finish) for one in ground.rows] == [
+            ("proxy", run_id, "/upstream/chat/completions", 3, "length")
+        ] * 2
+        assert {one.requested_model for one in ground.rows} == {"served"}
         assert (await call(ground, "GET", "/upstream/sim/no/such"))[0] == 404
         await call(ground, "POST", "/evict")
     assert (await call(ground, "GET", f"/upstream/{run_id}/metrics"))[0] == 404
@@ -200,6 +206,13 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
                 reader = await listen(ground, "/events?types=launch_progress,run,request,queue,recipe,alert")
                 slow = {**recipe("slow"), "command": f"{ENGINE} --load-seconds 1", "served_model_name": "served"}
                 await call(ground, "POST", "/recipes", slow)
+                began_at = int(time.time()) - 1
+                entry: dict[str, Any] = {}
+                while not entry:  # its recipe is seen soon
+                    entry = next(iter((await call(ground, "GET", "/v1/models"))[1]["data"]), {})
+                assert entry["state"] == "stopped"
+                assert began_at <= entry["created"] <= time.time(), "of what does not run: when its recipe was changed"
+                assert entry["created_at"][:2] == "20"
                 _, launched, _ = await call(ground, "POST", "/launch/slow")
                 stages: list[str] = []
                 while "ready" not in stages:
@@ -217,6 +230,22 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
                 _, text, _ = await call(ground, "GET", "/metrics")
                 assert 'vllm_studio_sse_active_connections{channel="events"} 1.0' in text
                 assert 'vllm_studio_requests_total{endpoint="/v1/chat/completions"' in text
+                # Asked itself, it is in use too, from the first byte to the last.
+                asked = {**asked, "stream": True, "max_tokens": 400}
+                url = f"{ground.url}/upstream/slow/v1/chat/completions"
+                async with client.post(url, json=asked) as answered:
+                    await answered.content.readline()
+                    assert (await call(ground, "GET", "/status"))[1]["serving"]["in_flight"] == {"slow": 1}
+                    await call(ground, "GET", "/upstream/slow/metrics")
+                    live = (await call(ground, "GET", "/requests/live"))[1]["requests"]
+                    assert [(one["run_id"], one["endpoint"]) for one in live] == [
+                        (launched["run_id"], "/upstream/chat/completions")
+                    ]
+                while (await reader.next("request"))[2]["what"] != "end":
+                    pass
+                assert (await call(ground, "GET", "/status"))[1]["serving"]["in_flight"] in ({}, {"slow": 0})
+                _, listed, _ = await call(ground, "GET", "/v1/models")
+                assert listed["data"][0]["created"] >= began_at
                 await call(ground, "POST", "/evict")
                 while (await reader.next("run"))[2]["state"] != "exited":
                     pass

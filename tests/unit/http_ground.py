@@ -190,6 +190,9 @@ class FixedDispatcher:
         self.in_flight += 1
         return FixedAdmission(self)
 
+    def enter_run(self, arrival: Arrival, endpoint: Endpoint) -> FixedAdmission:
+        return self.enter(arrival)
+
     def models(self, patterns: tuple[str, ...] = ()) -> list[ServedModel]:
         return [ServedModel("m", ("alias",), "ready", "rec", "run-1", max_model_len=4096, created=1.0)]
 

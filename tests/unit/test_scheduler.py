@@ -389,7 +389,20 @@ def test_what_was_loaded_for_requests_answers_them_however_soon_it_is_to_give_wa
 
 def test_a_name_that_only_a_server_elsewhere_knows_is_in_flight_until_it_ends() -> None:
     stage = Stage()
-    assert stage.scheduler.send_elsewhere(0.0, "1", "far/any") == [Send("1", "far/any", None)]
+    assert stage.scheduler.send_at_once(0.0, "1", "far/any") == [Send("1", "far/any", None)]
     assert stage.scheduler.in_flight() == {"far/any": 1}
     stage.leave("1")
     assert stage.scheduler.in_flight() == {}
+
+
+def test_a_request_for_one_run_itself_is_a_use_of_it_from_its_beginning_to_its_end() -> None:
+    stage = Stage(model("a", ttl=50.0), model("b"))
+    stage.run("a")
+    stage.at(40.0)
+    assert stage.scheduler.send_at_once(40.0, "1", "a", "a") == [Send("1", "a", "a")]
+    assert stage.at(200.0) == [], "it is used"
+    assert stage.arrive("b1", "b") == [], "what is used is not stopped for another"
+    stage.leave("b1")
+    stage.leave("1")
+    assert stage.at(249.0) == []
+    assert stage.at(251.0) == [Stop("a")]

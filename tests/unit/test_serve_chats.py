@@ -201,6 +201,14 @@ async def test_the_settings_are_told_without_secrets(ground: Ground) -> None:
     assert {"host", "port", "inference_port", "api_key_configured", "models_dir", "data_dir", "db_path"} <= set(config)
     assert config["api_key_configured"] is False
     assert told["environment"]["controller_url"] == ground.url
+    # The port that it really has, not the one of the settings; the gateway's is that of the settings.
+    assert (config["host"], config["port"]) == ("127.0.0.1", int(ground.url.rpartition(":")[2]))
+    assert told["environment"]["litellm_url"] == "http://127.0.0.1:4100"
+    ground.context.settings = ground.context.settings.model_copy(update={"gateway_port": 4199})
+    _, later, _ = await call(ground, "GET", "/config")
+    assert later["environment"]["litellm_url"] == "http://127.0.0.1:4199"
+    ports = {one["name"]: one["port"] for one in later["services"]}
+    assert (ports["Controller"], ports["LiteLLM"]) == (config["port"], 4199)
     names = [one["name"] for one in told["services"]]
     assert names == ["Controller", "LiteLLM", "Prometheus", "Grafana", "PostgreSQL", "Redis"]
     for service in told["services"]:

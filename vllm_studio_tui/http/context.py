@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,8 @@ class ServeContext:
         draining: It is being stopped, and takes no more requests.
         metrics: What is counted for Prometheus.
         watching: Samples of GPUs and engines, taken while somebody wants them.
+        listens: The address and the port that it really has; None: it is on sockets alone.
+        began: When it was started, in seconds since the epoch.
         events: Those who listen to what happens.
         observers: Called on the event loop with each request that has ended.
         listeners: Called with `start`, `first` or `end` and the request, as it comes, gets its first token, and ends.
@@ -56,6 +59,7 @@ class ServeContext:
         loopback: bool,
         insecure: bool,
         primary: bool,
+        listens: tuple[str, int] | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.studio = studio
@@ -69,6 +73,8 @@ class ServeContext:
         self.loopback = loopback
         self.insecure = insecure
         self.primary = primary
+        self.listens = listens
+        self.began = time.time()
         self.draining = False
         self.metrics = ServeMetrics()
         self.watching = Watching(studio)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +12,7 @@ from aiohttp import web
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.api_key import Scope
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.serving import Endpoint, Refusal, ServedModel
 from vllm_studio_tui.http.proxy import Api, Question, forward
 from vllm_studio_tui.http.request_body import json_bytes, read_form_head, read_json, rest_of_form
@@ -91,7 +93,7 @@ async def _of_answer(call: Call) -> web.StreamResponse:
 
 async def _models(call: Call) -> web.StreamResponse:
     """List what can be asked for, in OpenAI's shape and in Anthropic's at once."""
-    data = [entry for model in call.context.dispatcher.models(call.key.models) for entry in model_entries(model)]
+    data = [entry for model in await _served(call) for entry in model_entries(model)]
     ids = [entry["id"] for entry in data]
     document = {
         "object": "list",
@@ -105,11 +107,26 @@ async def _models(call: Call) -> web.StreamResponse:
 
 async def _model(call: Call) -> web.StreamResponse:
     name = call.request.match_info["id"]
-    for model in call.context.dispatcher.models(call.key.models):
+    for model in await _served(call):
         for entry in model_entries(model):
             if entry["id"] == name:
                 return web.Response(body=json_bytes(entry), content_type="application/json")
     raise Refusal(404, "model_not_found", f"there is no model {name[:200]}", advice="See /v1/models.")
+
+
+async def _served(call: Call) -> list[ServedModel]:
+    """Return what this key may ask for, each with a time: of a run its launch, else the last change of its recipe."""
+    context = call.context
+    models = context.dispatcher.models(call.key.models)
+    if all(one.created is not None for one in models):
+        return models
+    changed: dict[str, float] = {}
+    with contextlib.suppress(StudioError):
+        changed = await context.read(context.studio.recipes.changed_at)
+    return [
+        one if one.created is not None else replace(one, created=changed.get(one.recipe_id or "", context.began))
+        for one in models
+    ]
 
 
 def model_entries(model: ServedModel) -> list[dict[str, Any]]:

@@ -35,12 +35,14 @@ class Api:
         protocol: How its answers are read: `chat`, `messages` or `responses`.
         asks_usage: A stream tells its tokens where `stream_options` asks for it.
         thinks: A stream may show loading as thinking.
+        named: How the request log calls it; empty: as its route.
     """
 
     path: str
     protocol: str = "chat"
     asks_usage: bool = False
     thinks: bool = False
+    named: str = ""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Question:
         ask_usage: The client streams and did not say whether it wants the usage.
         check: Raises a `Refusal` for an engine that cannot answer this; None: any can.
         once: Its body cannot be sent a second time.
+        endpoint: Who is asked, whichever model is named; None: who has the model.
     """
 
     model: str | None
@@ -61,6 +64,7 @@ class Question:
     ask_usage: bool = False
     check: Callable[[Endpoint], None] | None = None
     once: bool = False
+    endpoint: Endpoint | None = None
 
 
 async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "POST") -> web.StreamResponse:
@@ -74,7 +78,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
     """
     context, loop = call.context, call.context.loop
     live = LiveRequest(
-        call.id, call.route.path, call.key.id, call.key.name, _client_of(call.request), call.started,
+        call.id, api.named or call.route.path, call.key.id, call.key.name, _client_of(call.request), call.started,
         task=asyncio.current_task(),
     )  # fmt: skip
     finish = "failed"
@@ -144,11 +148,15 @@ async def _answer(
         mode = "comment"
     arrival = Arrival(call.id, question.model, call.key.may_launch, call.key.models)
     for attempt in (1, 2):
-        live.admission = context.dispatcher.enter(arrival)
-        endpoint, now_begun = await wait_ready(
-            context, live.admission, call.request, live, None if begun is not None else response, mode
-        )
-        begun = begun or now_begun
+        if question.endpoint is not None:
+            endpoint = question.endpoint
+            live.admission = context.dispatcher.enter_run(arrival, endpoint)
+        else:
+            live.admission = context.dispatcher.enter(arrival)
+            endpoint, now_begun = await wait_ready(
+                context, live.admission, call.request, live, None if begun is not None else response, mode
+            )
+            begun = begun or now_begun
         if begun is not None:
             live.status = 200
         live.target = endpoint

@@ -139,6 +139,7 @@ async def running(
                 loopback=loopback,
                 insecure=options.insecure,
                 primary=primary,
+                listens=None if bound is None else (options.host, bound.getsockname()[1]),
             )
             context.tell_others(callbacks)
             runner = web.AppRunner(

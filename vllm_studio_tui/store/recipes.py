@@ -57,6 +57,11 @@ class RecipeRows:
         found = self._db.rows("SELECT id, data FROM recipes ORDER BY id")
         return [(row["id"], from_json(row["data"], dict)) for row in found]
 
+    def changed_at(self) -> dict[str, float]:
+        """Return when each recipe was last changed, in seconds since the epoch."""
+        found = self._db.rows("SELECT id, (julianday(updated_at) - 2440587.5) * 86400.0 AS at FROM recipes")
+        return {row["id"]: float(row["at"]) for row in found if row["at"] is not None}
+
     def get(self, recipe_id: str) -> dict[str, Any] | None:
         row = self._db.row("SELECT data FROM recipes WHERE id = ?", (recipe_id,))
         return None if row is None else from_json(row["data"], dict)

@@ -17,9 +17,10 @@ from vllm_studio_tui.http.route import Call, Route
 
 #: Seconds that a service may take to answer.
 PATIENCE = 1.0
-#: Services that may stand beside us: name, port, the path that tells whether it is well (None: it only listens), what.
+#: Services that may stand beside us: name, port (None: the setting of the gateway), the path that tells whether it is
+#: well (None: it only listens), what.
 BESIDE = (
-    ("LiteLLM", 4100, "/health/liveliness", "Gateway in front of this server"),
+    ("LiteLLM", None, "/health/liveliness", "Gateway in front of this server"),
     ("Prometheus", 9090, "/-/healthy", "Keeps metrics"),
     ("Grafana", 3001, "/api/health", "Draws metrics"),
     ("PostgreSQL", 5432, None, "Database of LiteLLM"),
@@ -31,9 +32,12 @@ async def _config(call: Call) -> web.StreamResponse:
     context, settings, places = call.context, call.context.settings, call.context.studio.places
     runs = await context.read(context.studio.runs.live)
     answering = [one for one in runs if one.state in ANSWERING]
-    probes = await asyncio.gather(*(_probe(call, *one) for one in BESIDE))
+    probes = await asyncio.gather(
+        *(_probe(call, name, port or settings.gateway_port, path, what) for name, port, path, what in BESIDE)
+    )
+    host, port = context.listens or (None, None)
     services = [
-        _service("Controller", settings.port, "http", "running", "This server"),
+        _service("Controller", port, "http" if port is not None else "unix", "running", "This server"),
         *(_service(one.recipe_id, one.port, "http", _state(str(one.state)), f"{one.backend}") for one in runs),
         *probes,
     ]
@@ -42,8 +46,8 @@ async def _config(call: Call) -> web.StreamResponse:
         {
             "config": {
                 "version": __version__,
-                "host": settings.host,
-                "port": settings.port,
+                "host": host,
+                "port": port,
                 "inference_port": settings.inference_port,
                 "api_key_configured": settings.api_key is not None or len(context.keys) > 0,
                 "models_dir": str(settings.models_dirs[0]) if settings.models_dirs else None,
@@ -59,7 +63,7 @@ async def _config(call: Call) -> web.StreamResponse:
             "environment": {
                 "controller_url": f"{call.request.scheme}://{call.request.host}",
                 "inference_url": inference or f"http://127.0.0.1:{settings.inference_port}/v1",
-                "litellm_url": f"http://127.0.0.1:{BESIDE[0][1]}",
+                "litellm_url": f"http://127.0.0.1:{settings.gateway_port}",
                 "frontend_url": None,
             },
         }

@@ -42,6 +42,8 @@ class RecipeRows(Protocol):
 
     def change(self, wanted: Mapping[str, Mapping[str, Any] | None], reason: str) -> None: ...
 
+    def changed_at(self) -> dict[str, float]: ...
+
     def revisions(self, recipe_id: str) -> builtins.list[RevisionRow]: ...
 
     def number(self, recipe_id: str) -> int | None: ...
@@ -216,6 +218,10 @@ class Recipes:
     def delete_all(self, ids: Iterable[str]) -> None:
         """Delete several recipes as one change, which `undo` takes back as one."""
         self._rows.change(dict.fromkeys(ids), "deleted")
+
+    def changed_at(self) -> dict[str, float]:
+        """Return when each recipe was last changed, in seconds since the epoch."""
+        return self._rows.changed_at()
 
     def revisions(self, recipe_id: str) -> builtins.list[Revision]:
         """Return every kept form of a recipe, also of a deleted one, the latest first.

@@ -108,7 +108,7 @@ class Dispatcher:
         self._admissions[arrival.id] = admission
         now = time.monotonic()
         self._carry_out(
-            self._scheduler.send_elsewhere(now, arrival.id, offer.key)
+            self._scheduler.send_at_once(now, arrival.id, offer.key)
             if offer.peer is not None and offer.key not in self._seen.world.models  # it takes any name
             else self._scheduler.arrive(
                 now, arrival.id, offer.key, priority=arrival.priority, may_launch=arrival.may_launch
@@ -118,6 +118,21 @@ class Dispatcher:
             raise refusal
         if self._scheduler.waiting:  # who was sent on at once needs no look: those cost more than the request
             self._wake.set()
+        return admission
+
+    def enter_run(self, arrival: Arrival, endpoint: Endpoint) -> Admission:
+        """Take a request in for a run that was chosen already: it waits for nobody, and is a use of that run.
+
+        Raises:
+            Refusal: The server ends.
+        """
+        if self._closed:
+            raise Refusal(503, "server_stopping", "the server ends", retry_after=refusals.SOON)
+        key = endpoint.recipe_id or ""
+        admission = self._admissions[arrival.id] = Admission(arrival, key, self._scheduler.status, self._left)
+        self._scheduler.send_at_once(time.monotonic(), arrival.id, key, endpoint.run_id)
+        admission.admit(endpoint)
+        self._tell_queue()
         return admission
 
     def _left(self, admission: Admission) -> None:

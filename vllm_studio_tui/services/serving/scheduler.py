@@ -86,10 +86,10 @@ class Scheduler:
             self._settle(now)
         return self._told()
 
-    def send_elsewhere(self, now: float, job: str, key: str) -> list[Decision]:
-        """Take a request for a name that a server on another host may know; its end is `leave`."""
-        self._requests.send(self._requests.add(now, job, key, 0, False), None)
-        return [Send(job, key, None)]
+    def send_at_once(self, now: float, job: str, key: str, run: str | None = None) -> list[Decision]:
+        """Take a request for one run itself, or (None) for a server on another host; its end is `leave`."""
+        self._requests.send(self._requests.add(now, job, key, 0, False), run)
+        return [Send(job, key, run)]
 
     def leave(self, now: float, job: str) -> list[Decision]:
         """End a request: it was answered, or its client has gone. Of no effect for one that has ended."""
