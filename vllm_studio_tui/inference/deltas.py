@@ -141,14 +141,14 @@ class DeltaReader:
     def _usage(self, usage: dict[str, Any]) -> None:
         details = usage.get("completion_tokens_details")
         prompt_details = usage.get("prompt_tokens_details")
-        reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-        cached = _count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
+        reasoning = token_count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+        cached = token_count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
         self.usage = TokenUsage(
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
-            reasoning_tokens=reasoning if reasoning is not None else _count(usage.get("reasoning_tokens")),
+            prompt_tokens=token_count(usage.get("prompt_tokens")),
+            completion_tokens=token_count(usage.get("completion_tokens")),
+            reasoning_tokens=reasoning if reasoning is not None else token_count(usage.get("reasoning_tokens")),
             cached_tokens=cached,
-            tools_tokens=_count(usage.get("tools_tokens")),
+            tools_tokens=token_count(usage.get("tools_tokens")),
         )
         self.tokens_per_second = _speed(usage.get("completion_tokens_per_sec")) or self.tokens_per_second
 
@@ -167,7 +167,8 @@ class DeltaReader:
         self.error = str(message)[:2000]
 
 
-def _count(value: Any) -> int | None:
+def token_count(value: Any) -> int | None:
+    """Return a number of tokens as a server wrote it; None for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
         return None
     return int(value)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from vllm_studio_tui.domain.chat import TokenUsage
-from vllm_studio_tui.inference.deltas import MAX_NAME, DeltaReader
+from vllm_studio_tui.inference.deltas import MAX_NAME, DeltaReader, token_count
 
 #: What an event must have to be looked into once the first token is there.
 _TELLING = re.compile(
@@ -121,10 +121,10 @@ class ChatReader(AnswerReader):
         timings = data.get("timings")
         if isinstance(timings, dict) and self.usage.completion_tokens is None:
             # llama.cpp's, which it sends also where nobody asked for usage.
-            read, cached = _count(timings.get("prompt_n")), _count(timings.get("cache_n"))
+            read, cached = token_count(timings.get("prompt_n")), token_count(timings.get("cache_n"))
             self.usage = TokenUsage(
                 prompt_tokens=None if read is None else read + (cached or 0),
-                completion_tokens=_count(timings.get("predicted_n")),
+                completion_tokens=token_count(timings.get("predicted_n")),
                 cached_tokens=cached,
             )
 
@@ -168,9 +168,9 @@ class MessagesReader(AnswerReader):
     def _tokens(self, usage: Any) -> None:
         if not isinstance(usage, dict):
             return
-        cached = _count(usage.get("cache_read_input_tokens"))
-        read = _count(usage.get("input_tokens"))
-        written = _count(usage.get("output_tokens"))
+        cached = token_count(usage.get("cache_read_input_tokens"))
+        read = token_count(usage.get("input_tokens"))
+        written = token_count(usage.get("output_tokens"))
         # Here `input_tokens` are those that did not come from the cache.
         prompt = None if read is None else read + (cached or 0)
         self.usage = TokenUsage(
@@ -211,10 +211,10 @@ class ResponsesReader(AnswerReader):
         if isinstance(usage, dict):
             read, written = usage.get("input_tokens_details"), usage.get("output_tokens_details")
             self.usage = TokenUsage(
-                prompt_tokens=_count(usage.get("input_tokens")),
-                completion_tokens=_count(usage.get("output_tokens")),
-                cached_tokens=_count(read.get("cached_tokens")) if isinstance(read, dict) else None,
-                reasoning_tokens=_count(written.get("reasoning_tokens")) if isinstance(written, dict) else None,
+                prompt_tokens=token_count(usage.get("input_tokens")),
+                completion_tokens=token_count(usage.get("output_tokens")),
+                cached_tokens=token_count(read.get("cached_tokens")) if isinstance(read, dict) else None,
+                reasoning_tokens=token_count(written.get("reasoning_tokens")) if isinstance(written, dict) else None,
             )
 
 
@@ -240,12 +240,6 @@ def _json(data: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
-        return None
-    return int(value)
 
 
 def _message(error: Any) -> str:
