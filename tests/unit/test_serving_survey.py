@@ -11,15 +11,23 @@ from typing import Any
 import pytest
 
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.domain.errors import StoreError, StudioError
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.domain.serving import Endpoint
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.gpu_choice import obtainable
 from vllm_studio_tui.services.serving import host_memory, reports
-from vllm_studio_tui.services.serving.endpoints import endpoint_of_peer, endpoint_of_run, for_request
+from vllm_studio_tui.services.serving.endpoints import (
+    Reach,
+    endpoint_of_external,
+    endpoint_of_peer,
+    endpoint_of_run,
+    reach_of,
+)
 from vllm_studio_tui.services.serving.survey import Seen, Survey
 from vllm_studio_tui.services.serving.world import RunPhase
 
@@ -164,12 +172,48 @@ def test_a_name_is_left_alone_where_the_server_knows_it(monkeypatch: pytest.Monk
     run = view("a", recipe={"aliases": ["x"]}, api_key_ref="env:RUN_KEY")
     endpoint = endpoint_of_run(run, None)
     assert (endpoint.api_key, endpoint.model, endpoint.run_id, endpoint.attempt) == ("sesame", "served-a", "a-1", 1)
-    assert for_request(endpoint, "served-a", run).model is None
-    assert for_request(endpoint, "x", run).model is None
-    assert for_request(endpoint, "SERVED-A", run).model == "served-a"
-    assert for_request(endpoint, None, run).model == "served-a"
+    reach = reach_of(endpoint, run)
+    assert reach.for_request("served-a").model is None
+    assert reach.for_request("x").model is None
+    assert reach.for_request("SERVED-A").model == "served-a"
+    assert reach.for_request(None).model == "served-a"
     other = view("b", backend="sglang", recipe={"aliases": ["x"]})
-    assert for_request(endpoint_of_run(other, None), "x", other).model == "served-b"
+    assert reach_of(endpoint_of_run(other, None), other).for_request("x").model == "served-b"
+
+
+def test_a_key_in_a_file_is_the_one_of_the_last_look_and_none_without_the_file(ground: Ground, tmp_path: Path) -> None:
+    """Nobody who asks waits for that file: how each server is asked is known before."""
+    key = tmp_path / "key"
+    key.write_text("first")
+    ground.recipe("ext", backend="external", base_url="http://127.0.0.1:1/v1", api_key=f"file:{key}")
+    run = view("a", api_key_ref=f"file:{key}")
+    for now in ("first", "second"):
+        key.write_text(now)
+        seen = ground.look(run, view("late", State.LOADING))
+        for reach in (seen.runs["a-1"], seen.elsewhere["ext"]):
+            assert isinstance(reach, Reach)
+            assert reach.endpoint.api_key == now
+        assert set(seen.runs) == {"a-1"}
+    key.unlink()
+    seen = ground.look(run)
+    for lost in (seen.runs["a-1"], seen.elsewhere["ext"]):
+        assert isinstance(lost, StudioError)
+        assert lost.title == "the API key cannot be read"
+
+
+def test_a_backend_that_breaks_hides_no_other_server(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground.recipe("ext", backend="external", base_url="http://127.0.0.1:1/v1")
+    ground.recipe("bad", backend="external", base_url="http://127.0.0.1:2/v1")
+
+    def broken(recipe: Recipe) -> Endpoint:
+        if recipe.id == "bad":
+            raise RuntimeError("boom")
+        return endpoint_of_external(recipe)
+
+    monkeypatch.setattr("vllm_studio_tui.services.serving.survey.endpoint_of_external", broken)
+    seen = ground.look()
+    assert isinstance(seen.elsewhere["ext"], Reach)
+    assert isinstance(seen.elsewhere["bad"], StudioError)
 
 
 def test_a_server_on_another_host_is_asked_with_the_key_of_the_settings(

@@ -24,7 +24,10 @@ class Admission:
         self.key = key
         self._status = status
         self._leave: Callable[[Admission], None] | None = leave
-        self._answer: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
+        self._endpoint: Endpoint | None = None
+        self._refusal: Refusal | None = None
+        #: Of whoever waits; most are answered before they could.
+        self._waiter: asyncio.Future[Endpoint] | None = None
         self._entered = time.monotonic()
         self._answered: float | None = None
         self._loading_since: float | None = None
@@ -36,8 +39,16 @@ class Admission:
         Raises:
             Refusal: It is not served.
         """
+        if self._endpoint is not None:
+            return self._endpoint
+        if self._refusal is not None:
+            raise self._refusal
+        if self._leave is None:
+            raise asyncio.CancelledError
+        if self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.shield(self._answer)
+            return await asyncio.shield(self._waiter)
         except asyncio.CancelledError:
             self.leave()
             raise
@@ -52,8 +63,8 @@ class Admission:
         if leave is not None:
             self._stop_clock()
             leave(self)
-            if not self._answer.done():
-                self._answer.cancel()
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.cancel()
 
     @property
     def queued_seconds(self) -> float:
@@ -74,10 +85,7 @@ class Admission:
     @property
     def refusal(self) -> Refusal | None:
         """Return why it was refused, where it was."""
-        if not self._answer.done() or self._answer.cancelled():
-            return None
-        error = self._answer.exception()
-        return error if isinstance(error, Refusal) else None
+        return self._refusal
 
     # --- for the dispatcher -----------------------------------------------------------------------------
 
@@ -92,18 +100,23 @@ class Admission:
     def admit(self, endpoint: Endpoint) -> bool:
         """Say who answers; False: nobody waits any more."""
         self._stop_clock()
-        if self._answer.done():
+        if self._endpoint is not None or self._leave is None:
             return False
-        self._answer.set_result(endpoint)
+        self._endpoint = endpoint
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(endpoint)
         return True
 
     def refuse(self, refusal: Refusal) -> None:
         """Say why it is not served."""
         self._stop_clock()
-        self._leave = None
-        if not self._answer.done():
-            self._answer.set_exception(refusal)
-            self._answer.exception()  # whether anybody still waits for it is not known
+        if self._endpoint is not None or self._leave is None:
+            self._leave = None
+            return
+        self._leave, self._refusal = None, refusal
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(refusal)
+            self._waiter.exception()  # whether anybody still waits for it is not known
 
     def _stop_clock(self) -> None:
         if self._answered is None:

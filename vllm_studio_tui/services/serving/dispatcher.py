@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StudioError
@@ -18,13 +19,7 @@ from vllm_studio_tui.domain.serving import Arrival, Endpoint, Phase, Refusal, Se
 from vllm_studio_tui.services.protocols import StudioApi
 from vllm_studio_tui.services.serving import refusals, reports
 from vllm_studio_tui.services.serving.admission import Admission
-from vllm_studio_tui.services.serving.endpoints import (
-    as_refusal,
-    endpoint_of_external,
-    endpoint_of_peer,
-    endpoint_of_run,
-    for_request,
-)
+from vllm_studio_tui.services.serving.endpoints import Reach, as_refusal
 from vllm_studio_tui.services.serving.operations import launch_in_place, stop_unused
 from vllm_studio_tui.services.serving.scheduler import Scheduler
 from vllm_studio_tui.services.serving.survey import Seen, Survey
@@ -36,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks: while something loads or waits, and otherwise.
 BUSY_EVERY, EVERY = 0.15, 1.0
+#: Seconds in which changes of the queue are gathered before they are told.
+TELL_AFTER = 0.05
 #: Seconds between two looks for runs that lost their keeper.
 SETTLE_EVERY = 2.0
 
@@ -69,6 +66,7 @@ class Dispatcher:
         self._began = time.time()
         self._closed = False
         self._told_queue: dict[str, Any] = {}
+        self._telling: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Look at everything once, and from then on again and again; start what is to be there from the start."""
@@ -81,6 +79,8 @@ class Dispatcher:
     async def close(self) -> None:
         """Refuse those that wait, and end. Runs go on, and launches under way come to their end."""
         self._closed = True
+        if self._telling is not None:
+            self._telling.cancel()
         for task in list(self._tasks):
             task.cancel()
         for one in list(self._admissions.values()):
@@ -260,17 +260,22 @@ class Dispatcher:
         Raises:
             StudioError: Its server cannot be asked.
         """
-        key, asked = admission.key, admission.arrival.model
-        kind = self._seen.kinds.get(key)
-        if run_id is not None:
-            view = self._seen.views.get(run_id)
-            if view is None:
-                raise refusals.failed(key, "run_lost", "its run is no longer there")
-            return for_request(endpoint_of_run(view, kind.recipe if kind else None), asked, view)
-        if kind is not None:
-            return for_request(endpoint_of_external(kind.recipe), asked, None)
+        key, asked, seen = admission.key, admission.arrival.model, self._seen
         name, _, model = key.partition("/")
-        return endpoint_of_peer(name, self._studio.settings.peers[name], model)
+        found = (
+            seen.runs.get(run_id)
+            if run_id is not None
+            else seen.elsewhere[key]
+            if key in seen.elsewhere
+            else seen.peers.get(name)
+        )
+        if found is None:
+            raise refusals.failed(key, "run_lost", "its run is no longer there")
+        if not isinstance(found, Reach):
+            raise found.with_traceback(None)  # raised before: it must not grow
+        if run_id is None and found.endpoint.peer is not None:
+            return replace(found.endpoint, model=model)
+        return found.for_request(asked)
 
     async def _launch(self, decided: Launch) -> None:
         views = [self._seen.views[one] for one in decided.evict if one in self._seen.views]
@@ -319,7 +324,13 @@ class Dispatcher:
                 log.exception("a listener of %s", event)
 
     def _tell_queue(self) -> None:
-        if self.listeners:
+        """Tell of the queue in a moment: of requests that come and go meanwhile, nobody needs to know."""
+        if self.listeners and self._telling is None and not self._closed:
+            self._telling = asyncio.get_running_loop().call_later(TELL_AFTER, self._tell_queue_now)
+
+    def _tell_queue_now(self) -> None:
+        self._telling = None
+        if not self._closed:
             now = {"waiting": self._scheduler.queue(), "in_flight": self._scheduler.in_flight()}
             if now != self._told_queue:
                 self._told_queue = now

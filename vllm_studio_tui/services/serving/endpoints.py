@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.config.setting_types import Peer
@@ -51,7 +51,7 @@ def endpoint_of_external(recipe: Recipe) -> Endpoint:
     return _with_params(found, recipe)
 
 
-def endpoint_of_peer(name: str, peer: Peer, model: str) -> Endpoint:
+def endpoint_of_peer(name: str, peer: Peer, model: str | None = None) -> Endpoint:
     """Return how a server on another host is asked.
 
     Raises:
@@ -66,16 +66,37 @@ def endpoint_of_peer(name: str, peer: Peer, model: str) -> Endpoint:
     return Endpoint(peer.url, model, key, peer=name)
 
 
-def for_request(endpoint: Endpoint, asked: str | None, run: RunView | None) -> Endpoint:
-    """Return the endpoint for one request: its `model` is left alone where the server understands it.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a server is asked, found out before anybody asks: keys in files are read by whoever looks, off the loop.
+
+    Attributes:
+        endpoint: For any request.
+        own: The same for a request whose `model` the server understands: it is left alone.
+        names: The names that it understands.
+    """
+
+    endpoint: Endpoint
+    own: Endpoint
+    names: frozenset[str]
+
+    def for_request(self, asked: str | None) -> Endpoint:
+        """Return the endpoint for one request.
+
+        Args:
+            asked: What it says in `model`.
+        """
+        return self.own if asked in self.names else self.endpoint
+
+
+def reach_of(endpoint: Endpoint, run: RunView | None = None) -> Reach:
+    """Return how a server is asked in both ways.
 
     Args:
-        asked: What the request says in `model`.
         run: The run that answers, which knows the names that it was started with.
     """
-    if asked is not None and (asked == endpoint.model or asked in _names(run)):
-        return replace(endpoint, model=None)
-    return endpoint
+    names = frozenset(one for one in (endpoint.model, *_names(run)) if one is not None)
+    return Reach(endpoint, replace(endpoint, model=None), names)
 
 
 def as_refusal(key: str, error: StudioError) -> Refusal:

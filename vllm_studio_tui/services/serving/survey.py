@@ -14,6 +14,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.domain.serving import Endpoint
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.estimate import Start, earlier_starts, time_left
 from vllm_studio_tui.runs.gpu_use import claims
@@ -21,6 +22,13 @@ from vllm_studio_tui.runs.make_spec import revision
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.serving import refusals
+from vllm_studio_tui.services.serving.endpoints import (
+    Reach,
+    endpoint_of_external,
+    endpoint_of_peer,
+    endpoint_of_run,
+    reach_of,
+)
 from vllm_studio_tui.services.serving.engine_use import EngineUse
 from vllm_studio_tui.services.serving.eviction import GroupRule, Need, Room
 from vllm_studio_tui.services.serving.host_memory import free_memory, held_memory, model_bytes
@@ -57,12 +65,17 @@ class Seen:
     Attributes:
         kinds: Recipes by id.
         views: Runs by id.
+        runs, elsewhere, peers: How each that answers is asked: runs and recipes of other servers by id, servers on
+            other hosts by name. Or why it cannot be.
     """
 
     world: World = field(default_factory=World)
     routes: Routes = field(default_factory=lambda: Routes(()))
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     views: Mapping[str, RunView] = field(default_factory=dict)
+    runs: Mapping[str, Reach | StudioError] = field(default_factory=dict)
+    elsewhere: Mapping[str, Reach | StudioError] = field(default_factory=dict)
+    peers: Mapping[str, Reach | StudioError] = field(default_factory=dict)
 
 
 class Survey:
@@ -132,7 +145,20 @@ class Survey:
             self._settings.default_model,
             [name for name, one in self._settings.peers.items() if not one.models],
         )
-        return Seen(World(models, runs, room), routes, kinds, {one.run_id: one for one in views})
+        recipes = {key: kind.recipe for key, kind in kinds.items()}
+        return Seen(
+            World(models, runs, room),
+            routes,
+            kinds,
+            {one.run_id: one for one in views},
+            {
+                one.run_id: _reached(one, endpoint_of_run, one, recipes.get(one.recipe_id))
+                for one in live
+                if _phase(one) is RunPhase.READY
+            },
+            {key: _reached(None, endpoint_of_external, kind.recipe) for key, kind in kinds.items() if kind.elsewhere},
+            {name: _reached(None, endpoint_of_peer, name, peer) for name, peer in self._settings.peers.items()},
+        )
 
     # --- recipes ----------------------------------------------------------------------------------------
 
@@ -254,6 +280,16 @@ def _kind(key: str, data: Mapping[str, Any]) -> Kind | None:
         except Exception:  # noqa: BLE001  # it may come from another package
             name = recipe.id
     return Kind(recipe, name, elsewhere, takes, revision(recipe) or "")
+
+
+def _reached(run: RunView | None, find: Callable[..., Endpoint], *what: object) -> Reach | StudioError:
+    """Return how a server is asked, or why it cannot be: nobody has asked yet."""
+    try:
+        return reach_of(find(*what), run)
+    except StudioError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  # its backend may come from another package
+        return StudioError("it cannot be asked", cause=f"Its backend raised {type(error).__name__}.")
 
 
 def _phase(view: RunView) -> RunPhase:
