@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.serving.journal import journal_folder
+from vllm_studio_tui.services.serving.journal import MEMORY, journal_folder, memory_folder
 from vllm_studio_tui.services.serving.request_log import RequestLog, settle_journals
 from vllm_studio_tui.store.database import Database
 
@@ -35,6 +37,57 @@ for number in range(1_000_000):
         log.put(CompletedRequest(1e9, "proxy", "stop", id=name, prompt_tokens=2, completion_tokens=3))
         print("ended", name, flush=True)
 """
+
+
+#: Notes requests as `serve` does, and takes none of them to the log within the life of this test.
+NOTER = """
+import sys
+from pathlib import Path
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.serving import request_notes
+from vllm_studio_tui.services.serving.journal import memory_folder
+
+request_notes.GATHER = 600.0
+folder = memory_folder(Places.under(Path(sys.argv[1])), make=True)
+notes = request_notes.RequestNotes(folder, print, print, [print])
+for number in range(1_000_000):
+    known = {"id": str(number), "at": 1e9, "source": "proxy"}
+    notes.note({**known, "finish": "streaming"})
+    print("begun", number, flush=True)
+    if number % 10:
+        notes.note({**known, "finish": "stop", "prompt_tokens": 2, "completion_tokens": 3})
+        print("ended", number, flush=True)
+"""
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="this system has no place for files in memory")
+def test_what_was_noted_a_moment_before_a_kill_is_a_row_though_no_disk_was_written(tmp_path: Path) -> None:
+    places = Places.under(tmp_path)
+    db = Database.open(places.database)
+    said: dict[str, str] = {}
+    with subprocess.Popen([sys.executable, "-c", NOTER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as noter:
+        assert noter.stdout is not None
+        while len(said) < 200:
+            state, _, name = noter.stdout.readline().strip().partition(" ")
+            said[name] = state
+        assert not journal_folder(places).exists()
+        assert settle_journals(places, db) == 0, "it lives"
+        noter.send_signal(signal.SIGKILL)
+        for line in noter.communicate()[0].rpartition("\n")[0].splitlines():
+            state, _, name = line.partition(" ")
+            said[name] = state
+    assert settle_journals(places, db) >= len(said)
+    found = {row["id"]: (row["finish"], row["completion_tokens"]) for row in db.rows("SELECT * FROM requests")}
+    wanted = {"begun": ("interrupted", None), "ended": ("stop", 3)}
+    wrong = {
+        name: found.get(name)
+        for name, state in said.items()
+        if found.get(name) != wanted[state] and not (state == "begun" and found.get(name) == wanted["ended"])
+    }
+    assert wrong == {}
+    assert settle_journals(places, db) == 0
+    assert memory_folder(places) is None
+    db.close()
 
 
 def test_no_request_is_lost_or_counted_twice_by_kills(tmp_path: Path) -> None:

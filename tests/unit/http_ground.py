@@ -208,8 +208,14 @@ class Ground:
         self.engine = engine
         self.client = client
         self.url = url
-        self.rows: list[CompletedRequest] = []
-        context.observers.append(self.rows.append)
+        self._rows: list[CompletedRequest] = []
+        context.observers.append(self._rows.append)
+
+    @property
+    def rows(self) -> list[CompletedRequest]:
+        """Return the rows of all that has ended until now."""
+        self.context.notes.drain(10)
+        return self._rows
 
     @property
     def dispatcher(self) -> FixedDispatcher:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.ports import free_port
 from tests.unit.http_ground import Ground, serving, until
+from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http import guard, server
@@ -119,6 +120,16 @@ async def test_limits_of_a_key_are_kept(ground: Ground) -> None:
     codes = [(await ground.post(CHAT, ASK, **bearer(secret)))[0] for _ in range(3)]
     assert codes == [200, 200, 429]
     assert [row.finish for row in ground.rows] == ["stop", "stop", "refused"]
+
+
+async def test_a_client_that_goes_on_asking_over_its_limit_does_not_fill_the_log(ground: Ground) -> None:
+    secret = await make_key(ground, "hasty", requests_per_minute=1)
+    statuses = [(await ground.post(CHAT, ASK, **bearer(secret)))[0] for _ in range(20)]
+    assert statuses == [200, *[429] * 19]
+    assert [one.status for one in ground.rows] == [200, 429]
+    admin = await make_key(ground, "admin", scopes=frozenset(Scope))
+    text = (await ground.get("/metrics", **bearer(admin)))[1].decode()
+    assert 'status="429"} 19.0' in text.replace('key="hasty",', "").replace(',key="hasty"', "")
 
 
 async def test_a_key_passes_its_patterns_and_its_right_to_launch_on(ground: Ground) -> None:

@@ -7,7 +7,7 @@ import hmac
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vllm_studio_tui.http.event_hub import EventHub
 from vllm_studio_tui.http.live import LiveRequest, LiveRequests
@@ -15,6 +15,8 @@ from vllm_studio_tui.http.open_streams import OpenStreams
 from vllm_studio_tui.http.upstream import Upstream
 from vllm_studio_tui.http.watching import Watching
 from vllm_studio_tui.services.serving.exposition import ServeMetrics
+from vllm_studio_tui.services.serving.journal import memory_folder
+from vllm_studio_tui.services.serving.request_notes import RequestNotes
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
@@ -42,7 +44,8 @@ class ServeContext:
         listens: The address and the port that it really has; None: it is on sockets alone.
         began: When it was started, in seconds since the epoch.
         events: Those who listen to what happens.
-        observers: Called on the event loop with each request that has ended.
+        observers: Called in a thread with each request that has ended and is kept.
+        notes: Writes down what becomes of requests.
         listeners: Called with `start`, `first` or `end` and the request, as it comes, gets its first token, and ends.
         callbacks: Others who are told of requests that have ended; None: nobody.
         answer_models: Which model each answer of `/v1/responses` came from, the latest last.
@@ -79,7 +82,10 @@ class ServeContext:
         self.metrics = ServeMetrics()
         self.watching = Watching(studio)
         self.events = EventHub(self.metrics.published)
-        self.observers: list[Callable[[CompletedRequest], None]] = [log.put, self.metrics.observe]
+        self.observers: list[Callable[[CompletedRequest], None]] = [log.put]
+        self.notes = RequestNotes(
+            memory_folder(studio.places, make=True), log.begin, self.metrics.observe, self.observers
+        )
         self.listeners: list[Callable[[str, LiveRequest], None]] = []
         self.callbacks: RequestCallbacks | None = None
         self.answer_models: dict[str, str] = {}
@@ -130,16 +136,22 @@ class ServeContext:
         """Do what a face elsewhere asks for in a thread; it may take long, and goes on when nobody waits any more."""
         return await asyncio.shield(self.loop.run_in_executor(self._calls, work, *arguments))
 
-    def ended(self, request: CompletedRequest) -> None:
-        """Tell all who want to know that a request has ended. Raises nothing."""
-        for observer in self.observers:
-            observer(request)
-
     def note(self, request: LiveRequest) -> None:
         """Keep how far a request is, for the case that this process is killed."""
         now = self.loop.time()
         request.noted_at = now
-        self.log.begin(request.completed("streaming", now))
+        self.notes.note(request.known("streaming", now))
+
+    def ended(self, request: LiveRequest, finish: str) -> None:
+        """Tell all who want to know that a request has ended. Raises nothing."""
+        self.notes.note(request.known(finish, self.loop.time()))
+
+    def log_health(self) -> dict[str, object]:
+        """Return how the log of requests goes."""
+        found = self.log.health()
+        if self.notes.lost:
+            found.update(lost=cast("int", found["lost"]) + self.notes.lost, degraded=True)
+        return found
 
     def tell(self, what: str, request: LiveRequest) -> None:
         """Tell listeners how far a request is."""

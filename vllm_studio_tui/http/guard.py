@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
     """Return the handler of a route for the server: it asks who sends, and answers every error."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        call_id = uuid.uuid4().hex
+        call_id = os.urandom(16).hex()
         started = context.loop.time()
         try:
             _check_origin(context, request)

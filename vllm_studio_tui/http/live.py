@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.serving import Endpoint, Phase
-from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.iso_time import iso_time
 
 if TYPE_CHECKING:
@@ -83,43 +82,50 @@ class LiveRequest:
             return None
         return (tokens - 1) / (self.last_at - self.first_at)
 
-    def completed(self, finish: str, now: float) -> CompletedRequest:
-        """Return the row of the request log."""
-        reader, target = self.reader, self.target
-        usage = reader.usage if reader is not None else None
-        began = self.first_at
-        return CompletedRequest(
-            at=time.time(),
-            source="proxy",
-            finish=finish,
-            id=self.id,
-            run_id=target.run_id if target else None,
-            attempt=target.attempt if target else None,
-            recipe_id=target.recipe_id if target else None,
-            model=(target.model if target else None) or (reader.model if reader else None) or self.model,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=reader.tokens if reader else None,
-            reasoning_tokens=usage.reasoning_tokens if usage else None,
-            cached_tokens=usage.cached_tokens if usage else None,
-            ttft=None if began is None else began - self.started,
-            total_seconds=now - self.started,
-            tokens_per_second=self.tokens_per_second,
-            error=self.error,
-            estimated=reader.estimated if reader else False,
-            key_id=self.key_id,
-            key_name=self.key_name,
-            endpoint=self.endpoint,
-            requested_model=self.model,
-            status=self.status,
-            streamed=self.streamed,
-            queued_seconds=self.queued_seconds,
-            load_seconds=self.load_seconds,
-            overhead_seconds=self.overhead_seconds,
-            upstream_id=reader.id if reader else None,
-            client=self.client,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-        )
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of prompt and answer so far."""
+        reader = self.reader
+        return 0 if reader is None else (reader.usage.prompt_tokens or 0) + (reader.tokens or 0)
+
+    def known(self, finish: str, now: float) -> dict[str, Any]:
+        """Return what is known of the row of the request log, by the names of `CompletedRequest`."""
+        reader, target, first = self.reader, self.target, self.first_at
+        found: dict[str, Any] = {
+            "at": time.time(),
+            "source": "proxy",
+            "finish": finish,
+            "id": self.id,
+            "model": self.model,
+            "total_seconds": now - self.started,
+            "error": self.error,
+            "key_id": self.key_id,
+            "key_name": self.key_name,
+            "endpoint": self.endpoint,
+            "requested_model": self.model,
+            "status": self.status,
+            "streamed": self.streamed,
+            "queued_seconds": self.queued_seconds,
+            "load_seconds": self.load_seconds,
+            "overhead_seconds": self.overhead_seconds,
+            "client": self.client,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+        if target is not None:
+            found["run_id"], found["attempt"], found["recipe_id"] = target.run_id, target.attempt, target.recipe_id
+        if first is not None:
+            found["ttft"] = first - self.started
+        if reader is not None:
+            usage = reader.usage
+            found["prompt_tokens"], found["completion_tokens"] = usage.prompt_tokens, reader.tokens
+            found["reasoning_tokens"], found["cached_tokens"] = usage.reasoning_tokens, usage.cached_tokens
+            found["tokens_per_second"], found["estimated"] = self.tokens_per_second, reader.estimated
+            found["upstream_id"] = reader.id
+        name = (target.model if target is not None else None) or (reader.model if reader is not None else None)
+        if name:
+            found["model"] = name
+        return found
 
     def document(self, now: float) -> dict[str, Any]:
         """Return what `requests --live` shows."""

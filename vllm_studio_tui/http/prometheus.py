@@ -19,7 +19,8 @@ async def _metrics(call: Call) -> web.StreamResponse:
     context = call.context
     waiting = [str(one["recipe_id"]) for one in context.dispatcher.document()["queue"] if one.get("recipe_id")]
     answered = [one.target.recipe_id for one in context.live if one.target is not None and one.target.recipe_id]
-    degraded = bool(context.log.health().get("degraded"))
+    await context.notes.told()  # what has ended is counted
+    degraded = bool(context.log_health().get("degraded"))
     latest = await context.watching.latest()
 
     def text() -> bytes:

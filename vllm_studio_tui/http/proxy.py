@@ -76,7 +76,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
     Raises:
         Refusal: It is not answered.
     """
-    context, loop = call.context, call.context.loop
+    context = call.context
     live = LiveRequest(
         call.id, api.named or call.route.path, call.key.id, call.key.name, _client_of(call.request), call.started,
         task=asyncio.current_task(),
@@ -125,13 +125,11 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
         if live.admission is not None:
             live.admission.leave()
         context.live.remove(live)
-        ended = live.completed(finish, loop.time())
         if admitted:
             context.keys.release(call.key)
-            context.keys.spent(call.key, (ended.prompt_tokens or 0) + (ended.completion_tokens or 0))
-        # When the answer is on its way: nobody waits for what is written down of it.
-        loop.call_soon(context.ended, ended)
-        loop.call_soon(context.tell, "end", live)
+            context.keys.spent(call.key, live.tokens)
+        context.ended(live, finish)
+        context.tell("end", live)
 
 
 _PHASES = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED, "refused": Phase.REFUSED}

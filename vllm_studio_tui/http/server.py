@@ -30,7 +30,7 @@ from vllm_studio_tui.http.errors import error_response
 from vllm_studio_tui.http.event_sources import EventSources
 from vllm_studio_tui.http.guard import CONTEXT, guarded, origin_allowed, unknown
 from vllm_studio_tui.http.routes import all_routes
-from vllm_studio_tui.kit import secrets, unix_socket
+from vllm_studio_tui.kit import gc_freeze, secrets, unix_socket
 from vllm_studio_tui.kit.listeners import all_pids, holders, listeners
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.kit.process import start_ticks
@@ -94,6 +94,7 @@ async def _serve(studio: Studio, options: Options, said: Callable[[str], None]) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(studio, options, said):
+        gc_freeze.settled()
         await stop.wait()
         said("stopping: no new requests; engines go on")
 
@@ -174,6 +175,7 @@ async def running(
                 await runner.cleanup()
                 await dispatcher.close()
                 await context.close()
+                await asyncio.to_thread(context.notes.close)
                 await asyncio.to_thread(callbacks.close)
                 await asyncio.to_thread(request_log.close)
                 await asyncio.to_thread(keys.close)

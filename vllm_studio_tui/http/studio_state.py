@@ -15,7 +15,7 @@ from vllm_studio_tui.http.route import Call, Route
 def health_document(call: Call) -> dict[str, Any]:
     """Return whether the server is well; which models run is told to keys that may read it."""
     context = call.context
-    log = context.log.health()
+    log = context.log_health()
     well = not log.get("degraded") and not context.draining
     ready = [model for model in context.dispatcher.models() if model.active]
     document: dict[str, Any] = {

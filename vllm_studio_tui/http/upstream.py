@@ -60,14 +60,12 @@ class Upstream:
         Args:
             path: Below `/v1`, or beginning with `//` for one beside it.
         """
-        stall = endpoint.stall_timeout
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=stall)
         return self._session.request(
             method,
             url_of(endpoint.base_url, path),
             data=body,
             headers=sent_headers(headers, endpoint),
-            timeout=timeout,
+            timeout=_timeout(endpoint.stall_timeout),
             allow_redirects=False,
         )
 
@@ -82,6 +80,11 @@ class Upstream:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+@lru_cache(maxsize=512)
+def _timeout(stall: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=stall)
 
 
 @lru_cache(maxsize=512)

@@ -36,3 +36,9 @@ def importing() -> Iterator[None]:
         if _ours:
             gc.freeze()
             gc.enable()
+
+
+def settled() -> None:
+    """Take what there is out of later looks. Call it once, in a process that has made all that stays."""
+    gc.collect()
+    gc.freeze()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
+import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +30,8 @@ from vllm_studio_tui.store.messages import PROGRAM_ENDED
 SUFFIX = ".jsonl"
 #: Of a file that its process has not locked yet.
 NEW = ".new"
+#: Where files are memory.
+MEMORY = Path("/dev/shm")  # noqa: RUF100, S108
 #: Letters that are kept of each text: clients write what they like.
 LONGEST_TEXT = 1000
 #: Bytes of a line; longer ones are none of ours.
@@ -44,6 +49,29 @@ def journal_folder(places: Places) -> Path:
     return places.state / "serve" / "journal" / machine_id()
 
 
+def memory_folder(places: Places, *, make: bool = False) -> Path | None:
+    """Return the directory for what a disk would keep waiting, in the memory of this machine; None: there is none.
+
+    It outlives every process, and no restart of the machine.
+
+    Args:
+        make: Make it where it is not there.
+    """
+    base = MEMORY / f"vllm-studio-{os.getuid()}"
+    folder = base / hashlib.sha256(os.fsencode(places.state.absolute())).hexdigest()[:24]
+    try:
+        if make:
+            private_dir(folder)
+        # Anybody can make directories there: it must be ours, and nobody else may look into it.
+        for one in (base, folder):
+            found = one.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+                return None
+    except OSError:
+        return None
+    return folder
+
+
 def cut(request: CompletedRequest) -> CompletedRequest:
     """Return the request with texts of bounded length."""
     long: dict[str, Any] = {
@@ -58,6 +86,14 @@ def line_of(request: CompletedRequest) -> bytes:
     """Return the line of a request: what is known of it."""
     known = {name: value for name, value in zip(_NAMES, _values_of(request), strict=True) if value is not None}
     return to_json(known, inf_nan_mode="null", fallback=str) + b"\n"
+
+
+def line_of_known(known: Mapping[str, Any]) -> bytes:
+    """Return the line of a request of which this is known, by the names of `CompletedRequest`."""
+    try:
+        return to_json(known, inf_nan_mode="null", fallback=str) + b"\n"
+    except ValueError:  # half of a pair of surrogates, which JSON can only hold escaped
+        return json.dumps(known, default=str).encode() + b"\n"
 
 
 def request_of(line: bytes) -> CompletedRequest | None:
@@ -128,6 +164,19 @@ class JournalFile:
         self.size += written
         self.torn = written < len(data)
         return not self.torn
+
+    def clear(self) -> None:
+        """Take everything out of it: it is somewhere else."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.fd, 0)
+            self.size, self.torn = 0, False
+
+    def is_there(self) -> bool:
+        """Return whether the file is still in its directory: what is in memory goes when a person logs out."""
+        try:
+            return os.fstat(self.fd).st_nlink > 0
+        except OSError:
+            return False
 
     def close(self, *, remove: bool) -> None:
         """Let go of the file."""

@@ -21,6 +21,7 @@ from vllm_studio_tui.services.serving.journal import (
     dead_journals,
     journal_folder,
     line_of,
+    memory_folder,
     read_journal,
 )
 from vllm_studio_tui.store.database import Database
@@ -37,6 +38,8 @@ MOST_WAITING = 5_000
 JOURNAL_BYTES = 2 * 1024 * 1024
 #: Seconds between two tries to write, the first and the longest.
 RETRY_SECONDS = (0.5, 15.0)
+#: Seconds that somebody waits who only wants to know how it goes.
+QUICK = 0.05
 #: Seconds to wait for others that write to the database.
 PATIENCE = 0.5
 
@@ -54,9 +57,14 @@ def settle_journals(places: Places, db: Database, *, patience: float | None = No
     settled = 0
     if db.read_only:
         return 0
-    with dead_journals(journal_folder(places)) as found:
-        for path in found:
-            settled += _settle(path, db, patience)
+    for folder in (journal_folder(places), memory_folder(places)):
+        if folder is not None:
+            with dead_journals(folder) as found:
+                for path in found:
+                    settled += _settle(path, db, patience)
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where it is empty: nobody serves
     return settled
 
 
@@ -77,8 +85,8 @@ def _settle(path: Path, db: Database, patience: float | None) -> int:
 class RequestLog:
     """The log of one process that serves.
 
-    `begin`, `put` and `health` never raise and wait for nothing but one short write to a file: they may be called on
-    an event loop. Making it, `settle` and `close` block.
+    `begin` and `put` never raise, and wait for one write to a file: see `RequestNotes` for who must not. `health` waits
+    for next to nothing. Making it, `settle` and `close` block.
 
     Attributes:
         owner: Under which its rows are kept: see `KeyRing`.
@@ -97,6 +105,7 @@ class RequestLog:
         self._written = self._lost = self._spilled = self._unjournaled = 0
         self._error: str | None = None
         self._error_at: float | None = None
+        self._health: dict[str, object] = {"lost": 0}
         self._file: JournalFile | None = self._new_file()
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         self._thread.start()
@@ -144,8 +153,10 @@ class RequestLog:
 
         `waiting` rows are in memory, `journaled` ones are in the journal alone, `lost` ones nowhere.
         """
-        with self._wake:
-            return {
+        if not self._wake.acquire(timeout=QUICK):
+            return {**self._health, "degraded": True, "error": "the disk does not answer"}
+        try:
+            self._health = {
                 "degraded": self._error is not None or self._lost > 0 or self._file is None,
                 "waiting": len(self._rows),
                 "journaled": self._spilled,
@@ -155,6 +166,9 @@ class RequestLog:
                 "error": self._error,
                 "since": iso_time(self._error_at),
             }
+        finally:
+            self._wake.release()
+        return dict(self._health)
 
     def close(self) -> None:
         """Write what waits. What cannot be written stays in the journal for whoever settles it next. Blocking."""
