@@ -172,6 +172,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("sglang-required", "invalid_argument", "are required: --model-path", "recipes command"),
     # --- llama.cpp: builds and GPUs
     ("llamacpp-cuda-oom", "out_of_memory", "out of memory", "max_model_len"),
+    ("llamacpp-cuda-taken", "out_of_memory", "out of memory", "other processes"),
     ("llamacpp-assert", "assertion", "GGML_ASSERT(max_bias == 0.0f)", "newer llama-server"),
     ("llamacpp-cuda-error", "wrong_build", "no kernels for this GPU", "build"),
     ("llamacpp-illegal-instruction", "wrong_processor", "illegal instruction", "this processor"),

@@ -170,6 +170,13 @@ def test_a_storm_of_sizes_and_it_stands(terminal: Opener) -> None:
     assert one.wait() == 0
 
 
+def test_the_size_is_the_terminals_whatever_a_shell_exports(terminal: Opener) -> None:
+    one = terminal(size=(100, 30), COLUMNS="200", LINES="60")
+    one.until(lambda text: text.splitlines()[-1].rstrip().endswith("? help"))
+    one.send("q")
+    assert one.wait() == 0
+
+
 def test_nothing_changes_nothing_is_written(terminal: Opener) -> None:
     one = terminal()
     one.until(of_an_empty_home)

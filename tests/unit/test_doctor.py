@@ -330,7 +330,7 @@ CARD = Gpu(0, "GPU-1", "H100")
     [
         (GpuReport(1.0, error="no driver", advice="Install it."), "warn", "no driver"),
         (GpuReport(1.0), "warn", "shows no GPU"),
-        (GpuReport(1.0, (CARD,), driver="580.1"), "ok", "1 GPUs, driver 580.1"),
+        (GpuReport(1.0, (CARD,), driver="580.1"), "ok", "1 GPU, driver 580.1"),
         (GpuReport(1.0, (CARD,), simulated=True), "ok", "SIMULATED"),
         (GpuReport(1.0, (Gpu(3, "GPU-3", "H100", lost="fell off the bus"),)), "fail", "lost: 3"),
     ],

@@ -337,3 +337,26 @@ def test_the_host_is_sampled_without_waiting() -> None:
 
     assert until(measured)
     assert 0 <= seen[0] <= 100
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("raise ModuleNotFoundError('No module named x')", "ended with exit code 1 (ModuleNotFoundError: No module"),
+        ("import os; os.kill(os.getpid(), 11)", "was ended by signal 11"),
+        ("import sys; sys.stderr.write('z' * 500_000); sys.exit(3)", "ended with exit code 3"),
+    ],
+)
+def test_a_reader_that_ends_says_why(program: str, why: str) -> None:
+    worker = GpuWorker(patience=10.0, command=(sys.executable, "-c", program))
+    report = worker.read_now()
+    assert report.error is not None and f"The GPU reader has not answered yet: it {why}" in report.error
+    worker.close()
+
+
+def test_a_reader_that_cannot_be_started_says_why() -> None:
+    worker = GpuWorker(command=("/no/such/program",))
+    assert worker.read_now().error == (
+        "The GPU reader has not answered yet: it cannot be started: No such file or directory"
+    )
+    worker.close()

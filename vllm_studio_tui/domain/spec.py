@@ -159,6 +159,7 @@ class RunSpec:
             person did.
         stop_argv: A program that ends the engine where a signal to its leader cannot, as for a container.
         energy_argv: A program that prints `{"gpus": {uuid: millijoules}}` on one line, or empty.
+        holders_argv: A program that prints in words who holds the GPUs' memory, asked when it is too little; or empty.
     """
 
     run_id: str
@@ -190,6 +191,7 @@ class RunSpec:
     stop: Stop = field(default_factory=Stop)
     stop_argv: tuple[str, ...] = ()
     energy_argv: tuple[str, ...] = ()
+    holders_argv: tuple[str, ...] = ()
     count_every: float = 12.0
     energy_every: float = 60.0
     probe_every: float = 5.0
@@ -213,7 +215,7 @@ class RunSpec:
         values["argv"] = tuple(str(a) for a in values["argv"])
         if not 0 <= values["port"] <= 65535:
             raise ValueError(f"there is no port {values['port']}")
-        for name in ("gpus", "env_unset", "energy_argv", "stop_argv"):
+        for name in ("gpus", "env_unset", "energy_argv", "holders_argv", "stop_argv"):
             values[name] = tuple(str(a) for a in values.get(name) or ())
         values["ready"] = ReadyProbe(**_known(ReadyProbe, values.get("ready") or {}))
         values["stages"] = tuple(Stage(**_known(Stage, s)) for s in _rows(values.get("stages") or ()))

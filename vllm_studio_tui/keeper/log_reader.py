@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper.log_watch import LogWatch
+from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.keeper.verdict import Verdict, explain_exit
 from vllm_studio_tui.keeper.worker import Worker
+
+#: Reasons that say that the memory of a GPU was not enough: whoever holds it is named.
+OF_GPU_MEMORY = frozenset({"out_of_memory", "gpu_memory_taken"})
+#: Seconds that asking for it may take, and characters of the answer.
+HOLDERS, WORDS = 6.0, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,9 @@ class LogReader:
 
         def work() -> tuple[LogWatch, Verdict]:
             found = explain_exit(watch, code, number, was_ready=was_ready, ooms_before=ooms_before)
+            if found.reason in OF_GPU_MEMORY and self._spec.holders_argv:
+                words = holders(self._spec.holders_argv)
+                found = replace(found, advice=f"{found.advice} {words}".strip())
             return watch, found if was_ready else blame(found)
 
         self._worker.ask("explain", work)
@@ -85,3 +96,16 @@ class LogReader:
                     else LogResult(done.kind, moved=bool(value))
                 )
         return found
+
+
+def holders(argv: Sequence[str]) -> str:
+    """Return who holds the memory of the GPUs, in words; empty where nobody does or nothing can be asked."""
+    env = {key: value for key, value in os.environ.items() if key != VARIABLE}
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, timeout=HOLDERS,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return " ".join(done.stdout[: 4 * WORDS].decode("utf-8", "replace").split())[:WORDS]

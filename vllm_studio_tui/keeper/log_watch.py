@@ -30,6 +30,7 @@ _COLOUR = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?
 _NOISE = re.compile(
     r"^\s*$|% Completed \||\d/\d{1,15} \[[\d:?<, ]|^\s*[~^]+\s*$|^\s+File \"|^Traceback |^\s{4,}\S"
     r"|^nanobind: |^ - (?:leaked |\.\.\. skipped)|^\s+warnings\.warn\("
+    r"|^\S{1,300}\(\S{0,300}\+0x[0-9a-f]{1,16}\) ?\[0x[0-9a-f]{1,16}\]$"  # frames of a native backtrace
 )
 
 

@@ -353,6 +353,7 @@ class Supervisor(ExitHandler):
         self.state.evidence, self.state.fix, self.state.fixes, self.state.groups = [], {}, [], []
         self._due.drop("deadline")
         self._due.plan("count", now)
+        self._due.plan("energy", now)  # by now it is on its GPUs, which nobody may have named
         self._due.plan("log", now)
         self._record.move(State.READY)
 

@@ -27,6 +27,9 @@ class UsageRecorder:
         self._ledger = ledger
         self._tree = tree
         self._reading = EnergyReading(energy_argv)
+        #: GPUs that its processes were seen on, and the counters of all of them before any was; where none are named.
+        self._used: set[str] = set()
+        self._before: tuple[float, dict[str, int]] | None = None
         self._last: dict[str, float] = {}
         self._gaps = (0.0, 0.0)
         self._peak = 0.0
@@ -74,6 +77,25 @@ class UsageRecorder:
             # The time of the reading, not of its arrival: another keeper may read the same GPU in between.
             read_at = data.get("at")
             at = read_at if isinstance(read_at, float) and 0 < read_at < 2 * time.time() else time.time()
+            if "used" in data:
+                self._note_used(state, at, values, data["used"])
+            else:
+                self._note_energy(state, at, values)
+
+    def _note_used(self, state: RunState, at: float, values: dict[str, int], used: object) -> None:
+        """Count the GPUs that the engine turned out to use, from the reading before it began."""
+        self._used |= {uuid for uuid in used if uuid in values} if isinstance(used, list) else set()
+        if not self._used:
+            self._before = self._before or (at, values)
+            return
+        if self._before is not None:
+            earlier, counts = self._before
+            self._before = None
+            self._note_energy(state, earlier, {uuid: mj for uuid, mj in counts.items() if uuid in self._used})
+        self._note_energy(state, at, {uuid: mj for uuid, mj in values.items() if uuid in self._used})
+
+    def _note_energy(self, state: RunState, at: float, values: dict[str, int]) -> None:
+        if values:
             self._ledger.append("energy", at, state.attempt, gpus=values, boot_id=state.boot_id)
 
     def last_energy(self, state: RunState) -> None:

@@ -14,7 +14,7 @@ from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.domain.spec import Restart, RunSpec
 from vllm_studio_tui.keeper.probe import address_of
 from vllm_studio_tui.kit.file_access import expanded
-from vllm_studio_tui.runs.gpu_use import claims
+from vllm_studio_tui.runs.gpu_use import claims, gpus_here
 from vllm_studio_tui.simulation.marks import is_simulated
 
 #: Fields that are for people and for the keeper, not for the engine.
@@ -25,6 +25,10 @@ def revision(recipe: Recipe) -> str:
     """Return eight hex digits that are equal for recipes whose launches are equal."""
     plain = {key: value for key, value in recipe_to_data(recipe).items() if key not in _NOT_LAUNCHED}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _probe(name: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"vllm_studio_tui.probes.{name}", *arguments)
 
 
 def _version(recipe: Recipe, backend: Backend, command: Command) -> str | None:
@@ -57,6 +61,7 @@ def resolve(
     command = command_of(recipe, backend, context, run_id)
     version = _version(recipe, backend, command)
     gpus = claims(recipe, version)
+    measured = bool(gpus) or (recipe.runtime == "native" and gpus_here(environ))
     host = address_of(context.host)
     restart = recipe.restart
     ready = backend.ready(recipe)
@@ -92,6 +97,7 @@ def resolve(
         counters=backend.counters_for(recipe),
         stop_argv=command.stop_argv,
         restart=restart if isinstance(restart, Restart) else Restart(**restart.model_dump()),
-        energy_argv=(sys.executable, "-m", "vllm_studio_tui.probes.energy", *gpus) if gpus else (),
+        energy_argv=_probe("energy", *(gpus or ("--run", run_id))) if measured else (),
+        holders_argv=_probe("gpu.holders", *gpus) if measured else (),
         simulated=is_simulated(command.argv),
     )

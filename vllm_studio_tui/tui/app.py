@@ -98,6 +98,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         yield self._frame[1]
 
     async def on_mount(self) -> None:
+        leave_on_signals(self.studio, self.leave)  # before there is a picture that somebody could close
         self._resized(self.size.width, self.size.height)
         self.snapshot = self.studio.first_look()
         await self.show_place(self.place_name)
@@ -105,7 +106,6 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
 
     def _after_first_paint(self) -> None:
         """What need not be there for the first picture."""
-        leave_on_signals(self.studio, self.leave)
         self.spawn(self._settle_in(), group="start")
         self._read_keymap()
         for broken in self.looks.broken:

@@ -88,6 +88,8 @@ def open_screens(
                 profile=profile,
                 faults=faults,
             )
+            for name in ("COLUMNS", "LINES"):  # of a shell that exports them: the terminal itself knows its size
+                os.environ.pop(name, None)
             app.run(mouse=profile.mouse)
         except Exception as error:  # noqa: BLE001, RUF100
             faults.end(error, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -25,6 +26,10 @@ WINDOW = 600.0
 SLOWLY = 300.0
 #: The longest time that one is given to answer.
 MOST = 600.0
+#: Seconds that the exit of a worker whose pipes are closed is waited for.
+ENDING = 0.5
+#: What is kept of what a worker prints beside its answers: why it ended stands at the end.
+SAID = 4096
 
 
 class GpuWorker:
@@ -56,6 +61,10 @@ class GpuWorker:
         self._dead: list[subprocess.Popen[bytes]] = []
         self._starts: deque[float] = deque()
         self._buffer = b""
+        self._said = b""
+        self._errors: int | None = None
+        #: How the last worker ended, where it ended by itself.
+        self._ended: str | None = None
         self._number = 0
         self._asked: float | None = None
         self._last: tuple[float, GpuReport] | None = None
@@ -86,7 +95,7 @@ class GpuWorker:
                 continue
             report = self._answer(deadline)
             if report is not None:
-                self._last = (self._monotonic(), report)
+                self._last, self._ended = (self._monotonic(), report), None
                 return report
             if self._process is not None:
                 break
@@ -102,6 +111,7 @@ class GpuWorker:
             self._thread.shutdown(wait=True)
             self._thread = None
         process, self._process = self._process, None
+        self._close_errors()
         if process is None:
             return
         _close_pipes(process)
@@ -116,6 +126,7 @@ class GpuWorker:
 
     def _ready(self, processes: bool) -> bool:
         """Make sure that a worker has a request to answer."""
+        self._listen()
         self._dead = [process for process in self._dead if process.poll() is None]
         if self._process is not None and self._process.poll() is not None:
             self._drop()
@@ -131,7 +142,7 @@ class GpuWorker:
         try:
             os.write(process.stdin.fileno(), line)
         except OSError:
-            self._drop()
+            self._drop(ends=True)
             return False
         self._asked = self._monotonic()
         return True
@@ -146,16 +157,23 @@ class GpuWorker:
         if self._closed:
             return False
         self._starts.append(now)
+        self._close_errors()
+        self._errors, theirs = os.pipe()
+        for end in (self._errors, theirs):  # a library that prints without end must not be kept waiting for a reader
+            os.set_blocking(end, False)
         try:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=theirs,
                 start_new_session=True,  # the terminal's ctrl+c and hang-up are ours to handle
             )
-        except OSError:
+        except OSError as error:
+            self._ended = f"cannot be started: {error.strerror or error}"
             return False
+        finally:
+            os.close(theirs)
         self._buffer = b""
         self._asked = None
         return True
@@ -191,27 +209,60 @@ class GpuWorker:
             except OSError:
                 piece = b""
             if not piece or len(self._buffer) > protocol.MAX_LINE:
-                self._drop()
+                self._drop(ends=not piece)
                 return None
             self._buffer += piece
 
-    def _drop(self) -> None:
-        """Kill the worker without waiting: a process inside a hanging call takes its time to go."""
+    def _drop(self, *, ends: bool = False) -> None:
+        """Kill the worker without waiting: a process inside a hanging call takes its time to go.
+
+        Args:
+            ends: It has closed its end of a pipe, so its exit is a moment away, and tells why.
+        """
         process, self._process = self._process, None
         self._asked = None
         self._buffer = b""
         if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING if ends else 0)
+            code = process.poll()
+            self._listen()
+            self._ended = None if code is None else _how_it_ended(code, self._said)
             process.kill()
             _close_pipes(process)
             if process.poll() is None:
                 self._dead.append(process)
 
+    def _listen(self) -> None:
+        """Take what the worker printed beside its answers; the end of it is kept."""
+        if self._errors is None:
+            return
+        try:
+            while piece := os.read(self._errors, 65536):
+                self._said = (self._said + piece)[-SAID:]
+        except OSError:
+            pass  # that is all, for now
+
+    def _close_errors(self) -> None:
+        self._said = b""
+        if self._errors is not None:
+            os.close(self._errors)
+            self._errors = None
+
     def _stale(self) -> GpuReport:
+        why = f": it {self._ended}" if self._ended else ""
         if self._last is None:
-            return GpuReport(time.time(), error="The GPU reader has not answered yet", simulated=simulated())
+            return GpuReport(time.time(), error=f"The GPU reader has not answered yet{why}", simulated=simulated())
         at, report = self._last
         age = self._monotonic() - at
-        return replace(report, stale=age, error=f"The GPU reader has not answered for {age:.0f} s")
+        return replace(report, stale=age, error=f"The GPU reader has not answered for {age:.0f} s{why}")
+
+
+def _how_it_ended(code: int, said: bytes) -> str:
+    """Return how a worker ended, with the last line that it printed."""
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    return f"{how} ({lines[-1].strip()[:160]})" if lines else how
 
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:

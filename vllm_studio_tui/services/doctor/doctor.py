@@ -64,7 +64,7 @@ def gpus(ground: Ground) -> Check:
     if not report.gpus:
         return warn(f"{label}the driver shows no GPU", "See `nvidia-smi`; in a container it needs --gpus all.")
     lost = [gpu for gpu in report.gpus if gpu.lost]
-    found = f"{label}{len(report.gpus)} GPUs, driver {report.driver or 'unknown'}"
+    found = f"{label}{len(report.gpus)} GPU{'s' if len(report.gpus) != 1 else ''}, driver {report.driver or 'unknown'}"
     if lost:
         return fail(f"{found}; lost: {', '.join(str(gpu.index) for gpu in lost)}", "See `dmesg`; reset it or reboot.")
     return ok(found)
