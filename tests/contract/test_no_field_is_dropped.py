@@ -165,6 +165,17 @@ def test_a_mode_of_thinking_that_the_model_has_no_budget_for_is_told(engine: Pat
             assert bool(said(recipe, backend, context, "thinking_mode")) is told
 
 
+@pytest.mark.parametrize("kind", [kind for kind in ENGINES if kind not in ("external", "custom")])
+def test_a_name_that_the_model_has_anyway_is_no_value_without_effect(
+    kind: str, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp, "find_spec", lambda _name: object())
+    recipe, backend, context = make(kind, engine)
+    named = recipe.model_copy(update={"served_model_name": backend.model_name(recipe)})
+    problems = said(named, backend, context, "served_model_name")
+    assert not [one for one in problems if "changes nothing" in one.message], problems
+
+
 def test_what_is_implied_by_another_field_is_not_called_idle(engine: Path) -> None:
     recipe, backend, context = make("vllm", engine, tool_call_parser="hermes", enable_auto_tool_choice=True)
     assert not said(recipe, backend, context, "enable_auto_tool_choice")

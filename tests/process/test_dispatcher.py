@@ -148,13 +148,13 @@ async def test_a_failed_launch_says_why_and_three_are_enough(house: House) -> No
             for each in waiting:
                 refused = await refusal_of(each)
                 assert (refused.status, refused.code) == (503, "model_failed")
-                assert refused.cause == "out_of_memory"
+                assert refused.cause == "Reason: out_of_memory."
                 assert refused.advice
         runs = len(read.all_runs(house.places))
         assert runs == 3
         with pytest.raises(Refusal) as quarantined:
             one.enter("a")
-        assert quarantined.value.cause == "out_of_memory"
+        assert quarantined.value.cause == "Reason: out_of_memory."
         assert "3 times" in quarantined.value.advice
         assert len(read.all_runs(house.places)) == runs
         one.studio.recipes.save(recipe("a"))

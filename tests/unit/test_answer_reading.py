@@ -151,6 +151,20 @@ def test_an_event_without_end_is_passed_on_and_heard_no_more(monkeypatch: pytest
         assert heard == []
 
 
+def test_what_came_of_a_message_is_counted_where_its_end_did_not_come() -> None:
+    reader = READERS["messages"]()
+    run(MESSAGES.partition(b"event: content_block_stop")[0], reader, [50])
+    assert (reader.tokens, reader.estimated, reader.usage.prompt_tokens) == (2, True, 10)
+
+
+@pytest.mark.parametrize("shape", ['{"error":{"message":"no"}}', '{"type":"error","error":{"message":"no"}}'])
+def test_an_error_is_known_in_the_shape_of_either_api(shape: str) -> None:
+    for make in READERS.values():
+        reader = make()
+        reader.body(shape.encode())
+        assert reader.error == "no"
+
+
 def test_an_error_inside_of_a_stream_is_known() -> None:
     reader = ChatReader()
     run(

@@ -235,15 +235,24 @@ def test_a_failed_launch_answers_all_at_once_and_three_put_it_into_quarantine() 
         stage.see()
         said = stage.take()
         assert refused(said) == [(f"{who}{number}", 503, "model_failed") for who in "xy"]
-        assert said[0].refusal.cause == "cuda_oom"
+        assert said[0].refusal.cause == "Reason: cuda_oom."
         stage.now += 100.0
     said = stage.arrive("4", "a")
     assert refused(said) == [("4", 503, "model_failed")]
-    assert said[0].refusal.cause == "cuda_oom"
+    assert said[0].refusal.cause == "Reason: cuda_oom."
     assert "vllm-studio launch a" in said[0].refusal.advice
     stage.models["a"] = replace(stage.models["a"], revision="2")  # it was edited
     stage.see()
     assert stage.arrive("5", "a") == [Launch("a")]
+
+
+def test_an_engine_that_ends_after_it_served_is_started_again_for_who_comes_before_that_is_on_record() -> None:
+    stage = Stage(model("a"))
+    stage.run("a", started_by="request")
+    stage.run("a", RunPhase.LOADING)  # it has no process any more, and its keeper ends what is left of it
+    assert stage.arrive("1", "a") == []
+    stage.run("a", RunPhase.FAILED, why=refusals.failed("a", "killed", "killed by SIGKILL"))
+    assert stage.take() == [Launch("a")]
 
 
 def test_a_person_or_a_success_ends_a_quarantine_and_failures_long_apart_make_none() -> None:

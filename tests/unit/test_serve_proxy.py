@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.unit.http_ground import STREAM, Asked, Ground, ScriptedEngine, answer, delta, event, serving, stream, until
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal, Waiting
@@ -330,6 +332,68 @@ async def test_a_form_goes_on_without_being_kept_and_its_model_is_read_from_its_
         assert ground.dispatcher.arrivals[-1].model == "whisper"
         assert ground.engine.asked[-1].body.count(b"\0") == 300_000
         assert ground.engine.asked[-1].headers["content-type"].startswith("multipart/form-data; boundary=")
+
+
+async def test_a_form_that_says_an_alias_goes_on_with_the_name_that_the_engine_has(ground: Ground) -> None:
+    for order in (("model", "file"), ("file", "model")):
+        form = aiohttp.FormData()
+        for name in order:
+            form.add_field(name, "small") if name == "model" else form.add_field(
+                name, b"\0small\0", filename="small.wav"
+            )
+        ground.dispatcher.endpoint = Endpoint(ground.engine.url, "org/whisper", recipe_id="rec")
+        async with ground.client.post(ground.url + "/v1/audio/transcriptions", data=form) as got:
+            assert got.status == 200
+        body = ground.engine.asked[-1].body
+        assert b'name="model"\r\n\r\norg/whisper\r\n--' in body
+        assert b'filename="small.wav"' in body
+        assert b"\0small\0" in body
+        assert ground.rows[-1].requested_model == "small"
+
+
+async def test_a_connection_on_which_an_engine_failed_is_not_used_again(ground: Ground) -> None:
+    failed: set[asyncio.StreamWriter] = set()
+
+    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if writer in failed:  # as Starlette does: it answered 500, and closes the connection a moment later
+            writer.transport.abort()
+            return
+        bad = asked.json["messages"] == "bad"
+        await answer({"detail": "a fault"} if bad else {"choices": []}, 500 if bad else 200)(asked, writer)
+        if bad:
+            failed.add(writer)
+
+    ground.engine.script = script
+    for _ in range(3):
+        assert (await ground.post(CHAT, {**ASK, "messages": "bad"}))[0] == 500
+        assert (await ground.post(CHAT, ASK))[0] == 200
+    assert [one.status for one in ground.rows] == [500, 200] * 3
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_who_leaves_in_the_middle_of_an_answer_is_no_fault_of_the_engine(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write = web.StreamResponse.write
+
+    async def gone(response: web.StreamResponse, data: bytes) -> None:
+        """Write when the client has gone and nobody has been told yet."""
+        assert response._req is not None
+        assert response._req.transport is not None
+        response._req.transport.abort()
+        await write(response, data)
+
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head.encode() + event("x") * 3 + b"0\r\n\r\n")
+        await writer.drain()
+
+    ground.engine.script = script
+    monkeypatch.setattr(web.StreamResponse, "write", gone)
+    with contextlib.suppress(aiohttp.ClientError):
+        await ground.post(CHAT, ASK)
+    await until(lambda: bool(ground.rows), "the request has ended")
+    assert [(one.finish, one.status, one.error) for one in ground.rows] == [("cancelled", 200, "the client left")]
 
 
 async def test_models_are_listed_for_openais_and_for_anthropics_clients(ground: Ground) -> None:

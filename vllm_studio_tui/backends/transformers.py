@@ -50,6 +50,7 @@ class Transformers(Backend):
     stages = STAGES
     metrics = ()  # it has none
     standard_fields_only = True
+    streams_unasked = True  # answers of /v1/responses
     uses = frozenset({"revision", "dtype", "quantization", "trust_remote_code", "chat_template_kwargs"})
 
     def model_name(self, recipe: Recipe) -> str:

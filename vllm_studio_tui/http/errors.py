@@ -91,6 +91,11 @@ def error_response(path: str, error: Refusal, request_id: str | None = None) -> 
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
 
 
+def in_short(error: Refusal) -> str:
+    """Return an error as the row of its request keeps it: without the advice."""
+    return _sentences(error.title, error.cause) if error.cause else error.title
+
+
 def _sentences(*parts: str) -> str:
     """Return parts as one line in which each ends as a sentence does."""
     whole = [part if part.endswith((".", "!", "?", ":")) else f"{part}." for part in parts if part]

@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import web
 
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal
-from vllm_studio_tui.http.errors import error_event, family
+from vllm_studio_tui.http.errors import error_event, family, in_short
 from vllm_studio_tui.http.upstream import answer_headers
 from vllm_studio_tui.kit.sse_tap import SseTap
 
@@ -41,7 +41,7 @@ async def ask(
     live.phase = Phase.SENT
     call.context.note(live)  # before: an engine sees nothing of which nothing is known if this process is killed
     try:
-        return await call.context.upstream.send(endpoint, method, path, headers, body)
+        answer = await call.context.upstream.send(endpoint, method, path, headers, body)
     except aiohttp.ClientConnectorError as error:
         raise NotSent(str(error.os_error.strerror or error.os_error)) from error
     except aiohttp.ConnectionTimeoutError as error:
@@ -50,6 +50,8 @@ async def ask(
         raise _stalled(endpoint) from None
     except aiohttp.ClientError as error:
         raise _ended(endpoint, error) from error
+    call.context.upstream.note(endpoint, answer.status)
+    return answer
 
 
 def not_reached(endpoint: Endpoint, why: str) -> Refusal:
@@ -127,11 +129,11 @@ async def _stream(
                 call.context.note(live)
             if out:
                 live.bytes_out += len(out)
-                await response.write(out)
+                await _write(response, out)
         rest = tap.close()
         if rest:
             live.bytes_out += len(rest)
-            await response.write(rest)
+            await _write(response, rest)
         live.error = reader.error
     except aiohttp.SocketTimeoutError:
         await break_off(call, live, response, _stalled_answer())
@@ -158,7 +160,7 @@ async def _whole(
                 kept += piece
                 if len(kept) > MAX_READ:
                     kept = None
-            await response.write(piece)
+            await _write(response, piece)
     except aiohttp.ClientError as error:
         live.error = f"the engine ended in the middle of its answer: {error}"
         if call.request.transport is not None:
@@ -170,9 +172,21 @@ async def _whole(
     return response
 
 
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """Send a part of an answer.
+
+    Raises:
+        ConnectionResetError: The client has gone. What aiohttp raises there is a `ClientError`, as for an engine.
+    """
+    try:
+        await response.write(data)
+    except aiohttp.ClientError as error:
+        raise ConnectionResetError(str(error)) from error
+
+
 async def break_off(call: Call, live: LiveRequest, response: web.StreamResponse, error: Refusal) -> None:
     """End a stream that has begun with an error, in the words of its protocol and without its usual end."""
-    live.error = " ".join(part for part in (error.title, error.cause) if part)
+    live.error = in_short(error)
     live.status = error.status
     if call.request.transport is None or call.request.transport.is_closing():
         return

@@ -55,15 +55,12 @@ async def _form(call: Call, api: Api) -> web.StreamResponse:
         return await _json(call, api)
 
     async def read() -> Question:
-        head, model = await read_form_head(call.request, limit)
+        head = await read_form_head(call.request, limit)
 
         def made(endpoint: Endpoint, _: bool) -> Any:
-            if endpoint.model is not None and model is not None and endpoint.model != model:
-                words = f"{endpoint.recipe_id or 'this engine'} is asked for by its own name in forms"
-                raise Refusal(400, "model_alias_in_form", words, cause=f"It is {endpoint.model}.", param="model")
-            return rest_of_form(call.request, head, limit)
+            return rest_of_form(call.request, head.naming(endpoint.model), limit)
 
-        return Question(model, False, call.request.content_length or len(head), made, once=True)
+        return Question(head.model, False, call.request.content_length or len(head), made, once=True)
 
     return await forward(call, api, read)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from vllm_studio_tui.domain.serving import Arrival, Endpoint, Phase, Refusal
-from vllm_studio_tui.http.errors import as_refusal
+from vllm_studio_tui.http.errors import as_refusal, in_short
 from vllm_studio_tui.http.exchange import NotSent, ask, break_off, not_reached, pass_on
 from vllm_studio_tui.http.live import LiveRequest
 from vllm_studio_tui.http.loading import wait_ready
@@ -183,7 +183,7 @@ async def _refused(call: Call, live: LiveRequest, error: Refusal) -> web.StreamR
     response = live.response
     if response is None:
         live.status = error.status
-        live.error = live.error or " ".join(part for part in (error.title, error.cause) if part)
+        live.error = live.error or in_short(error)
         raise as_refusal(error)
     await break_off(call, live, response, error)
     await response.write_eof()

@@ -100,8 +100,31 @@ async def read_json(request: web.Request, limit: int) -> JsonBody:
     return JsonBody(raw, data, model or None, bool(streamed))
 
 
-async def read_form_head(request: web.Request, limit: int) -> tuple[bytes, str | None]:
-    """Read a form up to the end of its field `model`, or all of it where it has none; return that and the model.
+@dataclass(frozen=True, slots=True)
+class FormHead:
+    """The beginning of a form, up to the end of its field `model`; all of it where it has none.
+
+    Attributes:
+        before, after: As the client wrote it, around the model's name.
+        model: The name; None: there is none.
+    """
+
+    before: bytes
+    after: bytes = b""
+    model: str | None = None
+    _written: bytes = b""
+
+    def __len__(self) -> int:
+        return len(self.before) + len(self._written) + len(self.after)
+
+    def naming(self, model: str | None) -> bytes:
+        """Return it with another name in the place of the model's; None: as the client wrote it."""
+        written = self._written if model is None or self.model is None else model.encode()
+        return b"".join((self.before, written, self.after))
+
+
+async def read_form_head(request: web.Request, limit: int) -> FormHead:
+    """Read a form up to the end of its field `model`.
 
     Raises:
         Refusal: See `read_body`.
@@ -112,9 +135,10 @@ async def read_form_head(request: web.Request, limit: int) -> tuple[bytes, str |
     while True:
         found = _MODEL_FIELD.search(head)
         if found is not None:
-            return bytes(head[2:]), found[1].decode("utf-8", "replace").strip() or None
+            model = found[1].decode("utf-8", "replace").strip() or None
+            return FormHead(bytes(head[2 : found.start(1)]), bytes(head[found.end(1) :]), model, found[1])
         if request.content.at_eof():
-            return bytes(head[2:]), None
+            return FormHead(bytes(head[2:]))
         head += await _piece(request)
         if len(head) > limit:
             raise _too_large(limit)

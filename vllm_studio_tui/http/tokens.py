@@ -107,6 +107,7 @@ async def _post(call: Call, endpoint: Endpoint, path: str, body: Mapping[str, An
             aiohttp.helpers.ceil_timeout(PATIENCE),
         ):
             raw = await answer.content.read(MAX_ANSWER)
+            call.context.upstream.note(endpoint, answer.status)
             while not answer.content.at_eof() and len(raw) < MAX_ANSWER:
                 raw += await answer.content.read(MAX_ANSWER)
     except (aiohttp.ClientError, TimeoutError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,9 @@ CONNECT = 10.0
 #: Seconds that a connection is kept for the next request: less than any engine keeps it (uvicorn: 5), so that no
 #: request is sent into a connection that is just being closed.
 KEEP = 2.0
+#: An engine that failed at one request closes that connection a moment later (Starlette does). Until those that are
+#: kept have run out, each request to it has a connection of its own.
+FAILED = 500
 #: Headers that a connection is about, that were for us alone, or that say who asked.
 _DROPPED = frozenset(
     {
@@ -38,14 +42,10 @@ class Upstream:
     """One pool of connections to all engines."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # A body of a real answer may have long headers, never this many.
-            read_bufsize=2**18,
-        )
+        self._session = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP))
+        self._unkept: aiohttp.ClientSession | None = None
+        #: When an engine failed at a request, by its address.
+        self._failed: dict[str, float] = {}
 
     def send(
         self,
@@ -60,7 +60,7 @@ class Upstream:
         Args:
             path: Below `/v1`, or beginning with `//` for one beside it.
         """
-        return self._session.request(
+        return self._session_for(endpoint.base_url).request(
             method,
             url_of(endpoint.base_url, path),
             data=body,
@@ -68,6 +68,22 @@ class Upstream:
             timeout=_timeout(endpoint.stall_timeout),
             allow_redirects=False,
         )
+
+    def note(self, endpoint: Endpoint, status: int) -> None:
+        """Take the status of an engine's answer."""
+        if status >= FAILED:
+            self._failed[endpoint.base_url] = time.monotonic()
+
+    def _session_for(self, base_url: str) -> aiohttp.ClientSession:
+        failed = self._failed.get(base_url) if self._failed else None
+        if failed is None:
+            return self._session
+        if time.monotonic() - failed > KEEP:
+            del self._failed[base_url]
+            return self._session
+        if self._unkept is None:
+            self._unkept = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        return self._unkept
 
     async def well(self, url: str) -> bool:
         """Return whether a service beside us answers an address with success.
@@ -80,6 +96,19 @@ class Upstream:
 
     async def close(self) -> None:
         await self._session.close()
+        if self._unkept is not None:
+            await self._unkept.close()
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # A body of a real answer may have long headers, never this many.
+        read_bufsize=2**18,
+    )
 
 
 @lru_cache(maxsize=512)

@@ -38,6 +38,8 @@ def without_effect(backend: Backend, recipe: Recipe, context: LaunchContext) -> 
         alone = _made(backend, plain.model_copy(update={name: value}), context)
         if alone is None or alone != _made(backend, plain, context):
             continue
+        if _another_matters(backend, recipe, name, with_all, context):
+            continue  # it says what holds without it, such as the name that the model has anyway
         message = f"{_short(value)} changes nothing: {backend.title} has nothing for it"
         yield Problem(name, "warning", message, "Correct it or leave it empty.")
     for key, value in recipe.extra_args.items():
@@ -47,6 +49,18 @@ def without_effect(backend: Backend, recipe: Recipe, context: LaunchContext) -> 
         if _made(backend, recipe.model_copy(update={"extra_args": rest}), context) == with_all:
             message = f"{key}: {_short(value)} changes nothing: the recipe says it elsewhere"
             yield Problem("extra_args", "warning", message, "Say it once.")
+
+
+def _another_matters(
+    backend: Backend, recipe: Recipe, name: str, with_all: tuple[object, ...], context: LaunchContext
+) -> bool:
+    """Return whether another value of a field would change something."""
+    value = getattr(recipe, name)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    other = f"{value}-x" if isinstance(value, str) else value + 1
+    made = _made(backend, recipe.model_copy(update={name: other}), context)
+    return made is not None and made != with_all
 
 
 def _made(backend: Backend, recipe: Recipe, context: LaunchContext) -> tuple[object, ...] | None:

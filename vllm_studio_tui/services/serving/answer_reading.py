@@ -148,7 +148,7 @@ class MessagesReader(AnswerReader):
         kind = data.get("type")
         if kind == "message_start" and isinstance(data.get("message"), dict):
             self._name(data["message"])
-            self._tokens(data["message"].get("usage"))
+            self._tokens(data["message"].get("usage"), begins=True)
         elif kind == "message_delta":
             self._tokens(data.get("usage"))
             delta = data.get("delta")
@@ -162,15 +162,16 @@ class MessagesReader(AnswerReader):
         self._name(data)
         self._tokens(data.get("usage"))
         self._ended(data.get("stop_reason"))
-        if data.get("type") == "error":
-            self.error = _message(data.get("error"))
+        if data.get("error"):  # vLLM says it in OpenAI's shape here, without a `type`
+            self.error = _message(data["error"])
 
-    def _tokens(self, usage: Any) -> None:
+    def _tokens(self, usage: Any, *, begins: bool = False) -> None:
+        """Take the tokens that an event tells; at the beginning of a stream nothing of the answer was counted yet."""
         if not isinstance(usage, dict):
             return
         cached = token_count(usage.get("cache_read_input_tokens"))
         read = token_count(usage.get("input_tokens"))
-        written = token_count(usage.get("output_tokens"))
+        written = None if begins else token_count(usage.get("output_tokens"))
         # Here `input_tokens` are those that did not come from the cache.
         prompt = None if read is None else read + (cached or 0)
         self.usage = TokenUsage(

@@ -37,6 +37,9 @@ def endpoint_of_run(run: RunView, recipe: Recipe | None) -> Endpoint:
         run.recipe_id,
         user=target.user,
     )
+    backend = registry.find(target.backend) if target.backend is not None else None
+    if backend is not None and backend.streams_unasked:
+        found = replace(found, default_params=(("stream", False),))
     return _with_params(found, recipe)
 
 
@@ -123,7 +126,7 @@ def _with_params(endpoint: Endpoint, recipe: Recipe | None) -> Endpoint:
     return replace(
         endpoint,
         set_params=_pairs(params.set),
-        default_params=_pairs(params.default),
+        default_params=(*endpoint.default_params, *_pairs(params.default)),
         strip_params=params.strip,
         stall_timeout=recipe.stall_timeout,
     )

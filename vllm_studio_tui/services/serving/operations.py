@@ -55,5 +55,7 @@ def launch_in_place(
 
 
 def _refusal(recipe: Recipe, error: StudioError) -> Refusal:
-    title = f"{recipe.id} did not start: {error.title}"
+    # What names the model already says it once.
+    named = error.title.startswith(f"{recipe.id} ")
+    title = error.title if named else f"{recipe.id} did not start: {error.title}"
     return Refusal(503, "model_failed", title, cause=error.cause, advice=error.advice, param="model")

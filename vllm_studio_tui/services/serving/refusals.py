@@ -69,8 +69,9 @@ def failed(key: str, reason: str, title: str, advice: str | None = "") -> Refusa
     Args:
         reason: A slug, such as `cuda_oom`.
     """
+    cause = f"Reason: {reason}."
     return Refusal(
-        503, "model_failed", f"{key} did not start: {title}", cause=reason, advice=advice or "", param="model"
+        503, "model_failed", f"{key} did not start: {title}", cause=cause, advice=advice or "", param="model"
     )
 
 

@@ -256,9 +256,8 @@ class Scheduler:
     def _send(self, job: Job) -> bool:
         """Send a request, if its model takes it now."""
         model = self._world.models.get(job.key)
-        if model is None:
-            return False
-        if model.max_concurrent is not None and self._requests.by_key.get(job.key, 0) >= model.max_concurrent:
+        limit = model.max_concurrent if model is not None else None
+        if model is None or (limit is not None and self._requests.by_key.get(job.key, 0) >= limit):
             return False
         run: str | None = None
         if not model.elsewhere:
@@ -319,7 +318,7 @@ class Scheduler:
         for run in self._of_key.get(key, ()):
             if run.phase is RunPhase.BLOCKED and run.why is not None:
                 self._refuse_all(key, run.why)
-            if run.phase is RunPhase.LOADING and run.id not in self._stopping and self._waiting.get(key):
+            if run.loads and run.id not in self._stopping and self._waiting.get(key):
                 self._joined.setdefault(key, run.id)
             return False
         return True

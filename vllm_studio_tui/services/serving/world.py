@@ -54,6 +54,11 @@ class Run:
     progress: float | None = None
     why: Refusal | None = None
 
+    @property
+    def loads(self) -> bool:
+        """Return whether it has not been ready yet. One that was has lost its engine, and there will be another."""
+        return self.phase is RunPhase.LOADING and self.ready_for is None
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
