@@ -26,6 +26,7 @@ from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.probes.engine import scrape
 from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
 from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
+from vllm_studio_tui.services.engine_readings import api_key_of
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "metrics"
 INF = math.inf
@@ -392,20 +393,16 @@ def test_the_document_has_the_promised_keys() -> None:
     json.dumps(document, allow_nan=False)
 
 
-def test_a_run_is_the_named_one_or_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vllm_studio_tui.kit.paths import Places
-    from vllm_studio_tui.runs import read
-
-    places = Places.under(Path("/nowhere"))
+def test_a_run_is_the_named_one_or_the_only_one() -> None:
     live: list[Any] = []
-    monkeypatch.setattr(read, "live_runs", lambda places: live)
+    runs: Any = SimpleNamespace(live=lambda: live)
     with pytest.raises(NotFound):
-        command.chosen_run(places, None)
+        command.chosen_run(runs, None)
     live.append(SimpleNamespace(run_id="a"))
-    assert command.chosen_run(places, None).run_id == "a"
+    assert command.chosen_run(runs, None).run_id == "a"
     live.append(SimpleNamespace(run_id="b"))
     with pytest.raises(UsageError, match="a, b"):
-        command.chosen_run(places, None)
+        command.chosen_run(runs, None)
 
 
 def test_the_command_prints_the_metrics_of_a_run(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +410,7 @@ def test_the_command_prints_the_metrics_of_a_run(engine: str, monkeypatch: pytes
     run = SimpleNamespace(
         run_id="r-1", recipe_id="r", backend="vllm", base_url=engine, state="ready", spec=spec, status=status
     )
-    monkeypatch.setattr(command, "chosen_run", lambda places, name: run)
+    monkeypatch.setattr(command, "chosen_run", lambda runs, name: run)
     app = typer.Typer()
     command.register(app)
     Engine.texts = [vllm(100, 100).encode(), vllm(100, 400, ttft=(0, 3, 4), ttft_sum=2).encode()]
@@ -437,7 +434,7 @@ def test_the_command_prints_the_metrics_of_a_run(engine: str, monkeypatch: pytes
 def test_a_key_that_cannot_be_read_is_named_by_its_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     run: Any = SimpleNamespace(spec=SimpleNamespace(api_key_ref="env:STUDIO_TEST_KEY"))
     monkeypatch.setenv("STUDIO_TEST_KEY", "sk-1")
-    assert command.api_key_of(run) == "sk-1"
+    assert api_key_of(run) == "sk-1"
     monkeypatch.delenv("STUDIO_TEST_KEY")
     with pytest.raises(StudioError, match="STUDIO_TEST_KEY"):
-        command.api_key_of(run)
+        api_key_of(run)

@@ -62,7 +62,6 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.exporter": ({"services.serving.exposition"}, "measures this machine"),
     "cli.exporter_server": ({"services.serving.discovery", "services.serving.exposition"}, "measures this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
-    "cli.metrics": ({"probes.engine.reader", "runs.find", "runs.read"}, "measures an engine itself, at its own pace"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),

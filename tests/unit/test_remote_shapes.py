@@ -25,6 +25,7 @@ from vllm_studio_tui.remote.any_value import BadShape, any_document, any_of
 from vllm_studio_tui.remote.contract import LOCAL, REFUSED, calls, shapes
 from vllm_studio_tui.remote.errors import error_document, error_of
 from vllm_studio_tui.services import protocols
+from vllm_studio_tui.services.recipes.changes import ABSENT, FieldChange
 
 
 def crossed(document: Any) -> Any:
@@ -202,3 +203,13 @@ def test_a_value_may_not_hold_itself_without_an_end() -> None:
     deep.append(deep)
     with pytest.raises(BadShape):
         any_document(deep)
+
+
+def test_a_change_that_adds_or_takes_away_a_field_crosses_as_that() -> None:
+    shape = shapes().of(FieldChange)
+    for change in (FieldChange(("a", "b"), ABSENT, 7), FieldChange(("a",), {"x": [1]}, ABSENT)):
+        back = shape.decode(crossed(shape.encode(change)))
+        assert back == change
+        assert (back.old is ABSENT, back.new is ABSENT) == (change.old is ABSENT, change.new is ABSENT)
+    with pytest.raises(BadShape):
+        any_of({"$missing": "another"})

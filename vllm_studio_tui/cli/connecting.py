@@ -14,11 +14,9 @@ OPTIONS = {"--connect": True, "--api-key": True, "--insecure-http": False}
 #: Commands that are about the machine they run on, and why.
 LOCAL: Mapping[str, str] = {
     "demo": "the demo runs where it is started",
-    "diagnose": "it explains a log file of this machine",
     "doctor": "it checks this machine, and the terminal in front of it",
     "exporter": "it measures this machine",
     "hosts": "it asks the hosts of the settings here, each by itself",
-    "metrics": "it asks an engine of this machine, at its own pace",
     "serve": "it serves the studio of this machine",
 }
 

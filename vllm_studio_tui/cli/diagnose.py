@@ -7,8 +7,10 @@ from pathlib import Path
 
 import typer
 
+from vllm_studio_tui.cli import connecting
+from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, say
-from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.diagnose import Diagnosis, diagnose_bytes, diagnose_file
 from vllm_studio_tui.runs.find import find_run
@@ -56,6 +58,8 @@ def _diagnose(what: str, backend: str | None) -> Diagnosis:
         if path.exists() and not path.is_dir():  # a pipe with a name, or a device, which may never end
             with path.open("rb") as stream:
                 return redacted(diagnose_bytes(stream.read(MOST if path.is_fifo() else DEVICE), failures))
+        if connecting.chosen is not None:
+            return _elsewhere(what, backend)
         run = find_run(Places.of(), what)
     except NotFound:
         raise NotFound(
@@ -66,6 +70,14 @@ def _diagnose(what: str, backend: str | None) -> Diagnosis:
     except OSError as error:
         raise StudioError("the log cannot be read", cause=f"{error.strerror}: {path}") from error
     return diagnose_run(run, failures if backend else None)
+
+
+def _elsewhere(name: str, backend: str | None) -> Diagnosis:
+    """Explain a run of the studio that the command line names; its machine reads the log."""
+    if backend is not None:
+        raise UsageError("--backend is for a log file of this machine", advice="A run elsewhere knows its engine.")
+    with open_studio() as studio:
+        return studio.runs.diagnosis(studio.runs.find(name))
 
 
 def _show(found: Diagnosis) -> None:

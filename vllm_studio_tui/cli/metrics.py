@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
@@ -15,15 +14,13 @@ from vllm_studio_tui.kit.sanitize import clean_line
 if TYPE_CHECKING:
     import typer
 
-    from vllm_studio_tui.kit.paths import Places
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.protocols import RunsApi
 
 DASH = "-"
-#: Seconds over which `--watch` takes latencies and shares.
-WINDOW = 60.0
 
 
-def chosen_run(places: Places, name: str | None) -> RunView:
+def chosen_run(runs: RunsApi, name: str | None) -> RunView:
     """Return the live run of this name, or the only live run.
 
     Raises:
@@ -31,38 +28,16 @@ def chosen_run(places: Places, name: str | None) -> RunView:
         UsageError: There are several and none was named.
     """
     from vllm_studio_tui.domain.errors import NotFound, UsageError
-    from vllm_studio_tui.runs.find import find_run
-    from vllm_studio_tui.runs.read import live_runs
 
     if name is not None:
-        return find_run(places, name)
-    runs = live_runs(places)
-    if not runs:
+        return runs.find(name)
+    live = runs.live()
+    if not live:
         raise NotFound("No run is live", advice="Launch a recipe: vllm-studio launch ID")
-    if len(runs) > 1:
-        known = ", ".join(run.run_id for run in runs)
+    if len(live) > 1:
+        known = ", ".join(run.run_id for run in live)
         raise UsageError("Several runs are live: name one", cause=known)
-    return runs[0]
-
-
-def api_key_of(run: RunView) -> str | None:
-    """Return the API key of a run's engine, or None.
-
-    Raises:
-        StudioError: Its reference names nothing.
-    """
-    import os
-
-    from vllm_studio_tui.domain.errors import StudioError
-    from vllm_studio_tui.kit.secrets import resolve
-
-    ref = run.spec.api_key_ref if run.spec else None
-    if ref is None:
-        return None
-    try:
-        return resolve(ref, os.environ)
-    except ValueError as error:
-        raise StudioError("The engine's API key cannot be read", cause=str(error)) from error
+    return live[0]
 
 
 def show(run: RunView, m: EngineMetrics) -> None:
@@ -120,22 +95,14 @@ def _latency(p: Percentiles) -> tuple[str, ...]:
     return tuple(numbers.seconds(value, math.inf, unknown) for value in (p.p50, p.p95, p.p99))
 
 
-def watch(
-    read: Callable[[], EngineMetrics],
-    show_one: Callable[[EngineMetrics], None],
-    interval: float,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Show a scrape every `interval` seconds until it is interrupted; an engine that is away is waited for."""
+def watch(readings: Iterable[EngineMetrics], show_one: Callable[[EngineMetrics], None]) -> None:
+    """Show each reading until it is interrupted."""
     clear = sys.stdout.isatty()
-    while True:
-        metrics = read()
+    for metrics in readings:
         if clear:
             sys.stdout.write("\x1b[H\x1b[J")
         show_one(metrics)
         sys.stdout.flush()
-        sleep(interval)
 
 
 def register(app: typer.Typer) -> None:
@@ -151,47 +118,33 @@ def register(app: typer.Typer) -> None:
         interval: float = typer.Option(1.0, "--interval", min=0.2, help="Seconds between two scrapes."),
     ) -> None:
         """Show an engine's requests, speeds, cache use and latencies."""
+        from vllm_studio_tui.cli.opening import open_studio
         from vllm_studio_tui.cli.output import emit_line, note
-        from vllm_studio_tui.config.custom_metrics import custom_metrics
-        from vllm_studio_tui.domain.errors import EngineUnreachable, StudioError, UsageError
-        from vllm_studio_tui.kit.paths import Places
-        from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
+        from vllm_studio_tui.domain.errors import EngineUnreachable, UsageError
         from vllm_studio_tui.runs.json_documents import metrics_document
 
         if once and watching:
             raise UsageError("--once and --watch exclude each other")
-        run = chosen_run(Places.of(), run_name)
-        base_url, backend = run.base_url, run.backend
-        if base_url is None or backend is None:
-            raise StudioError(f"{run.run_id} does not say where its engine is", advice="Launch it again.")
-        if run.status.stranger:
-            raise EngineUnreachable(f"No metrics of {run.run_id}", cause=run.status.heard or "")
-        key = api_key_of(run)
-        custom, problems = custom_metrics(Places.of())
-        for problem in problems:
-            note(clean_line(problem))
+        with open_studio() as studio:
+            run = chosen_run(studio.runs, run_name)
+            for problem in studio.runs.metric_problems():
+                note(clean_line(problem))
 
-        def show_one(m: EngineMetrics) -> None:
-            if as_json:
-                emit_line(metrics_document(run, m))
-            else:
-                show(run, m)
+            def show_one(m: EngineMetrics) -> None:
+                if watching and m.error is not None and not as_json:
+                    note(m.error)
+                if as_json:
+                    emit_line(metrics_document(run, m))
+                else:
+                    show(run, m)
 
-        if not watching:
-            measured = read_once(base_url, backend, key, interval, custom=custom)
-            show_one(measured)
-            if measured.error is not None:
-                raise EngineUnreachable(f"No metrics of {run.run_id}", cause=measured.error)
-            return
-        probe = EngineProbe(backend, window=WINDOW, custom=custom)
-
-        def read() -> EngineMetrics:
-            m = probe.read(base_url, key)
-            if m.error is not None and not as_json:
-                note(m.error)
-            return m
-
-        try:
-            watch(read, show_one, interval)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+            if not watching:
+                measured = studio.runs.measure(run, interval)
+                show_one(measured)
+                if measured.error is not None:
+                    raise EngineUnreachable(f"No metrics of {run.run_id}", cause=measured.error)
+                return
+            try:
+                watch(studio.runs.readings(run, interval), show_one)
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None

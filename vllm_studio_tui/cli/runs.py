@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vllm_studio_tui.cli import connecting
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say
 from vllm_studio_tui.domain.errors import NotFound, RunFailed, StudioError, UsageError
@@ -198,6 +199,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Launch again what a reboot of the host ended, and look after engines that lost their keeper."""
         if unit:
+            if connecting.chosen is not None:
+                cause = "It is a file for the systemd of the machine that it is printed on."
+                raise UsageError("--unit is not for a studio elsewhere", cause=cause, advice="Run it there, over ssh.")
             from vllm_studio_tui.services.launching.boot_unit import systemd_unit
 
             say(systemd_unit(os.environ).rstrip())

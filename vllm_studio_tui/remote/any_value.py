@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vllm_studio_tui.services.recipes.changes import Missing
+
 #: Values in values, as deep as anything of ours is.
 DEEPEST = 60
 
@@ -110,4 +112,6 @@ _MARKS: tuple[tuple[str, Any, Callable[[Any], Any], Callable[[Any], Any]], ...] 
     ("$time", datetime.datetime, lambda value: value.isoformat(), datetime.datetime.fromisoformat),
     ("$date", datetime.date, lambda value: value.isoformat(), datetime.date.fromisoformat),
     ("$float", float, str, float_of),
+    # What stands in a change of a recipe where there was, or is, nothing: one of a kind.
+    ("$missing", Missing, lambda value: value.value, Missing),
 )

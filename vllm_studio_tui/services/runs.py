@@ -14,6 +14,7 @@ from vllm_studio_tui.runs.find import find_run
 from vllm_studio_tui.runs.read import RunView
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.engine_metrics import EngineMetrics
     from vllm_studio_tui.runs.diagnose import Diagnosis
     from vllm_studio_tui.runs.foreign import Foreign, Orphan
 
@@ -64,6 +65,34 @@ class Runs:
         from vllm_studio_tui.services.diagnosis import diagnose_run
 
         return diagnose_run(run)
+
+    # --- measuring --------------------------------------------------------------------------------------
+
+    def measure(self, run: RunView, seconds: float) -> EngineMetrics:
+        """Read a run's engine twice, so many seconds apart; what went wrong is in `error`.
+
+        Raises:
+            StudioError: It cannot be asked.
+        """
+        from vllm_studio_tui.services.engine_readings import measure
+
+        return measure(self._places, run, seconds)
+
+    def readings(self, run: RunView, every: float) -> Iterator[EngineMetrics]:
+        """Read a run's engine every so many seconds, without an end; one that is away is waited for.
+
+        Raises:
+            StudioError: It cannot be asked.
+        """
+        from vllm_studio_tui.services.engine_readings import readings
+
+        return readings(self._places, run, every)
+
+    def metric_problems(self) -> list[str]:
+        """Return what is wrong in the metrics that were added."""
+        from vllm_studio_tui.config.custom_metrics import custom_metrics
+
+        return list(custom_metrics(self._places)[1])
 
     # --- changing ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,185 @@
+"""Every command of `vllm-studio --help` on a studio elsewhere: it works there, or says why not and what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from tests.elsewhere import served, short
+from tests.ports import free_port
+from tests.process.house import House, until
+from tests.process.serving import recipe
+from vllm_studio_tui.__main__ import main
+from vllm_studio_tui.cli import connecting
+from vllm_studio_tui.cli.app import build
+from vllm_studio_tui.runs import read
+from vllm_studio_tui.studio import Studio
+
+#: Command lines in the order in which they are run, with their exit code and words of what they print. `CHAT` and `RUN`
+#: stand for the ids that are there by then.
+LINES: tuple[tuple[str, int, str], ...] = (
+    ("recipes list --json", 0, '"sim"'),
+    ("recipes show sim --json", 0, "served-sim"),
+    ("recipes starters --json", 0, "recipes"),
+    ("recipes command sim --json", 0, "simulation.engine"),
+    ("recipes check sim --json", 0, "problems"),
+    ("recipes add two --backend custom --model /m --set command=true", 0, "two"),
+    ("recipes edit two --set command=false", 0, "two"),
+    ("recipes duplicate two three", 0, "three"),
+    ("recipes history two --json", 0, '"field": "command", "old": "true", "new": "false"'),
+    ("recipes restore two 1", 0, "two"),
+    ("recipes undo --json", 0, "two"),
+    ("recipes export --json", 0, "three"),
+    ("recipes import FILE --json", 0, "four"),
+    ("recipes delete two --yes", 0, ""),
+    ("recipes delete three --yes", 0, ""),
+    ("recipes delete four --yes", 0, ""),
+    ("launch sim --port PORT --wait --json", 0, '"ready"'),
+    ("wait-ready sim --json", 0, '"ready"'),
+    ("status --json", 0, '"ready"'),
+    ("runs list --json", 0, '"sim"'),
+    ("runs show sim --json", 0, '"sim"'),
+    ("logs sim -n 5 --json", 0, '"lines": ["'),
+    ("metrics sim --json --interval 0.2", 0, '"running":0'),
+    ("diagnose sim --json", 0, '"reason": null'),
+    ("probe sim --json", 0, '"works"'),
+    ("gpus --json", 0, "gpus"),
+    ("chat --recipe sim --max-tokens 3 hello", 0, ""),
+    ("chats list --json", 0, "CHAT"),
+    ("chats show CHAT --json", 0, "hello"),
+    ("chats search hello --json", 0, "CHAT"),
+    ("chats rename CHAT another", 0, ""),
+    ("chats fork CHAT --json", 0, "session"),
+    ("chats export CHAT", 0, "hello"),
+    ("chats import CHATFILE --json", 0, ""),
+    ("chats delete CHAT --yes", 0, ""),
+    ("chats restore CHAT", 0, ""),
+    ("usage --json", 0, "total"),
+    ("requests --json", 0, '"chat"'),
+    ("keys add agent --json", 0, '"agent"'),
+    ("keys list --json", 0, '"agent"'),
+    ("keys delete agent --yes", 0, ""),
+    ("render litellm", 0, "served-sim"),
+    ("switch sim --port PORT --wait --json", 0, '"ready"'),
+    ("runs diff RUN RUN --json", 0, "changes"),
+    ("stop sim --json", 0, '"exited"'),
+    ("restore --json", 0, '"launched": []'),
+    ("foreign list --json", 0, '"foreign": '),
+    ("foreign attach 99999999", 1, "99999999"),
+    ("foreign stop 99999999 --yes", 1, "99999999"),
+    ("foreign clean --yes", 0, ""),
+    ("gateway status --json", 0, '"installed": false'),
+    ("gateway config", 0, "model_list"),
+    ("gateway calls --json", 0, '"calls": []'),
+    ("gateway start", 2, "vllm-studio gateway install"),
+    ("gateway stop", 1, "gateway"),
+)
+#: Those that cannot be for a studio elsewhere, and what their refusal says beside how it is done instead.
+REFUSED: dict[str, str] = {
+    "demo": "the demo runs where it is started",
+    "doctor": "it checks this machine",
+    "exporter": "it measures this machine",
+    "serve": "it serves the studio of this machine",
+    "hosts add a ssh://b": "it asks the hosts of the settings here",
+    "hosts remove a": "it asks the hosts of the settings here",
+    "gateway install": "works on its own machine alone",
+    "restore --unit": "systemd of the machine",
+}
+#: They open the screens: see `tests/functional/test_elsewhere.py`.
+SCREENS = {"monitor"}
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command that has no further ones below it."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield " ".join(path)
+    else:
+        for name, one in below.items():
+            yield from commands(one, (*path, name))
+
+
+def test_every_command_has_decided_what_it_does_on_a_studio_elsewhere() -> None:
+    known = set(commands(get_command(build())))
+    decided = [line for line, _, _ in LINES] + list(REFUSED) + list(SCREENS)
+    missing = {one for one in known if not any(f"{line} ".startswith(f"{one} ") for line in decided)}
+    assert not missing, "write down here whether they work over --connect"
+    assert len(known) > 50
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "there")
+    with Studio.open_sync(made.places) as studio:
+        studio.recipes.create(recipe("sim"))
+    yield made
+    for run in read.live_runs(made.places):
+        made.end()
+        assert run
+    made.end()
+
+
+@pytest.mark.timeout(240)
+def test_every_command_works_on_a_studio_elsewhere_or_says_why_not(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path / "here"))
+    file = tmp_path / "four.yaml"
+    file.write_text("recipes:\n- {id: four, name: four, backend: custom, model_path: /m, command: 'true'}\n")
+    names = {"FILE": str(file), "CHATFILE": str(tmp_path / "chat.json"), "PORT": str(free_port())}
+
+    def run(line: str, address: str) -> tuple[int, str]:
+        monkeypatch.setattr(connecting, "chosen", None)
+        words = [names.get(word, word) for word in line.split()]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        monkeypatch.setattr(sys, "argv", ["vllm-studio", "--connect", address, *words])
+        try:
+            code = main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    wrong: list[str] = []
+    with short(house.root) as places, served(places) as address:
+        url = f"unix://{address.path}"
+        for line, wanted, words in LINES:
+            code, said = run(line, url)
+            if line == "chats list --json":
+                names["CHAT"] = json.loads(said)["sessions"][0]["id"]
+            elif line.startswith("chats export"):
+                Path(names["CHATFILE"]).write_text(said)
+            elif line.startswith("runs list"):
+                names["RUN"] = json.loads(said)["runs"][0]["run_id"]
+            if code != wanted or "Traceback" in said or names.get(words, words) not in said:
+                wrong.append(f"{line}: {code}, not {wanted} with {words!r}\n{said[-1500:]}")
+        for line, words in REFUSED.items():
+            code, said = run(line, url)
+            if code != 2 or words not in said or "there" not in said:
+                wrong.append(f"{line}: {code}, not refused with {words!r} and what to do\n{said[-1500:]}")
+        assert not wrong, "\n\n".join(wrong)
+        until(lambda: not read.live_runs(house.places), "what was launched there was stopped there")
+    assert not (tmp_path / "here" / "data").exists(), "nothing of it was done here"
+
+
+def test_an_engine_elsewhere_is_watched_until_one_stops(house: House, tmp_path: Path) -> None:
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.remote.studio import connect
+
+    with short(house.root) as places, served(places) as address, connect(address, Places.under(tmp_path)) as there:
+        run = there.launcher.launch(there.recipes.get("sim"))
+        until(lambda: there.runs.find("sim").state.value == "ready", "it is ready")
+        readings = there.runs.readings(run, 0.2)
+        seen = [next(readings) for _ in range(3)]
+        assert [one.error for one in seen] == [None] * 3
+        assert seen[-1].running == 0
+        assert seen[-1].generation_tokens_per_second is not None
+        del readings
+        there.launcher.stop(run)
