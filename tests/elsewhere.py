@@ -22,14 +22,19 @@ from vllm_studio_tui.studio import Studio
 
 
 @contextlib.contextmanager
-def served(places: Places) -> Iterator[Address]:
-    """Serve a home, in a thread, until the block ends; the address of its private socket."""
+def served(places: Places, options: server.Options | None = None) -> Iterator[Address]:
+    """Serve a home, in a thread, until the block ends; the address of its private socket.
+
+    Args:
+        options: Where it listens beside that; None: nowhere.
+    """
+    given = options or server.Options("127.0.0.1", 0, only_socket=True)
     begun: list[BaseException | None] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve(studio: Studio) -> None:
-        async with server.running(studio, server.Options("127.0.0.1", 0, only_socket=True)):
+        async with server.running(studio, given):
             begun.append(None)
             ready.set()
             await stop.wait()

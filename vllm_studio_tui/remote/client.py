@@ -17,6 +17,7 @@ from vllm_studio_tui.remote.address import Address
 from vllm_studio_tui.remote.any_value import BadShape
 from vllm_studio_tui.remote.contract import VERSION_HEADER, CallShape
 from vllm_studio_tui.remote.errors import error_of
+from vllm_studio_tui.remote.trust import trusted
 from vllm_studio_tui.remote.wording import in_words, refusal
 
 #: Seconds until a connection is there.
@@ -59,11 +60,15 @@ class Client:
         }
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=30.0)
         options = [] if socket_path is not None else _KEEP_ALIVE
-        self._transport: dict[str, Any] = {"uds": socket_path, "socket_options": options, "limits": limits}
+        self._transport: dict[str, Any] = {
+            "uds": socket_path,
+            "socket_options": options,
+            "limits": limits,
+            "verify": trusted(address),
+            "trust_env": False,
+        }
         # Proxies of the environment are for the web; a studio is asked directly, as ssh asks it.
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(trust_env=False, **self._transport), trust_env=False, **self._options
-        )
+        self._http = httpx.Client(transport=httpx.HTTPTransport(**self._transport), trust_env=False, **self._options)
 
     def close(self) -> None:
         self._http.close()
@@ -134,7 +139,7 @@ class Client:
 
     async def events(self, shape: CallShape, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield the events of an answer. Whoever closes this stops it there, and waits until what came is kept."""
-        transport = httpx.AsyncHTTPTransport(trust_env=False, **self._transport)
+        transport = httpx.AsyncHTTPTransport(**self._transport)
         name = uuid.uuid4().hex
         ended = False
         with in_words(self.address):

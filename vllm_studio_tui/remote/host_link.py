@@ -21,6 +21,7 @@ from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.unix_socket import address_of
 from vllm_studio_tui.remote.address import Address, read_address
+from vllm_studio_tui.remote.trust import trusted
 from vllm_studio_tui.remote.tunnel import PATIENCE, Tunnel
 from vllm_studio_tui.remote.wording import in_words, refusal
 
@@ -184,8 +185,8 @@ class HostLink:
                 follow_redirects=False,
                 trust_env=False,
             )
-            # In a thread: it reads the certificates of the system.
-            transport = await loop.run_in_executor(None, partial(httpx.AsyncHTTPTransport, trust_env=False, uds=socket))
+            verify = await loop.run_in_executor(None, trusted, address)  # it reads the certificates of the system
+            transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, uds=socket)
             self._client = make_client(transport=transport)
         return address, self._client
 

@@ -60,6 +60,12 @@ def in_words(address: Address) -> Iterator[None]:
     try:
         yield
     except httpx.ConnectError as error:
+        if (untrusted := _certificate_error(error)) is not None:
+            raise StudioError(
+                f"the certificate of {name} is not trusted",
+                cause=f"{untrusted.verify_message or untrusted.strerror}."[:500],
+                advice="Name the certificate of who signed it: SSL_CERT_FILE=/path/to/ca.pem. Or use ssh://.",
+            ) from None
         raise NoConnection(f"{name} does not answer", cause=_cause(error), advice=_advice(address)) from None
     except httpx.TimeoutException:
         raise NoConnection(f"{name} does not answer in time", advice=_advice(address)) from None
@@ -76,6 +82,12 @@ def _advice(address: Address) -> str:
     if address.scheme == "ssh":
         return f"See whether `ssh {address.host}` works."
     return "See whether `vllm-studio serve` runs there."
+
+
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _cause(error: Exception) -> str:
