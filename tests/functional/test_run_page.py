@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -331,3 +335,39 @@ async def test_an_unchanged_page_writes_nothing_and_a_hidden_one_looks_at_nothin
         stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
         await stage.settle()
         assert looked == []
+
+
+@pytest.fixture
+def served_url(tmp_path: Path) -> Iterator[str]:
+    """The address of a `serve` on the home of a test."""
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "vllm_studio_tui", "serve", "--port", "0"],
+        env={**os.environ, "VLLM_STUDIO_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert serve.stdout is not None
+    yield serve.stdout.readline().split()[-1]
+    serve.terminate()
+    serve.communicate(timeout=30)
+
+
+async def test_where_serve_runs_its_address_is_what_other_programs_are_told(tmp_path: Path, served_url: str) -> None:
+    async with staged(tmp_path) as stage:
+        stage.app.open_run(READY)
+        await shows(stage, "all models")
+        lines = [" ".join(line.split()) for line in stage.lines()]
+        assert any(line.endswith(f"all models {served_url} y copy") for line in lines), lines
+        assert any(line.endswith("this engine http://127.0.0.1:8000/v1") for line in lines), lines
+        assert f"export OPENAI_BASE_URL={served_url}" in stage.text()
+        assert "export OPENAI_API_KEY=none" in stage.text()
+        await stage.press("y")
+        assert stage.clip == served_url
+        for size in ((80, 24), (60, 15), (40, 6)):
+            await stage.pilot.resize_terminal(*size)
+            await shows(stage, served_url)
+        await stage.pilot.resize_terminal(160, 45)
+        stage.studio.keys.add("agent")
+        stage.app.open_run("deepseek-r1-70b-1")
+        stage.app.open_run(READY)
+        await shows(stage, 'export OPENAI_API_KEY="$STUDIO_KEY"')

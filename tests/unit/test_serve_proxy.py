@@ -15,7 +15,7 @@ from aiohttp import web
 
 from tests.unit.http_ground import STREAM, Asked, Ground, ScriptedEngine, answer, delta, event, serving, stream, until
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal, Waiting
-from vllm_studio_tui.http import loading, request_body
+from vllm_studio_tui.http import loading, proxy, request_body
 from vllm_studio_tui.store.requests import RequestRows
 
 CHAT = "/v1/chat/completions"
@@ -167,6 +167,20 @@ async def test_an_engine_that_is_not_there_is_asked_once_more(ground: Ground, mo
     ground.dispatcher.endpoint = Endpoint("http://127.0.0.1:1/v1", "m", recipe_id="rec")
     status, data, _ = await ground.post(CHAT, ASK)
     assert (status, data["error"]["code"]) == (502, "engine_unreachable")
+
+
+async def test_an_engine_that_has_ended_is_not_asked_again_before_somebody_looked(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = ground.dispatcher.endpoint
+
+    async def refresh() -> None:
+        ground.dispatcher.endpoint = good  # another one was started, or is about to be
+
+    monkeypatch.setattr(proxy, "ONCE_MORE", 0.0)
+    monkeypatch.setattr(ground.dispatcher, "refresh", refresh)
+    ground.dispatcher.endpoint = Endpoint("http://127.0.0.1:1/v1", "m", recipe_id="rec")
+    assert (await ground.post(CHAT, ASK))[0] == 200
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422, 429, 500, 503])

@@ -169,6 +169,7 @@ async def _answer(
                 raise not_reached(endpoint, str(error)) from error
             live.sent_at = None
             await asyncio.sleep(ONCE_MORE)
+            await context.dispatcher.refresh()  # what its keeper has seen: that it ended, say
     raise AssertionError
 
 

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.errors import StudioError
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.protocols import StudioApi
 
 #: What stands for a key where the engine asks for none: clients insist on one.
 NO_KEY = "none"
 QUESTION = "Say hello."
+#: What stands for a key of `serve`, which was shown once and is known to nobody but its owner.
+SERVE_KEY = "env:STUDIO_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,18 @@ def endpoint_of(run: RunView) -> Endpoint | None:
     backend = registry.find(run.spec.backend)
     anthropic = backend is not None and backend.anthropic_api
     return Endpoint(run.spec.base_url, run.spec.model, run.spec.api_key_ref, anthropic)
+
+
+def endpoint_of_serve(studio: StudioApi, endpoint: Endpoint) -> Endpoint | None:
+    """Return where the same model is asked through `serve`; None where that has no address now. Blocking."""
+    try:
+        url = studio.requests.live().url
+        if url is None or not url.startswith(("http://", "https://")):
+            return None
+        key = SERVE_KEY if studio.keys.list() else None
+    except StudioError:
+        return None
+    return replace(endpoint, base_url=f"{url.rstrip('/')}/v1", key=key)
 
 
 def _path(name: str) -> str:

@@ -30,6 +30,7 @@ class PageFacts:
     Attributes:
         story: What is on record of it; None while it is not read.
         endpoint: Where it answers; None where that is not known.
+        served: Where `serve` answers for it; None where that does not run.
         diagnosis: Why it failed or does not answer; None while that is not known.
         fixes: Changes of its recipe that answer the failure, the best first.
         chosen: Which of them is shown.
@@ -46,6 +47,7 @@ class PageFacts:
     now: float
     story: RunStory | None = None
     endpoint: Endpoint | None = None
+    served: Endpoint | None = None
     diagnosis: Diagnosis | None = None
     fixes: Sequence[Proposal] = ()
     chosen: int = 0
@@ -56,6 +58,11 @@ class PageFacts:
     @property
     def run(self) -> RunView:
         return self.facts.run
+
+    @property
+    def address(self) -> Endpoint | None:
+        """Return what to tell other programs: the one address of all models where there is one."""
+        return self.served or self.endpoint
 
     @property
     def metrics(self) -> EngineMetrics:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.last_lines import LastLines, LogEnd
-from vllm_studio_tui.services.launching.endpoint import Endpoint, endpoint_of
+from vllm_studio_tui.services.launching.endpoint import Endpoint, endpoint_of, endpoint_of_serve
 from vllm_studio_tui.services.run_logs.run_log import open_log
 from vllm_studio_tui.tui.flows.run_facts import fixes
 
@@ -39,6 +39,7 @@ class Knowledge:
         self.run_id = run_id
         self.story: RunStory | None = None
         self.endpoint: Endpoint | None = None
+        self.served: Endpoint | None = None
         self.diagnosis: Diagnosis | None = None
         self.fixes: list[Proposal] = []
         self.end: LogEnd | None = None
@@ -58,12 +59,15 @@ class Knowledge:
 
     async def _look(self, run: RunView | None) -> None:
         try:
-            before = (self.story, self.endpoint, self.diagnosis, self.fixes, self.end, self.missing)
+            before = self._known()
             await self._shell.in_thread(lambda: self._read(run))
-            if before != (self.story, self.endpoint, self.diagnosis, self.fixes, self.end, self.missing):
+            if before != self._known():
                 self._changed()
         finally:
             self._busy = False
+
+    def _known(self) -> tuple[object, ...]:
+        return (self.story, self.endpoint, self.served, self.diagnosis, self.fixes, self.end, self.missing)
 
     def close(self) -> None:
         """Close the log; the next look opens it again."""
@@ -88,8 +92,10 @@ class Knowledge:
         if run is None:
             self._seen = seen
             return
+        if news or (run.live and self._ticks % AGAIN == 0):
+            alone = self.endpoint = endpoint_of(run)
+            self.served = endpoint_of_serve(self._shell.studio, alone) if alone is not None and run.live else None
         if news:
-            self.endpoint = endpoint_of(run)
             troubled = run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
             self.diagnosis = self._shell.studio.runs.diagnosis(run) if troubled else None
             self.fixes = fixes(self._shell, run) if run.state is State.FAILED else []

@@ -132,6 +132,7 @@ class RunPage(Page):
             time.time(),
             known.story,
             known.endpoint,
+            known.served,
             known.diagnosis,
             known.fixes,
             self._chosen_fix,
@@ -272,12 +273,12 @@ class RunPage(Page):
             self.shell.spawn(self.commands.edit_recipe(run.recipe_id))
 
     def action_copy_url(self) -> None:
-        if self._known is not None and self._known.endpoint is not None:
-            self.shell.copy(self._known.endpoint.base_url)
+        if self._known is not None and (found := self._known.served or self._known.endpoint) is not None:
+            self.shell.copy(found.base_url)
 
     def action_copy_as(self) -> None:
-        if self._known is not None and self._known.endpoint is not None:
-            self.shell.spawn(self.commands.copy_as(self._known.endpoint))
+        if self._known is not None and (found := self._known.served or self._known.endpoint) is not None:
+            self.shell.spawn(self.commands.copy_as(found))
 
     def action_run(self) -> None:
         if (run := self.run_view) is not None:

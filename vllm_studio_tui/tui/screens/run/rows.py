@@ -113,8 +113,8 @@ def _strip(page: PageFacts) -> list[Row]:
         below = Row()
         if page.fixes:
             below.put(0, page.fixes[page.chosen % len(page.fixes)].change.words(2), "dim", page.width)
-        elif page.endpoint is not None and not page.troubled:
-            below.put(0, page.endpoint.base_url, "dim", page.width)
+        elif page.address is not None and not page.troubled:
+            below.put(0, page.address.base_url, "dim", page.width)
         room = page.height - len(rows)
         return [*rows, *([below] if below.pieces else cause_rows(page, most=room))][: page.height]
     if page.troubled:
@@ -123,8 +123,8 @@ def _strip(page: PageFacts) -> list[Row]:
         if fix:
             return [*rows, *cause_rows(page, most=max(0, room - len(fix))), *fix][: page.height]
         return [*rows, *cause_rows(page, most=room)]
-    if page.endpoint is not None:
-        for text, style in ((page.endpoint.base_url, "fg"), (page.endpoint.model, "dim")):
+    if page.address is not None:
+        for text, style in ((page.address.base_url, "fg"), (page.address.model, "dim")):
             for line in cut_lines(text, page.width, 1):
                 row = Row()
                 row.put(0, line, style)

@@ -42,18 +42,24 @@ def heading(x: int, title: str, words: str = "", width: int = 400) -> Row:
 
 def endpoint_rows(page: PageFacts, x: int, width: int, *, lines: bool) -> list[Row]:
     """Draw where it answers and what there is to copy; with `lines` also the variables for agents."""
-    endpoint = page.endpoint
-    if endpoint is None:
+    endpoint, alone = page.address, page.endpoint
+    if endpoint is None or alone is None:
         return []
-    up = page.run.live
-    rows = [heading(x, "ENDPOINT", _listens(page.run), width)]
-    for label, value in (("address", endpoint.base_url), ("model", endpoint.model), ("key", endpoint.key or "")):
+    up, words = page.run.live, _listens(page.run)
+    addresses = [("address", alone.base_url)]
+    if page.served is not None:
+        addresses = [("all models", page.served.base_url), ("this engine", alone.base_url)]
+        words = words or "one address for every model, or this engine alone"
+    column = max(len(label) for label, _ in addresses) + 2
+    rows = [heading(x, "ENDPOINT", words, width)]
+    for label, value in (*addresses, ("model", endpoint.model), ("key", endpoint.key or "")):
         if not value:
             continue
         row = Row()
         row.put(x, label, "dim")
-        row.put(x + 9, value, "fg" if up else "dim", width - 9 - (8 if label == "address" else 0))
-        if label == "address":
+        first = value is endpoint.base_url
+        row.put(x + column, value, "fg" if up else "dim", width - column - (8 if first else 0))
+        if first:
             start = row.put_right(x + width, "copy", "dim") - 2
             row.put(start, "y", "fg bold")
             row.link(start, x + width, "run.copy-url")
@@ -88,7 +94,7 @@ def _listens(run: RunView) -> str:
 
 def endpoint_line(page: PageFacts, x: int, width: int) -> list[Row]:
     """Draw the same in a row or two, for one column."""
-    endpoint = page.endpoint
+    endpoint = page.address
     if endpoint is None:
         return []
     row = heading(x, "ENDPOINT")
