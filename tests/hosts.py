@@ -11,13 +11,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.ports import free_port
+from vllm_studio_tui.config.setting_types import Host
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.host_overview import read_overview
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.remote.host_state import HostState
 from vllm_studio_tui.services.serving.here import private_socket
 
+GIB = 1024**3
 #: What a well host says.
 WELL: dict[str, Any] = {
     "version": "0.4.0",
@@ -136,3 +142,76 @@ def real_server(home: Path, *more: str) -> Iterator[tuple[str, subprocess.Popen[
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _gpus(name: str, uses: tuple[int, ...], used: float, whole: float, watts: float, heat: int) -> list[dict[str, Any]]:
+    return [
+        {"index": at, "name": f"NVIDIA {name}", "utilization": use, "memory_used": used * GIB if use > 5 else 0.4 * GIB,
+         "memory_total": whole * GIB, "power_draw": watts * (0.2 + use / 125), "temperature": heat - 5 + at % 4}
+        for at, use in enumerate(uses)
+    ]  # fmt: skip
+
+
+def still_states(hosts: dict[str, Host]) -> list[HostState]:
+    """What is known of these hosts, which stands still; one without a part in it was not asked yet."""
+    gone = "ssh: connect to host 10.0.4.14 port 22: No route to host"
+    lost = StudioError("ssh cannot connect to h100-d", cause=gone, advice="See whether `ssh h100-d true` works.")
+    hot = _gpus("A100 80GB", (99, 98, 99, 97, 99, 98, 12, 0), 62.1, 79.5, 400, 80)
+    hot[2] |= {"temperature": 88, "slowed": ["software thermal"]}
+    runs = [
+        {"id": "q", "name": "qwen3-235b-awq", "state": "ready", "gpus": ["0", "1", "2", "3"], "waiting": 4,
+         "tokens_per_second": 2400.0},
+        {"id": "l", "name": "llama-3.3-70b", "state": "ready", "gpus": ["4", "5"], "tokens_per_second": 720.0},
+        {"id": "w", "name": "whisper", "state": "unhealthy", "gpus": ["6"], "title": "no answer for 31 s"},
+    ]  # fmt: skip
+    ready = [{"id": str(at), "name": f"m{at}", "state": "ready", "tokens_per_second": 1336.7} for at in range(3)]
+    said = {
+        "a100-b": {**WELL, "gpus": hot, "runs": runs, "queue": 0},
+        "l40s-a": {**WELL, "gpus": _gpus("L40S 48GB", (55, 3, 2, 0), 40, 44.6, 300, 52), "runs": ready[:1], "queue": 0},
+        "h100-d": {**WELL, "runs": ready},
+        "evil": HOSTILE,
+    }
+    found = []
+    for name, host in hosts.items():
+        state = HostState(name, host)
+        if name in said:
+            at = time.time()
+            state = replace(state, overview=read_overview(said[name]), seen_at=at, seconds=0.038)
+        if name == "h100-d":
+            state = replace(state, error=lost, since=time.time() - 252)
+        found.append(state)
+    return found
+
+
+#: The hosts of the stage: how they are reached.
+STAGE = {
+    "a100-b": {"connect": "ssh://ada@a100-b"},
+    "h100-d": {"connect": "ssh://h100-d"},
+    "l40s-a": {"connect": "https://l40s-a:8080", "api_key": "env:KEY"},
+}
+
+
+class StillWatch:
+    """Knows of hosts without asking them.
+
+    Attributes:
+        asked: Names of hosts that were to be asked again.
+    """
+
+    def __init__(self, hosts: dict[str, Host], changed: Callable[[], None]) -> None:
+        self.states = still_states(hosts)
+        self.changed = changed
+        self.asked: list[str] = []
+        self.started = self.closed = False
+
+    def start(self) -> None:
+        self.started = True
+
+    def keep(self, states: dict[str, HostState]) -> None:
+        """What is known stands still."""
+
+    def retry(self, name: str) -> None:
+        self.asked.append(name)
+
+    def close(self, wait: float = 0.0) -> None:
+        self.closed = True

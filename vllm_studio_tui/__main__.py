@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
@@ -38,12 +38,13 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
     from vllm_studio_tui.cli.output import explain
     from vllm_studio_tui.domain.errors import StudioError
 
+    wanted: list[str] = []
     try:
         with open_studio() as studio:
             from vllm_studio_tui.tui.start import open_screens
 
             recipe = None if monitor else given.recipe
-            return open_screens(
+            code = open_screens(
                 studio,
                 screen="monitor" if monitor else given.screen or ("chat" if recipe else "dashboard"),
                 recipe=recipe,
@@ -51,12 +52,27 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
                 read_only=given.read_only,
                 ascii_only=given.ascii,
                 no_mouse=given.no_mouse,
+                become=wanted.append,
             )
+        if wanted:
+            flags = ("compact", "read_only", "ascii", "no_mouse")
+            _become(wanted[0], [f"--{name.replace('_', '-')}" for name in flags if getattr(given, name)])
+        return code
     except StudioError as error:
         explain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _become(host: str, options: list[str]) -> NoReturn:
+    """Go on as the same program on a host of the settings, or on this machine: in a process that begins anew."""
+    from vllm_studio_tui.cli.connecting import VARIABLE
+
+    environ = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    connect = ["--connect", host] if host else []
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "vllm_studio_tui", *connect, *options], environ)  # noqa: S606
 
 
 def main() -> int:

@@ -245,7 +245,7 @@ class Staged:
         for _ in range(500):
             await self.pilot.pause()
             pending = [worker for worker in self.app.workers if worker.group in ("commands", "recipes", "plan", "usage",
-                       "chats", "requests", "section", "match", "search", "fixes", "run-page")
+                       "chats", "requests", "hosts", "section", "match", "search", "fixes", "run-page")
                        and not worker.is_finished]  # fmt: skip
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):

@@ -73,6 +73,8 @@ def tame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("vllm_studio_tui.services.demo.fetch_demo_model", refused)
     monkeypatch.setattr("vllm_studio_tui.services.recipes.starting.server_models", refused)
 
+    monkeypatch.setattr("vllm_studio_tui.tui.screens.hosts.flows._check", refused)
+
     def stays(self: object, *_: object, **__: object) -> None:
         raise AssertionError("the app was told to end")
 

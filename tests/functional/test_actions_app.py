@@ -16,6 +16,7 @@ from vllm_studio_tui.runs.foreign import Foreign, Orphan
 from vllm_studio_tui.runs.read import DISMISSED
 from vllm_studio_tui.services.launching import parser_probe
 from vllm_studio_tui.services.launching.parser_probe import Finding, ParserReport
+from vllm_studio_tui.tui.screens.registry import BY_NAME
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 #: What each place shows that no other one does.
@@ -27,6 +28,7 @@ WORDS = {
     "usage": "14 days",
     "logs": "level all",
     "requests": "nothing serves",
+    "hosts": "No other host in the settings.",
 }
 READY, LOADING, FAILED = "qwen3-32b-1", "deepseek-r1-70b-1", "llama-3.3-70b-1"
 
@@ -50,13 +52,15 @@ async def test_every_action_does_what_it_says(tmp_path: Path, scene: Scene) -> N
 # --- everywhere -----------------------------------------------------------------------------------------------
 
 
-@app.scenario("app.dashboard", "app.recipes", "app.chat", "app.monitor", "app.usage", "app.logs", "app.requests")
+@app.scenario(
+    "app.dashboard", "app.recipes", "app.chat", "app.monitor", "app.usage", "app.logs", "app.requests", "app.hosts"
+)
 async def _places(stage: Staged) -> None:
     places = list(WORDS)
     # The chat comes last: in its prompt a digit is text, and only with alt it leads on.
-    for prefix, order in (("", (2, 4, 5, 6, 7, 1, 3)), ("alt+", (1, 2, 4, 5, 6, 7, 3))):
+    for prefix, order in (("", (2, 4, 5, 6, 7, 9, 1, 3)), ("alt+", (1, 2, 4, 5, 6, 7, 9, 3))):
         for number in order:
-            place = places[number - 1]
+            place = next(name for name in places if BY_NAME[name].order == number)
             assert stage.app.place_name != place
             await stage.press(f"{prefix}{number}")
             await at(stage, place, WORDS[place])

@@ -11,6 +11,7 @@ import pytest
 from tests.functional import (
     test_actions_app,
     test_actions_chat,
+    test_actions_hosts,
     test_actions_recipes,
     test_actions_requests,
     test_actions_watching,
@@ -20,6 +21,7 @@ from tests.functional import (
 from tests.functional.acting import cursor, ids_of
 from tests.functional.stage import Staged, bare, staged
 from tests.unit.serving_socket import serving
+from vllm_studio_tui.config.hosts import save_host
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.keys import actions
@@ -27,6 +29,7 @@ from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
+from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
@@ -39,6 +42,7 @@ MODULES = (
     test_actions_app,
     test_actions_recipes,
     test_actions_requests,
+    test_actions_hosts,
     test_actions_chat,
     test_actions_watching,
     test_run_page,
@@ -147,6 +151,14 @@ async def on_requests_and_keys(stage: Staged) -> None:
         await stage.press("escape")
 
 
+async def on_every_host(stage: Staged) -> None:
+    save_host(stage.studio.places, "l40s-a", {"connect": "ssh://l40s-a"})
+    stage.app.current.read_again()
+    await stage.settle()
+    await cursor(stage, "#hosts-table", "l40s-a")
+    await stage.press(*keys_of("hosts"))
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -158,6 +170,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "app": ("usage", StudioApp, on_a_screen_without_new),
     "run": ("dashboard", RunPage, on_the_page_of_every_run),
     "requests": ("requests", RequestsPlace, on_requests_and_keys),
+    "hosts": ("hosts", HostsPlace, on_every_host),
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
 }
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.functional.stage import NOW, Staged, bare, snapshot, staged
+from tests.hosts import STAGE as HOSTS
+from vllm_studio_tui.config.hosts import save_host
 from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.store.requests import RequestRows
@@ -75,6 +77,11 @@ async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
         await stage.until(lambda: "--max-model-len 32768" in stage.text(), "what would be launched")
     elif place == "usage":
         await stage.until(lambda: "qwen3-32b" in stage.text() and "energy" in stage.text(), "the report")
+    elif place == "hosts" and not empty:
+        for name, entry in HOSTS.items():
+            save_host(stage.studio.places, name, entry)
+        stage.app.current.read_again()
+        await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
     elif place == "dashboard" and not empty:
         await stage.until(lambda: "-> 18416" in stage.text(), "the fix is offered")
 

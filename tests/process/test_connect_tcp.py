@@ -19,8 +19,8 @@ from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.http import server
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.address import Address, read_address
+from vllm_studio_tui.remote.errors import NoConnection
 from vllm_studio_tui.remote.studio import connect
-from vllm_studio_tui.remote.wording import NoConnection
 from vllm_studio_tui.services.serving.here import private_socket
 from vllm_studio_tui.studio import Studio
 

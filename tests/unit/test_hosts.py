@@ -27,7 +27,8 @@ from vllm_studio_tui.domain.host_overview import read_overview
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote import host_link
 from vllm_studio_tui.remote.host_link import address_of_host, check_entry, inside_line
-from vllm_studio_tui.remote.host_watch import HostState, HostWatch, ask_once
+from vllm_studio_tui.remote.host_state import HostState
+from vllm_studio_tui.remote.host_watch import HostWatch, ask_once
 from vllm_studio_tui.remote.host_words import Rank, gpus_words, in_order, last_seen, rank, sums, trouble
 from vllm_studio_tui.services.watching.overview import overview_of
 

@@ -21,8 +21,8 @@ from vllm_studio_tui.cli.app import FILES, NOUNS
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.address import Address, read_address
+from vllm_studio_tui.remote.errors import NoConnection
 from vllm_studio_tui.remote.studio import connect
-from vllm_studio_tui.remote.wording import NoConnection
 
 
 def test_an_address_names_where_and_who() -> None:

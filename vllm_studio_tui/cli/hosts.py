@@ -18,7 +18,7 @@ from vllm_studio_tui.kit.iso_time import iso_time
 if TYPE_CHECKING:
     from vllm_studio_tui.config.setting_types import Host
     from vllm_studio_tui.domain.host_overview import HostOverview
-    from vllm_studio_tui.remote.host_watch import HostState
+    from vllm_studio_tui.remote.host_state import HostState
 
 DASH = "–"
 #: Seconds that this machine's own engines are given to say how fast they are.
@@ -111,7 +111,7 @@ def _ask(timeout: float) -> list[HostState]:
 
 
 def _this_machine(studio: Any) -> HostState:
-    from vllm_studio_tui.remote.host_watch import HostState
+    from vllm_studio_tui.remote.host_state import HostState
     from vllm_studio_tui.services.watching.overview import overview_of
 
     studio.sampler.start()

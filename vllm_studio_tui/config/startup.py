@@ -5,6 +5,7 @@ Errors in the file are reported when all of it is read, a moment later.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 _LINE = re.compile(
     r"^(theme|ascii|mouse|colours|background|multiplexer)\s*:\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*(?:#.*)?$", re.MULTILINE
 )
+_HOSTS = re.compile(r"^hosts\s*:(?!\s*\{\s*\})", re.MULTILINE)
 _YES = ("true", "yes", "on", "1")
 _NO = ("false", "no", "off", "0")
 
@@ -25,6 +27,7 @@ class Startup:
         theme: The name of a theme; None: the one that suits the terminal.
         ascii: Draw with ASCII only; None: where the terminal has no other characters.
         mouse: Take the mouse.
+        hosts: There are hosts in them.
         colours, background, multiplexer: As the settings of these names; empty: as the terminal says.
     """
 
@@ -34,15 +37,15 @@ class Startup:
     colours: str = ""
     background: str = ""
     multiplexer: str = ""
+    hosts: bool = False
 
 
 def read_startup_settings(path: Path, environ: Mapping[str, str]) -> Startup:
     """Read the settings of the first picture; variables come before the file."""
-    found: dict[str, str] = {}
-    try:
-        found = dict(_LINE.findall(path.read_text("utf-8", "replace")[:65536]))
-    except OSError:
-        found = {}
+    text = ""
+    with contextlib.suppress(OSError):
+        text = path.read_text("utf-8", "replace")[:65536]
+    found = dict(_LINE.findall(text))
 
     def value(name: str) -> str:
         return environ.get(f"VLLM_STUDIO_{name.upper()}") or found.get(name) or ""
@@ -54,6 +57,7 @@ def read_startup_settings(path: Path, environ: Mapping[str, str]) -> Startup:
         value("colours").lower(),
         value("background").lower(),
         value("multiplexer").lower(),
+        bool(environ.get("VLLM_STUDIO_HOSTS", "").strip() or _HOSTS.search(text)),
     )
 
 

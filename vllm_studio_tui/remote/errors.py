@@ -13,6 +13,14 @@ from vllm_studio_tui.remote.any_value import BadShape, any_document, any_of
 _OWN = ("title", "cause", "advice")
 
 
+class NoConnection(StudioError):
+    """The studio elsewhere does not answer, now."""
+
+
+class KeyWanted(StudioError):
+    """The studio elsewhere asks for a key, or for another one."""
+
+
 def error_document(error: BaseException) -> dict[str, Any]:
     """Return an error as JSON. Of one that is none of ours it says only what kind it is."""
     if isinstance(error, OSError):

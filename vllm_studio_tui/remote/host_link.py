@@ -7,7 +7,6 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.unix_socket import address_of
 from vllm_studio_tui.remote.address import Address, read_address
+from vllm_studio_tui.remote.host_state import Answered
 from vllm_studio_tui.remote.trust import trusted
 from vllm_studio_tui.remote.tunnel import PATIENCE, Tunnel
 from vllm_studio_tui.remote.wording import in_words, refusal
@@ -34,14 +34,6 @@ LONGEST = 4 * 1024 * 1024
 ANSWER = 12.0
 #: Seconds from one question to the next, over ssh and otherwise.
 OVER_SSH, EVERY = 2.0, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a host answered, and how many seconds it took."""
-
-    overview: HostOverview
-    seconds: float
 
 
 def address_of_host(name: str, host: Host, environ: Mapping[str, str] = os.environ) -> Address:

@@ -6,70 +6,21 @@ import asyncio
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.kit.daemon_threads import DaemonThreads
-from vllm_studio_tui.remote.host_link import Answered, HostLink
+from vllm_studio_tui.remote.host_link import HostLink
+from vllm_studio_tui.remote.host_state import HostState
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.setting_types import Host
-    from vllm_studio_tui.domain.host_overview import HostOverview
 
 #: Seconds from a failed try to the next one, while they fail.
 TRIES = (2.0, 5.0, 10.0, 30.0)
 #: Seconds that closing connections may take at the end.
 GRACE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class HostState:
-    """What is known of a host.
-
-    Attributes:
-        overview: What it said last; None: it never answered.
-        seen_at: When that was, in seconds since the epoch.
-        seconds: How long it took to answer then.
-        error: Why it does not answer now; None: it does, or was not asked yet.
-        since: Since when it does not.
-        here: It is this machine.
-    """
-
-    name: str
-    host: Host | None = None
-    overview: HostOverview | None = None
-    seen_at: float | None = None
-    seconds: float | None = None
-    error: StudioError | None = None
-    since: float | None = None
-    here: bool = False
-
-    @property
-    def answers(self) -> bool:
-        return self.overview is not None and self.error is None
-
-    @property
-    def how(self) -> str:
-        """Return in words how it is reached."""
-        if self.here or self.host is None:
-            return "this host"
-        scheme, _, rest = self.host.connect.partition("://")
-        if not rest:
-            return ""
-        return {"unix": "socket"}.get(scheme, scheme) + (", key" if self.host.api_key else "")
-
-    def answered(self, found: Answered) -> HostState:
-        """Return it after an answer."""
-        return replace(
-            self, overview=found.overview, seen_at=time.time(), seconds=found.seconds, error=None, since=None
-        )
-
-    def lost(self, error: StudioError) -> HostState:
-        """Return it after a question without an answer; since when it does not answer stays."""
-        return replace(self, error=error, since=self.since if self.since is not None else time.time())
 
 
 def late(link: HostLink, seconds: float) -> StudioError:

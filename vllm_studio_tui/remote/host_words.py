@@ -9,8 +9,8 @@ from enum import IntEnum
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.host_overview import HostOverview, total
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.remote.host_watch import HostState
-from vllm_studio_tui.remote.wording import KeyWanted
+from vllm_studio_tui.remote.errors import KeyWanted
+from vllm_studio_tui.remote.host_state import HostState
 
 
 class Rank(IntEnum):
@@ -74,9 +74,16 @@ def in_order(states: Iterable[HostState]) -> list[HostState]:
     return sorted(states, key=rank)
 
 
-def gpus_words(found: HostOverview) -> str:
-    """Return which GPUs a host has: `8 x H100 80GB HBM3`."""
-    names = Counter(gpu.name.removeprefix("NVIDIA ").strip() or "GPU" for gpu in found.gpus)
+def gpus_words(found: HostOverview, words: int = 2) -> str:
+    """Return which GPUs a host has: `8 x H100 80GB`.
+
+    Args:
+        words: Of the name of a GPU, at most.
+    """
+    names = Counter(
+        " ".join(gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce ").split()[:words]) or "GPU"
+        for gpu in found.gpus
+    )
     return ", ".join(f"{number} x {name}" for name, number in names.items()) or "no GPU"
 
 

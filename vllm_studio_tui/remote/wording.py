@@ -12,14 +12,7 @@ import httpx2 as httpx
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.remote.address import Address
 from vllm_studio_tui.remote.any_value import BadShape
-
-
-class NoConnection(StudioError):
-    """The studio elsewhere does not answer, now."""
-
-
-class KeyWanted(StudioError):
-    """The studio elsewhere asks for a key, or for another one."""
+from vllm_studio_tui.remote.errors import KeyWanted, NoConnection
 
 
 def refusal(address: Address, status: int, data: Any, *, scope: str = "admin") -> StudioError:

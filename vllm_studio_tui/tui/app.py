@@ -46,6 +46,8 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         place: The screen to begin with.
         recipe: With the chat: a new one with this recipe.
         label: A word that stands in the header, such as SIMULATED.
+        hosts: There are hosts in the settings.
+        can_become: This program can be opened again on another host.
         terminal: See `TerminalApp`.
     """
 
@@ -65,6 +67,8 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         compact: bool = False,
         read_only: bool = False,
         label: str = "",
+        hosts: bool = False,
+        can_become: bool = False,
         **terminal: Any,
     ) -> None:
         super().__init__(studio, **terminal)
@@ -75,6 +79,10 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.label = label
         self.snapshot: Snapshot | None = None
         self.last_words: list[str] = []
+        self.without_tab: frozenset[str] = frozenset(() if hosts else ("hosts",))
+        self.can_become = can_become
+        #: The host that this program is to be opened on again, empty for this machine; None: it ends.
+        self.next_host: str | None = None
         self._first_recipe = recipe
         self._frame: tuple[Canvas, ...] = ()
         self._places: dict[str, Place] = {}
@@ -194,6 +202,11 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.call_after_refresh(self.update_frame)
 
+    def show_tab(self, name: str, *, shown: bool) -> None:
+        """Have the header name a screen always, or only while it is in front."""
+        self.without_tab = self.without_tab - {name} if shown else self.without_tab | {name}
+        self.update_frame()
+
     # --- screens ----------------------------------------------------------------------------------------
 
     async def place(self, name: str) -> Place:
@@ -279,10 +292,15 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
 
     def leave(self) -> None:
         """Leave: what is being answered is kept, engines go on."""
-        self.last_words += going_on(self.snapshot)
+        self.last_words += going_on(self.snapshot) if self.next_host is None else []
         self.spawn(self._leave())
 
     action_quit_studio = leave
+
+    def become(self, host: str) -> None:
+        """Leave, and be opened again on a host of the settings; with an empty name on this machine."""
+        self.next_host = host
+        self.leave()
 
     async def _leave(self) -> None:
         self.downloads.cancel()

@@ -5,7 +5,7 @@ Screens, flows and sheets are typed against `Shell` and never import the app: th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -78,6 +78,20 @@ class Shell(Protocol):
     @property
     def label(self) -> str:
         """A word for the header, such as SIMULATED; empty for none."""
+
+    @property
+    def without_tab(self) -> Collection[str]:
+        """The screens that the header names only while they are in front."""
+
+    def show_tab(self, name: str, *, shown: bool) -> None:
+        """Have the header name a screen always, or only while it is in front."""
+
+    @property
+    def can_become(self) -> bool:
+        """Whether this program can become that of another host."""
+
+    def become(self, host: str) -> None:
+        """Leave, and be opened again on a host of the settings; with an empty name on this machine."""
 
     @property
     def focused(self) -> Widget | None: ...

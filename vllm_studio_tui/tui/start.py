@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from vllm_studio_tui.config.startup import read_startup_settings
@@ -34,10 +34,12 @@ def open_screens(
     no_mouse: bool = False,
     label: str = "",
     farewell: bool = True,
+    become: Callable[[str], None] | None = None,
 ) -> int:
     """Show the screens until the person leaves; the exit code.
 
     Args:
+        become: Told of the host that this program is to be opened on again, empty for this machine; None: it cannot be.
         farewell: Say on the way out which engines go on.
 
     Raises:
@@ -84,6 +86,8 @@ def open_screens(
                 compact=compact,
                 read_only=read_only,
                 label=label or studio.host or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
+                hosts=settings.hosts,
+                can_become=become is not None,
                 theme_name=settings.theme,
                 profile=profile,
                 faults=faults,
@@ -100,6 +104,8 @@ def open_screens(
         )
         return 1
     _print(sys.stdout, last_words if farewell else [])
+    if become is not None and app is not None and app.next_host is not None:
+        become(app.next_host)
     return (app.return_code if app is not None else None) or 0
 
 

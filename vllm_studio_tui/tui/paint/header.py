@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,13 @@ def header(
     host: str,
     read_only: bool = False,
     label: str = "",
+    without_tab: Collection[str] = (),
 ) -> list[Row]:
-    """Draw the header: as much as fits, where the names of runs in trouble go last."""
+    """Draw the header: as much as fits, where the names of runs in trouble go last.
+
+    Args:
+        without_tab: Screens that are named only while they are in front.
+    """
     row = Row(plane="surf")
     x = row.put(1, "studio", "fg bold") + 1
     if label:
@@ -63,7 +68,7 @@ def header(
         x = row.put(x, " read-only ", "fg reverse") + 1
     runs = [run for run in snapshot.runs if run.state is not State.EXITED] if snapshot is not None else []
     gpus = _gpus(ink.glyphs, snapshot) if snapshot is not None else Part()
-    tabs, right = _fitting(ink, width - x - 1, size, place, runs, gpus, host)
+    tabs, right = _fitting(ink, width - x - 1, size, place, runs, gpus, host, without_tab)
     for part in tabs:
         after = row.run(x, part.texts)
         if part.link:
@@ -79,13 +84,20 @@ def header(
 
 
 def _fitting(
-    ink: Ink, room: int, size: Size, place: str, runs: Sequence[RunView], gpus: Part, host: str
+    ink: Ink,
+    room: int,
+    size: Size,
+    place: str,
+    runs: Sequence[RunView],
+    gpus: Part,
+    host: str,
+    without_tab: Collection[str],
 ) -> tuple[list[Part], list[Part]]:
     """Return the screens and what stands at the right, as full as there is room."""
     tail = [gpus] if gpus.width else []
     ends = [[*tail, Part([(host, "dim")])], tail] if size != Size.BASE else [tail]
-    every = [_tabs(ink, place, words=True), _tabs(ink, place, words=False)]
-    only = [_tabs(ink, place, words=False, others=False)]
+    every = [_tabs(ink, place, without_tab, words=True), _tabs(ink, place, without_tab, words=False)]
+    only = [_tabs(ink, place, without_tab, words=False, others=False)]
     trouble = any(run.state in NAMED for run in runs)
     for names in (*(NAMES if trouble else ()), (0, 0), None):
         chips = _chips(ink.glyphs, runs, *(names or (0, 0)), far=names is not None)
@@ -103,7 +115,7 @@ def _width(parts: Sequence[Part]) -> int:
     return sum(part.width for part in parts) + GAP * max(0, len(parts) - 1)
 
 
-def _tabs(ink: Ink, place: str, *, words: bool, others: bool = True) -> list[Part]:
+def _tabs(ink: Ink, place: str, without_tab: Collection[str], *, words: bool, others: bool = True) -> list[Part]:
     """Return the screens; the one in front is marked by its background, and is reversed where there are no colours."""
     found = []
     for screen in SCREENS:
@@ -111,7 +123,7 @@ def _tabs(ink: Ink, place: str, *, words: bool, others: bool = True) -> list[Par
         if screen.name == place:
             style = "accent bold on-sel" + (" reverse" if ink.plain else "")
             found.append(Part([(f" {screen.key} {screen.title} ", style)], link))
-        elif others:
+        elif others and screen.name not in without_tab:
             title = f" {screen.title} " if words else ""
             found.append(Part([(f" {screen.key}", "faint"), (title, "dim")], link))
     found.append(Part([(" ", "dim")]))

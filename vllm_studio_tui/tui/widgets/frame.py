@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 HOST = os.uname().nodename.partition(".")[0]
 
 
+def host_name() -> str:
+    """Return the name of this machine."""
+    return HOST
+
+
 class Header(Canvas):
     """The header of the page, one row."""
 
@@ -31,6 +36,7 @@ class Header(Canvas):
             shell.tab_name,
             shell.snapshot,
             host=shell.studio.host or HOST,
+            without_tab=shell.without_tab,
             read_only=shell.read_only,
             label=shell.label,
         )

@@ -100,6 +100,12 @@ class Listing(Container):
         elif self.shape is Shape.BELOW:
             canvas.styles.width, canvas.styles.height = "1fr", max(self._below[0], height // 3)
 
+    def give_below(self, height: int) -> None:
+        """Give the details another height, where they stand below the table."""
+        if height != self._below[0]:
+            self._below = (height, self._below[1])
+            self._place_detail()
+
     def _paint_detail(self, width: int, height: int) -> list[Row]:
         assert self._detail is not None
         glyphs = self.table.get_ink().glyphs
