@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import peers, screens, serving, streams  # noqa: E402, RUF100
+from tests.bench import peers, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
 from tests.bench.figure import Figure  # noqa: E402, RUF100
 from tests.process.house import House, until  # noqa: E402, RUF100
 from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
@@ -162,13 +162,21 @@ def burst(home: House, tokens: int) -> list[Figure]:
     ]
 
 
+def litellm(home: House, quick: bool, environment: Path | None) -> list[Figure]:
+    if environment is None:
+        print("(LiteLLM is not measured: name an environment of it with --litellm)", flush=True)
+        return []
+    return serving_litellm.litellm(home, quick, environment)
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
     arguments.add_argument("--peers", action="store_true", help="only the monitor, beside nvitop")
     arguments.add_argument("--streams", action="store_true", help="only streams, beside curl")
-    arguments.add_argument("--serve", action="store_true", help="only the server, beside a byte pump")
+    arguments.add_argument("--serve", action="store_true", help="only the server, beside bare proxies")
+    arguments.add_argument("--litellm", type=Path, help="with --serve: an environment of LiteLLM, to measure it too")
     arguments.add_argument(
         "--model", type=Path, help="a GGUF for the embedded engine, else that of the demo is fetched"
     )
@@ -193,7 +201,11 @@ def main() -> int:
         if given.peers:
             steps = beside
         if given.serve:
-            steps = [lambda: serving.serving(home, quick)]
+            steps = [
+                lambda: serving.serving(home, quick),
+                lambda: serving_cancel.cancelled(home, quick, given.model),
+                lambda: litellm(House(Path(folder) / "litellm"), quick, given.litellm),
+            ]
         if given.screens:
             steps += [*screens.steps(home, quick), *beside]
         try:
