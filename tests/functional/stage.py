@@ -261,6 +261,16 @@ class Staged:
                 raise AssertionError(f"not in time: {what}\n{self.text()}")
             await self.pilot.pause(0.02)
 
+    async def quiet(self) -> str:
+        """Return the picture once it has stayed the same for a while: whatever comes late has come."""
+        text, same = self.text(), 0
+        while same < 15:
+            await self.settle()
+            await self.pilot.pause(0.02)
+            now = self.text()
+            text, same = now, same + 1 if now == text else 0
+        return text
+
     def lines(self) -> list[str]:
         """What is on the screen, line by line."""
         return ["".join(segment.text for segment in strip) for strip in self.app.screen._compositor.render_strips()]

@@ -184,7 +184,7 @@ async def test_a_storm_of_sizes_harms_nobody(tmp_path: Path, place: str) -> None
             await stage.press("enter")
         if place == "recipes":
             await stage.until(lambda: "COMMAND" in stage.text(), "what would be launched is worked out")
-        before = stage.text()
+        before = await stage.quiet()
         for width, height in STORM:
             await stage.pilot.resize_terminal(width, height)
             await stage.until(lambda: len(stage.lines()) == height, f"{height} lines")  # noqa: B023, RUF100

@@ -42,7 +42,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "Memory": ("Memory and context", "what a GPU gives, and for how long"),
     "Parallel": ("Parallel", "how it is spread over GPUs"),
     "Serving": ("Serving", "where it listens, and who may ask"),
-    "Requests": ("Requests through serve", "when it is started and stopped, and what is asked of it"),
+    "Requests": ("Served requests", "through `serve`: when it is started and stopped, what is asked of it"),
     "Tools": ("Tools and thinking", "how calls and thoughts are read"),
     "Speed": ("Speed", "what makes it quicker"),
     "LoRA": ("LoRA", "adapters"),
