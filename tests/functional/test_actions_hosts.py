@@ -20,6 +20,7 @@ from vllm_studio_tui.tui.screens.hosts import flows
 from vllm_studio_tui.tui.screens.hosts import place as hosts_place
 from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.sheets.dialogs import Prompt
+from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
 
 def with_hosts(studio: Studio) -> None:
@@ -184,7 +185,7 @@ async def test_trouble_comes_first_with_sums_and_the_gpus_of_the_row_under_the_c
         assert [line.state.name for line in place.table.shown] == ["h100-d", "h100-a", "a100-b", "l40s-a"]
         assert place.table.key == "h100-d", "the cursor begins at the first"
         text = stage.text()
-        assert "no answer  4m" in text
+        assert "no answer 4m" in text
         assert "GPU 2 hot" in text
         assert "since 14:27:48" in text
         assert "enter go there" not in stage.lines()[-1]
@@ -222,6 +223,22 @@ async def test_the_header_names_the_screen_from_the_first_host_on(tmp_path: Path
     assert not read_startup_settings(tmp_path / "empty.yaml", {}).hosts
     async with staged(tmp_path / "b", place="dashboard", hosts=True) as stage:
         assert "9 Hosts" in stage.lines()[0]
+
+
+async def test_hosts_that_are_typed_in_the_settings_are_there_at_once(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="hosts") as stage:
+        await stage.press("f8")
+        await shows(stage, "Settings")
+        sheet = stage.app.screen
+        sheet.query_one("#settings", ListCanvas).choose("hosts")
+        await stage.press("e")
+        await fill_in(stage, "{b: {connect: gpu-box}}")
+        await shows(stage, "b: connect: an address begins")
+        await fill_in(stage, "{b: {connect: ssh://gpu-box}}")
+        await stage.press("enter")
+        await stage.until(lambda: place_of(stage).table.item("b") is not None, "it is in the list")
+        await stage.press("escape", "1")
+        await stage.until(lambda: "9 Hosts" in stage.lines()[0], "the header names the screen")
 
 
 async def test_hosts_are_asked_only_while_they_are_shown(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def test_an_entry_that_cannot_be_used_says_so_and_costs_nothing_else(places: Pla
         places,
         "port: 9001\nhosts:\n  good: {connect: ssh://ada@gpu-box}\n  web: {connect: https://h, api_key: env:K}\n"
         "  empty: {}\n  word: ssh://a\n  field: {connect: ssh://a, colour: red}\n  scheme: {connect: ftp://a}\n"
-        "  key: {connect: https://a, api_key: vs-very-secret}\n  -x: {connect: ssh://a}\n  7: {connect: ssh://a}\n",
+        "  key: {connect: https://a, api_key: vs-very-secret}\n  -x: {connect: ssh://a}\n  7: {connect: ssh://a}\n"
+        "  pass: {connect: 'https://a:vs-very-secret@b'}\n",
     )
     found = load_settings(places, {})
     assert found.port == 9001
@@ -65,6 +66,7 @@ def test_an_entry_that_cannot_be_used_says_so_and_costs_nothing_else(places: Pla
     assert "ssh://" in problems["scheme"]
     assert "env:NAME" in problems["key"]
     assert "letter or digit" in problems["-x"]
+    assert "no password" in problems["pass"]
     assert "vs-very-secret" not in repr(found.hosts)
     for name, words in problems.items():
         if words:

@@ -65,6 +65,12 @@ def _url(value: str) -> str:
 def _connect(value: str) -> str:
     if len(value) > 1000 or not value.strip().lower().startswith(_SCHEMES):
         raise ValueError(f"an address begins with {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}")
+    try:
+        secret = urlsplit(value.strip()).password is not None
+    except ValueError:
+        return value.strip()  # what is wrong with it is said where it is used
+    if secret:
+        raise ValueError("an address holds no password")
     return value.strip()
 
 

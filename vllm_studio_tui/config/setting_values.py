@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.kit.paths import Places
 
 #: Settings that take effect at once; all others do when the studio is started again.
-AT_ONCE = frozenset({"theme", "refresh_seconds"})
+AT_ONCE = frozenset({"theme", "refresh_seconds", "hosts"})
 _YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
 

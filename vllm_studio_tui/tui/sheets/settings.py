@@ -311,5 +311,8 @@ class SettingsSheet(Sheet):
             shell.set_theme(value)
         elif one.key == "refresh_seconds":
             shell.studio.sampler.set_pace(float(str(value if value is not None else one.default)))
+        elif one.key == "hosts":
+            shell.show_tab("hosts", shown=bool(value))
+            shell.recipes_changed()  # the screen in front reads again, where it shows them
         elif not one.at_once:
             shell.tell(f"{one.key} is saved; it takes effect when the studio is started again.")

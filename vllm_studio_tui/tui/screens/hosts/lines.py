@@ -70,7 +70,7 @@ def columns_of(glyphs: Glyphs) -> list[Column[HostLine]]:
     now = time.time()
 
     def number(text: str, line: HostLine, style: str = "fg") -> Parts:
-        return [(text if line.found is not None else glyphs.unknown, style if line.found is not None else "faint")]
+        return [(text, "faint" if text == glyphs.unknown else style)]
 
     def answer(line: HostLine) -> Parts:
         state = line.state
@@ -150,7 +150,7 @@ def trouble_parts(line: HostLine, now: float) -> Parts:
         return [("enter goes back", "faint")]
     words = trouble(state)
     if state.error is not None and state.since is not None:
-        return [(words, "err"), (f"  {numbers.short_age(now - state.since)}", "dim")]
+        return [(words, "err"), (f" {numbers.short_age(now - state.since)}", "dim")]
     if words:
         return [(words, "err" if rank(state) is Rank.FAILED else "warn")]
     if state.overview is None:
