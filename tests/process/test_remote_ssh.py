@@ -28,6 +28,7 @@ from vllm_studio_tui.remote.host_watch import HostWatch
 from vllm_studio_tui.remote.studio import connect
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.services.protocols import StudioApi
+from vllm_studio_tui.services.run_logs.run_log import open_log
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -113,6 +114,9 @@ def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_w
         run = studio.launcher.launch(studio.recipes.create(one))
         wait(lambda: any(view.state.value == "ready" for view in seen[-1].runs), "the engine there is ready")
         assert seen[-1].runs[0].spec is not None
+        log = open_log(studio, studio.runs.find(run.run_id))
+        window = log.window()
+        assert any("startup complete" in line.text for line in window.lines), [line.text for line in window.lines]
         assert asyncio.run(_ask(studio, run.run_id)) == "length"
         assert asyncio.run(_ask(studio, run.run_id, words=3)) == "stopped"
         (session,) = studio.chats.list()
@@ -125,6 +129,10 @@ def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_w
         wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
         wait(lambda: seen[-1].stale is None, "it is heard again")
         assert studio.runs.find("sim").state.value == "ready"
+        log.file.refresh()  # over the connection that was made anew
+        window.follow()
+        assert window.at_end
+        assert not window.rewritten
         assert studio.launcher.stop(studio.runs.find("sim")).status.final
         assert _ssh_children() != tunnels
     wait(lambda: not _ssh_children(), "ssh ends with us")

@@ -146,6 +146,10 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         if place is not None and place.display:
             place.update_place()
 
+    @property
+    def unheard(self) -> bool:
+        return self.snapshot is not None and self.snapshot.stale is not None
+
     def _read_keymap(self) -> None:
         problems = self._keys.read(self.studio.places.config / "keymap.yaml")
         if self._keys.keymap:

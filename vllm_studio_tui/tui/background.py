@@ -46,16 +46,27 @@ class BackgroundApp(App[int], inherit_bindings=False):
         self._told_until: dict[str, Callable[[Snapshot], bool]] = {}
 
     def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Worker[Any]:
-        """Do something that takes time. An error is shown, and ends nothing else."""
+        """Do something that takes time. An error is shown, and ends nothing else.
+
+        Args:
+            group: `commands` is what a person asked for. Whatever else fails while a studio elsewhere does not answer
+                is not told: the header says so, and each further try would say it again.
+        """
 
         async def guarded() -> Any:
             try:
                 return await work
             except StudioError as error:
-                self.tell_error(error)
+                if group == "commands" or not self.unheard:
+                    self.tell_error(error)
                 return None
 
         return self.run_worker(guarded(), group=group, exit_on_error=False)
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the studio is elsewhere and does not answer, which the header says."""
+        return False
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
@@ -127,7 +138,10 @@ class BackgroundApp(App[int], inherit_bindings=False):
         self.lift_told()
 
     def tell_error(self, error: StudioError) -> None:
-        self.tell("\n".join(part for part in (error.title, error.cause, error.advice) if part), "error")
+        """Show an error; one that is shown already is not shown twice."""
+        words = "\n".join(part for part in (error.title, error.cause, error.advice) if part)
+        if in_ascii(clean(words, limit=600)) not in {told.message for told in self._notifications}:
+            self.tell(words, "error")
 
     def drop_read(self) -> None:
         """Take away the errors that stood for as long as it takes to read them: the person does something else now."""
