@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.hosts import HOSTILE, document, real_server, speaking
+from tests.ports import free_port
 from tests.process.house import House, wait_ready
 from tests.process.serving import recipe
 from vllm_studio_tui import __version__
@@ -42,9 +43,9 @@ def busy(tmp_path: Path) -> Iterator[House]:
         house.end()
 
 
-def command(here: Places, *words: str) -> subprocess.CompletedProcess[str]:
+def command(here: Places, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "vllm_studio_tui", *words]
-    environ = {**os.environ, "VLLM_STUDIO_HOME": str(here.config.parent)}
+    environ = {**os.environ, "VLLM_STUDIO_HOME": str(here.config.parent), **more}
     return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, env=environ)
 
 
@@ -84,6 +85,30 @@ def test_one_that_hangs_costs_only_its_own_row(here: Places, busy: House, tmp_pa
         assert (
             json.loads(command(here, "--connect", "busy", "status", "--json").stdout)["runs"][0]["recipe_id"] == "sim"
         )
+
+
+def test_a_key_that_may_look_is_enough_for_the_list_and_not_to_go_there(here: Places, tmp_path: Path) -> None:
+    there, port = Places.under(tmp_path / "there"), free_port()
+    with Studio.open_sync(there) as studio:
+        _, looks = studio.keys.add("looks", scopes=["read"])
+        _, asks = studio.keys.add("asks", scopes=["inference"])
+    url = f"http://127.0.0.1:{port}"
+    keys = {"LOOKS": looks, "ASKS": asks, "WRONG": "vs-" + "x" * 32}
+    for name in keys:
+        save_host(here, name.lower(), {"connect": url, "api_key": f"env:{name}"})
+    save_host(here, "none", {"connect": url})
+    with real_server(there.config.parent, "--port", str(port)):
+        done = command(here, "hosts", "--json", **keys)
+        found = {one["name"]: one for one in json.loads(done.stdout)["hosts"]}
+        assert (found["looks"]["state"], found["looks"]["trouble"]) == ("well", "")
+        assert "scope read" in found["asks"]["error"]["advice"]
+        assert (found["wrong"]["trouble"], found["none"]["trouble"]) == ("wants a key", "wants a key")
+        assert "api_key in the settings" in found["none"]["error"]["advice"]
+        going = command(here, "--connect", "looks", "status", **keys)
+    assert going.returncode == 1
+    assert "admin" in going.stderr
+    for secret in keys.values():
+        assert secret not in done.stdout + done.stderr + going.stdout + going.stderr
 
 
 def test_what_a_host_says_does_nothing_to_the_terminal(here: Places) -> None:
