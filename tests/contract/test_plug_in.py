@@ -49,6 +49,7 @@ from vllm_studio_tui.services.recipes.form_fields import form_fields
 from vllm_studio_tui.services.recipes.parsing import from_command
 from vllm_studio_tui.services.render.gather import gather_source
 from vllm_studio_tui.services.render.registry import render
+from vllm_studio_tui.services.serving.endpoints import endpoint_of_run
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.tui.paint.run_words import backend_word
 
@@ -92,6 +93,8 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         standard_fields_only = True
         anthropic_api = True
         takes_aliases = True
+        keeps_connections = False
+        streams_unasked = True
 
         def known(self) -> Known:
             return Known("1.0", frozenset({"rules"}), frozenset(), (), (), {"old-rules": "rules"})
@@ -148,6 +151,17 @@ def test_what_there_is_to_copy_follows_what_it_answers(
         endpoint = endpoint_of(run)
         assert endpoint is not None
         assert ("claude-code" in {one.name for one in endpoint.snippets()}) is offered
+
+
+def test_how_the_server_asks_it_follows_what_it_does_with_connections_and_streams(
+    example: Backend, differing: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = resolve(wanted(), example, context(), "run-1", environ={})
+    run = RunView(tmp_path, "run-1", spec, RunState("run-1"), True, True, False)
+    for backend, kept_open, said in ((differing, False, (("stream", False),)), (example, True, ())):
+        monkeypatch.setitem(registry._loaded()[0], "example", backend)
+        endpoint = endpoint_of_run(run, None)
+        assert (endpoint.keeps_connections, endpoint.default_params) == (kept_open, said)
 
 
 async def test_the_screens_show_it(example: Backend, tmp_path: Path) -> None:

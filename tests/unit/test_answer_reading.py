@@ -119,6 +119,23 @@ def test_anthropics_and_responses_streams_tell_their_tokens(sizes: list[int]) ->
     assert responses.usage.reasoning_tokens == 1
 
 
+OTHERS = sorted((*CAPTURES.glob("messages/*.txt"), *CAPTURES.glob("responses/*.txt")))
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@settings(max_examples=25)
+@given(sizes=st.lists(st.integers(1, 700), min_size=1, max_size=5))
+def test_what_real_engines_sent_in_the_other_protocols_is_read_however_it_is_cut(path: Path, sizes: list[int]) -> None:
+    data = path.read_bytes()
+    reader = READERS[path.parent.name]()
+    assert run(data, reader, sizes) == data
+    assert (reader.usage.prompt_tokens, reader.tokens, reader.estimated, reader.error) == (33, 5, False, None)
+    # llama.cpp and transformers call an answer of Responses that is cut off complete.
+    assert reader.finish == ("stop" if path.parent.name == "responses" and path.stem != "vllm" else "length")
+    assert reader.id
+    assert 1 <= reader.steps <= 5
+
+
 @given(st.binary(max_size=400) | st.sampled_from([MESSAGES, RESPONSES]), st.lists(st.integers(1, 90), min_size=1),
        st.sampled_from(sorted(READERS)))  # fmt: skip
 def test_no_bytes_make_a_reader_raise(data: bytes, sizes: list[int], protocol: str) -> None:

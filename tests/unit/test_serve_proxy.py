@@ -384,6 +384,25 @@ async def test_a_connection_on_which_an_engine_failed_is_not_used_again(ground: 
     assert [one.status for one in ground.rows] == [500, 200] * 3
 
 
+async def test_an_engine_that_closes_connections_without_a_word_is_asked_on_a_new_one_each_time(ground: Ground) -> None:
+    from dataclasses import replace
+
+    seen: set[asyncio.StreamWriter] = set()
+
+    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if writer in seen:  # as llama.cpp does after a stream
+            writer.transport.abort()
+            return
+        seen.add(writer)
+        await stream("a", usage=1)(asked, writer)
+
+    ground.engine.script = script
+    ground.dispatcher.endpoint = replace(ground.dispatcher.endpoint, keeps_connections=False)
+    for _ in range(3):
+        async with ground.client.post(ground.url + CHAT, json={**ASK, "stream": True}) as got:
+            assert b"[DONE]" in await got.read()
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 async def test_who_leaves_in_the_middle_of_an_answer_is_no_fault_of_the_engine(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -93,7 +93,7 @@ def test_a_run_is_seen_as_requests_see_it(ground: Ground, run: RunView, phase: R
     assert seen.phase is phase
     if phase is RunPhase.FAILED and run.status.title:
         assert seen.why is not None
-        assert (seen.why.cause, seen.why.code) == ("out_of_memory", "model_failed")
+        assert (seen.why.cause, seen.why.code) == ("Reason: out_of_memory.", "model_failed")
     if phase is RunPhase.BLOCKED:
         assert seen.why is not None
         assert seen.why.code == "model_unreachable"

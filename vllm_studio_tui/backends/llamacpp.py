@@ -158,6 +158,7 @@ class LlamaCpp(Backend):
     counters = COUNTERS
     metrics = METRICS
     anthropic_api = True
+    keeps_connections = False  # each is closed after a stream
     token_calls = token_calls.LLAMACPP
     continue_options = {}  # noqa: RUF012, RUF100
     # Whatever a request calls its one model; of several names of --alias it would show the first by the alphabet.

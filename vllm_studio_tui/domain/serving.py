@@ -82,6 +82,7 @@ class Endpoint:
         default_params: Fields that are put in where the request has none of them.
         strip_params: Fields that are taken out.
         stall_timeout: Seconds without a byte after which the answer counts as failed; None: any time is given.
+        keeps_connections: A connection may be used for a further request.
     """
 
     base_url: str
@@ -97,6 +98,7 @@ class Endpoint:
     default_params: tuple[tuple[str, object], ...] = ()
     strip_params: tuple[str, ...] = ()
     stall_timeout: float | None = None
+    keeps_connections: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Upstream:
         Args:
             path: Below `/v1`, or beginning with `//` for one beside it.
         """
-        return self._session_for(endpoint.base_url).request(
+        return self._session_for(endpoint).request(
             method,
             url_of(endpoint.base_url, path),
             data=body,
@@ -74,13 +74,14 @@ class Upstream:
         if status >= FAILED:
             self._failed[endpoint.base_url] = time.monotonic()
 
-    def _session_for(self, base_url: str) -> aiohttp.ClientSession:
-        failed = self._failed.get(base_url) if self._failed else None
-        if failed is None:
-            return self._session
-        if time.monotonic() - failed > KEEP:
-            del self._failed[base_url]
-            return self._session
+    def _session_for(self, endpoint: Endpoint) -> aiohttp.ClientSession:
+        if endpoint.keeps_connections:
+            failed = self._failed.get(endpoint.base_url) if self._failed else None
+            if failed is None:
+                return self._session
+            if time.monotonic() - failed > KEEP:
+                del self._failed[endpoint.base_url]
+                return self._session
         if self._unkept is None:
             self._unkept = _session(aiohttp.TCPConnector(limit=0, force_close=True))
         return self._unkept

@@ -38,8 +38,9 @@ def endpoint_of_run(run: RunView, recipe: Recipe | None) -> Endpoint:
         user=target.user,
     )
     backend = registry.find(target.backend) if target.backend is not None else None
-    if backend is not None and backend.streams_unasked:
-        found = replace(found, default_params=(("stream", False),))
+    if backend is not None:
+        unasked = (("stream", False),) if backend.streams_unasked else ()
+        found = replace(found, default_params=unasked, keeps_connections=backend.keeps_connections)
     return _with_params(found, recipe)
 
 
@@ -51,7 +52,8 @@ def endpoint_of_external(recipe: Recipe) -> Endpoint:
     """
     target = target_of_external(recipe)
     found = Endpoint(target.base_url, target.model, target.api_key, "external", recipe_id=recipe.id, user=target.user)
-    return _with_params(found, recipe)
+    # It may be any server.
+    return _with_params(replace(found, keeps_connections=False), recipe)
 
 
 def endpoint_of_peer(name: str, peer: Peer, model: str | None = None) -> Endpoint:
