@@ -31,6 +31,7 @@ from vllm_studio_tui.kit.prometheus import parse
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 HI: list[Any] = [{"role": "user", "content": "Say hello."}]
+COLD = {"temperature": 0.0}
 LONG = "Count from one to one thousand in words."
 #: Tokens read and written, and requests under way, as each engine counts them. What llama.cpp read it had not cached.
 VLLM = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:num_requests_running")
@@ -188,11 +189,11 @@ async def test_every_path_that_it_has_is_answered_and_each_token_counted_once(se
             await claude.messages.create(model=name, messages=HI, max_tokens=5)
         asked += 1
     else:
-        message = await claude.messages.create(model=name, messages=HI, max_tokens=5, temperature=0.0)
+        message = await claude.messages.create(model=name, messages=HI, max_tokens=5, extra_body=COLD)
         assert message.usage.output_tokens == 5
-        events = await streamed(served, "/v1/messages", {"messages": HI, "max_tokens": 5, "temperature": 0.0})
+        events = await streamed(served, "/v1/messages", {"messages": HI, "max_tokens": 5, **COLD})
         assert events.count(b"event: content_block_delta") >= 1
-        async with claude.messages.stream(model=name, messages=HI, max_tokens=5, temperature=0.0) as stream:
+        async with claude.messages.stream(model=name, messages=HI, max_tokens=5, extra_body=COLD) as stream:
             assert (await stream.get_final_message()).usage.output_tokens == 5
         counted = await claude.messages.count_tokens(model=name, messages=HI)
         assert counted.input_tokens == begun
