@@ -233,6 +233,19 @@ async def test_bodies_that_are_none_are_refused_with_what_is_wrong(ground: Groun
     assert {row.finish for row in ground.rows} == {"refused"}
 
 
+@pytest.mark.parametrize(
+    "name", ["a\r\nx-evil: 1", "a\n\nHTTP/1.1 200 OK", "\x1b]52;c;eA==\x07", "模型", "a\x00b", "\ud800"]
+)
+async def test_a_hostile_name_reaches_no_header(ground: Ground, name: str) -> None:
+    body = json.dumps({"model": name, "messages": []}).encode()
+    ground.engine.script = answer("a")
+    status, _, answered = await ground.post(CHAT, body)
+    assert status in (200, 400)
+    for where in (answered.headers, *(one.headers for one in ground.engine.asked)):
+        assert "x-evil" not in where
+        assert all(value.isascii() and value.isprintable() for value in where.values())
+
+
 async def test_a_body_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: Any) -> None:
     async with serving(tmp_path, monkeypatch, settings="max_body: 2048\n") as ground:
         status, data, _ = await ground.post(CHAT, b"{" + b" " * 4000)
