@@ -60,7 +60,7 @@ def written(there: Path) -> Path:
 async def on_logs(places: Places, log: Path, here: Path, address: Any) -> AsyncIterator[Elsewhere]:
     with connect(address, Places.under(here)) as studio:
         app = StudioApp(studio, label=studio.host or "", place="logs")
-        async with app.run_test(size=(160, 45)) as pilot:
+        async with app.run_test(size=(160, 45), notifications=True) as pilot:
             yield Elsewhere(app, pilot, log)
 
 
@@ -126,3 +126,31 @@ async def test_a_run_without_a_log_says_so(there: Path, tmp_path: Path) -> None:
             await one.shows("cannot be read: No such file or directory")
             log.write_text("now it has\n")
             await one.shows("now it has")
+
+
+async def test_it_is_written_to_a_file_here_and_not_opened_in_an_editor(there: Path, tmp_path: Path) -> None:
+    log = written(there)
+    log.write_text("".join(f"INFO line {number}, key hf_abcdefgh12345678\n" for number in range(30_000)))
+    here = tmp_path / "here"
+    with short(there) as places, contextlib.ExitStack() as stack:
+        serving = stack.enter_context(contextlib.ExitStack())
+        address = serving.enter_context(served(places))
+        async with on_logs(places, log, here, address) as one:
+            await one.shows("line 29999")
+            assert "$EDITOR" not in one.text().splitlines()[-1], "it cannot be, so it is not offered"
+            await one.pilot.press("E")
+            await one.shows("The file lies on elsewhere")
+            await one.pilot.press("x")
+            await one.shows("Write the log of")
+            await one.pilot.press("enter")
+            await one.shows("written to")
+            (exported,) = Places.under(here).exports.iterdir()
+            told = log.read_text().replace("hf_abcdefgh12345678", "*" * 19)
+            assert exported.read_text() == told
+            exported.unlink()
+            await asyncio.to_thread(serving.close)
+            await one.pilot.press("x")
+            await one.shows("Write the log of")
+            await one.pilot.press("enter")
+            await one.shows("the log cannot be read")
+            assert list(Places.under(here).exports.iterdir()) == [], "a part is not left as if it were the whole"

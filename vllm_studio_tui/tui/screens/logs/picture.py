@@ -180,7 +180,7 @@ class LogsPicture(Place):
         if view.filter.words:
             telling.append(("only", f'"{view.filter.words}"'))
         if view.lost:
-            telling.append(("", f"not heard: {view.lost}"))
+            telling.append(("", f"not heard: {view.lost}" if self.size.width >= 60 else "not heard"))
         if view.searching:
             telling.append(("", f"looked through {view.searching}"))
         return telling

@@ -54,6 +54,8 @@ class LogsPlace(LogsPicture):
             return bool(view.facts.stages)
         if name == "info":
             return view.current is not None
+        if name == "editor":
+            return view.host is None
         return True
 
     def labelled(self, action: Action) -> Action:
@@ -64,6 +66,9 @@ class LogsPlace(LogsPicture):
         return super().labelled(action)
 
     def why_not(self, name: str) -> bool:
+        if name == "editor" and self.log_view.host is not None:
+            self.shell.tell(f"The file lies on {self.log_view.host}. x writes it to a file here.")
+            return True
         if name == "fix" and self.run_view is not None and self.run_view.state is State.FAILED:
             self.action_fix()
             return True
@@ -248,7 +253,7 @@ class LogsPlace(LogsPicture):
             offered["cause"] = ("the cause with what stands around it", [line.text for line in view.around_cause()])
         offered["visible"] = ("what is visible", view.visible_lines())
         offered["last"] = (f"the last {LAST} lines", view.last_lines(LAST))
-        offered["path"] = ("the path of the log", [str(view.path)])
+        offered["path"] = (f"the path of the log{f' on {view.host}' if view.host else ''}", [str(view.path)])
         choices = [
             Choice(key, words, rows_of(lines) if key != "path" else str(view.path))
             for key, (words, lines) in offered.items()
@@ -261,9 +266,7 @@ class LogsPlace(LogsPicture):
         from vllm_studio_tui.tui.terminal.editor import open_file
 
         view = self.log_view
-        if view.host is not None:
-            self.shell.tell(f"The file lies on {view.host}. Write it to a file here first.")
-        elif view.path is not None:
+        if view.path is not None:
             number = view.index.number(view.at) if view.index is not None and view.at is not None else None
             open_file(self.shell, view.path, number)
 
