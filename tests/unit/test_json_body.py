@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.kit.json_body import change_members, insert_first, read_object
+from vllm_studio_tui.kit.json_body import change_members, insert_first, json_bytes, read_object
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -28,6 +28,17 @@ def test_a_body_is_read_as_json_is(data: dict[str, Any], indent: int | None, asc
 
 def test_half_of_an_emoji_is_no_reason_to_refuse() -> None:
     assert read_object(b'{"model":"a","x":"\\ud83d"}') == {"model": "a", "x": "\ud83d"}
+
+
+ANY_TEXT = st.text() | st.sampled_from(["\ud800", "\udfff"])
+
+
+@given(st.dictionaries(ANY_TEXT, ANY_TEXT | st.floats() | st.integers() | st.lists(ANY_TEXT), max_size=4))
+def test_whatever_a_document_holds_can_be_written(data: dict[str, Any]) -> None:
+    written = json.loads(json_bytes(data))
+    assert {name: value for name, value in written.items() if isinstance(value, str | list)} == {
+        name: value for name, value in data.items() if isinstance(value, str | list)
+    }
 
 
 @given(OBJECTS, INDENTS)

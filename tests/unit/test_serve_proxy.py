@@ -279,7 +279,10 @@ async def test_refusals_of_the_dispatcher_have_their_status_and_say_when_to_come
     status, data, got = await ground.post("/v1/messages", ASK)
     assert (status, data["error"]["type"]) == (404, "not_found_error")
     assert "Near: m." in data["error"]["message"]
-    assert [row.finish for row in ground.rows] == ["refused", "refused"]
+    ground.dispatcher.refusal = Refusal(404, "model_not_found", "no model \ud83d", param="model")
+    status, data, got = await ground.post(CHAT, ASK)
+    assert (status, data["error"]["message"]) == (404, "no model \ud83d.")
+    assert [row.finish for row in ground.rows] == ["refused", "refused", "refused"]
 
 
 async def test_a_stream_that_waits_says_so_and_then_answers(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

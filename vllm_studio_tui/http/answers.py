@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from vllm_studio_tui.domain.serving import Refusal
-from vllm_studio_tui.http.request_body import json_bytes, read_document
+from vllm_studio_tui.http.request_body import read_document
+from vllm_studio_tui.kit.json_body import json_bytes
 
 if TYPE_CHECKING:
     from vllm_studio_tui.http.route import Call

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from aiohttp import web
-from pydantic_core import to_json
 
 from vllm_studio_tui.domain.errors import (
     EngineRefused,
@@ -19,6 +18,7 @@ from vllm_studio_tui.domain.errors import (
     UsageError,
 )
 from vllm_studio_tui.domain.serving import Refusal
+from vllm_studio_tui.kit.json_body import json_bytes
 
 _OPENAI = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 429: "rate_limit_error"}
 _ANTHROPIC = {
@@ -74,7 +74,7 @@ def error_document(shape: str, error: Refusal, request_id: str | None = None) ->
 
 def error_event(shape: str, error: Refusal, request_id: str | None = None) -> bytes:
     """Return an error as an event of a stream that has begun."""
-    document = to_json(error_document(shape, error, request_id))
+    document = json_bytes(error_document(shape, error, request_id))
     return b"event: error\ndata: %b\n\n" % document if shape == "anthropic" else b"data: %b\n\n" % document
 
 
@@ -87,7 +87,7 @@ def error_response(path: str, error: Refusal, request_id: str | None = None) -> 
         headers["WWW-Authenticate"] = 'Bearer realm="vllm-studio"'
     if request_id is not None:
         headers["x-vllm-studio-request"] = request_id
-    body = to_json(error_document(family(path), error, request_id))
+    body = json_bytes(error_document(family(path), error, request_id))
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
 
 

@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from pydantic_core import to_json
-
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.json_body import json_bytes
 
 #: Events that are kept for those who come back with `Last-Event-ID`, and that one listener may be behind.
 KEPT = 1000
@@ -222,7 +221,7 @@ class EventHub:
             listener.wake()
 
     def _text(self, kind: str, data: Any) -> bytes:
-        body = to_json({"data": data, "timestamp": iso_time(time.time())}, inf_nan_mode="null")
+        body = json_bytes({"data": data, "timestamp": iso_time(time.time())})
         return b"id: %b-%d\nevent: %b\ndata: %b\n\n" % (
             self._boot.encode(), self._number, kind.encode(), body,
         )  # fmt: skip

@@ -15,10 +15,11 @@ from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.serving import Endpoint, Refusal, ServedModel
 from vllm_studio_tui.http.proxy import Api, Question, forward
-from vllm_studio_tui.http.request_body import json_bytes, read_form_head, read_json, rest_of_form
+from vllm_studio_tui.http.request_body import read_form_head, read_json, rest_of_form
 from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.http.tokens import TOKEN_ROUTES
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.json_body import json_bytes
 
 _CHAT = Api("/chat/completions", asks_usage=True, thinks=True)
 _COMPLETIONS = Api("/completions", asks_usage=True)

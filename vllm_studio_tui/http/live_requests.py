@@ -6,8 +6,8 @@ from aiohttp import web
 
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import NotFound
-from vllm_studio_tui.http.request_body import json_bytes
 from vllm_studio_tui.http.route import Call, Route
+from vllm_studio_tui.kit.json_body import json_bytes
 
 
 async def _live(call: Call) -> web.StreamResponse:

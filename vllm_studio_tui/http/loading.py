@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from pydantic_core import to_json
 
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal, Waiting
+from vllm_studio_tui.kit.json_body import json_bytes
 
 if TYPE_CHECKING:
     from vllm_studio_tui.http.context import ServeContext
@@ -95,4 +95,4 @@ def _thought(live: LiveRequest, words: str) -> bytes:
         "model": live.model,
         "choices": [{"index": 0, "delta": {"role": "assistant", "reasoning_content": f"{words}\n"}}],
     }
-    return b"data: %b\n\n" % to_json(chunk)
+    return b"data: %b\n\n" % json_bytes(chunk)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
-
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.json_body import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +54,6 @@ class LogStream:
         name = self._run.run_id
         return b"".join(
             b"id: %b@%d\nevent: log\ndata: %b\n\n"
-            % (name.encode(), place, to_json({"data": {"session_id": name, "line": line}, "timestamp": now}))
+            % (name.encode(), place, json_bytes({"data": {"session_id": name, "line": line}, "timestamp": now}))
             for place, line in lines
         )

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.serving import Refusal
-from vllm_studio_tui.http.request_body import json_bytes
 from vllm_studio_tui.http.route import Call, Route
+from vllm_studio_tui.kit.json_body import json_bytes
 from vllm_studio_tui.services.serving.discovery import RUN_METRICS, discovery_document, engine_text
 from vllm_studio_tui.services.serving.exposition import CONTENT_TYPE
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from pydantic_core import PydanticSerializationError, to_json
 
 from vllm_studio_tui.domain.serving import Endpoint, Refusal
 from vllm_studio_tui.kit.json_body import change_members, insert_first, read_object
@@ -169,14 +167,6 @@ async def read_document(request: web.Request, limit: int) -> Mapping[str, Any]:
         return read_object(raw)
     except ValueError as error:
         raise Refusal(400, "invalid_body", f"the body is {error}", advice="Send a JSON object.") from None
-
-
-def json_bytes(document: Any) -> bytes:
-    """Return a document of plain data as JSON; values that JSON has not become null."""
-    try:
-        return to_json(document, inf_nan_mode="null")
-    except PydanticSerializationError:  # half of a pair of surrogates, which JSON can only hold escaped
-        return json.dumps(document, default=str).encode()
 
 
 async def _piece(request: web.Request) -> bytes:

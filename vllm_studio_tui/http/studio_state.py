@@ -8,8 +8,8 @@ from aiohttp import web
 
 from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.api_key import Scope
-from vllm_studio_tui.http.request_body import json_bytes
 from vllm_studio_tui.http.route import Call, Route
+from vllm_studio_tui.kit.json_body import json_bytes
 
 
 def health_document(call: Call) -> dict[str, Any]:

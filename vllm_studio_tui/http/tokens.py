@@ -13,9 +13,9 @@ from vllm_studio_tui.backends.common.token_calls import VLLM, TokenCalls
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.serving import Arrival, Endpoint, Refusal
 from vllm_studio_tui.http.exchange import not_reached
-from vllm_studio_tui.http.request_body import json_bytes, read_json
+from vllm_studio_tui.http.request_body import read_json
 from vllm_studio_tui.http.route import Call, Route
-from vllm_studio_tui.kit.json_body import read_object
+from vllm_studio_tui.kit.json_body import json_bytes, read_object
 
 #: Bytes of an answer that are read, and the seconds that it may take.
 MAX_ANSWER = 64 * 1024 * 1024

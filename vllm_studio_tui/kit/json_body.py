@@ -35,11 +35,19 @@ def read_object(body: bytes) -> dict[str, Any]:
     return data
 
 
+def json_bytes(document: Any) -> bytes:
+    """Return a document of plain data as JSON; values that JSON has not become null, or their text."""
+    try:
+        return to_json(document, inf_nan_mode="null", fallback=str)
+    except ValueError:  # half of a pair of surrogates, which JSON can only hold escaped
+        return json.dumps(document, default=str).encode()
+
+
 def insert_first(body: bytes, name: str, value: Any) -> bytes:
     """Return the body of an object with a member put before all others. The object must not have it yet."""
     at = body.index(b"{") + 1
     comma = b"" if body[at:].lstrip()[:1] == b"}" else b","
-    return b"%b%b:%b%b%b" % (body[:at], to_json(name), to_json(value), comma, body[at:])
+    return b"%b%b:%b%b%b" % (body[:at], json_bytes(name), json_bytes(value), comma, body[at:])
 
 
 def change_members(body: bytes, changed: Mapping[str, Any], removed: Iterable[str] = ()) -> bytes:
@@ -61,12 +69,12 @@ def change_members(body: bytes, changed: Mapping[str, Any], removed: Iterable[st
             out.append(",")
         first = False
         if name in changed:
-            out.append(text[start:value_start] + to_json(changed[name]).decode())
+            out.append(text[start:value_start] + json_bytes(changed[name]).decode())
             added.pop(name, None)
         else:
             out.append(text[start:end])
     for name, value in added.items():
-        out.append(("" if first else ",") + f"{to_json(name).decode()}:{to_json(value).decode()}")
+        out.append(("" if first else ",") + f"{json_bytes(name).decode()}:{json_bytes(value).decode()}")
         first = False
     return "".join(("{", *out, "}")).encode()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import stat
 import time
@@ -19,10 +18,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
-
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit import safe_json
+from vllm_studio_tui.kit.json_body import json_bytes
 from vllm_studio_tui.kit.paths import Places, machine_id, private_dir
 from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.messages import PROGRAM_ENDED
@@ -85,15 +83,12 @@ def cut(request: CompletedRequest) -> CompletedRequest:
 def line_of(request: CompletedRequest) -> bytes:
     """Return the line of a request: what is known of it."""
     known = {name: value for name, value in zip(_NAMES, _values_of(request), strict=True) if value is not None}
-    return to_json(known, inf_nan_mode="null", fallback=str) + b"\n"
+    return json_bytes(known) + b"\n"
 
 
 def line_of_known(known: Mapping[str, Any]) -> bytes:
     """Return the line of a request of which this is known, by the names of `CompletedRequest`."""
-    try:
-        return to_json(known, inf_nan_mode="null", fallback=str) + b"\n"
-    except ValueError:  # half of a pair of surrogates, which JSON can only hold escaped
-        return json.dumps(known, default=str).encode() + b"\n"
+    return json_bytes(known) + b"\n"
 
 
 def request_of(line: bytes) -> CompletedRequest | None:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from pydantic_core import to_json
-
 from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.json_body import json_bytes
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
@@ -79,7 +78,7 @@ class Webhook:
         Raises:
             NotDelivered: After the last try, or where another one would change nothing.
         """
-        body = to_json({"type": EVENT, "timestamp": iso_time(time.time()), "data": {"requests": batch}})
+        body = json_bytes({"type": EVENT, "timestamp": iso_time(time.time()), "data": {"requests": batch}})
         # The same for each try, so that who got it twice can tell.
         message_id = f"msg_{uuid4().hex}"
         for pause in (*self._pauses, None):
