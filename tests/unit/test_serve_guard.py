@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import stat
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -375,6 +376,32 @@ async def test_no_secret_is_in_an_error_a_log_or_a_row(
         assert "engine-key" not in text
     root = ground.context.studio.places.state / "serve"
     assert not [one for one in root.iterdir() if one.is_file() and secret.encode() in one.read_bytes()]
+
+
+async def test_while_the_disk_of_the_log_hangs_requests_are_answered_and_health_says_so(ground: Ground) -> None:
+    log = ground.context.log
+    hangs, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with log._wake:  # as it is while a line is written
+            hangs.set()
+            over.wait()
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    try:
+        await asyncio.to_thread(hangs.wait)
+        async with asyncio.timeout(5):
+            for _ in range(20):
+                assert (await ground.post(CHAT, ASK))[0] == 200
+            health = (await ground.get("/health"))[1]
+        assert (health["status"], health["request_log"]["error"]) == ("degraded", "the disk does not answer")
+        assert ground._rows == []
+    finally:
+        over.set()
+        thread.join()
+    assert len(ground.rows) == 20
+    assert (await ground.get("/health"))[1]["status"] == "ok"
 
 
 async def test_while_it_is_stopped_answers_end_and_new_requests_are_refused(ground: Ground) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from tests.unit.http_ground import STREAM, Asked, Ground, ScriptedEngine, answer, delta, event, serving, stream, until
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal, Waiting
 from vllm_studio_tui.http import loading, proxy, request_body
+from vllm_studio_tui.services.serving.journal import journal_folder, memory_folder
 from vllm_studio_tui.store.requests import RequestRows
 
 CHAT = "/v1/chat/completions"
@@ -53,6 +54,24 @@ async def test_a_body_passes_byte_for_byte_and_the_answer_too(ground: Ground) ->
     assert (row.bytes_in, row.bytes_out, row.streamed, row.endpoint) == (len(body), len(reply), False, CHAT)
     await until(lambda: bool(RequestRows(ground.context.studio.db).recent()), "the row is in the database")
     assert RequestRows(ground.context.studio.db).recent()[0].upstream_id == "x-1"
+
+
+async def test_before_an_engine_has_a_request_it_is_noted_where_a_kill_leaves_it(ground: Ground) -> None:
+    places = ground.context.studio.places
+    folders = [one for one in (journal_folder(places), memory_folder(places)) if one is not None]
+    noted = b""
+    whole = ground.engine.script
+
+    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        nonlocal noted
+        noted = b"".join(path.read_bytes() for folder in folders for path in folder.iterdir())
+        await whole(asked, writer)
+
+    ground.engine.script = script
+    status, _, got = await ground.post(CHAT, ASK)
+    assert status == 200
+    assert got.headers["x-vllm-studio-request"].encode() in noted
+    assert [one.finish for one in ground.rows] == ["stop"]
 
 
 async def test_headers_of_the_client_stop_here_and_the_engines_own_key_goes_on(ground: Ground) -> None:
