@@ -265,7 +265,8 @@ class LogStretch(LogSource):
                         self.searching = f"{(size - far if step < 0 else far) * 100 // size}%"
                     self.post_message(self.Status())
         except OSError as error:
-            self.away(error)
+            if window is self._window:
+                self.away(error)
         finally:
             self._filling = False
             self.searching = ""

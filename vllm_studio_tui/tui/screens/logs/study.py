@@ -109,6 +109,7 @@ class LogStudy(BlockReader):
 
     async def _study(self) -> None:
         """Look through the whole log, a little at a time, until everything is known that can be."""
+        log = self._log
         try:
             while (window := self._window) is not None and self.is_on_screen:
                 index, hits = self.index, self.hits
@@ -126,7 +127,8 @@ class LogStudy(BlockReader):
                     return
                 await asyncio.sleep(REST)
         except OSError as error:
-            self.away(error)  # the next look at what came goes on from here
+            if log is self._log:
+                self.away(error)  # the next look at what came goes on from here
         finally:
             self._studying = False
 

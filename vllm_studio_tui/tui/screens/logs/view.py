@@ -204,7 +204,8 @@ class LogView(LogCursor):
             await self._looked_through(scan)
             return window is not self._window or await self._to_stop(window, step, anew=anew)
         except OSError as error:
-            self.away(error)  # of a log elsewhere nobody knows what else there is
+            if window is self._window:
+                self.away(error)  # of a log elsewhere nobody knows what else there is
             return True
 
     async def _to_stop(self, window: LogWindow, step: int, *, anew: bool) -> bool:
