@@ -305,6 +305,15 @@ async def events_of(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         yield block
 
 
+async def gone(pid: int) -> bool:
+    """Wait until a process has no sockets any more."""
+    for _ in range(1000):
+        if not any(one.pid == pid and one.state not in "ZX" for one in process.all_processes()):
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
 async def test_an_engine_that_is_killed_ends_a_stream_in_its_protocol_and_the_next_request_starts_it(
     served: Served,
 ) -> None:
@@ -331,6 +340,7 @@ async def test_an_engine_that_is_killed_ends_a_stream_in_its_protocol_and_the_ne
                     killed.append(pid)
                     os.kill(pid, signal.SIGKILL)
         assert pid is not None, b"".join(blocks[-3:])
+        assert await gone(pid)  # one that is still ending takes connections, and what it has taken is not sent twice
         last = blocks[-1]
         if path == "/v1/messages":
             assert last.startswith(b"event: error\n")
