@@ -17,7 +17,7 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.serving import few_refusals, journal, request_notes
 from vllm_studio_tui.services.serving.few_refusals import FewRefusals
-from vllm_studio_tui.services.serving.journal import memory_folder, read_journal
+from vllm_studio_tui.services.serving.journal import JournalFile, memory_folder, read_journal
 from vllm_studio_tui.services.serving.request_notes import RequestNotes
 
 
@@ -170,6 +170,18 @@ def test_a_place_that_is_not_ours_alone_is_not_used(tmp_path: Path, memory: Path
     assert memory_folder(places, make=trick != "nothing there") is None
     if trick == "nothing there":
         assert not base.exists()
+
+
+def test_of_the_dead_only_what_tells_nothing_is_removed(tmp_path: Path, memory: Path) -> None:
+    folders = [memory_folder(Places.under(tmp_path / name), make=True) for name in ("dead", "told", "alive")]
+    files = [JournalFile.make(folder) for folder in folders if folder is not None]
+    files[1].append(b"{}\n")
+    for file in files[:2]:
+        file.close(remove=False)
+    journal.tidy_memory()
+    assert [file.path.exists() for file in files] == [False, True, True]
+    assert [folder.exists() for folder in folders if folder is not None] == [False, True, True]
+    files[2].close(remove=True)
 
 
 # --- refusals -------------------------------------------------------------------------------------------

@@ -70,6 +70,22 @@ def memory_folder(places: Places, *, make: bool = False) -> Path | None:
     return folder
 
 
+def tidy_memory() -> None:
+    """Remove the empty files of dead processes from memory, whatever their homes are: those may be gone."""
+    try:
+        folders = list((MEMORY / f"vllm-studio-{os.getuid()}").iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        with dead_journals(folder) as found:
+            for path in found:
+                with contextlib.suppress(OSError):
+                    if not path.stat().st_size:
+                        path.unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 def cut(request: CompletedRequest) -> CompletedRequest:
     """Return the request with texts of bounded length."""
     long: dict[str, Any] = {

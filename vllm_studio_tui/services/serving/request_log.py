@@ -23,6 +23,7 @@ from vllm_studio_tui.services.serving.journal import (
     line_of,
     memory_folder,
     read_journal,
+    tidy_memory,
 )
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import lease
@@ -142,6 +143,7 @@ class RequestLog:
 
     def settle(self) -> int:
         """Make rows of the journals that dead processes left, and return how many. Blocking; does not raise."""
+        tidy_memory()
         try:
             return settle_journals(self._places, self._db)
         except StoreError as error:
