@@ -419,23 +419,30 @@ async def test_a_connection_on_which_an_engine_failed_is_not_used_again(ground: 
     assert [one.status for one in ground.rows] == [500, 200] * 3
 
 
-async def test_an_engine_that_closes_connections_without_a_word_is_asked_on_a_new_one_each_time(ground: Ground) -> None:
+async def test_an_engine_that_closes_connections_after_streams_is_asked_on_a_new_one_for_each(ground: Ground) -> None:
     from dataclasses import replace
 
-    seen: set[asyncio.StreamWriter] = set()
+    streamed: set[asyncio.StreamWriter] = set()
+    others: set[asyncio.StreamWriter] = set()
+    whole = ground.engine.script
 
     async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        if writer in seen:  # as llama.cpp does after a stream
+        if writer in streamed:  # as llama.cpp does after a stream
             writer.transport.abort()
-            return
-        seen.add(writer)
-        await stream("a", usage=1)(asked, writer)
+        elif asked.json.get("stream"):
+            streamed.add(writer)
+            await stream("a", usage=1)(asked, writer)
+        else:
+            others.add(writer)
+            await whole(asked, writer)
 
     ground.engine.script = script
     ground.dispatcher.endpoint = replace(ground.dispatcher.endpoint, keeps_connections=False)
     for _ in range(3):
         async with ground.client.post(ground.url + CHAT, json={**ASK, "stream": True}) as got:
             assert b"[DONE]" in await got.read()
+        assert (await ground.post(CHAT, ASK))[0] == 200
+    assert (len(streamed), len(others)) == (3, 1)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])

@@ -163,7 +163,7 @@ class Backend(ABC):
         counters: Names of its cumulative counters; None where it has none.
         metrics: Its metric table; None: unknown, and the names of all engines are tried; empty: it has no /metrics.
         continue_options: Fields that a request needs to have the last message continued; None: it cannot do that.
-        keeps_connections: False: it may close a connection after an answer without having said so there.
+        keeps_connections: False: it may close a connection after a stream without having said so there.
         streams_unasked: It streams where a request does not say `stream`, so requests say it.
         standard_fields_only: It refuses requests with fields beyond OpenAI's.
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.

@@ -82,7 +82,7 @@ class Endpoint:
         default_params: Fields that are put in where the request has none of them.
         strip_params: Fields that are taken out.
         stall_timeout: Seconds without a byte after which the answer counts as failed; None: any time is given.
-        keeps_connections: A connection may be used for a further request.
+        keeps_connections: A connection may be used for a further request after a stream.
     """
 
     base_url: str

@@ -41,7 +41,7 @@ async def ask(
     live.phase = Phase.SENT
     call.context.note(live)  # before: an engine sees nothing of which nothing is known if this process is killed
     try:
-        answer = await call.context.upstream.send(endpoint, method, path, headers, body)
+        answer = await call.context.upstream.send(endpoint, method, path, headers, body, streamed=live.streamed)
     except aiohttp.ClientConnectorError as error:
         raise NotSent(str(error.os_error.strerror or error.os_error)) from error
     except aiohttp.ConnectionTimeoutError as error:
