@@ -17,6 +17,7 @@ from tests.ports import free_port
 from tests.process.house import House
 from tests.process.serving import Serving, recipe, serving
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal
 from vllm_studio_tui.kit.prometheus import parse, total
@@ -168,6 +169,25 @@ async def test_a_failed_launch_says_why_and_three_are_enough(house: House) -> No
         await one.until(lambda: not one.dispatcher.models()[0].active, "it is gone")
         refused = await refusal_of(one.enter("a"))
         assert (refused.status, refused.code) == (503, "model_failed")
+
+
+async def test_a_model_that_cannot_start_stops_nobody(house: House) -> None:
+    gone = recipe("gone").model_copy(update={"command": "/no/such/program {port}"})
+    lost = Recipe.model_validate(
+        {"id": "lost", "name": "lost", "backend": "llamacpp", "model_path": "/nonexistent.gguf", "on_demand": True}
+    )
+    async with serving(house, recipe("a"), gone, lost, max_loaded=1) as one:
+        endpoint = await one.ask("a")
+        for name in ("gone", "lost"):
+            for _ in range(4):  # in quarantine, too
+                with pytest.raises(Refusal) as refused:
+                    await one.ask(name)
+                assert (refused.value.status, refused.value.code) == (503, "model_failed")
+                assert "3 times" in refused.value.advice or name in refused.value.title
+        assert len(read.all_runs(house.places)) == 1, "nothing else was started"
+        assert one.live()["a"].run_id == endpoint.run_id
+        assert one.live()["a"].state is State.READY
+        assert (await one.ask("a")).run_id == endpoint.run_id
 
 
 def running(endpoint: Endpoint) -> float | None:

@@ -139,6 +139,21 @@ class Launcher(Targets):
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         refuse(recipe, problems_of(self._places.cache, recipe, backend, context))
 
+    def refuse_impossible(self, recipe: Recipe) -> None:
+        """Refuse what `launch` refuses whatever else runs, so that nothing is stopped for it.
+
+        Raises:
+            StudioError: What `launch` raises: it makes no command, its model is not there, GPUs are missing, ..
+        """
+        backend = self._launchable(recipe)
+        usable = self._ready_to_use(recipe)
+        self.refuse_hopeless(usable)
+        if usable.gpus != ("auto",):  # which those are is only known once there is room
+            context = self._context(usable, usable.port or self._settings.inference_port)
+            run_id = control.new_run_id(usable.id)
+            spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
+            self._refuse_missing_gpus(usable, spec.gpus)
+
     def _refuse_missing_gpus(self, recipe: Recipe, gpus: Sequence[str]) -> None:
         """Refuse GPUs that this machine does not have.
 

@@ -33,12 +33,14 @@ def stop_unused(launcher: LauncherApi, run: RunView) -> bool:
 def launch_in_place(
     launcher: LauncherApi, recipe: Recipe, evict: Sequence[RunView], started_by: str
 ) -> RunView | Refusal | None:
-    """Stop runs, then launch a recipe.
+    """Stop runs, then launch a recipe. For one that cannot start, as far as that can be told, nothing is stopped.
 
     Returns:
         The run; why it would fail each time; or None: somebody else was quicker, or asks what was to be stopped.
     """
     try:
+        if evict:
+            launcher.refuse_impossible(recipe)
         for one in evict:
             if not stop_unused(launcher, one):
                 return None
