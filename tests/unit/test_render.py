@@ -176,14 +176,39 @@ def test_where_the_image_starts_the_engine_only_arguments_are_given() -> None:
     assert asked["count"] == 1
 
 
-def test_files_of_this_machine_that_are_not_mounted_are_named() -> None:
-    files = {"mmproj": "/models/eyes.gguf", "chat-template-file": "/t/x.jinja"}
-    native = GGUF.model_copy(update={"model_path": "/models/x.gguf", "extra_args": files})
+def test_files_that_the_command_reads_are_mounted_where_they_are() -> None:
+    files = {"mmproj": "/models/eyes $1.gguf", "chat-template-file": "/t/x.jinja", "log-file": "/var/log/engine.log"}
+    native = recipe(
+        id="gguf", backend="llamacpp", model_path="/models/x.gguf", extra_args=files,
+        lora_modules={"more": "/loras/more.gguf"}, speculative={"method": "draft_model", "model": "/models/small.gguf"},
+    )  # fmt: skip
     text = render("docker-compose", source(native))["compose.yaml"]
-    assert "# gguf: mount these by docker.volumes of the recipe: /models/eyes.gguf, /t/x.jinja\n" in text
-    mounted = native.docker.model_copy(update={"volumes": ("/models:/models:ro", "/t:/t")})
-    text = render("docker-compose", source(native.model_copy(update={"docker": mounted})))["compose.yaml"]
+    document = yaml.safe_load(text)
+    assert_compose(document)
+    read = ["/models/x.gguf", "/loras/more.gguf", "/models/small.gguf", "/models/eyes $$1.gguf", "/t/x.jinja"]
+    assert sorted(document["services"]["gguf"]["volumes"]) == sorted(f"{path}:{path}:ro" for path in read)
+    assert "# gguf: mount these by docker.volumes of the recipe: /var/log/engine.log\n" in text, "it is written to"
+
+
+def test_what_a_volume_of_the_recipe_has_is_not_mounted_again() -> None:
+    files = {"mmproj": "/models/eyes.gguf", "log-file": "/t/log"}
+    own = GGUF.docker.model_copy(update={"volumes": ("/models:/models:ro", "/t:/t")})
+    changed = {"model_path": "/models/x.gguf", "extra_args": files, "docker": own}
+    text = render("docker-compose", source(GGUF.model_copy(update=changed)))["compose.yaml"]
     assert "mount these" not in text
+    assert yaml.safe_load(text)["services"]["gguf"]["volumes"] == ["/models:/models:ro", "/t:/t"]
+
+
+def test_a_model_that_stands_for_a_local_file_is_mounted_as_that_file() -> None:
+    demo = GGUF.model_copy(update={"model_path": "demo:small"})
+    made = gather_source(
+        [demo], Settings(), resolve=lambda path: "/data/small.gguf", number=lambda one: 1, environ={"PATH": os.defpath}
+    )
+    document = yaml.safe_load(render("docker-compose", made)["compose.yaml"])
+    assert_compose(document)
+    service = document["services"]["gguf"]
+    assert service["command"][service["command"].index("--model") + 1] == "/data/small.gguf"
+    assert service["volumes"] == ["/data/small.gguf:/data/small.gguf:ro"], "and no cache of a hub"
 
 
 def test_the_network_of_the_host_publishes_no_ports() -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.backends.common.commands import is_local
-from vllm_studio_tui.backends.common.docker import STOP_SECONDS, model_volumes
+from vllm_studio_tui.backends.common.docker import STOP_SECONDS
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.services.render.source import (
     Files,
@@ -143,15 +142,15 @@ def _not_mounted(one: RenderedRecipe) -> list[str]:
     """Return the files of this machine that a native recipe's arguments name and that are in no volume."""
     if one.recipe.runtime != "native" or one.contained is None:
         return []
-    volumes = (volume.split(":") for volume in (*model_volumes(one.recipe), *one.recipe.docker.volumes))
+    volumes = (volume.split(":") for volume in (*one.volumes, *one.recipe.docker.volumes))
     inside = [parts[1] if len(parts) > 1 else parts[0] for parts in volumes]
     named = [word.rpartition("=")[2] for word in one.contained.argv[1:]]
     return [path for path in named if path.startswith("/") and not any(Path(path).is_relative_to(at) for at in inside)]
 
 
 def _volumes(one: RenderedRecipe) -> list[str]:
-    found = [*model_volumes(one.recipe), *one.recipe.docker.volumes]
-    if not is_local(one.recipe.model_path) and one.recipe.model_path:
+    found = [*one.volumes, *one.recipe.docker.volumes]
+    if not one.local_model and one.recipe.model_path:
         # What the hub's cache of this user has already is not fetched again.
         return [*map(_literal, found), "${HOME}/.cache/huggingface:/root/.cache/huggingface"]
     return [_literal(volume) for volume in found]

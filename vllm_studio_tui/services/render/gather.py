@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui import __version__
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext
-from vllm_studio_tui.backends.common.docker import ImageSettings
+from vllm_studio_tui.backends.common.commands import is_local
+from vllm_studio_tui.backends.common.docker import ImageSettings, model_volumes
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.kit.masking import mask_argv, mask_data
 from vllm_studio_tui.runs.make_spec import revision
 from vllm_studio_tui.services.launching.boot_unit import KEPT
@@ -87,6 +90,7 @@ def _gathered(
         context = LaunchContext(settings, recipe.host, port, environ=environ)
         shown = preview(usable, backend, context, missing_ok=True, run_id=recipe.id)
         image = recipe.docker.image if recipe.runtime == "docker" else backend.image
+        contained = _contained(usable, backend, context) if image else None
         return replace(
             bare,
             image=image,
@@ -96,7 +100,9 @@ def _gathered(
                 shown.env_refs,
                 shown.stop_argv,
             ),
-            contained=_contained(usable, backend, context) if image else None,
+            contained=contained,
+            volumes=_volumes(usable, backend, contained),
+            local_model=is_local(usable.model_path),
         )
     except StudioError as error:
         return replace(bare, problem=f"{error.title}: {' '.join(error.cause.split())}".rstrip(": "))
@@ -122,3 +128,30 @@ def _contained(recipe: Recipe, backend: Backend, context: LaunchContext) -> Rend
     # GPUs are numbered from 0 inside.
     env = {key: value for key, value in command.env.items() if not key.startswith("CUDA_")}
     return RenderedCommand(tuple(argv), mask_data(env), command.env_refs)
+
+
+def _volumes(recipe: Recipe, backend: Backend, contained: RenderedCommand | None) -> tuple[str, ...]:
+    """Return the volumes of what the engine reads: each file is mounted at the same path, read-only.
+
+    A recipe with `runtime: docker` names files of its own image and volumes: only its models are mounted, as at a
+    launch.
+    """
+    found = dict.fromkeys(model_volumes(recipe))
+    if recipe.runtime == "native" and contained is not None:
+        found |= dict.fromkeys(f"{path}:{path}:ro" for path in _read_files(recipe, backend, contained))
+    inside = [volume.split(":")[1] if ":" in volume else volume for volume in recipe.docker.volumes]
+    return tuple(one for one in found if not any(Path(one.split(":")[0]).is_relative_to(at) for at in inside))
+
+
+def _read_files(recipe: Recipe, backend: Backend, contained: RenderedCommand) -> Iterator[str]:
+    """Yield the absolute paths of this machine that a command has its engine read, beside models."""
+    draft = recipe.speculative.get("model") if recipe.speculative else None
+    if isinstance(draft, str) and is_local(draft):
+        yield str(Path(expanded(draft)).absolute())
+    words = contained.argv[1:]
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("-") and flag.lstrip("-") in backend.file_flags:
+            value = value if equals else words[at + 1] if at + 1 < len(words) else ""
+            if value.startswith("/") and "\n" not in value:
+                yield value

@@ -45,6 +45,9 @@ class RenderedRecipe:
         command: What starts it on this machine; None for an external server, or where it makes none.
         contained: What starts it in its image, on all addresses of the container; None where there is no image. Its
             program is empty where the image starts it.
+        volumes: What is mounted into the container for it, as `docker run` takes it: local models, and for a native
+            recipe the other files that its command reads. Without those of the recipe's own `docker.volumes`.
+        local_model: The model is a path of this machine, named or stood for (`demo:..`).
         problem: Why it makes no command; empty where it makes one.
     """
 
@@ -57,6 +60,8 @@ class RenderedRecipe:
     image: str | None = None
     command: RenderedCommand | None = None
     contained: RenderedCommand | None = None
+    volumes: tuple[str, ...] = ()
+    local_model: bool = False
     problem: str = ""
 
     @property
