@@ -345,6 +345,7 @@ class Studio:
             resolve=lambda path: resolve_model(self.places, path),
             number=self.recipes.number,
             environ=os.environ,
+            has_keys=bool(self.keys.list()),
         )
 
     def _record_request(self, request: CompletedRequest) -> None:

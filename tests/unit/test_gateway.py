@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from tests.unit.test_render import CODER, OTHERS, SECRET, recipe, source
 from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.config.settings import Settings, load_settings
+from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.gateway_call import GatewayCall
 from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.gateway import inside_callback, inside_start
 from vllm_studio_tui.services.gateway.calls import call_of, calls_folder, fold_calls
-from vllm_studio_tui.services.gateway.environment import VERSION
+from vllm_studio_tui.services.gateway.environment import VERSION, Environment
 from vllm_studio_tui.services.gateway.gateway import Gateway, gateway_places
 from vllm_studio_tui.services.gateway.inside_callback import StudioCallback
 from vllm_studio_tui.services.render.litellm import configuration
@@ -319,6 +320,25 @@ def test_its_run_has_secrets_by_reference_alone_and_is_nobodys_model(
         assert gateway_places(places).runs != places.runs
         assert gateway.status()["state"] == "stopped"
         assert studio.runs.all() == []
+
+
+def test_where_keys_were_made_it_needs_one_and_is_not_started_without(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Environment, "require", lambda self: None)
+    monkeypatch.delenv("GATEWAY_UPSTREAM_KEY", raising=False)
+    with Studio.open_sync(places) as studio:
+        studio.keys.add("somebody")
+        gateway = Gateway(places, Settings(), studio.render_source, lambda: studio.db)
+        assert "api_key: os.environ/GATEWAY_UPSTREAM_KEY" in gateway.config()
+        with pytest.raises(LaunchRefused, match="no key of serve"):
+            gateway.start()
+        assert gateway.last() is None
+        monkeypatch.setenv("GATEWAY_UPSTREAM_KEY", SECRET)
+        gateway._require_key(studio.render_source())
+        spec = gateway._spec("gateway-1", 4100, Path("/x/config.yaml"), needs_key=True)
+        assert spec.env_refs["GATEWAY_UPSTREAM_KEY"] == "env:GATEWAY_UPSTREAM_KEY"
+        assert SECRET not in json.dumps(spec.to_json())
 
 
 def test_the_commands_say_what_is_missing(places: Places, capsys: pytest.CaptureFixture[str]) -> None:

@@ -260,6 +260,42 @@ def test_docker_compose_itself_takes_it(tmp_path: Path) -> None:
     assert done.returncode != 0, "a secret that is missing must stop it"
 
 
+# --- keys of serve --------------------------------------------------------------------------------------
+
+Studio = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Studio:
+    from vllm_studio_tui.cli.app import run
+
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path / "home"))
+
+    def command(*argv: str) -> tuple[int, str, str]:
+        code = run(list(argv))
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+def test_a_key_is_named_where_serve_asks_for_one_and_the_head_says_how_to_make_it(studio: Studio) -> None:
+    studio("recipes", "add", "coder", "--model", "org/coder")
+    _, out, _ = studio("render", "litellm")
+    assert {one["litellm_params"]["api_key"] for one in yaml.safe_load(out)["model_list"]} == {"none"}
+    assert "keys add" not in out
+    _, out, _ = studio("render", "prometheus")
+    assert "any word will do" in out
+    studio("keys", "add", "somebody")
+    _, out, _ = studio("render", "litellm")
+    keys = {one["litellm_params"]["api_key"] for one in yaml.safe_load(out)["model_list"]}
+    assert keys == {"os.environ/GATEWAY_UPSTREAM_KEY"}
+    assert "# It needs the variables GATEWAY_UPSTREAM_KEY, LITELLM_MASTER_KEY\n" in out
+    assert "make one: vllm-studio keys add litellm --scope inference\n" in out
+    _, out, _ = studio("render", "prometheus")
+    assert "any word will do" not in out
+    assert "# vllm-studio keys add prometheus --scope metrics > vllm-studio.key\n" in out
+
+
 # --- systemd --------------------------------------------------------------------------------------------
 
 
@@ -322,21 +358,6 @@ def test_no_file_is_written_outside_of_the_directory(tmp_path: Path, name: str) 
 
 
 # --- the command ----------------------------------------------------------------------------------------
-
-Studio = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Studio:
-    from vllm_studio_tui.cli.app import run
-
-    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path / "home"))
-
-    def command(*argv: str) -> tuple[int, str, str]:
-        code = run(list(argv))
-        return (code, *capsys.readouterr())
-
-    return command
 
 
 def test_the_command_prints_writes_and_refuses(studio: Studio, tmp_path: Path) -> None:

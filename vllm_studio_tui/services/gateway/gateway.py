@@ -5,6 +5,7 @@ Its runs lie in a directory of their own, so that nobody takes them for a model:
 
 from __future__ import annotations
 
+import os
 import secrets as random_secrets
 import shutil
 import time
@@ -21,7 +22,7 @@ from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.services.gateway import inside_callback, inside_start
 from vllm_studio_tui.services.gateway.calls import calls_folder, fold_calls
 from vllm_studio_tui.services.gateway.environment import CHOSEN, VERSION, Environment, inherited_path
-from vllm_studio_tui.services.render.litellm import MASTER, VARIABLES, configuration
+from vllm_studio_tui.services.render.litellm import MASTER, UPSTREAM, VARIABLES, configuration
 from vllm_studio_tui.services.render.source import RenderSource, header
 from vllm_studio_tui.services.render.yaml_text import yaml_text
 from vllm_studio_tui.services.runs import Runs
@@ -44,6 +45,10 @@ PRISMA = ("PRISMA_QUERY_ENGINE_BINARY", "PRISMA_OFFLINE_MODE", "PRISMA_BINARY_CA
 def gateway_places(places: Places) -> Places:
     """Return the places of the gateway's runs."""
     return replace(places, state=places.state / NAME)
+
+
+def _text(source: RenderSource) -> str:
+    return header(source, "litellm") + yaml_text(configuration(source, callback=f"{MODULE}.callback"))
 
 
 class Gateway:
@@ -87,8 +92,7 @@ class Gateway:
 
     def config(self) -> str:
         """Return the configuration that a start writes. It names secrets and holds none."""
-        source = self._source()
-        return header(source, "litellm") + yaml_text(configuration(source, callback=f"{MODULE}.callback"))
+        return _text(self._source())
 
     def master_key(self) -> str:
         """Return a reference to the key by which it is used: that of the settings, or to one that a start makes."""
@@ -113,21 +117,23 @@ class Gateway:
 
         Raises:
             UsageError: It is not installed.
-            LaunchRefused: It runs already, or its port is taken.
+            LaunchRefused: It runs already, its port is taken, or `serve` asks for a key and it has none.
         """
         self.environment.require()
+        source = self._source()
+        self._require_key(source)
         folder = self.environment.folder
         private_dir(self.calls_folder)
         if not self._settings.gateway_master_key and not self._own_key.exists():
             private_dir(self._own_key.parent)
             write_atomic(self._own_key, f"sk-{random_secrets.token_urlsafe(32)}\n".encode())
         config = folder / "config.yaml"
-        write_atomic(config, self.config().encode())
+        write_atomic(config, _text(source).encode())
         shutil.copyfile(inside_callback.__file__, folder / f"{MODULE}.py")
         control.prune(self._runs, keep=5, keep_bytes=64 * 1024 * 1024, folded=lambda run: True)
         return control.launch(
             self._runs,
-            lambda run_id, port: self._spec(run_id, port, config),
+            lambda run_id, port: self._spec(run_id, port, config, needs_key=source.needs_key),
             NAME,
             host="127.0.0.1",
             port=self._settings.gateway_port,
@@ -181,12 +187,28 @@ class Gateway:
         fold_calls(self.calls_folder, db)
         return GatewayCallRows(db).recent(limit)
 
-    def _spec(self, run_id: str, port: int, config: Path) -> RunSpec:
+    def _require_key(self, source: RenderSource) -> None:
+        """Refuse a gateway whose every request would be refused by `serve`."""
+        if source.needs_key and not self._settings.api_key and not os.environ.get(UPSTREAM):
+            raise LaunchRefused(
+                "the gateway has no key of serve",
+                cause="There are keys, so `serve` asks for one, and the setting api_key names none.",
+                advice=f"Make one (vllm-studio keys add litellm --scope inference) and put it into {UPSTREAM}, or set "
+                "api_key.",
+            )
+
+    def _references(self, needs_key: bool) -> dict[str, str]:
         refs = {
             name: reference
             for name, key in VARIABLES.items()
             if (reference := self.master_key() if name == MASTER else getattr(self._settings, key))
         }
+        if needs_key:
+            refs.setdefault(UPSTREAM, f"env:{UPSTREAM}")
+        return refs
+
+    def _spec(self, run_id: str, port: int, config: Path, *, needs_key: bool = False) -> RunSpec:
+        refs = self._references(needs_key)
         kept = [*refs, *PRISMA, "GATEWAY_CALLS"]
         argv = (
             str(self.environment.python), "-I", "-u", inside_start.__file__, "--config", str(config),

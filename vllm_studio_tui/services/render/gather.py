@@ -40,16 +40,19 @@ def gather_source(
     resolve: Callable[[str], str],
     number: Callable[[Recipe], int | None],
     environ: Mapping[str, str],
+    has_keys: bool = False,
 ) -> RenderSource:
     """Return the recipes with their commands. One that makes no command has the reason instead.
 
     Args:
         resolve: Returns the path that a recipe's model path stands for.
         number: Returns which kept form of a recipe one is.
+        has_keys: There are keys of `serve`.
     """
     kept = {name: environ[name] for name in KEPT if environ.get(name)}
     found = _gathered_all(recipes, settings, resolve, number, environ)
-    return RenderSource(tuple(found), settings, serve_url(settings), __version__, sys.executable, kept)
+    needs_key = has_keys or settings.api_key is not None
+    return RenderSource(tuple(found), settings, serve_url(settings), __version__, sys.executable, kept, needs_key)
 
 
 def _gathered_all(

@@ -15,9 +15,11 @@ from vllm_studio_tui.services.render.yaml_text import yaml_text
 
 #: The variable of the key by which everything of LiteLLM can be done.
 MASTER = "LITELLM_MASTER_KEY"
+#: The variable of the key that `serve` is asked with, where it asks for one.
+UPSTREAM = "GATEWAY_UPSTREAM_KEY"
 #: Variables of LiteLLM, and the setting that refers to what each of them holds.
 VARIABLES = {
-    "GATEWAY_UPSTREAM_KEY": "api_key",
+    UPSTREAM: "api_key",
     MASTER: "gateway_master_key",
     "DATABASE_URL": "gateway_database_url",
     "REDIS_URL": "gateway_redis_url",
@@ -35,8 +37,11 @@ def render(source: RenderSource) -> Files:
     """Return `config.yaml`."""
     told = ["Start: litellm --config config.yaml --host 127.0.0.1, with LITELLM_LOCAL_MODEL_COST_MAP=True"]
     settings = vars(source.settings)
-    needed = [name for name, key in VARIABLES.items() if settings[key] or name == MASTER]
+    given = {name for name, key in VARIABLES.items() if settings[key]} | {MASTER}
+    needed = [name for name in VARIABLES if name in given or (name == UPSTREAM and source.needs_key)]
     told.append(f"It needs the variables {', '.join(needed)}")
+    if source.needs_key:
+        told.append(f"{UPSTREAM} holds a key of `serve`; make one: vllm-studio keys add litellm --scope inference")
     return {"config.yaml": header(source, "litellm", *told) + yaml_text(configuration(source))}
 
 
@@ -92,7 +97,7 @@ def _entry(one: RenderedRecipe, source: RenderSource) -> dict[str, Any]:
 
 def _entry_of(name: str, source: RenderSource, facts: dict[str, Any]) -> dict[str, Any]:
     price = source.settings.gateway_prices.get(name, TokenPrice())
-    key = "os.environ/GATEWAY_UPSTREAM_KEY" if source.settings.api_key else NO_KEY
+    key = f"os.environ/{UPSTREAM}" if source.needs_key else NO_KEY
     return {
         "model_name": name,
         "litellm_params": {

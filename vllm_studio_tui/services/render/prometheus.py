@@ -20,21 +20,31 @@ def render(source: RenderSource) -> Files:
     records = {"groups": [{"name": "vllm_studio_engines", "rules": recording_rules()}]}
     alerts = {"groups": [{"name": "vllm_studio_alerts", "rules": [one.to_rule() for one in ALERTS]}]}
     return {
-        "prometheus.yml": _head(source, *_BY_DISCOVERY) + yaml_text(_config(_by_discovery(source))),
+        "prometheus.yml": _head(source, *_by_discovery_notes(source)) + yaml_text(_config(_by_discovery(source))),
         "prometheus-exporter.yml": _head(source, *_BY_EXPORTER) + yaml_text(_config(_by_exporter(source))),
         RECORDS_FILE: _head(source) + _rules_text(records),
         ALERTS_FILE: _head(source) + _rules_text(alerts),
     }
 
 
-_BY_DISCOVERY = (
-    "Start: prometheus --config.file=prometheus.yml --storage.tsdb.retention.time=30d",
-    f"{KEY_FILE} beside this file holds a key of `vllm-studio keys add` with the scope `metrics`; any word will do",
-    "where `serve` asks for none. Runs that come and go are found by themselves.",
-)
+_START = "Start: prometheus --config.file=prometheus.yml --storage.tsdb.retention.time=30d"
+_FOUND = "Runs that come and go are found by themselves."
 _BY_EXPORTER = (
     "For `vllm-studio exporter` in place of `serve`. Take this file or prometheus.yml: both would count all twice.",
 )
+
+
+def _by_discovery_notes(source: RenderSource) -> tuple[str, ...]:
+    make = f"vllm-studio keys add prometheus --scope metrics > {KEY_FILE}"
+    if source.needs_key and not source.settings.public_metrics:
+        return (
+            _START,
+            f"{KEY_FILE} beside this file holds a key of `serve`, which asks for one; make it:",
+            make,
+            _FOUND,
+        )
+    more = "nothing asks for a key now, so any word will do. Once there are keys:"
+    return (_START, f"{KEY_FILE} beside this file must be there; {more}", make, _FOUND)
 
 
 def _head(source: RenderSource, *more: str) -> str:

@@ -91,6 +91,7 @@ class RenderSource:
         version: Ours.
         python: The interpreter that has us.
         environ: The variables that say where files are (`launching.boot_unit.KEPT`), nothing else.
+        needs_key: `serve` asks for a key: one was made, or the settings name one.
     """
 
     recipes: tuple[RenderedRecipe, ...]
@@ -99,6 +100,7 @@ class RenderSource:
     version: str
     python: str = "python3"
     environ: Mapping[str, str] = field(default_factory=dict)
+    needs_key: bool = False
 
 
 #: Said where a recipe holds a secret that is no reference.
