@@ -13,7 +13,10 @@ from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import command_of
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.gpu_choice import absent, free_gpus, holders
-from vllm_studio_tui.services.launching.preflight import guarded
+from vllm_studio_tui.services.launching.preflight import guarded, refuse
+
+#: Seconds that a launch waits for the GPUs to say which of them are there.
+GPU_WAIT = 1.5
 
 
 def claimed_gpus(recipe: Recipe, backend: Backend, context: LaunchContext) -> tuple[str, ...]:
@@ -55,3 +58,15 @@ def room_problems(wanted: Sequence[str], report: GpuReport, live: Sequence[RunVi
         Problem("gpus", "warning", f"GPU {gpu} is in use: {who}", "Stop it, choose another GPU, or use less memory.")
         for gpu, who in holders(report, unclaimed, [one.run_id for one in live])
     ]
+
+
+def refuse_missing_gpus(recipe: Recipe, gpus: Sequence[str]) -> None:
+    """Refuse GPUs that this machine does not have.
+
+    Raises:
+        HopelessLaunch: One of them is not there.
+    """
+    if gpus:
+        from vllm_studio_tui.probes.gpu.nvml import read_once
+
+        refuse(recipe, gpu_problems(recipe, gpus, read_once(GPU_WAIT, processes=False), ()))

@@ -23,7 +23,7 @@ from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
-from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, room_problems
+from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, refuse_missing_gpus, room_problems
 from vllm_studio_tui.services.launching.port_claims import port_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse
 from vllm_studio_tui.services.launching.preview import Preview, preview
@@ -36,8 +36,6 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
 
 #: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
 MEMORY_WAIT = 30.0
-#: Seconds that a launch waits for the GPUs to say which of them are there.
-GPU_WAIT = 1.5
 #: Seconds that a launch waits for a switch that is under way.
 SWITCH_WAIT = 60.0
 
@@ -152,18 +150,7 @@ class Launcher(Targets):
             context = self._context(usable, usable.port or self._settings.inference_port)
             run_id = control.new_run_id(usable.id)
             spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
-            self._refuse_missing_gpus(usable, spec.gpus)
-
-    def _refuse_missing_gpus(self, recipe: Recipe, gpus: Sequence[str]) -> None:
-        """Refuse GPUs that this machine does not have.
-
-        Raises:
-            HopelessLaunch: One of them is not there.
-        """
-        if gpus:
-            from vllm_studio_tui.probes.gpu.nvml import read_once
-
-            refuse(recipe, gpu_problems(recipe, gpus, read_once(GPU_WAIT, processes=False), ()))
+            refuse_missing_gpus(usable, spec.gpus)
 
     # --- launching --------------------------------------------------------------------------------------
 
@@ -247,7 +234,7 @@ class Launcher(Targets):
         # What cannot make a command is refused before anything is stopped or created.
         planned = build(expected) if usable.gpus != ("auto",) else None
         if planned is not None and not unchecked:
-            self._refuse_missing_gpus(usable, planned.gpus)
+            refuse_missing_gpus(usable, planned.gpus)
         if force:
             self._make_room(recipe.id, wanted, planned.gpus if planned is not None else (), runs)
             runs = control.still_live(runs)
