@@ -141,7 +141,7 @@ def test_what_is_never_stopped_is_not_waited_for() -> None:
 
 def test_who_may_not_launch_joins_and_does_not_start() -> None:
     stage = Stage(model("a"), model("b", on_demand=None), model("c", on_demand=False))
-    assert refused(stage.arrive("1", "a", may_launch=False)) == [("1", 503, "model_not_loaded")]
+    assert refused(stage.arrive("1", "a", may_launch=False)) == [("1", 403, "launch_not_allowed")]
     assert refused(stage.arrive("2", "b")) == [("2", 503, "model_not_loaded")]
     assert stage.arrive("3", "a") == [Launch("a")]
     assert stage.arrive("4", "a", may_launch=False) == []

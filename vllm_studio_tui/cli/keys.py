@@ -136,7 +136,7 @@ def _cells(key: ApiKey, used: int) -> list[str]:
         )
         if value is not None
     ]
-    may = [*sorted(key.scopes), *(["launch"] if key.may_launch else [])]
+    may = [*sorted(key.scopes), *(["launch"] if key.launches else [])]
     over = key.expires_at is not None and key.expires_at <= time.time()
     return [
         key.name,

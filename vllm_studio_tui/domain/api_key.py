@@ -27,7 +27,7 @@ class ApiKey:
     Attributes:
         prefix: The first characters of the secret, by which people recognise it.
         models: Patterns of `fnmatch` of the models that it may use; empty: all.
-        may_launch: It may have models loaded, which may stop others.
+        may_launch: It was given the right to have models loaded, which may stop others; see `launches`.
         loading: How waiting for a model is shown to it, `comment`, `reasoning` or `503`; None: as the settings say.
     """
 
@@ -51,6 +51,11 @@ class ApiKey:
             return True
         return scope is Scope.READ and Scope.MANAGE in self.scopes
 
+    @property
+    def launches(self) -> bool:
+        """Return whether it may have models loaded: `admin` is everything, and includes this."""
+        return self.may_launch or Scope.ADMIN in self.scopes
+
     def sees(self, model: str) -> bool:
         """Return whether it may use a model."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
@@ -67,7 +72,7 @@ class ApiKey:
             "max_concurrent": self.max_concurrent,
             "tokens_per_day": self.tokens_per_day,
             "expires_at": None if self.expires_at is None else iso_time(self.expires_at),
-            "may_launch": self.may_launch,
+            "may_launch": self.launches,
             "loading": self.loading,
             "created_at": iso_time(self.created_at),
             "last_used_at": None if self.last_used_at is None else iso_time(self.last_used_at),

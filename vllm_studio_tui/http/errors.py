@@ -20,7 +20,13 @@ from vllm_studio_tui.domain.errors import (
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.kit.json_body import json_bytes
 
-_OPENAI = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 429: "rate_limit_error"}
+_OPENAI = {
+    401: "authentication_error",
+    403: "permission_error",
+    408: "timeout_error",
+    429: "rate_limit_error",
+    499: "request_cancelled",
+}
 _ANTHROPIC = {
     401: "authentication_error",
     403: "permission_error",
@@ -30,6 +36,10 @@ _ANTHROPIC = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+
+
+#: Where trying again by itself changes nothing: until a person does something, or because one did.
+_FINAL = frozenset({"cancelled", "model_ambiguous", "model_blocked", "model_failed", "model_not_loaded"})
 
 
 def as_refusal(error: StudioError) -> Refusal:
@@ -83,6 +93,8 @@ def error_response(path: str, error: Refusal, request_id: str | None = None) -> 
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.code in _FINAL:
+        headers["x-should-retry"] = "false"  # the SDKs of OpenAI and Anthropic keep to it
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="vllm-studio"'
     if request_id is not None:

@@ -116,7 +116,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
-        return await _refused(call, live, Refusal(409, "cancelled", live.cancelled))
+        return await _refused(call, live, Refusal(499, "cancelled", f"the request was {live.cancelled}"))
     finally:
         # Nothing here waits: what is cancelled may be cancelled again.
         if live.phase is Phase.REFUSED and finish != "cancelled":
@@ -144,7 +144,7 @@ async def _answer(
     mode = call.key.loading or context.settings.loading
     if mode == "reasoning" and not api.thinks:
         mode = "comment"
-    arrival = Arrival(call.id, question.model, call.key.may_launch, call.key.models)
+    arrival = Arrival(call.id, question.model, call.key.launches, call.key.models)
     for attempt in (1, 2):
         if question.endpoint is not None:
             endpoint = question.endpoint

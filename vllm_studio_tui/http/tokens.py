@@ -86,7 +86,7 @@ async def _with_engine(call: Call, model: str | None, ask: Any) -> dict[str, Any
     context.keys.admit(call.key)
     admission = None
     try:
-        admission = context.dispatcher.enter(Arrival(call.id, model, call.key.may_launch, call.key.models))
+        admission = context.dispatcher.enter(Arrival(call.id, model, call.key.launches, call.key.models))
         found: dict[str, Any] = await ask(await admission.wait())
         return found
     finally:

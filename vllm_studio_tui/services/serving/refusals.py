@@ -53,6 +53,18 @@ def not_loaded(key: str, cause: str) -> Refusal:
     )
 
 
+def may_not_launch(key: str) -> Refusal:
+    """It is stopped, and whoever asks has no right to have models loaded."""
+    return Refusal(
+        403,
+        "launch_not_allowed",
+        f"{key} is not loaded, and this key may not start models",
+        advice=f"Start it: vllm-studio launch {key} --wait; or ask with a key that may: "
+        "vllm-studio keys add NAME --may-launch",
+        param="model",
+    )
+
+
 def gone(key: str) -> Refusal:
     """It was deleted while the request waited."""
     return Refusal(404, "model_not_found", f"{key} is no longer there", param="model")

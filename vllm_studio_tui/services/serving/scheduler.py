@@ -334,7 +334,7 @@ class Scheduler:
         elif last is not None:
             self._refuse_all(key, refusals.quarantined(key, last, Quarantine.FAILURES))
         elif not any(job.may_launch for job in self._waiting[key]):
-            self._refuse_all(key, refusals.not_loaded(key, "This key may not start models."))
+            self._refuse_all(key, refusals.may_not_launch(key))
         return bool(self._waiting.get(key)) and self._not_before.get(key, 0.0) <= now
 
     def _leaves_room(

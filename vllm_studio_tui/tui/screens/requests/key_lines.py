@@ -33,10 +33,10 @@ class KeyLine:
 def may_words(key: ApiKey, now: float) -> str:
     """Return what a key may do, in words."""
     scopes = [str(scope) for scope in sorted(key.scopes) if scope is not Scope.INFERENCE or len(key.scopes) == 1]
-    parts = [", ".join(key.models) if key.models else "all models", *([] if key.may_launch else ["no launch"])]
+    parts = [", ".join(key.models) if key.models else "all models", *([] if key.launches else ["no launch"])]
     if scopes != [Scope.INFERENCE]:
         parts.append(", ".join(scopes) or "nothing")
-    if key.may_launch:
+    if key.launches:
         parts.append("may launch")
     if key.max_concurrent is not None:
         parts.append(f"{key.max_concurrent} at once")

@@ -1,0 +1,78 @@
+"""What clients are told that are not answered, and what is left of that: with the real SDKs, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.unit.http_ground import Ground, serving, until
+from tests.unit.test_serve_guard import bearer, make_key
+from vllm_studio_tui.domain.api_key import LOCAL, Scope
+from vllm_studio_tui.services.serving import refusals
+
+CHAT = "/v1/chat/completions"
+HI: list[Any] = [{"role": "user", "content": "hi"}]
+ASK = {"model": "m", "messages": HI}
+
+
+@pytest.fixture
+async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    async with serving(tmp_path, monkeypatch) as made:
+        yield made
+
+
+async def cancel(ground: Ground, asked: int) -> None:
+    """Cancel the one request that is under way, the so manieth that its engine was asked."""
+    await until(lambda: len(ground.engine.asked) == asked, "the engine has it")
+    [live] = (await ground.get("/requests/live"))[1]["requests"]
+    assert (await ground.post(f"/requests/{live['id']}/cancel", {}))[0] == 200
+
+
+async def test_a_request_that_a_person_cancels_is_not_sent_again_by_any_sdk(ground: Ground) -> None:
+    async def script(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    ground.engine.script = script
+    async with openai.AsyncOpenAI(base_url=f"{ground.url}/v1", api_key="none") as client:
+        asking = asyncio.ensure_future(client.chat.completions.create(model="m", messages=HI))
+        await cancel(ground, 1)
+        with pytest.raises(openai.APIStatusError, match="was cancelled by local") as refused:
+            await asking
+    assert (refused.value.status_code, refused.value.code) == (499, "cancelled")
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    async with anthropic.AsyncAnthropic(base_url=ground.url, api_key="none") as claude:
+        telling = asyncio.ensure_future(claude.messages.create(model="m", messages=HI, max_tokens=9))
+        await cancel(ground, 2)
+        with pytest.raises(anthropic.APIStatusError, match="was cancelled by local"):
+            await telling
+    assert [(one.finish, one.status) for one in ground.rows] == [("cancelled", 499)] * 2
+    assert len(ground.engine.asked) == 2
+
+
+async def test_what_waits_for_a_person_is_not_tried_again_by_an_sdk(ground: Ground) -> None:
+    for refusal in (refusals.failed("m", "cuda_oom", "no memory"), refusals.may_not_launch("m")):
+        ground.dispatcher.refusal = refusal
+        before = len(ground.rows)
+        async with openai.AsyncOpenAI(base_url=f"{ground.url}/v1", api_key="none") as client:
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.chat.completions.create(model="m", messages=HI)
+        assert refused.value.status_code == refusal.status
+        assert len(ground.rows) == before + 1
+    assert "keys add NAME --may-launch" in str(refused.value)
+    assert "vllm-studio launch m --wait" in str(refused.value)
+    assert refused.value.type == "permission_error"
+
+
+async def test_a_key_that_may_do_everything_may_have_models_loaded(ground: Ground) -> None:
+    admin = await make_key(ground, "boss", scopes=(Scope.ADMIN,))
+    plain = await make_key(ground, "plain")
+    for secret in (admin, plain):
+        assert (await ground.post(CHAT, ASK, **bearer(secret)))[0] == 200
+    assert [one.may_launch for one in ground.dispatcher.arrivals] == [True, False]
+    assert LOCAL.to_json()["may_launch"] is True
