@@ -63,6 +63,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("chats restore CHAT", 0, ""),
     ("usage --json", 0, "total"),
     ("requests --json", 0, '"chat"'),
+    ("requests cancel nobody", 1, "no request nobody is under way"),
     ("keys add agent --json", 0, '"agent"'),
     ("keys list --json", 0, '"agent"'),
     ("keys delete agent --yes", 0, ""),

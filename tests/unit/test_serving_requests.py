@@ -300,3 +300,39 @@ def test_live_requests_are_listed_with_and_without_a_server(db: Database, places
         done = run("requests", "--live")
         assert "warning: vllm-studio serve cannot be asked" in done.stderr
         assert "c1" in done.stdout
+
+
+def test_a_request_is_cancelled_by_how_its_id_begins_and_nothing_else_is(db: Database, places: Places) -> None:
+    missing = run("requests", "cancel", "r1").exception
+    assert isinstance(missing, NotFound)
+    assert "Nothing serves" in missing.cause
+    chat_under_way(db, "x")
+    with serving(places) as told:
+        others = [{**LIVE, "id": "abc-1"}, {**LIVE, "id": "abc-2"}, {**LIVE, "id": "abc"}]
+        told.documents["/requests/live"] = {"requests": [LIVE, *others], "queue": []}
+        for name in ("r1", "abc", "abc-1"):
+            told.documents[f"/requests/{name}/cancel"] = {"success": True}
+        assert run("requests", "cancel", "r").stdout == "cancelled r1, the request of opencode for qwen\n"
+        assert document("requests", "cancel", "abc")["cancelled"]["id"] == "abc", "an id comes before a beginning"
+        several = run("requests", "cancel", "abc-").exception
+        assert isinstance(several, UsageError)
+        assert several.cause == "abc-1, abc-2"
+        chat = run("requests", "cancel", "c1").exception
+        assert isinstance(chat, UsageError)
+        assert chat.cause == "A chat asks it."
+        assert isinstance(run("requests", "cancel", "").exception, NotFound)
+        gone = run("requests", "cancel", "abc-2").exception
+        assert isinstance(gone, StudioError)
+        told.raw = b"garbage"
+        assert "cannot be asked" in str(run("requests", "cancel", "r1").exception)
+
+
+def test_requests_of_two_recipes_with_one_name_are_told_apart(db: Database, places: Places) -> None:
+    ended(db, "a", recipe_id="one", requested_model="shared", model="/models/x")
+    ended(db, "b", requested_model="shared", model="/models/x")
+    lines = run("requests").stdout.splitlines()[1:]
+    assert sorted(line.split()[3] for line in lines) == ["one", "shared"]
+    with serving(places) as told:
+        told.documents["/requests/live"] = {"requests": [LIVE, {**LIVE, "id": "r2", "recipe": "other"}], "queue": []}
+        lines = run("requests", "--live").stdout.splitlines()[1:]
+    assert [line.split()[2] for line in lines] == ["qwen", "other"]

@@ -1,4 +1,4 @@
-"""`requests`: who asked which model for what, and what is under way."""
+"""`requests`: who asked which model for what, what is under way, and ending one of those."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
-from vllm_studio_tui.domain.requests import LiveRequest, RequestQuery, request_document
+from vllm_studio_tui.domain.requests import LiveRequest, RequestQuery, find_live, request_document
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
 
@@ -21,8 +21,12 @@ MOST = 100_000
 
 
 def register(app: typer.Typer) -> None:
-    @app.command("requests")
+    nouns = typer.Typer()
+    app.add_typer(nouns, name="requests")
+
+    @nouns.callback(invoke_without_command=True)
     def requests(
+        context: typer.Context,
         live: bool = typer.Option(False, "--live", help="Those under way: of serve, and of chats of this home."),
         limit: int = typer.Option(50, "--limit", "-n", min=1, max=MOST, help="At most so many."),
         key: str | None = typer.Option(None, "--key", metavar="NAME", help="Of this key; or chat, bench. A glob."),
@@ -30,6 +34,8 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Requests, the latest first; with --live those under way, the oldest first."""
+        if context.invoked_subcommand is not None:
+            return
         with open_studio() as studio:
             if live:
                 now = studio.requests.live()
@@ -49,6 +55,20 @@ def register(app: typer.Typer) -> None:
             say("No request." if key or model else "No request yet. Let programs ask: vllm-studio serve")
         else:
             _show_ended(ended)
+
+    @nouns.command("cancel")
+    def cancel(
+        request_id: str = typer.Argument(metavar="ID", help="As --live shows it; how it begins is enough."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
+    ) -> None:
+        """End a request that is under way: the engine's slot is free at once. Its client is told who ended it."""
+        with open_studio() as studio:
+            one = find_live(studio.requests.live(), request_id)
+            studio.requests.cancel(one.id)
+        if as_json:
+            emit({"cancelled": one.to_json()})
+        else:
+            say(f"cancelled {one.id}, the request of {one.key or one.source} for {one.asked_for or DASH}")
 
 
 def _wanted(one: LiveRequest, key: str | None, model: str | None) -> bool:
@@ -71,7 +91,7 @@ def _show_live(now: LiveRequests, chosen: list[LiveRequest]) -> None:
             [
                 one.id,
                 one.key or one.source,
-                one.model or DASH,
+                one.asked_for or DASH,
                 _phase(one),
                 numbers.duration(one.age),
                 numbers.rounded_count(one.prompt_tokens),
@@ -104,7 +124,7 @@ def _show_ended(ended: list[CompletedRequest]) -> None:
             [
                 (iso_time(one.at) or DASH)[:19].replace("T", " "),
                 one.key_name or one.source,
-                one.model or one.requested_model or DASH,
+                one.asked_for or DASH,
                 numbers.rounded_count(one.prompt_tokens),
                 ("~" if one.estimated and one.completion_tokens is not None else "")
                 + numbers.rounded_count(one.completion_tokens),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.serving import Phase
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.iso_time import iso_time
@@ -62,6 +62,11 @@ class LiveRequest:
     def waits(self) -> bool:
         """Return whether no engine has it yet."""
         return self.phase in WAITING
+
+    @property
+    def asked_for(self) -> str | None:
+        """Return how people know what was asked: its recipe, since several may have one name; else what was asked."""
+        return self.recipe or self.model
 
     def to_json(self) -> dict[str, Any]:
         """Return what `requests --live --json` prints of it."""
@@ -139,6 +144,31 @@ class LiveRequests:
             "serving": {"url": self.url} if self.serving else None,
             "error": None if self.error is None else self.error.to_json(),
         }
+
+
+def find_live(now: LiveRequests, name: str) -> LiveRequest:
+    """Return the request under way of an id, or the only one whose id begins so.
+
+    Raises:
+        UsageError: Several begin so, or it is a chat, which nobody but its face ends.
+        NotFound: None does.
+    """
+    found = [one for one in now.requests if one.id == name] or [
+        one for one in now.requests if name and one.id.startswith(name)
+    ]
+    if len(found) > 1:
+        raise UsageError(f"several requests begin with {name}", cause=", ".join(one.id for one in found[:10]))
+    if not found and now.error is not None:
+        raise now.error
+    if not found:
+        cause = "It has ended, or never was." if now.serving else "Nothing serves from this home."
+        raise NotFound(f"no request {name} is under way", cause=cause, advice="See: vllm-studio requests --live")
+    if not found[0].served:
+        asks = found[0].source
+        raise UsageError(
+            f"{found[0].id} is not a request of serve", cause=f"A {asks} asks it.", advice="Stop it there."
+        )
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)

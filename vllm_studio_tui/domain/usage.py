@@ -83,6 +83,11 @@ class CompletedRequest:
     bytes_in: int | None = None
     bytes_out: int | None = None
 
+    @property
+    def asked_for(self) -> str | None:
+        """Return what people know it by: its recipe, else what the client wrote; engines have paths for names."""
+        return self.recipe_id or self.requested_model or self.model
+
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:

@@ -46,10 +46,9 @@ class Line:
     @property
     def model(self) -> str | None:
         if self.live is not None:
-            return self.live.model or self.live.recipe
+            return self.live.asked_for
         assert self.ended is not None
-        # What the client wrote, which is what it knows: engines have paths for names.
-        return self.ended.recipe_id or self.ended.requested_model or self.ended.model
+        return self.ended.asked_for
 
     @property
     def run_id(self) -> str | None:
