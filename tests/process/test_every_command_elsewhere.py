@@ -43,6 +43,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("recipes delete four --yes", 0, ""),
     ("launch sim --port PORT --wait --json", 0, '"ready"'),
     ("wait-ready sim --json", 0, '"ready"'),
+    ("recipes edit sim --set description=more", 0, "until it is started again"),
     ("status --json", 0, '"ready"'),
     ("runs list --json", 0, '"sim"'),
     ("runs show sim --json", 0, '"sim"'),

@@ -316,3 +316,26 @@ def test_what_is_only_warned_of_is_not_called_nothing(studio: Studio, tmp_path: 
     said = studio("recipes", "check", "r").out
     assert "applies the adapter to every request, and does not know its name. Ask for the model by its own" in said
     assert "Keep one" not in said
+
+
+# --- names that several have ----------------------------------------------------------------------------
+
+
+def test_a_copy_that_shares_its_name_says_what_a_request_gets(studio: Studio) -> None:
+    studio("recipes", "add", "a", "--model", "org/m", "--set", "served_model_name=shared")
+    assert "share" not in studio("recipes", "list").err
+    assert not [
+        one for one in json.loads(studio("recipes", "check", "a", "--json").out)["problems"] if "share" in str(one)
+    ]
+    said = studio("recipes", "duplicate", "a", "b")
+    assert (said.code, said.out) == (0, "added b\n")
+    words = "a and b share the name shared: a request for it gets the only one that is ready, else the only one with "
+    assert words in said.err
+    assert "by its id" in said.err
+    assert words in studio("recipes", "list").err
+    problems = json.loads(studio("recipes", "check", "b", "--json").out)["problems"]
+    assert [(one["field"], one["severity"]) for one in problems if words in one["message"]] == [
+        ("served_model_name", "warning")
+    ]
+    studio("recipes", "edit", "b", "--set", "served_model_name=other")
+    assert "share" not in studio("recipes", "list").err

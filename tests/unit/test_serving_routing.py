@@ -59,6 +59,18 @@ def test_of_several_with_one_name_the_ready_one_is_meant_else_the_pinned_one_els
     assert both.find("one").key == "one"
 
 
+def test_a_name_is_listed_once_by_the_one_that_answers_and_the_others_by_their_ids() -> None:
+    one, two = Offer("one", "m", ("old",)), Offer("two", "m", ready=True)
+    table = routes(one, two)
+    assert (table.names_of(one), table.names_of(two)) == (("one", "old"), ("m", "two"))
+    both = routes(one, stopped := Offer("two", "m"))
+    assert [both.names_of(each) for each in (one, stopped)] == [("one", "old"), ("two",)], "nobody answers to m"
+    taken = Offer("m2", "x")
+    assert routes(taken, Offer("x", "m2")).names_of(taken) == ("x",), "a served name comes before another's id"
+    alone = Offer("one", "m", ("old",))
+    assert routes(alone).names_of(alone) == ("m", "one", "old")
+
+
 def test_a_request_without_a_model_goes_to_the_only_ready_one_that_its_key_may_use() -> None:
     a, b = Offer("a", "A", ready=True), Offer("b", "B", ready=True)
     assert routes(a, Offer("b", "B")).find(None).key == "a"

@@ -19,6 +19,7 @@ from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.backends.base import Problem
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.importing import ImportReport
@@ -91,6 +92,28 @@ def _tell(recipe: Recipe, notes: list[FieldNote], *, before: Recipe | None = Non
         note(f"take what is suggested: vllm-studio recipes edit {recipe.id} --suggested")
 
 
+def _note_shared_names(recipes: list[Recipe]) -> None:
+    from vllm_studio_tui.services.serving.served_names import shared_names, sharing_words
+
+    for name, ids in shared_names(recipes).items():
+        message, advice = sharing_words(name, ids)
+        note(f"note: {message}. {advice}")
+
+
+def _sharing(recipe: Recipe, studio: StudioApi) -> list[Problem]:
+    """Return a warning where other recipes are asked for by the same name."""
+    from vllm_studio_tui.backends.base import Problem as Warned
+    from vllm_studio_tui.services.recipes.recipes import Broken
+    from vllm_studio_tui.services.serving.served_names import shared_names, sharing_words
+
+    good = [one for one in studio.recipes.all_stored() if not isinstance(one, Broken)]
+    return [
+        Warned("served_model_name", "warning", *sharing_words(name, ids))
+        for name, ids in shared_names(good).items()
+        if recipe.id in ids
+    ]
+
+
 def _suggested(recipe: Recipe) -> Recipe:
     from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 
@@ -123,6 +146,8 @@ def _register_reading(nouns: typer.Typer) -> None:
         for one in found:
             if isinstance(one, Broken):
                 note(f"{one.id} can no longer be read: {one.error.cause}")
+        if not search:
+            _note_shared_names(good)
         if as_json:
             emit({"recipes": [recipe_document(one, running.get(one.id)) for one in good]})
             return
@@ -180,7 +205,7 @@ def _register_reading(nouns: typer.Typer) -> None:
 
         with open_studio() as studio:
             recipe = studio.recipes.get(recipe_id)
-            problems = studio.launcher.check(recipe)
+            problems = [*studio.launcher.check(recipe), *_sharing(recipe, studio)]
         offered = suggestions(recipe)
         ok = not any(one.severity == "error" for one in problems)
         if as_json:
@@ -267,15 +292,22 @@ def _register_writing(nouns: typer.Typer) -> None:
             change = compare(before, recipe)
             if change:
                 studio.recipes.save(recipe, reason="command line" if settings or take else "$EDITOR", before=before)
+            live = {run.recipe_id for run in studio.runs.live()} if change else set()
         recipe_history.show_change(change)
         say(f"saved {recipe.id}" if change else f"{recipe.id} is as it was")
+        if recipe.id in live:
+            note(f"note: {recipe.id} runs, in its old form until it is started again: stop and launch {recipe.id}")
         _tell(recipe, notes, before=before)
 
     @nouns.command("duplicate")
     def duplicate(recipe_id: str = typer.Argument(..., metavar="ID"), new_id: str = typer.Argument(...)) -> None:
         """The same recipe under another id."""
         with open_studio() as studio:
-            say(f"added {studio.recipes.duplicate(recipe_id, new_id).id}")
+            copy = studio.recipes.duplicate(recipe_id, new_id)
+            shared = _sharing(copy, studio)
+        say(f"added {copy.id}")
+        for one in shared:
+            note(f"note: {one.message}. {one.advice}")
 
     @nouns.command("delete")
     def delete(

@@ -41,10 +41,11 @@ def served_models(seen: Seen, on_demand: str, primary: bool, patterns: Sequence[
             None,
         )
         elsewhere = kind is not None and kind.elsewhere
+        name, *aliases = seen.routes.names_of(offer)
         found.append(
             ServedModel(
-                offer.name,
-                tuple(one for one in offer.names if one != offer.name),
+                name,
+                tuple(aliases),
                 "ready" if elsewhere else str(view.state) if view else "stopped",
                 offer.key,
                 view.run_id if view else None,

@@ -90,6 +90,19 @@ class Routes:
             )
         return found
 
+    def names_of(self, offer: Offer) -> tuple[str, ...]:
+        """Return the names by which a request gets to it, the first for `model`: without those that lead to another.
+
+        A name that several have and that leads to nobody now is no name of theirs; each has its key.
+        """
+        return tuple(name for name in offer.names if self._leads(name) is offer) or (offer.key,)
+
+    def _leads(self, name: str) -> Offer | None:
+        try:
+            return self._named(name)
+        except Refusal:
+            return None
+
     def _unnamed(self, patterns: Sequence[str]) -> Offer | None:
         ready = [one for one in self.offers if one.ready and one.peer is None and one.seen_by(patterns)]
         return ready[0] if len(ready) == 1 else None

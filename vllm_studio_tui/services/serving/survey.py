@@ -33,6 +33,7 @@ from vllm_studio_tui.services.serving.engine_use import EngineUse
 from vllm_studio_tui.services.serving.eviction import GroupRule, Need, Room
 from vllm_studio_tui.services.serving.host_memory import free_memory, held_memory, model_bytes
 from vllm_studio_tui.services.serving.routing import Offer, Routes
+from vllm_studio_tui.services.serving.served_names import served_name
 from vllm_studio_tui.services.serving.world import Model, Run, RunPhase, World
 
 #: Seconds between two looks at the recipes.
@@ -272,14 +273,9 @@ def _kind(key: str, data: Mapping[str, Any]) -> Kind | None:
     except InvalidRecipe:
         return None
     backend = registry.find(recipe.backend)
-    name, elsewhere, takes = recipe.served_model_name or recipe.id, False, False
-    if backend is not None:
-        elsewhere, takes = not backend.needs_launch, backend.takes_aliases
-        try:
-            name = backend.model_name(recipe) or name
-        except Exception:  # noqa: BLE001  # it may come from another package
-            name = recipe.id
-    return Kind(recipe, name, elsewhere, takes, revision(recipe) or "")
+    elsewhere = backend is not None and not backend.needs_launch
+    takes = backend is not None and backend.takes_aliases
+    return Kind(recipe, served_name(recipe), elsewhere, takes, revision(recipe) or "")
 
 
 def _reached(run: RunView | None, find: Callable[..., Endpoint], *what: object) -> Reach | StudioError:
