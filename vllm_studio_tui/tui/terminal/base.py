@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.terminal.faults import Faults
 from vllm_studio_tui.tui.terminal.notices import Notices
 from vllm_studio_tui.tui.terminal.profile import Profile, make_profile
+from vllm_studio_tui.tui.terminal.typed_keys import KeyHandled, TypedKeys
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
@@ -56,6 +57,7 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         self.theme = self.looks.name
         self.notices = Notices(self.write_terminal, self.profile.terminal)
         self._fresh = 0.0
+        self._typed = TypedKeys(self, self._take_typed)
 
     @property
     def ink(self) -> Ink:
@@ -75,6 +77,12 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         self._fresh = time.monotonic()
 
     async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._typed.take(event)
+        else:
+            await self._take_typed(event)
+
+    async def _take_typed(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent | events.Paste):
             leaving = not self._screen_stacks.get(self._current_mode)  # Textual fails on a key that comes then
             if event.time < self._fresh or leaving:
@@ -84,6 +92,9 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
             ):
                 self.drop_read()
         await super().on_event(event)
+
+    async def on_typed_key_handled(self, message: KeyHandled) -> None:
+        await self._typed.handled(message)
 
     async def _dispatch_action(self, namespace: DOMNode, action_name: str, params: Any) -> bool:
         """Do nothing for a widget that is removed since its key was pressed: it keeps the focus a moment longer."""
