@@ -101,9 +101,17 @@ def test_a_real_sglang_is_read() -> None:
 def test_a_real_llama_cpp_is_read() -> None:
     m = EngineProbe("llamacpp").observe(capture("llamacpp"), 10.0)
     assert (m.running, m.waiting, m.kv_cache_usage) == (0, 0, None)
-    assert (m.prompt_tokens_total, m.generation_tokens_total) == (260, 1490)
+    assert (m.prompt_tokens_total, m.generation_tokens_total) == (260 + 649, 1490)
     assert m.prefix_cache_hit_rate == pytest.approx(649 / (649 + 260))
     assert (m.ttft, m.itl, m.e2e) == (Percentiles(), Percentiles(), Percentiles())
+
+
+@pytest.mark.parametrize("backend", ["llamacpp", "custom"])
+def test_cached_tokens_are_a_part_of_the_prompts_although_llama_cpp_counts_them_apart(backend: str) -> None:
+    text = "llamacpp:prompt_tokens_total 66\nllamacpp:tokens_predicted_total 5\n"
+    assert EngineProbe(backend).observe(text, 1.0).prompt_tokens_total == 66
+    m = EngineProbe(backend).observe(text + "llamacpp:prompt_tokens_cached_total 414\n", 1.0)
+    assert (m.prompt_tokens_total, m.cached_tokens_total) == (480, 414)
 
 
 @pytest.mark.parametrize("backend", ["custom", "external", "somebody.elses"])

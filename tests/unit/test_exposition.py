@@ -113,6 +113,18 @@ def test_what_is_unknown_is_absent_and_not_zero(tmp_path: Path) -> None:
     assert ServeMetrics().text(None).startswith(b"# HELP vllm_studio_build_info")
 
 
+def test_where_nobody_serves_nothing_is_told_of_serve(tmp_path: Path) -> None:
+    text = ServeMetrics(process=False).text(snapshot(tmp_path)).decode()
+    told = set(re.findall(r"^# TYPE vllm_studio_(\S+)", text, re.M))
+    assert "run_info" in told
+    assert "model_switches_total" in told, "launches are seen without serve"
+    of_serve = {"proxy_overhead_seconds", "request_seconds", "requests_total", "request_tokens_total", "queue_seconds",
+                "load_seconds", "time_to_first_token_seconds", "sse_active_connections"}  # fmt: skip
+    assert not told & of_serve
+    serving = ServeMetrics(process=False).text(snapshot(tmp_path), degraded=False).decode()
+    assert "vllm_studio_proxy_overhead_seconds_count 0.0" in serving, "there was no request, which is known"
+
+
 def test_energy_and_reasons_of_throttling_are_told(tmp_path: Path) -> None:
     gpu = Gpu(0, "GPU-ab", "one", energy_mj=12_500, throttle=(Throttle.POWER_CAP,))
     shown = replace(bare(tmp_path), tick=replace(bare(tmp_path).tick, gpus=GpuReport(1.0, (gpu,), simulated=True)))

@@ -106,7 +106,9 @@ METRICS = (
         _names("spec_decode_num_accepted_tokens_total"),
         over=(_names("spec_decode_num_draft_tokens_total"),),
     ),
-    MetricSpec("prompt_tokens_total", "total", _names("prompt_tokens_total")),
+    MetricSpec(
+        "prompt_tokens_total", "total", _names("prompt_tokens_total"), plus=_names("prompt_tokens_cached_total")
+    ),
     MetricSpec("generation_tokens_total", "total", _names("tokens_predicted_total")),
     MetricSpec("cached_tokens_total", "total", _names("prompt_tokens_cached_total")),
 )

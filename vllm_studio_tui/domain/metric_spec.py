@@ -27,6 +27,7 @@ class MetricSpec:
         seconds: For a counter that moves when a request ends: the seconds that it took, which may be more than
             the interval.
         running: The gauge that tells how many requests share those seconds.
+        plus: For a total, the names of what the engine counts apart and that belongs to it; added where it exists.
         positive: Zero means that the engine does not use this.
     """
 
@@ -38,6 +39,7 @@ class MetricSpec:
     at_end: bool = False
     seconds: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    plus: tuple[str, ...] = ()
     positive: bool = False
 
 

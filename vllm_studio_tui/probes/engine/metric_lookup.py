@@ -33,6 +33,6 @@ def sample_names(specs: Iterable[MetricSpec]) -> frozenset[str]:
             else:
                 names.add(name)
         names.update(name for group in spec.over for name in group)
-        names.update((*spec.seconds, *spec.running))
+        names.update((*spec.seconds, *spec.running, *spec.plus))
     names.update(f"{name.removesuffix('_total')}_created" for name in list(names) if name.endswith("_total"))
     return frozenset(names)

@@ -224,7 +224,10 @@ def _chosen(spec: MetricSpec, samples: Samples) -> Samples:
 
 
 def _sum(spec: MetricSpec, scrape: _Scrape) -> float | None:
-    return prometheus.total(_chosen(spec, scrape.samples), spec.names)
+    found = prometheus.total(_chosen(spec, scrape.samples), spec.names)
+    if found is None or not spec.plus:
+        return found
+    return found + (prometheus.total(scrape.samples, spec.plus) or 0.0)
 
 
 def _difference(spec: MetricSpec, now: _Scrape, base: _Scrape | None) -> float | None:

@@ -106,6 +106,8 @@ def _expressions(row: MetricSpec, record: Record, quantile: float) -> Iterator[s
         elif record.rate and row.kind != "gauge":
             yield _rate(name, SHORT, chosen)
         else:
+            for more in row.plus:
+                yield f"sum by ({BY}) ({name}{chosen}) + sum by ({BY}) ({more})"
             yield f"sum by ({BY}) ({name}{chosen})"
 
 

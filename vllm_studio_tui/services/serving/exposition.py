@@ -241,9 +241,17 @@ class ServeMetrics:
             for family in self._registry.collect():
                 # When a series began is told by nobody's counters here, and would be as many series again.
                 family.samples = [one for one in family.samples if not one.name.endswith("_created")]
-                yield family
+                if degraded is not None or _known(family):
+                    yield family
 
         return generate_latest(_Made(everything))
+
+
+def _known(family: Metric) -> bool:
+    """Return whether a family tells anything where nobody serves: the one without labels begins at 0 unasked."""
+    if family.name == "vllm_studio_proxy_overhead_seconds":
+        return any(one.value for one in family.samples)
+    return bool(family.samples)
 
 
 def _usable(value: float | int | None) -> TypeGuard[float | int]:

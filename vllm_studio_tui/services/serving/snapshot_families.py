@@ -28,7 +28,7 @@ OF_AN_ENGINE = (
     ("engine_requests_running", "gauge", "Requests that the engine works on.", "running"),
     ("engine_requests_waiting", "gauge", "Requests that wait in the engine.", "waiting"),
     ("engine_kv_cache_usage_ratio", "gauge", "Share of the engine's KV cache that is used, 0-1.", "kv_cache_usage"),
-    ("engine_prompt_tokens_total", "counter", "Tokens of prompts, as the engine counts them.", "prompt_tokens_total"),
+    ("engine_prompt_tokens_total", "counter", "Tokens of prompts, the cached ones among them.", "prompt_tokens_total"),
     ("engine_generation_tokens_total", "counter", "Tokens that the engine generated.", "generation_tokens_total"),
     ("engine_cached_tokens_total", "counter", "Tokens of prompts from its prefix cache.", "cached_tokens_total"),
     ("engine_requests_total", "counter", "Requests that the engine finished.", "requests_total"),
