@@ -15,7 +15,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.process.house import House
-from tests.unit.http_ground import Ground, ScriptedEngine, serving
+from tests.unit.http_ground import Ground, ScriptedEngine, serving, until
 from tests.unit.test_serve_controller import ENGINE, call, recipe
 from tests.unit.test_serve_events import listen
 from vllm_studio_tui.http import server
@@ -276,3 +276,41 @@ async def test_a_launch_that_fails_says_why(ground: Ground) -> None:
     await call(ground, "POST", "/recipes", {**recipe("none"), "command": "/no/such/program"})
     status, refused, _ = await call(ground, "POST", "/launch/none")
     assert (status, refused["code"]) == (409, "launch_refused")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_who_is_answered_by_a_run_that_is_stopped_is_told_just_that(tmp_path: Path, streamed: bool) -> None:
+    house = House(tmp_path / "home")
+    try:
+        with Studio.open_sync(house.places, {"inference_port": free_port()}) as studio:
+            async with (
+                aiohttp.ClientSession() as client,
+                server.running(studio, server.Options("127.0.0.1", free_port())) as context,
+            ):
+                ground = Ground(context, ScriptedEngine(), client, f"http://127.0.0.1:{_port(house)}")
+                slow = f"{ENGINE} --answer long:2000 --tokens-per-second 20"
+                await call(ground, "POST", "/recipes", {**recipe("sim"), "command": slow})
+                _, launched, _ = await call(ground, "POST", "/launch/sim")
+                ready = (await call(ground, "GET", "/wait-ready?timeout=30&recipe=sim"))[1]
+                assert ready["ready"], ready
+                await context.dispatcher.refresh()
+                messages = [{"role": "user", "content": "count"}]
+                asked = {"model": "sim", "messages": messages, "max_tokens": 2000, "stream": streamed}
+                asking = asyncio.ensure_future(ground.post("/v1/chat/completions", asked))
+                await until(lambda: any(one.sent_at is not None for one in context.live), "its engine has it")
+                if streamed:
+                    await until(lambda: any(one.first_at is not None for one in context.live), "its answer comes")
+                await call(ground, "POST", f"/runs/{launched['run_id']}/stop")
+                status, data, got = await asyncio.wait_for(asking, 20)
+                if streamed:
+                    data = json.loads(data.strip().split(b"\n\n")[-1].removeprefix(b"data: "))
+                    assert "sim was stopped in the middle of its answer" in data["error"]["message"]
+                else:
+                    assert (status, got.headers["x-should-retry"]) == (503, "false")
+                    assert "sim was stopped before it answered. Start it again: vllm-studio" in data["error"]["message"]
+                assert data["error"]["code"] == "model_stopped"
+                row = ground.rows[-1]
+                assert (row.finish, row.status) == ("failed", 503)
+                assert "was stopped" in (row.error or "")
+    finally:
+        house.end()

@@ -184,6 +184,9 @@ class FixedDispatcher:
     async def close(self) -> None: ...
     async def refresh(self) -> None: ...
 
+    async def was_stopped(self, run_id: str | None) -> bool:
+        return False
+
     def enter(self, arrival: Arrival) -> FixedAdmission:
         self.arrivals.append(arrival)
         if self.refusal is not None:

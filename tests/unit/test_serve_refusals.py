@@ -11,7 +11,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.unit.http_ground import Ground, serving, until
+from tests.unit.http_ground import Asked, Ground, serving, until
 from tests.unit.test_serve_guard import bearer, make_key
 from vllm_studio_tui.domain.api_key import LOCAL, Scope
 from vllm_studio_tui.services.serving import refusals
@@ -76,3 +76,66 @@ async def test_a_key_that_may_do_everything_may_have_models_loaded(ground: Groun
         assert (await ground.post(CHAT, ASK, **bearer(secret)))[0] == 200
     assert [one.may_launch for one in ground.dispatcher.arrivals] == [True, False]
     assert LOCAL.to_json()["may_launch"] is True
+
+
+@pytest.mark.parametrize("how", ["Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+async def test_an_engine_that_refuses_without_a_word_is_told_in_ours(ground: Ground, how: str) -> None:
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 413 X\r\nRetry-After: 7\r\nContent-Type: text/plain\r\n{how}".encode())
+        await writer.drain()
+
+    ground.engine.script = script
+    async with openai.AsyncOpenAI(base_url=f"{ground.url}/v1", api_key="none") as client:
+        with pytest.raises(openai.APIStatusError, match=r"the engine answered 413 .*and nothing else") as refused:
+            await client.chat.completions.create(model="m", messages=HI)
+    assert (refused.value.status_code, refused.value.code) == (413, "engine_refused")
+    assert refused.value.response.headers["retry-after"] == "7"
+    assert refused.value.response.headers["x-vllm-studio-run"] == "run-1"
+    status, data, _ = await ground.post("/v1/messages", {**ASK, "max_tokens": 5})
+    assert (status, data["error"]["type"]) == (413, "request_too_large")
+    assert [(one.finish, one.status, one.error) for one in ground.rows] == [
+        ("failed", 413, "the engine answered 413")
+    ] * 2
+
+
+async def test_what_an_engine_says_of_its_refusal_is_passed_on_however_long_it_is(ground: Ground) -> None:
+    async def script(__: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(2):
+            writer.write(b"2\r\nno\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)  # as two pieces
+        writer.write(b"0\r\n\r\n")
+
+    ground.engine.script = script
+    assert (await ground.post(CHAT, ASK))[:2] == (400, b"nono")
+    assert ground.rows[0].bytes_out == 4
+
+
+async def test_no_client_is_told_the_name_of_an_exception(ground: Ground) -> None:
+    async def gone(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async def cut(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        await writer.drain()
+        writer.transport.abort()
+
+    async def noise(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"nonsense\r\n\r\n")
+        await writer.drain()
+        writer.transport.abort()
+
+    told = []
+    for ground.engine.script in (gone, cut, noise):
+        for path, body in ((CHAT, ASK), ("/tokenize", {"model": "m", "prompt": "a"})):
+            status, data, _ = await ground.post(path, body)
+            assert status == 502
+            told.append(data["error"]["message"])
+    assert (
+        told[0]
+        == "rec ended before it answered. It closed the connection. See `vllm-studio status` and `vllm-studio logs`."
+    )
+    assert "in the middle of its answer" in told[2]
+    assert not [one for one in told if "Error" in one or "<" in one or "Exception" in one], told
+    assert not [one.error for one in ground.rows if "Error" in (one.error or "")]

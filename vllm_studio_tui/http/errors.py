@@ -39,7 +39,9 @@ _ANTHROPIC = {
 
 
 #: Where trying again by itself changes nothing: until a person does something, or because one did.
-_FINAL = frozenset({"cancelled", "model_ambiguous", "model_blocked", "model_failed", "model_not_loaded"})
+_FINAL = frozenset(
+    {"cancelled", "model_ambiguous", "model_blocked", "model_failed", "model_not_loaded", "model_stopped"}
+)
 
 
 def as_refusal(error: StudioError) -> Refusal:

@@ -9,11 +9,14 @@ import aiohttp
 from aiohttp import web
 
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal
-from vllm_studio_tui.http.errors import error_event, family, in_short
+from vllm_studio_tui.http.engine_endings import ended, stalled, stalled_answer, without_a_word
+from vllm_studio_tui.http.errors import error_event, error_response, family, in_short
 from vllm_studio_tui.http.upstream import answer_headers
 from vllm_studio_tui.kit.sse_tap import SseTap
 
 if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
     from vllm_studio_tui.http.live import LiveRequest
     from vllm_studio_tui.http.route import Call
 
@@ -47,23 +50,11 @@ async def ask(
     except aiohttp.ConnectionTimeoutError as error:
         raise NotSent("no connection within time") from error
     except aiohttp.SocketTimeoutError:
-        raise _stalled(endpoint) from None
+        raise stalled(endpoint) from None
     except aiohttp.ClientError as error:
-        raise _ended(endpoint, error) from error
+        raise await ended(call.context, endpoint, error, begun=False) from error
     call.context.upstream.note(endpoint, answer.status)
     return answer
-
-
-def not_reached(endpoint: Endpoint, why: str) -> Refusal:
-    """Return the refusal of a request to whose engine there is no connection."""
-    name = endpoint.recipe_id or endpoint.peer or "the server"
-    return Refusal(
-        502,
-        "engine_unreachable",
-        f"{name} cannot be reached",
-        cause=f"{why}." if why else "",
-        advice="See `vllm-studio status`.",
-    )
 
 
 async def pass_on(
@@ -99,15 +90,42 @@ async def pass_on(
         try:
             body = await answer.read()
         except aiohttp.SocketTimeoutError:
-            raise _stalled_answer() from None
-        except aiohttp.ClientError as error:
-            raise Refusal(
-                502, "engine_ended", "the engine ended in the middle of its answer", cause=str(error)
-            ) from None
+            raise stalled_answer() from None
+        except aiohttp.ClientError:
+            raise await _cut(call, live) from None
         _look_into(answer, live, body)
+        if answer.status >= 400 and not body.strip():
+            return _own_words(call, answer, live, passed)
         live.bytes_out = len(body)
         return web.Response(status=answer.status, body=body, headers=passed)
-    return await _whole(call, answer, live, web.StreamResponse(status=answer.status, headers=passed))
+    first = b""
+    if answer.status >= 400 and length is None:
+        try:
+            first = await answer.content.readany()
+        except aiohttp.ClientError:
+            raise await _cut(call, live) from None
+        if not first:
+            _look_into(answer, live, b"")
+            return _own_words(call, answer, live, passed)
+    return await _whole(call, answer, live, web.StreamResponse(status=answer.status, headers=passed), first)
+
+
+def _own_words(
+    call: Call, answer: aiohttp.ClientResponse, live: LiveRequest, headers: CIMultiDict[str]
+) -> web.Response:
+    """Return what an engine refused without a word, in the words of the client's protocol."""
+    told = error_response(call.route.path, without_a_word(answer.status), live.id)
+    for name in ("Content-Type", "Content-Encoding"):
+        headers.popall(name, None)
+    for name in {*headers} - {*told.headers}:
+        told.headers[name] = headers[name]
+    live.bytes_out = len(told.body) if isinstance(told.body, bytes) else 0
+    return told
+
+
+async def _cut(call: Call, live: LiveRequest) -> Refusal:
+    """Return why an answer ended that had begun."""
+    return await ended(call.context, live.target or Endpoint(""), None, begun=True)
 
 
 async def _stream(
@@ -136,24 +154,30 @@ async def _stream(
             await _write(response, rest)
         live.error = reader.error
     except aiohttp.SocketTimeoutError:
-        await break_off(call, live, response, _stalled_answer())
+        await break_off(call, live, response, stalled_answer())
     except aiohttp.ClientError:
-        words = "the engine ended in the middle of its answer"
-        await break_off(call, live, response, Refusal(502, "engine_ended", words, advice="See `vllm-studio status`."))
+        await break_off(call, live, response, await _cut(call, live))
     await response.write_eof()
     return response
 
 
 async def _whole(
-    call: Call, answer: aiohttp.ClientResponse, live: LiveRequest, response: web.StreamResponse
+    call: Call, answer: aiohttp.ClientResponse, live: LiveRequest, response: web.StreamResponse, first: bytes
 ) -> web.StreamResponse:
-    """Pass an answer of unknown or great length on; what is small enough is looked into."""
+    """Pass an answer of unknown or great length on; what is small enough is looked into.
+
+    Args:
+        first: What was read of it already.
+    """
     if answer.content_length is not None:
         response.content_length = answer.content_length
     await response.prepare(call.request)
     live.response = response
-    kept: bytearray | None = bytearray()
+    kept: bytearray | None = bytearray(first)
     try:
+        if first:
+            live.bytes_out += len(first)
+            await _write(response, first)
         async for piece in answer.content.iter_any():
             live.bytes_out += len(piece)
             if kept is not None:
@@ -161,8 +185,8 @@ async def _whole(
                 if len(kept) > MAX_READ:
                     kept = None
             await _write(response, piece)
-    except aiohttp.ClientError as error:
-        live.error = f"the engine ended in the middle of its answer: {error}"
+    except aiohttp.ClientError:
+        live.error = in_short(await _cut(call, live))
         if call.request.transport is not None:
             call.request.transport.abort()  # the client must not take a part for the whole
         return response
@@ -222,23 +246,3 @@ def _look_into(answer: aiohttp.ClientResponse, live: LiveRequest, body: bytes) -
 
 def _is_stream(answer: aiohttp.ClientResponse) -> bool:
     return answer.content_type == "text/event-stream"
-
-
-def _stalled(endpoint: Endpoint) -> Refusal:
-    words = f"{endpoint.recipe_id or 'the engine'} said nothing for {endpoint.stall_timeout:g} s"
-    return Refusal(504, "engine_stalled", words, advice="Its recipe's stall_timeout allows no more.")
-
-
-def _stalled_answer() -> Refusal:
-    return Refusal(504, "engine_stalled", "the engine stopped in the middle of its answer")
-
-
-def _ended(endpoint: Endpoint, error: Exception) -> Refusal:
-    name = endpoint.recipe_id or "the engine"
-    return Refusal(
-        502,
-        "engine_ended",
-        f"{name} ended before it answered",
-        cause=f"{type(error).__name__}.",
-        advice="See `vllm-studio status` and `vllm-studio logs`.",
-    )

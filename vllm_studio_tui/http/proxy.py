@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from vllm_studio_tui.domain.serving import Arrival, Endpoint, Phase, Refusal
+from vllm_studio_tui.http.engine_endings import not_reached
 from vllm_studio_tui.http.errors import as_refusal, in_short
-from vllm_studio_tui.http.exchange import NotSent, ask, break_off, not_reached, pass_on
+from vllm_studio_tui.http.exchange import NotSent, ask, break_off, pass_on
 from vllm_studio_tui.http.live import LiveRequest
 from vllm_studio_tui.http.loading import wait_ready
 from vllm_studio_tui.http.route import Call

@@ -12,7 +12,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.common.token_calls import VLLM, TokenCalls
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.serving import Arrival, Endpoint, Refusal
-from vllm_studio_tui.http.exchange import not_reached
+from vllm_studio_tui.http.engine_endings import heard, not_reached
 from vllm_studio_tui.http.request_body import read_json
 from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.kit.json_body import json_bytes, read_object
@@ -111,7 +111,7 @@ async def _post(call: Call, endpoint: Endpoint, path: str, body: Mapping[str, An
             while not answer.content.at_eof() and len(raw) < MAX_ANSWER:
                 raw += await answer.content.read(MAX_ANSWER)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise not_reached(endpoint, type(error).__name__) from None
+        raise not_reached(endpoint, heard(error).rstrip(".")) from None
     try:
         data = read_object(raw)
     except ValueError:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.serving import Arrival, Endpoint, Phase, Refusal, ServedModel
 from vllm_studio_tui.services.protocols import StudioApi
 from vllm_studio_tui.services.serving import refusals, reports
@@ -167,6 +168,14 @@ class Dispatcher:
     async def refresh(self) -> None:
         """Look at everything now."""
         await self._look()
+
+    async def was_stopped(self, run_id: str | None) -> bool:
+        """Look, and return whether a run has ended, or is about to, because somebody stopped it."""
+        await self.refresh()
+        view = self._seen.views.get(run_id or "")
+        if view is None:
+            return False
+        return view.state is State.STOPPING or (view.status.final and view.status.reason == "stopped")
 
     async def _look(self, ended: Callable[[float], list[Decision]] | None = None) -> None:
         """Look, and tell the scheduler.
