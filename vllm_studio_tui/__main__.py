@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
+#: Where the screens came from when they became those of another host, empty for this machine; and, back from one that
+#: does not answer, what to say there.
+CAME_FROM, SAID = "_VLLM_STUDIO_CAME_FROM", "_VLLM_STUDIO_SAID"
 #: Options that belong to the screens; everything else is a command.
 SCREEN_OPTIONS = ("--screen", "--recipe", "--compact", "--read-only", "--ascii", "--no-mouse")
 
@@ -39,6 +42,9 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
     from vllm_studio_tui.domain.errors import StudioError
 
     wanted: list[str] = []
+    came_from, said = os.environ.pop(CAME_FROM, None), os.environ.pop(SAID, "")  # no engine inherits them
+    flags = ("compact", "read_only", "ascii", "no_mouse")
+    options = [f"--{name.replace('_', '-')}" for name in flags if getattr(given, name)]
     try:
         with open_studio() as studio:
             from vllm_studio_tui.tui.start import open_screens
@@ -53,23 +59,34 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
                 ascii_only=given.ascii,
                 no_mouse=given.no_mouse,
                 become=wanted.append,
+                said=said,
             )
+            came_from = None  # what fails from now on is not why there was no picture
         if wanted:
-            flags = ("compact", "read_only", "ascii", "no_mouse")
-            _become(wanted[0], [f"--{name.replace('_', '-')}" for name in flags if getattr(given, name)])
+            from vllm_studio_tui.cli import connecting
+
+            _become(wanted[0], options, {CAME_FROM: connecting.chosen.url if connecting.chosen is not None else ""})
         return code
     except StudioError as error:
+        if came_from is not None:  # back to where the person was
+            from vllm_studio_tui.kit.sanitize import clean
+
+            _become(came_from, ["--screen", "hosts", *options], {SAID: clean(str(error), limit=600)})
         explain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
 
 
-def _become(host: str, options: list[str]) -> NoReturn:
-    """Go on as the same program on a host of the settings, or on this machine: in a process that begins anew."""
+def _become(host: str, options: list[str], said: dict[str, str]) -> NoReturn:
+    """Go on as the same program on a host of the settings, or on this machine: in a process that begins anew.
+
+    Args:
+        said: What it is told in its environment.
+    """
     from vllm_studio_tui.cli.connecting import VARIABLE
 
-    environ = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    environ = {name: value for name, value in os.environ.items() if name != VARIABLE} | said
     connect = ["--connect", host] if host else []
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-P", "-m", "vllm_studio_tui", *connect, *options], environ)  # noqa: S606

@@ -48,6 +48,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         label: A word that stands in the header, such as SIMULATED.
         hosts: There are hosts in the settings.
         can_become: This program can be opened again on another host.
+        said: What went wrong on the way here.
         terminal: See `TerminalApp`.
     """
 
@@ -69,6 +70,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         label: str = "",
         hosts: bool = False,
         can_become: bool = False,
+        said: str = "",
         **terminal: Any,
     ) -> None:
         super().__init__(studio, **terminal)
@@ -83,7 +85,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.can_become = can_become
         #: The host that this program is to be opened on again, empty for this machine; None: it ends.
         self.next_host: str | None = None
-        self._first_recipe = recipe
+        self._first_recipe, self._said = recipe, said
         self._frame: tuple[Canvas, ...] = ()
         self._places: dict[str, Place] = {}
         self._making = asyncio.Lock()
@@ -114,10 +116,13 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
 
     def _after_first_paint(self) -> None:
         """What need not be there for the first picture."""
+        self.painted = True
         self.spawn(self._settle_in(), group="start")
         self._read_keymap()
         for broken in self.looks.broken:
             self.tell(f"The theme {broken.path.name} is not used: {broken.reason}", "warning")
+        if self._said:
+            self.tell(self._said, "error")
         if self._first_recipe is not None:
             self.spawn(self._chat_with(self._first_recipe))
 

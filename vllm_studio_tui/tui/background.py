@@ -34,10 +34,14 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     Attributes:
         faults: The faults of this session, each with its report.
+        painted: There was a picture.
+        refusal: Why there was none, where that is no fault of ours: the studio that is shown does not answer.
     """
 
     SUSPENDED_SCREEN_CLASS = "-suspended"
     faults: Faults
+    painted = False
+    refusal: StudioError | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -92,7 +96,10 @@ class BackgroundApp(App[int], inherit_bindings=False):
         """End the app after an error that nothing caught: Textual would print its traceback with all variables."""
         cause = error.error if isinstance(error, WorkerFailed) else error
         self._return_code = 1
-        self.faults.end(cause, self.fault_facts())
+        if isinstance(cause, StudioError) and not self.painted:
+            self.refusal = self.refusal or cause
+        else:
+            self.faults.end(cause, self.fault_facts())
         if self._exception is None:  # for tests, which see the error itself
             self._exception = error
             self._exception_event.set()

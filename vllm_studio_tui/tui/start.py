@@ -35,15 +35,18 @@ def open_screens(
     label: str = "",
     farewell: bool = True,
     become: Callable[[str], None] | None = None,
+    said: str = "",
 ) -> int:
     """Show the screens until the person leaves; the exit code.
 
     Args:
         become: Told of the host that this program is to be opened on again, empty for this machine; None: it cannot be.
+        said: What went wrong on the way here; shown as an error.
         farewell: Say on the way out which engines go on.
 
     Raises:
         UsageError: There is no terminal that could show them, or no such screen.
+        StudioError: There was no first picture, because the studio does not answer any more.
     """
     if screen not in BY_NAME:
         raise UsageError(f"no screen {screen[:40]}", cause=f"There are: {', '.join(BY_NAME)}.")
@@ -88,6 +91,7 @@ def open_screens(
                 label=label or studio.host or ("SIMULATED" if os.environ.get("VLLM_STUDIO_SIMULATE_GPUS") else ""),
                 hosts=settings.hosts,
                 can_become=become is not None,
+                said=said,
                 theme_name=settings.theme,
                 profile=profile,
                 faults=faults,
@@ -103,6 +107,8 @@ def open_screens(
             sys.stderr, [*faults.last_lines(app.snapshot if app is not None else None, engines=farewell), *last_words]
         )
         return 1
+    if app is not None and app.refusal is not None:
+        raise app.refusal
     _print(sys.stdout, last_words if farewell else [])
     if become is not None and app is not None and app.next_host is not None:
         become(app.next_host)
