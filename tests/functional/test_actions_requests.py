@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.screens.requests.lines import lead
 from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
 
 HOSTILE = "x\x1b[31m\x9b2J\u202eevil[red]"
@@ -316,3 +318,28 @@ async def test_the_keys_that_say_what_waits_are_there_at_every_size(tmp_path: Pa
                 assert "1 running   2 wait" in stage.text()
                 assert "loading" in stage.text()
             await stage.press("v", "v", "v")
+
+
+async def test_a_filter_knows_what_the_sums_and_the_command_call_an_end(tmp_path: Path) -> None:
+    def ended(studio: Studio) -> None:
+        rows = RequestRows(studio.db)
+        for number, finish in enumerate(("stop", "length", "cancelled", "refused", "failed", "interrupted")):
+            error = "the engine said no" if finish in ("refused", "failed") else None
+            rows.record(replace(BIG, id=f"id{number}", at=time.time() - number, finish=finish, error=error))
+
+    async with staged(tmp_path, place="requests", prepare=ended) as stage:
+        place = stage.app.current
+        assert isinstance(place, RequestsPlace)
+        await shows(stage, "6 requests, 2 good, 1 cut off, 1 refused, 2 failed")
+        found = {}
+        for words in ("good", "length", "cut off", "refused", "failed", "cancelled", "interrupted"):
+            await stage.press("slash")
+            await fill_in(stage, words)
+            found[words] = [line.ended.finish for line in place.table.shown if line.ended is not None]
+            await stage.press("escape")
+        assert found == {
+            "good": ["stop", "length"], "length": ["length"], "cut off": ["cancelled"], "refused": ["refused"],
+            "failed": ["failed", "interrupted"], "cancelled": ["cancelled"], "interrupted": ["interrupted"],
+        }  # fmt: skip
+        whole = next(line for line in place.table.shown if line.ended is not None and line.ended.finish == "length")
+        assert lead(whole, stage.app.ink.glyphs) == (stage.app.ink.glyphs.passed, "ok"), "its client's own limit"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vllm_studio_tui.domain.requests import LiveRequest
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.serving import Phase
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.usage import CUT, WHOLE, CompletedRequest
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -19,9 +19,13 @@ SOURCES = {"chat": "you, chat", "bench": "benchmark", "probe": "you, test", "pro
 #: How requests end, in words.
 ENDS = {"tool_calls": "tool calls", "cancelled": "client left"}
 PHASES: dict[str, str] = {Phase.SENT: "no token yet", Phase.STREAMING: "answers"}
-GOOD = frozenset({"stop", "tool_calls"})
-CUT = frozenset({"stopped", "cancelled"})
-LONG = frozenset({"length"})
+#: Ends by what they are called together. One at its own `max_tokens` (`length`) is whole: its client wanted no more.
+GROUPS = {
+    "good": WHOLE,
+    "cut off": CUT,
+    "refused": frozenset({"refused"}),
+    "failed": frozenset({"failed", "interrupted"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,15 @@ class Line:
 
     def words(self) -> str:
         """Return what a filter looks through."""
-        return f"{self.key} {self.who} {self.model or ''} {self.endpoint} {self.state()}"
+        return f"{self.key} {self.who} {self.model or ''} {self.endpoint} {self.state()} {self._called()}"
+
+    def _called(self) -> str:
+        """Return what its state is called in the sums above, and its end in the CLI."""
+        if self.live is not None:
+            return "waits" if self.live.waits else "running"
+        assert self.ended is not None
+        groups = [words for words, ends in GROUPS.items() if self.ended.finish in ends]
+        return " ".join([self.ended.finish, *groups])
 
     def state(self) -> str:
         """Return where it is, or how it ended, in words."""
@@ -130,7 +142,7 @@ def live_words(one: LiveRequest) -> str:
 def end_words(one: CompletedRequest) -> str:
     """Return how a request ended."""
     status = f"{one.status}, " if one.status is not None and one.status >= 400 else ""
-    if one.error and one.finish not in GOOD | LONG:
+    if one.error and one.finish not in WHOLE:
         return status + " ".join(one.error.split())[:200]
     return status + ENDS.get(one.finish, one.finish)
 
@@ -151,10 +163,8 @@ def lead(line: Line, glyphs: Glyphs) -> tuple[str, str]:
             return glyphs.state(State.LOADING)
         return glyphs.state(State.READY if line.live.phase == Phase.STREAMING else State.STARTING)
     assert line.ended is not None
-    if line.ended.finish in GOOD:
+    if line.ended.finish in WHOLE:
         return glyphs.passed, "ok"
-    if line.ended.finish in LONG:
-        return glyphs.warning, "warn"
     return glyphs.state(State.EXITED) if line.ended.finish in CUT else (glyphs.failed, "err")
 
 
@@ -195,7 +205,9 @@ def columns_of(glyphs: Glyphs, now: float, size: Size) -> list[Column[Line]]:
 
     def state(line: Line) -> Parts:
         _, colour = lead(line, glyphs)
-        quiet = line.ended is not None and line.ended.finish in GOOD | CUT
+        if line.ended is not None and line.ended.finish == "length":
+            return [(line.state(), "faint")]
+        quiet = line.ended is not None and line.ended.finish in WHOLE | CUT
         return [(line.state(), "dim" if quiet else colour if colour in ("err", "warn") else "fg")]
 
     return [

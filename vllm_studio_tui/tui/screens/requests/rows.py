@@ -14,7 +14,7 @@ from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, wrap
-from vllm_studio_tui.tui.screens.requests.lines import CUT, GOOD, LONG, Line, wait
+from vllm_studio_tui.tui.screens.requests.lines import GROUPS, Line, wait
 
 VIEWS = ("live", "past", "keys")
 HOUR = 3600
@@ -82,13 +82,7 @@ def _last_hour(tally: Mapping[str, int], x: int, width: int) -> Row:
     """Draw how the requests of the last hour ended; what leads nowhere is left out."""
     whole = sum(tally.values())
     parts = [f"{whole} request{'' if whole == 1 else 's'}"]
-    for words, ends in (
-        ("good", GOOD),
-        ("cut off", CUT),
-        ("too long", LONG),
-        ("refused", {"refused"}),
-        ("failed", {"failed", "interrupted"}),
-    ):
+    for words, ends in GROUPS.items():
         number = sum(tally.get(end, 0) for end in ends)
         if number:
             parts.append(f"{number} {words}")
