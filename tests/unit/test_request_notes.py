@@ -200,11 +200,35 @@ def test_of_a_key_over_its_limit_one_refusal_a_minute_is_a_row_that_says_how_man
     assert few.row(refused("other", 429)) is not None
     answered = CompletedRequest(1.0, "proxy", "stop", key_id="k", status=200)
     assert few.row(answered) == answered
+    assert (few.next_due(), few.due()) == (60.0, [])
     now = 61.0
-    row = few.row(asked)
-    assert row is not None
-    assert row.error == "no (999 more of this key were refused with 429 since the last such row)"
-    assert few.row(asked) is None
+    assert few.next_due() == 0.0
+    assert [one.error for one in few.due()] == ["stands for 999 refused with 429 within a minute: no"]
+    assert (few.next_due(), few.due()) == (None, [])
+    # The next minute may begin before anybody asks; and the end of all is no reason to forget.
+    assert [few.row(asked) for _ in range(3)] == [asked, None, None]
+    now = 122.0
+    assert [few.row(asked) for _ in range(2)] == [asked, None]
+    said = [one.error for one in few.due(end=True)]
+    assert said == [f"stands for {count} refused with 429 within a minute: no" for count in (2, 1)]
+
+
+def test_how_many_a_row_stands_for_is_told_when_the_minute_is_over_though_nobody_asks_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(few_refusals, "MINUTE", 0.3)
+    rows: list[CompletedRequest] = []
+    notes = RequestNotes(None, rows.append, lambda _: None, [rows.append])
+    for number in range(5):
+        notes.note(
+            {"at": 1.0, "source": "proxy", "finish": "refused", "id": f"r{number}", "key_id": "k", "status": 429}
+        )
+    deadline = time.monotonic() + 10
+    while len(rows) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [one.error for one in rows] == [None, "stands for 4 refused with 429 within a minute"]
+    notes.close()
 
 
 def test_refusals_of_other_kinds_are_rows_until_they_come_in_crowds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,9 +136,11 @@ async def test_a_client_that_goes_on_asking_over_its_limit_does_not_fill_the_log
     statuses = [(await ground.post(CHAT, ASK, **bearer(secret)))[0] for _ in range(20)]
     assert statuses == [200, *[429] * 19]
     assert [one.status for one in ground.rows] == [200, 429]
+    told = (await ground.post(CHAT, ASK, **bearer(secret)))[1]["error"]["message"]
+    assert re.search(r"and may send 1\. Try again in \d+ s\.$", told), told
     admin = await make_key(ground, "admin", scopes=frozenset(Scope))
     text = (await ground.get("/metrics", **bearer(admin)))[1].decode()
-    assert 'status="429"} 19.0' in text.replace('key="hasty",', "").replace(',key="hasty"', "")
+    assert 'status="429"} 20.0' in text.replace('key="hasty",', "").replace(',key="hasty"', "")
 
 
 async def test_a_key_passes_its_patterns_and_its_right_to_launch_on(ground: Ground) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.unit.http_ground import Asked, Ground, serving, until
 from tests.unit.test_serve_guard import bearer, make_key
 from vllm_studio_tui.domain.api_key import LOCAL, Scope
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.services.serving import refusals
 
 CHAT = "/v1/chat/completions"
@@ -139,3 +140,17 @@ async def test_no_client_is_told_the_name_of_an_exception(ground: Ground) -> Non
     assert "in the middle of its answer" in told[2]
     assert not [one for one in told if "Error" in one or "<" in one or "Exception" in one], told
     assert not [one.error for one in ground.rows if "Error" in (one.error or "")]
+
+
+async def test_what_never_reached_a_model_is_not_one_of_a_keys_requests_a_minute(ground: Ground) -> None:
+    secret = await make_key(ground, "slow", requests_per_minute=1)
+    ground.dispatcher.refusal = refusals.gone("m")
+    assert [(await ground.post(CHAT, ASK, **bearer(secret)))[0] for _ in range(3)] == [404] * 3
+    ground.dispatcher.refusal = None
+    assert [(await ground.post(CHAT, ASK, **bearer(secret)))[0] for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("name", ["chat", "Bench", "probe", "local", "owner", "guest"])
+async def test_no_key_is_called_as_those_are_that_have_none(ground: Ground, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be named"):
+        await make_key(ground, name)

@@ -127,7 +127,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
             live.admission.leave()
         context.live.remove(live)
         if admitted:
-            context.keys.release(call.key)
+            context.keys.release(call.key, counts=finish != "refused")
             context.keys.spent(call.key, live.tokens)
         context.ended(live, finish)
         context.tell("end", live)

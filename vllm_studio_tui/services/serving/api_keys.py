@@ -28,7 +28,7 @@ PATTERN_LETTERS = 200
 #: The largest limits: beyond them a limit is none.
 MOST = {"requests_per_minute": 100_000, "max_concurrent": 100_000, "tokens_per_day": 10**15}
 #: Names that the log shows for those who have no key.
-RESERVED = frozenset({"owner", "local"})
+RESERVED = frozenset({"owner", "local", "guest", "anonymous", "chat", "bench", "probe"})
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _BYTES = 32
 _LENGTH = 43  # of 32 bytes in base 62
@@ -162,7 +162,9 @@ def _name(name: str) -> str:
     if not name or len(name) > NAME_LETTERS or not name.isprintable():
         raise UsageError(f"a key's name has 1 to {NAME_LETTERS} printable characters", advice="Such as: opencode")
     if name.casefold() in RESERVED or name.startswith(PREFIX):
-        raise UsageError(f"a key cannot be named {name}", cause="Something else is called so.")
+        raise UsageError(
+            f"a key cannot be named {name}", cause="Something else is called so.", advice="Such as: opencode"
+        )
     return name
 
 

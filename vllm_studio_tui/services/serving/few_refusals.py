@@ -22,6 +22,7 @@ class _Minute:
     began: float
     rows: int = 0
     left_out: int = 0
+    last: CompletedRequest | None = None
 
 
 class FewRefusals:
@@ -30,28 +31,54 @@ class FewRefusals:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._minutes: dict[tuple[str | None, int | None], _Minute] = {}
+        #: Minutes that are over, of which `due` has not told yet.
+        self._over: list[_Minute] = []
 
     def row(self, request: CompletedRequest) -> CompletedRequest | None:
         """Return what is kept of a request that has ended: all but refusals that come in crowds.
 
-        The first row after such a crowd says how many it stands for.
+        `due` has a further row for those that were left out.
         """
         if request.finish != "refused":
             return request
         now, place = self._clock(), (request.key_id, request.status)
         minute = self._minutes.get(place)
-        left_out = 0
         if minute is None or now - minute.began >= MINUTE:
-            left_out = minute.left_out if minute is not None else 0
+            if minute is not None and minute.last is not None:
+                self._over.append(minute)
             self._minutes.pop(place, None)
             minute = self._minutes[place] = _Minute(now)
             if len(self._minutes) > MOST:
                 del self._minutes[next(iter(self._minutes))]
         if minute.rows >= ROWS.get(request.status or 0, OTHERS):
             minute.left_out += 1
+            minute.last = request
             return None
         minute.rows += 1
-        if not left_out:
-            return request
-        words = f"{left_out} more of this key were refused with {request.status} since the last such row"
-        return replace(request, error=f"{request.error} ({words})" if request.error else words)
+        return request
+
+    def due(self, *, end: bool = False) -> list[CompletedRequest]:
+        """Return a row for each crowd whose minute is over: the last of those that were left out, and how many.
+
+        Args:
+            end: Nothing comes any more.
+        """
+        now, rows = self._clock(), []
+        over, self._over = self._over, []
+        for place, minute in list(self._minutes.items()):
+            if minute.last is not None and (end or now - minute.began >= MINUTE):
+                del self._minutes[place]
+                over.append(minute)
+        for minute in over:
+            if minute.last is not None:
+                words = f"stands for {minute.left_out} refused with {minute.last.status} within a minute"
+                error = f"{words}: {minute.last.error}" if minute.last.error else words
+                rows.append(replace(minute.last, error=error))
+        return rows
+
+    def next_due(self) -> float | None:
+        """Return for how many seconds `due` has nothing; None: until something comes."""
+        if self._over:
+            return 0.0
+        over = [one.began + MINUTE for one in self._minutes.values() if one.last is not None]
+        return max(0.0, min(over) - self._clock()) if over else None

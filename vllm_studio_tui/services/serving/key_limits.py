@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -55,7 +56,7 @@ class Spending:
                     429,
                     "tokens_used_up",
                     f"key {key.name} has used {used} tokens today, of {key.tokens_per_day}",
-                    advice="The day begins anew at midnight in UTC.",
+                    advice=f"The day begins anew at midnight in UTC, in {math.ceil(DAY - now % DAY)} s.",
                     retry_after=DAY - now % DAY,
                 )
         if key.requests_per_minute is not None:
@@ -64,21 +65,29 @@ class Spending:
             if len(self._moments) >= key.requests_per_minute:
                 # The limit may have been lowered: so many of the oldest have to be over a minute old.
                 oldest = self._moments[len(self._moments) - key.requests_per_minute]
+                wait = max(0.1, oldest + MINUTE - moment)
                 raise Refusal(
                     429,
                     "too_many_requests",
                     f"key {key.name} has sent {len(self._moments)} requests within a minute,"
                     f" and may send {key.requests_per_minute}",
-                    retry_after=max(0.1, oldest + MINUTE - moment),
+                    advice=f"Try again in {math.ceil(wait)} s.",
+                    retry_after=wait,
                 )
             self._moments.append(moment)
         else:
             self._moments.clear()
         self.in_flight += 1
 
-    def release(self) -> None:
-        """Count a request out."""
+    def release(self, *, counts: bool = True) -> None:
+        """Count a request out.
+
+        Args:
+            counts: As one of the minute's, too: it reached a model.
+        """
         self.in_flight = max(0, self.in_flight - 1)
+        if not counts and self._moments:
+            self._moments.pop()
 
     def spend(self, tokens: int, now: float) -> None:
         """Count tokens of today."""

@@ -107,12 +107,12 @@ class KeyRing:
             spending = self._spending.setdefault(key.id, Spending())
             spending.admit(key, moment=self._monotonic(), now=now, spent_before=spent_before)
 
-    def release(self, key: ApiKey) -> None:
-        """Count a request out that was admitted. Quick."""
+    def release(self, key: ApiKey, *, counts: bool = True) -> None:
+        """Count a request out that was admitted; `counts`: as one of the minute's, too. Quick."""
         with self._lock:
             spending = self._spending.get(key.id)
             if spending is not None:
-                spending.release()
+                spending.release(counts=counts)
 
     def spent(self, key: ApiKey, tokens: int) -> None:
         """Count the tokens of a request that has ended, whose row this process keeps. Quick."""

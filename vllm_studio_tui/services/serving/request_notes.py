@@ -122,7 +122,10 @@ class RequestNotes:
 
     def _run(self) -> None:
         while True:
-            self._some.wait()
+            came = self._some.wait(self._few.next_due())
+            self._keep_due()
+            if not came:
+                continue
             if not self._ending:
                 self._hurry.wait(GATHER)
             self._hurry.clear()
@@ -142,10 +145,20 @@ class RequestNotes:
                 self._other = self._new_file()
             with self._lock:
                 self._under_way = 0
-                if self._ending and not self._notes:
-                    return
+                over = self._ending and not self._notes
                 if self._ending:
                     self._some.set()
+            if over:
+                self._keep_due(end=True)
+                return
+
+    def _keep_due(self, *, end: bool = False) -> None:
+        for row in self._few.due(end=end):
+            for observer in self._kept:
+                try:
+                    observer(row)
+                except Exception:  # noqa: BLE001, RUF100
+                    _log.exception("a row of refusals is not written down")
 
     def _tell(self, line: bytes) -> None:
         try:
