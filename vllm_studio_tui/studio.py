@@ -329,8 +329,11 @@ class Studio:
             NotFound: There is no such kind or recipe.
             StudioError: These recipes cannot be written for that tool.
         """
-        from vllm_studio_tui.services.render.registry import render
+        from vllm_studio_tui.services.render.registry import KINDS, render
 
+        if recipe_id is not None and kind in KINDS and not KINDS[kind].of_recipes:
+            self.recipes.get(recipe_id)  # a mistyped id is one here too
+            recipe_id = None
         return render(kind, self.render_source(recipe_id))
 
     def render_source(self, recipe_id: str | None = None) -> RenderSource:

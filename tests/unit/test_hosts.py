@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from tests.elsewhere import served, short
 from tests.functional.stage import snapshot
 from tests.hosts import WELL, answer, document, drips, floods, hangs, speaking
+from tests.ports import free_port
 from vllm_studio_tui.__main__ import main
 from vllm_studio_tui.cli import connecting, opening
 from vllm_studio_tui.config.hosts import read_hosts, save_host
@@ -26,6 +28,8 @@ from vllm_studio_tui.domain.errors import NotFound, SettingsError, StudioError, 
 from vllm_studio_tui.domain.host_overview import read_overview
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote import host_link
+from vllm_studio_tui.remote.address import read_address
+from vllm_studio_tui.remote.client import Client
 from vllm_studio_tui.remote.host_link import address_of_host, check_entry, inside_line
 from vllm_studio_tui.remote.host_state import HostState
 from vllm_studio_tui.remote.host_watch import HostWatch, ask_once
@@ -272,6 +276,17 @@ def test_a_host_that_hangs_drips_or_floods_costs_only_its_own_row(monkeypatch: p
     assert states["flood"].error is not None
     assert "longer than" in states["flood"].error.cause
     assert [one.name for one in in_order(found)] == ["hang", "drip", "flood", "well"]
+
+
+def test_a_host_where_nothing_listens_is_said_in_the_words_that_connect_has() -> None:
+    for name in ("127.0.0.1", "localhost"):
+        url = f"http://{name}:{free_port()}"
+        (found,) = ask_once({"gone": Host(connect=url)}, 20, {})
+        assert found.error is not None
+        assert found.error.cause == "Connection refused."
+        with contextlib.closing(Client(read_address(url, {}))) as client, pytest.raises(StudioError) as error:
+            client.check()
+        assert error.value.cause == found.error.cause
 
 
 def test_a_name_that_cannot_be_looked_up_and_a_key_that_is_not_there_are_said() -> None:

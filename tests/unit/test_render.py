@@ -387,3 +387,15 @@ def test_the_command_prints_writes_and_refuses(studio: Studio, tmp_path: Path) -
     code, _, err = studio("render", "nomad")
     assert code == 1
     assert "docker-compose" in err
+
+
+@pytest.mark.parametrize("kind", ["systemd", "prometheus", "grafana"])
+def test_what_is_for_the_whole_home_says_that_an_id_changes_nothing(studio: Studio, kind: str) -> None:
+    studio("recipes", "add", "one", "--model", "org/one", "--set", "api_key=env:ONE_KEY")
+    studio("recipes", "add", "two", "--model", "org/two", "--set", "api_key=env:TWO_KEY")
+    code, out, err = studio("render", kind, "one")
+    assert (code, f"note: {kind} is for the whole home, not for one alone" in err) == (0, True)
+    assert (0, out) == studio("render", kind)[:2]
+    assert "whole home" not in studio("render", kind)[2]
+    assert studio("render", kind, "nobody")[0] == 1
+    assert "whole home" not in studio("render", "docker-compose", "one")[2]

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
     @app.command("render")
     def render(
         kind: str = typer.Argument(..., metavar="KIND", help=f"{kinds}."),
-        recipe_id: str | None = typer.Argument(None, metavar="[ID]", help="One recipe; without it, all of them."),
+        recipe_id: str | None = typer.Argument(
+            None, metavar="[ID]", help="One recipe; without it, all of them. Of docker-compose, litellm and llama-swap."
+        ),
         output: Path | None = typer.Option(None, "--output", "-o", help="A directory to write to, instead of stdout."),
         force: bool = typer.Option(False, "--force", help="Overwrite files that have another content."),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
@@ -29,6 +31,8 @@ def register(app: typer.Typer) -> None:
         """Files for other tools: compose, systemd, LiteLLM, .. Secrets are only named in them."""
         with open_studio() as studio:
             files = studio.render(kind, recipe_id)
+        if recipe_id is not None and kind in KINDS and not KINDS[kind].of_recipes:
+            note(f"note: {kind} is for the whole home, not for {recipe_id} alone")
         outcome = None if output is None else write_files(files, output, force=force)
         if as_json:
             emit(

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
     @app.command("serve")
     def serve(
         host: str = typer.Option("", help="Where to listen; anything but loopback needs a key."),
-        port: int = typer.Option(-1, min=-1, max=65535, help="The port; 0: a free one."),
+        port: int | None = typer.Option(
+            None, min=0, max=65535, help="The port; 0: a free one. Without it the setting `port` (8080)."
+        ),
         socket: Path | None = typer.Option(None, "--socket", help="Listen on a unix socket too."),
         no_port: bool = typer.Option(False, "--no-port", help="Listen on sockets alone."),
         insecure: bool = typer.Option(False, "--insecure", help="Let other machines ask models without a key."),
@@ -34,7 +36,7 @@ def register(app: typer.Typer) -> None:
         if hold and not if_needed:
             raise UsageError("--hold is for --if-needed")
         if if_needed:
-            if host or port >= 0 or socket is not None or insecure:
+            if host or port is not None or socket is not None or insecure:
                 raise UsageError("--if-needed serves on the private socket alone", advice="Give no address with it.")
             _have_served(hold=hold)
             return
@@ -42,7 +44,7 @@ def register(app: typer.Typer) -> None:
             raise UsageError("this program has no server")
         hooks.serve(
             host=host or None,
-            port=None if port < 0 else port,
+            port=port,
             path=socket,
             no_port=no_port,
             insecure=insecure,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -84,8 +85,15 @@ def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationEr
 
 
 def _cause(error: Exception) -> str:
-    inner = error.__cause__ or error.__context__
-    while inner is not None and not isinstance(inner, OSError | ssl.SSLError):
+    """Return the words of the system, which lie below those of the libraries: these only say that all was in vain."""
+    words = str(error) or type(error).__name__
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+        if isinstance(inner, OSError) and inner.strerror:
+            # asyncio writes the address into the error's text.
+            words = os.strerror(inner.errno) if isinstance(inner, ConnectionError) and inner.errno else inner.strerror
+            break
         inner = inner.__cause__ or inner.__context__
-    words = (inner.strerror if isinstance(inner, OSError) else None) or str(error) or type(error).__name__
     return f"{words.strip().rstrip('.')[:500]}."

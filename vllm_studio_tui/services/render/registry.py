@@ -20,19 +20,21 @@ class Kind:
     Attributes:
         module: The file of this folder whose `render(source)` makes them.
         title: What they are, for people.
+        of_recipes: They can be made of one recipe alone; else they are for the whole home.
     """
 
     module: str
     title: str
+    of_recipes: bool = True
 
 
 KINDS = {
     "docker-compose": Kind("docker_compose", "engines as services of their images"),
-    "grafana": Kind("grafana", "dashboards, and what makes Grafana find them"),
+    "grafana": Kind("grafana", "dashboards, and what makes Grafana find them", of_recipes=False),
     "litellm": Kind("litellm", "LiteLLM in front of `serve`"),
     "llama-swap": Kind("llama_swap", "llama-swap with the recipes' own commands"),
-    "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts"),
-    "systemd": Kind("systemd", "user units for `serve` and `restore`"),
+    "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts", of_recipes=False),
+    "systemd": Kind("systemd", "user units for `serve` and `restore`", of_recipes=False),
 }
 
 

@@ -23,6 +23,7 @@ from vllm_studio_tui.services.serving.admission import Admission
 from vllm_studio_tui.services.serving.endpoints import Reach, as_refusal
 from vllm_studio_tui.services.serving.operations import launch_in_place, stop_unused
 from vllm_studio_tui.services.serving.scheduler import Scheduler
+from vllm_studio_tui.services.serving.settings_watch import SettingsWatch
 from vllm_studio_tui.services.serving.survey import Seen, Survey
 from vllm_studio_tui.services.serving.world import Decision, Launch, Refuse, Rules, Run, RunPhase, Send, Stop
 
@@ -62,6 +63,7 @@ class Dispatcher:
         self._operations = ThreadPoolExecutor(4, "operations")
         self._looking = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._settings_watch = SettingsWatch(studio.places.settings_file)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settled_at = 0.0
         self._began = time.time()
@@ -208,6 +210,7 @@ class Dispatcher:
             self._wake.clear()
             try:
                 await self._look()
+                await self._in(self._looks, self._settings_watch.look)
                 await self._settle_lost()
             except Exception:
                 log.exception("a look at the runs")
