@@ -14,9 +14,10 @@ import pytest
 from textual.widgets import TextArea
 
 from tests.functional.acting import Scene, asked, at, cursor, fill_in, hides, shows, told
-from tests.functional.stage import NOW, Staged, bare, staged
+from tests.functional.stage import NOW, Staged, bare, snapshot, staged
 from tests.unit.serving_socket import Serving, serving
 from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
@@ -343,3 +344,18 @@ async def test_a_filter_knows_what_the_sums_and_the_command_call_an_end(tmp_path
         }  # fmt: skip
         whole = next(line for line in place.table.shown if line.ended is not None and line.ended.finish == "length")
         assert lead(whole, stage.app.ink.glyphs) == (stage.app.ink.glyphs.passed, "ok"), "its client's own limit"
+
+
+async def test_a_stop_says_how_many_are_under_way_where_the_engine_counts_nothing(tmp_path: Path) -> None:
+    def uncounted(folder: Path) -> Snapshot:
+        one = snapshot(folder)
+        return replace(one, tick=replace(one.tick, engines={}))
+
+    async with staged(tmp_path, shown=uncounted) as stage:
+        with serving(stage.studio.places) as server:
+            server.documents["/requests/live"] = live("run", "load", "wait")
+            assert stage.app.snapshot is not None
+            stage.app.spawn(stage.app.current.commands.stop(stage.app.snapshot.runs[0]))
+            await shows(stage, "Stop qwen3-32b?")
+            assert "1 running request is cut off." in stage.text()
+            await stage.press("escape")

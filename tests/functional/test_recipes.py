@@ -530,3 +530,10 @@ async def test_what_an_engine_cannot_run_stands_at_its_field(tmp_path: Path) -> 
         assert [(one.field, one.severity) for one in plan.problems] == [("model_path", "error")]
         assert "My model is no file here" in plan.problems[0].message
         assert not plan.error
+
+
+async def test_of_a_recipe_that_runs_its_own_port_is_not_told_as_another(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="recipes") as stage:
+        await pick(stage, "deepseek-r1-70b")  # it runs on 8001, and 8000 is another's
+        await stage.until(lambda: "--port 8001" in stage.text(), "its command")
+        assert "is taken" not in " ".join(stage.text().split())

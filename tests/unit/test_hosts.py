@@ -35,6 +35,8 @@ from vllm_studio_tui.remote.host_state import HostState
 from vllm_studio_tui.remote.host_watch import HostWatch, ask_once
 from vllm_studio_tui.remote.host_words import Rank, gpus_words, in_order, last_seen, rank, sums, trouble
 from vllm_studio_tui.services.watching.overview import overview_of
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
+from vllm_studio_tui.tui.screens.hosts.lines import run_parts
 
 
 @pytest.fixture
@@ -364,3 +366,18 @@ def test_trouble_comes_first() -> None:
     assert [one.name for one in in_order(found)] == ["lost", "failed", "hot", "ill", "well", "asked"]
     assert [trouble(one) for one in found] == ["", "GPU 2 hot", "1 unhealthy", "2 failed", "", "no answer"]
     assert sums(found).tokens_per_second == 2 * 1842.0
+
+
+def test_a_narrow_column_of_runs_shows_whole_counts_and_the_rest() -> None:
+    runs = [
+        {"id": str(at), "name": f"m{at}", "state": state}
+        for at, state in enumerate(("failed", "unhealthy", "loading", "loading", "ready", "ready"))
+    ]
+    found = read_overview({**WELL, "runs": runs})
+    for width in range(3, 40):
+        words = "".join(text for text, _ in run_parts(found, UNICODE, width)).split()
+        assert len(" ".join(words)) <= width
+        pieces = [word for word in words if not word.startswith("+")]
+        assert all(number.isdigit() for number in pieces[1::2]) and len(pieces) % 2 == 0, words
+        counted = sum(int(number) for number in pieces[1::2]) + sum(int(w[1:]) for w in words if w.startswith("+"))
+        assert counted == 6

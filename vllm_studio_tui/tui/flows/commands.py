@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused
+from vllm_studio_tui.domain.errors import HopelessLaunch, LaunchRefused, StudioError
 from vllm_studio_tui.domain.run import FINAL, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.find import pick_run
@@ -152,8 +153,7 @@ class Commands:
             await shell.in_thread(lambda: self.studio.runs.dismiss(run))
             self.studio.sampler.wake()
             return
-        metrics = shell.snapshot.engine(run.run_id) if shell.snapshot is not None else None
-        busy = metrics.running if metrics is not None else None
+        busy = await shell.in_thread(partial(self._under_way, run))
         requests = "1 running request is" if busy == 1 else f"{busy} running requests are"
         loss = f"{requests} cut off. " if busy else ""
         cost = ""
@@ -171,6 +171,16 @@ class Commands:
         ended = await shell.in_thread(lambda: self.studio.launcher.stop(run, force=said == "K"))
         self.studio.sampler.wake()
         shell.tell(f"{ended.name} {ended.status.title or ended.state}.")
+
+    def _under_way(self, run: RunView) -> int:
+        """Return how many requests a run answers, as far as the engine or the server of the studio knows. Blocking."""
+        snapshot = self.shell.snapshot
+        metrics = snapshot.engine(run.run_id) if snapshot is not None else None
+        known = int(metrics.running or 0) if metrics is not None else 0
+        with contextlib.suppress(StudioError):
+            mine = [one for one in self.studio.requests.live().requests if one.run_id == run.run_id and not one.waits]
+            known = max(known, len(mine))  # some engines count nothing, and a sample is a moment old
+        return known
 
     async def dismiss(self, run: RunView) -> None:
         if run.status.final:

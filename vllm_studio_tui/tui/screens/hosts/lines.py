@@ -94,6 +94,9 @@ def columns_of(glyphs: Glyphs) -> list[Column[HostLine]]:
             uses = [_mean(uses[len(uses) * at // width : len(uses) * (at + 1) // width]) for at in range(width)]
         return charts.spark(glyphs, uses, 100.0, latest="fill")
 
+    def runs(line: HostLine, width: int) -> Parts:
+        return run_parts(line.found, glyphs, width) if not line.total else []
+
     def memory(line: HostLine) -> Parts:
         found = line.found.memory if line.found is not None else None
         if found is None:
@@ -127,7 +130,7 @@ def columns_of(glyphs: Glyphs) -> list[Column[HostLine]]:
         Column("wait", lambda line: number(numbers.count(line.found.waiting if line.found else None, glyphs.unknown),
                                            line), 4, right=True, drop=6, falling=True,
                order=lambda line: line.found.waiting if line.found is not None else None),
-        Column("runs", lambda line: run_parts(line.found, glyphs) if not line.total else [], 6, grow=2),
+        Column("runs", lambda line: runs(line, 99), 6, grow=2, draw=runs),
         Column("trouble", lambda line: trouble_parts(line, now), 13, grow=2),
     ]  # fmt: skip
 
@@ -158,21 +161,24 @@ def trouble_parts(line: HostLine, now: float) -> Parts:
     return [("shown now", "accent")] if line.shown and not state.here else []
 
 
-def run_parts(found: HostOverview | None, glyphs: Glyphs) -> Parts:
-    """Return the runs of a host as counts by state, trouble first."""
+def run_parts(found: HostOverview | None, glyphs: Glyphs, width: int = 99) -> Parts:
+    """Return the runs of a host as counts by state, trouble first; where there is no room, in one number."""
     if found is None:
         return []
-    parts: list[tuple[str, str]] = []
-    rest = len(found.runs)
+    counts: list[tuple[int, Parts]] = []
     for state in TROUBLE:
         of = found.in_state(state)
         if not of:
             continue
-        rest -= len(of)
         sign, colour = glyphs.state(state)
         far = of[0].progress if len(of) == 1 and state == "loading" else None
         text = numbers.percent(min(1.0, far)) if far is not None else str(len(of))
-        parts += [(f"{' ' if parts else ''}{sign}", colour), (f" {text}", "fg")]
-    if rest:
-        parts.append((f"{' ' if parts else ''}+{rest}", "faint"))
+        counts.append((len(of), [(f"{' ' if counts else ''}{sign}", colour), (f" {text}", "fg")]))
+    for shown in range(len(counts), -1, -1):
+        rest = len(found.runs) - sum(number for number, _ in counts[:shown])
+        parts = [part for _, one in counts[:shown] for part in one]
+        if rest:
+            parts.append((f"{' ' if parts else ''}+{rest}", "faint"))
+        if sum(cell_len(text) for text, _ in parts) <= width:
+            break
     return parts or [("none", "faint")]

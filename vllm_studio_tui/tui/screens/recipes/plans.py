@@ -111,9 +111,11 @@ def plan_of(
         problems = tuple(
             launcher.check(recipe, snapshot.tick.gpus, snapshot.runs) if snapshot else launcher.check(recipe)
         )
-        port = launcher.port_of(recipe, snapshot.runs if snapshot else studio.runs.live())
-        problems = tuple(sorted((*problems, *_other_port(recipe, port, studio.settings.inference_port)),
-                                key=lambda problem: problem.severity != "error"))  # fmt: skip
+        runs = snapshot.runs if snapshot else studio.runs.live()
+        port = launcher.port_of(recipe, runs)
+        if not any(run.live and run.recipe_id == recipe.id for run in runs):  # it is the port that it has already
+            problems = tuple(sorted((*problems, *_other_port(recipe, port, studio.settings.inference_port)),
+                                    key=lambda problem: problem.severity != "error"))  # fmt: skip
         preview = launcher.preview(recipe, port=port, missing_ok=True)
         return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since)
     except InvalidRecipe as error:  # said at its fields
