@@ -100,7 +100,7 @@ async def test_with_a_key_nobody_asks_without_one(ground: Ground) -> None:
     assert (await ground.post(CHAT, ASK, **bearer(secret[:-1])))[0] == 401
     assert (await ground.get("/requests/live", **bearer(secret)))[0] == 403
     assert (await ground.post("/requests/x/cancel", {}, **bearer(secret)))[0] == 403
-    assert [row.key_name for row in ground.rows] == ["agent", "agent"]
+    assert [row.key_name for row in ground.rows] == ["anonymous", "agent", "agent", "anonymous"]
     # The host's name no longer matters: whoever lets it point here has no key.
     assert (await ground.get("/v1/models", headers={"Host": "box.lan", "x-api-key": secret}))[0] == 200
     document = (await ground.get("/health"))[1]

@@ -154,3 +154,23 @@ async def test_what_never_reached_a_model_is_not_one_of_a_keys_requests_a_minute
 async def test_no_key_is_called_as_those_are_that_have_none(ground: Ground, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be named"):
         await make_key(ground, name)
+
+
+async def test_who_is_turned_away_at_the_door_is_on_record_and_strangers_fill_nothing(ground: Ground) -> None:
+    reader = await make_key(ground, "reader", scopes=(Scope.READ,))
+    assert (await ground.post(CHAT, ASK, **bearer(reader)))[0] == 403
+    _, _, got = await ground.post(CHAT, ASK)
+    assert (await ground.post(CHAT, ASK, headers={"Origin": "https://evil.example"}))[0] == 403
+    assert (await ground.get("/requests/live"))[0] == 401, "that is no request for a model"
+    assert [(one.key_name, one.status, one.finish) for one in ground.rows] == [
+        ("reader", 403, "refused"), ("anonymous", 401, "refused"), ("anonymous", 403, "refused"),
+    ]  # fmt: skip
+    assert ground.rows[0].error == "the key reader may not do this. It needs the scope inference."
+    row = ground.rows[1]
+    assert (row.error, row.endpoint, row.id) == ("a key is needed", CHAT, got.headers["x-vllm-studio-request"])
+    assert (row.client or "").startswith("127.0.0.1 Python/")
+    statuses = [(await ground.post(CHAT, ASK, **bearer(f"vs-{number}")))[0] for number in range(30)]
+    assert statuses == [401] * 10 + [429] * 20
+    assert [one.status for one in ground.rows[3:]] == [401] * 4 + [429]
+    assert ground.rows[3].error == "this key is not known"
+    assert ground.engine.asked == []

@@ -83,5 +83,7 @@ class ApiKey:
 OWNER = ApiKey("owner", "owner", scopes=frozenset({Scope.ADMIN}), may_launch=True)
 #: Who comes over loopback where no key is asked for.
 LOCAL = ApiKey("local", "local", scopes=frozenset({Scope.ADMIN}), may_launch=True)
+#: Who has no key, or a wrong one, where one is needed.
+ANONYMOUS = ApiKey("anonymous", "anonymous", scopes=frozenset())
 #: Who comes from anywhere to a server that a person insisted to open: models, and nothing of the studio itself.
 GUEST = ApiKey("guest", "guest", may_launch=True)

@@ -142,6 +142,11 @@ class ServeContext:
         request.noted_at = now
         self.notes.note(request.known("streaming", now))
 
+    def turned_away(self, request: LiveRequest) -> None:
+        """Note a request that was refused before it was anybody's. Raises nothing."""
+        if not self.notes.hurried:
+            self.notes.note(request.known("refused", self.loop.time()))
+
     def ended(self, request: LiveRequest, finish: str) -> None:
         """Tell all who want to know that a request has ended. Raises nothing."""
         self.notes.note(request.known(finish, self.loop.time()))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from vllm_studio_tui.domain.api_key import GUEST, LOCAL, OWNER, ApiKey, Scope
+from vllm_studio_tui.domain.api_key import ANONYMOUS, GUEST, LOCAL, OWNER, ApiKey, Scope
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.serving import Refusal
-from vllm_studio_tui.http.errors import as_refusal, error_response
+from vllm_studio_tui.domain.serving import Phase, Refusal
+from vllm_studio_tui.http.errors import as_refusal, error_response, in_short
+from vllm_studio_tui.http.live import LiveRequest, client_of
 from vllm_studio_tui.http.route import Call, Route
 
 if TYPE_CHECKING:
@@ -35,16 +36,22 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
     async def handle(request: web.Request) -> web.StreamResponse:
         call_id = os.urandom(16).hex()
         started = context.loop.time()
+        key, entered = ANONYMOUS, False
         try:
             _check_origin(context, request)
             key = _who(context, request, route)
+            _check_scope(key, route)
+            entered = True
             if context.draining and route.scope is not None:
                 refused = error_response(route.path, _DRAINING, call_id)
                 refused.force_close()
                 return refused
             return await route.handler(Call(context, request, route, key, call_id, started))
         except StudioError as error:
-            return error_response(route.path, as_refusal(error), call_id)
+            refusal = as_refusal(error)
+            if not entered and route.scope is Scope.INFERENCE:
+                context.turned_away(_turned_away(request, route, key, refusal, call_id, started))
+            return error_response(route.path, refusal, call_id)
         except web.HTTPException as error:
             return error_response(route.path, http_refusal(error.status, error.reason or ""), call_id)
         except (ConnectionError, TimeoutError):
@@ -142,7 +149,7 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
     """Return who asks.
 
     Raises:
-        Refusal: No key where one is needed, a wrong one, or one that may not do this.
+        Refusal: No key where one is needed, or a wrong one.
     """
     if _over_socket(request):
         return OWNER
@@ -153,7 +160,7 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
         if context.open_to_all and route.scope is Scope.INFERENCE:
             return GUEST
         if route.scope is None or (route.scope is Scope.METRICS and context.settings.public_metrics):
-            return ApiKey("anonymous", "anonymous", scopes=frozenset())
+            return ANONYMOUS
         raise Refusal(401, "missing_api_key", "a key is needed", advice="Send it as `Authorization: Bearer KEY`.")
     address = request.remote or ""
     blocked = context.keys.blocked(address)
@@ -167,10 +174,29 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
             return GUEST
         context.keys.bad_try(address)
         raise Refusal(401, "invalid_api_key", "this key is not known", advice="Make one: vllm-studio keys add NAME.")
-    if route.scope is not None and not key.allows(route.scope):
+    return key
+
+
+def _check_scope(key: ApiKey, route: Route) -> None:
+    """Refuse a key that may not do this; who has none was let in by `_who` as what anybody may do.
+
+    Raises:
+        Refusal: Its scopes are others.
+    """
+    if route.scope is not None and key is not ANONYMOUS and not key.allows(route.scope):
         title = f"the key {key.name} may not do this"
         raise Refusal(403, "scope_missing", title, cause=f"It needs the scope {route.scope}.")
-    return key
+
+
+def _turned_away(
+    request: web.Request, route: Route, key: ApiKey, refusal: Refusal, call_id: str, started: float
+) -> LiveRequest:
+    """Return a request for a model that was refused at the door, for the log: by whom, from where, and why."""
+    address, agent = request.remote or "unix socket", client_of(request)
+    client = address if agent == address else f"{address} {agent}"
+    made = LiveRequest(call_id, route.path, key.id, key.name, client, started, phase=Phase.REFUSED)
+    made.status, made.error = refusal.status, in_short(refusal)
+    return made
 
 
 def _secret(request: web.Request) -> str | None:

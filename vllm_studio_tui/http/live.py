@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
     from vllm_studio_tui.services.serving.answer_reading import AnswerReader
     from vllm_studio_tui.services.serving.dispatcher import Admission
+
+_CLIENT = re.compile(r"[^A-Za-z0-9._/ ()+:;-]+")
+
+
+def client_of(request: web.Request) -> str:
+    """Return what a client calls itself, else its address."""
+    agent = _CLIENT.sub("", request.headers.get("User-Agent", ""))[:80].strip()
+    return agent or request.remote or "unix socket"
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from vllm_studio_tui.domain.serving import Arrival, Endpoint, Phase, Refusal
 from vllm_studio_tui.http.engine_endings import not_reached
 from vllm_studio_tui.http.errors import as_refusal, in_short
 from vllm_studio_tui.http.exchange import NotSent, ask, break_off, pass_on
-from vllm_studio_tui.http.live import LiveRequest
+from vllm_studio_tui.http.live import LiveRequest, client_of
 from vllm_studio_tui.http.loading import wait_ready
 from vllm_studio_tui.http.route import Call
 from vllm_studio_tui.services.serving.answer_reading import READERS
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds after which an engine to which there is no connection is asked once more: its keeper may have restarted it.
 ONCE_MORE = 0.5
-_CLIENT = re.compile(r"[^A-Za-z0-9._/ ()+:;-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
     """
     context = call.context
     live = LiveRequest(
-        call.id, api.named or call.route.path, call.key.id, call.key.name, _client_of(call.request), call.started,
+        call.id, api.named or call.route.path, call.key.id, call.key.name, client_of(call.request), call.started,
         task=asyncio.current_task(),
     )  # fmt: skip
     finish = "failed"
@@ -201,9 +199,3 @@ def _headers(live: LiveRequest) -> dict[str, str]:
         headers["x-vllm-studio-queued-ms"] = f"{waited * 1000:.0f}"
         headers["x-vllm-studio-overhead-ms"] = f"{live.overhead_seconds * 1000:.2f}"
     return headers
-
-
-def _client_of(request: web.Request) -> str:
-    """Return what a client calls itself, else its address."""
-    agent = _CLIENT.sub("", request.headers.get("User-Agent", ""))[:80].strip()
-    return agent or request.remote or "unix socket"

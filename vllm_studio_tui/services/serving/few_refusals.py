@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from vllm_studio_tui.domain.api_key import ANONYMOUS
 from vllm_studio_tui.domain.usage import CompletedRequest
 
 MINUTE = 60.0
 #: Rows of refusals that a key may have in a minute, by status: over a limit, each says the same.
 ROWS = {429: 1}
-#: The same for any other status.
-OTHERS = 60
+#: The same for any other status; and of all together that have no key: strangers must not fill the disk.
+OTHERS, STRANGERS = 60, 5
 #: Keys and statuses that are remembered; the oldest is forgotten first.
 MOST = 10_000
 
@@ -50,7 +51,7 @@ class FewRefusals:
             minute = self._minutes[place] = _Minute(now)
             if len(self._minutes) > MOST:
                 del self._minutes[next(iter(self._minutes))]
-        if minute.rows >= ROWS.get(request.status or 0, OTHERS):
+        if minute.rows >= ROWS.get(request.status or 0, STRANGERS if request.key_id == ANONYMOUS.id else OTHERS):
             minute.left_out += 1
             minute.last = request
             return None

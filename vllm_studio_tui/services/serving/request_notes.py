@@ -81,6 +81,11 @@ class RequestNotes:
             if len(self._notes) == 1:
                 self._some.set()
 
+    @property
+    def hurried(self) -> bool:
+        """Return whether so many wait that there is room for requests of models alone."""
+        return len(self._notes) > MOST_WAITING // 10
+
     async def told(self, *, patience: float = PATIENCE) -> bool:
         """Wait until all that was noted is told, and return whether it is."""
         until = time.monotonic() + patience
