@@ -21,6 +21,9 @@ from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
+from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
+from vllm_studio_tui.tui.screens.requests import rows as paint
 from vllm_studio_tui.tui.screens.requests.lines import lead
 from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
 
@@ -359,3 +362,24 @@ async def test_a_stop_says_how_many_are_under_way_where_the_engine_counts_nothin
             await shows(stage, "Stop qwen3-32b?")
             assert "1 running request is cut off." in stage.text()
             await stage.press("escape")
+
+
+async def test_a_small_window_begins_with_requests_even_after_keys(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="requests", size=(40, 6), prepare=logged) as stage:
+        await shows(stage, "NOW, THEN ENDED")
+        await stage.press("v", "v")
+        await hides(stage, "NOW, THEN ENDED")
+        await stage.press("1", "7")
+        await shows(stage, "NOW, THEN ENDED")
+    async with staged(tmp_path / "large", place="requests", size=(120, 36), prepare=logged) as stage:
+        await stage.press("v", "v", "1", "7")
+        assert stage.app.focused is stage.app.current.one("#keys-table"), "where there is room one stays where one was"
+
+
+def test_the_sums_of_the_last_hour_are_whole_numbers_at_every_width() -> None:
+    tally = {"stop": 1234, "length": 45, "cancelled": 12, "refused": 17, "failed": 11}
+    for width in range(52, 120):
+        facts = paint.Facts(tally=tally)
+        row = paint.above(facts, "live", UNICODE, Size.BASE, width)[1]
+        text = "".join(piece[1] for piece in row.pieces)
+        assert "1279 good, 12 cut off, 17 refused, 11 failed" in text, (width, text)

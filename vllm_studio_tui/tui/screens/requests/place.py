@@ -116,6 +116,9 @@ class RequestsPlace(Place):
         self._listing.table.focus()
 
     def shown(self) -> None:
+        if self.size_class <= Size.STRIP and self._view == "keys":
+            self._view = "live"  # there is no room to say that there are requests too
+            self._show_listing()
         super().shown()
         self._look(everything=True)
 
@@ -283,11 +286,14 @@ class RequestsPlace(Place):
 
     def _choose_view(self, view: str) -> None:
         self._view = view
-        for name in ("requests-listing", "keys-listing"):
-            self.query_one(f"#{name}").display = (name == "keys-listing") is (view == "keys")
+        self._show_listing()
         self.focus_first()
         self._look(everything=True)
         self._show()
+
+    def _show_listing(self) -> None:
+        for name in ("requests-listing", "keys-listing"):
+            self.query_one(f"#{name}").display = (name == "keys-listing") is (self._view == "keys")
 
     def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
         kind, _, view = event.action.partition(":")

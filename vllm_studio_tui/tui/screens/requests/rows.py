@@ -87,8 +87,15 @@ def _last_hour(tally: Mapping[str, int], x: int, width: int) -> Row:
         if number:
             parts.append(f"{number} {words}")
     row = Row()
-    x = row.put(x, "last hour", "faint") + 2
-    row.put(x, ", ".join(parts), "dim", max(0, width - x - 2))
+    room = max(0, width - x - 2)
+    whole_words, short_words = (f"last hour  {', '.join(some)}" for some in (parts, parts[1:] or parts))
+    # What is good and what is not adds up to all of them: the sum goes first, then what it is a sum of.
+    forms = (whole_words, short_words, short_words.removeprefix("last hour  "))
+    words = next((form for form in forms if cell_len(form) <= room), forms[-1])
+    if words.startswith("last hour"):
+        x = row.put(x, "last hour", "faint") + 2
+        words = words.removeprefix("last hour  ")
+    row.put(x, words, "dim", max(0, width - x - 2))
     return row
 
 
