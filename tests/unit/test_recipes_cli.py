@@ -337,5 +337,6 @@ def test_a_copy_that_shares_its_name_says_what_a_request_gets(studio: Studio) ->
     assert [(one["field"], one["severity"]) for one in problems if words in one["message"]] == [
         ("served_model_name", "warning")
     ]
+    assert words in studio("recipes", "check", "b").out
     studio("recipes", "edit", "b", "--set", "served_model_name=other")
     assert "share" not in studio("recipes", "list").err

@@ -205,13 +205,14 @@ def _register_reading(nouns: typer.Typer) -> None:
 
         with open_studio() as studio:
             recipe = studio.recipes.get(recipe_id)
-            problems = [*studio.launcher.check(recipe), *_sharing(recipe, studio)]
+            problems = studio.launcher.check(recipe)
+            shared = _sharing(recipe, studio)
         offered = suggestions(recipe)
         ok = not any(one.severity == "error" for one in problems)
         if as_json:
-            emit(check_document(recipe, problems))
+            emit(check_document(recipe, [*problems, *shared]))
         else:
-            for one in problems:
+            for one in (*problems, *shared):
                 mark = "✕" if one.severity == "error" else "▲"
                 say(f"{mark} {one.field}: {one.message.rstrip('.')}. {one.advice}".rstrip())
             for offer in offered:
