@@ -63,6 +63,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.exporter_server": ({"services.serving.discovery", "services.serving.exposition"}, "measures this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
+    "cli.recipes": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
     "cli.serve": ({"services.serving.here"}, "has this machine's studio served"),
