@@ -1,7 +1,8 @@
 """Whatever is asked, left, launched, stopped and killed around `serve`, in whatever order: each request ends once.
 
 In a calm sequence nobody is killed, so every request has to be answered whole, however models take turns. A failure
-names its seed. The default run tries a few; `pytest -m slow` tries a hundred.
+names its seed. The default run tries a few; `pytest -m slow` tries a hundred, and a thousand with the variable
+VLLM_STUDIO_TEST_SEEDS=100-600.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
 
 NAMES = ("a", "b", "c")
+#: The first seed of the many, and the one after the last; each is lived through twice.
+SEEDS = tuple(int(one) for one in os.environ.get("VLLM_STUDIO_TEST_SEEDS", "100-150").split("-"))
 #: Tokens of the longest answer that is asked for.
 MOST = 40
 
@@ -221,6 +224,6 @@ async def test_each_request_ends_once_and_what_was_spent_is_counted_once(tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("calm", [True, False], ids=["calm", "rough"])
-@pytest.mark.parametrize("seed", range(100, 150))
-async def test_a_hundred_sequences(tmp_path: Path, seed: int, calm: bool) -> None:
+@pytest.mark.parametrize("seed", range(*SEEDS))
+async def test_many_sequences(tmp_path: Path, seed: int, calm: bool) -> None:
     await live(tmp_path, seed, calm=calm)

@@ -153,10 +153,10 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
     """
     if _over_socket(request):
         return OWNER
+    if context.open_locally:
+        return LOCAL  # there is no key; clients that insist on one send any
     secret = _secret(request)
     if secret is None:
-        if context.open_locally:
-            return LOCAL
         if context.open_to_all and route.scope is Scope.INFERENCE:
             return GUEST
         if route.scope is None or (route.scope is Scope.METRICS and context.settings.public_metrics):
@@ -168,8 +168,6 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
         raise Refusal(429, "too_many_bad_keys", "too many wrong keys came from this address", retry_after=blocked)
     key = OWNER if context.is_owner(secret) else context.keys.check(secret)
     if key is None:
-        if context.open_locally:
-            return LOCAL  # clients that insist on a key send any
         if context.open_to_all and route.scope is Scope.INFERENCE:
             return GUEST
         context.keys.bad_try(address)
