@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.stage import recipe, snapshot
+from tests.ports import free_port
 from vllm_studio_tui.backends.base import Problem
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import State
@@ -50,10 +51,11 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path, seen: Snapshot) -> 
 def test_the_port_of_a_live_run_is_taken_and_that_of_an_ended_one_is_not(tmp_path: Path, seen: Snapshot) -> None:
     by_state = {one.state: one for one in seen.runs}
     loading, failed = by_state[State.LOADING], by_state[State.FAILED]
-    assert loading.port is not None
-    assert failed.port is not None
+    assert loading.port is not None and failed.spec is not None
     assert said(tmp_path, recipe("new", port=loading.port), seen, "port")
-    assert not said(tmp_path, recipe("new", port=failed.port), seen, "port")
+    free = free_port()
+    ended = replace(failed, spec=replace(failed.spec, port=free))
+    assert not said(tmp_path, recipe("new", port=free), replace(seen, runs=(ended, loading)), "port")
 
 
 def test_a_port_that_a_foreign_program_has_is_an_error_that_names_it(tmp_path: Path, seen: Snapshot) -> None:

@@ -77,13 +77,22 @@ def tidy_memory() -> None:
     except OSError:
         return
     for folder in folders:
-        with dead_journals(folder) as found:
-            for path in found:
-                with contextlib.suppress(OSError):
-                    if not path.stat().st_size:
-                        path.unlink()
+        for path in _files(folder):
+            with contextlib.suppress(OSError):
+                if not path.stat().st_size:  # others are not held, not for a moment: their own home may want them now
+                    _remove_empty(path)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _remove_empty(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(fd).st_size:
+            path.unlink()
+    finally:
+        os.close(fd)
 
 
 def cut(request: CompletedRequest) -> CompletedRequest:
