@@ -73,11 +73,13 @@ class Terminal:
     def _resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def resize(self, columns: int, rows: int) -> None:
+    def resize(self, columns: int, rows: int, *, tell: bool = True) -> None:
+        """Change the size; tell the program once more than the kernel does, unless told not to."""
         with self._lock:
             self.screen.resize(rows, columns)
         self._resize(columns, rows)
-        self.process.send_signal(signal.SIGWINCH)
+        if tell:
+            self.process.send_signal(signal.SIGWINCH)
 
     def _read(self) -> None:
         while True:

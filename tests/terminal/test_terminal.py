@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.terminal.conftest import Opener
-from tests.terminal.pty_screen import environment, of_an_empty_home, studio
+from tests.terminal.pty_screen import Terminal, environment, of_an_empty_home, studio
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
@@ -31,6 +32,38 @@ def model() -> Path:
         return demo.fetch(Places.under(cache), Path(named) if named else None, lambda progress: None)
     except StudioError as error:
         pytest.skip(f"the small model cannot be had here: {error}")
+
+
+#: The terminal becomes 100 columns wide while the app reads that it is 80 wide.
+A_SIZE_WITHIN_A_SIZE = """
+import fcntl, os, signal, struct, termios
+from textual.app import App
+from textual.drivers.linux_driver import LinuxDriver
+from textual.widgets import Static
+from vllm_studio_tui.tui.terminal import textual_patches
+
+textual_patches.install()
+theirs = LinuxDriver._get_terminal_size
+
+def slowly(self):
+    size = theirs(self)
+    if size[0] == 80:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        os.kill(os.getpid(), signal.SIGWINCH)
+        for _ in range(1000):
+            pass
+    return size
+
+LinuxDriver._get_terminal_size = slowly
+
+class Wide(App):
+    def compose(self):
+        yield Static()
+    def on_resize(self, event):
+        self.query_one(Static).update(f"{event.size.width} columns")
+
+Wide().run()
+"""
 
 
 def with_demo(home: Path, model: Path) -> None:
@@ -168,6 +201,16 @@ def test_a_storm_of_sizes_and_it_stands(terminal: Opener) -> None:
     one.until(of_an_empty_home)
     one.send("q")
     assert one.wait() == 0
+
+
+def test_a_size_that_comes_while_the_one_before_is_read_is_the_one_that_is_drawn() -> None:
+    one = Terminal([sys.executable, "-c", A_SIZE_WITHIN_A_SIZE], dict(os.environ, TERM="xterm-256color"))
+    try:
+        one.until("120 columns")
+        one.resize(80, 30, tell=False)  # the kernel tells
+        one.until("100 columns")
+    finally:
+        one.close()
 
 
 def test_the_size_is_the_terminals_whatever_a_shell_exports(terminal: Opener) -> None:

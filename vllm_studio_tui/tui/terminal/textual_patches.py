@@ -1,9 +1,11 @@
-"""Eight corrections of Textual 8.2: two keys, output over slow connections, closed terminals,
+"""Nine corrections of Textual 8.2: two keys, output over slow connections, closed terminals, sizes that change fast,
 memory, errors of the input thread, widgets that are removed at once, and what they leave on the screen."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
@@ -12,6 +14,7 @@ from typing import Any
 from rich.color import ColorSystem
 from rich.console import Console
 from textual.events import Mount, Resize
+from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -26,6 +29,7 @@ def install() -> None:
     alt_enter()
     slim_updates()
     gone_terminals()
+    last_sizes()
     whole_strips()
     input_errors()
     early_removals()
@@ -86,6 +90,36 @@ def gone_terminals() -> None:
     writer: Any = getattr(_writer_thread, "WriterThread", None)
     if writer is not None and hasattr(writer, "run"):
         writer.run = _write_all
+
+
+def last_sizes() -> None:
+    """Draw for the size that the terminal has in the end, however fast it changes.
+
+    Textual reads the size within the handler of a signal, which the signal of the next size may interrupt: the older
+    size is then told last, and the screens stay at it.
+    """
+    from textual.drivers import linux_driver
+
+    driver: Any = getattr(linux_driver, "LinuxDriver", None)
+    theirs: Any = getattr(driver, "start_application_mode", None)
+    if theirs is None or not hasattr(driver, "_get_terminal_size") or hasattr(theirs, "ours"):
+        return
+
+    def start(self: Any) -> None:
+        def tell() -> None:
+            if not self._in_band_window_resize:
+                size = Size(*self._get_terminal_size())
+                self._app.post_message(Resize(size, size))
+
+        before = self._get_terminal_size()
+        theirs(self)
+        if self._writer_thread is not None:  # else it is in the background, and has not started
+            asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, tell)  # between two messages, never within
+            if self._get_terminal_size() != before:
+                tell()
+
+    start.ours = True  # type: ignore[attr-defined]
+    driver.start_application_mode = start
 
 
 def whole_strips() -> None:
