@@ -138,6 +138,26 @@ async def test_a_client_that_leaves_while_it_waits_is_forgotten(ground: Ground) 
     assert (ground.rows[0].finish, ground.engine.asked) == ("cancelled", [])
 
 
+async def test_an_answer_that_nobody_reads_on_can_be_ended_and_nothing_is_written_behind_it(ground: Ground) -> None:
+    choice = {"message": {"content": "x" * 8_000_000}, "finish_reason": "stop"}
+    ground.engine.script = answer({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 5}})
+    host, port = ground.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = json.dumps(ASK).encode()
+    writer.write(
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (CHAT.encode(), len(body)) + body
+    )
+    await until(lambda: any(one.response is not None for one in ground.context.live), "the answer is on its way")
+    for one in ground.context.live:
+        assert ground.context.live.cancel(one.id, "cancelled by a person")
+    await until(lambda: bool(ground.rows), "it has ended")
+    came = await reader.read(-1)
+    writer.close()
+    assert (came.count(b"HTTP/1.1 "), came.count(b"cancelled")) == (1, 0)
+    row = ground.rows[0]
+    assert (row.finish, row.status, row.error, row.completion_tokens) == ("cancelled", 200, "cancelled by a person", 5)
+
+
 async def test_somebody_else_can_end_a_request(ground: Ground) -> None:
     ground.engine.script = stream("a", pause=asyncio.Event())
     async with ground.client.post(ground.url + CHAT, json={**ASK, "stream": True}) as got:

@@ -93,11 +93,19 @@ async def pass_on(
             raise stalled_answer() from None
         except aiohttp.ClientError:
             raise await _cut(call, live) from None
-        _look_into(answer, live, body)
         if answer.status >= 400 and not body.strip():
+            _look_into(answer, live, body)
             return _own_words(call, answer, live, passed)
         live.bytes_out = len(body)
-        return web.Response(status=answer.status, body=body, headers=passed)
+        whole = web.Response(status=answer.status, body=body, headers=passed)
+        try:
+            # Now, as a stream is: who waits for the answer does not wait until it is read and its row written.
+            await whole.prepare(call.request)
+            live.response = whole
+            await whole.write_eof()
+        finally:
+            _look_into(answer, live, body)
+        return whole
     first = b""
     if answer.status >= 400 and length is None:
         try:

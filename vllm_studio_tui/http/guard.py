@@ -6,6 +6,7 @@ import logging
 import os
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,7 @@ def _check_origin(context: ServeContext, request: web.Request) -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def _names_this_machine(host: str) -> bool:
     name = host.rsplit(":", 1)[0] if not host.endswith("]") and host.count(":") != 0 else host
     name = name.strip("[]").lower().rstrip(".")

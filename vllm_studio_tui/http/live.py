@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.serving import Endpoint, Phase
@@ -23,8 +24,12 @@ _CLIENT = re.compile(r"[^A-Za-z0-9._/ ()+:;-]+")
 
 def client_of(request: web.Request) -> str:
     """Return what a client calls itself, else its address."""
-    agent = _CLIENT.sub("", request.headers.get("User-Agent", ""))[:80].strip()
-    return agent or request.remote or "unix socket"
+    return _agent(request.headers.get("User-Agent", "")) or request.remote or "unix socket"
+
+
+@lru_cache(maxsize=256)
+def _agent(header: str) -> str:
+    return _CLIENT.sub("", header)[:80].strip()
 
 
 @dataclass(slots=True)
@@ -63,6 +68,10 @@ class LiveRequest:
     error: str | None = None
 
     @property
+    def waited_seconds(self) -> float:
+        return self.admission.waited_seconds if self.admission is not None else 0.0
+
+    @property
     def queued_seconds(self) -> float:
         return self.admission.queued_seconds if self.admission is not None else 0.0
 
@@ -75,8 +84,7 @@ class LiveRequest:
         """Return what the server itself took before the request was sent on; None while it was not."""
         if self.sent_at is None:
             return None
-        waited = self.admission.waited_seconds if self.admission is not None else 0.0
-        return max(0.0, self.sent_at - self.started - waited)
+        return max(0.0, self.sent_at - self.started - self.waited_seconds)
 
     @property
     def tokens_per_second(self) -> float | None:

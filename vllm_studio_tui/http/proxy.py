@@ -110,7 +110,8 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
     except (asyncio.CancelledError, ConnectionError) as error:
         finish = "cancelled"
         live.error = live.cancelled or "the client left"
-        if live.cancelled is None or not isinstance(error, asyncio.CancelledError):
+        sent = isinstance(live.response, web.Response)  # all of it, to somebody who does not read on
+        if sent or live.cancelled is None or not isinstance(error, asyncio.CancelledError):
             raise
         task = asyncio.current_task()
         if task is not None:
@@ -194,8 +195,8 @@ def _headers(live: LiveRequest) -> dict[str, str]:
     headers = {"x-vllm-studio-request": live.id}
     if live.target is not None and live.target.run_id is not None:
         headers["x-vllm-studio-run"] = live.target.run_id
-    if live.overhead_seconds is not None:
-        waited = live.queued_seconds + live.load_seconds
-        headers["x-vllm-studio-queued-ms"] = f"{waited * 1000:.0f}"
-        headers["x-vllm-studio-overhead-ms"] = f"{live.overhead_seconds * 1000:.2f}"
+    overhead = live.overhead_seconds
+    if overhead is not None:
+        headers["x-vllm-studio-queued-ms"] = f"{live.waited_seconds * 1000:.0f}"
+        headers["x-vllm-studio-overhead-ms"] = f"{overhead * 1000:.2f}"
     return headers
