@@ -135,6 +135,25 @@ def test_energy_counts_from_before_the_engine_took_the_gpu(tmp_path: Path, monke
     assert noted(ledger) == [(100.0, {"GPU-b": 20}), (120.0, {"GPU-b": 25}), (130.0, {"GPU-b": 29})]
 
 
+def test_an_engine_of_the_cpu_is_looked_for_on_gpus_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage, state, ledger = recorder(tmp_path)
+    paces = []
+    for _ in range(4):
+        paces.append(usage.energy_pace)
+        take(usage, state, monkeypatch, at=1.0, gpus={"GPU-a": 10}, used=[])
+    assert paces == [1, 1, 1, 10]
+    take(usage, state, monkeypatch, at=2.0, gpus={"GPU-a": 12}, used=["GPU-a"])
+    assert (usage.energy_pace, noted(ledger)) == (1, [(1.0, {"GPU-a": 10}), (2.0, {"GPU-a": 12})])
+
+
+def test_an_engine_that_is_started_again_is_looked_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage, state, _ = recorder(tmp_path)
+    for _ in range(4):
+        take(usage, state, monkeypatch, at=1.0, gpus={"GPU-a": 10}, used=[])
+    usage.new_engine()
+    assert usage.energy_pace == 1
+
+
 def test_an_engine_on_the_cpu_uses_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage, state, ledger = recorder(tmp_path)
     for odd in ([], None, "GPU-a", [1], {"GPU-a": 1}):

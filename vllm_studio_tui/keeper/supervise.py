@@ -238,7 +238,7 @@ class Supervisor(ExitHandler):
         if self._due.each("size", now, 5.0):
             with guard("trimming the log"):
                 trim(self._log, self.spec.log_limit)
-        if self._due.each("energy", now, self.spec.energy_every):
+        if self._due.each("energy", now, self.spec.energy_every * self._usage.energy_pace):
             with guard("reading the energy counters"):
                 self._usage.begin_energy(now)
         if self._due.each("count", now, self.spec.count_every) and self.spec.counters:

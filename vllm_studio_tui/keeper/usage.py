@@ -18,6 +18,8 @@ from vllm_studio_tui.kit import safe_json
 _NOT_COUNTED = frozenset({"running", "progress", "token_gaps", "token_seconds"})
 #: Fewer tokens say little about a speed, and more a second are no measurement.
 PEAK_TOKENS, MAX_SPEED = 16, 1e6
+#: After so many readings that found the engine on no GPU, it is asked that much less often: it is one of the CPU.
+ON_NONE, REST = 3, 10
 
 
 class UsageRecorder:
@@ -30,12 +32,14 @@ class UsageRecorder:
         #: GPUs that its processes were seen on, and the counters of all of them before any was; where none are named.
         self._used: set[str] = set()
         self._before: tuple[float, dict[str, int]] | None = None
+        self._on_none = 0
         self._last: dict[str, float] = {}
         self._gaps = (0.0, 0.0)
         self._peak = 0.0
 
     def new_engine(self) -> None:
         """The next counters start at zero."""
+        self._on_none = 0
         self._last = {}
         self._gaps = (0.0, 0.0)
 
@@ -57,6 +61,11 @@ class UsageRecorder:
             self._peak = tokens / took
             speed = round(self._peak, 2)
             self._ledger.append("peak", time.time(), state.attempt, tokens_per_second=speed)
+
+    @property
+    def energy_pace(self) -> int:
+        """How many times longer than usual it may take until the next reading of energy: the counters miss nothing."""
+        return REST if self._on_none >= ON_NONE else 1
 
     def begin_energy(self, now: float) -> None:
         self._reading.begin(now)
@@ -86,8 +95,10 @@ class UsageRecorder:
         """Count the GPUs that the engine turned out to use, from the reading before it began."""
         self._used |= {uuid for uuid in used if uuid in values} if isinstance(used, list) else set()
         if not self._used:
+            self._on_none += 1
             self._before = self._before or (at, values)
             return
+        self._on_none = 0
         if self._before is not None:
             earlier, counts = self._before
             self._before = None
