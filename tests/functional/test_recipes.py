@@ -374,6 +374,7 @@ async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
         await stage.press("D")
         await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b-2").model_path == "org/gemma-3-12b"
+        assert any("Both are asked for as org/gemma-3-12b" in toast for toast in stage.toasts), stage.toasts
         await pick(stage, "gemma-3-12b-2")
         await stage.press("d")
         assert "It was never run. Its revisions are kept: u brings it back." in stage.text()

@@ -13,6 +13,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, UsageError
 from vllm_studio_tui.domain.recipe import ID, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.services.recipes.changes import Proposal
+from vllm_studio_tui.services.serving.served_names import shared_names
 from vllm_studio_tui.tui.flows.changes import agree, propose, runs_now, save
 from vllm_studio_tui.tui.flows.export import export
 from vllm_studio_tui.tui.keys.actions import keys_text
@@ -134,8 +135,11 @@ class RecipeFlows:
 
         answer = await self._shell.ask(Prompt(f"Duplicate {recipe_id} as", f"{recipe_id}-{number}"[:64], check=check))
         if answer is not None:
-            await self._shell.in_thread(lambda: self._studio.recipes.duplicate(recipe_id, answer))
+            recipes = self._studio.recipes
+            both = await self._shell.in_thread(lambda: [recipes.duplicate(recipe_id, answer), recipes.get(recipe_id)])
             await self._place.reload(answer)
+            for name in shared_names(both):
+                self._shell.tell(f"Both are asked for as {name}: a request means the only one that is ready.")
 
     async def delete(self, recipe_id: str) -> None:
         """Delete a recipe after asking, and on request write it to a file first."""
