@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
 import signal
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from vllm_studio_tui.backends.failures.table import FAILURES as KNOWN
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Failure, Restart, Stage
-from vllm_studio_tui.keeper import causes
+from vllm_studio_tui.keeper import causes, log_watch
 from vllm_studio_tui.keeper.log_watch import HEAD, LINES, LogWatch, meaningful, trim
 from vllm_studio_tui.keeper.restart import CrashBudget
 from vllm_studio_tui.keeper.verdict import Verdict, describe_exit, explain_exit
@@ -170,6 +172,29 @@ def test_trimming_keeps_head_and_tail_and_frees_the_middle(tmp_path: Path) -> No
     else:
         assert log.with_name("engine.log.head").read_bytes().startswith(b"the first line\n")
     assert not trim(log, 8 * 1024 * 1024)
+
+
+def test_space_set_aside_behind_the_end_of_a_log_is_no_reason_to_cut_it(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_bytes(b"m" * (5 * 1024 * 1024))
+    with log.open("r+b") as stream:
+        call = ctypes.CDLL(None).fallocate
+        call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong)
+        if call(stream.fileno(), 1, 0, 40 * 1024 * 1024):  # FALLOC_FL_KEEP_SIZE
+            pytest.skip("this file system sets nothing aside")
+    assert not trim(log, 16 * 1024 * 1024)
+    assert log.stat().st_size == 5 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("code", "size"), [(errno.EIO, 12), (errno.EOPNOTSUPP, 0)])
+def test_a_log_is_cut_only_where_no_hole_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, size: int
+) -> None:
+    monkeypatch.setattr(log_watch, "_punch", lambda *_: code)
+    log = tmp_path / "engine.log"
+    log.write_bytes(b"m" * (12 * 1024 * 1024))
+    assert trim(log, 8 * 1024 * 1024) is (size == 0)
+    assert log.stat().st_size == size * 1024 * 1024
 
 
 def test_the_crash_budget_backs_off_then_gives_up() -> None:

@@ -220,6 +220,21 @@ def test_a_gpu_whose_every_call_hangs_does_not_hold_up_the_others(monkeypatch: p
     assert reader.read(patience=0.1).gpus[1].temperature is not None
 
 
+def test_energy_of_a_named_gpu_does_not_wait_for_one_that_hangs() -> None:
+    asked: list[int] = []
+
+    def noting(real: Any) -> Any:
+        def call(handle: simulation.Device, *arguments: Any) -> Any:
+            asked.append(handle.index)
+            return real(handle, *arguments)
+
+        return call
+
+    reader = NvmlReader(library(**{name: noting(getattr(simulation, name)) for name in COLUMNS}))
+    counts, error = reader.energies(["1"], 10.0)
+    assert (len(counts), error, set(asked)) == (1, None, {1})
+
+
 def test_an_older_driver_lists_its_processes_by_version_2() -> None:
     stand_ins = {
         f"nvmlDeviceGet{kind}RunningProcesses": raises(MISMATCH("Unversioned function called")) for kind in

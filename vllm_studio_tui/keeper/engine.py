@@ -25,6 +25,8 @@ OURS = (
     "TEXTUAL_SLOW_THRESHOLD",
     "PYDANTIC_DISABLE_PLUGINS",
 )
+#: Seconds that a program of ours may take to end by SIGKILL.
+KILLED = 1.0
 #: What a keeper calls what keeps a program from being run.
 SLUGS = {"missing": "binary_missing", "broken_link": "binary_missing", "interpreter_missing": "interpreter_missing"}
 
@@ -48,8 +50,11 @@ class Engine:
             signal.pidfd_send_signal(self.fd, number)
 
     def reap(self) -> tuple[int | None, int | None]:
-        """Return exit code and signal, one of them None; both None where nobody can know. Only after it ended."""
-        code = self.popen.wait() if self.popen is not None else None
+        """Return exit code and signal, one of them None; both None where nobody can know, or where it has not ended.
+
+        What is stuck in the kernel survives SIGKILL: it is let go of, and not waited for.
+        """
+        code = self.popen.wait() if self.popen is not None and self.ended() else None
         os.close(self.fd)
         if code is None:
             return None, None
@@ -144,6 +149,13 @@ def cannot_start(error: OSError | ValueError, spec: RunSpec) -> tuple[str, str, 
     return "spawn_failed", f"{program} could not be started: {error.strerror or error}", ""
 
 
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """End a program of ours, and wait a moment for it: a driver that hangs may hold it in the kernel."""
+    child.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(KILLED)
+
+
 class EnergyReading:
     """Our NVML reader as a throw-away child: NVML can hang, and the keeper must not."""
 
@@ -195,6 +207,5 @@ class EnergyReading:
 
     def end(self) -> None:
         if self._child is not None:
-            self._child.kill()
-            self._child.wait()
+            kill(self._child)
             self._child = None

@@ -6,6 +6,7 @@ The engine writes straight to the file. The keeper only reads, and frees the mid
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -183,9 +184,14 @@ def trim(path: Path, limit: int) -> bool:
         return False
     head = min(HEAD, limit // 4)
     tail = max(limit // 2, 1)
-    begin, end = head, max(head, found.st_size - tail)
+    begin, end = head, found.st_size - tail
+    if end <= begin:
+        return False  # the file system has set space aside behind its end: there is no middle
     with contextlib.suppress(OSError), path.open("r+b") as stream:
-        if not _punch(stream.fileno(), begin, end - begin):
+        error = _punch(stream.fileno(), begin, end - begin)
+        if error not in (0, errno.EOPNOTSUPP, errno.ENOSYS):
+            return False  # another time, perhaps: nothing that this says is a reason to lose the log
+        if error:
             aside = path.with_name(path.name + ".head")
             if not aside.exists():
                 stream.seek(0)
@@ -196,13 +202,13 @@ def trim(path: Path, limit: int) -> bool:
     return False
 
 
-def _punch(fd: int, offset: int, length: int) -> bool:
-    """fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), see fallocate(2)."""
+def _punch(fd: int, offset: int, length: int) -> int:
+    """Free a part of a file, which keeps its length: FALLOC_FL_PUNCH_HOLE of fallocate(2). Returns errno."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     with contextlib.suppress(AttributeError):
         call = libc.fallocate
         call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong)
-        return bool(call(fd, 0x02 | 0x01, offset, length) == 0)
-    return False
+        return 0 if call(fd, 0x02 | 0x01, offset, length) == 0 else ctypes.get_errno()
+    return errno.ENOSYS

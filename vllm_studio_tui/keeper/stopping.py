@@ -7,7 +7,7 @@ import subprocess
 from enum import IntEnum
 
 from vllm_studio_tui.domain.spec import Stop
-from vllm_studio_tui.keeper.engine import Engine
+from vllm_studio_tui.keeper.engine import Engine, kill
 from vllm_studio_tui.keeper.tree import Tree
 
 #: After SIGKILL a process can only survive inside the kernel; it is named then, not waited for.
@@ -90,8 +90,8 @@ class Stopping:
         self._stopper_until = self._stopper_until or now + self._policy.leader_grace + KILL_GRACE
         if now < self._stopper_until:
             return False
-        self._stopper.kill()
-        self._stopper.wait()
+        kill(self._stopper)
+        self._stopper = None
         return True
 
     def _enter_tree(self, now: float) -> None:

@@ -22,6 +22,10 @@ PEAK_TOKENS, MAX_SPEED = 16, 1e6
 ON_NONE, REST = 3, 10
 
 
+#: Seconds that the last reading may take: a little longer than a GPU that hangs is waited for.
+LAST = 5.0
+
+
 class UsageRecorder:
     """Appends readings to the ledger when they differ from the last ones."""
 
@@ -110,9 +114,9 @@ class UsageRecorder:
             self._ledger.append("energy", at, state.attempt, gpus=values, boot_id=state.boot_id)
 
     def last_energy(self, state: RunState) -> None:
-        """Take one more reading at the end, waiting at most 3 s for it."""
+        """Take one more reading at the end."""
         self.begin_energy(time.monotonic())
-        deadline = time.monotonic() + 3.0
+        deadline = time.monotonic() + LAST
         while self._reading.pid is not None and time.monotonic() < deadline:
             self.take_energy(state, time.monotonic())
             time.sleep(0.02)

@@ -16,8 +16,8 @@ import time
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 
-#: Seconds after which a driver that hangs is given up.
-DEADLINE = 10.0
+#: Seconds after which a GPU that hangs is given up, twice with `--run`: the keeper waits ten for all.
+DEADLINE = 4.0
 
 
 def main(argv: list[str], deadline: float = DEADLINE) -> int:

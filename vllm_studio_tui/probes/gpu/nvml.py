@@ -158,7 +158,8 @@ class NvmlReader:
             which: Indices, or UUIDs or beginnings of them as in CUDA_VISIBLE_DEVICES; empty: all GPUs.
         """
         wanted = list(which)
-        problem = self._ask(COUNTER, patience)
+        numbers = {int(one) for one in wanted} if all(one.isdecimal() for one in wanted) else set()
+        problem = self._ask(COUNTER, patience, numbers)
         if problem is not None:
             return {}, problem[0]
         counts = [(device.index, device.energy()) for device in self._devices or ()]
@@ -174,8 +175,14 @@ class NvmlReader:
             self._devices = None
             self._call("nvmlShutdown")
 
-    def _ask(self, keys: Collection[str], patience: float) -> tuple[str, str | None] | None:
-        """Ask all GPUs for these values. Returns what went wrong and what to do, if none can be asked."""
+    def _ask(
+        self, keys: Collection[str], patience: float, numbers: Collection[int] = ()
+    ) -> tuple[str, str | None] | None:
+        """Ask GPUs for these values. Returns what went wrong and what to do, if none can be asked.
+
+        Args:
+            numbers: The GPUs' indices; empty: all. Another one that hangs holds up nobody then.
+        """
         deadline = time.monotonic() + patience
         if self._failed is not None and self._monotonic() < self._retry_at:
             return self._failed
@@ -187,7 +194,8 @@ class NvmlReader:
             return f"{HUNG} for {max(hanging, patience):.1f} s", HUNG_ADVICE
         if self._failed is not None:
             return self._failed
-        steps = itertools.chain.from_iterable(device.steps(keys) for device in list(self._devices or ()))
+        asked = [one for one in self._devices or () if not numbers or one.index in numbers]
+        steps = itertools.chain.from_iterable(device.steps(keys) for device in asked)
         run_steps(steps, max(0.0, deadline - time.monotonic()))
         return None
 
