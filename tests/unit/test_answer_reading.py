@@ -190,3 +190,11 @@ def test_an_error_inside_of_a_stream_is_known() -> None:
         [9],
     )
     assert reader.error == "out of memory"
+
+
+def test_an_error_in_the_middle_of_a_response_is_noted() -> None:
+    begun = events(("response.output_text.delta", {"delta": "Hi"}))
+    reader = READERS["responses"](hide_usage=False)
+    told = begun + events(("error", {"code": "server_error", "message": "the engine gave up"}))
+    assert run(told, reader, [7]) == told
+    assert reader.error == "the engine gave up"

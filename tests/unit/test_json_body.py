@@ -26,6 +26,14 @@ def test_a_body_is_read_as_json_is(data: dict[str, Any], indent: int | None, asc
     assert read_object(body.encode()) == data
 
 
+@pytest.mark.parametrize(
+    "body", ['{"model":"a"}'.encode("utf-16"), '{"a":1}'.encode("utf-32"), b'{"x":"\xed\xa0\x80"}']
+)
+def test_what_is_not_utf_8_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not JSON"):
+        read_object(body)
+
+
 def test_half_of_an_emoji_is_no_reason_to_refuse() -> None:
     assert read_object(b'{"model":"a","x":"\\ud83d"}') == {"model": "a", "x": "\ud83d"}
 

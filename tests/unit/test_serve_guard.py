@@ -28,7 +28,7 @@ from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.serving import Refusal
-from vllm_studio_tui.http import guard, server
+from vllm_studio_tui.http import guard, server, watching
 from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.http.routes import all_routes
 from vllm_studio_tui.remote.contract import VERSION_HEADER, calls
@@ -105,6 +105,27 @@ async def test_with_a_key_nobody_asks_without_one(ground: Ground) -> None:
     assert (await ground.get("/v1/models", headers={"Host": "box.lan", "x-api-key": secret}))[0] == 200
     document = (await ground.get("/health"))[1]
     assert (document["status"], document["running_model"]) == ("ok", None), "names of models are for those with a key"
+
+
+async def test_a_key_is_told_of_no_model_that_it_may_not_ask(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = ground.dispatcher.models()
+    assert any(one.active for one in every)
+    monkeypatch.setattr(
+        ground.dispatcher, "models", lambda patterns=(): [one for one in every if not patterns or one.id in patterns]
+    )
+    for pattern, told in ((every[0].id, every[0].id), ("another", None)):
+        secret = await make_key(ground, pattern, models=(pattern,))
+        document = (await ground.get("/health", **bearer(secret)))[1]
+        assert (document["inference_ready"], document["running_model"]) == (True, told)
+
+
+async def test_a_look_that_hangs_is_told_as_every_error_is(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "PATIENCE", 0.01)
+    monkeypatch.setattr(watching.Watching, "_begin", lambda self: None)
+    for path in ("/gpus", "/overview", "/metrics"):
+        status, data, got = await ground.get(path)
+        assert (status, got.content_type) == (504, "application/json")
+        assert "were not looked at within 0.01 s" in json.dumps(data)
 
 
 async def test_the_key_of_the_settings_may_do_everything(tmp_path: Path, monkeypatch: Any) -> None:

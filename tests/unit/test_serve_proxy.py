@@ -13,7 +13,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.unit.http_ground import STREAM, Asked, Ground, ScriptedEngine, answer, delta, event, serving, stream, until
+from tests.unit.http_ground import (
+    STREAM,
+    Asked,
+    FixedAdmission,
+    Ground,
+    ScriptedEngine,
+    answer,
+    delta,
+    event,
+    serving,
+    stream,
+    until,
+)
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal, Waiting
 from vllm_studio_tui.http import loading, proxy, request_body
 from vllm_studio_tui.services.serving.journal import journal_folder, memory_folder
@@ -155,7 +167,43 @@ async def test_an_answer_that_nobody_reads_on_can_be_ended_and_nothing_is_writte
     writer.close()
     assert (came.count(b"HTTP/1.1 "), came.count(b"cancelled")) == (1, 0)
     row = ground.rows[0]
-    assert (row.finish, row.status, row.error, row.completion_tokens) == ("cancelled", 200, "cancelled by a person", 5)
+    assert (row.finish, row.status, row.completion_tokens) == ("cancelled", 499, 5)
+    assert row.error == "the request was cancelled by a person"
+
+
+@pytest.mark.parametrize("head", ["Transfer-Encoding: chunked", f"Content-Length: {40 * 1024 * 1024}"])
+async def test_an_answer_that_is_no_stream_of_events_is_cut_off_where_it_is_ended(ground: Ground, head: str) -> None:
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\n{head}\r\n\r\n".encode())
+        writer.write(b"4\r\nRIFF\r\n" if "chunked" in head else b"RIFF")
+        await asyncio.Event().wait()
+
+    ground.engine.script = script
+    async with ground.client.post(f"{ground.url}/v1/audio/speech", json={"model": "m", "input": "hi"}) as got:
+        assert await got.content.readexactly(4) == b"RIFF"
+        for one in ground.context.live:
+            assert ground.context.live.cancel(one.id, "cancelled by a person")
+        with pytest.raises(aiohttp.ClientError):
+            assert await got.content.read() == b""
+    await until(lambda: bool(ground.rows), "it has ended")
+    assert [(one.finish, one.status) for one in ground.rows] == [("cancelled", 499)]
+
+
+async def test_a_stream_that_nobody_reads_on_can_be_ended(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "LAST_WORD", 0.05)
+    ground.engine.script = stream(*["x" * 500_000] * 20)
+    host, port = ground.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    body = json.dumps({**ASK, "stream": True}).encode()
+    writer.write(
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (CHAT.encode(), len(body)) + body
+    )
+    await until(lambda: any(one.bytes_out > 2_000_000 for one in ground.context.live), "the answer is on its way")
+    for one in ground.context.live:
+        assert ground.context.live.cancel(one.id, "cancelled by a person")
+    await until(lambda: bool(ground.rows), "it has ended")
+    writer.close()
+    assert [one.finish for one in ground.rows] == ["cancelled"]
 
 
 async def test_somebody_else_can_end_a_request(ground: Ground) -> None:
@@ -199,10 +247,15 @@ async def test_an_engine_that_ends_before_it_answers_is_a_502(ground: Ground) ->
 async def test_an_engine_that_is_not_there_is_asked_once_more(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     good = ground.dispatcher.endpoint
     ground.dispatcher.endpoint = Endpoint("http://127.0.0.1:1/v1", "m", recipe_id="rec")
+    monkeypatch.setattr(FixedAdmission, "queued_seconds", 3.0)
     asking = asyncio.ensure_future(ground.post(CHAT, ASK))
     await until(lambda: len(ground.dispatcher.arrivals) == 1, "it was tried")
+    await until(lambda: ground.dispatcher.in_flight == 0, "it was left")
+    monkeypatch.setattr(FixedAdmission, "queued_seconds", 0.0)
     ground.dispatcher.endpoint = good
     assert (await asking)[0] == 200
+    assert ground.rows[0].queued_seconds == 3.0, "what was waited for the engine that had gone stays waited"
+    assert (ground.rows[0].overhead_seconds or 0) < proxy.ONCE_MORE + 1
     ground.dispatcher.endpoint = Endpoint("http://127.0.0.1:1/v1", "m", recipe_id="rec")
     status, data, _ = await ground.post(CHAT, ASK)
     assert (status, data["error"]["code"]) == (502, "engine_unreachable")

@@ -55,7 +55,7 @@ def guarded(context: ServeContext, route: Route) -> Callable[[web.Request], Awai
             return error_response(route.path, refusal, call_id)
         except web.HTTPException as error:
             return error_response(route.path, http_refusal(error.status, error.reason or ""), call_id)
-        except (ConnectionError, TimeoutError):
+        except ConnectionError:
             raise  # the client is gone
         except Exception as error:  # noqa: BLE001 - it is a fault of ours, and no reason to end the server
             # Where it failed, not its words: those may repeat what was sent.

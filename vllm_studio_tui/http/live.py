@@ -39,6 +39,7 @@ class LiveRequest:
     Attributes:
         at: When it came, in seconds since the epoch.
         cancelled: Why it was cancelled by somebody else than its client; None: it was not.
+        queued_before, load_before: Seconds that it waited for an engine to which there was no connection then.
         response: What the client gets, once its head has been sent.
     """
 
@@ -64,20 +65,31 @@ class LiveRequest:
     task: asyncio.Task[Any] | None = None
     cancelled: str | None = None
     noted_at: float = 0.0
+    queued_before: float = 0.0
+    load_before: float = 0.0
     response: web.StreamResponse | None = None
     error: str | None = None
 
     @property
     def waited_seconds(self) -> float:
-        return self.admission.waited_seconds if self.admission is not None else 0.0
+        now = self.admission.waited_seconds if self.admission is not None else 0.0
+        return self.queued_before + self.load_before + now
 
     @property
     def queued_seconds(self) -> float:
-        return self.admission.queued_seconds if self.admission is not None else 0.0
+        return self.queued_before + (self.admission.queued_seconds if self.admission is not None else 0.0)
 
     @property
     def load_seconds(self) -> float:
-        return self.admission.load_seconds if self.admission is not None else 0.0
+        return self.load_before + (self.admission.load_seconds if self.admission is not None else 0.0)
+
+    def leave_for_another(self) -> None:
+        """Leave an engine to which there is no connection: what was waited for it stays waited."""
+        if self.admission is not None:
+            self.admission.leave()
+            self.queued_before, self.load_before = self.queued_seconds, self.load_seconds
+            self.admission = None
+        self.sent_at = None
 
     @property
     def overhead_seconds(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which an engine to which there is no connection is asked once more: its keeper may have restarted it.
 ONCE_MORE = 0.5
+#: Seconds that a client may take to be told why its stream ends.
+LAST_WORD = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
     except (asyncio.CancelledError, ConnectionError) as error:
         finish = "cancelled"
         live.error = live.cancelled or "the client left"
-        sent = isinstance(live.response, web.Response)  # all of it, to somebody who does not read on
-        if sent or live.cancelled is None or not isinstance(error, asyncio.CancelledError):
+        if live.cancelled is None or not isinstance(error, asyncio.CancelledError):
             raise
         task = asyncio.current_task()
         if task is not None:
@@ -164,17 +166,16 @@ async def _answer(
         try:
             return await ask(call, endpoint, api.path, body, live, method), begun
         except NotSent as error:
-            live.admission.leave()
+            live.leave_for_another()
             if attempt == 2 or question.once:
                 raise not_reached(endpoint, str(error)) from error
-            live.sent_at = None
             await asyncio.sleep(ONCE_MORE)
             await context.dispatcher.refresh()  # what its keeper has seen: that it ended, say
     raise AssertionError
 
 
 async def _refused(call: Call, live: LiveRequest, error: Refusal) -> web.StreamResponse:
-    """Say that a request is not answered: by its status, or inside of a stream that has begun.
+    """Say that a request is not answered: by its status, inside of a stream that has begun, or by the connection's end.
 
     Raises:
         Refusal: Nothing was sent yet.
@@ -186,8 +187,15 @@ async def _refused(call: Call, live: LiveRequest, error: Refusal) -> web.StreamR
         live.status = error.status
         live.error = live.error or in_short(error)
         raise as_refusal(error)
-    await break_off(call, live, response, error)
-    await response.write_eof()
+    if response.content_type == "text/event-stream":
+        with contextlib.suppress(TimeoutError):  # who does not read on is told nothing
+            async with asyncio.timeout(LAST_WORD):
+                await break_off(call, live, response, error)
+                await response.write_eof()
+                return response
+    live.status, live.error = error.status, in_short(error)
+    if call.request.transport is not None:
+        call.request.transport.abort()  # nothing can be said in the middle of it, and a part is not the whole
     return response
 
 

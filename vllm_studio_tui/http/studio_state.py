@@ -26,7 +26,8 @@ def health_document(call: Call) -> dict[str, Any]:
         "running_model": None,
     }
     if call.key.allows(Scope.READ) or call.key.allows(Scope.INFERENCE):
-        document["running_model"] = ready[0].id if ready else None
+        may = [model for model in context.dispatcher.models(call.key.models) if model.active]
+        document["running_model"] = may[0].id if may else None
         document["request_log"] = log
         document["primary"] = context.primary
     if call.key.allows(Scope.READ):

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.services.watching.sampler import Sampler
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.services.watching.snapshot_feed import follow
@@ -47,11 +48,16 @@ class Watching:
         """Return the latest sample; where none are being taken, a new one.
 
         Raises:
-            TimeoutError: None came.
+            Refusal: None came.
         """
         with self.held():
-            async with asyncio.timeout(PATIENCE):
-                await self._first.wait()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._first.wait()
+            except TimeoutError:
+                words = f"GPUs and engines were not looked at within {PATIENCE:g} s"
+                advice = "A driver or a disk may hang: see `vllm-studio gpus` and `vllm-studio doctor`."
+                raise Refusal(504, "no_sample", words, advice=advice, retry_after=PATIENCE) from None
             assert self._sampler is not None
             found = self._sampler.latest
             assert found is not None

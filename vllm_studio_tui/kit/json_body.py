@@ -27,7 +27,8 @@ def read_object(body: bytes) -> dict[str, Any]:
         data = from_json(body, cache_strings="keys")
     except ValueError as error:
         try:
-            data = json.loads(body)  # halves of surrogates, which JavaScript writes where it cuts an emoji
+            # Halves of surrogates, which JavaScript writes where it cuts an emoji; bytes could be UTF-16, too.
+            data = json.loads(body.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             raise ValueError(f"not JSON: {str(error)[:200]}") from None
     if not isinstance(data, dict):
