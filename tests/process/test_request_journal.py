@@ -16,7 +16,7 @@ from vllm_studio_tui.services.serving.journal import MEMORY, NEW, journal_folder
 from vllm_studio_tui.services.serving.request_log import RequestLog, settle_journals
 from vllm_studio_tui.store.database import Database
 
-#: Logs requests as fast as it can, one of ten left under way, and says after each what is safe now.
+#: Logs requests as fast as it can, one of ten left under way and one forgotten, and says after each what is safe now.
 WORKER = """
 import sys
 from pathlib import Path
@@ -33,7 +33,10 @@ for number in range(1_000_000):
     name = f"{sys.argv[2]}-{number}"
     log.begin(CompletedRequest(1e9, "proxy", "streaming", id=name, completion_tokens=1))
     print("begun", name, flush=True)
-    if number % 10:
+    if number % 10 == 5:
+        log.forget(name)
+        print("forgotten", name, flush=True)
+    elif number % 10:
         log.put(CompletedRequest(1e9, "proxy", "stop", id=name, prompt_tokens=2, completion_tokens=3))
         print("ended", name, flush=True)
 """
@@ -49,7 +52,7 @@ from vllm_studio_tui.services.serving.journal import memory_folder
 
 request_notes.GATHER = 600.0
 folder = memory_folder(Places.under(Path(sys.argv[1])), make=True)
-notes = request_notes.RequestNotes(folder, print, print, [print])
+notes = request_notes.RequestNotes(folder, print, print, print, [print])
 for number in range(1_000_000):
     known = {"id": str(number), "at": 1e9, "source": "proxy"}
     notes.note({**known, "finish": "streaming"})
@@ -118,16 +121,18 @@ def test_no_request_is_lost_or_counted_twice_by_kills(tmp_path: Path) -> None:
             settle_journals(places, db)  # the other worker may be alive: its journal is left alone
     settle_journals(places, db)
     found = {row["id"]: (row["finish"], row["completion_tokens"]) for row in db.rows("SELECT * FROM requests")}
-    wanted = {"begun": ("interrupted", 1), "ended": ("stop", 3)}
+    wanted = {"begun": ("interrupted", 1), "ended": ("stop", 3), "forgotten": None}
     assert len(said) > 100
+    assert "forgotten" in said.values()
     # A line that was written a moment before the kill may not have been said any more: then it ended all the same.
     wrong = {
         name: found.get(name)
         for name, state in said.items()
-        if found.get(name) != wanted[state] and not (state == "begun" and found.get(name) == wanted["ended"])
+        if found.get(name) != wanted[state]
+        and not (state == "begun" and found.get(name) == wanted["forgotten" if name.endswith("5") else "ended"])
     }
     assert wrong == {}
-    assert set(found.values()) <= set(wanted.values())
+    assert set(found.values()) <= {wanted["begun"], wanted["ended"]}
     left = [
         one.name for one in journal_folder(places).iterdir() if not one.name.endswith(NEW)
     ]  # a kill may leave those

@@ -20,7 +20,7 @@ from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.serving import request_log
-from vllm_studio_tui.services.serving.journal import journal_folder, line_of, read_journal, request_of
+from vllm_studio_tui.services.serving.journal import forgotten_of, journal_folder, line_of, read_journal, request_of
 from vllm_studio_tui.services.serving.request_log import RequestLog, settle_journals
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED
@@ -207,12 +207,63 @@ def test_a_file_that_was_never_locked_is_removed_when_it_is_old(places: Places, 
     assert journals(places) == [young]
 
 
+# --- refusals that are left out -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dies", [True, False])
+@pytest.mark.parametrize("anew", [True, False])
+def test_what_was_forgotten_is_under_way_no_more_whatever_ends_the_process(
+    places: Places, db: Database, monkeypatch: pytest.MonkeyPatch, dies: bool, anew: bool
+) -> None:
+    other = sqlite3.connect(places.database, isolation_level=None)
+    log = RequestLog(places, db)
+    for name in ("first", "left out", "last"):
+        log.begin(asked(name))
+    if anew:  # the older file stays, since a row of it is not written
+        other.execute("BEGIN IMMEDIATE")
+        log.put(asked("waits"))
+        monkeypatch.setattr(request_log, "JOURNAL_BYTES", 1)
+        log._begin_anew()
+        assert len(journals(places)) == 2
+    log.put(asked("first", "refused"))
+    log.forget("left out")
+    log.forget("last")
+    log.forget("never begun")
+    assert log._open == {}
+    log.put(asked("last", "refused", error="stands for 2"))
+    if dies:
+        kill(log)
+    other.close()
+    if dies:
+        settle_journals(places, db)
+    else:
+        log.close()
+    assert rows(db) == {"first": "refused", "last": "refused", **({"waits": "stop"} if anew else {})}
+    assert journals(places) == []
+
+
+def test_a_crowd_that_was_forgotten_leaves_nothing_at_a_clean_end(places: Places, db: Database) -> None:
+    log = RequestLog(places, db)
+    for number in range(100):
+        log.begin(asked(f"r{number}"))
+        log.forget(f"r{number}")
+    assert log._open == {}
+    log.close()
+    assert rows(db) == {}
+    assert journals(places) == []
+
+
 # --- bad input ------------------------------------------------------------------------------------------
 
 
-@given(st.binary(max_size=200) | st.from_regex(rb'\{"id":"a",.{0,60}\}', fullmatch=True))
+@given(
+    st.binary(max_size=200)
+    | st.from_regex(rb'\{"id":"a",.{0,60}\}', fullmatch=True)
+    | st.from_regex(rb'\{"forget":.{0,20}\}\n', fullmatch=True)
+)
 def test_any_line_is_read(line: bytes) -> None:
     request_of(line)
+    forgotten_of(line)
 
 
 @given(
@@ -385,7 +436,9 @@ class Still(RequestLog):
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "tell", "put", "put", "write", "lock", "unlock", "kill", "tear", "cut", "settle"]),
+        st.sampled_from(
+            ["begin", "tell", "put", "put", "forget", "write", "lock", "unlock", "kill", "tear", "cut", "settle"]
+        ),
         st.integers(0, 1),
         st.integers(0, 7),
     ),
@@ -430,6 +483,12 @@ def test_each_request_is_one_row_in_any_order_of_work_locks_and_kills(steps: lis
                 del open_[name]
                 wanted[name] = ("stop", number)
                 log.put(asked(name, completion_tokens=number))
+            elif step == "forget" and name:
+                del open_[name]
+                log.forget(name)
+                if number % 2:  # the last of a crowd, which stands for all of them
+                    wanted[name] = ("refused", None)
+                    log.put(asked(name, "refused"))
             elif step == "write":
                 log.write(number)
             elif step in ("lock", "unlock"):

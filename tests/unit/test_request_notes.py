@@ -45,7 +45,8 @@ class Told:
         self.kept: list[CompletedRequest] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.notes = RequestNotes(folder, self._begin, self.counted.append, [self._keep])
+        self.forgotten: list[str] = []
+        self.notes = RequestNotes(folder, self._begin, self.forgotten.append, self.counted.append, [self._keep])
 
     def _begin(self, request: CompletedRequest) -> None:
         self.gate.wait()
@@ -119,7 +120,7 @@ def test_one_who_breaks_keeps_nobody_from_being_told(folder: Path) -> None:
         raise RuntimeError("boom")
 
     kept: list[CompletedRequest] = []
-    notes = RequestNotes(folder, broken, lambda _: None, [kept.append])
+    notes = RequestNotes(folder, broken, lambda _: None, lambda _: None, [kept.append])
     notes.note(known("a", "streaming"))
     assert notes.drain(10)
     notes.note(known("a"))
@@ -218,7 +219,8 @@ def test_how_many_a_row_stands_for_is_told_when_the_minute_is_over_though_nobody
 ) -> None:
     monkeypatch.setattr(few_refusals, "MINUTE", 0.3)
     rows: list[CompletedRequest] = []
-    notes = RequestNotes(None, rows.append, lambda _: None, [rows.append])
+    forgotten: list[str] = []
+    notes = RequestNotes(None, rows.append, forgotten.append, lambda _: None, [rows.append])
     for number in range(5):
         notes.note(
             {"at": 1.0, "source": "proxy", "finish": "refused", "id": f"r{number}", "key_id": "k", "status": 429}
@@ -228,6 +230,7 @@ def test_how_many_a_row_stands_for_is_told_when_the_minute_is_over_though_nobody
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert [one.error for one in rows] == [None, "stands for 4 refused with 429 within a minute"]
+    assert forgotten == ["r1", "r2", "r3", "r4"]
     notes.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from tests.unit.http_ground import Asked, Ground, serving, until
 from tests.unit.test_serve_guard import bearer, make_key
 from vllm_studio_tui.domain.api_key import LOCAL, Scope
 from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.services.serving import refusals
+from vllm_studio_tui.services.serving.journal import journal_folder
+from vllm_studio_tui.store.database import Database
 
 CHAT = "/v1/chat/completions"
 HI: list[Any] = [{"role": "user", "content": "hi"}]
@@ -54,6 +58,27 @@ async def test_a_request_that_a_person_cancels_is_not_sent_again_by_any_sdk(grou
             await telling
     assert [(one.finish, one.status) for one in ground.rows] == [("cancelled", 499)] * 2
     assert len(ground.engine.asked) == 2
+
+
+async def test_a_crowd_that_waited_and_was_refused_is_under_way_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as ground:
+        ground.dispatcher.ready.clear()
+        asking = [asyncio.ensure_future(ground.post(CHAT, ASK)) for _ in range(5)]
+        log = ground.context.log
+        await until(lambda: len(log._open) == 5, "all of them are noted as they wait")
+        ground.dispatcher.failure = Refusal(429, "model_busy", "it is busy")
+        ground.dispatcher.ready.set()
+        assert [(await one)[0] for one in asking] == [429] * 5
+        assert len(ground.rows) == 1
+        assert log._open == {}
+        places = ground.context.studio.places
+    with contextlib.closing(Database.open(places.database)) as db:
+        found = db.rows("SELECT finish, error FROM requests ORDER BY error")
+    assert [row["finish"] for row in found] == ["refused"] * 2
+    assert found[1]["error"].startswith("stands for 4 refused with 429")
+    assert list(journal_folder(places).iterdir()) == []
 
 
 async def test_what_waits_for_a_person_is_not_tried_again_by_an_sdk(ground: Ground) -> None:

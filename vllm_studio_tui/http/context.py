@@ -84,7 +84,7 @@ class ServeContext:
         self.events = EventHub(self.metrics.published)
         self.observers: list[Callable[[CompletedRequest], None]] = [log.put]
         self.notes = RequestNotes(
-            memory_folder(studio.places, make=True), log.begin, self.metrics.observe, self.observers
+            memory_folder(studio.places, make=True), log.begin, log.forget, self.metrics.observe, self.observers
         )
         self.listeners: list[Callable[[str, LiveRequest], None]] = []
         self.callbacks: RequestCallbacks | None = None

@@ -36,6 +36,7 @@ LONGEST_TEXT = 1000
 LONGEST_LINE = 128 * 1024
 #: Seconds after which a file that was never locked is taken for a dead process's.
 NEW_SECONDS = 60.0
+_FORGET = b'{"forget":'
 _NAMES = tuple(one.name for one in fields(CompletedRequest))
 _TEXTS = tuple(one.name for one in fields(CompletedRequest) if "str" in str(one.type))
 # Two of these for each request that is served: in C they take a third of the time.
@@ -114,6 +115,22 @@ def line_of(request: CompletedRequest) -> bytes:
 def line_of_known(known: Mapping[str, Any]) -> bytes:
     """Return the line of a request of which this is known, by the names of `CompletedRequest`."""
     return json_bytes(known) + b"\n"
+
+
+def line_of_forgotten(request_id: str) -> bytes:
+    """Return the line that says of a request that was under way: there is to be no row of it."""
+    return json_bytes({"forget": request_id}) + b"\n"
+
+
+def forgotten_of(line: bytes) -> str | None:
+    """Return the id in a line of `line_of_forgotten`; None for any other. Quick for those."""
+    if not line.startswith(_FORGET) or not line.endswith(b"\n"):
+        return None
+    try:
+        found = safe_json.loads(line)["forget"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def request_of(line: bytes) -> CompletedRequest | None:
@@ -227,6 +244,17 @@ class Story:
         ]
 
 
+def read_forgotten(path: Path) -> set[str]:
+    """Return the ids of requests of which a journal says that there is to be no row.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        found = {forgotten_of(line) for line in iter(lambda: file.readline(LONGEST_LINE), b"")}
+    return {one for one in found if one is not None}
+
+
 def read_journal(path: Path) -> Story:
     """Return what a journal tells; torn lines are left out.
 
@@ -237,6 +265,11 @@ def read_journal(path: Path) -> Story:
     over: set[str] = set()
     with path.open("rb") as file:
         while line := file.readline(LONGEST_LINE):
+            forgotten = forgotten_of(line)
+            if forgotten is not None:
+                # Not over: a row that stands for several has the id of the last of them.
+                story.open.pop(forgotten, None)
+                continue
             request = request_of(line) if line.endswith(b"\n") else None
             if request is None or request.id in over:
                 continue

@@ -21,7 +21,9 @@ from vllm_studio_tui.services.serving.journal import (
     dead_journals,
     journal_folder,
     line_of,
+    line_of_forgotten,
     memory_folder,
+    read_forgotten,
     read_journal,
     tidy_memory,
 )
@@ -61,21 +63,30 @@ def settle_journals(places: Places, db: Database, *, patience: float | None = No
     for folder in (journal_folder(places), memory_folder(places)):
         if folder is not None:
             with dead_journals(folder) as found:
+                # What was under way in an older file of a process may have been forgotten in a newer one.
+                forgotten = set[str]().union(*(_forgotten(path) for path in found))
                 for path in found:
-                    settled += _settle(path, db, patience)
+                    settled += _settle(path, db, patience, forgotten)
     if folder is not None:
         with contextlib.suppress(OSError):
             folder.rmdir()  # where it is empty: nobody serves
     return settled
 
 
-def _settle(path: Path, db: Database, patience: float | None) -> int:
+def _forgotten(path: Path) -> set[str]:
+    try:
+        return read_forgotten(path)
+    except OSError:
+        return set()
+
+
+def _settle(path: Path, db: Database, patience: float | None, forgotten: set[str]) -> int:
     try:
         story = read_journal(path)
     except OSError as error:
         _log.warning("a journal of requests cannot be read: %s", error)
         return 0
-    rows = [*story.ended, *story.interrupted()]
+    rows = [*story.ended, *(one for one in story.interrupted() if one.id not in forgotten)]
     for start in range(0, len(rows), BATCH):
         RequestRows(db).record_all(rows[start : start + BATCH], None, patience=patience)
     with contextlib.suppress(OSError):
@@ -86,8 +97,8 @@ def _settle(path: Path, db: Database, patience: float | None) -> int:
 class RequestLog:
     """The log of one process that serves.
 
-    `begin` and `put` never raise, and wait for one write to a file: see `RequestNotes` for who must not. `health` waits
-    for next to nothing. Making it, `settle` and `close` block.
+    `begin`, `forget` and `put` never raise, and wait for one write to a file: see `RequestNotes` for who must not.
+    `health` waits for next to nothing. Making it, `settle` and `close` block.
 
     Attributes:
         owner: Under which its rows are kept: see `KeyRing`.
@@ -140,6 +151,12 @@ class RequestLog:
                 self._spilled += 1
             else:
                 self._lost += 1
+
+    def forget(self, request_id: str) -> None:
+        """Take a request back that was begun: it has ended, and is to have no row of its own. Quick."""
+        with self._wake:
+            if self._open.pop(request_id, None) is not None:
+                self._append_lines(line_of_forgotten(request_id))
 
     def settle(self) -> int:
         """Make rows of the journals that dead processes left, and return how many. Blocking; does not raise."""
@@ -196,9 +213,14 @@ class RequestLog:
 
     def _append(self, request: CompletedRequest) -> bool:
         try:
-            journaled = self._file is not None and self._file.append(line_of(request))
+            lines = line_of(request)
         except (TypeError, ValueError):  # a value that is no text, number or truth
-            journaled = False
+            self._unjournaled += 1
+            return False
+        return self._append_lines(lines)
+
+    def _append_lines(self, lines: bytes) -> bool:
+        journaled = self._file is not None and self._file.append(lines)
         if not journaled:
             self._unjournaled += 1
         return journaled

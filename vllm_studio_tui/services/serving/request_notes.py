@@ -39,6 +39,7 @@ class RequestNotes:
     Args:
         folder: Where files are memory; None: there is no such place, and a kill loses what came in the last moment.
         begin: Keeps a request that is under way.
+        forget: Is told the id of each that has ended and is not to be remembered: it is under way no more.
         count: Is told of every request that has ended.
         kept: Are told of those that are to be remembered: of refusals that come in crowds, a few.
 
@@ -46,9 +47,17 @@ class RequestNotes:
         lost: How many could not be told any more, because too many waited.
     """
 
-    def __init__(self, folder: Path | None, begin: Observer, count: Observer, kept: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        begin: Observer,
+        forget: Callable[[str], None],
+        count: Observer,
+        kept: Sequence[Observer],
+    ) -> None:
         self._folder = folder
         self._begin = begin
+        self._forget = forget
         self._count = count
         self._kept = kept
         self._few = FewRefusals()
@@ -175,9 +184,11 @@ class RequestNotes:
                 return
             self._count(request)
             row = self._few.row(request)
-            if row is not None:
-                for observer in self._kept:
-                    observer(row)
+            if row is None:
+                self._forget(request.id)
+                return
+            for observer in self._kept:
+                observer(row)
         except Exception:  # noqa: BLE001, RUF100
             _log.exception("a request is not written down")
 
