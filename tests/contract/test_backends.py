@@ -16,7 +16,7 @@ from tests.unit.weight_files import gguf, model
 from vllm_studio_tui.backends import IN_TABLES, registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, LaunchContext
 from vllm_studio_tui.backends.checks import check
-from vllm_studio_tui.backends.common.docker import container_command
+from vllm_studio_tui.backends.common.docker import container_command, model_volumes
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import InvalidRecipe
@@ -441,6 +441,20 @@ def test_it_runs_in_a_container_as_it_runs_here(name: str, make: Make, monkeypat
     assert SECRET not in " ".join(argv)
     for variable in command.env_refs:
         assert variable in options
+
+
+def test_a_model_in_parts_is_in_its_container_with_all_of_them(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    names = [f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    for name in (*names, "other-00002-of-00003.gguf", "big-00001-of-00002.gguf"):
+        (blobs / name).write_bytes(b"GGUF")
+        (snapshot / name).symlink_to(f"../blobs/{name}")
+    recipe = Recipe(id="big", name="big", backend="llamacpp", model_path=str(snapshot / names[0]))
+    assert list(model_volumes(recipe)) == [f"{snapshot / name}:{snapshot / name}:ro" for name in names]
+    whole = recipe.model_copy(update={"model_path": str(snapshot / "big.gguf")})
+    assert list(model_volumes(whole)) == [f"{snapshot}/big.gguf:{snapshot}/big.gguf:ro"]
 
 
 def test_the_docs_table_is_made_from_the_registry() -> None:

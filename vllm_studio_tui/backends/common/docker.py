@@ -7,6 +7,8 @@ run's id as a label. It ends with `docker stop`: a signal to the client that sta
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 LABEL = "vllm-studio.run"
 #: Seconds that `docker stop` gives the engine before it kills.
 STOP_SECONDS = 15
+_FIRST_PART = re.compile(r"(.+)-00001-of-(\d{5})\.gguf")
 #: Options by which a recipe takes the network into its own hands.
 _NETWORK = ("--network", "--net", "-p", "--publish")
 
@@ -93,10 +96,22 @@ def _gpu_options(recipe: Recipe, gpus: Sequence[str]) -> list[str]:
 
 def model_volumes(recipe: Recipe) -> Iterator[str]:
     """Yield the volumes of local models: each is mounted at the same path, read-only."""
-    seen = set()
-    for path in (recipe.model_path, recipe.tokenizer or "", *recipe.lora_modules.values()):
-        if is_local(path):
-            full = str(Path(expanded(path)).absolute())
-            if full not in seen:
-                seen.add(full)
-                yield f"{full}:{full}:ro"
+    named = (recipe.model_path, recipe.tokenizer or "", *recipe.lora_modules.values())
+    local = [Path(expanded(path)).absolute() for path in named if is_local(path)]
+    yield from dict.fromkeys(f"{path}:{path}:ro" for one in local for path in (one, *_other_parts(one)))
+
+
+def _other_parts(first: Path) -> list[Path]:
+    """Return the other files of a model in parts, of which the engine is told the first (`x-00001-of-00003.gguf`).
+
+    Not their directory: those of a hub's cache are links to files beside it, which only a mount of each follows.
+    """
+    found = _FIRST_PART.fullmatch(first.name)
+    if found is None:
+        return []
+    pattern = re.compile(rf"{re.escape(found[1])}-\d{{5}}-of-{found[2]}\.gguf")
+    try:
+        names = sorted(os.listdir(first.parent))  # noqa: PTH208, RUF100
+    except OSError:
+        return []
+    return [first.parent / name for name in names if pattern.fullmatch(name) and name != first.name]
