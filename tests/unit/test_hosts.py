@@ -27,7 +27,7 @@ from vllm_studio_tui.config.settings import load_settings
 from vllm_studio_tui.domain.errors import NotFound, SettingsError, StudioError, UsageError
 from vllm_studio_tui.domain.host_overview import read_overview
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.remote import host_link
+from vllm_studio_tui.remote import host_link, host_watch
 from vllm_studio_tui.remote.address import read_address
 from vllm_studio_tui.remote.client import Client
 from vllm_studio_tui.remote.host_link import address_of_host, check_entry, inside_line
@@ -298,6 +298,28 @@ def test_a_name_that_cannot_be_looked_up_and_a_key_that_is_not_there_are_said() 
     assert "does not answer" in dns.error.title
     assert isinstance(key.error, UsageError)
     assert trouble(key) == "bad entry"
+
+
+@pytest.mark.parametrize("then", ["answers", "hangs"])
+def test_a_host_that_answers_without_a_speed_is_no_lost_one_when_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    monkeypatch.setattr(host_watch, "PAUSE", 0.2)
+    runs = [{key: value for key, value in WELL["runs"][0].items() if key != "tokens_per_second"}]
+    said = iter([document({**WELL, "runs": runs})] * (1 if then == "hangs" else 9))
+
+    def talk(one: Any) -> None:
+        while (words := next(said, None)) is not None:
+            one.sendall(words)
+            if not one.recv(65536):
+                return
+        hangs(one)
+
+    with speaking(talk) as url:
+        (found,) = ask_once({"h": Host(connect=url)}, 0.5, {})
+    assert found.error is None
+    assert found.overview is not None
+    assert found.overview.tokens_per_second is None
 
 
 # --- watching -----------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ import httpx2 as httpx
 from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.host_overview import HostOverview, read_overview
-from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.unix_socket import address_of
 from vllm_studio_tui.remote.address import Address, read_address
@@ -130,16 +129,6 @@ class HostLink:
             words = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
             raise StudioError(f"{self.name} cannot be asked", cause=f"{words}.") from None
         return Answered(overview, time.monotonic() - started)
-
-    async def ask_with_speeds(self) -> Answered:
-        """Ask, and again while its first samples cannot know how fast its engines are."""
-        found = await self.ask()
-        for _ in range(4):
-            if found.overview.tokens_per_second is not None or not found.overview.in_state(*ANSWERING):
-                break
-            await asyncio.sleep(0.8)
-            found = await self.ask()
-        return found
 
     async def close(self) -> None:
         """End the connection, and ssh with it."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.daemon_threads import DaemonThreads
 from vllm_studio_tui.remote.host_link import HostLink
 from vllm_studio_tui.remote.host_state import HostState
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 TRIES = (2.0, 5.0, 10.0, 30.0)
 #: Seconds that closing connections may take at the end.
 GRACE = 5.0
+#: How often a host is asked again for its speeds, and seconds before each time.
+AGAIN, PAUSE = 4, 0.8
 
 
 def late(link: HostLink, seconds: float) -> StudioError:
@@ -33,16 +36,33 @@ def late(link: HostLink, seconds: float) -> StudioError:
 
 
 async def _ask(link: HostLink, state: HostState, seconds: float, *, speeds: bool = False) -> HostState:
-    """Return the state of a host after one question. Nothing that it does makes this raise."""
+    """Return the state of a host after one question. Nothing that it does makes this raise.
+
+    Args:
+        speeds: Ask again, while there is time, where its first samples cannot know how fast its engines are.
+    """
+    loop = asyncio.get_running_loop()
+    ends, answered = loop.time() + seconds, False
     try:
-        async with asyncio.timeout(seconds):
-            return state.answered(await (link.ask_with_speeds() if speeds else link.ask()))
+        async with asyncio.timeout_at(ends):
+            state, answered = state.answered(await link.ask()), True
+            for _ in range(AGAIN if speeds else 0):
+                if not _waits_for_speeds(state) or loop.time() + PAUSE >= ends:
+                    break
+                await asyncio.sleep(PAUSE)
+                state = state.answered(await link.ask())
     except TimeoutError:
-        return state.lost(late(link, seconds))
+        return state if answered else state.lost(late(link, seconds))  # the time was up while more was asked
     except StudioError as error:
         return state.lost(error)
     except Exception as error:  # noqa: BLE001, RUF100
         return state.lost(StudioError(f"{link.name} cannot be asked", cause=f"{type(error).__name__}: {error}"[:300]))
+    return state
+
+
+def _waits_for_speeds(state: HostState) -> bool:
+    found = state.overview
+    return found is not None and found.tokens_per_second is None and bool(found.in_state(*ANSWERING))
 
 
 def ask_once(hosts: Mapping[str, Host], timeout: float, environ: Mapping[str, str] = os.environ) -> list[HostState]:
