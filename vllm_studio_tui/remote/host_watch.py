@@ -65,6 +65,13 @@ def _waits_for_speeds(state: HostState) -> bool:
     return found is not None and found.tokens_per_second is None and bool(found.in_state(*ANSWERING))
 
 
+async def _close(link: HostLink) -> None:
+    """End a connection; one that takes longer ends in a thread that nobody waits for."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            await link.close()
+
+
 def ask_once(hosts: Mapping[str, Host], timeout: float, environ: Mapping[str, str] = os.environ) -> list[HostState]:
     """Ask each host once, all at the same time. Blocking.
 
@@ -77,9 +84,7 @@ def ask_once(hosts: Mapping[str, Host], timeout: float, environ: Mapping[str, st
         try:
             return await _ask(link, HostState(name, host), timeout, speeds=True)
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
-                    await link.close()
+            await _close(link)
 
     async def every() -> list[HostState]:
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
@@ -172,7 +177,7 @@ class HostWatch:
                 failed = 0 if state.error is None else failed + 1
                 if state.error is not None:
                     # What is broken about a connection is not found out by using it again.
-                    await link.close()
+                    await _close(link)
                     link = HostLink(name, host, self._environ)
                 rest = link.every if not failed else TRIES[min(failed, len(TRIES)) - 1]
                 if isinstance(state.error, UsageError):
@@ -181,6 +186,4 @@ class HostWatch:
                     await asyncio.wait_for(wake.wait(), rest)
                 wake.clear()
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
-                    await link.close()
+            await _close(link)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -69,7 +70,7 @@ class Tunnel:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # ^C is for us; we end it
+                start_new_session=True,  # ^C is for us; we end it, and all in its group
             )
             self._words.clear()
             listening = threading.Thread(target=self._listen, args=(process,), daemon=True)
@@ -95,7 +96,7 @@ class Tunnel:
         self._closed = True
         process = self._process
         if process is not None:
-            process.terminate()  # who connects now does not wait any longer
+            _tell(process, signal.SIGTERM)  # who connects now does not wait any longer
         with self._lock:
             self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -134,7 +135,7 @@ class Tunnel:
                 if text.startswith(SOCKET_LINE):
                     return text.removeprefix(SOCKET_LINE)
             if not piece:
-                listening.join(2.0)
+                listening.join(0.0 if self._closed else 2.0)  # what it said last
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     raise self._failed(process.wait(5.0))
                 break
@@ -178,10 +179,11 @@ class Tunnel:
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            text = clean(line.decode("utf-8", "replace")).strip()
-            if text:
-                self._words.append(text[:300])
+        with process.stderr as said:  # closed here alone: to close it elsewhere waits for who reads
+            for line in said:
+                text = clean(line.decode("utf-8", "replace")).strip()
+                if text:
+                    self._words.append(text[:300])
 
     def _last_words(self) -> str:
         return "\n".join(list(self._words)[-4:])
@@ -194,18 +196,22 @@ class Tunnel:
         with contextlib.suppress(OSError):
             if process.stdin is not None:
                 process.stdin.close()
-        process.terminate()
-        try:
+        _tell(process, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(3.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(3.0)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        _tell(process, signal.SIGKILL)  # a ProxyCommand may outlive its ssh
+        process.wait(3.0)
+        if process.stdout is not None:
+            with contextlib.suppress(OSError):
+                process.stdout.close()
         for left in (self._control, self.socket):
             left.unlink(missing_ok=True)
+
+
+def _tell(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to ssh and what it started: a ProxyCommand, the ssh of a ProxyJump."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _quoted(path: str) -> str:
