@@ -138,6 +138,22 @@ def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_w
     wait(lambda: not _ssh_children(), "ssh ends with us")
 
 
+def test_a_server_there_that_was_killed_is_started_again(host: str, tmp_path: Path) -> None:
+    home = (tmp_path / "bin" / "vllm-studio").read_text().partition("VLLM_STUDIO_HOME=")[2].split()[0]
+    facts = Path(home, "state", "serve", "serve.json")
+    with connect(read_address(host, {}), Places.under(tmp_path / "here")) as studio:
+        seen: list[Snapshot] = []
+        studio.bus.subscribe(Snapshot, seen.append)
+        studio.sampler.start()
+        wait(lambda: seen, "a first sample")
+        killed = json.loads(facts.read_bytes())["pid"]
+        os.kill(killed, signal.SIGKILL)
+        wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
+        wait(lambda: seen[-1].stale is None, "another one is heard")
+        assert json.loads(facts.read_bytes())["pid"] != killed
+        assert studio.runs.all() == []
+
+
 async def _ask(studio: StudioApi, run_id: str, words: int | None = None) -> str:
     """Ask the engine there in the one chat there is; how the answer ended. After so many pieces it is stopped."""
     sessions = studio.chats.list()

@@ -111,7 +111,7 @@ def connect(address: Address, places: Places | None = None) -> Iterator[StudioAp
 
             tunnel = stack.enter_context(contextlib.closing(Tunnel(address)))
             tunnel.open()
-            socket_path, reconnect = str(tunnel.socket), tunnel.open_again
+            socket_path, reconnect = str(tunnel.socket), tunnel.mend
         client = Client(address, socket_path)
         studio = stack.enter_context(contextlib.closing(RemoteStudio(client, places or Places.of(), reconnect)))
         client.check()

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -26,6 +27,8 @@ from vllm_studio_tui.services.serving.here import SOCKET_LINE
 
 #: Seconds until ssh is connected and the studio there serves: it may have to be started.
 PATIENCE = 60.0
+#: Seconds for a first byte of the studio there, once ssh is connected.
+ANSWER = 8.0
 #: What a connection that is dead is noticed by.
 _ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
 
@@ -92,6 +95,15 @@ class Tunnel:
         if process is None or process.poll() is not None or not self.socket.is_socket():
             self.open()
 
+    def mend(self) -> None:
+        """Connect again where nobody answers: ssh may live on while the studio there has ended. Blocking.
+
+        Raises:
+            StudioError: As `open`.
+        """
+        if not self._answers():
+            self.open()
+
     def close(self) -> None:
         self._closed = True
         process = self._process
@@ -118,6 +130,17 @@ class Tunnel:
         port = ["-p", str(address.port)] if address.port is not None else []
         user = ["-l", address.user] if address.user is not None else []
         return [*port, *user, "--", address.host]
+
+    def _answers(self) -> bool:
+        """Return whether the studio there answers; ssh takes a connection whoever is at its other end."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+            one.settimeout(ANSWER)
+            try:
+                one.connect(str(self.socket))
+                one.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                return bool(one.recv(1))
+            except OSError:
+                return False
 
     def _socket_there(self, process: subprocess.Popen[bytes], listening: threading.Thread) -> str:
         """Return the path of the studio's socket there, when it is served."""
