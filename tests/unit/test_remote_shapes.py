@@ -21,9 +21,11 @@ from vllm_studio_tui.domain.custom_metric import CustomMetric
 from vllm_studio_tui.domain.errors import EngineRefused, HopelessLaunch, InvalidRecipe, NotFound, NotSaved, StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.serving import Refusal
+from vllm_studio_tui.remote.address import Address
 from vllm_studio_tui.remote.any_value import BadShape, any_document, any_of
 from vllm_studio_tui.remote.contract import LOCAL, REFUSED, calls, shapes
 from vllm_studio_tui.remote.errors import error_document, error_of
+from vllm_studio_tui.remote.wording import refusal
 from vllm_studio_tui.services import protocols
 from vllm_studio_tui.services.recipes.changes import ABSENT, FieldChange
 
@@ -180,6 +182,72 @@ json_values = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+def errors() -> st.SearchStrategy[Any]:
+    """Documents of errors, with anything anywhere in them."""
+    known = [kind.__name__ for kind in (StudioError, NotFound, InvalidRecipe, HopelessLaunch, EngineRefused, NotSaved)]
+    names = st.sampled_from(
+        [
+            "title",
+            "cause",
+            "problems",
+            "status",
+            "exit_code",
+            "certain",
+            "to_json",
+            "args",
+            "__class__",
+            "__dict__",
+            "_x",
+        ]
+    )
+    parts = {
+        "classes": st.lists(st.sampled_from(known) | json_values, max_size=3) | json_values,
+        "title": json_values,
+        "cause": json_values,
+        "advice": json_values,
+        "attributes": st.dictionaries(names | st.text(max_size=4), json_values, max_size=4) | json_values,
+        "os_error": json_values,
+        "words": json_values,
+    }
+    return st.fixed_dictionaries({}, optional=parts) | json_values
+
+
+@given(errors(), st.integers(100, 600))
+def test_no_error_that_is_sent_makes_its_reader_raise(data: Any, status: int) -> None:
+    error = error_of(data)
+    if isinstance(error, StudioError):
+        assert all(isinstance(words, str) for words in (error.title, error.cause, error.advice)) and error.title
+        assert isinstance(error.exit_code, int)
+        json.dumps(error.to_json())
+    assert isinstance(str(error), str)
+    str(refusal(Address("https", "h"), status, {"error": data, "detail": data}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"classes": [["x"], {}, "NotFound"]},
+        {"attributes": {"__class__": 1, "args": 7, "to_json": 1, "exit_code": "x", "with_traceback": None}},
+        {"title": 5, "attributes": {"title": 7}},
+    ],
+)
+def test_what_an_error_may_not_hold_is_left_out(data: Any) -> None:
+    error = error_of(data)
+    assert isinstance(error, StudioError)
+    assert error.to_json() == {"title": "the studio there failed", "cause": "", "advice": "", "exit_code": 1}
+    assert error.with_traceback(None) is error
+    assert isinstance(error, NotFound) == ("classes" in data)
+
+
+def test_values_in_values_have_an_end_for_who_reads_them_too() -> None:
+    deep: Any = 0
+    for _ in range(700):
+        deep = [deep]
+    with pytest.raises(BadShape):
+        any_of(deep)
+    assert isinstance(error_of({"attributes": {"problems": deep}, "title": deep}), StudioError)
 
 
 @settings(max_examples=50)

@@ -81,25 +81,27 @@ def any_document(value: Any, deep: int = 0) -> Any:
     raise BadShape(f"a {type(value).__name__} cannot be sent")
 
 
-def any_of(data: Any) -> Any:
+def any_of(data: Any, deep: int = 0) -> Any:
     """Return what `any_document` was given.
 
     Raises:
         BadShape: It made nothing like that.
     """
+    if deep > DEEPEST * 2:  # a mark is a value around a value
+        raise BadShape("too many values in values")
     if isinstance(data, list):
-        return [any_of(one) for one in data]
+        return [any_of(one, deep + 1) for one in data]
     if not isinstance(data, dict):
         return data
     mark = next(iter(data), "")
     if not mark.startswith("$") or len(data) != 1:
-        return {key: any_of(one) for key, one in data.items()}
+        return {key: any_of(one, deep + 1) for key, one in data.items()}
     inner = data[mark]
     try:
         if mark == "$map":
-            return {any_of(key): any_of(one) for key, one in inner}
+            return {any_of(key, deep + 1): any_of(one, deep + 1) for key, one in inner}
         decode = next(decode for name, _, _, decode in _MARKS if name == mark)
-        return decode([any_of(one) for one in inner] if isinstance(inner, list) else inner)
+        return decode([any_of(one, deep + 1) for one in inner] if isinstance(inner, list) else inner)
     except (StopIteration, ValueError, TypeError):
         raise BadShape(f"no value is marked {mark[:20]} like this") from None
 

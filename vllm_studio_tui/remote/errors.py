@@ -46,31 +46,38 @@ def error_document(error: BaseException) -> dict[str, Any]:
 
 
 def error_of(data: Any) -> Exception:
-    """Return the error of a document: of the first of its classes that is known here."""
+    """Return the error of a document: of the first of its classes that is known here. Nothing makes this raise."""
     if not isinstance(data, dict):
         return StudioError("the studio there answered what cannot be understood")
     if "os_error" in data:
-        number = data["os_error"] if isinstance(data["os_error"], int) else errno.EIO
-        return OSError(number, str(data.get("words", "")))
+        number = data["os_error"]
+        known_number = isinstance(number, int) and number in errno.errorcode
+        return OSError(number if known_number else errno.EIO, _text(data, "words"))
     known = {one.__name__: one for one in _subclasses(StudioError)}
     named = data.get("classes")
-    kind = next((known[one] for one in named if one in known), StudioError) if isinstance(named, list) else StudioError
+    names = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+    kind = next((known[one] for one in names if one in known), StudioError)
     # Their own constructors build titles from other values; all that they made of these travels.
     error = kind.__new__(kind)
-    StudioError.__init__(
-        error,
-        str(data.get("title", "")),
-        cause=str(data.get("cause", "")),
-        advice=str(data.get("advice", "")),
-    )
+    title = _text(data, "title") or "the studio there failed"
+    StudioError.__init__(error, title, cause=_text(data, "cause"), advice=_text(data, "advice"))
     attributes = data.get("attributes")
-    if isinstance(attributes, dict):
-        for name, value in attributes.items():
-            try:
-                setattr(error, name, any_of(value))
-            except (BadShape, AttributeError):
-                continue
+    for name, value in attributes.items() if isinstance(attributes, dict) else ():
+        if name in _OWN or name.startswith("_"):
+            continue
+        try:
+            found = any_of(value)
+        except BadShape:
+            continue
+        # What every error of its class has (methods too) is only replaced by a value of the same kind.
+        if not hasattr(kind, name) or type(getattr(kind, name)) is type(found):
+            setattr(error, name, found)
     return error
+
+
+def _text(data: dict[str, Any], name: str) -> str:
+    found = data.get(name)
+    return found if isinstance(found, str) else ""
 
 
 def _subclasses(kind: type[StudioError]) -> Iterator[type[StudioError]]:

@@ -24,20 +24,20 @@ def refusal(address: Address, status: int, data: Any, *, scope: str = "admin") -
         scope: What the key needs for what was asked.
     """
     name = address.name
-    title = data.get("error") if isinstance(data, dict) else None
-    detail = str(data.get("detail", "")) if isinstance(data, dict) else ""
+    said = data if isinstance(data, dict) else {}
+    title, detail = (one if isinstance(one, str) else "" for one in (said.get("error"), said.get("detail")))
     if status == 401:
         made = f"Keys are made there: vllm-studio keys add NAME --scope {scope}."
         give = f"Give {name} an api_key in the settings, env:NAME or file:PATH." if address.called else ""
         give = give or "Give it: --api-key env:NAME."
-        return KeyWanted(f"{name} wants a key", cause=str(title or "")[:300], advice=f"{give} {made}")
+        return KeyWanted(f"{name} wants a key", cause=title[:300], advice=f"{give} {made}")
     if status == 403:
         advice = f"{'Faces elsewhere need' if scope == 'admin' else 'It needs'} a key of scope {scope}."
-        return StudioError(f"{name}: {str(title or 'refused')[:300]}", cause=detail[:300], advice=advice)
-    if status == 404 or not isinstance(title, str):
+        return StudioError(f"{name}: {(title or 'refused')[:300]}", cause=detail[:300], advice=advice)
+    if status == 404 or not title:
         return StudioError(
             f"{name} is no studio that can be asked from elsewhere",
-            cause=f"It answers {status}." + (f" {title[:300]}" if isinstance(title, str) else ""),
+            cause=f"It answers {status}." + (f" {title[:300]}" if title else ""),
             advice="Start `vllm-studio serve` of the same version there, and give its address.",
         )
     return StudioError(f"{name}: {title[:300]}", cause=detail[:300])
