@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vllm_studio_tui.config.setting_types import Host
 from vllm_studio_tui.config.setting_values import read_setting, setting_values
 from vllm_studio_tui.config.settings import load_settings
 from vllm_studio_tui.domain.errors import NotFound, SettingsError, StudioError, UsageError
-from vllm_studio_tui.domain.host_overview import read_overview
+from vllm_studio_tui.domain.host_overview import HostOverview, read_overview
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote import host_link, host_watch
 from vllm_studio_tui.remote.address import read_address
@@ -35,8 +36,10 @@ from vllm_studio_tui.remote.host_state import HostState
 from vllm_studio_tui.remote.host_watch import HostWatch, ask_once
 from vllm_studio_tui.remote.host_words import Rank, gpus_words, in_order, last_seen, rank, sums, trouble
 from vllm_studio_tui.services.watching.overview import overview_of
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.screens.hosts.lines import run_parts
+from vllm_studio_tui.tui.screens.hosts.lines import HostLine, run_parts
+from vllm_studio_tui.tui.screens.hosts.rows import detail
 
 
 @pytest.fixture
@@ -195,6 +198,66 @@ def test_an_overview_comes_back_as_it_was_sent(tmp_path: Path) -> None:
     assert (sent.tokens_per_second, sent.waiting, round(sent.power or 0), sent.hottest) == (1842.0, 2.0, 1051, 64)
     assert [run.state for run in sent.runs] == ["ready", "loading", "failed"]
     assert sent.runs[0].gpus == ("0", "1")
+
+
+UUIDS = ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8932aaaa-6ec4-d9a6-4e5d-1b4a0d1f8b9e")
+
+
+@pytest.mark.parametrize(
+    ("claims", "owned", "has"),
+    [
+        ((), "both", ("0", "1")),  # llama.cpp without `gpus` takes what it finds
+        ((UUIDS[1],), "none", ("1",)),  # what Slurm and Kubernetes set, before the engine is on the GPU
+        (("GPU-8932f",), "none", ("0",)),
+        (("0",), "both", ("0", "1")),
+        (("1", "7", "GPU-dead", "MIG-8"), "none", ("1", "7", "GPU-dead", "MIG-8")),  # what is not there keeps its name
+        (("GPU-",), "none", ("GPU-",)),
+    ],
+)
+def test_a_run_has_the_gpus_that_it_claims_by_whatever_name_and_those_it_is_seen_on(
+    tmp_path: Path, claims: tuple[str, ...], owned: str, has: tuple[str, ...]
+) -> None:
+    found = overview_of(_on_two_gpus(tmp_path, claims, owned))
+    run = found.runs[0]
+    assert run.gpus == has
+    rows = _rows(found)
+    here = [gpu for gpu in found.gpus if str(gpu.index) in has]
+    assert sum("in use by others" in row for row in rows) == 2 - len(here)
+    assert sum(run.name in row for row in rows) == 1
+
+
+def test_a_gpu_is_nobodys_once_its_run_has_failed_and_of_two_runs_on_one_gpu_both_are_shown(tmp_path: Path) -> None:
+    made = _on_two_gpus(tmp_path, ("0",), "none")
+    ready, failed = made.runs
+    assert failed.spec is not None
+    failed = replace(failed, spec=replace(failed.spec, gpus=("1",)))
+    assert ready.spec is not None
+    second = replace(ready, run_id="second-1", spec=replace(ready.spec, name="second", recipe_id="second"))
+    found = overview_of(replace(made, runs=(ready, second, failed)))
+    assert [run.gpus for run in found.runs] == [("0",), ("0",), ()]
+    rows = _rows(found)
+    assert [row for row in rows if "in use by others" in row and " 1 " in row[:8]]
+    assert ["second" in row and "GPU 0" in row for row in rows].count(True) == 1
+    assert ["llama-3.3-70b" in row for row in rows].count(True) == 1
+
+
+def _on_two_gpus(folder: Path, claims: tuple[str, ...], owned: str) -> Snapshot:
+    """A run that claims some GPUs, and two that are in use: `both` or `none` by processes of it."""
+    made = snapshot(folder)
+    first, spec = made.runs[0], made.runs[0].spec
+    assert spec is not None
+    run_id = first.run_id if owned == "both" else None
+    gpus = tuple(
+        replace(gpu, uuid=uuid, processes=(replace(gpu.processes[0], run_id=run_id),))
+        for gpu, uuid in zip(made.tick.gpus.gpus, UUIDS, strict=False)
+    )
+    runs = (replace(first, spec=replace(spec, gpus=claims)), made.runs[2])
+    return replace(made, tick=replace(made.tick, gpus=replace(made.tick.gpus, gpus=gpus)), runs=runs)
+
+
+def _rows(found: HostOverview) -> list[str]:
+    line = HostLine(HostState("a", overview=found, here=True))
+    return [row.text() for row in detail(line, UNICODE, 3, 160, 30, others=True)]
 
 
 _anything = st.recursive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -13,6 +14,8 @@ GIB = 1024**3
 #: not report that part separately. A share of the whole, and bytes.
 FREE_SHARE = 0.05
 FREE_BYTES = GIB
+#: How a UUID begins.
+UUID = "GPU-"
 
 
 class Throttle(StrEnum):
@@ -82,6 +85,13 @@ class Gpu:
         apart = self.memory_reserved is not None  # then what the driver keeps is not in `memory_used`
         share = FREE_SHARE * self.memory_total if self.memory_total else FREE_BYTES
         return not self.processes and self.memory_used <= (min(share, FREE_BYTES) if apart else share)
+
+    def is_one_of(self, names: Iterable[str]) -> bool:
+        """Return whether it is named: by its index, or by its UUID or the beginning of it, as CUDA takes them."""
+        return any(
+            one == str(self.index) or (one.startswith(UUID) and one != UUID and self.uuid.startswith(one))
+            for one in names
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what `gpus --json` prints of it: every field, in their order; unknown is null."""

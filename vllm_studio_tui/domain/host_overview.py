@@ -39,7 +39,7 @@ class HostRun:
     """A run of a host: one that is live, or that failed and that nobody has seen yet.
 
     Attributes:
-        gpus: The GPUs that it claims.
+        gpus: The indices of the GPUs that it claims or has processes on.
         title: What is wrong with it; empty: nothing.
         since: When it was started, in seconds since the epoch.
     """

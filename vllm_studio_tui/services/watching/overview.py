@@ -9,7 +9,7 @@ from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.host_overview import HostGpu, HostOverview, HostRun
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.domain.gpus import Gpu
+    from vllm_studio_tui.domain.gpus import Gpu, GpuReport
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
@@ -56,12 +56,22 @@ def _run(run: RunView, snapshot: Snapshot) -> HostRun:
         run.model or "",
         status.stage or "",
         status.progress,
-        tuple(run.spec.gpus) if run.spec is not None else (),
+        _gpus_of(run, snapshot.tick.gpus),
         status.title or "",
         status.started_at,
         engine.running if engine is not None else None,
         engine.waiting if engine is not None else None,
         engine.generation_tokens_per_second if engine is not None else None,
+    )
+
+
+def _gpus_of(run: RunView, report: GpuReport) -> tuple[str, ...]:
+    """Return the indices of the GPUs that a live run claims or has processes on; a claim of none of these as it is."""
+    claims = run.spec.gpus if run.spec is not None and run.live else ()
+    own = [gpu for gpu in report.gpus if gpu.is_one_of(claims) or run.run_id in {one.run_id for one in gpu.processes}]
+    return (
+        *(str(gpu.index) for gpu in own),
+        *(one for one in claims if not any(gpu.is_one_of((one,)) for gpu in report.gpus)),
     )
 
 

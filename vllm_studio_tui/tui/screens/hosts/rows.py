@@ -86,8 +86,8 @@ def detail(line: HostLine | None, glyphs: Glyphs, x: int, width: int, height: in
     found = line.found
     if found is not None:
         rows += _gpu_rows(found, glyphs, x, width)
-        own = [run for run in found.runs if not any(run in _claims(gpu, found) for gpu in found.gpus)]
-        rows += [_run_row(run, glyphs, x, width) for run in own]
+        named = [run for gpu in found.gpus for run in _claims(gpu, found)[:1]]
+        rows += [_run_row(run, glyphs, x, width) for run in found.runs if run not in named]
     if not others:
         rows += [Row(), *_ways(x, width)]
     if len(rows) > height:
@@ -181,7 +181,7 @@ def _gpu_rows(found: HostOverview, glyphs: Glyphs, x: int, width: int) -> list[R
         row.put_right(end + 13, numbers.fixed(gpu.temperature, 0, glyphs.degree, glyphs.unknown), heat)
         claims = _claims(gpu, found)
         owner = claims[0] if claims else None
-        follows = owner is not None and at + 1 < len(found.gpus) and owner in _claims(found.gpus[at + 1], found)
+        follows = owner is not None and at + 1 < len(found.gpus) and owner in _claims(found.gpus[at + 1], found)[:1]
         _put_owner(row, end + 16, width, glyphs, gpu, found, owner, again=owner is not None and owner == before,
                    follows=follows)  # fmt: skip
         before = owner
@@ -225,7 +225,9 @@ def _put_run(row: Row, x: int, width: int, glyphs: Glyphs, run: HostRun) -> int:
 
 def _run_row(run: HostRun, glyphs: Glyphs, x: int, width: int) -> Row:
     row = Row()
-    _put_run(row, x, width, glyphs, run)
+    end = _put_run(row, x, width, glyphs, run)
+    if run.gpus:  # beside those that are named at it
+        row.put(end + 2, f"GPU {' '.join(run.gpus)}", "faint", max(0, width - end - 4))
     return row
 
 
