@@ -19,8 +19,11 @@ from vllm_studio_tui.simulation import nvml as simulation
 from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.paint.gpu_owners import SLOWED
+from vllm_studio_tui.tui.paint.gpu_owners import SLOWED, owners
 from vllm_studio_tui.tui.paint.gpus import table
+from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.screens.run.facts import PageFacts
+from vllm_studio_tui.tui.screens.run.head import state_row
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +119,19 @@ async def test_values_of_a_gpu_that_tells_nothing_new_are_marked_as_old(tmp_path
     async with staged(tmp_path, place="monitor", shown=shows(report, bare)) as stage:
         assert "~7%" in stage.text()
         assert "~8%" not in stage.text()
+
+
+@pytest.mark.parametrize(("claims", "process"), [(("GPU-8932f",), None), ((), "qwen3-32b-1")])
+def test_a_run_has_its_gpus_by_whatever_name_it_claims_them_and_those_it_is_seen_on(
+    tmp_path: Path, claims: tuple[str, ...], process: str | None
+) -> None:
+    run = snapshot(tmp_path).runs[0]
+    assert run.spec is not None
+    run = replace(run, spec=replace(run.spec, gpus=claims))
+    here = GpuProcess(77, "ada", "vllm", None, process)
+    report = GpuReport(0.0, (gpu(0, 0, uuid="GPU-aaaa"), gpu(1, GIB, uuid="GPU-8932f937", processes=(here,))))
+    assert [run in [one.run for one in whose] for whose in owners(report, (run,)).values()] == [False, True]
+    page = PageFacts(RunFacts(run), UNICODE, Size.FULL, 160, 45, 0.0, gpus=report)
+    assert page.gpu_names() == ("1",)
+    assert "GPU 1 " in state_row(page).text()
+    assert replace(page, gpus=None).gpu_names() == claims

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.functional.stage import DEFAULT_RECIPES, NOW, Staged, recipe, staged
+from tests.functional.stage import DEFAULT_RECIPES, NOW, Staged, recipe, snapshot, staged
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused, NotFound
 from vllm_studio_tui.domain.recipe import recipe_to_data
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
@@ -308,6 +310,26 @@ async def test_gpus_are_picked_from_those_that_are_there(tmp_path: Path) -> None
         await stage.type("GPU 2")
         await stage.press("enter", "escape")
         assert form(stage).texts["gpus"] == "2"
+
+
+async def test_a_gpu_that_is_picked_from_is_said_to_be_a_runs_that_claims_it_by_its_uuid(tmp_path: Path) -> None:
+    def by_uuid(folder: Path) -> Snapshot:
+        made = snapshot(folder)
+        gpus = tuple(replace(gpu, processes=()) for gpu in made.tick.gpus.gpus)
+        run = made.runs[0]
+        assert run.spec is not None
+        run = replace(run, spec=replace(run.spec, gpus=("GPU-2",)))
+        return replace(made, tick=replace(made.tick, gpus=replace(made.tick.gpus, gpus=gpus)), runs=(run,))
+
+    async with staged(tmp_path, place="recipes", shown=by_uuid) as stage:
+        await pick(stage, "gemma-3-12b")
+        await stage.press("e")
+        await stage.press("ctrl+pagedown", "ctrl+pagedown", "f4")
+        await stage.until(lambda: "GPU 2" in stage.text(), "GPUs are listed")
+        rows = [line for line in stage.text().splitlines() if "NVIDIA H100" in line]
+        assert [("qwen3-32b" in line, "free" in line) for line in rows[:4]] == [
+            (False, True), (False, True), (True, False), (False, True),
+        ]  # fmt: skip
 
 
 async def test_models_of_a_folder_can_be_chosen(tmp_path: Path) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.errors import StoreError, StudioError
-from vllm_studio_tui.domain.gpus import Gpu, GpuReport
+from vllm_studio_tui.domain.errors import LaunchRefused, StoreError, StudioError
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.serving import Endpoint
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.launching.gpu_choice import obtainable
+from vllm_studio_tui.services.launching.gpu_choice import free_gpus, holders, obtainable
+from vllm_studio_tui.services.launching.gpu_claims import gpu_problems
 from vllm_studio_tui.services.serving import host_memory, reports
 from vllm_studio_tui.services.serving.endpoints import (
     Reach,
@@ -165,6 +167,22 @@ def test_gpus_are_to_be_had_that_only_our_runs_use() -> None:
     runs = [view("a", gpus=("1",)), view("b", gpus=("GPU-3",))]
     assert obtainable(GpuReport(NOW, gpus), runs) == frozenset({"0", "1", "GPU-3"})
     assert obtainable(GpuReport(NOW, error="no driver"), runs) is None
+
+
+def test_a_gpu_that_a_run_claims_by_the_beginning_of_its_uuid_is_not_free() -> None:
+    there = (("GPU-8932f937", None), ("GPU-aaaa", None), ("GPU-b", "gone"))
+    gpus = tuple(Gpu(number, name="x", uuid=uuid, memory_total=100, memory_used=0, lost=lost)
+                 for number, (uuid, lost) in enumerate(there))  # fmt: skip
+    report, runs = GpuReport(NOW, gpus), [view("a", gpus=("GPU-89",))]
+    assert free_gpus(report, runs, 1) == ("1",)
+    assert obtainable(report, runs) == frozenset({"GPU-89", "1"})
+    with pytest.raises(LaunchRefused) as said:
+        free_gpus(report, runs, 2)
+    assert "GPU 0: claimed by a" in said.value.cause
+    using = replace(gpus[0], processes=(GpuProcess(7, "bob", "python", 90),))
+    assert holders(replace(report, gpus=(using,)), ("GPU-8932",)) == [("0", "0.0 GiB by python (pid 7, bob)")]
+    problems = gpu_problems(Recipe(id="a", name="a", backend="vllm", model_path="m"), ("GPU-b",), report, runs)
+    assert [one.message for one in problems] == ["GPU 2 does not answer: gone"]
 
 
 def test_a_name_is_left_alone_where_the_server_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,10 +36,8 @@ def obtainable(report: GpuReport, runs: Iterable[RunView]) -> frozenset[str] | N
     if report.error:
         return None
     claimed = {str(one) for run in runs if run.spec for one in run.spec.gpus}
-    names = {gpu.uuid if gpu.uuid in claimed else str(gpu.index): gpu for gpu in report.gpus}
-    return frozenset(
-        name for name, gpu in names.items() if name is not None and (name in claimed or not _holder(gpu, {}))
-    )
+    names = {_called(gpu, claimed) or str(gpu.index): gpu for gpu in report.gpus}
+    return frozenset(name for name, gpu in names.items() if name in claimed or not _holder(gpu, {}))
 
 
 def holders(report: GpuReport, wanted: Sequence[str], own: Iterable[str] = ()) -> list[tuple[str, str]]:
@@ -51,7 +49,7 @@ def holders(report: GpuReport, wanted: Sequence[str], own: Iterable[str] = ()) -
     mine = set(own)
     found = []
     for gpu in report.gpus:
-        if str(gpu.index) not in wanted and gpu.uuid not in wanted:
+        if not gpu.is_one_of(wanted):
             continue
         others = [one for one in gpu.processes if one.run_id is None or one.run_id not in mine]
         names = ", ".join(_process(one.pid, one.user, one.command, one.gpu_memory) for one in others[:4])
@@ -75,9 +73,9 @@ def absent(report: GpuReport, wanted: Sequence[str]) -> list[str]:
 
 
 def _holder(gpu: Gpu, claimed: dict[str, str]) -> str:
-    run = claimed.get(str(gpu.index)) or claimed.get(gpu.uuid or "")
-    if run:
-        return f"claimed by {run}"
+    claim = _called(gpu, claimed)
+    if claim is not None:
+        return f"claimed by {claimed[claim]}"
     if gpu.processes:
         return ", ".join(_process(one.pid, one.user, one.command, one.gpu_memory) for one in gpu.processes[:4])
     if gpu.lost is not None:
@@ -87,6 +85,11 @@ def _holder(gpu: Gpu, claimed: dict[str, str]) -> str:
     if gpu.memory_used is None:
         return "its memory cannot be read"
     return "" if gpu.free else f"{gpu.memory_used / GIB:.1f} GiB are used by what cannot be seen from here"
+
+
+def _called(gpu: Gpu, claimed: Iterable[str]) -> str | None:
+    """Return by what name a GPU is claimed; None: it is not."""
+    return next((one for one in sorted(claimed, reverse=True) if gpu.is_one_of((one,))), None)
 
 
 def _process(pid: int, user: str | None, command: str | None, memory: int | None) -> str:

@@ -44,7 +44,7 @@ def gpu_problems(recipe: Recipe, wanted: Sequence[str], report: GpuReport, live:
         message = f"GPU {', '.join(missing)} is not there: this machine has {there}"
         problems.append(Problem("gpus", "error", message, "Name others, or lower tensor_parallel_size."))
     for gpu in report.gpus:
-        if gpu.lost is not None and (str(gpu.index) in wanted or gpu.uuid in wanted):
+        if gpu.lost is not None and gpu.is_one_of(wanted):
             message = f"GPU {gpu.index} does not answer: {gpu.lost}"
             problems.append(Problem("gpus", "warning", message, "Choose another GPU; `dmesg` may say why."))
     return problems

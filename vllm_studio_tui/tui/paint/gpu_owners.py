@@ -47,7 +47,7 @@ def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]
                 here[f"pid {process.pid}"] = Owner(f"{name}, pid {process.pid}")
         for run in runs:
             claimed = run.spec.gpus if run.spec is not None and run.live else ()
-            if run.run_id not in here and (str(gpu.index) in claimed or gpu.uuid in claimed):
+            if run.run_id not in here and gpu.is_one_of(claimed):
                 here[run.run_id] = Owner(run.name, run, run.state)
         found[gpu.index] = list(here.values())
     return found

@@ -12,6 +12,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.recipes.form_fields import TITLES, engine_of, flag_of
 from vllm_studio_tui.services.recipes.starting import default_engine
+from vllm_studio_tui.tui.paint.gpu_owners import owners
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
@@ -124,12 +125,8 @@ async def _choose_gpus(shell: Shell, form: RecipeForm) -> None:
     if not gpus:
         shell.tell("No GPU is seen here; type indices, such as 0 1.")
         return
-    claimed = {
-        claim: run.name
-        for run in (snapshot.runs if snapshot else ())
-        if run.spec and run.live
-        for claim in run.spec.gpus
-    }
+    owned = owners(snapshot.tick.gpus, snapshot.runs) if snapshot is not None else {}
+    claimed = {index: [one.run.name for one in whose if one.run is not None] for index, whose in owned.items()}
     while True:
         chosen = form.texts.get("gpus", "").replace(",", " ").split()
         glyphs = shell.ink.glyphs
@@ -137,7 +134,8 @@ async def _choose_gpus(shell: Shell, form: RecipeForm) -> None:
             Choice(
                 str(gpu.index),
                 f"GPU {gpu.index}  {clean_line(gpu.name)}",
-                claimed.get(str(gpu.index)) or f"{numbers.size((gpu.memory_total or 0) - (gpu.memory_used or 0))} free",
+                ", ".join(claimed.get(gpu.index, ()))
+                or f"{numbers.size((gpu.memory_total or 0) - (gpu.memory_used or 0))} free",
                 mark=(glyphs.passed, "ok") if str(gpu.index) in chosen else (glyphs.pending, "faint"),
             )
             for gpu in gpus

@@ -81,10 +81,18 @@ class PageFacts:
         """Return the GPUs that it claims or has processes on, of those that are known; None where there are none."""
         if self.gpus is None or not self.run.live:
             return None
-        claimed = set(self.run.spec.gpus) if self.run.spec is not None else set()
+        claimed = self.run.spec.gpus if self.run.spec is not None else ()
         found = tuple(gpu for gpu in self.gpus.gpus if self._uses(gpu, claimed))
         return replace(self.gpus, gpus=found) if found else None
 
-    def _uses(self, gpu: Gpu, claimed: set[str]) -> bool:
-        here = {process.run_id for process in gpu.processes}
-        return str(gpu.index) in claimed or gpu.uuid in claimed or self.run.run_id in here
+    def gpu_names(self) -> tuple[str, ...]:
+        """Return the indices of its GPUs; where none of them is seen what it claims, or claimed."""
+        own = self.own_gpus()
+        if own is not None:
+            return tuple(str(gpu.index) for gpu in own.gpus)
+        if self.run.spec is not None:
+            return self.run.spec.gpus
+        return self.story.launch.gpus if self.story is not None else ()
+
+    def _uses(self, gpu: Gpu, claimed: Sequence[str]) -> bool:
+        return gpu.is_one_of(claimed) or self.run.run_id in {process.run_id for process in gpu.processes}

@@ -107,7 +107,7 @@ def _behind(page: PageFacts) -> list[Parts]:
     recipe = spec.recipe if spec is not None else page.story.launch.recipe if page.story is not None else {}
     if page.size >= Size.WIDE and isinstance(size := recipe.get("tensor_parallel_size"), int) and size > 1:
         found.append([("tp ", "dim"), (str(size), "fg")])
-    gpus = spec.gpus if spec is not None else page.story.launch.gpus if page.story is not None else ()
+    gpus = page.gpu_names()
     if gpus and page.size >= Size.WIDE:
         found.append([("GPU ", "dim"), (" ".join(gpus), "fg")])
     if run.port and page.size != Size.BASE and run.live:
@@ -186,8 +186,7 @@ def _narrow_figures(page: PageFacts) -> list[Row]:
             parts.append([(f"{word} p95 ", "dim"), (numbers.latency(latency), "fg")])
     if metrics.prefix_cache_hit_rate is not None:
         parts.append([("hits ", "dim"), (numbers.percent(metrics.prefix_cache_hit_rate), "fg")])
-    gpus = page.run.spec.gpus if page.run.spec is not None else ()
-    if gpus:
+    if gpus := page.gpu_names():
         parts.append([("GPU ", "dim"), (" ".join(gpus), "fg")])
     if power := _power(page)[:1]:
         parts.append(power)
