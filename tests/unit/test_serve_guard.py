@@ -136,13 +136,33 @@ async def test_the_key_of_the_settings_may_do_everything(tmp_path: Path, monkeyp
         assert (await ground.get("/requests/live", **bearer("the-owner-s-own-ke\udcff")))[0] == 401
 
 
-async def test_ten_wrong_keys_in_a_minute_are_enough(ground: Ground) -> None:
-    secret = await make_key(ground, "agent")
+async def ten_wrong_keys(ground: Ground) -> None:
+    """Be refused for the eleventh of them."""
     for _ in range(10):
         assert (await ground.get("/v1/models", **bearer("vs-wrong")))[0] == 401
-    status, data, got = await ground.get("/v1/models", **bearer(secret))
+    status, data, got = await ground.get("/v1/models", **bearer("vs-another"))
     assert (status, data["error"]["code"]) == (429, "too_many_bad_keys")
     assert 0 < int(got.headers["Retry-After"]) <= 60
+
+
+async def test_ten_wrong_keys_in_a_minute_are_enough_and_lock_nobody_out_who_has_a_right_one(ground: Ground) -> None:
+    secret = await make_key(ground, "agent")
+    await ten_wrong_keys(ground)
+    # Behind a reverse proxy they all come from one address.
+    assert (await ground.get("/v1/models", **bearer(secret)))[0] == 200
+    assert (await ground.post(CHAT, ASK, headers={"x-api-key": secret}))[0] == 200
+    assert (await ground.get("/v1/models", **bearer("vs-wrong")))[0] == 429
+
+
+@pytest.mark.parametrize(("own", "status"), [("a-long-key-of-my-own-0123456789", 200), ("hunter2", 429)])
+async def test_a_key_of_the_settings_that_could_be_guessed_waits_as_wrong_ones_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, status: int
+) -> None:
+    monkeypatch.setenv("STUDIO_KEY", own)
+    async with serving(tmp_path, monkeypatch, settings="api_key: env:STUDIO_KEY\n") as ground:
+        assert (await ground.get("/v1/models", **bearer(own)))[0] == 200
+        await ten_wrong_keys(ground)
+        assert (await ground.get("/v1/models", **bearer(own)))[0] == status
 
 
 async def test_limits_of_a_key_are_kept(ground: Ground) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.serving.request_log import RequestLog
     from vllm_studio_tui.studio import Studio
 
+#: Letters of a key that a person made up, below which it might be found by trying.
+GUESSABLE = 20
 T = TypeVar("T")
 
 
@@ -116,6 +118,11 @@ class ServeContext:
         return self._owner_secret is not None and hmac.compare_digest(
             secret.encode("utf-8", "surrogateescape"), self._owner_secret
         )
+
+    @property
+    def owner_guessable(self) -> bool:
+        """Return whether the key of the settings is so short that others must not try as often as they like."""
+        return self._owner_secret is not None and len(self._owner_secret) < GUESSABLE
 
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do what reads files or the database in a thread."""

@@ -164,14 +164,19 @@ def _who(context: ServeContext, request: web.Request, route: Route) -> ApiKey:
         if route.scope is None or (route.scope is Scope.METRICS and context.settings.public_metrics):
             return ANONYMOUS
         raise Refusal(401, "missing_api_key", "a key is needed", advice="Send it as `Authorization: Bearer KEY`.")
+    key = OWNER if context.is_owner(secret) else context.keys.check(secret)
+    # Before its address is looked at: behind a reverse proxy all have one, and somebody's wrong key must not lock the
+    # others out. A key of ours has 256 random bits, which nobody guesses however often he may try; one that a person
+    # made up may be so short that only the wait keeps others from it.
+    if key is not None and not (key is OWNER and context.owner_guessable):
+        return key
+    if key is None and context.open_to_all and route.scope is Scope.INFERENCE:
+        return GUEST
     address = request.remote or ""
     blocked = context.keys.blocked(address)
     if blocked is not None:
         raise Refusal(429, "too_many_bad_keys", "too many wrong keys came from this address", retry_after=blocked)
-    key = OWNER if context.is_owner(secret) else context.keys.check(secret)
     if key is None:
-        if context.open_to_all and route.scope is Scope.INFERENCE:
-            return GUEST
         context.keys.bad_try(address)
         raise Refusal(401, "invalid_api_key", "this key is not known", advice="Make one: vllm-studio keys add NAME.")
     return key

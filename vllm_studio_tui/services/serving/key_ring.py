@@ -140,7 +140,10 @@ class KeyRing:
             self._bad.add(address)
 
     def blocked(self, address: str) -> float | None:
-        """Return for how many seconds an address is not listened to, after ten wrong keys in a minute. Quick."""
+        """Return for how many seconds no further key of an address is tried, after ten wrong ones in a minute.
+
+        It is for keys that are not known: see `http/guard.py`. Quick.
+        """
         with self._lock:
             return self._bad.wait(address)
 
