@@ -154,6 +154,7 @@ async def _help(stage: Staged) -> None:
     for key in ("question_mark", "f1"):
         await stage.press(key)
         await shows(stage, "EVERYWHERE")
+        await shows(stage, "1-7 9")  # the keys that screens have
         for width in (110, 60):  # what a key does is never cut off
             assert not [row.text(width) for row in stage.app.screen._paint(width, 0) if "…" in row.text(width)]  # type: ignore[attr-defined]
         await stage.press("escape")

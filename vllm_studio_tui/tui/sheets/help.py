@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,9 @@ def help_pages(shell: Shell) -> Pages:
     everywhere = groups.pop(actions.SCOPES["app"], [])
     moving = groups.pop(actions.SCOPES["list"], [])
     figures = [(word, meaning) for word, meaning, places in FIGURES if shell.place_name in places]
-    span = f"1-{len(SCREENS)}"  # alt with a digit types nothing, and works in every field
+    span = _span([screen.order for screen in SCREENS if screen.order is not None])
     names = ", ".join(screen.title for screen in SCREENS)
+    # Alt with a digit types nothing, and works in every field.
     everywhere.insert(0, (span if any(_is_screen(action) for action, _ in active) else f"alt+{span}", names))
 
     def paint(ink: Ink, width: int) -> list[Row]:
@@ -75,6 +77,17 @@ def help_pages(shell: Shell) -> Pages:
         return [*rows, Row(), *_states(states, 3, width - 2), *_figures(figures, 3, width - 2)]
 
     return Pages(paint)
+
+
+def _span(keys: Sequence[int]) -> str:
+    """Return the keys of screens in few letters: `1-7 9`."""
+    runs: list[list[int]] = []
+    for key in keys:
+        if runs and key == runs[-1][-1] + 1:
+            runs[-1].append(key)
+        else:
+            runs.append([key])
+    return " ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in runs)
 
 
 def _is_screen(action: Action) -> bool:
