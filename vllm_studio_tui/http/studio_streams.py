@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import threading
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -26,12 +29,15 @@ if TYPE_CHECKING:
     from vllm_studio_tui.http.route import Call
     from vllm_studio_tui.remote.contract import CallShape
 
+log = logging.getLogger(__name__)
 #: Seconds after which an empty line says that the stream lives.
 ALIVE_EVERY = 2.0
 #: The header by which a client names its stream, to be able to stop it.
 STREAM_HEADER = "x-vllm-studio-stream"
 #: Values that a thread may be ahead of its client.
 AHEAD = 64
+#: Seconds after which a thread that waits for its client looks whether that has left.
+LOOK_EVERY = 1.0
 #: Seconds between two samples, at least and at most.
 PACE = (0.1, 60.0)
 
@@ -141,8 +147,8 @@ async def _send(call: Call, documents: AsyncIterator[Any], source: AsyncGenerato
                 document = {"value": done.result()}
             except StopAsyncIteration:
                 break
-            except (StudioError, OSError) as error:
-                await response.write(json.dumps({"error": error_document(error)}).encode() + b"\n")
+            except Exception as error:  # noqa: BLE001 - also one of ours is told: a cut line says nothing
+                await response.write(json.dumps({"error": error_document(_as_told(error))}).encode() + b"\n")
                 break
             await response.write(json.dumps(document).encode() + b"\n")
         await response.write(b'{"end": true}\n')
@@ -158,6 +164,15 @@ async def _send(call: Call, documents: AsyncIterator[Any], source: AsyncGenerato
     return response
 
 
+def _as_told(error: Exception) -> Exception:
+    """Return an error as a client may hear it: a fault of ours is told to the log alone."""
+    if isinstance(error, StudioError) or (isinstance(error, OSError) and error.errno is not None):
+        return error
+    # Where it failed, not its words: those may repeat what was sent.
+    log.error("a stream failed: %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+    return StudioError("the studio there failed", cause="The log of its `vllm-studio serve` says where.")
+
+
 @contextlib.asynccontextmanager
 async def _in_thread(
     context: ServeContext, begin: Callable[[Callable[[], bool]], Iterator[Any]]
@@ -166,21 +181,27 @@ async def _in_thread(
     values: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(AHEAD)
     left = threading.Event()
 
-    def put(what: str, value: Any) -> None:
-        asyncio.run_coroutine_threadsafe(values.put((what, value)), context.loop).result(60.0)
+    def put(what: str, value: Any) -> bool:
+        """Hand a value over, however long its reader pauses; return whether there is a reader."""
+        handing = values.put((what, value))
+        try:
+            given = asyncio.run_coroutine_threadsafe(handing, context.loop)
+        except RuntimeError:  # the loop is closed
+            handing.close()
+            return False
+        while not wait([given], LOOK_EVERY).done:
+            if left.is_set() or context.loop.is_closed():
+                return False
+        return not given.cancelled()
 
     def iterate() -> None:
         try:
             for value in begin(left.is_set):
-                if left.is_set():
+                if left.is_set() or not put("value", value):
                     return
-                put("value", value)
             put("end", None)
-        except (StudioError, OSError) as error:
-            with contextlib.suppress(Exception):
-                put("error", error)
-        except Exception:  # noqa: BLE001, RUF100 - nobody takes the values any more, or the loop is closed
-            return
+        except Exception as error:  # noqa: BLE001 - it is for the reader, who would wait for ever
+            put("error", error)
 
     async def taken() -> AsyncGenerator[Any, None]:
         while True:
