@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from vllm_studio_tui.http.earlier_answers import EarlierAnswers
 from vllm_studio_tui.http.event_hub import EventHub
 from vllm_studio_tui.http.live import LiveRequest, LiveRequests
 from vllm_studio_tui.http.open_streams import OpenStreams
@@ -50,7 +51,7 @@ class ServeContext:
         notes: Writes down what becomes of requests.
         listeners: Called with `start`, `first` or `end` and the request, as it comes, gets its first token, and ends.
         callbacks: Others who are told of requests that have ended; None: nobody.
-        answer_models: Which model each answer of `/v1/responses` came from, the latest last.
+        answers: The latest answers of `/v1/responses`, for requests that name only the answer.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ServeContext:
         )
         self.listeners: list[Callable[[str, LiveRequest], None]] = []
         self.callbacks: RequestCallbacks | None = None
-        self.answer_models: dict[str, str] = {}
+        self.answers = EarlierAnswers()
         self._owner_secret = owner_secret.encode() if owner_secret else None
         self._runs: asyncio.Task[list[RunView]] | None = None
         self._runs_at = 0.0
@@ -156,6 +157,7 @@ class ServeContext:
 
     def ended(self, request: LiveRequest, finish: str) -> None:
         """Tell all who want to know that a request has ended. Raises nothing."""
+        self.answers.made(request.reader, request.model)
         self.notes.note(request.known(finish, self.loop.time()))
 
     def log_health(self) -> dict[str, object]:
@@ -172,9 +174,7 @@ class ServeContext:
 
     def remember_answer(self, answer_id: str, model: str) -> None:
         """Remember which model an answer came from, for requests that name only the answer."""
-        self.answer_models[answer_id] = model
-        while len(self.answer_models) > 10_000:
-            del self.answer_models[next(iter(self.answer_models))]
+        self.answers.remember(answer_id, model)
 
     async def close(self) -> None:
         await self.watching.close()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.serving import Endpoint, Refusal, ServedModel
+from vllm_studio_tui.http.earlier_answers import EarlierAnswerReader
 from vllm_studio_tui.http.proxy import Api, Question, forward
 from vllm_studio_tui.http.request_body import read_form_head, read_json, rest_of_form
 from vllm_studio_tui.http.route import Call, Route
@@ -77,14 +79,23 @@ def _speaks_anthropic(endpoint: Endpoint) -> None:
 
 async def _of_answer(call: Call) -> web.StreamResponse:
     """Pass a request that names an answer of `/v1/responses` to the model that gave it."""
-    name = call.request.match_info["id"]
-    model = call.context.answer_models.get(name)
+    name, answers = call.request.match_info["id"], call.context.answers
+    model = answers.model_of(name)
     if model is None:
         raise NotFound("no answer of this id is known", advice="Answers are remembered while the server runs.")
-    below = f"/responses/{name}" + ("/cancel" if call.route.path.endswith("/cancel") else "")
+    below = f"/responses/{quote(name, safe='')}" + ("/cancel" if call.route.path.endswith("/cancel") else "")
+    if asked := call.request.rel_url.raw_query_string:
+        below += f"?{asked}"  # such as where a stream is to go on
+    streamed = call.route.method == "GET" and call.request.query.get("stream", "").lower() in ("true", "1")
+
+    def no_body(*_: Any) -> None:
+        # Before the engine is asked: what it tells was counted with the request that made the answer, as a rule.
+        for one in call.context.live:
+            if one.id == call.id:
+                one.reader = EarlierAnswerReader(answers, name)
 
     async def read() -> Question:
-        return Question(model, False, 0, lambda *_: None)
+        return Question(model, streamed, 0, no_body)
 
     return await forward(call, Api(below, "responses"), read, call.route.method)
 
