@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vllm_studio_tui.runs import log_window
+from vllm_studio_tui.runs.log_index import Hits
 from vllm_studio_tui.runs.log_text import LogText, level_of
 from vllm_studio_tui.runs.log_window import FLOOD, LAST, Filter, LogWindow, groups, may_tell
 
@@ -141,20 +142,20 @@ def test_what_tells_is_looked_at(line: str) -> None:
     step=st.sampled_from([-1, 1]),
     level=st.sampled_from(["all", "error"]),
 )
-def test_a_search_finds_each_line_that_is_kept_one_after_the_other(
+def test_a_search_finds_each_line_one_after_the_other_and_hits_are_those_that_are_kept(
     lines: list[str], step: int, level: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "engine.log"
     path.write_text("".join(f"{line}\n" for line in lines))
-    window = window_of(path, level)
-    every = window.file.after(0, 1000)
-    wanted = [one.offset for one in every if "needle" in one.text.lower() and (level == "all" or "ERROR" in one.text)]
+    file = LogText(path)
+    wanted = [line for line in file.after(0, 1000) if "needle" in line.text.lower()]
     found: list[int] = []
-    at = 0 if step > 0 else window.file.size
-    while True:
-        hit, _ = window.search("needle", at, step, deadline=10.0)
-        if hit is None:
-            break
+    at = 0 if step > 0 else file.size
+    while (hit := file.search("needle", at, step)[0]) is not None:
         found.append(hit)
-        at = hit if step < 0 else window.file.after(hit, 1)[0].end
-    assert found == (wanted if step > 0 else wanted[::-1])
+        at = hit if step < 0 else file.after(hit, 1)[0].end
+    assert found == [line.offset for line in wanted[::step]]
+    hits = Hits(file, "Needle", Filter(level).keeps_text)
+    while hits.step(deadline=10.0):
+        pass
+    assert list(hits.at) == [line.offset for line in wanted if level == "all" or "ERROR" in line.text]

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ LONGEST = 8 * 1024
 #: Bytes around a range that are looked at for secrets that it cuts; and holes that are told.
 MARGIN = 4 * 1024
 MOST_HOLES = 4096
+#: Seconds that a search looks on at most.
+PATIENCE = 2.0
 _LEVEL_WORD = re.compile(r"(?:^|[\s\[\](|])(ERROR|CRITICAL|FATAL|WARNING|WARN|INFO|DEBUG|TRACE|[EWID])(?=[\s:\]|)])")
 _WORDS = {
     **dict.fromkeys(("ERROR", "CRITICAL", "FATAL", "E"), "error"),
@@ -264,25 +266,14 @@ class LogText:
 
     # --- searching --------------------------------------------------------------------------------------
 
-    def search(
-        self,
-        words: str,
-        offset: int,
-        step: int,
-        *,
-        deadline: float = 2.0,
-        accept: Callable[[str], bool] | None = None,
-    ) -> tuple[int | None, int]:
+    def search(self, words: str, offset: int, step: int) -> tuple[int | None, int]:
         """Return the start of the next line with `words`, ignoring case, forwards or backwards from `offset`.
-
-        Args:
-            accept: Whether a line counts, by its text.
 
         Returns:
             The line's first byte, or None; and how far was looked, to go on from when time ran out.
         """
         wanted = words.lower().encode("utf-8", "replace")
-        until = time.monotonic() + deadline
+        until = time.monotonic() + PATIENCE
         overlap = len(wanted) - 1
         large = 16 * BLOCK
         at = offset
@@ -290,7 +281,7 @@ class LogText:
             if step > 0:
                 at = max(at, self.data_from(at))
                 block = self.read(at, large)
-                hit = self._hit(block, at, wanted, step, accept)
+                hit = self._hit(block, at, wanted, step)
                 if hit is not None:
                     return hit
                 if len(block) < large:
@@ -305,7 +296,7 @@ class LogText:
                     continue
                 begin = max(hole[1] if hole is not None else 0, at - large)
                 block = self.read(begin, at - begin)
-                hit = self._hit(block, begin, wanted, step, accept)
+                hit = self._hit(block, begin, wanted, step)
                 if hit is not None:
                     return hit
                 if begin == 0:
@@ -313,28 +304,15 @@ class LogText:
                 at = begin + overlap if hole is None or begin > hole[1] else begin
         return None, at
 
-    def _hit(
-        self, block: bytes, begin: int, wanted: bytes, step: int, accept: Callable[[str], bool] | None
-    ) -> tuple[int, int] | None:
-        """Return the first accepted hit in a block (backwards: the last): its line and its offset."""
+    def _hit(self, block: bytes, begin: int, wanted: bytes, step: int) -> tuple[int, int] | None:
+        """Return the first hit in a block (backwards: the last): its line and its offset."""
         lower = block.lower()
-        low, high = 0, len(block)
-        while True:
-            found = lower.find(wanted, low, high) if step > 0 else lower.rfind(wanted, low, high)
-            if found < 0:
-                return None
-            first, last = block.rfind(b"\n", 0, found) + 1, block.find(b"\n", found)
-            # A line that the block cuts off is read whole.
-            start = begin + first if first else self.start_of(begin + found)
-            if accept is None:
-                return start, begin + found
-            if first and last >= 0:
-                text = decoded(block[first:last][:LONGEST])
-            else:
-                text = next((line.text for line in self.after(start, 1)), "")
-            if accept(text):
-                return start, begin + found
-            low, high = (found + len(wanted) if last < 0 else last, high) if step > 0 else (low, max(low, first))
+        found = lower.find(wanted) if step > 0 else lower.rfind(wanted)
+        if found < 0:
+            return None
+        first = block.rfind(b"\n", 0, found) + 1
+        # A line that the block cuts off is read whole.
+        return begin + first if first else self.start_of(begin + found), begin + found
 
     def _pieces(self, offset: int, raw: bytes) -> list[LogLine]:
         """Yield a line, or the pieces of a line that is too long to be shown whole."""

@@ -158,11 +158,6 @@ class LogWindow:
     def at_end(self) -> bool:
         return self.end >= self.file.size
 
-    def search(self, words: str, offset: int, step: int, *, deadline: float = 0.3) -> tuple[int | None, int]:
-        """Search like `LogText.search`, in lines that are kept only. For a thread."""
-        accept = self.filter.keeps_text if self.filter else None
-        return self.file.search(words, offset, step, deadline=deadline, accept=accept)
-
     # --- what comes -------------------------------------------------------------------------------------
 
     def follow(self) -> bool:

@@ -192,24 +192,8 @@ class FarText(LogText):
     def lines_at(self, offsets: Sequence[int]) -> list[LogLine | None]:
         return self.ask(partial(self._logs.lines_at, self.run_id, list(offsets))) if offsets else []
 
-    def search(
-        self,
-        words: str,
-        offset: int,
-        step: int,
-        *,
-        deadline: float = 2.0,
-        accept: Callable[[str], bool] | None = None,
-    ) -> tuple[int | None, int]:
-        """Search there; what is accepted is decided here, a hit after the other."""
-        while True:
-            found, far = self.ask(partial(self._logs.search, self.run_id, words, offset, step))
-            if found is None or accept is None:
-                return found, far
-            line = self.lines_at([found])[0]
-            if line is not None and accept(line.text):
-                return found, far
-            offset = line.end if step > 0 and line is not None else found
+    def search(self, words: str, offset: int, step: int) -> tuple[int | None, int]:
+        return self.ask(partial(self._logs.search, self.run_id, words, offset, step))
 
     def ask(self, question: Callable[[], T]) -> T:
         """Return what a question is answered with.
