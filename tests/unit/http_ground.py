@@ -45,6 +45,7 @@ class ScriptedEngine:
     Attributes:
         open: How many requests are being answered.
         gone: Set when a client closed its connection while it was answered.
+        arriving: What came of the last body of unknown length, also if it did not come to its end.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class ScriptedEngine:
         )
         self.open = 0
         self.gone = asyncio.Event()
+        self.arriving = bytearray()
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +66,8 @@ class ScriptedEngine:
                 if "content-length" in asked.headers:
                     asked.body = await reader.readexactly(int(asked.headers["content-length"]))
                 elif asked.headers.get("transfer-encoding") == "chunked":
-                    asked.body = await _chunks(reader)
+                    self.arriving = bytearray()
+                    asked.body = await _chunks(reader, self.arriving)
                 self.asked.append(asked)
                 self.open += 1
                 doing = asyncio.ensure_future(self.script(asked, writer))
@@ -82,12 +85,11 @@ class ScriptedEngine:
         writer.close()
 
 
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    body = b""
-    while size := int(await reader.readline(), 16):
+async def _chunks(reader: asyncio.StreamReader, body: bytearray) -> bytes:
+    while size := int(await reader.readuntil(b"\n"), 16):
         body += (await reader.readexactly(size + 2))[:-2]
     await reader.readline()
-    return body
+    return bytes(body)
 
 
 def answer(document: Any, status: int = 200, headers: str = "") -> Script:

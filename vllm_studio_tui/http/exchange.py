@@ -11,6 +11,7 @@ from aiohttp import web
 from vllm_studio_tui.domain.serving import Endpoint, Phase, Refusal
 from vllm_studio_tui.http.engine_endings import ended, stalled, stalled_answer, without_a_word
 from vllm_studio_tui.http.errors import error_event, error_response, family, in_short
+from vllm_studio_tui.http.form_body import Form
 from vllm_studio_tui.http.upstream import answer_headers
 from vllm_studio_tui.kit.sse_tap import SseTap
 
@@ -37,7 +38,7 @@ async def ask(
 
     Raises:
         NotSent: There is no connection.
-        Refusal: The engine ended, or said nothing for too long, before an answer began.
+        Refusal: The engine ended, or said nothing for too long, before an answer began; or a form broke off.
     """
     headers = call.request.headers
     live.sent_at = call.context.loop.time()
@@ -52,6 +53,8 @@ async def ask(
     except aiohttp.SocketTimeoutError:
         raise stalled(endpoint) from None
     except aiohttp.ClientError as error:
+        if isinstance(body, Form) and body.broken is not None:
+            raise body.broken from None  # ours, or the client's: not the engine's
         raise await ended(call.context, endpoint, error, begun=False) from error
     call.context.upstream.note(endpoint, answer.status)
     return answer

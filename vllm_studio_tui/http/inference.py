@@ -16,8 +16,9 @@ from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.serving import Endpoint, Refusal, ServedModel
 from vllm_studio_tui.http.earlier_answers import EarlierAnswerReader
+from vllm_studio_tui.http.form_body import Form
 from vllm_studio_tui.http.proxy import Api, Question, forward
-from vllm_studio_tui.http.request_body import read_form_head, read_json, rest_of_form
+from vllm_studio_tui.http.request_body import read_json
 from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.http.tokens import TOKEN_ROUTES
 from vllm_studio_tui.kit.iso_time import iso_time
@@ -54,16 +55,17 @@ async def _json(call: Call, api: Api) -> web.StreamResponse:
 async def _form(call: Call, api: Api) -> web.StreamResponse:
     """Pass a form on, such as a recording to write down: it is read no further than to its model."""
     limit = call.context.settings.max_body
-    if call.request.content_type != "multipart/form-data":
+    if call.request.content_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         return await _json(call, api)
 
     async def read() -> Question:
-        head = await read_form_head(call.request, limit)
+        form = Form(call.request, limit)
+        await form.read_head()
 
-        def made(endpoint: Endpoint, _: bool) -> Any:
-            return rest_of_form(call.request, head.naming(endpoint.model), limit)
+        def made(endpoint: Endpoint, _: bool) -> Form:
+            return form.naming(endpoint.model)
 
-        return Question(head.model, False, call.request.content_length or len(head), made, once=True)
+        return Question(form.model, False, call.request.content_length or form.size, made, once=True)
 
     return await forward(call, api, read)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,6 @@ from vllm_studio_tui.kit.json_body import change_members, insert_first, read_obj
 STALL = 30.0
 #: Letters that a model's name may have.
 MAX_MODEL = 512
-_MODEL_FIELD = re.compile(
-    rb'\r\nContent-Disposition:[^\r\n]*;[ \t]*name="?model"?[ \t]*(?:;[^\r\n]*)?'
-    rb"(?:\r\n[^\r\n]+)*\r\n\r\n([^\r\n]{0,512})\r\n",
-    re.IGNORECASE,
-)
 
 
 @dataclass(slots=True)
@@ -64,14 +58,14 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         Refusal: It is too large, or its sender stopped in the middle of it.
     """
     if request.content_length is not None and request.content_length > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     pieces: list[bytes] = []
     size = 0
     while not request.content.at_eof():
-        piece = await _piece(request)
+        piece = await next_piece(request)
         size += len(piece)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         pieces.append(piece)
     return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
@@ -91,67 +85,11 @@ async def read_json(request: web.Request, limit: int) -> JsonBody:
         raise Refusal(400, "invalid_body", f"the body is {error}", advice="Send a JSON object.") from None
     model = data.get("model")
     if model is not None and (not isinstance(model, str) or len(model) > MAX_MODEL):
-        raise Refusal(400, "invalid_model", "`model` is not a name", param="model")
+        raise no_name()
     streamed = data.get("stream")
     if streamed is not None and not isinstance(streamed, bool):
         raise Refusal(400, "invalid_stream", "`stream` is neither true nor false", param="stream")
     return JsonBody(raw, data, model or None, bool(streamed))
-
-
-@dataclass(frozen=True, slots=True)
-class FormHead:
-    """The beginning of a form, up to the end of its field `model`; all of it where it has none.
-
-    Attributes:
-        before, after: As the client wrote it, around the model's name.
-        model: The name; None: there is none.
-    """
-
-    before: bytes
-    after: bytes = b""
-    model: str | None = None
-    _written: bytes = b""
-
-    def __len__(self) -> int:
-        return len(self.before) + len(self._written) + len(self.after)
-
-    def naming(self, model: str | None) -> bytes:
-        """Return it with another name in the place of the model's; None: as the client wrote it."""
-        written = self._written if model is None or self.model is None else model.encode()
-        return b"".join((self.before, written, self.after))
-
-
-async def read_form_head(request: web.Request, limit: int) -> FormHead:
-    """Read a form up to the end of its field `model`.
-
-    Raises:
-        Refusal: See `read_body`.
-    """
-    if request.content_length is not None and request.content_length > limit:
-        raise _too_large(limit)
-    head = bytearray(b"\r\n")
-    while True:
-        found = _MODEL_FIELD.search(head)
-        if found is not None:
-            model = found[1].decode("utf-8", "replace").strip() or None
-            return FormHead(bytes(head[2 : found.start(1)]), bytes(head[found.end(1) :]), model, found[1])
-        if request.content.at_eof():
-            return FormHead(bytes(head[2:]))
-        head += await _piece(request)
-        if len(head) > limit:
-            raise _too_large(limit)
-
-
-async def rest_of_form(request: web.Request, head: bytes, limit: int) -> AsyncIterator[bytes]:
-    """Yield a form of which the head has been read, as it comes."""
-    yield head
-    size = len(head)
-    while not request.content.at_eof():
-        piece = await _piece(request)
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
-        yield piece
 
 
 async def read_document(request: web.Request, limit: int) -> Mapping[str, Any]:
@@ -169,7 +107,12 @@ async def read_document(request: web.Request, limit: int) -> Mapping[str, Any]:
         raise Refusal(400, "invalid_body", f"the body is {error}", advice="Send a JSON object.") from None
 
 
-async def _piece(request: web.Request) -> bytes:
+async def next_piece(request: web.Request) -> bytes:
+    """Return what came of a body; nothing at its end.
+
+    Raises:
+        Refusal: It is not encoded as it should be, or its sender stopped.
+    """
     try:
         # Most bodies are there with their head: a clock for nothing takes as long as reading them as JSON twice.
         if here := request.content.read_nowait():
@@ -182,7 +125,14 @@ async def _piece(request: web.Request) -> bytes:
         raise Refusal(408, "request_timeout", f"no byte of the body came for {STALL:g} s") from None
 
 
-def _too_large(limit: int) -> Refusal:
+def too_large(limit: int) -> Refusal:
+    """Return the refusal of a body of more bytes than this."""
     mib = limit / 1024**2
     advice = "The setting max_body allows more."
     return Refusal(413, "request_too_large", f"the body is larger than {mib:g} MiB", advice=advice)
+
+
+def no_name() -> Refusal:
+    """Return the refusal of a model that is something else than a name."""
+    advice = f"A name is text of at most {MAX_MODEL} letters. See /v1/models."
+    return Refusal(400, "invalid_model", "`model` is not a name", advice=advice, param="model")
