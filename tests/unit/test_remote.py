@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,12 @@ from tests.elsewhere import served, short
 from vllm_studio_tui.__main__ import main
 from vllm_studio_tui.cli import connecting
 from vllm_studio_tui.cli.app import FILES, NOUNS
+from vllm_studio_tui.config.setting_types import Host
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.remote.address import Address, read_address
 from vllm_studio_tui.remote.errors import NoConnection
+from vllm_studio_tui.remote.host_link import inside_line
 from vllm_studio_tui.remote.studio import connect
 
 
@@ -37,6 +40,27 @@ def test_an_address_names_where_and_who() -> None:
     two = read_address("https://[::1]:8443/", {"KEY": "s3cret"}, api_key="env:KEY")
     assert (two.url, two.api_key) == ("https://[::1]:8443", "s3cret")
     assert "s3cret" not in repr(two)
+
+
+def test_a_host_over_ssh_is_called_as_it_is_written() -> None:
+    for text, host in (
+        ("ssh://GPU-Box", "GPU-Box"), ("SSH://Ada@GPU-Box:22/opt/X", "GPU-Box"), ("ssh://[FE80::1]:22", "FE80::1"),
+        ("ssh://a%40b@Box", "Box"), ("ssh://gpu", "gpu"),
+    ):  # fmt: skip
+        found = read_address(text, {})
+        assert (found.scheme, found.host, found.name) == ("ssh", host, host)
+    assert inside_line(Host(connect="ssh://Ada@GPU-Box")) == "ssh -t Ada@GPU-Box vllm-studio"
+    assert read_address("https://GPU-Box", {}).url == "https://gpu-box"
+
+
+@given(st.text(max_size=20) | st.from_regex(r"([a-z@]{0,3}@)?(-?\[[0-9A-F:%a]{0,6}\]|[A-Za-z.]{1,4})(:[0-9]{0,3})?"))
+def test_an_address_of_ssh_names_the_host_that_its_parts_name(text: str) -> None:
+    try:
+        found = read_address(f"ssh://{text}", {})
+    except UsageError:
+        return
+    assert not found.host.startswith("-")
+    assert found.host.lower() == (urlsplit(f"ssh://{text}".strip()).hostname or "").lower()
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def read_address(
         raise UsageError("this is no address of a studio", cause="It names no host.", advice=advice)
     user = unquote(parts.username) if parts.username is not None else None
     if scheme == "ssh":
-        return Address("ssh", host, user, port, path.rstrip("/"))
+        return Address("ssh", _as_written(parts.netloc), user, port, path.rstrip("/"))
     if user is not None:
         raise UsageError(
             "this is no address of a studio", cause="HTTP knows no user.", advice="Use --api-key env:NAME."
@@ -98,6 +98,13 @@ def read_address(
             advice="Use ssh:// or https://. Or insist: --insecure-http.",
         )
     return Address(scheme, host, None, port, path.rstrip("/"), _secret(api_key, environ))
+
+
+def _as_written(netloc: str) -> str:
+    """Return the host with the letters that a person wrote: a name in `~/.ssh/config` has capitals, `hostname` none."""
+    place = netloc.rpartition("@")[2]
+    _, bracket, inside = place.partition("[")
+    return inside.partition("]")[0] if bracket else place.partition(":")[0]
 
 
 def is_loopback(host: str) -> bool:
