@@ -12,6 +12,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.remote.client import Client
 from vllm_studio_tui.remote.samples import SampleReader
+from vllm_studio_tui.remote.wording import in_words
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
@@ -27,7 +28,7 @@ class RemoteSampler:
         reconnect: Makes the way there anew; blocking, raises StudioError.
 
     Attributes:
-        lost: Why there is no connection, in words; None while there is one.
+        lost: Why no samples come, and what to do, in words; None while they do.
     """
 
     def __init__(self, client: Client, bus: Bus, reconnect: Callable[[], None], *, every: float = 1.0) -> None:
@@ -40,6 +41,7 @@ class RemoteSampler:
         self._stopped = False
         self._threads: list[threading.Thread] = []
         self._heard_at = 0.0
+        self._failed = 0  # tries since the last sample
         self._last: Snapshot | None = None
         self.history = History(every)
         self.latest: Snapshot | None = None
@@ -70,21 +72,21 @@ class RemoteSampler:
         self._wake.set()
 
     def _read(self) -> None:
-        failed = 0
         while not self._stopped:
             try:
-                if failed:
+                if self._failed:
                     self._reconnect()
                 self._read_stream()
-                failed = 0
+                self._failed = 0
             except (StudioError, OSError) as error:
                 if self._stopped:
                     return
-                self.lost = error.title if isinstance(error, StudioError) else str(error)
+                said = [error.title, error.advice] if isinstance(error, StudioError) else [str(error)]
+                self.lost = ". ".join(words.rstrip(".") for words in said if words) + "."
                 _log.info("samples: %s", self.lost)
-                self._wake.wait(TRIES[min(failed, len(TRIES) - 1)])
+                self._wake.wait(TRIES[min(self._failed, len(TRIES) - 1)])
                 self._wake.clear()
-                failed += 1
+                self._failed += 1
 
     def _read_stream(self) -> None:
         reader = SampleReader()
@@ -92,11 +94,14 @@ class RemoteSampler:
         for document in self._client.samples(self._every):
             if self._stopped or self._paced.is_set():
                 return
-            self._heard_at, self.lost = time.monotonic(), None
             if document is not None:
-                snapshot = reader.snapshot(document)
+                with in_words(self._client.address):
+                    snapshot = reader.snapshot(document)
                 self.history.record(snapshot.tick)
                 self._last = self.latest = snapshot
+                self._failed = 0
+            self._heard_at, self.lost = time.monotonic(), None
+            if document is not None:
                 self._bus.publish(snapshot)
 
     def _age(self) -> None:
