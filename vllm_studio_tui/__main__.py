@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
-#: Where the screens came from when they became those of another host, empty for this machine; and, back from one that
-#: does not answer, what to say there.
+#: Where the screens came from when they became those of another host: options as a JSON list, none for this machine;
+#: and, back from one that does not answer, what to say there.
 CAME_FROM, SAID = "_VLLM_STUDIO_CAME_FROM", "_VLLM_STUDIO_SAID"
 #: Options that belong to the screens; everything else is a command.
 SCREEN_OPTIONS = ("--screen", "--recipe", "--compact", "--read-only", "--ascii", "--no-mouse")
@@ -63,23 +63,38 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
             )
             came_from = None  # what fails from now on is not why there was no picture
         if wanted:
+            import json
+
             from vllm_studio_tui.cli import connecting
 
-            _become(wanted[0], options, {CAME_FROM: connecting.chosen.url if connecting.chosen is not None else ""})
+            there = connecting.Connection(wanted[0]) if wanted[0] else None
+            came_from = json.dumps(connecting.words_of(connecting.chosen))
+            _become([*connecting.words_of(there), *options], {CAME_FROM: came_from})
         return code
     except StudioError as error:
         if came_from is not None:  # back to where the person was
             from vllm_studio_tui.kit.sanitize import clean
 
-            _become(came_from, ["--screen", "hosts", *options], {SAID: clean(str(error), limit=600)})
+            _become([*_options_in(came_from), "--screen", "hosts", *options], {SAID: clean(str(error), limit=600)})
         explain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
 
 
-def _become(host: str, options: list[str], said: dict[str, str]) -> NoReturn:
-    """Go on as the same program on a host of the settings, or on this machine: in a process that begins anew.
+def _options_in(text: str) -> list[str]:
+    """Return the options that were noted; none where it is no such note."""
+    import json
+
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []
+
+
+def _become(argv: list[str], said: dict[str, str]) -> NoReturn:
+    """Go on as the same program on another host, or on this machine: in a process that begins anew.
 
     Args:
         said: What it is told in its environment.
@@ -87,9 +102,8 @@ def _become(host: str, options: list[str], said: dict[str, str]) -> NoReturn:
     from vllm_studio_tui.cli.connecting import VARIABLE
 
     environ = {name: value for name, value in os.environ.items() if name != VARIABLE} | said
-    connect = ["--connect", host] if host else []
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "vllm_studio_tui", *connect, *options], environ)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "vllm_studio_tui", *argv], environ)  # noqa: S606
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from tests.elsewhere import served, short
 from tests.functional.stage import snapshot
 from tests.hosts import WELL, answer, document, drips, floods, hangs, speaking
 from tests.ports import free_port
-from vllm_studio_tui.__main__ import main
+from vllm_studio_tui.__main__ import CAME_FROM, main, screens
 from vllm_studio_tui.cli import connecting, opening
 from vllm_studio_tui.config.hosts import read_hosts, save_host
 from vllm_studio_tui.config.setting_types import Host
@@ -37,6 +38,7 @@ from vllm_studio_tui.remote.host_watch import HostWatch, ask_once
 from vllm_studio_tui.remote.host_words import Rank, gpus_words, in_order, last_seen, rank, sums, trouble
 from vllm_studio_tui.services.watching.overview import overview_of
 from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.tui import start
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.hosts.lines import HostLine, run_parts
 from vllm_studio_tui.tui.screens.hosts.rows import detail
@@ -187,6 +189,64 @@ def test_what_the_variable_says_wrong_is_said_of_the_variable(
     said = capsys.readouterr()
     assert "VLLM_STUDIO_CONNECT names another one" in said.err
     assert "env -u VLLM_STUDIO_CONNECT" in said.err
+
+
+PLAIN = connecting.Connection("http://10.0.0.9:8080", "env:K", True)
+
+
+class Began(BaseException):
+    """The program was to begin anew, with these arguments and this environment."""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "back"),
+    [
+        (PLAIN, PLAIN),
+        (connecting.Connection("web", "file:~/k", by="VLLM_STUDIO_CONNECT"), connecting.Connection("web", "file:~/k")),
+        (connecting.Connection("https://h", "the-key"), connecting.Connection("https://h")),
+        (None, None),
+    ],
+)
+def test_back_from_a_host_that_does_not_answer_all_is_as_it_was_given_but_no_key_itself(
+    monkeypatch: pytest.MonkeyPatch, chosen: connecting.Connection | None, back: connecting.Connection | None
+) -> None:
+    def begin(_: str, argv: list[str], environ: dict[str, str]) -> None:
+        raise Began(argv[4:], environ)
+
+    def open_screens(_: Any, *, become: Any, **__: Any) -> int:
+        become("far")
+        return 0
+
+    monkeypatch.setattr(os, "execve", begin)
+    monkeypatch.setattr(start, "open_screens", open_screens)
+    monkeypatch.setenv("K", "the-key")
+    monkeypatch.setattr(connecting, "chosen", chosen)
+    monkeypatch.setattr(opening, "open_studio", contextlib.nullcontext)
+    with pytest.raises(Began) as there:
+        screens(["--ascii"])
+    argv, environ = there.value.args
+    assert connecting.take(argv, {}) == (["--ascii"], connecting.Connection("far"))
+    new = {name: value for name, value in environ.items() if os.environ.get(name) != value}
+    assert "the-key" not in str((argv, new))
+
+    def fails() -> None:
+        raise StudioError("far does not answer")
+
+    for name, value in new.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(opening, "open_studio", fails)
+    with pytest.raises(Began) as again:
+        screens(argv[2:])
+    argv, environ = again.value.args
+    assert connecting.take(argv, {}) == (["--screen", "hosts", "--ascii"], back)
+    new = {name: value for name, value in environ.items() if os.environ.get(name) != value}
+    assert "far does not answer" in str(new)
+    assert "the-key" not in str((argv, new))
+    for odd in ("http://h", "[1]", "{}", "[" * 5000):
+        monkeypatch.setenv(CAME_FROM, odd)
+        with pytest.raises(Began) as here:
+            screens([])
+        assert here.value.args[0] == ["--screen", "hosts"]
 
 
 # --- what a host says ---------------------------------------------------------------------------------------

@@ -74,6 +74,19 @@ def take(argv: list[str], environ: Mapping[str, str] = os.environ) -> tuple[list
     return rest, Connection(url, said.get("--api-key"), "--insecure-http" in said, by)
 
 
+def words_of(one: Connection | None) -> list[str]:
+    """Return the options that name this studio on a command line; none for this machine's.
+
+    A key goes along as the reference that it is, never itself: arguments can be read by other programs.
+    """
+    from vllm_studio_tui.kit import secrets
+
+    if one is None:
+        return []
+    key = ["--api-key", one.api_key] if one.api_key is not None and secrets.is_reference(one.api_key) else []
+    return ["--connect", one.url, *key, *(["--insecure-http"] if one.insecure_http else [])]
+
+
 def refuse_local(argv: list[str], connection: Connection | None) -> None:
     """Refuse a command that is about this machine when another was named.
 
