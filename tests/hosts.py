@@ -204,6 +204,10 @@ class StillWatch:
         self.asked: list[str] = []
         self.started = self.closed = False
 
+    @property
+    def ended(self) -> bool:
+        return self.closed
+
     def start(self) -> None:
         self.started = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from tests.hosts import STAGE, StillWatch, document, hangs, real_server, speakin
 from vllm_studio_tui.config.hosts import read_hosts, save_host
 from vllm_studio_tui.config.startup import read_startup_settings
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.remote import host_link
+from vllm_studio_tui.remote.address import Address
 from vllm_studio_tui.remote.host_state import HostState
 from vllm_studio_tui.remote.host_watch import HostWatch
+from vllm_studio_tui.remote.tunnel import Tunnel
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.hosts import flows
 from vllm_studio_tui.tui.screens.hosts import place as hosts_place
@@ -332,3 +336,38 @@ async def test_real_hosts_are_asked_while_the_screen_goes_on(tmp_path: Path, mon
             await stage.press("1")
             watch._thread.join(15)
             assert not watch._thread.is_alive(), "nothing is asked any more"
+
+
+@pytest.mark.parametrize("way", ["from another screen", "from the screen itself"])
+async def test_who_leaves_the_program_waits_until_the_ssh_of_its_hosts_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.undo()  # time goes on
+    monkeypatch.setattr(hosts_place, "_make_watch", HostWatch)
+    begun, programs = tmp_path / "begun", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f"#!/bin/sh\ntrap 'sleep 0.7; exit' TERM\ntouch {begun}\nsleep 60 &\nwait\n")
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    tunnels: list[Tunnel] = []
+
+    class Noted(Tunnel):
+        def __init__(self, address: Address) -> None:
+            super().__init__(address)
+            tunnels.append(self)
+
+    monkeypatch.setattr(host_link, "Tunnel", Noted)
+    async with staged(
+        tmp_path / "here", place="hosts", prepare=lambda one: save_host(one.places, "far", {"connect": "ssh://far"})
+    ) as stage:
+        await stage.until(begun.exists, "ssh is there")
+        watch = place_of(stage)._watch
+        assert watch is not None
+        if way == "from another screen":
+            await stage.press("1")
+            await stage.until(lambda: watch._stopped.is_set(), "the screen is left")
+        stage.app.leave()
+        await stage.until(lambda: stage.app._exit, "the program is left")
+        assert watch.ended
+        assert len(tunnels) == 1
+        assert not tunnels[0].socket.parent.exists()

@@ -118,6 +118,11 @@ class HostWatch:
         """Return what is known, in the order of the settings."""
         return list(self._states.values())
 
+    @property
+    def ended(self) -> bool:
+        """Return whether nothing of it goes on, after it was stopped."""
+        return self._stopped.is_set() and (self._thread is None or not self._thread.is_alive())
+
     def start(self) -> None:
         """Begin to ask."""
         if self._thread is None and self._hosts:
@@ -143,9 +148,9 @@ class HostWatch:
         Args:
             wait: Seconds to wait until they have ended.
         """
+        told, loop = self._stopped.is_set(), self._loop
         self._stopped.set()
-        loop = self._loop
-        if loop is not None:
+        if loop is not None and not told:  # told twice, it would break off the ending of its connections
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._cancel)
         if wait and self._thread is not None:

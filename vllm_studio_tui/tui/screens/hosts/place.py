@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -50,6 +51,9 @@ class HostsPlace(Place):
         self._hosts: dict[str, Host] = {}
         self._known: dict[str, HostState] = {}
         self._watch: HostWatch | None = None
+        #: Those that were told to stop, until their connections have ended.
+        self._stopping: list[HostWatch] = []
+        self._left = False
         self._error: StudioError | None = None
         self._lines: list[HostLine] = []
         #: Whether the cursor is where it is to begin, and the row where it was put.
@@ -100,9 +104,9 @@ class HostsPlace(Place):
         self._stop()
 
     async def leaving(self) -> None:
-        watch = self._stop()
-        if watch is not None:
-            await self.shell.in_thread(partial(watch.close, PATIENCE))
+        self._left = True
+        self._stop()
+        await self.shell.in_thread(partial(_wait, self._stopping))
 
     def read_again(self) -> None:
         self.shell.spawn(self._read(), group="hosts")
@@ -123,20 +127,20 @@ class HostsPlace(Place):
         self.shell.show_tab("hosts", shown=bool(hosts))
         changed = self._watch is None or hosts != self._hosts
         watch = await self.shell.in_thread(partial(_make_watch, hosts, self._calls(self._show))) if changed else None
-        if watch is not None and self.display:  # else the screen was left meanwhile
+        if watch is not None and self.display and not self._left:  # else the screen was left meanwhile
             self._stop()
             self._hosts, self._watch = hosts, watch
             watch.keep(self._known)
             watch.start()
         self._show()
 
-    def _stop(self) -> HostWatch | None:
-        """Ask no more; the connections end in the background."""
+    def _stop(self) -> None:
+        """Ask no more; the connections end in the background, and when the program is left they are waited for."""
         watch, self._watch = self._watch, None
         if watch is not None:
             self._known |= {state.name: state for state in watch.states}
             watch.close()
-        return watch
+            self._stopping = [one for one in (*self._stopping, watch) if not one.ended]
 
     def _calls(self, show: Callable[[], None]) -> Callable[[], None]:
         """Return what has something done on the event loop, from any thread, once for all that comes meanwhile."""
@@ -302,6 +306,13 @@ def _read_hosts(places: Places) -> dict[str, Host]:
     from vllm_studio_tui.config.hosts import read_hosts
 
     return read_hosts(places)
+
+
+def _wait(watches: list[HostWatch]) -> None:
+    """Wait until these have ended, so that neither ssh nor its folder is left over."""
+    until = time.monotonic() + PATIENCE
+    for watch in watches:
+        watch.close(max(0.1, until - time.monotonic()))
 
 
 def _make_watch(hosts: dict[str, Host], changed: Callable[[], None]) -> HostWatch:
