@@ -85,6 +85,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.monitor.panel_rows": ({"services.watching.panels"}, "the same"),
     "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
+    "tui.screens.recipes.flows": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),
     "tui.screens.run.knowledge": ({"runs.last_lines"}, "follows the end of a log, through `open_log`"),
     "tui.screens.logs.export": ({"runs.log_window"}, "writes a log here, whichever machine it lies on"),
