@@ -171,6 +171,9 @@ def head(line: str) -> bytes:
         (head('Content-Disposition : form-data; name="model"'), "no header"),
         (head('Content-Disposition: form-data; filename="a; name=model"; name="file"'), "more than one"),
         (head('Content-Disposition: form-data; name="a; name=model'), "not written as one"),
+        (head("Content-Disposition: form-data; name=model="), "not written as one"),
+        (head("Content-Disposition: form-data; name=model,a"), "not written as one"),
+        (head('Content-Disposition: form-data; name ="model"'), "not written as one"),
         (head("Content-Disposition: form-data; name=\"a\"; name*=utf-8''model"), "is encoded"),
         (head('Content-Disposition: form-data; name="a"; name*0=mo; name*1=del'), "is encoded"),
         (head('Content-Disposition: form-data; name="mo\\del"'), "a name that is not one"),
@@ -218,7 +221,7 @@ def test_lines_before_the_first_boundary_and_after_the_last_are_part_of_no_field
     [
         ("multipart/form-data; boundary=b0", b"b0"),
         ('Multipart/Form-Data ;\tBoundary="=_a b?/c:d"; charset=UTF-8', b"=_a b?/c:d"),
-        ("multipart/form-data; boundary=----WebKitFormBoundary=7MA4", b"----WebKitFormBoundary=7MA4"),
+        ("multipart/form-data; boundary=----WebKitFormBoundary7MA4", b"----WebKitFormBoundary7MA4"),
         ("multipart/form-data;boundary=x;", b"x"),
         ("multipart/form-data; boundary=" + "x" * 70, b"x" * 70),
     ],
@@ -238,6 +241,7 @@ def test_the_boundary_is_what_the_content_type_says(content_type: str, boundary:
         'multipart/form-data; boundary="a\\"b"', 'multipart/form-data; boundary="a', "multipart/form-data boundary=a",
         "multipart/form-data; boundary=ä", "multipart/form-data; boundary=a; charset=utf-7",
         "multipart/form-data; boundary=\udcff",
+        "multipart/form-data; boundary=a,b", "multipart/form-data; boundary=a=b", "multipart/form-data; boundary=a b",
         "multipart/form-data" + ";" * 5000, "multipart/form-datax; boundary=a",
     ],
 )  # fmt: skip

@@ -12,6 +12,8 @@ from vllm_studio_tui.http.request_body import MAX_MODEL, next_piece, no_name, to
 from vllm_studio_tui.kit.multipart import FormScanner, LongValue, Value, boundary_of
 
 FIELD = "model"
+#: Bytes up to which pieces that are kept are put together.
+ENOUGH = 65536
 _ADVICE = "Let the client write the form, as the SDKs and curl -F do; see RFC 7578."
 
 
@@ -43,7 +45,7 @@ class Form:
         self._limit = limit
         self._scanner = FormScanner(boundary, FIELD, MAX_MODEL)
         #: What was read to find the model.
-        self._head: deque[bytes | Value] = deque()
+        self._head: deque[bytearray | Value] = deque()
         self._found = False
         self._named: str | None = None
 
@@ -54,7 +56,12 @@ class Form:
             Refusal: It is too large or no form, or its sender stopped.
         """
         while not self._found and (came := await self._read()) is not None:
-            self._head.extend(came)
+            for part in came:
+                last = self._head[-1] if self._head else None
+                if isinstance(part, bytes) and isinstance(last, bytearray) and len(last) < ENOUGH:
+                    last += part  # what comes in small pieces takes no more room than it is long
+                else:
+                    self._head.append(part if isinstance(part, Value) else bytearray(part))
 
     def naming(self, model: str | None) -> Form:
         """Return it with another name in the place of the model's; None: as the client wrote it."""
@@ -76,9 +83,9 @@ class Form:
             if came:
                 yield b"".join(map(self._written, came))
 
-    def _written(self, part: bytes | Value) -> bytes:
-        if isinstance(part, bytes):
-            return part
+    def _written(self, part: bytes | bytearray | Value) -> bytes:
+        if not isinstance(part, Value):
+            return bytes(part)
         return part.raw if self._named is None or self.model is None else self._named.encode()
 
     async def _read(self) -> list[bytes | Value] | None:

@@ -16,9 +16,7 @@ from urllib.parse import unquote_to_bytes
 MAX_HEAD = 8192
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 #: One parameter of a header. Nothing in it is tried twice: a hostile one costs no more than a good one.
-_PARAMETER = re.compile(
-    rb'[ \t]*+;[ \t]*+(?:(%b)[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"\\]++))|\Z)' % _TOKEN, re.DOTALL
-)
+_PARAMETER = re.compile(rb'[ \t]*+;[ \t]*+(?:(%b)=(?:"((?:[^"\\]|\\.)*+)"|(%b))|\Z)' % (_TOKEN, _TOKEN), re.DOTALL)
 _HEADER = re.compile(rb"(%b):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\Z" % _TOKEN)
 _FORM = re.compile(rb"multipart/form-data(?=[ \t;]|\Z)", re.IGNORECASE)
 _FORM_DATA = re.compile(rb"form-data(?=[ \t;]|\Z)", re.IGNORECASE)
