@@ -143,22 +143,36 @@ def test_the_key_of_a_server_never_crosses() -> None:
     assert shape.decode(crossed(shape.encode(target))) == dataclasses.replace(target, api_key=None)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        NotFound("no", cause="c", advice="a"),
-        InvalidRecipe("bad", [("model", "is missing"), ("x", "y")], advice="z"),
-        HopelessLaunch("never", can_share_gpus=True),
-        EngineRefused("no", status=418),
-        NotSaved(StudioError("disk full", cause="c"), "/tmp/x"),
-        Refusal(503, "model_failed", "it failed", retry_after=3.5),
-    ],
-)
+ERRORS = [
+    NotFound("no", cause="c", advice="a"),
+    InvalidRecipe("bad", [("model", "is missing"), ("x", "y")], advice="z"),
+    HopelessLaunch("never", can_share_gpus=True),
+    EngineRefused("no", status=418),
+    NotSaved(StudioError("disk full", cause="c"), "/tmp/x"),
+    Refusal(503, "model_failed", "it failed", retry_after=3.5),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_an_error_keeps_its_class_words_and_attributes(error: StudioError) -> None:
     back = error_of(crossed(error_document(error)))
     assert type(back) is type(error)
     assert vars(back) == vars(error)
     assert str(back) == str(error)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("odd", [None, 5, ["x"], {"$tuple": ["x"]}, [["a", "b"], {"$tuple": ["a", 5]}]])
+def test_what_is_read_of_an_error_is_there_whatever_was_sent(error: StudioError, odd: Any) -> None:
+    attributes = dict.fromkeys(vars(error), odd) if odd is not None else {}
+    back = error_of({"classes": [type(error).__name__], "attributes": attributes})
+    assert type(back) is type(error)
+    assert vars(back).keys() == vars(error).keys()
+    for field, words in vars(back).get("problems", ()):
+        assert isinstance(field + words, str)
+    for name, value in vars(error).items():
+        if isinstance(value, bool | str | list):
+            assert isinstance(vars(back)[name], type(value) | None if name == "path" else type(value)), name
 
 
 def test_an_error_of_a_class_that_is_not_known_here_is_one_of_its_bases() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.errors import EngineRefused, InvalidRecipe, LaunchRefused, NotSaved, StudioError
+from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.remote.any_value import BadShape, any_document, any_of
 
 #: Attributes of every exception, and of ours, that travel by themselves.
@@ -72,12 +73,41 @@ def error_of(data: Any) -> Exception:
         # What every error of its class has (methods too) is only replaced by a value of the same kind.
         if not hasattr(kind, name) or type(getattr(kind, name)) is type(found):
             setattr(error, name, found)
+    for base, known_attributes in _ATTRIBUTES.items():
+        for name, (fits, otherwise) in known_attributes.items() if isinstance(error, base) else ():
+            if name not in vars(error) or not fits(vars(error)[name]):
+                setattr(error, name, otherwise())
     return error
+
+
+def _is(*kinds: type[Any]) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds
+
+
+def _are_problems(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, tuple) and len(one) == 2 and all(isinstance(text, str) for text in one) for one in value
+    )
 
 
 def _text(data: dict[str, Any], name: str) -> str:
     found = data.get(name)
     return found if isinstance(found, str) else ""
+
+
+#: What who catches an error reads of it without a look: what it may be, and what is there where nothing else fits.
+_ATTRIBUTES: Mapping[type[StudioError], Mapping[str, tuple[Callable[[Any], bool], Callable[[], Any]]]] = {
+    InvalidRecipe: {"problems": (_are_problems, list)},
+    LaunchRefused: dict.fromkeys(("can_share_gpus", "in_the_way", "passing"), (_is(bool), bool)),
+    EngineRefused: {"status": (_is(int, type(None)), lambda: None)},
+    NotSaved: {"path": (_is(str, type(None)), lambda: None)},
+    Refusal: {
+        "status": (_is(int), lambda: 502),
+        "code": (_is(str), str),
+        "retry_after": (_is(int, float, type(None)), lambda: None),
+        "param": (_is(str, type(None)), lambda: None),
+    },
+}
 
 
 def _subclasses(kind: type[StudioError]) -> Iterator[type[StudioError]]:
