@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
@@ -235,3 +236,27 @@ async def test_an_engine_outlives_the_server_and_what_was_under_way_is_on_record
     assert served.process.wait(timeout=30) == 0
     assert served.live()["one"].engine_alive
     await client.close()
+
+
+@pytest.mark.timeout(240)
+async def test_a_real_engine_reads_a_form_to_its_end_and_outlives_one_that_breaks_off(served: Served) -> None:
+    async with openai.AsyncOpenAI(base_url=served.url, api_key="none", max_retries=0, timeout=120) as client:
+        ask = client.audio.transcriptions.create
+        with pytest.raises(openai.APIStatusError, match="does not support audio") as own_words:
+            await ask(model="alias-one", file=("a.wav", b"RIFF" + bytes(500_000)))
+        assert own_words.value.status_code == 501
+        two: list[tuple[str, Any]] = [
+            ("model", (None, "one")),
+            ("file", ("a.wav", bytes(5_000_000))),
+            ("model", (None, "two")),
+        ]
+        async with httpx2.AsyncClient() as plain:
+            refused = await plain.post(f"{served.url}/audio/transcriptions", files=two)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_model")
+        answer = await client.chat.completions.create(model="one", messages=HI, max_tokens=4)
+        assert answer.usage is not None
+    until(lambda: len(served.rows()) == 3, "all are on record")
+    rows = {one.status: one for one in served.rows()}
+    assert {*rows} == {501, 400, 200}
+    assert (rows[400].error or "").startswith("the form names two models"), "the engine is not to blame"
+    assert len(served.live()) == 1
