@@ -90,14 +90,9 @@ async def _of_answer(call: Call) -> web.StreamResponse:
         below += f"?{asked}"  # such as where a stream is to go on
     streamed = call.route.method == "GET" and call.request.query.get("stream", "").lower() in ("true", "1")
 
-    def no_body(*_: Any) -> None:
-        # Before the engine is asked: what it tells was counted with the request that made the answer, as a rule.
-        for one in call.context.live:
-            if one.id == call.id:
-                one.reader = EarlierAnswerReader(answers, name)
-
     async def read() -> Question:
-        return Question(model, streamed, 0, no_body)
+        # What the engine tells was counted with the request that made the answer, as a rule.
+        return Question(model, streamed, 0, lambda *_: None, reader=EarlierAnswerReader(answers, name))
 
     return await forward(call, Api(below, "responses"), read, call.route.method)
 

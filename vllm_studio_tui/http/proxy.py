@@ -17,7 +17,7 @@ from vllm_studio_tui.http.exchange import NotSent, ask, break_off, pass_on
 from vllm_studio_tui.http.live import LiveRequest, client_of
 from vllm_studio_tui.http.loading import wait_ready
 from vllm_studio_tui.http.route import Call
-from vllm_studio_tui.services.serving.answer_reading import READERS
+from vllm_studio_tui.services.serving.answer_reading import READERS, AnswerReader
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -57,6 +57,7 @@ class Question:
         check: Raises a `Refusal` for an engine that cannot answer this; None: any can.
         once: Its body cannot be sent a second time.
         endpoint: Who is asked, whichever model is named; None: who has the model.
+        reader: Reads the answer; None: as its protocol is read.
     """
 
     model: str | None
@@ -67,6 +68,7 @@ class Question:
     check: Callable[[Endpoint], None] | None = None
     once: bool = False
     endpoint: Endpoint | None = None
+    reader: AnswerReader | None = None
 
 
 async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "POST") -> web.StreamResponse:
@@ -94,7 +96,7 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
         live.model, live.streamed, live.bytes_in = question.model, question.streamed, question.size
         context.tell("start", live)
         hide = question.ask_usage and api.asks_usage
-        live.reader = READERS[api.protocol](hide_usage=hide)
+        live.reader = question.reader or READERS[api.protocol](hide_usage=hide)
         if question.streamed:
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_headers(live)})
         answer, begun = await _answer(call, api, question, live, response, method)
