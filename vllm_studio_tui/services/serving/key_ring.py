@@ -104,8 +104,7 @@ class KeyRing:
         with self._lock:
             day, before = self._before
             spent_before = before.get(key.id, 0) if day == int(now // DAY) else 0
-            spending = self._spending.setdefault(key.id, Spending())
-            spending.admit(key, moment=self._monotonic(), now=now, spent_before=spent_before)
+            self._spending_of(key).admit(key, moment=self._monotonic(), now=now, spent_before=spent_before)
 
     def release(self, key: ApiKey, *, counts: bool = True) -> None:
         """Count a request out that was admitted; `counts`: as one of the minute's, too. Quick."""
@@ -117,7 +116,13 @@ class KeyRing:
     def spent(self, key: ApiKey, tokens: int) -> None:
         """Count the tokens of a request that has ended, whose row this process keeps. Quick."""
         with self._lock:
-            self._spending.setdefault(key.id, Spending()).spend(tokens, self._clock())
+            self._spending_of(key).spend(tokens, self._clock())
+
+    def _spending_of(self, key: ApiKey) -> Spending:
+        found = self._spending.get(key.id)
+        if found is None:
+            found = self._spending[key.id] = Spending()
+        return found
 
     def in_flight(self, key_id: str) -> int:
         """Return how many requests of a key are under way. Quick."""

@@ -43,7 +43,7 @@ class OpenRequests:
     @property
     def count(self) -> int:
         """Return how many wait."""
-        return sum(len(jobs) for jobs in self.waiting.values())
+        return sum(map(len, self.waiting.values())) if self.waiting else 0
 
     def add(self, now: float, job_id: str, key: str, priority: int, may_launch: bool) -> Job:
         """Take a request; it waits."""
@@ -51,7 +51,8 @@ class OpenRequests:
         self._seq += 1
         jobs = self.waiting.setdefault(key, [])
         jobs.append(job)
-        jobs.sort(key=lambda other: (-other.priority, other.seq))
+        if len(jobs) > 1:
+            jobs.sort(key=lambda other: (-other.priority, other.seq))
         return job
 
     def send(self, job: Job, run: str | None) -> None:
