@@ -99,7 +99,7 @@ def test_an_engine_that_is_started_again_on_a_full_disk_is_the_one_that_is_shown
 
 def test_a_stop_of_what_a_keeper_is_already_ending_does_not_wait_for_the_disk(small: House) -> None:
     """The ledger still has room, so that the end is known; the keeper stays for the state alone."""
-    run = small.ready(small.launch("--slow-term", "0.5"))
+    run = small.ready(small.launch("--slow-term", "3"))
     take_all(small, run, ledger=False)
     status = small.now(run).status
     assert status.keeper_pid is not None

@@ -115,8 +115,9 @@ def view(folder: Path) -> RunView:
     if not held and (written is None or not written.final):
         written = read_state(folder)  # it may have ended between our two looks
     state, known, alive = written or RunState(folder.name), written is not None, _alive(written)
-    if not known or not (state.final or (held and alive)):
-        recovered = _recovered(folder)  # the state may be torn, or older than what happened
+    if not known or not (state.final or (held and alive and full_disk(folder) is None)):
+        # The state may be torn, or older than what happened: a line of the ledger may fit where a state does not.
+        recovered = _recovered(folder)
         state, known, alive = recovered.state, recovered.known, _alive(recovered.state)
     if not held and not state.final and is_copy(state.place, folder):
         state, alive = replace(state, **COPIED), False
