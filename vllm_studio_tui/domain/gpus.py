@@ -28,6 +28,11 @@ class Throttle(StrEnum):
     POWER_BRAKE = "power brake"
 
 
+def is_named(index: int, uuid: str, name: str) -> bool:
+    """Return whether a name means this GPU: its index, or its UUID or the beginning of it, as CUDA takes them."""
+    return name == str(index) or (name.startswith(UUID) and name != UUID and uuid.startswith(name))
+
+
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
     """A process on a GPU. `gpu_memory` in bytes."""
@@ -87,11 +92,8 @@ class Gpu:
         return not self.processes and self.memory_used <= (min(share, FREE_BYTES) if apart else share)
 
     def is_one_of(self, names: Iterable[str]) -> bool:
-        """Return whether it is named: by its index, or by its UUID or the beginning of it, as CUDA takes them."""
-        return any(
-            one == str(self.index) or (one.startswith(UUID) and one != UUID and self.uuid.startswith(one))
-            for one in names
-        )
+        """Return whether it is named: see `is_named`."""
+        return any(is_named(self.index, self.uuid, one) for one in names)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `gpus --json` prints of it: every field, in their order; unknown is null."""
@@ -121,6 +123,11 @@ class GpuReport:
     advice: str | None = None
     simulated: bool = False
     stale: float | None = None
+
+    def by_index(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the GPUs that these names mean by their indices, each once; what names none here stays as it is."""
+        found = ([str(gpu.index) for gpu in self.gpus if gpu.is_one_of((one,))] or [one] for one in names)
+        return tuple(dict.fromkeys(index for indices in found for index in indices[:1]))
 
     def to_json(self) -> dict[str, Any]:
         """Return what `gpus --json` prints: bytes, percent, degrees C, watts; unknown is null."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport, is_named
 from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames
@@ -166,7 +166,7 @@ class NvmlReader:
         return {
             count[0]: count[1]
             for index, count in counts
-            if count is not None and (not wanted or any(_means(text, index, count[0]) for text in wanted))
+            if count is not None and (not wanted or any(is_named(index, count[0], name) for name in wanted))
         }, f"{HUNG} for {self.hanging:.1f} s" if self.hanging else None
 
     def close(self) -> None:
@@ -299,7 +299,3 @@ def explain(error: Exception, code: int) -> tuple[str, str | None]:
     if known:
         return known
     return f"The NVIDIA driver answered: {str(error)[: validation.MAX_TEXT] or type(error).__name__}", None
-
-
-def _means(text: str, index: int, uuid: str) -> bool:
-    return text == str(index) or text == uuid or (text.startswith("GPU-") and uuid.startswith(text))

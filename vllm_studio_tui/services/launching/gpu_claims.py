@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.domain.errors import LaunchRefused, StudioError
-from vllm_studio_tui.domain.gpus import GpuReport
+from vllm_studio_tui.domain.gpus import UUID, GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import command_of
@@ -27,6 +27,26 @@ def claimed_gpus(recipe: Recipe, backend: Backend, context: LaunchContext) -> tu
             command = guarded(backend, lambda: command_of(recipe, backend, context, "preview"))
             version = backend.version(command.argv[0])
     return claims(recipe, version)
+
+
+def claim_problems(
+    recipe: Recipe, wanted: Sequence[str], report: GpuReport | None, live: Sequence[RunView]
+) -> list[Problem]:
+    """Return what stands against the GPUs of a recipe, and what a person should know of them.
+
+    Args:
+        report: None: no GPU is known.
+    """
+    problems = []
+    if report is not None:
+        wanted = report.by_index(wanted)
+        problems += gpu_problems(recipe, wanted, report, live) + room_problems(wanted, report, live)
+    for one in live:
+        shared = sorted(set(wanted) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
+        if shared:
+            message = f"{one.name} has GPU {' '.join(shared)}"
+            problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
+    return problems
 
 
 def gpu_problems(recipe: Recipe, wanted: Sequence[str], report: GpuReport, live: Sequence[RunView]) -> list[Problem]:
@@ -58,6 +78,15 @@ def room_problems(wanted: Sequence[str], report: GpuReport, live: Sequence[RunVi
         Problem("gpus", "warning", f"GPU {gpu} is in use: {who}", "Stop it, choose another GPU, or use less memory.")
         for gpu, who in holders(report, unclaimed, [one.run_id for one in live])
     ]
+
+
+def by_index(gpus: Sequence[str]) -> tuple[str, ...]:
+    """Return GPUs by index, as runs claim them: 0 and its UUID are one GPU. Only for UUIDs is the driver asked."""
+    if not any(one.startswith(UUID) for one in gpus):
+        return tuple(gpus)
+    from vllm_studio_tui.probes.gpu.nvml import read_once
+
+    return read_once(GPU_WAIT, processes=False).by_index(gpus)
 
 
 def refuse_missing_gpus(recipe: Recipe, gpus: Sequence[str]) -> None:

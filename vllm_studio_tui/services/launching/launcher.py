@@ -23,7 +23,7 @@ from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
-from vllm_studio_tui.services.launching.gpu_claims import claimed_gpus, gpu_problems, refuse_missing_gpus, room_problems
+from vllm_studio_tui.services.launching.gpu_claims import by_index, claim_problems, claimed_gpus, refuse_missing_gpus
 from vllm_studio_tui.services.launching.port_claims import port_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse
 from vllm_studio_tui.services.launching.preview import Preview, preview
@@ -108,15 +108,7 @@ class Launcher(Targets):
             from vllm_studio_tui.probes.gpu.nvml import read_once
 
             gpus = read_once()
-        if gpus is not None:
-            problems += gpu_problems(recipe, wanted, gpus, live)
-            problems += room_problems(wanted, gpus, live)
-        for one in live:
-            shared = sorted(set(wanted) & set(one.spec.gpus)) if one.spec and one.recipe_id != recipe.id else []
-            if shared:
-                message = f"{one.name} has GPU {' '.join(shared)}"
-                problems.append(Problem("gpus", "error", message, "Choose other GPUs or stop that run."))
-        return problems
+        return problems + claim_problems(recipe, wanted, gpus, live)
 
     def warnings(self, recipe: Recipe) -> list[str]:
         """Return warnings for a launch: that other hosts can use the engine, and read what it is asked."""
@@ -223,7 +215,7 @@ class Launcher(Targets):
         def build(chosen: int) -> RunSpec:
             context = self._context(recipe, chosen)
             spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
-            return replace(spec, revision_number=number, started_by=started_by)
+            return replace(spec, gpus=by_index(spec.gpus), revision_number=number, started_by=started_by)
 
         if not unchecked:
             try:

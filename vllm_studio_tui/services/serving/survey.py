@@ -21,6 +21,7 @@ from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import revision
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.runs.run_cache import RunWatch
+from vllm_studio_tui.services.launching.gpu_claims import by_index
 from vllm_studio_tui.services.serving import refusals
 from vllm_studio_tui.services.serving.endpoints import (
     Reach,
@@ -212,7 +213,7 @@ class Survey:
         auto = recipe.gpus == ("auto",)
         # Where the recipe names none, its latest launch knew which engine is installed.
         named = bool(recipe.gpus) or latest is None or bool(latest.recipe.get("gpus"))
-        gpus = claims(recipe) if named or latest is None else latest.gpus
+        gpus = by_index(claims(recipe)) if named or latest is None else latest.gpus
         memory = None if gpus or auto else model_bytes(self._places, recipe.model_path)
         return Need(recipe.id, recipe.port, frozenset(gpus), recipe.gpu_count if auto else 0, memory)
 
