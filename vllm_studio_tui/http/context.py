@@ -172,10 +172,6 @@ class ServeContext:
         for listener in self.listeners:
             listener(what, request)
 
-    def remember_answer(self, answer_id: str, model: str) -> None:
-        """Remember which model an answer came from, for requests that name only the answer."""
-        self.answers.remember(answer_id, model)
-
     async def close(self) -> None:
         await self.watching.close()
         await self.upstream.close()

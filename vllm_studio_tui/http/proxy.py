@@ -104,11 +104,8 @@ async def forward(call: Call, api: Api, read: Callable[[], Any], method: str = "
             response = await pass_on(call, answer, live, begun, _headers(live), hide_usage=hide)
         finally:
             answer.close()
-        reader = live.reader
         if live.error is None and (live.status or 200) < 400:
-            finish = reader.finish or "stop"
-        if reader.id and api.protocol == "responses" and live.model:
-            context.remember_answer(reader.id, live.model)
+            finish = live.reader.finish or "stop"
         return response
     except Refusal as error:
         return await _refused(call, live, error)

@@ -13,7 +13,10 @@ from vllm_studio_tui.inference.deltas import MAX_NAME, DeltaReader, token_count
 
 #: What an event must have to be looked into once the first token is there.
 _TELLING = re.compile(
-    rb'"(?:usage|timings)"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[{"]|"type"\s*:\s*"error"|message_delta|response\.(?:c|f|i)'
+    rb'"(?:usage|timings)"\s*:\s*\{'
+    rb'|"finish_reason"\s*:\s*"'
+    rb'|"error"\s*:\s*[{"]|"type"\s*:\s*"error"'
+    rb"|message_delta|response\.(?:c|f|i)"
 )
 #: Names of the end of an answer in the three protocols, in our words.
 _FINISH = {
