@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import zlib
 from asyncio.subprocess import PIPE
@@ -142,6 +143,31 @@ async def test_an_upload_that_is_too_large_or_stops_is_not_told_as_the_end_of_th
     assert ground.rows[-1].error == "the body is not encoded as its headers say"
     assert [row.status for row in ground.rows] == [413, 408, 400]
     assert ground.engine.asked == []
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 90", "Transfer-Encoding: chunked"])
+async def test_an_upload_that_breaks_off_is_called_that_also_where_the_engine_answers_already(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, length: str
+) -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"org/whisper")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode())
+        answering.set()
+        await reader.read()
+        writer.close()
+
+    answering, waiting = asyncio.Event(), asyncio.Event()
+    async with await asyncio.start_server(early, "127.0.0.1", 0) as engine:
+        port = engine.sockets[0].getsockname()[1]
+        ground.dispatcher.endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", "org/whisper", recipe_id="rec")
+        monkeypatch.setattr(request_body, "STALL", 0.2)
+        begin = form((MODEL, b"small"), (FILE, b"x"))[:-10]
+        with contextlib.suppress(aiohttp.ClientError, ValueError, TypeError):  # a part that has begun is cut off
+            await send(ground, pieces(begin, b"x", wait=waiting))
+        waiting.set()
+        await until(lambda: bool(ground.rows), "it is on record")
+    assert answering.is_set()
+    assert ground.rows[-1].error == "no byte of the body came for 0.2 s"
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_upload_is_called_that(ground: Ground) -> None:

@@ -43,6 +43,7 @@ async def ask(
     headers = call.request.headers
     live.sent_at = call.context.loop.time()
     live.phase = Phase.SENT
+    live.form = body if isinstance(body, Form) else None
     call.context.note(live)  # before: an engine sees nothing of which nothing is known if this process is killed
     try:
         answer = await call.context.upstream.send(endpoint, method, path, headers, body, streamed=live.streamed)
@@ -53,10 +54,14 @@ async def ask(
     except aiohttp.SocketTimeoutError:
         raise stalled(endpoint) from None
     except aiohttp.ClientError as error:
-        if isinstance(body, Form) and body.broken is not None:
-            raise body.broken from None  # ours, or the client's: not the engine's
+        if live.form is not None and live.form.broken is not None:
+            raise live.form.broken from None  # ours, or the client's: not the engine's
         raise await ended(call.context, endpoint, error, begun=False) from error
     call.context.upstream.note(endpoint, answer.status)
+    if live.form is not None:
+        live.form.on_broken = answer.close
+        if live.form.broken is not None:
+            answer.close()
     return answer
 
 
@@ -135,7 +140,16 @@ def _own_words(
 
 
 async def _cut(call: Call, live: LiveRequest) -> Refusal:
-    """Return why an answer ended that had begun."""
+    """Return why an answer ended that had begun.
+
+    Raises:
+        ConnectionError: The client left in the middle of the form that it was sending.
+    """
+    broken = live.form.broken if live.form is not None else None  # an engine may begin to answer before it has all
+    if isinstance(broken, Refusal):
+        return broken
+    if broken is not None:
+        raise broken
     return await ended(call.context, live.target or Endpoint(""), None, begun=True)
 
 

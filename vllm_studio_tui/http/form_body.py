@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
@@ -24,6 +24,7 @@ class Form:
         model: What its field `model` says; None: it has none, or an empty one.
         size: Bytes of it that have come.
         broken: What ended it on its way, if it was not the engine.
+        on_broken: Is called then: an engine that has begun to answer would be waited for, and it waits for the form.
     """
 
     def __init__(self, request: web.Request, limit: int) -> None:
@@ -41,6 +42,7 @@ class Form:
         self.model: str | None = None
         self.size = 0
         self.broken: Exception | None = None
+        self.on_broken: Callable[[], None] | None = None
         self._request = request
         self._limit = limit
         self._scanner = FormScanner(boundary, FIELD, MAX_MODEL)
@@ -77,6 +79,8 @@ class Form:
                 came = await self._read()
             except Exception as error:
                 self.broken = error  # aiohttp tells it as a fault of the connection to the engine
+                if self.on_broken is not None:
+                    self.on_broken()
                 raise
             if came is None:
                 return

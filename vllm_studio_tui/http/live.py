@@ -16,6 +16,7 @@ from vllm_studio_tui.kit.iso_time import iso_time
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from vllm_studio_tui.http.form_body import Form
     from vllm_studio_tui.services.serving.answer_reading import AnswerReader
     from vllm_studio_tui.services.serving.dispatcher import Admission
 
@@ -40,6 +41,7 @@ class LiveRequest:
         at: When it came, in seconds since the epoch.
         cancelled: Why it was cancelled by somebody else than its client; None: it was not.
         queued_before, load_before: Seconds that it waited for an engine to which there was no connection then.
+        form: What is sent to the engine, where it is a form: see whether it broke off on its way.
         response: What the client gets, once its head has been sent.
     """
 
@@ -58,6 +60,7 @@ class LiveRequest:
     admission: Admission | None = None
     target: Endpoint | None = None
     reader: AnswerReader | None = None
+    form: Form | None = None
     status: int | None = None
     sent_at: float | None = None
     first_at: float | None = None
