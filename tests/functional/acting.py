@@ -71,6 +71,7 @@ class Scene:
         assert len(stage.app.screen_stack) == 1, "the scenario before has left something open"
         stage.calls.clear()
         stage.app.clear_notifications()
+        stage.said.clear()
         await stage.app.show_place(self.place)
         if self._begin is not None:
             await self._begin(stage)
@@ -125,7 +126,7 @@ async def hides(stage: Staged, words: str) -> None:
 
 async def told(stage: Staged, words: str) -> None:
     """Wait until a message with these words was told, since one with them was waited for last, or stands there."""
-    await stage.until(lambda: any(words in one for one in [*stage.said, *stage.toasts]), f"{words!r} is said")
+    await stage.until(lambda: any(words in one for one in stage.heard), f"{words!r} is said")
     found = next((at for at, one in enumerate(stage.said) if words in one), None)
     if found is not None:
         del stage.said[found]

@@ -24,6 +24,7 @@ def stand_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("vllm_studio_tui.tui.screens.hosts.place._make_watch", StillWatch)
     monkeypatch.setattr("vllm_studio_tui.services.watching.overview._uptime", lambda: 3_542_400.0)
     monkeypatch.setattr("vllm_studio_tui.services.watching.overview.__version__", "0.4.0")
+    monkeypatch.setattr("vllm_studio_tui.tui.terminal.typed_keys.PATIENCE", 30.0)  # no key is lost on a slow machine
     time.tzset()
     yield
     monkeypatch.undo()

@@ -223,7 +223,7 @@ class Staged:
 
         def recorded(message: str, **options: Any) -> None:
             self.said.append(message)
-            notify(message, **options)
+            notify(message, **{**options, "timeout": 3600})  # or a test that is kept waiting sees nothing of it
 
         app.__dict__["notify"] = recorded
 
@@ -242,7 +242,8 @@ class Staged:
 
     async def settle(self) -> None:
         """Wait until commands, threads and screens have nothing left to do."""
-        for _ in range(500):
+        deadline = time.monotonic() + 40
+        while True:
             await self.pilot.pause()
             pending = [worker for worker in self.app.workers if worker.group in ("commands", "recipes", "plan", "usage",
                        "chats", "requests", "hosts", "section", "match", "search", "fixes", "run-page")
@@ -251,11 +252,11 @@ class Staged:
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
                 await self.pilot.pause(0)
                 return
+            assert time.monotonic() < deadline, f"still at work: {[worker.name for worker in pending]}"
             await asyncio.sleep(0.01)
-        raise AssertionError(f"still at work: {[worker.name for worker in pending]}")
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 40
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"not in time: {what}\n{self.text()}")
@@ -283,6 +284,11 @@ class Staged:
         """What was copied last, as it is kept beside the terminal's clipboard."""
         path = self.studio.places.state / "clip.txt"
         return path.read_text() if path.exists() else ""
+
+    @property
+    def heard(self) -> list[str]:
+        """Return what was told and nobody has waited for yet, with what stands there."""
+        return [*self.said, *self.toasts]
 
     @property
     def toasts(self) -> list[str]:

@@ -77,9 +77,9 @@ async def _the_parsers_of_a_run(stage: Staged) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parser_probe, "probe_parsers", answered)
         await stage.press("t")
-        await stage.until(lambda: "Thinking: thinking stands there." in stage.toasts, "the answer")
+        await stage.until(lambda: "Thinking: thinking stands there." in stage.heard, "the answer")
     assert asked == ["m"]
-    assert "Tools: it called get_weather." in stage.toasts
+    assert "Tools: it called get_weather." in stage.heard
 
 
 @dashboard.scenario("dashboard.import")
@@ -97,7 +97,7 @@ async def _engines_of_others(stage: Staged) -> None:
         )
         await stage.press("enter")
         await stage.press("a")
-        await stage.until(lambda: any("http://127.0.0.1:8123/v1" in one for one in stage.toasts), "attached")
+        await stage.until(lambda: any("http://127.0.0.1:8123/v1" in one for one in stage.heard), "attached")
         assert stage.studio.recipes.get("theirs").backend == "external"
         await stage.press("I")
         await shows(stage, "left behind")

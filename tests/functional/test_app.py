@@ -89,7 +89,7 @@ async def test_a_keymap_of_ones_own_works_and_its_faults_are_said(tmp_path: Path
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "keymap.yaml").write_text("dashboard.stop: S\nno.such: x\n")
     async with staged(tmp_path) as stage:
-        assert any("no.such is no action" in toast for toast in stage.toasts)
+        assert any("no.such is no action" in toast for toast in stage.heard)
         await cursor(stage, "#ledger", "qwen3-32b-1")
         await stage.press("S")
         assert "Stop qwen3-32b?" in stage.text()
@@ -106,7 +106,7 @@ async def test_ctrl_c_cancels_first_and_quits_second(tmp_path: Path) -> None:
         assert stage.calls == []
     async with staged(tmp_path, recipes=()) as stage:
         await stage.pilot.press("ctrl+c")
-        assert any("again leaves" in toast for toast in stage.toasts)
+        assert any("again leaves" in toast for toast in stage.heard)
         await stage.pilot.press("ctrl+c")
         await stage.until(lambda: stage.app._exit, "it leaves")
         assert stage.app.last_words == ["2 engines go on: vllm-studio status. To stop them: vllm-studio stop --all"]
@@ -151,8 +151,8 @@ async def test_an_error_inside_a_command_is_said_and_ends_nothing(tmp_path: Path
         await stage.press("r")
         await stage.type("gemma")
         await stage.pilot.press("enter")
-        await stage.until(lambda: any("failed inside the studio" in toast for toast in stage.toasts), "it is said")
-        assert not any("\x1b" in toast for toast in stage.toasts)
+        await stage.until(lambda: any("failed inside the studio" in toast for toast in stage.heard), "it is said")
+        assert not any("\x1b" in toast for toast in stage.heard)
         await stage.press("2")
         assert stage.app.place_name == "recipes"
 

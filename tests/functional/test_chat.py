@@ -257,7 +257,7 @@ async def test_a_question_without_a_model_stays_in_the_prompt(tmp_path: Path) ->
         await stage.type("hello")
         await stage.press("enter")
         assert place(stage).prompt.text == "hello"
-        assert any("No model is up" in toast for toast in stage.toasts)
+        assert any("No model is up" in toast for toast in stage.heard)
 
 
 async def test_another_answer_stands_beside_the_first(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ async def test_copying_goes_to_the_terminal_and_to_a_file(tmp_path: Path) -> Non
         assert clip.read_text() == "print(1)\n"
         await command(stage, "copy the whole chat")
         await stage.until(lambda: "## User\n\nq" in clip.read_text(), "the whole chat is copied")
-        assert any("clip.txt" in toast for toast in stage.toasts)
+        assert any("clip.txt" in toast for toast in stage.heard)
 
 
 async def test_chats_are_found_renamed_and_put_into_the_trash(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_what_comes_can_be_copied_and_is_forked_only_when_it_is_kept(tmp_p
         assert stage.clip.endswith("so far")
         await stage.press("Y")
         await stage.until(lambda: stage.clip == "the code\n", "the code is copied")
-        assert not any("no message" in toast for toast in stage.toasts)
+        assert not any("no message" in toast for toast in stage.heard)
         hold.set()
         await shows(stage, "F fork")
 

@@ -240,6 +240,6 @@ async def test_read_only_sends_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path, place="chat", read_only=True) as stage:
         await stage.type("q")
         await stage.press("enter")
-        assert any("nothing is sent" in toast for toast in stage.toasts)
+        assert any("nothing is sent" in toast for toast in stage.heard)
         assert stage.engine.asked == []
         assert list(stage.studio.chat.sessions.list()) == []

@@ -31,14 +31,14 @@ class Elsewhere:
         return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
     async def shows(self, words: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while words not in self.text():
             assert time.monotonic() < deadline, f"not in time: {words}\n{self.text()}"
             await asyncio.sleep(0.05)
         assert not self.app.faults.errors
 
     async def until_gone(self, words: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while words in self.text():
             assert time.monotonic() < deadline, f"still there: {words}\n{self.text()}"
             await asyncio.sleep(0.05)

@@ -34,7 +34,7 @@ async def test_read_only_offers_no_launch_anywhere(tmp_path: Path, shown: str) -
         await stage.press("escape")
         assert not re.search(r"launch (gemma|qwen|llama|deepseek)|Launch a recipe", text), text
         stage.app.spawn(stage.app.current.commands.launch("gemma-3-12b"))
-        await stage.until(lambda: any("Read-only" in toast for toast in stage.toasts), "it is refused")
+        await stage.until(lambda: any("Read-only" in toast for toast in stage.heard), "it is refused")
         assert stage.calls == []
 
 

@@ -219,7 +219,7 @@ async def test_a_recipe_that_runs_is_saved_and_launched_anew_by_one_question(tmp
         assert stage.calls == []
         await stage.press("enter")
         await stage.until(lambda: stage.calls == [("launch", "qwen3-32b")], "nothing more is asked")
-        assert any("then it starts" in toast for toast in stage.toasts)
+        assert any("then it starts" in toast for toast in stage.heard)
         assert stage.studio.recipes.get("qwen3-32b").max_model_len == 327680
 
 
@@ -396,7 +396,7 @@ async def test_duplicate_and_delete_say_what_they_do(tmp_path: Path) -> None:
         await stage.press("D")
         await stage.press("enter")
         assert stage.studio.recipes.get("gemma-3-12b-2").model_path == "org/gemma-3-12b"
-        assert any("Both are asked for as org/gemma-3-12b" in toast for toast in stage.toasts), stage.toasts
+        assert any("Both are asked for as org/gemma-3-12b" in toast for toast in stage.heard), stage.heard
         await pick(stage, "gemma-3-12b-2")
         await stage.press("d")
         assert "It was never run. Its revisions are kept: u brings it back." in stage.text()
@@ -415,7 +415,7 @@ async def test_a_running_recipe_is_not_deleted(tmp_path: Path) -> None:
     async with staged(tmp_path, place="recipes") as stage:
         await pick(stage, "qwen3-32b")
         await stage.press("d")
-        assert any("stop it first" in toast for toast in stage.toasts)
+        assert any("stop it first" in toast for toast in stage.heard)
 
 
 async def test_pasted_text_is_imported_with_a_report(tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ async def test_an_export_asks_where_and_writes_over_nothing_unasked(tmp_path: Pa
         assert target.read_text() == "old"
         stage.app.screen.query_one("#line").value = str(tmp_path / "other.yaml")  # type: ignore[attr-defined]
         await stage.press("enter")
-        await stage.until(lambda: any("written to" in toast for toast in stage.toasts), "it says where")
+        await stage.until(lambda: any("written to" in toast for toast in stage.heard), "it says where")
     written = tmp_path / "other.yaml"
     assert "qwen3-32b" in written.read_text()
     assert written.stat().st_mode & 0o777 == 0o600

@@ -165,7 +165,7 @@ async def test_usage_goes_out_as_csv(tmp_path: Path) -> None:
         await stage.press("x")
         await stage.until(lambda: "Write usage to" in stage.text(), "it asks where")
         await stage.press("enter")
-        await stage.until(lambda: any("written to" in toast for toast in stage.toasts), "it says where")
+        await stage.until(lambda: any("written to" in toast for toast in stage.heard), "it says where")
         lines = written(stage.studio.places.exports)
     assert lines[0].startswith("model,tokens,read")
     assert lines[1].startswith("qwen3-32b,18900")

@@ -55,7 +55,7 @@ class Engine:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"
         await asyncio.sleep(0.005)

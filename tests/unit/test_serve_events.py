@@ -144,7 +144,7 @@ async def test_a_quiet_stream_shows_that_it_lives_and_ends_with_the_server(
     assert "retry:" in await reader.raw()
     assert [await reader.raw() for _ in range(2)] == [": ping\n\n"] * 2
     ground.context.events.close()
-    while await asyncio.wait_for(reader.answered.content.readany(), 5):
+    while await asyncio.wait_for(reader.answered.content.readany(), 20):
         pass
     assert (await ground.get("/events?types=nonsense"))[0] == 400
 

@@ -364,13 +364,15 @@ def test_strange_requests_break_nothing(
         wrong: list[tuple[int, str, str, bytes]] = []
         sent = 0
 
-        async def send(method: str, path: str, headers: dict[str, str], body: bytes, tail: bytes) -> None:
+        async def send(
+            method: str, path: str, headers: dict[str, str], body: bytes, tail: bytes, patience: float = 0.15
+        ) -> None:
             nonlocal sent
             headers = {"Host": "localhost", **headers}
             head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             if not {"Content-Length", "Transfer-Encoding"} & headers.keys():
                 head += f"Content-Length: {len(body)}\r\n"
-            status = await raw(ground, head.encode("latin-1") + b"\r\n" + body + tail, patience=0.15)
+            status = await raw(ground, head.encode("latin-1") + b"\r\n" + body + tail, patience=patience)
             sent += 1
             if status is not None and status >= 500 and status != 501:
                 wrong.append((status, method, path, body))
@@ -386,7 +388,7 @@ def test_strange_requests_break_nothing(
             many()
             for route in ROUTES:  # chance may have left one out
                 path = re.sub(r"\{[^}]*\}", "x", route.path)
-                runner.run(send(route.method, path, {}, b'{"model": []}', b""))
+                runner.run(send(route.method, path, {}, b'{"model": []}', b"", patience=20))
         assert sent >= count
         assert wrong == []
         assert [one.message for one in caplog.records if "vllm_studio" in one.name] == []
@@ -434,7 +436,7 @@ async def test_while_the_disk_of_the_log_hangs_requests_are_answered_and_health_
     thread.start()
     try:
         await asyncio.to_thread(hangs.wait)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for _ in range(20):
                 assert (await ground.post(CHAT, ASK))[0] == 200
             health = (await ground.get("/health"))[1]
