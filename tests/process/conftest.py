@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.process.house import House
 from tests.process.house import house as make_house
 from vllm_studio_tui.simulation.gpus import uuid
 
 #: The number of a simulated GPU by its name.
 INDEX: dict[str, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes without a port get none that a test of another worker gives to one of its own at the same time.
+
+    From its keeper letting go of a port until an engine binds it, it looks free to whoever launches elsewhere.
+    """
+    monkeypatch.setenv("VLLM_STUDIO_INFERENCE_PORT", str(free_port()))
 
 
 @pytest.fixture

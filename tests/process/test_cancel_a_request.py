@@ -36,6 +36,7 @@ def test_it_is_ended_by_how_its_id_begins_and_its_client_hears_of_it(
             asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             asked.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
             answer = asked.getresponse()
+            assert answer.status == 200, answer.read()
             until(lambda: b'"content"' in answer.readline(), "it answers")
             (live,) = ServeClient(places).live()["requests"]
 
@@ -49,7 +50,7 @@ def test_it_is_ended_by_how_its_id_begins_and_its_client_hears_of_it(
             assert (code, out) == (0, f"cancelled {live['id']}, the request of {live['key']} for sim\n"), err
             began = time.monotonic()
             rest = answer.read()
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 50, "it would have gone on for minutes"
             assert b"cancelled" in rest
             until(lambda: not ServeClient(places).live()["requests"], "it has ended")
             code, _, err = cancel(live["id"])

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pyte
 
+from tests.ports import free_port
+
 KEYS = {
     "enter": "\r",
     "escape": "\x1b",
@@ -134,9 +136,11 @@ class Terminal:
                 since, before = time.monotonic(), len(self.raw)
         return before
 
-    def wait(self, seconds: float = 20.0) -> int:
-        """The exit code."""
-        return self.process.wait(seconds)
+    def wait(self, seconds: float = 40.0) -> int:
+        """The exit code, once its last words are here."""
+        code = self.process.wait(seconds)
+        self._reader.join(5)
+        return code
 
     def hang_up(self) -> None:
         """Close the window: what is written to the terminal from now on fails, and its session is told."""
@@ -162,8 +166,23 @@ def studio(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "vllm_studio_tui", *arguments]
 
 
+def patient(least: float | None = None) -> list[str]:
+    """The studio as it is with a terminal that is slow to answer, however long this machine lets it wait.
+
+    Args:
+        least: Seconds that the first answer is waited for; None: as always.
+    """
+    program = (
+        "import sys; from vllm_studio_tui.tui.terminal import late_answers, profile;"
+        "late_answers.EXPECTED, late_answers.PATIENCE = 600.0, 60.0;"
+        f"profile.LEAST = {least} or profile.LEAST; from vllm_studio_tui.__main__ import main; sys.exit(main())"
+    )
+    return [sys.executable, "-c", program]
+
+
 def environment(home: Path, **more: str) -> dict[str, str]:
     others = ("VLLM_STUDIO", "NO_COLOR", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-    ours = {"VLLM_STUDIO_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
+    ours = {"VLLM_STUDIO_INFERENCE_PORT": str(free_port())}  # that of no other worker's test
+    ours |= {"VLLM_STUDIO_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
     return {**kept, **ours, **more}
