@@ -41,7 +41,7 @@ def wait_ready(run: read.RunView, timeout: float) -> read.RunView:
     return read.wait_for(run.folder, FINAL | {State.READY}, timeout)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait for something that must come; fail with its name when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -136,7 +136,7 @@ class House:
         )
 
     def ready(self, run: read.RunView) -> read.RunView:
-        now = wait_ready(run, 20.0)
+        now = wait_ready(run, 60.0)
         assert now.state is State.READY, (now.status, self.log(run))
         return now
 
@@ -154,7 +154,7 @@ class House:
         request = urllib.request.Request(
             f"{run.base_url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             usage = json.load(answer)["usage"]
         return int(usage["prompt_tokens"]), int(usage["completion_tokens"])
 

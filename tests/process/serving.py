@@ -88,13 +88,13 @@ class Serving:
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
         request = urllib.request.Request(f"{endpoint.base_url}/chat/completions", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return str(json.load(answer)["model"])
 
     def live(self) -> dict[str, read.RunView]:
         return {one.recipe_id: one for one in read.live_runs(self.house.places)}
 
-    async def until(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}; {self.dispatcher.document()}"

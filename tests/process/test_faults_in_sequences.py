@@ -213,8 +213,8 @@ class Faults(Sequence):
                 end = end or time.monotonic() + patience
                 if time.monotonic() >= end:
                     break
+            killed = time.monotonic()
             program.kill()
-        killed = time.monotonic()
         kept = "".join(piece for at, piece in pieces if at < killed - LOST_SECONDS)
         if kept.strip():
             self.printed.append(kept.strip())
@@ -322,7 +322,7 @@ class Faults(Sequence):
         """Ready is only said of an engine that lives and that has its port."""
         for run in read.all_runs(self.house.places):
             if run.state is State.READY:
-                until(lambda run=run: self._true(run), f"{run.run_id} is ready only while it is", 10.0)  # type: ignore[misc]
+                until(lambda run=run: self._true(run), f"{run.run_id} is ready only while it is")  # type: ignore[misc]
 
     def _true(self, run: read.RunView) -> bool:
         now = read.view(run.folder)

@@ -63,7 +63,7 @@ def test_one_that_hangs_costs_only_its_own_row(here: Places, busy: House, tmp_pa
             finally:
                 os.kill(process.pid, signal.SIGCONT)
         assert done.returncode == 1, done.stderr
-        assert took < 14
+        assert took < 30
         told = json.loads(done.stdout)
         found: dict[str, Any] = {one["name"]: one for one in told["hosts"]}
         assert [one["state"] for one in told["hosts"]] == ["lost", "lost", "well", "well", "well"]

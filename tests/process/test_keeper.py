@@ -44,17 +44,12 @@ def test_a_run_gets_ready_answers_and_leaves_nothing_when_stopped(house: House) 
 
 
 def test_stages_and_their_progress_are_seen_while_it_loads(house: House) -> None:
-    run = house.launch("--load-seconds", "3")
-    seen: set[tuple[str | None, bool]] = set()
-
-    def done() -> bool:
-        now = house.now(run)
-        seen.add((now.status.stage, now.status.progress is not None))
-        return now.state is State.READY
-
-    until(done, "ready")
-    assert ("weights", True) in seen
+    said = "Loading safetensors checkpoint shards:  25% Completed | 2/8"
+    run = house.launch(argv=(sys.executable, SERVER, "0", "--say", said))  # it says no more
+    until(lambda: (house.now(run).status.stage, house.now(run).status.progress) == ("weights", 0.25), "how far it is")
+    until(lambda: house.now(run).state is State.LOADING, "loading")
     control.stop(run)
+    house.check_nothing_is_left()
 
 
 def test_the_launching_command_may_be_killed_at_once(house: House) -> None:
@@ -85,7 +80,7 @@ def test_a_second_term_kills_at_once(house: House) -> None:
     began = time.monotonic()
     ended = control.stop(run, force=True)
     assert ended.state is State.EXITED
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     house.check_nothing_is_left()
 
 
@@ -144,12 +139,20 @@ def test_only_one_of_many_adopters_gets_the_run(house: House) -> None:
     for thread in threads:
         thread.join()
     until(lambda: house.now(run).status.adopted, "adopted")
-    keepers = [
-        one for one in house.ours() if b"vllm_studio_tui.keeper" in Path(f"/proc/{one.pid}/cmdline").read_bytes()
-    ]
-    assert len(keepers) == 1
+    until(lambda: len(keepers(house)) == 1, "the others have gone")
+    keeper = house.now(run).status.keeper_pid
+    assert keepers(house) == [keeper]
     control.stop(run)
     house.check_nothing_is_left()
+
+
+def keepers(house: House) -> list[int]:
+    found = []
+    for one in house.ours():
+        with contextlib.suppress(OSError):  # it has just ended
+            if b"vllm_studio_tui.keeper" in Path(f"/proc/{one.pid}/cmdline").read_bytes():
+                found.append(one.pid)
+    return found
 
 
 def test_a_torn_state_file_is_rebuilt_from_the_ledger(house: House) -> None:
@@ -229,10 +232,14 @@ def test_it_is_ready_again_after_a_restart(house: House) -> None:
 
 
 def test_a_keeper_killed_in_backoff_is_taken_over_and_goes_on(house: House) -> None:
-    run = house.ready(house.launch(restart=Restart("on-failure", delay=1.0, max_delay=1.0)))
+    run = house.ready(house.launch(restart=Restart("on-failure", delay=600.0, max_delay=600.0)))
     house.kill_engine(run)
     until(lambda: house.now(run).state is State.BACKOFF, "backoff")
+    until(lambda: bool(json.loads((run.folder / STATE).read_bytes())["next_start_at"]), "and that is written down")
     house.kill_keeper(run)
+    state = json.loads((run.folder / STATE).read_bytes())
+    assert state["next_start_at"] > time.time() + 60
+    (run.folder / STATE).write_text(json.dumps({**state, "next_start_at": time.time() + 0.5}))  # the time has passed
     control.settle(house.places)
     until(lambda: house.now(run).state is State.READY, "ready again")
     control.stop(run)
@@ -256,7 +263,7 @@ def test_an_engine_that_does_not_answer_is_started_again_under_a_policy(house: H
     pid = run.status.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: house.now(run).status.attempt == 2 and house.now(run).state is State.READY, "a second attempt")
+    until(lambda: house.now(run).status.attempt >= 2 and house.now(run).state is State.READY, "a second attempt")
     assert house.now(run).status.pid != pid
     moves = [line for line in house.ledger(run) if line["kind"] == "move"]
     assert any(line["reason"] == "hung" for line in moves)
@@ -269,7 +276,7 @@ def test_a_stage_that_is_logged_right_before_it_serves_is_marked_too(house: Hous
     port = free_port()
     argv = (sys.executable, SERVER, str(port), "--model", "sim", "--say-first", "Starting to load model")
     run = house.ready(house.launch(argv=argv, port=port))
-    until(lambda: "weights" in house.now(run).status.marks, "the stage is marked", 3.0)
+    until(lambda: "weights" in house.now(run).status.marks, "the stage is marked")
     now = house.now(run).status
     assert now.stage is None, "it is over"
     assert now.marks["weights"] <= (now.ready_at or 0.0) - (now.started_at or 0.0) + 0.01
@@ -293,7 +300,7 @@ def test_requests_without_tokens_are_noticed(house: House, policy: str) -> None:
         assert "1 requests run and no token" in (now.title or "")
         assert now.pid == run.status.pid
     else:
-        until(lambda: house.now(run).status.attempt == 2 and house.now(run).state is State.READY, "a second attempt")
+        until(lambda: house.now(run).status.attempt >= 2 and house.now(run).state is State.READY, "a second attempt")
         assert any(line.get("reason") == "stalled" for line in house.ledger(run))
     control.stop(run)
     house.check_nothing_is_left()
@@ -303,16 +310,18 @@ def test_each_stage_is_marked_and_tells_how_long_the_next_start_will_take(house:
     first = house.ready(house.launch("--load-seconds", "1.5"))
     assert next(iter(first.status.marks)) == "weights"
     control.stop(first)
-    run = house.launch("--load-seconds", "1.5")
-    until(lambda: house.now(run).status.stage == "weights", "weights")
-    now = house.now(run)
-    rest = time_left(now.status, earlier_starts(now, read.all_runs(house.places)), time.time())
+    second = house.launch(argv=(sys.executable, SERVER, "0", "--say", "Starting to load model"))  # and loads for ever
+    until(lambda: house.now(second).status.stage == "weights", "weights")
+    now = house.now(second)
+    earlier = earlier_starts(now, read.all_runs(house.places))
+    assert [one.marks for one in earlier] == [first.status.marks]
+    began = (now.status.started_at or 0.0) + now.status.marks["weights"]
+    rest = time_left(now.status, earlier, began)
     assert rest is not None
-    assert 0.2 < rest < 3.0
-    house.ready(run)
-    now = house.now(run)
-    assert time_left(now.status, earlier_starts(now, read.all_runs(house.places)), time.time()) is None
-    control.stop(run)
+    assert 0.0 < rest < 60.0
+    assert time_left(now.status, earlier, began + 3600.0) < rest  # type: ignore[operator]
+    assert time_left(first.status, earlier, time.time()) is None, "it is ready"
+    control.stop(second)
 
 
 def test_a_start_that_moves_to_another_port_is_ended(house: House) -> None:
@@ -389,9 +398,14 @@ def test_the_port_is_held_while_a_restart_is_waited_for(house: House) -> None:
     house.ask(run)  # what is left of a connection must not be in its way
     house.kill_engine(run)
     until(lambda: house.now(run).state is State.BACKOFF, "backoff")
-    with socket.socket() as thief:
-        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        until(lambda: not _bound(thief, run.port or 0), "the port is held")
+
+    def can_be_had() -> bool:
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            return _bound(thief, run.port or 0)
+
+    until(lambda: not can_be_had(), "the port is held")
+    assert not can_be_had()
     control.stop(run)
     house.check_nothing_is_left()
 
@@ -444,7 +458,7 @@ def test_an_engine_that_floods_its_log_can_be_stopped_and_its_log_stays_bounded(
     run = house.ready(house.launch("--flood", "20000"))
     began = time.monotonic()
     assert control.stop(run).state is State.EXITED
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     house.check_nothing_is_left()
 
 

@@ -31,7 +31,7 @@ def bring(house: House, state: str) -> read.RunView:
         until(lambda: house.now(run).state is State.BACKOFF, "backoff")
         return house.now(run)
     if state == "stopping":
-        run = house.ready(house.launch("--ignore-term", stop=Stop(leader_grace=1.5, tree_grace=1.0)))
+        run = house.ready(house.launch("--ignore-term", stop=Stop(leader_grace=60.0, tree_grace=60.0)))
         assert run.status.keeper_pid is not None
         process.send(run.status.keeper_pid, run.status.keeper_start, signal.SIGTERM)
         until(lambda: house.now(run).state is State.STOPPING, "stopping")

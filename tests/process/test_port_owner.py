@@ -69,16 +69,20 @@ def test_a_stranger_that_takes_the_port_while_it_loads_is_named_and_not_counted(
     house: House, start: Start, model: str | None
 ) -> None:
     """Under the very name of our model, under another one, and one that answers nothing but its health."""
-    run = house.launch("--load-seconds", "4", failures=FAILURES)
+    loaded = house.root / "loaded"
+    waits = "import os,sys,time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
+    waits += "os.execv(sys.argv[2], sys.argv[2:])"
+    run = house.launch(before=lambda _: (sys.executable, "-c", waits, str(loaded), sys.executable), failures=FAILURES)
     pid = start(run.port or 0, *(("--model", model) if model else ()))
     until(lambda: bool(house.now(run).status.stranger), "the stranger is seen")
+    until(lambda: house.now(run).status.stranger.get("model") == model, "and says what it serves")
     status = house.now(run).status
     assert status.stranger["pid"] == pid
-    assert status.stranger["model"] == model
     suffix = f", model {model})" if model else ")"
     assert status.heard is not None
     assert status.heard.startswith(f"another server answers on :{run.port} (pid {pid}, ")
     assert status.heard.endswith(suffix)
+    loaded.touch()
     until(lambda: house.now(run).status.final, "our engine could not have the port")
     status = house.now(run).status
     assert status.reason == "port_in_use"
@@ -93,7 +97,7 @@ def test_a_stranger_that_takes_the_port_while_it_loads_is_named_and_not_counted(
 def test_the_commands_name_who_has_the_port_of_a_loading_run(house: House, start: Start) -> None:
     run = house.launch("--load-seconds", "60", failures=FAILURES)
     pid = start(run.port or 0, "--model", "theirs")
-    until(lambda: bool(house.now(run).status.stranger), "the stranger is seen")
+    until(lambda: house.now(run).status.stranger.get("model") == "theirs", "the stranger is seen")
     words = f"another server answers on :{run.port} (pid {pid}, "
     for command in (("status",), ("status", "--json"), ("diagnose", run.run_id), ("diagnose", run.run_id, "--json")):
         done = subprocess.run(

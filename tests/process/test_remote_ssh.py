@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,6 +47,22 @@ def wait(condition: object, what: str, seconds: float = 40.0) -> None:
         time.sleep(0.05)
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def cut_off(tmp_path: Path) -> Iterator[None]:
+    """No new connection comes about meanwhile: what is said of that can be seen, however fast it would be made anew."""
+    hold = tmp_path / "ssh" / "hold"
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An sshd of our own; the address of a studio behind it, whose home is another than ours."""
@@ -67,7 +84,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     )
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/config "$@"\n')
+    (programs / "ssh").write_text(
+        f"#!/bin/sh\nwhile [ -e {folder}/hold ]; do sleep 0.05; done\n"
+        f'exec {shutil.which("ssh")} -F {folder}/config "$@"\n'
+    )
     there = Path("/tmp", f"vst-{os.getpid()}-{port}")  # short enough for a socket in it
     (programs / "vllm-studio").write_text(
         f'#!/bin/sh\nVLLM_STUDIO_HOME={there} exec {sys.executable} -m vllm_studio_tui "$@"\n'
@@ -81,7 +101,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     log = (folder / "log").open("wb")
     sshd = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stdout=log, stderr=log)
     try:
-        time.sleep(0.2)
+        wait(lambda: sshd.poll() is not None or listens(port), "sshd listens")
         if sshd.poll() is not None:
             pytest.skip(f"sshd does not start here: {(folder / 'log').read_text()[-300:]}")
         yield f"ssh://gpu-box{programs}/vllm-studio"
@@ -125,8 +145,9 @@ def test_a_studio_behind_ssh_is_one_as_here_and_comes_back_when_the_connection_w
         assert answers[1].content
         tunnels = _ssh_children()
         assert len(tunnels) == 1
-        os.kill(tunnels[0], signal.SIGKILL)
-        wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
+        with cut_off(tmp_path):
+            os.kill(tunnels[0], signal.SIGKILL)
+            wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
         wait(lambda: seen[-1].stale is None, "it is heard again")
         assert studio.runs.find("sim").state.value == "ready"
         log.file.refresh()  # over the connection that was made anew
@@ -147,8 +168,9 @@ def test_a_server_there_that_was_killed_is_started_again(host: str, tmp_path: Pa
         studio.sampler.start()
         wait(lambda: seen, "a first sample")
         killed = json.loads(facts.read_bytes())["pid"]
-        os.kill(killed, signal.SIGKILL)
-        wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
+        with cut_off(tmp_path):
+            os.kill(killed, signal.SIGKILL)
+            wait(lambda: seen[-1].stale is not None, "it is said that nothing is heard")
         wait(lambda: seen[-1].stale is None, "another one is heard")
         assert json.loads(facts.read_bytes())["pid"] != killed
         assert studio.runs.all() == []
@@ -175,7 +197,12 @@ async def _ask(studio: StudioApi, run_id: str, words: int | None = None) -> str:
 def _ssh_children() -> list[int]:
     import psutil
 
-    return [one.pid for one in psutil.Process().children() if one.name() == "ssh" and one.status() != "zombie"]
+    found = []
+    for one in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if one.name() == "ssh" and one.status() != "zombie":
+                found.append(one.pid)
+    return found
 
 
 def test_what_ssh_says_is_told(host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -36,17 +36,18 @@ async def test_a_model_is_launched_waited_for_and_stopped(ground: Ground) -> Non
     await call(ground, "POST", "/recipes", recipe("sim"))
     await call(ground, "POST", "/recipes", {**recipe("slow"), "command": f"{ENGINE} --load-seconds 60"})
     assert (await call(ground, "GET", "/status"))[1]["running"] is False
-    status, launched, headers = await call(ground, "POST", "/launch/sim", headers={"Prefer": "respond-async"})
-    assert (status, launched["success"], launched["recipe_id"]) == (202, True, "sim")
+    _, launched, _ = await call(ground, "POST", "/launch/sim")
+    assert (launched["success"], launched["recipe_id"]) == (True, "sim")
     assert {"pid", "message", "log_file", "run_id"} <= launched.keys()
-    assert (headers["Preference-Applied"], headers["Location"]) == ("respond-async", f"/runs/{launched['run_id']}")
     _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=30&recipe=sim")
     assert (ready["ready"], ready["run_id"], "error" in ready) == (True, launched["run_id"], False)
     _, told, _ = await call(ground, "GET", "/status")
     assert (told["running"], told["launching"], told["process"]["port"]) == (True, None, told["inference_port"])
     assert {"pid", "backend", "model_path", "port", "served_model_name"} <= told["process"].keys()
     assert [one["status"] for one in (await call(ground, "GET", "/recipes"))[1]] == ["stopped", "running"][::-1]
-    _, slow, _ = await call(ground, "POST", "/launch/slow")
+    status, slow, headers = await call(ground, "POST", "/launch/slow", headers={"Prefer": "respond-async"})
+    assert (status, headers["Preference-Applied"]) == (202, "respond-async")
+    assert headers["Location"] == f"/runs/{slow['run_id']}"
     assert (slow["success"], (await call(ground, "GET", "/status"))[1]["launching"]) == (True, "slow")
     status, refused, _ = await call(ground, "POST", "/launch/sim/cancel")
     assert (status, refused["code"]) == (409, "not_loading")
@@ -204,7 +205,8 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
             ):
                 ground = Ground(context, ScriptedEngine(), client, f"http://127.0.0.1:{_port(house)}")
                 reader = await listen(ground, "/events?types=launch_progress,run,request,queue,recipe,alert")
-                slow = {**recipe("slow"), "command": f"{ENGINE} --load-seconds 1", "served_model_name": "served"}
+                long = "--load-seconds 1 --answer long:9000"
+                slow = {**recipe("slow"), "command": f"{ENGINE} {long}", "served_model_name": "served"}
                 await call(ground, "POST", "/recipes", slow)
                 began_at = int(time.time()) - 1
                 entry: dict[str, Any] = {}
@@ -231,7 +233,7 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
                 assert 'vllm_studio_sse_active_connections{channel="events"} 1.0' in text
                 assert 'vllm_studio_requests_total{endpoint="/v1/chat/completions"' in text
                 # Asked itself, it is in use too, from the first byte to the last.
-                asked = {**asked, "stream": True, "max_tokens": 400}
+                asked = {**asked, "stream": True, "max_tokens": 9000}
                 url = f"{ground.url}/upstream/slow/v1/chat/completions"
                 async with client.post(url, json=asked) as answered:
                     await answered.content.readline()
@@ -256,7 +258,7 @@ async def test_a_launch_is_told_of_while_it_happens(tmp_path: Path, monkeypatch:
                 assert (alarm["recipe_id"], alarm["state"]) == ("bad", "failed")
                 assert alarm["title"]
                 began = time.monotonic()
-            assert time.monotonic() - began < 10, "a stream that is open does not hold the server up"
+            assert time.monotonic() - began < 25, "a stream that is open does not hold the server up"
     finally:
         house.end()
 

@@ -26,8 +26,11 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def terminal(home: Path) -> Iterator[Opener]:
     opened: list[Terminal] = []
 
-    def open_one(*arguments: str, size: tuple[int, int] = (120, 36), **environ: str) -> Terminal:
-        made = Terminal(studio(*arguments), environment(home, **environ), columns=size[0], rows=size[1])
+    def open_one(
+        *arguments: str, program: list[str] | None = None, size: tuple[int, int] = (120, 36), **environ: str
+    ) -> Terminal:
+        argv = studio(*arguments) if program is None else [*program, *arguments]
+        made = Terminal(argv, environment(home, **environ), columns=size[0], rows=size[1])
         opened.append(made)
         return made
 

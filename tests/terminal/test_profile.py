@@ -8,14 +8,14 @@ import time
 import pytest
 
 from tests.terminal.conftest import Opener
-from tests.terminal.pty_screen import of_an_empty_home
+from tests.terminal.pty_screen import of_an_empty_home, patient
 
 LIGHT, ATTRIBUTES = "\x1b]11;rgb:ffff/ffff/ffff\x1b\\", "\x1b[?62;1;2;6;9;15;16;17;18;21;22;28;29c"
 PAPER = b"48;2;251;250;246"  # the page of the light theme
 
 
 def test_a_light_terminal_that_answers_gets_the_light_theme_and_no_answer_is_typed(terminal: Opener) -> None:
-    one = terminal()
+    one = terminal(program=patient(60.0))
     one.until(lambda _: b"\x1b]11;?" in one.raw)
     one.send("2", LIGHT, ATTRIBUTES)  # a key came before the answer
     one.until("RECIPES")
@@ -25,7 +25,7 @@ def test_a_light_terminal_that_answers_gets_the_light_theme_and_no_answer_is_typ
 
 
 def test_an_answer_that_comes_late_is_dropped(terminal: Opener) -> None:
-    one = terminal("--screen", "chat")
+    one = terminal("--screen", "chat", program=patient())
     one.until("No model is up")
     for piece in (LIGHT[:9], LIGHT[9:], ATTRIBUTES[:5], ATTRIBUTES[5:]):
         one.send(piece)

@@ -183,7 +183,7 @@ def test_suspended_and_resumed_it_draws_again(terminal: Opener) -> None:
     one = terminal()
     one.until("What do you want to run?")
     one.send("ctrl+z")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while Path(f"/proc/{one.process.pid}/stat").read_text().split()[2] != "T":
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -228,9 +228,7 @@ def test_nothing_changes_nothing_is_written(terminal: Opener) -> None:
     one.until(lambda _: b"\x1b]2;studio" in one.raw)  # the first sample has come, and the title with it
     for place in "1256":
         one.send(place)
-        before = one.until_quiet(1.5)  # whatever it loads is there
-        time.sleep(2.5)
-        assert len(one.raw) == before, (place, bytes(one.raw[before:])[:300])
+        one.until_quiet(2.6)  # once whatever it loads is there; what writes each second, or every other, never is
     one.send("1", "q")
     assert one.wait() == 0
 
