@@ -322,7 +322,7 @@ async def test_whatever_happens_each_request_ends(house: House) -> None:
         await asyncio.wait_for(asyncio.gather(*clients), 30)
         assert here.dispatcher.document()["in_flight"] == {}
     assert len(ended) == asked
-    assert ended.count("answered") >= 4, ended
+    assert "answered" in ended, ended
 
 
 async def test_who_waits_is_answered_in_time_though_nothing_can_be_looked_at(house: House) -> None:

@@ -58,7 +58,7 @@ def test_one_that_hangs_costs_only_its_own_row(here: Places, busy: House, tmp_pa
             os.kill(process.pid, signal.SIGSTOP)
             try:
                 started = time.monotonic()
-                done = command(here, "hosts", "--json", "--timeout", "6")
+                done = command(here, "hosts", "--json", "--timeout", "10")
                 took = time.monotonic() - started
             finally:
                 os.kill(process.pid, signal.SIGCONT)
@@ -68,7 +68,7 @@ def test_one_that_hangs_costs_only_its_own_row(here: Places, busy: House, tmp_pa
         found: dict[str, Any] = {one["name"]: one for one in told["hosts"]}
         assert [one["state"] for one in told["hosts"]] == ["lost", "lost", "well", "well", "well"]
         assert (found["stuck"]["trouble"], found["stuck"]["overview"]) == ("no answer", None)
-        assert "within 6 s" in found["stuck"]["error"]["title"]
+        assert "within 10 s" in found["stuck"]["error"]["title"]
         assert "No such file" in found["gone"]["error"]["cause"]
         assert found["busy"]["tokens_per_second"] == 0.0
         assert [run["state"] for run in found["busy"]["overview"]["runs"]] == ["ready"]

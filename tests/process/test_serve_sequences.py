@@ -162,7 +162,7 @@ class Sequence:
         assert self.calm is False or self.broken == []
         root = self.url.removesuffix("/v1")
         async with aiohttp.ClientSession() as client:
-            for _ in range(400):
+            for _ in range(1200):
                 async with client.get(f"{root}/requests/live") as got:
                     now: dict[str, Any] = await got.json()
                 if not (now["requests"] or now["queue"] or now["in_flight"] or now["waiting"] or now["launching"]):
