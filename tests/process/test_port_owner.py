@@ -111,10 +111,18 @@ def test_the_commands_name_who_has_the_port_of_a_loading_run(house: House, start
     control.stop(run)
 
 
-def test_an_engine_that_says_that_it_serves_while_a_stranger_has_its_port_is_ended(house: House, start: Start) -> None:
+def test_an_engine_that_says_that_it_serves_while_a_stranger_has_its_port_is_ended(
+    house: House, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'vllm_studio_tui.keeper' in sys.orig_argv:\n"
+        "    from vllm_studio_tui.keeper import readiness\n    assert readiness.PATIENCE > 10\n"
+        "    readiness.PATIENCE = 1.0\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     run = house.launch(argv=(sys.executable, SERVER, "0", "--say", "INFO: Application startup complete."))
     pid = start(run.port or 0, "--model", "theirs")
-    until(lambda: house.now(run).status.final, "ended", 60)
+    until(lambda: house.now(run).status.final, "ended")
     status = house.now(run).status
     assert status.reason == "port_in_use"
     assert f"pid {pid}, " in (status.title or "")
