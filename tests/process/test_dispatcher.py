@@ -26,7 +26,7 @@ from vllm_studio_tui.runs import control, read
 
 async def refusal_of(admission: object) -> Refusal:
     with pytest.raises(Refusal) as refused:
-        await asyncio.wait_for(admission.wait(), 20)  # type: ignore[attr-defined]
+        await asyncio.wait_for(admission.wait(), 60)  # type: ignore[attr-defined]
     return refused.value
 
 
@@ -239,7 +239,7 @@ async def test_an_engine_or_keeper_that_is_killed_hangs_nobody(house: House) -> 
         second = one.enter("b")
         await one.until(lambda: "b" in one.live() and one.live()["b"].status.pid is not None, "it loads")
         house.kill_keeper(one.live()["b"])
-        endpoint = await asyncio.wait_for(second.wait(), 20)
+        endpoint = await asyncio.wait_for(second.wait(), 60)
         assert endpoint.recipe_id == "b"
         second.leave()
         # Both die: the next request has it launched anew.

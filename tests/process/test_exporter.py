@@ -50,8 +50,8 @@ def test_it_tells_of_a_run_until_that_ends_and_leaves_in_order(tmp_path: Path) -
         until(lambda: run.run_id not in file.read_text(), "the end of the run, in the file")
         serving.send_signal(signal.SIGTERM)
         writing.send_signal(signal.SIGINT)
-        assert serving.wait(20) == 0
-        assert writing.wait(20) == 130
+        assert serving.wait(60) == 0
+        assert writing.wait(60) == 130
         assert not file.exists()  # what it said is true no more
         for one in (serving, writing):
             assert "Traceback" not in one.communicate()[1]

@@ -39,7 +39,7 @@ async def test_a_model_is_launched_waited_for_and_stopped(ground: Ground) -> Non
     _, launched, _ = await call(ground, "POST", "/launch/sim")
     assert (launched["success"], launched["recipe_id"]) == (True, "sim")
     assert {"pid", "message", "log_file", "run_id"} <= launched.keys()
-    _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=30&recipe=sim")
+    _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=60&recipe=sim")
     assert (ready["ready"], ready["run_id"], "error" in ready) == (True, launched["run_id"], False)
     _, told, _ = await call(ground, "GET", "/status")
     assert (told["running"], told["launching"], told["process"]["port"]) == (True, None, told["inference_port"])
@@ -149,7 +149,7 @@ async def test_a_running_engine_is_measured_asked_for_a_title_and_asked_directly
         patch.setenv("SIM_KEY", "engine-secret")
         await call(ground, "POST", "/recipes", sim)
         await call(ground, "POST", "/launch/sim")
-        _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=30")
+        _, ready, _ = await call(ground, "GET", "/wait-ready?timeout=60")
         run_id = ready["run_id"]
         _, measured, _ = await call(ground, "POST", "/benchmark?prompt_tokens=200&max_tokens=40")
         shown = measured["benchmark"]
@@ -271,7 +271,7 @@ def _port(house: House) -> int:
 async def test_a_launch_that_fails_says_why(ground: Ground) -> None:
     await call(ground, "POST", "/recipes", {**recipe("bad"), "command": "{python} -c 'raise SystemExit(3)'"})
     _, launched, _ = await call(ground, "POST", "/launch/bad")
-    _, waited, _ = await call(ground, "GET", "/wait-ready?recipe=bad&timeout=20")
+    _, waited, _ = await call(ground, "GET", "/wait-ready?recipe=bad&timeout=60")
     assert waited["ready"] is False
     assert waited["error"] == waited["title"]
     assert waited["run_id"] == launched["run_id"]
@@ -293,7 +293,7 @@ async def test_who_is_answered_by_a_run_that_is_stopped_is_told_just_that(tmp_pa
                 slow = f"{ENGINE} --answer long:2000 --tokens-per-second 20"
                 await call(ground, "POST", "/recipes", {**recipe("sim"), "command": slow})
                 _, launched, _ = await call(ground, "POST", "/launch/sim")
-                ready = (await call(ground, "GET", "/wait-ready?timeout=30&recipe=sim"))[1]
+                ready = (await call(ground, "GET", "/wait-ready?timeout=60&recipe=sim"))[1]
                 assert ready["ready"], ready
                 await context.dispatcher.refresh()
                 messages = [{"role": "user", "content": "count"}]
@@ -303,7 +303,7 @@ async def test_who_is_answered_by_a_run_that_is_stopped_is_told_just_that(tmp_pa
                 if streamed:
                     await until(lambda: any(one.first_at is not None for one in context.live), "its answer comes")
                 await call(ground, "POST", f"/runs/{launched['run_id']}/stop")
-                status, data, got = await asyncio.wait_for(asking, 20)
+                status, data, got = await asyncio.wait_for(asking, 60)
                 if streamed:
                     data = json.loads(data.strip().split(b"\n\n")[-1].removeprefix(b"data: "))
                     assert "sim was stopped in the middle of its answer" in data["error"]["message"]

@@ -111,7 +111,7 @@ class Terminal:
         with self._lock:
             return "\n".join(line.rstrip() for line in self.screen.display)
 
-    def until(self, condition: Callable[[str], bool] | str, seconds: float = 30.0) -> str:
+    def until(self, condition: Callable[[str], bool] | str, seconds: float = 60.0) -> str:
         """Wait until the screen shows something; its text."""
         deadline = time.monotonic() + seconds
         while True:
@@ -124,7 +124,7 @@ class Terminal:
                 raise AssertionError(f"it ended with {self.process.returncode}: {condition}\n{text}")
             time.sleep(0.03)
 
-    def until_quiet(self, quiet: float, seconds: float = 30.0) -> int:
+    def until_quiet(self, quiet: float, seconds: float = 60.0) -> int:
         """Wait until nothing was written for a while; return how many bytes were until then."""
         deadline = time.monotonic() + seconds
         since, before = time.monotonic(), len(self.raw)

@@ -54,7 +54,7 @@ def test_whatever_fails_the_terminal_is_given_back_and_three_lines_say_what_happ
         opened["handler"].until(of_an_empty_home)
         opened["handler"].send("?")
         for kind, one in opened.items():
-            assert one.wait(60) == 1, kind
+            assert one.wait(100) == 1, kind
             one.close()
             raw = one.raw.decode("utf-8", "replace")
             if kind not in ("css", "start"):  # those never took the terminal

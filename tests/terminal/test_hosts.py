@@ -38,7 +38,7 @@ def test_enter_goes_to_a_host_and_the_header_says_which(home: Path, terminal: Op
         one.until(lambda text: "2 Recipes" in text.splitlines()[0])
         assert "one-of-there" not in one.text()
         one.send("q")
-        assert one.process.wait(20) == 0
+        assert one.wait() == 0
         assert one.process.pid == pid
 
 
@@ -96,5 +96,5 @@ def test_a_host_that_goes_away_while_one_goes_to_it_leads_back_to_the_list(home:
         assert "far" not in shown.splitlines()[0]
         assert shown.isascii(), "how it was started stays"
         one.send("q")
-        assert one.process.wait(20) == 0
+        assert one.wait() == 0
         assert one.process.pid == pid
