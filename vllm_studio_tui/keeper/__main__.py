@@ -6,11 +6,9 @@ its installation is replaced.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
-import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from vllm_studio_tui.keeper.files import (
     is_copy,
     read_spec,
     stand_in,
+    take_lock,
 )
 from vllm_studio_tui.keeper.port import HeldPort
 from vllm_studio_tui.keeper.recovery import Recovered, recover
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     # A stop that comes before we listen must wait, not kill us.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     folder = Path(arguments[0])
-    lock = int(arguments[arguments.index("--lock-fd") + 1]) if "--lock-fd" in arguments else take_lock(folder)
+    lock = int(arguments[arguments.index("--lock-fd") + 1]) if "--lock-fd" in arguments else open_lock(folder)
     if lock is None:
         return 0  # somebody else keeps this run
     os.set_inheritable(lock, False)
@@ -84,15 +83,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def take_lock(folder: Path) -> int | None:
-    """Take the run's lock, waiting a moment: a reader may be looking whether it is held. None: it is held."""
+def open_lock(folder: Path) -> int | None:
+    """Take the run's lock; None: somebody else keeps this run."""
     fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for _ in range(50):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            time.sleep(0.02)
+    if take_lock(fd):
+        return fd
     os.close(fd)
     return None
 

@@ -6,8 +6,10 @@ A full disk must not lose anything: what cannot be written is kept and tried aga
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,28 @@ MOST = 16 * 1024 * 1024
 LINE = 1024 * 1024
 #: A ledger is read backwards in pieces of so many bytes.
 PIECE = 256 * 1024
+#: Seconds for which a run's lock is tried while a keeper has it, and while only readers look whether one does.
+KEPT, LOOKED_AT = 0.2, 10.0
+
+
+def take_lock(fd: int) -> bool:
+    """Take a run's lock, an open file, for a keeper; False: it has one.
+
+    Whoever looks whether it is held has a share of it meanwhile: longer, where the machine lets it wait just then.
+    """
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        patience = KEPT
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            patience = LOOKED_AT
+        if time.monotonic() - began > patience:
+            return False
+        time.sleep(0.01)
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import random
@@ -20,7 +19,7 @@ from pathlib import Path
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.run import WITH_ENGINE
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.files import LOCK, SPEC
+from vllm_studio_tui.keeper.files import LOCK, SPEC, take_lock
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
@@ -147,13 +146,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held
     """
     fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        for _ in range(20):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.01)  # perhaps only a reader's look
-        else:
+        if not take_lock(fd):
             return False
         argv = [
             *(_scope(folder) if scope else ()),
