@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.ports import free_port
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe
 from vllm_studio_tui.keeper import engine_http
 
@@ -29,7 +30,7 @@ def serve() -> Iterator[Serve]:
 
         def one(link: socket.socket) -> None:
             with link, contextlib.suppress(OSError):
-                link.settimeout(5)
+                link.settimeout(30)
                 link.recv(65536)
                 answer(link)
 
@@ -119,6 +120,5 @@ def test_what_is_no_answer_is_said_in_words(serve: Serve, answer: bytes, words: 
 
 
 def test_nobody_there_is_said_in_words(serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+    port = free_port()
     assert engine_http.ready(ReadyProbe(), "127.0.0.1", port, None) == (False, f"nothing listens on :{port}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from vllm_studio_tui.cli.app import run
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.services.recipes.external_servers import external_states
@@ -46,8 +47,7 @@ def recipe(name: str, base_url: str, **more: Any) -> Recipe:
 def test_each_is_what_it_answers(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIGHT", "right")
     address = f"http://127.0.0.1:{port}"
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        closed = gone.getsockname()[1]
+    closed = free_port()
     asked = [
         recipe("open", f"{address}/open/v1"),
         recipe("key", f"{address}/v1", api_key="env:RIGHT"),

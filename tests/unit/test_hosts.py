@@ -387,20 +387,21 @@ def test_a_host_that_hangs_drips_or_floods_costs_only_its_own_row(monkeypatch: p
     with speaking(document(WELL)) as well, speaking(hangs) as hang, speaking(drips) as drip, speaking(floods) as flood:
         started = time.monotonic()
         found = ask_once({name: Host(connect=url) for name, url in
-                          {"hang": hang, "well": well, "drip": drip, "flood": flood}.items()}, 1.5, {})  # fmt: skip
+                          {**dict.fromkeys("abcdefgh", hang), "hang": hang, "well": well, "drip": drip,
+                           "flood": flood}.items()}, 3, {})  # fmt: skip
         took = time.monotonic() - started
     states = {state.name: state for state in found}
-    assert took < 8
+    assert took < 20, "ten that are waited for one after another take thirty seconds"
     assert states["well"].error is None
     assert states["well"].seconds is not None
-    assert states["well"].seconds < 1.5
+    assert states["well"].seconds < 3
     for name in ("hang", "drip"):
         error = states[name].error
         assert error is not None
-        assert "no answer within 1.5 s" in error.title
+        assert "no answer within 3 s" in error.title
     assert states["flood"].error is not None
     assert "longer than" in states["flood"].error.cause
-    assert [one.name for one in in_order(found)] == ["hang", "drip", "flood", "well"]
+    assert [one.name for one in in_order(found)] == [*"abcdefgh", "hang", "drip", "flood", "well"]
 
 
 def test_a_host_where_nothing_listens_is_said_in_the_words_that_connect_has() -> None:
@@ -427,7 +428,7 @@ def test_a_name_that_cannot_be_looked_up_and_a_key_that_is_not_there_are_said() 
 def test_a_host_that_answers_without_a_speed_is_no_lost_one_when_the_time_is_up(
     monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
-    monkeypatch.setattr(host_watch, "PAUSE", 0.2)
+    monkeypatch.setattr(host_watch, "PAUSE", 0.2 if then == "hangs" else 1000.0)
     runs = [{key: value for key, value in WELL["runs"][0].items() if key != "tokens_per_second"}]
     said = iter([document({**WELL, "runs": runs})] * (1 if then == "hangs" else 9))
 
@@ -439,7 +440,7 @@ def test_a_host_that_answers_without_a_speed_is_no_lost_one_when_the_time_is_up(
         hangs(one)
 
     with speaking(talk) as url:
-        (found,) = ask_once({"h": Host(connect=url)}, 0.5, {})
+        (found,) = ask_once({"h": Host(connect=url)}, 3, {})
     assert found.error is None
     assert found.overview is not None
     assert found.overview.tokens_per_second is None
@@ -469,17 +470,17 @@ def test_a_host_that_goes_is_lost_with_what_it_was_last_seen_and_comes_back(monk
         try:
             well = wait(lambda one: one.answers, "it answers")
             assert (well.since, rank(well), trouble(well)) == (None, Rank.WELL, "")
+            monkeypatch.setattr(host_watch, "TRIES", (600.0,))
             answering[0] = answer(b'{"error": "it failed"}', "500 Oh")
+            watch.retry("h")
             lost = wait(lambda one: one.error is not None, "it is lost")
             assert lost.overview is not None
             assert lost.since is not None
             assert last_seen(lost, "1842 tok/s") == "1 run ready, 1842 tok/s"
             assert sums(watch.states).gpus == ()
             answering[0] = document(WELL)
-            asked = time.monotonic()
             watch.retry("h")
-            back = wait(lambda one: one.error is None, "it is back")
-            assert time.monotonic() - asked < 1.9, "sooner than it would have been asked again"
+            back = wait(lambda one: one.error is None, "it is back, sooner than it would have been asked again")
             assert back.since is None
         finally:
             watch.close(wait=10)
