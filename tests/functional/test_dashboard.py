@@ -193,3 +193,14 @@ async def test_a_recipe_that_another_program_made_is_seen_at_once(tmp_path: Path
             elsewhere.close()
         stage.studio.sampler.show(stage.studio.sampler.latest)  # type: ignore[attr-defined]
         await shows(stage, "made-elsewhere")
+
+
+async def test_the_footer_follows_the_rows_that_are_there(tmp_path: Path) -> None:
+    """A ledger that is drawn after the footer, as when a window gets small, leaves no keys in it that do nothing."""
+    async with staged(tmp_path) as stage:
+        await stage.until(lambda: "tab part" in stage.lines()[-1], "there are several")
+        ledger: Any = stage.app.current.one("#ledger")
+        rows = ledger._painter
+        ledger._painter = lambda width, height: rows(width, height)[:3]
+        ledger.repaint()
+        await stage.until(lambda: "tab part" not in stage.lines()[-1], "there is one part now")

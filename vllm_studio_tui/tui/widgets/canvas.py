@@ -307,6 +307,14 @@ class ListCanvas(Canvas, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("list")]
 
+    class Listed(Message):
+        """It has other keys than before: what can be done with them may be other than what the footer says."""
+
+    def _keep_cursor(self, before: Sequence[Row]) -> None:
+        super()._keep_cursor(before)
+        if {row.key for row in before} != {row.key for row in self.rows}:
+            self.post_message(self.Listed().set_sender(self))
+
     def action_up(self) -> None:
         self.move(-1)
 

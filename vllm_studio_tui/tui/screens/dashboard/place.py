@@ -233,6 +233,10 @@ class Dashboard(Place):
         event.stop()
         self.shell.update_frame()
 
+    def on_list_canvas_listed(self, event: ListCanvas.Listed) -> None:
+        event.stop()
+        self.shell.update_frame()
+
     def _parts(self) -> dict[str, str]:
         """Return the parts that the cursor can be in, each with its first key."""
         parts: dict[str, str] = {}
