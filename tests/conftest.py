@@ -20,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("VLLM_STUDIO_")]:
         if not name.startswith("VLLM_STUDIO_TEST_"):
             del os.environ[name]
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     home = tempfile.TemporaryDirectory(prefix="vllm-studio-tests-")
     config.add_cleanup(home.cleanup)
     os.environ["VLLM_STUDIO_HOME"] = home.name

@@ -251,9 +251,19 @@ class Staged:
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
                 await self.pilot.pause(0)
-                return
+                if not self._at_work():
+                    return
             assert time.monotonic() < deadline, f"still at work: {[worker.name for worker in pending]}"
             await asyncio.sleep(0.01)
+
+    def _at_work(self) -> bool:
+        """Return whether something is still to be handled or drawn: a pause may end before it, on a busy machine."""
+        screen, resized = self.app.screen, (self.app._resize_event, self.app._resize_timer)
+        if screen._layout_required or screen._repaint_required or screen._scroll_required or any(resized):
+            return True
+        everything = (self.app, *screen.walk_children(with_self=True))
+        waiting = any(one.message_queue_size or one._next_callbacks for one in everything)
+        return bool(waiting or screen._callbacks or screen._dirty_widgets)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + 40
@@ -327,6 +337,7 @@ async def staged(
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             stage = Staged(app, pilot, studio, launcher, engine)
+            await stage.until(lambda: app.snapshot is not None, "the first sample")
             await stage.settle()
             yield stage
             assert stage.faults_expected or not app.faults.errors, app.faults.errors

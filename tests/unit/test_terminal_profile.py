@@ -73,7 +73,7 @@ def answered() -> Any:
                 import termios
 
                 before = termios.tcgetattr(0)
-                found = Asking(0, 1).answers(1.0 if reply else 0.05)
+                found = Asking(0, 1).answers(30.0 if reply else 0.05)
                 same = termios.tcgetattr(0) == before
                 os.write(1, repr((found, same)).encode() + b"\nend\n")
                 code = 0
@@ -81,11 +81,11 @@ def answered() -> Any:
                 os._exit(code)
         opened.append(ours)
         came = b""
-        while not came.endswith(b"\x1b[c"):
+        while b"\x1b[c" not in came:
             came += os.read(ours, 1000)
         if reply:
             os.write(ours, reply)
-        came = b""
+        came = came.partition(b"\x1b[c")[2]  # where no answer is waited for, the end may have come with the question
         while b"end" not in came:
             came += os.read(ours, 1000)
         os.waitpid(pid, 0)
