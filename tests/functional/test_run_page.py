@@ -363,6 +363,7 @@ async def test_where_serve_runs_its_address_is_what_other_programs_are_told(tmp_
         assert "export OPENAI_API_KEY=none" in stage.text()
         await stage.press("y")
         assert stage.clip == served_url
+        stage.app.clear_notifications()  # in a small window it stands before what is looked for
         for size in ((80, 24), (60, 15), (40, 6)):
             await stage.pilot.resize_terminal(*size)
             await shows(stage, served_url)
