@@ -24,6 +24,8 @@ from vllm_studio_tui.kit.paths import Places, boot_id
 if TYPE_CHECKING:
     from vllm_studio_tui.keeper.recovery import Recovered
 
+#: Seconds that a keeper has for writing the state once the ledger has the end.
+HALF_WRITTEN = 2.0
 #: Faces leave this mark in the directory of a failed run that a person has seen.
 DISMISSED = "dismissed"
 
@@ -118,7 +120,8 @@ def view(folder: Path) -> RunView:
     if not known or not (state.final or (held and alive and full_disk(folder) is None)):
         # The state may be torn, or older than what happened: a line of the ledger may fit where a state does not.
         recovered = _recovered(folder)
-        state, known, alive = recovered.state, recovered.known, _alive(recovered.state)
+        if not (held and known and _half_written(folder, recovered.state)):
+            state, known, alive = recovered.state, recovered.known, _alive(recovered.state)
     if not held and not state.final and is_copy(state.place, folder):
         state, alive = replace(state, **COPIED), False
     if not state.final and not alive:
@@ -133,6 +136,15 @@ def view(folder: Path) -> RunView:
         with contextlib.suppress(OSError):
             log_at = (folder / LOG).stat().st_mtime
     return RunView(folder, folder.name, spec, state, held, alive, (folder / DISMISSED).exists(), log_at)
+
+
+def _half_written(folder: Path, ended: RunState) -> bool:
+    """Return whether the end of a run is in its ledger, and its keeper is about to write the state, which tells more.
+
+    For a moment only: whatever keeps the keeper from it, the end is told as the ledger has it.
+    """
+    fresh = ended.ended_at is not None and abs(time.time() - ended.ended_at) < HALF_WRITTEN
+    return ended.final and fresh and full_disk(folder) is None
 
 
 def _recovered(folder: Path) -> Recovered:
