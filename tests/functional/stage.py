@@ -245,8 +245,8 @@ class Staged:
         deadline = time.monotonic() + 40
         while True:
             await self.pilot.pause()
-            pending = [worker for worker in self.app.workers if worker.group in ("commands", "recipes", "plan", "usage",
-                       "chats", "requests", "hosts", "section", "match", "search", "fixes", "run-page")
+            pending = [worker for worker in self.app.workers if worker.group in ("start", "commands", "recipes", "plan",
+                       "usage", "chats", "requests", "hosts", "section", "match", "search", "fixes", "run-page")
                        and not worker.is_finished]  # fmt: skip
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
@@ -337,7 +337,7 @@ async def staged(
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             stage = Staged(app, pilot, studio, launcher, engine)
-            await stage.until(lambda: app.snapshot is not None, "the first sample")
+            await stage.until(lambda: app.snapshot is now, "the sample of the stage, after the app's own first look")
             await stage.settle()
             yield stage
             assert stage.faults_expected or not app.faults.errors, app.faults.errors
