@@ -14,6 +14,11 @@ settings.register_profile("studio", deadline=None, derandomize="CI" in os.enviro
 settings.load_profile("studio")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start two workers for each core: most tests wait for processes and pictures half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Started in the background of a script, SIGINT is ignored here and would be in every child: ctrl+c is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
