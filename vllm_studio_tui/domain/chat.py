@@ -75,10 +75,51 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that is sent with a question.
+
+    Attributes:
+        name: What it is called in the chat, without folders.
+        media_type: Such as `text/x-python`, `application/pdf`, `image/png`.
+        size: Bytes of the file.
+        text: What is sent of it as text; None for a picture, whose data URL is in `Message.images`.
+        tokens: Roughly how many tokens the text has; None: unknown.
+        path: Where it was read from; None: it was pasted.
+        cut: Not all of it is sent.
+    """
+
+    name: str
+    media_type: str = "text/plain"
+    size: int = 0
+    text: str | None = None
+    tokens: int | None = None
+    path: str | None = None
+    cut: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attachment as messages are kept, told and exported with."""
+        return {
+            "name": self.name,
+            "media_type": self.media_type,
+            "size": self.size,
+            "text": self.text,
+            "tokens": self.tokens,
+            "path": self.path,
+            "cut": self.cut,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message. `seq` orders messages within all chats; `parent_id` makes them a tree.
 
-    `unsaved` says why the end of an answer is not in the database yet; None where it is.
+    Attributes:
+        files: What was sent with a question; a picture's data is in `images`.
+        details: What else is known of it, as plain JSON: of a tool's result how the call ended (`call`), of an answer
+            what the engine said of its making (`engine`), of a summary what it stands for (`summary`).
+        bookmarked_at: When a person marked it, ISO 8601 UTC.
+        deleted_at: With it, it is out of sight and not sent, with all below it.
+        unsaved: Why the end of an answer is not in the database yet; None where it is.
     """
 
     id: str
@@ -98,6 +139,10 @@ class Message:
     timings: Timings = field(default_factory=Timings)
     created_at: str = ""
     unsaved: str | None = None
+    files: tuple[Attachment, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    bookmarked_at: str | None = None
+    deleted_at: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the message as `chats show --json` prints it."""
@@ -111,6 +156,9 @@ class Message:
             "tool_calls": [call.to_json() for call in self.tool_calls],
             "tool_call_id": self.tool_call_id,
             "images": list(self.images),
+            "files": [one.to_json() for one in self.files],
+            "details": dict(self.details),
+            "bookmarked_at": self.bookmarked_at,
             "finish": self.finish,
             "error": self.error,
             "usage": self.usage.to_json(),
@@ -133,6 +181,8 @@ class Session:
     leaf_id: str | None = None
     deleted_at: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pinned_at: str | None = None
+    tags: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the chat as `chats list --json` prints it."""
@@ -146,6 +196,8 @@ class Session:
             "messages": self.messages,
             "leaf_id": self.leaf_id,
             "deleted_at": self.deleted_at,
+            "pinned_at": self.pinned_at,
+            "tags": list(self.tags),
             "settings": dict(self.settings),
         }
 

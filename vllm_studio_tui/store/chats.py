@@ -203,6 +203,8 @@ def session_row(session: Session) -> dict[str, Any]:
         "deleted_at": session.deleted_at,
         "leaf_id": session.leaf_id,
         "settings": to_json(dict(session.settings)),
+        "pinned_at": session.pinned_at,
+        "tags": to_json(list(session.tags)),
     }
 
 
@@ -227,4 +229,6 @@ def _session(row: sqlite3.Row) -> Session:
         row["leaf_id"],
         row["deleted_at"],
         from_json(row["settings"], dict),
+        row["pinned_at"],
+        tuple(str(tag) for tag in from_json(row["tags"], list)),
     )

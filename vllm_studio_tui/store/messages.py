@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall
+from vllm_studio_tui.domain.chat import Attachment, Message, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.kit.paths import boot_id, machine_id
 from vllm_studio_tui.kit.process import alive, start_ticks
@@ -24,7 +24,7 @@ MESSAGE_COLUMNS = (
     *("id", "session_id", "parent_id", "role", "content", "reasoning", "model", "tool_calls", "tool_call_id"),
     *("images", "finish", "error", "request_prompt_tokens", "request_tools_tokens", "request_total_input_tokens"),
     *("request_completion_tokens", "reasoning_tokens", "cached_tokens", "ttft", "thinking_seconds", "total_seconds"),
-    *("tokens_per_second", "created_at"),
+    *("tokens_per_second", "created_at", "files", "details", "bookmarked_at", "deleted_at"),
 )
 #: Seconds after which an answer that another host streams is taken for dead: its processes cannot be looked at.
 FOREIGN_LEASE = 3600.0
@@ -214,6 +214,10 @@ def message_row(message: Message) -> dict[str, Any]:
         "total_seconds": number(timings.total),
         "tokens_per_second": number(timings.tokens_per_second),
         "created_at": message.created_at,
+        "files": to_json([one.to_json() for one in message.files]) if message.files else None,
+        "details": to_json(dict(message.details)) if message.details else None,
+        "bookmarked_at": message.bookmarked_at,
+        "deleted_at": message.deleted_at,
         "owner": lease() if streaming else None,
         "touched_at": time.time() if streaming else None,
     }
@@ -244,4 +248,22 @@ def _message(row: sqlite3.Row) -> Message:
         ),
         Timings(row["ttft"], row["thinking_seconds"], row["total_seconds"], row["tokens_per_second"]),
         row["created_at"],
+        None,
+        tuple(attachment(one) for one in from_json(row["files"], list) if isinstance(one, Mapping)),
+        from_json(row["details"], dict),
+        row["bookmarked_at"],
+        row["deleted_at"],
+    )
+
+
+def attachment(given: Mapping[str, Any]) -> Attachment:
+    """Return an attachment from what `to_json` made of it, or from what a file says."""
+    return Attachment(
+        str(given.get("name") or "file"),
+        str(given.get("media_type") or "text/plain"),
+        count(given.get("size")) or 0,
+        optional_text(given.get("text")),
+        count(given.get("tokens")),
+        optional_text(given.get("path")),
+        given.get("cut") is True,
     )

@@ -8,6 +8,7 @@ from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
 from vllm_studio_tui.store.schema import (
+    CHAT_TOOLS,
     GATEWAY_CALLS,
     MIGRATION_SET,
     RECIPE_REVISIONS,
@@ -59,6 +60,13 @@ def serving(db: Tables) -> None:
 def gateway_calls(db: Tables) -> None:
     """Add what the gateway saw of requests."""
     for statement in GATEWAY_CALLS:
+        db.execute(statement)
+
+
+@migrations(name="0007_chat_tools")
+def chat_tools(db: Tables) -> None:
+    """Add what chats hold besides text: files, tools and their calls, marks, prompts of the library, votes."""
+    for statement in CHAT_TOOLS:
         db.execute(statement)
 
 

@@ -15,6 +15,7 @@ MIGRATIONS = (
     "0004_recipe_revisions",
     "0005_serving",
     "0006_gateway_calls",
+    "0007_chat_tools",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -151,5 +152,32 @@ GATEWAY_CALLS = (
     "CREATE INDEX requests_of_upstream ON requests (upstream_id) WHERE upstream_id IS NOT NULL",
 )
 
+#: What chats hold besides text: files and what is known of an answer (both JSON), marks of a person, calls of tools as
+#: they were decided and made, and what a person allowed for longer. `tool_calls.state` is one of `waiting`, `running`,
+#: `done`, `failed`, `denied`, `unknown` (its program died while it ran: it is never made again).
+CHAT_TOOLS = (
+    *(
+        f"ALTER TABLE chat_messages ADD COLUMN {name} TEXT"
+        for name in ("files", "details", "bookmarked_at", "deleted_at")
+    ),
+    *(f"ALTER TABLE chat_sessions ADD COLUMN {name}" for name in ("pinned_at TEXT", "tags TEXT NOT NULL DEFAULT '[]'")),
+    *(f"ALTER TABLE mcp_servers ADD COLUMN {name}" for name in ("cwd TEXT", "headers TEXT NOT NULL DEFAULT '{}'")),
+    "ALTER TABLE mcp_servers ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",
+    """CREATE TABLE tool_calls (
+        message_id TEXT NOT NULL, call_id TEXT NOT NULL, session_id TEXT NOT NULL, round INTEGER NOT NULL,
+        name TEXT NOT NULL, arguments TEXT NOT NULL, state TEXT NOT NULL, decided TEXT, asked_at REAL NOT NULL,
+        began_at REAL, ended_at REAL, owner TEXT, PRIMARY KEY (message_id, call_id)) WITHOUT ROWID""",
+    "CREATE INDEX tool_calls_running ON tool_calls (session_id) WHERE state IN ('waiting', 'running')",
+    """CREATE TABLE tool_consents (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, tool TEXT NOT NULL, server TEXT NOT NULL, session_id TEXT,
+        pattern TEXT, fingerprint TEXT, created_at REAL NOT NULL)""",
+    """CREATE TABLE chat_texts (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, data TEXT NOT NULL,
+        created_at REAL NOT NULL, updated_at REAL NOT NULL, UNIQUE (kind, name))""",
+    """CREATE TABLE arena_votes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, winner TEXT, sides TEXT NOT NULL,
+        blind INTEGER NOT NULL, session_id TEXT, message_id TEXT)""",
+)
+
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING, *GATEWAY_CALLS)
+EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING, *GATEWAY_CALLS, *CHAT_TOOLS)

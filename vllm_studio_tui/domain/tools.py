@@ -1,0 +1,152 @@
+"""Tools that a model may call: what they are, what a person decides, what comes of a call, the events of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from vllm_studio_tui.domain.chat import Ended, ToolCall
+
+#: Rounds of calls that one question may take.
+MAX_ROUNDS = 10
+#: Bytes of a result that the model is given; what is beyond is cut, and told.
+MAX_RESULT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool.
+
+    Attributes:
+        name: What the model calls it by: `server__tool`, at most 64 of `A-Z a-z 0-9 _ -`.
+        server: The name of its MCP server, or `builtin` or `studio`.
+        title: What its server calls it.
+        parameters: The JSON schema of its arguments.
+        asks: Whether a person is asked before a call; not for what only reads the clock or the studio itself.
+    """
+
+    name: str
+    server: str
+    title: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    asks: bool = True
+
+    def to_openai(self) -> dict[str, Any]:
+        """Return the tool as requests offer it to a model."""
+        schema = dict(self.parameters) or {"type": "object", "properties": {}}
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": self.description, "parameters": schema},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a call.
+
+    Attributes:
+        text: What the model is given, at most `MAX_RESULT` bytes of it.
+        seconds: How long the call took.
+        size: Bytes of the whole result, before it was cut.
+        images: Data URLs.
+    """
+
+    text: str
+    is_error: bool = False
+    seconds: float = 0.0
+    size: int = 0
+    images: Sequence[str] = ()
+
+
+class Decision(StrEnum):
+    """What a person says to a call that waits."""
+
+    ONCE = "once"
+    CHAT = "chat"
+    ALWAYS = "always"
+    DENY = "deny"
+
+
+class ToolBox(Protocol):
+    """Tools that are offered to a model. Neither method raises for what a server or a model does."""
+
+    async def tools(self) -> Sequence[Tool]:
+        """Return the tools; those of a server that does not answer are missing."""
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        """Make a call; cancelling it ends it."""
+
+
+# --- what a stream yields between answers, besides `StreamEvent` ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnded:
+    """An answer ended in calls of tools: they come next, and then a further answer.
+
+    Attributes:
+        message_id: The message that holds the answer; None where nothing is kept.
+        recovered: The calls stood in the text, and the engine had parsed none.
+    """
+
+    number: int
+    ended: Ended
+    message_id: str | None = None
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallAsked:
+    """A call waits until a person decides.
+
+    Attributes:
+        tool: What it would call.
+        number: The round, from 1.
+    """
+
+    call: ToolCall
+    tool: Tool
+    number: int
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegan:
+    """A call is being made; `tool` is None for a name that no tool has."""
+
+    call: ToolCall
+    tool: Tool | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call is over, denied, or was answered from an identical one before.
+
+    Attributes:
+        how: `done`, `failed`, `denied` or `repeated`.
+        message_id: The message that holds the result; None where nothing is kept.
+    """
+
+    call: ToolCall
+    result: ToolResult
+    how: str = "done"
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundBegan:
+    """A further answer begins, below the results.
+
+    Attributes:
+        message_id: The message that it is kept in; None where nothing is kept.
+    """
+
+    number: int
+    message_id: str | None = None
+
+
+ToolEvent = RoundEnded | CallAsked | CallBegan | CallEnded | RoundBegan
