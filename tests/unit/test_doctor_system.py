@@ -46,12 +46,12 @@ def test_the_terminal_is_judged_by_its_variables(
     assert (state == "ok") or found.fix
 
 
-@pytest.mark.parametrize(("clipboard", "state"), [("external", "ok"), ("off", "warn")])
-def test_tmux_is_asked_for_its_clipboard(ground: Ground, tmp_path: Path, clipboard: str, state: str) -> None:
-    answer = f'#!/bin/sh\ncase "$3" in set-clipboard) echo {clipboard};; *) echo on;; esac\n'
+@pytest.mark.parametrize(("features", "state"), [("256,clipboard,title", "ok"), ("256,title", "warn"), ("", "ok")])
+def test_tmux_is_asked_for_its_clipboard(ground: Ground, tmp_path: Path, features: str, state: str) -> None:
+    answer = f'#!/bin/sh\ncase "$1 $3" in *set-clipboard) echo off;; disp*) echo {features};; *) echo on;; esac\n'
     put(tmp_path / "bin/tmux", answer, 0o700)
     found = doctor_system.tmux(on(ground, TMUX="/run/tmux,1,0"))
-    assert (found.state, found.found) == (state, f"set-clipboard {clipboard}, allow-passthrough on")
+    assert (found.state, found.found) == (state, "set-clipboard off, allow-passthrough on")
 
 
 def test_a_tmux_that_hangs_does_not_hold_the_doctor(ground: Ground, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from vllm_studio_tui.config.keymap import read_keymap
 from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.config.themes import COLOURS, contrast, load_themes, too_low
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.probes.clipboard import osc52
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look import indexed
 from vllm_studio_tui.tui.look.sizes import Size, size_class
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit, fit_change, wrap
-from vllm_studio_tui.tui.terminal.clipboard import osc52
 
 # --- themes ---------------------------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ import pytest
 from vllm_studio_tui.config.startup import Startup, read_startup_settings
 from vllm_studio_tui.config.themes import load_themes
 from vllm_studio_tui.probes import terminal as probe
-from vllm_studio_tui.probes.terminal import Answers, Asking, colours_of, look_at_terminal, read_answers
+from vllm_studio_tui.probes.terminal import Answers, Asking, colours_of, look_at_terminal, read_answers, wrapped
 from vllm_studio_tui.tui.look.appearance import Looks
-from vllm_studio_tui.tui.terminal.profile import make_profile, wrapped
+from vllm_studio_tui.tui.terminal.profile import make_profile
 
 LIGHT = b"\x1b]11;rgb:ffff/ffff/eeee\x1b\\"
 DARK = b"\x1b]11;rgb:1111/1414/17\x07"

@@ -12,7 +12,7 @@ import re
 import select
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 #: Numbers of colours that make a difference.
@@ -173,14 +173,7 @@ class Asking:
         self._source = source
         self._came = b""
         self._began = time.monotonic()
-        try:
-            self._before = termios.tcgetattr(source)
-            quiet = termios.tcgetattr(source)
-            quiet[3] &= ~(termios.ECHO | termios.ICANON)
-            quiet[6][termios.VMIN], quiet[6][termios.VTIME] = 0, 0
-            termios.tcsetattr(source, termios.TCSANOW, quiet)
-        except termios.error as error:
-            raise OSError(*error.args) from None
+        self._before = _quiet(source)
         os.write(target, QUESTION)
 
     def answers(self, least: float) -> Answers:
@@ -197,6 +190,45 @@ class Asking:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._source, termios.TCSANOW, self._before)
         return read_answers(self._came)
+
+
+def raw_answer(source: int, target: int, question: bytes, whole: Callable[[str], bool], patience: float) -> bytes:
+    """Ask a terminal something, and return what came until it was whole or `patience` seconds have passed.
+
+    What comes later is thrown away: a shell would take it for a command.
+
+    Raises:
+        OSError: There is no terminal to ask, or it is somebody else's now.
+    """
+    if os.tcgetpgrp(source) != os.getpgrp():
+        raise OSError("in the background")
+    before, came = _quiet(source), b""
+    end = time.monotonic() + patience
+    try:
+        os.write(target, question)
+        while not whole(came.decode("latin-1")):
+            if not select.select([source], [], [], max(0.0, end - time.monotonic()))[0]:
+                break
+            if not (piece := os.read(source, 65536)):
+                break
+            came += piece
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(source, termios.TCSAFLUSH, before)
+    return came
+
+
+def _quiet(source: int) -> list[int | list[bytes | int]]:
+    """Let a terminal give what comes at once and show none of it; return how it was."""
+    try:
+        before = termios.tcgetattr(source)
+        quiet = termios.tcgetattr(source)
+        quiet[3] &= ~(termios.ECHO | termios.ICANON)
+        quiet[6][termios.VMIN], quiet[6][termios.VTIME] = 0, 0
+        termios.tcsetattr(source, termios.TCSANOW, quiet)
+    except termios.error as error:
+        raise OSError(*error.args) from None
+    return before
 
 
 def may_ask(environ: Mapping[str, str]) -> bool:
@@ -220,3 +252,17 @@ def read_answers(came: bytes) -> Answers:
         _ATTRIBUTES.search(text) is not None,
         ANSWER.sub("", text).encode("latin-1"),
     )
+
+
+def wrapped(sequence: str, inside: str) -> str:
+    """Return a control sequence so that tmux or screen passes it on to the terminal outside.
+
+    tmux takes its content with every ESC doubled; screen takes at most 76 bytes at a time.
+    """
+    if inside == "tmux":
+        inner = sequence.replace("\x1b", "\x1b\x1b")
+        return f"\x1bPtmux;{inner}\x1b\\"
+    if inside == "screen":
+        pieces = [sequence[index : index + 76] for index in range(0, len(sequence), 76)]
+        return "".join(f"\x1bP{piece}\x1b\\" for piece in pieces)
+    return sequence

@@ -71,8 +71,12 @@ def tmux(ground: Ground) -> Check:
         return warn("inside tmux, which does not answer", "Copying may not reach your clipboard.")
     passthrough = ask([program, "show-options", "-gwv", "allow-passthrough"], ground.environ)
     found = f"set-clipboard {clipboard}, allow-passthrough {passthrough or 'unknown'}"
-    if clipboard == "off":
-        return warn(found, "Copying does not reach your clipboard: tmux set -s set-clipboard on")
+    features = ask([program, "display-message", "-p", "#{client_termfeatures}"], ground.environ)
+    if features and "clipboard" not in features.split(","):
+        return warn(
+            found,
+            "Copying does not reach your clipboard: tmux set -as terminal-features ',*:clipboard', detach, attach.",
+        )
     return ok(found)
 
 

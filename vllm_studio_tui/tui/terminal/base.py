@@ -102,10 +102,11 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
             return False
         return await super()._dispatch_action(namespace, action_name, params)
 
-    def write_terminal(self, sequence: str) -> None:
-        """Write a control sequence, if there is a terminal."""
-        if self._driver is not None:
+    def write_terminal(self, sequence: str) -> bool:
+        """Write a control sequence, and return whether there is a terminal."""
+        if self._driver is not None and sequence:
             self._driver.write(sequence)
+        return self._driver is not None
 
     def on_app_focus(self) -> None:
         self.notices.in_front = True
@@ -121,4 +122,4 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         """Copy through the terminal, and to a file, because not every terminal takes it."""
         from vllm_studio_tui.tui.terminal.clipboard import copy
 
-        self.tell(copy(self, text, self.studio.places, self.profile.terminal.inside))
+        copy(self, text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.terminal.profile import wrapped
+from vllm_studio_tui.probes.terminal import wrapped
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings

@@ -53,20 +53,6 @@ def make_profile(
     return Profile(found, ascii_only or plain or not utf8, mouse and settings.mouse)
 
 
-def wrapped(sequence: str, inside: str) -> str:
-    """Return a control sequence so that tmux or screen passes it on to the terminal outside.
-
-    tmux takes its content with every ESC doubled; screen takes at most 76 bytes at a time.
-    """
-    if inside == "tmux":
-        inner = sequence.replace("\x1b", "\x1b\x1b")
-        return f"\x1bPtmux;{inner}\x1b\\"
-    if inside == "screen":
-        pieces = [sequence[index : index + 76] for index in range(0, len(sequence), 76)]
-        return "".join(f"\x1bP{piece}\x1b\\" for piece in pieces)
-    return sequence
-
-
 class EarlyQuestion:
     """Asks the terminal before Textual is imported, and reads the answer after; where it cannot, there is none."""
 
