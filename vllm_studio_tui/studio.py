@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.runs import Runs
     from vllm_studio_tui.services.serving.api_keys import ApiKeys
     from vllm_studio_tui.services.serving.requests import Requests
+    from vllm_studio_tui.services.tools.service import Tools
     from vllm_studio_tui.services.usage import Usage
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -90,6 +91,8 @@ class Studio:
 
     def close(self) -> None:
         self.close_chat()
+        if "tools" in self.__dict__:
+            self.tools.close()
         if "sampler" in self.__dict__:
             self.sampler.close()
         if "db" in self.__dict__:
@@ -165,6 +168,12 @@ class Studio:
         from vllm_studio_tui.services.chat.saved_chats import Chats
 
         return Chats(self.db)
+
+    @once_property
+    def tools(self) -> Tools:
+        from vllm_studio_tui.services.tools.service import Tools
+
+        return Tools(self, lambda: self.db)
 
     @once_property
     def sampler(self) -> Sampler:

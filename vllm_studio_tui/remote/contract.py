@@ -35,6 +35,7 @@ LOCAL: Mapping[str, str] = {
 #: What cannot be asked of a studio elsewhere, and why.
 REFUSED: Mapping[str, str] = {
     "runs.log_reader": "it reads a file where the file is; see `runs.log_lines` and `runs.follow_log`",
+    "tools.open": "it hands out a box that stays open; see `tools.tools` and `tools.call`",
     "gateway.install": "it tells a function what it does",
 }
 

@@ -1,0 +1,1 @@
+"""Tools for models: MCP servers, and the built-in ones."""
