@@ -301,6 +301,28 @@ async def _continue(stage: Staged) -> None:
     await stage.until(lambda: branch(stage)[-1].content == "half and whole", "it is kept as one answer")
 
 
+@transcript.scenario("transcript.tree")
+async def _tree(stage: Staged) -> None:
+    asked = len(stage.engine.asked)
+    await stage.press("r")
+    await over(stage, asked + 1)
+    await shows(stage, "‹ 2 of 2 ›")
+    first, second = [one.id for one in branch(stage)], branch(stage)[-1].id
+    await stage.press("v")
+    await shows(stage, "3 messages   2 branches")
+    await shows(stage, "├")
+    await stage.press("k", "left")  # to the first answer, whose branch has nothing to fold
+    await stage.press("enter")
+    await shows(stage, "‹ 1 of 2 ›")
+    assert branch(stage)[-1].id != second
+    assert branch(stage)[0].id == first[0]
+    await stage.press("v")
+    await shows(stage, "go there")
+    await stage.press("right_square_bracket", "enter")
+    await shows(stage, "‹ 2 of 2 ›")
+    assert branch(stage)[-1].id == second
+
+
 @transcript.scenario("transcript.fork")
 async def _fork(stage: Staged) -> None:
     origin = place(stage).session

@@ -236,6 +236,14 @@ class Document(BlockReader):
         self._reveal(wanted, whole=bool(step))
         self.post_message(self.Moved())
 
+    def go_to(self, message_id: str) -> None:
+        """Move the cursor to a message, and scroll to it."""
+        found = [index for index, entry in enumerate(self.entries) if entry.message.id == message_id]
+        if found:
+            self.current = found[0]
+            self._reveal(found[0], whole=True)
+            self.post_message(self.Moved())
+
     def action_page_up(self) -> None:
         super().action_page_up()
         self._take_cursor_along()

@@ -51,6 +51,8 @@ class Glyphs:
     join_last: str = "┘"
     inside: str = "│"
     hairline: str = "─"
+    tree_middle: str = "├"
+    tree_last: str = "└"
     cursor: str = "▌"
     block: str = "▎"
     changed: str = "∙"
@@ -94,6 +96,8 @@ ASCII = Glyphs(
     join_last="/",
     inside="|",
     hairline="-",
+    tree_middle="|",
+    tree_last="`",
     cursor=">",
     block="|",
     changed="*",

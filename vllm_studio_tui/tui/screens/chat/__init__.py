@@ -31,6 +31,7 @@ SCREEN = Screen(
         Action("transcript.regenerate", "r", "again", "Another answer beside this one", writes=True),
         Action("transcript.edit", "e", "edit", "Edit the question and ask again", writes=True),
         Action("transcript.fork", "F", "fork", "Fork the chat here", writes=True),
+        Action("transcript.tree", "v", "branches", "All branches of the chat, to jump to any message"),
         Action("transcript.previous", "left,h", "answers", "The answer before, of several"),
         Action("transcript.next", "right,l", "", "The next answer, of several"),
         Action("transcript.find", "slash", "find", "Find in this chat", palette=False),

@@ -11,7 +11,7 @@ from vllm_studio_tui.domain.chat import Ended, Message, Sampling, StreamEvent, T
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
-from vllm_studio_tui.services.chat.branches import sibling_leaf
+from vllm_studio_tui.services.chat.branches import leaf_through, sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat, joined
@@ -188,11 +188,31 @@ class Asking:
         leaf = sibling_leaf(self._state.tree, message.id, step)
         if leaf is None or chat is None or self._running(chat) is not None:
             return
-        service = await screen.service()
+        await self._show_leaf(chat, message, leaf)
+        if self._state.shown is chat:
+            screen.document.move(0)
+
+    async def show_message(self, message: Message) -> None:
+        """Show the branch that a message is on, with the cursor on it."""
+        chat = self._state.of(message.session_id)
+        if chat is None or chat.id is None:
+            return
+        if self._running(chat) is not None:
+            self._screen.shell.tell("An answer is being written here: another branch can be shown when it has ended.")
+            return
+        document = self._screen.document
+        shown = document.entries[-1].message.id if document.entries else None
+        leaf = leaf_through(self._state.tree, message.id, shown)
+        if leaf != shown:
+            await self._show_leaf(chat, message, leaf)
+        if self._state.shown is chat:
+            document.go_to(message.id)
+
+    async def _show_leaf(self, chat: Chat, message: Message, leaf: str) -> None:
+        screen, service = self._screen, await self._screen.service()
         await screen.shell.in_thread(lambda: service.sessions.set_leaf(message.session_id, leaf))
         if self._state.shown is chat:
             screen.document.show_branch(self._state.tree, leaf, screen.running)
-            screen.document.move(0)
 
     async def fork(self, message: Message) -> None:
         """Make a chat of its own that begins as this one up to a message."""

@@ -21,6 +21,7 @@ from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
+from vllm_studio_tui.tui.sheets.chat_tree import ChatTreeSheet
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
 
@@ -70,6 +71,15 @@ class ChatFlows:
             session_id, _, message_id = rest.partition(":")
             await self._screen.open(session_id, leaf=message_id or None)
             return
+
+    async def choose_message(self, message: Message) -> None:
+        """Show all branches of the chat, and go to the message that is chosen."""
+        document, tree = self._screen.document, self._state.tree
+        leaf = document.entries[-1].message.id if document.entries else None
+        chosen = await self._shell.ask(ChatTreeSheet(tree, leaf, message.id))
+        found = next((one for one in tree if one.id == chosen), None)
+        if found is not None:
+            await self._screen.show_message(found)
 
     def _chats(self, typed: str) -> list[Choice]:
         """Return the chats that hold what was typed, by title or in a message. Blocking; called in a thread."""

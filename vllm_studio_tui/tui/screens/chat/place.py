@@ -255,6 +255,11 @@ class ChatPlace(ChatSteps):
         self.prompt.set_text(self.state.draft)
         self.show_queue()
 
+    async def show_message(self, message: Message) -> None:
+        """Show the branch that a message is on, with the cursor on it."""
+        await self.asking.show_message(message)
+        self.document.focus()
+
     async def new_with(self, recipe_id: str | None) -> None:
         """Show a new chat that a recipe answers."""
         self.new_chat()
@@ -337,6 +342,7 @@ class ChatPlace(ChatSteps):
                 "regenerate": asking.regenerate,
                 "continue": asking.continue_answer,
                 "fork": asking.fork,
+                "tree": self.flows.choose_message,
             }
             self.shell.spawn(chosen[event.name](message))
 

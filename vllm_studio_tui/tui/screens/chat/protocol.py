@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Message
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
     from vllm_studio_tui.services.protocols import ChatApi, StudioApi
@@ -55,6 +56,9 @@ class ChatScreen(Protocol):
 
     async def open(self, session_id: str, *, leaf: str | None = None) -> None:
         """Show a chat, up to a message; by default to the one it was read up to."""
+
+    async def show_message(self, message: Message) -> None:
+        """Show the branch that a message is on, with the cursor on it."""
 
     def new_chat(self) -> None:
         """Show a new chat."""

@@ -180,6 +180,9 @@ class Transcript(Document):
         if (entry := self.message) is not None:
             self.post_message(self.ActionChosen("copy-code", replace(entry.message, content=self._text)))
 
+    def action_tree(self) -> None:
+        self._chosen("tree")
+
     def action_export(self) -> None:
         self._chosen("export")
 
