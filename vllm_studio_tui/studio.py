@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.benchmark import Benchmark
     from vllm_studio_tui.services.chat.chat import ChatService
+    from vllm_studio_tui.services.chat.library import Library
     from vllm_studio_tui.services.chat.saved_chats import Chats
     from vllm_studio_tui.services.gateway.gateway import Gateway
     from vllm_studio_tui.services.launching.launcher import Launcher
@@ -174,6 +175,12 @@ class Studio:
         from vllm_studio_tui.services.tools.service import Tools
 
         return Tools(self, lambda: self.db)
+
+    @once_property
+    def library(self) -> Library:
+        from vllm_studio_tui.services.chat.library import Library
+
+        return Library(self.db)
 
     @once_property
     def sampler(self) -> Sampler:

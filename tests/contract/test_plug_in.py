@@ -28,9 +28,11 @@ from vllm_studio_tui.backends.common.flags import FlagStyle
 from vllm_studio_tui.backends.common.known_names import Known
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Sampling, Target
+from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import ReadyProbe
+from vllm_studio_tui.inference.parameters import fields_of
 from vllm_studio_tui.inference.request import body
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places
@@ -95,6 +97,9 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         takes_aliases = True
         keeps_connections = False
         streams_unasked = True
+        sampling: ClassVar = {"temperature": "heat", "logprobs": "logprobs"}
+        answer_forms: ClassVar = {"regex": "held.pattern"}
+        tools_or = frozenset({"logprobs"})
 
         def known(self) -> Known:
             return Known("1.0", frozenset({"rules"}), frozenset(), (), (), {"old-rules": "rules"})
@@ -130,6 +135,17 @@ def test_every_fact_of_a_backend_is_tried_here_or_with_ours(example: Backend, di
     elsewhere |= {"token_calls"}
     derived = {"stages_for", "counters_for", "names_model", "help_command", "version", "doctor"}
     assert facts | methods == (own & (facts | methods)) | elsewhere | derived
+
+
+def test_it_is_sent_the_parameters_that_it_takes(example: Backend, differing: Backend) -> None:
+    sampling = sampling_of({"temperature": 1, "top_k": 5, "logprobs": 2, "form": {"kind": "regex", "value": "a"}})
+    sent = fields_of(differing, sampling, tools=True)
+    assert sent.values == {"heat": 1.0, "held": {"pattern": "a"}}
+    assert sent.left_out == {
+        "top_k": "Example takes no top_k",
+        "logprobs": "Example takes no logprobs together with tools",
+    }
+    assert fields_of(example, sampling).unsure == ("top_k",)  # it says nothing of what it takes
 
 
 def test_its_titles_are_shown(example: Backend) -> None:

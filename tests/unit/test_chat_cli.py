@@ -474,3 +474,64 @@ def test_a_chat_that_keeps_nothing_needs_no_home_that_can_be_written(engine: Eng
         refused = run("z").exception
         assert isinstance(refused, StoreError)
         assert str(home) in str(refused)
+
+
+# --- what shapes the answer -----------------------------------------------------------------------------------
+
+
+def test_options_shape_the_answer(engine: Engine, tmp_path: Path) -> None:
+    schema = tmp_path / "person.json"
+    schema.write_text('{"type": "object"}')
+    words = ["--preset", "same again", "--set", "min-p=0.1", "--stop", "END", "--stop", "\n\n", "--seed", "7"]
+    result = run("hi", *words, "--schema", str(schema), "--logprobs", "2")
+    assert result.exit_code == 0, result.output
+    sampling = engine.asked[-1].sampling
+    assert (sampling.temperature, sampling.seed, sampling.stop) == (0.0, 7, ("END", "\n\n"))
+    assert sampling.others == {"min_p": 0.1, "logprobs": 2}
+    assert sampling.form is not None and (sampling.form.kind, sampling.form.name) == ("json_schema", "person.json")
+
+
+def test_what_was_chosen_for_a_chat_holds_for_its_next_question(engine: Engine) -> None:
+    with database() as db:
+        made = ChatRows(db).create("old", settings={"temperature": 0.5, "stop": ["X"], "top_p": "?"})
+    assert run("hi", "--session", made.id, "--temperature", "0.1").exit_code == 0
+    sampling = engine.asked[-1].sampling
+    assert (sampling.temperature, sampling.stop, sampling.top_p) == (0.1, ("X",), None)
+
+
+def test_what_is_known_of_an_answer_is_said(engine: Engine) -> None:
+    form = {"kind": "json_object", "value": None, "name": "", "valid": False, "problem": "not JSON"}
+    likely = {"tokens": [["a", -0.1, [["a", -0.1], ["b", -2.3]]], ["\x1b[2J", None, []]], "cut": True}
+    details = {"not_sent": {"top_k": "vLLM takes no top_k"}, "unsure": ["min_p"], "form": form, "logprobs": likely}
+    engine.script = (Delta("x"), Ended("stop", details=details))
+    result = run("hi", "--form", "json_object")
+    assert result.exit_code == 1
+    assert "not sent: vLLM takes no top_k\n" in result.stderr
+    assert "perhaps not looked at by this server: min_p" in result.stderr
+    assert "[NOT valid, any JSON object: not JSON]" in result.stderr
+    assert "'a'                  90.5%   instead 'b' 10.0%" in result.stderr
+    assert "\x1b" not in result.stderr
+    events = [json.loads(line) for line in run("hi", "--json").stdout.splitlines()]
+    assert next(one for one in events if one["event"] == "details") == {"event": "details", **details}
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--set", "warmth=1"], "is no NAME=VALUE of a parameter"),
+        (["--set", "top_k"], "is no NAME=VALUE of a parameter"),
+        (["--set", "top_k=x"], "--set top_k: not a whole number"),
+        (["--stop", ""], "--stop: not texts"),
+        (["--schema", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--schema", "{"], "--schema: not JSON"),
+        (["--form", "poem"], "is no form"),
+        (["--form", "choice="], "texts to choose from"),
+        (["--form", "json_object", "--schema", "{}"], "exclude each other"),
+        (["--preset", "nothing"], "no preset is called 'nothing'"),
+    ],
+)
+def test_options_that_cannot_be_read_are_refused(engine: Engine, words: list[str], wrong: str) -> None:
+    result = run("hi", *words)
+    assert isinstance(result.exception, UsageError | NotFound), result.output
+    assert wrong in result.exception.title
+    assert engine.asked == []

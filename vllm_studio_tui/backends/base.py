@@ -166,6 +166,10 @@ class Backend(ABC):
         keeps_connections: False: it may close a connection after a stream without having said so there.
         streams_unasked: It streams where a request does not say `stream`, so requests say it.
         standard_fields_only: It refuses requests with fields beyond OpenAI's.
+        sampling: The parameters of `domain.sampling` that it takes, with its own name for each; None: unknown.
+        answer_forms: The forms of `domain.sampling` that it can be held to, with the field of a request for each, a dot
+            between the levels; None: unknown, and it is asked as OpenAI's API is.
+        tools_or: Of `form` and `logprobs` those that it refuses in a request with tools.
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
         token_calls: How it is asked to turn text into tokens and back; None: it has no such calls.
     """
@@ -209,6 +213,9 @@ class Backend(ABC):
     keeps_connections: bool = True
     streams_unasked: bool = False
     standard_fields_only: bool = False
+    sampling: Mapping[str, str] | None = None
+    answer_forms: Mapping[str, str] | None = None
+    tools_or: frozenset[str] = frozenset()
     anthropic_api: bool = False
     token_calls: TokenCalls | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, doctor, token_calls
+from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.gguf_files import weights
@@ -163,6 +163,9 @@ class LlamaCpp(Backend):
     keeps_connections = False  # each is closed after a stream
     token_calls = token_calls.LLAMACPP
     continue_options = {}  # noqa: RUF012, RUF100
+    sampling = parameters.LLAMACPP
+    answer_forms = parameters.LLAMACPP_FORMS
+    tools_or = frozenset({"form", "logprobs"})
     # Whatever a request calls its one model; of several names of --alias it would show the first by the alphabet.
     takes_aliases = True
     uses = frozenset({

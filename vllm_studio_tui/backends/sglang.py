@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, EngineSettings, ForeignEngine, LaunchContext
-from vllm_studio_tui.backends.common import cmdline, doctor, token_calls
+from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -209,6 +209,8 @@ class SGLang(Backend):
     anthropic_api = True
     token_calls = token_calls.VLLM
     continue_options = {"continue_final_message": True}  # noqa: RUF012, RUF100
+    sampling = parameters.SGLANG
+    answer_forms = parameters.SGLANG_FORMS
     engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012, RUF100
 
     def model_name(self, recipe: Recipe) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, token_calls
+from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
@@ -51,6 +51,8 @@ class TabbyAPI(Backend):
     guarded_path = "/v1/models"
     metrics = ()  # it has none
     token_calls = token_calls.TABBY
+    sampling = parameters.TABBY
+    answer_forms = parameters.TABBY_FORMS
     uses = frozenset(
         {"tensor_parallel_size", "max_model_len", "max_num_seqs", "kv_cache_dtype", "tool_call_parser",
          "reasoning_parser"}

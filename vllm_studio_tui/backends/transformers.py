@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline
+from vllm_studio_tui.backends.common import cmdline, parameters
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
@@ -50,6 +50,8 @@ class Transformers(Backend):
     stages = STAGES
     metrics = ()  # it has none
     standard_fields_only = True
+    sampling = parameters.TRANSFORMERS
+    answer_forms = {}  # noqa: RUF012, RUF100
     streams_unasked = True  # answers of /v1/responses
     uses = frozenset({"revision", "dtype", "quantization", "trust_remote_code", "chat_template_kwargs"})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, token_calls
+from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -193,6 +193,8 @@ class Vllm(Backend):
     anthropic_api = True
     token_calls = token_calls.VLLM
     continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012, RUF100
+    sampling = parameters.VLLM
+    answer_forms = parameters.VLLM_FORMS
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:

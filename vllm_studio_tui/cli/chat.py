@@ -9,14 +9,15 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vllm_studio_tui.cli import chat_options
 from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
 from vllm_studio_tui.cli.opening import open_studio_async
 from vllm_studio_tui.cli.output import emit_line, note, safe
-from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Sampling, StreamEvent, Target
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.chat.answer import Answer
@@ -55,6 +56,7 @@ class Printer:
             for call in event.tool_calls:
                 note(f"tool call: {call.name}({call.arguments})")
             note(stats_line(event))
+            chat_options.tell_details(event)
             if event.error:
                 note(f"error: {event.error}")
             if event.advice:
@@ -98,6 +100,8 @@ class Printer:
                 emit_line({"event": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments})
             if event.error:
                 emit_line({"event": "error", "message": event.error, "advice": event.advice})
+            if event.details:
+                emit_line({"event": "details", **event.details})
             emit_line({"event": "stats", "content": self.answer.text()[0], **event.to_json()})
 
 
@@ -184,25 +188,34 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON object a line."),
         no_save: bool = typer.Option(False, "--no-save", help="Keep nothing of it in the chats."),
         thinking: bool | None = typer.Option(None, "--thinking/--no-thinking", help="Ask the model to think, or not."),
+        preset: chat_options.Preset = None,
+        parameters: chat_options.Sets = None,
+        stop: chat_options.Stops = None,
+        schema: chat_options.Schema = None,
+        form: chat_options.Form = None,
+        logprobs: chat_options.Logprobs = None,
     ) -> None:
         """Ask once. The answer goes to stdout, thinking and figures to stderr."""
         if session is not None and no_save:
             raise UsageError("--session and --no-save exclude each other", advice="Choose one.")
         text = question_of(prompt, piped_text())
         images = [image_url(one) for one in image]
-        sampling = Sampling(temperature, top_p, max_tokens, seed, thinking=thinking)
+        numbers_given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+        shape = chat_options.asked(
+            preset, parameters or (), stop or (), schema, form, logprobs=logprobs, thinking=thinking, **numbers_given
+        )
         named = {"recipe": recipe, "model": model, "base_url": base_url}
         ended = asyncio.run(
-            _one_turn(text, images, sampling, named, system=system, session=session, save=not no_save, as_json=as_json)
+            _one_turn(text, images, shape, named, system=system, session=session, save=not no_save, as_json=as_json)
         )
-        if ended is None or ended.finish in ("failed", "interrupted"):
+        if ended is None or ended.finish in ("failed", "interrupted") or chat_options.invalid(ended):
             raise typer.Exit(1)
 
 
 async def _one_turn(
     text: str,
     images: Sequence[str],
-    sampling: Sampling,
+    shape: tuple[str | None, dict[str, Any]],
     named: dict[str, str | None],
     *,
     system: str | None,
@@ -222,6 +235,7 @@ async def _one_turn(
             tell_recovered(studio)
             earlier = studio.chat.sessions.find(session) if session is not None else None
             target = _target(studio, named, earlier)
+            sampling = chat_options.sampling_for(studio, earlier.settings if earlier is not None else {}, *shape)
             session_id = _session(studio, text, target, named, earlier, system) if save else None
             events = studio.chat.send(
                 session_id, text, target, sampling=sampling, images=images, system=system, temporary=not save

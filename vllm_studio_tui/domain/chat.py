@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vllm_studio_tui.domain.sampling import AnswerForm
+
 #: How an answer ended. `streaming` is one that is not over, or whose program died: see `interrupted`.
 FINISHES = ("streaming", "stop", "length", "tool_calls", "stopped", "interrupted", "failed")
 #: Bytes that a file of chats may have.
@@ -116,7 +118,9 @@ class Message:
     Attributes:
         files: What was sent with a question; a picture's data is in `images`.
         details: What else is known of it, as plain JSON: of a tool's result how the call ended (`call`), of an answer
-            what the engine said of its making (`engine`), of a summary what it stands for (`summary`).
+            what the engine said of its making (`engine`), the form that was asked for and whether it has it (`form`),
+            the likelihoods of its tokens (`logprobs`), what was not sent to its engine and why (`not_sent`), or
+            is perhaps not looked at (`unsure`), of a summary what it stands for (`summary`).
         bookmarked_at: When a person marked it, ISO 8601 UTC.
         deleted_at: With it, it is out of sight and not sent, with all below it.
         unsaved: Why the end of an answer is not in the database yet; None where it is.
@@ -276,7 +280,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What shapes an answer; None leaves it to the engine."""
+    """What shapes an answer; None leaves it to the engine.
+
+    Attributes:
+        extra: Fields of a request, as the engine calls them.
+        others: Further parameters of `domain.sampling`, by our names.
+        form: What the answer must be.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -285,6 +295,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     thinking: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
+    form: AnswerForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +335,7 @@ class Ended:
     Attributes:
         finish: One of `FINISHES` but streaming.
         error: What went wrong, in words, when `finish` is interrupted or failed.
+        details: What else is known of the answer, for `Message.details`.
     """
 
     finish: str
@@ -332,6 +345,7 @@ class Ended:
     model: str | None = None
     error: str | None = None
     advice: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures of the answer as `chat --json` prints them: tokens, seconds, tokens per second."""

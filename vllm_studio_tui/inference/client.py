@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
+from vllm_studio_tui.inference.answer_details import details_of
 from vllm_studio_tui.inference.connection import Connection
 from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
 from vllm_studio_tui.inference.request import authorization, body, loopback
@@ -113,6 +114,7 @@ class _Reading:
         self._answer_at: float | None = None
         self._last_at: float | None = None
         self._thought = False
+        self._content: list[str] = []  # kept where its form will be looked at
         self._size = 0
         self._told = self._steps = self._steps_at_first = 0
         self._bad_json = 0
@@ -136,6 +138,9 @@ class _Reading:
             ended = Ended(finish, error=f"an internal error: {type(error).__name__}: {str(error)[:300]}")
         with contextlib.suppress(Exception):  # the text that was held back is all that can be missed
             rest = self._rest()
+        with contextlib.suppress(Exception):
+            text, likely = "".join(self._content), self._reader.likelihoods
+            ended = replace(ended, details=details_of(self._target, self._request, ended.finish, text, likely))
         self._hand_over([*rest, ended])
 
     def _answer(self) -> Ended:
@@ -262,10 +267,13 @@ class _Reading:
         for event in events:
             if isinstance(event, Delta):
                 self._thought = self._thought or bool(event.reasoning)
+                if event.content and self._request.sampling.form is not None:
+                    self._content.append(event.content)
                 if event.content and self._answer_at is None:
                     self._answer_at = now
             elif isinstance(event, Relabel):
                 self._thought, self._answer_at = True, None
+                self._content.clear()
 
     # --- ending -----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.chat import TokenUsage, ToolCall
+from vllm_studio_tui.inference.likelihoods import Likelihoods
 
 #: Where engines put thinking. vLLM: reasoning; SGLang, llama.cpp, Transformers, LiteLLM: reasoning_content.
 REASONING = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
@@ -36,6 +37,7 @@ class DeltaReader:
         pieces: How many pieces of text came.
         steps: How many chunks brought text or a part of a call: about one a token.
         size: Letters of all arguments of calls.
+        likelihoods: How likely each token was, where the engine says so.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,7 @@ class DeltaReader:
         self.pieces = 0
         self.steps = 0
         self.size = 0
+        self.likelihoods = Likelihoods()
         self._calls: dict[int, _Call] = {}
 
     @property
@@ -74,6 +77,8 @@ class DeltaReader:
         finish = choice.get("finish_reason")
         if isinstance(finish, str) and finish:
             self.finish = FINISH.get(finish, "stop")
+        if choice.get("logprobs"):
+            self.likelihoods.read(choice["logprobs"])
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             text = choice.get("text")

@@ -10,31 +10,31 @@ from urllib.parse import urlsplit
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import ChatRequest, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable
+from vllm_studio_tui.inference.parameters import STANDARD, fields_of
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import redact
 
 
 def body(target: Target, request: ChatRequest) -> dict[str, Any]:
-    """Return the arguments of the request; an engine that refuses other fields than OpenAI's gets only those."""
+    """Return the arguments of the request: those that its engine takes.
+
+    One that refuses other fields than OpenAI's gets only those.
+    """
     sampling = request.sampling
     arguments: dict[str, Any] = {
         "model": target.model,
         "messages": list(request.messages),
         "stream": True,
     }
-    for name in ("temperature", "top_p", "max_tokens", "seed"):
-        value = getattr(sampling, name)
-        if value is not None:
-            arguments[name] = value
-    if sampling.stop:
-        arguments["stop"] = list(sampling.stop)
+    backend = registry.find(target.backend)
+    shaped = fields_of(backend, sampling, tools=bool(request.tools)).values
+    arguments |= {name: value for name, value in shaped.items() if name in STANDARD}
     if request.tools:
         arguments["tools"] = list(request.tools)
-    backend = registry.find(target.backend)
     if backend is not None and backend.standard_fields_only:
         return arguments
     arguments["stream_options"] = {"include_usage": True}
-    extra = dict(sampling.extra)
+    extra = {**{name: value for name, value in shaped.items() if name not in STANDARD}, **sampling.extra}
     if sampling.thinking is not None:
         switches = {"enable_thinking": sampling.thinking, "thinking": sampling.thinking}
         extra["chat_template_kwargs"] = {**switches, **extra.get("chat_template_kwargs", {})}

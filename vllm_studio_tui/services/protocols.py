@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.errors import StudioError
     from vllm_studio_tui.domain.gateway_call import GatewayCall
     from vllm_studio_tui.domain.gpus import GpuReport
+    from vllm_studio_tui.domain.library import LibraryText
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.domain.requests import LiveRequests, RequestQuery
     from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
@@ -256,6 +257,16 @@ class ChatApi(Protocol):
     ) -> AsyncGenerator[StreamEvent, None]: ...
 
 
+class LibraryApi(Protocol):
+    """Prompts, presets and forms kept by name; see `services.chat.library.Library`."""
+
+    def list(self, kind: str | None = None) -> builtins.list[LibraryText]: ...
+    def get(self, kind: str, name: str) -> LibraryText: ...
+    def save(self, kind: str, name: str, data: Mapping[str, Any]) -> LibraryText: ...
+    def rename(self, kind: str, name: str, new: str) -> LibraryText: ...
+    def delete(self, kind: str, name: str) -> LibraryText: ...
+
+
 class GatewayApi(Protocol):
     """LiteLLM in front of `serve`; see `services.gateway.gateway.Gateway`."""
 
@@ -316,6 +327,8 @@ class StudioApi(Protocol):
     def chats(self) -> ChatsApi: ...
     @property
     def tools(self) -> ToolsApi: ...
+    @property
+    def library(self) -> LibraryApi: ...
 
     #: Answers that an earlier program could not save, and that are in their chats now.
     @property

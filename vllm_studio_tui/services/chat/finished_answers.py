@@ -38,6 +38,7 @@ def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
         error=ended.error,
         usage=_usage(turn.message, ended.usage),
         timings=_timings(turn, ended),
+        details={**turn.message.details, **ended.details},
     )
     questions = [one for one in turn.branch if one.role == "user"]
     title = title_of(questions[0].content) if questions else ""

@@ -1,0 +1,77 @@
+"""The library of prompts, presets and forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.domain.library import BUILT_IN
+from vllm_studio_tui.services.chat.library import Library
+from vllm_studio_tui.store.database import Database
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    db = Database.open(tmp_path / "studio.db")
+    yield Library(db)
+    db.close()
+
+
+def test_what_is_saved_is_found_renamed_and_deleted(library: Library) -> None:
+    library.save("prompt", "  Bug   report ", {"text": "Write a bug report:\n"})
+    assert library.get("prompt", "bug report").text == "Write a bug report:\n"
+    library.save("prompt", "Bug report", {"text": "again"})
+    assert [one.text for one in library.list("prompt")] == ["again"]
+    assert library.rename("prompt", "Bug report", "Fault").name == "Fault"
+    with pytest.raises(NotFound, match="no prompt is called 'Bug report'"):
+        library.get("prompt", "Bug report")
+    assert library.delete("prompt", "Fault").text == "again"
+    assert library.list("prompt") == []
+
+
+def test_names_of_one_kind_are_not_those_of_another(library: Library) -> None:
+    library.save("prompt", "a", {"text": "p"})
+    library.save("system", "a", {"text": "s"})
+    assert (library.get("prompt", "a").text, library.get("system", "a").text) == ("p", "s")
+    library.save("prompt", "b", {"text": "p"})
+    with pytest.raises(UsageError, match="is there already"):
+        library.rename("prompt", "a", "b")
+
+
+def test_presets_come_with_the_studio_and_can_be_replaced(library: Library) -> None:
+    assert [one.name for one in library.list("preset")] == [one.name for one in BUILT_IN]
+    with pytest.raises(UsageError, match="comes with the studio"):
+        library.delete("preset", "exact")
+    with pytest.raises(UsageError, match="comes with the studio"):
+        library.rename("preset", "exact", "mine")
+    library.save("preset", "exact", {"temperature": 0, "stop": ["END"], "form": {"kind": "json_object"}})
+    assert library.get("preset", "Exact").data == {
+        "temperature": 0.0, "stop": ["END"], "form": {"kind": "json_object", "value": None, "name": ""},
+    }  # fmt: skip
+    assert len(library.list("preset")) == len(BUILT_IN)
+    library.delete("preset", "exact")
+    assert library.get("preset", "exact").built_in
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "data"),
+    [
+        ("prompt", "", {"text": "x"}),
+        ("prompt", "n" * 81, {"text": "x"}),
+        ("prompt", "a", {"text": " "}),
+        ("prompt", "a", {"text": 4}),
+        ("preset", "a", {}),
+        ("preset", "a", {"temperature": 9}),
+        ("preset", "a", {"warmth": 1}),
+        ("form", "a", {"kind": "json_schema", "value": "x"}),
+        ("poem", "a", {"text": "x"}),
+    ],
+)
+def test_what_is_no_entry_is_refused(library: Library, kind: str, name: str, data: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        library.save(kind, name, data)
+    assert all(one.built_in for one in library.list())
