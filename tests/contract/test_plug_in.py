@@ -142,8 +142,8 @@ def test_it_is_sent_the_parameters_that_it_takes(example: Backend, differing: Ba
     sent = fields_of(differing, sampling, tools=True)
     assert sent.values == {"heat": 1.0, "held": {"pattern": "a"}}
     assert sent.left_out == {
-        "top_k": "Example takes no top_k",
-        "logprobs": "Example takes no logprobs together with tools",
+        "top_k": "Example engine takes no top_k",
+        "logprobs": "Example engine takes no logprobs together with tools",
     }
     assert fields_of(example, sampling).unsure == ("top_k",)  # it says nothing of what it takes
 
