@@ -1,10 +1,9 @@
-"""The chat screen: the transcript, the prompt below it, the chats beside it. Layout, keys, opening and leaving."""
+"""The chat screen: the transcript, the prompt below it, the chats beside it. Layout, drawing, keys."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -12,10 +11,8 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from vllm_studio_tui.domain.chat import Message, Session
-from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer, load_client
-from vllm_studio_tui.services.chat.drafts import load_left_off, save_left_off
+from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
@@ -24,22 +21,17 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
+from vllm_studio_tui.tui.screens.chat.opening import ChatOpening
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
-from vllm_studio_tui.tui.screens.chat.stepping_back import ChatSteps
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.find_line import FindLine
 
-#: Chats in the list beside the transcript; all of them are behind ctrl+o.
-LISTED = 60
-#: Seconds after the chat was first shown in which nothing large is imported.
-AFTER_PAINT = 0.4
 
-
-class ChatPlace(ChatSteps):
+class ChatPlace(ChatOpening):
     """Chats with engines.
 
     Attributes:
@@ -55,9 +47,7 @@ class ChatPlace(ChatSteps):
         self.state = ChatState()
         self.asking = Asking(self)
         self._frame = ChatFrame(self)
-        self._started = False
         self._hint_title = ""
-        self._opening: object = None
 
     @cached_property
     def flows(self) -> ChatFlows:
@@ -129,52 +119,6 @@ class ChatPlace(ChatSteps):
     def focus_first(self) -> None:
         self.prompt.focus()
 
-    def shown(self) -> None:
-        super().shown()
-        if not self._started:
-            self._started = True
-            self.state.restore(load_left_off(self.studio.places))
-            self.prompt.earlier = self.state.left_off.history
-            self.shell.spawn(self._restore(), group="chats")
-            self.set_timer(AFTER_PAINT, load_client)
-        else:
-            self.shell.spawn(self.reload_list(), group="chats")
-
-    async def _restore(self) -> None:
-        """Open the chat that was open last."""
-        session_id = self.state.left_off.session
-        self.prompt.set_text(self.state.left_off.draft(session_id))
-        await self.reload_list()
-        if session_id is not None and self.session is None:
-            new = self.state.left_off.draft(None)
-            try:
-                await self.open(session_id)
-            except NotFound:
-                self.state.forget_session()
-            else:
-                typed = self.state.left_off.draft(None)  # somebody may have begun to type before it was read
-                self.state.left_off.set_draft(None, new)
-                self.prompt.set_text(typed)
-
-    def hidden(self) -> None:
-        if self._started:
-            self._keep_draft()
-            self.state.leave()
-            self.shell.spawn(self._save_left_off())
-
-    async def leaving(self) -> None:
-        """The studio closes: what is coming is kept, and so is what was not sent."""
-        self._keep_draft()
-        self.state.close()
-        await self.answers.stop_all()
-        await self._save_left_off()
-
-    async def _save_left_off(self) -> None:
-        await self.shell.in_thread(partial(save_left_off, self.studio.places, self.state.left_off))
-
-    def _keep_draft(self) -> None:
-        self.state.keep_draft(self.prompt.text)
-
     # --- drawing ----------------------------------------------------------------------------------------
 
     def update_place(self) -> None:
@@ -224,67 +168,10 @@ class ChatPlace(ChatSteps):
         self.find_line.update()
         self.shell.update_frame()
 
-    # --- chats ------------------------------------------------------------------------------------------
-
-    async def reload_list(self) -> None:
-        """Read the list of chats again."""
-        service = await self.service()
-        self.state.set_list(
-            *await self.shell.in_thread(lambda: (service.sessions.list(limit=LISTED), service.sessions.count()))
-        )
-        self.update_place()
-
-    async def open(self, session_id: str, *, leaf: str | None = None) -> None:
-        """Show a chat, up to a message; by default to the one it was read up to."""
-        self._opening = opening = object()
-        service = await self.service()
-
-        def read() -> tuple[Session, list[Message], str | None]:
-            if not self.shell.read_only:
-                with contextlib.suppress(StoreError):  # what cannot be settled now is shown as it is
-                    service.settle_interrupted()
-            return service.sessions.get(session_id), service.tree(session_id), service.messages.leaf(session_id)
-
-        session, tree, here = await self.shell.in_thread(read)
-        if self._opening is not opening:
-            return  # another chat was opened meanwhile
-        self._keep_draft()
-        self.end_finding()
-        self.state.open(session, tree)
-        self.document.show_branch(tree, leaf or here, self.running)
-        self.prompt.set_text(self.state.draft)
-        self.show_queue()
-
     async def show_message(self, message: Message) -> None:
         """Show the branch that a message is on, with the cursor on it."""
         await self.asking.show_message(message)
         self.document.focus()
-
-    async def new_with(self, recipe_id: str | None) -> None:
-        """Show a new chat that a recipe answers."""
-        self.new_chat()
-        if recipe_id is not None:
-            self.chat.use_recipe(recipe_id)
-            self.update_place()
-        self.prompt.focus()
-
-    def new_chat(self) -> None:
-        """Show a new chat; it begins to exist with its first question."""
-        self._keep_draft()
-        self._opening = None
-        self.end_finding()
-        self.state.open_new()
-        self.document.show_entries([])
-        self.prompt.set_text(self.state.draft)
-        self.prompt.focus()
-        self.show_queue()
-
-    async def save_settings(self, chat: Chat) -> None:
-        """Keep what was chosen for a chat; read-only it holds as long as the screen."""
-        if chat.id is not None and not self.shell.read_only:
-            session_id, settings, service = chat.id, dict(chat.settings), await self.service()
-            await self.shell.in_thread(lambda: service.sessions.set_settings(session_id, settings))
-        self.update_place()
 
     # --- what is typed and clicked ----------------------------------------------------------------------
 
