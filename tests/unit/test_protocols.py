@@ -58,7 +58,16 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.diagnose": (
         {"runs.diagnose", "runs.find", "services.diagnosis"}, "explains a log file of this machine"
     ),
-    "cli.doctor": ({"probes.terminal", "services.doctor.doctor"}, "checks this machine, and the terminal in front"),
+    "cli.doctor": (
+        {
+            "probes.clipboard",
+            "probes.terminal",
+            "services.doctor.context",
+            "services.doctor.copying",
+            "services.doctor.doctor",
+        },
+        "checks this machine, and the terminal in front",
+    ),
     "cli.exporter": ({"services.serving.exposition"}, "measures this machine"),
     "cli.exporter_server": ({"services.serving.discovery", "services.serving.exposition"}, "measures this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
@@ -76,14 +85,16 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.sheets.doctor": ({"probes.terminal", "services.doctor.doctor"}, "checks this machine, and the terminal"),
     "tui.sheets.starting": ({"services.recipes.starting"}, "looks at the files that a person names"),
     **dict.fromkeys(
-        ("tui.look.appearance", "tui.look.theming", "tui.terminal.late_answers"),
+        ("tui.look.appearance", "tui.look.theming", "tui.terminal.notices"),
         ({"probes.terminal"}, "the terminal in front of the person"),
     ),
+    "tui.terminal.late_answers": ({"probes.clipboard", "probes.terminal"}, "the same"),
+    "tui.terminal.clipboard": ({"probes.clipboard"}, "the clipboard of the person in front of the screen"),
     "tui.terminal.profile": ({"probes", "probes.terminal"}, "the same"),
     "tui.screens.dashboard.flows": ({"runs.foreign"}, "engines of others, as this machine's processes show them"),
     "tui.screens.monitor.place": ({"services.watching.panels"}, "panels are drawn here, from whichever snapshot"),
     "tui.screens.monitor.panel_rows": ({"services.watching.panels"}, "the same"),
-    "tui.screens.chat.place": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
+    "tui.screens.chat.opening": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.recipes.flows": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),
