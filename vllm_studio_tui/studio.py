@@ -162,7 +162,13 @@ class Studio:
     def chat(self) -> ChatService:
         from vllm_studio_tui.services.chat.chat import ChatService
 
-        return ChatService(self.db, self.bus, folders=self.places.unsaved)
+        return ChatService(
+            self.db,
+            self.bus,
+            folders=self.places.unsaved,
+            consents=self.tools,
+            open_tools=lambda choice: self.tools.open(choice.names),
+        )
 
     @once_property
     def chats(self) -> Chats:

@@ -18,6 +18,7 @@ from vllm_studio_tui.domain.chat import (
     Timings,
     TokenUsage,
 )
+from vllm_studio_tui.domain.tools import ChatEvent
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
 
@@ -61,7 +62,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
-async def read(events: AsyncGenerator[StreamEvent, None]) -> list[StreamEvent]:
+async def read(events: AsyncGenerator[ChatEvent, None]) -> list[ChatEvent]:
     return [event async for event in events]
 
 

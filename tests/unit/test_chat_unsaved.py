@@ -18,8 +18,9 @@ import pytest
 
 from tests.disks import fill, small_disk
 from tests.unit.scripted_engine import DONE, TARGET, Engine, contents, kept, read, until
-from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent, Timings, TokenUsage
+from vllm_studio_tui.domain.chat import Delta, Ended, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import NotSaved
+from vllm_studio_tui.domain.tools import ChatEvent
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import machine_id
 from vllm_studio_tui.services.chat.chat import ChatService
@@ -46,8 +47,8 @@ def another_writer(db: Database) -> Iterator[sqlite3.Connection]:
         yield other
 
 
-async def last_error(service: ChatService, session: str) -> tuple[list[StreamEvent], NotSaved]:
-    events: list[StreamEvent] = []
+async def last_error(service: ChatService, session: str) -> tuple[list[ChatEvent], NotSaved]:
+    events: list[ChatEvent] = []
     with pytest.raises(NotSaved) as raised:
         async for event in service.send(session, "x", TARGET):
             events.append(event)  # noqa: PERF401, RUF100

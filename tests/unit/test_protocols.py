@@ -37,6 +37,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.launching.preflight": {"check_document"},
     "services.launching.run_story": {"view_of"},
     "services.launching.stage_times": set(),
+    "services.chat_protocols": set(),
     "services.protocols": set(),
     "services.run_logs.run_log": {"open_log"},
     "services.recipes.changes": set(),

@@ -26,7 +26,7 @@ from vllm_studio_tui.remote.any_value import BadShape, any_document, any_of
 from vllm_studio_tui.remote.contract import LOCAL, REFUSED, calls, shapes
 from vllm_studio_tui.remote.errors import error_document, error_of
 from vllm_studio_tui.remote.wording import refusal
-from vllm_studio_tui.services import protocols
+from vllm_studio_tui.services import chat_protocols, protocols
 from vllm_studio_tui.services.recipes.changes import ABSENT, FieldChange
 
 
@@ -126,7 +126,8 @@ def test_every_field_of_every_class_comes_out_as_it_went_in(kind: type[Any]) -> 
 
 def test_every_member_of_every_protocol_is_a_call_or_local_with_its_reason() -> None:
     named = {shape.service for shape in calls().values()}
-    for kind in (one for name, one in vars(protocols).items() if name.endswith("Api")):
+    both = {**vars(protocols), **vars(chat_protocols)}
+    for kind in (one for name, one in both.items() if name.endswith("Api")):
         for member in (one for one in vars(kind) if not one.startswith("_")):
             if kind is protocols.SamplerApi:
                 continue  # local, as `studio.sampler` says

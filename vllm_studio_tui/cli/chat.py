@@ -17,14 +17,18 @@ from vllm_studio_tui.cli import chat_options
 from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
 from vllm_studio_tui.cli.opening import open_studio_async
 from vllm_studio_tui.cli.output import emit_line, note, safe
-from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent, Target
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
+from vllm_studio_tui.domain.tools import CallEnded, ChatEvent, RoundBegan, RoundEnded
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.chat.answer import Answer
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session
     from vllm_studio_tui.services.protocols import StudioApi
+
+#: Letters of a tool's result that are printed.
+MOST_SHOWN = 200
 
 # --- what comes out -------------------------------------------------------------------------------------
 
@@ -42,26 +46,33 @@ class Printer:
         self._out_on_line = False
         self.answer = Answer()
 
-    def show(self, event: StreamEvent) -> None:
+    def show(self, event: ChatEvent) -> None:
         """Print the next event of the stream."""
-        if self._json:
+        if isinstance(event, RoundBegan):
+            self.answer = Answer()
+        elif self._json:
             self._emit(event)
         elif isinstance(event, Delta):
             self._delta(event)
         elif isinstance(event, Relabel):
             self._break()
             note("(what came so far was thinking)")
-        else:
-            self.close()
-            for call in event.tool_calls:
-                note(f"tool call: {call.name}({call.arguments})")
-            note(stats_line(event))
-            chat_options.tell_details(event)
-            if event.error:
-                note(f"error: {event.error}")
-            if event.advice:
-                note(f"  {event.advice}")
+        elif isinstance(event, Ended | RoundEnded):
+            self._end(event if isinstance(event, Ended) else event.ended)
+        elif isinstance(event, CallEnded):
+            note(result_line(event))
         self.answer.add(event)
+
+    def _end(self, ended: Ended) -> None:
+        self.close()
+        for call in ended.tool_calls:
+            note(f"tool call: {call.name}({call.arguments})")
+        note(stats_line(ended))
+        chat_options.tell_details(ended)
+        if ended.error:
+            note(f"error: {ended.error}")
+        if ended.advice:
+            note(f"  {ended.advice}")
 
     def close(self) -> None:
         """End the lines that are open."""
@@ -86,7 +97,7 @@ class Printer:
             note("\n" if sys.stderr.isatty() else "")
         self._on_line = False
 
-    def _emit(self, event: StreamEvent) -> None:
+    def _emit(self, event: ChatEvent) -> None:
         if isinstance(event, Delta):
             if event.reasoning:
                 emit_line({"event": "reasoning", "text": event.reasoning})
@@ -95,14 +106,22 @@ class Printer:
         elif isinstance(event, Relabel):
             # What was sent as content so far is thinking: readers that collect text start again.
             emit_line({"event": "reasoning", "text": self.answer.text()[0], "relabel": True})
-        else:
-            for call in event.tool_calls:
-                emit_line({"event": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments})
-            if event.error:
-                emit_line({"event": "error", "message": event.error, "advice": event.advice})
-            if event.details:
-                emit_line({"event": "details", **event.details})
-            emit_line({"event": "stats", "content": self.answer.text()[0], **event.to_json()})
+        elif isinstance(event, Ended | RoundEnded):
+            ended = event if isinstance(event, Ended) else event.ended
+            for call in ended.tool_calls:
+                emit_line({"event": "tool_call", **call.to_json()})
+            if ended.error:
+                emit_line({"event": "error", "message": ended.error, "advice": ended.advice})
+            if ended.details:
+                emit_line({"event": "details", **ended.details})
+            # An answer that is followed by its calls and a further answer ends a round, the last one the whole.
+            which = {"event": "stats"} if event is ended else {"event": "round"}
+            emit_line({**which, "content": self.answer.text()[0], **ended.to_json()})
+        elif isinstance(event, CallEnded):
+            result = event.result
+            figures = {"is_error": result.is_error, "seconds": round(result.seconds, 3), "size": result.size}
+            about = {"id": event.call.id, "name": event.call.name, "how": event.how}
+            emit_line({"event": "tool_result", **about, **figures, "text": result.text})
 
 
 def stats_line(ended: Ended) -> str:
@@ -125,8 +144,18 @@ def stats_line(ended: Ended) -> str:
     return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"
 
 
+def result_line(event: CallEnded) -> str:
+    """Return what came of a call in one line: how it ended, how long it took, the beginning of the result."""
+    result = event.result
+    parts = [event.how, *([numbers.fixed(result.seconds, 2, " s")] if result.seconds else [])]
+    size = [f"{result.size} bytes"] if result.size > MOST_SHOWN else []
+    words = " ".join(result.text[: 2 * MOST_SHOWN].split())
+    shown = words if len(words) <= MOST_SHOWN else f"{words[:MOST_SHOWN]}…"
+    return f"  {event.call.name} [{' · '.join([*parts, *size])}]: {shown}"
+
+
 async def print_turn(
-    events: AsyncIterator[StreamEvent], *, as_json: bool = False, not_saved: list[NotSaved] | None = None
+    events: AsyncIterator[ChatEvent], *, as_json: bool = False, not_saved: list[NotSaved] | None = None
 ) -> Ended | None:
     """Print an answer as it comes; return its end, None if it has none. What has come of one that is stopped is kept.
 
@@ -157,7 +186,7 @@ async def print_turn(
     return printer.answer.ended
 
 
-async def _print_all(events: AsyncIterator[StreamEvent], printer: Printer) -> None:
+async def _print_all(events: AsyncIterator[ChatEvent], printer: Printer) -> None:
     async for event in events:
         printer.show(event)
 

@@ -118,7 +118,8 @@ class Message:
     Attributes:
         files: What was sent with a question; a picture's data is in `images`.
         details: What else is known of it, as plain JSON: of a tool's result how the call ended (`call`), of an answer
-            what the engine said of its making (`engine`), the form that was asked for and whether it has it (`form`),
+            what the engine said of its making (`engine`), the family in whose form its calls stood in the text, as the
+            engine had parsed none (`recovered`), the form that was asked for and whether it has it (`form`),
             the likelihoods of its tokens (`logprobs`), what was not sent to its engine and why (`not_sent`), or
             is perhaps not looked at (`unsure`), of a summary what it stands for (`summary`).
         bookmarked_at: When a person marked it, ISO 8601 UTC.

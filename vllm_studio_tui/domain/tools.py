@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from vllm_studio_tui.domain.chat import Ended, ToolCall
+from vllm_studio_tui.domain.chat import Ended, StreamEvent, ToolCall
 
 #: Rounds of calls that one question may take.
 MAX_ROUNDS = 10
@@ -80,6 +80,27 @@ class ToolBox(Protocol):
         """Make a call; cancelling it ends it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Which tools are offered, for a studio that opens them itself.
+
+    Attributes:
+        names: Names of servers, of tools, or patterns of these; None: all that are switched on.
+    """
+
+    names: tuple[str, ...] | None = None
+
+
+class Consents(Protocol):
+    """What a person allowed for longer than one call. Both block, and may raise a `StudioError`."""
+
+    def allowed(self, tool: Tool, arguments: Mapping[str, Any], session_id: str | None = None) -> Decision | None:
+        """Return what lets a call be made without a question: `CHAT` or `ALWAYS`; None: a person is asked."""
+
+    def allow(self, tool: Tool, decision: Decision, session_id: str | None = None) -> object:
+        """Keep a decision that is for longer than one call."""
+
+
 # --- what a stream yields between answers, besides `StreamEvent` ------------------------------------------
 
 
@@ -89,7 +110,7 @@ class RoundEnded:
 
     Attributes:
         message_id: The message that holds the answer; None where nothing is kept.
-        recovered: The calls stood in the text, and the engine had parsed none.
+        recovered: The calls stood in the text, and the engine had parsed none; `ended.advice` says what to set.
     """
 
     number: int
@@ -150,3 +171,5 @@ class RoundBegan:
 
 
 ToolEvent = RoundEnded | CallAsked | CallBegan | CallEnded | RoundBegan
+#: All that asking in a chat yields.
+ChatEvent = StreamEvent | ToolEvent

@@ -152,6 +152,7 @@ class ChatRows:
         self.get(session_id)
         with self._db.write() as tables:
             tables.table("chat_sessions").delete_where("id = ?", [session_id])
+            tables.execute("DELETE FROM tool_calls WHERE session_id = ?", (session_id,))
 
     def fork(self, session_id: str, message_id: str | None = None) -> Session:
         """Copy a chat up to and including a message (by default the last of the branch), and return the copy.

@@ -16,6 +16,7 @@ from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
 from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.store.tool_calls import ToolCallRows
 
 #: Names an answer that stands beside one that was changed meanwhile.
 _BESIDE = uuid.UUID("6f0b5a51-4f0e-4d0e-9d55-2a2c8c4f6a10")
@@ -30,12 +31,16 @@ class Ending:
         question: The message that it answers, for a database that has lost it.
         title: Of its chat, likewise.
         request: What is counted; None where nothing was asked.
+        results: Messages that will hold the results of its calls, which are made next.
+        number: The round of these calls.
     """
 
     message: Message | None = None
     question: Message | None = None
     title: str = ""
     request: CompletedRequest | None = None
+    results: tuple[Message, ...] = ()
+    number: int = 0
 
     @property
     def key(self) -> str:
@@ -51,7 +56,9 @@ def keep_ending(db: Database, ending: Ending, *, patience: float | None = None) 
     """
     with db.write(patience=patience):
         if ending.message is not None:
-            MessageRows(db).finish(ending.message)
+            there = MessageRows(db).finish(ending.message)
+            if there and ending.results:
+                ToolCallRows(db).begin_round(ending.message, ending.results, ending.number)
         _count(db, ending.request)
 
 

@@ -149,9 +149,9 @@ class MessageRows:
             _set(tables, message_id, values)
 
     def finish(self, message: Message) -> bool:
-        """Save the end of an answer; False if it was deleted meanwhile."""
+        """Save the end of an answer, without touching marks that a person made; False if it was deleted meanwhile."""
         values = message_row(message)
-        for name in ("id", "session_id", "parent_id", "role", "created_at"):
+        for name in ("id", "session_id", "parent_id", "role", "created_at", "bookmarked_at", "deleted_at"):
             del values[name]
         with self._db.write() as tables:
             if self._db.row("SELECT 1 FROM chat_messages WHERE id = ?", (message.id,)) is None:

@@ -16,7 +16,7 @@ from vllm_studio_tui.http.route import Call, Route
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Message, Session
-    from vllm_studio_tui.services.protocols import ChatsApi
+    from vllm_studio_tui.services.chat_protocols import ChatsApi
 
 MOST_TITLE = 200
 

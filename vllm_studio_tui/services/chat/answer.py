@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, StreamEvent, Timings
+from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, Timings
+from vllm_studio_tui.domain.tools import ChatEvent, RoundEnded
 
 #: Characters of a token, roughly.
 CHARACTERS = 4.0
@@ -36,8 +37,8 @@ class Answer:
     _characters: int = 0
     _reported: int = 0
 
-    def add(self, event: StreamEvent) -> None:
-        """Take the next event of the stream."""
+    def add(self, event: ChatEvent) -> None:
+        """Take the next event of the stream; of those of a round of tools, only that it begins concerns an answer."""
         if isinstance(event, Delta):
             if self.first_token is None:
                 self.first_token = time.monotonic()
@@ -50,8 +51,10 @@ class Answer:
         elif isinstance(event, Relabel):
             self.reasoning += self.content
             self.content.clear()
-        else:
+        elif isinstance(event, Ended):
             self.ended = event
+        elif isinstance(event, RoundEnded):
+            self.ended = event.ended
 
     @property
     def received(self) -> bool:

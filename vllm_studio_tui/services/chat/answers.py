@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.chat import Message, StreamEvent
+from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.chat.answer import Answer
 
@@ -26,6 +27,7 @@ class RunningAnswer:
     """An answer that is being generated.
 
     Attributes:
+        answer: What is generated now; each round of tools is followed by a further answer.
         question: What was asked; None where a message that was there already is answered or continued.
         task: Reads the stream; cancelling it stops the answer.
         began: When, by the monotonic clock.
@@ -51,7 +53,7 @@ class Answers:
 
     def __init__(
         self,
-        on_event: Callable[[RunningAnswer, StreamEvent], None],
+        on_event: Callable[[RunningAnswer, ChatEvent], None],
         on_end: Callable[[RunningAnswer, StudioError | None], None],
     ) -> None:
         self._on_event = on_event
@@ -61,7 +63,7 @@ class Answers:
     def start(
         self,
         session_id: str,
-        events: AsyncGenerator[StreamEvent, None],
+        events: AsyncGenerator[ChatEvent, None],
         *,
         question: str | None = None,
         before: Message | None = None,
@@ -77,11 +79,13 @@ class Answers:
         running.task = asyncio.create_task(self._read(running, events), name=f"chat {session_id}")
         return running
 
-    async def _read(self, running: RunningAnswer, events: AsyncGenerator[StreamEvent, None]) -> None:
+    async def _read(self, running: RunningAnswer, events: AsyncGenerator[ChatEvent, None]) -> None:
         failed: StudioError | None = None
         try:
             async with aclosing(events):
                 async for event in events:
+                    if isinstance(event, RoundBegan):
+                        running.answer = Answer()
                     running.answer.add(event)
                     self._on_event(running, event)
         except StudioError as error:

@@ -1,12 +1,13 @@
 """Chats: what can be asked in them, and where each answer goes in a chat's tree of messages.
 
 Every way to ask returns an asynchronous generator of stream events. To stop an answer, close it or cancel the task
-that reads it: what has come is kept. Everything is also published on the bus, for faces that did not ask.
+that reads it: what has come is kept. With tools, answers that call them are followed by further ones, and the end comes
+once. Everything is also published on the bus, for faces that did not ask.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import Message, Sampling, Stream, StreamEvent, Target
 from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.tools import ChatEvent, Consents, Decision, ToolBox, ToolChoice
 from vllm_studio_tui.kit.paths import unsaved_folders
 from vllm_studio_tui.services.chat.events import Publisher
 from vllm_studio_tui.services.chat.request import title_of
+from vllm_studio_tui.services.chat.tool_loop import OpenTools, ToolLoop
 from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.services.chat.turn_runner import CHECKPOINT_SECONDS, TurnRunner
 from vllm_studio_tui.store.chats import ChatRows
@@ -30,6 +33,8 @@ class ChatService:
     Args:
         folders: Where recovery files go, the first one that can be written.
         stream: Asks an engine; None: the client of `inference`.
+        consents: Calls of tools that were allowed for longer; None: none were.
+        open_tools: Opens tools by their names; None: there are none here.
 
     Attributes:
         sessions, messages: The tables themselves, for reading and for what needs no engine.
@@ -44,10 +49,13 @@ class ChatService:
         *,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         folders: Sequence[Path] | None = None,
+        consents: Consents | None = None,
+        open_tools: OpenTools | None = None,
     ) -> None:
         folders = list(folders) if folders is not None else unsaved_folders(db.path)
         self._db = db
         self._runner = TurnRunner(db, folders, bus, stream, checkpoint_seconds=checkpoint_seconds)
+        self._loop = ToolLoop(db, self._runner, consents, open_tools)
         self.sessions = ChatRows(db)
         self.messages = MessageRows(db)
         self.unsaved = self._runner.unsaved
@@ -78,6 +86,17 @@ class ChatService:
         """Save what is not saved yet; return the recovery files of what still is not. Blocking."""
         return self.unsaved.close()
 
+    def decide(self, call_id: str, decision: Decision, arguments: Mapping[str, Any] | None = None) -> bool:
+        """Decide a call of a tool that waits, from any thread.
+
+        Args:
+            arguments: What it is made with in place of the model's arguments.
+
+        Returns:
+            Whether it waited: False where it was decided before, or its answer was stopped.
+        """
+        return self._loop.decisions.decide(call_id, decision, arguments)
+
     # --- ways to ask ------------------------------------------------------------------------------------
 
     def send(
@@ -90,16 +109,17 @@ class ChatService:
         images: Sequence[str] = (),
         parent_id: str | None = None,
         system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: ToolBox | ToolChoice | None = None,
         temporary: bool = False,
         history: Sequence[Message] = (),
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Ask something.
 
         Args:
             images: Data URLs.
             parent_id: The message to go on from; None: the one that the chat is read up to.
             system: The system prompt of this turn; None: the one in the chat's settings.
+            tools: What the model may call; a call that needs consent waits for `decide`.
             temporary: Keep nothing of it in the chats (the request is counted all the same); `session_id` may be None.
             history: Earlier messages of a temporary chat.
 
@@ -122,7 +142,7 @@ class ChatService:
                 parent = parent_id or self.messages.leaf(session_id)
                 self._ask(turn, session_id, parent, system, text, images)
 
-        return self._runner.run(turn, prepare, sampling, tools)
+        return self._run(turn, prepare, sampling, tools)
 
     def answer(
         self,
@@ -132,30 +152,44 @@ class ChatService:
         *,
         sampling: Sampling | None = None,
         system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
-    ) -> AsyncGenerator[StreamEvent, None]:
+        tools: ToolBox | ToolChoice | None = None,
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Have an answer written below a message: a question, or the result of a tool."""
         turn = Turn(target)
-        return self._runner.run(turn, lambda: self._add_answer(turn, session_id, parent_id, system), sampling, tools)
+        return self._run(turn, lambda: self._add_answer(turn, session_id, parent_id, system), sampling, tools)
 
     def regenerate(
-        self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """Another answer to the same question, beside the given one, which stays."""
+        self,
+        session_id: str,
+        message_id: str,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        tools: ToolBox | ToolChoice | None = None,
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Another answer to the same question, beside the given one, which stays; below the result of a tool, one that
+        goes on from there."""
         turn = Turn(target)
 
         def prepare() -> None:
             message = self.messages.get(message_id)
-            parent = message.id if message.role == "user" else message.parent_id
+            parent = message.id if message.role in ("user", "tool") else message.parent_id
             if parent is None:
                 raise UsageError("there is no question to answer again", advice="Ask one.")
             self._add_answer(turn, session_id, parent, None)
 
-        return self._runner.run(turn, prepare, sampling, ())
+        return self._run(turn, prepare, sampling, tools)
 
     def edit(
-        self, session_id: str, message_id: str, text: str, target: Target, *, sampling: Sampling | None = None
-    ) -> AsyncGenerator[StreamEvent, None]:
+        self,
+        session_id: str,
+        message_id: str,
+        text: str,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        tools: ToolBox | ToolChoice | None = None,
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Ask a changed question in place of an earlier one, which stays beside it with all that followed."""
         turn = Turn(target)
 
@@ -165,7 +199,7 @@ class ChatService:
                 raise UsageError("only a question can be edited", advice="Choose one of your own messages.")
             self._ask(turn, session_id, message.parent_id, None, text, message.images)
 
-        return self._runner.run(turn, prepare, sampling, ())
+        return self._run(turn, prepare, sampling, tools)
 
     def continue_answer(
         self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
@@ -195,7 +229,18 @@ class ChatService:
             turn.prepare(branch, system, message)
 
         extra = {**sampling.extra, **(options or {})}
-        return self._runner.run(turn, prepare, replace(sampling, extra=extra), ())
+        return self._runner.run(turn, prepare, replace(sampling, extra=extra))
+
+    def _run(
+        self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, tools: ToolBox | ToolChoice | None
+    ) -> AsyncGenerator[ChatEvent, None]:
+        if tools is None:
+            return self._runner.run(turn, prepare, sampling)
+
+        def answer_below(further: Turn, parent_id: str, system: str) -> None:
+            self._add_answer(further, self.messages.get(parent_id).session_id, parent_id, system)
+
+        return self._loop.run(turn, prepare, sampling, tools, answer_below)
 
     # --- the tree of messages ---------------------------------------------------------------------------
 
@@ -226,7 +271,7 @@ class ChatService:
         branch = self.unsaved.over(self.messages.branch(session_id, parent_id))
         system = self._system(session_id) if system is None else system
         model = turn.target.model or None
-        empty = Message("", session_id, "assistant", "", parent_id, model=model, finish="streaming")
+        empty = Message(turn.answer_id, session_id, "assistant", "", parent_id, model=model, finish="streaming")
         with self._db.write():
             message = self.messages.append(empty)
             if model:

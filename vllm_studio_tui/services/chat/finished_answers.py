@@ -16,6 +16,7 @@ from vllm_studio_tui.store.finished_answers import Ending
 from vllm_studio_tui.store.messages import MessageRows
 from vllm_studio_tui.store.recovery import PATIENCE, fold_recovered
 from vllm_studio_tui.store.requests import RequestRows
+from vllm_studio_tui.store.tool_calls import ToolCallRows
 
 
 def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
@@ -42,7 +43,9 @@ def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
     )
     questions = [one for one in turn.branch if one.role == "user"]
     title = title_of(questions[0].content) if questions else ""
-    return Ending(message, questions[-1] if questions else None, title, request)
+    round_ = turn.round
+    results, number = ((), 0) if round_ is None or not ended.tool_calls else (round_.results, round_.number)
+    return Ending(message, questions[-1] if questions else None, title, request, results, number)
 
 
 def request_of(turn: Turn, ended: Ended) -> CompletedRequest:
@@ -99,5 +102,6 @@ def settle(db: Database, folders: Sequence[Path]) -> int:
     recovered = fold_recovered(db, folders)
     # Requests first: how much had come of them is known from messages that are not over.
     RequestRows(db).settle(patience=PATIENCE)
+    ToolCallRows(db).settle(patience=PATIENCE)
     MessageRows(db).settle_interrupted(patience=PATIENCE)
     return recovered

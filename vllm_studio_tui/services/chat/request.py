@@ -35,7 +35,8 @@ def request_messages(branch: Sequence[Message], system: str | None = None) -> tu
     for one in branch:
         if one.role == "tool":
             if one.tool_call_id in called:
-                messages.append({"role": "tool", "tool_call_id": one.tool_call_id, "content": one.content})
+                content = one.content or "(no result)"
+                messages.append({"role": "tool", "tool_call_id": one.tool_call_id, "content": content})
         elif one.role == "assistant":
             calls = [call for call in one.tool_calls if call.id in answered]
             text = strip_thinking(one.content)

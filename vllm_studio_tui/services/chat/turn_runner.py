@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted, Publisher
 from vllm_studio_tui.services.chat.finished_answers import ending_of, request_of, settle
+from vllm_studio_tui.services.chat.in_thread import in_thread
 from vllm_studio_tui.services.chat.request import request_messages
 from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.services.chat.unsaved import Unsaved
@@ -24,7 +25,9 @@ from vllm_studio_tui.store.finished_answers import Ending
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
+
+#: Opens tools, once the question is kept; returns them as requests offer them.
+Offer = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
 
 CHECKPOINT_SECONDS = 1.0
 #: Seconds that a checkpoint waits for others that are writing: then the text goes to a file.
@@ -72,12 +75,13 @@ class TurnRunner:
         return settle(self._db, self._folders)
 
     async def run(
-        self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, tools: Sequence[Mapping[str, Any]]
+        self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, offer: Offer | None = None
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield the events of the answer, its end last; to stop it, close the generator or cancel its reader.
 
         Args:
             prepare: Fills the turn, and keeps the question; called in a thread, within a transaction.
+            offer: Its tools; None: it has none.
 
         Raises:
             StudioError: The question could not be kept, or (`NotSaved`) the answer could not.
@@ -86,23 +90,26 @@ class TurnRunner:
             await in_thread(self.settle_interrupted)
         answer = turn.answer
         unsaved: NotSaved | None = None
-        asked = False
+        prepared = asked = False
         try:
             await in_thread(lambda: self._prepare(turn, prepare))
-            request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tuple(tools))
+            prepared = True
             self._publish(turn, None)
+            tools = () if offer is None else tuple(await offer())
+            request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tools)
             asked, answer.began = True, time.monotonic()
             async with self._checkpoints(turn), contextlib.aclosing(self._events(turn, request)) as events:
                 async for event in events:
-                    answer.add(event)
                     if isinstance(event, Ended):
+                        answer.add(turn.take_calls(event))
                         break
+                    answer.add(event)
                     turn.changed.set()
                     self._publish(turn, event)
                     yield event
             answer.ended = answer.ended or answer.cut("interrupted", "the stream ended before the answer did")
         except StudioError as error:
-            if not asked:
+            if not prepared:
                 raise
             answer.ended = answer.cut("failed", "\n".join(filter(None, (error.title, error.cause))), error.advice)
         except (GeneratorExit, asyncio.CancelledError):
@@ -191,15 +198,3 @@ class TurnRunner:
     def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
         if self._bus is not None:
             self._bus.publish(AnswerStarted(*turn.ids) if event is None else AnswerProgressed(*turn.ids, event))
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Run blocking work in a thread, and to its end even if the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("work of a cancelled task failed: %s", error)
-        raise

@@ -87,6 +87,8 @@ class Unsaved:
         path = write_recovery(self._folders, ending)
         with self._lock:
             if ending.key in self._waiting:
+                # Its calls are not made: nobody would end them.
+                self._waiting[ending.key] = replace(ending, results=())
                 self._reasons[ending.key], self._paths[ending.key] = error, path
         return path
 

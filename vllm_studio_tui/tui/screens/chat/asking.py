@@ -7,9 +7,10 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 
-from vllm_studio_tui.domain.chat import Ended, Message, Sampling, StreamEvent, Target
+from vllm_studio_tui.domain.chat import Delta, Message, Relabel, Sampling, Target
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
+from vllm_studio_tui.domain.tools import ChatEvent
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.chat.branches import leaf_through, sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
@@ -229,7 +230,7 @@ class Asking:
     def _begin(
         self,
         chat: Chat,
-        events: AsyncGenerator[StreamEvent, None],
+        events: AsyncGenerator[ChatEvent, None],
         *,
         question: str | None = None,
         before: Message | None = None,
@@ -241,8 +242,8 @@ class Asking:
         self._screen.update_place()
         self._screen.shell.update_frame()
 
-    def _on_event(self, running: RunningAnswer, event: StreamEvent) -> None:
-        if self._state.shown.id == running.session_id and not isinstance(event, Ended):
+    def _on_event(self, running: RunningAnswer, event: ChatEvent) -> None:
+        if self._state.shown.id == running.session_id and isinstance(event, Delta | Relabel):
             self._screen.document.feed(event)
 
     def _on_end(self, running: RunningAnswer, error: StudioError | None) -> None:

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
-from vllm_studio_tui.services.protocols import ChatApi
+from vllm_studio_tui.services.chat_protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Message
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
-    from vllm_studio_tui.services.protocols import ChatApi, StudioApi
+    from vllm_studio_tui.services.chat_protocols import ChatApi
+    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.look.sizes import Size

@@ -1,0 +1,168 @@
+"""Answers in rounds: the calls of tools in which an answer ends are made, and a further answer is asked for below."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import replace
+from typing import Any
+
+from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, Sampling
+from vllm_studio_tui.domain.errors import NotSaved, UsageError
+from vllm_studio_tui.domain.tools import (
+    MAX_ROUNDS,
+    ChatEvent,
+    Consents,
+    RoundBegan,
+    RoundEnded,
+    ToolBox,
+    ToolChoice,
+)
+from vllm_studio_tui.services.chat.tool_decisions import ToolDecisions
+from vllm_studio_tui.services.chat.tool_round import ToolQuestion, ToolRoundCalls
+from vllm_studio_tui.services.chat.turn import ToolRound, Turn
+from vllm_studio_tui.services.chat.turn_runner import Offer, TurnRunner
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.tool_calls import ToolCallRows
+
+#: Opens the tools of a choice, for as long as a question is answered.
+OpenTools = Callable[[ToolChoice], AbstractAsyncContextManager[ToolBox]]
+#: Fills a turn with an answer below a message of its chat, which is added: the turn, the message, the system prompt.
+AnswerBelow = Callable[[Turn, str, str], None]
+
+
+class ToolLoop:
+    """Runs questions whose answers may call tools.
+
+    Args:
+        consents: What was allowed for longer; None: nothing is, but within a question.
+        open_tools: Opens tools by their names; None: there are none here.
+
+    Attributes:
+        decisions: Calls that wait for a person.
+    """
+
+    def __init__(
+        self, db: Database, runner: TurnRunner, consents: Consents | None, open_tools: OpenTools | None
+    ) -> None:
+        self._rows = ToolCallRows(db)
+        self._runner = runner
+        self._consents = consents
+        self._open_tools = open_tools
+        self.decisions = ToolDecisions()
+
+    async def run(
+        self,
+        turn: Turn,
+        prepare: Callable[[], None],
+        sampling: Sampling | None,
+        tools: ToolBox | ToolChoice,
+        answer_below: AnswerBelow,
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Yield the events of all answers and calls; one `Ended`, of the last answer.
+
+        Raises:
+            StudioError: As `TurnRunner.run`; and a result that could not be kept.
+        """
+        number, stuck = 1, False
+        async with AsyncExitStack() as stack:
+            question = ToolQuestion(None, self._consents, self.decisions)
+
+            async def offer() -> Sequence[Mapping[str, Any]]:
+                question.session_id = turn.ids[0]
+                if question.box is None:
+                    question.box = await self._opened(stack, tools)
+                    question.offered = {tool.name: tool for tool in await question.box.tools()}
+                return [tool.to_openai() for tool in question.offered.values()]
+
+            while True:
+                last = number > MAX_ROUNDS or stuck
+                if not last:
+                    taken = (call.id for one in turn.branch for call in one.tool_calls)
+                    turn.round = ToolRound(number, frozenset(taken))
+                shaped = _shaped(sampling, forced=number == 1, offered=not last)
+                calls: ToolRoundCalls | None = None
+                try:
+                    async with aclosing(self._answer(turn, prepare, shaped, None if last else offer)) as events:
+                        async for event in events:
+                            yield event
+                    ended = turn.answer.ended
+                    assert ended is not None
+                    calls = self._calls(turn, question)
+                    if calls is None:
+                        yield _told(ended, number) if last else ended
+                        return
+                    yield RoundEnded(number, ended, turn.ids[1], recovered="recovered" in ended.details)
+                    async with aclosing(calls.events()) as made:
+                        async for one in made:
+                            yield one
+                finally:
+                    left = calls or self._calls(turn, question)  # it was stopped in the moment of its end
+                    if left is not None:
+                        await left.close(self._runner.leaving)
+                number += 1
+                stuck = calls.repeated == len(ended.tool_calls)
+                turn, prepare = _further(turn, ended, calls.messages, answer_below)
+                yield RoundBegan(number, turn.answer_id or None)
+
+    async def _answer(
+        self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, offer: Offer | None
+    ) -> AsyncGenerator[Delta | Relabel | Ended, None]:
+        """Yield the events of one answer, without its end: that is in the turn. One that is not kept ends it all."""
+        async with aclosing(self._runner.run(turn, prepare, sampling, offer)) as events:
+            ended: Ended | None = None
+            try:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        ended = event
+                    else:
+                        yield event
+            except NotSaved:
+                if ended is not None:
+                    yield ended
+                raise
+
+    def _calls(self, turn: Turn, question: ToolQuestion) -> ToolRoundCalls | None:
+        """Return the calls in which an answer ended; None where they are not made."""
+        if turn.round is None or not turn.round.results or turn.answer.ended is None:
+            return None
+        calls, results = turn.answer.ended.tool_calls, turn.round.results
+        rows = None if turn.message is None else self._rows
+        return ToolRoundCalls(question, rows, turn.ids[1], calls, results, turn.round.number)
+
+    async def _opened(self, stack: AsyncExitStack, tools: ToolBox | ToolChoice) -> ToolBox:
+        if not isinstance(tools, ToolChoice):
+            return tools
+        if self._open_tools is None:
+            raise UsageError("this studio has no tools", advice="Ask without them.")
+        return await stack.enter_async_context(self._open_tools(tools))
+
+
+def _further(
+    turn: Turn, ended: Ended, results: Sequence[Message], answer_below: AnswerBelow
+) -> tuple[Turn, Callable[[], None]]:
+    """Return the turn of the answer below these results, and what fills it."""
+    system = turn.system or ""
+    if turn.message is None:
+        further = Turn(turn.target, temporary=True)
+        content, reasoning = turn.answer.text()
+        answer = Message("", "", "assistant", content, reasoning=reasoning, tool_calls=ended.tool_calls)
+        branch = (*turn.branch, answer, *results)
+        return further, lambda: further.prepare(branch, system)
+    further = Turn(turn.target, answer_id=uuid.uuid4().hex)
+    return further, lambda: answer_below(further, results[-1].id, system)
+
+
+def _shaped(sampling: Sampling | None, *, forced: bool, offered: bool) -> Sampling | None:
+    """Return what shapes an answer: a call is forced in the first one alone, else there would be no end of calls."""
+    choice = None if sampling is None else sampling.extra.get("tool_choice")
+    if sampling is None or choice is None or (offered and (forced or choice in ("auto", "none"))):
+        return sampling
+    return replace(sampling, extra={name: value for name, value in sampling.extra.items() if name != "tool_choice"})
+
+
+def _told(ended: Ended, number: int) -> Ended:
+    """Return the end of an answer that had no tools any more, with why."""
+    words = f"{MAX_ROUNDS} rounds of calls are over" if number > MAX_ROUNDS else "it only repeated its calls"
+    return replace(ended, advice=ended.advice or f"This answer was asked for without tools: {words}.")
