@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import contextlib
+import os
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.tool_consent import Consent
+from vllm_studio_tui.domain.tool_server import RESERVED, ServerReport, ServersImport, ToolServer
 from vllm_studio_tui.domain.tools import Decision, Tool, ToolResult
 from vllm_studio_tui.services.tools.box import Box, Source
+from vllm_studio_tui.services.tools.servers import Servers
 from vllm_studio_tui.store.tool_consents import ConsentRows
-from vllm_studio_tui.tools.tool_thread import ToolThread
+from vllm_studio_tui.tools.results import result_of
+from vllm_studio_tui.tools.tool_thread import CLOSING, ToolThread
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.store.database import Database
+    from vllm_studio_tui.tools.mcp_connection import Connection
 
 
 class Tools:
@@ -31,6 +38,9 @@ class Tools:
         self._studio = studio
         self._db = db
         self._thread = ToolThread()
+        self._servers = Servers(db, studio.places.data / "secrets")
+        self._connections: dict[str, Connection] = {}
+        self._lock = threading.Lock()
 
     # --- tools and calls --------------------------------------------------------------------------------
 
@@ -41,8 +51,6 @@ class Tools:
         Args:
             names: Names of servers, of tools, or patterns of these; None: all that are on.
         """
-        import asyncio
-
         yield Box(self._thread, await asyncio.to_thread(self._sources), names)
 
     def tools(self, names: Sequence[str] | None = None) -> list[Tool]:
@@ -54,7 +62,16 @@ class Tools:
         return self._thread.wait(Box(self._thread, self._sources(), None)._make(name, arguments))
 
     def close(self) -> None:
-        """End the servers that were started."""
+        """End the servers that were started. Blocking, for a few seconds where one does not want to end."""
+        with self._lock:
+            left = list(self._connections.values())
+            self._connections.clear()
+
+        async def end() -> None:
+            await asyncio.wait([asyncio.ensure_future(one.close()) for one in left], timeout=CLOSING)
+
+        if left:
+            self._thread.wait(end())
         self._thread.close()
 
     def _sources(self) -> list[Source]:
@@ -62,7 +79,104 @@ class Tools:
         from vllm_studio_tui.tools.clock import clock
         from vllm_studio_tui.tools.functions import FunctionSource
 
-        return [FunctionSource("builtin", [clock()]), FunctionSource("studio", studio_tools(self._studio))]
+        own = [FunctionSource("builtin", [clock()]), FunctionSource("studio", studio_tools(self._studio))]
+        return [*own, *(self._source(one) for one in self._servers.list() if one.enabled)]
+
+    def _source(self, server: ToolServer) -> Source:
+        if not self._servers.trusted(server):
+            return NotAgreed(server)
+        return self._connection(server)
+
+    def _connection(self, server: ToolServer) -> Connection:
+        """Return what speaks to a server; one that was changed since is let go."""
+        from vllm_studio_tui.tools.mcp_connection import Connection
+
+        with self._lock:
+            known = self._connections.get(server.name)
+            if known is not None and known.server == server:
+                return known
+            log = self._studio.places.state / "mcp" / f"{server.name}.log"
+            made = self._connections[server.name] = Connection(server, log, os.environ)
+        if known is not None:
+            self._thread.submit(known.close())
+        return made
+
+    # --- servers ----------------------------------------------------------------------------------------
+
+    def servers(self) -> builtins.list[ToolServer]:
+        """Return every MCP server by name."""
+        return self._servers.list()
+
+    def server(self, name: str) -> ToolServer:
+        """Return the MCP server of this name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return self._servers.get(name)
+
+    def add_server(
+        self, name: str, entry: Mapping[str, Any], *, trust: bool = False, replace: bool = False
+    ) -> ToolServer:
+        """Keep a server, given as files of other programs write one; see `Servers.add`."""
+        return self._servers.add(name, entry, trust=trust, replace=replace)
+
+    def remove_server(self, name: str) -> ToolServer:
+        """Delete a server, end it, and forget what was allowed of it.
+
+        Raises:
+            NotFound: There is none.
+        """
+        removed = self._servers.remove(name)
+        self._let_go(name)
+        return removed
+
+    def enable_server(self, name: str, enabled: bool) -> ToolServer:
+        """Turn a server on or off; one that is turned off is ended.
+
+        Raises:
+            NotFound: There is none.
+        """
+        changed = self._servers.enable(name, enabled)
+        self._let_go(name)
+        return changed
+
+    def import_servers(self, raw: bytes, source: str, *, dry_run: bool = False, replace: bool = False) -> ServersImport:
+        """Take servers over from a file of another program; see `Servers.import_`."""
+        return self._servers.import_(raw, source, dry_run=dry_run, overwrite=replace)
+
+    def untrusted(self) -> builtins.list[ToolServer]:
+        """Return the servers that are on, and wait for a person to agree that they are started."""
+        return [one for one in self._servers.list() if one.enabled and not self._servers.trusted(one)]
+
+    def trust_server(self, name: str) -> ToolServer:
+        """Keep that a person has agreed that a server, as it is now, is started or reached.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return self._servers.trust(name)
+
+    def test_server(self, name: str) -> ServerReport:
+        """Start or reach a server anew and return what it says of itself.
+
+        Raises:
+            NotFound: There is none.
+            StudioError: Nobody has agreed to it, it cannot be started, or it is no MCP server.
+        """
+        server = self._servers.get(name)
+        if not self._servers.trusted(server):
+            raise not_agreed(server)
+        self._let_go(name)
+        connection = self._connection(server)
+        self._thread.wait(connection.tools())
+        return connection.report
+
+    def _let_go(self, name: str) -> None:
+        with self._lock:
+            known = self._connections.pop(name, None)
+        if known is not None:
+            self._thread.wait(known.close())
 
     # --- what a person allowed --------------------------------------------------------------------------
 
@@ -114,4 +228,34 @@ class Tools:
             raise NotFound(f"no consent {consent_id}", advice="See `vllm-studio mcp consents`.")
 
     def _fingerprint(self, server: str) -> str | None:
-        return None
+        """Return what a consent is bound to: a server that was changed since is another one."""
+        if server in RESERVED:
+            return None
+        try:
+            return self._servers.get(server).fingerprint
+        except NotFound:
+            return None
+
+
+class NotAgreed:
+    """In place of a server to which nobody has agreed yet: it has no tools, and says why."""
+
+    def __init__(self, server: ToolServer) -> None:
+        self.name = server.name
+        self._server = server
+
+    async def tools(self) -> Sequence[Tool]:
+        raise not_agreed(self._server)
+
+    async def call(self, title: str, arguments: Mapping[str, Any]) -> ToolResult:
+        return result_of(str(not_agreed(self._server)), is_error=True)
+
+
+def not_agreed(server: ToolServer) -> StudioError:
+    """Return why a server is not started."""
+    what = "It would run" if server.kind == "stdio" else "It would be reached at"
+    return StudioError(
+        f"{server.name} waits until you agree to it",
+        cause=f"{what}: {server.target}",
+        advice=f"Look at it, and agree: vllm-studio mcp test {server.name}",
+    )
