@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.benchmark import Benchmark
     from vllm_studio_tui.services.chat.chat import ChatService
+    from vllm_studio_tui.services.chat.compare import Compare
     from vllm_studio_tui.services.chat.library import Library
     from vllm_studio_tui.services.chat.saved_chats import Chats
     from vllm_studio_tui.services.gateway.gateway import Gateway
@@ -187,6 +188,12 @@ class Studio:
         from vllm_studio_tui.services.chat.library import Library
 
         return Library(self.db)
+
+    @once_property
+    def compare(self) -> Compare:
+        from vllm_studio_tui.services.chat.compare import Compare
+
+        return Compare(self.db, self.chat, self.launcher.target, lambda name: self.library.get("preset", name).data)
 
     @once_property
     def sampler(self) -> Sampler:

@@ -29,6 +29,7 @@ NOUNS = (
     "monitor",
     "chat",
     "chats",
+    "compare",
     "gpus",
     "metrics",
     "usage",
@@ -50,7 +51,11 @@ SCREENS = "Screens, without a command"
 #: The heading of the options that choose another machine's studio. `connecting.take` reads them before typer.
 ELSEWHERE = "A studio on another machine, for most commands and for the screens"
 #: Commands that are not called as their file.
-FILES = {**dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "restore"), "runs"), "runs": "history"}
+FILES = {
+    **dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "restore"), "runs"),
+    "runs": "history",
+    "arena": "compare",
+}
 
 
 def nouns_for(argv: list[str]) -> tuple[str, ...]:

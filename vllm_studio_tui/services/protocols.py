@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vllm_studio_tui.services.chat_protocols import ChatApi as ChatApi
 from vllm_studio_tui.services.chat_protocols import ChatsApi as ChatsApi
 from vllm_studio_tui.services.chat_protocols import LibraryApi as LibraryApi
+from vllm_studio_tui.services.compare_protocols import CompareApi as CompareApi
 from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
 from vllm_studio_tui.services.run_protocols import RunsApi as RunsApi
@@ -231,6 +232,8 @@ class StudioApi(Protocol):
     def tools(self) -> ToolsApi: ...
     @property
     def library(self) -> LibraryApi: ...
+    @property
+    def compare(self) -> CompareApi: ...
 
     #: Answers that an earlier program could not save, and that are in their chats now.
     @property

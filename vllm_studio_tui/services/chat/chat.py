@@ -153,9 +153,16 @@ class ChatService:
         sampling: Sampling | None = None,
         system: str | None = None,
         tools: ToolBox | ToolChoice | None = None,
+        answer_id: str = "",
+        details: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[ChatEvent, None]:
-        """Have an answer written below a message: a question, or the result of a tool."""
-        turn = Turn(target)
+        """Have an answer written below a message: a question, or the result of a tool.
+
+        Args:
+            answer_id: What its message will be called; empty: the store names it.
+            details: What is kept with it, see `Message.details`.
+        """
+        turn = Turn(target, answer_id=answer_id, details=details or {})
         return self._run(turn, lambda: self._add_answer(turn, session_id, parent_id, system), sampling, tools)
 
     def regenerate(
@@ -272,6 +279,7 @@ class ChatService:
         system = self._system(session_id) if system is None else system
         model = turn.target.model or None
         empty = Message(turn.answer_id, session_id, "assistant", "", parent_id, model=model, finish="streaming")
+        empty = replace(empty, details=turn.details)
         with self._db.write():
             message = self.messages.append(empty)
             if model:

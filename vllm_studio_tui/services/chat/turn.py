@@ -6,8 +6,9 @@ import asyncio
 import secrets
 import string
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vllm_studio_tui.domain.chat import Ended, Message, Target, ToolCall
 from vllm_studio_tui.services.chat.answer import Answer
@@ -38,6 +39,7 @@ class Turn:
         message: The message that the answer is kept in, as it was before; None where nothing is kept.
         answer_id: What the message of the answer will be called; empty: the store names it.
         round: Its calls are made; None: nobody makes them.
+        details: What is known of the answer beforehand, for `Message.details`.
         counted: Its request is on record.
         changed: Set while something has come that is not kept yet.
     """
@@ -50,6 +52,7 @@ class Turn:
     answer: Answer = field(default_factory=Answer)
     answer_id: str = ""
     round: ToolRound | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
     counted: bool = False
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
