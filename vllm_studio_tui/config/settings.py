@@ -108,6 +108,8 @@ class Settings(BaseModel):
             has no keys but its own.
         gateway_prices: What a million tokens of a recipe cost, for budgets of `gateway`: `{ID: {input: 0.1,
             output: 0.4}}`; none: nothing.
+        tools_folder: The folder whose files a model's tools may read; none: no file is read.
+        tools_fetch_private: Let a model's tool `fetch` ask addresses of this machine and its networks too.
         models_dirs: Folders that are searched for models.
         vllm_executable: The program `vllm`, where a recipe names none; without it, the one in PATH.
         sglang_python: The interpreter that has SGLang, where a recipe names none.
@@ -173,6 +175,8 @@ class Settings(BaseModel):
     gateway_redis_url: Reference = None
     gateway_database_url: Reference = None
     gateway_prices: dict[Name, TokenPrice] = {}
+    tools_folder: AnyPath | None = None
+    tools_fetch_private: bool = False
     models_dirs: tuple[AnyPath, ...] = ()
     vllm_executable: Program | None = None
     sglang_python: Program | None = None

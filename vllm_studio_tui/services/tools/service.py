@@ -77,9 +77,16 @@ class Tools:
     def _sources(self) -> list[Source]:
         from vllm_studio_tui.services.tools.studio_tools import studio_tools
         from vllm_studio_tui.tools.clock import clock
+        from vllm_studio_tui.tools.fetch import fetch
+        from vllm_studio_tui.tools.folder import folder_tools
         from vllm_studio_tui.tools.functions import FunctionSource
 
-        own = [FunctionSource("builtin", [clock()]), FunctionSource("studio", studio_tools(self._studio))]
+        settings = self._studio.settings
+        files = folder_tools(settings.tools_folder) if settings.tools_folder is not None else []
+        own: list[Source] = [
+            FunctionSource("builtin", [clock(), fetch(private=settings.tools_fetch_private), *files]),
+            FunctionSource("studio", studio_tools(self._studio)),
+        ]
         return [*own, *(self._source(one) for one in self._servers.list() if one.enabled)]
 
     def _source(self, server: ToolServer) -> Source:
