@@ -79,12 +79,12 @@ def server() -> Iterator[Server]:
         one.shutdown()
 
 
-async def asked(server: Server, script: Script, **limits: Any) -> list[StreamEvent]:
+async def asked(server: Server, script: Script, request: ChatRequest = ASK, **limits: Any) -> list[StreamEvent]:
     """All events of an answer; there must be an end, one, and nothing behind it."""
     server.script = script
-    target = Target(f"http://127.0.0.1:{server.server_address[1]}/v1", "m")
+    target = Target(f"http://127.0.0.1:{server.server_address[1]}/v1", "m", backend="vllm")
     async with asyncio.timeout(30):
-        events = [one async for one in stream_chat(target, ASK, **limits)]
+        events = [one async for one in stream_chat(target, request, **limits)]
     assert [isinstance(one, Ended) for one in events] == [False] * (len(events) - 1) + [True]
     return events
 
@@ -346,3 +346,48 @@ def test_dropping_a_long_event_loses_that_event_alone(parts: list[bytes]) -> Non
             found += small.feed(raw[place : place + 1])
         found += small.close()
     assert [one for one in found if len(one) <= 20] == expected or small.dropped
+
+
+# --- calls that stand in the text ---------------------------------------------------------------------------
+
+WITH_TOOL = ChatRequest(ASK.messages, tools=({"type": "function", "function": {"name": "weather"}},))
+CALL = 'I look.\n<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>'
+
+
+def said(words: str, finish: str = "stop") -> Script:
+    pieces = [chunk(event(delta={"content": words[at : at + 5]})) for at in range(0, len(words), 5)]
+    return at_once(*pieces, chunk(event(delta={}, finish_reason=finish)) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+
+async def test_a_call_that_the_engine_left_in_the_text_is_read_and_said_to_be(server: Server) -> None:
+    events = await asked(server, said(CALL), WITH_TOOL)
+    ended = end(events)
+    assert text(events) == "I look."
+    assert [(one.name, json.loads(one.arguments)) for one in ended.tool_calls] == [("weather", {"city": "Paris"})]
+    assert (ended.finish, ended.details["recovered"]) == ("tool_calls", "hermes")
+    assert "set tool_call_parser hermes" in (ended.advice or "")
+
+
+async def test_without_tools_a_text_stays_a_text(server: Server) -> None:
+    events = await asked(server, said(CALL))
+    assert (text(events), end(events).finish) == (CALL, "stop")
+
+
+async def test_a_call_of_an_answer_that_was_cut_is_not_made(server: Server) -> None:
+    events = await asked(server, said(CALL, "length"), WITH_TOOL)
+    assert (text(events), end(events).finish, end(events).tool_calls) == (CALL, "length", ())
+
+
+async def test_where_the_engine_parsed_calls_a_text_is_none(server: Server) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": "{}"}}
+    parts = [chunk(event(delta={"content": CALL})), chunk(event(delta={"tool_calls": [call]}))]
+    events = await asked(server, at_once(*parts, ENDING), WITH_TOOL)
+    assert [one.arguments for one in end(events).tool_calls] == ["{}"]
+    assert "recovered" not in end(events).details
+    assert text(events) == CALL
+
+
+async def test_calls_of_a_stream_without_an_end_are_not_made(server: Server) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": "{}"}}
+    events = await asked(server, at_once(chunk(event(delta={"tool_calls": [call]})), b"0\r\n\r\n"), WITH_TOOL)
+    assert end(events).finish == "interrupted"

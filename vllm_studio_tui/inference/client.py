@@ -25,6 +25,7 @@ from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
 from vllm_studio_tui.inference.request import authorization, body, loopback
 from vllm_studio_tui.inference.sse import MAX_EVENT, EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
+from vllm_studio_tui.inference.tool_text import CallSplitter, recovered
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import redact
 
@@ -106,7 +107,9 @@ class _Reading:
         self._target, self._request, self._hand_over = target, request, hand_over
         self._first, self._idle = first_token_timeout, idle_timeout
         self._reader = DeltaReader()
-        self._splitter: ThinkingSplitter | _Whole = ThinkingSplitter(opened=target.thinking_opened)
+        self._splitter: ThinkingSplitter | CallSplitter | _Whole = ThinkingSplitter(opened=target.thinking_opened)
+        if request.tools:
+            self._splitter = CallSplitter(self._splitter, request.tools)
         self._connection = Connection(first_token_timeout)
         self._cancelled = False
         self._begin = time.monotonic()
@@ -137,10 +140,11 @@ class _Reading:
             finish = "stopped" if self._cancelled else "interrupted" if self._reader.pieces else "failed"
             ended = Ended(finish, error=f"an internal error: {type(error).__name__}: {str(error)[:300]}")
         with contextlib.suppress(Exception):  # the text that was held back is all that can be missed
-            rest = self._rest()
+            rest, ended = self._rest(ended)
         with contextlib.suppress(Exception):
             text, likely = "".join(self._content), self._reader.likelihoods
-            ended = replace(ended, details=details_of(self._target, self._request, ended.finish, text, likely))
+            details = details_of(self._target, self._request, ended.finish, text, likely)
+            ended = replace(ended, details={**ended.details, **details})
         self._hand_over([*rest, ended])
 
     def _answer(self) -> Ended:
@@ -277,13 +281,20 @@ class _Reading:
 
     # --- ending -----------------------------------------------------------------------------------------
 
-    def _rest(self) -> list[StreamEvent]:
+    def _rest(self, ended: Ended) -> tuple[list[StreamEvent], Ended]:
+        """Return what was held back, and the end with the calls that stood in the text, where the engine has none."""
         events: list[StreamEvent] = []
         for event in self._splitter.close():
             _add(events, event)
+        if isinstance(self._splitter, CallSplitter):
+            reader = self._splitter.reader
+            if ended.finish in ("stop", "tool_calls") and not ended.tool_calls:
+                ended = recovered(ended, reader.calls, reader.family, self._target.backend)
+            elif text := reader.give_up():
+                _add(events, Delta(content=text))
         if events:
             self._note(events)
-        return events
+        return events, ended
 
     def _over(self) -> Ended:
         reader = self._reader
@@ -291,7 +302,7 @@ class _Reading:
             return self._failed(reader.error, "The engine's log may say more.")
         if self._cancelled:
             return self._ended("stopped")
-        if reader.calls and reader.finish in ("stop", "tool_calls", None):
+        if reader.calls and (reader.finish in ("stop", "tool_calls") or (self._done and reader.finish is None)):
             return self._ended("tool_calls")
         if reader.finish is not None:
             return self._ended(reader.finish)

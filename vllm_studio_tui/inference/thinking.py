@@ -70,8 +70,7 @@ class ThinkingSplitter:
         self._blanks: list[str] = []
         self._thought = False
         self._any_thinking = opened
-        self._fence = ""
-        self._line = ""
+        self._fence = FenceWatch()
         self._last = False
 
     def feed(self, text: str) -> list[Delta | Relabel]:
@@ -154,9 +153,9 @@ class ThinkingSplitter:
         self._emit_answer(before, out)
         self._buffer = text[found.end() :]
         if found[0] in MARKERS:
-            if self._fence:
+            if self._fence.open:
                 self._emit_answer(found[0], out)
-        elif self._fence:
+        elif self._fence.open:
             self._emit_answer(found[0], out)  # code that speaks of tags
         else:
             out.append(Relabel())
@@ -165,15 +164,30 @@ class ThinkingSplitter:
         return True
 
     def _emit_answer(self, text: str, out: list[Delta | Relabel]) -> None:
-        if not text:
-            return
-        out.append(Delta(content=text))
+        if text:
+            out.append(Delta(content=text))
+            self._fence.note(text)
+
+
+class FenceWatch:
+    """Knows whether a text that comes piece by piece is inside of a block of code."""
+
+    def __init__(self) -> None:
+        self._fence = ""
+        self._line = ""
+
+    @property
+    def open(self) -> bool:
+        return bool(self._fence)
+
+    def note(self, text: str) -> None:
+        """Take the next piece."""
         lines = (self._line + text).split("\n")
         for line in lines[:-1]:
-            self._note_fence(line)
+            self._note_line(line)
         self._line = lines[-1][:_FENCE_LINE]
 
-    def _note_fence(self, line: str) -> None:
+    def _note_line(self, line: str) -> None:
         mark = line.lstrip()[:3]
         if mark in ("```", "~~~"):
             if not self._fence:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.common import plug_ins
+from vllm_studio_tui.backends.common.known_names import known
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -124,6 +125,18 @@ def same_elsewhere(name: str, backend: str, index: int) -> str | None:
             if found and found != name:
                 return found
     return None
+
+
+def parser_of_form(form: str, backend: str) -> str | None:
+    """Return the parser of tool calls that an engine has for a form of calls; None where none is known.
+
+    Args:
+        form: As vLLM calls its parser, which has the most of them.
+    """
+    table = known(backend)
+    if table is None:
+        return None
+    return form if form in table.tool_parsers else same_elsewhere(form, backend, 0)
 
 
 def plugin_file(name: str, index: int) -> str | None:
