@@ -7,7 +7,7 @@ import contextlib
 import io
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,7 @@ def stats_line(ended: Ended) -> str:
         parts.append("{} + {} tokens".format(*("–" if one is None else one for one in counts)))
     if timings.tokens_per_second is not None:
         parts.append(numbers.fixed(timings.tokens_per_second, 1, " tok/s"))
+    parts += _engine_parts(ended.details.get("engine"))
     if timings.ttft is not None:
         parts.append(f"first after {numbers.fixed(timings.ttft, 2, ' s')}")
     if timings.thinking is not None:
@@ -142,6 +143,20 @@ def stats_line(ended: Ended) -> str:
     words = {"stop": "", "length": "cut at the limit of tokens", "tool_calls": "asks for tools"}
     end = words.get(ended.finish, ended.finish)
     return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"
+
+
+def _engine_parts(told: object) -> list[str]:
+    """Return what the engine itself told of the answer: its queue, how it read the prompt, what it had in its cache."""
+    if not isinstance(told, Mapping):
+        return []
+    parts = []
+    if (queue := told.get("queue_seconds")) is not None:
+        parts.append(f"queued {numbers.latency(queue)}")
+    if (reading := told.get("prefill_tps")) is not None:
+        parts.append(f"read at {numbers.rate(reading)} tok/s")
+    if cached := told.get("cached_tokens"):
+        parts.append(f"{numbers.count(int(cached))} cached")
+    return parts
 
 
 def result_line(event: CallEnded) -> str:

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
 from vllm_studio_tui.inference.answer_details import details_of
 from vllm_studio_tui.inference.connection import Connection
-from vllm_studio_tui.inference.deltas import MAX_SPEED, DeltaReader
+from vllm_studio_tui.inference.deltas import DeltaReader
+from vllm_studio_tui.inference.engine_figures import MOST_SPEED
 from vllm_studio_tui.inference.request import authorization, body, loopback
 from vllm_studio_tui.inference.sse import MAX_EVENT, EventSplitter
 from vllm_studio_tui.inference.thinking import ThinkingSplitter
@@ -144,6 +145,8 @@ class _Reading:
         with contextlib.suppress(Exception):
             text, likely = "".join(self._content), self._reader.likelihoods
             details = details_of(self._target, self._request, ended.finish, text, likely)
+            if engine := self._reader.figures.told(ended.usage.prompt_tokens, ended.usage.cached_tokens):
+                details["engine"] = engine
             ended = replace(ended, details={**ended.details, **details})
         self._hand_over([*rest, ended])
 
@@ -371,7 +374,7 @@ class _Reading:
             return None
         # An event may carry several tokens.
         speed = tokens * later / self._steps / (self._last_at - self._first_at)
-        return speed if 0 < speed < MAX_SPEED else None
+        return speed if 0 < speed < MOST_SPEED else None
 
 
 def _add(events: list[StreamEvent], event: StreamEvent) -> None:

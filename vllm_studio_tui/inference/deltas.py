@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.chat import TokenUsage, ToolCall
+from vllm_studio_tui.inference.engine_figures import EngineFigures
 from vllm_studio_tui.inference.likelihoods import Likelihoods
 
 #: Where engines put thinking. vLLM: reasoning; SGLang, llama.cpp, Transformers, LiteLLM: reasoning_content.
@@ -15,8 +16,6 @@ FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "funct
 MAX_CALLS = 128
 #: More letters than a name has.
 MAX_NAME = 1000
-#: More tokens per second than any engine makes: what says so is no measurement.
-MAX_SPEED = 1e6
 
 
 @dataclass(slots=True)
@@ -33,7 +32,7 @@ class DeltaReader:
         finish: The reason the engine gave, in our words; None: it gave none.
         usage: The last usage object; engines send it with or without choices, some more than once.
         error: The message of an error object, with `code` if it had one.
-        tokens_per_second: As the engine measured it, else None.
+        figures: What the engine told of the making of the answer.
         pieces: How many pieces of text came.
         steps: How many chunks brought text or a part of a call: about one a token.
         size: Letters of all arguments of calls.
@@ -46,7 +45,7 @@ class DeltaReader:
         self.model: str | None = None
         self.error: str | None = None
         self.code: int | None = None
-        self.tokens_per_second: float | None = None
+        self.figures = EngineFigures()
         self.pieces = 0
         self.steps = 0
         self.size = 0
@@ -57,6 +56,11 @@ class DeltaReader:
     def tokens(self) -> int:
         """Return about how many tokens came: the engine's running count, else the number of chunks with text."""
         return max(self.steps, self.usage.completion_tokens or 0)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Return how fast the engine says that it wrote; None: it did not say."""
+        return self.figures.decode_tps
 
     def read(self, chunk: Any) -> tuple[str, str]:
         """Return the reasoning and content that this chunk adds; either may be empty."""
@@ -69,7 +73,9 @@ class DeltaReader:
         if isinstance(chunk.get("usage"), dict):
             self._usage(chunk["usage"])
         if isinstance(chunk.get("timings"), dict):
-            self._timings(chunk["timings"])
+            self.figures.timings(chunk["timings"])
+        if isinstance(chunk.get("metrics"), dict):
+            self.figures.metrics(chunk["metrics"])
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return "", ""
@@ -155,12 +161,7 @@ class DeltaReader:
             cached_tokens=cached,
             tools_tokens=token_count(usage.get("tools_tokens")),
         )
-        self.tokens_per_second = _speed(usage.get("completion_tokens_per_sec")) or self.tokens_per_second
-
-    def _timings(self, timings: dict[str, Any]) -> None:
-        # llama.cpp calls one token in no time a million tokens a second.
-        if timings.get("predicted_n") not in (0, 1):
-            self.tokens_per_second = _speed(timings.get("predicted_per_second")) or self.tokens_per_second
+        self.figures.usage(usage)
 
     def _error(self, error: Any) -> None:
         if isinstance(error, dict):
@@ -177,10 +178,3 @@ def token_count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
         return None
     return int(value)
-
-
-def _speed(value: Any) -> float | None:
-    # Compared before it is converted: JSON's numbers may have any number of digits, or be no numbers at all.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MAX_SPEED:
-        return None
-    return float(value)

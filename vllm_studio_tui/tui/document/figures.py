@@ -1,6 +1,8 @@
-"""The figures of an answer in words: how many tokens, how fast."""
+"""The figures of an answer in words: how many tokens, how fast, and what its engine tells of its making."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.kit import numbers
@@ -27,6 +29,25 @@ def speed(answer: Message) -> str:
     return f"{mark}{numbers.rate(answer.timings.tokens_per_second)}"
 
 
+def engine_figure(answer: Message, name: str) -> float | None:
+    """Return a figure that the engine told of this answer, by its name in `inference.engine_figures`."""
+    told = answer.details.get("engine")
+    value = told.get(name) if isinstance(told, Mapping) else None
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
+    return float(value) if value is not None and known else None
+
+
+def measured_here(answer: Message) -> list[str]:
+    """Return what this program measured itself, from the first byte it sent: it has the network and the queue in it."""
+    timings = answer.timings
+    found = ["TTFT"] if timings.ttft is not None else []
+    if timings.tokens_per_second is not None and engine_figure(answer, "decode_tps") is None:
+        found.append("speed")
+    if timings.thinking is not None and not answer.usage.reasoning_tokens:
+        found.append("thinking")
+    return [*found, "took"] if timings.total is not None else found
+
+
 def parts(answer: Message, *, detail: bool = False) -> list[str]:
     """Return the figures that are known, each with its unit; with `detail` also those of the prompt."""
     usage, timings = answer.usage, answer.timings
@@ -40,7 +61,11 @@ def parts(answer: Message, *, detail: bool = False) -> list[str]:
         found.append(f"{tokens} tok in {numbers.latency(timings.total)}" if tokens else numbers.latency(timings.total))
     elif tokens:
         found.append(f"{tokens} tok")
+    if (queue := engine_figure(answer, "queue_seconds")) is not None:
+        found.append(f"queue {numbers.latency(queue)}")
     if detail:
+        if (speed_of_reading := engine_figure(answer, "prefill_tps")) is not None:
+            found.append(f"read at {numbers.rate(speed_of_reading)} tok/s")
         if usage.prompt_tokens is not None:
             found.append(f"prompt {usage.prompt_tokens}")
         if usage.cached_tokens:

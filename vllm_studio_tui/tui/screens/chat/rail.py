@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.figures import generated_tokens, speed
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -37,11 +38,15 @@ def _answer(view: ChatView, width: int) -> list[Row]:
         return []
     usage, timings = last.usage, last.timings
     facts = []
+    if (queue := figures.engine_figure(last, "queue_seconds")) is not None:
+        facts.append(("queue", numbers.latency(queue)))
     if timings.ttft is not None:
         facts.append(("TTFT", numbers.latency(timings.ttft)))
     if usage.prompt_tokens is not None:
         cached = f", {numbers.count(usage.cached_tokens)} cached" if usage.cached_tokens else ""
         facts.append(("prompt", f"{numbers.count(usage.prompt_tokens)} tok{cached}"))
+    if (reading := figures.engine_figure(last, "prefill_tps")) is not None:
+        facts.append(("read at", f"{numbers.rate(reading)} tok/s"))
     if usage.reasoning_tokens:
         facts.append(("thinking", f"{numbers.count(usage.reasoning_tokens)} tok"))
     elif timings.thinking is not None:
@@ -56,7 +61,16 @@ def _answer(view: ChatView, width: int) -> list[Row]:
         return []
     if last.model:
         facts.append(("model", last.model))
-    return [_head("THIS ANSWER", width), *(_fact(label, text, width) for label, text in facts)]
+    rows = [_head("THIS ANSWER", width), *(_fact(label, text, width) for label, text in facts)]
+    if last.details.get("engine") and (here := figures.measured_here(last)):
+        row = Row()
+        row.put(TEXT, f"measured here: {', '.join(here)}", "faint", width - TEXT - 1)
+        rows.append(row)
+    elif last.timings.total is not None:
+        row = Row()
+        row.put(TEXT, "times measured here", "faint", width - TEXT - 1)
+        rows.append(row)
+    return rows
 
 
 def _context(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
