@@ -14,6 +14,7 @@ _log = logging.getLogger(__name__)
 #: Prompts and drafts that are kept at most, and the largest file that is read.
 HISTORY = 200
 DRAFTS = 100
+STASHED = 50
 MAX_FILE = 4 * 1024 * 1024
 FILE = "desk.json"
 
@@ -27,12 +28,22 @@ class LeftOff:
         recipe: Who answered.
         drafts: Text that was typed and not sent, by the chat's id; empty for the chat that does not exist yet.
         history: Prompts that were sent, the newest last.
+        stash: Drafts that were put aside, the newest last.
     """
 
     session: str | None = None
     recipe: str | None = None
     drafts: dict[str, str] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
+    stash: list[str] = field(default_factory=list)
+
+    def put_aside(self, draft: str) -> None:
+        """Keep a draft for later. The oldest ones go where there are too many."""
+        self.stash = [*self.stash[-(STASHED - 1) :], draft]
+
+    def take_up(self, index: int) -> str:
+        """Return a draft that was put aside, which is no longer so then."""
+        return self.stash.pop(index)
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to the history, once."""
@@ -64,6 +75,7 @@ def load_left_off(places: Places) -> LeftOff:
             data.get("recipe") if isinstance(data.get("recipe"), str) else None,
             {str(key): str(text) for key, text in drafts.items()} if isinstance(drafts, dict) else {},
             [prompt for prompt in data.get("history") or [] if isinstance(prompt, str)][-HISTORY:],
+            [draft for draft in data.get("stash") or [] if isinstance(draft, str)][-STASHED:],
         )
     except FileNotFoundError:
         return LeftOff()
@@ -79,6 +91,7 @@ def save_left_off(places: Places, left_off: LeftOff) -> bool:
         "recipe": left_off.recipe,
         "drafts": left_off.drafts,
         "history": left_off.history,
+        "stash": left_off.stash,
     }
     try:
         private_dir(places.state)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from vllm_studio_tui.domain.chat import Message
+from vllm_studio_tui.domain.sampling import FORMS
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.sanitize import clean_line
 
 
 def generated_tokens(answer: Message) -> str:
@@ -72,4 +75,31 @@ def parts(answer: Message, *, detail: bool = False) -> list[str]:
             found.append(f"cached {usage.cached_tokens}")
         if usage.reasoning_tokens:
             found.append(f"thinking {usage.reasoning_tokens}")
+    return found
+
+
+def remarks(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is to be said of an answer besides, each with its colour: `ok`, `warn` or `err`.
+
+    It may come from a file of somebody else: what is not as we write it is left out.
+    """
+    found = []
+    form = details.get("form")
+    if isinstance(form, Mapping):
+        name, problem = (clean_line(str(form.get(key) or ""), limit=200) for key in ("name", "problem"))
+        what = FORMS.get(str(form.get("kind")), "the form asked for") + (f": {name}" if name else "")
+        if form.get("valid") is True:
+            found.append(("ok", f"valid, {what}"))
+        elif form.get("valid") is False:
+            found.append(("err", f"not valid, {what}{f' ({problem})' if problem else ''}"))
+        else:
+            found.append(("warn", f"not looked at, {what}{f' ({problem})' if problem else ''}"))
+    not_sent = details.get("not_sent")
+    if isinstance(not_sent, Mapping) and not_sent:
+        why = "; ".join(clean_line(str(one), limit=80) for one in list(not_sent.values())[:4])
+        more = f" and {len(not_sent) - 4} more" if len(not_sent) > 4 else ""
+        found.append(("warn", f"not sent: {why}{more}"))
+    unsure = details.get("unsure")
+    if isinstance(unsure, list) and unsure:
+        found.append(("warn", f"sent, perhaps not looked at: {clean_line(', '.join(map(str, unsure)), limit=120)}"))
     return found

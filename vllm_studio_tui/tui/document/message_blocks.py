@@ -302,6 +302,9 @@ class Foot(Block):
             mark: tuple[Part, ...] = ((f"{glyphs.block} ", "warn"),)
             words = f"not saved yet: {clean_line(self.answer.unsaved)}. It is tried again until it is."
             lines += fold([(f"{glyphs.warning} ", "warn"), (words, "fg")], width, mark, mark)
+        for colour, text in figures.remarks(self.answer.details):
+            sign = {"ok": glyphs.passed, "warn": glyphs.warning, "err": glyphs.failed}[colour]
+            lines += fold([(text, "dim")], width, ((f"{sign} ", colour),), (("  ", "fg"),))[:3]
         stats = _stats(self.answer, self.age, detail=self.detail)
         if self.sibling[1] > 1:
             stats.insert(0, _of_several(self.sibling, glyphs))

@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
     _rule("I", "import: a paste, a file, what runs", "import", "recipes"),
     _rule("t", "test its parsers: one tool call, one thought", "probe", "run"),
     _rule("F", "fork the chat here", "fork", "message"),
-    _rule("f2", "save", "save", "forms", "f2"),
+    _rule("f2", "save; put it aside", "save stash", "forms, draft of a question", "f2"),
     _rule("ctrl+r", "save and run", "launch save-and-run", "forms", "ctrl+r"),
     _rule("f4", "choose a value", "choose model", "field, model of the chat", "f4"),
     _rule("ctrl+pageup", "the section before", "previous-section", "forms", "ctrl+pageup"),

@@ -7,7 +7,8 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 
-from vllm_studio_tui.domain.chat import Delta, Message, Relabel, Sampling, Target
+from vllm_studio_tui.domain.chat import Delta, Message, Relabel, Target
+from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.tools import ChatEvent
@@ -88,7 +89,7 @@ class Asking:
             if chat.session is None:
                 await self._begin_session(chat, text, target)
             assert chat.id is not None
-            self._begin(chat, service.send(chat.id, text, target, sampling=_sampling(chat)), question=text)
+            self._begin(chat, service.send(chat.id, text, target, sampling=sampling_of(chat.settings)), question=text)
         except StudioError:
             self.give_back(chat, text)
             raise
@@ -154,7 +155,7 @@ class Asking:
             self.give_back(chat, text)
             return
         self._cut_at(chat, message)
-        events = service.edit(chat.id, message.id, text, target, sampling=_sampling(chat))
+        events = service.edit(chat.id, message.id, text, target, sampling=sampling_of(chat.settings))
         self._begin(chat, events, question=text)
 
     async def regenerate(self, message: Message) -> None:
@@ -165,7 +166,7 @@ class Asking:
         if target is None or chat is None or chat.id is None or self._running(chat) is not None:
             return
         self._cut_at(chat, message, keep=message.role == "user")
-        self._begin(chat, service.regenerate(chat.id, message.id, target, sampling=_sampling(chat)))
+        self._begin(chat, service.regenerate(chat.id, message.id, target, sampling=sampling_of(chat.settings)))
 
     async def continue_answer(self, message: Message) -> None:
         """Let the engine continue an answer that was cut off."""
@@ -175,7 +176,7 @@ class Asking:
         if target is None or chat is None or chat.id is None or self._running(chat) is not None:
             return
         self._cut_at(chat, message)
-        events = service.continue_answer(chat.id, message.id, target, sampling=_sampling(chat))
+        events = service.continue_answer(chat.id, message.id, target, sampling=sampling_of(chat.settings))
         self._begin(chat, events, before=message)
 
     def _cut_at(self, chat: Chat, message: Message, *, keep: bool = False) -> None:
@@ -281,14 +282,3 @@ class Asking:
         message = await self._screen.shell.in_thread(lambda: service.messages.get(message_id))
         self._state.replace_message(message)
         self._screen.document.replace_message(message)
-
-
-def _sampling(chat: Chat) -> Sampling:
-    """Return what shapes the answers of a chat."""
-    settings = chat.settings
-    return Sampling(
-        temperature=settings.get("temperature"),
-        top_p=settings.get("top_p"),
-        max_tokens=settings.get("max_tokens"),
-        thinking=settings.get("thinking"),
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
@@ -23,7 +22,7 @@ from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.sheets.chat_tree import ChatTreeSheet
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
-from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question, Writing
+from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question
 
 #: Something that is done with a message.
 Doing = Callable[[Message], Awaitable[None]]
@@ -188,43 +187,6 @@ class ChatFlows:
         chat.use_recipe(recipe_id, keep=True)
         await self._screen.save_settings(chat)
 
-    # --- settings ---------------------------------------------------------------------------------------
-
-    async def change_settings(self) -> None:
-        """System prompt, sampling and thinking of this chat, one after the other until esc."""
-        chat = self._state.shown
-        while True:
-            settings = chat.settings
-            thinking = settings.get("thinking")
-            choices = [
-                Choice("thinking", "thinking", {None: "as the model does it", True: "on", False: "off"}[thinking]),
-                Choice("system", "system prompt", _note(settings.get("system"))),
-                Choice("temperature", "temperature", _note(settings.get("temperature"))),
-                Choice("top_p", "top_p", _note(settings.get("top_p"))),
-                Choice("max_tokens", "max tokens", _note(settings.get("max_tokens"))),
-            ]
-            chosen = await self._shell.ask(Chooser(choices, title="settings of this chat"))
-            if chosen is None:
-                return
-            if chosen == "thinking":
-                chat.set("thinking", {None: True, True: False, False: None}[thinking])
-            elif chosen == "system":
-                text = await self._shell.ask(Writing("System prompt of this chat", str(settings.get("system") or "")))
-                if text is not None:
-                    chat.set("system", text.strip() or None)
-            else:
-                check = partial(_wrong_number, chosen)
-                now = settings.get(chosen)
-                text = await self._shell.ask(
-                    Prompt(chosen, "" if now is None else f"{now:g}", note="blank leaves it to the engine", check=check)
-                )
-                if text is not None:
-                    value = text.strip()
-                    chat.set(chosen, None if not value else int(value) if chosen == "max_tokens" else float(value))
-            await self._screen.save_settings(chat)
-
-    # --- asking again -----------------------------------------------------------------------------------
-
     # --- copying ----------------------------------------------------------------------------------------
 
     async def copy_code(self, message: Message) -> None:
@@ -248,6 +210,15 @@ class ChatFlows:
                 return
             index = int(chosen)
         self._shell.copy(blocks[index][1])
+
+    async def show_tokens(self, message: Message) -> None:
+        """Show how likely the tokens of an answer were, and what else might have stood there."""
+        from vllm_studio_tui.tui.sheets.tokens import TokenSheet, tokens_of
+
+        if not tokens_of(message):
+            self._shell.tell("The engine was not asked how likely its tokens were: /logprobs 5, then ask again.")
+            return
+        await self._shell.ask(TokenSheet(message))
 
     async def export_chat(self, message: Message) -> None:
         """Write the branch that is shown to a file, as Markdown."""
@@ -290,24 +261,3 @@ def _while_typing(keys: str) -> list[str]:
 
 def _first(keys: list[str]) -> str:
     return key_text(keys[-1])
-
-
-def _note(value: Any) -> str:
-    if value is None:
-        return "left to the engine"
-    return f"{value:g}" if isinstance(value, int | float) else clean_line(str(value), limit=60)
-
-
-_BOUNDS = {"temperature": (0.0, 5.0), "top_p": (0.0, 1.0), "max_tokens": (1, 10_000_000)}
-
-
-def _wrong_number(name: str, text: str) -> str | None:
-    """Return what is wrong with a number that was typed for a setting; None where nothing is."""
-    if not text.strip():
-        return None
-    low, high = _BOUNDS[name]
-    try:
-        value = int(text) if name == "max_tokens" else float(text)
-    except ValueError:
-        return "not a number"
-    return None if low <= value <= high else f"from {low:g} to {high:g}"

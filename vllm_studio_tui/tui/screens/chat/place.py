@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -16,14 +15,13 @@ from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.chat_protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
-from vllm_studio_tui.tui.screens.chat.opening import ChatOpening
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
+from vllm_studio_tui.tui.screens.chat.prompting import ChatPrompting
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
@@ -31,7 +29,7 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.find_line import FindLine
 
 
-class ChatPlace(ChatOpening):
+class ChatPlace(ChatPrompting):
     """Chats with engines.
 
     Attributes:
@@ -63,6 +61,7 @@ class ChatPlace(ChatOpening):
                 yield Canvas(frame.head, self.get_ink, id="chat-head")
                 yield Transcript(self.get_ink, id="transcript")
                 yield Canvas(frame.queue, self.get_ink, id="chat-queue")
+                yield self.make_completion()
                 with Horizontal(id="chat-prompt"):
                     yield Canvas(frame.bar, self.get_ink, id="chat-bar")
                     yield PromptArea(id="prompt")
@@ -71,7 +70,8 @@ class ChatPlace(ChatOpening):
             yield Canvas(frame.rail, self.get_ink, id="chat-rail")
 
     def on_mount(self) -> None:
-        self.query_one("#chat-queue").display = False
+        self.query_one("#chat-queue").display = self.completions.display = False
+        self.prompt.offered = self.completions.pressed
         self.asking.subscribe()
 
     def on_unmount(self) -> None:
@@ -126,6 +126,7 @@ class ChatPlace(ChatOpening):
         for name in ("#chat-list", "#chat-head", "#chat-status", "#chat-rail", "#chat-queue", "#chat-bar"):
             self.query_one(name, Canvas).repaint()
         self.query_one("#chat-list", ChatList).rest_on(self.chat.id)
+        self.prompt.hint = self.hint
         self._show_hint()
         self.document.refresh_ages()
         self.asking.send_waiting()
@@ -182,27 +183,6 @@ class ChatPlace(ChatOpening):
         else:
             super().on_canvas_clicked(event)
 
-    def on_prompt_area_paged(self, event: PromptArea.Paged) -> None:
-        event.stop()
-        self.document.page(event.step)
-
-    def on_prompt_area_sent(self, event: PromptArea.Sent) -> None:
-        event.stop()
-        text = event.text.strip("\n")
-        if not text.strip():
-            return
-        if self.shell.read_only:
-            self.shell.tell("read-only: nothing is sent", "warning")
-            return
-        self.state.sent(text)
-        self.prompt.earlier = self.state.left_off.history
-        self.prompt.set_text(self.prompt.text.removeprefix(event.text))  # what was typed after it stays
-        edited = self.state.end_editing()
-        if edited is not None:
-            self.shell.spawn(self.asking.ask_again(self.chat, edited, text))
-        else:
-            self.asking.ask(self.chat, text)
-
     def on_chat_list_action_chosen(self, event: ChatList.ActionChosen) -> None:
         event.stop()
         if event.name == "new":
@@ -230,6 +210,7 @@ class ChatPlace(ChatOpening):
                 "continue": asking.continue_answer,
                 "fork": asking.fork,
                 "tree": self.flows.choose_message,
+                "info": self.flows.show_tokens,
             }
             self.shell.spawn(chosen[event.name](message))
 
@@ -243,11 +224,6 @@ class ChatPlace(ChatOpening):
         if name in ("copy-chat", "find"):
             return bool(self.document.entries)
         return True
-
-    def labelled(self, action: Action) -> Action:
-        if action.id == "prompt.send" and self.shell.read_only:
-            return replace(action, label="")
-        return super().labelled(action)
 
     def read_again(self) -> None:
         self.shell.spawn(self.reload_list(), group="chats")
@@ -263,9 +239,6 @@ class ChatPlace(ChatOpening):
 
     def action_model(self) -> None:
         self.shell.spawn(self.flows.choose_model())
-
-    def action_settings(self) -> None:
-        self.shell.spawn(self.flows.change_settings())
 
     def action_editor(self) -> None:
         text = edit_text(self.shell, self.prompt.text)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.screens.chat.completion_list import CompletionList
     from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
     from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState
     from vllm_studio_tui.tui.screens.chat.transcript import Transcript
@@ -48,6 +49,17 @@ class ChatScreen(Protocol):
     @property
     def running(self) -> RunningAnswer | None:
         """The one in the chat that is shown."""
+
+    @property
+    def completions(self) -> CompletionList:
+        """The list over the prompt."""
+
+    @property
+    def line_runs(self) -> bool:
+        """Whether a line of the prompt runs in the shell."""
+
+    def stop_line(self) -> None:
+        """End it."""
 
     def run_for(self, chat: Chat) -> RunView | None:
         """Return the run that would answer a chat."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from vllm_studio_tui.domain.chat_settings import form_of, shaped
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.sampling import PARAMETERS, written
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.figures import generated_tokens, speed
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.paint.run_words import engine_word
 from vllm_studio_tui.tui.screens.chat.rows import ChatView
 
@@ -112,15 +114,18 @@ def _engine(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
 def _settings(view: ChatView, width: int, settings_key: str) -> list[Row]:
     """Only what was chosen for this chat: the rest is the engine's own."""
     settings = view.settings
-    thinking = settings.get("thinking")
-    chosen = {"thinking": None if thinking is None else "on" if thinking else "off"}
-    for name, label in (("temperature", "temperature"), ("top_p", "top_p"), ("max_tokens", "max tokens")):
-        value = settings.get(name)
-        chosen[label] = None if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
-    system = settings.get("system")
-    chosen["system"] = None if system is None else str(system)
+    thinking, form, values = settings.get("thinking"), form_of(settings), shaped(settings)
+    chosen = {
+        "preset": str(settings["preset"]) if settings.get("preset") else None,
+        "system": str(settings["system"]) if settings.get("system") else None,
+        "thinking": None if thinking is None else "on" if thinking else "off",
+        "answers": None if form is None else form.words,
+    }
+    for one in PARAMETERS:
+        value = values.get(one.name)
+        chosen[one.title] = None if value is None else written(value).replace("\n", "  ")
     rows = [_head("THIS CHAT", width)]
-    rows += [_fact(label, text, width) for label, text in chosen.items() if text is not None]
+    rows += [_fact(fit(label, VALUE - TEXT - 1), text, width) for label, text in chosen.items() if text is not None]
     if len(rows) == 1:
         row = Row()
         row.put(TEXT, "the engine's own settings", "dim", width - TEXT - 1)

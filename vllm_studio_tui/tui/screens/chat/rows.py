@@ -111,10 +111,14 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
 def _set(settings: Mapping[str, Any]) -> list[str]:
     """Return what is set for the chat, in words."""
     found = []
+    if settings.get("preset"):
+        found.append(f"preset {settings['preset']}")
     if settings.get("thinking") is not None:
         found.append(f"thinking {'on' if settings['thinking'] else 'off'}")
-    if settings.get("temperature") is not None:
+    if isinstance(settings.get("temperature"), int | float):
         found.append(f"temperature {settings['temperature']:g}")
+    if settings.get("form"):
+        found.append("form of answers")
     if settings.get("system"):
         found.append("system prompt")
     return found

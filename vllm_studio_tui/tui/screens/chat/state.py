@@ -27,6 +27,7 @@ class Chat:
         queue: Questions that wait to be sent.
         waiting_for: The id of the run that has to be ready before they are.
         asking: A question is on its way and its answer has not begun.
+        folded: Long texts that stand in the prompt as a word, by that word.
     """
 
     session: Session | None = None
@@ -35,6 +36,7 @@ class Chat:
     queue: Sequence[str] = ()
     waiting_for: str | None = None
     asking: bool = False
+    folded: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str | None:
@@ -61,6 +63,27 @@ class Chat:
         """Change a setting; None leaves it to the engine."""
         others = {key: kept for key, kept in self.settings.items() if key != name}
         self.settings = others if value is None else {**others, name: value}
+
+    def replace_settings(self, settings: Mapping[str, Any]) -> None:
+        """Put others in the place of all settings."""
+        self.settings = dict(settings)
+
+    def fold(self, text: str, words: str) -> str:
+        """Take a long text; return the word that stands for it in the prompt."""
+        word = f"[{words}]"
+        number = 2
+        while self.folded.get(word, text) != text:
+            word = f"[{words}, {number}]"
+            number += 1
+        self.folded[word] = text
+        return word
+
+    def unfolded(self, text: str) -> str:
+        """Return a text of the prompt with the long texts themselves."""
+        for word, whole in self.folded.items():
+            if word in text:
+                text = text.replace(word, f"\n{whole}\n" if not whole.startswith("\n") else whole)
+        return text.strip("\n") if self.folded else text
 
     def use_recipe(self, recipe_id: str | None, *, keep: bool = False) -> None:
         """Have another recipe answer.
@@ -189,7 +212,7 @@ class ChatState:
     def keep_draft(self, text: str) -> None:
         """Keep what is typed in the chat in front; an edited question is no draft."""
         if self.editing is None:
-            self.left_off.set_draft(self.shown.id, text)
+            self.left_off.set_draft(self.shown.id, self.shown.unfolded(text))
 
     def sent(self, text: str) -> None:
         """Keep a prompt in the history: it is no draft any more."""

@@ -37,6 +37,8 @@ def step_back(screen: ChatScreen, asking: Asking) -> StepBack | None:
         screen.prompt.set_text(screen.state.draft)
         screen.update_place()
 
+    if screen.completions.is_open and screen.prompt.has_focus:
+        return StepBack("close the list", screen.completions.close)
     if document.selection:
         return StepBack("unselect", unselect)
     if screen.state.editing is not None:
@@ -44,6 +46,8 @@ def step_back(screen: ChatScreen, asking: Asking) -> StepBack | None:
     if screen.running is not None:
         running = screen.running
         return StepBack("stop", lambda: screen.answers.stop(running.session_id))
+    if screen.line_runs:
+        return StepBack("end command", screen.stop_line)
     if chat.waiting_for is not None:
         return StepBack("take back", lambda: asking.give_back(chat, asking.take_back(chat)))
     if not document.has_focus:

@@ -129,6 +129,8 @@ class Transcript(Document):
             return role == "user"
         if name in ("previous", "next"):
             return entry.sibling[1] > 1
+        if name == "info":
+            return bool(entry.message.details.get("logprobs"))
         if name == "fork":
             return bool(entry.message.id)  # it is kept already
         if name in ("copy", "copy-code"):
@@ -182,6 +184,9 @@ class Transcript(Document):
 
     def action_tree(self) -> None:
         self._chosen("tree")
+
+    def action_info(self) -> None:
+        self._chosen("info")
 
     def action_export(self) -> None:
         self._chosen("export")
