@@ -81,6 +81,15 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("foreign attach 99999999", 1, "99999999"),
     ("foreign stop 99999999 --yes", 1, "99999999"),
     ("foreign clean --yes", 0, ""),
+    ("mcp list --json", 0, '"servers": []'),
+    ("mcp tools --json", 0, "studio__status"),
+    ("mcp call studio__status --json", 0, "gpu_error"),
+    ("mcp add gone -- no-such-program", 0, "gone is kept"),
+    ("mcp test gone --yes", 1, "There is no program no-such-program"),
+    ("mcp enable gone --off", 0, "gone is off"),
+    ("mcp consents --json", 0, '"server": "gone"'),
+    ("mcp remove gone", 0, "gone is removed"),
+    ("mcp import MCPFILE --dry-run --json", 0, '"name": "git"'),
     ("gateway status --json", 0, '"installed": false'),
     ("gateway config", 0, "model_list"),
     ("gateway calls --json", 0, '"calls": []'),
@@ -100,6 +109,8 @@ REFUSED: dict[str, str] = {
 }
 #: They open the screens: see `tests/functional/test_elsewhere.py`.
 SCREENS = {"monitor"}
+#: It takes the standard streams of its process: see `tests/process/test_mcp_server.py`.
+STREAMS = {"mcp serve"}
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -114,7 +125,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 def test_every_command_has_decided_what_it_does_on_a_studio_elsewhere() -> None:
     known = set(commands(get_command(build())))
-    decided = [line for line, _, _ in LINES] + list(REFUSED) + list(SCREENS)
+    decided = [line for line, _, _ in LINES] + list(REFUSED) + list(SCREENS) + list(STREAMS)
     missing = {one for one in known if not any(f"{line} ".startswith(f"{one} ") for line in decided)}
     assert not missing, "write down here whether they work over --connect"
     assert len(known) > 50
@@ -143,7 +154,10 @@ def test_every_command_works_on_a_studio_elsewhere_or_says_why_not(
     monkeypatch.setattr(
         foreign, "find_orphans", lambda: [one for one in find() if one.pid in {ours.pid for ours in house.ours()}]
     )
+    servers = tmp_path / "mcp.json"
+    servers.write_text('{"mcpServers": {"git": {"command": "uvx", "args": ["mcp-server-git"]}}}')
     names = {"FILE": str(file), "CHATFILE": str(tmp_path / "chat.json"), "PORT": str(free_port())}
+    names["MCPFILE"] = str(servers)
 
     def run(line: str, address: str) -> tuple[int, str]:
         monkeypatch.setattr(connecting, "chosen", None)

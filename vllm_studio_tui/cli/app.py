@@ -45,6 +45,7 @@ NOUNS = (
     "serve",
     "render",
     "gateway",
+    "mcp",
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"

@@ -20,7 +20,7 @@ TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ToolServer:
-    """One server. What is not for showing (`env`, `headers`) does not travel to faces elsewhere.
+    """One server. Its secrets are references: they were taken out of it when it was kept.
 
     Attributes:
         kind: `stdio`: it is started; `http` (streamable) or `sse`: it is reached at `url`.
@@ -37,14 +37,14 @@ class ToolServer:
     args: tuple[str, ...] = ()
     cwd: str | None = None
     url: str = ""
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     enabled: bool = True
     description: str = ""
     tools: tuple[str, ...] = ()
     timeout: float = TIMEOUT
     legacy: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.serving.key_ring import KeyRing
     from vllm_studio_tui.services.serving.request_log import RequestLog
     from vllm_studio_tui.studio import Studio
+    from vllm_studio_tui.tools.mcp_server import McpEndpoint
 
 #: Letters of a key that a person made up, below which it might be found by trying.
 GUESSABLE = 20
@@ -92,6 +93,7 @@ class ServeContext:
         self.listeners: list[Callable[[str, LiveRequest], None]] = []
         self.callbacks: RequestCallbacks | None = None
         self.answers = EarlierAnswers()
+        self._mcp: McpEndpoint | None = None
         self._owner_secret = owner_secret.encode() if owner_secret else None
         self._runs: asyncio.Task[list[RunView]] | None = None
         self._runs_at = 0.0
@@ -172,7 +174,19 @@ class ServeContext:
         for listener in self.listeners:
             listener(what, request)
 
+    @property
+    def mcp(self) -> McpEndpoint:
+        """Return what answers MCP clients; made when the first one asks."""
+        if self._mcp is None:
+            from vllm_studio_tui.tools.mcp_server import McpEndpoint
+
+            tools = self.studio.tools
+            self._mcp = McpEndpoint(lambda: tools.tools(["studio"]), tools.call)
+        return self._mcp
+
     async def close(self) -> None:
+        if self._mcp is not None:
+            await self._mcp.close()
         await self.watching.close()
         await self.upstream.close()
         self._reads.shutdown(wait=False, cancel_futures=True)

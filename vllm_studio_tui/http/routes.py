@@ -9,6 +9,7 @@ from vllm_studio_tui.http.controller import (
     gpus,
     keys,
     logs,
+    mcp,
     metrics,
     models,
     overview,
@@ -26,7 +27,7 @@ def all_routes() -> list[Route]:
     """Return every route there is."""
     files = (
         inference, studio_state, live_requests, prometheus, events,
-        status, overview, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys,
+        status, overview, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys, mcp,
         studio_calls,
     )  # fmt: skip
     routes = [route for file in files for route in file.ROUTES]

@@ -49,3 +49,10 @@ def is_chosen(tool: Tool, chosen: Sequence[str] | None) -> bool:
         one in (tool.server, tool.name) or fnmatchcase(tool.name, one) or fnmatchcase(tool.server, one)
         for one in chosen
     )
+
+
+def may_hold(server: str, chosen: Sequence[str] | None) -> bool:
+    """Return whether a server may have a tool of those that were named: one that cannot is not started for them."""
+    if chosen is None:
+        return True
+    return any(one == server or one.startswith(f"{server}__") or set("*?[") & set(one) for one in chosen)

@@ -17,6 +17,7 @@ from vllm_studio_tui.domain.tools import Decision, Tool, ToolResult
 from vllm_studio_tui.services.tools.box import Box, Source
 from vllm_studio_tui.services.tools.servers import Servers
 from vllm_studio_tui.store.tool_consents import ConsentRows
+from vllm_studio_tui.tools.names import may_hold
 from vllm_studio_tui.tools.results import result_of
 from vllm_studio_tui.tools.tool_thread import CLOSING, ToolThread
 
@@ -51,15 +52,18 @@ class Tools:
         Args:
             names: Names of servers, of tools, or patterns of these; None: all that are on.
         """
-        yield Box(self._thread, await asyncio.to_thread(self._sources), names)
+        yield Box(self._thread, await asyncio.to_thread(self._sources, names), names)
 
     def tools(self, names: Sequence[str] | None = None) -> list[Tool]:
         """Return the tools that there are, of all servers or of those that are named."""
-        return list(self._thread.wait(Box(self._thread, self._sources(), names)._gather()))
+        return list(self._thread.wait(Box(self._thread, self._sources(names), names)._gather()))
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Make a call. It asks nobody: whoever calls this has asked."""
-        return self._thread.wait(Box(self._thread, self._sources(), None)._make(name, arguments))
+        # Only its own server is started for it, unless nobody's name is in it.
+        own = self._sources([name])
+        box = Box(self._thread, own or self._sources(None), None)
+        return self._thread.wait(box._make(name, arguments))
 
     def close(self) -> None:
         """End the servers that were started. Blocking, for a few seconds where one does not want to end."""
@@ -74,7 +78,8 @@ class Tools:
             self._thread.wait(end())
         self._thread.close()
 
-    def _sources(self) -> list[Source]:
+    def _sources(self, names: Sequence[str] | None) -> list[Source]:
+        """Return where the tools come from that are named; None: everywhere."""
         from vllm_studio_tui.services.tools.studio_tools import studio_tools
         from vllm_studio_tui.tools.clock import clock
         from vllm_studio_tui.tools.fetch import fetch
@@ -87,7 +92,8 @@ class Tools:
             FunctionSource("builtin", [clock(), fetch(private=settings.tools_fetch_private), *files]),
             FunctionSource("studio", studio_tools(self._studio)),
         ]
-        return [*own, *(self._source(one) for one in self._servers.list() if one.enabled)]
+        servers = [one for one in self._servers.list() if one.enabled and may_hold(one.name, names)]
+        return [*(one for one in own if may_hold(one.name, names)), *(self._source(one) for one in servers)]
 
     def _source(self, server: ToolServer) -> Source:
         if not self._servers.trusted(server):
