@@ -27,7 +27,7 @@ from tests.elsewhere import where  # noqa: F401, RUF100
 from tests.ports import free_port
 from tests.unit.scripted_engine import DONE, Engine
 from vllm_studio_tui.cli import chat as command
-from vllm_studio_tui.cli import chat_input
+from vllm_studio_tui.cli import chat_input, chat_printing
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound, StoreError, UsageError
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
@@ -217,7 +217,7 @@ def test_hostile_text_is_harmless_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
     out, err = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    printer = command.Printer()
+    printer = chat_printing.Printer()
     call = ToolCall("c", "f\x1b[2J", "\x9b31m")
     for event in (
         Delta(reasoning="\x1b]0;owned\x07"),

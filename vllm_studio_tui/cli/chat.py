@@ -4,207 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import signal
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vllm_studio_tui.cli import chat_options
+from vllm_studio_tui.cli import chat_options, chat_tools
 from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
+from vllm_studio_tui.cli.chat_printing import print_turn
 from vllm_studio_tui.cli.opening import open_studio_async
-from vllm_studio_tui.cli.output import emit_line, note, safe
-from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, Target
+from vllm_studio_tui.cli.output import emit_line, note
+from vllm_studio_tui.domain.chat import Ended, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
-from vllm_studio_tui.domain.tools import CallEnded, ChatEvent, RoundBegan, RoundEnded
-from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.services.chat.answer import Answer
+from vllm_studio_tui.domain.tools import ToolChoice
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session
     from vllm_studio_tui.services.protocols import StudioApi
-
-#: Letters of a tool's result that are printed.
-MOST_SHOWN = 200
-
-# --- what comes out -------------------------------------------------------------------------------------
-
-
-class Printer:
-    """Writes an answer as it comes: the answer to stdout, thinking and figures to stderr.
-
-    Attributes:
-        answer: What has been printed.
-    """
-
-    def __init__(self, *, as_json: bool = False) -> None:
-        self._json = as_json
-        self._on_line = False  # stderr is in the middle of a line of thinking
-        self._out_on_line = False
-        self.answer = Answer()
-
-    def show(self, event: ChatEvent) -> None:
-        """Print the next event of the stream."""
-        if isinstance(event, RoundBegan):
-            self.answer = Answer()
-        elif self._json:
-            self._emit(event)
-        elif isinstance(event, Delta):
-            self._delta(event)
-        elif isinstance(event, Relabel):
-            self._break()
-            note("(what came so far was thinking)")
-        elif isinstance(event, Ended | RoundEnded):
-            self._end(event if isinstance(event, Ended) else event.ended)
-        elif isinstance(event, CallEnded):
-            note(result_line(event))
-        self.answer.add(event)
-
-    def _end(self, ended: Ended) -> None:
-        self.close()
-        for call in ended.tool_calls:
-            note(f"tool call: {call.name}({call.arguments})")
-        note(stats_line(ended))
-        chat_options.tell_details(ended)
-        if ended.error:
-            note(f"error: {ended.error}")
-        if ended.advice:
-            note(f"  {ended.advice}")
-
-    def close(self) -> None:
-        """End the lines that are open."""
-        self._break()
-        if self._out_on_line and not self._json:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-        self._out_on_line = False
-
-    def _delta(self, event: Delta) -> None:
-        if event.reasoning:
-            note(event.reasoning, end="")
-            self._on_line = not event.reasoning.endswith("\n")
-        if event.content:
-            self._break()
-            sys.stdout.write(safe(event.content, sys.stdout))
-            sys.stdout.flush()
-            self._out_on_line = not event.content.endswith("\n")
-
-    def _break(self) -> None:
-        if self._on_line:
-            note("\n" if sys.stderr.isatty() else "")
-        self._on_line = False
-
-    def _emit(self, event: ChatEvent) -> None:
-        if isinstance(event, Delta):
-            if event.reasoning:
-                emit_line({"event": "reasoning", "text": event.reasoning})
-            if event.content:
-                emit_line({"event": "content", "text": event.content})
-        elif isinstance(event, Relabel):
-            # What was sent as content so far is thinking: readers that collect text start again.
-            emit_line({"event": "reasoning", "text": self.answer.text()[0], "relabel": True})
-        elif isinstance(event, Ended | RoundEnded):
-            ended = event if isinstance(event, Ended) else event.ended
-            for call in ended.tool_calls:
-                emit_line({"event": "tool_call", **call.to_json()})
-            if ended.error:
-                emit_line({"event": "error", "message": ended.error, "advice": ended.advice})
-            if ended.details:
-                emit_line({"event": "details", **ended.details})
-            # An answer that is followed by its calls and a further answer ends a round, the last one the whole.
-            which = {"event": "stats"} if event is ended else {"event": "round"}
-            emit_line({**which, "content": self.answer.text()[0], **ended.to_json()})
-        elif isinstance(event, CallEnded):
-            result = event.result
-            figures = {"is_error": result.is_error, "seconds": round(result.seconds, 3), "size": result.size}
-            about = {"id": event.call.id, "name": event.call.name, "how": event.how}
-            emit_line({"event": "tool_result", **about, **figures, "text": result.text})
-
-
-def stats_line(ended: Ended) -> str:
-    """Return the figures of an answer in one line, without the unknown ones."""
-    usage, timings = ended.usage, ended.timings
-    parts = []
-    if usage.prompt_tokens is not None or usage.completion_tokens is not None:
-        counts = (usage.prompt_tokens, usage.completion_tokens)
-        parts.append("{} + {} tokens".format(*("–" if one is None else one for one in counts)))
-    if timings.tokens_per_second is not None:
-        parts.append(numbers.fixed(timings.tokens_per_second, 1, " tok/s"))
-    parts += _engine_parts(ended.details.get("engine"))
-    if timings.ttft is not None:
-        parts.append(f"first after {numbers.fixed(timings.ttft, 2, ' s')}")
-    if timings.thinking is not None:
-        parts.append(f"thought {numbers.fixed(timings.thinking, 1, ' s')}")
-    if timings.total is not None:
-        parts.append(numbers.fixed(timings.total, 2, " s"))
-    words = {"stop": "", "length": "cut at the limit of tokens", "tool_calls": "asks for tools"}
-    end = words.get(ended.finish, ended.finish)
-    return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"
-
-
-def _engine_parts(told: object) -> list[str]:
-    """Return what the engine itself told of the answer: its queue, how it read the prompt, what it had in its cache."""
-    if not isinstance(told, Mapping):
-        return []
-    parts = []
-    if (queue := told.get("queue_seconds")) is not None:
-        parts.append(f"queued {numbers.latency(queue)}")
-    if (reading := told.get("prefill_tps")) is not None:
-        parts.append(f"read at {numbers.rate(reading)} tok/s")
-    if cached := told.get("cached_tokens"):
-        parts.append(f"{numbers.count(int(cached))} cached")
-    return parts
-
-
-def result_line(event: CallEnded) -> str:
-    """Return what came of a call in one line: how it ended, how long it took, the beginning of the result."""
-    result = event.result
-    parts = [event.how, *([numbers.fixed(result.seconds, 2, " s")] if result.seconds else [])]
-    size = [f"{result.size} bytes"] if result.size > MOST_SHOWN else []
-    words = " ".join(result.text[: 2 * MOST_SHOWN].split())
-    shown = words if len(words) <= MOST_SHOWN else f"{words[:MOST_SHOWN]}…"
-    return f"  {event.call.name} [{' · '.join([*parts, *size])}]: {shown}"
-
-
-async def print_turn(
-    events: AsyncIterator[ChatEvent], *, as_json: bool = False, not_saved: list[NotSaved] | None = None
-) -> Ended | None:
-    """Print an answer as it comes; return its end, None if it has none. What has come of one that is stopped is kept.
-
-    Args:
-        not_saved: Takes the error of an answer that came and is not saved yet; without it, it is raised.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        # A model may send half of a surrogate pair, and a terminal may not know every character.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    printer = Printer(as_json=as_json)
-    try:
-        if isinstance(events, AsyncGenerator):
-            async with aclosing(events):
-                await _print_all(events, printer)
-        else:
-            await _print_all(events, printer)
-    except asyncio.CancelledError:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            printer.show(Ended("stopped"))
-        raise
-    except NotSaved as error:
-        if not_saved is None:
-            raise
-        not_saved.append(error)
-    finally:
-        printer.close()
-    return printer.answer.ended
-
-
-async def _print_all(events: AsyncIterator[ChatEvent], printer: Printer) -> None:
-    async for event in events:
-        printer.show(event)
-
 
 # --- the command ----------------------------------------------------------------------------------------
 
@@ -238,10 +55,13 @@ def register(app: typer.Typer) -> None:
         schema: chat_options.Schema = None,
         form: chat_options.Form = None,
         logprobs: chat_options.Logprobs = None,
+        tools: chat_tools.Tools = False,
+        allow: chat_tools.Allowed = None,
     ) -> None:
-        """Ask once. The answer goes to stdout, thinking and figures to stderr."""
+        """Ask once. The answer goes to stdout, thinking, figures and calls of tools to stderr."""
         if session is not None and no_save:
             raise UsageError("--session and --no-save exclude each other", advice="Choose one.")
+        allowed = chat_tools.allowed(allow or (), offered=tools)
         text = question_of(prompt, piped_text())
         images = [image_url(one) for one in image]
         numbers_given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
@@ -250,7 +70,17 @@ def register(app: typer.Typer) -> None:
         )
         named = {"recipe": recipe, "model": model, "base_url": base_url}
         ended = asyncio.run(
-            _one_turn(text, images, shape, named, system=system, session=session, save=not no_save, as_json=as_json)
+            _one_turn(
+                text,
+                images,
+                shape,
+                named,
+                system=system,
+                session=session,
+                save=not no_save,
+                as_json=as_json,
+                allowed=allowed,
+            )
         )
         if ended is None or ended.finish in ("failed", "interrupted") or chat_options.invalid(ended):
             raise typer.Exit(1)
@@ -266,6 +96,7 @@ async def _one_turn(
     session: str | None,
     save: bool,
     as_json: bool,
+    allowed: tuple[str, ...] | None,
 ) -> Ended | None:
     not_saved: list[NotSaved] = []
     try:
@@ -282,11 +113,22 @@ async def _one_turn(
             sampling = chat_options.sampling_for(studio, earlier.settings if earlier is not None else {}, *shape)
             session_id = _session(studio, text, target, named, earlier, system) if save else None
             events = studio.chat.send(
-                session_id, text, target, sampling=sampling, images=images, system=system, temporary=not save
+                session_id,
+                text,
+                target,
+                sampling=sampling,
+                images=images,
+                system=system,
+                tools=None if allowed is None else ToolChoice(),
+                temporary=not save,
             )
+            if allowed is not None:
+                events = chat_tools.decided(studio, events, allowed)
             try:
                 with ended_by_signals(studio):
                     ended = await print_turn(events, as_json=as_json, not_saved=not_saved)
+                if allowed == () and ended is not None:
+                    chat_tools.tell_not_called(ended, as_json=as_json)
             finally:
                 if session_id is not None and not as_json:
                     note(f"[chat {session_id}]")

@@ -139,7 +139,7 @@ def _ready(studio: Studio, run: read.RunView) -> read.RunView:
 
 async def _ask(studio: Studio, run: read.RunView, prompt: str, session: str | None = None) -> str:
     """Print one streamed turn as it arrives; return its session."""
-    from vllm_studio_tui.cli.chat import print_turn
+    from vllm_studio_tui.cli.chat_printing import print_turn
     from vllm_studio_tui.domain.chat import Sampling
 
     target = studio.launcher.target(recipe=run.recipe_id)

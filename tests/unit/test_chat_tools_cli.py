@@ -1,0 +1,118 @@
+"""`vllm-studio chat --tools`: nothing is called that was not allowed, here and on a studio elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from tests.elsewhere import where  # noqa: F401
+from tests.unit.scripted_engine import DONE
+from tests.unit.tool_box import Rounds, calls
+from vllm_studio_tui.cli import chat as command
+from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.inference import client
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import MessageRows
+
+SERVER = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+FETCH = ("id-of-the-fetch", "builtin__fetch", '{"url": "http://127.0.0.1:9/"}')
+TIME = ("id-of-the-clock", "builtin__time", "{}")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> Rounds:  # noqa: F811
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    made = Rounds([Delta("I look."), *calls(FETCH, TIME)], [Delta("Noon."), DONE])
+    monkeypatch.setattr(client, "stream_chat", made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+
+
+def run(*words: str) -> Result:
+    app = typer.Typer()
+    command.register(app)
+
+    @app.command("other")
+    def other() -> None:
+        """Makes `chat` a subcommand."""
+
+    return CliRunner().invoke(app, ["chat", "What time is it?", *words, *SERVER])
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def kept() -> Sequence[tuple[str, str]]:
+    db = Database.open(Places.of().database)
+    try:
+        (session,) = db.rows("SELECT id FROM chat_sessions")
+        return [(one.role, one.content) for one in MessageRows(db).branch(session["id"])]
+    finally:
+        db.close()
+
+
+def test_without_allow_nothing_is_called_and_it_says_what_would_be(engine: Rounds) -> None:
+    result = run("--tools")
+    assert result.exit_code == 0, result.stderr
+    assert len(engine.asked) == 1
+    assert {one["function"]["name"] for one in engine.asked[0].tools} >= {FETCH[1], TIME[1]}
+    assert 'tool call: builtin__fetch({"url": "http://127.0.0.1:9/"})' in result.stderr
+    assert "nothing was called, it would be: builtin__fetch, builtin__time" in result.stderr
+    assert "--allow builtin__fetch" in result.stderr
+    assert [role for role, _ in kept()] == ["user", "assistant", "tool", "tool"]
+    assert all("not made" in content for role, content in kept() if role == "tool")
+
+
+def test_what_is_allowed_is_called_and_answered(engine: Rounds) -> None:
+    result = run("--tools", "--allow", "builtin__*")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "I look.\nNoon.\n"
+    assert "builtin__time [done" in result.stderr
+    assert "builtin__fetch [failed" in result.stderr  # it was made, and a private address is not allowed
+    assert [role for role, _ in kept()] == ["user", "assistant", "tool", "tool", "assistant"]
+
+
+def test_what_is_not_among_the_allowed_is_denied(engine: Rounds) -> None:
+    result = run("--tools", "--allow", "other")
+    assert "builtin__fetch [denied]" in result.stderr
+    assert "builtin__time [done" in result.stderr  # it only reads the clock
+    assert "Noon." in result.stdout
+
+
+@pytest.mark.parametrize("allow", ["all", "builtin", "builtin__fetch"])
+def test_a_tool_is_allowed_by_its_name_its_server_or_all(engine: Rounds, allow: str) -> None:
+    result = run("--tools", "--allow", allow, "--json")
+    found = lines(result)
+    assert [one["event"] for one in found] == [
+        *("content", "tool_call", "tool_call", "round", "tool_result", "tool_result", "content", "stats")
+    ]
+    results = {one["name"]: one for one in found if one["event"] == "tool_result"}
+    assert results[FETCH[1]]["how"] == "failed"
+    assert results[FETCH[1]]["is_error"]
+    assert results[TIME[1]]["how"] == "done"
+    assert (found[-1]["content"], found[-1]["finish"]) == ("Noon.", "stop")
+
+
+def test_as_json_it_says_what_was_not_called(engine: Rounds) -> None:
+    found = lines(run("--tools", "--json", "--no-save"))
+    assert [one["event"] for one in found] == ["content", "tool_call", "tool_call", "stats", "not_called"]
+    assert found[-1]["tools"] == [FETCH[1], TIME[1]]
+
+
+def test_allow_without_tools_is_refused() -> None:
+    result = run("--allow", "all")
+    assert isinstance(result.exception, UsageError)
+    assert "--tools" in str(result.exception)
