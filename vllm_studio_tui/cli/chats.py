@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.cli.chat import tell_recovered
+from vllm_studio_tui.cli.chat_marks import register_marks
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.chat import MAX_FILE, total_usage
@@ -32,23 +33,25 @@ def register(app: typer.Typer) -> None:
     _register_reading(nouns)
     _register_exchange(nouns)
     _register_changing(nouns)
+    register_marks(nouns)
 
 
 def _register_reading(nouns: typer.Typer) -> None:
     @nouns.command("list")
     def list_(
-        search: str = typer.Option("", "--search", help="Words in the title or model."),
+        search: str = typer.Option("", "--search", help="Words in the title, model or tags."),
         limit: int = typer.Option(50, "--limit", "-n", min=0, help="At most so many; 0: all."),
         offset: int = typer.Option(0, "--offset", min=0, help="Pass over so many."),
         trash: bool = typer.Option(False, "--trash", help="Those in the trash."),
+        tag: str | None = typer.Option(None, "--tag", help="Those with this tag."),
         as_json: bool = JSON,
     ) -> None:
         """Chats, the one used last first."""
         with open_studio() as studio:
             chats = studio.chats
             tell_recovered(studio)
-            found = chats.list(limit=limit or None, offset=offset, search=search, trash=trash)
-            total = chats.count(search=search, trash=trash)
+            found = chats.list(limit=limit or None, offset=offset, search=search, trash=trash, tag=tag)
+            total = chats.count(search=search, trash=trash, tag=tag)
         if as_json:
             emit({"sessions": [one.to_json() for one in found], "total": total})
             return
@@ -257,7 +260,7 @@ def _show_sessions(found: list[Session]) -> None:
                 one.updated_at[:16].replace("T", " "),
                 str(one.messages),
                 clean_line(one.model or "–", limit=40),
-                clean_line(one.title, limit=60),
+                clean_line(" ".join([one.title, *(f"#{tag}" for tag in one.tags)]), limit=60),
             ]
             for one in found
         ],

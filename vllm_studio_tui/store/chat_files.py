@@ -11,12 +11,12 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import FINISHES, MAX_FILE, Message, Session, Timings, total_usage
 from vllm_studio_tui.domain.errors import StoreError, UsageError
-from vllm_studio_tui.store.chats import ChatRows
+from vllm_studio_tui.store.chats import MAX_TAGS, ChatRows
 from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.foreign_chats import calls_of, moment_of, results_of, usage_of
 from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
-from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.store.messages import MessageRows, attachment
 
 FORMAT = "vllm-studio-chat"
 ROLES = ("system", "user", "assistant", "tool")
@@ -130,6 +130,9 @@ def _keep(db: Database, chat: Mapping[str, Any], source: str, split: Split | Non
                 last = result.id
         if isinstance(given.get("id"), str):
             ids[given["id"]] = last
+    tags = about.get("tags")
+    if isinstance(tags, list) and tags:
+        chats.set_tags(session.id, [tag for tag in tags if isinstance(tag, str)][:MAX_TAGS])
     leaf = about.get("leaf_id")
     if isinstance(leaf, str) and leaf in ids:
         chats.set_leaf(session.id, ids[leaf])
@@ -185,7 +188,7 @@ def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) ->
     assert isinstance(stats, Mapping)
     content, images = _content(given.get("content"))
     finish = given.get("finish")
-    kept = given.get("images")
+    details = given.get("details")
     message_id = uuid.uuid4().hex
     return Message(
         message_id,
@@ -197,13 +200,20 @@ def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) ->
         model=_text(given.get("model")) or None,
         tool_calls=calls_of(given.get("tool_calls"), message_id),
         tool_call_id=_text(given.get("tool_call_id")) or None,
-        images=images or tuple(one for one in (kept if isinstance(kept, list) else []) if isinstance(one, str)),
+        images=images or tuple(one for one in _list(given.get("images")) if isinstance(one, str)),
         finish="interrupted" if finish == "streaming" else finish if finish in FINISHES else None,
         error=_text(given.get("error")) or None,
         usage=usage_of(given),
         timings=Timings(*(number(stats.get(name)) for name in ("ttft", "thinking", "total", "tokens_per_second"))),
         created_at=moment_of(given.get("created_at")) or moment_of(given.get("timestamp")),
+        files=tuple(attachment(one) for one in _list(given.get("files")) if isinstance(one, Mapping)),
+        details=details if isinstance(details, Mapping) else {},
+        bookmarked_at=moment_of(given.get("bookmarked_at")) or None,
     )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:

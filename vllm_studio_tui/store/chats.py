@@ -5,7 +5,8 @@ from __future__ import annotations
 import builtins
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Session
@@ -14,8 +15,13 @@ from vllm_studio_tui.store.conversion import from_json, now, optional_text, stor
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MESSAGE_COLUMNS, MessageRows
 
-_SELECT = """SELECT s.*, (SELECT COUNT(*) FROM chat_messages m WHERE m.session_id = s.id) AS messages
-    FROM chat_sessions s"""
+#: The few that were taken away have an index of their own.
+_COUNTED = """SELECT s.*, (SELECT COUNT(*) FROM chat_messages m WHERE m.session_id = s.id)
+    - (SELECT COUNT(*) FROM chat_messages m WHERE m.session_id = s.id AND m.deleted_at IS NOT NULL) AS messages"""
+_SELECT = f"{_COUNTED} FROM chat_sessions s"
+
+#: Tags that a chat may have, and letters of one.
+MAX_TAGS, MAX_TAG = 20, 40
 
 
 def new_id() -> str:
@@ -87,23 +93,59 @@ class ChatRows:
         return _session(found[0])
 
     def list(
-        self, *, limit: int | None = None, offset: int = 0, search: str = "", trash: bool = False
+        self,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        search: str = "",
+        trash: bool = False,
+        tag: str | None = None,
+        pinned_first: bool = False,
     ) -> builtins.list[Session]:
-        """Return sessions, the most recently used first; `search` finds words in title and model."""
-        where, values = _filter(search, trash)
-        # In the order of an index, so that only the messages of the page are counted.
-        query = f"{_SELECT} WHERE {where} ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?"
+        """Return sessions, the most recently used first.
+
+        Args:
+            search: Words in title, model or tags.
+            tag: Only those with this tag.
+            pinned_first: Those that are pinned come before the others, the pinned last first.
+        """
+        where, values = _filter(search, trash, tag)
+        order = "updated_at DESC, id DESC"
+        order = f"pinned_at IS NULL, pinned_at DESC, {order}" if pinned_first else order
+        # Only the messages of the page are counted.
+        query = f"""{_COUNTED} FROM (SELECT * FROM chat_sessions WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?) s
+            ORDER BY {order}"""  # noqa: RUF100, S608
         found = self._db.rows(query, (*values, -1 if limit is None else max(0, limit), max(0, offset)))
         return [_session(row) for row in found]
 
-    def count(self, *, search: str = "", trash: bool = False) -> int:
+    def count(self, *, search: str = "", trash: bool = False, tag: str | None = None) -> int:
         """Return how many sessions `list` would return without a limit."""
-        where, values = _filter(search, trash)
+        where, values = _filter(search, trash, tag)
         row = self._db.row(f"SELECT COUNT(*) FROM chat_sessions WHERE {where}", values)  # noqa: RUF100, S608
         return int(row[0]) if row else 0
 
     def rename(self, session_id: str, title: str) -> None:
         self._change(session_id, title=storable(title))
+
+    def pin(self, session_id: str, on: bool) -> None:
+        """Keep a chat at the top of the list, or no longer."""
+        self._change(session_id, pinned_at=now() if on else None)
+
+    def set_tags(self, session_id: str, tags: Sequence[str]) -> builtins.list[str]:
+        """Replace the tags of a chat; return them as they are kept.
+
+        Raises:
+            UsageError: There are too many.
+        """
+        kept = tags_of(tags)
+        self._change(session_id, tags=to_json(kept))
+        return kept
+
+    def tags(self) -> builtins.list[tuple[str, int]]:
+        """Return the tags of all chats that are not in the trash, and how many chats have each; the most used first."""
+        found = self._db.rows("SELECT tags FROM chat_sessions WHERE deleted_at IS NULL AND tags != '[]'")
+        counted = Counter(str(tag) for row in found for tag in set(from_json(row["tags"], list)))
+        return sorted(counted.items(), key=lambda one: (-one[1], one[0]))
 
     def set_model(self, session_id: str, model: str | None) -> None:
         self._change(session_id, model=optional_text(model))
@@ -209,12 +251,28 @@ def session_row(session: Session) -> dict[str, Any]:
     }
 
 
-def _filter(search: str, trash: bool) -> tuple[str, builtins.list[str]]:
+def tags_of(given: Sequence[str]) -> builtins.list[str]:
+    """Return tags as they are kept: lower case, without `#`, in order, each once.
+
+    Raises:
+        UsageError: There are too many.
+    """
+    tags = [" ".join(storable(tag).split()).lower().lstrip("#").strip()[:MAX_TAG] for tag in given]
+    kept = sorted(set(filter(None, tags)))
+    if len(kept) > MAX_TAGS:
+        raise UsageError(f"{len(kept)} tags are too many", advice=f"A chat has at most {MAX_TAGS}.")
+    return kept
+
+
+def _filter(search: str, trash: bool, tag: str | None) -> tuple[str, builtins.list[str]]:
     where = ["deleted_at IS NOT NULL" if trash else "deleted_at IS NULL"]
     values = []
     for word in storable(search).split()[:8]:
-        where.append("(title LIKE ? ESCAPE '!' OR model LIKE ? ESCAPE '!')")
-        values += [like(word)] * 2
+        where.append("(title LIKE ? ESCAPE '!' OR model LIKE ? ESCAPE '!' OR tags LIKE ? ESCAPE '!')")
+        values += [like(word)] * 3
+    if tag is not None:
+        where.append("json_valid(tags) AND EXISTS (SELECT 1 FROM json_each(chat_sessions.tags) WHERE value = ?)")
+        values.append(" ".join(storable(tag).split()).lower().lstrip("#"))
     return " AND ".join(where), values
 
 

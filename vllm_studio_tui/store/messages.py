@@ -70,12 +70,14 @@ class MessageRows:
     def find(self, message_id: str) -> Message | None:
         """Return a message; None where there is none of this id."""
         row = self._db.row("SELECT * FROM chat_messages WHERE id = ?", (storable(message_id),))
-        return None if row is None else _message(row)
+        return None if row is None else message_from_row(row)
 
     def tree(self, session_id: str) -> list[Message]:
-        """Return every message of a session, in order."""
-        found = self._db.rows("SELECT * FROM chat_messages WHERE session_id = ? ORDER BY seq", (session_id,))
-        return [_message(row) for row in found]
+        """Return every message of a session but those that were taken away, in order."""
+        found = self._db.rows(
+            "SELECT * FROM chat_messages WHERE session_id = ? AND deleted_at IS NULL ORDER BY seq", (session_id,)
+        )
+        return [message_from_row(row) for row in found]
 
     def branch(self, session_id: str, leaf_id: str | None = None) -> list[Message]:
         """Return the messages from the first to a leaf: the given one, else the session's, else the latest."""
@@ -84,21 +86,22 @@ class MessageRows:
         # UNION, not UNION ALL: a ring of parents, which nothing of ours makes, would end.
         found = self._db.rows(
             """WITH RECURSIVE up (id, parent_id) AS (
-                SELECT id, parent_id FROM chat_messages WHERE id = ? AND session_id = ?
+                SELECT id, parent_id FROM chat_messages WHERE id = ? AND session_id = ? AND deleted_at IS NULL
                 UNION SELECT m.id, m.parent_id FROM chat_messages m JOIN up ON m.id = up.parent_id
                     WHERE m.session_id = ?)
             SELECT * FROM chat_messages WHERE id IN (SELECT id FROM up) ORDER BY seq""",
             (leaf_id, session_id, session_id),
         )
-        return [_message(row) for row in found]
+        return [message_from_row(row) for row in found]
 
     def leaf(self, session_id: str) -> str | None:
         """Return the message up to which the session is read; None if it is empty."""
         row = self._db.row(
             """SELECT COALESCE(
                 (SELECT m.id FROM chat_sessions s JOIN chat_messages m ON m.id = s.leaf_id AND m.session_id = s.id
-                    WHERE s.id = ?1),
-                (SELECT id FROM chat_messages WHERE session_id = ?1 ORDER BY seq DESC LIMIT 1))""",
+                    WHERE s.id = ?1 AND m.deleted_at IS NULL),
+                (SELECT id FROM chat_messages WHERE session_id = ?1 AND deleted_at IS NULL
+                    ORDER BY seq DESC LIMIT 1))""",
             (session_id,),
         )
         return None if row is None else row[0]
@@ -107,10 +110,10 @@ class MessageRows:
         """Return the message and the others under its parent, in order: the answers to one question."""
         one = self.get(message_id)
         found = self._db.rows(
-            "SELECT * FROM chat_messages WHERE session_id = ? AND parent_id IS ? ORDER BY seq",
+            "SELECT * FROM chat_messages WHERE session_id = ? AND parent_id IS ? AND deleted_at IS NULL ORDER BY seq",
             (one.session_id, one.parent_id),
         )
-        return [_message(row) for row in found]
+        return [message_from_row(row) for row in found]
 
     # --- writing ----------------------------------------------------------------------------------------
 
@@ -223,7 +226,8 @@ def message_row(message: Message) -> dict[str, Any]:
     }
 
 
-def _message(row: sqlite3.Row) -> Message:
+def message_from_row(row: sqlite3.Row) -> Message:
+    """Return a row of `chat_messages` as a message."""
     calls = [call for call in from_json(row["tool_calls"], list) if isinstance(call, Mapping)]
     return Message(
         row["id"],

@@ -8,6 +8,7 @@ from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
 from vllm_studio_tui.store.schema import (
+    CHAT_MARKS,
     CHAT_TOOLS,
     GATEWAY_CALLS,
     MIGRATION_SET,
@@ -77,3 +78,10 @@ def apply(connection: sqlite3.Connection) -> None:
         sqlite3.Error: A step failed; it left nothing behind.
     """
     migrations.apply(Tables(connection, execute_plugins=False))
+
+
+@migrations(name="0008_chat_marks")
+def chat_marks(db: Tables) -> None:
+    """Add indexes of the messages that were taken away or marked, and of the chats that are pinned."""
+    for statement in CHAT_MARKS:
+        db.execute(statement)

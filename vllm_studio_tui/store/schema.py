@@ -16,6 +16,7 @@ MIGRATIONS = (
     "0005_serving",
     "0006_gateway_calls",
     "0007_chat_tools",
+    "0008_chat_marks",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -179,5 +180,12 @@ CHAT_TOOLS = (
         blind INTEGER NOT NULL, session_id TEXT, message_id TEXT)""",
 )
 
+#: The few messages that were taken away or marked, and the chats that are pinned.
+CHAT_MARKS = (
+    "CREATE INDEX chat_messages_deleted ON chat_messages (session_id, deleted_at) WHERE deleted_at IS NOT NULL",
+    "CREATE INDEX chat_messages_bookmarked ON chat_messages (bookmarked_at) WHERE bookmarked_at IS NOT NULL",
+    "CREATE INDEX chat_sessions_pinned ON chat_sessions (pinned_at) WHERE pinned_at IS NOT NULL",
+)
+
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING, *GATEWAY_CALLS, *CHAT_TOOLS)
+EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING, *GATEWAY_CALLS, *CHAT_TOOLS, *CHAT_MARKS)

@@ -26,7 +26,10 @@ def match_query(text: str) -> str:
 
 
 def search(db: Reader, text: str, *, limit: int = 50, offset: int = 0) -> list[Hit]:
-    """Return messages with all the words of `text`, the newest first. Chats in the trash are left out."""
+    """Return messages with all the words of `text`, the newest first.
+
+    Chats in the trash, and messages that were taken away, are left out.
+    """
     if _UNSPACED.search(text):
         return _scan(db, text, limit, offset)
     query = match_query(text)
@@ -39,7 +42,7 @@ def search(db: Reader, text: str, *, limit: int = 50, offset: int = 0) -> list[H
                 snippet(chat_search, 0, char(1), char(2), '…', 24) AS snippet
             FROM chat_search CROSS JOIN chat_messages m ON m.seq = chat_search.rowid
                 CROSS JOIN chat_sessions s ON s.id = m.session_id
-            WHERE chat_search MATCH ? AND s.deleted_at IS NULL
+            WHERE chat_search MATCH ? AND s.deleted_at IS NULL AND m.deleted_at IS NULL
             ORDER BY chat_search.rowid DESC LIMIT ? OFFSET ?""",
         (query, max(0, limit), max(0, offset)),
     )
@@ -71,7 +74,7 @@ def _scan(db: Reader, text: str, limit: int, offset: int) -> list[Hit]:
     found = db.rows(
         f"""SELECT s.id AS session_id, s.title, m.id, m.role, m.created_at, m.content
             FROM chat_messages m JOIN chat_sessions s ON s.id = m.session_id
-            WHERE s.deleted_at IS NULL AND {" AND ".join(["instr(m.content, ?)"] * len(words))}
+            WHERE s.deleted_at IS NULL AND m.deleted_at IS NULL AND {" AND ".join(["instr(m.content, ?)"] * len(words))}
             ORDER BY m.seq DESC LIMIT ? OFFSET ?""",  # noqa: RUF100, S608
         (*words, max(0, limit), max(0, offset)),
     )

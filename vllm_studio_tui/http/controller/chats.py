@@ -43,8 +43,9 @@ def _whole(chats: ChatsApi, session: Session, *, tree: bool = False) -> dict[str
 async def _list(call: Call) -> web.StreamResponse:
     limit, offset = whole_number(call, "limit", 1000, 1, 10_000), whole_number(call, "offset", 0, 0, 10**9)
     search, trash = call.request.query.get("search", ""), flag(call, "trash")
+    tag = call.request.query.get("tag") or None
     found = await call.context.read(
-        lambda: call.context.studio.chats.list(limit=limit, offset=offset, search=search, trash=trash)
+        lambda: call.context.studio.chats.list(limit=limit, offset=offset, search=search, trash=trash, tag=tag)
     )
     return document([one.to_json() for one in found])
 
@@ -67,7 +68,11 @@ async def _change(call: Call) -> web.StreamResponse:
     data = await body_of(call)
     title, model = text_field(data, "title", most=MOST_TITLE), text_field(data, "model", most=MOST_TITLE)
     settings, chats, name = _settings(data), call.context.studio.chats, call.request.match_info["id"]
-    back = data.get("deleted")
+    back, tags, pinned = data.get("deleted"), data.get("tags"), data.get("pinned")
+    if tags is not None and not (isinstance(tags, list) and all(isinstance(one, str) for one in tags)):
+        raise Refusal(400, "invalid_field", "`tags` is no list of texts", param="tags")
+    if pinned not in (None, True, False):
+        raise Refusal(400, "invalid_field", "`pinned` is true or false", param="pinned")
     if back not in (None, False):
         raise Refusal(400, "invalid_field", "`deleted` can only be false here", param="deleted")
 
@@ -79,6 +84,10 @@ async def _change(call: Call) -> web.StreamResponse:
             chats.set_model(name, model)
         if settings is not None:
             chats.set_settings(name, settings)
+        if tags is not None:
+            chats.set_tags(name, tags)
+        if pinned is not None:
+            chats.pin(name, pinned)
         if back is False:
             chats.restore(name)
         return chats.get(name).to_json()
@@ -155,7 +164,13 @@ def _settings(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 _CHAT = {
     "type": "object",
-    "properties": {"title": {"type": "string"}, "model": {"type": "string"}, "settings": {"type": "object"}},
+    "properties": {
+        "title": {"type": "string"},
+        "model": {"type": "string"},
+        "settings": {"type": "object"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "pinned": {"type": "boolean"},
+    },
 }
 _MESSAGE = {
     "type": "object",
@@ -179,7 +194,8 @@ _TITLE = {
 _PAGE = {
     "limit": "At most so many (1000).",
     "offset": "Pass over so many.",
-    "search": "Words in title and model.",
+    "search": "Words in title, model and tags.",
+    "tag": "Those with this tag.",
     "trash": "Those in the trash.",
 }
 ROUTES = (

@@ -8,15 +8,21 @@ from typing import Any
 from vllm_studio_tui.domain.chat import Hit, Message, Session
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.marks import MessageMarks
 from vllm_studio_tui.store.messages import MessageRows
 
 
 class Chats(ChatRows):
-    """The chats of a database, with their messages."""
+    """The chats of a database, with their messages.
+
+    Attributes:
+        marks: Takes messages away, brings them back, and marks them.
+    """
 
     def __init__(self, db: Database) -> None:
         super().__init__(db)
         self._messages = MessageRows(db)
+        self.marks = MessageMarks(db)
 
     def tree(self, session_id: str) -> list[Message]:
         """Return every message of a chat, oldest first."""

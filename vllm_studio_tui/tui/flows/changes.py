@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.sheets.diff import DiffSheet
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session
+    from vllm_studio_tui.domain.chat_marks import Removed
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.recipes.revisions import Undoing
@@ -171,12 +172,20 @@ async def _what_follows(shell: Shell, run: bool, proposal: Proposal) -> list[str
 
 
 async def undo(shell: Shell) -> None:
-    """Take the last change back: of a recipe, a dismissed run, a deleted chat. Again: the one before it."""
+    """Take the last change back: of a recipe, a dismissed run, a deleted chat or message. Again: the one before it."""
     studio = shell.studio
-    last, dismissed, chat = await shell.in_thread(
-        lambda: (studio.recipes.last_change(), studio.runs.last_dismissed(), _last_deleted_chat(shell))
+    last, dismissed, chat, removed = await shell.in_thread(
+        lambda: (
+            studio.recipes.last_change(),
+            studio.runs.last_dismissed(),
+            _last_deleted_chat(shell),
+            _last_removed(shell),
+        )
     )
-    if chat is not None and chat[1] >= max(last.at if last else 0, dismissed[1] if dismissed else 0):
+    others = max(last.at if last else 0, dismissed[1] if dismissed else 0)
+    if removed is not None and removed[1] >= max(others, chat[1] if chat else 0):
+        await _bring_messages_back(shell, *removed)
+    elif chat is not None and chat[1] >= others:
         await _bring_chat_back(shell, *chat)
     elif dismissed is not None and (last is None or dismissed[1] > last.at):
         await _show_again(shell, *dismissed)
@@ -215,6 +224,22 @@ async def _bring_chat_back(shell: Shell, chat: Session, at: float) -> None:
         await shell.in_thread(lambda: shell.studio.chats.restore(chat.id))
         shell.recipes_changed()
         shell.tell(f"Taken back: the chat {title} is here again.")
+
+
+def _last_removed(shell: Shell) -> tuple[Removed, float] | None:
+    with contextlib.suppress(StoreError):
+        removed = shell.studio.chats.marks.last_removed()
+        at = numbers.when(removed.at) if removed is not None else None
+        return (removed, at) if removed is not None and at is not None else None
+    return None
+
+
+async def _bring_messages_back(shell: Shell, removed: Removed, at: float) -> None:
+    words = clean_line(removed.first, limit=60)
+    if await _still_meant(shell, at, "a message was taken away", words):
+        count = await shell.in_thread(lambda: shell.studio.chats.marks.bring_back(removed))
+        shell.recipes_changed()
+        shell.tell(f"Taken back: {count} {'message is' if count == 1 else 'messages are'} here again.")
 
 
 async def _show_again(shell: Shell, run: RunView, at: float) -> None:
