@@ -149,11 +149,15 @@ class Completion:
         folder, begins, wanted = _split(typed)
         whole = self._walk(folder, hidden=wanted.startswith(".") or "/." in wanted)
         ranked = sorted(
-            ((rank, at) for at, path in enumerate(whole.paths) if (rank := score(wanted, path)) is not None),
+            (
+                (rank, at)
+                for at, path in enumerate(whole.paths)
+                if (rank := score(wanted, path)) is not None and f"{begins}{path}" != typed
+            ),
             key=lambda pair: (-pair[0], pair[1]) if wanted else (0, pair[1]),
         )
         offers = tuple(_file(folder, begins, whole.paths[at]) for _, at in ranked[:LISTED])
-        if [one.value for one in offers] == [typed]:
+        if typed[len(begins) :] in whole.paths and not typed.endswith("/"):
             return Offers()  # nothing is left to be completed
         most = "" if whole.whole else "+"
         home = str(Path.home())

@@ -135,7 +135,7 @@ class CompletionList(Canvas):
 
     def _rows_of(self, width: int, height: int) -> list[Row]:
         offers, glyphs = self._offers.offers, self._get_ink().glyphs
-        foot = bool(self._offers.foot) and (height > 1 or not offers)
+        foot = bool(self._offers.foot) and (height > 1 or not offers) and self._size_class >= Size.COMPACT
         lines = max(1, height - foot)
         first = min(max(0, self._at - lines // 2), max(0, len(offers) - lines))
         x = 2 if width >= 50 else 0

@@ -104,11 +104,11 @@ class ChatPrompting(ChatOpening):
         text = event.text.strip("\n")
         if not text.strip():
             return
-        if state.editing is None and self._command(text):
-            if prompt.text == event.text:
-                prompt.set_text("")
-            state.left_off.remember(text)
-            prompt.earlier = state.left_off.history
+        if state.editing is None and slash.given(text) is not None:
+            if self._command(text):
+                prompt.set_text(prompt.text.removeprefix(event.text))
+                state.left_off.remember(text)
+                prompt.earlier = state.left_off.history
             return
         if self.shell.read_only:
             self.shell.tell("read-only: nothing is sent", "warning")
@@ -127,7 +127,7 @@ class ChatPrompting(ChatOpening):
             self.asking.ask(screen.state.shown, text)
 
     def _command(self, text: str) -> bool:
-        """Do what a slash command says; False where the text is none."""
+        """Do what a slash command says; False where there is no such command."""
         found = slash.given(text)
         if found is None:
             return False
