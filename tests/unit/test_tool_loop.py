@@ -270,6 +270,18 @@ async def test_what_is_allowed_for_longer_is_kept(
         assert len([one for one in events if isinstance(one, CallAsked)]) == asked
 
 
+async def test_calls_may_be_told_and_not_made(db: Database, tmp_path: Path) -> None:
+    engine = Rounds([Ended("tool_calls", tool_calls=(ToolCall("x" * 20, "builtin__time", "{}"),))], SAID)
+    tools = Studio(Places.under(tmp_path)).tools
+    service = ChatService(db, stream=engine, open_tools=lambda choice: tools.open(choice.names))
+    session = service.new_session("x")
+    (ended,) = await read(service.send(session, "x", TARGET, tools=ToolChoice(call=False)))
+    assert isinstance(ended, Ended)
+    assert ended.finish == "tool_calls"
+    assert [one[0] for one in contents(db, session)] == ["user", "assistant"]
+    assert db.row("SELECT COUNT(*) FROM tool_calls")[0] == 0  # type: ignore[index]
+
+
 async def test_a_studio_opens_its_own_tools_by_their_names(db: Database, tmp_path: Path) -> None:
     engine = Rounds([Ended("tool_calls", tool_calls=(ToolCall("x" * 20, "builtin__time", "{}"),))], SAID)
     tools = Studio(Places.under(tmp_path)).tools

@@ -119,10 +119,10 @@ async def _one_turn(
                 sampling=sampling,
                 images=images,
                 system=system,
-                tools=None if allowed is None else ToolChoice(),
+                tools=None if allowed is None else ToolChoice(call=bool(allowed)),
                 temporary=not save,
             )
-            if allowed is not None:
+            if allowed:
                 events = chat_tools.decided(studio, events, allowed)
             try:
                 with ended_by_signals(studio):

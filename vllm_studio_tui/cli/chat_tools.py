@@ -13,7 +13,7 @@ import typer
 from vllm_studio_tui.cli.output import emit_line, note
 from vllm_studio_tui.domain.chat import Ended
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.domain.tools import CallAsked, ChatEvent, Decision, RoundEnded, Tool
+from vllm_studio_tui.domain.tools import CallAsked, ChatEvent, Decision, Tool
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
@@ -53,12 +53,9 @@ def may_call(tool: Tool, names: Iterable[str]) -> bool:
 async def decided(
     studio: StudioApi, events: AsyncGenerator[ChatEvent, None], names: tuple[str, ...]
 ) -> AsyncGenerator[ChatEvent, None]:
-    """Decide the calls of an answer by what is allowed; where nothing is, the first answer with calls is the last."""
+    """Decide the calls of an answer by what is allowed."""
     async with aclosing(events):
         async for event in events:
-            if isinstance(event, RoundEnded) and not names:
-                yield event.ended
-                return
             yield event
             if isinstance(event, CallAsked):
                 decision = Decision.ONCE if may_call(event.tool, names) else Decision.DENY

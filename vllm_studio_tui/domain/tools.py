@@ -86,9 +86,11 @@ class ToolChoice:
 
     Attributes:
         names: Names of servers, of tools, or patterns of these; None: all that are switched on.
+        call: Calls are made; without, an answer that ends in calls is the last, and only says them.
     """
 
     names: tuple[str, ...] | None = None
+    call: bool = True
 
 
 class Consents(Protocol):

@@ -66,6 +66,7 @@ class ToolLoop:
             StudioError: As `TurnRunner.run`; and a result that could not be kept.
         """
         number, stuck = 1, False
+        makes_calls = not isinstance(tools, ToolChoice) or tools.call
         async with AsyncExitStack() as stack:
             question = ToolQuestion(None, self._consents, self.decisions)
 
@@ -78,7 +79,7 @@ class ToolLoop:
 
             while True:
                 last = number > MAX_ROUNDS or stuck
-                if not last:
+                if not last and makes_calls:
                     taken = (call.id for one in turn.branch for call in one.tool_calls)
                     turn.round = ToolRound(number, frozenset(taken))
                 shaped = _shaped(sampling, forced=number == 1, offered=not last)
