@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 server = MCPServer("well", version="1.2", instructions="Adds numbers.", log_level="ERROR")
@@ -54,6 +54,14 @@ def variable(name: str) -> str:
 def picture() -> Image:
     """A picture of one pixel."""
     return Image(data=PIXEL, format="png")
+
+
+@server.tool()
+async def grow(context: Context) -> str:
+    """Have one more tool from now on, and say so."""
+    server.add_tool(lambda: "new", name="grown", description="A tool that came later.")
+    await context.session.send_tool_list_changed()
+    return "grown"
 
 
 @server.tool()

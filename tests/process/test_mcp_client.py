@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import tests.mcp_servers
+from tests.mcp_servers.hostile_http import hostile_site
 from tests.ports import free_port
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import MAX_RESULT, Decision
@@ -220,6 +221,16 @@ def test_only_the_chosen_tools_of_a_server_are_offered(studio: Studio) -> None:
     assert studio.tools.call("well__add", {"a": 1, "b": 1}).text == "2"
 
 
+def test_tools_that_a_server_has_later_are_learned_of(studio: Studio) -> None:
+    add(studio, "well", WELL, legacy=True)
+    assert "grown" not in {one.title for one in studio.tools.tools(["well"])}
+    assert studio.tools.call("well__grow", {}).text == "grown"
+    deadline = time.monotonic() + 20
+    while "grown" not in {one.title for one in studio.tools.tools(["well"])}:
+        assert time.monotonic() < deadline
+    assert studio.tools.call("well__grown", {}).text == "new"
+
+
 def test_a_server_elsewhere_that_is_not_there_is_told(studio: Studio) -> None:
     studio.tools.add_server("far", {"url": f"http://127.0.0.1:{free_port()}/mcp"}, trust=True)
     with pytest.raises(StudioError, match="no use as an MCP server"):
@@ -281,7 +292,7 @@ def test_one_that_cannot_be_used_is_told_why(
 def test_a_call_of_one_harms_nothing_and_says_what_happened(
     studio: Studio, what: str, says: str, is_error: bool
 ) -> None:
-    hostile(studio, what, timeout=4)
+    hostile(studio, what, timeout=4 if "did not answer" in says else 60)
     before = psutil.Process().memory_info().rss
 
     async def ask() -> tuple[Any, float]:
@@ -299,7 +310,7 @@ def test_a_call_of_one_harms_nothing_and_says_what_happened(
     assert says in found.text
     assert found.is_error is is_error
     assert len(found.text.encode()) <= MAX_RESULT
-    assert longest < 1.0
+    assert longest < 3.0
     assert len(found.images) <= 8
     assert psutil.Process().memory_info().rss - before < 200 * 1024 * 1024
     assert "utc" in studio.tools.call("builtin__time", {}).text  # the others go on
@@ -364,3 +375,60 @@ with Studio.open_sync(Places.under(Path({str(tmp_path)!r}))) as studio:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=110, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+# --- hostile ones over HTTP -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with hostile_site() as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("hangs", "did not tell its tools within"),
+        ("html", "no use as an MCP server"),
+        ("refuses", "401"),
+        ("broken", "no use as an MCP server"),
+        ("sends-on", "Redirect to http://127.0.0.1:9/elsewhere not followed"),
+    ],
+)
+def test_one_elsewhere_that_cannot_be_used_is_told_why(
+    studio: Studio, site: str, what: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_connection, "START", 20.0 if what != "hangs" else 2.0)
+    studio.tools.add_server("bad", {"url": f"{site}/{what}"}, trust=True)
+    with pytest.raises(StudioError) as raised:
+        studio.tools.test_server("bad")
+    assert says in str(raised.value)
+    assert "\x1b" not in str(raised.value)
+    assert "utc" in studio.tools.call("builtin__time", {}).text
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("slow", "did not answer within"),
+        ("drips", "did not answer within"),
+        ("huge", "it answered with more than 8 MiB"),
+        ("packed", "it packed its answer"),
+        ("endless-event", ""),
+        ("floods", "it flooded"),
+        ("breaks-off", ""),
+    ],
+)
+def test_a_call_of_one_elsewhere_harms_nothing_and_says_what_happened(
+    studio: Studio, site: str, what: str, says: str
+) -> None:
+    timeout = 5 if "did not answer" in says else 60
+    studio.tools.add_server("bad", {"url": f"{site}/{what}", "timeout": timeout}, trust=True)
+    assert [one.title for one in studio.tools.tools(["bad"])] == ["go"]
+    before = psutil.Process().memory_info().rss
+    found = studio.tools.call("bad__go", {})
+    assert found.is_error
+    assert says in found.text
+    assert psutil.Process().memory_info().rss - before < 200 * 1024 * 1024
+    assert "utc" in studio.tools.call("builtin__time", {}).text

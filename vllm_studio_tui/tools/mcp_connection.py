@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ class Connection:
         self._failed_at = -math.inf
         self._used_at = 0.0
         self._calling = 0
+        self._changed = False
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._starting = asyncio.Lock()
 
@@ -70,7 +72,10 @@ class Connection:
         Raises:
             StudioError: It cannot be started or reached, or is no MCP server.
         """
-        await self._session()
+        session = await self._session()
+        if self._changed:
+            self._changed = False
+            await self._learn(session)
         chosen = self.server.tools
         return [one for one in self.report.tools if not chosen or one.title in chosen or is_chosen(one, chosen)]
 
@@ -153,7 +158,6 @@ class Connection:
         from mcp_types import Implementation
 
         from vllm_studio_tui import __version__
-        from vllm_studio_tui.tools.mcp_results import tools_of
 
         began = time.monotonic()
         transport = await self._transport(stack)
@@ -164,16 +168,10 @@ class Connection:
                 read_timeout_seconds=ANSWER,
                 client_info=Implementation(name="vllm-studio", version=__version__),
                 cache=None,
+                message_handler=self._heard,
             )
         )
-        found, cursor = [], None
-        for _ in range(PAGES):
-            page = await client.list_tools(cursor=cursor)
-            found += page.tools
-            cursor = page.next_cursor
-            if not cursor:
-                break
-        tools, dropped = tools_of(self.name, found)
+        tools, dropped = await self._list(client.session)
         info = client.server_info
         self.report = ServerReport(
             self.name,
@@ -182,10 +180,40 @@ class Connection:
             client.protocol_version,
             clean_line(client.instructions or "", limit=2000),
             time.monotonic() - began,
-            tuple(tools),
+            tools,
             dropped,
         )
         return client.session
+
+    async def _list(self, session: ClientSession) -> tuple[tuple[Tool, ...], int]:
+        """Return its tools, and how many of them cannot be offered."""
+        from mcp_types import PaginatedRequestParams
+
+        from vllm_studio_tui.tools.mcp_results import tools_of
+
+        found, cursor = [], None
+        for _ in range(PAGES):
+            page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+            found += page.tools
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        tools, dropped = tools_of(self.name, found)
+        return tuple(tools), dropped
+
+    async def _learn(self, session: ClientSession) -> None:
+        """Ask for its tools again, as it said that they changed; those that are known stay where it does not answer."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(ANSWER):
+                tools, dropped = await self._list(session)
+            self.report = replace(self.report, tools=tools, dropped=dropped)
+
+    async def _heard(self, message: Any) -> None:
+        """Take a message that nobody asked for."""
+        from mcp_types import ToolListChangedNotification
+
+        if isinstance(message, ToolListChangedNotification):
+            self._changed = True
 
     async def _transport(self, stack: contextlib.AsyncExitStack) -> Any:
         """Return how it is spoken to.
@@ -258,7 +286,7 @@ class Connection:
         """Return in words why a call failed, for the model and the person."""
         if self._ended():
             return f"{self.name} is gone: {self._cause(error)}"
-        return f"{self.name} says: {_words(error)}"
+        return f"{self.name} says: {_words(error)}{self._status()}"
 
     def _as_error(self, error: BaseException | None) -> StudioError:
         if isinstance(error, StudioError):
@@ -281,7 +309,13 @@ class Connection:
                 return (f"It ended with {code}." if code >= 0 else f"It was ended by signal {-code}.") + words
         if isinstance(error, TimeoutError):
             return f"It did not tell its tools within {numbers.duration(START)}." + words
-        return f"{_words(error)}." + words
+        return f"{_words(error)}{self._status()}." + words
+
+    def _status(self) -> str:
+        status = self._limits.status
+        if status is None:
+            return ""
+        return f" (HTTP {status}: it wants another key)" if status in (401, 403) else f" (HTTP {status})"
 
 
 def _words(error: BaseException | None) -> str:

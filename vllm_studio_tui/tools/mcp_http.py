@@ -48,6 +48,8 @@ class BoundedTransport(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await super().handle_async_request(request)
+        if request.method == "POST" and answer.status_code >= 400:
+            self._limits.status = answer.status_code
         streams = answer.headers.get("content-type", "").startswith("text/event-stream")
         assert isinstance(answer.stream, httpx.AsyncByteStream)
         answer.stream = BoundedStream(answer.stream, MAX_BYTES if streams else MAX_MESSAGE, self._limits)
@@ -120,7 +122,7 @@ class _Read(_Delegate):
         import anyio
 
         found = await self._inner.receive()
-        if not self._limits.came(0):
+        if not self._limits.came(getattr(found, "message", None), 0):
             raise anyio.EndOfStream
         return found
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 #: Bytes of one message.
 MAX_MESSAGE = 8 * 1024 * 1024
-#: Messages, and bytes of them, that may come for one request of ours.
+#: Messages, requests among them, and bytes of them, that may come for one request of ours.
 MAX_MESSAGES = 5000
+MAX_QUESTIONS = 100
 MAX_BYTES = 64 * 1024 * 1024
 #: Lines that are no messages, as of servers that print to their standard output.
 MAX_NOISE = 1000
@@ -46,21 +47,29 @@ class Limits:
 
     Attributes:
         fault: Why nothing more is taken from it; empty as long as it behaves.
+        status: With which HTTP status it refused the last request; None where it did not.
     """
 
     def __init__(self) -> None:
         self.fault = ""
-        self._messages = self._bytes = self._noise = 0
+        self.status: int | None = None
+        self._messages = self._questions = self._bytes = self._noise = 0
 
     def asked(self) -> None:
         """Begin anew: a request was sent."""
-        self._messages = self._bytes = 0
+        self.status = None
+        self._messages = self._questions = self._bytes = 0
 
-    def came(self, size: int) -> bool:
+    def came(self, message: Any, size: int) -> bool:
         """Count a message; return whether it is still taken."""
+        from mcp_types import JSONRPCRequest
+
         self._messages += 1
+        self._questions += isinstance(message, JSONRPCRequest)
         self._bytes += size
-        if self._messages > MAX_MESSAGES:
+        if self._questions > MAX_QUESTIONS:
+            self.fault = f"it flooded: more than {MAX_QUESTIONS} requests came for one of ours"
+        elif self._messages > MAX_MESSAGES:
             self.fault = f"it flooded: more than {MAX_MESSAGES} messages came for one request"
         elif self._bytes > MAX_BYTES:
             self.fault = f"it flooded: more than {numbers.size(MAX_BYTES)} came for one request"
@@ -200,7 +209,7 @@ class ProcessTransport(AbstractAsyncContextManager["Streams"]):
         except ValueError:
             self.limits.noise()
             return
-        if self.limits.came(len(line)):
+        if self.limits.came(message, len(line)):
             await incoming.send(SessionMessage(message))
 
     async def _say(self, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:
