@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner, Result
 
+from vllm_studio_tui.cli import library as command
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.library import BUILT_IN
 from vllm_studio_tui.services.chat.library import Library
@@ -75,3 +79,51 @@ def test_what_is_no_entry_is_refused(library: Library, kind: str, name: str, dat
     with pytest.raises(UsageError):
         library.save(kind, name, data)
     assert all(one.built_in for one in library.list())
+
+
+# --- from the command line ------------------------------------------------------------------------------------
+
+
+def run(*words: str, stdin: str | None = None) -> Result:
+    app = typer.Typer()
+    command.register(app)
+
+    @app.command("other")
+    def other() -> None:
+        """Makes `library` a subcommand."""
+
+    return CliRunner().invoke(app, ["library", *words], input=stdin)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("home")
+def test_texts_and_presets_are_kept_from_the_command_line(tmp_path: Path) -> None:
+    schema = tmp_path / "person.json"
+    schema.write_text('{"type": "object"}')
+    assert run("save", "prompt", "bug", stdin="Write a bug report.\nAbout: ").exit_code == 0
+    assert run("show", "prompt", "bug").stdout == "Write a bug report.\nAbout: \n"
+    saved = run("save", "preset", "mine", "--set", "top-k=5", "--stop", "END", "--schema", str(schema), "--json")
+    assert json.loads(saved.stdout)["data"]["top_k"] == 5
+    assert run("save", "form", "person", "--schema", str(schema)).exit_code == 0
+    listed = {(one["kind"], one["name"]) for one in json.loads(run("list", "--json").stdout)["library"]}
+    assert {("prompt", "bug"), ("preset", "mine"), ("form", "person"), ("preset", "exact")} <= listed
+    assert run("rename", "preset", "mine", "ours").exit_code == 0
+    assert "top_k  5\nstop  END\n" in run("show", "preset", "ours").stdout
+    assert "ours" in run("list", "preset").stdout
+    refused = run("delete", "preset", "ours")
+    assert isinstance(refused.exception, UsageError) and "--yes" in str(refused.exception.advice)
+    assert run("delete", "preset", "ours", "--yes").exit_code == 0
+    assert isinstance(run("show", "preset", "ours").exception, NotFound)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "words", [["save", "poem", "a", "x"], ["save", "preset", "a"], ["save", "prompt", "a", " "], ["list", "poems"]]
+)
+def test_what_cannot_be_kept_is_refused(words: list[str]) -> None:
+    assert isinstance(run(*words).exception, UsageError)

@@ -35,6 +35,7 @@ NOUNS = (
     "usage",
     "requests",
     "keys",
+    "library",
     "hosts",
     "demo",
     "doctor",

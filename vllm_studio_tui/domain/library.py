@@ -44,7 +44,7 @@ class LibraryText:
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as `library --json` prints it."""
-        return {"kind": self.kind, "name": self.name, "built_in": self.built_in, **self.data}
+        return {"kind": self.kind, "name": self.name, "built_in": self.built_in, "data": dict(self.data)}
 
 
 #: Presets that are always there; one of a person's own with the same name stands in its place.
