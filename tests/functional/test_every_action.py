@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from tests.functional import (
     test_actions_recipes,
     test_actions_requests,
     test_actions_watching,
+    test_compare,
     test_run_page,
     test_starting,
 )
 from tests.functional.acting import cursor, ids_of
 from tests.functional.stage import Staged, bare, staged
+from tests.unit.scripted_engine import DONE
 from tests.unit.serving_socket import serving
 from vllm_studio_tui.config.hosts import save_host
 from vllm_studio_tui.domain.chat import Delta
@@ -28,7 +32,9 @@ from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
+from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
+from vllm_studio_tui.tui.screens.compare.place import ComparePage
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
@@ -47,6 +53,7 @@ MODULES = (
     test_actions_chat,
     test_actions_prompt,
     test_actions_watching,
+    test_compare,
     test_run_page,
     test_starting,
 )
@@ -96,6 +103,27 @@ async def on_every_message(stage: Staged) -> None:
     place.document.focus()
     await stage.press(*keys_of("transcript"))
     await stage.press("up", *keys_of("transcript"))
+
+
+async def in_the_chat(stage: Staged) -> None:
+    await stage.press(*keys_of("chat"))
+
+
+async def beside_each_other(stage: Staged) -> None:
+    """One that comes, which can be stopped, then two that are there."""
+    if stage.app.read_only:
+        stage.app.open_page("compare", json.dumps({"text": "q", "sides": test_compare.SIDES}))
+        await stage.settle()
+        await stage.press(*keys_of("compare"), "escape")
+        return
+    wait = asyncio.Event()
+    stage.engine.script = (Delta(content="x"), wait.wait, DONE)
+    stage.app.open_page("compare", json.dumps({"text": "q", "sides": test_compare.SIDES}))
+    await stage.until(lambda: stage.text().count("writing") == 2, "both write")
+    await stage.press("s")
+    wait.set()
+    await stage.until(lambda: stage.text().count("done") == 4, "both have answered")
+    await stage.press(*(key for key in keys_of("compare") if key != "s"), "escape")
 
 
 async def in_the_list_of_chats(stage: Staged) -> None:
@@ -166,6 +194,8 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
     "recipes": ("recipes", RecipesPlace, on_every_recipe),
     "form": ("recipes", RecipeForm, in_the_form),
+    "chat": ("chat", ChatPlace, in_the_chat),
+    "compare": ("chat", ComparePage, beside_each_other),
     "transcript": ("chat", Transcript, on_every_message),
     "chats": ("chat", ChatFlows, in_the_list_of_chats),
     "start": ("dashboard", WhatToRun, on_an_empty_home),

@@ -250,6 +250,9 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
     def open_run(self, run_id: str) -> None:
         self.spawn(self._open_page("run", run_id))
 
+    def open_page(self, name: str, item: str) -> None:
+        self.spawn(self._open_page(name, item))
+
     async def _open_page(self, name: str, item: str) -> None:
         """Show an item on a page over the screen in front; on a page that is open already only the item changes."""
         under = self._under or Underneath(self.place_name, self.focused)

@@ -101,6 +101,13 @@ class Shell(Protocol):
     def open_run(self, run_id: str) -> None:
         """Open the page of a run over the screen in front; escape there goes back to where one was."""
 
+    def open_page(self, name: str, item: str) -> None:
+        """Open another page over the screen in front, likewise.
+
+        Args:
+            item: What it shows, in words of its own.
+        """
+
     def close_page(self) -> None:
         """Go back from a page to the screen under it, with the focus where it was."""
 

@@ -96,6 +96,7 @@ RULES: tuple[Rule, ...] = (
     _rule("colon ctrl+p", "everything, by name", "palette", typing="ctrl+p"),
     _rule("question_mark f1", "the keys that work here", "help", typing="f1"),
     _rule("f5", "read again now", "reload", "what other programs may have changed", "f5"),
+    _rule("f6", "side by side: several answer", "compare", "question", "f6"),
     _rule("f7", "doctor: what is wrong on this machine", "doctor", typing="f7"),
     _rule("f8", "settings of the studio", "settings", typing="f8"),
     _rule("f10", "mouse off and on, to select text", "mouse", typing="f10"),

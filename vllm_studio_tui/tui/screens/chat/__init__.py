@@ -25,6 +25,9 @@ SCREEN = Screen(
         Action("chat.library", "", "", "Library: prompts and system prompts that are kept by name"),
         Action("chat.stash", "f2", "", "Put the draft aside; in an empty prompt bring one back", priority=True),
         Action("chat.editor", "f9", "$EDITOR", "Write the prompt in $EDITOR", priority=True),
+        Action(
+            "chat.compare", "f6", "", "Side by side: one question to 2 to 4 runs or presets", writes=True, priority=True
+        ),
         Action("chat.copy-chat", "", "", "Copy the whole chat"),
         Action("transcript.fold", "enter", "fold", "Open or fold thinking and tools", palette=False),
         Action("transcript.copy", "y", "copy", "Copy the message"),

@@ -18,6 +18,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
+from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
@@ -46,6 +47,10 @@ class ChatPlace(ChatPrompting):
         self.asking = Asking(self)
         self._frame = ChatFrame(self)
         self._hint_title = ""
+
+    @cached_property
+    def _comparing(self) -> Comparing:
+        return Comparing(self)
 
     @cached_property
     def flows(self) -> ChatFlows:
@@ -244,6 +249,9 @@ class ChatPlace(ChatPrompting):
         text = edit_text(self.shell, self.prompt.text)
         if text is not None:
             self.prompt.set_text(text)
+
+    def action_compare(self) -> None:
+        self.shell.spawn(self._comparing.compare())
 
     def action_copy_chat(self) -> None:
         if self.session is not None:
