@@ -109,6 +109,16 @@ async def _compare(stage: Staged) -> None:
     assert session.messages == 5  # one question, four answers
     await stage.press("escape")
     await at(stage, "chat", "‹ 4 of 4 ›")
+    place.prompt.focus()
+    place.prompt.set_text("/compare and now?")
+    await stage.press("enter")
+    await shows(stage, "those of before")
+    await fill_in(stage, "before")
+    await stage.press("enter")
+    await at(stage, "compare", "and now?")
+    await stage.until(lambda: page(stage).state.over, "both answered")
+    await stage.press("escape")
+    await at(stage, "chat", "‹ 2 of 2 ›")
 
 
 # --- side by side ---------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ class Comparing:
         self._screen = screen
         self._before: Sequence[str] = ()
 
-    async def compare(self) -> None:
-        """Have what is typed answered by several at once; where nothing is, the last question of the chat."""
+    async def compare(self, text: str = "") -> None:
+        """Have a question answered by several at once: the given one, what is typed, or the last of the chat."""
         screen, shell, chat = self._screen, self._screen.shell, self._screen.state.shown
         if screen.running is not None or chat.busy:
             shell.tell("An answer comes in this chat: wait for it or stop it first.", "warning")
@@ -29,9 +29,11 @@ class Comparing:
         sides, blind = chosen
         compare = await shell.in_thread(lambda: screen.studio.compare)
         await shell.in_thread(lambda: compare.sides(sides, settings=chat.settings))  # it says what is wrong with them
-        text, question_id = screen.prompt.text.strip("\n"), None
-        if text.strip():
+        typed, question_id = screen.prompt.text.strip("\n"), None
+        if text.strip() or typed.strip():
+            text = text if text.strip() else chat.unfolded(typed)
             screen.state.sent(text)
+            screen.prompt.earlier = screen.state.left_off.history
             screen.prompt.set_text("")
         else:
             asked = [one.message for one in screen.document.entries if one.message.role == "user" and one.message.id]

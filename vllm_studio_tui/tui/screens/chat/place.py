@@ -49,7 +49,7 @@ class ChatPlace(ChatPrompting):
         self._hint_title = ""
 
     @cached_property
-    def _comparing(self) -> Comparing:
+    def comparing(self) -> Comparing:
         return Comparing(self)
 
     @cached_property
@@ -251,7 +251,7 @@ class ChatPlace(ChatPrompting):
             self.prompt.set_text(text)
 
     def action_compare(self) -> None:
-        self.shell.spawn(self._comparing.compare())
+        self.shell.spawn(self.comparing.compare())
 
     def action_copy_chat(self) -> None:
         if self.session is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from vllm_studio_tui.domain.sampling import BY_NAME
 from vllm_studio_tui.tui.flows.palette import click
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.library import LibraryFlows
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.shaping import Shaping
@@ -46,6 +47,8 @@ class PromptScreen(ChatScreen, Protocol):
     def shaping(self) -> Shaping: ...
     @property
     def library(self) -> LibraryFlows: ...
+    @property
+    def comparing(self) -> Comparing: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,10 @@ async def _attach(screen: PromptScreen, path: str) -> None:
     screen.prompt.insert_at_end(f"@{path} " if path else "@")
 
 
+async def _compare(screen: PromptScreen, text: str) -> None:
+    await screen.comparing.compare(text)
+
+
 COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("system", "the system prompt of this chat", _system, "text"),
     SlashCommand("preset", "parameters of sampling that are kept by name", _preset, "name"),
@@ -127,6 +134,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("think", "have the model think: on, off, or as it does by itself: auto", _think, "on off auto"),
     SlashCommand("library", "prompts and system prompts: use, write, change, delete", _library),
     SlashCommand("keep", "keep your last question in the library", _keep, "name", writes=True),
+    SlashCommand("compare", "one question to 2 to 4 runs or presets, side by side", _compare, "question", writes=True),
     SlashCommand("attach", "a file, with what follows", _attach, "path"),
 )
 
