@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import StoreError, StudioError
+from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.benchmark import Benchmark
     from vllm_studio_tui.services.chat.chat import ChatService
     from vllm_studio_tui.services.chat.compare import Compare
+    from vllm_studio_tui.services.chat.context.service import ChatContext
     from vllm_studio_tui.services.chat.library import Library
     from vllm_studio_tui.services.chat.saved_chats import Chats
     from vllm_studio_tui.services.gateway.gateway import Gateway
@@ -169,6 +170,7 @@ class Studio:
             folders=self.places.unsaved,
             consents=self.tools,
             open_tools=lambda choice: self.tools.open(choice.names),
+            shorten=lambda session_id, target, text: self.context.compact_if_full(session_id, target, draft=text),
         )
 
     @once_property
@@ -182,6 +184,12 @@ class Studio:
         from vllm_studio_tui.services.tools.service import Tools
 
         return Tools(self, lambda: self.db)
+
+    @once_property
+    def context(self) -> ChatContext:
+        from vllm_studio_tui.services.chat.context.service import ChatContext
+
+        return ChatContext.of(self.places, lambda: self.db, lambda: self.recipes, self._record_request)
 
     @once_property
     def library(self) -> Library:
@@ -315,13 +323,9 @@ class Studio:
 
     def write_title(self, question: str, answer: str, name: str | None = None) -> str:
         """Have a ready engine write a title; the first words of the question where none can. Blocking."""
-        from vllm_studio_tui.services.chat.request import title_of
-        from vllm_studio_tui.services.chat.titles import write_title
+        from vllm_studio_tui.services.chat.titles import title_for
 
-        try:
-            return write_title(self._ready_target(name), question, answer, record=self._record_request)
-        except StudioError:
-            return title_of(question)
+        return title_for(lambda: self._ready_target(name), question, answer, self._record_request)
 
     def _ready_target(self, name: str | None) -> Target:
         """Return who answers to a name; without one the run that was launched last of those that answer.

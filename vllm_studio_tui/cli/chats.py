@@ -12,6 +12,7 @@ import typer
 
 from vllm_studio_tui.cli.chat import tell_recovered
 from vllm_studio_tui.cli.chat_marks import register_marks
+from vllm_studio_tui.cli.chats_context import register_context
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.chat import MAX_FILE, total_usage
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     _register_exchange(nouns)
     _register_changing(nouns)
     register_marks(nouns)
+    register_context(nouns)
 
 
 def _register_reading(nouns: typer.Typer) -> None:
@@ -274,6 +276,11 @@ def _show_message(message: Message, *, thinking: bool) -> None:
         marks.append(message.finish)
     if message.images:
         marks.append(f"{len(message.images)} images")
+    said = message.details.get("summary")
+    if isinstance(said, dict):
+        how = "summary" if message.content else "window"
+        undone = " (undone)" if said.get("undone") else ""
+        marks.append(f"{how} in place of {said.get('messages')} messages{undone}")
     about = ", ".join(filter(None, marks))
     say(f"{HEADS.get(message.role, message.role)}{f' ({about})' if about else ''}:")
     if thinking and message.reasoning:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Hit, Message, Sampling, Session, Target
     from vllm_studio_tui.domain.chat_marks import Removed
+    from vllm_studio_tui.domain.context import ContextReport, Counted
     from vllm_studio_tui.domain.library import LibraryText
     from vllm_studio_tui.domain.tools import ChatEvent, Decision, ToolChoice
 
@@ -150,6 +151,28 @@ class ChatApi(Protocol):
     def continue_answer(
         self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
     ) -> AsyncGenerator[ChatEvent, None]: ...
+
+
+class ContextApi(Protocol):
+    """How full the contexts of chats are, and making them shorter; see `services.chat.context.service.ChatContext`."""
+
+    def count(self, text: str, target: Target | None = None) -> Counted: ...
+    def report(
+        self,
+        session_id: str | None,
+        target: Target | None = None,
+        *,
+        draft: str = "",
+        leaf_id: str | None = None,
+        system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> ContextReport: ...
+    def count_answer(self, message_id: str, target: Target | None) -> Message: ...
+    def compact(
+        self, session_id: str, target: Target | None = None, *, summary: bool = True, keep: int = 4
+    ) -> Message: ...
+    def compact_if_full(self, session_id: str, target: Target | None, *, draft: str = "") -> Message | None: ...
+    def undo_compaction(self, message_id: str, *, undone: bool = True) -> Message: ...
 
 
 class LibraryApi(Protocol):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vllm_studio_tui.services.chat_protocols import ChatApi as ChatApi
 from vllm_studio_tui.services.chat_protocols import ChatsApi as ChatsApi
+from vllm_studio_tui.services.chat_protocols import ContextApi as ContextApi
 from vllm_studio_tui.services.chat_protocols import LibraryApi as LibraryApi
 from vllm_studio_tui.services.compare_protocols import CompareApi as CompareApi
 from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
@@ -230,6 +231,8 @@ class StudioApi(Protocol):
     def chats(self) -> ChatsApi: ...
     @property
     def tools(self) -> ToolsApi: ...
+    @property
+    def context(self) -> ContextApi: ...
     @property
     def library(self) -> LibraryApi: ...
     @property

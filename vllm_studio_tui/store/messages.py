@@ -163,6 +163,12 @@ class MessageRows:
             tables.table("chat_sessions").update(message.session_id, {"updated_at": now()})
         return True
 
+    def set_details(self, message_id: str, details: Mapping[str, Any]) -> Message:
+        """Replace what else is known of a message; return it."""
+        with self._db.write() as tables:
+            _set(tables, self.get(message_id).id, {"details": to_json(dict(details)) if details else None})
+        return self.get(message_id)
+
     def settle_interrupted(self, *, at: float | None = None, patience: float | None = None) -> int:
         """Mark the answers of dead processes as interrupted, and return how many."""
         at = time.time() if at is None else at

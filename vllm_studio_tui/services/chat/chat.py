@@ -7,8 +7,10 @@ once. Everything is also published on the bus, for faces that did not ask.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.tools import ChatEvent, Consents, Decision, ToolBox, ToolChoice
 from vllm_studio_tui.kit.paths import unsaved_folders
 from vllm_studio_tui.services.chat.events import Publisher
+from vllm_studio_tui.services.chat.in_thread import in_thread
 from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.chat.tool_loop import OpenTools, ToolLoop
 from vllm_studio_tui.services.chat.turn import Turn
@@ -25,6 +28,9 @@ from vllm_studio_tui.services.chat.turn_runner import CHECKPOINT_SECONDS, TurnRu
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
+
+#: Called with a chat, who answers, and what will be asked. Blocking.
+Shorten = Callable[[str, Target, str], object]
 
 
 class ChatService:
@@ -35,6 +41,7 @@ class ChatService:
         stream: Asks an engine; None: the client of `inference`.
         consents: Calls of tools that were allowed for longer; None: none were.
         open_tools: Opens tools by their names; None: there are none here.
+        shorten: Makes a chat shorter that may be and has become full, before it is asked more in; None: nothing does.
 
     Attributes:
         sessions, messages: The tables themselves, for reading and for what needs no engine.
@@ -51,11 +58,13 @@ class ChatService:
         folders: Sequence[Path] | None = None,
         consents: Consents | None = None,
         open_tools: OpenTools | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         folders = list(folders) if folders is not None else unsaved_folders(db.path)
         self._db = db
         self._runner = TurnRunner(db, folders, bus, stream, checkpoint_seconds=checkpoint_seconds)
         self._loop = ToolLoop(db, self._runner, consents, open_tools)
+        self._shorten = shorten
         self.sessions = ChatRows(db)
         self.messages = MessageRows(db)
         self.unsaved = self._runner.unsaved
@@ -142,7 +151,11 @@ class ChatService:
                 parent = parent_id or self.messages.leaf(session_id)
                 self._ask(turn, session_id, parent, system, text, images)
 
-        return self._run(turn, prepare, sampling, tools)
+        events = self._run(turn, prepare, sampling, tools)
+        if self._shorten is None or session_id is None or temporary or parent_id is not None:
+            return events
+        shorten = partial(self._shorten, session_id, target, text)
+        return _after(shorten, events)
 
     def answer(
         self,
@@ -285,3 +298,13 @@ class ChatService:
             if model:
                 self.sessions.set_model(session_id, model)
         turn.prepare(branch, system, message)
+
+
+async def _after(
+    first: Callable[[], object], events: AsyncGenerator[ChatEvent, None]
+) -> AsyncGenerator[ChatEvent, None]:
+    """Do something in a thread, then yield events."""
+    async with contextlib.aclosing(events):
+        await in_thread(first)
+        async for event in events:
+            yield event

@@ -8,6 +8,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, ToolCall
 from vllm_studio_tui.inference.thinking import strip_thinking
+from vllm_studio_tui.services.chat.context.shortening import shortened
 
 TITLE_LENGTH = 60
 
@@ -23,12 +24,14 @@ def title_of(text: str) -> str:
 
 
 def request_messages(branch: Sequence[Message], system: str | None = None) -> tuple[dict[str, Any], ...]:
-    """Return the OpenAI messages of a branch.
+    """Return the OpenAI messages of a branch, as far as it is sent: see `context.shortening`.
 
     Thinking is left out, and so are empty answers, calls without a result and results without a call: chat templates
     refuse those. Questions in a row, as a failed answer leaves them, become
     one, because many templates insist on turns.
     """
+    what = shortened(branch, system)
+    branch, system = what.branch, what.system
     answered = {one.tool_call_id for one in branch if one.role == "tool"}
     called = {call.id for one in branch for call in one.tool_calls}
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.chat import ChatRequest, Sampling
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.services.chat.asking_once import Record, ask_once, recorded
 from vllm_studio_tui.services.chat.request import TITLE_LENGTH, title_of
 
@@ -42,6 +44,14 @@ def write_title(
     sampling = Sampling(temperature=0.2, max_tokens=MOST_TOKENS, thinking=False)
     content, _, ended = asyncio.run(ask_once(target, stream, ChatRequest(messages, sampling)))
     return (clean_title(content) if ended.finish == "stop" else "") or title_of(question)
+
+
+def title_for(find: Callable[[], Target], question: str, answer: str, record: Record | None = None) -> str:
+    """Return a title that whoever is found writes; the first words of the question where nobody can. Blocking."""
+    try:
+        return write_title(find(), question, answer, record=record)
+    except StudioError:
+        return title_of(question)
 
 
 def clean_title(text: str) -> str:
