@@ -25,6 +25,13 @@ def modules_after(name: str) -> set[str]:
             {"textual", "rich", "openai", "sqlite3", "sqlite_utils", "pydantic", "pynvml", "asyncio", "yaml", "typer"},
         ),
         ("vllm_studio_tui.cli.app", {"textual", "openai", "sqlite_utils", "transformers", "mcp", "huggingface_hub"}),
+        # A studio with tools costs nothing until one is used; servers of others are no reason to load their library.
+        (
+            "vllm_studio_tui.services.tools.service",
+            {"mcp", "mcp_types", "httpx2", "sqlite_utils", "pydantic", "psutil"},
+        ),
+        ("vllm_studio_tui.http.server", {"mcp", "mcp_types", "starlette"}),
+        ("vllm_studio_tui.cli.mcp", {"mcp", "mcp_types", "httpx2"}),
         ("vllm_studio_tui.cli.status", {"textual", "rich", "typer", "asyncio", "pydantic", "sqlite3", "psutil"}),
         # Up to the first picture: what is for questions and for other screens comes later.
         (

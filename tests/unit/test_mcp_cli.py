@@ -80,7 +80,12 @@ def test_servers_of_a_file_are_taken_over_and_wait_for_the_person(tmp_path: Path
     assert isinstance(refused.exception, UsageError)
     assert "would run" in refused.stderr
     assert "it is given A_TOKEN from env:HOME" in refused.stderr
-    assert document("tools", "my-well") == {"tools": [], "waiting": ["far", "my-well"]}
+    told = document("tools", "my-well")
+    assert (told["tools"], set(told["problems"])) == ([], {"far", "my-well"})
+    assert "until you agree" in told["problems"]["far"]["title"]
+    assert run("enable", "far", "--off").exit_code == 0
+    assert "far is off" in str(run("test", "far", "--yes").exception)
+    assert set(document("tools", "my-well")["problems"]) == {"my-well"}
     assert run("call", "my-well__add", "{}").exit_code == 1
     assert run("test", "my-well", "--yes").exit_code == 0
     assert document("call", "my-well__add", '{"a": 1, "b": 2}')["text"] == "3"
@@ -88,6 +93,14 @@ def test_servers_of_a_file_are_taken_over_and_wait_for_the_person(tmp_path: Path
     assert (kept["server"], kept["tool"]) == ("my-well", None)
     assert document("consents", "--forget", str(kept["id"])) == {"consents": []}
     assert run("call", "my-well__add", '{"a": 1, "b": 2}').exit_code == 1
+
+
+def test_why_a_server_has_no_tools_is_told() -> None:
+    assert run("add", "gone", "--", "no-such-program-at-all").exit_code == 0
+    done = run("tools")
+    assert done.exit_code == 0
+    assert "builtin__time" in done.stdout
+    assert "gone cannot be started: There is no program no-such-program-at-all" in done.stderr
 
 
 def test_a_file_is_read_from_standard_input() -> None:

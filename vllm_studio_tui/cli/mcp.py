@@ -104,10 +104,14 @@ def _register_servers(mcp: typer.Typer) -> None:
     def enable(
         name: str = typer.Argument(help="Its name."),
         off: bool = typer.Option(False, "--off", help="Turn it off: it is kept, and not started."),
+        as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Turn an MCP server on, or off."""
         with open_studio() as studio:
-            studio.tools.enable_server(name, not off)
+            changed = studio.tools.enable_server(name, not off)
+        if as_json:
+            emit(changed.to_json())
+            return
         say(f"{name} is {'off' if off else 'on'}")
 
     @mcp.command("import")
@@ -171,13 +175,15 @@ def _register_use(mcp: typer.Typer) -> None:
         """The tools that a model can be offered. Servers that you have agreed to are started for this."""
         with open_studio() as studio:
             found = studio.tools.tools(names or None)
-            waiting = [one.name for one in studio.tools.untrusted()]
+            problems = studio.tools.problems()
         if as_json:
-            emit({"tools": [_tool_document(one) for one in found], "waiting": waiting})
+            errors = {name: error.to_json() for name, error in problems.items()}
+            emit({"tools": [_tool_document(one) for one in found], "problems": errors})
             return
         _show_tools(found)
-        for name in waiting:
-            note(f"{name} waits until you agree to it: vllm-studio mcp test {name}")
+        for error in problems.values():
+            note(f"{error.title}: {clean_line(error.cause, limit=300)}")
+            note(f"  {clean_line(error.advice, limit=200)}")
 
     @mcp.command("call")
     def call(
@@ -250,9 +256,11 @@ def _agree(studio: StudioApi, server: ToolServer, yes: bool) -> None:
     """Ask the person whether a server may be started, where he has not agreed yet.
 
     Raises:
-        UsageError: Nobody can be asked.
+        UsageError: Nobody can be asked, or the server is off.
         StudioError: He does not agree.
     """
+    if not server.enabled:
+        raise UsageError(f"{server.name} is off", advice=f"Turn it on: vllm-studio mcp enable {server.name}")
     if server.name not in {one.name for one in studio.tools.untrusted()}:
         return
     note(f"{server.name} {'would run' if server.kind == 'stdio' else 'would be reached at'}: {server.target}")

@@ -66,6 +66,11 @@ class Connection:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._starting = asyncio.Lock()
 
+    @property
+    def error(self) -> StudioError | None:
+        """Return why it could not be used the last time that it was needed."""
+        return self._error
+
     async def tools(self) -> Sequence[Tool]:
         """Return its tools.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from vllm_studio_tui.domain.api_key import Scope
-from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.answers import body_of, document, flag, text_field
 from vllm_studio_tui.http.request_body import read_body
@@ -106,16 +106,12 @@ async def _tools(call: Call) -> web.StreamResponse:
     tools = call.context.studio.tools
 
     def found() -> dict[str, Any]:
-        listed = tools.tools()
-        known = {one.server for one in listed}
-        errors = []
-        for server in tools.servers():
-            if server.enabled and server.name not in known:
-                try:
-                    tools.test_server(server.name)
-                except StudioError as error:
-                    errors.append({"server": server.name, "error": error.title, "cause": error.cause or None})
-        return {"tools": [_tool(one) for one in listed], "errors": errors or None}
+        listed = [_tool(one) for one in tools.tools()]
+        errors = [
+            {"server": name, "error": error.title, "cause": error.cause or None}
+            for name, error in tools.problems().items()
+        ]
+        return {"tools": listed, "errors": errors or None}
 
     return document(await call.context.call(found))
 

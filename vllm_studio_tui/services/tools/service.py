@@ -162,6 +162,19 @@ class Tools:
         """Return the servers that are on, and wait for a person to agree that they are started."""
         return [one for one in self._servers.list() if one.enabled and not self._servers.trusted(one)]
 
+    def problems(self) -> dict[str, StudioError]:
+        """Return why servers that are on have no tools, by their names: nobody agreed to them, or they failed last."""
+        found: dict[str, StudioError] = {}
+        for one in self._servers.list():
+            connection = self._connections.get(one.name)
+            if not one.enabled:
+                continue
+            if not self._servers.trusted(one):
+                found[one.name] = not_agreed(one)
+            elif connection is not None and connection.server == one and connection.error is not None:
+                found[one.name] = connection.error
+        return found
+
     def trust_server(self, name: str) -> ToolServer:
         """Keep that a person has agreed that a server, as it is now, is started or reached.
 
