@@ -59,7 +59,7 @@ class Shaping:
                     self._settings(chat),
                     title="settings of this chat",
                     extra=(Option("ctrl+d", ""),),
-                    keys=(("^d", "back to the engine's"),),
+                    keys=(("^d", "unset"),),
                 )
             )
             if chosen is None:
@@ -87,7 +87,7 @@ class Shaping:
         form, preset = form_of(settings), settings.get("preset")
         choices = [
             Choice("preset", "preset", clean_line(str(preset), limit=60) if preset else "none"),
-            Choice("system", "system prompt", _note(settings.get("system"))),
+            Choice("system", "system prompt", _note(settings["system"]) if settings.get("system") else "none"),
             Choice("thinking", "thinking", _THINKING.get(settings.get("thinking"), _THINKING[None])),
             Choice("form", "form of answers", "free" if form is None else clean_line(form.words, limit=60)),
         ]
