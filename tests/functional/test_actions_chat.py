@@ -240,6 +240,8 @@ async def _copy(stage: Staged) -> None:
 @transcript.scenario("transcript.export")
 async def _export(stage: Staged) -> None:
     await stage.press("x")
+    await shows(stage, "write this chat as")
+    await stage.press("enter")
     await shows(stage, "Write this chat to")
     await stage.press("enter")
     await told(stage, "written to")

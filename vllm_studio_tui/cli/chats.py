@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from vllm_studio_tui.cli.chat import tell_recovered
+from vllm_studio_tui.cli.chat_exchange import register_exchange
 from vllm_studio_tui.cli.chat_marks import register_marks
 from vllm_studio_tui.cli.chats_context import register_context
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
-from vllm_studio_tui.domain.chat import MAX_FILE, total_usage
-from vllm_studio_tui.domain.errors import StudioError, UsageError
-from vllm_studio_tui.kit.paths import write_atomic
+from vllm_studio_tui.domain.chat import total_usage
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.sanitize import clean_line
 
 if TYPE_CHECKING:
@@ -32,7 +29,8 @@ def register(app: typer.Typer) -> None:
     nouns = typer.Typer(help="Chats: what was asked and answered.", no_args_is_help=True)
     app.add_typer(nouns, name="chats")
     _register_reading(nouns)
-    _register_exchange(nouns)
+    register_exchange(nouns)
+    _register_fork(nouns)
     _register_changing(nouns)
     register_marks(nouns)
     register_context(nouns)
@@ -109,66 +107,7 @@ def _register_reading(nouns: typer.Typer) -> None:
             say(f"  {HEADS.get(hit.role, hit.role)}: {clean_line(hit.snippet)}")
 
 
-def _register_exchange(nouns: typer.Typer) -> None:
-    @nouns.command("export")
-    def export(
-        session: str | None = typer.Argument(None, help="The chat's id, the beginning of it, or last."),
-        form: str = typer.Option("", "--format", help="json (everything) or markdown; by default as the file ends."),
-        every: bool = typer.Option(False, "--all", help="All chats in one JSON document."),
-        output: str = typer.Option("-", "--output", "-o", help="A file; - is stdout."),
-        force: bool = typer.Option(False, "--force", help="Write over a file that is there."),
-    ) -> None:
-        """Write chats as JSON or Markdown."""
-        form = form or ("markdown" if output.endswith((".md", ".markdown")) else "json")
-        if form not in ("json", "markdown", "md"):
-            raise UsageError(f"no format {form}", advice="Use json or markdown.")
-        if every == (session is not None) or (every and form != "json"):
-            raise UsageError("name one chat, or give --all with JSON", advice="See `vllm-studio chats list`.")
-        with open_studio() as studio:
-            chats = studio.chats
-            if session is None:
-                text = _json_text({"chats": [chats.export(one.id) for one in chats.list()]})
-            elif form == "json":
-                text = _json_text(chats.export(chats.find(session).id))
-            else:
-                text = chats.markdown(chats.find(session).id)
-        if output == "-":
-            say(text, end="")
-            return
-        try:
-            path = Path(output).expanduser()
-            if not force:
-                _ask_to_replace(path)
-            write_atomic(path, text.encode())
-        except OSError as error:
-            raise StudioError(f"{output} cannot be written", cause=error.strerror or str(error)) from None
-        note(f"written to {path}")
-
-    @nouns.command("import")
-    def import_(
-        files: list[str] = typer.Argument(help="JSON or Markdown files; - is standard input."),
-        as_json: bool = JSON,
-    ) -> None:
-        """Take chats in; every one gets a new id."""
-        taken: list[Session] = []
-        failed: list[dict[str, str]] = []
-        with open_studio() as studio:
-            for file in files:
-                try:
-                    name = "stdin" if file == "-" else Path(file).name
-                    taken += studio.chats.import_(_read(file), name)
-                except StudioError as error:
-                    failed.append({"file": file, "error": str(error)})
-        if as_json:
-            emit({"imported": [one.to_json() for one in taken], "failed": failed})
-        else:
-            for one in taken:
-                say(f"imported {one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
-        for bad in failed:
-            note(f"{bad['file']}: {bad['error']}")
-        if failed:
-            raise typer.Exit(1)
-
+def _register_fork(nouns: typer.Typer) -> None:
     @nouns.command("fork")
     def fork(
         session: str = SESSION,
@@ -220,19 +159,6 @@ def _register_changing(nouns: typer.Typer) -> None:
                 note(f"restored {one.id}" if chats.restore(one.id) else f"{one.id} is not in the trash")
 
 
-def _json_text(document: dict[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-
-
-def _ask_to_replace(path: Path) -> None:
-    if not path.exists():
-        return
-    if not sys.stdin.isatty():
-        raise StudioError(f"{path} exists", advice="Name another file, or write over it: --force.")
-    if not typer.confirm(f"{path} exists. Write over it?", err=True):
-        raise typer.Exit(1)
-
-
 def _ask_whether(chosen: list[Session], *, purge: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError("deleting asks first", cause="there is no terminal to ask on", advice="Add --yes.")
@@ -240,17 +166,6 @@ def _ask_whether(chosen: list[Session], *, purge: bool) -> None:
         note(f"{one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
     if not typer.confirm("Delete them for good?" if purge else "Put them into the trash?", err=True):
         raise typer.Exit(1)
-
-
-def _read(source: str) -> bytes:
-    if source == "-":
-        return sys.stdin.buffer.read(MAX_FILE + 1)
-    try:
-        fd = os.open(Path(source).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            return file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None
 
 
 def _show_sessions(found: list[Session]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Hit, Message, Session
+from vllm_studio_tui.domain.chat_exports import form_of
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.marks import MessageMarks
 from vllm_studio_tui.store.messages import MessageRows
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Target
 
 
 class Chats(ChatRows):
@@ -62,6 +67,33 @@ class Chats(ChatRows):
         from vllm_studio_tui.store.chat_files import to_markdown
 
         return to_markdown(self._db, session_id)
+
+    def written(self, session_id: str, form: str, target: Target | None = None) -> str:
+        """Return a chat in one of the forms of `domain.chat_exports`.
+
+        Args:
+            target: Whom the last request went to, for the forms that are requests; None: nobody answers there now.
+
+        Raises:
+            UsageError: There is no such form, or nothing in the chat that can be written in it.
+        """
+        from vllm_studio_tui.services.chat import export_html, export_request, exports
+
+        name, session = form_of(form).name, self.get(session_id)
+        if name == "json":
+            return (
+                json.dumps(self.export(session_id), ensure_ascii=False, indent=2).encode("utf-8", "replace").decode()
+                + "\n"
+            )
+        if name == "markdown":
+            return self.markdown(session_id)
+        branch = self.branch(session_id)
+        if name == "html":
+            return export_html.as_html(session, branch)
+        if name == "jsonl":
+            return exports.finetune_line(session, branch)
+        make = export_request.as_curl if name == "curl" else export_request.as_python
+        return make(session, branch, target)
 
     def import_(self, raw: bytes, source: str) -> list[Session]:
         """Take chats in, each with a new id; see `store.chat_files.import_chats` for what is understood.

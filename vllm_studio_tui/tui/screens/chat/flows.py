@@ -9,6 +9,8 @@ from functools import partial
 from rich.cells import cell_len, set_cell_size
 
 from vllm_studio_tui.domain.chat import ROLE_TITLES, Message, Session
+from vllm_studio_tui.domain.chat_exports import FORMS, form_of
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
@@ -220,13 +222,27 @@ class ChatFlows:
             return
         await self._shell.ask(TokenSheet(message))
 
-    async def export_chat(self, message: Message) -> None:
-        """Write the branch that is shown to a file, as Markdown."""
+    async def export_chat(self, message: Message | None = None) -> None:
+        """Write the chat to a file, in the form that is chosen."""
         from vllm_studio_tui.tui.flows.export import export
 
         session = self._state.shown.session
-        title = clean_line(session.title, limit=60) if session is not None else ""
-        await export(self._shell, title or "chat", ".md", self._markdown, what="this chat")
+        if session is None:
+            self._shell.tell("There is nothing to export yet.")
+            return
+        choices = [Choice(one.name, one.name, f"{one.help}  {one.suffix}") for one in FORMS]
+        chosen = await self._shell.ask(Chooser(choices, title="write this chat as"))
+        if chosen is None:
+            return
+        form, target = form_of(chosen), None
+        if form.asks:
+            try:
+                target = await self._shell.in_thread(partial(self._studio.launcher.target_of_chat, session))
+            except StudioError as error:
+                self._shell.tell(f"{error.title}: the address in it will be a guess.", "warning")
+        title = clean_line(session.title, limit=60) or "chat"
+        make = partial(self._studio.chats.written, session.id, form.name, target)
+        await export(self._shell, title, form.suffix, make, what="this chat")
 
     async def copy_chat(self) -> None:
         """Copy the branch that is shown, as Markdown."""

@@ -1,0 +1,136 @@
+"""`chats export` and `chats import`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vllm_studio_tui.cli.opening import open_studio
+from vllm_studio_tui.cli.output import emit, note, say
+from vllm_studio_tui.domain.chat import MAX_FILE
+from vllm_studio_tui.domain.chat_exports import FORMS, form_of, form_of_file
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.kit.paths import write_atomic
+from vllm_studio_tui.kit.sanitize import clean_line
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Session, Target
+    from vllm_studio_tui.services.protocols import StudioApi
+
+JSON = typer.Option(False, "--json", help="One JSON document.")
+_NAMES = ", ".join(one.name for one in FORMS)
+
+
+def register_exchange(nouns: typer.Typer) -> None:
+    """Add these commands to `chats`."""
+
+    @nouns.command("export")
+    def export(
+        session: str | None = typer.Argument(None, help="The chat's id, the beginning of it, or last."),
+        form: str = typer.Option("", "--format", help=f"{_NAMES}; by default as the file ends."),
+        every: bool = typer.Option(False, "--all", help="All chats: one JSON document, or a line each (jsonl)."),
+        output: str = typer.Option("-", "--output", "-o", help="A file; - is stdout."),
+        force: bool = typer.Option(False, "--force", help="Write over a file that is there."),
+    ) -> None:
+        """Write a chat to read, to take in again, to fine-tune with, or its last request as a command.
+
+        curl and python name the key that a request needs, never its value.
+        """
+        chosen = form_of(form) if form else form_of_file(output)
+        if every == (session is not None) or (every and chosen.name not in ("json", "jsonl")):
+            raise UsageError("name one chat, or give --all with json or jsonl", advice="See `vllm-studio chats list`.")
+        with open_studio() as studio:
+            if session is None:
+                text = _all(studio, chosen.name)
+            else:
+                one = studio.chats.find(session)
+                text = studio.chats.written(one.id, chosen.name, _target(studio, one) if chosen.asks else None)
+        if output == "-":
+            say(text, end="")
+            return
+        try:
+            path = Path(output).expanduser()
+            if not force:
+                _ask_to_replace(path)
+            write_atomic(path, text.encode())
+        except OSError as error:
+            raise StudioError(f"{output} cannot be written", cause=error.strerror or str(error)) from None
+        note(f"written to {path}")
+
+    @nouns.command("import")
+    def import_(
+        files: list[str] = typer.Argument(help="JSON or Markdown files; - is standard input."),
+        as_json: bool = JSON,
+    ) -> None:
+        """Take chats in; every one gets a new id."""
+        taken: list[Session] = []
+        failed: list[dict[str, str]] = []
+        with open_studio() as studio:
+            for file in files:
+                try:
+                    name = "stdin" if file == "-" else Path(file).name
+                    taken += studio.chats.import_(_read(file), name)
+                except StudioError as error:
+                    failed.append({"file": file, "error": str(error)})
+        if as_json:
+            emit({"imported": [one.to_json() for one in taken], "failed": failed})
+        else:
+            for one in taken:
+                say(f"imported {one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
+        for bad in failed:
+            note(f"{bad['file']}: {bad['error']}")
+        if failed:
+            raise typer.Exit(1)
+
+
+def _target(studio: StudioApi, session: Session) -> Target | None:
+    """Return whom the chat would be answered by; None, and a note, where nobody is there."""
+    try:
+        return studio.launcher.target_of_chat(session)
+    except StudioError as error:
+        note(f"{error.title}: the address in it is a guess")
+        return None
+
+
+def _all(studio: StudioApi, form: str) -> str:
+    chats = studio.chats
+    if form == "json":
+        return _json_text({"chats": [chats.export(one.id) for one in chats.list()]})
+    lines, left = [], 0
+    for one in chats.list():
+        try:
+            lines.append(chats.written(one.id, form))
+        except UsageError:
+            left += 1
+    if left:
+        note(f"{left} {'chat holds' if left == 1 else 'chats hold'} no whole answer: left out")
+    return "".join(lines)
+
+
+def _json_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def _ask_to_replace(path: Path) -> None:
+    if not path.exists():
+        return
+    if not sys.stdin.isatty():
+        raise StudioError(f"{path} exists", advice="Name another file, or write over it: --force.")
+    if not typer.confirm(f"{path} exists. Write over it?", err=True):
+        raise typer.Exit(1)
+
+
+def _read(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read(MAX_FILE + 1)
+    try:
+        fd = os.open(Path(source).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None
