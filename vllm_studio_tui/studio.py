@@ -200,8 +200,13 @@ class Studio:
     @once_property
     def compare(self) -> Compare:
         from vllm_studio_tui.services.chat.compare import Compare
+        from vllm_studio_tui.services.chat.request_lab import RequestLab
 
-        return Compare(self.db, self.chat, self.launcher.target, lambda name: self.library.get("preset", name).data)
+        def preset(name: str) -> Mapping[str, Any]:
+            return self.library.get("preset", name).data
+
+        lab = RequestLab(self.chat, self.launcher, preset, self._record_request)
+        return Compare(self.db, self.chat, self.launcher.target, preset, lab)
 
     @once_property
     def sampler(self) -> Sampler:

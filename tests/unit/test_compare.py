@@ -39,6 +39,9 @@ def target(recipe: str | None = None, model: str | None = None) -> Target:
     return Target(f"http://{name}/v1", f"org/{name}", backend="vllm", recipe_id=name)
 
 
+LAB: Any = None  # no comparison asks it for anything
+
+
 def preset(name: str) -> Mapping[str, Any]:
     if name != "exact":
         raise NotFound(f"no preset is called {name}")
@@ -89,7 +92,7 @@ async def both(compare: Compare, asked: Question, specs: tuple[str, ...], *, bli
 async def test_all_answer_at_once_beside_each_other_in_the_chat(db: Database) -> None:
     engine = Two()
     chat = ChatService(db, None, engine)
-    compare = Compare(db, chat, target, preset)
+    compare = Compare(db, chat, target, preset, LAB)
     session = chat.new_session("before", settings={"system": "Be brief."})
     asked = compare.begin("who are you?", session_id=session)
     ids = await both(compare, asked, ("one", "two,temperature=0.5"))
@@ -105,7 +108,7 @@ async def test_all_answer_at_once_beside_each_other_in_the_chat(db: Database) ->
 
 async def test_the_chat_goes_on_from_the_answer_that_is_kept_and_with_whoever_wrote_it(db: Database) -> None:
     chat = ChatService(db, None, Two())
-    compare = Compare(db, chat, target, preset)
+    compare = Compare(db, chat, target, preset, LAB)
     asked = compare.begin("who are you?", system="Be brief.")
     ids = await both(compare, asked, ("one,temperature=0,thinking=off", "two"))
     kept = compare.keep(ids[0])
@@ -118,7 +121,7 @@ async def test_the_chat_goes_on_from_the_answer_that_is_kept_and_with_whoever_wr
 
 async def test_one_is_stopped_and_the_other_goes_on(db: Database) -> None:
     chat = ChatService(db, None, Engine(Delta("x"), DONE))
-    compare = Compare(db, chat, target, preset)
+    compare = Compare(db, chat, target, preset, LAB)
     asked = compare.begin("q")
     one, two = compare.sides(("one", "two"))
     events = compare.answer(asked.session_id, asked.message_id, one.target, name="one", answer_id="a")
@@ -130,7 +133,7 @@ async def test_one_is_stopped_and_the_other_goes_on(db: Database) -> None:
 
 
 def test_sides_are_refused_with_what_to_do(db: Database) -> None:
-    compare = Compare(db, ChatService(db), target, preset)
+    compare = Compare(db, ChatService(db), target, preset, LAB)
     for specs in ((), ("one",), ("a", "b", "c", "d", "e"), ("one", "one"), ("one,seed=7", "one , seed=07")):
         with pytest.raises(UsageError) as found:
             compare.sides(specs)
@@ -171,7 +174,7 @@ def test_a_preset_stands_in_the_place_of_what_shaped_the_answers_and_more_can_be
 
 
 async def test_a_vote_counts_as_blind_once_before_the_names_are_shown(db: Database) -> None:
-    compare = Compare(db, ChatService(db, None, Two()), target, preset)
+    compare = Compare(db, ChatService(db, None, Two()), target, preset, LAB)
     asked = compare.begin("q")
     await both(compare, asked, ("one", "two"), blind=True)
     first = compare.vote(asked.message_id, "two")
@@ -188,7 +191,7 @@ async def test_a_vote_counts_as_blind_once_before_the_names_are_shown(db: Databa
 
 
 def test_there_is_nothing_to_vote_on_below_an_ordinary_question(db: Database) -> None:
-    compare = Compare(db, ChatService(db), target, preset)
+    compare = Compare(db, ChatService(db), target, preset, LAB)
     with pytest.raises(NotFound):
         compare.vote(compare.begin("q").message_id, None)
     with pytest.raises(NotFound):

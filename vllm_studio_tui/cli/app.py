@@ -30,6 +30,7 @@ NOUNS = (
     "chat",
     "chats",
     "compare",
+    "lab",
     "gpus",
     "metrics",
     "usage",

@@ -303,11 +303,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One completion: OpenAI chat messages (plain dicts), tools as OpenAI function objects."""
+    """One completion: OpenAI chat messages (plain dicts), tools as OpenAI function objects.
+
+    Attributes:
+        raw: The whole of what is sent, as somebody wrote it, in the place of all else.
+    """
 
     messages: tuple[Mapping[str, Any], ...]
     sampling: Sampling = field(default_factory=Sampling)
     tools: tuple[Mapping[str, Any], ...] = ()
+    raw: Mapping[str, Any] | None = None
 
 
 # --- what a stream yields -------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ def body(target: Target, request: ChatRequest) -> dict[str, Any]:
 
     One that refuses other fields than OpenAI's gets only those.
     """
+    if request.raw is not None:
+        first = {"model": target.model, "messages": list(request.messages), "stream": True}
+        return {**first, "extra_body": {name: value for name, value in request.raw.items() if name not in first}}
     sampling = request.sampling
     arguments: dict[str, Any] = {
         "model": target.model,

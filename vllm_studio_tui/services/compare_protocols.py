@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Message, Sampling, StreamEvent, Target
     from vllm_studio_tui.domain.compare import Question, Score, Side, Vote
+    from vllm_studio_tui.domain.request_lab import LabRequest, RenderedPrompt
+
+
+class RequestLabApi(Protocol):
+    """The request lab; see `services.chat.request_lab.RequestLab`."""
+
+    def last(self, session_id: str, message_id: str | None = None) -> LabRequest: ...
+    def replay(self, target: Target, body: Mapping[str, Any]) -> AsyncGenerator[StreamEvent, None]: ...
+    def render(self, target: Target, body: Mapping[str, Any]) -> RenderedPrompt: ...
 
 
 class CompareApi(Protocol):
     """One question to several at once, and votes on the answers; see `services.chat.compare.Compare`."""
+
+    @property
+    def lab(self) -> RequestLabApi: ...
 
     def sides(
         self, specs: Sequence[str], *, settings: Mapping[str, Any] | None = None, shuffled: bool = False

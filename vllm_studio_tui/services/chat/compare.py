@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.compare import FEWEST, MOST, Question, Score, Side, 
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.request import title_of
+from vllm_studio_tui.services.chat.request_lab import RequestLab
 from vllm_studio_tui.services.chat.side_spec import FindPreset, read_spec
 from vllm_studio_tui.store.arena_votes import ArenaVoteRows
 from vllm_studio_tui.store.database import Database
@@ -29,13 +30,17 @@ class Compare:
     Args:
         find: Raises NotFound where nobody answers to a name.
         find_preset: Returns what a preset sets; raises NotFound where there is none.
+        lab: The request lab, which looks at the requests of single answers.
     """
 
-    def __init__(self, db: Database, chat: ChatService, find: FindTarget, find_preset: FindPreset) -> None:
+    def __init__(
+        self, db: Database, chat: ChatService, find: FindTarget, find_preset: FindPreset, lab: RequestLab
+    ) -> None:
         self._db = db
         self._chat = chat
         self._find = find
         self._find_preset = find_preset
+        self.lab = lab
         self._votes = ArenaVoteRows(db)
 
     # --- asking -----------------------------------------------------------------------------------------
