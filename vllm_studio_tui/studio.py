@@ -199,14 +199,9 @@ class Studio:
 
     @once_property
     def compare(self) -> Compare:
-        from vllm_studio_tui.services.chat.compare import Compare
-        from vllm_studio_tui.services.chat.request_lab import RequestLab
+        from vllm_studio_tui.services.chat.compare import make_compare
 
-        def preset(name: str) -> Mapping[str, Any]:
-            return self.library.get("preset", name).data
-
-        lab = RequestLab(self.chat, self.launcher, preset, self._record_request)
-        return Compare(self.db, self.chat, self.launcher.target, preset, lab)
+        return make_compare(self.db, self.chat, self.launcher, self.library, self._record_request)
 
     @once_property
     def sampler(self) -> Sampler:

@@ -8,17 +8,22 @@ import builtins
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.compare import FEWEST, MOST, Question, Score, Side, Vote, scores_of
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
+from vllm_studio_tui.services.chat.asking_once import Record
 from vllm_studio_tui.services.chat.chat import ChatService
+from vllm_studio_tui.services.chat.library import Library
 from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.chat.request_lab import RequestLab
 from vllm_studio_tui.services.chat.side_spec import FindPreset, read_spec
 from vllm_studio_tui.store.arena_votes import ArenaVoteRows
 from vllm_studio_tui.store.database import Database
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.protocols import LauncherApi
 
 #: Finds who answers, by `recipe` (a run is named so too) or by `model`; see `services.launching.targets`.
 FindTarget = Callable[..., Target]
@@ -219,6 +224,15 @@ class Compare:
             seen: Also by the votes of those who saw the names.
         """
         return scores_of(self._votes.list(blind_only=not seen))
+
+
+def make_compare(db: Database, chat: ChatService, launcher: LauncherApi, library: Library, record: Record) -> Compare:
+    """Return comparisons and the request lab over the chats, runs and presets of a studio."""
+
+    def preset(name: str) -> Mapping[str, Any]:
+        return library.get("preset", name).data
+
+    return Compare(db, chat, launcher.target, preset, RequestLab(chat, launcher, preset, record))
 
 
 def side_name(answer: Message) -> str:
