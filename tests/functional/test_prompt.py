@@ -229,3 +229,12 @@ async def test_a_text_of_the_library_is_found_by_its_name(tmp_path: Path) -> Non
         await stage.press("enter")
         await told(stage, "asked is in the library")
         assert stage.studio.library.get("prompt", "asked").text == "a question"
+
+
+async def test_what_is_listed_can_be_clicked(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=ANSWER) as stage:
+        await write(stage, "/pres")
+        await shows(stage, "/preset name")
+        assert "tab" not in stage.lines()[-1]
+        await stage.pilot.click("#chat-complete", offset=(8, 0))
+        await stage.until(lambda: place(stage).prompt.text == "/preset ", "the command")

@@ -133,6 +133,12 @@ class CompletionList(Canvas):
         self.post_message(self.Taken(begun, offer, run=run))
         return True
 
+    def take_at(self, index: int) -> None:
+        """Take what stands in a row that was clicked."""
+        if 0 <= index < len(self._offers.offers):
+            self._at = index
+            self.take(run=False)
+
     def _rows_of(self, width: int, height: int) -> list[Row]:
         offers, glyphs = self._offers.offers, self._get_ink().glyphs
         foot = bool(self._offers.foot) and (height > 1 or not offers) and self._size_class >= Size.COMPACT
@@ -148,6 +154,7 @@ class CompletionList(Canvas):
             row = Row(plane="sel" if here else "")
             if here:
                 row.put(0, glyphs.cursor, "accent bold")
+            row.link(0, width, f"offer:{index}")
             end = width - 2
             if commands:
                 row.put(max(x, 2), one.label, "fg bold" if here else "fg", min(widest, max(8, width // 2)))

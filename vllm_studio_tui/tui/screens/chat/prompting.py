@@ -25,6 +25,7 @@ from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.shaping import Shaping
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
+from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 #: A pasted text of more lines or letters stands in the prompt as a word for it.
 LINES, LETTERS = 40, 4000
@@ -76,6 +77,17 @@ class ChatPrompting(ChatOpening):
         event.stop()
         self.shell.update_frame()
         self.call_after_refresh(self._screen.document.redraw)
+
+    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
+        if event.action.startswith("offer:"):
+            event.stop()
+            self.completions.take_at(int(event.action.removeprefix("offer:")))
+        else:
+            super().on_canvas_clicked(event)
+
+    def part_word(self, step: int) -> str:
+        listed = self.one("#chat-complete")
+        return "" if listed is not None and listed.is_open else super().part_word(step)  # tab takes it
 
     def on_completion_list_taken(self, event: CompletionList.Taken) -> None:
         event.stop()
