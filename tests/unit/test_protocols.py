@@ -31,6 +31,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.chat.answers": set(),
     "services.chat.branches": set(),
     "services.chat.events": set(),
+    "services.chat.event_documents": set(),
     "services.launching.endpoint": set(),
     "services.launching.fix_offers": set(),
     "services.launching.past_runs": {"changes", "changes_document", "launch_document"},

@@ -16,6 +16,7 @@ from vllm_studio_tui.domain.errors import NotSaved
 from vllm_studio_tui.domain.tools import CallBegan, CallEnded, ChatEvent, RoundBegan, RoundEnded
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.chat.answer import Answer
+from vllm_studio_tui.services.chat.event_documents import event_documents
 
 #: Letters of a tool's result that are printed.
 MOST_SHOWN = 200
@@ -38,8 +39,9 @@ class Printer:
         """Print the next event of the stream."""
         if isinstance(event, RoundBegan):
             self.answer = Answer()
-        elif self._json:
-            self._emit(event)
+        if self._json:
+            for one in event_documents(event, self.answer.text()[0]):
+                emit_line(one)
         elif isinstance(event, Delta):
             self._delta(event)
         elif isinstance(event, Relabel):
@@ -86,32 +88,6 @@ class Printer:
         if self._on_line:
             note("\n" if sys.stderr.isatty() else "")
         self._on_line = False
-
-    def _emit(self, event: ChatEvent) -> None:
-        if isinstance(event, Delta):
-            if event.reasoning:
-                emit_line({"event": "reasoning", "text": event.reasoning})
-            if event.content:
-                emit_line({"event": "content", "text": event.content})
-        elif isinstance(event, Relabel):
-            # What was sent as content so far is thinking: readers that collect text start again.
-            emit_line({"event": "reasoning", "text": self.answer.text()[0], "relabel": True})
-        elif isinstance(event, Ended | RoundEnded):
-            ended = event if isinstance(event, Ended) else event.ended
-            for call in ended.tool_calls:
-                emit_line({"event": "tool_call", **call.to_json()})
-            if ended.error:
-                emit_line({"event": "error", "message": ended.error, "advice": ended.advice})
-            if ended.details:
-                emit_line({"event": "details", **ended.details})
-            # An answer that is followed by its calls and a further answer ends a round, the last one the whole.
-            which = {"event": "stats"} if event is ended else {"event": "round"}
-            emit_line({**which, "content": self.answer.text()[0], **ended.to_json()})
-        elif isinstance(event, CallEnded):
-            result = event.result
-            figures = {"is_error": result.is_error, "seconds": round(result.seconds, 3), "size": result.size}
-            about = {"id": event.call.id, "name": event.call.name, "how": event.how}
-            emit_line({"event": "tool_result", **about, **figures, "text": result.text})
 
 
 def stats_line(ended: Ended) -> str:

@@ -16,6 +16,7 @@ from vllm_studio_tui.http.controller import (
     recipes,
     runs,
     status,
+    turns,
     upstream,
     usage,
 )
@@ -27,7 +28,7 @@ def all_routes() -> list[Route]:
     """Return every route there is."""
     files = (
         inference, studio_state, live_requests, prometheus, events,
-        status, overview, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, keys, mcp,
+        status, overview, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, turns, keys, mcp,
         studio_calls,
     )  # fmt: skip
     routes = [route for file in files for route in file.ROUTES]

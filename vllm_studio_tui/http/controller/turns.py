@@ -1,0 +1,191 @@
+"""A turn of a chat: a question, its answer as server-sent events, and decisions on the tools that it calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from vllm_studio_tui.domain.api_key import Scope
+from vllm_studio_tui.domain.chat_settings import sampling_of, shaped
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.serving import Refusal
+from vllm_studio_tui.domain.tools import ChatEvent, Decision, RoundBegan, ToolChoice
+from vllm_studio_tui.http.answers import body_of, document, text_field
+from vllm_studio_tui.http.errors import as_refusal
+from vllm_studio_tui.http.route import Call, Route
+from vllm_studio_tui.kit.json_body import json_bytes
+from vllm_studio_tui.services.chat.answer import Answer
+from vllm_studio_tui.services.chat.event_documents import event_documents
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Session, Target
+
+#: Seconds between two signs of life while nothing comes, and between two looks whether the server is being stopped.
+PING = 15.0
+LOOK = 1.0
+#: Letters of a question.
+MOST_TEXT = 4_000_000
+MOST_NAME = 200
+_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+async def _turn(call: Call) -> web.StreamResponse:
+    """Ask in a chat. The answer is stopped where its reader leaves; what has come is kept."""
+    data = await body_of(call)
+    text = text_field(data, "content", most=MOST_TEXT, needed=True) or ""
+    model, system = text_field(data, "model", most=MOST_NAME), text_field(data, "system")
+    tools, given = _tools(call, data), data.get("sampling", {})
+    if not isinstance(given, dict):
+        raise Refusal(400, "invalid_field", "`sampling` is no object", param="sampling")
+    context, studio = call.context, call.context.studio
+    session = await context.read(studio.chats.get, call.request.match_info["id"])
+    target = await context.call(_target, call, session, model)
+    context.keys.admit(call.key)
+    try:
+        sampling = sampling_of({**shaped(session.settings), **given})
+        chat = await context.call(lambda: studio.chat)
+        events = chat.send(session.id, text, target, sampling=sampling, system=system, tools=tools)
+        async with contextlib.aclosing(events):
+            return await _send(call, events)
+    finally:
+        context.keys.release(call.key)
+
+
+def _target(call: Call, session: Session, model: str | None) -> Target:
+    """Return who answers. Blocking."""
+    launcher = call.context.studio.launcher
+    target = launcher.target(model=model) if model else launcher.target_of_chat(session)
+    if call.key.models and not call.key.sees(model or target.recipe_id or target.model):
+        words = f"the key {call.key.name} may not use this model"
+        raise Refusal(403, "model_not_allowed", words, advice="Name one that it may use in `model`.", param="model")
+    return target
+
+
+def _tools(call: Call, data: Mapping[str, Any]) -> ToolChoice | None:
+    """Return which tools are offered.
+
+    Raises:
+        Refusal: The field is none of its kinds, or the key may not use tools.
+    """
+    wanted = data.get("tools", False)
+    if wanted is False or wanted is None:
+        return None
+    listed = isinstance(wanted, list) and all(isinstance(one, str) and len(one) <= MOST_NAME for one in wanted)
+    if wanted is not True and not listed:
+        words = "`tools` is neither true nor a list of names of tools and servers"
+        raise Refusal(400, "invalid_field", words, param="tools")
+    if not call.key.allows(Scope.TOOLS):
+        words = f"the key {call.key.name} may not use tools"
+        raise Refusal(403, "scope_missing", words, advice="It needs the scope tools: `vllm-studio keys add`.")
+    return ToolChoice(None if wanted is True else tuple(wanted))
+
+
+async def _send(call: Call, events: AsyncGenerator[ChatEvent, None]) -> web.StreamResponse:
+    """Send an answer as it comes. What fails before its first event is an answer of its own."""
+    context = call.context
+    response: web.StreamResponse | None = None
+    answer = Answer()
+    coming = asyncio.ensure_future(anext(events))
+    spoke = context.loop.time()
+    try:
+        while not context.draining:
+            await asyncio.wait({coming}, timeout=LOOK)
+            if response is None and (not coming.done() or coming.exception() is None):
+                response = web.StreamResponse(headers=_HEADERS)
+                await response.prepare(call.request)
+            if not coming.done():
+                if context.loop.time() - spoke >= PING and response is not None:
+                    await response.write(b": ping\n\n")
+                    spoke = context.loop.time()
+                continue
+            try:
+                event = coming.result()
+            except StopAsyncIteration:
+                break
+            except StudioError as error:
+                if response is None:
+                    raise as_refusal(error) from None
+                told = {"event": "error", "message": error.title, "cause": error.cause, "advice": error.advice}
+                await response.write(_event(told))
+                break
+            if isinstance(event, RoundBegan):
+                answer = Answer()
+            assert response is not None
+            for one in event_documents(event, answer.text()[0]):
+                await response.write(_event(one))
+            answer.add(event)
+            spoke = context.loop.time()
+            coming = asyncio.ensure_future(anext(events))
+        if response is None:
+            raise Refusal(503, "stopping", "the server is being stopped", retry_after=5.0)
+        await response.write_eof()
+        return response
+    except ConnectionError:  # it has left
+        assert response is not None
+        return response
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+def _event(told: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (str(told["event"]).encode(), json_bytes(told))
+
+
+async def _decide(call: Call) -> web.StreamResponse:
+    """Allow a call that waits, or deny it."""
+    data = await body_of(call)
+    try:
+        decision = Decision(str(data.get("decision")))
+    except ValueError:
+        words = f"`decision` is none of {', '.join(Decision)}"
+        raise Refusal(400, "invalid_field", words, param="decision") from None
+    arguments = data.get("arguments")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise Refusal(400, "invalid_field", "`arguments` is no object", param="arguments")
+    name, wanted = call.request.match_info["id"], call.request.match_info["call"]
+    studio = call.context.studio
+
+    def decide() -> bool:
+        branch = studio.chats.branch(studio.chats.get(name).id)
+        known = any(one.id == wanted for message in branch for one in message.tool_calls)
+        return known and studio.chat.decide(wanted, decision, arguments)
+
+    if not await call.context.read(decide):
+        advice = "It was decided before, its answer was stopped, or there was no such call."
+        raise Refusal(409, "call_does_not_wait", "no call of this id waits in this chat", advice=advice)
+    return document({"success": True, "id": wanted, "decision": decision})
+
+
+_TURN = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {
+        "content": {"type": "string", "description": "The question."},
+        "model": {"type": "string", "description": "Who answers; without it, who answered last."},
+        "system": {"type": "string"},
+        "sampling": {"type": "object", "description": "Parameters by name, in place of those of the chat."},
+        "tools": {
+            "description": "true, or names of tools and servers: what the model may call. Needs the scope tools."
+        },
+    },
+}
+_DECISION = {
+    "type": "object",
+    "required": ["decision"],
+    "properties": {"decision": {"enum": list(Decision)}, "arguments": {"type": "object"}},
+}
+ROUTES = (
+    Route(
+        "POST", "/chats/{id}/turn", _turn, Scope.MANAGE, "Ask in a chat; the answer as server-sent events", "Chats",
+        body=_TURN, answer={"type": "string", "description": "text/event-stream"},
+    ),
+    Route(
+        "POST", "/chats/{id}/calls/{call}", _decide, Scope.TOOLS, "Allow a call of a tool that waits, or deny it",
+        "Chats", body=_DECISION,
+    ),
+)  # fmt: skip
