@@ -24,6 +24,7 @@ from typer.testing import CliRunner, Result
 
 from tests.disks import read_only
 from tests.elsewhere import where  # noqa: F401, RUF100
+from tests.pictures import picture
 from tests.ports import free_port
 from tests.unit.scripted_engine import DONE, Engine
 from vllm_studio_tui.cli import chat as command
@@ -45,7 +46,7 @@ from vllm_studio_tui.store.recipes import RecipeRows
 from vllm_studio_tui.store.requests import RequestRows
 
 SERVER = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
+PNG = picture("png")
 
 
 @pytest.fixture(autouse=True)
@@ -184,26 +185,38 @@ def test_an_image_is_sent_as_it_is(engine: Engine, tmp_path: Path) -> None:
     assert image == {"type": "image_url", "image_url": {"url": url}}
 
 
-@pytest.mark.parametrize(
-    ("raw", "kind"),
-    [(PNG, "png"), (b"\xff\xd8\xff\xe0", "jpeg"), (b"GIF89a..", "gif"), (b"RIFF\0\0\0\0WEBPVP8 ", "webp")],
-)
-def test_images_are_known_by_their_content(tmp_path: Path, raw: bytes, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp", "bmp"])
+def test_pictures_are_known_by_their_content_and_sent_as_what_engines_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture"
-    path.write_bytes(raw)
-    assert chat_input.image_url(str(path)).startswith(f"data:image/{kind};base64,")
+    path.write_bytes(picture(kind))
+    assert chat_input.image_url(str(path)).startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"<svg/>")
-    (tmp_path / "big.png").write_bytes(PNG + b"\0" * 100)
+    (tmp_path / "broken.png").write_bytes(PNG[:30])
     with pytest.raises(UsageError, match="not an image"):
         chat_input.image_url(str(tmp_path / "a.png"))
+    with pytest.raises(UsageError, match="no picture that can be sent"):
+        chat_input.image_url(str(tmp_path / "broken.png"))
     with pytest.raises(UsageError, match="cannot be read"):
         chat_input.image_url(str(tmp_path / "missing.png"))
-    monkeypatch.setattr(chat_input, "MAX_IMAGE", 100)
-    with pytest.raises(UsageError, match="too large"):
-        chat_input.image_url(str(tmp_path / "big.png"))
+
+
+def test_files_go_before_the_question_and_are_told(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("print(1)\n")
+    (tmp_path / "b c.txt").write_text("two")
+    found = run(f'what is @"{tmp_path}/b c.txt"?', "--file", str(tmp_path / "*.py"))
+    assert found.exit_code == 0
+    assert engine.asked[0].messages[0]["content"] == (
+        f'File "a.py":\n```\nprint(1)\n```\n\nFile "b c.txt":\n```\ntwo\n```\n\nwhat is @"{tmp_path}/b c.txt"?'
+    )
+    assert "[with a.py: 9 B, about 2 tok]" in found.stderr
+    with database() as db:
+        (chat,) = ChatRows(db).list()
+        question = MessageRows(db).tree(chat.id)[0]
+    assert [(one.name, one.text) for one in question.files] == [("a.py", "print(1)\n"), ("b c.txt", "two")]
+    assert question.content == f'what is @"{tmp_path}/b c.txt"?'
 
 
 # --- a terminal -----------------------------------------------------------------------------------------

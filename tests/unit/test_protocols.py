@@ -56,6 +56,7 @@ VALUES: Mapping[str, set[str]] = {
 }
 #: What a face does on its own machine, whichever studio it speaks to: the file, the modules, why.
 LOCAL: Mapping[str, tuple[set[str], str]] = {
+    "cli.chat_input": ({"services.chat.attachments"}, "reads the files that a person names, where the person is"),
     "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),
     "cli.diagnose": (
         {"runs.diagnose", "runs.find", "services.diagnosis"}, "explains a log file of this machine"

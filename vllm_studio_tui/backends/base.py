@@ -171,6 +171,8 @@ class Backend(ABC):
             between the levels; None: unknown, and it is asked as OpenAI's API is.
         tools_or: Of `form` and `logprobs` those that it refuses in a request with tools.
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
+        sight: A path of its server, and the name in that answer, a dot between the levels, that says whether it reads
+            pictures; None: it does not say so.
         token_calls: How it is asked to turn text into tokens and back; None: it has no such calls.
     """
 
@@ -217,6 +219,7 @@ class Backend(ABC):
     answer_forms: Mapping[str, str] | None = None
     tools_or: frozenset[str] = frozenset()
     anthropic_api: bool = False
+    sight: tuple[str, str] | None = None
     token_calls: TokenCalls | None = None
 
     @property

@@ -163,6 +163,7 @@ class LlamaCpp(Backend):
     keeps_connections = False  # each is closed after a stream
     token_calls = token_calls.LLAMACPP
     continue_options = {}  # noqa: RUF012, RUF100
+    sight = ("/props", "modalities.vision")
     sampling = parameters.LLAMACPP
     answer_forms = parameters.LLAMACPP_FORMS
     tools_or = frozenset({"form", "logprobs"})

@@ -209,6 +209,7 @@ class SGLang(Backend):
     anthropic_api = True
     token_calls = token_calls.VLLM
     continue_options = {"continue_final_message": True}  # noqa: RUF012, RUF100
+    sight = ("/get_model_info", "has_image_understanding")
     sampling = parameters.SGLANG
     answer_forms = parameters.SGLANG_FORMS
     engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012, RUF100

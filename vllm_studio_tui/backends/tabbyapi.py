@@ -51,6 +51,7 @@ class TabbyAPI(Backend):
     guarded_path = "/v1/models"
     metrics = ()  # it has none
     token_calls = token_calls.TABBY
+    sight = ("/v1/model", "parameters.use_vision")
     sampling = parameters.TABBY
     answer_forms = parameters.TABBY_FORMS
     uses = frozenset(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.cli import chat_options, chat_tools
-from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
+from vllm_studio_tui.cli.chat_input import attached_files, piped_text, question_of
 from vllm_studio_tui.cli.chat_printing import print_turn
 from vllm_studio_tui.cli.opening import open_studio_async
 from vllm_studio_tui.cli.output import emit_line, note
-from vllm_studio_tui.domain.chat import Ended, Target
+from vllm_studio_tui.domain.chat import Attached, Ended, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
 from vllm_studio_tui.domain.tools import ToolChoice
 
@@ -45,7 +45,10 @@ def register(app: typer.Typer) -> None:
             None, "--seed", help="The same seed gives the same answer, where the engine can."
         ),
         session: str | None = typer.Option(None, "--session", help="Go on in a chat: its id, or last."),
-        image: list[str] = typer.Option([], "--image", help="An image file; may be given several times."),
+        image: list[str] = typer.Option([], "--image", help="A picture; may be given several times."),
+        file: list[str] = typer.Option(
+            [], "--file", help="Text, code, a PDF, or a pattern such as 'src/*.py'; may be given several times."
+        ),
         as_json: bool = typer.Option(False, "--json", help="One JSON object a line."),
         no_save: bool = typer.Option(False, "--no-save", help="Keep nothing of it in the chats."),
         thinking: bool | None = typer.Option(None, "--thinking/--no-thinking", help="Ask the model to think, or not."),
@@ -63,7 +66,7 @@ def register(app: typer.Typer) -> None:
             raise UsageError("--session and --no-save exclude each other", advice="Choose one.")
         allowed = chat_tools.allowed(allow or (), offered=tools)
         text = question_of(prompt, piped_text())
-        images = [image_url(one) for one in image]
+        attached = attached_files(prompt or "", image, file)
         numbers_given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
         shape = chat_options.asked(
             preset, parameters or (), stop or (), schema, form, logprobs=logprobs, thinking=thinking, **numbers_given
@@ -72,7 +75,7 @@ def register(app: typer.Typer) -> None:
         ended = asyncio.run(
             _one_turn(
                 text,
-                images,
+                attached,
                 shape,
                 named,
                 system=system,
@@ -88,7 +91,7 @@ def register(app: typer.Typer) -> None:
 
 async def _one_turn(
     text: str,
-    images: Sequence[str],
+    attached: Sequence[Attached],
     shape: tuple[str | None, dict[str, Any]],
     named: dict[str, str | None],
     *,
@@ -117,7 +120,8 @@ async def _one_turn(
                 text,
                 target,
                 sampling=sampling,
-                images=images,
+                images=[one.image for one in attached if one.image is not None],
+                files=[one.file for one in attached],
                 system=system,
                 tools=None if allowed is None else ToolChoice(call=bool(allowed)),
                 temporary=not save,

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import select
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.cli.output import note
 from vllm_studio_tui.domain.errors import UsageError
 
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.chat import Attached
+
 MAX_STDIN = 8 * 1024 * 1024
-MAX_IMAGE = 20 * 1024 * 1024
 
 
 def image_url(path: str) -> str:
     """Return an image file as a data URL.
 
     Raises:
-        UsageError: It cannot be read, is too large, or is not PNG, JPEG, GIF or WebP.
+        UsageError: It cannot be read, is too large, or is no picture that can be sent.
     """
-    try:
-        with Path(path).expanduser().open("rb") as file:
-            raw = file.read(MAX_IMAGE + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read", cause=error.strerror or str(error)) from None
-    if len(raw) > MAX_IMAGE:
-        raise UsageError(f"{path} is too large", cause=f"an image may have {MAX_IMAGE // 2**20} MiB")
-    # By content, not by name: see the signatures of each format.
-    kinds = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF87a": "gif", b"GIF89a": "gif"}
-    kind = next((name for magic, name in kinds.items() if raw.startswith(magic)), None)
-    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
-        kind = "webp"
-    if kind is None:
-        raise UsageError(f"{path} is not an image that models take", advice="Use PNG, JPEG, GIF or WebP.")
-    return f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
+    return _picture(path).image or ""
+
+
+def _picture(path: str) -> Attached:
+    from vllm_studio_tui.services.chat.attachments import reading
+
+    found = reading.read(str(Path(path).expanduser()))
+    if found.image is None:
+        raise UsageError(
+            f"{path} is not an image that models take", advice="Use PNG, JPEG, GIF, WebP or BMP; --file sends text."
+        )
+    return found
+
+
+def attached_files(text: str, images: Sequence[str], files: Sequence[str]) -> list[Attached]:
+    """Return what goes with a question: pictures, files, and those that it names as `@path`; say so on stderr.
+
+    Raises:
+        UsageError: One of them cannot be sent.
+    """
+    if not images and not files and "@" not in text:
+        return []  # Nothing of it is imported where nothing is sent.
+    from vllm_studio_tui.services.chat.attachments import reading, words
+
+    given = [_picture(one) for one in images] + reading.attach(files)
+    found = reading.resolve(text, already=given)
+    for note_ in found.notes:
+        note(note_)
+    for one in found.attached:
+        note(f"[with {words.name_of(one.file)}: {', '.join(words.facts_of(one.file))}]")
+    return list(found.attached)
 
 
 def piped_text() -> str:

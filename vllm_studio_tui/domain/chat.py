@@ -88,6 +88,7 @@ class Attachment:
         tokens: Roughly how many tokens the text has; None: unknown.
         path: Where it was read from; None: it was pasted.
         cut: Not all of it is sent.
+        note: What a person is told of it besides: pages, the size of a picture, that it was scaled down.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Attachment:
     tokens: int | None = None
     path: str | None = None
     cut: bool = False
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the attachment as messages are kept, told and exported with."""
@@ -108,7 +110,20 @@ class Attachment:
             "tokens": self.tokens,
             "path": self.path,
             "cut": self.cut,
+            "note": self.note,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that goes with a question which is not sent yet.
+
+    Attributes:
+        image: Its data URL where it is a picture; None for text.
+    """
+
+    file: Attachment
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.domain.chat import Hit, Message, Sampling, Session, Target
+    from vllm_studio_tui.domain.chat import Attachment, Hit, Message, Sampling, Session, Target
     from vllm_studio_tui.domain.chat_marks import Removed
     from vllm_studio_tui.domain.context import ContextReport, Counted
     from vllm_studio_tui.domain.library import LibraryText
@@ -115,6 +115,7 @@ class ChatApi(Protocol):
         *,
         sampling: Sampling | None = None,
         images: Sequence[str] = (),
+        files: Sequence[Attachment] = (),
         system: str | None = None,
         tools: ToolChoice | None = None,
         temporary: bool = False,
@@ -137,6 +138,8 @@ class ChatApi(Protocol):
         *,
         sampling: Sampling | None = None,
         tools: ToolChoice | None = None,
+        images: Sequence[str] | None = None,
+        files: Sequence[Attachment] | None = None,
     ) -> AsyncGenerator[ChatEvent, None]: ...
     def answer(
         self,

@@ -276,4 +276,5 @@ def attachment(given: Mapping[str, Any]) -> Attachment:
         count(given.get("tokens")),
         optional_text(given.get("path")),
         given.get("cut") is True,
+        optional_text(given.get("note")) or "",
     )

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.domain.chat import Message, Sampling, Stream, StreamEvent, Target
+from vllm_studio_tui.domain.chat import Attachment, Message, Sampling, Stream, StreamEvent, Target
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.tools import ChatEvent, Consents, Decision, ToolBox, ToolChoice
 from vllm_studio_tui.kit.paths import unsaved_folders
+from vllm_studio_tui.services.chat.attachments.seeing import Sight, sight
 from vllm_studio_tui.services.chat.events import Publisher
 from vllm_studio_tui.services.chat.in_thread import in_thread
 from vllm_studio_tui.services.chat.request import title_of
@@ -42,6 +43,7 @@ class ChatService:
         consents: Calls of tools that were allowed for longer; None: none were.
         open_tools: Opens tools by their names; None: there are none here.
         shorten: Makes a chat shorter that may be and has become full, before it is asked more in; None: nothing does.
+        sight_of: Says whether an engine reads pictures.
 
     Attributes:
         sessions, messages: The tables themselves, for reading and for what needs no engine.
@@ -59,10 +61,12 @@ class ChatService:
         consents: Consents | None = None,
         open_tools: OpenTools | None = None,
         shorten: Shorten | None = None,
+        sight_of: Callable[[Target], Sight] = sight,
     ) -> None:
         folders = list(folders) if folders is not None else unsaved_folders(db.path)
         self._db = db
-        self._runner = TurnRunner(db, folders, bus, stream, checkpoint_seconds=checkpoint_seconds)
+        self._sight = sight_of
+        self._runner = TurnRunner(db, folders, bus, stream, checkpoint_seconds=checkpoint_seconds, sight_of=sight_of)
         self._loop = ToolLoop(db, self._runner, consents, open_tools)
         self._shorten = shorten
         self.sessions = ChatRows(db)
@@ -116,6 +120,7 @@ class ChatService:
         *,
         sampling: Sampling | None = None,
         images: Sequence[str] = (),
+        files: Sequence[Attachment] = (),
         parent_id: str | None = None,
         system: str | None = None,
         tools: ToolBox | ToolChoice | None = None,
@@ -126,6 +131,7 @@ class ChatService:
 
         Args:
             images: Data URLs.
+            files: What goes with it: their texts are sent before its words; of pictures, what is known of `images`.
             parent_id: The message to go on from; None: the one that the chat is read up to.
             system: The system prompt of this turn; None: the one in the chat's settings.
             tools: What the model may call; a call that needs consent waits for `decide`.
@@ -136,20 +142,16 @@ class ChatService:
             StudioError: While it is read: the question could not be kept, or the answer could not.
         """
         turn = Turn(target, temporary=temporary or session_id is None)
+        if images:
+            turn.check = lambda: self._refuse_blind(target)
 
         def prepare() -> None:
-            if images and target.vision is False:
-                raise UsageError(
-                    f"{target.recipe_id or target.model} takes no pictures",
-                    cause="Its recipe says vision: false.",
-                    advice="Ask without them, ask another model, or set vision in the recipe.",
-                )
             if temporary or session_id is None:
-                question = Message("", "", "user", text, images=tuple(images))
+                question = Message("", "", "user", text, images=tuple(images), files=tuple(files))
                 turn.prepare((*history, question), system)
             else:
                 parent = parent_id or self.messages.leaf(session_id)
-                self._ask(turn, session_id, parent, system, text, images)
+                self._ask(turn, session_id, parent, system, text, images, files)
 
         events = self._run(turn, prepare, sampling, tools)
         if self._shorten is None or session_id is None or temporary or parent_id is not None:
@@ -209,15 +211,28 @@ class ChatService:
         *,
         sampling: Sampling | None = None,
         tools: ToolBox | ToolChoice | None = None,
+        images: Sequence[str] | None = None,
+        files: Sequence[Attachment] | None = None,
     ) -> AsyncGenerator[ChatEvent, None]:
-        """Ask a changed question in place of an earlier one, which stays beside it with all that followed."""
+        """Ask a changed question in place of an earlier one, which stays beside it with all that followed.
+
+        Args:
+            images, files: What goes with it; None: what went with the earlier one.
+        """
         turn = Turn(target)
+
+        def check() -> None:
+            if self.messages.get(message_id).images if images is None else images:
+                self._refuse_blind(target)
+
+        turn.check = check
 
         def prepare() -> None:
             message = self.messages.get(message_id)
             if message.role != "user":
                 raise UsageError("only a question can be edited", advice="Choose one of your own messages.")
-            self._ask(turn, session_id, message.parent_id, None, text, message.images)
+            there = (message.images if images is None else images, message.files if files is None else files)
+            self._ask(turn, session_id, message.parent_id, None, text, *there)
 
         return self._run(turn, prepare, sampling, tools)
 
@@ -276,15 +291,26 @@ class ChatService:
         system: str | None,
         text: str,
         images: Sequence[str],
+        files: Sequence[Attachment],
     ) -> None:
         """Add a question below a message, and an empty answer below that."""
         with self._db.write():
             if not self.sessions.get(session_id).title:
                 self.sessions.rename(session_id, title_of(text))
             question = self.messages.append(
-                Message("", session_id, "user", text, parent_id=parent_id, images=tuple(images))
+                Message("", session_id, "user", text, parent_id=parent_id, images=tuple(images), files=tuple(files))
             )
             self._add_answer(turn, session_id, question.id, system)
+
+    def _refuse_blind(self, target: Target) -> None:
+        """Refuse pictures for a model of which somebody says that it reads none."""
+        found = self._sight(target)
+        if found.sees is False:
+            raise UsageError(
+                f"{target.recipe_id or target.model} reads no pictures",
+                cause=found.why,
+                advice="Ask without them, or ask a model that sees.",
+            )
 
     def _add_answer(self, turn: Turn, session_id: str, parent_id: str, system: str | None) -> None:
         """Add an empty answer below a message, to be filled."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vllm_studio_tui.domain.chat import Ended, Message, Timings, TokenUsage
 from vllm_studio_tui.domain.usage import CompletedRequest
@@ -39,13 +40,20 @@ def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
         error=ended.error,
         usage=_usage(turn.message, ended.usage),
         timings=_timings(turn, ended),
-        details={**turn.message.details, **ended.details},
+        details=_details(turn.message.details, ended.details),
     )
     questions = [one for one in turn.branch if one.role == "user"]
     title = title_of(questions[0].content) if questions else ""
     round_ = turn.round
     results, number = ((), 0) if round_ is None or not ended.tool_calls else (round_.results, round_.number)
     return Ending(message, questions[-1] if questions else None, title, request, results, number)
+
+
+def _details(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of an answer: what was known beforehand, and what its end told."""
+    known = {**before, **after}
+    not_sent = [one["not_sent"] for one in (before, after) if isinstance(one.get("not_sent"), Mapping)]
+    return {**known, "not_sent": {name: why for one in not_sent for name, why in one.items()}} if not_sent else known
 
 
 def request_of(turn: Turn, ended: Ended) -> CompletedRequest:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vllm_studio_tui.domain.chat import Message, ToolCall
+from vllm_studio_tui.domain.chat import Attachment, Message, ToolCall
 from vllm_studio_tui.inference.thinking import strip_thinking
 from vllm_studio_tui.services.chat.context.shortening import shortened
 
@@ -54,10 +54,25 @@ def request_messages(branch: Sequence[Message], system: str | None = None) -> tu
     return tuple(messages)
 
 
+def sent_text(message: Message) -> str:
+    """Return a question as it is sent: the texts of its files, each in a fence, before its words."""
+    texts = [_file(one) for one in message.files if one.text is not None]
+    return "\n\n".join([*texts, message.content] if message.content else texts)
+
+
+def _file(one: Attachment) -> str:
+    text, fence = one.text or "", "```"
+    while fence in text:
+        fence += "`"
+    cut = ", not all of it" if one.cut else ""
+    return f"File {json.dumps(one.name, ensure_ascii=False)}{cut}:\n{fence}\n{text.rstrip()}\n{fence}"
+
+
 def _content(message: Message) -> str | list[dict[str, Any]]:
+    text = sent_text(message)
     if not message.images:
-        return message.content
-    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+        return text
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
     return parts + [{"type": "image_url", "image_url": {"url": image}} for image in message.images]
 
 

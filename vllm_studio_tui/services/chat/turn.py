@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import string
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +40,8 @@ class Turn:
         answer_id: What the message of the answer will be called; empty: the store names it.
         round: Its calls are made; None: nobody makes them.
         details: What is known of the answer beforehand, for `Message.details`.
+        check: Raises where it cannot be asked so; called in a thread before anything is kept, and may take its time.
+        blind: Pictures of the branch are not sent.
         counted: Its request is on record.
         changed: Set while something has come that is not kept yet.
     """
@@ -53,6 +55,8 @@ class Turn:
     answer_id: str = ""
     round: ToolRound | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[[], None] | None = None
+    blind: bool = False
     counted: bool = False
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,6 +87,19 @@ class Turn:
             parent = result.id
         self.round.results = tuple(results)
         return replace(ended, tool_calls=tuple(calls))
+
+    def leave_out_pictures(self, why: str) -> None:
+        """Send none of the pictures that were asked about before, and have the answer tell so."""
+        self.blind = True
+        if self.message is not None:
+            self.message = replace(self.message, details={**self.message.details, "not_sent": {"pictures": why}})
+
+    @property
+    def sent(self) -> Sequence[Message]:
+        """The messages that are sent, without what is left out."""
+        if not self.blind:
+            return self.branch
+        return [replace(one, images=()) if one.role == "user" else one for one in self.branch]
 
     @property
     def ids(self) -> tuple[str | None, str | None]:

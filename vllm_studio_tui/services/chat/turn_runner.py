@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent
+from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
+from vllm_studio_tui.services.chat.attachments.seeing import Sight, sight
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted, Publisher
 from vllm_studio_tui.services.chat.finished_answers import ending_of, request_of, settle
 from vllm_studio_tui.services.chat.in_thread import in_thread
@@ -54,8 +55,10 @@ class TurnRunner:
         stream: Stream | None,
         *,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        sight_of: Callable[[Target], Sight] = sight,
     ) -> None:
         self._db = db
+        self._sight = sight_of
         self._folders = folders
         self._bus = bus
         self._stream = stream
@@ -96,7 +99,7 @@ class TurnRunner:
             prepared = True
             self._publish(turn, None)
             tools = () if offer is None else tuple(await offer())
-            request = ChatRequest(request_messages(turn.branch, turn.system), sampling or Sampling(), tools)
+            request = ChatRequest(request_messages(turn.sent, turn.system), sampling or Sampling(), tools)
             asked, answer.began = True, time.monotonic()
             async with self._checkpoints(turn), contextlib.aclosing(self._events(turn, request)) as events:
                 async for event in events:
@@ -129,6 +132,15 @@ class TurnRunner:
 
     def _prepare(self, turn: Turn, prepare: Callable[[], None]) -> None:
         """Keep the question and that it is asked. Of a temporary turn, failing to keep the latter is no error."""
+        if turn.check is not None:
+            turn.check()
+        self._keep(turn, prepare)
+        if any(one.images and one.role == "user" for one in turn.branch):
+            found = self._sight(turn.target)
+            if found.sees is False:
+                turn.leave_out_pictures(f"this model reads no pictures. {found.why}")
+
+    def _keep(self, turn: Turn, prepare: Callable[[], None]) -> None:
         try:
             with self._db.write():
                 prepare()

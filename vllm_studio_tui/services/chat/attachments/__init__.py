@@ -1,0 +1,1 @@
+"""Files that go with a question: read within bounds, made ready to be sent, shown and kept."""
