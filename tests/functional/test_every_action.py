@@ -13,6 +13,7 @@ import pytest
 from tests.functional import (
     test_actions_app,
     test_actions_chat,
+    test_actions_context,
     test_actions_hosts,
     test_actions_prompt,
     test_actions_recipes,
@@ -46,6 +47,7 @@ from vllm_studio_tui.tui.sheets.palette import Palette
 from vllm_studio_tui.tui.sheets.starting import WhatToRun
 
 MODULES = (
+    test_actions_context,
     test_actions_app,
     test_actions_recipes,
     test_actions_requests,
@@ -106,7 +108,12 @@ async def on_every_message(stage: Staged) -> None:
 
 
 async def in_the_chat(stage: Staged) -> None:
-    await stage.press(*keys_of("chat"))
+    await stage.press(*filter(None, keys_of("chat")))
+    for name in [action.name for action in WRITING if action.scope == "chat" and not action.keys]:
+        test_actions_chat.place(stage).prompt.set_text(f"/{name} ")
+        await stage.press("enter")
+        await stage.settle()
+    test_actions_chat.place(stage).prompt.set_text("")
 
 
 async def beside_each_other(stage: Staged) -> None:

@@ -13,6 +13,7 @@ from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, esti
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
+from vllm_studio_tui.tui.document.summary_block import is_shortening, shortening_block
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import fit
 
@@ -361,6 +362,8 @@ def blocks_of(
         return [Question(index, message.content, message.images, sibling=sibling, spacious=spacious)]
     if message.role == "tool":
         return []
+    if is_shortening(message):
+        return [shortening_block(index, message)]
     if message.role != "assistant":
         return [Text(index, message.content)]
     found: list[Block] = []

@@ -28,6 +28,8 @@ SCREEN = Screen(
         Action(
             "chat.compare", "f6", "", "Side by side: one question to 2 to 4 runs or presets", writes=True, priority=True
         ),
+        Action("chat.compact", "", "", "Make this chat shorter: a summary or a window; undo that", writes=True),
+        Action("chat.load", "", "", "Load the model this chat used", writes=True),
         Action("chat.copy-chat", "", "", "Copy the whole chat"),
         Action("transcript.fold", "enter", "fold", "Open or fold thinking and tools", palette=False),
         Action("transcript.copy", "y", "copy", "Copy the message"),

@@ -129,6 +129,11 @@ class Asking:
                 chat.wait_for(None)
                 self._next(chat)
 
+    def go_on(self, chat: Chat) -> None:
+        """Send what waits in a chat, where nothing is in the way any more."""
+        if chat.waiting_for is None:
+            self._next(chat)
+
     def _next(self, chat: Chat) -> None:
         if chat.queue and not chat.asking and self._running(chat) is None:
             text = chat.next_question()

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 
 from vllm_studio_tui.domain.chat import Message
+from vllm_studio_tui.domain.context import CountedBy
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.chat import rail
 from vllm_studio_tui.tui.screens.chat import rows as paint
+from vllm_studio_tui.tui.screens.chat.context import ChatMeter
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 
 
 class ChatFrame:
     """Paints each part of the frame from what the screen shows now."""
 
-    def __init__(self, screen: ChatScreen) -> None:
+    def __init__(self, screen: ChatScreen, meter: ChatMeter) -> None:
         self._screen = screen
+        self._meter = meter
         self._state = screen.state
 
     def view(self) -> paint.ChatView:
@@ -38,6 +41,7 @@ class ChatFrame:
             self._state.editing is not None,
             chat.waiting_for,
             self._key("chat.model"),
+            self._meter.report,
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:
@@ -55,15 +59,24 @@ class ChatFrame:
         return f"Ask {name} anything.", keys
 
     def context(self, run: RunView | None) -> tuple[int | None, int | None]:
-        """Return the tokens that the chat takes, as counted with its last answer, and the most there may be."""
-        used = None
+        """Return the tokens that the chat takes, and the most there may be.
+
+        Where only a guess could be made, the engine's count of the last answer is nearer the truth.
+        """
+        used, report = None, self._meter.report
+        recipe = run.spec.recipe.get("max_model_len") if run is not None and run.spec is not None else None
+        limit = report.limit if report is not None and report.limit else recipe
+        limit = limit if isinstance(limit, int) and limit > 0 else None
+        if report is not None and (report.total.by is not CountedBy.ESTIMATE or report.shortened):
+            return report.total.tokens, limit
         for entry in reversed(self._screen.document.entries):
             usage = entry.message.usage
             if usage.total_tokens is not None:
                 used = usage.total_tokens
                 break
-        limit = run.spec.recipe.get("max_model_len") if run is not None and run.spec is not None else None
-        return used, limit if isinstance(limit, int) and limit > 0 else None
+        if used is None and report is not None:
+            used = report.total.tokens
+        return used, limit
 
     def _last_answer(self) -> Message | None:
         """Return the answer under the cursor of the transcript, else the last one."""

@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
+from vllm_studio_tui.tui.screens.chat.context import ChatMeter, ContextFlows
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
@@ -45,12 +46,17 @@ class ChatPlace(ChatPrompting):
         super().__init__(**options)
         self.state = ChatState()
         self.asking = Asking(self)
-        self._frame = ChatFrame(self)
+        self.meter = ChatMeter(self)
+        self._frame = ChatFrame(self, self.meter)
         self._hint_title = ""
 
     @cached_property
     def comparing(self) -> Comparing:
         return Comparing(self)
+
+    @cached_property
+    def context_flows(self) -> ContextFlows:
+        return ContextFlows(self)
 
     @cached_property
     def flows(self) -> ChatFlows:
@@ -135,6 +141,7 @@ class ChatPlace(ChatPrompting):
         self._show_hint()
         self.document.refresh_ages()
         self.asking.send_waiting()
+        self.meter.look()
 
     def _show_hint(self) -> None:
         """Say in an empty chat whom one talks to, or how a model comes up."""
@@ -155,6 +162,7 @@ class ChatPlace(ChatPrompting):
         self.update_place()
 
     def on_prompt_area_grown(self) -> None:
+        self.meter.look()
         rows = self.prompt.rows
         holder = self.query_one("#chat-prompt")
         room = max(1, min(rows, self.size.height // 2))
@@ -252,6 +260,16 @@ class ChatPlace(ChatPrompting):
 
     def action_compare(self) -> None:
         self.shell.spawn(self.comparing.compare())
+
+    def action_compact(self) -> None:
+        self.shell.spawn(self.context_flows.compact())
+
+    def action_load(self) -> None:
+        self.shell.spawn(self.context_flows.load())
+
+    def go_on(self, chat: Chat) -> None:
+        """Send what waits in a chat, where nothing is in the way any more."""
+        self.asking.go_on(chat)
 
     def action_copy_chat(self) -> None:
         if self.session is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_studio_tui.domain.chat_settings import form_of, shaped
+from vllm_studio_tui.domain.context import CountedBy
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.sampling import PARAMETERS, written
 from vllm_studio_tui.kit import numbers
@@ -14,6 +15,13 @@ from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.paint.run_words import engine_word
 from vllm_studio_tui.tui.screens.chat.rows import ChatView
 
+#: Who counted the tokens of a chat.
+COUNTED = {
+    CountedBy.ENGINE: "counted by the engine",
+    CountedBy.FILES: "counted by the model's files",
+    CountedBy.WORDS: "words counted, the rest guessed",
+    CountedBy.ESTIMATE: "a guess by letters",
+}
 #: The first cell of text, of values, and the cells of a bar.
 TEXT, VALUE, BAR = 3, 16, 8
 
@@ -79,9 +87,29 @@ def _context(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
     used, limit = view.context
     if used is None or limit is None:
         return []
-    row = _fact("used", numbers.count(used), width)
+    row = _fact("used", f"{view.guess}{numbers.count(used)}", width)
     charts.put_bar(row, VALUE + 7, glyphs, min(1.0, used / limit), BAR)
-    return [_head("CONTEXT", width, f"{numbers.count(limit)} tokens"), row]
+    rows = [_head("CONTEXT", width, f"{numbers.count(limit)} tokens"), row]
+    report = view.report
+    if report is None or report.total.tokens != used:
+        return rows
+    parts = report.parts()
+    for name, tokens in parts if len(parts) > 1 else ():
+        row = _fact(name, numbers.count(tokens), width)
+        charts.put_bar(row, VALUE + 7, glyphs, min(1.0, tokens / limit), BAR)
+        rows.append(row)
+    notes = [COUNTED[report.total.by]]
+    if report.left_out:
+        notes.append(f"{report.left_out} of {report.messages} messages left out")
+    if report.pictures:
+        notes.append(f"without {report.pictures} pictures")
+    if report.cuts_answer:
+        notes.append(f"no room for {report.answer} tokens more")
+    for note in notes:
+        row = Row()
+        row.put(TEXT, note, "faint", width - TEXT - 1)
+        rows.append(row)
+    return rows
 
 
 def _engine(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 
 from vllm_studio_tui.domain.chat import Message, Session
+from vllm_studio_tui.domain.context import ContextReport, level_of
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -23,8 +24,8 @@ from vllm_studio_tui.tui.paint.run_words import stage_word
 if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.answer import Answer
 
-#: Shares of the context from which it is shown as full, and as nearly full.
-FULL, NEARLY = 1.0, 0.8
+#: Colours of how full the context is.
+LEVELS = {"full": "err", "nearly": "warn", "filling": "warn", "": "fg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,19 @@ class ChatView:
     editing: bool
     waits_for: str | None
     model_key: str = ""
+    report: ContextReport | None = None
+
+    @property
+    def level(self) -> str:
+        """How full the context is: `full`, `nearly`, `filling` or empty."""
+        return level_of(*self.context)
+
+    @property
+    def guess(self) -> str:
+        """What stands before a number of tokens that nobody really counted."""
+        report = self.report
+        counted = report is not None and (report.total.by.exact or report.total.tokens != self.context[0])
+        return "" if report is None or counted else "~"
 
 
 def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Row]:
@@ -62,15 +76,15 @@ def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Ro
     used, limit = view.context
     if used is not None and limit is not None:
         share = used / limit
-        colour = "err" if share >= FULL else "warn" if share >= NEARLY else "fg"
-        text = f"{numbers.count(used)}/{numbers.count(limit)}"
+        colour = LEVELS[level_of(used, limit)]
+        text = f"{view.guess}{numbers.count(used)}/{numbers.count(limit)}"
         end = row.put_right(end, text, colour) - 1
         if size >= Size.BASE:
             bar = 10
             charts.put_bar(row, end - bar, glyphs, share, bar, colour if colour != "fg" else "data")
             end = row.put_right(end - bar - 1, "context", "dim") - 3
     elif used is not None:
-        end = row.put_right(end, f"{numbers.count(used)} tok", "dim") - 3
+        end = row.put_right(end, f"{view.guess}{numbers.count(used)} tok", "dim") - 3
     name = view.run.name if view.run is not None else view.recipe or ""
     if name:
         room = max(8, min(28, end - 30))
@@ -139,10 +153,11 @@ def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str
     if view.editing:
         return [(f"{glyphs.changed} ", "warn"), ("editing an earlier question   ", "fg"), ("esc", "fg bold"),
                 (" leaves it as it was", "dim")]  # fmt: skip
-    if run is None:
-        if view.recipe is None:
+    if run is None or not run.live:
+        if view.recipe is None and run is None:
             return [("No model is up.   ", "dim"), (view.model_key, "fg bold"), (" choose one", "dim")]
-        return []
+        name = run.name if run is not None else view.recipe or ""
+        return [(f"{name} is not running.   ", "dim"), ("/load", "fg bold"), (" starts it", "dim")]
     if run.state in (State.STARTING, State.LOADING, State.BACKOFF):
         mark, colour = glyphs.state(run.state)
         parts = [(f"{mark} ", colour), (f"{run.name} is {run.state}", "fg")]
@@ -151,6 +166,10 @@ def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str
         if run.status.progress is not None:
             parts.append((f"   {numbers.percent(run.status.progress)}", "fg"))
         return [*parts, ("   sent when it is ready", "dim")] if view.waits_for else parts
+    if view.level in ("nearly", "full"):
+        words = "the context is full" if view.level == "full" else "the context is nearly full"
+        return [(f"{glyphs.warning} ", LEVELS[view.level]), (f"{words}   ", "fg"), ("/compact", "fg bold"),
+                (" makes it shorter", "dim")]  # fmt: skip
     if metrics is not None and metrics.running is not None and size >= Size.BASE:
         parts = [(f"{metrics.running}", "fg"), (" running   ", "dim"), (f"{metrics.waiting or 0}", "fg"),
                  (" waiting", "dim")]  # fmt: skip
