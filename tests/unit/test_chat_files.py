@@ -64,7 +64,7 @@ def without_ids(document: dict[str, Any]) -> list[dict[str, Any]]:
 def test_json_holds_everything_and_comes_back(db: Database) -> None:
     document = to_json_document(db, talk(db))
     assert document["session_usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-    (copy,) = import_chats(db, json.dumps(document).encode(), "x.json")
+    (copy,) = import_chats(db, json.dumps(document).encode(), "x.json").taken
     again = to_json_document(db, copy.id)
     assert copy.id != document["session"]["id"]
     assert without_ids(again) == without_ids(document)
@@ -78,7 +78,7 @@ def test_markdown_holds_the_shown_branch_and_comes_back(db: Database) -> None:
     assert "## Assistant" in text
     assert "Why not?" not in text
     assert "base64" not in text
-    (copy,) = import_chats(db, text.encode(), "x.md")
+    (copy,) = import_chats(db, text.encode(), "x.md").taken
     question, answer = MessageRows(db).branch(copy.id)
     assert (question.role, question.content) == ("user", "Why?")
     assert (answer.content, answer.reasoning, answer.finish) == ("Because.\n", "Let me think.", "stop")
@@ -114,7 +114,7 @@ def test_any_text_survives_markdown(messages: list[tuple[str, str, str]], title:
 
 
 def test_markdown_from_elsewhere_is_cut_at_its_headings(db: Database) -> None:
-    (chat,) = import_chats(db, b"# My talk\n\n## User\nHello\n\n## Assistant:\n\nHi\n# Not a head\n", "talk.md")
+    (chat,) = import_chats(db, b"# My talk\n\n## User\nHello\n\n## Assistant:\n\nHi\n# Not a head\n", "talk.md").taken
     assert chat.title == "My talk"
     assert [(one.role, one.content) for one in MessageRows(db).branch(chat.id)] == [
         ("user", "Hello"),
@@ -131,7 +131,7 @@ def test_a_plain_list_of_openai_messages_becomes_a_chat(db: Database) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c", "content": "result"},
     ]
-    (chat,) = import_chats(db, json.dumps(given_).encode(), "list.json")
+    (chat,) = import_chats(db, json.dumps(given_).encode(), "list.json").taken
     system, user, assistant, tool = MessageRows(db).branch(chat.id)
     assert (system.content, user.content, user.images) == ("Be kind.", "What is this?", ("data:image/png;,",))
     assert assistant.tool_calls == (ToolCall("c", "f", "{}"),)
@@ -144,7 +144,7 @@ def test_an_import_is_kept_as_a_whole_or_not_at_all(db: Database) -> None:
     with pytest.raises(StoreError, match="message 1"):
         import_chats(db, json.dumps({"chats": [good, bad]}).encode(), "x.json")
     assert ChatRows(db).list() == []
-    assert len(import_chats(db, json.dumps({"chats": [good, good]}).encode(), "x.json")) == 2
+    assert len(import_chats(db, json.dumps({"chats": [good, good]}).encode(), "x.json").taken) == 2
 
 
 def test_parents_that_make_no_tree_become_one(db: Database) -> None:
@@ -154,7 +154,7 @@ def test_parents_that_make_no_tree_become_one(db: Database) -> None:
         {"id": "c", "parent_id": "missing", "role": "user", "content": "3"},
         {"id": "a", "parent_id": "c", "role": "user", "content": "4"},
     ]
-    (chat,) = import_chats(db, json.dumps({"messages": given_}).encode(), "x.json")
+    (chat,) = import_chats(db, json.dumps({"messages": given_}).encode(), "x.json").taken
     assert [one.content for one in MessageRows(db).branch(chat.id)] == ["1", "2", "3", "4"]
 
 
@@ -183,9 +183,9 @@ def test_no_document_does_harm(db: Database, values: Any) -> None:
     for document in (values, {"messages": [{**message, "role": "assistant"}]}):
         before = ChatRows(db).count()
         try:
-            taken = import_chats(db, json.dumps(document).encode(), "x.json")
+            taken = import_chats(db, json.dumps(document).encode(), "x.json").taken
         except StoreError:
-            taken = []
+            taken = ()
         assert ChatRows(db).count() == before + len(taken)
         for one in taken:
             to_json_document(db, one.id)
@@ -245,7 +245,7 @@ ORIGINAL = {
 
 
 def test_a_chat_of_the_original_keeps_tool_results_tokens_times_and_thinking(db: Database) -> None:
-    (session,) = import_chats(db, json.dumps(ORIGINAL).encode(), "x.json", split_thinking)
+    (session,) = import_chats(db, json.dumps(ORIGINAL).encode(), "x.json", split_thinking).taken
     assert (session.title, session.model) == ("Weather", "GLM-4.7")
     assert (session.created_at, session.updated_at) == ("2025-11-02T08:15:00.000Z", "2025-11-02T08:16:40.000Z")
     question, calls, rain, failed, answer = MessageRows(db).branch(session.id)
@@ -269,7 +269,9 @@ def test_a_chat_of_the_original_keeps_tool_results_tokens_times_and_thinking(db:
 def test_a_list_of_chats_of_the_original_and_results_as_messages_are_taken_once(db: Database) -> None:
     with_message = json.loads(json.dumps(ORIGINAL))
     with_message["messages"].insert(2, {"role": "tool", "tool_call_id": "call_ab", "content": "4 mm"})
-    taken = import_chats(db, json.dumps({"sessions": [ORIGINAL, with_message]}).encode(), "x.json", split_thinking)
+    taken = import_chats(
+        db, json.dumps({"sessions": [ORIGINAL, with_message]}).encode(), "x.json", split_thinking
+    ).taken
     assert [one.messages for one in taken] == [5, 5]
 
 
@@ -277,7 +279,7 @@ def test_a_text_of_ours_that_speaks_of_tags_is_left_alone(db: Database) -> None:
     session = ChatRows(db).create("tags").id
     MessageRows(db).append(Message("", session, "assistant", "<think> is a tag"))
     for raw in (json.dumps(to_json_document(db, session)), to_markdown(db, session)):
-        (copy,) = import_chats(db, raw.encode(), "x", split_thinking)
+        (copy,) = import_chats(db, raw.encode(), "x", split_thinking).taken
         (message,) = MessageRows(db).branch(copy.id)
         assert (message.reasoning, message.content) == ("", "<think> is a tag")
         assert copy.created_at == ChatRows(db).get(session).created_at or not raw.startswith("{")

@@ -150,7 +150,7 @@ def test_files_details_and_marks_are_kept_and_go_into_files_and_out(db: Database
     chats.set_tags(one, ["#Night shift", "night  SHIFT", "a"])
     read = rows.get("m")
     assert (read.files, dict(read.details), read.images) == (files, {"engine": {"queue": 0.1}}, told.images)
-    (back,) = chats.import_(json.dumps(chats.export(one)).encode(), "file")
+    (back,) = chats.import_(json.dumps(chats.export(one)).encode(), "file").taken
     (again,) = chats.tree(back.id)
     assert (again.files, dict(again.details), again.images) == (files, {"engine": {"queue": 0.1}}, told.images)
     assert again.bookmarked_at is not None

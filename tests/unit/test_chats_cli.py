@@ -205,3 +205,18 @@ def test_an_export_does_not_write_over_a_file_unasked(db: Database, tmp_path: Pa
     assert (str(target) in refused.title, "--force" in refused.advice, target.read_text()) == (True, True, "mine")
     assert run("export", session, "-o", str(target), "--force").exit_code == 0
     assert target.read_text() != "mine"
+
+
+def test_an_import_says_what_is_here_already_and_what_was_left_out(db: Database, tmp_path: Path) -> None:
+    file = tmp_path / "1.conversation.json"
+    place = {"versions": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "video"}]}]}
+    file.write_text(json.dumps({"name": "Birds", "messages": [place]}))
+    first = document("import", str(file))
+    (one,) = first["imported"]
+    assert (one["title"], first["known"], first["failed"]) == ("Birds", [], [])
+    assert first["notes"] == ["1.conversation.json: left out: 1 × piece of the kind video"]
+    done = run("import", str(file))
+    assert f"here already {one['id']}  Birds" in done.stdout
+    assert "left out: 1 × piece of the kind video" in done.stderr
+    (tmp_path / "1.conversation.json-wal").write_text("x")
+    assert "end the program that has it open" in run("import", str(file)).stderr

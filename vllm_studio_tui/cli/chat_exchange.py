@@ -64,24 +64,43 @@ def register_exchange(nouns: typer.Typer) -> None:
 
     @nouns.command("import")
     def import_(
-        files: list[str] = typer.Argument(help="JSON or Markdown files; - is standard input."),
+        files: list[str] = typer.Argument(help="JSON, Markdown, a database, a .zip; - is standard input."),
         as_json: bool = JSON,
     ) -> None:
-        """Take chats in; every one gets a new id."""
+        """Take chats in: of the studio, the original (also chats.db), ChatGPT, oterm, LM Studio, OpenAI messages.
+
+        Every one gets a new id; one that was taken in before is left alone.
+        """
         taken: list[Session] = []
+        known: list[Session] = []
+        notes: list[str] = []
         failed: list[dict[str, str]] = []
         with open_studio() as studio:
             for file in files:
                 try:
                     name = "stdin" if file == "-" else Path(file).name
-                    taken += studio.chats.import_(_read(file), name)
+                    found = studio.chats.import_(_read(file), name)
+                    taken += found.taken
+                    known += found.known
+                    notes += [f"{name}: {one}" for one in (*found.notes, *_unwritten(file))]
                 except StudioError as error:
                     failed.append({"file": file, "error": str(error)})
         if as_json:
-            emit({"imported": [one.to_json() for one in taken], "failed": failed})
+            told = {"imported": taken, "known": known}
+            emit(
+                {
+                    **{name: [one.to_json() for one in found] for name, found in told.items()},
+                    "notes": notes,
+                    "failed": failed,
+                }
+            )
         else:
             for one in taken:
                 say(f"imported {one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
+            for one in known:
+                say(f"here already {one.id}  {clean_line(one.title, limit=60)}")
+        for line in notes if not as_json else ():
+            note(clean_line(line))
         for bad in failed:
             note(f"{bad['file']}: {bad['error']}")
         if failed:
@@ -123,6 +142,19 @@ def _ask_to_replace(path: Path) -> None:
         raise StudioError(f"{path} exists", advice="Name another file, or write over it: --force.")
     if not typer.confirm(f"{path} exists. Write over it?", err=True):
         raise typer.Exit(1)
+
+
+def _unwritten(source: str) -> list[str]:
+    """Say that a database has changes that are not in its file yet."""
+    try:
+        waits = source != "-" and Path(f"{Path(source).expanduser()}-wal").stat().st_size > 0
+    except OSError:
+        waits = False
+    return (
+        ["its last changes are not in the file yet: end the program that has it open, then import again"]
+        if waits
+        else []
+    )
 
 
 def _read(source: str) -> bytes:

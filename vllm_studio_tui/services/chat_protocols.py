@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Attachment, Hit, Message, Sampling, Session, Target
+    from vllm_studio_tui.domain.chat_imports import ImportedChats
     from vllm_studio_tui.domain.chat_marks import Removed
     from vllm_studio_tui.domain.context import ContextReport, Counted
     from vllm_studio_tui.domain.library import LibraryText
@@ -76,7 +77,7 @@ class ChatsApi(SessionsApi, Protocol):
     def export(self, session_id: str) -> dict[str, Any]: ...
     def markdown(self, session_id: str) -> str: ...
     def written(self, session_id: str, form: str, target: Target | None = None) -> str: ...
-    def import_(self, raw: bytes, source: str) -> builtins.list[Session]: ...
+    def import_(self, raw: bytes, source: str) -> ImportedChats: ...
 
 
 class MessagesApi(Protocol):

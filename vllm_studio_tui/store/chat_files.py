@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vllm_studio_tui.domain.chat import FINISHES, MAX_FILE, Message, Session, Timings, total_usage
+from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, total_usage
+from vllm_studio_tui.domain.chat_imports import ImportedChats
 from vllm_studio_tui.domain.errors import StoreError, UsageError
 from vllm_studio_tui.store.chats import MAX_TAGS, ChatRows
 from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.foreign_chats import calls_of, moment_of, results_of, usage_of
-from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
+from vllm_studio_tui.store.import_files import chats_in, mark_of
+from vllm_studio_tui.store.import_values import LeftOut
+from vllm_studio_tui.store.markdown import render_markdown
 from vllm_studio_tui.store.messages import MessageRows, attachment
 
 FORMAT = "vllm-studio-chat"
@@ -53,11 +55,12 @@ def to_markdown(db: Database, session_id: str) -> str:
 # --- in -------------------------------------------------------------------------------------------------
 
 
-def import_chats(db: Database, raw: bytes, source: str, split: Split | None = None) -> list[Session]:
-    """Take in a file of ours, one of the system that this one re-imagines, a list of either, a plain list of OpenAI
-    messages, or Markdown.
+def import_chats(db: Database, raw: bytes, source: str, split: Split | None = None) -> ImportedChats:
+    """Take in a file of ours, one of the system that this one re-imagines (also its database), a list of either,
+    chats of ChatGPT, oterm or LM Studio, a plain list of OpenAI messages, or Markdown.
 
-    Ids are new ones: importing twice gives two chats. A message whose parent is missing goes below the one before.
+    Ids are new ones. A chat that was taken in before, and is not in the trash, is not taken in again. A message whose
+    parent is missing goes below the one before.
 
     Args:
         split: Takes thinking out of the text of answers that hold both; gives thinking and text.
@@ -65,36 +68,35 @@ def import_chats(db: Database, raw: bytes, source: str, split: Split | None = No
     Raises:
         StoreError: The file cannot be understood. Nothing of it was kept.
     """
-    if len(raw) > MAX_FILE:
-        raise StoreError(f"{source} is too large", cause=f"{len(raw)} bytes, at most {MAX_FILE}")
+    left = LeftOut()
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{source} is not text", cause=str(error)) from None
-    chats = [parse_markdown(text, source)] if not text.lstrip().startswith(("{", "[")) else _from_json(text, source)
-    with db.write():
-        return [_keep(db, one, source, split) for one in chats]
+        marked = [(one, mark_of(one)) for one in chats_in(raw, source, left)]
+    except RecursionError:
+        raise StoreError(f"{source} cannot be read", cause="It is nested too deeply.") from None
+    taken, known = [], []
+    with db.write() as tables:
+        there = {mark: _imported(db, mark) for _, mark in marked}
+        for one, mark in marked:
+            if (earlier := there[mark]) is not None:
+                known.append(ChatRows(db).get(earlier))
+            elif not one.get("messages") and "format" not in one and len(marked) > 1:
+                left.add("chat without messages")
+            else:
+                session = _keep(db, one, source, split)
+                tables.execute("UPDATE chat_sessions SET imported = ? WHERE id = ?", (mark, session.id))
+                taken.append(session)
+    return ImportedChats(tuple(taken), tuple(known), tuple(left.notes()))
 
 
-def _from_json(text: str, source: str) -> list[Mapping[str, Any]]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{source} is not JSON", cause=str(error)[:300]) from None
-    for name in ("chats", "sessions"):
-        if isinstance(document, Mapping) and isinstance(document.get(name), list):
-            document = document[name]
-    if isinstance(document, Mapping):
-        return [document]
-    if document and all(isinstance(one, Mapping) and isinstance(one.get("messages"), list) for one in document):
-        return list(document)
-    return [{"messages": document}]
+def _imported(db: Database, mark: str) -> str | None:
+    row = db.row("SELECT id FROM chat_sessions WHERE imported = ? AND deleted_at IS NULL", (mark,))
+    return None if row is None else str(row["id"])
 
 
 def _keep(db: Database, chat: Mapping[str, Any], source: str, split: Split | None) -> Session:
     about = chat.get("session") if isinstance(chat.get("session"), Mapping) else chat
     messages = chat.get("messages")
-    if not isinstance(about, Mapping) or not isinstance(messages, list) or not (messages or "session" in chat):
+    if not isinstance(about, Mapping) or not isinstance(messages, list) or not (messages or "format" in chat):
         raise StoreError(f"{source} holds no messages", advice="Export one to see the form: vllm-studio chats export")
     if len(messages) > MAX_MESSAGES:
         raise StoreError(f"{source} holds too many messages", cause=f"{len(messages)}, at most {MAX_MESSAGES}")

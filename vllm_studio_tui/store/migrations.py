@@ -8,6 +8,7 @@ from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
 from vllm_studio_tui.store.schema import (
+    CHAT_IMPORTS,
     CHAT_MARKS,
     CHAT_TOOLS,
     GATEWAY_CALLS,
@@ -84,4 +85,11 @@ def apply(connection: sqlite3.Connection) -> None:
 def chat_marks(db: Tables) -> None:
     """Add indexes of the messages that were taken away or marked, and of the chats that are pinned."""
     for statement in CHAT_MARKS:
+        db.execute(statement)
+
+
+@migrations(name="0009_chat_imports")
+def chat_imports(db: Tables) -> None:
+    """Add what chats are known by that were taken in from files."""
+    for statement in CHAT_IMPORTS:
         db.execute(statement)

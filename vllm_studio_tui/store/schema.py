@@ -17,6 +17,7 @@ MIGRATIONS = (
     "0006_gateway_calls",
     "0007_chat_tools",
     "0008_chat_marks",
+    "0009_chat_imports",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -187,5 +188,21 @@ CHAT_MARKS = (
     "CREATE INDEX chat_sessions_pinned ON chat_sessions (pinned_at) WHERE pinned_at IS NOT NULL",
 )
 
+#: By which a chat that was taken in from a file is known, so that it is not taken in again.
+CHAT_IMPORTS = (
+    "ALTER TABLE chat_sessions ADD COLUMN imported TEXT",
+    "CREATE INDEX chat_sessions_imported ON chat_sessions (imported) WHERE imported IS NOT NULL",
+)
+
 #: All tables as they are now.
-EMPTY = (*TABLES, *RUN_LEDGER, *REQUEST_LEASE, *RECIPE_REVISIONS, *SERVING, *GATEWAY_CALLS, *CHAT_TOOLS, *CHAT_MARKS)
+EMPTY = (
+    *TABLES,
+    *RUN_LEDGER,
+    *REQUEST_LEASE,
+    *RECIPE_REVISIONS,
+    *SERVING,
+    *GATEWAY_CALLS,
+    *CHAT_TOOLS,
+    *CHAT_MARKS,
+    *CHAT_IMPORTS,
+)

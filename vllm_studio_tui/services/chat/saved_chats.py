@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.chat import Hit, Message, Session
+from vllm_studio_tui.domain.chat import Hit, Message
 from vllm_studio_tui.domain.chat_exports import form_of
+from vllm_studio_tui.domain.chat_imports import ImportedChats
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.marks import MessageMarks
@@ -95,8 +96,10 @@ class Chats(ChatRows):
         make = export_request.as_curl if name == "curl" else export_request.as_python
         return make(session, branch, target)
 
-    def import_(self, raw: bytes, source: str) -> list[Session]:
-        """Take chats in, each with a new id; see `store.chat_files.import_chats` for what is understood.
+    def import_(self, raw: bytes, source: str) -> ImportedChats:
+        """Take chats in that are not here from such a file yet.
+
+        `store.chat_files.import_chats` says what is understood.
 
         Raises:
             StoreError: The file cannot be understood. Nothing of it was kept.
