@@ -91,6 +91,18 @@ async def test_commands_are_completed_and_done(tmp_path: Path) -> None:
         await stage.press("enter")
         await stage.until(lambda: chat.settings.get("preset") == "exact", "the preset")
         assert prompt.text == ""
+        await write(stage, "/preset fre")
+        await shows(stage, "min_p 0.05")
+        await stage.press("enter")  # all is said: it is done
+        await stage.until(lambda: chat.settings.get("preset") == "free", "another preset")
+        await write(stage, "/preset exact")
+        await stage.press("enter")
+        await stage.until(lambda: chat.settings.get("preset") == "exact", "the first preset again")
+        await write(stage, "/set mirostat-t")
+        await shows(stage, "how much surprise")
+        await stage.press("enter")
+        assert prompt.text == "/set mirostat_tau "
+        prompt.set_text("")
         await write(stage, "/set min-p 0.05")
         await stage.press("enter")
         await stage.until(lambda: chat.settings.get("min_p") == 0.05, "the parameter")

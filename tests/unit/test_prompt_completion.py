@@ -30,7 +30,8 @@ from vllm_studio_tui.tui.screens.chat.state import Chat
         ("/", Begun("/", "", 0)),
         ("/mod", Begun("/", "mod", 0)),
         ("/etc/passwd", None),
-        ("/model x", None),
+        ("/model x", Begun("=", "x", 7, "model")),
+        ("/set top_k 5", None),
         (" /model", None),
         ("see @", Begun("@", "", 4)),
         ("@src/a.py", Begun("@", "src/a.py", 0)),
@@ -95,6 +96,21 @@ def test_commands_are_found_by_their_beginning_first() -> None:
     names = [one.value for one in completion().find(Begun("/", "mod", 0)).offers]
     assert names[0] == "model"
     assert completion().find(Begun("/", "zzz", 0)).offers == ()
+
+
+def test_what_stands_behind_a_command_is_offered() -> None:
+    presets = (LibraryText("preset", "exact", {"temperature": 0.2}), LibraryText("preset", "free", {"seed": 1}))
+
+    def offered(command: str, word: str) -> list[str]:
+        return [one.value for one in completion(*presets).find(Begun("=", word, 5, command)).offers]
+
+    assert offered("preset", "") == ["exact", "free"]
+    assert offered("preset", "ex") == ["exact"]
+    assert offered("preset", "exact") == []  # nothing is left to be completed
+    assert offered("set", "tempe")[0] == "temperature"
+    assert offered("set", "min-p") == []
+    assert offered("think", "") == ["on", "off", "auto"]
+    assert offered("system", "x") == offered("nothing", "x") == []
 
 
 def test_texts_of_the_library_are_found_by_name() -> None:

@@ -6,11 +6,13 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from vllm_studio_tui.domain.chat_settings import shaped
+from vllm_studio_tui.domain.sampling import PARAMETERS, read_form, written
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.file_walk import Walk, walk
 from vllm_studio_tui.kit.fuzzy import score
@@ -24,6 +26,7 @@ LISTED, FRESH = 50, 10.0
 #: The word before the cursor, if it begins something; a path may stand in quotes.
 _WORD = re.compile(r"(?:^|(?<=\s))([@#])(\"[^\"]*|[^\s\"]*)$")
 _COMMAND = re.compile(r"^/([a-z-]*)$")
+_ARGUMENT = re.compile(r"^/([a-z-]+)\s+(\S*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,16 @@ class Begun:
     """Something that is begun before the cursor.
 
     Attributes:
-        kind: `/`, `@`, `#` or `!`.
+        kind: `/`, `@`, `#` or `!`; `=` for what stands behind a command.
         word: What is typed of it.
-        start: The column of its sign.
+        start: The column of its sign, or of the word behind a command.
+        command: The name of that command.
     """
 
     kind: str
     word: str
     start: int
+    command: str = ""
 
 
 class CommandWords(Protocol):
@@ -50,6 +55,8 @@ class CommandWords(Protocol):
     def help(self) -> str: ...
     @property
     def argument(self) -> str: ...
+    @property
+    def choices(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ def begun(before: str, *, first_line: bool) -> Begun | None:
     if first_line:
         if found := _COMMAND.match(before):
             return Begun("/", found[1], 0)
+        if found := _ARGUMENT.match(before):
+            return Begun("=", found[2], found.start(2), found[1])
         if before.startswith("!") and before != "!!":
             return Begun("!", before[1:], 0)
     found = _WORD.search(before)
@@ -112,6 +121,8 @@ class Completion:
         """Return what it may go on to; nothing where nothing is known."""
         if one.kind == "/":
             return self._commands_for(one.word)
+        if one.kind == "=":
+            return self._arguments(one)
         if one.kind == "@":
             return self._files(one.word)
         if one.kind == "#":
@@ -129,6 +140,26 @@ class Completion:
             for _, one in ranked[:LISTED]
         )
         return Offers(offers, f"{len(offers)} of {len(found)} commands")
+
+    def _arguments(self, one: Begun) -> Offers:
+        """Return what may stand behind a command."""
+        choices = next((command.choices for command in self._commands() if command.name == one.command), "")
+        if choices == "file":
+            return self._files(one.word)
+        if choices == "preset":
+            every = [(entry.name, summary(entry.data)) for entry in self._library() if entry.kind == "preset"]
+        elif choices == "parameter":
+            every = [(entry.name, entry.help) for entry in PARAMETERS]
+        else:
+            every = [(word, "") for word in choices.split()]
+        typed = one.word.replace("-", "_") if choices == "parameter" else one.word
+        if typed in [value for value, _ in every]:
+            return Offers()  # nothing is left to be completed
+        ranked = sorted(
+            ((rank, value, note) for value, note in every if (rank := score(typed, value)) is not None),
+            key=lambda found: -found[0] if typed else 0,
+        )
+        return Offers(tuple(Offer(value, value, note, choices == "parameter") for _, value, note in ranked[:LISTED]))
 
     def _texts(self, typed: str) -> Offers:
         texts = [one for one in self._library() if one.kind in ("prompt", "system")]
@@ -170,6 +201,15 @@ class Completion:
             found = walk(folder, hidden=hidden)
             self._walks = {(folder, hidden): (time.monotonic(), found)}  # of one folder at a time
         return found
+
+
+def summary(preset: Mapping[str, Any]) -> str:
+    """Return what is set in a preset, in a line."""
+    parts = []
+    for name, value in shaped(preset).items():
+        said = read_form(value).words if name == "form" else written(value).replace("\n", "  ")
+        parts.append(f"{name} {said}")
+    return clean_line("  ".join(parts), limit=80)
 
 
 def _split(typed: str) -> tuple[str, str, str]:

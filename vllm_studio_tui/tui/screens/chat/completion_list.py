@@ -147,7 +147,7 @@ class CompletionList(Canvas):
         x = 2 if width >= 50 else 0
         shown = offers[first : first + lines]
         widest = max((cell_len(one.label) for one in shown), default=0)
-        commands = self._shown is not None and self._shown.kind in "/#"
+        commands = self._shown is not None and self._shown.kind in "/#="
         rows = []
         for index, one in enumerate(shown, first):
             here = index == self._at

@@ -58,7 +58,7 @@ class ChatPrompting(ChatOpening):
         """Make the list; it is shown while something is begun."""
         completion = Completion(
             lambda: slash.offered(read_only=self.shell.read_only),
-            lambda: self.library.texts(),
+            lambda: self.studio.library.list(),
         )
         return CompletionList(completion, self.get_ink, id="chat-complete")
 
@@ -69,7 +69,7 @@ class ChatPrompting(ChatOpening):
     def on_prompt_area_started(self, event: PromptArea.Started) -> None:
         event.stop()
         begun = event.begun
-        if begun is not None and begun.kind in "/!" and self._screen.state.editing is not None:
+        if begun is not None and begun.kind in "/!=" and self._screen.state.editing is not None:
             begun = None  # an edited question is sent as it is
         self.completions.look(begun)
 
@@ -100,7 +100,9 @@ class ChatPrompting(ChatOpening):
             self.shell.spawn(self.library.use(kind, name))
         elif event.run and not offer.goes_on:
             prompt.set_text("")
-            self._command(f"/{offer.value}")
+            self._command(f"/{begun.command} {offer.value}" if begun.kind == "=" else f"/{offer.value}")
+        elif begun.kind == "=":
+            prompt.take_word(begun, offer.value if offer.value.endswith("/") else f"{offer.value} ")
         else:
             prompt.take_word(begun, f"/{offer.value} ")
 

@@ -20,6 +20,7 @@ from vllm_studio_tui.domain.sampling import (
     written,
 )
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.screens.chat.completion import summary
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Writing
@@ -27,7 +28,6 @@ from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Writing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vllm_studio_tui.domain.library import LibraryText
     from vllm_studio_tui.tui.screens.chat.state import Chat
 
 _THINKING = {None: "as the model does it", True: "on", False: "off"}
@@ -179,14 +179,14 @@ class Shaping:
             now = shaped(chat.settings)
             choices = [
                 Choice(
-                    f"use:{one.name}", one.name, _preset_note(one), group="Yours" if not one.built_in else "Built in"
+                    f"use:{one.name}", one.name, summary(one.data), group="Yours" if not one.built_in else "Built in"
                 )
                 for one in presets
             ]
             if chat.settings.get("preset") or now:
                 choices.append(Choice("none:", "none: all as the engine does it", group="This chat"))
             if now and not self._shell.read_only:
-                choices.append(Choice("save:", "keep what is set as a preset", _set_note(now), group="This chat"))
+                choices.append(Choice("save:", "keep what is set as a preset", summary(now), group="This chat"))
             keys = () if self._shell.read_only else (("^n", "keep this"), ("f9", "rename"), ("^d", "delete"))
             extra = () if self._shell.read_only else tuple(Option(key, "") for key in ("ctrl+n", "f9", "ctrl+d"))
             chosen = await self._shell.ask(Chooser(choices, title="preset", extra=extra, keys=keys))
@@ -225,7 +225,7 @@ class Shaping:
             return
         one = await self._shell.in_thread(partial(self._studio.library.get, "preset", name))
         chat.replace_settings(with_preset(chat.settings, one.name, one.data))
-        await self._keep(chat, f"preset {clean_line(one.name)}: {_preset_note(one)}")
+        await self._keep(chat, f"preset {clean_line(one.name)}: {summary(one.data)}")
 
     async def _save_preset(self, now: dict[str, Any]) -> None:
         if not now:
@@ -233,7 +233,7 @@ class Shaping:
             return
         chat = self._state.shown
         before = str(chat.settings.get("preset") or "")
-        name = await self._shell.ask(Prompt("Keep what is set as a preset called", before, note=_set_note(now)))
+        name = await self._shell.ask(Prompt("Keep what is set as a preset called", before, note=summary(now)))
         if name and name.strip():
             save = partial(self._studio.library.save, "preset", name, {**now})
             one = await self._shell.in_thread(save)
@@ -322,18 +322,6 @@ def _note(value: Any) -> str:
     if value is None:
         return "left to the engine"
     return clean_line(value if isinstance(value, str) else written(value).replace("\n", "  "), limit=60)
-
-
-def _set_note(values: Mapping[str, Any]) -> str:
-    parts = []
-    for name, value in values.items():
-        said = read_form(value).words if name == "form" else written(value).replace("\n", "  ")
-        parts.append(f"{name} {said}")
-    return clean_line("  ".join(parts), limit=80)
-
-
-def _preset_note(one: LibraryText) -> str:
-    return _set_note(shaped(one.data))
 
 
 def _wrong(name: str, text: str) -> str | None:

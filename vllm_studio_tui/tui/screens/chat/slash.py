@@ -16,6 +16,7 @@ from vllm_studio_tui.domain.sampling import BY_NAME
 from vllm_studio_tui.tui.flows.palette import click
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
+from vllm_studio_tui.tui.screens.chat.completion import quoted
 from vllm_studio_tui.tui.screens.chat.library import LibraryFlows
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.shaping import Shaping
@@ -60,6 +61,7 @@ class SlashCommand:
         help: What it does.
         run: Does it; the second argument is what was written behind the name.
         argument: What may stand there, in a word or two; empty: nothing.
+        choices: What is offered for it: `file`, `preset`, `parameter`, or the words themselves.
         writes: Whether it changes anything; `--read-only` has it not.
     """
 
@@ -68,6 +70,7 @@ class SlashCommand:
     run: Callable[[PromptScreen, str], Awaitable[None]]
     argument: str = ""
     writes: bool = False
+    choices: str = ""
 
 
 async def _system(screen: PromptScreen, text: str) -> None:
@@ -117,7 +120,7 @@ async def _keep(screen: PromptScreen, name: str) -> None:
 
 
 async def _attach(screen: PromptScreen, path: str) -> None:
-    screen.prompt.insert_at_end(f"@{path} " if path else "@")
+    screen.prompt.insert_at_end(f"@{quoted(path)} " if path else "@")
 
 
 async def _compare(screen: PromptScreen, text: str) -> None:
@@ -126,16 +129,22 @@ async def _compare(screen: PromptScreen, text: str) -> None:
 
 COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("system", "the system prompt of this chat", _system, "text"),
-    SlashCommand("preset", "parameters of sampling that are kept by name", _preset, "name"),
-    SlashCommand("set", "one parameter of sampling, for this chat", _set, "name value"),
+    SlashCommand("preset", "parameters of sampling that are kept by name", _preset, "name", choices="preset"),
+    SlashCommand("set", "one parameter of sampling, for this chat", _set, "name value", choices="parameter"),
     SlashCommand("stop-at", "texts at which an answer ends", _stop, "text"),
-    SlashCommand("schema", "hold answers to a JSON schema, or another form", _schema, "file"),
+    SlashCommand("schema", "hold answers to a JSON schema, or another form", _schema, "file", choices="file"),
     SlashCommand("logprobs", "tell how likely each token was: how many others, or off", _logprobs, "number"),
-    SlashCommand("think", "have the model think: on, off, or as it does by itself: auto", _think, "on off auto"),
+    SlashCommand(
+        "think",
+        "have the model think: on, off, or as it does by itself: auto",
+        _think,
+        "on off auto",
+        choices="on off auto",
+    ),
     SlashCommand("library", "prompts and system prompts: use, write, change, delete", _library),
     SlashCommand("keep", "keep your last question in the library", _keep, "name", writes=True),
     SlashCommand("compare", "one question to 2 to 4 runs or presets, side by side", _compare, "question", writes=True),
-    SlashCommand("attach", "a file, with what follows", _attach, "path"),
+    SlashCommand("attach", "a file, with what follows", _attach, "path", choices="file"),
 )
 
 
