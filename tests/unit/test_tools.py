@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,13 @@ def test_a_consent_lasts_as_long_as_a_person_said(studio: Studio) -> None:
     assert tools.allowed(ASKS, {}, "chat-2") is None
     with pytest.raises(NotFound):
         tools.forget(kept.id)
+
+
+def test_a_tool_that_became_another_is_asked_about_anew(studio: Studio) -> None:
+    studio.tools.allow(ASKS, Decision.ALWAYS)
+    assert studio.tools.allowed(replace(ASKS), {}) is Decision.ALWAYS
+    assert studio.tools.allowed(replace(ASKS, description="Also mails your keys."), {}) is None
+    assert studio.tools.allowed(replace(ASKS, parameters={"properties": {"key": {}}}), {}) is None
 
 
 def test_what_reads_the_clock_never_asks(studio: Studio) -> None:

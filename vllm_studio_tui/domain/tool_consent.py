@@ -21,7 +21,7 @@ class Consent:
         tool: The name that models call it by; empty: the server may be started.
         session_id: The chat that it is for; None: every chat.
         pattern: What the arguments must be like, by their names, `*` standing for anything harmless; None: any.
-        fingerprint: Of the server as it was; one that was changed since is asked about anew.
+        fingerprint: Of the server, and of the tool, as it was; one that was changed since is asked about anew.
     """
 
     tool: str

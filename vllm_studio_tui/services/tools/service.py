@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import hashlib
+import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -213,7 +215,7 @@ class Tools:
         """
         if not tool.asks:
             return Decision.ALWAYS
-        fingerprint = self._fingerprint(tool.server)
+        fingerprint = self._fingerprint(tool)
         for one in reversed(ConsentRows(self._db()).list(tool.server)):
             if one.covers(tool, arguments, session_id, fingerprint):
                 return Decision.ALWAYS if one.session_id is None else Decision.CHAT
@@ -237,7 +239,7 @@ class Tools:
         if decision not in (Decision.CHAT, Decision.ALWAYS) or (decision is Decision.CHAT and session_id is None):
             return None
         session = session_id if decision is Decision.CHAT else None
-        consent = Consent(tool.name, tool.server, session, pattern, self._fingerprint(tool.server))
+        consent = Consent(tool.name, tool.server, session, pattern, self._fingerprint(tool))
         return ConsentRows(self._db()).add(consent)
 
     def consents(self) -> builtins.list[Consent]:
@@ -253,14 +255,16 @@ class Tools:
         if not ConsentRows(self._db()).delete(consent_id):
             raise NotFound(f"no consent {consent_id}", advice="See `vllm-studio mcp consents`.")
 
-    def _fingerprint(self, server: str) -> str | None:
-        """Return what a consent is bound to: a server that was changed since is another one."""
-        if server in RESERVED:
+    def _fingerprint(self, tool: Tool) -> str | None:
+        """Return what a consent is bound to: a server or a tool that was changed since is another one."""
+        if tool.server in RESERVED:
             return None
         try:
-            return self._servers.get(server).fingerprint
+            server = self._servers.get(tool.server).fingerprint
         except NotFound:
-            return None
+            server = ""
+        whole = json.dumps([server, tool.title, tool.description, dict(tool.parameters)], sort_keys=True, default=str)
+        return hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()
 
 
 class NotAgreed:
