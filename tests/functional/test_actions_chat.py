@@ -249,6 +249,15 @@ async def _export(stage: Staged) -> None:
     assert CODE.strip() in written.read_text()
 
 
+@transcript.scenario("transcript.request")
+async def _request(stage: Staged) -> None:
+    await stage.press("t")
+    await shows(stage, "Request lab")
+    assert '"content": "the question"' in stage.text()
+    await stage.press("escape")
+    await hides(stage, "Request lab")
+
+
 @transcript.scenario("transcript.copy-code")
 async def _copy_code(stage: Staged) -> None:
     await stage.press("Y")

@@ -84,7 +84,7 @@ RULES: tuple[Rule, ...] = (
     _rule("x", "export to a file; asks where", "export", "recipes, usage, log"),
     _rule("p", "pin: it stands before the others", "pin", "recipe"),
     _rule("I", "import: a paste, a file, what runs", "import", "recipes"),
-    _rule("t", "test its parsers: one tool call, one thought", "probe", "run"),
+    _rule("t", "test it: its parsers by one tool call and one thought; its request", "probe request", "run, answer"),
     _rule("F", "fork the chat here", "fork", "message"),
     _rule("f2", "save; put it aside", "save stash", "forms, draft of a question", "f2"),
     _rule("ctrl+r", "save and run", "launch save-and-run", "forms", "ctrl+r"),

@@ -35,6 +35,7 @@ SCREEN = Screen(
         Action("transcript.copy", "y", "copy", "Copy the message"),
         Action("transcript.copy-code", "Y", "copy code", "Copy a code block of the message, as its source"),
         Action("transcript.info", "i", "tokens", "How likely each token was, and what else might have stood there"),
+        Action("transcript.request", "t", "", "Request lab: the request of the answer, change it, send it again"),
         Action("transcript.export", "x", "", "Export the chat to a file"),
         Action("transcript.continue", "c", "continue", "Let an answer that was cut go on", writes=True),
         Action("transcript.regenerate", "r", "again", "Another answer beside this one", writes=True),

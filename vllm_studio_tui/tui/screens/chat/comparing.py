@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.tui.flows.sides import choose_sides
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.sheets.dialogs import Writing
@@ -16,6 +17,16 @@ class Comparing:
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
         self._before: Sequence[str] = ()
+
+    async def open_lab(self, message: Message) -> None:
+        """Show the request of an answer, to be changed and sent again."""
+        from vllm_studio_tui.tui.sheets.request_lab import RequestLabSheet
+
+        shell, studio = self._screen.shell, self._screen.studio
+        request, lab = await shell.in_thread(
+            lambda: (studio.compare.lab.last(message.session_id, message.id), studio.compare.lab)
+        )
+        await shell.ask(RequestLabSheet(request, lab))
 
     async def compare(self, text: str = "") -> None:
         """Have a question answered by several at once: the given one, what is typed, or the last of the chat."""

@@ -224,6 +224,7 @@ class ChatPlace(ChatPrompting):
                 "fork": asking.fork,
                 "tree": self.flows.choose_message,
                 "info": self.flows.show_tokens,
+                "request": self.comparing.open_lab,
             }
             self.shell.spawn(chosen[event.name](message))
 

@@ -131,6 +131,8 @@ class Transcript(Document):
             return entry.sibling[1] > 1
         if name == "info":
             return bool(entry.message.details.get("logprobs"))
+        if name == "request":
+            return role == "assistant" and bool(entry.message.id) and self.live is None
         if name == "fork":
             return bool(entry.message.id)  # it is kept already
         if name in ("copy", "copy-code"):
@@ -181,6 +183,9 @@ class Transcript(Document):
     def action_copy_code(self) -> None:
         if (entry := self.message) is not None:
             self.post_message(self.ActionChosen("copy-code", replace(entry.message, content=self._text)))
+
+    def action_request(self) -> None:
+        self._chosen("request")
 
     def action_tree(self) -> None:
         self._chosen("tree")
