@@ -119,3 +119,13 @@ async def test_nothing_is_counted_while_an_answer_comes(tmp_path: Path) -> None:
         await ask(stage, "q")
         await stage.until(lambda: bool(counted), "a count after the end")
         assert "while it came" not in counted
+
+
+async def test_an_answer_whose_engine_sent_no_counts_is_counted_here_and_marked(tmp_path: Path) -> None:
+    silent = Ended("stop", TokenUsage(), Timings(0.1, None, 2.0, 40.0))
+    async with staged(tmp_path, place="chat", script=(Delta(content="a long word " * 10), silent)) as stage:
+        await ask(stage, "q")
+        await shows(stage, "~30 tok in 2.00 s")  # nobody could count: a guess from its letters
+        counted = branch(stage)[-1]
+        assert counted.details["counted"] == {"completion_tokens": 30, "by": "estimate"}
+        assert counted.usage.completion_tokens is None

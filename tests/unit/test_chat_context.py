@@ -224,6 +224,19 @@ def test_an_answer_without_counts_is_counted_here_and_marked(db: Database, folde
     assert rows.get(answer.id).details == counted.details
 
 
+async def test_an_answer_that_is_written_on_is_counted_anew(db: Database, folder: Path) -> None:
+    silent = Ended("length", TokenUsage(), Timings(0.1, None, 1.0, None))
+    service = ChatService(db, stream=Engine(Delta("hello there"), silent))
+    session = service.new_session("x")
+    await read(service.send(session, "q", TARGET))
+    one = context(db, folder=folder)
+    answer = MessageRows(db).branch(session)[-1]
+    assert one.count_answer(answer.id, None).details["counted"]["completion_tokens"] == 2
+    await read(service.continue_answer(session, answer.id, TARGET))
+    assert "counted" not in MessageRows(db).get(answer.id).details
+    assert one.count_answer(answer.id, None).details["counted"]["completion_tokens"] == 3  # two words have become one
+
+
 @pytest.mark.parametrize(
     "template",
     ["{{ raise_exception('no') }}", "{% for", "{{ messages[9].x.y }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}"],

@@ -51,7 +51,8 @@ def ending_of(turn: Turn, ended: Ended, *, count: bool) -> Ending:
 
 def _details(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of an answer: what was known beforehand, and what its end told."""
-    known = {**before, **after}
+    # What was counted here was of the answer before it was written on.
+    known = {**{name: value for name, value in before.items() if name != "counted"}, **after}
     not_sent = [one["not_sent"] for one in (before, after) if isinstance(one.get("not_sent"), Mapping)]
     return {**known, "not_sent": {name: why for one in not_sent for name, why in one.items()}} if not_sent else known
 

@@ -18,6 +18,8 @@ def generated_tokens(answer: Message) -> str:
     """
     if answer.usage.completion_tokens is not None:
         return str(answer.usage.completion_tokens)
+    if (counted := counted_here(answer)) is not None:
+        return counted
     timings = answer.timings
     if timings.tokens_per_second is None or timings.total is None or timings.ttft is None:
         return ""
@@ -30,6 +32,15 @@ def speed(answer: Message) -> str:
         return ""
     mark = "" if answer.usage.completion_tokens is not None else "~"
     return f"{mark}{numbers.rate(answer.timings.tokens_per_second)}"
+
+
+def counted_here(answer: Message) -> str | None:
+    """Return the tokens of an answer whose engine sent no counts, `~` before a guess; None: they were not counted."""
+    counted = answer.details.get("counted")
+    tokens = counted.get("completion_tokens") if isinstance(counted, Mapping) else None
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens < 1e12:
+        return None
+    return f"{'~' if counted is not None and counted.get('by') == 'estimate' else ''}{tokens}"
 
 
 def engine_figure(answer: Message, name: str) -> float | None:
@@ -46,6 +57,8 @@ def measured_here(answer: Message) -> list[str]:
     found = ["TTFT"] if timings.ttft is not None else []
     if timings.tokens_per_second is not None and engine_figure(answer, "decode_tps") is None:
         found.append("speed")
+    if answer.usage.completion_tokens is None and counted_here(answer) is not None:
+        found.append("tokens")
     if timings.thinking is not None and not answer.usage.reasoning_tokens:
         found.append("thinking")
     return [*found, "took"] if timings.total is not None else found

@@ -147,7 +147,10 @@ class ChatContext:
         text = message.reasoning + message.content
         counted = self._counter.text(text, target, recipe=recipe if isinstance(recipe, str) else None)
         found = {"completion_tokens": counted.tokens, "by": str(counted.by)}
-        return self._messages.set_details(message_id, {**message.details, "counted": found})
+        now = self._messages.get(message_id)
+        if now.finish != message.finish or now.reasoning + now.content != text:
+            return now  # it is written on meanwhile
+        return self._messages.set_details(message_id, {**now.details, "counted": found})
 
     # --- making it shorter ------------------------------------------------------------------------------
 

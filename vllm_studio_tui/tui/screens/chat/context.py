@@ -119,6 +119,28 @@ class ChatMeter:
         if screen.state.shown is chat:
             self.report, self._counted = report, now
             screen.update_place()
+            await self._count_answer(chat)
+
+    async def _count_answer(self, chat: Chat) -> None:
+        """Have the last answer counted here, if its engine sent no counts; nothing is kept read-only."""
+        screen, entries = self._screen, self._screen.document.entries
+        last = entries[-1].message if entries else None
+        if last is None or last.role != "assistant" or last.finish in (None, "streaming", "failed"):
+            return
+        known = last.usage.completion_tokens is not None or "counted" in last.details
+        if known or last.unsaved is not None or not (last.content or last.reasoning) or screen.shell.read_only:
+            return
+
+        def count() -> Message:
+            return screen.studio.context.count_answer(last.id, target_of(screen, chat))
+
+        try:
+            message = await screen.shell.in_thread(count)
+        except StudioError:
+            return  # it is as unknown as before
+        if screen.state.shown is chat and screen.running is None:
+            screen.state.replace_message(message)
+            screen.document.replace_message(message)
 
 
 class ContextFlows:
