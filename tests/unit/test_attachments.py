@@ -70,6 +70,7 @@ def test_words_with_an_at_sign_name_files_and_others_stay_text(tmp_path: Path) -
         "@missing.py names no file: it is sent as text.",
         "@sub is a folder: name files in it, such as sub/*.md. It is sent as text.",
     )
+    assert reading.resolve("```\n@a.py\n```", tmp_path).attached == ()
     again = reading.resolve("@a.py", tmp_path, already=found.attached)
     assert again.attached == found.attached
 

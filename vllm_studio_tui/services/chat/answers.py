@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.chat import Message
+from vllm_studio_tui.domain.chat import Attached, Message
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan
 from vllm_studio_tui.kit import gc_freeze
@@ -29,6 +29,7 @@ class RunningAnswer:
     Attributes:
         answer: What is generated now; each round of tools is followed by a further answer.
         question: What was asked; None where a message that was there already is answered or continued.
+        attached: What went with the question.
         task: Reads the stream; cancelling it stops the answer.
         began: When, by the monotonic clock.
     """
@@ -37,6 +38,7 @@ class RunningAnswer:
     question: str | None = None
     answer: Answer = field(default_factory=Answer)
     task: asyncio.Task[None] | None = None
+    attached: Sequence[Attached] = ()
     began: float = field(default_factory=time.monotonic)
 
 
@@ -67,14 +69,16 @@ class Answers:
         *,
         question: str | None = None,
         before: Message | None = None,
+        attached: Sequence[Attached] = (),
     ) -> RunningAnswer:
         """Read an answer in the background.
 
         Args:
             events: What one of the service's ways to ask returned.
             before: The message that is continued.
+            attached: What goes with the question.
         """
-        running = RunningAnswer(session_id, question, Answer(before))
+        running = RunningAnswer(session_id, question, Answer(before), attached=attached)
         self.running[session_id] = running
         running.task = asyncio.create_task(self._read(running, events), name=f"chat {session_id}")
         return running

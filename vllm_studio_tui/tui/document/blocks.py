@@ -17,12 +17,14 @@ class Surroundings:
 
     Attributes:
         ready: Called, in another thread, when a lexer has been loaded.
+        pictures: Pictures can be drawn: there are colours and half blocks.
         reading: The keys go to the document.
     """
 
     glyphs: Glyphs
     ready: Callable[[], None] | None = None
     reading: bool = True
+    pictures: bool = False
 
 
 class Block:

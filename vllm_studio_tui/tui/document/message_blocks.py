@@ -13,53 +13,13 @@ from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, esti
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
+from vllm_studio_tui.tui.document.question import Question, of_several
 from vllm_studio_tui.tui.document.summary_block import is_shortening, shortening_block
-from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import fit
 
 #: Lines of a live thought, and of a tool's result before it is opened whole.
 LIVE_THOUGHT = 6
 TOOL_LINES = 8
-
-
-class Question(Block):
-    """What the person asked, on a background of its own."""
-
-    def __init__(
-        self,
-        message: int,
-        text: str,
-        images: Sequence[str] = (),
-        *,
-        sibling: tuple[int, int] = (1, 1),
-        spacious: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self._text = text
-        self.sibling = sibling
-        self._images = tuple(images)
-        self.spacious = spacious
-
-    def make(self, width: int, around: Surroundings) -> list[Line]:
-        lead: tuple[Part, ...] = ((f"{around.glyphs.block} ", "data"),)
-        lines = [Line(lead, "surf")] if self.spacious else []
-        for index, image in enumerate(self._images):
-            size = numbers.size(len(image) * 3 // 4)
-            lines.append(Line((*lead, (f"[image {index + 1}  {size}]", "dim")), "surf"))
-        text = clean(self._text.expandtabs(4))
-        for row in text.split("\n"):
-            lines += fold([(row, "fg")], width, lead, lead, "surf") if row.strip() else [Line(lead, "surf")]
-        if self.sibling[1] > 1:
-            lines += fold([(_of_several(self.sibling, around.glyphs), "faint")], width, lead, lead, "surf")
-        if self.spacious:
-            lines.append(Line(lead, "surf"))
-        return [*lines, BLANK]
-
-    def estimate(self, width: int) -> int:
-        return estimated(self._text, width - 2) + (2 if self.spacious else 0) + (self.sibling[1] > 1)
-
-    def source(self) -> str:
-        return self._text
 
 
 class Thought(Block):
@@ -308,7 +268,7 @@ class Foot(Block):
             lines += fold([(text, "dim")], width, ((f"{sign} ", colour),), (("  ", "fg"),))[:3]
         stats = _stats(self.answer, self.age, detail=self.detail)
         if self.sibling[1] > 1:
-            stats.insert(0, _of_several(self.sibling, glyphs))
+            stats.insert(0, of_several(self.sibling, glyphs))
         for row in _rows(stats, width):
             lines += fold([(row, "faint")], width)
         return [*lines, BLANK] if lines else []
@@ -343,12 +303,6 @@ def _ended(answer: Message) -> tuple[str, str, list[tuple[str, str]]] | None:
     return None
 
 
-def _of_several(sibling: tuple[int, int], glyphs: Glyphs) -> str:
-    """Return which one of several questions or answers this is, between the arrows that go to the others."""
-    index, count = sibling
-    return f"{glyphs.left} {index} of {count} {glyphs.right}"
-
-
 def _stats(answer: Message, age: str, *, detail: bool) -> list[str]:
     model = [clean_line(answer.model, limit=40)] if detail and answer.model else []
     return [*([age] if age else []), *figures.parts(answer, detail=detail), *model]
@@ -359,7 +313,7 @@ def blocks_of(
 ) -> list[Block]:
     """Return the blocks of a complete message."""
     if message.role == "user":
-        return [Question(index, message.content, message.images, sibling=sibling, spacious=spacious)]
+        return [Question(index, message.content, message.images, message.files, sibling=sibling, spacious=spacious)]
     if message.role == "tool":
         return []
     if is_shortening(message):

@@ -14,6 +14,7 @@ from textual.strip import Strip
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
 from vllm_studio_tui.tui.document.line_breaking import Line, cells
 from vllm_studio_tui.tui.document.selection import Selection, highlighted
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.ink import fit
 from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
@@ -116,7 +117,8 @@ class BlockScroll(WholeLines, can_focus=True):
         def ready() -> None:
             app.call_from_thread(self.redraw)
 
-        return Surroundings(self._get_ink().glyphs, ready, self.has_focus)
+        ink = self._get_ink()
+        return Surroundings(ink.glyphs, ready, self.has_focus, not ink.plain and ink.glyphs is UNICODE)
 
     def recolour(self) -> None:
         self.redraw()

@@ -12,7 +12,8 @@ from vllm_studio_tui.domain.chat import Delta, Message, Relabel
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.document.blocks import Block, Hint
 from vllm_studio_tui.tui.document.live import Live
-from vllm_studio_tui.tui.document.message_blocks import Foot, Question, Thought, Tool, blocks_of
+from vllm_studio_tui.tui.document.message_blocks import Foot, Thought, Tool, blocks_of
+from vllm_studio_tui.tui.document.question import Question
 from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.document.selection import Point
 

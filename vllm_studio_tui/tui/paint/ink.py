@@ -20,6 +20,8 @@ from textual.strip import Strip
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
 
+#: Styles that are kept.
+MOST_STYLES = 20_000
 #: The attributes among the words of a style; every other word is a colour of the theme.
 ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
 #: Unchanged cells between two changed spans of a row from which two separate updates write less than a joint one.
@@ -254,6 +256,8 @@ class Ink:
         key = (words, plane)
         found = self._styles.get(key)
         if found is None:
+            if len(self._styles) > MOST_STYLES:  # pictures have many
+                self._styles.clear()
             found = self._styles[key] = self._make(words, plane)
         return found
 
@@ -265,11 +269,15 @@ class Ink:
         name = named[-1] if named else "fg"
         if self.plain:
             return Style(dim=True if name in QUIET else None, **attributes)
-        foreground = _colour(self._colours.get(name) or self._colours.get("fg", "default"))
+        foreground = _colour(self._hue(name) or self._colours.get("fg", "default"))
         if name in QUIET and foreground.is_default:
             attributes["dim"] = True  # the terminal's own text colour, a step back
-        background = _colour(self._colours.get(planes[-1] if planes else plane or "bg") or "default")
+        background = _colour(self._hue(planes[-1] if planes else plane or "bg") or "default")
         return Style(color=foreground, bgcolor=background, **attributes)
+
+    def _hue(self, word: str) -> str | None:
+        """Return the colour of a word, or the word itself where it is the colour of a point of a picture."""
+        return word if word.startswith("#") else self._colours.get(word)
 
     def strip(
         self,

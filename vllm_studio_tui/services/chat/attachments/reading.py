@@ -23,6 +23,7 @@ MOST_FILES, MOST_PICTURES = 50, 16
 
 #: `@path`, or `@"path with blanks"`, where a word begins.
 _MENTION = re.compile(r'(?:(?<=\s)|(?<=[(\[{])|^)@(?:"([^"\n]{1,4096})"|([^\s"]{1,4096}))')
+_FENCED = re.compile(r"^(`{3,}).*?^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
 #: By its ending, where the file is text: what kind of text it is told to be.
 _KINDS = {
     "py": "text/x-python", "md": "text/markdown", "json": "application/json", "csv": "text/csv", "html": "text/html",
@@ -58,7 +59,7 @@ def resolve(text: str, folder: str | Path | None = None, *, already: Iterable[At
     """
     found: dict[str, None] = {}
     notes = []
-    for match in _MENTION.finditer(text):
+    for match in _MENTION.finditer(_FENCED.sub("", text)):  # code in a fence names nobody
         word = match[1] or match[2]
         names = _named(word, folder, trim=match[1] is None)
         found.update(dict.fromkeys(names))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
-from vllm_studio_tui.domain.chat import Delta, Message, Relabel, Target
+from vllm_studio_tui.domain.chat import Attached, Delta, Message, Relabel, Target
 from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
@@ -86,15 +86,41 @@ class Asking:
                     self.give_back(chat, "\n\n".join([text, self.take_back(chat)]).rstrip("\n"))
                 return
             service = await screen.service()
+            attached = await self._named(chat, text)
             if chat.session is None:
                 await self._begin_session(chat, text, target)
             assert chat.id is not None
-            self._begin(chat, service.send(chat.id, text, target, sampling=sampling_of(chat.settings)), question=text)
+            events = service.send(
+                chat.id,
+                text,
+                target,
+                sampling=sampling_of(chat.settings),
+                images=[one.image for one in attached if one.image is not None],
+                files=[one.file for one in attached],
+            )
+            self._begin(chat, events, question=text, attached=attached)
         except StudioError:
             self.give_back(chat, text)
             raise
         finally:
             chat.end_asking()
+
+    async def _named(self, chat: Chat, text: str, already: Sequence[Attached] = ()) -> Sequence[Attached]:
+        """Read the files that a question names as `@path`; what was pasted names none.
+
+        Raises:
+            UsageError: One of them cannot be sent.
+        """
+        for whole in chat.folded.values():
+            text = text.replace(whole.strip("\n"), "")
+        if "@" not in text:
+            return already
+        from vllm_studio_tui.services.chat.attachments import reading
+
+        found = await self._screen.shell.in_thread(lambda: reading.resolve(text, already=already))
+        for note in found.notes:
+            self._screen.shell.tell(note, "warning")
+        return found.attached
 
     async def _begin_session(self, chat: Chat, text: str, target: Target) -> None:
         """The chat begins to exist with its first question."""
@@ -159,9 +185,27 @@ class Asking:
         if target is None or chat.id is None or self._running(chat) is not None:
             self.give_back(chat, text)
             return
+        images = iter(message.images)
+        before = [Attached(one, next(images, None) if one.text is None else None) for one in message.files]
+        # What the question no longer names does not go with it.
+        before = [one for one in before if one.file.name in text or one.file.name not in message.content]
+        try:
+            attached = await self._named(chat, text, before)
+        except StudioError:
+            self.give_back(chat, text)
+            raise
         self._cut_at(chat, message)
-        events = service.edit(chat.id, message.id, text, target, sampling=sampling_of(chat.settings))
-        self._begin(chat, events, question=text)
+        pictures = [one.image for one in attached if one.image is not None]
+        events = service.edit(
+            chat.id,
+            message.id,
+            text,
+            target,
+            sampling=sampling_of(chat.settings),
+            images=[*pictures, *images],
+            files=[one.file for one in attached],
+        )
+        self._begin(chat, events, question=text, attached=attached)
 
     async def regenerate(self, message: Message) -> None:
         """Answer a question once more; the answer that is there stays as a sibling."""
@@ -240,9 +284,10 @@ class Asking:
         *,
         question: str | None = None,
         before: Message | None = None,
+        attached: Sequence[Attached] = (),
     ) -> None:
         assert chat.id is not None
-        running = self.answers.start(chat.id, events, question=question, before=before)
+        running = self.answers.start(chat.id, events, question=question, before=before, attached=attached)
         if self._state.shown is chat:
             self._screen.document.show_answer(running)
         self._screen.update_place()

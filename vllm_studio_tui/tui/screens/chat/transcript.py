@@ -78,7 +78,7 @@ class Transcript(Document):
     def show_answer(self, running: RunningAnswer) -> None:
         """Show an answer that begins at the end, below its question where it is a new one."""
         if running.question is not None:
-            self.add(Entry(Message("", running.session_id, "user", running.question)), spacious=self._spacious)
+            self.add(Entry(_question(running)), spacious=self._spacious)
         self.begin(Entry(Message("", running.session_id, "assistant", "", finish="streaming")))
         content, reasoning = running.answer.text()
         if content or reasoning:
@@ -213,3 +213,15 @@ class Transcript(Document):
 
     def action_next(self) -> None:
         self._chosen("next")
+
+
+def _question(running: RunningAnswer) -> Message:
+    """Return what was asked, as a message with what went with it."""
+    return Message(
+        "",
+        running.session_id,
+        "user",
+        running.question or "",
+        images=tuple(one.image for one in running.attached if one.image is not None),
+        files=tuple(one.file for one in running.attached),
+    )
