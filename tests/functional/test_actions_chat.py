@@ -334,6 +334,74 @@ async def _tree(stage: Staged) -> None:
     assert branch(stage)[-1].id == second
 
 
+@transcript.scenario("transcript.delete")
+async def _take_away(stage: Staged) -> None:
+    for key in ("d", "delete"):
+        before = [one.id for one in branch(stage)]
+        await stage.press(key)  # the answer alone goes at once
+        await told(stage, "1 message is taken away. u brings it back.")
+        assert [one.id for one in branch(stage)] == before[:-1]
+        await stage.press("u")
+        await told(stage, "1 message is here again")
+        await stage.until(lambda: "print(1)" in stage.text(), "it is shown again")
+        assert [one.id for one in branch(stage)] == before  # noqa: B023, RUF100
+    await ask_again(stage, "and then?")
+    await stage.press("g", "d")
+    await shows(stage, "With it go 3 messages below it")
+    await stage.press("escape")
+    assert len(branch(stage)) == 4
+    await stage.press("d")
+    await shows(stage, "take them away")
+    await stage.press("d")
+    await told(stage, "4 messages are taken away")
+    assert branch(stage) == []
+
+
+@transcript.scenario("transcript.pin", "chat.bookmarks")
+async def _bookmark(stage: Staged) -> None:
+    marked = branch(stage)[-1]
+    await stage.press("p")
+    await told(stage, "Bookmarked")
+    assert stage.studio.chats.marks.bookmarks()[0].id == marked.id
+    place(stage).action_new()
+    await command(stage, "bookmarked messages of all chats")
+    await shows(stage, "a bookmarked message")
+    await stage.press("enter")
+    await shows(stage, "the question")
+    await stage.until(lambda: place(stage).session is not None, "its chat is open")
+    place(stage).document.focus()
+    await stage.press("p")
+    await told(stage, "No longer bookmarked")
+    assert stage.studio.chats.marks.bookmarks() == []
+
+
+@transcript.scenario("transcript.editor")
+async def _read_in_editor(stage: Staged) -> None:
+    await stage.press("E")
+    await told(stage, "An editor cannot be opened on this terminal.")
+
+
+@listed.scenario("chats.pin", "chats.tags")
+async def _pin_and_tag(stage: Staged) -> None:
+    place(stage).query_one("#chat-list").focus()
+    here = place(stage).session
+    assert here is not None
+    await stage.press("p")
+    await shows(stage, "Pinned")
+    assert stage.studio.chats.get(here.id).pinned_at is not None
+    await stage.press("p")
+    await hides(stage, "Pinned")
+    await stage.press("number_sign")
+    await shows(stage, "Tags of this chat")
+    await stage.type("#Night, work")
+    await stage.press("enter")
+    await stage.until(lambda: stage.studio.chats.get(here.id).tags == ("night", "work"), "it has its tags")
+    await stage.press("ctrl+o")
+    await stage.type("night")
+    await shows(stage, "1 of 1")
+    await stage.press("escape")
+
+
 @transcript.scenario("transcript.fork")
 async def _fork(stage: Staged) -> None:
     origin = place(stage).session

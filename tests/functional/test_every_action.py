@@ -33,6 +33,7 @@ from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
+from vllm_studio_tui.tui.screens.chat.marking import Marking
 from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.screens.compare.place import ComparePage
@@ -135,7 +136,11 @@ async def beside_each_other(stage: Staged) -> None:
 
 async def in_the_list_of_chats(stage: Staged) -> None:
     stage.studio.chat.new_session("q")
-    for key in [key for key in keys_of("chats") if len(key) > 1]:  # letters are typed there
+    place: Any = stage.app.current
+    await place.reload_list()
+    place.query_one("#chat-list").focus()
+    await stage.press("p", "number_sign")
+    for key in [key for key in keys_of("chats") if len(key) > 1 and key != "number_sign"]:  # letters are typed there
         await stage.press("ctrl+o")
         await stage.until(lambda: "0 messages" in stage.text(), "the chats")
         await stage.press(key)
@@ -247,7 +252,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, owner: type, action: Action, done
         async def flow(*_: object) -> None:
             done.add(action.id)
 
-        monkeypatch.setattr(owner, action.method, flow)
+        monkeypatch.setattr(owner if hasattr(owner, action.method) else Marking, action.method, flow)
     else:
         monkeypatch.setattr(owner, f"action_{action.method}", lambda _: done.add(action.id))
 

@@ -138,6 +138,8 @@ class ChatTreeSheet(Sheet):
         if line.hidden:
             return f"{line.below} more"
         message, parts = line.message, []
+        if message.bookmarked_at is not None:
+            parts.append("bookmarked" if width >= 60 else "*")
         if message.role == "assistant" and width >= 90 and message.model:
             parts.append(clean_line(message.model, limit=24))
         if width >= 70 and message.usage.completion_tokens:

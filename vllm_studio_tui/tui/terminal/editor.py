@@ -44,6 +44,15 @@ def edit_text(shell: Shell, text: str, suffix: str = ".md") -> str | None:
             return None
 
 
+def open_text(shell: Shell, text: str, suffix: str = ".md") -> None:
+    """Open a text in `$VISUAL`, `$EDITOR` or `$PAGER` to be read; what is changed of it is not kept."""
+    with tempfile.TemporaryDirectory(prefix="vllm-studio-") as folder:
+        path = Path(folder) / f"text{suffix}"
+        path.write_text(text, "utf-8", "replace")
+        path.chmod(0o400)
+        open_file(shell, path)
+
+
 #: Programs that take the line to begin at as `+N`.
 _WITH_LINE = frozenset({"vi", "vim", "nvim", "view", "nano", "emacs", "less", "most", "micro", "kak", "joe", "ne"})
 

@@ -24,7 +24,7 @@ class ChatList(ListCanvas):
         """The person chose to do something with a chat.
 
         Attributes:
-            name: The action without its scope: `open`, `new`, `rename` or `delete`.
+            name: The action without its scope: `open`, `new`, `rename`, `pin`, `tags` or `delete`.
         """
 
         name: str
@@ -55,6 +55,12 @@ class ChatList(ListCanvas):
 
     def action_rename(self) -> None:
         self._chosen("rename")
+
+    def action_pin(self) -> None:
+        self._chosen("pin")
+
+    def action_tags(self) -> None:
+        self._chosen("tags")
 
     def action_delete(self) -> None:
         self._chosen("delete")

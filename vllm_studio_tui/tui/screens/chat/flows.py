@@ -87,7 +87,7 @@ class ChatFlows:
         chat = self._studio.chat
         now = time.time()
         choices = []
-        sessions = chat.sessions.list(limit=SHOWN, search=typed)
+        sessions = chat.sessions.list(limit=SHOWN, search=typed, pinned_first=True)
         # The count comes last: it is what a narrow window can do without.
         widest = max((cell_len(clean_line(session.model or "", limit=MODEL)) for session in sessions), default=0)
         for session in sessions:
@@ -99,7 +99,8 @@ class ChatFlows:
                     f"open:{session.id}",
                     session.title or "New chat",
                     f"{numbers.moment(at, now):>6}  {model}  {session.messages:>3} {many}",
-                    group=paint.day(at, now),
+                    group="Pinned" if session.pinned_at is not None else paint.day(at, now),
+                    words=" ".join(session.tags),
                 )
             )
         if len(typed.strip()) > 1:

@@ -83,9 +83,21 @@ class ChatOpening(ChatSteps):
         """Read the list of chats again."""
         service = await self._as_screen.service()
         self.state.set_list(
-            *await self.shell.in_thread(lambda: (service.sessions.list(limit=LISTED), service.sessions.count()))
+            *await self.shell.in_thread(
+                lambda: (service.sessions.list(limit=LISTED, pinned_first=True), service.sessions.count())
+            )
         )
         self._as_screen.update_place()
+
+    async def reload_tree(self) -> None:
+        """Show the chat in front anew where messages came or went without this screen."""
+        session, service = self.state.shown.session, await self._as_screen.service()
+        if session is None or self._as_screen.running is not None:
+            return
+        tree = await self.shell.in_thread(lambda: service.tree(session.id))
+        now = self.state.shown.session
+        if now is session and [one.id for one in tree] != [one.id for one in self.state.tree]:
+            await self.open(session.id)
 
     async def open(self, session_id: str, *, leaf: str | None = None) -> None:
         """Show a chat, up to a message; by default to the one it was read up to."""

@@ -21,6 +21,7 @@ from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.context import ChatMeter, ContextFlows
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
+from vllm_studio_tui.tui.screens.chat.marking import Marking
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.prompting import ChatPrompting
@@ -61,6 +62,10 @@ class ChatPlace(ChatPrompting):
     @cached_property
     def flows(self) -> ChatFlows:
         return ChatFlows(self)
+
+    @cached_property
+    def marking(self) -> Marking:
+        return Marking(self)
 
     # --- layout -----------------------------------------------------------------------------------------
 
@@ -201,7 +206,13 @@ class ChatPlace(ChatPrompting):
         if event.name == "new":
             self.new_chat()
             return
-        chosen = {"open": self._open_and_write, "rename": self.flows.rename, "delete": self.flows.delete}[event.name]
+        chosen = {
+            "open": self._open_and_write,
+            "rename": self.flows.rename,
+            "delete": self.flows.delete,
+            "pin": self.marking.pin,
+            "tags": self.marking.tags,
+        }[event.name]
         self.shell.spawn(chosen(event.session_id))
 
     async def _open_and_write(self, session_id: str) -> None:
@@ -223,6 +234,9 @@ class ChatPlace(ChatPrompting):
                 "continue": asking.continue_answer,
                 "fork": asking.fork,
                 "tree": self.flows.choose_message,
+                "pin": self.marking.bookmark,
+                "delete": self.marking.delete,
+                "editor": self.marking.open_in_editor,
                 "info": self.flows.show_tokens,
                 "request": self.comparing.open_lab,
             }
@@ -241,6 +255,7 @@ class ChatPlace(ChatPrompting):
 
     def read_again(self) -> None:
         self.shell.spawn(self.reload_list(), group="chats")
+        self.shell.spawn(self.reload_tree(), group="chats")
 
     def action_new(self) -> None:
         self.new_chat()
@@ -271,6 +286,9 @@ class ChatPlace(ChatPrompting):
     def go_on(self, chat: Chat) -> None:
         """Send what waits in a chat, where nothing is in the way any more."""
         self.asking.go_on(chat)
+
+    def action_bookmarks(self) -> None:
+        self.shell.spawn(self.marking.choose_bookmark())
 
     def action_copy_chat(self) -> None:
         if self.session is not None:

@@ -215,7 +215,7 @@ def session_rows(
     group = ""
     for session in sessions:
         at = numbers.when(session.updated_at)
-        name = day(at, now)
+        name = "Pinned" if session.pinned_at is not None else day(at, now)
         if name != group:
             group = name
             title = Row(plane="surf")

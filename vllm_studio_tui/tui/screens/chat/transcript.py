@@ -133,9 +133,11 @@ class Transcript(Document):
             return bool(entry.message.details.get("logprobs"))
         if name == "request":
             return role == "assistant" and bool(entry.message.id) and self.live is None
-        if name == "fork":
+        if name in ("fork", "pin"):
             return bool(entry.message.id)  # it is kept already
-        if name in ("copy", "copy-code"):
+        if name == "delete":
+            return bool(entry.message.id) and self.live is None
+        if name in ("copy", "copy-code", "editor"):
             return bool(self._text)
         return True
 
@@ -186,6 +188,15 @@ class Transcript(Document):
 
     def action_request(self) -> None:
         self._chosen("request")
+
+    def action_pin(self) -> None:
+        self._chosen("pin")
+
+    def action_delete(self) -> None:
+        self._chosen("delete")
+
+    def action_editor(self) -> None:
+        self._chosen("editor")
 
     def action_tree(self) -> None:
         self._chosen("tree")
