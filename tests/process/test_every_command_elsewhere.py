@@ -98,6 +98,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("mcp consents --json", 0, '"server": "gone"'),
     ("mcp remove gone", 0, "gone is removed"),
     ("mcp import MCPFILE --dry-run --json", 0, '"name": "git"'),
+    ("attach FILE", 0, "gets it"),
     ("gateway status --json", 0, '"installed": false'),
     ("gateway config", 0, "model_list"),
     ("gateway calls --json", 0, '"calls": []'),

@@ -56,6 +56,7 @@ VALUES: Mapping[str, set[str]] = {
 }
 #: What a face does on its own machine, whichever studio it speaks to: the file, the modules, why.
 LOCAL: Mapping[str, tuple[set[str], str]] = {
+    "cli.attach": ({"services.chat.attachments"}, "hands files to the chat that is open on this machine"),
     "cli.chat_input": ({"services.chat.attachments"}, "reads the files that a person names, where the person is"),
     "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),
     "cli.diagnose": (
@@ -100,7 +101,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.document.pictures": ({"services.chat.attachments"}, "pictures are drawn where the person is"),
     "tui.document.question": ({"services.chat.attachments"}, "words for what is shown"),
     "tui.screens.chat.asking": ({"services.chat.attachments"}, "reads the files that a person names"),
-    "tui.screens.chat.opening": ({"services.chat.drafts"}, "drafts belong to the person in front of the screen"),
+    "tui.screens.chat.opening": ({"services.chat.attachments", "services.chat.drafts"}, "what a person has here"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.recipes.flows": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),

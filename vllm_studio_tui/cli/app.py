@@ -29,6 +29,7 @@ NOUNS = (
     "monitor",
     "chat",
     "chats",
+    "attach",
     "compare",
     "lab",
     "gpus",

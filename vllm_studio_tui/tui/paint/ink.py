@@ -19,9 +19,8 @@ from textual.strip import Strip
 
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
+from vllm_studio_tui.tui.paint.hues import Hues, Styles
 
-#: Styles that are kept.
-MOST_STYLES = 20_000
 #: The attributes among the words of a style; every other word is a colour of the theme.
 ATTRIBUTES = frozenset({"bold", "italic", "underline", "reverse", "strike"})
 #: Unchanged cells between two changed spans of a row from which two separate updates write less than a joint one.
@@ -243,8 +242,7 @@ class Ink:
         self.plain = plain
         #: The column of the cursor and of the bars of blocks; negative: they are not drawn.
         self.edge = 0
-        self._colours = dict(colours)
-        self._styles: dict[tuple[str, str], Style] = {}
+        self._colours, self._styles = Hues(colours), Styles()
         use_ellipsis(glyphs.ellipsis)
 
     def colour(self, word: str) -> str | None:
@@ -256,8 +254,6 @@ class Ink:
         key = (words, plane)
         found = self._styles.get(key)
         if found is None:
-            if len(self._styles) > MOST_STYLES:  # pictures have many
-                self._styles.clear()
             found = self._styles[key] = self._make(words, plane)
         return found
 
@@ -269,15 +265,11 @@ class Ink:
         name = named[-1] if named else "fg"
         if self.plain:
             return Style(dim=True if name in QUIET else None, **attributes)
-        foreground = _colour(self._hue(name) or self._colours.get("fg", "default"))
+        foreground = _colour(self._colours.of(name) or self._colours.get("fg", "default"))
         if name in QUIET and foreground.is_default:
             attributes["dim"] = True  # the terminal's own text colour, a step back
-        background = _colour(self._hue(planes[-1] if planes else plane or "bg") or "default")
+        background = _colour(self._colours.of(planes[-1] if planes else plane or "bg") or "default")
         return Style(color=foreground, bgcolor=background, **attributes)
-
-    def _hue(self, word: str) -> str | None:
-        """Return the colour of a word, or the word itself where it is the colour of a point of a picture."""
-        return word if word.startswith("#") else self._colours.get(word)
 
     def strip(
         self,

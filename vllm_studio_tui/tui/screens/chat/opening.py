@@ -6,10 +6,14 @@ import contextlib
 from functools import partial
 from typing import Any
 
+from textual.timer import Timer
+
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.errors import NotFound, StoreError
 from vllm_studio_tui.services.chat.answers import load_client
+from vllm_studio_tui.services.chat.attachments import inbox
 from vllm_studio_tui.services.chat.drafts import load_left_off, save_left_off
+from vllm_studio_tui.tui.screens.chat.completion import quoted
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState
 from vllm_studio_tui.tui.screens.chat.stepping_back import ChatSteps
 
@@ -17,6 +21,8 @@ from vllm_studio_tui.tui.screens.chat.stepping_back import ChatSteps
 LISTED = 60
 #: Seconds after the chat was first shown in which nothing large is imported.
 AFTER_PAINT = 0.4
+#: Seconds between two looks for files that another terminal hands over.
+LOOK_SECONDS = 1.0
 
 
 class ChatOpening(ChatSteps):
@@ -28,6 +34,8 @@ class ChatOpening(ChatSteps):
         super().__init__(**options)
         self._started = False
         self._opening: object = None
+        self._looking: Timer | None = None
+        self._inbox_changed = 0
 
     # --- being shown and left ---------------------------------------------------------------------------
 
@@ -39,8 +47,35 @@ class ChatOpening(ChatSteps):
             self._as_screen.prompt.earlier = self.state.left_off.history
             self.shell.spawn(self._restore(), group="chats")
             self.set_timer(AFTER_PAINT, load_client)
+            self._looking = self.set_interval(LOOK_SECONDS, self._look_for_files)
         else:
             self.shell.spawn(self.reload_list(), group="chats")
+        if self._looking is not None:
+            self._looking.resume()
+        self._say_open(on=True)
+
+    def _say_open(self, *, on: bool) -> None:
+        """Let `vllm-studio attach` know whether a chat is open here."""
+        places = self.studio.places
+        self.shell.spawn(self.shell.in_thread(lambda: inbox.set_open(places, on=on)), group="files")
+
+    def _look_for_files(self) -> None:
+        places = self.studio.places
+        changed = inbox.changed(places)
+        if changed != self._inbox_changed:
+            self._inbox_changed = changed
+            self.shell.spawn(self._take_files(), group="files")
+
+    async def _take_files(self) -> None:
+        """Put the files that another terminal handed over into the prompt."""
+        places = self.studio.places
+        paths = await self.shell.in_thread(lambda: inbox.take(places))
+        prompt = self._as_screen.prompt
+        for path in paths:
+            prompt.insert_at_end(f"@{quoted(path)} ")
+        if paths:
+            many = f"{len(paths)} files" if len(paths) > 1 else "A file"
+            self.shell.tell(f"{many} came from another terminal.")
 
     async def _restore(self) -> None:
         """Open the chat that was open last."""
@@ -62,11 +97,16 @@ class ChatOpening(ChatSteps):
         if self._started:
             self._keep_draft()
             self.state.leave()
+            if self._looking is not None:
+                self._looking.pause()
+            self._say_open(on=False)
             self.shell.spawn(self._save_left_off())
 
     async def leaving(self) -> None:
         """The studio closes: what is coming is kept, and so is what was not sent."""
         self._keep_draft()
+        places = self.studio.places
+        await self.shell.in_thread(lambda: inbox.set_open(places, on=False))
         self.state.close()
         await self._as_screen.answers.stop_all()
         await self._save_left_off()
