@@ -57,6 +57,16 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("chats show CHAT --json", 0, "hello"),
     ("chats search hello --json", 0, "CHAT"),
     ("chats rename CHAT another", 0, ""),
+    ("chats pin CHAT", 0, "pinned"),
+    ("chats tag CHAT night", 0, "#night"),
+    ("chats tags --json", 0, '"night"'),
+    ("chats bookmark MESSAGE", 0, "bookmarked"),
+    ("chats bookmarks CHAT --json", 0, "MESSAGE"),
+    ("chats context CHAT --json", 0, "tokens"),
+    ("chats compact CHAT --window --keep 0 --json", 0, ""),
+    ("chats compact CHAT --undo", 0, ""),
+    ("chats remove MESSAGE", 0, "taken away"),
+    ("chats bring-back", 0, "here again"),
     ("chats fork CHAT --json", 0, "session"),
     ("chats export CHAT", 0, "hello"),
     ("chats import CHATFILE --json", 0, ""),
@@ -187,6 +197,8 @@ def test_every_command_works_on_a_studio_elsewhere_or_says_why_not(
             code, said = run(line, url)
             if line == "chats list --json":
                 names["CHAT"] = json.loads(said)["sessions"][0]["id"]
+            elif line == "chats show CHAT --json":
+                names["MESSAGE"] = json.loads(said)["messages"][-1]["id"]
             elif line.startswith("chats export"):
                 Path(names["CHATFILE"]).write_text(said)
             elif line.startswith("runs list"):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.paint.ink import cut_at
+from vllm_studio_tui.tui.paint.cutting import cut_at
 
 #: Text and its style, as words that `paint.ink` knows.
 Part = tuple[str, str]
