@@ -93,6 +93,13 @@ class ToolChoice:
     call: bool = True
 
 
+def tools_of(settings: Mapping[str, Any]) -> ToolChoice | None:
+    """Return the tools that were chosen for a chat, from its settings; None: none."""
+    chosen = settings.get("tools")
+    names = tuple(one for one in chosen if isinstance(one, str) and one) if isinstance(chosen, list | tuple) else ()
+    return ToolChoice(names) if names else None
+
+
 class Consents(Protocol):
     """What a person allowed for longer than one call. Both block, and may raise a `StudioError`."""
 

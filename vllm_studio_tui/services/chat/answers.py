@@ -17,6 +17,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.chat.answer import Answer
+from vllm_studio_tui.services.chat.calls import Calls
 
 #: Seconds that closing waits until everything that has come is kept.
 CLOSE_SECONDS = 5.0
@@ -32,6 +33,7 @@ class RunningAnswer:
         attached: What went with the question.
         task: Reads the stream; cancelling it stops the answer.
         began: When, by the monotonic clock.
+        calls: The calls of tools that were asked for so far.
     """
 
     session_id: str
@@ -40,6 +42,12 @@ class RunningAnswer:
     task: asyncio.Task[None] | None = None
     attached: Sequence[Attached] = ()
     began: float = field(default_factory=time.monotonic)
+    calls: Calls = field(default_factory=Calls)
+
+    @property
+    def calling(self) -> bool:
+        """Whether the answer has ended in calls, and the next one has not begun."""
+        return self.answer.ended is not None and bool(self.answer.ended.tool_calls)
 
 
 class Answers:
@@ -91,6 +99,7 @@ class Answers:
                     if isinstance(event, RoundBegan):
                         running.answer = Answer()
                     running.answer.add(event)
+                    running.calls.take(event)
                     self._on_event(running, event)
         except StudioError as error:
             failed = error

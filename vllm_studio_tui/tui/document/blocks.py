@@ -19,12 +19,16 @@ class Surroundings:
         ready: Called, in another thread, when a lexer has been loaded.
         pictures: Pictures can be drawn: there are colours and half blocks.
         reading: The keys go to the document.
+        height: How many lines are visible at once.
+        key: Returns the key of an action, as it is shown; empty for one that has none.
     """
 
     glyphs: Glyphs
     ready: Callable[[], None] | None = None
     reading: bool = True
     pictures: bool = False
+    height: int = 40
+    key: Callable[[str], str] = str
 
 
 class Block:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from vllm_studio_tui.domain.chat import Message, ToolCall
+from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean, clean_line
+from vllm_studio_tui.services.chat.calls import CallState, kept
 from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.code import code_lines
@@ -15,11 +15,10 @@ from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
 from vllm_studio_tui.tui.document.markdown import parse_table, render, table_lines, table_widths
 from vllm_studio_tui.tui.document.question import Question, of_several
 from vllm_studio_tui.tui.document.summary_block import is_shortening, shortening_block
-from vllm_studio_tui.tui.paint.ink import fit
+from vllm_studio_tui.tui.document.tool_card import ToolCard
 
-#: Lines of a live thought, and of a tool's result before it is opened whole.
+#: Lines of a live thought.
 LIVE_THOUGHT = 6
-TOOL_LINES = 8
 
 
 class Thought(Block):
@@ -80,80 +79,6 @@ class Thought(Block):
 
     def source(self) -> str:
         return self.text if self.open else ""
-
-
-class Tool(Block):
-    """A tool call and its result."""
-
-    def __init__(self, message: int, call: ToolCall, result: str | None = None, *, failed: bool = False) -> None:
-        super().__init__(message)
-        self._call = call
-        self._result = result
-        self._failed = failed
-        self.open = False
-        self.whole = False
-
-    def make(self, width: int, around: Surroundings) -> list[Line]:
-        glyphs = around.glyphs
-        if self._failed:
-            mark, colour = glyphs.failed, "err"
-        elif self._result is None:
-            mark, colour = glyphs.pending, "dim"
-        else:
-            mark, colour = glyphs.passed, "ok"
-        arguments = _arguments(self._call.arguments)
-        main = clean_line(str(next(iter(arguments.values()), ""))) if arguments else clean_line(self._call.arguments)
-        count = 0 if self._result is None else self._result.count("\n") + 1
-        right = f"{count} {'line' if count == 1 else 'lines'}" if count else "not run"
-        fold_mark = glyphs.open if self.open else glyphs.folded
-        head: list[Part] = [
-            (f"{fold_mark} ", "dim"),
-            (f"{mark} ", colour),
-            (clean_line(self._call.name, limit=60), "fg bold"),
-        ]
-        room = width - sum(cells(text) for text, _ in head) - cells(right) - 4
-        if room > 4 and main:
-            head.append((f"  {fit(main, room - 2)}", "dim"))
-        gap = width - sum(cells(text) for text, _ in head) - cells(right)
-        if gap > 0:
-            head += [(" " * gap, "fg"), (right, "faint")]
-        lines = fold(head, width)[:1] if gap <= 0 else [Line(tuple(head))]
-        if self.open:
-            lead: tuple[Part, ...] = ((f"{glyphs.inside} ", "track"),)
-            deep: tuple[Part, ...] = ((f"{glyphs.inside}   ", "track"),)
-            lines.append(Line((*lead, ("arguments", "faint"))))
-            for name, value in (arguments or {"": self._call.arguments}).items():
-                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                lines += fold(
-                    [(f"{name}  " if name else "", "dim"), (clean_line(text, limit=2000), "fg")], width, deep, deep
-                )
-            if self._result is not None:
-                rows = clean(self._result).split("\n")
-                shown = rows if self.whole else rows[:TOOL_LINES]
-                more = f"first {len(shown)} of {len(rows)} lines" if len(shown) < len(rows) else ""
-                lines.append(Line((*lead, ("result", "faint"), (f"   {more}", "faint"))))
-                for row in shown:
-                    lines += fold([(row, "fg")], width, deep, deep)[:20]
-        return [*lines, BLANK]
-
-    def toggle(self) -> bool:
-        if self.open and not self.whole and self._result is not None and self._result.count("\n") >= TOOL_LINES:
-            self.whole = True
-        else:
-            self.open, self.whole = not self.open, False
-        self.changed()
-        return True
-
-    def source(self) -> str:
-        return f"{self._call.name} {self._call.arguments} {self._result or ''}"
-
-
-def _arguments(text: str) -> dict[str, object]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return {clean_line(str(name)): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 class Text(Block):
@@ -233,12 +158,24 @@ class TablePart(Block):
 
 
 class Foot(Block):
-    """The line below an answer: how it ended, how fast it was, whether there are others."""
+    """The line below an answer: how it ended, how fast it was, whether there are others.
+
+    Args:
+        calls: It ended in calls that were made: the figures stand below the answer that follows.
+    """
 
     def __init__(
-        self, message: int, answer: Message, sibling: tuple[int, int], age: str = "", *, detail: bool = False
+        self,
+        message: int,
+        answer: Message,
+        sibling: tuple[int, int],
+        age: str = "",
+        *,
+        detail: bool = False,
+        calls: bool = False,
     ) -> None:
         super().__init__(message)
+        self._calls = calls
         self.answer = answer
         self.sibling = sibling
         self.age = age
@@ -266,7 +203,7 @@ class Foot(Block):
         for colour, text in figures.remarks(self.answer.details):
             sign = {"ok": glyphs.passed, "warn": glyphs.warning, "err": glyphs.failed}[colour]
             lines += fold([(text, "dim")], width, ((f"{sign} ", colour),), (("  ", "fg"),))[:3]
-        stats = _stats(self.answer, self.age, detail=self.detail)
+        stats = [] if self._calls else _stats(self.answer, self.age, detail=self.detail)
         if self.sibling[1] > 1:
             stats.insert(0, of_several(self.sibling, glyphs))
         for row in _rows(stats, width):
@@ -309,9 +246,19 @@ def _stats(answer: Message, age: str, *, detail: bool) -> list[str]:
 
 
 def blocks_of(
-    index: int, message: Message, sibling: tuple[int, int], results: dict[str, str], age: str, *, spacious: bool
+    index: int,
+    message: Message,
+    sibling: tuple[int, int],
+    calls: Mapping[str, CallState],
+    age: str,
+    *,
+    spacious: bool,
 ) -> list[Block]:
-    """Return the blocks of a complete message."""
+    """Return the blocks of a complete message.
+
+    Args:
+        calls: What became of the calls of tools in it, by their ids.
+    """
     if message.role == "user":
         return [Question(index, message.content, message.images, message.files, sibling=sibling, spacious=spacious)]
     if message.role == "tool":
@@ -327,6 +274,7 @@ def blocks_of(
         )
     if message.content.strip():
         found.append(Text(index, message.content))
-    found += [Tool(index, call, results.get(call.id)) for call in message.tool_calls]
-    found.append(Foot(index, message, sibling, age))
+    found += [ToolCard(index, calls.get(call.id) or kept(call, None)) for call in message.tool_calls]
+    made = bool(message.tool_calls) and all(call.id in calls for call in message.tool_calls)
+    found.append(Foot(index, message, sibling, age, calls=made))
     return found

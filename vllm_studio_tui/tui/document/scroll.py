@@ -118,7 +118,8 @@ class BlockScroll(WholeLines, can_focus=True):
             app.call_from_thread(self.redraw)
 
         ink = self._get_ink()
-        return Surroundings(ink.glyphs, ready, self.has_focus, not ink.plain and ink.glyphs is UNICODE)
+        pictures = not ink.plain and ink.glyphs is UNICODE
+        return Surroundings(ink.glyphs, ready, self.has_focus, pictures=pictures, height=self.size.height)
 
     def recolour(self) -> None:
         self.redraw()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.chat import Delta, Message, Relabel
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.services.chat.calls import Calls, CallState, states_of
 from vllm_studio_tui.tui.document.blocks import Block, Hint
 from vllm_studio_tui.tui.document.live import Live
-from vllm_studio_tui.tui.document.message_blocks import Foot, Thought, Tool, blocks_of
+from vllm_studio_tui.tui.document.message_blocks import Foot, Thought, blocks_of
 from vllm_studio_tui.tui.document.question import Question
 from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.document.selection import Point
+from vllm_studio_tui.tui.document.tool_card import ToolCard
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
@@ -59,20 +61,22 @@ class Document(BlockReader):
 
     # --- content ----------------------------------------------------------------------------------------
 
-    def show_entries(self, entries: Sequence[Entry], *, spacious: bool = False) -> None:
-        """Replace what is shown by these messages, scrolled to the end."""
+    def show_entries(self, entries: Sequence[Entry], *, spacious: bool = False, calls: Calls | None = None) -> None:
+        """Replace what is shown by these messages, scrolled to the end.
+
+        Args:
+            calls: Calls of tools that are not over, or whose end was just told.
+        """
         self.entries = list(entries)
         self.live = None
         self.current = None
         self.selection.clear()
         self.blocks = []
-        results = {
-            one.message.tool_call_id: one.message.content for one in entries if one.message.tool_call_id is not None
-        }
+        states = states_of((entry.message for entry in self.entries), calls)
         now = time.time()
         for index, entry in enumerate(self.entries):
             self.blocks += blocks_of(
-                index, entry.message, entry.sibling, results, _age(entry.message, now), spacious=spacious
+                index, entry.message, entry.sibling, states, _age(entry.message, now), spacious=spacious
             )
         if not self.blocks and self.hint is not None:
             self.blocks = [self.hint]
@@ -119,8 +123,8 @@ class Document(BlockReader):
             if self._frame_due is None and self.display:
                 self._frame_due = asyncio.get_running_loop().call_later(FRAME, self._frame)
 
-    def finish(self, entry: Entry) -> None:
-        """End the answer: what was drawn stays, with its end and figures below."""
+    def finish(self, entry: Entry, calls: Calls | None = None) -> None:
+        """End the answer: what was drawn stays, with its calls, end and figures below."""
         live, self.live = self.live, None
         if live is None:
             return
@@ -136,12 +140,13 @@ class Document(BlockReader):
             live.thought.seconds = message.timings.thinking or live.thought.seconds
             live.thought.tokens = message.usage.reasoning_tokens
             live.thought.changed()
+        states = states_of([message, *(later.message for later in self.entries[index + 1 :])], calls)
         whole = "".join(live.content)
         if whole.strip() != message.content.strip():
             # What was kept is not what was drawn, as after a continued answer: show what was kept.
-            made = blocks_of(index, message, entry.sibling, {}, _age(message, time.time()), spacious=False)
+            made = blocks_of(index, message, entry.sibling, states, _age(message, time.time()), spacious=False)
         else:
-            made = [*live.blocks, *_after(index, entry)]
+            made = [*live.blocks, *_after(index, entry, states)]
         self.blocks[self._live_at :] = made
         self.redraw()
 
@@ -164,6 +169,8 @@ class Document(BlockReader):
                 block.age = age
                 block.changed()
                 changed = True
+            elif isinstance(block, ToolCard):
+                changed = block.aged() or changed
         if changed:
             self.redraw()
 
@@ -356,10 +363,10 @@ class Document(BlockReader):
             self._frame_due.cancel()
 
 
-def _after(index: int, entry: Entry) -> list[Block]:
+def _after(index: int, entry: Entry, states: Mapping[str, CallState]) -> list[Block]:
     """Return what stands below an answer that was drawn while it came: its tool calls, its end."""
-    made = blocks_of(index, entry.message, entry.sibling, {}, "just now", spacious=False)
-    return [block for block in made if isinstance(block, Tool | Foot)]
+    made = blocks_of(index, entry.message, entry.sibling, states, "just now", spacious=False)
+    return [block for block in made if isinstance(block, ToolCard | Foot)]
 
 
 def _age(message: Message, now: float) -> str:

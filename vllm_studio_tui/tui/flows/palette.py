@@ -98,7 +98,7 @@ async def _elsewhere(shell: Shell, action: Action) -> None:
     screen = next(screen for screen in SCREENS if action.scope in screen.scopes)
     place = await shell.show_place(screen.name)
     whole = screen.name in WHOLE or action.name in ALONE
-    target = next((one for one in (place, *place.query("*")) if getattr(one, "SCOPE", "") == action.scope), None)
+    target = next((one for one in (place, *place.query("*")) if action.scope in actions.scopes_of(one)), None)
     if target is None:
         return
     if target is not place and target.focusable:
@@ -125,7 +125,7 @@ def _owner(shell: Shell, screen: Widget, scope: str) -> DOMNode | None:
         return screen.app
     focused = shell.focused
     around: list[DOMNode] = [*(focused.ancestors_with_self if focused is not None else ()), screen]
-    return next((one for one in around if getattr(one, "SCOPE", "") == scope), None)
+    return next((one for one in around if scope in actions.scopes_of(one)), None)
 
 
 def click(shell: Shell, action: str, screen: Widget) -> None:

@@ -82,6 +82,12 @@ def of(scope: str) -> tuple[Action, ...]:
     return tuple(action for action in ACTIONS if action.scope == scope)
 
 
+def scopes_of(widget: object) -> tuple[str, ...]:
+    """Return the scopes whose actions a widget does."""
+    scopes: tuple[str, ...] = getattr(widget, "SCOPES", None) or (getattr(widget, "SCOPE", ""),)
+    return scopes
+
+
 def bindings(*scopes: str) -> list[Binding]:
     """Return the Textual bindings of a widget that has these scopes."""
     made = []

@@ -48,10 +48,11 @@ class Keys:
             taken = not active.binding.priority and _consumes(focused, key)
             if active.enabled and action_id in actions.BY_ID and not taken:
                 found.setdefault(action_id, []).append(key)
-        scope = getattr(focused, "SCOPE", "")
+        scopes = actions.scopes_of(focused)
 
         def rank(action: Action) -> tuple[int, int]:
-            group = {scope: 0, "app": 4, "list": 5}.get(action.scope, 3 if action.rare else 2)
+            others = {"app": 4, "list": 5}
+            group = 0 if action.scope in scopes else others.get(action.scope, 3 if action.rare else 2)
             first = ("app.back", "app.next-part", "app.previous-part")  # how to stop, and how to leave
             return (1, first.index(action.id)) if action.id in first else (group, _ORDER[action.id])
 

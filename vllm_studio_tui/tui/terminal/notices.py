@@ -78,6 +78,10 @@ class Notices:
         if seconds >= LONG_ANSWER:
             self._tell("answer", f"the answer is there, after {numbers.duration(seconds)}")
 
+    def asked(self, name: str) -> None:
+        """Tell that a call of a tool waits for the person."""
+        self._tell("answer", f"{clean_line(name, limit=60)} waits until you allow it")
+
     def _tell(self, about: str, text: str) -> None:
         if (settings := self._settings) is None:
             return

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from vllm_studio_tui.domain.chat import Attached, Delta, Message, Relabel, Target
+from vllm_studio_tui.domain.chat import Attached, Delta, Ended, Message, Relabel, Target
 from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.tools import ChatEvent
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.chat.branches import leaf_through, sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
+from vllm_studio_tui.tui.screens.chat.consent import Consent
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat, joined
 from vllm_studio_tui.tui.screens.chat.target import find_target
@@ -27,12 +28,14 @@ class Asking:
 
     Attributes:
         answers: Answers that are being generated.
+        consent: Their calls of tools.
     """
 
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
         self._state = screen.state
         self.answers = Answers(self._on_event, self._on_end)
+        self.consent = Consent(screen)
         self._unsubscribe: Callable[[], None] | None = None
 
     def subscribe(self) -> None:
@@ -90,6 +93,7 @@ class Asking:
             if chat.session is None:
                 await self._begin_session(chat, text, target)
             assert chat.id is not None
+            tools = await screen.tool_flows.tools_for(chat)
             events = service.send(
                 chat.id,
                 text,
@@ -97,6 +101,7 @@ class Asking:
                 sampling=sampling_of(chat.settings),
                 images=[one.image for one in attached if one.image is not None],
                 files=[one.file for one in attached],
+                tools=tools,
             )
             self._begin(chat, events, question=text, attached=attached)
         except StudioError:
@@ -182,6 +187,7 @@ class Asking:
     async def ask_again(self, chat: Chat, message: Message, text: str) -> None:
         """Ask an edited question in the place of an earlier one, which stays as its sibling."""
         target, service = await find_target(self._screen, chat), await self._screen.service()
+        tools = await self._screen.tool_flows.tools_for(chat)
         if target is None or chat.id is None or self._running(chat) is not None:
             self.give_back(chat, text)
             return
@@ -204,6 +210,7 @@ class Asking:
             sampling=sampling_of(chat.settings),
             images=[*pictures, *images],
             files=[one.file for one in attached],
+            tools=tools,
         )
         self._begin(chat, events, question=text, attached=attached)
 
@@ -212,10 +219,12 @@ class Asking:
         chat = self._state.of(message.session_id)
         target = await find_target(self._screen, chat) if chat is not None else None
         service = await self._screen.service()
+        tools = await self._screen.tool_flows.tools_for(chat) if chat is not None else None
         if target is None or chat is None or chat.id is None or self._running(chat) is not None:
             return
         self._cut_at(chat, message, keep=message.role == "user")
-        self._begin(chat, service.regenerate(chat.id, message.id, target, sampling=sampling_of(chat.settings)))
+        sampling = sampling_of(chat.settings)
+        self._begin(chat, service.regenerate(chat.id, message.id, target, sampling=sampling, tools=tools))
 
     async def continue_answer(self, message: Message) -> None:
         """Let the engine continue an answer that was cut off."""
@@ -294,8 +303,11 @@ class Asking:
         self._screen.shell.update_frame()
 
     def _on_event(self, running: RunningAnswer, event: ChatEvent) -> None:
-        if self._state.shown.id == running.session_id and isinstance(event, Delta | Relabel):
-            self._screen.document.feed(event)
+        if isinstance(event, Delta | Relabel):
+            if self._state.shown.id == running.session_id:
+                self._screen.document.feed(event)
+        elif not isinstance(event, Ended):
+            self.consent.take(running, event)
 
     def _on_end(self, running: RunningAnswer, error: StudioError | None) -> None:
         chat = self._state.of(running.session_id)
@@ -317,6 +329,7 @@ class Asking:
             if self._state.shown is chat:
                 self._state.set_tree(tree)
                 screen.document.show_end(tree, leaf, screen.running)
+                self.consent.settle()
         screen.shell.update_frame()  # other keys work now
         screen.studio.sampler.wake()
         await screen.reload_list()

@@ -158,6 +158,7 @@ class ChatOpening(ChatSteps):
         self.state.open(session, tree)
         self._as_screen.document.show_branch(tree, leaf or here, self._as_screen.running)
         self._as_screen.prompt.set_text(self.state.draft)
+        self.asking.consent.settle()
         self._as_screen.show_queue()
 
     async def new_with(self, recipe_id: str | None) -> None:
@@ -177,6 +178,7 @@ class ChatOpening(ChatSteps):
         self._as_screen.document.show_entries([])
         self._as_screen.prompt.set_text(self.state.draft)
         self._as_screen.prompt.focus()
+        self.asking.consent.settle()
         self._as_screen.show_queue()
 
     async def save_settings(self, chat: Chat) -> None:

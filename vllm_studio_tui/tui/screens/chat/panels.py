@@ -42,6 +42,10 @@ class ChatFrame:
             chat.waiting_for,
             self._key("chat.model"),
             self._meter.report,
+            running.calls if running is not None else None,
+            self._rounds(),
+            screen.tool_flows.of(chat),
+            screen.document.has_focus,
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:
@@ -86,6 +90,18 @@ class ChatFrame:
             if entry.message.role == "assistant":
                 return entry.message
         return None
+
+    def _rounds(self) -> tuple[int, int]:
+        """Return how many rounds of calls the question under the cursor took, and how many calls."""
+        document = self._screen.document
+        at = document.current if document.current is not None else len(document.entries) - 1
+        messages = [entry.message for entry in document.entries]
+        first = next(
+            (index for index in range(min(at, len(messages) - 1), -1, -1) if messages[index].role == "user"), 0
+        )
+        last = next((at for at in range(first + 1, len(messages)) if messages[at].role == "user"), len(messages))
+        with_calls = [one for one in messages[first:last] if one.role == "assistant" and one.tool_calls]
+        return len(with_calls), sum(len(one.tool_calls) for one in with_calls)
 
     def _key(self, action_id: str) -> str:
         """Return the first key of an action, as it is shown."""

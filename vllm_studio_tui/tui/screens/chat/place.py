@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
+from vllm_studio_tui.tui.screens.chat.consent import WAITS
 from vllm_studio_tui.tui.screens.chat.context import ChatMeter, ContextFlows
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
 from vllm_studio_tui.tui.screens.chat.marking import Marking
@@ -26,6 +27,7 @@ from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.prompting import ChatPrompting
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
+from vllm_studio_tui.tui.screens.chat.tool_flows import ToolFlows
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
 from vllm_studio_tui.tui.widgets.canvas import Canvas
@@ -66,6 +68,10 @@ class ChatPlace(ChatPrompting):
     @cached_property
     def marking(self) -> Marking:
         return Marking(self)
+
+    @cached_property
+    def tool_flows(self) -> ToolFlows:
+        return ToolFlows(self)
 
     # --- layout -----------------------------------------------------------------------------------------
 
@@ -142,7 +148,7 @@ class ChatPlace(ChatPrompting):
         for name in ("#chat-list", "#chat-head", "#chat-status", "#chat-rail", "#chat-queue", "#chat-bar"):
             self.query_one(name, Canvas).repaint()
         self.query_one("#chat-list", ChatList).rest_on(self.chat.id)
-        self.prompt.hint = self.hint
+        self.prompt.hint = self.hint if self.asking.consent.waiting is None else WAITS
         self._show_hint()
         self.document.refresh_ages()
         self.asking.send_waiting()
@@ -184,6 +190,7 @@ class ChatPlace(ChatPrompting):
 
     def on_block_scroll_moved(self) -> None:
         self.query_one("#chat-status", Canvas).repaint()
+        self.query_one("#chat-rail", Canvas).repaint()
         self.find_line.update()
         self.shell.update_frame()
 
@@ -242,6 +249,10 @@ class ChatPlace(ChatPrompting):
             }
             self.shell.spawn(chosen[event.name](message))
 
+    def on_call_cards_call_answered(self, event: Transcript.CallAnswered) -> None:
+        event.stop()
+        self.asking.consent.answer(event.name, event.state)
+
     def on_transcript_new_asked(self, event: Transcript.NewAsked) -> None:
         event.stop()
         self.new_chat()
@@ -289,6 +300,9 @@ class ChatPlace(ChatPrompting):
 
     def action_bookmarks(self) -> None:
         self.shell.spawn(self.marking.choose_bookmark())
+
+    def action_tools(self) -> None:
+        self.shell.spawn(self.tool_flows.choose())
 
     def action_copy_chat(self) -> None:
         if self.session is not None:

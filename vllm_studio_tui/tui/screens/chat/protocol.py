@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Message
+    from vllm_studio_tui.domain.tools import ToolChoice
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
     from vllm_studio_tui.services.chat_protocols import ChatApi
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState
     from vllm_studio_tui.tui.screens.chat.transcript import Transcript
     from vllm_studio_tui.tui.shell import Shell
+
+
+class ToolChoosing(Protocol):
+    """What is chosen about the tools of chats."""
+
+    async def tools_for(self, chat: Chat) -> ToolChoice | None:
+        """Return the tools of a chat; a server of them that nobody has agreed to is asked about first."""
+
+    def of(self, chat: Chat) -> list[tuple[str, bool, str]]:
+        """Return the tools of a chat as they are shown: what each is called, whether it is on, whether it asks."""
 
 
 class ChatScreen(Protocol):
@@ -60,6 +71,10 @@ class ChatScreen(Protocol):
 
     def stop_line(self) -> None:
         """End it."""
+
+    @property
+    def tool_flows(self) -> ToolChoosing:
+        """What is chosen about the tools of chats."""
 
     def run_for(self, chat: Chat) -> RunView | None:
         """Return the run that would answer a chat."""

@@ -6,7 +6,9 @@ from vllm_studio_tui.domain.chat_settings import form_of, shaped
 from vllm_studio_tui.domain.context import CountedBy
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.sampling import PARAMETERS, written
+from vllm_studio_tui.domain.tools import MAX_ROUNDS
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.services.chat.calls import Calls
 from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.figures import generated_tokens, speed
 from vllm_studio_tui.tui.paint import charts
@@ -28,12 +30,14 @@ TEXT, VALUE, BAR = 3, 16, 8
 
 def rail_rows(view: ChatView, glyphs: Glyphs, width: int, height: int, settings_key: str) -> list[Row]:
     """Return the rail. What is not known has no line."""
-    parts = [_answer(view, width), _context(view, glyphs, width), _engine(view, glyphs, width)]
+    parts = [_answer(view, glyphs, width), _context(view, glyphs, width), _engine(view, glyphs, width)]
     rows: list[Row] = []
     for part in parts:
         if part:
             rows += [*part, Row()]
     rows += _settings(view, width, settings_key)
+    if view.tools:
+        rows += [Row(), *_tools(view, glyphs, width)]
     rows = [Row(), *rows][:height]
     rows += [Row() for _ in range(height - len(rows))]
     for row in rows[1:]:
@@ -41,9 +45,11 @@ def rail_rows(view: ChatView, glyphs: Glyphs, width: int, height: int, settings_
     return rows
 
 
-def _answer(view: ChatView, width: int) -> list[Row]:
+def _answer(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
     """Figures of the answer under the cursor; while one comes the status below the prompt has them."""
     last = view.last
+    if view.answer is not None and view.calls is not None and view.calls.all:
+        return _rounds(view.calls, glyphs, width)
     if last is None or view.answer is not None:
         return []
     usage, timings = last.usage, last.timings
@@ -67,6 +73,9 @@ def _answer(view: ChatView, width: int) -> list[Row]:
         facts.append(("speed", f"{rate} tok/s"))
     if timings.total is not None:
         facts.append(("took", numbers.latency(timings.total)))
+    if view.rounds[0]:
+        rounds, calls = view.rounds
+        facts.append(("rounds", f"{rounds} of {MAX_ROUNDS}, {calls} {'call' if calls == 1 else 'calls'}"))
     if not facts:
         return []
     if last.model:
@@ -79,6 +88,39 @@ def _answer(view: ChatView, width: int) -> list[Row]:
     elif last.timings.total is not None:
         row = Row()
         row.put(TEXT, "times measured here", "faint", width - TEXT - 1)
+        rows.append(row)
+    return rows
+
+
+def _rounds(calls: Calls, glyphs: Glyphs, width: int) -> list[Row]:
+    """Return what became of the calls of an answer that comes."""
+    rows = [_head("THIS ANSWER", width), _fact("rounds", f"{calls.number} of {MAX_ROUNDS}", width)]
+    words = {"waiting": "wait for you", "running": "being made", "done": "done", "failed": "failed", "denied": "denied"}
+    words |= {"repeated": "as before"}
+    for state, text in words.items():
+        count = sum(1 for one in calls.all if one.state == state)
+        if count:
+            rows.append(_fact("calls" if len(rows) == 2 else "", f"{count} {text}", width))
+    return rows
+
+
+def _tools(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
+    """Return the tools of the chat, those that are on first."""
+    on = [one for one in view.tools if one[1]]
+    count = f"{len(on)} of {len(view.tools)} on" if len(on) < len(view.tools) else f"{len(on)} on"
+    head = _head("TOOLS", width, count)
+    head.link(TEXT, width - 1, "chat.tools")
+    rows = [head]
+    for name, chosen, note in (*on, *(one for one in view.tools if not one[1])):
+        row = Row()
+        end = (
+            row.put_right(width - 1, note if chosen else "off", "dim" if chosen else "faint")
+            if note or not chosen
+            else width
+        )
+        mark, colour = (glyphs.passed, "ok") if chosen else (glyphs.pending, "faint")
+        row.run(TEXT, [(f"{mark} ", colour)])
+        row.put(TEXT + 2, name, "fg" if chosen else "faint", max(4, end - TEXT - 4))
         rows.append(row)
     return rows
 

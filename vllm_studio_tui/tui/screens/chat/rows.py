@@ -14,6 +14,7 @@ from vllm_studio_tui.domain.context import ContextReport, level_of
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
@@ -23,6 +24,7 @@ from vllm_studio_tui.tui.paint.run_words import stage_word
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.answer import Answer
+    from vllm_studio_tui.services.chat.calls import Calls
 
 #: Colours of how full the context is.
 LEVELS = {"full": "err", "nearly": "warn", "filling": "warn", "": "fg"}
@@ -38,6 +40,10 @@ class ChatView:
         waiting: How many questions wait to be sent.
         below: Lines below what is visible of the transcript.
         waits_for: The run that has to get ready first.
+        calls: The calls of the answer that comes.
+        rounds: How many rounds of calls the answer had, and how many calls.
+        tools: Tools of the chat: what each is called, whether it is on, whether it asks.
+        reading: The keys go to the transcript.
     """
 
     session: Session | None
@@ -54,6 +60,10 @@ class ChatView:
     waits_for: str | None
     model_key: str = ""
     report: ContextReport | None = None
+    calls: Calls | None = None
+    rounds: tuple[int, int] = (0, 0)
+    tools: Sequence[tuple[str, bool, str]] = ()
+    reading: bool = False
 
     @property
     def level(self) -> str:
@@ -112,9 +122,10 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
         lines = "line" if view.below == 1 else "lines"
         right.append((f"{glyphs.down} {numbers.count(view.below)} {lines} below", "accent"))
     if view.answer is not None:
-        right.append(("esc stop", "dim"))
+        waits = view.calls is not None and bool(view.calls.waiting)
+        right.append(("esc deny" if waits else "esc stop", "dim"))
     elif not view.editing and size >= Size.BASE:
-        right += [(text, "dim") for text in _set(view.settings)]
+        right += [(text, "dim") for text in _set(view)]
     end = width - 2
     for text, style in reversed(right[:1] if at + sum(cell_len(text) + 3 for text, _ in right) > width else right):
         if at + cell_len(text) <= end:
@@ -122,9 +133,9 @@ def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
     return row
 
 
-def _set(settings: Mapping[str, Any]) -> list[str]:
+def _set(view: ChatView) -> list[str]:
     """Return what is set for the chat, in words."""
-    found = []
+    settings, found = view.settings, []
     if settings.get("preset"):
         found.append(f"preset {settings['preset']}")
     if settings.get("thinking") is not None:
@@ -135,12 +146,17 @@ def _set(settings: Mapping[str, Any]) -> list[str]:
         found.append("form of answers")
     if settings.get("system"):
         found.append("system prompt")
+    on = sum(1 for _, chosen, _ in view.tools if chosen)
+    if on:
+        found.append(f"tools {on} of {len(view.tools)}" if on < len(view.tools) else f"tools {on}")
     return found
 
 
 def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str]]:
     """Return what goes on: the answer, an edit, the engine."""
     answer, run, metrics = view.answer, view.run, view.metrics
+    if answer is not None and view.calls is not None and (told := _calls(view, view.calls, glyphs)):
+        return told
     if answer is not None:
         spin = (f"{glyphs.state('loading')[0]} ", "accent")
         if answer.first_token is None:
@@ -178,6 +194,21 @@ def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str
         return parts
     if run.state is State.UNHEALTHY:
         return [(f"{glyphs.warning} ", "warn"), (f"{run.name} does not answer its health check", "fg")]
+    return []
+
+
+def _calls(view: ChatView, calls: Calls, glyphs: Glyphs) -> list[tuple[str, str]]:
+    """Return which call waits or is made; nothing where none is."""
+    waiting, running = calls.waiting, calls.running
+    if waiting:
+        more = f"   {len(waiting)} calls" if len(waiting) > 1 else ""
+        way = [] if view.reading else [("   tab", "fg bold"), (" to it", "dim")]
+        return [(f"{glyphs.warning} ", "warn"), ("waits for you", "fg"), (more, "dim"), *way]
+    if running:
+        name = clean_line(running[0].server_and_title[1], limit=40)
+        more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+        took = numbers.duration(time.monotonic() - min(one.since for one in running))
+        return [(f"{glyphs.state('loading')[0]} ", "accent"), (f"calling {name}{more}  ", "dim"), (took, "fg")]
     return []
 
 

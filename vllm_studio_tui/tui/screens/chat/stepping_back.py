@@ -43,6 +43,8 @@ def step_back(screen: ChatScreen, asking: Asking) -> StepBack | None:
         return StepBack("unselect", unselect)
     if screen.state.editing is not None:
         return StepBack("leave edit", leave_edit)
+    if asking.consent.waiting is not None:
+        return StepBack("deny", asking.consent.deny)
     if screen.running is not None:
         running = screen.running
         return StepBack("stop", lambda: screen.answers.stop(running.session_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.message import Message as Notice
@@ -12,10 +12,10 @@ from textual.message import Message as Notice
 from vllm_studio_tui.domain.chat import Delta, Message
 from vllm_studio_tui.services.chat.answers import RunningAnswer
 from vllm_studio_tui.services.chat.branches import branch_of
-from vllm_studio_tui.tui.document.view import Document, Entry
+from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
-from vllm_studio_tui.tui.shell import Shell
+from vllm_studio_tui.tui.screens.chat.call_cards import CallCards
 
 
 def is_cut(message: Message) -> bool:
@@ -23,11 +23,12 @@ def is_cut(message: Message) -> bool:
     return message.role == "assistant" and message.finish in ("stopped", "interrupted", "length")
 
 
-class Transcript(Document):
+class Transcript(CallCards):
     """The messages of a chat, and the keys to read them."""
 
     SCOPE = "transcript"
-    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("transcript")]
+    SCOPES = ("call", "transcript")
+    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("call"), *actions.bindings("transcript")]
 
     @dataclass
     class ActionChosen(Notice):
@@ -49,10 +50,6 @@ class Transcript(Document):
         """The person wants to look for words in the chat."""
 
     @property
-    def _shell(self) -> Shell:
-        return cast("Shell", self.app)
-
-    @property
     def _spacious(self) -> bool:
         return self._shell.size_class >= Size.FULL
 
@@ -64,14 +61,23 @@ class Transcript(Document):
         started = None
         if running is not None and entries:
             last, before = entries[-1].message, running.answer.before
-            if last.finish == "streaming" or (before is not None and last.id == before.id):
+            if (last.finish == "streaming" and last.role == "assistant") or (
+                before is not None and last.id == before.id
+            ):
                 started = entries.pop()
-        self.show_entries(entries, spacious=self._spacious)
+        self.show_entries(entries, spacious=self._spacious, calls=running.calls if running is not None else None)
+        self.face_call(calling=False)
         if running is None:
             return
         if started is not None:
             self.begin(started)
             self.feed(Delta(*running.answer.text()))
+            if running.calling:  # it ended while the chat was read
+                self.show_calls(running)
+        elif running.calling:
+            self.face_call(calling=True)
+        elif entries and entries[-1].message.role == "tool":
+            self.show_further(running, None)
         else:  # its message is being kept at this moment
             self.show_answer(running)
 
@@ -102,7 +108,10 @@ class Transcript(Document):
     # --- keys -------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        known = actions.BY_ID.get(f"transcript.{action.replace('_', '-')}")
+        name = action.replace("_", "-")
+        if f"call.{name}" in actions.BY_ID:
+            return self.can_answer(name)
+        known = actions.BY_ID.get(f"transcript.{name}")
         if known is None:
             return super().check_action(action, parameters)
         if known.writes and self._shell.read_only:
@@ -122,9 +131,9 @@ class Transcript(Document):
             return False
         role = entry.message.role
         if name == "regenerate":
-            return role in ("user", "assistant") and self.live is None
+            return role in ("user", "assistant") and self.quiet
         if name == "continue":
-            return is_cut(entry.message) and self.live is None
+            return is_cut(entry.message) and self.quiet
         if name == "edit":
             return role == "user"
         if name in ("previous", "next"):
