@@ -103,6 +103,13 @@ def test_the_whole_of_a_chat_can_go_and_what_is_written_cannot(db: Database, cha
         chats.marks.remove(f"{two}-q1")
     with pytest.raises(NotFound):
         chats.marks.remove("nothing")
+    three = chats.create("three").id
+    fill(db, three, q1=None, a1="q1")
+    with db.write() as tables:
+        call = {"message_id": f"{three}-a1", "call_id": "c", "session_id": three, "round": 1, "name": "x"}
+        tables.table("tool_calls").insert({**call, "arguments": "{}", "state": "waiting", "asked_at": 1.0})
+    with pytest.raises(UsageError, match="waits for its tools"):
+        chats.marks.remove(f"{three}-q1")
 
 
 def test_a_mark_that_is_set_while_an_answer_is_written_stays(db: Database, chats: Chats) -> None:

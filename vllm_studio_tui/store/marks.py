@@ -43,13 +43,19 @@ class MessageMarks:
 
         Raises:
             NotFound: There is none of this id.
-            UsageError: An answer among them is being written.
+            UsageError: An answer among them is being written, or waits for its tools.
         """
         one = self._messages.get(message_id)
         with self._db.write() as tables:
             gone = self.below(message_id)
             if any(message.finish == "streaming" for message in gone):
                 raise UsageError("an answer here is being written", advice="Stop it first.")
+            calling = self._db.rows(
+                "SELECT message_id FROM tool_calls WHERE session_id = ? AND state IN ('waiting', 'running')",
+                (one.session_id,),
+            )
+            if {row["message_id"] for row in calling} & {message.id for message in gone}:
+                raise UsageError("an answer here waits for its tools", advice="Stop it first.")
             ids = [message.id for message in gone]
             leaf = self._messages.leaf(one.session_id)
             last = self._db.row("SELECT MAX(deleted_at) FROM chat_messages WHERE deleted_at IS NOT NULL")

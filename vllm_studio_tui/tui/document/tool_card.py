@@ -353,7 +353,7 @@ def _mark(state: CallState, glyphs: Glyphs) -> Part:
     marks = {
         "running": (glyphs.state("loading")[0], "accent"),
         "done": (glyphs.passed, "ok"),
-        "repeated": (glyphs.passed, "dim"),
+        "repeated": (glyphs.bullet, "dim"),
         "failed": (glyphs.failed, "err"),
         "denied": (glyphs.failed, "dim"),
         "unknown": (glyphs.warning, "warn"),

@@ -145,7 +145,7 @@ class Transcript(CallCards):
         if name in ("fork", "pin"):
             return bool(entry.message.id)  # it is kept already
         if name == "delete":
-            return bool(entry.message.id) and self.live is None
+            return bool(entry.message.id) and self.quiet
         if name in ("copy", "copy-code", "editor"):
             return bool(self._text)
         return True
