@@ -193,6 +193,36 @@ async def _copy_chat(stage: Staged) -> None:
     assert stage.clip == f"## User\n\nthe question\n\n## Assistant\n\n{CODE}\n"
 
 
+@listed.scenario("chat.artifacts")
+async def _artifacts(stage: Staged) -> None:
+    thought = Delta(reasoning="so:\n\n```html title=../../page\n<p>thought</p>\n```\n")
+    stage.engine.script = (thought, Delta(content="\n\n```python ../main.py\nprint(2)\n```\n"), DONE)
+    await ask_again(stage, "and then?")
+    place(stage).prompt.focus()
+    await command(stage, "code, pages and drawings")
+    await shows(stage, "In thinking")
+    assert "main.py" in stage.text()
+    assert "page.html" in stage.text()
+    await stage.press("enter")  # the newest is the first, and shown whole
+    await shows(stage, "print(2)")
+    await stage.press("escape")
+    await shows(stage, "an artifact, or words in it")
+    await fill_in(stage, "thought")
+    await stage.press("ctrl+y")
+    await stage.until(lambda: stage.clip == "<p>thought</p>\n", "it is copied")
+    place(stage).prompt.set_text("/artifacts")
+    await stage.press("enter")
+    await shows(stage, "an artifact, or words in it")
+    await stage.press("ctrl+s")
+    await shows(stage, "Write main.py to")
+    await stage.press("enter")
+    await told(stage, "written to")
+    (written,) = stage.studio.places.exports.glob("main-*.py")
+    assert written.read_text() == "print(2)\n"
+    place(stage).action_new()
+    assert not place(stage).possible("artifacts")  # of an empty chat nothing is offered
+
+
 @chat.scenario("chat.model")
 async def _model(stage: Staged) -> None:
     await stage.press("f4")

@@ -29,6 +29,7 @@ VALUES: Mapping[str, set[str]] = {
     "runs.read": {"RunView"},
     "services.chat.answer": set(),
     "services.chat.answers": set(),
+    "services.chat.artifacts": set(),
     "services.chat.branches": set(),
     "services.chat.calls": set(),
     "services.chat.events": set(),

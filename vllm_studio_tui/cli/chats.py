@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vllm_studio_tui.cli.chat import tell_recovered
+from vllm_studio_tui.cli.chat_artifacts import register_artifacts
 from vllm_studio_tui.cli.chat_exchange import register_exchange
 from vllm_studio_tui.cli.chat_marks import register_marks
 from vllm_studio_tui.cli.chats_context import register_context
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     nouns = typer.Typer(help="Chats: what was asked and answered.", no_args_is_help=True)
     app.add_typer(nouns, name="chats")
     _register_reading(nouns)
+    register_artifacts(nouns)
     register_exchange(nouns)
     _register_fork(nouns)
     _register_changing(nouns)

@@ -43,7 +43,7 @@ def _call(state: CallState, width: int) -> list[Row]:
     rows = [head]
     tool = state.tool
     if tool is not None and tool.description:
-        rows += _text(tool.description, width, "dim")
+        rows += text_rows(tool.description, width, "dim")
     facts = [f"round {state.number} of {MAX_ROUNDS}"] if state.number else []
     if state.seconds:
         facts.append(numbers.latency(state.seconds))
@@ -52,14 +52,16 @@ def _call(state: CallState, width: int) -> list[Row]:
     facts += [DECIDED[state.decided]] if state.decided in DECIDED else []
     facts += ["read out of the text of the answer"] if state.recovered else []
     if facts:
-        rows += _text("   ".join(facts), width, "faint")
+        rows += text_rows("   ".join(facts), width, "faint")
     rows += [Row(), *_titled("ARGUMENTS", "changed by you" if state.changed is not None else "")]
     found = arguments_of(state.arguments)
-    rows += _text(state.arguments if found is None else json.dumps(found, indent=2, ensure_ascii=False), width, "fg")
+    rows += text_rows(
+        state.arguments if found is None else json.dumps(found, indent=2, ensure_ascii=False), width, "fg"
+    )
     if state.changed is not None:
-        rows += [Row(), *_titled("AS THE MODEL ASKED"), *_text(state.call.arguments, width, "dim")]
+        rows += [Row(), *_titled("AS THE MODEL ASKED"), *text_rows(state.call.arguments, width, "dim")]
     if state.result is not None:
-        rows += [Row(), *_titled("RESULT", "as the model was given it"), *_text(state.result, width, "fg")]
+        rows += [Row(), *_titled("RESULT", "as the model was given it"), *text_rows(state.result, width, "fg")]
     return rows
 
 
@@ -69,7 +71,8 @@ def _titled(title: str, note: str = "") -> list[Row]:
     return [row]
 
 
-def _text(text: str, width: int, style: str) -> list[Row]:
+def text_rows(text: str, width: int, style: str) -> list[Row]:
+    """Return the rows of a text of any length and origin, wrapped, up to `MOST`."""
     rows = []
     for line in clean(text.expandtabs(4)).split("\n"):
         for at in range(0, max(1, len(line)), PIECE):

@@ -38,6 +38,7 @@ SCREEN = Screen(
         Action("chat.compact", "", "", "Make this chat shorter: a summary or a window; undo that", writes=True),
         Action("chat.load", "", "", "Load the model this chat used", writes=True),
         Action("chat.bookmarks", "", "", "Bookmarked messages of all chats, to go to one"),
+        Action("chat.artifacts", "", "", "Code, pages and drawings in the answers: look, copy, save"),
         Action("chat.copy-chat", "", "", "Copy the whole chat"),
         Action("call.allow", "a", "allow once", "Allow the call of a tool that waits, once"),
         Action("call.allow-longer", "A", "allow longer", "Allow it for this chat, or for always"),

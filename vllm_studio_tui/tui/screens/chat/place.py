@@ -16,6 +16,7 @@ from vllm_studio_tui.services.chat_protocols import ChatApi
 from vllm_studio_tui.tui.document.blocks import Hint
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.screens.chat.artifacts import ArtifactFlows
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
@@ -52,6 +53,10 @@ class ChatPlace(ChatPrompting):
         self.meter = ChatMeter(self)
         self._frame = ChatFrame(self, self.meter)
         self._hint_title = ""
+
+    @cached_property
+    def artifacts(self) -> ArtifactFlows:
+        return ArtifactFlows(self)
 
     @cached_property
     def comparing(self) -> Comparing:
@@ -260,7 +265,7 @@ class ChatPlace(ChatPrompting):
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
-        if name in ("copy-chat", "find"):
+        if name in ("artifacts", "copy-chat", "find"):
             return bool(self.document.entries)
         return True
 
@@ -300,6 +305,9 @@ class ChatPlace(ChatPrompting):
 
     def action_bookmarks(self) -> None:
         self.shell.spawn(self.marking.choose_bookmark())
+
+    def action_artifacts(self) -> None:
+        self.shell.spawn(self.artifacts.choose())
 
     def action_tools(self) -> None:
         self.shell.spawn(self.tool_flows.choose())
