@@ -284,6 +284,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.chat.place import ChatPlace
     from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
     from vllm_studio_tui.tui.screens.chat.transcript import Transcript
+    from vllm_studio_tui.tui.screens.compare.place import ComparePage
     from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
     from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
     from vllm_studio_tui.tui.screens.logs.place import LogsPlace
@@ -302,7 +303,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
         "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table, "start": WhatToRun,
-        "hosts": HostsPlace,
+        "hosts": HostsPlace, "compare": ComparePage, "call": Transcript,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.elsewhere import where  # noqa: F401, RUF100
 from vllm_studio_tui.backends.registry import OURS
@@ -294,12 +295,12 @@ def test_pictures_are_refused_where_the_recipe_says_that_none_are_taken(
     studio: Studio, guarded: str, tmp_path: Path
 ) -> None:
     picture = tmp_path / "a.png"
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 16)
+    Image.new("RGB", (2, 2)).save(picture)
     address = f"base_url=http://me:p%2Fw@{guarded}/v1"
     studio("recipes", "add", "one", "--backend", "external", "--model", "m", "--set", address, "--set", "vision=no")
     said = studio("chat", "what is it?", "--recipe", "one", "--image", str(picture))
     assert said.code == 2
-    assert "one takes no pictures" in said.err
+    assert "one reads no pictures" in said.err
     assert studio("chat", "what is it?", "--recipe", "one").code == 0
     studio("recipes", "edit", "one", "--set", "vision=")
     assert studio("chat", "what is it?", "--recipe", "one", "--image", str(picture)).code == 0

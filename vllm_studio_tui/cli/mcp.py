@@ -42,7 +42,7 @@ def _register_servers(mcp: typer.Typer) -> None:
             emit({"servers": [{**one.to_json(), "state": _state(one, waiting)} for one in servers]})
             return
         if servers:
-            rows = [[one.name, _state(one, waiting), one.kind, clean_line(one.target, limit=100)] for one in servers]
+            rows = [[one.name, _state(one, waiting), one.kind, clean_line(one.target, limit=200)] for one in servers]
             table(["NAME", "STATE", "TYPE", "COMMAND OR ADDRESS"], rows)
         else:
             say("No MCP server. Add one: vllm-studio mcp add NAME -- COMMAND, or vllm-studio mcp import FILE")
@@ -131,7 +131,7 @@ def _register_servers(mcp: typer.Typer) -> None:
             emit({"servers": servers, **lists, "dry_run": dry_run})
             return
         table(["NAME", "TYPE", "COMMAND OR ADDRESS"],
-              [[one.name, one.kind, clean_line(one.target, limit=100)] for one in found.servers])  # fmt: skip
+              [[one.name, one.kind, clean_line(one.target, limit=200)] for one in found.servers])  # fmt: skip
         for line in found.notes:
             note(f"  {line}")
         for one in found.present:
