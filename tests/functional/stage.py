@@ -27,6 +27,7 @@ from vllm_studio_tui.runs.port_choice import likely_port
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.context.service import ChatContext
+from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.launching.launcher import Launcher
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.sampler import Snapshot
@@ -332,6 +333,7 @@ async def staged(
     given["sampler"], given["launcher"] = sampler, launcher
     given["chat"] = ChatService(studio.db, studio.bus, engine)
     given["context"] = ChatContext(lambda: studio.db, lambda target, recipe: None, stream=engine)
+    given["write_title"] = lambda question, answer, name=None: title_of(question)  # nobody is asked but by tests of it
     for one in recipes if recipes is not None else DEFAULT_RECIPES:
         studio.recipes.create(one)
     if prepare is not None:

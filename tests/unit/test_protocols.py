@@ -34,6 +34,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.chat.calls": set(),
     "services.chat.events": set(),
     "services.chat.event_documents": set(),
+    "services.chat.request": {"title_of"},
     "services.launching.endpoint": set(),
     "services.launching.fix_offers": set(),
     "services.launching.past_runs": {"changes", "changes_document", "launch_document"},

@@ -110,6 +110,8 @@ class Settings(BaseModel):
             output: 0.4}}`; none: nothing.
         tools_folder: The folder whose files a model's tools may read; none: no file is read.
         tools_fetch_private: Let a model's tool `fetch` ask addresses of this machine and its networks too.
+        chat_titles: Have the model write the title of a new chat on the screen, by a short request after the first
+            answer; without it a chat is called by its first words.
         models_dirs: Folders that are searched for models.
         vllm_executable: The program `vllm`, where a recipe names none; without it, the one in PATH.
         sglang_python: The interpreter that has SGLang, where a recipe names none.
@@ -177,6 +179,7 @@ class Settings(BaseModel):
     gateway_prices: dict[Name, TokenPrice] = {}
     tools_folder: AnyPath | None = None
     tools_fetch_private: bool = False
+    chat_titles: bool = True
     models_dirs: tuple[AnyPath, ...] = ()
     vllm_executable: Program | None = None
     sglang_python: Program | None = None

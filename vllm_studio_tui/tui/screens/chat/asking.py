@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.screens.chat.consent import Consent
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat, joined
 from vllm_studio_tui.tui.screens.chat.target import find_target
+from vllm_studio_tui.tui.screens.chat.titling import Titling
 
 
 class Asking:
@@ -29,6 +30,7 @@ class Asking:
     Attributes:
         answers: Answers that are being generated.
         consent: Their calls of tools.
+        titling: Titles of chats that have their first answer.
     """
 
     def __init__(self, screen: ChatScreen) -> None:
@@ -36,6 +38,7 @@ class Asking:
         self._state = screen.state
         self.answers = Answers(self._on_event, self._on_end)
         self.consent = Consent(screen)
+        self.titling = Titling(screen)
         self._unsubscribe: Callable[[], None] | None = None
 
     def subscribe(self) -> None:
@@ -335,6 +338,8 @@ class Asking:
         await screen.reload_list()
         if chat is not None and chat.waiting_for is None:
             self._next(chat)
+        if chat is not None and chat.id == session_id:
+            self.titling.answered(chat, tree)
 
     async def _show_saved(self, event: AnswerSaved) -> None:
         """An answer that could not be saved is in the database now: it no longer says otherwise."""
