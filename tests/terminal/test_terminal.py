@@ -117,11 +117,11 @@ def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_scree
     first.send("c")
     first.until("anything.")
     # A small model wanders: settled, it answers in a few words.
-    for name, value in (("temp", "0"), ("max", "24")):
+    for name, label, value in (("temp", "temperature", "0"), ("max", "max tokens", "24")):
         first.send("f3")
         first.until("settings of this chat")
         first.send(name)
-        first.until(" of 32")
+        first.until(lambda text, label=label: re.search(rf"▌ +{label}\b", text) is not None)  # type: ignore[misc]
         first.send("enter")
         first.until("leaves it to the engine")
         first.send(value, "enter")
