@@ -18,6 +18,7 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Sheet, Writing
+from vllm_studio_tui.tui.sheets.starting import WhatToRun
 from vllm_studio_tui.tui.terminal import textual_patches
 from vllm_studio_tui.tui.terminal.faults import KEPT, Faults
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
@@ -251,3 +252,16 @@ async def test_a_form_that_is_being_made_while_its_screen_is_shown_gets_the_focu
         await opening
         await stage.settle()
         assert isinstance(stage.app.focused, FieldInput)
+
+
+async def test_a_part_that_was_being_made_when_the_person_left_is_no_fault(tmp_path: Path) -> None:
+    """Textual mounts nothing any more once the app is to end, and tells the widget that it is mounted all the same."""
+    async with staged(tmp_path) as stage:
+        app = stage.app
+        app.current.mount(WhatToRun(id="late"))  # it begins to be made with the next turn of the loop
+        app.exit()
+        for _ in range(3000):  # the pilot waits for nothing any more
+            if app.is_running:
+                await asyncio.sleep(0.01)
+        assert app.faults.ended_by is None
+        assert app.return_code == 0

@@ -16,7 +16,7 @@ from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.runs import RunRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.screens.recipes import table
+from vllm_studio_tui.tui.screens.recipes import plans, table
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.pins import load_pins
 from vllm_studio_tui.tui.screens.recipes.plans import plan_of
@@ -560,3 +560,27 @@ async def test_of_a_recipe_that_runs_its_own_port_is_not_told_as_another(tmp_pat
         await pick(stage, "deepseek-r1-70b")  # it runs on 8001, and 8000 is another's
         await stage.until(lambda: "--port 8001" in stage.text(), "its command")
         assert "is taken" not in " ".join(stage.text().split())
+
+
+async def test_a_command_that_was_made_while_a_run_began_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def while_a_run_begins(studio: Any, snapshot: Any, recipe_id: str) -> plans.Plan:
+        made.append(recipe_id)
+        if len(made) > 1:
+            return plan_of(studio, snapshot, studio.recipes.get(recipe_id))
+        stage.app.call_from_thread(stage.app.current.update_place)  # it sees the run now
+        return plan_of(studio, replace(snapshot, runs=()), studio.recipes.get(recipe_id))
+
+    async with staged(tmp_path, place="recipes") as stage:
+        place: Any = stage.app.current
+        await stage.until(lambda: "--port" in stage.text(), "a first command")
+        monkeypatch.setattr(plans, "plan_of_stored", while_a_run_begins)
+        await pick(stage, "deepseek-r1-70b")
+        place._plans.clear()
+        made.clear()
+        place._states = ("before it began",)
+        place._plan_now()
+        await stage.until(lambda: len(made) > 1 and "--port 8001" in stage.text(), "the command of now")

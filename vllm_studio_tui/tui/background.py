@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual.app import App
+from textual.css.query import NoMatches
 from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widgets._toast import ToastRack
@@ -95,6 +96,8 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def _handle_exception(self, error: Exception) -> None:
         """End the app after an error that nothing caught: Textual would print its traceback with all variables."""
         cause = error.error if isinstance(error, WorkerFailed) else error
+        if self._exit and isinstance(cause, NoMatches):
+            return  # once the app is to end Textual makes no parts: a widget that was being made misses its own
         self._return_code = 1
         if isinstance(cause, StudioError) and not self.painted:
             self.refusal = self.refusal or cause

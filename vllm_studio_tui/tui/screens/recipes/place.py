@@ -164,7 +164,6 @@ class RecipesPlace(Place):
     def _plan_now(self) -> None:
         key = self.chosen
         if key is not None and (key not in self._plans or key in self._stale) and self.display:
-            self._stale.discard(key)
             self.run_worker(deferred(self._work_out, key), group="plan", exclusive=True, exit_on_error=False)
         else:
             self.update_place()
@@ -174,8 +173,14 @@ class RecipesPlace(Place):
             await self._work_out(key)
 
     async def _work_out(self, key: str) -> None:
+        rows, states = self._rows, self._states
         plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
         self._plans[key] = plan
+        if rows is self._rows and states == self._states:
+            self._stale.discard(key)
+        else:  # recipes were changed, or runs began or ended, while it was made
+            self._stale.add(key)
+            self._plan_soon()
         self.update_place()
 
     def next_part(self, step: int) -> None:
