@@ -89,6 +89,7 @@ async def test_everything_can_be_read_in_every_theme(tmp_path: Path) -> None:
         async for name in pictures(stage):
             for theme in ("paper", "contrast", "slate"):
                 stage.app.set_theme(theme)
+                await stage.settle()  # else the picture of the theme before passes for it
                 try:
                     await stage.until(lambda: not unreadable(stage), "all can be read")
                 except AssertionError:
