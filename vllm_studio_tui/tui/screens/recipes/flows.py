@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.flows.export import export
 from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.screens.recipes.choosing import choose_value, find_field
 from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows
+from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
 from vllm_studio_tui.tui.terminal.editor import edit_text
@@ -245,6 +246,13 @@ class RecipeFlows:
         """Write these recipes, or all of them, to a file."""
         name = ids[0] if len(ids) == 1 else "recipes"
         await export(self._shell, name, ".yaml", lambda: self._studio.recipes.export(ids))
+
+    def copy_command(self, plan: Plan) -> None:
+        """Copy the command that a recipe makes, or tell why it makes none."""
+        if plan.preview is not None:
+            self._shell.copy(plan.preview.shell)
+        else:
+            self._shell.tell(plan.error or "There is no command to copy.")
 
     async def copy_as(self, recipe_id: str, command: str) -> None:
         """Copy one of the forms of a recipe that other places take."""

@@ -310,12 +310,7 @@ class RecipesPlace(Place):
             self.shell.spawn(self._copy_command(self.chosen))
 
     async def _copy_command(self, key: str) -> None:
-        """Copy the command of a recipe; compute it first where the cursor has only just moved there."""
-        plan = await self._plan_of(key)
-        if plan.preview is not None:
-            self.shell.copy(plan.preview.shell)
-        else:
-            self.shell.tell(plan.error or "There is no command to copy.")
+        self.flows.copy_command(await self._plan_of(key))
 
     def action_copy_as(self) -> None:
         if self.chosen is not None:
@@ -326,6 +321,7 @@ class RecipesPlace(Place):
         await self.flows.copy_as(key, plan.preview.shell if plan.preview is not None else "")
 
     async def _plan_of(self, key: str) -> plans.Plan:
+        """Return what is known of a recipe; compute it where the cursor has only just moved there."""
         if key in self._plans:
             return self._plans[key]
         return await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
