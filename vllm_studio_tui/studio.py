@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
@@ -109,34 +107,11 @@ class Studio:
 
     @once_property
     def db(self) -> Database:
+        from vllm_studio_tui.services.settling import settle_all
         from vllm_studio_tui.store.database import Database
 
         db = Database.open(self.places.database)
-        left = db.row(
-            "SELECT 1 FROM requests WHERE finish = 'streaming' UNION ALL"
-            " SELECT 1 FROM chat_messages WHERE finish = 'streaming' LIMIT 1"
-        )
-        if left is not None or any(folder.is_dir() for folder in self.places.unsaved):
-            from vllm_studio_tui.services.chat.finished_answers import settle
-
-            try:
-                self.recovered = settle(db, self.places.unsaved)
-            except StoreError as error:
-                logging.getLogger(__name__).warning("answers of programs that are gone wait: %s", error)
-        if (self.places.state / "serve").is_dir():
-            from vllm_studio_tui.services.serving.request_log import settle_journals
-
-            try:
-                settle_journals(self.places, db, patience=0.5)
-            except StoreError as error:
-                logging.getLogger(__name__).warning("requests of a server that is gone wait: %s", error)
-        if (self.places.data / "gateway" / "calls").is_dir():
-            from vllm_studio_tui.services.gateway.calls import calls_folder, fold_calls
-
-            try:
-                fold_calls(calls_folder(self.places), db)
-            except StoreError as error:
-                logging.getLogger(__name__).warning("requests of the gateway wait: %s", error)
+        self.recovered = settle_all(self.places, db)
         return db
 
     @once_property
@@ -189,7 +164,13 @@ class Studio:
     def context(self) -> ChatContext:
         from vllm_studio_tui.services.chat.context.service import ChatContext
 
-        return ChatContext.of(self.places, lambda: self.db, lambda: self.recipes, self._record_request)
+        return ChatContext.of(
+            self.places,
+            lambda: self.db,
+            lambda: self.recipes,
+            self._record_request,
+            lambda names: self.tools.known(names),
+        )
 
     @once_property
     def library(self) -> Library:

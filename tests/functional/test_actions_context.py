@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.acting import Scene, command, fill_in, shows, told
+from tests.functional.acting import Scene, command, fill_in, hides, shows, told
 from tests.functional.stage import Staged, staged
 from tests.functional.test_actions_chat import ask, branch, over, place
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Timings, TokenUsage
@@ -104,6 +104,29 @@ async def test_the_meter_shows_what_was_counted_and_warns_without_blocking(tmp_p
         before = len(stage.engine.asked)
         await stage.press("enter")
         await over(stage, before + 1)  # it is asked all the same
+
+
+async def test_definitions_of_tools_are_counted_shown_and_warned_of(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content="x"), DONE)) as stage:
+        asked: list[object] = []
+
+        def report(session_id: str | None, target: object = None, *, tools: object = (), **_: object) -> ContextReport:
+            asked.append(tools)
+            much = 2100 if tools else 0
+            return ContextReport(Counted(400 + much, CountedBy.ENGINE), 8192, tools=much, unknown_tools=("web",))
+
+        stage.studio.context.report = report  # type: ignore[method-assign]
+        place(stage).chat.set("tools", ["builtin"])  # before anything is said
+        place(stage).update_place()
+        await stage.until(lambda: asked[-1:] == [("builtin",)], "the count with tools")
+        await shows(stage, "tools take 26% of the context")
+        for words in ("2500/8192", "tools        2100", "26% for tools alone", "without the tools of web"):
+            await shows(stage, words)
+        place(stage).chat.set("tools", None)
+        place(stage).prompt.set_text("q")
+        await stage.until(lambda: asked[-1] == (), "the count without tools")
+        await hides(stage, "of the context")
+        assert "tools alone" not in stage.text()
 
 
 async def test_nothing_is_counted_while_an_answer_comes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.process.serving import small_model
 from vllm_studio_tui.domain.chat import Ended, Sampling, Target
 from vllm_studio_tui.domain.context import CountedBy
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.tools import ToolChoice
 from vllm_studio_tui.runs import control
 from vllm_studio_tui.studio import Studio
 
@@ -19,10 +21,10 @@ pytestmark = pytest.mark.timeout(240)
 SHORT = Sampling(temperature=0, max_tokens=12)
 
 
-def ask(studio: Studio, session: str, target: Target, text: str) -> Ended:
+def ask(studio: Studio, session: str, target: Target, text: str, tools: ToolChoice | None = None) -> Ended:
     async def whole() -> Ended:
-        found = [one async for one in studio.chat.send(session, text, target, sampling=SHORT) if isinstance(one, Ended)]
-        return found[-1]
+        events = studio.chat.send(session, text, target, sampling=SHORT, tools=tools)
+        return [one async for one in events if isinstance(one, Ended)][-1]
 
     return asyncio.run(whole())
 
@@ -49,3 +51,31 @@ def test_what_is_counted_beforehand_is_what_the_request_has(tmp_path: Path) -> N
         control.stop(run)
         # Its engine is gone and a GGUF has no tokenizer that we read: it is a guess, and says so.
         assert studio.context.report(session, target).total.by is CountedBy.ESTIMATE
+
+
+#: SmolLM2's own template writes nothing of tools.
+WITH_TOOLS = (
+    "{% if tools %}<|im_start|>system\nTools:\n"
+    "{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [None, WITH_TOOLS], ids=["its own template", "a template with tools"])
+def test_definitions_of_tools_are_counted_as_the_engine_writes_them(tmp_path: Path, template: str | None) -> None:
+    house = House(tmp_path)
+    fields: dict[str, Any] = {"id": "smol", "name": "smol", "backend": "llamacpp", "model_path": str(small_model())}
+    if template is not None:
+        (tmp_path / "tools.jinja").write_text(template)
+        fields["extra_args"] = {"chat-template-file": str(tmp_path / "tools.jinja")}
+    with Studio.open_sync(house.places) as studio:
+        run = house.ready(studio.launcher.launch(studio.recipes.create(Recipe.model_validate(fields))))
+        target = studio.launcher.target(recipe="smol")
+        session = studio.chat.new_session("x", model=target.model, settings={"tools": ["builtin"]})
+        report = studio.context.report(session, target, draft="What time is it?")
+        ended = ask(studio, session, target, "What time is it?", ToolChoice(("builtin",), call=False))
+        assert report.total.tokens == ended.usage.prompt_tokens
+        assert report.unseen_tools is (template is None)
+        assert (report.tools > 100) is (template is not None)
+        control.stop(run)

@@ -111,3 +111,16 @@ async def test_a_server_that_nobody_agreed_to_offers_nothing(studio: Studio, mon
     engine, events, _ = await ask(studio, monkeypatch, Decision.ONCE, ADD)
     assert not engine.asked[0].tools
     assert "42" not in [one.result.text for one in events if isinstance(one, CallEnded)]
+
+
+async def test_what_tools_take_of_the_context_is_known_once_their_server_was_asked(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = studio.chat.new_session("add", settings={"tools": ["well", "builtin"]})
+    before = studio.context.report(session, TARGET, draft="Add 2 and 40.")
+    assert before.unknown_tools == ("well",)  # it is not started to count
+    assert before.tools > 0
+    await ask(studio, monkeypatch, Decision.ONCE, ADD)
+    after = studio.context.report(session, TARGET, draft="Add 2 and 40.")
+    assert after.unknown_tools == ()
+    assert after.tools > before.tools

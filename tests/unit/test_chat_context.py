@@ -213,6 +213,50 @@ def test_an_engine_that_does_not_answer_is_stood_in_for_by_the_models_files(db: 
     assert (report.total, report.limit) == (Counted(6, CountedBy.FILES), 64)
 
 
+WITH_TOOLS = (
+    "{% for tool in tools or [] %}{{ tool.function.name }} {% endfor %}"
+    "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}assistant :"
+)
+
+
+def offering(db: Database, folder: Path, unknown: tuple[str, ...] = (), many: int = 3) -> ChatContext:
+    """A context whose tools are `many` functions of one word each; whatever is named."""
+
+    def known(names: Any) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        asked.append(tuple(names))
+        return [{"type": "function", "function": {"name": f"tool{at}"}} for at in range(many)], unknown
+
+    asked: list[tuple[str, ...]] = []
+    return ChatContext(lambda: db, lambda target, recipe: folder, known_tools=known)
+
+
+def test_definitions_of_tools_are_part_of_what_is_sent_and_counted(db: Database, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(WITH_TOOLS)
+    session = ChatService(db).new_session("x", settings={"tools": ["builtin"]})
+    MessageRows(db).append(Message("", session, "user", "hello there"))
+    report = offering(db, folder).report(session)
+    assert (report.total, report.tools, report.talk) == (Counted(9, CountedBy.FILES), 3, 6)
+    assert dict(report.parts()) == {"tools": 3, "talk": 6}
+    assert not report.heavy_tools
+    # Without them nothing is offered, whatever the chat's settings say.
+    assert offering(db, folder).report(session, tools=()).total.tokens == 6
+
+
+def test_what_tools_take_is_told_before_the_first_question(db: Database, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(WITH_TOOLS)
+    report = offering(db, folder, many=17).report(None, tools=("builtin",))
+    assert (report.total.tokens, report.tools, report.talk) == (17, 17, 0)
+    assert report.heavy_tools  # 17 of 64
+    assert offering(db, folder, many=16).report(None, tools=("builtin",)).heavy_tools is False
+
+
+def test_servers_whose_tools_are_not_known_are_named(db: Database, folder: Path) -> None:
+    session = ChatService(db).new_session("x", settings={"tools": ["builtin", "web"]})
+    report = offering(db, folder, ("web",)).report(session)
+    assert report.unknown_tools == ("web",)
+    assert report.to_json()["unknown_tools"] == ["web"]
+
+
 def test_an_answer_without_counts_is_counted_here_and_marked(db: Database, folder: Path) -> None:
     session = ChatService(db).new_session("x")
     rows = MessageRows(db)

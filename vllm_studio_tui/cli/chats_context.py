@@ -10,6 +10,7 @@ from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.context import ContextReport, CountedBy
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.tools import tools_of
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 
@@ -36,6 +37,8 @@ def register_context(nouns: typer.Typer) -> None:
         """How many tokens the next request of a chat takes, of how many there may be."""
         with open_studio() as studio:
             one = studio.chats.find(session)
+            if (choice := tools_of(one.settings)) is not None:
+                studio.tools.tools(choice.names)  # servers that were agreed to are asked, so that theirs are counted
             report = studio.context.report(one.id, _target(studio, one))
         if as_json:
             emit({"session": one.id, "context": report.to_json()})
@@ -98,6 +101,12 @@ def context_lines(report: ContextReport) -> list[str]:
         lines.append("It is nearly full. Make it shorter: vllm-studio chats compact")
     elif report.cuts_answer:
         lines.append(f"An answer of {report.answer} tokens may be cut.")
+    if report.heavy_tools:
+        lines.append(f"Definitions of tools alone take {numbers.percent(report.tools_share)} of it: offer fewer.")
+    if report.unseen_tools:
+        lines.append("The model does not see the tools that it is offered: its chat template leaves them out.")
+    if report.unknown_tools:
+        lines.append(f"without the tools of {clean_line(', '.join(report.unknown_tools), limit=200)}: not started yet")
     if report.shortened is not None:
         instead = "a summary stands for them" if report.shortened == "summary" else "nothing stands for them"
         lines.append(f"{report.left_out} of {report.messages} messages are not sent: {instead}")

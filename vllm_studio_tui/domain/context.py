@@ -9,6 +9,8 @@ from typing import Any
 
 #: Shares of the context from which one is told that it fills, that it is nearly full, and that it is full.
 FILLING, NEARLY, FULL = 0.8, 0.95, 1.0
+#: The share of the context from which definitions of tools are much: it is spent before anything is said.
+HEAVY_TOOLS = 0.25
 
 
 class CountedBy(StrEnum):
@@ -49,6 +51,8 @@ class ContextReport:
         total: All of it, with the draft.
         limit: Tokens that the model can take; None: unknown.
         system, files, tools, draft: Parts of it: system prompt, attached files, definitions of tools, what is typed.
+        offered: How many tools are offered.
+        unknown_tools: Servers of the chat's tools that were not started yet: what they define is in no count.
         answer: Tokens that the answer may have at most, where that was chosen.
         pictures: How many are sent; nobody counts their tokens beforehand.
         messages: How many messages of the branch there are.
@@ -67,6 +71,23 @@ class ContextReport:
     messages: int = 0
     left_out: int = 0
     shortened: str | None = None
+    offered: int = 0
+    unknown_tools: Sequence[str] = ()
+
+    @property
+    def unseen_tools(self) -> bool:
+        """Whether the model does not see the tools that it is offered: its template writes nothing of them."""
+        return self.offered > 0 and self.tools == 0 and self.total.by.exact
+
+    @property
+    def tools_share(self) -> float | None:
+        """How much of the context the definitions of tools take alone; None: unknown."""
+        return None if not self.limit else self.tools / self.limit
+
+    @property
+    def heavy_tools(self) -> bool:
+        """Whether the definitions of tools alone take more than a quarter of the context."""
+        return (self.tools_share or 0.0) > HEAVY_TOOLS
 
     @property
     def talk(self) -> int:
@@ -109,6 +130,10 @@ class ContextReport:
             "system": self.system,
             "files": self.files,
             "tools": self.tools,
+            "tools_share": self.tools_share,
+            "tools_offered": self.offered,
+            "tools_unseen": self.unseen_tools,
+            "unknown_tools": list(self.unknown_tools),
             "talk": self.talk,
             "draft": self.draft,
             "answer": self.answer,

@@ -170,7 +170,7 @@ class ContextApi(Protocol):
         draft: str = "",
         leaf_id: str | None = None,
         system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[str] | None = None,
     ) -> ContextReport: ...
     def count_answer(self, message_id: str, target: Target | None) -> Message: ...
     def compact(

@@ -81,8 +81,16 @@ class Connection:
         if self._changed:
             self._changed = False
             await self._learn(session)
+        return self._offered()
+
+    def _offered(self) -> list[Tool]:
         chosen = self.server.tools
         return [one for one in self.report.tools if not chosen or one.title in chosen or is_chosen(one, chosen)]
+
+    @property
+    def known(self) -> Sequence[Tool] | None:
+        """Return its tools as it told them last, without starting it; None: it was not asked yet."""
+        return self._offered() if self.report.seconds else None
 
     async def call(self, title: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Make a call. Raises nothing but cancellation."""

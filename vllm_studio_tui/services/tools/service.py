@@ -19,7 +19,7 @@ from vllm_studio_tui.domain.tools import Decision, Tool, ToolResult
 from vllm_studio_tui.services.tools.box import Box, Source
 from vllm_studio_tui.services.tools.servers import Servers
 from vllm_studio_tui.store.tool_consents import ConsentRows
-from vllm_studio_tui.tools.names import may_hold
+from vllm_studio_tui.tools.names import apart, is_chosen, may_hold
 from vllm_studio_tui.tools.results import result_of
 from vllm_studio_tui.tools.tool_thread import CLOSING, ToolThread
 
@@ -59,6 +59,21 @@ class Tools:
     def tools(self, names: Sequence[str] | None = None) -> list[Tool]:
         """Return the tools that there are, of all servers or of those that are named."""
         return list(self._thread.wait(Box(self._thread, self._sources(names), names)._gather()))
+
+    def known(self, names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return tools as requests offer them, and the servers whose tools are not known: nothing is started for it."""
+        from vllm_studio_tui.tools.mcp_connection import Connection
+
+        sources = self._sources(names)
+        asked = [one for one in sources if not isinstance(one, Connection)]
+        found = list(self._thread.wait(Box(self._thread, asked, names)._gather()))
+        unknown = []
+        for server in (one for one in sources if isinstance(one, Connection)):
+            if (tools := server.known) is None:
+                unknown.append(server.name)
+            else:
+                found += [one for one in tools if is_chosen(one, names)]
+        return [one.to_openai() for one in apart(found)], unknown
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Make a call. It asks nobody: whoever calls this has asked."""

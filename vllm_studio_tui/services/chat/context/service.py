@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.context import ContextReport, Counted
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.tools import tools_of
 from vllm_studio_tui.services.chat.context.counting import TokenCounter
 from vllm_studio_tui.services.chat.context.model_folder import model_folder
 from vllm_studio_tui.services.chat.context.shortening import KEPT_TURNS, place_to_cut, shortened, shortening_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.recipes import Recipes
     from vllm_studio_tui.store.database import Database
 
+KnownTools = Callable[[Sequence[str]], tuple[Sequence[Mapping[str, Any]], Sequence[str]]]
 #: The share of the context from which a chat that may be made shorter by itself is.
 BY_ITSELF = 0.9
 
@@ -36,6 +39,7 @@ class ChatContext:
         model_folder: The folder with the files of the model that a target serves, or a recipe names; None: unknown.
         stream: Asks an engine; None: the client of `inference`.
         record: Keeps the request by which a summary was written.
+        known_tools: Returns the tools of these names as requests offer them, and the servers whose tools are not known.
     """
 
     def __init__(
@@ -45,18 +49,25 @@ class ChatContext:
         *,
         stream: Stream | None = None,
         record: Record | None = None,
+        known_tools: KnownTools | None = None,
     ) -> None:
         self._db = db
         self._stream = stream
         self._record = record
+        self._known_tools = known_tools
         self._counter = TokenCounter(model_folder)
 
     @classmethod
     def of(
-        cls, places: Places, db: Callable[[], Database], recipes: Callable[[], Recipes], record: Record | None
+        cls,
+        places: Places,
+        db: Callable[[], Database],
+        recipes: Callable[[], Recipes],
+        record: Record | None,
+        known_tools: KnownTools,
     ) -> ChatContext:
         """Return the contexts of the chats of a studio."""
-        return cls(db, partial(model_folder, places, recipes), record=record)
+        return cls(db, partial(model_folder, places, recipes), record=record, known_tools=known_tools)
 
     # --- counting ---------------------------------------------------------------------------------------
 
@@ -72,7 +83,7 @@ class ChatContext:
         draft: str = "",
         leaf_id: str | None = None,
         system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[str] | None = None,
     ) -> ContextReport:
         """Return what the next request of a chat would have.
 
@@ -81,7 +92,8 @@ class ChatContext:
             draft: What is typed.
             leaf_id: The message that is read up to; None: the chat's own.
             system: The system prompt; None: the one in the chat's settings.
-            tools: What the model may call, as requests offer it.
+            tools: Names of tools and servers that are offered; None: those in the chat's settings. No server is
+                started for them.
         """
         session, branch = None, []
         if session_id is not None:
@@ -90,7 +102,11 @@ class ChatContext:
         settings = session.settings if session is not None else {}
         given = settings.get("system")
         system = system if system is not None else given if isinstance(given, str) and given else None
-        return self._report(branch, settings, session, target, draft, system, tools)
+        if tools is None and (chosen := tools_of(settings)) is not None:
+            tools = chosen.names or ()
+        defined, unknown = self._known_tools(tools) if tools and self._known_tools is not None else ([], [])
+        report = self._report(branch, settings, session, target, draft, system, defined)
+        return replace(report, unknown_tools=tuple(unknown)) if unknown else report
 
     def _report(
         self,
@@ -114,10 +130,16 @@ class ChatContext:
         def of_text(text: str) -> int:
             return counter.text(text, target, recipe=recipe).tokens
 
-        total = (
-            counter.chat(messages, target, recipe=recipe, tools=tools, template=template) if messages else Counted(0)
-        )
-        bare = counter.chat(messages, target, recipe=recipe, template=template).tokens if tools and messages else 0
+        def of_chat(asked: Sequence[Mapping[str, Any]], offered: Sequence[Mapping[str, Any]] = ()) -> Counted:
+            return counter.chat(asked, target, recipe=recipe, tools=offered, template=template)
+
+        # What tools cost can only be seen beside a question: before the first one a single letter stands for it.
+        some = messages or ([{"role": "user", "content": "."}] if tools else [])
+        bare = of_chat(some) if some else Counted(0)
+        total = of_chat(some, tools) if tools else bare
+        defined = max(0, total.tokens - bare.tokens)
+        if not messages:
+            total = replace(total, tokens=defined)
         files = [file for one in what.branch for file in one.files if file.text]
         most = settings.get("max_tokens")
         return ContextReport(
@@ -125,13 +147,14 @@ class ChatContext:
             counter.limit(target, recipe or (session.model if session is not None else None)),
             system=of_text(what.system or ""),
             files=sum(file.tokens if file.tokens is not None else of_text(file.text or "") for file in files),
-            tools=max(0, total.tokens - bare) if tools and messages else 0,
+            tools=defined,
             draft=of_text(draft) if draft.strip() else 0,
             answer=most if isinstance(most, int) and not isinstance(most, bool) else None,
             pictures=sum(len(one.images) for one in what.branch),
             messages=sum(shortening_of(one) is None for one in branch),
             left_out=what.left_out,
             shortened=what.how,
+            offered=len(tools),
         )
 
     def count_answer(self, message_id: str, target: Target | None) -> Message:

@@ -10,6 +10,7 @@ from textual.timer import Timer
 
 from vllm_studio_tui.domain.context import ContextReport
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.tools import tools_of
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.document.summary_block import is_shortening
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
@@ -94,21 +95,23 @@ class ChatMeter:
         if now != self._seen or self._screen.running is not None or self._busy:
             self.look()
             return
-        if self._screen.state.shown.id is None and not self._screen.prompt.text.strip():
+        chat = self._screen.state.shown
+        if chat.id is None and not self._screen.prompt.text.strip() and tools_of(chat.settings) is None:
             self.report, self._counted = None, now
             return
         self._busy = True
-        self._screen.shell.spawn(self._count(self._screen.state.shown, now), group="chats")
+        self._screen.shell.spawn(self._count(chat, now), group="chats")
 
     async def _count(self, chat: Chat, now: Hashable) -> None:
         screen = self._screen
         draft = chat.unfolded(screen.prompt.text) if screen.state.editing is None else ""
-        system = chat.settings.get("system")
+        system, choice = chat.settings.get("system"), tools_of(chat.settings)
+        tools = choice.names or () if choice is not None else ()
 
         def count() -> ContextReport:
             target = target_of(screen, chat)
             given = system if isinstance(system, str) else None
-            return screen.studio.context.report(chat.id, target, draft=draft, system=given)
+            return screen.studio.context.report(chat.id, target, draft=draft, system=given, tools=tools)
 
         try:
             report = await screen.shell.in_thread(count)

@@ -46,6 +46,7 @@ class ChatFrame:
             self._rounds(),
             screen.tool_flows.of(chat),
             screen.document.has_focus,
+            self._key("chat.tools"),
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:

@@ -140,9 +140,18 @@ def _context(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
         row = _fact(name, numbers.count(tokens), width)
         charts.put_bar(row, VALUE + 7, glyphs, min(1.0, tokens / limit), BAR)
         rows.append(row)
+        if name == "tools" and report.heavy_tools:
+            row = Row()
+            words = f"{numbers.percent(report.tools_share)} for tools alone"
+            row.run(TEXT, [(f"{glyphs.warning} ", "warn"), (fit(words, width - TEXT - 3), "fg")])
+            rows.append(row)
     notes = [COUNTED[report.total.by]]
     if report.left_out:
         notes.append(f"{report.left_out} of {report.messages} messages left out")
+    if report.unseen_tools:
+        notes.append("its template leaves the tools out")
+    if report.unknown_tools:
+        notes.append(f"without the tools of {', '.join(report.unknown_tools)}")
     if report.pictures:
         notes.append(f"without {report.pictures} pictures")
     if report.cuts_answer:

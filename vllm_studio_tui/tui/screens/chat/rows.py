@@ -64,6 +64,7 @@ class ChatView:
     rounds: tuple[int, int] = (0, 0)
     tools: Sequence[tuple[str, bool, str]] = ()
     reading: bool = False
+    tools_key: str = ""
 
     @property
     def level(self) -> str:
@@ -186,6 +187,10 @@ def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str
         words = "the context is full" if view.level == "full" else "the context is nearly full"
         return [(f"{glyphs.warning} ", LEVELS[view.level]), (f"{words}   ", "fg"), ("/compact", "fg bold"),
                 (" makes it shorter", "dim")]  # fmt: skip
+    if view.report is not None and view.report.heavy_tools:
+        share = numbers.percent(view.report.tools_share)
+        taken = f"tools take {share} of the context   "
+        return [(f"{glyphs.warning} ", "warn"), (taken, "fg"), (view.tools_key, "fg bold"), (" offers fewer", "dim")]
     if metrics is not None and metrics.running is not None and size >= Size.BASE:
         parts = [(f"{metrics.running}", "fg"), (" running   ", "dim"), (f"{metrics.waiting or 0}", "fg"),
                  (" waiting", "dim")]  # fmt: skip
