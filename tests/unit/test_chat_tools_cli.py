@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.elsewhere import where  # noqa: F401
+from tests.process.test_mcp_client import WELL
 from tests.unit.scripted_engine import DONE
 from tests.unit.tool_box import Rounds, calls
 from vllm_studio_tui.cli import chat as command
 from vllm_studio_tui.domain.chat import Delta
-from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
+from vllm_studio_tui.studio import Studio
 
 SERVER = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 FETCH = ("id-of-the-fetch", "builtin__fetch", '{"url": "http://127.0.0.1:9/"}')
@@ -40,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_STUDIO_HOME", str(tmp_path))
 
 
-def run(*words: str) -> Result:
+def run(*words: str, question: Sequence[str] = ("What time is it?",)) -> Result:
     app = typer.Typer()
     command.register(app)
 
@@ -48,7 +51,7 @@ def run(*words: str) -> Result:
     def other() -> None:
         """Makes `chat` a subcommand."""
 
-    return CliRunner().invoke(app, ["chat", "What time is it?", *words, *SERVER])
+    return CliRunner().invoke(app, ["chat", *question, *words, *SERVER])
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
@@ -85,7 +88,7 @@ def test_what_is_allowed_is_called_and_answered(engine: Rounds) -> None:
 
 
 def test_what_is_not_among_the_allowed_is_denied(engine: Rounds) -> None:
-    result = run("--tools", "--allow", "other")
+    result = run("--tools", "--allow", "studio")
     assert "builtin__fetch [denied]" in result.stderr
     assert "builtin__time [done" in result.stderr  # it only reads the clock
     assert "Noon." in result.stdout
@@ -116,3 +119,90 @@ def test_allow_without_tools_is_refused() -> None:
     result = run("--allow", "all")
     assert isinstance(result.exception, UsageError)
     assert "--tools" in str(result.exception)
+
+
+def offered(engine: Rounds) -> set[str]:
+    return {one["function"]["name"] for one in engine.asked[0].tools}
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("--tools", "time"), {"builtin__time"}),
+        (("--tools", "time,fetch"), {"builtin__time", "builtin__fetch"}),
+        (("--tools", "builtin__time", "--tools", "studio__why"), {"builtin__time", "studio__why"}),
+        (("--tools", "builtin"), {"builtin__time", "builtin__fetch"}),
+        (("--tools=*__t*",), {"builtin__time"}),
+        (("--tools", "well__add"), {"well__add"}),
+        (("--tools", "add"), {"well__add"}),
+        (("--tools", "well__*,time", "--allow", "add"), {"well__add", "well__wait", "builtin__time"}),
+    ],
+)
+def test_the_tools_that_are_named_are_offered(engine: Rounds, words: Sequence[str], names: set[str]) -> None:
+    with Studio.open_sync(Places.of()) as studio:
+        studio.tools.add_server("well", {"command": sys.executable, "args": [WELL]}, trust=True)
+    result = run(*words, "--no-save")
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    found = offered(engine)
+    assert found >= names
+    assert {one.split("__")[0] for one in found} == {one.split("__")[0] for one in names}
+
+
+@pytest.mark.parametrize("order", [("--tools",), ("--no-save", "--tools")])
+def test_a_question_after_tools_is_no_name(engine: Rounds, order: Sequence[str]) -> None:
+    result = run(question=(*order, "What time is it?"))
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    assert engine.asked[0].messages[-1]["content"] == "What time is it?"
+    assert len(offered(engine)) > 3
+
+
+@pytest.mark.parametrize("option", ["--tools", "--allow"])
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("tmie", "builtin__time"), ("builtin__fetsh", "builtin__fetch"), ("stduio", "studio"), ("\x1b[2J", "mcp tools")],
+)
+def test_an_unknown_name_is_refused_with_what_is_near(engine: Rounds, option: str, word: str, near: str) -> None:
+    result = run(*(() if option == "--tools" else ("--tools",)), f"{option}={word}")
+    assert isinstance(result.exception, NotFound)
+    assert near in result.exception.advice
+    assert not engine.asked
+    assert not Places.of().database.exists() or not kept_chats()
+
+
+def kept_chats() -> Sequence[Any]:
+    db = Database.open(Places.of().database)
+    try:
+        return list(db.rows("SELECT id FROM chat_sessions"))
+    finally:
+        db.close()
+
+
+def test_a_named_server_that_cannot_be_used_is_said_and_not_passed_over(engine: Rounds) -> None:
+    with Studio.open_sync(Places.of()) as studio:
+        studio.tools.add_server("asks", {"command": "touch", "args": [str(Places.of().data / "started")]})
+        studio.tools.add_server("gone", {"command": "/no/such/program"}, trust=True)
+        studio.tools.add_server("off", {"command": "true", "enabled": False}, trust=True)
+        studio.tools.enable_server("off", False)
+    for name, words in (("asks", "until you agree"), ("gone", "cannot be started"), ("off", "is off")):
+        result = run("--tools", name)
+        assert isinstance(result.exception, StudioError), result.stdout
+        assert words in str(result.exception)
+    assert not (Places.of().data / "started").exists()
+    assert not engine.asked
+    result = run("--tools")  # all that can be had
+    assert "without its tools: asks waits until you agree to it" in result.stderr
+    assert "builtin__time" in offered(engine)
+
+
+def test_a_title_that_two_servers_have_must_be_told_apart(engine: Rounds) -> None:
+    with Studio.open_sync(Places.of()) as studio:
+        for name in ("well", "fine"):
+            studio.tools.add_server(name, {"command": sys.executable, "args": [WELL]}, trust=True)
+    result = run("--tools", "add")
+    assert isinstance(result.exception, UsageError)
+    assert "fine__add, well__add" in result.exception.advice
+
+
+def test_tools_without_a_name_is_refused(engine: Rounds) -> None:
+    assert isinstance(run("--tools=,").exception, UsageError)
+    assert not engine.asked

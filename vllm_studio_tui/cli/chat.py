@@ -17,7 +17,6 @@ from vllm_studio_tui.cli.opening import open_studio_async
 from vllm_studio_tui.cli.output import emit_line, note
 from vllm_studio_tui.domain.chat import Attached, Ended, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError, UsageError
-from vllm_studio_tui.domain.tools import ToolChoice
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    @app.command("chat")
+    @app.command("chat", cls=chat_tools.ToolsCommand)
     def chat(
         prompt: str | None = typer.Argument(None, help="What to ask; text from a pipe is added below it."),
         recipe: str | None = typer.Option(None, "--recipe", help="The recipe, or run, that answers."),
@@ -58,13 +57,14 @@ def register(app: typer.Typer) -> None:
         schema: chat_options.Schema = None,
         form: chat_options.Form = None,
         logprobs: chat_options.Logprobs = None,
-        tools: chat_tools.Tools = False,
+        tools: chat_tools.Tools = None,
         allow: chat_tools.Allowed = None,
     ) -> None:
         """Ask once. The answer goes to stdout, thinking, figures and calls of tools to stderr."""
         if session is not None and no_save:
             raise UsageError("--session and --no-save exclude each other", advice="Choose one.")
-        allowed = chat_tools.allowed(allow or (), offered=tools)
+        offered = chat_tools.named(tools or ())
+        allowed = chat_tools.allowed(allow or (), offered=bool(offered))
         text = question_of(prompt, piped_text())
         attached = attached_files(prompt or "", image, file)
         numbers_given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
@@ -82,6 +82,7 @@ def register(app: typer.Typer) -> None:
                 session=session,
                 save=not no_save,
                 as_json=as_json,
+                offered=offered,
                 allowed=allowed,
             )
         )
@@ -99,6 +100,7 @@ async def _one_turn(
     session: str | None,
     save: bool,
     as_json: bool,
+    offered: tuple[str, ...],
     allowed: tuple[str, ...] | None,
 ) -> Ended | None:
     not_saved: list[NotSaved] = []
@@ -114,6 +116,9 @@ async def _one_turn(
             earlier = studio.chat.sessions.find(session) if session is not None else None
             target = _target(studio, named, earlier)
             sampling = chat_options.sampling_for(studio, earlier.settings if earlier is not None else {}, *shape)
+            choice = None
+            if allowed is not None:
+                choice, allowed = await chat_tools.chosen(studio, offered, allowed)
             session_id = _session(studio, text, target, named, earlier, system) if save else None
             events = studio.chat.send(
                 session_id,
@@ -123,7 +128,7 @@ async def _one_turn(
                 images=[one.image for one in attached if one.image is not None],
                 files=[one.file for one in attached],
                 system=system,
-                tools=None if allowed is None else ToolChoice(call=bool(allowed)),
+                tools=choice,
                 temporary=not save,
             )
             if allowed:

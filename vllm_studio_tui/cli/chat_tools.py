@@ -1,4 +1,4 @@
-"""`chat --tools`: which calls are made, and saying which would have been."""
+"""`chat --tools`: which tools are offered, which calls are made, and saying which would have been."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vllm_studio_tui.cli.output import emit_line, note
 from vllm_studio_tui.domain.chat import Ended
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.domain.tools import CallAsked, ChatEvent, Decision, Tool
+from vllm_studio_tui.domain.tools import CallAsked, ChatEvent, Decision, Tool, ToolChoice
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
-#: Allows every tool.
+#: Every tool, offered or allowed.
 ALL = "all"
+OPTION = "--tools"
 
 Tools = Annotated[
-    bool,
-    typer.Option("--tools", help="Offer the tools of this studio; --allow says which are called."),
+    list[str] | None,
+    typer.Option(
+        OPTION,
+        metavar="[NAME,...]",
+        help="Offer the tools of this studio, all or these: of a server, by name, or a glob.",
+    ),
 ]
 Allowed = Annotated[
     list[str] | None,
@@ -33,16 +39,61 @@ Allowed = Annotated[
 ]
 
 
+class ToolsCommand(TyperCommand):
+    """A command whose `--tools` may stand alone, and then means all of them: no name has a blank, a question has."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        given = list(args)
+        for index in range(end):
+            following = args[index + 1] if index + 1 < end else ""
+            alone = not following or following.startswith("-") or any(one.isspace() for one in following)
+            if args[index] == OPTION and alone:
+                given[index] = f"{OPTION}={ALL}"
+        return super().parse_args(ctx, given)
+
+
+def named(given: Iterable[str], option: str = OPTION) -> tuple[str, ...]:
+    """Return the names of a list that is separated by commas.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    words = tuple(given)
+    found = tuple(one.strip() for word in words for one in word.split(",") if one.strip())
+    if words and not found:
+        raise UsageError(f"{option} names no tool", advice="See them: vllm-studio mcp tools")
+    return found
+
+
 def allowed(names: Iterable[str], *, offered: bool) -> tuple[str, ...] | None:
     """Return what may be called: names or patterns of tools and servers, none of them; None where none are offered.
 
     Raises:
         UsageError: Something is allowed that is not offered.
     """
-    given = tuple(names)
+    given = named(names, "--allow")
     if given and not offered:
         raise UsageError("--allow is for --tools", advice="Give both.")
     return given if offered else None
+
+
+async def chosen(
+    studio: StudioApi, offered: tuple[str, ...], may: tuple[str, ...]
+) -> tuple[ToolChoice, tuple[str, ...]]:
+    """Return which tools are offered, and which of them are called, by what these words mean.
+
+    Raises:
+        StudioError: A word names nothing, or what it names cannot be used.
+    """
+    from vllm_studio_tui.services.tools.choosing import meant
+
+    names = await asyncio.to_thread(meant, studio.tools, offered)
+    called = await asyncio.to_thread(meant, studio.tools, may)
+    if names is None:
+        for error in (await asyncio.to_thread(studio.tools.problems)).values():
+            note(f"without its tools: {error.title}\n  {error.advice}")
+    return ToolChoice(names, call=called is None or bool(called)), (ALL,) if called is None else called
 
 
 def may_call(tool: Tool, names: Iterable[str]) -> bool:
