@@ -32,7 +32,7 @@ from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import ReadyProbe
-from vllm_studio_tui.inference.parameters import fields_of
+from vllm_studio_tui.inference.parameters import fields_of, tool_fields
 from vllm_studio_tui.inference.request import body
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places
@@ -97,9 +97,10 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         takes_aliases = True
         keeps_connections = False
         streams_unasked = True
-        sampling: ClassVar = {"temperature": "heat", "logprobs": "logprobs"}
+        sampling: ClassVar = {"temperature": "heat", "logprobs": "logprobs", "tool_choice": "tool_choice"}
         answer_forms: ClassVar = {"regex": "held.pattern"}
         tools_or = frozenset({"logprobs"})
+        forces_any_tool_only = True
 
         def known(self) -> Known:
             return Known("1.0", frozenset({"rules"}), frozenset(), (), (), {"old-rules": "rules"})
@@ -146,6 +147,11 @@ def test_it_is_sent_the_parameters_that_it_takes(example: Backend, differing: Ba
         "logprobs": "Example engine takes no logprobs together with tools",
     }
     assert fields_of(example, sampling).unsure == ("top_k",)  # it says nothing of what it takes
+    named = sampling_of({"tool_choice": "b"})
+    tools = [{"type": "function", "function": {"name": name}} for name in "ab"]
+    assert tool_fields(differing, named, tools) == {"tools": tools[1:], "tool_choice": "required"}
+    whole = {"type": "function", "function": {"name": "b"}}
+    assert tool_fields(example, named, tools) == {"tools": tools, "tool_choice": whole}
 
 
 def test_its_titles_are_shown(example: Backend) -> None:

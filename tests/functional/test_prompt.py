@@ -127,6 +127,18 @@ async def test_commands_are_completed_and_done(tmp_path: Path) -> None:
         assert (sampling.temperature, sampling.others["min_p"], sampling.stop) == (0.2, 0.05, ("END",))
         assert sampling.thinking is False
         assert stage.engine.asked[-1].messages[0] == {"role": "system", "content": "Be short."}
+        await write(stage, "/tool-choice required")
+        await stage.press("enter")
+        await told(stage, "This chat has no tools to call: /tools chooses them.")
+        assert chat.settings.get("tool_choice") == "required"
+        await write(stage, "/set tool-choice none")
+        await stage.press("enter")
+        await stage.until(lambda: chat.settings.get("tool_choice") == "none", "calls are forbidden")
+        await write(stage, "/tool-choice ")
+        await stage.press("escape", "enter")
+        await shows(stage, "calls none")
+        await stage.press("a", "u", "t", "enter")
+        await stage.until(lambda: chat.settings.get("tool_choice") is None, "calls are left to the model")
         await write(stage, "/set")
         await stage.press("escape", "enter")
         await shows(stage, "Not taken")

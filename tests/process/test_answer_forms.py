@@ -29,7 +29,7 @@ SCHEMA = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
-VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": False, "texts": ["@@"], "map": {"5": -1.0}}
+VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": False, "texts": ["@@"], "map": {"5": -1.0}, "tool": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,14 @@ async def test_what_it_refuses_together_with_tools_is_left_out(target: Target) -
     tool = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
     _, ended = await ask(target, "Hello.", (tool,), logprobs=2, max_tokens=4, form={"kind": "json_object"})
     assert set(ended.details["not_sent"]) == {"logprobs", "form"}
+
+
+@pytest.mark.timeout(180)
+async def test_a_forced_call_that_does_not_come_is_said(target: Target) -> None:
+    """The embedded engine looks at no choice of a tool; nothing but the answer tells."""
+    tool = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+    _, ended = await ask(target, "Say hello.", (tool,), tool_choice="clock", max_tokens=200, temperature=0)
+    assert ended.finish == "stop"
+    assert ended.details["unheeded"] == "a call of clock was forced, and none came: the engine did not look at it"
+    _, ended = await ask(target, "Say hello.", (tool,), tool_choice="none", max_tokens=8)
+    assert "unheeded" not in ended.details

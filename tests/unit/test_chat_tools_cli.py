@@ -206,3 +206,26 @@ def test_a_title_that_two_servers_have_must_be_told_apart(engine: Rounds) -> Non
 def test_tools_without_a_name_is_refused(engine: Rounds) -> None:
     assert isinstance(run("--tools=,").exception, UsageError)
     assert not engine.asked
+
+
+def test_a_call_is_forced_or_forbidden(engine: Rounds) -> None:
+    result = run("--tools", "--allow", "all", "--tool-choice", "builtin__time")
+    assert result.exit_code == 0, result.stderr
+    assert [one.sampling.others.get("tool_choice") for one in engine.asked] == ["builtin__time", None]
+    run("--tools", "--allow", "all", "--tool-choice", "none")
+    assert engine.asked[-1].sampling.others["tool_choice"] == "none"
+    run("--tools", "--tool-choice", "time")
+    assert engine.asked[-1].sampling.others["tool_choice"] == "builtin__time"
+
+
+def test_a_tool_that_there_is_not_cannot_be_forced(engine: Rounds) -> None:
+    result = run("--tools", "--tool-choice", "rain")
+    assert result.exit_code == 1
+    assert "no tool rain is offered" in result.stderr and "builtin__time" in result.stderr
+    assert engine.asked == []
+    for words, said in (
+        (("--tool-choice", "required"), "for --tools"),
+        (("--tools", "--tool-choice", "a b"), "no name"),
+    ):
+        result = run(*words)
+        assert isinstance(result.exception, UsageError) and said in str(result.exception)

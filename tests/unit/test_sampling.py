@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.domain.chat import ChatRequest, Sampling, Target
+from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Target
 from vllm_studio_tui.domain.chat_settings import sampling_of, shaped, with_preset
 from vllm_studio_tui.domain.sampling import (
     BY_NAME,
@@ -32,7 +32,14 @@ from vllm_studio_tui.inference.parameters import given as given_parameters
 from vllm_studio_tui.inference.request import body
 
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
-VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "texts": ("END",), "map": {"15": -1.0}}
+VALUES: dict[str, Any] = {
+    "float": 0.5,
+    "int": 1,
+    "bool": True,
+    "texts": ("END",),
+    "map": {"15": -1.0},
+    "tool": "sky__rain",
+}
 EVERYTHING = {one.name: VALUES[one.kind] if one.name not in ("dry_base",) else 1.5 for one in PARAMETERS}
 
 
@@ -56,6 +63,7 @@ def test_what_is_written_of_a_value_is_read_back(name: str) -> None:
         ("temperature", "9", "from 0 to 5"),
         ("top_k", "1.5", "not a whole number"),
         ("ignore_eos", "perhaps", "not true or false"),
+        ("tool_choice", "two words", "no name of a tool"),
         ("logit_bias", "[]", "not a JSON object of ids and numbers"),
         ("logit_bias", '{"a": 1}', "'a' is no id of a token"),
         ("logit_bias", "{", "not a JSON object"),
@@ -80,9 +88,10 @@ def test_an_engine_gets_what_it_takes_and_the_rest_is_said(backend: str) -> None
     found = registry.find(backend)
     assert found is not None and found.sampling is not None
     assert set(found.sampling) <= set(BY_NAME)
-    made = fields_of(found, sampling_of(EVERYTHING))
-    sent = {name for name in EVERYTHING if name in found.sampling}
-    assert set(made.left_out) == set(EVERYTHING) - sent
+    everything = {name: value for name, value in EVERYTHING.items() if name != "tool_choice"}  # that is for tools
+    made = fields_of(found, sampling_of(everything))
+    sent = {name for name in everything if name in found.sampling}
+    assert set(made.left_out) == set(everything) - sent
     assert all(found.title in why for why in made.left_out.values())
     names = {found.sampling[name] for name in sent}
     assert set(made.values) == names | ({"top_logprobs"} if "logprobs" in sent else set())
@@ -104,7 +113,7 @@ def test_parameters_go_by_the_names_of_the_engine() -> None:
 def test_a_server_that_nobody_described_gets_all_and_that_is_said() -> None:
     assert asked("external", {"min_p": 0.1, "temperature": 1})["min_p"] == 0.1
     request = ChatRequest(({},), sampling_of({"min_p": 0.1, "temperature": 1}))
-    assert details_of(Target("x", "m"), request, "stop", "", Likelihoods()) == {"unsure": ["min_p"]}
+    assert details_of(Target("x", "m"), request, Ended("stop"), "", Likelihoods()) == {"unsure": ["min_p"]}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +234,7 @@ def test_likelihoods_of_a_stream_are_kept() -> None:
     assert reader.read({"choices": [choice]}) == ("", "By")
     kept = {"tokens": [["By", -0.7, [["By", -0.7], ["I", -2.0]]]], "cut": False}
     assert reader.likelihoods.to_json() == kept
-    assert details_of(Target("x", "m"), ChatRequest(({},)), "stop", "", reader.likelihoods) == {"logprobs": kept}
+    assert details_of(Target("x", "m"), ChatRequest(({},)), Ended("stop"), "", reader.likelihoods) == {"logprobs": kept}
 
 
 @given(st.recursive(

@@ -88,6 +88,15 @@ async def test_a_call_waits_until_it_is_decided(ground: Ground, engine: Rounds, 
     assert (again[0], again[1]["code"]) == (409, "call_does_not_wait")
 
 
+async def test_a_call_is_forced_in_the_first_round(ground: Ground, engine: Rounds) -> None:
+    path = f"/chats/{await chat(ground)}"
+    asked = {"content": "x", "tools": ["builtin"], "tool_choice": "builtin__time"}
+    await turn(ground, path, asked, {"decision": "deny"})
+    assert [one.sampling.others.get("tool_choice") for one in engine.asked] == ["builtin__time", None]
+    events = await turn(ground, path, {**asked, "tool_choice": "rain"})
+    assert "no tool rain is offered" in events[0]["message"] and "builtin__time" in events[0]["message"]
+
+
 async def test_whoever_leaves_stops_the_answer_and_nothing_is_called(ground: Ground, engine: Rounds) -> None:
     name = await chat(ground)
     async with ground.client.post(f"{ground.url}/chats/{name}/turn", json={"content": "x", "tools": True}) as answered:
@@ -122,6 +131,9 @@ BAD: list[tuple[str, Any, int]] = [
     ("/chats/{}/turn", {"content": "x", "tools": "all"}, 400),
     ("/chats/{}/turn", {"content": "x", "tools": [3]}, 400),
     ("/chats/{}/turn", {"content": "x", "sampling": []}, 400),
+    ("/chats/{}/turn", {"content": "x", "tools": True, "tool_choice": "two words"}, 400),
+    ("/chats/{}/turn", {"content": "x", "tools": True, "tool_choice": 3}, 400),
+    ("/chats/{}/turn", {"content": "x", "tool_choice": "required"}, 400),
     ("/chats/{}/calls/none", {"decision": "once"}, 409),
     ("/chats/{}/calls/none", {"decision": "perhaps"}, 400),
     ("/chats/{}/calls/none", {"decision": "once", "arguments": 3}, 400),

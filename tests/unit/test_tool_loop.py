@@ -199,13 +199,6 @@ async def test_there_are_no_more_than_so_many_rounds(db: Database) -> None:
     assert isinstance(end, Ended) and end.finish == "stop" and "rounds" in (end.advice or "")
 
 
-async def test_a_forced_call_is_forced_once(db: Database) -> None:
-    engine = Rounds(calls(NOON), SAID)
-    forced = Sampling(extra={"tool_choice": "required", "top_k": 1})
-    await ask(ChatService(db, stream=engine), Box(), sampling=forced)
-    assert [dict(one.sampling.extra) for one in engine.asked] == [dict(forced.extra), {"top_k": 1}]
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -170,6 +170,7 @@ class Backend(ABC):
         answer_forms: The forms of `domain.sampling` that it can be held to, with the field of a request for each, a dot
             between the levels; None: unknown, and it is asked as OpenAI's API is.
         tools_or: Of `form` and `logprobs` those that it refuses in a request with tools.
+        forces_any_tool_only: It can be made to call some tool, not a certain one: that is offered alone then.
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
         sight: A path of its server, and the name in that answer, a dot between the levels, that says whether it reads
             pictures; None: it does not say so.
@@ -218,6 +219,7 @@ class Backend(ABC):
     sampling: Mapping[str, str] | None = None
     answer_forms: Mapping[str, str] | None = None
     tools_or: frozenset[str] = frozenset()
+    forces_any_tool_only: bool = False
     anthropic_api: bool = False
     sight: tuple[str, str] | None = None
     token_calls: TokenCalls | None = None

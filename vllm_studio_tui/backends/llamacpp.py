@@ -167,6 +167,7 @@ class LlamaCpp(Backend):
     sampling = parameters.LLAMACPP
     answer_forms = parameters.LLAMACPP_FORMS
     tools_or = frozenset({"form", "logprobs"})
+    forces_any_tool_only = True
     # Whatever a request calls its one model; of several names of --alias it would show the first by the alphabet.
     takes_aliases = True
     uses = frozenset({

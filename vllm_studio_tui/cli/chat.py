@@ -59,6 +59,7 @@ def register(app: typer.Typer) -> None:
         logprobs: chat_options.Logprobs = None,
         tools: chat_tools.Tools = None,
         allow: chat_tools.Allowed = None,
+        tool_choice: chat_tools.Choice = None,
     ) -> None:
         """Ask once. The answer goes to stdout, thinking, figures and calls of tools to stderr."""
         if session is not None and no_save:
@@ -68,9 +69,9 @@ def register(app: typer.Typer) -> None:
         text = question_of(prompt, piped_text())
         attached = attached_files(prompt or "", image, file)
         numbers_given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
-        shape = chat_options.asked(
-            preset, parameters or (), stop or (), schema, form, logprobs=logprobs, thinking=thinking, **numbers_given
-        )
+        given = {**numbers_given, "logprobs": logprobs, "thinking": thinking, "tool_choice": tool_choice}
+        shape = chat_options.asked(preset, parameters or (), stop or (), schema, form, **given)
+        chat_tools.check_choice(shape[1], offered=bool(tools))
         named = {"recipe": recipe, "model": model, "base_url": base_url}
         ended = asyncio.run(
             _one_turn(
@@ -119,6 +120,7 @@ async def _one_turn(
             choice = None
             if allowed is not None:
                 choice, allowed = await chat_tools.chosen(studio, offered, allowed)
+                sampling = await chat_tools.forced(studio, sampling)
             session_id = _session(studio, text, target, named, earlier, system) if save else None
             events = studio.chat.send(
                 session_id,

@@ -126,6 +126,8 @@ def tell_details(ended: Ended) -> None:
         note(f"not sent: {why}")
     if details.get("unsure"):
         note(f"sent, and perhaps not looked at by this server: {', '.join(details['unsure'])}")
+    if details.get("unheeded"):
+        note(details["unheeded"])
     if (form := details.get("form")) is not None:
         words = {True: "valid", False: "NOT valid", None: "not looked at"}[form["valid"]]
         note(f"[{words}, {FORMS.get(form['kind'], form['kind'])}{': ' if form['problem'] else ''}{form['problem']}]")
@@ -138,9 +140,11 @@ def tell_details(ended: Ended) -> None:
 
 
 def invalid(ended: Ended) -> bool:
-    """Return whether an answer has not the form that was asked for, or could not be held to it."""
+    """Return whether an answer has not the form that was asked for, could not be held to it, or lacks a forced call."""
     form = ended.details.get("form")
-    return (form is not None and form["valid"] is False) or "form" in ended.details.get("not_sent", {})
+    return (form is not None and form["valid"] is False) or bool(
+        {"form", "tool_choice"} & set(ended.details.get("not_sent", {})) or ended.details.get("unheeded")
+    )
 
 
 def _share(value: float | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,10 @@ import typer
 from typer.core import TyperCommand
 
 from vllm_studio_tui.cli.output import emit_line, note
-from vllm_studio_tui.domain.chat import Ended
-from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.chat import Ended, Sampling
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.sampling import checked
+from vllm_studio_tui.domain.tool_choice import AUTO, WORDS, choice_of
 from vllm_studio_tui.domain.tools import CallAsked, ChatEvent, Decision, Tool, ToolChoice
 
 if TYPE_CHECKING:
@@ -35,6 +38,13 @@ Allowed = Annotated[
     list[str] | None,
     typer.Option(
         "--allow", metavar="NAME", help="Call this tool, those of this server, or all; may be given several times."
+    ),
+]
+
+Choice = Annotated[
+    str | None,
+    typer.Option(
+        "--tool-choice", metavar="CHOICE", help="auto, none, required, or the name of a tool: its call is forced, once."
     ),
 ]
 
@@ -94,6 +104,38 @@ async def chosen(
         for error in (await asyncio.to_thread(studio.tools.problems)).values():
             note(f"without its tools: {error.title}\n  {error.advice}")
     return ToolChoice(names, call=called is None or bool(called)), (ALL,) if called is None else called
+
+
+async def forced(studio: StudioApi, sampling: Sampling) -> Sampling:
+    """Return what shapes the answer, with the tool that is forced by the name that models call it by."""
+    from vllm_studio_tui.services.tools.choosing import meant
+
+    choice = choice_of(sampling)
+    if choice is None or choice in WORDS:
+        return sampling
+    try:
+        names = await asyncio.to_thread(meant, studio.tools, (choice,))
+    except StudioError:
+        return sampling  # it is refused with the names of those that are offered
+    name = names[0] if names is not None and len(names) == 1 else choice
+    return replace(sampling, others={**sampling.others, "tool_choice": name})
+
+
+def check_choice(options: Mapping[str, Any], *, offered: bool) -> None:
+    """Refuse a choice of a tool that cannot be made.
+
+    Raises:
+        UsageError: It is none, or no tools are offered.
+    """
+    choice = options.get("tool_choice")
+    if choice is None:
+        return
+    try:
+        checked("tool_choice", choice)
+    except ValueError as error:
+        raise UsageError(f"--tool-choice {choice[:80]!r}: {error}", advice="See vllm-studio mcp tools.") from None
+    if not offered and choice != AUTO:
+        raise UsageError("--tool-choice is for --tools", advice="Give both.")
 
 
 def may_call(tool: Tool, names: Iterable[str]) -> bool:

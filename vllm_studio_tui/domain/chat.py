@@ -136,8 +136,8 @@ class Message:
             what the engine said of its making (`engine`), the family in whose form its calls stood in the text, as the
             engine had parsed none (`recovered`), the form that was asked for and whether it has it (`form`),
             the likelihoods of its tokens (`logprobs`), what was not sent to its engine and why (`not_sent`), or
-            is perhaps not looked at (`unsure`), whose it is of several side by side (`side`), of a summary what it
-            stands for (`summary`).
+            is perhaps not looked at (`unsure`), how it does not keep to the choice of a tool (`unheeded`), whose it is
+            of several side by side (`side`), of a summary what it stands for (`summary`).
         bookmarked_at: When a person marked it, ISO 8601 UTC.
         deleted_at: With it, it is out of sight and not sent, with all below it.
         unsaved: Why the end of an answer is not in the database yet; None where it is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,8 @@ class Parameter:
 
     Attributes:
         name: Its name in presets, settings of a chat and `--set`.
-        kind: `float`, `int`, `bool`, `texts` (a list of texts) or `map` (a JSON object of numbers).
+        kind: `float`, `int`, `bool`, `texts` (a list of texts), `map` (a JSON object of numbers) or `tool` (a word of
+            `domain.tool_choice`, or the name of a tool).
         help: What it does.
         low, high: The bounds of a number.
     """
@@ -40,6 +42,8 @@ class Parameter:
 
 _AS_THEY_ARE = frozenset({"top_p", "top_k", "min_p", "typical_p"})
 _BIG = 2**31 - 1
+#: A word of `domain.tool_choice`, or the name of a tool as models call it.
+_TOOL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("temperature", "float", "how freely tokens are chosen; 0: always the likeliest", 0, 5),
@@ -69,6 +73,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("dynatemp_exponent", "float", "in which way it moves", 0, 10),
     Parameter("logit_bias", "map", 'pushes single tokens, by their ids: {"15": -100}', -100, 100),
     Parameter("ignore_eos", "bool", "go on behind the token that ends the answer"),
+    Parameter("tool_choice", "tool", "whether it calls a tool: auto, none, required, or the name of one"),
     Parameter("logprobs", "int", "tell how likely each token was, and so many others", 0, MOST_LOGPROBS),
 )
 BY_NAME: Mapping[str, Parameter] = {one.name: one for one in PARAMETERS}
@@ -93,6 +98,8 @@ def read_value(name: str, text: str) -> Any:
                      "0": False}[text.lower()]  # fmt: skip
         elif kind == "map":
             value = json.loads(text)
+        elif kind == "tool":
+            value = text
         else:
             value = _texts(text)
     except (ValueError, KeyError, RecursionError):
@@ -118,6 +125,10 @@ def checked(name: str, value: Any) -> Any:
         if not one.low <= value <= one.high:
             raise ValueError(f"from {one.low:g} to {one.high:g}")
         return int(value) if one.kind == "int" else float(value)
+    if one.kind == "tool":
+        if not isinstance(value, str) or not _TOOL.fullmatch(value):
+            raise ValueError("none of auto, none, required, and no name of a tool")
+        return value
     if one.kind == "bool":
         if not isinstance(value, bool):
             raise ValueError("not true or false")
@@ -159,6 +170,8 @@ def written(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):
+        return value
     if isinstance(value, list | tuple):
         return "\n".join(str(one).replace("\n", "\\n").replace("\t", "\\t") for one in value)
     return json.dumps(value, ensure_ascii=False)

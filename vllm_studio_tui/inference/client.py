@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
+from vllm_studio_tui.domain.tool_choice import NONE, choice_of
 from vllm_studio_tui.inference.answer_details import details_of
 from vllm_studio_tui.inference.connection import Connection
 from vllm_studio_tui.inference.deltas import DeltaReader
@@ -109,7 +110,7 @@ class _Reading:
         self._first, self._idle = first_token_timeout, idle_timeout
         self._reader = DeltaReader()
         self._splitter: ThinkingSplitter | CallSplitter | _Whole = ThinkingSplitter(opened=target.thinking_opened)
-        if request.tools:
+        if request.tools and choice_of(request.sampling) != NONE:
             self._splitter = CallSplitter(self._splitter, request.tools)
         self._connection = Connection(first_token_timeout)
         self._cancelled = False
@@ -144,7 +145,7 @@ class _Reading:
             rest, ended = self._rest(ended)
         with contextlib.suppress(Exception):
             text, likely = "".join(self._content), self._reader.likelihoods
-            details = details_of(self._target, self._request, ended.finish, text, likely)
+            details = details_of(self._target, self._request, ended, text, likely)
             if engine := self._reader.figures.told(ended.usage.prompt_tokens, ended.usage.cached_tokens):
                 details["engine"] = engine
             ended = replace(ended, details={**ended.details, **details})

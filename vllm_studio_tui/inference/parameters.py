@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.sampling import AnswerForm
+from vllm_studio_tui.domain.tool_choice import NONE, REQUIRED, choice_of, forces
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Backend
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: Fields that the client itself knows; others go beside them.
 STANDARD = frozenset({
     "temperature", "top_p", "max_tokens", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
-    "logprobs", "top_logprobs", "response_format",
+    "logprobs", "top_logprobs", "response_format", "tool_choice",
 })  # fmt: skip
 #: How OpenAI's API is asked for a form; engines that nobody described are asked like it.
 _OPENAI_FORMS: Mapping[str, str] = {"json_object": "response_format", "json_schema": "response_format"}
@@ -62,12 +63,15 @@ def fields_of(backend: Backend | None, sampling: Sampling, *, tools: bool = Fals
     unsure = []
     refused = backend.tools_or if backend is not None and tools else frozenset()
     for name, value in given(sampling).items():
+        if name == "tool_choice" and not (tools and forces(choice_of(sampling))):
+            continue  # see `tool_fields`
         if known is not None and name not in known:
             found.left_out[name] = f"{title} takes no {name}"
         elif name in refused:
             found.left_out[name] = f"{title} takes no {name} together with tools"
         else:
-            found.values |= _field(known[name] if known is not None else name, name, value)
+            if name != "tool_choice":
+                found.values |= _field(known[name] if known is not None else name, name, value)
             if known is None and name not in STANDARD:
                 unsure.append(name)
     found.unsure = tuple(unsure)
@@ -84,6 +88,28 @@ def fields_of(backend: Backend | None, sampling: Sampling, *, tools: bool = Fals
             else:
                 found.values |= made
     return found
+
+
+def tool_fields(backend: Backend | None, sampling: Sampling, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a request for the tools that are offered, and whether one is to be called."""
+    choice = choice_of(sampling)
+    if not tools:
+        return {}
+    if backend is not None and backend.sampling is not None and "tool_choice" not in backend.sampling:
+        return {} if choice == NONE else {"tools": list(tools)}  # it calls none that it does not know
+    if choice is None:
+        return {"tools": list(tools)}
+    if choice in (NONE, REQUIRED):
+        return {"tools": list(tools), "tool_choice": choice}
+    if backend is not None and backend.forces_any_tool_only:
+        own = [one for one in tools if _name_of(one) == choice]
+        return {"tools": own, "tool_choice": REQUIRED}
+    return {"tools": list(tools), "tool_choice": {"type": "function", "function": {"name": choice}}}
+
+
+def _name_of(tool: Mapping[str, Any]) -> Any:
+    function = tool.get("function")
+    return function.get("name") if isinstance(function, Mapping) else None
 
 
 def _field(engine_name: str, name: str, value: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import ChatRequest, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable
-from vllm_studio_tui.inference.parameters import STANDARD, fields_of
+from vllm_studio_tui.inference.parameters import STANDARD, fields_of, tool_fields
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.kit.sanitize import redact
 
@@ -32,8 +32,7 @@ def body(target: Target, request: ChatRequest) -> dict[str, Any]:
     backend = registry.find(target.backend)
     shaped = fields_of(backend, sampling, tools=bool(request.tools)).values
     arguments |= {name: value for name, value in shaped.items() if name in STANDARD}
-    if request.tools:
-        arguments["tools"] = list(request.tools)
+    arguments |= tool_fields(backend, sampling, request.tools)
     if backend is not None and backend.standard_fields_only:
         return arguments
     arguments["stream_options"] = {"include_usage": True}

@@ -13,7 +13,7 @@ def same(*names: str, **others: str) -> Mapping[str, str]:
 #: What OpenAI's API has.
 OPENAI = same(
     "temperature", "top_p", "max_tokens", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
-    "logprobs",
+    "logprobs", "tool_choice",
 )  # fmt: skip
 VLLM = same(
     *OPENAI, "top_k", "min_p", "min_tokens", "repetition_penalty", "ignore_eos",
@@ -28,7 +28,7 @@ LLAMACPP = same(
 #: Its samplers are ExLlamaV3's: it accepts fields for more, and looks at none of them.
 TABBY = same(
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "presence_penalty", "frequency_penalty",
-    "repetition_penalty", "penalty_range", "logprobs",
+    "repetition_penalty", "penalty_range", "logprobs", "tool_choice",
 )  # fmt: skip
 #: Of the rest it refuses some and drops others; its frequency penalty acts as a repetition penalty.
 TRANSFORMERS = same("temperature", "top_p", "max_tokens", "seed", "stop", "frequency_penalty", "logit_bias")

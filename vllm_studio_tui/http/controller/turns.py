@@ -12,7 +12,9 @@ from aiohttp import web
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.domain.chat_settings import sampling_of, shaped
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.sampling import checked
 from vllm_studio_tui.domain.serving import Refusal
+from vllm_studio_tui.domain.tool_choice import AUTO
 from vllm_studio_tui.domain.tools import ChatEvent, Decision, RoundBegan, ToolChoice
 from vllm_studio_tui.http.answers import body_of, document, text_field
 from vllm_studio_tui.http.errors import as_refusal
@@ -39,6 +41,7 @@ async def _turn(call: Call) -> web.StreamResponse:
     text = text_field(data, "content", most=MOST_TEXT, needed=True) or ""
     model, system = text_field(data, "model", most=MOST_NAME), text_field(data, "system")
     tools, given = _tools(call, data), data.get("sampling", {})
+    choice = _tool_choice(data, offered=tools is not None)
     if not isinstance(given, dict):
         raise Refusal(400, "invalid_field", "`sampling` is no object", param="sampling")
     context, studio = call.context, call.context.studio
@@ -46,7 +49,7 @@ async def _turn(call: Call) -> web.StreamResponse:
     target = await context.call(_target, call, session, model)
     context.keys.admit(call.key)
     try:
-        sampling = sampling_of({**shaped(session.settings), **given})
+        sampling = sampling_of({**shaped(session.settings), **given, **choice})
         chat = await context.call(lambda: studio.chat)
         events = chat.send(session.id, text, target, sampling=sampling, system=system, tools=tools)
         async with contextlib.aclosing(events):
@@ -82,6 +85,25 @@ def _tools(call: Call, data: Mapping[str, Any]) -> ToolChoice | None:
         words = f"the key {call.key.name} may not use tools"
         raise Refusal(403, "scope_missing", words, advice="It needs the scope tools: `vllm-studio keys add`.")
     return ToolChoice(None if wanted is True else tuple(wanted))
+
+
+def _tool_choice(data: Mapping[str, Any], *, offered: bool) -> dict[str, Any]:
+    """Return whether a tool is to be called, as sampling has it; empty where that is not said.
+
+    Raises:
+        Refusal: It is none of what can be chosen, or there are no tools to choose from.
+    """
+    choice = data.get("tool_choice")
+    if choice is None:
+        return {}
+    try:
+        checked("tool_choice", choice)
+    except ValueError as error:
+        raise Refusal(400, "invalid_field", f"`tool_choice` is {error}", param="tool_choice") from None
+    if not offered and choice != AUTO:
+        words = "`tool_choice` is for `tools`, and there are none"
+        raise Refusal(400, "invalid_field", words, advice='Send "tools": true too.', param="tool_choice")
+    return {"tool_choice": choice}
 
 
 async def _send(call: Call, events: AsyncGenerator[ChatEvent, None]) -> web.StreamResponse:
@@ -171,6 +193,10 @@ _TURN = {
         "sampling": {"type": "object", "description": "Parameters by name, in place of those of the chat."},
         "tools": {
             "description": "true, or names of tools and servers: what the model may call. Needs the scope tools."
+        },
+        "tool_choice": {
+            "type": "string",
+            "description": "auto, none, required, or the name of a tool whose call is forced, in the first round.",
         },
     },
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, Sampling
 from vllm_studio_tui.domain.errors import NotSaved, UsageError
+from vllm_studio_tui.domain.tool_choice import NONE, check_offered, choice_of
 from vllm_studio_tui.domain.tools import (
     MAX_ROUNDS,
     ChatEvent,
@@ -66,7 +67,8 @@ class ToolLoop:
             StudioError: As `TurnRunner.run`; and a result that could not be kept.
         """
         number, stuck = 1, False
-        makes_calls = not isinstance(tools, ToolChoice) or tools.call
+        choice = choice_of(sampling)
+        makes_calls = (not isinstance(tools, ToolChoice) or tools.call) and choice != NONE
         async with AsyncExitStack() as stack:
             question = ToolQuestion(None, self._consents, self.decisions)
 
@@ -75,6 +77,8 @@ class ToolLoop:
                 if question.box is None:
                     question.box = await self._opened(stack, tools)
                     question.offered = {tool.name: tool for tool in await question.box.tools()}
+                if not turn.below_result:
+                    check_offered(choice, question.offered)
                 return [tool.to_openai() for tool in question.offered.values()]
 
             while True:
@@ -82,10 +86,9 @@ class ToolLoop:
                 if not last and makes_calls:
                     taken = (call.id for one in turn.branch for call in one.tool_calls)
                     turn.round = ToolRound(number, frozenset(taken))
-                shaped = _shaped(sampling, forced=number == 1, offered=not last)
                 calls: ToolRoundCalls | None = None
                 try:
-                    async with aclosing(self._answer(turn, prepare, shaped, None if last else offer)) as events:
+                    async with aclosing(self._answer(turn, prepare, sampling, None if last else offer)) as events:
                         async for event in events:
                             yield event
                     ended = turn.answer.ended
@@ -153,14 +156,6 @@ def _further(
         return further, lambda: further.prepare(branch, system)
     further = Turn(turn.target, answer_id=uuid.uuid4().hex)
     return further, lambda: answer_below(further, results[-1].id, system)
-
-
-def _shaped(sampling: Sampling | None, *, forced: bool, offered: bool) -> Sampling | None:
-    """Return what shapes an answer: a call is forced in the first one alone, else there would be no end of calls."""
-    choice = None if sampling is None else sampling.extra.get("tool_choice")
-    if sampling is None or choice is None or (offered and (forced or choice in ("auto", "none"))):
-        return sampling
-    return replace(sampling, extra={name: value for name, value in sampling.extra.items() if name != "tool_choice"})
 
 
 def _told(ended: Ended, number: int) -> Ended:

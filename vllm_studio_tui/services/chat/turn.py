@@ -102,6 +102,11 @@ class Turn:
         return [replace(one, images=()) if one.role == "user" else one for one in self.branch]
 
     @property
+    def below_result(self) -> bool:
+        """Whether it goes on below the result of a tool, rather than below a question."""
+        return bool(self.branch) and self.branch[-1].role == "tool"
+
+    @property
     def ids(self) -> tuple[str | None, str | None]:
         """The ids of the chat and of the answer's message; None where nothing is kept."""
         return (None, None) if self.message is None else (self.message.session_id, self.message.id)

@@ -13,6 +13,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
+from vllm_studio_tui.domain.tool_choice import unforced
 from vllm_studio_tui.services.chat.attachments.seeing import Sight, sight
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted, Publisher
 from vllm_studio_tui.services.chat.finished_answers import ending_of, request_of, settle
@@ -99,7 +100,9 @@ class TurnRunner:
             prepared = True
             self._publish(turn, None)
             tools = () if offer is None else tuple(await offer())
-            request = ChatRequest(request_messages(turn.sent, turn.system), sampling or Sampling(), tools)
+            shaped = sampling or Sampling()
+            shaped = unforced(shaped) if turn.below_result else shaped
+            request = ChatRequest(request_messages(turn.sent, turn.system), shaped, tools)
             asked, answer.began = True, time.monotonic()
             async with self._checkpoints(turn), contextlib.aclosing(self._events(turn, request)) as events:
                 async for event in events:

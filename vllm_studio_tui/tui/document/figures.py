@@ -107,6 +107,8 @@ def remarks(details: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append(("err", f"not valid, {what}{f' ({problem})' if problem else ''}"))
         else:
             found.append(("warn", f"not looked at, {what}{f' ({problem})' if problem else ''}"))
+    if isinstance(details.get("unheeded"), str):
+        found.append(("warn", clean_line(details["unheeded"], limit=200)))
     not_sent = details.get("not_sent")
     if isinstance(not_sent, Mapping) and not_sent:
         why = "; ".join(clean_line(str(one), limit=80) for one in list(not_sent.values())[:4])

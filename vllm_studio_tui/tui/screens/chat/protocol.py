@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Message
-    from vllm_studio_tui.domain.tools import ToolChoice
+    from vllm_studio_tui.domain.tools import Tool, ToolChoice
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
     from vllm_studio_tui.services.chat_protocols import ChatApi
@@ -30,6 +30,9 @@ class ToolChoosing(Protocol):
 
     def of(self, chat: Chat) -> list[tuple[str, bool, str]]:
         """Return the tools of a chat as they are shown: what each is called, whether it is on, whether it asks."""
+
+    def offered(self, chat: Chat) -> list[Tool]:
+        """Return the tools of a chat, as far as they were looked up."""
 
 
 class ChatScreen(Protocol):

@@ -19,6 +19,8 @@ from vllm_studio_tui.domain.sampling import (
     read_value,
     written,
 )
+from vllm_studio_tui.domain.tool_choice import AUTO, WORDS, forces
+from vllm_studio_tui.domain.tools import tools_of
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.screens.chat.completion import summary
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
@@ -137,6 +139,9 @@ class Shaping:
 
     async def ask_parameter(self, name: str) -> None:
         """Ask for the value of one parameter."""
+        if name == "tool_choice":
+            await self.choose_call("")
+            return
         chat, one = self._state.shown, BY_NAME[name]
         now = shaped(chat.settings).get(name)
         if one.kind == "texts":
@@ -155,7 +160,8 @@ class Shaping:
         """Take a value as it was written; blank or `off`: the engine's own."""
         chat = self._state.shown
         value: Any = None
-        if text.strip().lower() not in _OFF or (BY_NAME[name].kind == "bool" and text.strip() == "off"):
+        off = ("", "off", "default", AUTO) if name == "tool_choice" else _OFF
+        if text.strip().lower() not in off or (BY_NAME[name].kind == "bool" and text.strip() == "off"):
             try:
                 value = read_value(name, text)
             except ValueError as error:
@@ -168,6 +174,24 @@ class Shaping:
         await self._keep(chat, words)
         if lost and takes is not None:
             self._shell.tell(f"{takes[0]} takes no {name}: it will not be sent.", "warning")
+
+    async def choose_call(self, word: str) -> None:
+        """Leave calls of tools to the model, forbid them, or force one: a word, or the name of a tool."""
+        chat = self._state.shown
+        if not word:
+            now = shaped(chat.settings).get("tool_choice", AUTO)
+            choices = [Choice(one, one, f"{what}  now" if one == now else what) for one, what in WORDS.items()]
+            choices += [
+                Choice(one.name, one.name, "now" if one.name == now else "", group="Force a call of")
+                for one in self._screen.tool_flows.offered(chat)
+            ]
+            chosen = await self._shell.ask(Chooser(choices, title="calls of tools, or the name of one", free=True))
+            if chosen is None:
+                return
+            word = chosen
+        await self.set_parameter("tool_choice", word)
+        if forces(shaped(chat.settings).get("tool_choice")) and tools_of(chat.settings) is None:
+            self._shell.tell("This chat has no tools to call: /tools chooses them.", "warning")
 
     # --- presets ----------------------------------------------------------------------------------------
 

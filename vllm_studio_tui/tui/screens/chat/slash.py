@@ -111,6 +111,10 @@ async def _think(screen: PromptScreen, word: str) -> None:
     await screen.shaping.set_thinking(word)
 
 
+async def _tool_choice(screen: PromptScreen, word: str) -> None:
+    await screen.shaping.choose_call(word)
+
+
 async def _library(screen: PromptScreen, text: str) -> None:
     await screen.library.open()
 
@@ -140,6 +144,13 @@ COMMANDS: tuple[SlashCommand, ...] = (
         _think,
         "on off auto",
         choices="on off auto",
+    ),
+    SlashCommand(
+        "tool-choice",
+        "whether a tool is called: auto, none, required, or the name of one",
+        _tool_choice,
+        "choice",
+        choices="auto none required",
     ),
     SlashCommand("library", "prompts and system prompts: use, write, change, delete", _library),
     SlashCommand("keep", "keep your last question in the library", _keep, "name", writes=True),

@@ -94,6 +94,12 @@ class ToolFlows:
             for one in self.known
         ]
 
+    def offered(self, chat: Chat) -> list[Tool]:
+        """Return the tools of a chat, as far as they were looked up."""
+        choice = tools_of(chat.settings)
+        choices = ToolChoices(choice.names or () if choice is not None else ())
+        return [one for one in self.known if choices.has(one)]
+
     # --- choosing ---------------------------------------------------------------------------------------
 
     async def choose(self) -> None:
