@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from vllm_studio_tui.cli.output import emit_line, note
+from vllm_studio_tui.cli.tool_names import ALL, meant
 from vllm_studio_tui.domain.chat import Ended, Sampling
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.sampling import checked
@@ -22,8 +23,6 @@ from vllm_studio_tui.domain.tools import CallAsked, ChatEvent, Decision, Tool, T
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
-#: Every tool, offered or allowed.
-ALL = "all"
 OPTION = "--tools"
 
 Tools = Annotated[
@@ -96,8 +95,6 @@ async def chosen(
     Raises:
         StudioError: A word names nothing, or what it names cannot be used.
     """
-    from vllm_studio_tui.services.tools.choosing import meant
-
     names = await asyncio.to_thread(meant, studio.tools, offered)
     called = await asyncio.to_thread(meant, studio.tools, may)
     if names is None:
@@ -108,8 +105,6 @@ async def chosen(
 
 async def forced(studio: StudioApi, sampling: Sampling) -> Sampling:
     """Return what shapes the answer, with the tool that is forced by the name that models call it by."""
-    from vllm_studio_tui.services.tools.choosing import meant
-
     choice = choice_of(sampling)
     if choice is None or choice in WORDS:
         return sampling

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.tool_server import RESERVED
-from vllm_studio_tui.domain.tools import Tool
-from vllm_studio_tui.services.tool_protocols import ToolsApi
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.tools import Tool
+    from vllm_studio_tui.services.protocols import ToolsApi
 
 #: Means every tool that is on.
 ALL = "all"
