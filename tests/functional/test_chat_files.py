@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from textual.widgets import TextArea
+
+from tests.functional.acting import at, fill_in, shows
 from tests.functional.stage import staged
 from tests.functional.test_chat import ANSWER, DONE, ask, place
 from tests.pictures import picture
@@ -36,6 +40,44 @@ async def test_a_picture_for_a_model_that_sees_none_comes_back_into_the_prompt(t
         await stage.until(lambda: "reads no pictures" in stage.text(), "it is said")
         await stage.until(lambda: place(stage).prompt.text == f"what is @{seen}", "the question is back")
         assert not stage.engine.asked
+        assert stage.studio.chat.sessions.list() == []  # no empty chat is left behind
+
+
+async def test_side_by_side_the_files_that_are_named_go_to_all(tmp_path: Path) -> None:
+    seen = tmp_path / "red.png"
+    seen.write_bytes(picture())
+    async with staged(tmp_path / "home", place="chat", script=(Delta(content=ANSWER), DONE)) as stage:
+        sees = False
+        stage.studio.chat._runner._sight = stage.studio.chat._sight = lambda target: Sight(sees, "It says so.")
+        place(stage).prompt.set_text(f"what is @{seen}")
+
+        async def compare() -> None:
+            await stage.press("f6")
+            await shows(stage, "1 of 2 to 4: who answers")
+            for word in ("qwen3-32b", "qwen3-32b,seed=7"):
+                await fill_in(stage, word)
+                await stage.press("enter")
+            await shows(stage, "qwen3-32b · qwen3-32b,seed=7")
+            await stage.press("enter")
+
+        await compare()
+        await shows(stage, "reads no pictures")
+        assert place(stage).prompt.text == f"what is @{seen}"
+        assert stage.studio.chat.sessions.list() == []
+        sees = True
+        await compare()
+        await at(stage, "compare", "what is @")
+        page: Any = stage.app.current
+        await stage.until(lambda: page.state.over, "both answered")
+        for request in stage.engine.asked:
+            assert [one["type"] for one in request.messages[-1]["content"]] == ["text", "image_url"]
+        page.shell.spawn(page._ask_more())
+        await shows(stage, "Ask the same ones")
+        assert isinstance(stage.app.focused, TextArea)
+        stage.app.focused.text = f"and now @{seen}?"
+        await stage.press("f2")
+        await stage.until(lambda: len(stage.engine.asked) == 4, "all are asked again")
+        assert sum(one["type"] == "image_url" for one in stage.engine.asked[-1].messages[-1]["content"]) == 1
 
 
 async def test_a_file_that_cannot_be_sent_leaves_the_question_in_the_prompt(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs import read
+from vllm_studio_tui.services.chat.attachments import seeing
 from vllm_studio_tui.services.launching import targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
 from vllm_studio_tui.store.chats import ChatRows
@@ -189,18 +190,34 @@ def test_an_image_is_sent_as_it_is(engine: Engine, tmp_path: Path) -> None:
 def test_pictures_are_known_by_their_content_and_sent_as_what_engines_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture"
     path.write_bytes(picture(kind))
-    assert chat_input.image_url(str(path)).startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
+    url = chat_input.picture(str(path)).image or ""
+    assert url.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
+
+
+def test_a_picture_that_is_refused_leaves_no_chat_behind(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    monkeypatch.setattr(seeing, "_asked", lambda target: seeing.Sight(False, "It says so."))
+    monkeypatch.setattr(seeing, "_known", {})
+    refused = run("what is it?", "--image", str(tmp_path / "a.png"))
+    assert "reads no pictures" in str(refused.exception)
+    assert "[chat" not in refused.stderr
+    with database() as db:
+        assert ChatRows(db).list() == []
+        assert RequestRows(db).recent() == []
+    assert not engine.asked
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"<svg/>")
     (tmp_path / "broken.png").write_bytes(PNG[:30])
     with pytest.raises(UsageError, match="not an image"):
-        chat_input.image_url(str(tmp_path / "a.png"))
+        chat_input.picture(str(tmp_path / "a.png"))
     with pytest.raises(UsageError, match="no picture that can be sent"):
-        chat_input.image_url(str(tmp_path / "broken.png"))
+        chat_input.picture(str(tmp_path / "broken.png"))
     with pytest.raises(UsageError, match="cannot be read"):
-        chat_input.image_url(str(tmp_path / "missing.png"))
+        chat_input.picture(str(tmp_path / "missing.png"))
 
 
 def test_files_go_before_the_question_and_are_told(engine: Engine, tmp_path: Path) -> None:

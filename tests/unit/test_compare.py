@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from tests.elsewhere import where  # noqa: F401, RUF100
+from tests.pictures import picture
 from tests.unit.scripted_engine import DONE, Engine, read
 from vllm_studio_tui.cli import compare as command
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, StreamEvent, Target
@@ -24,12 +25,15 @@ from vllm_studio_tui.domain.compare import Question, Score, Vote, scores_of, win
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.chat.attachments import seeing
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.compare import Compare
 from vllm_studio_tui.services.chat.side_spec import read_spec
 from vllm_studio_tui.services.launching import targets
 from vllm_studio_tui.store.arena_votes import ArenaVoteRows
+from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.messages import MessageRows
 
 
 def target(recipe: str | None = None, model: str | None = None) -> Target:
@@ -352,3 +356,28 @@ def test_a_side_that_fails_is_told_and_the_code_says_so(engine: Engine) -> None:
     assert done.exit_code == 1
     assert done.stdout.count("half") == 2
     assert "error: it broke" in done.stderr
+
+
+def test_files_and_pictures_go_to_all_of_them_and_a_blind_side_refuses_them(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "b.txt").write_text("heron")
+    blind: set[str] = set()
+    monkeypatch.setattr(seeing, "_asked", lambda target: seeing.Sight(target.model not in blind, "It says so."))
+    monkeypatch.setattr(seeing, "_known", {})
+    done = run("compare", f"look at @{tmp_path}/a.png", *SIDES, "--file", str(tmp_path / "b.txt"))
+    assert done.exit_code == 0, done.exception
+    assert "[with b.txt: 5 B" in done.stderr
+    for request in engine.asked:
+        text, image = request.messages[0]["content"]
+        assert text["text"].startswith('File "b.txt":\n```\nheron')
+        assert image["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    blind.add("org/two")
+    seeing._known.clear()
+    refused = run("compare", "and this?", *SIDES, "--image", str(tmp_path / "a.png"))
+    assert "two reads no pictures" in str(refused.exception)
+    with contextlib.closing(Database.open(Places.of().database)) as db:
+        (session,) = ChatRows(db).list()  # of the one that was refused there is none
+        assert [one.name for one in MessageRows(db).tree(session.id)[0].files] == ["b.txt", "a.png"]
+    assert len(engine.asked) == 2

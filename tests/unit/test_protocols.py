@@ -105,7 +105,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.monitor.panel_rows": ({"services.watching.panels"}, "the same"),
     "tui.document.pictures": ({"services.chat.attachments"}, "pictures are drawn where the person is"),
     "tui.document.question": ({"services.chat.attachments"}, "words for what is shown"),
-    "tui.screens.chat.asking": ({"services.chat.attachments"}, "reads the files that a person names"),
+    "tui.flows.named_files": ({"services.chat.attachments"}, "reads the files that a person names"),
     "tui.screens.chat.opening": ({"services.chat.attachments", "services.chat.drafts"}, "what a person has here"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.recipes.flows": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),

@@ -121,6 +121,8 @@ async def _one_turn(
             if allowed is not None:
                 choice, allowed = await chat_tools.chosen(studio, offered, allowed)
                 sampling = await chat_tools.forced(studio, sampling)
+            if earlier is None and any(one.image is not None for one in attached):
+                await asyncio.to_thread(studio.chat.check_sight, target)  # before a chat is begun
             session_id = _session(studio, text, target, named, earlier, system) if save else None
             events = studio.chat.send(
                 session_id,

@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 MAX_STDIN = 8 * 1024 * 1024
 
 
-def image_url(path: str) -> str:
-    """Return an image file as a data URL.
+def picture(path: str) -> Attached:
+    """Return a picture as it is sent.
 
     Raises:
         UsageError: It cannot be read, is too large, or is no picture that can be sent.
     """
-    return _picture(path).image or ""
-
-
-def _picture(path: str) -> Attached:
     from vllm_studio_tui.services.chat.attachments import reading
 
     found = reading.read(str(Path(path).expanduser()))
@@ -50,7 +46,7 @@ def attached_files(text: str, images: Sequence[str], files: Sequence[str]) -> li
         return []  # Nothing of it is imported where nothing is sent.
     from vllm_studio_tui.services.chat.attachments import reading, words
 
-    given = [_picture(one) for one in images] + reading.attach(files)
+    given = [picture(one) for one in images] + reading.attach(files)
     found = reading.resolve(text, already=given)
     for note_ in found.notes:
         note(note_)

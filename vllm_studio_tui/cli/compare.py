@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.cli.chat import ended_by_signals
-from vllm_studio_tui.cli.chat_input import image_url, piped_text, question_of
+from vllm_studio_tui.cli.chat_input import attached_files, piped_text, question_of
 from vllm_studio_tui.cli.opening import open_studio, open_studio_async
 from vllm_studio_tui.cli.output import emit, emit_line, note, say, table
-from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, StreamEvent
+from vllm_studio_tui.domain.chat import Attached, Delta, Ended, Relabel, StreamEvent
 from vllm_studio_tui.domain.compare import LABELS, Score, Side, Vote, winner_of
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.kit import numbers
@@ -46,7 +46,10 @@ def register(app: typer.Typer) -> None:
         ),
         session: str | None = typer.Option(None, "--session", help="Ask in a chat: its id, or last."),
         system: str | None = typer.Option(None, "--system", help="The system prompt."),
-        image: list[str] = typer.Option([], "--image", help="An image file; may be given several times."),
+        image: list[str] = typer.Option([], "--image", help="A picture; may be given several times."),
+        file: list[str] = typer.Option(
+            [], "--file", help="Text, code, a PDF, or a pattern such as 'src/*.py'; may be given several times."
+        ),
         temperature: float | None = typer.Option(None, "--temperature", min=0.0, help="For all of them."),
         top_p: float | None = typer.Option(None, "--top-p", min=0.0, max=1.0, help="For all of them."),
         max_tokens: int | None = typer.Option(None, "--max-tokens", min=1, help="For all of them."),
@@ -61,7 +64,7 @@ def register(app: typer.Typer) -> None:
             raise UsageError("the chat has its system prompt", advice="Leave --system or --session out.")
         text = question_of(prompt, piped_text())
         common = dict(zip(_COMMON, (temperature, top_p, max_tokens, seed, thinking), strict=True))
-        comparison = _Comparison(text, [image_url(one) for one in image], blind=blind, as_json=as_json)
+        comparison = _Comparison(text, attached_files(prompt or "", image, file), blind=blind, as_json=as_json)
         asyncio.run(comparison.run(side, session, system, {k: v for k, v in common.items() if v is not None}, keep))
         if any(one.ended is None or one.ended.finish in ("failed", "interrupted") for one in comparison.answers):
             raise typer.Exit(1)
@@ -151,9 +154,9 @@ class _Comparison:
         answers: What came, by the place of the side.
     """
 
-    def __init__(self, text: str, images: Sequence[str], *, blind: bool, as_json: bool) -> None:
+    def __init__(self, text: str, attached: Sequence[Attached], *, blind: bool, as_json: bool) -> None:
         self._text = text
-        self._images = images
+        self._attached = attached
         self._blind = blind
         self._json = as_json
         self.answers: list[Answer] = []
@@ -170,7 +173,12 @@ class _Comparison:
                 sides = studio.compare.sides(specs, settings=settings, shuffled=self._blind)
                 kept = self._kept(keep, sides)
                 asked = studio.compare.begin(
-                    self._text, session_id=earlier.id if earlier else None, system=system, images=self._images
+                    self._text,
+                    session_id=earlier.id if earlier else None,
+                    system=system,
+                    images=[one.image for one in self._attached if one.image is not None],
+                    files=[one.file for one in self._attached],
+                    sides=sides,
                 )
                 self.answers = [Answer() for _ in sides]
                 ids = [uuid.uuid4().hex for _ in sides]

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.domain.chat import Message, Sampling, StreamEvent, Target
+    from vllm_studio_tui.domain.chat import Attachment, Message, Sampling, StreamEvent, Target
     from vllm_studio_tui.domain.compare import Question, Score, Side, Vote
     from vllm_studio_tui.domain.request_lab import LabRequest, RenderedPrompt
 
@@ -36,6 +36,8 @@ class CompareApi(Protocol):
         session_id: str | None = None,
         system: str | None = None,
         images: Sequence[str] = (),
+        files: Sequence[Attachment] = (),
+        sides: Sequence[Side] = (),
     ) -> Question: ...
     def answer(
         self,

@@ -110,6 +110,20 @@ class ChatService:
         """
         return self._loop.decisions.decide(call_id, decision, arguments)
 
+    def check_sight(self, target: Target) -> None:
+        """Refuse pictures for a model of which somebody says that it reads none. Blocking.
+
+        Raises:
+            UsageError: It reads none.
+        """
+        found = self._sight(target)
+        if found.sees is False:
+            raise UsageError(
+                f"{target.recipe_id or target.model} reads no pictures",
+                cause=found.why,
+                advice="Ask without them, or ask a model that sees.",
+            )
+
     # --- ways to ask ------------------------------------------------------------------------------------
 
     def send(
@@ -143,7 +157,7 @@ class ChatService:
         """
         turn = Turn(target, temporary=temporary or session_id is None)
         if images:
-            turn.check = lambda: self._refuse_blind(target)
+            turn.check = lambda: self.check_sight(target)
 
         def prepare() -> None:
             if temporary or session_id is None:
@@ -223,7 +237,7 @@ class ChatService:
 
         def check() -> None:
             if self.messages.get(message_id).images if images is None else images:
-                self._refuse_blind(target)
+                self.check_sight(target)
 
         turn.check = check
 
@@ -301,16 +315,6 @@ class ChatService:
                 Message("", session_id, "user", text, parent_id=parent_id, images=tuple(images), files=tuple(files))
             )
             self._add_answer(turn, session_id, question.id, system)
-
-    def _refuse_blind(self, target: Target) -> None:
-        """Refuse pictures for a model of which somebody says that it reads none."""
-        found = self._sight(target)
-        if found.sees is False:
-            raise UsageError(
-                f"{target.recipe_id or target.model} reads no pictures",
-                cause=found.why,
-                advice="Ask without them, or ask a model that sees.",
-            )
 
     def _add_answer(self, turn: Turn, session_id: str, parent_id: str, system: str | None) -> None:
         """Add an empty answer below a message, to be filled."""

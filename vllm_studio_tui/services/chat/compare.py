@@ -10,7 +10,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, Sampling, StreamEvent, Target
+from vllm_studio_tui.domain.chat import Attachment, Delta, Ended, Message, Relabel, Sampling, StreamEvent, Target
 from vllm_studio_tui.domain.compare import FEWEST, MOST, Question, Score, Side, Vote, scores_of
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.services.chat.asking_once import Record
@@ -96,12 +96,22 @@ class Compare:
         session_id: str | None = None,
         system: str | None = None,
         images: Sequence[str] = (),
+        files: Sequence[Attachment] = (),
+        sides: Sequence[Side] = (),
     ) -> Question:
         """Keep the question, at the end of a chat or in a new one. Blocking.
 
+        Args:
+            images: Data URLs.
+            files: What goes with it, see `ChatService.send`.
+            sides: Those that shall answer: each is asked whether it reads pictures, where some go with it.
+
         Raises:
             NotFound: There is no such chat.
+            UsageError: A side reads no pictures. Nothing is kept.
         """
+        for side in sides if images else ():
+            self._chat.check_sight(side.target)
         sessions, messages = self._chat.sessions, self._chat.messages
         with self._db.write():
             if session_id is None:
@@ -110,7 +120,9 @@ class Compare:
             elif not sessions.get(session_id).title:
                 sessions.rename(session_id, title_of(text))
             parent = messages.leaf(session_id)
-            asked = messages.append(Message("", session_id, "user", text, parent_id=parent, images=tuple(images)))
+            asked = messages.append(
+                Message("", session_id, "user", text, parent_id=parent, images=tuple(images), files=tuple(files))
+            )
         return Question(session_id, asked.id)
 
     async def answer(

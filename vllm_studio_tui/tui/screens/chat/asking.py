@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.tools import ChatEvent
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.services.chat.branches import leaf_through, sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
+from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.screens.chat.consent import Consent
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat, joined
@@ -92,8 +93,10 @@ class Asking:
                     self.give_back(chat, "\n\n".join([text, self.take_back(chat)]).rstrip("\n"))
                 return
             service = await screen.service()
-            attached = await self._named(chat, text)
+            attached = await named_files(screen.shell, text, pasted=chat.folded.values())
             if chat.session is None:
+                if any(one.image is not None for one in attached):
+                    await screen.shell.in_thread(lambda: service.check_sight(target))
                 await self._begin_session(chat, text, target)
             assert chat.id is not None
             tools = await screen.tool_flows.tools_for(chat)
@@ -112,23 +115,6 @@ class Asking:
             raise
         finally:
             chat.end_asking()
-
-    async def _named(self, chat: Chat, text: str, already: Sequence[Attached] = ()) -> Sequence[Attached]:
-        """Read the files that a question names as `@path`; what was pasted names none.
-
-        Raises:
-            UsageError: One of them cannot be sent.
-        """
-        for whole in chat.folded.values():
-            text = text.replace(whole.strip("\n"), "")
-        if "@" not in text:
-            return already
-        from vllm_studio_tui.services.chat.attachments import reading
-
-        found = await self._screen.shell.in_thread(lambda: reading.resolve(text, already=already))
-        for note in found.notes:
-            self._screen.shell.tell(note, "warning")
-        return found.attached
 
     async def _begin_session(self, chat: Chat, text: str, target: Target) -> None:
         """The chat begins to exist with its first question."""
@@ -199,7 +185,7 @@ class Asking:
         # What the question no longer names does not go with it.
         before = [one for one in before if one.file.name in text or one.file.name not in message.content]
         try:
-            attached = await self._named(chat, text, before)
+            attached = await named_files(self._screen.shell, text, pasted=chat.folded.values(), already=before)
         except StudioError:
             self.give_back(chat, text)
             raise

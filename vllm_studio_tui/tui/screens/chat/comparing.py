@@ -6,8 +6,12 @@ import json
 from collections.abc import Sequence
 
 from vllm_studio_tui.domain.chat import Message
+from vllm_studio_tui.domain.compare import Question, Side
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.flows.sides import choose_sides
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
+from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.sheets.dialogs import Writing
 
 
@@ -39,13 +43,11 @@ class Comparing:
             return
         sides, blind = chosen
         compare = await shell.in_thread(lambda: screen.studio.compare)
-        await shell.in_thread(lambda: compare.sides(sides, settings=chat.settings))  # it says what is wrong with them
+        found = await shell.in_thread(lambda: compare.sides(sides, settings=chat.settings))  # it says what is wrong
         typed, question_id = screen.prompt.text.strip("\n"), None
-        if text.strip() or typed.strip():
+        written = bool(text.strip() or typed.strip())
+        if written:
             text = text if text.strip() else chat.unfolded(typed)
-            screen.state.sent(text)
-            screen.prompt.earlier = screen.state.left_off.history
-            screen.prompt.set_text("")
         else:
             asked = [one.message for one in screen.document.entries if one.message.role == "user" and one.message.id]
             if asked and chat.id is not None:
@@ -54,6 +56,39 @@ class Comparing:
                 text = await shell.ask(Writing("What do all of them answer?", note="f2 asks")) or ""
         if not text.strip():
             return
+        session_id = chat.id
+        if question_id is None:
+            try:
+                kept = await self._keep(chat, text, found)
+            except StudioError:
+                if not screen.prompt.text and screen.state.shown is chat:
+                    screen.prompt.set_text(text)
+                raise
+            session_id, question_id = kept.session_id, kept.message_id
+        if written and screen.state.shown is chat:
+            screen.state.sent(text)
+            screen.prompt.earlier = screen.state.left_off.history
+            screen.prompt.set_text("")
         self._before = sides
-        wanted = {"text": text, "sides": list(sides), "session_id": chat.id, "question_id": question_id, "blind": blind}
-        shell.open_page("compare", json.dumps({**wanted, "settings": dict(chat.settings)}))
+        wanted = {"text": text, "sides": list(sides), "session_id": session_id, "question_id": question_id}
+        shell.open_page("compare", json.dumps({**wanted, "blind": blind, "settings": dict(chat.settings)}))
+
+    async def _keep(self, chat: Chat, text: str, sides: Sequence[Side]) -> Question:
+        """Keep a question with the files that it names.
+
+        Raises:
+            StudioError: A file cannot be sent, or a side reads no pictures.
+        """
+        shell, session_id = self._screen.shell, chat.id
+        attached = await named_files(shell, text, pasted=chat.folded.values())
+        system = chat.settings.get("system") if session_id is None else None
+        return await shell.in_thread(
+            lambda: self._screen.studio.compare.begin(
+                text,
+                session_id=session_id,
+                system=system,
+                images=[one.image for one in attached if one.image is not None],
+                files=[one.file for one in attached],
+                sides=sides,
+            )
+        )

@@ -16,6 +16,7 @@ from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.tools import ChatEvent
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
 from vllm_studio_tui.tui.document.view import Document
+from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.flows.sides import add_side
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
@@ -81,8 +82,16 @@ class ComparePage(CompareFrame):
         )
         if state.question_id is None:
             system = wanted.settings.get("system") if wanted.session_id is None else None
+            attached = await named_files(self.shell, wanted.text)
             asked = await self.shell.in_thread(
-                lambda: service.begin(wanted.text, session_id=wanted.session_id, system=system)
+                lambda: service.begin(
+                    wanted.text,
+                    session_id=wanted.session_id,
+                    system=system,
+                    images=[one.image for one in attached if one.image is not None],
+                    files=[one.file for one in attached],
+                    sides=sides,
+                )
             )
             state.session_id, state.question_id = asked.session_id, asked.message_id
         if state is not self.state:
