@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import tests.mcp_servers
 from tests.mcp_servers.hostile_http import hostile_site
 from tests.ports import free_port
+from tests.process.house import until
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import MAX_RESULT, Decision
 from vllm_studio_tui.kit.paths import Places
@@ -270,6 +272,35 @@ def test_one_that_cannot_be_used_is_told_why(
     assert studio.tools.tools(["bad"]) == []  # told again at once, not tried again
     assert time.monotonic() - began < 2
     assert {one.server for one in studio.tools.tools()} == {"builtin", "studio"}
+
+
+@pytest.mark.parametrize("how", ["off", "removed", "tested again"])
+def test_one_that_hangs_at_its_start_is_let_go_at_once(studio: Studio, how: str) -> None:
+    hostile(studio, "hangs")
+
+    def started() -> set[int]:
+        return {one.pid for one in psutil.Process().children() if "hostile.py" in " ".join(_line(one))}
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(studio.tools.test_server, "bad")
+        until(started, "it is started")
+        before = started()
+        began = time.monotonic()
+        if how == "off":
+            studio.tools.enable_server("bad", False)
+        elif how == "removed":
+            studio.tools.remove_server("bad")
+        else:
+            second = threads.submit(studio.tools.test_server, "bad")
+        with pytest.raises(StudioError, match="let go"):
+            first.result(30)
+        assert time.monotonic() - began < 10  # not as long as it may take to tell its tools
+        if how == "tested again":
+            until(lambda: started() - before, "it is started anew")
+            studio.tools.remove_server("bad")
+            with pytest.raises(StudioError):
+                second.result(30)
+    assert not started()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from vllm_studio_tui.tools.results import result_of
 from vllm_studio_tui.tools.variables import filled
 
 if TYPE_CHECKING:
+    from anyio import CancelScope
     from mcp.client.session import ClientSession
 
 #: Seconds until a server has to have told its tools; some are downloaded at their first start.
@@ -65,6 +66,7 @@ class Connection:
         self._changed = False
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._starting = asyncio.Lock()
+        self._entering: CancelScope | None = None
 
     @property
     def error(self) -> StudioError | None:
@@ -113,8 +115,10 @@ class Connection:
         return result_of(words, seconds=time.monotonic() - began, is_error=True)
 
     async def close(self) -> None:
-        """Leave the server; one that was started is ended."""
+        """Leave the server; one that was started is ended, also before it has said anything."""
         self._leave.set()
+        if self._entering is not None:
+            self._entering.cancel()
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -145,21 +149,23 @@ class Connection:
         failed: BaseException | None = None
         try:
             with anyio.move_on_after(START) as start:
+                self._entering = start
                 async with contextlib.AsyncExitStack() as stack:
                     session = await self._enter(stack)
                     self._error = None
                     self._used_at = asyncio.get_running_loop().time()
-                    start.deadline = math.inf
+                    start.deadline, self._entering = math.inf, None
                     ready.set_result(session)
                     await self._wait(leave)
             if start.cancelled_caught and not ready.done():
-                failed = TimeoutError()
+                failed = _let_go(self.name) if leave.is_set() else TimeoutError()
         except Exception as error:  # noqa: BLE001 - whatever a server makes of its library
             failed = error
         except BaseException:
             if not ready.done():
                 ready.cancel()
             raise
+        self._entering = None
         if not ready.done():
             self._failed_at = asyncio.get_running_loop().time()
             self._error = self._as_error(failed)
@@ -329,6 +335,10 @@ class Connection:
         if status is None:
             return ""
         return f" (HTTP {status}: it wants another key)" if status in (401, 403) else f" (HTTP {status})"
+
+
+def _let_go(name: str) -> StudioError:
+    return StudioError(f"{name} was let go before it had answered", advice=f"Ask it again: vllm-studio mcp test {name}")
 
 
 def _words(error: BaseException | None) -> str:
