@@ -283,7 +283,7 @@ def test_one_that_hangs_at_its_start_is_let_go_at_once(studio: Studio, how: str)
 
     with ThreadPoolExecutor() as threads:
         first = threads.submit(studio.tools.test_server, "bad")
-        until(started, "it is started")
+        until(lambda: bool(started()), "it is started")
         before = started()
         began = time.monotonic()
         if how == "off":
@@ -296,7 +296,7 @@ def test_one_that_hangs_at_its_start_is_let_go_at_once(studio: Studio, how: str)
             first.result(30)
         assert time.monotonic() - began < 10  # not as long as it may take to tell its tools
         if how == "tested again":
-            until(lambda: started() - before, "it is started anew")
+            until(lambda: bool(started() - before), "it is started anew")
             studio.tools.remove_server("bad")
             with pytest.raises(StudioError):
                 second.result(30)
