@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.series import RunSeries
-from vllm_studio_tui.runs.estimate import Start, earlier_starts
+from vllm_studio_tui.runs.estimate import LATEST, Start, earlier_starts
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
 from vllm_studio_tui.tui.paint.run_parts import RunFacts
 
@@ -34,6 +34,7 @@ class Facts:
         self._changed = changed
         self._fixes: dict[str, str] = {}
         self._since: dict[str, str] = {}
+        self._recorded: dict[str, list[Start]] = {}
         self._asked: set[str] = set()
 
     def all(self, *, sparks: int = 40) -> list[RunFacts]:
@@ -65,7 +66,21 @@ class Facts:
         if run.state not in (State.STARTING, State.LOADING):
             return []
         snapshot = self._shell.snapshot
-        return earlier_starts(run, snapshot.every if snapshot is not None else ())
+        kept = earlier_starts(run, snapshot.every if snapshot is not None else ())
+        if len(kept) >= LATEST:
+            return kept
+        if run.run_id not in self._asked:
+            self._asked.add(run.run_id)
+            there = {run.run_id, *(one.run_id for one in (snapshot.every if snapshot is not None else ()))}
+            self._shell.spawn(self._look_back(run, there), group="fixes")
+        return [*self._recorded.get(run.run_id, ()), *kept][-LATEST:]
+
+    async def _look_back(self, run: RunView, there: set[str]) -> None:
+        """Look up earlier starts whose directories are gone."""
+        found = await self._shell.in_thread(lambda: starts_on_record(self._shell, run, there))
+        if found:
+            self._recorded[run.run_id] = found
+            self._changed()
 
     def fix_of(self, run: RunView) -> str:
         """Return the change that answers a failure, in words; empty where none is known, or not looked up yet."""
@@ -84,6 +99,20 @@ class Facts:
             self._fixes[run.run_id] = found[0].change.words(2)
         if found or since:
             self._changed()
+
+
+def starts_on_record(shell: Shell, run: RunView, there: Container[str]) -> list[Start]:
+    """Return the latest starts of a run's recipe that got ready, of those not among `there`, newest last. Blocking."""
+    try:
+        launches = shell.studio.run_history.launches(run.recipe_id, 20)
+    except StudioError:
+        return []
+    found = [
+        Start(one.ready_after, dict(one.stages))
+        for one in launches
+        if one.ready_after and one.backend == run.backend and one.run_id not in there
+    ]
+    return found[:LATEST][::-1]
 
 
 def fixes(shell: Shell, run: RunView) -> list[Proposal]:

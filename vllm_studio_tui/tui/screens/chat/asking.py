@@ -17,6 +17,7 @@ from vllm_studio_tui.services.chat.branches import leaf_through, sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
 from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.screens.chat.consent import Consent
+from vllm_studio_tui.tui.screens.chat.loading import gone_words
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat, joined
 from vllm_studio_tui.tui.screens.chat.target import find_target
@@ -144,7 +145,7 @@ class Asking:
             run = screen.commands.run_of(chat.waiting_for)
             if run is None or run.status.final:
                 self.give_back(chat, self.take_back(chat))
-                screen.shell.tell("The engine did not come up; the question is back in the prompt.", "warning")
+                screen.shell.tell(gone_words(run), "warning")
             elif run.state in ANSWERING:
                 chat.wait_for(None)
                 self._next(chat)

@@ -6,10 +6,12 @@ import time
 
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.context import CountedBy
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.screens.chat import rail
+from vllm_studio_tui.tui.screens.chat import loading, rail
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.screens.chat.context import ChatMeter
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
@@ -22,6 +24,7 @@ class ChatFrame:
         self._screen = screen
         self._meter = meter
         self._state = screen.state
+        self._facts = Facts(screen.shell, screen.update_place)
 
     def view(self) -> paint.ChatView:
         """Return what is shown around the transcript."""
@@ -47,6 +50,8 @@ class ChatFrame:
             screen.tool_flows.of(chat),
             screen.document.has_focus,
             self._key("chat.tools"),
+            self._facts.earlier(run) if run is not None else (),
+            self._now(),
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:
@@ -57,11 +62,23 @@ class ChatFrame:
         may = not self._screen.shell.read_only
         if name is None:
             return "No model is up.", [(model, "choose or launch one" if may else "choose one"), ("alt+1", "dashboard")]
+        if run is not None and run.state in loading.COMING:
+            words = loading.stage_words(run), loading.left_words(run, self._facts.earlier(run), self._now())
+            title = ", ".join([f"{name} is {run.state}", *filter(None, words)])
+            return f"{title}.", [("enter", "send when it is ready"), (chats, "earlier chats"), (model, "another model")]
+        if run is not None and not run.live and run.state is State.FAILED and not run.dismissed:
+            again = [("/load", "tries again")] if may else []
+            cause = loading.why_not(run) or "nothing says why"
+            return f"{name} failed: {cause}.", [*again, (model, "another model"), (chats, "earlier chats")]
         if run is None or not run.live:
             choose = "launch it, or choose another" if may else "choose another"
             return f"{name} is not running.", [(model, choose), (chats, "earlier chats")]
         keys = [("enter", "send"), ("^j", "new line"), (chats, "earlier chats"), (model, "another model")]
         return f"Ask {name} anything.", keys
+
+    def _now(self) -> float:
+        snapshot = self._screen.snapshot
+        return snapshot.tick.at if snapshot is not None else time.time()
 
     def context(self, run: RunView | None) -> tuple[int | None, int | None]:
         """Return the tokens that the chat takes, and the most there may be.

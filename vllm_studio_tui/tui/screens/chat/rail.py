@@ -15,6 +15,7 @@ from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.paint.run_words import engine_word
+from vllm_studio_tui.tui.screens.chat import loading
 from vllm_studio_tui.tui.screens.chat.rows import ChatView
 
 #: Who counted the tokens of a chat.
@@ -175,6 +176,8 @@ def _engine(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
     row = Row()
     row.run(TEXT, [(f"{mark} ", colour), (str(run.state), colour), (f"  {engine_word(run)}", "dim")])
     rows.append(row)
+    if run.state in loading.COMING:
+        return rows + loading.rail_rows(run, view.earlier, glyphs, TEXT, width, view.now)
     facts = (
         ("running", None if metrics.running is None else str(metrics.running)),
         ("waiting", None if metrics.waiting is None else str(metrics.waiting)),

@@ -20,9 +20,10 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
-from vllm_studio_tui.tui.paint.run_words import stage_word
+from vllm_studio_tui.tui.screens.chat import loading
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.runs.estimate import Start
     from vllm_studio_tui.services.chat.answer import Answer
     from vllm_studio_tui.services.chat.calls import Calls
 
@@ -44,6 +45,8 @@ class ChatView:
         rounds: How many rounds of calls the answer had, and how many calls.
         tools: Tools of the chat: what each is called, whether it is on, whether it asks.
         reading: The keys go to the transcript.
+        earlier: Earlier starts of the recipe that got ready, while its run is on its way.
+        now: When the runs were looked at.
     """
 
     session: Session | None
@@ -65,6 +68,8 @@ class ChatView:
     tools: Sequence[tuple[str, bool, str]] = ()
     reading: bool = False
     tools_key: str = ""
+    earlier: Sequence[Start] = ()
+    now: float = 0.0
 
     @property
     def level(self) -> str:
@@ -106,6 +111,8 @@ def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Ro
             row.put_right(end - 1, mark, colour)
             end -= 2
     title = view.session.title if view.session is not None else "New chat"
+    if size < Size.COMPACT and view.run is not None:  # there is no line below the prompt
+        title = loading.head_words(view.run, view.earlier, view.now) or title
     row.put(x, title or "New chat", "fg bold", max(4, end - x - 3))
     if size < Size.BASE:
         return [row]
@@ -117,7 +124,7 @@ def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Ro
 def status_row(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> Row:
     """Below the prompt: what goes on, and at the right what is not seen and what is set."""
     row = Row()
-    at = row.run(2, _going_on(view, glyphs, size)) + 3
+    at = row.run(2, _going_on(view, glyphs, width, size)) + 3
     right = []
     if view.below:
         lines = "line" if view.below == 1 else "lines"
@@ -153,7 +160,7 @@ def _set(view: ChatView) -> list[str]:
     return found
 
 
-def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str]]:
+def _going_on(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[tuple[str, str]]:
     """Return what goes on: the answer, an edit, the engine."""
     answer, run, metrics = view.answer, view.run, view.metrics
     if answer is not None and view.calls is not None and (told := _calls(view, view.calls, glyphs)):
@@ -170,19 +177,15 @@ def _going_on(view: ChatView, glyphs: Glyphs, size: Size) -> list[tuple[str, str
     if view.editing:
         return [(f"{glyphs.changed} ", "warn"), ("editing an earlier question   ", "fg"), ("esc", "fg bold"),
                 (" leaves it as it was", "dim")]  # fmt: skip
+    if run is not None and not run.live and run.state is State.FAILED and not run.dismissed:
+        return loading.failed_parts(run, glyphs, size, width)
     if run is None or not run.live:
         if view.recipe is None and run is None:
             return [("No model is up.   ", "dim"), (view.model_key, "fg bold"), (" choose one", "dim")]
         name = run.name if run is not None else view.recipe or ""
         return [(f"{name} is not running.   ", "dim"), ("/load", "fg bold"), (" starts it", "dim")]
-    if run.state in (State.STARTING, State.LOADING, State.BACKOFF):
-        mark, colour = glyphs.state(run.state)
-        parts = [(f"{mark} ", colour), (f"{run.name} is {run.state}", "fg")]
-        if run.status.stage:
-            parts.append((f"   {stage_word(run.status.stage)}", "dim"))
-        if run.status.progress is not None:
-            parts.append((f"   {numbers.percent(run.status.progress)}", "fg"))
-        return [*parts, ("   sent when it is ready", "dim")] if view.waits_for else parts
+    if run.state in loading.COMING:
+        return loading.status_parts(run, view.earlier, view.waits_for is not None, glyphs, width - 4, view.now)
     if view.level in ("nearly", "full"):
         words = "the context is full" if view.level == "full" else "the context is nearly full"
         return [(f"{glyphs.warning} ", LEVELS[view.level]), (f"{words}   ", "fg"), ("/compact", "fg bold"),
