@@ -342,6 +342,19 @@ async def _continue(stage: Staged) -> None:
     await stage.until(lambda: branch(stage)[-1].content == "half and whole", "it is kept as one answer")
 
 
+@transcript.scenario("transcript.continue")
+async def _continue_where_nothing_was_said(stage: Staged) -> None:
+    stage.engine.script = (Delta(reasoning="hm"), CUT)
+    place(stage).action_new()
+    await ask(stage, "the question")
+    stage.engine.script = (Delta(content="said after all"), DONE)
+    place(stage).document.focus()
+    await stage.press("c")
+    await shows(stage, "said after all")
+    await stage.until(lambda: branch(stage)[-1].content == "said after all", "another answer beside it")
+    await shows(stage, "‹ 2 of 2 ›")
+
+
 @transcript.scenario("transcript.tree")
 async def _tree(stage: Staged) -> None:
     asked = len(stage.engine.asked)

@@ -476,3 +476,19 @@ async def test_what_is_typed_in_one_burst_with_enter_is_sent_whole_and_what_foll
         session = stage.studio.chat.sessions.list()[0]
         assert stage.studio.chat.messages.branch(session.id)[0].content == "Hi\na"
         assert place(stage).prompt.text == "b"
+
+
+async def test_commands_for_a_message_are_done_from_the_prompt_too(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=(Delta(content=ANSWER), Ended("stop"))) as stage:
+        await stage.type("one")
+        await stage.press("enter")
+        await stage.until(lambda: idle(stage) and len(stage.engine.asked) == 1, "the answer")
+        await stage.settle()
+        await stage.type("/again")
+        await stage.press("enter")
+        await stage.until(lambda: idle(stage) and len(stage.engine.asked) == 2, "another answer")
+        await stage.settle()
+        await stage.type("/continue")
+        await stage.press("enter")
+        await stage.until(lambda: "/continue is not for this message" in stage.text(), "it is said")
+        assert len(stage.engine.asked) == 2

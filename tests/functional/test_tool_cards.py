@@ -368,3 +368,51 @@ async def test_the_palette_offers_what_can_be_said_to_a_call(tmp_path: Path) -> 
         await command(stage, "allow the call of a tool")
         await over(stage)
         assert [name for name, _ in box.made] == [RUN.name]
+
+
+async def test_a_round_that_was_stopped_says_so_and_goes_on(tmp_path: Path) -> None:
+    cat = ("c2", READ.name, '{"path": "notes.txt"}')
+    answer = [Delta(content="It was the cache."), DONE]
+    async with chatting(tmp_path, [Delta(content="I look."), *calls(SAR, cat)], answer) as (stage, box, _):
+        await ask(stage)
+        await faces(stage)
+        await stage.press("a")
+        await faces(stage, "read")
+        place(stage).answers.stop(place(stage).chat.id or "")
+        await over(stage)
+        await shows(stage, "stopped by you: 1 call not made")
+        assert box.made == [(RUN.name, {"command": "sar -d -s 14:13"})]
+        place(stage).document.focus()
+        await shows(stage, "c go on")
+        await stage.press("c")
+        await faces(stage, "read")
+        assert "not made" not in stage.text()
+        assert stage.text().count("wants to run") == 1
+        await stage.press("a")
+        await over(stage)
+        await shows(stage, "It was the cache.")
+        assert box.made == [(RUN.name, {"command": "sar -d -s 14:13"}), (READ.name, {"path": "notes.txt"})]
+        assert "✓ files.read" in stage.text()
+
+
+async def test_a_round_goes_on_after_the_chat_was_opened_again_and_another_was_shown(tmp_path: Path) -> None:
+    answer = [Delta(content="It was the cache."), DONE]
+    async with chatting(tmp_path, calls(SAR), answer) as (stage, box, _):
+        await ask(stage)
+        await faces(stage)
+        chat = place(stage).chat.id or ""
+        place(stage).answers.stop(chat)
+        await over(stage)
+        place(stage).new_chat()
+        await place(stage).open(chat)
+        await shows(stage, "stopped by you: 1 call not made   tab c go on")
+        await ask(stage, "/continue")
+        await faces(stage)
+        place(stage).new_chat()
+        await place(stage).open(chat)
+        place(stage).document.focus()
+        await faces(stage)
+        await stage.press("d")
+        await over(stage)
+        assert box.made == []
+        await shows(stage, "It was the cache.")

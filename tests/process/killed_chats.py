@@ -30,6 +30,7 @@ from vllm_studio_tui.domain.chat import Delta, Message, Sampling, Target
 from vllm_studio_tui.domain.tools import CallAsked, Decision, RoundBegan, Tool, ToolResult
 from vllm_studio_tui.inference.client import load
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.chat.going_on import WayOn, way_on
 from vllm_studio_tui.services.chat.request import request_messages
 from vllm_studio_tui.studio import Studio
 
@@ -86,11 +87,20 @@ async def ask(home: Path, target: Target, dice: random.Random, told: int) -> Non
         chat = studio.chat
         chat.settle_interrupted()
         earlier = chat.sessions.list(limit=1)
-        how = dice.choice(["plain", "tools", "tools", "go on"])
+        how = dice.choice(["plain", "tools", "tools", "again", "go on", "go on"])
         leaf = chat.messages.leaf(earlier[0].id) if earlier else None
         story = Sampling(temperature=1.0, max_tokens=600, seed=dice.randrange(10**6))
         forced = replace(story, max_tokens=60, extra=FORCED)
-        if how == "go on" and earlier and leaf:
+        branch = chat.messages.branch(earlier[0].id) if earlier else []
+        way = way_on(branch, writes_on=True) if how == "go on" else None
+        if way is not None:
+            box = Notes(home, earlier[0].id, dice)
+            shape = story if way is WayOn.TEXT else forced
+            if way is WayOn.TEXT:  # what stands there comes before what comes
+                first = {"at": time.time(), "round": 0, "text": branch[-1].content}
+                write(home / f"came-{os.getpid()}.jsonl", first)
+            events = chat.go_on(earlier[0].id, None, target, sampling=shape, tools=None if way is WayOn.TEXT else box)
+        elif how == "again" and earlier and leaf:
             box = Notes(home, earlier[0].id, dice)
             events = chat.regenerate(earlier[0].id, leaf, target, sampling=forced, tools=box)
         else:

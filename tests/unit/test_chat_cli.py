@@ -130,6 +130,19 @@ def test_a_chat_goes_on(engine: Engine) -> None:
     assert isinstance(run("x", "--session", "nonsense").exception, NotFound)
 
 
+def test_an_answer_that_was_cut_goes_on(engine: Engine) -> None:
+    engine.script = (Delta("one, two"), Ended("length", TokenUsage(1, 2)))
+    assert run("count").exit_code == 0
+    engine.script = (Delta(", three"), DONE)
+    done = run("--continue")  # this server is one of which nothing is known
+    assert (done.exit_code, done.stdout) == (0, ", three\n")
+    assert [one["role"] for one in engine.asked[1].messages] == ["user", "assistant", "user"]
+    assert "whole" in str(run("--continue", "--session", "last").exception)
+    for words in (["x"], ["--no-save"], ["--system", "x"], ["--file", "x"]):
+        assert "asks nothing new" in str(run("--continue", *words).exception)
+    assert len(engine.asked) == 2
+
+
 def test_no_save_keeps_nothing_but_the_count(engine: Engine) -> None:
     done = run("x", "--no-save")
     assert done.stdout.startswith("Paris.")

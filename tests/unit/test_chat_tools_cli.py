@@ -229,3 +229,17 @@ def test_a_tool_that_there_is_not_cannot_be_forced(engine: Rounds) -> None:
     ):
         result = run(*words)
         assert isinstance(result.exception, UsageError) and said in str(result.exception)
+
+
+def test_calls_that_were_not_made_are_made_when_the_chat_goes_on(engine: Rounds) -> None:
+    assert run("--tools").exit_code == 0
+    refused = run("--continue", question=())
+    assert isinstance(refused.exception, UsageError)
+    assert "builtin__fetch, builtin__time" in str(refused.exception)
+    result = run("--continue", "--tools", "--allow", "builtin__time", question=())
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "Noon.\n"
+    assert "builtin__fetch [denied]" in result.stderr
+    assert "builtin__time [done" in result.stderr
+    assert [role for role, _ in kept()] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert len(engine.asked) == 2

@@ -145,3 +145,23 @@ BAD: list[tuple[str, Any, int]] = [
 async def test_what_cannot_be_asked_is_refused_in_words(ground: Ground, path: str, body: Any, status: int) -> None:
     answered, refused, _ = await call(ground, "POST", path.format(await chat(ground)), body)
     assert (answered, bool(refused["error"])) == (status, True)
+
+
+async def test_a_chat_goes_on_where_it_was_cut_off(ground: Ground, engine: Rounds) -> None:
+    path = f"/chats/{await chat(ground)}"
+    async with ground.client.post(f"{ground.url}{path}/turn", json={"content": "x", "tools": ["builtin"]}) as answered:
+        async for line in answered.content:
+            if b"tool_asked" in line:
+                break
+        answered.close()
+    async with asyncio.timeout(40):
+        while True:
+            if (await call(ground, "GET", path))[1]["session"]["messages"][2]["finish"] == "stopped":
+                break
+            await asyncio.sleep(0.1)
+    events = await turn(ground, path, {"continue": True, "tools": ["builtin"]}, {"decision": "deny"})
+    assert [one["name"] for one in events if one["event"] == "tool_asked"] == ["builtin__fetch"]
+    assert (events[-1]["event"], events[-1]["content"]) == ("stats", "Noon.")
+    for body in ({"continue": True, "tools": ["builtin"]}, {"continue": True, "content": "x"}, {"continue": "yes"}):
+        refused = await call(ground, "POST", f"{path}/turn", body)
+        assert refused[0] == 400, refused

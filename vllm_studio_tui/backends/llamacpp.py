@@ -162,7 +162,11 @@ class LlamaCpp(Backend):
     anthropic_api = True
     keeps_connections = False  # each is closed after a stream
     token_calls = token_calls.LLAMACPP
-    continue_options = {}  # noqa: RUF012, RUF100
+    # It has written on in a last answer for long, but refuses to where its template would think first.
+    continue_options = {  # noqa: RUF012, RUF100
+        "continue_final_message": True, "add_generation_prompt": False,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }  # fmt: skip
     sight = ("/props", "modalities.vision")
     sampling = parameters.LLAMACPP
     answer_forms = parameters.LLAMACPP_FORMS

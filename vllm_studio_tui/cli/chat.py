@@ -44,6 +44,9 @@ def register(app: typer.Typer) -> None:
             None, "--seed", help="The same seed gives the same answer, where the engine can."
         ),
         session: str | None = typer.Option(None, "--session", help="Go on in a chat: its id, or last."),
+        go_on: bool = typer.Option(
+            False, "--continue", help="Go on where the chat was cut off, in the middle of an answer or its tools."
+        ),
         image: list[str] = typer.Option([], "--image", help="A picture; may be given several times."),
         file: list[str] = typer.Option(
             [], "--file", help="Text, code, a PDF, or a pattern such as 'src/*.py'; may be given several times."
@@ -66,7 +69,11 @@ def register(app: typer.Typer) -> None:
             raise UsageError("--session and --no-save exclude each other", advice="Choose one.")
         offered = chat_tools.named(tools or ())
         allowed = chat_tools.allowed(allow or (), offered=bool(offered))
-        text = question_of(prompt, piped_text())
+        if go_on and (prompt is not None or image or file or no_save or system is not None):
+            raise UsageError(
+                "--continue asks nothing new", advice="Leave out the question, its files, --system and --no-save."
+            )
+        text = None if go_on else question_of(prompt, piped_text())
         attached = attached_files(prompt or "", image, file)
         numbers_given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
         given = {**numbers_given, "logprobs": logprobs, "thinking": thinking, "tool_choice": tool_choice}
@@ -80,7 +87,7 @@ def register(app: typer.Typer) -> None:
                 shape,
                 named,
                 system=system,
-                session=session,
+                session=session or ("last" if go_on else None),
                 save=not no_save,
                 as_json=as_json,
                 offered=offered,
@@ -92,7 +99,7 @@ def register(app: typer.Typer) -> None:
 
 
 async def _one_turn(
-    text: str,
+    text: str | None,
     attached: Sequence[Attached],
     shape: tuple[str | None, dict[str, Any]],
     named: dict[str, str | None],
@@ -104,6 +111,7 @@ async def _one_turn(
     offered: tuple[str, ...],
     allowed: tuple[str, ...] | None,
 ) -> Ended | None:
+    """Ask, or without a text go on where the chat was cut off; print the answer, and return its end."""
     not_saved: list[NotSaved] = []
     try:
         async with open_studio_async() as studio:
@@ -123,18 +131,22 @@ async def _one_turn(
                 sampling = await chat_tools.forced(studio, sampling)
             if earlier is None and any(one.image is not None for one in attached):
                 await asyncio.to_thread(studio.chat.check_sight, target)  # before a chat is begun
-            session_id = _session(studio, text, target, named, earlier, system) if save else None
-            events = studio.chat.send(
-                session_id,
-                text,
-                target,
-                sampling=sampling,
-                images=[one.image for one in attached if one.image is not None],
-                files=[one.file for one in attached],
-                system=system,
-                tools=choice,
-                temporary=not save,
-            )
+            session_id = _session(studio, text or "", target, named, earlier, system) if save else None
+            if text is None:
+                assert session_id is not None
+                events = studio.chat.go_on(session_id, None, target, sampling=sampling, tools=choice)
+            else:
+                events = studio.chat.send(
+                    session_id,
+                    text,
+                    target,
+                    sampling=sampling,
+                    images=[one.image for one in attached if one.image is not None],
+                    files=[one.file for one in attached],
+                    system=system,
+                    tools=choice,
+                    temporary=not save,
+                )
             if allowed:
                 events = chat_tools.decided(studio, events, allowed)
             try:

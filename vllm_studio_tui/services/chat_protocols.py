@@ -154,8 +154,14 @@ class ChatApi(Protocol):
         tools: ToolChoice | None = None,
     ) -> AsyncGenerator[ChatEvent, None]: ...
     def decide(self, call_id: str, decision: Decision, arguments: Mapping[str, Any] | None = None) -> bool: ...
-    def continue_answer(
-        self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
+    def go_on(
+        self,
+        session_id: str,
+        message_id: str | None,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        tools: ToolChoice | None = None,
     ) -> AsyncGenerator[ChatEvent, None]: ...
 
 

@@ -51,6 +51,21 @@ class ToolCallRows:
                     }
                 )
 
+    def reopen(self, answer_id: str, call_id: str, result_id: str) -> bool:
+        """Let a call wait again that was never made, with the message of its result; False where it may not.
+
+        That is so where it was made, where a person decided on it, and where somebody else has reopened it.
+        """
+        with self._db.write() as tables:
+            done = tables.execute(
+                "UPDATE tool_calls SET state = 'waiting', owner = ?, asked_at = ?, ended_at = NULL"
+                " WHERE message_id = ? AND call_id = ? AND state = 'denied' AND began_at IS NULL AND decided IS NULL",
+                (lease(), time.time(), answer_id, storable(call_id)),
+            )
+            if done.rowcount > 0:
+                self._messages.reopen(result_id)
+            return done.rowcount > 0
+
     def start(self, answer_id: str, call_id: str, decided: str | None, arguments: str) -> bool:
         """Note that a call is made now; False if it may not be, as it was made or settled before.
 

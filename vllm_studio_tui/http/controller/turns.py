@@ -36,9 +36,13 @@ _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control":
 
 
 async def _turn(call: Call) -> web.StreamResponse:
-    """Ask in a chat. The answer is stopped where its reader leaves; what has come is kept."""
+    """Ask in a chat, or go on where it was cut off. The answer is stopped where its reader leaves; what came stays."""
     data = await body_of(call)
-    text = text_field(data, "content", most=MOST_TEXT, needed=True) or ""
+    go_on = data.get("continue", False)
+    if go_on not in (True, False) or (go_on and data.get("content") is not None):
+        words = "`continue` is true or false, and true only without `content`"
+        raise Refusal(400, "invalid_field", words, param="continue")
+    text = text_field(data, "content", most=MOST_TEXT, needed=not go_on) or ""
     model, system = text_field(data, "model", most=MOST_NAME), text_field(data, "system")
     tools, given = _tools(call, data), data.get("sampling", {})
     choice = _tool_choice(data, offered=tools is not None)
@@ -51,7 +55,10 @@ async def _turn(call: Call) -> web.StreamResponse:
     try:
         sampling = sampling_of({**shaped(session.settings), **given, **choice})
         chat = await context.call(lambda: studio.chat)
-        events = chat.send(session.id, text, target, sampling=sampling, system=system, tools=tools)
+        if go_on:
+            events = chat.go_on(session.id, None, target, sampling=sampling, tools=tools)
+        else:
+            events = chat.send(session.id, text, target, sampling=sampling, system=system, tools=tools)
         async with contextlib.aclosing(events):
             return await _send(call, events)
     finally:
@@ -185,9 +192,12 @@ async def _decide(call: Call) -> web.StreamResponse:
 
 _TURN = {
     "type": "object",
-    "required": ["content"],
     "properties": {
-        "content": {"type": "string", "description": "The question."},
+        "content": {"type": "string", "description": "The question; needed unless `continue` is true."},
+        "continue": {
+            "type": "boolean",
+            "description": "Ask nothing: go on where the last answer, or its round of calls, was cut off.",
+        },
         "model": {"type": "string", "description": "Who answers; without it, who answered last."},
         "system": {"type": "string"},
         "sampling": {"type": "object", "description": "Parameters by name, in place of those of the chat."},

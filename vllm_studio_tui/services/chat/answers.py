@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.chat import Attached, Message
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan
+from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan, RoundEnded
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.services.chat.calls import Calls
@@ -47,7 +47,7 @@ class RunningAnswer:
     @property
     def calling(self) -> bool:
         """Whether the answer has ended in calls, and the next one has not begun."""
-        return self.answer.ended is not None and bool(self.answer.ended.tool_calls)
+        return self.answer.ended is not None and self.answer.ended.finish == "tool_calls"
 
 
 class Answers:
@@ -78,6 +78,7 @@ class Answers:
         question: str | None = None,
         before: Message | None = None,
         attached: Sequence[Attached] = (),
+        after: RoundEnded | None = None,
     ) -> RunningAnswer:
         """Read an answer in the background.
 
@@ -85,8 +86,12 @@ class Answers:
             events: What one of the service's ways to ask returned.
             before: The message that is continued.
             attached: What goes with the question.
+            after: The round of calls that is gone on with.
         """
         running = RunningAnswer(session_id, question, Answer(before), attached=attached)
+        if after is not None:
+            running.answer.add(after)
+            running.calls.take(after)
         self.running[session_id] = running
         running.task = asyncio.create_task(self._read(running, events), name=f"chat {session_id}")
         return running

@@ -9,6 +9,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, ToolCall
 from vllm_studio_tui.domain.tools import CallAsked, CallBegan, CallEnded, ChatEvent, Decision, RoundEnded, Tool
+from vllm_studio_tui.services.chat.going_on import never_made
 
 #: What a call can be. `pending` is one whose turn has not come, or that nobody made; `unknown` one whose program ended
 #: while it was made.
@@ -91,6 +92,9 @@ class Calls:
         """Take an event of the stream; return the call that it concerns."""
         if isinstance(event, RoundEnded):
             for call in event.ended.tool_calls:
+                known = self._states.get(call.id)
+                if known is not None and known.state == "pending":
+                    continue  # it was told of before
                 self._states[call.id] = CallState(call, number=event.number, recovered=event.recovered)
             return None
         if not isinstance(event, CallAsked | CallBegan | CallEnded):
@@ -129,8 +133,8 @@ def kept(call: ToolCall, result: Message | None, *, recovered: bool = False) -> 
     told = result.details.get("call")
     facts: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     state.result = result.content
-    how = facts.get("how")
-    state.state = how if how in STATES[3:] else "unknown" if result.finish == "interrupted" else "done"
+    how = "pending" if never_made(result) else facts.get("how")
+    state.state = how if how in ("pending", *STATES[3:]) else "unknown" if result.finish == "interrupted" else "done"
     state.seconds, state.size = _number(facts.get("seconds")), int(_number(facts.get("size")) or 0)
     state.number = int(_number(facts.get("round")) or 0)
     state.decided = facts["decided"] if facts.get("decided") in tuple(Decision) else None

@@ -8,6 +8,7 @@ once. Everything is also published on the bus, for faces that did not ask.
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.domain.chat import Attachment, Message, Sampling, Stream, StreamEvent, Target
-from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.chat import Attachment, Message, Sampling, Stream, Target
+from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.tools import ChatEvent, Consents, Decision, ToolBox, ToolChoice
 from vllm_studio_tui.kit.paths import unsaved_folders
 from vllm_studio_tui.services.chat.attachments.seeing import Sight, sight
 from vllm_studio_tui.services.chat.events import Publisher
+from vllm_studio_tui.services.chat.going_on import GO_ON, WayOn, sure_way_on
 from vllm_studio_tui.services.chat.in_thread import in_thread
+from vllm_studio_tui.services.chat.reopening import Reopening, plan
 from vllm_studio_tui.services.chat.request import title_of
 from vllm_studio_tui.services.chat.tool_loop import OpenTools, ToolLoop
 from vllm_studio_tui.services.chat.turn import Turn
@@ -250,18 +253,60 @@ class ChatService:
 
         return self._run(turn, prepare, sampling, tools)
 
+    async def go_on(
+        self,
+        session_id: str,
+        message_id: str | None,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        tools: ToolBox | ToolChoice | None = None,
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Go on where a chat was cut off; see `going_on`.
+
+        Args:
+            message_id: Up to which message the chat is gone on with; None: the one that it is read up to.
+            tools: What the model may call. Calls that were never made are asked about again, and made.
+
+        Raises:
+            UsageError: While it is read: the last answer is whole, or there are calls, and no tools to make them with.
+        """
+        branch = await in_thread(lambda: self._branch_of(session_id, message_id))
+        way, last = sure_way_on(branch, target), branch[-1]
+        options: dict[str, Any] = {"sampling": sampling, "tools": tools}
+        if way is WayOn.TEXT:
+            events = self.continue_answer(session_id, last.id, target, **options)
+        elif way is WayOn.AGAIN:
+            events = self.regenerate(session_id, last.id, target, **options)
+        elif way is WayOn.QUESTION:
+            events = self.send(session_id, GO_ON, target, parent_id=last.id, **options)
+        elif way is WayOn.ANSWER:
+            events = self.answer(session_id, last.id, target, **options)
+        else:
+            what, turn = plan(branch, tools), Turn(target, answer_id=uuid.uuid4().hex)
+            prepare = partial(self._add_answer, turn, session_id, what.last, None)
+            events = self._run(turn, prepare, **options, after=what)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
     def continue_answer(
-        self, session_id: str, message_id: str, target: Target, *, sampling: Sampling | None = None
-    ) -> AsyncGenerator[StreamEvent, None]:
+        self,
+        session_id: str,
+        message_id: str,
+        target: Target,
+        *,
+        sampling: Sampling | None = None,
+        tools: ToolBox | ToolChoice | None = None,
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Have a cut answer written on, in the same message.
 
         Raises:
             UsageError: While it is read: the engine cannot do that, or the answer had only begun to think.
         """
-        turn = Turn(target)
-        sampling = sampling or Sampling()
         backend = registry.find(target.backend)
         options = backend.continue_options if backend is not None else None
+        turn = Turn(target, fields=options or {})
 
         def prepare() -> None:
             (message,) = self.unsaved.over([self.messages.get(message_id)])
@@ -270,6 +315,8 @@ class ChatService:
                 raise UsageError(f"{target.backend} cannot write on in an answer", advice=advice)
             if message.role != "assistant" or not message.content.strip():
                 raise UsageError("there is no text to write on from", advice=advice)
+            if message.finish == "streaming":
+                raise UsageError("this answer is being written", advice="Wait for its end, or stop it.")
             branch = self.unsaved.over(self.messages.branch(session_id, message_id))
             system = self._system(session_id)
             with self._db.write():
@@ -277,21 +324,32 @@ class ChatService:
                 self.sessions.set_leaf(session_id, message_id)
             turn.prepare(branch, system, message)
 
-        extra = {**sampling.extra, **(options or {})}
-        return self._runner.run(turn, prepare, replace(sampling, extra=extra))
+        # An engine would begin the form anew within the text.
+        return self._run(turn, prepare, replace(sampling or Sampling(), form=None), tools)
 
     def _run(
-        self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, tools: ToolBox | ToolChoice | None
+        self,
+        turn: Turn,
+        prepare: Callable[[], None],
+        sampling: Sampling | None,
+        tools: ToolBox | ToolChoice | None,
+        after: Reopening | None = None,
     ) -> AsyncGenerator[ChatEvent, None]:
         if tools is None:
             return self._runner.run(turn, prepare, sampling)
+        return self._loop.run(turn, prepare, sampling, tools, self._answer_below, after)
 
-        def answer_below(further: Turn, parent_id: str, system: str) -> None:
-            self._add_answer(further, self.messages.get(parent_id).session_id, parent_id, system)
-
-        return self._loop.run(turn, prepare, sampling, tools, answer_below)
+    def _answer_below(self, further: Turn, parent_id: str, system: str | None) -> None:
+        self._add_answer(further, self.messages.get(parent_id).session_id, parent_id, system)
 
     # --- the tree of messages ---------------------------------------------------------------------------
+
+    def _branch_of(self, session_id: str, message_id: str | None) -> list[Message]:
+        """Return a branch with what the database has not taken yet. Blocking."""
+        self.sessions.get(session_id)
+        if message_id is not None and self.messages.get(message_id).session_id != session_id:
+            raise NotFound(f"no message {message_id[:80]} in chat {session_id}")
+        return self.unsaved.over(self.messages.branch(session_id, message_id))
 
     def _system(self, session_id: str) -> str | None:
         system = self.sessions.get(session_id).settings.get("system")

@@ -20,6 +20,8 @@ from vllm_studio_tui.domain.tools import (
     ToolBox,
     ToolChoice,
 )
+from vllm_studio_tui.services.chat.in_thread import in_thread
+from vllm_studio_tui.services.chat.reopening import OpenCall, Reopening, reopen
 from vllm_studio_tui.services.chat.tool_decisions import ToolDecisions
 from vllm_studio_tui.services.chat.tool_round import ToolQuestion, ToolRoundCalls
 from vllm_studio_tui.services.chat.turn import ToolRound, Turn
@@ -30,7 +32,7 @@ from vllm_studio_tui.store.tool_calls import ToolCallRows
 #: Opens the tools of a choice, for as long as a question is answered.
 OpenTools = Callable[[ToolChoice], AbstractAsyncContextManager[ToolBox]]
 #: Fills a turn with an answer below a message of its chat, which is added: the turn, the message, the system prompt.
-AnswerBelow = Callable[[Turn, str, str], None]
+AnswerBelow = Callable[[Turn, str, str | None], None]
 
 
 class ToolLoop:
@@ -47,6 +49,7 @@ class ToolLoop:
     def __init__(
         self, db: Database, runner: TurnRunner, consents: Consents | None, open_tools: OpenTools | None
     ) -> None:
+        self._db = db
         self._rows = ToolCallRows(db)
         self._runner = runner
         self._consents = consents
@@ -60,8 +63,12 @@ class ToolLoop:
         sampling: Sampling | None,
         tools: ToolBox | ToolChoice,
         answer_below: AnswerBelow,
+        reopening: Reopening | None = None,
     ) -> AsyncGenerator[ChatEvent, None]:
         """Yield the events of all answers and calls; one `Ended`, of the last answer.
+
+        Args:
+            reopening: A round that was cut off: its calls come first, then the answer of the turn.
 
         Raises:
             StudioError: As `TurnRunner.run`; and a result that could not be kept.
@@ -73,7 +80,7 @@ class ToolLoop:
             question = ToolQuestion(None, self._consents, self.decisions)
 
             async def offer() -> Sequence[Mapping[str, Any]]:
-                question.session_id = turn.ids[0]
+                question.session_id = turn.ids[0] or question.session_id
                 if question.box is None:
                     question.box = await self._opened(stack, tools)
                     question.offered = {tool.name: tool for tool in await question.box.tools()}
@@ -81,6 +88,14 @@ class ToolLoop:
                     check_offered(choice, question.offered)
                 return [tool.to_openai() for tool in question.offered.values()]
 
+            if reopening is not None:
+                question.session_id, number = reopening.answer.session_id, reopening.number + 1
+                if reopening.calls:
+                    await offer()
+                    async with aclosing(self._reopened(reopening, question)) as again:
+                        async for told in again:
+                            yield told
+                yield RoundBegan(number, turn.answer_id or None)
             while True:
                 last = number > MAX_ROUNDS or stuck
                 if not last and makes_calls:
@@ -126,6 +141,26 @@ class ToolLoop:
                 if ended is not None:
                     yield ended
                 raise
+
+    async def _reopened(self, reopening: Reopening, question: ToolQuestion) -> AsyncGenerator[ChatEvent, None]:
+        """Ask about the calls of a round again that were never made, and make them."""
+        answer, number = reopening.answer, reopening.number
+        found: list[OpenCall] = []
+        calls: ToolRoundCalls | None = None
+        try:
+            await in_thread(lambda: found.extend(reopen(self._db, reopening)))
+            calls = self._of(found, answer, question, number)
+            made = tuple(one.call for one in found)
+            yield RoundEnded(number, Ended("tool_calls", tool_calls=made), answer.id)
+            async with aclosing(calls.events()) as events:
+                async for event in events:
+                    yield event
+        finally:  # also where it is stopped while they are reopened
+            await (calls or self._of(found, answer, question, number)).close(self._runner.leaving)
+
+    def _of(self, found: Sequence[OpenCall], answer: Message, question: ToolQuestion, number: int) -> ToolRoundCalls:
+        calls, results = [one.call for one in found], [one.result for one in found]
+        return ToolRoundCalls(question, self._rows, answer.id, calls, results, number)
 
     def _calls(self, turn: Turn, question: ToolQuestion) -> ToolRoundCalls | None:
         """Return the calls in which an answer ended; None where they are not made."""

@@ -40,6 +40,7 @@ class Turn:
         answer_id: What the message of the answer will be called; empty: the store names it.
         round: Its calls are made; None: nobody makes them.
         details: What is known of the answer beforehand, for `Message.details`.
+        fields: What its own request has besides what shapes it, as an engine calls it.
         check: Raises where it cannot be asked so; called in a thread before anything is kept, and may take its time.
         blind: Pictures of the branch are not sent.
         counted: Its request is on record.
@@ -55,6 +56,7 @@ class Turn:
     answer_id: str = ""
     round: ToolRound | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[], None] | None = None
     blind: bool = False
     counted: bool = False
@@ -75,7 +77,7 @@ class Turn:
         for call in ended.tool_calls:
             # Our own reader numbers calls that came without an id, anew in each answer.
             ours = not call.id or (call.id.startswith("call_") and len(call.id) < 10)
-            new = call if not ours and call.id not in seen else replace(call, id=_call_id())
+            new = call if not ours and call.id not in seen else replace(call, id=new_call_id())
             seen.add(new.id)
             calls.append(new)
         session_id, parent = self.ids
@@ -112,6 +114,6 @@ class Turn:
         return (None, None) if self.message is None else (self.message.session_id, self.message.id)
 
 
-def _call_id() -> str:
+def new_call_id() -> str:
     """Return a new id of a call: nine letters and digits, which is what Mistral's templates insist on."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))

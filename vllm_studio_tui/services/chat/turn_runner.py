@@ -100,7 +100,7 @@ class TurnRunner:
             prepared = True
             self._publish(turn, None)
             tools = () if offer is None else tuple(await offer())
-            shaped = sampling or Sampling()
+            shaped = _with_fields(sampling or Sampling(), turn.fields)
             shaped = unforced(shaped) if turn.below_result else shaped
             request = ChatRequest(request_messages(turn.sent, turn.system), shaped, tools)
             asked, answer.began = True, time.monotonic()
@@ -213,3 +213,12 @@ class TurnRunner:
     def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
         if self._bus is not None:
             self._bus.publish(AnswerStarted(*turn.ids) if event is None else AnswerProgressed(*turn.ids, event))
+
+
+def _with_fields(sampling: Sampling, fields: Mapping[str, Any]) -> Sampling:
+    """Return what shapes an answer with further fields of its request; variables of templates are put together."""
+    if not fields:
+        return sampling
+    name, extra = "chat_template_kwargs", sampling.extra
+    variables = {**extra.get(name, {}), **fields.get(name, {})}
+    return replace(sampling, extra={**extra, **fields, **({name: variables} if variables else {})})

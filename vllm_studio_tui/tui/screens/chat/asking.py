@@ -11,10 +11,11 @@ from vllm_studio_tui.domain.chat import Attached, Delta, Ended, Message, Relabel
 from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
-from vllm_studio_tui.domain.tools import ChatEvent
+from vllm_studio_tui.domain.tools import ChatEvent, RoundEnded
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
-from vllm_studio_tui.services.chat.branches import leaf_through, sibling_leaf
+from vllm_studio_tui.services.chat.branches import branch_of, leaf_through, sibling_leaf
 from vllm_studio_tui.services.chat.events import AnswerSaved
+from vllm_studio_tui.services.chat.going_on import GO_ON, WayOn, cut_round, is_cut, sure_way_on
 from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.screens.chat.consent import Consent
 from vllm_studio_tui.tui.screens.chat.loading import gone_words
@@ -217,15 +218,34 @@ class Asking:
         self._begin(chat, service.regenerate(chat.id, message.id, target, sampling=sampling, tools=tools))
 
     async def continue_answer(self, message: Message) -> None:
-        """Let the engine continue an answer that was cut off."""
+        """Go on where an answer, or its round of calls, was cut off.
+
+        Raises:
+            UsageError: There is nothing to go on with.
+        """
         chat = self._state.of(message.session_id)
         target = await find_target(self._screen, chat) if chat is not None else None
         service = await self._screen.service()
-        if target is None or chat is None or chat.id is None or self._running(chat) is not None:
+        tools = await self._screen.tool_flows.tools_for(chat) if chat is not None else None
+        entries = self._screen.document.entries
+        if target is None or chat is None or chat.id is None or self._running(chat) is not None or not entries:
             return
-        self._cut_at(chat, message)
-        events = service.continue_answer(chat.id, message.id, target, sampling=sampling_of(chat.settings))
-        self._begin(chat, events, before=message)
+        last = message.id if is_cut(message) else entries[-1].message.id
+        branch = [one for one, _ in branch_of(self._state.tree, last)]
+        way = sure_way_on(branch, target)
+        events = service.go_on(chat.id, last, target, sampling=sampling_of(chat.settings), tools=tools)
+        if way in (WayOn.TEXT, WayOn.AGAIN):
+            self._cut_at(chat, message)
+        cut = cut_round(branch) if tools is not None else None
+        if cut is None:
+            question = GO_ON if way is WayOn.QUESTION else None
+            self._begin(chat, events, question=question, before=message if way is WayOn.TEXT else None)
+            return
+        ended = Ended("tool_calls", tool_calls=cut.open)
+        self.answers.start(chat.id, events, after=RoundEnded(cut.number, ended, cut.answer.id))
+        self._screen.document.show_branch(self._state.tree, last, self._running(chat))
+        self._screen.update_place()
+        self._screen.shell.update_frame()
 
     def _cut_at(self, chat: Chat, message: Message, *, keep: bool = False) -> None:
         """Show what is above the new answer."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from vllm_studio_tui.domain.sampling import BY_NAME
 from vllm_studio_tui.tui.flows.palette import click
 from vllm_studio_tui.tui.keys import actions
+from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.completion import quoted
 from vllm_studio_tui.tui.screens.chat.library import LibraryFlows
@@ -167,13 +168,27 @@ def every() -> tuple[SlashCommand, ...]:
         ours = action.scope in ("chat", "transcript", "prompt", "chats") and action.palette
         if ours or action.id in _OTHERS:
             name = _CALLED.get(action.id) or _OTHER_NAMES.get(action.id) or action.name
-            found.setdefault(name, SlashCommand(name, action.help, _action(action.id), writes=action.writes))
+            run = _with_message(action, name) if action.scope == "transcript" else _action(action.id)
+            found.setdefault(name, SlashCommand(name, action.help, run, writes=action.writes))
     return tuple(sorted(found.values(), key=lambda one: one.name))
 
 
 def _action(action_id: str) -> Callable[[PromptScreen, str], Awaitable[None]]:
     async def run(screen: PromptScreen, text: str) -> None:
         click(screen.shell, action_id, screen.widget)
+
+    return run
+
+
+def _with_message(action: Action, name: str) -> Callable[[PromptScreen, str], Awaitable[None]]:
+    """Return what does an action of the transcript from the prompt: with the message under the cursor, or the last."""
+
+    async def run(screen: PromptScreen, text: str) -> None:
+        document = screen.document
+        if not document.check_action(action.method, ()):
+            screen.shell.tell(f"/{name} is not for this message, or not now: {action.help}", "warning")
+            return
+        getattr(document, f"action_{action.method}")()
 
     return run
 

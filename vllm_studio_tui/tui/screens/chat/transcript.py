@@ -12,15 +12,15 @@ from textual.message import Message as Notice
 from vllm_studio_tui.domain.chat import Delta, Message
 from vllm_studio_tui.services.chat.answers import RunningAnswer
 from vllm_studio_tui.services.chat.branches import branch_of
+from vllm_studio_tui.services.chat.going_on import CutRound, cut_round, is_cut
+from vllm_studio_tui.tui.document.round_foot import RoundFoot
 from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.call_cards import CallCards
 
-
-def is_cut(message: Message) -> bool:
-    """Whether an answer ended before it was done."""
-    return message.role == "assistant" and message.finish in ("stopped", "interrupted", "length")
+#: Calls of one answer that are looked through for whether they are over.
+MOST_CALLS = 500
 
 
 class Transcript(CallCards):
@@ -68,6 +68,9 @@ class Transcript(CallCards):
         self.show_entries(entries, spacious=self._spacious, calls=running.calls if running is not None else None)
         self.face_call(calling=False)
         if running is None:
+            if (cut := self._cut_round) is not None:
+                self.blocks.append(RoundFoot(len(entries) - 1 - len(cut.results), cut))
+                self.redraw()
             return
         if started is not None:
             self.begin(started)
@@ -83,6 +86,8 @@ class Transcript(CallCards):
 
     def show_answer(self, running: RunningAnswer) -> None:
         """Show an answer that begins at the end, below its question where it is a new one."""
+        if self.blocks and isinstance(self.blocks[-1], RoundFoot):
+            del self.blocks[-1]
         if running.question is not None:
             self.add(Entry(_question(running)), spacious=self._spacious)
         self.begin(Entry(Message("", running.session_id, "assistant", "", finish="streaming")))
@@ -133,7 +138,7 @@ class Transcript(CallCards):
         if name == "regenerate":
             return role in ("user", "assistant") and self.quiet
         if name == "continue":
-            return is_cut(entry.message) and self.quiet
+            return self.quiet and (is_cut(entry.message) or self._in_cut_round(entry))
         if name == "edit":
             return role == "user"
         if name in ("previous", "next"):
@@ -149,6 +154,16 @@ class Transcript(CallCards):
         if name in ("copy", "copy-code", "editor"):
             return bool(self._text)
         return True
+
+    @property
+    def _cut_round(self) -> CutRound | None:
+        """The round of calls that the branch ends in, where it was cut off."""
+        return cut_round([entry.message for entry in self.entries[-MOST_CALLS:]])
+
+    def _in_cut_round(self, entry: Entry) -> bool:
+        """Whether a message is of the round of calls that was cut off."""
+        cut = self._cut_round
+        return cut is not None and entry.message.id in (cut.answer.id, *(one.id for one in cut.results))
 
     @property
     def _text(self) -> str:
