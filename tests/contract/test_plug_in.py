@@ -133,7 +133,7 @@ def test_every_fact_of_a_backend_is_tried_here_or_with_ours(example: Backend, di
     # `package` needs an installed environment; what is about LoRA and formats of models, what the server asks an
     # engine for tokens (tests/process/test_serve_sdks.py), and how it tells that it reads pictures, is tried with ours.
     elsewhere = {"needs_launch", "package", "program_setting", "loads_adapters", "mistral_format", "max_lora_rank"}
-    elsewhere |= {"token_calls", "sight"}
+    elsewhere |= {"token_calls", "sight", "sight_advice"}
     derived = {"stages_for", "counters_for", "names_model", "help_command", "version", "doctor"}
     assert facts | methods == (own & (facts | methods)) | elsewhere | derived
 

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engines.conftest import GGUF, OFFLINE, RECIPES, Home
+from tests.eyes import eyes, tokens_of
+from tests.pictures import picture
 from vllm_studio_tui.kit import process
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -56,6 +59,26 @@ def test_it_is_launched_talked_to_measured_and_stopped(home: Home, engine: str) 
     assert totals["total_requests"] >= 1
     assert totals["completion_tokens"] >= 5
     assert home.json("diagnose", run["run_id"])["reason"] is None
+
+
+@pytest.mark.parametrize("engine", ["llama-server", "embedded"])
+def test_pictures_are_read_beside_a_projector_and_refused_without_one(home: Home, engine: str, tmp_path: Path) -> None:
+    """Its weights are random: that pictures are in the prompt is all that is said here."""
+    (tmp_path / "a.png").write_bytes(picture("png", (70, 56), colour="red"))
+    recipe = home.recipe(engine, extra_args={"mmproj": str(eyes(tmp_path / "mmproj.gguf"))})
+    home.launch(recipe)
+    tokens = []
+    for words in ((), ("--image", str(tmp_path / "a.png"))):
+        code, out, err = home.run("chat", "What is it?", *words, "--recipe", recipe, "--max-tokens", "4", "--json")
+        assert code == 0, err
+        tokens.append(json.loads(out.splitlines()[-1])["usage"]["prompt_tokens"])
+    assert tokens[1] == tokens[0] + tokens_of(70, 56)
+    blind = home.recipe(engine)
+    home.launch(blind)
+    code, _, err = home.run("chat", "What is it?", "--image", str(tmp_path / "a.png"), "--recipe", blind)
+    assert code == 2
+    assert f"{blind} reads no pictures" in err
+    assert "mmproj" in err
 
 
 @pytest.mark.parametrize("engine", ENGINES)

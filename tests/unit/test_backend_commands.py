@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.backends.base import LaunchContext
+from vllm_studio_tui.backends.base import Command, LaunchContext
 from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.backends.common.commands import shell_text
 from vllm_studio_tui.backends.common.gguf_files import weights
@@ -275,6 +275,33 @@ def test_of_a_folder_the_only_model_is_taken_and_of_shards_the_first(tmp_path: P
     (tmp_path / "other.gguf").write_bytes(b"GGUF")
     with pytest.raises(InvalidRecipe, match="several"):
         weights(tmp_path)
+
+
+def test_the_only_projector_beside_a_model_is_loaded_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = program(tmp_path / "bin" / "llama-server")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("m.gguf", "mmproj-m-f16.gguf"):
+        (folder / name).write_bytes(b"GGUF")
+
+    def made(**fields: Any) -> Command:
+        wanted = {"backend": "llamacpp", "executable": str(server), "model_path": str(folder), **fields}
+        return LlamaCpp().command(recipe(**wanted), context())
+
+    eyes = str(folder / "mmproj-m-f16.gguf")
+    for command in (made(), made(model_path=str(folder / "m.gguf"))):
+        assert command.argv[command.argv.index("--mmproj") + 1] == eyes
+        assert "vision: false" in " ".join(command.notes)
+    for other in ({"vision": False}, {"extra_args": {"no_mmproj": True}}):
+        assert "--mmproj" not in made(**other).argv
+        assert not made(**other).notes
+    own = made(extra_args={"mm": "/own.gguf"}).argv
+    assert own[own.index("--mmproj") + 1] == "/own.gguf"
+    assert own.count("--mmproj") == 1
+    (folder / "mmproj-m-q8.gguf").write_bytes(b"GGUF")
+    assert "--mmproj" not in made().argv  # which of them nobody said
+    (folder / "mmproj-m-q8.gguf").rename(folder / "other.gguf")
+    assert "--mmproj" not in made(model_path=str(folder / "m.gguf")).argv  # nor whose it is
 
 
 # --- custom and external ------------------------------------------------------------------------------------

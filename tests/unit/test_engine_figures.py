@@ -34,6 +34,11 @@ def test_vllm_tells_queue_prefill_and_decode_of_a_request() -> None:
     assert found["decode_tps"] == pytest.approx(28.83, abs=0.01)
 
 
+def test_llamacpp_counts_a_picture_among_what_it_read() -> None:
+    found = told("llamacpp-picture.txt")  # 35 tokens of words, 54 of a picture of 400x300 (tests/eyes.py)
+    assert found["prefill_tokens"] + found["cached_tokens"] == 35 + 54
+
+
 def test_llamacpp_tells_what_it_read_and_what_it_had_in_its_cache() -> None:
     found = told("llamacpp.txt")
     assert found["prefill_tokens"] + found["cached_tokens"] == 42

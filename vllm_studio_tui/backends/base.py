@@ -174,6 +174,7 @@ class Backend(ABC):
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
         sight: A path of its server, and the name in that answer, a dot between the levels, that says whether it reads
             pictures; None: it does not say so.
+        sight_advice: What may be done where it says that it reads none; empty: nothing.
         token_calls: How it is asked to turn text into tokens and back; None: it has no such calls.
     """
 
@@ -222,6 +223,7 @@ class Backend(ABC):
     forces_any_tool_only: bool = False
     anthropic_api: bool = False
     sight: tuple[str, str] | None = None
+    sight_advice: str = ""
     token_calls: TokenCalls | None = None
 
     @property

@@ -12,7 +12,7 @@ from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, Fore
 from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
-from vllm_studio_tui.backends.common.gguf_files import weights
+from vllm_studio_tui.backends.common.gguf_files import projectors, weights
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, complaint
@@ -20,6 +20,7 @@ from vllm_studio_tui.domain.check import Check, ok
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
+from vllm_studio_tui.kit.file_access import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,9 @@ _FIELDS = {
     "--batch-size": "max_num_batched_tokens", "--reasoning-format": "reasoning_parser",
     "--reasoning-budget": "max_thinking_tokens",
 }  # fmt: skip
+
+#: Flags that say which projector is loaded, or that none is.
+_PROJECTOR_FLAGS = frozenset({"mmproj", "mmproj-url", "mmu", "no-mmproj", "mmproj-auto", "no-mmproj-auto"})
 
 #: Words of vLLM's speculative configuration in llama.cpp's.
 _SPECULATIVE = {"method": "type", "model": "draft-model", "num-speculative-tokens": "draft-n-max"}
@@ -168,6 +172,7 @@ class LlamaCpp(Backend):
         "chat_template_kwargs": {"enable_thinking": False},
     }  # fmt: skip
     sight = ("/props", "modalities.vision")
+    sight_advice = "Or launch it with the model's projector: mmproj in its extra_args."
     sampling = parameters.LLAMACPP
     answer_forms = parameters.LLAMACPP_FORMS
     tools_or = frozenset({"form", "logprobs"})
@@ -191,8 +196,10 @@ class LlamaCpp(Backend):
         env, refs = environment(recipe)
         if recipe.api_key:
             refs["LLAMA_API_KEY"] = recipe.api_key
-        notes = ("llama.cpp (embedded) runs it, on the CPU: no llama-server was found.",) if embedded else ()
-        return Command(tuple(argv), env, refs, notes)
+        notes = ["llama.cpp (embedded) runs it, on the CPU: no llama-server was found."] if embedded else []
+        if (eyes := _projector(recipe, context)) is not None:
+            notes.append(f"{eyes.name} lies beside the model: it reads pictures. vision: false leaves that out.")
+        return Command(tuple(argv), env, refs, tuple(notes))
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...] | None:
         program, embedded = self._program(recipe, context)
@@ -233,6 +240,8 @@ class LlamaCpp(Backend):
         if recipe.max_num_batched_tokens is not None:
             yield from ("--batch-size", str(recipe.max_num_batched_tokens))
         yield from self._model_options(recipe)
+        if (eyes := _projector(recipe, context)) is not None:
+            yield from ("--mmproj", str(eyes))
         if embedded and context.settings.embedded_threads is not None and not _threads_named(recipe):
             yield from ("--threads", str(context.settings.embedded_threads))
         yield from ("--metrics", "--jinja")
@@ -301,6 +310,16 @@ class LlamaCpp(Backend):
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
         return runs_program(words, "llama-server", keep="executable")
+
+
+def _projector(recipe: Recipe, context: LaunchContext) -> Path | None:
+    """Return the only projector beside the model, unless the recipe names one itself, or wants none."""
+    named = {STYLE.canonical(key.lstrip("-")) for key in recipe.extra_args}
+    if recipe.vision is False or context.container or named & _PROJECTOR_FLAGS or not recipe.model_path:
+        return None
+    model = Path(expanded(recipe.model_path))
+    found = projectors(model) if is_local(recipe.model_path) or model.suffix.lower() == ".gguf" else []
+    return found[0] if len(found) == 1 else None
 
 
 def _foreign_words(recipe: Recipe) -> Iterator[Problem]:

@@ -124,7 +124,7 @@ class ChatService:
             raise UsageError(
                 f"{target.recipe_id or target.model} reads no pictures",
                 cause=found.why,
-                advice="Ask without them, or ask a model that sees.",
+                advice=" ".join(filter(None, ("Ask without them, or ask a model that sees.", found.advice))),
             )
 
     # --- ways to ask ------------------------------------------------------------------------------------

@@ -29,10 +29,12 @@ class Sight:
     Attributes:
         sees: None: nobody says so; the engine will refuse them, or not.
         why: Who says it, in words.
+        advice: What would have it see, where something would.
     """
 
     sees: bool | None
     why: str = ""
+    advice: str = ""
 
 
 _known: dict[tuple[str, str, str | None, int], tuple[float, Sight]] = {}
@@ -64,7 +66,8 @@ def _asked(target: Target) -> Sight:
     for path, name in dict.fromkeys(ways):
         value = _value(_get(target, path), name)
         if isinstance(value, bool):
-            return Sight(value, f"Its engine says so ({path}: {name}).")
+            advice = backend.sight_advice if backend is not None and not value else ""
+            return Sight(value, f"Its engine says so ({path}: {name}).", advice)
     return _by_config(target)
 
 
