@@ -27,7 +27,7 @@ from vllm_studio_tui.backends.common.docker import container_command
 from vllm_studio_tui.backends.common.flags import FlagStyle
 from vllm_studio_tui.backends.common.known_names import Known
 from vllm_studio_tui.config.settings import Settings
-from vllm_studio_tui.domain.chat import ChatRequest, Delta, Sampling, Target
+from vllm_studio_tui.domain.chat import ChatRequest, Delta, Message, Sampling, Target, ToolCall
 from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState, State
@@ -42,6 +42,7 @@ from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.chat import ChatService
+from vllm_studio_tui.services.chat.request import request_messages
 from vllm_studio_tui.services.doctor.context import Ground
 from vllm_studio_tui.services.doctor.engines import any_engine, engines
 from vllm_studio_tui.services.launching.disk_room import disk_room
@@ -100,6 +101,7 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         sampling: ClassVar = {"temperature": "heat", "logprobs": "logprobs", "tool_choice": "tool_choice"}
         answer_forms: ClassVar = {"regex": "held.pattern"}
         tools_or = frozenset({"logprobs"})
+        thinking_field = "thoughts"
         forces_any_tool_only = True
 
         def known(self) -> Known:
@@ -152,6 +154,17 @@ def test_it_is_sent_the_parameters_that_it_takes(example: Backend, differing: Ba
     assert tool_fields(differing, named, tools) == {"tools": tools[1:], "tool_choice": "required"}
     whole = {"type": "function", "function": {"name": "b"}}
     assert tool_fields(example, named, tools) == {"tools": tools, "tool_choice": whole}
+
+
+def test_it_gets_back_what_it_thought_before_calls_unless_it_refuses_other_fields(
+    example: Backend, differing: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Message("", "", "assistant", "", reasoning="hm", tool_calls=(ToolCall("a", "f", "{}"),))
+    branch = [Message("", "", "user", "q"), call, Message("", "", "tool", "r", tool_call_id="a")]
+    target = Target("http://localhost/v1", "m", backend="example")
+    assert "thoughts" not in request_messages(branch, None, target)[1]
+    monkeypatch.setattr(type(differing), "standard_fields_only", False)
+    assert request_messages(branch, None, target)[1]["thoughts"] == "hm"
 
 
 def test_its_titles_are_shown(example: Backend) -> None:

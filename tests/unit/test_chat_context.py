@@ -19,6 +19,7 @@ from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.context.counting import TokenCounter
 from vllm_studio_tui.services.chat.context.service import ChatContext
 from vllm_studio_tui.services.chat.context.shortening import place_to_cut, shortened
+from vllm_studio_tui.services.chat.context.summary import write_summary
 from vllm_studio_tui.services.chat.request import request_messages
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
@@ -85,6 +86,13 @@ def test_it_can_be_undone_and_done_again(db: Database) -> None:
     assert [content for _, content in sent(db, session)][:2] == ["question 1", "answer 1"]
     one.undo_compaction(made.id, undone=False)
     assert sent(db, session) == before
+
+
+@pytest.mark.parametrize(("letters", "most"), [(100, 64), (1500, 300), (100_000, 512)])
+def test_a_summary_is_shorter_than_what_it_stands_for(letters: int, most: int) -> None:
+    engine = Engine(Delta("Rome."), DONE)
+    write_summary(TARGET, [Message("", "", "user", "x" * letters)], stream=engine, limit=100_000)
+    assert engine.asked[0].sampling.max_tokens == most
 
 
 def test_a_second_summary_is_written_from_the_first(db: Database) -> None:

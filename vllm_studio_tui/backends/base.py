@@ -169,6 +169,8 @@ class Backend(ABC):
         sampling: The parameters of `domain.sampling` that it takes, with its own name for each; None: unknown.
         answer_forms: The forms of `domain.sampling` that it can be held to, with the field of a request for each, a dot
             between the levels; None: unknown, and it is asked as OpenAI's API is.
+        thinking_field: The field of an answer's message in which it takes back what was thought before calls of tools;
+            None: in the one that it sends it in.
         tools_or: Of `form` and `logprobs` those that it refuses in a request with tools.
         forces_any_tool_only: It can be made to call some tool, not a certain one: that is offered alone then.
         anthropic_api: It answers Anthropic's API (`/v1/messages`) too.
@@ -219,6 +221,7 @@ class Backend(ABC):
     standard_fields_only: bool = False
     sampling: Mapping[str, str] | None = None
     answer_forms: Mapping[str, str] | None = None
+    thinking_field: str | None = None
     tools_or: frozenset[str] = frozenset()
     forces_any_tool_only: bool = False
     anthropic_api: bool = False

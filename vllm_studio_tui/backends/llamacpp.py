@@ -175,6 +175,7 @@ class LlamaCpp(Backend):
     sight_advice = "Or launch it with the model's projector: mmproj in its extra_args."
     sampling = parameters.LLAMACPP
     answer_forms = parameters.LLAMACPP_FORMS
+    thinking_field = "reasoning_content"
     tools_or = frozenset({"form", "logprobs"})
     forces_any_tool_only = True
     # Whatever a request calls its one model; of several names of --alias it would show the first by the alphabet.

@@ -212,6 +212,7 @@ class SGLang(Backend):
     sight = ("/get_model_info", "has_image_understanding")
     sampling = parameters.SGLANG
     answer_forms = parameters.SGLANG_FORMS
+    thinking_field = "reasoning_content"
     engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012, RUF100
 
     def model_name(self, recipe: Recipe) -> str:

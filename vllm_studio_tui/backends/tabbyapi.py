@@ -54,6 +54,7 @@ class TabbyAPI(Backend):
     sight = ("/v1/model", "parameters.use_vision")
     sampling = parameters.TABBY
     answer_forms = parameters.TABBY_FORMS
+    thinking_field = "reasoning_content"
     uses = frozenset(
         {"tensor_parallel_size", "max_model_len", "max_num_seqs", "kv_cache_dtype", "tool_call_parser",
          "reasoning_parser"}

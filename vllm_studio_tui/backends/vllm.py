@@ -195,6 +195,7 @@ class Vllm(Backend):
     continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012, RUF100
     sampling = parameters.VLLM
     answer_forms = parameters.VLLM_FORMS
+    thinking_field = "reasoning"
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:

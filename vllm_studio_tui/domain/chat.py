@@ -137,7 +137,8 @@ class Message:
             engine had parsed none (`recovered`), the form that was asked for and whether it has it (`form`),
             the likelihoods of its tokens (`logprobs`), what was not sent to its engine and why (`not_sent`), or
             is perhaps not looked at (`unsure`), how it does not keep to the choice of a tool (`unheeded`), whose it is
-            of several side by side (`side`), of a summary what it stands for (`summary`).
+            of several side by side (`side`), of a summary what it stands for (`summary`), in which field a server
+            sent what was thought before calls (`thinking_field`).
         bookmarked_at: When a person marked it, ISO 8601 UTC.
         deleted_at: With it, it is out of sight and not sent, with all below it.
         unsaved: Why the end of an answer is not in the database yet; None where it is.

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Ended, Relabel, StreamEvent, Target, Timings
 from vllm_studio_tui.domain.tool_choice import NONE, choice_of
 from vllm_studio_tui.inference.answer_details import details_of
@@ -148,6 +149,9 @@ class _Reading:
             details = details_of(self._target, self._request, ended, text, likely)
             if engine := self._reader.figures.told(ended.usage.prompt_tokens, ended.usage.cached_tokens):
                 details["engine"] = engine
+            backend = registry.find(self._target.backend)
+            if ended.tool_calls and self._reader.thinking_field and (backend is None or not backend.thinking_field):
+                details["thinking_field"] = self._reader.thinking_field
             ended = replace(ended, details={**ended.details, **details})
         self._hand_over([*rest, ended])
 

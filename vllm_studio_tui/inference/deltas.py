@@ -37,6 +37,7 @@ class DeltaReader:
         steps: How many chunks brought text or a part of a call: about one a token.
         size: Letters of all arguments of calls.
         likelihoods: How likely each token was, where the engine says so.
+        thinking_field: The field in which thinking came; None: none came apart from the text.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class DeltaReader:
         self.steps = 0
         self.size = 0
         self.likelihoods = Likelihoods()
+        self.thinking_field: str | None = None
         self._calls: dict[int, _Call] = {}
 
     @property
@@ -99,6 +101,7 @@ class DeltaReader:
             value = delta.get(name)
             if isinstance(value, str) and value:
                 reasoning = value  # some gateways send the same text under two names
+                self.thinking_field = name
                 break
         content = delta.get("content")
         if isinstance(content, list):  # parts, as some gateways send them

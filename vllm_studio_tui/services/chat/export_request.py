@@ -33,7 +33,7 @@ def request_arguments(session: Session, branch: Sequence[Message], target: Targe
     asked = asked_last(branch)
     answered = branch[len(asked)].model if len(asked) < len(branch) else None
     target = target or Target(SOMEWHERE, session.model or answered or "")
-    messages = request_messages(asked, system_of(session))
+    messages = request_messages(asked, system_of(session), target)
     made = body(replace(target, api_key=None), ChatRequest(messages, sampling_of(session.settings)))
     # Halves of surrogate pairs, which no request can hold, are gone after this.
     return dict(json.loads(_safe(json.dumps(made, ensure_ascii=False))))

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vllm_studio_tui.domain.chat import Attachment, Message, ToolCall
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.domain.chat import Attachment, Message, Target, ToolCall
+from vllm_studio_tui.inference.deltas import REASONING
 from vllm_studio_tui.inference.thinking import strip_thinking
 from vllm_studio_tui.services.chat.context.shortening import shortened
 
@@ -23,19 +25,26 @@ def title_of(text: str) -> str:
     return (cut.rsplit(" ", 1)[0] if " " in cut else cut).rstrip(" ,;:.-") + "…"
 
 
-def request_messages(branch: Sequence[Message], system: str | None = None) -> tuple[dict[str, Any], ...]:
+def request_messages(
+    branch: Sequence[Message], system: str | None = None, target: Target | None = None
+) -> tuple[dict[str, Any], ...]:
     """Return the OpenAI messages of a branch, as far as it is sent: see `context.shortening`.
 
-    Thinking is left out, and so are empty answers, calls without a result and results without a call: chat templates
-    refuse those. Questions in a row, as a failed answer leaves them, become
-    one, because many templates insist on turns.
+    Thinking is left out, but what was thought before the calls of tools that the last question has had: models that
+    think between calls go on from there. Left out are also empty answers, calls without a result and results without a
+    call: chat templates refuse those. Questions in a row, as a failed answer leaves them, become one, because many
+    templates insist on turns.
+
+    Args:
+        target: Who is asked; None: nobody, and no thinking is in it.
     """
     what = shortened(branch, system)
     branch, system = what.branch, what.system
     answered = {one.tool_call_id for one in branch if one.role == "tool"}
     called = {call.id for one in branch for call in one.tool_calls}
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    for one in branch:
+    question = max((at for at, one in enumerate(branch) if one.role == "user"), default=0)
+    for at, one in enumerate(branch):
         if one.role == "tool":
             if one.tool_call_id in called:
                 content = one.content or "(no result)"
@@ -44,7 +53,8 @@ def request_messages(branch: Sequence[Message], system: str | None = None) -> tu
             calls = [call for call in one.tool_calls if call.id in answered]
             text = strip_thinking(one.content)
             if text.strip() or calls:
-                messages.append({"role": "assistant", "content": text, **_calls(calls)})
+                thought = _thought(one, target) if at > question and calls else {}
+                messages.append({"role": "assistant", "content": text, **thought, **_calls(calls)})
         elif one.role == "user" and messages and messages[-1]["role"] == "user":
             messages[-1]["content"] = _joined(messages[-1]["content"], _content(one))
         elif one.role == "user":
@@ -85,6 +95,19 @@ def _joined(first: str | list[dict[str, Any]], second: str | list[dict[str, Any]
         for part in ([{"type": "text", "text": one}] if isinstance(one, str) and one else one)
         if isinstance(part, Mapping)
     ]
+
+
+def _thought(message: Message, target: Target | None) -> dict[str, str]:
+    """Return what was thought before calls, in the field in which the engine takes it; empty where it takes none."""
+    if target is None or not message.reasoning.strip():
+        return {}
+    backend = registry.find(target.backend)
+    if backend is not None and backend.standard_fields_only:
+        return {}
+    if backend is not None and backend.thinking_field is not None:
+        return {backend.thinking_field: message.reasoning}
+    given = message.details.get("thinking_field")  # as it was sent, if it was sent apart from the text
+    return {given: message.reasoning} if given in REASONING else {}
 
 
 def _calls(calls: Iterable[ToolCall]) -> dict[str, Any]:

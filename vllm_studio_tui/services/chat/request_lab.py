@@ -67,8 +67,8 @@ class RequestLab:
         if any(one.tool_calls for one in branch):
             notes.append("Tools that were offered are not in it.")
         system = settings.get("system")
-        messages = request_messages(before, system if isinstance(system, str) and system else None)
         asked = target or Target("", answer.model or session.model or "")
+        messages = request_messages(before, system if isinstance(system, str) and system else None, asked)
         body = wire_body(asked, ChatRequest(messages, sampling_of(settings)))
         return LabRequest(session_id, answer.id, body, answer.content, answer.reasoning, target, tuple(notes))
 

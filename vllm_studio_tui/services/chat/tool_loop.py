@@ -187,6 +187,7 @@ def _further(
         further = Turn(turn.target, temporary=True)
         content, reasoning = turn.answer.text()
         answer = Message("", "", "assistant", content, reasoning=reasoning, tool_calls=ended.tool_calls)
+        answer = replace(answer, details=ended.details)
         branch = (*turn.branch, answer, *results)
         return further, lambda: further.prepare(branch, system)
     further = Turn(turn.target, answer_id=uuid.uuid4().hex)

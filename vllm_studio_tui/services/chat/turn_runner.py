@@ -102,7 +102,7 @@ class TurnRunner:
             tools = () if offer is None else tuple(await offer())
             shaped = _with_fields(sampling or Sampling(), turn.fields)
             shaped = unforced(shaped) if turn.below_result else shaped
-            request = ChatRequest(request_messages(turn.sent, turn.system), shaped, tools)
+            request = ChatRequest(request_messages(turn.sent, turn.system, turn.target), shaped, tools)
             asked, answer.began = True, time.monotonic()
             async with self._checkpoints(turn), contextlib.aclosing(self._events(turn, request)) as events:
                 async for event in events:

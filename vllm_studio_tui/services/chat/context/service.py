@@ -122,7 +122,7 @@ class ChatContext:
         recipe = recipe if isinstance(recipe, str) else None
         whole = [*branch, *([Message("", "", "user", draft)] if draft.strip() else [])]
         what = shortened(whole, system)
-        messages = request_messages(whole, system)
+        messages = request_messages(whole, system, target)
         thinking = settings.get("thinking")
         template = {"enable_thinking": thinking, "thinking": thinking} if isinstance(thinking, bool) else {}
         counter = self._counter

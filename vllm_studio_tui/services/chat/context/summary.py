@@ -53,7 +53,9 @@ def write_summary(
     if record is not None:
         stream = recorded(stream, "chat", record)
     room = limit or UNKNOWN
-    answer = min(MOST_TOKENS, max(64, room // 4))
+    said_before = len(before) + sum(len(one.content) for one in messages)
+    # Half of what it stands for at most: a small model writes on until it is cut, and the chat would become longer.
+    answer = min(MOST_TOKENS, max(64, room // 4), max(64, int(said_before / LETTERS / 2)))
     letters = max(400, int((room - answer - AROUND) * LETTERS))
     summary = before
     for piece in _pieces(messages, letters):
