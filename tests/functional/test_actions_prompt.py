@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.widgets import TextArea
 
 from tests.functional.acting import Scene, command, fill_in, hides, shows, told
 from tests.functional.stage import Staged
 from tests.functional.test_actions_chat import ask, place
 from vllm_studio_tui.domain.chat import Delta, Ended
+from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.tui.sheets.tokens import TokenSheet
 
 LIKELY = {
@@ -47,9 +49,19 @@ async def write(stage: Staged, text: str) -> None:
     await stage.press("f2")
 
 
+async def with_pastes(stage: Staged) -> None:
+    """A new chat with two long texts that were pasted; the row of them has the focus."""
+    await empty(stage)
+    for number in (1, 2):
+        place(stage).prompt.post_message(events.Paste(f"{number}\n" * 50))
+    await shows(stage, "pasted text 2")
+    await stage.press("backspace")
+
+
+pastes = Scene("pastes", place="chat", begin=with_pastes)
 known = Scene("known", place="chat", begin=answered)
 blank = Scene("blank", place="chat", begin=empty)
-SCENES = (known, blank)
+SCENES = (known, blank, pastes)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
@@ -76,6 +88,24 @@ async def _tokens(stage: Staged) -> None:
     await hides(stage, "below 10%")
 
 
+@pastes.scenario("chips.delete", "chips.undo", "chips.previous", "chips.next", "chips.open")
+async def _chips(stage: Staged) -> None:
+    row = place(stage).chip_row
+    for key, name in (("left", "1"), ("right", "2"), ("h", "1"), ("l", "2")):
+        await stage.press(key)
+        assert row.chosen is not None and row.chosen.file.name == f"pasted text {name}", key
+    await stage.press("enter")
+    await shows(stage, "enter back")
+    await stage.press("escape")
+    await stage.press("d")
+    assert [one.file.name for one in place(stage).state.attached] == ["pasted text 1"]
+    await stage.press("delete")
+    await shows(stage, "u brings pasted text 1 back")
+    await stage.press("u")
+    assert [one.file.name for one in place(stage).state.attached] == ["pasted text 1"]
+    await stage.press("d", "escape")
+
+
 @blank.scenario("chat.stash")
 async def _stash(stage: Staged) -> None:
     prompt = place(stage).prompt
@@ -92,7 +122,7 @@ async def _stash(stage: Staged) -> None:
     await shows(stage, "drafts that were put aside")
     await stage.press("down", "enter")
     await stage.until(lambda: prompt.text == "first draft\nof two lines", "the older draft")
-    assert place(stage).state.left_off.stash == ["second draft"]
+    assert place(stage).state.left_off.stash == [Draft("second draft")]
 
 
 @blank.scenario("chat.preset")

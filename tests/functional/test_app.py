@@ -281,6 +281,7 @@ async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
 
 def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.screens.chat.chips import ChipRow
     from vllm_studio_tui.tui.screens.chat.place import ChatPlace
     from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
     from vllm_studio_tui.tui.screens.chat.transcript import Transcript
@@ -303,7 +304,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
         "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table, "start": WhatToRun,
-        "hosts": HostsPlace, "compare": ComparePage, "call": Transcript,
+        "hosts": HostsPlace, "compare": ComparePage, "call": Transcript, "chips": ChipRow,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":

@@ -205,20 +205,24 @@ async def test_a_line_that_goes_on_is_ended_by_escape(tmp_path: Path) -> None:
         assert place(stage).prompt.text == ""
 
 
-async def test_a_long_paste_stands_as_a_word_and_is_sent_whole(tmp_path: Path) -> None:
+async def test_a_long_paste_goes_with_the_question_as_a_file_does(tmp_path: Path) -> None:
     long = "".join(f"line {number}\n" for number in range(60))
     async with staged(tmp_path, place="chat", script=ANSWER) as stage:
         prompt = place(stage).prompt
         await paste(stage, long)
-        assert prompt.text == "[pasted: 61 lines, 470 B]"
+        await shows(stage, "pasted text 1  470 B  about 118 tok")
+        assert prompt.text == ""
         place(stage).hidden()
         await stage.settle()
-        assert "line 59" in load_left_off(Places.under(tmp_path)).draft(None)
-        await write(stage, " what is it?")
+        (kept,) = load_left_off(Places.under(tmp_path)).draft(None).attached
+        assert kept.file.text == long
+        await write(stage, "what is it?")
         await stage.press("enter")
         await stage.until(lambda: idle(stage) and len(stage.engine.asked) == 1, "the answer")
         sent = stage.engine.asked[0].messages[-1]["content"]
-        assert "line 0\nline 1\n" in sent and sent.endswith("what is it?")
+        assert sent == f'File "pasted text 1":\n```\n{long}```\n\nwhat is it?'
+        assert "file  pasted text 1   470 B   about 118 tok" in stage.text()
+        assert not place(stage).chip_row.display
 
 
 async def test_the_pasted_path_of_a_file_names_the_file(tmp_path: Path, folder: Path) -> None:

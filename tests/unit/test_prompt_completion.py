@@ -19,7 +19,6 @@ from vllm_studio_tui.kit.process import stat
 from vllm_studio_tui.kit.shell_line import HEAD, TAIL, run_line
 from vllm_studio_tui.tui.screens.chat import slash
 from vllm_studio_tui.tui.screens.chat.completion import Begun, Completion, begun, quoted
-from vllm_studio_tui.tui.screens.chat.state import Chat
 
 # --- what is begun --------------------------------------------------------------------------------------------
 
@@ -245,15 +244,3 @@ async def test_a_line_that_is_given_up_is_ended(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert gone(tmp_path / "pid")
-
-
-# --- long texts -----------------------------------------------------------------------------------------------
-
-
-def test_a_long_text_stands_in_the_prompt_as_a_word_and_is_sent_itself() -> None:
-    chat = Chat()
-    first, second = chat.fold("a\n" * 50, "pasted: 50 lines"), chat.fold("b\n" * 50, "pasted: 50 lines")
-    assert (first, second) == ("[pasted: 50 lines]", "[pasted: 50 lines, 2]")
-    assert chat.fold("a\n" * 50, "pasted: 50 lines") == first
-    assert chat.unfolded(f"See {first} and {second}.") == "See \n" + "a\n" * 50 + "\n and \n" + "b\n" * 50 + "\n."
-    assert chat.unfolded("nothing long") == "nothing long"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
+from vllm_studio_tui.services.chat.attachments import reading
 
 _log = logging.getLogger(__name__)
 
@@ -15,7 +18,9 @@ _log = logging.getLogger(__name__)
 HISTORY = 200
 DRAFTS = 100
 STASHED = 50
-MAX_FILE = 4 * 1024 * 1024
+MAX_FILE = 32 * 1024 * 1024
+#: Letters of pasted texts that are kept with all drafts, the newest first.
+PASTED = 2_000_000
 FILE = "desk.json"
 
 
@@ -26,22 +31,22 @@ class LeftOff:
     Attributes:
         session: The id of the chat that was open.
         recipe: Who answered.
-        drafts: Text that was typed and not sent, by the chat's id; empty for the chat that does not exist yet.
+        drafts: What was typed and not sent, by the chat's id; empty for the chat that does not exist yet.
         history: Prompts that were sent, the newest last.
         stash: Drafts that were put aside, the newest last.
     """
 
     session: str | None = None
     recipe: str | None = None
-    drafts: dict[str, str] = field(default_factory=dict)
+    drafts: dict[str, Draft] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
-    stash: list[str] = field(default_factory=list)
+    stash: list[Draft] = field(default_factory=list)
 
-    def put_aside(self, draft: str) -> None:
+    def put_aside(self, draft: Draft) -> None:
         """Keep a draft for later. The oldest ones go where there are too many."""
         self.stash = [*self.stash[-(STASHED - 1) :], draft]
 
-    def take_up(self, index: int) -> str:
+    def take_up(self, index: int) -> Draft:
         """Return a draft that was put aside, which is no longer so then."""
         return self.stash.pop(index)
 
@@ -51,15 +56,15 @@ class LeftOff:
             others = [other for other in self.history if other != prompt]
             self.history = [*others[-(HISTORY - 1) :], prompt]
 
-    def draft(self, session_id: str | None) -> str:
+    def draft(self, session_id: str | None) -> Draft:
         """Return the draft of a chat; None is the chat that does not exist yet."""
-        return self.drafts.get(session_id or "", "")
+        return self.drafts.get(session_id or "", Draft())
 
-    def set_draft(self, session_id: str | None, text: str) -> None:
+    def set_draft(self, session_id: str | None, draft: Draft) -> None:
         """Replace the draft of a chat. The oldest ones go where there are too many."""
         self.drafts.pop(session_id or "", None)
-        if text.strip():
-            self.drafts[session_id or ""] = text
+        if draft:
+            self.drafts[session_id or ""] = draft
             for old in list(self.drafts)[:-DRAFTS]:
                 del self.drafts[old]
 
@@ -73,9 +78,9 @@ def load_left_off(places: Places) -> LeftOff:
         return LeftOff(
             data.get("session") if isinstance(data.get("session"), str) else None,
             data.get("recipe") if isinstance(data.get("recipe"), str) else None,
-            {str(key): str(text) for key, text in drafts.items()} if isinstance(drafts, dict) else {},
+            {str(key): _draft(one) for key, one in drafts.items()} if isinstance(drafts, dict) else {},
             [prompt for prompt in data.get("history") or [] if isinstance(prompt, str)][-HISTORY:],
-            [draft for draft in data.get("stash") or [] if isinstance(draft, str)][-STASHED:],
+            [_draft(one) for one in data.get("stash") or [] if isinstance(one, str | dict)][-STASHED:],
         )
     except FileNotFoundError:
         return LeftOff()
@@ -86,12 +91,14 @@ def load_left_off(places: Places) -> LeftOff:
 
 def save_left_off(places: Places, left_off: LeftOff) -> bool:
     """Keep what was left off; return False where that is not possible. Blocking."""
+    kept = _bounded([*left_off.stash, *left_off.drafts.values()])
+    stash, drafts = kept[: len(left_off.stash)], kept[len(left_off.stash) :]
     data = {
         "session": left_off.session,
         "recipe": left_off.recipe,
-        "drafts": left_off.drafts,
+        "drafts": dict(zip(left_off.drafts, map(_written, drafts), strict=True)),
         "history": left_off.history,
-        "stash": left_off.stash,
+        "stash": [_written(one) for one in stash],
     }
     try:
         private_dir(places.state)
@@ -100,3 +107,34 @@ def save_left_off(places: Places, left_off: LeftOff) -> bool:
         _log.warning("%s cannot be written: %s", FILE, error)
         return False
     return True
+
+
+def _bounded(drafts: Iterable[Draft]) -> list[Draft]:
+    """Return drafts with the pasted texts that are kept: those of the last ones, where all are too many."""
+    room, kept = PASTED, []
+    for draft in reversed(list(drafts)):
+        texts = [one for one in draft.attached if one.file.path is None and one.file.text is not None]
+        room -= sum(len(one.file.text or "") for one in texts)
+        kept.append(replace(draft, attached=tuple(texts) if room >= 0 else ()))
+    return kept[::-1]
+
+
+def _written(draft: Draft) -> str | dict[str, Any]:
+    """Return a draft as JSON: its text alone, where nothing goes with it."""
+    if not draft.attached:
+        return draft.text
+    pasted = [{"name": one.file.name, "text": one.file.text} for one in draft.attached]
+    return {"text": draft.text, "pasted": pasted}
+
+
+def _draft(data: Any) -> Draft:
+    """Read a draft."""
+    if not isinstance(data, dict):
+        return Draft(str(data))
+    pasted = data.get("pasted")
+    found = [
+        reading.pasted(one["text"], str(one.get("name") or "pasted text")[:200])
+        for one in (pasted if isinstance(pasted, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("text"), str)
+    ]
+    return Draft(str(data.get("text") or ""), tuple(found))

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from vllm_studio_tui.domain.chat import Attached
 from vllm_studio_tui.tui.shell import Shell
 
 
-async def named_files(
-    shell: Shell, text: str, *, pasted: Iterable[str] = (), already: Sequence[Attached] = ()
-) -> Sequence[Attached]:
+async def named_files(shell: Shell, text: str, *, already: Sequence[Attached] = ()) -> Sequence[Attached]:
     """Read the files that a question names as `@path`, and say what looks like one and is none.
 
     Args:
-        pasted: Parts of it that name none.
         already: Files that go with it anyway.
 
     Raises:
-        UsageError: One of them cannot be sent.
+        UsageError: One of them cannot be sent, or they are too much together.
     """
-    for whole in pasted:
-        text = text.replace(whole.strip("\n"), "")
-    if "@" not in text:
-        return already
     from vllm_studio_tui.services.chat.attachments import reading
 
+    if "@" not in text:
+        return reading.checked(already)
     found = await shell.in_thread(lambda: reading.resolve(text, already=already))
     for note in found.notes:
         shell.tell(note, "warning")

@@ -23,6 +23,8 @@ MOST_FILES, MOST_PICTURES = 50, 16
 
 #: `@path`, or `@"path with blanks"`, where a word begins.
 _MENTION = re.compile(r'(?:(?<=\s)|(?<=[(\[{])|^)@(?:"([^"\n]{1,4096})"|([^\s"]{1,4096}))')
+#: What may stand behind a path without being of it.
+_STOPS = ".,;:!?)]}'"
 _FENCED = re.compile(r"^(`{3,}).*?^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
 #: By its ending, where the file is text: what kind of text it is told to be.
 _KINDS = {
@@ -59,16 +61,32 @@ def resolve(text: str, folder: str | Path | None = None, *, already: Iterable[At
     """
     found: dict[str, None] = {}
     notes = []
-    for match in _MENTION.finditer(_FENCED.sub("", text)):  # code in a fence names nobody
-        word = match[1] or match[2]
-        names = _named(word, folder, trim=match[1] is None)
+    for word, names in named(text, folder):
         found.update(dict.fromkeys(names))
-        if not names and (note := _note(word, folder)):
+        if not names and (note := _note(word.removeprefix("@").strip('"'), folder)):
             notes.append(note)
     before = list(already)
     there = {one.file.path for one in before}
     attached = [read(path) for path in _few(found) if path not in there]
     return Resolved(tuple(checked([*before, *attached])), tuple(notes))
+
+
+def named(text: str, folder: str | Path | None = None) -> list[tuple[str, list[str]]]:
+    """Return the `@path` words of a text, each with the files that it names. Blocking.
+
+    A word is as it stands in the text, without the stop behind it; code in a fence names nobody.
+    """
+    found = []
+    for match in _MENTION.finditer(_FENCED.sub("", text)):
+        names = _named(match[1] or match[2], folder, trim=match[1] is None)
+        trimmed = names and match[1] is None and not _named(match[2], folder)
+        found.append((match[0].rstrip(_STOPS) if trimmed else match[0], names))
+    return found
+
+
+def names_files(text: str) -> bool:
+    """Return whether a text has a word that may name a file."""
+    return "@" in text and _MENTION.search(text) is not None
 
 
 def expand(pattern: str, folder: str | Path | None = None) -> list[str]:
@@ -171,7 +189,7 @@ def _named(word: str, folder: str | Path | None, *, trim: bool = False) -> list[
         found = [one for one in _matches(path) if _is_file(one)]
         if found:
             return found
-    shorter = word.rstrip(".,;:!?)]}'")
+    shorter = word.rstrip(_STOPS)
     return _named(shorter, folder) if trim and shorter and shorter != word else []
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from vllm_studio_tui.domain.chat import Attached, Delta, Ended, Message, Relabel, Target
 from vllm_studio_tui.domain.chat_settings import sampling_of
+from vllm_studio_tui.domain.draft import Draft, joined
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.tools import ChatEvent, RoundEnded
@@ -20,7 +21,7 @@ from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.screens.chat.consent import Consent
 from vllm_studio_tui.tui.screens.chat.loading import gone_words
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
-from vllm_studio_tui.tui.screens.chat.state import Chat, joined
+from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.screens.chat.target import find_target
 from vllm_studio_tui.tui.screens.chat.titling import Titling
 
@@ -60,28 +61,28 @@ class Asking:
 
     # --- questions --------------------------------------------------------------------------------------
 
-    def ask(self, chat: Chat, text: str) -> None:
+    def ask(self, chat: Chat, question: Draft) -> None:
         """Send a question, or let it wait for the answer before it or for the engine."""
         if chat.asking or chat.waiting_for is not None or self._running(chat) is not None:
-            self._enqueue(chat, text)
+            self._enqueue(chat, question)
         else:
             chat.begin_asking()
-            self._screen.shell.spawn(self._ask(chat, text))
+            self._screen.shell.spawn(self._ask(chat, question))
 
     def _running(self, chat: Chat) -> RunningAnswer | None:
         return self.answers.running.get(chat.id) if chat.id is not None else None
 
-    def _enqueue(self, chat: Chat, text: str, *, first: bool = False) -> None:
-        chat.enqueue(text, first=first)
+    def _enqueue(self, chat: Chat, question: Draft, *, first: bool = False) -> None:
+        chat.enqueue(question, first=first)
         self._screen.show_queue()
 
-    def take_back(self, chat: Chat) -> str:
-        """Give up waiting; return the questions that waited in a chat."""
-        text = chat.take_back()
+    def take_back(self, chat: Chat) -> Draft:
+        """Give up waiting; return the questions that waited in a chat, as one."""
+        question = chat.take_back()
         self._screen.show_queue()
-        return text
+        return question
 
-    async def _ask(self, chat: Chat, text: str) -> None:
+    async def _ask(self, chat: Chat, question: Draft) -> None:
         """Ask something; while the engine loads it waits, and is sent then."""
         screen = self._screen
         try:
@@ -90,30 +91,30 @@ class Asking:
                 run = screen.run_for(chat)
                 if run is not None and run.live and run.state not in ANSWERING:
                     chat.wait_for(run.run_id)
-                    self._enqueue(chat, text, first=True)
+                    self._enqueue(chat, question, first=True)
                 else:
-                    self.give_back(chat, "\n\n".join([text, self.take_back(chat)]).rstrip("\n"))
+                    self.give_back(chat, joined(question, self.take_back(chat)))
                 return
             service = await screen.service()
-            attached = await named_files(screen.shell, text, pasted=chat.folded.values())
+            attached = await named_files(screen.shell, question.text, already=question.attached)
             if chat.session is None:
                 if any(one.image is not None for one in attached):
                     await screen.shell.in_thread(lambda: service.check_sight(target))
-                await self._begin_session(chat, text, target)
+                await self._begin_session(chat, question.title, target)
             assert chat.id is not None
             tools = await screen.tool_flows.tools_for(chat)
             events = service.send(
                 chat.id,
-                text,
+                question.text,
                 target,
                 sampling=sampling_of(chat.settings),
                 images=[one.image for one in attached if one.image is not None],
                 files=[one.file for one in attached],
                 tools=tools,
             )
-            self._begin(chat, events, question=text, attached=attached)
+            self._begin(chat, events, question=question.text, attached=attached)
         except StudioError:
-            self.give_back(chat, text)
+            self.give_back(chat, question)
             raise
         finally:
             chat.end_asking()
@@ -129,13 +130,15 @@ class Asking:
         self._state.begin_session(chat, session)
         screen.shell.spawn(screen.reload_list(), group="chats")
 
-    def give_back(self, chat: Chat, text: str) -> None:
+    def give_back(self, chat: Chat, question: Draft) -> None:
         """Put a question that was not asked back to where it was typed, before what was typed there since."""
         if self._state.shown is chat:
-            prompt = self._screen.prompt
-            prompt.set_text(joined(text, prompt.text if self._state.editing is None else ""))
+            prompt, state = self._screen.prompt, self._state
+            since = Draft(prompt.text, state.attached) if state.editing is None else Draft()
+            prompt.set_text(state.take_draft(joined(question, since)))
+            self._screen.update_place()
         else:
-            self._state.add_to_draft(chat, [text])
+            self._state.add_to_draft(chat, [question])
 
     def send_waiting(self) -> None:
         """Send questions that were written while an engine loaded, in whichever chat, when it is ready."""
@@ -158,9 +161,9 @@ class Asking:
 
     def _next(self, chat: Chat) -> None:
         if chat.queue and not chat.asking and self._running(chat) is None:
-            text = chat.next_question()
+            question = chat.next_question()
             self._screen.show_queue()
-            self.ask(chat, text)
+            self.ask(chat, question)
 
     # --- messages that are there ------------------------------------------------------------------------
 
@@ -175,31 +178,29 @@ class Asking:
         screen.prompt.focus()
         screen.update_place()
 
-    async def ask_again(self, chat: Chat, message: Message, text: str) -> None:
+    async def ask_again(self, chat: Chat, message: Message, question: Draft) -> None:
         """Ask an edited question in the place of an earlier one, which stays as its sibling."""
         target, service = await find_target(self._screen, chat), await self._screen.service()
         tools = await self._screen.tool_flows.tools_for(chat)
         if target is None or chat.id is None or self._running(chat) is not None:
-            self.give_back(chat, text)
+            self.give_back(chat, question)
             return
-        images = iter(message.images)
-        before = [Attached(one, next(images, None) if one.text is None else None) for one in message.files]
+        text = question.text
         # What the question no longer names does not go with it.
-        before = [one for one in before if one.file.name in text or one.file.name not in message.content]
+        kept = [one for one in question.attached if one.file.name in text or one.file.name not in message.content]
         try:
-            attached = await named_files(self._screen.shell, text, pasted=chat.folded.values(), already=before)
+            attached = await named_files(self._screen.shell, text, already=kept)
         except StudioError:
-            self.give_back(chat, text)
+            self.give_back(chat, question)
             raise
         self._cut_at(chat, message)
-        pictures = [one.image for one in attached if one.image is not None]
         events = service.edit(
             chat.id,
             message.id,
             text,
             target,
             sampling=sampling_of(chat.settings),
-            images=[*pictures, *images],
+            images=[one.image for one in attached if one.image is not None],
             files=[one.file for one in attached],
             tools=tools,
         )
@@ -325,7 +326,9 @@ class Asking:
         if error is not None:
             self._screen.shell.tell_error(error)
             if chat is not None and running.question is not None and not running.answer.received:
-                self.give_back(chat, running.question)  # it could not even be kept
+                # It could not even be kept. What its words name is read again.
+                besides = [one for one in running.attached if one.file.name not in running.question]
+                self.give_back(chat, Draft(running.question, tuple(besides)))
         self._screen.shell.spawn(self._show_end(running.session_id, chat), group="chats")
 
     async def _show_end(self, session_id: str, chat: Chat | None) -> None:

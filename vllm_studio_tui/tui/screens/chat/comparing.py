@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.compare import Question, Side
+from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.flows.sides import choose_sides
@@ -45,21 +46,22 @@ class Comparing:
         compare = await shell.in_thread(lambda: screen.studio.compare)
         found = await shell.in_thread(lambda: compare.sides(sides, settings=chat.settings))  # it says what is wrong
         typed, question_id = screen.prompt.text.strip("\n"), None
-        written = bool(text.strip() or typed.strip())
+        written = bool(text.strip() or typed.strip() or screen.state.attached)
         if written:
-            text = text if text.strip() else chat.unfolded(typed)
+            text = text if text.strip() else typed
         else:
             asked = [one.message for one in screen.document.entries if one.message.role == "user" and one.message.id]
             if asked and chat.id is not None:
                 text, question_id = asked[-1].content, asked[-1].id
             else:
                 text = await shell.ask(Writing("What do all of them answer?", note="f2 asks")) or ""
-        if not text.strip():
+        question = Draft(text, screen.state.attached if question_id is None else ())
+        if not question:
             return
         session_id = chat.id
         if question_id is None:
             try:
-                kept = await self._keep(chat, text, found)
+                kept = await self._keep(chat, question, found)
             except StudioError:
                 if not screen.prompt.text and screen.state.shown is chat:
                     screen.prompt.set_text(text)
@@ -69,22 +71,23 @@ class Comparing:
             screen.state.sent(text)
             screen.prompt.earlier = screen.state.left_off.history
             screen.prompt.set_text("")
+            screen.chips.look()
         self._before = sides
         wanted = {"text": text, "sides": list(sides), "session_id": session_id, "question_id": question_id}
         shell.open_page("compare", json.dumps({**wanted, "blind": blind, "settings": dict(chat.settings)}))
 
-    async def _keep(self, chat: Chat, text: str, sides: Sequence[Side]) -> Question:
-        """Keep a question with the files that it names.
+    async def _keep(self, chat: Chat, question: Draft, sides: Sequence[Side]) -> Question:
+        """Keep a question with the files that it names, and what goes with it besides.
 
         Raises:
             StudioError: A file cannot be sent, or a side reads no pictures.
         """
         shell, session_id = self._screen.shell, chat.id
-        attached = await named_files(shell, text, pasted=chat.folded.values())
+        attached = await named_files(shell, question.text, already=question.attached)
         system = chat.settings.get("system") if session_id is None else None
         return await shell.in_thread(
             lambda: self._screen.studio.compare.begin(
-                text,
+                question.text,
                 session_id=session_id,
                 system=system,
                 images=[one.image for one in attached if one.image is not None],

@@ -87,6 +87,7 @@ class ChatMeter:
             str(sorted(chat.settings.items(), key=lambda item: item[0])),
             (run.run_id, str(run.state)) if run is not None else None,
             screen.prompt.text,
+            tuple(one.file.name for one in screen.state.attached),
         )
 
     def _rested(self) -> None:
@@ -96,7 +97,7 @@ class ChatMeter:
             self.look()
             return
         chat = self._screen.state.shown
-        if chat.id is None and not self._screen.prompt.text.strip() and tools_of(chat.settings) is None:
+        if chat.id is None and not self._screen.chips.sent().strip() and tools_of(chat.settings) is None:
             self.report, self._counted = None, now
             return
         self._busy = True
@@ -104,7 +105,7 @@ class ChatMeter:
 
     async def _count(self, chat: Chat, now: Hashable) -> None:
         screen = self._screen
-        draft = chat.unfolded(screen.prompt.text) if screen.state.editing is None else ""
+        draft = screen.chips.sent() if screen.state.editing is None else ""
         system, choice = chat.settings.get("system"), tools_of(chat.settings)
         tools = choice.names or () if choice is not None else ()
 

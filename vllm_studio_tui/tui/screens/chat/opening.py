@@ -80,7 +80,7 @@ class ChatOpening(ChatSteps):
     async def _restore(self) -> None:
         """Open the chat that was open last."""
         session_id = self.state.left_off.session
-        self._as_screen.prompt.set_text(self.state.left_off.draft(session_id))
+        self._as_screen.prompt.set_text(self.state.take_draft(self.state.left_off.draft(session_id)))
         await self.reload_list()
         if session_id is not None and self.state.shown.session is None:
             new = self.state.left_off.draft(None)
@@ -91,7 +91,7 @@ class ChatOpening(ChatSteps):
             else:
                 typed = self.state.left_off.draft(None)  # somebody may have begun to type before it was read
                 self.state.left_off.set_draft(None, new)
-                self._as_screen.prompt.set_text(typed)
+                self._as_screen.prompt.set_text(self.state.take_draft(typed))
 
     def hidden(self) -> None:
         if self._started:
@@ -157,7 +157,7 @@ class ChatOpening(ChatSteps):
         self.end_finding()
         self.state.open(session, tree)
         self._as_screen.document.show_branch(tree, leaf or here, self._as_screen.running)
-        self._as_screen.prompt.set_text(self.state.draft)
+        self._as_screen.prompt.set_text(self.state.take_draft())
         self.asking.consent.settle()
         self._as_screen.show_queue()
 
@@ -176,7 +176,7 @@ class ChatOpening(ChatSteps):
         self.end_finding()
         self.state.open_new()
         self._as_screen.document.show_entries([])
-        self._as_screen.prompt.set_text(self.state.draft)
+        self._as_screen.prompt.set_text(self.state.take_draft())
         self._as_screen.prompt.focus()
         self.asking.consent.settle()
         self._as_screen.show_queue()

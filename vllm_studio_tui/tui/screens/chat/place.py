@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.artifacts import ArtifactFlows
 from vllm_studio_tui.tui.screens.chat.asking import Asking
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
+from vllm_studio_tui.tui.screens.chat.chips import ChipRow
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.consent import WAITS
 from vllm_studio_tui.tui.screens.chat.context import ChatMeter, ContextFlows
@@ -89,6 +90,7 @@ class ChatPlace(ChatPrompting):
                 yield Transcript(self.get_ink, id="transcript")
                 yield Canvas(frame.queue, self.get_ink, id="chat-queue")
                 yield self.make_completion()
+                yield ChipRow(self.chips, self.get_ink, lambda: self.size_class, id="chat-chips")
                 with Horizontal(id="chat-prompt"):
                     yield Canvas(frame.bar, self.get_ink, id="chat-bar")
                     yield PromptArea(id="prompt")
@@ -97,7 +99,7 @@ class ChatPlace(ChatPrompting):
             yield Canvas(frame.rail, self.get_ink, id="chat-rail")
 
     def on_mount(self) -> None:
-        self.query_one("#chat-queue").display = self.completions.display = False
+        self.query_one("#chat-queue").display = self.completions.display = self.chip_row.display = False
         self.prompt.offered = self.completions.pressed
         self.asking.subscribe()
 
@@ -157,6 +159,7 @@ class ChatPlace(ChatPrompting):
         self._show_hint()
         self.document.refresh_ages()
         self.asking.send_waiting()
+        self.chips.look()
         self.meter.look()
 
     def _show_hint(self) -> None:
@@ -178,6 +181,7 @@ class ChatPlace(ChatPrompting):
         self.update_place()
 
     def on_prompt_area_grown(self) -> None:
+        self.chips.look()
         self.meter.look()
         rows = self.prompt.rows
         holder = self.query_one("#chat-prompt")

@@ -52,6 +52,9 @@ class PromptArea(TextArea):
             super().__init__()
             self.text = text
 
+    class Backed(Message):
+        """Backspace was pressed where nothing is typed."""
+
     class Grown(Message):
         """The text, and perhaps the height it needs, changed."""
 
@@ -129,12 +132,18 @@ class PromptArea(TextArea):
     async def _on_paste(self, event: events.Paste) -> None:
         event.stop()
         event.prevent_default()
-        self.post_message(self.Pasted(event.text))
+        # Most terminals send a carriage return for the end of a line.
+        self.post_message(self.Pasted(event.text.replace("\r\n", "\n").replace("\r", "\n")))
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key in ("up", "down", "tab") and self.offered(event.key):
             event.stop()
             event.prevent_default()
+            return
+        if event.key == "backspace" and not self.text:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Backed())
             return
         if event.key in ("alt+enter", "shift+enter"):
             event.stop()

@@ -10,13 +10,15 @@ from typing import Any, cast
 
 from textual.worker import Worker
 
-from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.kit.sanitize import clean, clean_line
 from vllm_studio_tui.kit.shell_line import SECONDS, run_line
+from vllm_studio_tui.services.chat.attachments import reading
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat import slash
+from vllm_studio_tui.tui.screens.chat.chips import ChipRow, Chips, ChipScreen
 from vllm_studio_tui.tui.screens.chat.completion import Completion, quoted
 from vllm_studio_tui.tui.screens.chat.completion_list import CompletionList
 from vllm_studio_tui.tui.screens.chat.library import LibraryFlows
@@ -27,7 +29,7 @@ from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
-#: A pasted text of more lines or letters stands in the prompt as a word for it.
+#: A pasted text of more lines or letters goes with the question, as a file does.
 LINES, LETTERS = 40, 4000
 
 
@@ -82,6 +84,10 @@ class ChatPrompting(ChatOpening):
         if event.action.startswith("offer:"):
             event.stop()
             self.completions.take_at(int(event.action.removeprefix("offer:")))
+        elif event.action.startswith("chip:"):
+            event.stop()
+            self.chip_row.stand_on(int(event.action.removeprefix("chip:")))
+            self.chip_row.focus()
         else:
             super().on_canvas_clicked(event)
 
@@ -106,6 +112,22 @@ class ChatPrompting(ChatOpening):
         else:
             prompt.take_word(begun, f"/{offer.value} ")
 
+    # --- what goes with it ------------------------------------------------------------------------------
+
+    @cached_property
+    def chips(self) -> Chips:
+        return Chips(cast("ChipScreen", self))
+
+    @property
+    def chip_row(self) -> ChipRow:
+        return self.query_one("#chat-chips", ChipRow)
+
+    def on_prompt_area_backed(self, event: PromptArea.Backed) -> None:
+        event.stop()
+        if self.chip_row.display:
+            self.chip_row.stand_on(-1)
+            self.chip_row.focus()
+
     # --- what is sent -----------------------------------------------------------------------------------
 
     def on_prompt_area_paged(self, event: PromptArea.Paged) -> None:
@@ -116,7 +138,7 @@ class ChatPrompting(ChatOpening):
         event.stop()
         screen, state, prompt = self._screen, self._screen.state, self._screen.prompt
         text = event.text.strip("\n")
-        if not text.strip():
+        if not text.strip() and not state.attached:
             return
         if state.editing is None and slash.given(text) is not None:
             if self._command(text):
@@ -130,15 +152,15 @@ class ChatPrompting(ChatOpening):
         if state.editing is None and text.startswith("!") and text[1:].strip():
             self._line = self.shell.spawn(self._shell_line(text[1:].strip(), event.text), group="shell-line")
             return
-        text = state.shown.unfolded(text)
-        state.sent(text)
+        question = state.sent(text)
         prompt.earlier = state.left_off.history
         prompt.set_text(prompt.text.removeprefix(event.text))  # what was typed after it stays
+        screen.chips.look()
         edited = state.end_editing()
         if edited is not None:
-            self.shell.spawn(self.asking.ask_again(state.shown, edited, text))
+            self.shell.spawn(self.asking.ask_again(state.shown, edited, question))
         else:
-            self.asking.ask(screen.state.shown, text)
+            self.asking.ask(screen.state.shown, question)
 
     def _command(self, text: str) -> bool:
         """Do what a slash command says; False where there is no such command."""
@@ -196,12 +218,18 @@ class ChatPrompting(ChatOpening):
         output = clean(done.output).strip("\n") or "(it printed nothing)"
         words = f"  ({done.words})" if done.words else ""
         text = f"$ {line}{words}\n{_fenced(output)}\n"
-        name = f"output of {clean_line(line, limit=30)}"
-        if self._screen.state.shown is chat:
-            prompt.insert_at_end(self._folded(text, name))
-            prompt.focus()
+        long = _is_long(text)
+        if long:
+            text = f"$ {line}{words}\n{output}\n"
+        name = self._screen.state.next_name(f"output of {clean_line(line, limit=30)}")
+        if self._screen.state.shown is not chat:
+            draft = Draft(attached=(reading.pasted(text, name),)) if long else Draft(text)
+            self._screen.state.add_to_draft(chat, [draft])
+        elif long:
+            self._attach_text(text, name)
         else:
-            self._screen.state.add_to_draft(chat, [text])
+            prompt.insert_at_end(text)
+        prompt.focus()
 
     # --- pasted texts -----------------------------------------------------------------------------------
 
@@ -209,16 +237,17 @@ class ChatPrompting(ChatOpening):
         event.stop()
         text, prompt = event.text, self._screen.prompt
         one = text.strip()
-        prompt.insert(self._folded(text, "pasted"))
+        if _is_long(text):
+            self._attach_text(text, self._screen.state.next_name("pasted text"))
+            return
+        prompt.insert(text)
         if "\n" not in one and 1 < len(one) < 4096 and _path_of(one) is not None:
             self.shell.spawn(self._as_file(text, _path_of(one) or ""))
 
-    def _folded(self, text: str, name: str) -> str:
-        """Return a text as it stands in the prompt: a long one as a word that stands for it."""
-        lines = text.count("\n") + 1
-        if lines <= LINES and len(text) <= LETTERS:
-            return text
-        return self._screen.state.shown.fold(text, f"{name}: {lines} lines, {numbers.size(len(text.encode()))}")
+    def _attach_text(self, text: str, name: str) -> None:
+        """Have a long text go with what is typed."""
+        self._screen.state.attach(reading.pasted(text, name))
+        self._screen.chips.look()
 
     async def _as_file(self, pasted: str, path: str) -> None:
         """Where a pasted text is the path of a file, name that file instead."""
@@ -238,15 +267,17 @@ class ChatPrompting(ChatOpening):
         """Put the draft aside; in an empty prompt bring one back."""
         state, prompt = self._screen.state, self._screen.prompt
         key = key_text(self.shell.keys_of("chat.stash").split(",")[0])
-        if prompt.text.strip():
-            state.left_off.put_aside(state.shown.unfolded(prompt.text))
-            prompt.set_text("")
+        if prompt.text.strip() or state.attached:
+            state.left_off.put_aside(Draft(prompt.text, state.attached))
+            prompt.set_text(state.take_draft(Draft()))
+            self._screen.chips.look()
             many = len(state.left_off.stash)
             self.shell.tell(f"The draft is put aside, {many} in all; {key} in an empty prompt brings it back.")
         elif len(state.left_off.stash) > 1:
             self.shell.spawn(self._choose_stashed())
         elif state.left_off.stash:
-            prompt.set_text(state.left_off.take_up(0))
+            prompt.set_text(state.take_draft(state.left_off.take_up(0)))
+            self._screen.chips.look()
         else:
             self.shell.tell(f"No draft is put aside; {key} does it with what is typed.")
 
@@ -254,13 +285,15 @@ class ChatPrompting(ChatOpening):
         state = self._screen.state
         stash = list(enumerate(state.left_off.stash))
         choices = [
-            Choice(str(at), clean_line(text.strip().partition("\n")[0], limit=80), f"{text.count(chr(10)) + 1} lines")
-            for at, text in reversed(stash)
+            Choice(str(at), clean_line(one.title.strip().partition("\n")[0], limit=80), _size_of(one))
+            for at, one in reversed(stash)
         ]
         chosen = await self.shell.ask(Chooser(choices, title="drafts that were put aside"))
         if chosen is not None:
-            text = state.left_off.take_up(int(chosen))
-            self._screen.prompt.set_text(f"{self._screen.prompt.text}{text}")
+            draft, prompt = state.left_off.take_up(int(chosen)), self._screen.prompt
+            both = Draft(f"{prompt.text}{draft.text}", (*state.attached, *draft.attached))
+            prompt.set_text(state.take_draft(both))
+            self._screen.chips.look()
 
     # --- keys -------------------------------------------------------------------------------------------
 
@@ -286,6 +319,16 @@ class ChatPrompting(ChatOpening):
         return (
             "" if self.size_class < Size.BASE else "@ file   / command   ! shell, asks first   # prompt of the library"
         )
+
+
+def _is_long(text: str) -> bool:
+    return text.count("\n") + 1 > LINES or len(text) > LETTERS
+
+
+def _size_of(draft: Draft) -> str:
+    """Return how long a draft is, in words."""
+    more = f", {len(draft.attached)} attached" if draft.attached else ""
+    return f"{draft.text.count(chr(10)) + 1} lines{more}"
 
 
 def _fenced(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from vllm_studio_tui.domain.chat import Message
     from vllm_studio_tui.domain.tools import Tool, ToolChoice
     from vllm_studio_tui.runs.read import RunView
@@ -33,6 +35,16 @@ class ToolChoosing(Protocol):
 
     def offered(self, chat: Chat) -> list[Tool]:
         """Return the tools of a chat, as far as they were looked up."""
+
+
+class Attaching(Protocol):
+    """What goes with the question that is being written."""
+
+    def look(self) -> None:
+        """Show what goes with it now."""
+
+    def sent(self) -> str:
+        """Return the words with the texts that go besides them, to be counted."""
 
 
 class ChatScreen(Protocol):
@@ -67,6 +79,14 @@ class ChatScreen(Protocol):
     @property
     def completions(self) -> CompletionList:
         """The list over the prompt."""
+
+    @property
+    def chips(self) -> Attaching:
+        """What goes with the question that is being written."""
+
+    @property
+    def chip_row(self) -> Widget:
+        """The row that shows it, over the prompt."""
 
     @property
     def line_runs(self) -> bool:

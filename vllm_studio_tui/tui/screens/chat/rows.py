@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from vllm_studio_tui.domain.chat import Message, Session
 from vllm_studio_tui.domain.context import ContextReport, level_of
+from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
@@ -220,16 +221,16 @@ def _calls(view: ChatView, calls: Calls, glyphs: Glyphs) -> list[tuple[str, str]
     return []
 
 
-def queue_rows(waiting: Sequence[str], width: int, height: int) -> list[Row]:
+def queue_rows(waiting: Sequence[Draft], width: int, height: int) -> list[Row]:
     """Questions that wait for their answer."""
     if not waiting:
         return []
     head = Row()
     head.run(2, [(f"{len(waiting)} waiting", "dim")])
     rows = [head]
-    for text in waiting[:3]:
+    for one in waiting[:3]:
         row = Row()
-        row.put(4, text, "faint", width - 6)
+        row.put(4, one.title, "faint", width - 6)
         rows.append(row)
     return rows
 

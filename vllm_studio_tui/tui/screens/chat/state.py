@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vllm_studio_tui.domain.chat import Message, Session
+from vllm_studio_tui.domain.chat import Attached, Attachment, Message, Session
+from vllm_studio_tui.domain.draft import Draft, joined
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.runs.find import pick_run
 from vllm_studio_tui.runs.read import RunView
@@ -27,16 +28,14 @@ class Chat:
         queue: Questions that wait to be sent.
         waiting_for: The id of the run that has to be ready before they are.
         asking: A question is on its way and its answer has not begun.
-        folded: Long texts that stand in the prompt as a word, by that word.
     """
 
     session: Session | None = None
     recipe: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    queue: Sequence[str] = ()
+    queue: Sequence[Draft] = ()
     waiting_for: str | None = None
     asking: bool = False
-    folded: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str | None:
@@ -68,23 +67,6 @@ class Chat:
         """Put others in the place of all settings."""
         self.settings = dict(settings)
 
-    def fold(self, text: str, words: str) -> str:
-        """Take a long text; return the word that stands for it in the prompt."""
-        word = f"[{words}]"
-        number = 2
-        while self.folded.get(word, text) != text:
-            word = f"[{words}, {number}]"
-            number += 1
-        self.folded[word] = text
-        return word
-
-    def unfolded(self, text: str) -> str:
-        """Return a text of the prompt with the long texts themselves."""
-        for word, whole in self.folded.items():
-            if word in text:
-                text = text.replace(word, f"\n{whole}\n" if not whole.startswith("\n") else whole)
-        return text.strip("\n") if self.folded else text
-
     def use_recipe(self, recipe_id: str | None, *, keep: bool = False) -> None:
         """Have another recipe answer.
 
@@ -101,25 +83,25 @@ class Chat:
     def end_asking(self) -> None:
         self.asking = False
 
-    def enqueue(self, text: str, *, first: bool = False) -> None:
+    def enqueue(self, question: Draft, *, first: bool = False) -> None:
         """Have a question wait, behind the others or before them."""
-        self.queue = (text, *self.queue) if first else (*self.queue, text)
+        self.queue = (question, *self.queue) if first else (*self.queue, question)
 
-    def next_question(self) -> str:
+    def next_question(self) -> Draft:
         """Take the first question that waits."""
-        text, *rest = self.queue
+        question, *rest = self.queue
         self.queue = tuple(rest)
-        return text
+        return question
 
     def wait_for(self, run_id: str | None) -> None:
         """Hold the questions back until a run is ready; None: no longer."""
         self.waiting_for = run_id
 
-    def take_back(self) -> str:
-        """Give up waiting; return all questions that waited, as one text."""
-        text = "\n\n".join(self.queue)
+    def take_back(self) -> Draft:
+        """Give up waiting; return all questions that waited, as one."""
+        question = joined(*self.queue)
         self.queue, self.waiting_for = (), None
-        return text
+        return question
 
 
 class ChatState:
@@ -129,6 +111,7 @@ class ChatState:
         shown: The chat in front.
         tree: All messages of that chat.
         editing: The question that is being edited in the prompt; None where the prompt holds a new one.
+        attached: What goes with what is typed, besides the files that its words name.
         listed, total: Sessions in the list beside the transcript, and how many there are.
         left_off: What is kept until the screen is opened again: drafts, prompts that were sent, the open chat.
     """
@@ -137,6 +120,7 @@ class ChatState:
         self.shown = Chat()
         self.tree: Sequence[Message] = ()
         self.editing: Message | None = None
+        self.attached: tuple[Attached, ...] = ()
         self.listed: Sequence[Session] = ()
         self.total = 0
         self.left_off = LeftOff()
@@ -197,31 +181,48 @@ class ChatState:
     # --- what is typed ----------------------------------------------------------------------------------
 
     def begin_editing(self, message: Message) -> None:
-        self.editing = message
+        """Have the prompt hold a question that was asked, with all that went with it."""
+        self.editing, self.attached = message, _with(message)
 
     def end_editing(self) -> Message | None:
         """Leave the edit; return the question that was edited."""
         edited, self.editing = self.editing, None
         return edited
 
-    @property
-    def draft(self) -> str:
-        """The draft of the chat in front."""
-        return self.left_off.draft(self.shown.id)
+    def attach(self, one: Attached) -> None:
+        """Have something go with what is typed."""
+        self.attached = (*self.attached, one)
+
+    def detach(self, one: Attached) -> None:
+        """Have it go without something."""
+        self.attached = tuple(other for other in self.attached if other is not one)
+
+    def next_name(self, name: str) -> str:
+        """Return a name with the first number that nothing attached has: `pasted text 1`."""
+        there = {one.file.name for one in self.attached}
+        return next(f"{name} {number}" for number in range(1, len(there) + 2) if f"{name} {number}" not in there)
+
+    def take_draft(self, draft: Draft | None = None) -> str:
+        """Have what goes with a draft, by default that of this chat, go with what is typed; return its words."""
+        draft = self.left_off.draft(self.shown.id) if draft is None else draft
+        self.attached = draft.attached
+        return draft.text
 
     def keep_draft(self, text: str) -> None:
         """Keep what is typed in the chat in front; an edited question is no draft."""
         if self.editing is None:
-            self.left_off.set_draft(self.shown.id, self.shown.unfolded(text))
+            self.left_off.set_draft(self.shown.id, Draft(text, self.attached))
 
-    def sent(self, text: str) -> None:
-        """Keep a prompt in the history: it is no draft any more."""
+    def sent(self, text: str) -> Draft:
+        """Keep a prompt in the history: it is no draft any more. Return it, with what goes with it."""
         self.left_off.remember(text)
-        self.left_off.set_draft(self.shown.id, "")
+        self.left_off.set_draft(self.shown.id, Draft())
+        question, self.attached = Draft(text, self.attached), ()
+        return question
 
-    def add_to_draft(self, chat: Chat, texts: Iterable[str]) -> None:
-        """Put texts before the draft of a chat."""
-        self.left_off.set_draft(chat.id, joined(*texts, self.left_off.draft(chat.id)))
+    def add_to_draft(self, chat: Chat, drafts: Iterable[Draft]) -> None:
+        """Put questions before the draft of a chat."""
+        self.left_off.set_draft(chat.id, joined(*drafts, self.left_off.draft(chat.id)))
 
     def leave(self) -> None:
         """The screen is left: keep who answers."""
@@ -235,9 +236,14 @@ class ChatState:
         self.leave()
 
 
-def joined(*texts: str) -> str:
-    """Return the texts that are not blank as one, with blank lines between them."""
-    return "\n\n".join(filter(str.strip, texts))
+def _with(message: Message) -> tuple[Attached, ...]:
+    """Return what went with a question that was asked."""
+    images = iter(message.images)
+    found = [Attached(one, next(images, None) if one.text is None else None) for one in message.files]
+    for number, image in enumerate(images, 1):  # that nothing more is known of
+        kind = image[5:].partition(";")[0]
+        found.append(Attached(Attachment(f"picture {number}", kind, len(image) * 3 // 4), image))
+    return tuple(found)
 
 
 def run_of_chat(chat: Chat, runs: Sequence[RunView]) -> RunView | None:

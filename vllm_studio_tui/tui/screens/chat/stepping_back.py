@@ -34,11 +34,13 @@ def step_back(screen: ChatScreen, asking: Asking) -> StepBack | None:
 
     def leave_edit() -> None:
         screen.state.end_editing()
-        screen.prompt.set_text(screen.state.draft)
+        screen.prompt.set_text(screen.state.take_draft())
         screen.update_place()
 
     if screen.completions.is_open and screen.prompt.has_focus:
         return StepBack("close the list", screen.completions.close)
+    if screen.chip_row.has_focus:
+        return StepBack("prompt", screen.prompt.focus)
     if document.selection:
         return StepBack("unselect", unselect)
     if screen.state.editing is not None:
@@ -130,13 +132,20 @@ class ChatSteps(Place):
     def parts(self) -> list[Widget]:
         listed = self.query_one("#chat-list", ChatList)
         screen = self._as_screen
-        return [screen.prompt, screen.document, *([listed] if listed.display and listed.rows else [])]
+        return [
+            screen.prompt,
+            screen.document,
+            *([listed] if listed.display and listed.rows else []),
+            *([screen.chip_row] if screen.chip_row.display else []),
+        ]
 
     def part_word(self, step: int) -> str:
         if self.one("#prompt") is None:
             return ""
         parts = self.parts()
-        words = ["prompt", "transcript", "chat list"][: len(parts)]
+        screen = self._as_screen
+        named = {id(screen.prompt): "prompt", id(screen.document): "transcript", id(screen.chip_row): "attached"}
+        words = [named.get(id(part), "chat list") for part in parts]
         here = next((at for at, part in enumerate(parts) if part.has_focus), None)
         return words[(here + step) % len(parts)] if here is not None else "prompt"
 
