@@ -11,6 +11,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Session
 from vllm_studio_tui.domain.errors import NotFound, UsageError
+from vllm_studio_tui.store import pictures
 from vllm_studio_tui.store.conversion import from_json, now, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MESSAGE_COLUMNS, MessageRows
@@ -192,9 +193,13 @@ class ChatRows:
     def purge(self, session_id: str) -> None:
         """Delete a chat and its messages for good. What it used stays in the requests."""
         self.get(session_id)
+        with_pictures = "SELECT 1 FROM chat_messages WHERE session_id = ? AND images IS NOT NULL LIMIT 1"
         with self._db.write() as tables:
+            had = self._db.row(with_pictures, (session_id,)) is not None
             tables.table("chat_sessions").delete_where("id = ?", [session_id])
             tables.execute("DELETE FROM tool_calls WHERE session_id = ?", (session_id,))
+            if had:
+                pictures.prune(tables)
 
     def fork(self, session_id: str, message_id: str | None = None) -> Session:
         """Copy a chat up to and including a message (by default the last of the branch), and return the copy.

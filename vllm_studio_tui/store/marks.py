@@ -11,7 +11,7 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.conversion import now
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.messages import MessageRows, message_from_row
+from vllm_studio_tui.store.messages import MessageRows, messages_of
 
 
 class MessageMarks:
@@ -125,7 +125,7 @@ class MessageMarks:
                 AND (?1 IS NULL OR m.session_id = ?1) ORDER BY m.bookmarked_at DESC, m.seq DESC LIMIT ?2""",
             (session_id, max(0, limit)),
         )
-        return [message_from_row(row) for row in found]
+        return messages_of(self._db, found)
 
 
 def _stamp(last: str | None) -> str:

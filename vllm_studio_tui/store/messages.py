@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from vllm_studio_tui.domain.chat import Attachment, Message, Timings, TokenUsage
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.kit.paths import boot_id, machine_id
 from vllm_studio_tui.kit.process import alive, start_ticks
+from vllm_studio_tui.store import pictures
 from vllm_studio_tui.store.conversion import count, from_json, now, number, optional_text, storable, to_json
-from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.database import Database, Reader
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database as Tables
@@ -70,14 +71,14 @@ class MessageRows:
     def find(self, message_id: str) -> Message | None:
         """Return a message; None where there is none of this id."""
         row = self._db.row("SELECT * FROM chat_messages WHERE id = ?", (storable(message_id),))
-        return None if row is None else message_from_row(row)
+        return None if row is None else messages_of(self._db, [row])[0]
 
     def tree(self, session_id: str) -> list[Message]:
         """Return every message of a session but those that were taken away, in order."""
         found = self._db.rows(
             "SELECT * FROM chat_messages WHERE session_id = ? AND deleted_at IS NULL ORDER BY seq", (session_id,)
         )
-        return [message_from_row(row) for row in found]
+        return messages_of(self._db, found)
 
     def branch(self, session_id: str, leaf_id: str | None = None) -> list[Message]:
         """Return the messages from the first to a leaf: the given one, else the session's, else the latest."""
@@ -92,7 +93,7 @@ class MessageRows:
             SELECT * FROM chat_messages WHERE id IN (SELECT id FROM up) ORDER BY seq""",
             (leaf_id, session_id, session_id),
         )
-        return [message_from_row(row) for row in found]
+        return messages_of(self._db, found)
 
     def leaf(self, session_id: str) -> str | None:
         """Return the message up to which the session is read; None if it is empty."""
@@ -113,7 +114,7 @@ class MessageRows:
             "SELECT * FROM chat_messages WHERE session_id = ? AND parent_id IS ? AND deleted_at IS NULL ORDER BY seq",
             (one.session_id, one.parent_id),
         )
-        return [message_from_row(row) for row in found]
+        return messages_of(self._db, found)
 
     # --- writing ----------------------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ class MessageRows:
                 raise NotFound(f"no chat {message.session_id[:80]}", advice="It may have been deleted elsewhere.")
             if message.parent_id is not None and self.get(message.parent_id).session_id != message.session_id:
                 raise NotFound(f"no message {message.parent_id} in chat {message.session_id}")
-            tables.table("chat_messages").insert(message_row(message))
+            row = {**message_row(message), "images": pictures.keep(tables, message.images)}
+            tables.table("chat_messages").insert(row)
             tables.table("chat_sessions").update(
                 message.session_id, {"leaf_id": message.id, "updated_at": message.created_at}
             )
@@ -157,9 +159,12 @@ class MessageRows:
         for name in ("id", "session_id", "parent_id", "role", "created_at", "bookmarked_at", "deleted_at"):
             del values[name]
         with self._db.write() as tables:
-            if self._db.row("SELECT 1 FROM chat_messages WHERE id = ?", (message.id,)) is None:
+            there = self._db.row("SELECT images IS NOT NULL FROM chat_messages WHERE id = ?", (message.id,))
+            if there is None:
                 return False
-            _set(tables, message.id, values)
+            _set(tables, message.id, {**values, "images": pictures.keep(tables, message.images)})
+            if there[0]:
+                pictures.prune(tables)  # others may be in their place
             tables.table("chat_sessions").update(message.session_id, {"updated_at": now()})
         return True
 
@@ -232,8 +237,13 @@ def message_row(message: Message) -> dict[str, Any]:
     }
 
 
-def message_from_row(row: sqlite3.Row) -> Message:
-    """Return a row of `chat_messages` as a message."""
+def messages_of(db: Reader, rows: Sequence[sqlite3.Row]) -> list[Message]:
+    """Return rows of `chat_messages` as messages, with their pictures."""
+    urls = pictures.read(db, (row["images"] for row in rows))
+    return [_message(row, urls) for row in rows]
+
+
+def _message(row: sqlite3.Row, urls: Mapping[str, str]) -> Message:
     calls = [call for call in from_json(row["tool_calls"], list) if isinstance(call, Mapping)]
     return Message(
         row["id"],
@@ -246,7 +256,7 @@ def message_from_row(row: sqlite3.Row) -> Message:
         row["model"],
         tuple(ToolCall(*(str(call.get(name) or "") for name in ("id", "name", "arguments"))) for call in calls),
         row["tool_call_id"],
-        tuple(str(image) for image in from_json(row["images"], list)),
+        tuple(pictures.shown(row["images"], urls)),
         row["finish"],
         row["error"],
         TokenUsage(

@@ -7,9 +7,12 @@ import sqlite3
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
+from vllm_studio_tui.store import pictures
+from vllm_studio_tui.store.conversion import from_json
 from vllm_studio_tui.store.schema import (
     CHAT_IMPORTS,
     CHAT_MARKS,
+    CHAT_PICTURES,
     CHAT_TOOLS,
     GATEWAY_CALLS,
     MIGRATION_SET,
@@ -93,3 +96,15 @@ def chat_imports(db: Tables) -> None:
     """Add what chats are known by that were taken in from files."""
     for statement in CHAT_IMPORTS:
         db.execute(statement)
+
+
+@migrations(name="0010_chat_pictures")
+def chat_pictures(db: Tables) -> None:
+    """Keep the bytes of each picture once, in place of its data URL in each message."""
+    for statement in CHAT_PICTURES:
+        db.execute(statement)
+    found = db.execute("SELECT seq FROM chat_messages WHERE images IS NOT NULL").fetchall()
+    for (seq,) in found:  # one after the other: each may have megabytes
+        (text,) = db.execute("SELECT images FROM chat_messages WHERE seq = ?", (seq,)).fetchone()
+        named = pictures.keep(db, [str(one) for one in from_json(text, list)])
+        db.execute("UPDATE chat_messages SET images = ? WHERE seq = ?", (named, seq))

@@ -18,6 +18,7 @@ MIGRATIONS = (
     "0007_chat_tools",
     "0008_chat_marks",
     "0009_chat_imports",
+    "0010_chat_pictures",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -194,6 +195,13 @@ CHAT_IMPORTS = (
     "CREATE INDEX chat_sessions_imported ON chat_sessions (imported) WHERE imported IS NOT NULL",
 )
 
+#: Bytes of pictures, once each by their SHA-256; `chat_messages.images` has a list of names of them, as JSON, see
+#: `store.pictures`.
+CHAT_PICTURES = (
+    "CREATE TABLE chat_pictures (hash TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE INDEX chat_messages_with_pictures ON chat_messages (session_id) WHERE images IS NOT NULL",
+)
+
 #: All tables as they are now.
 EMPTY = (
     *TABLES,
@@ -205,4 +213,5 @@ EMPTY = (
     *CHAT_TOOLS,
     *CHAT_MARKS,
     *CHAT_IMPORTS,
+    *CHAT_PICTURES,
 )
