@@ -246,6 +246,7 @@ class Prompt(Sheet):
 
     Args:
         select: The given text is selected: what is typed replaces it.
+        wrong: Why the given text was not taken before.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [TAKE]
@@ -258,6 +259,7 @@ class Prompt(Sheet):
         note: str = "",
         check: Callable[[str], str | None] | None = None,
         select: bool = False,
+        wrong: str = "",
     ) -> None:
         super().__init__()
         self._title = title
@@ -265,7 +267,7 @@ class Prompt(Sheet):
         self._note = note
         self._check = check
         self._select = select
-        self._wrong = ""
+        self._wrong = wrong
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="prompt"):
@@ -282,7 +284,7 @@ class Prompt(Sheet):
     def _foot(self, width: int, height: int) -> list[Row]:
         second = Row()
         if self._wrong:
-            second.run(2, [(f"{self.ink().glyphs.failed} ", "err"), (self._wrong, "fg")])
+            second.run(2, [(f"{self.ink().glyphs.failed} ", "err"), (fit(self._wrong, max(1, width - 6)), "fg")])
         else:
             second.put(2, self._note, "faint", width - 4)
         return [second, keys_row(width, ("enter", "take it"), ("esc", "leave it"))]

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.tool_consent import Consent
 from vllm_studio_tui.domain.tool_server import ToolServer
 from vllm_studio_tui.domain.tools import Tool, ToolChoice, tools_of
-from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.tool_protocols import ToolsApi
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat
+from vllm_studio_tui.tui.screens.chat.tool_servers import ToolServers
 from vllm_studio_tui.tui.sheets.chat_tools import ChatToolsSheet, ToolChoices, ToolsFound
-from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question
-
-#: Bytes of a file of servers.
-MAX_FILE = 4 * 1024 * 1024
+from vllm_studio_tui.tui.sheets.dialogs import Option, Question
 
 
 class ToolFlows:
@@ -35,6 +28,7 @@ class ToolFlows:
         self._screen = screen
         self._state = screen.state
         self._shell = screen.shell
+        self._servers = ToolServers(self._shell, lambda: self._tools, lambda: self._state.shown.id, self._agree)
         self.known: Sequence[Tool] = ()
         self.notes: Mapping[str, str] = {}
 
@@ -109,8 +103,10 @@ class ToolFlows:
         choices = ToolChoices(choice.names or () if choice is not None else ())
         at: str | None = None
         writes = not self._shell.read_only
+        servers = self._servers
+        servers.forget()
         while True:
-            chosen = await self._shell.ask(ChatToolsSheet(choices, self._find, at, writes=writes))
+            chosen = await self._shell.ask(ChatToolsSheet(choices, self._find, self._ask, at, writes=writes))
             if chosen is None:
                 return
             what, _, name = chosen.partition(":")
@@ -121,117 +117,32 @@ class ToolFlows:
                 return
             try:
                 if what == "agree":
-                    if not await self._agree(await self._server(name)):
+                    if not await servers.agree(name):
                         choices.toggle_server((), name)
+                elif what == "add":
+                    if (added := await servers.add()) is not None:
+                        at = f"server:{added}"
+                        if not choices.has_server(added):
+                            choices.toggle_server((), added)  # who adds one for a chat wants it in it
+                elif what == "remove":
+                    if await servers.remove(name):
+                        choices.drop_server(name)
+                elif what == "import":
+                    await servers.import_()
+                elif what == "test":
+                    await servers.test(name)
                 else:
-                    done = {"add": self._add, "import": self._import, "test": self._test, "switch": self._switch}
-                    await (self._remove(name) if what == "remove" else done[what](name))
+                    await servers.switch(name)
             except StudioError as error:
                 self._shell.tell_error(error)
 
     async def _find(self) -> ToolsFound:
-        tools, servers, waiting, consents = await self._shell.in_thread(self._look)
-        notes = {}
-        for tool in tools:
-            mine = [one for one in consents if one.tool == tool.name]
-            here = [one for one in mine if one.session_id is None or one.session_id == self._state.shown.id]
-            if not tool.asks:
-                notes[tool.name] = "never asks"
-            elif any(one.session_id is None and one.pattern is None for one in here):
-                notes[tool.name] = "allowed"
-            elif any(one.pattern is None for one in here):
-                notes[tool.name] = "allowed here"
-            else:
-                notes[tool.name] = "asks, but for some" if here else "asks"
-        self.known, self.notes = tools, notes
-        return ToolsFound(tools, servers, waiting, notes)
+        return self._keep(await self._servers.find())
 
-    def _look(self) -> tuple[Sequence[Tool], Sequence[ToolServer], frozenset[str], Sequence[Consent]]:
-        tools = self._tools
-        waiting = frozenset(one.name for one in tools.untrusted())
-        return tools.tools(), tools.servers(), waiting, tools.consents()
+    async def _ask(self, name: str) -> ToolsFound:
+        return self._keep(await self._servers.ask(name))
 
-    async def _server(self, name: str) -> ToolServer:
-        return await self._shell.in_thread(lambda: self._tools.server(name))
-
-    # --- servers ----------------------------------------------------------------------------------------
-
-    async def _add(self, _: str) -> None:
-        """Ask for a server by its name and command line, or address. It is agreed to separately."""
-        text = await self._shell.ask(
-            Prompt("A server: its name, then its command or address", note="files uvx mcp-server-x ~/dir", check=_wrong)
-        )
-        if text is None:
-            return
-        name, entry = _entry(text)
-        server = await self._shell.in_thread(lambda: self._tools.add_server(name, entry))
-        await self._agree(server)
-
-    async def _import(self, _: str) -> None:
-        """Ask for a file of another program, and take its servers over. None of them is started by that."""
-        text = await self._shell.ask(
-            Prompt(
-                "A file with MCP servers", note="of Claude, VS Code, Cursor, opencode: JSON with mcpServers or servers"
-            )
-        )
-        if text is None or not text.strip():
-            return
-
-        def read() -> Any:
-            path = Path(text.strip()).expanduser()
-            try:
-                with path.open("rb") as file:
-                    raw = file.read(MAX_FILE)
-            except (OSError, ValueError) as error:
-                words = getattr(error, "strerror", None) or "it cannot be read"
-                raise StudioError(f"{path} cannot be read", cause=words, advice="Give the path of a file.") from None
-            return self._tools.import_servers(raw, str(path))
-
-        found = await self._shell.in_thread(read)
-        told = [f"taken over: {', '.join(found.kept)}" if found.kept else "nothing new"]
-        if found.present:
-            told.append(f"there already, left as they are: {', '.join(found.present)}")
-        self._shell.tell(clean_line("; ".join([*told, *found.notes]), limit=600))
-
-    async def _test(self, name: str) -> None:
-        server = await self._server(name)
-        waiting = await self._shell.in_thread(lambda: self._tools.untrusted())
-        if any(one.name == name for one in waiting) and not await self._agree(server):
-            return
-        report = await self._shell.in_thread(lambda: self._tools.test_server(name))
-        tools = f"{len(report.tools)} tools" if len(report.tools) != 1 else "1 tool"
-        title = clean_line(f"{report.title} {report.version}".strip() or name, limit=80)
-        self._shell.tell(f"{clean_line(name, limit=40)} answers: {title}, {tools}, {numbers.latency(report.seconds)}")
-
-    async def _switch(self, name: str) -> None:
-        server = await self._server(name)
-        await self._shell.in_thread(lambda: self._tools.enable_server(name, not server.enabled))
-
-    async def _remove(self, name: str) -> None:
-        server = await self._server(name)
-        chosen = await self._shell.ask(
-            Question(
-                f"Remove the MCP server {clean_line(name, limit=40)}?",
-                f"{server.target}\nIts entry goes, and all that was allowed of it.",
-                [Option("d", "remove it")],
-                "keep it",
-            )
-        )
-        if chosen is not None:
-            await self._shell.in_thread(lambda: self._tools.remove_server(name))
-
-
-def _entry(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of a server, and its entry as files of other programs have it."""
-    name, *rest = shlex.split(text)
-    if len(rest) == 1 and rest[0].startswith(("http://", "https://")):
-        return name, {"url": rest[0]}
-    return name, {"command": str(Path(rest[0]).expanduser()) if rest[0].startswith("~") else rest[0], "args": rest[1:]}
-
-
-def _wrong(text: str) -> str | None:
-    try:
-        found = shlex.split(text)
-    except ValueError:
-        return "a quote is not closed"
-    return None if len(found) > 1 else "a name, a blank, and its command or address"
+    def _keep(self, found: ToolsFound) -> ToolsFound:
+        if not found.asked:  # while some are asked, what was known before is more
+            self.known, self.notes = found.tools, found.notes
+        return found
