@@ -137,8 +137,10 @@ class Studio:
 
     @once_property
     def chat(self) -> ChatService:
+        from vllm_studio_tui.services.chat.answer_watch import AnswerWatch
         from vllm_studio_tui.services.chat.chat import ChatService
 
+        AnswerWatch(lambda: self.db, self.bus)
         return ChatService(
             self.db,
             self.bus,

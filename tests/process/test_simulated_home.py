@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from vllm_studio_tui.domain.answer_share import AnswerShare
+from vllm_studio_tui.domain.chat import Ended
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 from vllm_studio_tui.runs import read
 from vllm_studio_tui.services import demo
+from vllm_studio_tui.services.chat.events import AnswerSaved
 from vllm_studio_tui.services.simulated_home.home import SimulatedHome
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.simulation import gpus
 from vllm_studio_tui.simulation.recipes import FAILED, LOADING, READY
 from vllm_studio_tui.studio import Studio
@@ -102,3 +108,46 @@ def test_a_home_with_a_persons_own_data_is_given_no_past(places: Places) -> None
         assert run.status.started_at is not None
         assert time.time() - run.status.started_at < 600
         assert [one.title for one in studio.chats.list()] == ["mine"]
+
+
+async def test_answers_have_their_share_of_the_energy_of_the_gpus(places: Places) -> None:
+    """The engine and the GPUs are simulated, the readings, the shares and what is kept are real."""
+    with Studio.open_sync(places) as studio:
+        run = opened(studio)
+        assert run.spec is not None
+        target = studio.launcher.target(recipe=READY)
+        sampled, saved = asyncio.Event(), asyncio.Queue[AnswerSaved]()
+        loop = asyncio.get_running_loop()
+
+        def on_sample(_: Snapshot) -> None:
+            loop.call_soon_threadsafe(sampled.set)
+
+        def on_saved(event: AnswerSaved) -> None:
+            loop.call_soon_threadsafe(saved.put_nowait, event)
+
+        studio.bus.subscribe(Snapshot, on_sample)
+        studio.bus.subscribe(AnswerSaved, on_saved)
+        chat = studio.chat
+        studio.sampler.set_pace(0.2)
+        before, error = NvmlReader().energies(run.spec.gpus)
+        assert error is None
+        studio.sampler.start()
+        await asyncio.wait_for(sampled.wait(), 30)
+
+        async def ask(text: str) -> str:
+            session = chat.new_session(text, model=target.model)
+            ends = [one async for one in chat.send(session, text, target) if isinstance(one, Ended)]
+            assert [one.error for one in ends] == [None]
+            return session
+
+        sessions = await asyncio.gather(*(ask(f"Tell me of the {thing}.") for thing in ("sea", "sky", "wood")))
+        for _ in sessions:
+            await asyncio.wait_for(saved.get(), 30)
+        after, _ = NvmlReader().energies(run.spec.gpus)
+        whole = sum(after[uuid] - before[uuid] for uuid in before) / 1000
+        shares = [AnswerShare.from_json(chat.messages.branch(one)[-1].details["during"]) for one in sessions]
+        joules = [one.joules for one in shares if one is not None and one.joules is not None]
+        assert len(joules) == len(sessions)
+        assert 0 < sum(joules) <= whole
+        assert all(one is not None and one.gpus == len(before) and one.metered for one in shares)
+        assert all(one is not None and one.requests >= len(sessions) - 1 for one in shares)  # they came at once

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.chat import Message
+from vllm_studio_tui.domain.chat import Message, TokenUsage
+from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.figures import remarks
 from vllm_studio_tui.tui.sheets.tokens import Token, tokens_of
 
@@ -42,3 +43,26 @@ def test_tokens_are_read_as_they_were_kept() -> None:
     found = tokens_of(Message("a", "s", "assistant", "", details={"logprobs": kept}))
     assert found == [Token("a", 1.0, (("a", 1.0), ("b", None))), Token("c", found[1].share)]
     assert [one.style for one in found] == ["dim", "warn underline"]
+
+
+def answer(usage: TokenUsage | None = None, **details: Any) -> Message:
+    return Message("", "", "assistant", "yes", usage=usage or TokenUsage(), details=details)
+
+
+def test_what_of_the_prompt_was_cached_is_told_of_how_many() -> None:
+    assert figures.parts(answer(TokenUsage(1340, 20, cached_tokens=1200))) == ["20 tok", "cached 1200 of 1340"]
+    # llama.cpp tells it beside the usage.
+    assert figures.parts(answer(engine={"cached_tokens": 12, "prefill_tokens": 8})) == ["cached 12 of 20"]
+    assert figures.cached(answer(TokenUsage(1340, 20, cached_tokens=0))) == (0, 1340)  # known, and nothing to say
+    assert figures.parts(answer(TokenUsage(1340, 20, cached_tokens=0)), detail=True) == ["20 tok", "prompt 1340"]
+    assert figures.cached(answer(TokenUsage(1340, 20))) is None
+
+
+def test_the_share_of_energy_is_marked_as_an_estimate_and_preemptions_are_its_own_only_when_alone() -> None:
+    alone = answer(during={"energy_joules": 300.0, "gpus": 2, "preemptions": 2, "alone": True})
+    assert figures.parts(alone) == ["~83 mWh", "preempted twice"]
+    beside = answer(during={"energy_joules": None, "gpus": 2, "preemptions": 1, "alone": False})
+    assert figures.parts(beside) == ["1 preemption meanwhile"]
+    strange: list[Any] = [{}, {"energy_joules": float("nan"), "preemptions": -3}, [], "x", {"energy_joules": "many"}]
+    for nothing in strange:
+        assert figures.parts(answer(during=nothing)) == []

@@ -227,7 +227,7 @@ async def test_everything_goes_to_the_bus(db: Database) -> None:
     await read(service.send(session, "x", TARGET))
     answer = kept(db, session)
     assert told == [
-        AnswerStarted(session, answer.id),
+        AnswerStarted(session, answer.id, TARGET.run_id),
         AnswerProgressed(session, answer.id, Delta("hi")),
         AnswerProgressed(session, answer.id, DONE),
     ]

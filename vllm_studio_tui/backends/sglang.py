@@ -135,6 +135,7 @@ METRICS = (
     ),
     MetricSpec("cached_tokens_total", "total", _names("cached_tokens_total")),
     MetricSpec("requests_total", "total", _names("num_requests_total")),
+    MetricSpec("preemptions_total", "total", _names("num_retracted_requests_total")),
 )
 
 PASTED_FLAGS = {

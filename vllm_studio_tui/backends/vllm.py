@@ -123,6 +123,7 @@ METRICS = (
         _names("prompt_tokens_cached_total", "prefix_cache_hits_total", "gpu_prefix_cache_hits_total"),
     ),
     MetricSpec("requests_total", "total", _names("request_success_total")),
+    MetricSpec("preemptions_total", "total", _names("num_preemptions_total")),
 )
 
 PASTED_FLAGS = {

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from vllm_studio_tui.cli import chat_options
 from vllm_studio_tui.cli.output import emit_line, note, safe
-from vllm_studio_tui.domain.chat import Delta, Ended, Relabel
+from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, TokenUsage
 from vllm_studio_tui.domain.errors import NotSaved
 from vllm_studio_tui.domain.tools import CallBegan, CallEnded, ChatEvent, RoundBegan, RoundEnded
 from vllm_studio_tui.kit import numbers
@@ -99,7 +99,7 @@ def stats_line(ended: Ended) -> str:
         parts.append("{} + {} tokens".format(*("–" if one is None else one for one in counts)))
     if timings.tokens_per_second is not None:
         parts.append(numbers.fixed(timings.tokens_per_second, 1, " tok/s"))
-    parts += _engine_parts(ended.details.get("engine"))
+    parts += _engine_parts(ended.details.get("engine"), usage)
     if timings.ttft is not None:
         parts.append(f"first after {numbers.fixed(timings.ttft, 2, ' s')}")
     if timings.thinking is not None:
@@ -111,17 +111,18 @@ def stats_line(ended: Ended) -> str:
     return "[" + " · ".join([*parts, *([end] if end else [])]) + "]"
 
 
-def _engine_parts(told: object) -> list[str]:
+def _engine_parts(told: object, usage: TokenUsage) -> list[str]:
     """Return what the engine itself told of the answer: its queue, how it read the prompt, what it had in its cache."""
-    if not isinstance(told, Mapping):
-        return []
+    told = told if isinstance(told, Mapping) else {}
     parts = []
     if (queue := told.get("queue_seconds")) is not None:
         parts.append(f"queued {numbers.latency(queue)}")
     if (reading := told.get("prefill_tps")) is not None:
         parts.append(f"read at {numbers.rate(reading)} tok/s")
-    if cached := told.get("cached_tokens"):
-        parts.append(f"{numbers.count(int(cached))} cached")
+    cached = told.get("cached_tokens") if usage.cached_tokens is None else usage.cached_tokens
+    if cached:
+        of = f" of {numbers.count(usage.prompt_tokens)}" if usage.prompt_tokens else ""
+        parts.append(f"cached {numbers.count(int(cached))}{of}")
     return parts
 
 

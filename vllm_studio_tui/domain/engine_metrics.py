@@ -49,6 +49,7 @@ class EngineMetrics:
     generation_tokens_total: int | None = None
     cached_tokens_total: int | None = None
     requests_total: int | None = None
+    preemptions_total: int | None = None
     interval: float | None = None
     error: str | None = None
     since_start: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class EngineMetrics:
             "generation_tokens_total": self.generation_tokens_total,
             "cached_tokens_total": self.cached_tokens_total,
             "requests_total": self.requests_total,
+            "preemptions_total": self.preemptions_total,
             "interval": self.interval,
             "since_start": list(self.since_start),
             "custom": {one.metric.name: one.value for one in self.custom},

@@ -28,7 +28,7 @@ from vllm_studio_tui.probes.engine.scrape import fetch
 #: Fields that count things.
 _COUNTS = frozenset(
     {"running", "waiting", "preemptions", "prompt_tokens_total", "generation_tokens_total"}
-    | {"cached_tokens_total", "requests_total"}
+    | {"cached_tokens_total", "requests_total", "preemptions_total"}
 )
 #: Fields that are shares, 0-1.
 _SHARES = frozenset({"kv_cache_usage", "prefix_cache_hit_rate", "spec_acceptance"})

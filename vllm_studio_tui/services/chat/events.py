@@ -16,10 +16,11 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnswerStarted:
-    """An answer was asked for. Both ids are None where no chat is kept."""
+    """An answer was asked for. Both ids are None where no chat is kept; the run is None for a server of others."""
 
     session_id: str | None
     message_id: str | None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class AnswerProgressed:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSaved:
-    """An answer that could not be saved at its end is in the database now."""
+    """An answer that could not be saved at its end is in the database now, or what was found out of it afterwards."""
 
     session_id: str | None
     message_id: str | None

@@ -212,7 +212,8 @@ class TurnRunner:
 
     def _publish(self, turn: Turn, event: StreamEvent | None) -> None:
         if self._bus is not None:
-            self._bus.publish(AnswerStarted(*turn.ids) if event is None else AnswerProgressed(*turn.ids, event))
+            started = AnswerStarted(*turn.ids, turn.target.run_id)
+            self._bus.publish(started if event is None else AnswerProgressed(*turn.ids, event))
 
 
 def _with_fields(sampling: Sampling, fields: Mapping[str, Any]) -> Sampling:

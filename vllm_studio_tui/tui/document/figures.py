@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vllm_studio_tui.domain.answer_share import AnswerShare
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.sampling import FORMS
 from vllm_studio_tui.kit import numbers
@@ -51,6 +52,38 @@ def engine_figure(answer: Message, name: str) -> float | None:
     return float(value) if value is not None and known else None
 
 
+def cached(answer: Message) -> tuple[int, int] | None:
+    """Return how many tokens of the prompt were in the engine's cache, and how many it has; None: it does not say."""
+    told = answer.usage.cached_tokens
+    found = engine_figure(answer, "cached_tokens") if told is None else told
+    read = engine_figure(answer, "prefill_tokens")
+    prompt = answer.usage.prompt_tokens
+    if prompt is None and found is not None and read is not None:
+        prompt = int(found + read)
+    return None if found is None or not prompt else (min(int(found), prompt), prompt)
+
+
+def during(answer: Message) -> AnswerShare | None:
+    """Return what went on at the engine while the answer came; None: nothing is known of it."""
+    return AnswerShare.from_json(answer.details.get("during"))
+
+
+def energy(answer: Message) -> str:
+    """Return its share of the GPUs' energy, always an estimate: `~83 mWh`; empty: it was not measured."""
+    share = during(answer)
+    return "" if share is None or share.watt_hours is None else f"~{numbers.energy(share.watt_hours)}"
+
+
+def preempted(answer: Message) -> str:
+    """Return how often it was preempted; where others were there too, how often the engine preempted any meanwhile."""
+    share = during(answer)
+    if share is None or not share.preemptions:
+        return ""
+    times = {1: "once", 2: "twice"}.get(share.preemptions, f"{share.preemptions} times")
+    count = "1 preemption" if share.preemptions == 1 else f"{share.preemptions} preemptions"
+    return f"preempted {times}" if share.alone else f"{count} meanwhile"
+
+
 def measured_here(answer: Message) -> list[str]:
     """Return what this program measured itself, from the first byte it sent: it has the network and the queue in it."""
     timings = answer.timings
@@ -79,13 +112,15 @@ def parts(answer: Message, *, detail: bool = False) -> list[str]:
         found.append(f"{tokens} tok")
     if (queue := engine_figure(answer, "queue_seconds")) is not None:
         found.append(f"queue {numbers.latency(queue)}")
+    hit = cached(answer)
+    if hit is not None and hit[0]:
+        found.append(f"cached {hit[0]} of {hit[1]}")
+    found += filter(None, (energy(answer), preempted(answer)))
     if detail:
         if (speed_of_reading := engine_figure(answer, "prefill_tps")) is not None:
             found.append(f"read at {numbers.rate(speed_of_reading)} tok/s")
-        if usage.prompt_tokens is not None:
+        if usage.prompt_tokens is not None and not (hit is not None and hit[0]):
             found.append(f"prompt {usage.prompt_tokens}")
-        if usage.cached_tokens:
-            found.append(f"cached {usage.cached_tokens}")
         if usage.reasoning_tokens:
             found.append(f"thinking {usage.reasoning_tokens}")
     return found

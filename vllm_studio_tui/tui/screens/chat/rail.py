@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.chat_settings import form_of, shaped
 from vllm_studio_tui.domain.context import CountedBy
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
@@ -25,6 +26,8 @@ COUNTED = {
     CountedBy.WORDS: "words counted, the rest guessed",
     CountedBy.ESTIMATE: "a guess by letters",
 }
+#: Requests at once from which it is said that the energy is a share.
+MANY = 1.5
 #: The first cell of text, of values, and the cells of a bar.
 TEXT, VALUE, BAR = 3, 16, 8
 
@@ -60,8 +63,9 @@ def _answer(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
     if timings.ttft is not None:
         facts.append(("TTFT", numbers.latency(timings.ttft)))
     if usage.prompt_tokens is not None:
-        cached = f", {numbers.count(usage.cached_tokens)} cached" if usage.cached_tokens else ""
-        facts.append(("prompt", f"{numbers.count(usage.prompt_tokens)} tok{cached}"))
+        facts.append(("prompt", f"{numbers.count(usage.prompt_tokens)} tok"))
+    if (hit := figures.cached(last)) is not None:
+        facts.append(("cached", f"{numbers.count(hit[0])} of {numbers.count(hit[1])}"))
     if (reading := figures.engine_figure(last, "prefill_tps")) is not None:
         facts.append(("read at", f"{numbers.rate(reading)} tok/s"))
     if usage.reasoning_tokens:
@@ -74,6 +78,7 @@ def _answer(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
         facts.append(("speed", f"{rate} tok/s"))
     if timings.total is not None:
         facts.append(("took", numbers.latency(timings.total)))
+    facts += _during(last)
     if view.rounds[0]:
         rounds, calls = view.rounds
         facts.append(("rounds", f"{rounds} of {MAX_ROUNDS}, {calls} {'call' if calls == 1 else 'calls'}"))
@@ -91,6 +96,18 @@ def _answer(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
         row.put(TEXT, "times measured here", "faint", width - TEXT - 1)
         rows.append(row)
     return rows
+
+
+def _during(answer: Message) -> list[tuple[str, str]]:
+    """Return what went on at the engine while an answer came."""
+    share, facts = figures.during(answer), []
+    if energy := figures.energy(answer):
+        facts.append(("energy", energy))
+        if share is not None and share.requests >= MANY:
+            facts.append(("shared by", f"{share.requests:.0f} requests"))
+    if preempted := figures.preempted(answer):
+        facts.append(("engine", preempted))
+    return facts
 
 
 def _rounds(calls: Calls, glyphs: Glyphs, width: int) -> list[Row]:
