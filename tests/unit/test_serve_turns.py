@@ -88,6 +88,43 @@ async def test_a_call_waits_until_it_is_decided(ground: Ground, engine: Rounds, 
     assert (again[0], again[1]["code"]) == (409, "call_does_not_wait")
 
 
+async def test_calls_are_allowed_by_a_pattern_of_their_arguments(ground: Ground, engine: Rounds) -> None:
+    path = f"/chats/{await chat(ground)}"
+    pattern = {"url": "http://127.0.0.1:9/*"}
+    await turn(ground, path, {"content": "x", "tools": ["builtin"]}, {"decision": "always", "pattern": pattern})
+    (kept,) = await asyncio.to_thread(ground.context.studio.tools.consents)
+    assert (kept.tool, kept.session_id, kept.pattern) == ("builtin__fetch", None, pattern)
+    engine.asked.clear()
+    events = await turn(ground, path, {"content": "x", "tools": ["builtin"]})
+    assert not [one for one in events if one["event"] == "tool_asked"]
+
+
+WRONG_PATTERNS: list[dict[str, Any]] = [
+    {"decision": "always", "pattern": {"url": "https://other.example/*"}},
+    {"decision": "always", "pattern": {}},
+    {"decision": "always", "pattern": {"url": 3}},
+    {"decision": "always", "pattern": {str(number): "*" for number in range(51)}},
+    {"decision": "once", "pattern": {"url": "*"}},
+    {"decision": "deny", "pattern": {"url": "*"}},
+]
+
+
+async def test_a_pattern_that_cannot_be_meant_is_refused_and_the_call_waits_on(ground: Ground, engine: Rounds) -> None:
+    path = f"/chats/{await chat(ground)}"
+    asked = {"content": "x", "tools": ["builtin"]}
+    async with ground.client.post(f"{ground.url}{path}/turn", json=asked) as answered:
+        async for line in answered.content:
+            if b'"tool_asked"' in line:
+                break
+        for wrong in WRONG_PATTERNS:
+            status, refused, _ = await call(ground, "POST", f"{path}/calls/{FETCH[0]}", wrong)
+            assert (status, "pattern" in refused["error"]) == (400, True), wrong
+        assert (await call(ground, "POST", f"{path}/calls/{FETCH[0]}", {"decision": "deny"}))[0] == 200
+        async for line in answered.content:
+            if b'"stats"' in line:
+                break
+
+
 async def test_a_call_is_forced_in_the_first_round(ground: Ground, engine: Rounds) -> None:
     path = f"/chats/{await chat(ground)}"
     asked = {"content": "x", "tools": ["builtin"], "tool_choice": "builtin__time"}

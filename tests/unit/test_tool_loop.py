@@ -424,3 +424,35 @@ def test_the_end_of_an_answer_leaves_marks_alone(db: Database) -> None:
     rows.finish(one)
     kept = rows.get(one.id)
     assert (kept.bookmarked_at, kept.deleted_at) == ("now", "then")
+
+
+async def test_a_pattern_allows_calls_with_arguments_like_it_and_no_others(db: Database, tmp_path: Path) -> None:
+    consents, box = Studio(Places.under(tmp_path)).tools, Box()
+    parma = ("id-of-a-third-call", "weather", '{"city": "Parma"}')
+    service = ChatService(db, stream=Rounds(calls(PARIS, ROME, parma), SAID), consents=consents)
+    session, asked = service.new_session("x"), []
+    async for event in service.send(session, "x", TARGET, tools=box):
+        if isinstance(event, CallAsked):
+            asked.append(event.call.id)
+            if len(asked) == 3:
+                assert service.decide(PARIS[0], Decision.ALWAYS, None, {"city": "Pa*"})
+        if isinstance(event, CallEnded) and event.call.id == parma[0]:
+            assert service.decide(ROME[0], Decision.DENY), "it is not like the pattern"
+    assert sorted(one[1]["city"] for one in box.made) == ["Paris", "Parma"]
+    (kept,) = consents.consents()
+    assert (kept.tool, kept.session_id, kept.pattern) == ("weather", None, {"city": "Pa*"})
+    decided = {row[0]: row[1] for row in db.rows("SELECT call_id, decided FROM tool_calls")}
+    assert decided == {PARIS[0]: "always", ROME[0]: "deny", parma[0]: "once"}
+    service = ChatService(db, stream=Rounds(calls(PARIS, ROME), SAID), consents=consents)
+    _, events = await ask(service, box, Decision.DENY)
+    assert [one.call.id for one in events if isinstance(one, CallAsked)] == [ROME[0]]
+
+
+async def test_a_pattern_holds_for_a_question_of_which_nothing_is_kept(db: Database) -> None:
+    service, box = ChatService(db, stream=Rounds(calls(PARIS), calls(ROME), SAID)), Box()
+    asked = 0
+    async for event in service.send(None, "x", TARGET, tools=box, temporary=True):
+        if isinstance(event, CallAsked):
+            asked += 1
+            service.decide(event.call.id, Decision.ALWAYS, None, {"city": "*"})
+    assert (asked, len(box.made)) == (1, 2)

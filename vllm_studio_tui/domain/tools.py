@@ -106,8 +106,14 @@ class Consents(Protocol):
     def allowed(self, tool: Tool, arguments: Mapping[str, Any], session_id: str | None = None) -> Decision | None:
         """Return what lets a call be made without a question: `CHAT` or `ALWAYS`; None: a person is asked."""
 
-    def allow(self, tool: Tool, decision: Decision, session_id: str | None = None) -> object:
-        """Keep a decision that is for longer than one call."""
+    def allow(
+        self,
+        tool: Tool,
+        decision: Decision,
+        session_id: str | None = None,
+        pattern: Mapping[str, str] | None = None,
+    ) -> object:
+        """Keep a decision that is for longer than one call; with a pattern, for calls with arguments like it."""
 
 
 # --- what a stream yields between answers, besides `StreamEvent` ------------------------------------------

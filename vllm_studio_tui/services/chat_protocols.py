@@ -153,7 +153,13 @@ class ChatApi(Protocol):
         system: str | None = None,
         tools: ToolChoice | None = None,
     ) -> AsyncGenerator[ChatEvent, None]: ...
-    def decide(self, call_id: str, decision: Decision, arguments: Mapping[str, Any] | None = None) -> bool: ...
+    def decide(
+        self,
+        call_id: str,
+        decision: Decision,
+        arguments: Mapping[str, Any] | None = None,
+        pattern: Mapping[str, str] | None = None,
+    ) -> bool: ...
     def go_on(
         self,
         session_id: str,

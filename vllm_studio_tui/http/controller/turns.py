@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.sampling import checked
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.domain.tool_choice import AUTO
+from vllm_studio_tui.domain.tool_consent import matches
 from vllm_studio_tui.domain.tools import ChatEvent, Decision, RoundBegan, ToolChoice
 from vllm_studio_tui.http.answers import body_of, document, text_field
 from vllm_studio_tui.http.errors import as_refusal
@@ -22,6 +23,7 @@ from vllm_studio_tui.http.route import Call, Route
 from vllm_studio_tui.kit.json_body import json_bytes
 from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.services.chat.event_documents import event_documents
+from vllm_studio_tui.services.chat.tool_round import arguments_of
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session, Target
@@ -32,6 +34,8 @@ LOOK = 1.0
 #: Letters of a question.
 MOST_TEXT = 4_000_000
 MOST_NAME = 200
+#: Arguments of a pattern.
+MOST_PATTERNS = 50
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -176,18 +180,46 @@ async def _decide(call: Call) -> web.StreamResponse:
     arguments = data.get("arguments")
     if arguments is not None and not isinstance(arguments, dict):
         raise Refusal(400, "invalid_field", "`arguments` is no object", param="arguments")
+    pattern = _pattern(data, decision)
     name, wanted = call.request.match_info["id"], call.request.match_info["call"]
     studio = call.context.studio
 
     def decide() -> bool:
         branch = studio.chats.branch(studio.chats.get(name).id)
-        known = any(one.id == wanted for message in branch for one in message.tool_calls)
-        return known and studio.chat.decide(wanted, decision, arguments)
+        known = next((one for message in branch for one in message.tool_calls if one.id == wanted), None)
+        if known is None:
+            return False
+        given = arguments if arguments is not None else arguments_of(known.arguments)
+        if pattern is not None and (given is None or not matches(pattern, given)):
+            words = "the arguments of this call are not like `pattern`"
+            raise Refusal(400, "invalid_field", words, param="pattern")
+        return studio.chat.decide(wanted, decision, arguments, pattern)
 
     if not await call.context.read(decide):
         advice = "It was decided before, its answer was stopped, or there was no such call."
         raise Refusal(409, "call_does_not_wait", "no call of this id waits in this chat", advice=advice)
     return document({"success": True, "id": wanted, "decision": decision})
+
+
+def _pattern(data: Mapping[str, Any], decision: Decision) -> dict[str, str] | None:
+    """Return what the arguments of calls must be like that a decision is for.
+
+    Raises:
+        Refusal: It is none, or the decision is for one call alone.
+    """
+    pattern = data.get("pattern")
+    if pattern is None:
+        return None
+    texts = isinstance(pattern, dict) and all(
+        isinstance(one, str) and len(one) <= MOST_NAME for one in pattern.values()
+    )
+    if not texts or not 0 < len(pattern) <= MOST_PATTERNS:
+        words = "`pattern` is no object of texts, by the names of arguments"
+        raise Refusal(400, "invalid_field", words, param="pattern")
+    if decision not in (Decision.CHAT, Decision.ALWAYS):
+        words = f"`pattern` is for {Decision.CHAT} and {Decision.ALWAYS}"
+        raise Refusal(400, "invalid_field", words, param="pattern")
+    return dict(pattern)
 
 
 _TURN = {
@@ -213,7 +245,15 @@ _TURN = {
 _DECISION = {
     "type": "object",
     "required": ["decision"],
-    "properties": {"decision": {"enum": list(Decision)}, "arguments": {"type": "object"}},
+    "properties": {
+        "decision": {"enum": list(Decision)},
+        "arguments": {"type": "object", "description": "What it is called with in place of the model's."},
+        "pattern": {
+            "type": "object",
+            "description": "chat and always: only for calls whose arguments are like these texts, by name. * stands for"
+            " anything but what begins a further command or leaves a folder.",
+        },
+    },
 }
 ROUTES = (
     Route(

@@ -102,16 +102,24 @@ class ChatService:
         """Save what is not saved yet; return the recovery files of what still is not. Blocking."""
         return self.unsaved.close()
 
-    def decide(self, call_id: str, decision: Decision, arguments: Mapping[str, Any] | None = None) -> bool:
+    def decide(
+        self,
+        call_id: str,
+        decision: Decision,
+        arguments: Mapping[str, Any] | None = None,
+        pattern: Mapping[str, str] | None = None,
+    ) -> bool:
         """Decide a call of a tool that waits, from any thread.
 
         Args:
             arguments: What it is made with in place of the model's arguments.
+            pattern: What the arguments of further calls must be like that `CHAT` or `ALWAYS` is for; None: any. See
+                `domain.tool_consent.matches`.
 
         Returns:
             Whether it waited: False where it was decided before, or its answer was stopped.
         """
-        return self._loop.decisions.decide(call_id, decision, arguments)
+        return self._loop.decisions.decide(call_id, decision, arguments, pattern)
 
     def check_sight(self, target: Target) -> None:
         """Refuse pictures for a model of which somebody says that it reads none. Blocking.

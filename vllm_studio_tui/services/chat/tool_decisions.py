@@ -6,12 +6,24 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_studio_tui.domain.tools import Decision
 
-#: A decision, and the arguments in place of the model's; None: these stay.
-Decided = tuple[Decision, Mapping[str, Any] | None]
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person said to a call.
+
+    Attributes:
+        arguments: What it is made with in place of the model's; None: these stay.
+        pattern: What the arguments of calls must be like that a longer decision is for; None: any.
+    """
+
+    decision: Decision
+    arguments: Mapping[str, Any] | None = None
+    pattern: Mapping[str, str] | None = None
 
 
 class ToolDecisions:
@@ -34,7 +46,13 @@ class ToolDecisions:
             with self._lock:
                 self._waiting.pop(call_id, None)
 
-    def decide(self, call_id: str, decision: Decision, arguments: Mapping[str, Any] | None = None) -> bool:
+    def decide(
+        self,
+        call_id: str,
+        decision: Decision,
+        arguments: Mapping[str, Any] | None = None,
+        pattern: Mapping[str, str] | None = None,
+    ) -> bool:
         """Decide a call; False where it does not wait any more, or never did."""
         with self._lock:
             found = self._waiting.pop(call_id, None)
@@ -44,7 +62,7 @@ class ToolDecisions:
 
         def decided() -> None:
             if not future.done():
-                future.set_result((decision, arguments))
+                future.set_result(Decided(decision, arguments, pattern))
 
         try:
             loop.call_soon_threadsafe(decided)

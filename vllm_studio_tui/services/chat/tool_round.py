@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, ToolCall
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.tool_consent import matches
 from vllm_studio_tui.domain.tools import (
     MAX_RESULT,
     CallAsked,
@@ -25,7 +26,7 @@ from vllm_studio_tui.domain.tools import (
     ToolResult,
 )
 from vllm_studio_tui.services.chat.in_thread import in_thread
-from vllm_studio_tui.services.chat.tool_decisions import ToolDecisions
+from vllm_studio_tui.services.chat.tool_decisions import Decided, ToolDecisions
 from vllm_studio_tui.store.tool_calls import ToolCallRows
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class ToolQuestion:
     Attributes:
         results: What each call that differs came to, by name and arguments.
         allowed: Names of tools that were allowed for longer, where that is kept nowhere.
+        patterns: Those that were allowed so for some arguments alone, each with what these are like.
         waiting: Calls that wait for a person.
     """
 
@@ -56,11 +58,14 @@ class ToolQuestion:
     offered: dict[str, Tool] = field(default_factory=dict)
     results: dict[tuple[str, str], asyncio.Future[ToolResult]] = field(default_factory=dict)
     allowed: set[str] = field(default_factory=set)
+    patterns: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     waiting: dict[str, tuple[Tool, Mapping[str, Any]]] = field(default_factory=dict)
 
     async def allows(self, tool: Tool, arguments: Mapping[str, Any]) -> bool:
         """Return whether a call needs no question; where that cannot be read, it needs one."""
         if not tool.asks or tool.name in self.allowed:
+            return True
+        if any(name == tool.name and matches(pattern, arguments) for name, pattern in self.patterns):
             return True
         if self.consents is None:
             return False
@@ -71,13 +76,16 @@ class ToolQuestion:
             _log.warning("what was allowed cannot be read: %s", error)
             return False
 
-    async def allow(self, tool: Tool, decision: Decision) -> None:
+    async def allow(self, tool: Tool, decision: Decision, pattern: Mapping[str, str] | None) -> None:
         """Keep what was allowed for longer, and let calls go on that it allows too."""
-        self.allowed.add(tool.name)
+        if pattern is None:
+            self.allowed.add(tool.name)
+        else:
+            self.patterns.append((tool.name, pattern))
         if self.consents is not None:
             consents = self.consents
             try:
-                await asyncio.to_thread(consents.allow, tool, decision, self.session_id)
+                await asyncio.to_thread(consents.allow, tool, decision, self.session_id, pattern)
             except StudioError as error:
                 _log.warning("what was allowed cannot be kept: %s", error)
         for call_id, (other, arguments) in list(self.waiting.items()):
@@ -205,14 +213,14 @@ class ToolRoundCalls:
         given: Mapping[str, Any] = arguments
         changed, decided = None, None
         if not await question.allows(tool, given):
-            decision, other = await self._asked(call, tool, given)
-            decided = decision.value
-            if decision is Decision.DENY:
+            said = await self._asked(call, tool, given)
+            decided = said.decision.value
+            if said.decision is Decision.DENY:
                 return _Outcome(ToolResult(DENIED, is_error=True), "denied", decided)
-            if other is not None and other != given:
-                given = changed = other
-            if decision is not Decision.ONCE:
-                await question.allow(tool, decision)
+            if said.arguments is not None and said.arguments != given:
+                given = changed = said.arguments
+            if said.decision is not Decision.ONCE:
+                await question.allow(tool, said.decision, said.pattern)
         if not await self._begin(call, decided, given):
             return _Outcome(ToolResult("This call was not made: it was ended elsewhere.", is_error=True), "denied")
         self._made.add(index)
@@ -220,7 +228,7 @@ class ToolRoundCalls:
         result = await self._made_call(tool, given)
         return _Outcome(result, "failed" if result.is_error else "done", decided, changed)
 
-    async def _asked(self, call: ToolCall, tool: Tool, arguments: Mapping[str, Any]) -> Any:
+    async def _asked(self, call: ToolCall, tool: Tool, arguments: Mapping[str, Any]) -> Decided:
         question = self._question
         with question.decisions.waiting(call.id) as decided:
             question.waiting[call.id] = (tool, arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from vllm_studio_tui.domain.tools import (
@@ -117,11 +116,11 @@ class Consent:
         if state is not None and time.monotonic() - state.since >= STARTLED:
             self._screen.shell.spawn(self.decide(state, Decision.DENY))
 
-    async def decide(self, state: CallState, decision: Decision) -> bool:
+    async def decide(self, state: CallState, decision: Decision, pattern: Mapping[str, str] | None = None) -> bool:
         """Decide a call; False where it does not wait any more."""
         changed: Mapping[str, Any] | None = None if state.changed is None else arguments_of(state.changed)
         service = await self._screen.service()
-        if not service.decide(state.call.id, decision, changed):
+        if not service.decide(state.call.id, decision, changed, pattern):
             return False
         state.decide(decision)
         self._screen.document.call_changed(state)
@@ -152,11 +151,7 @@ class Consent:
         if chosen in ("c", "w"):
             await self.decide(state, Decision.CHAT if chosen == "c" else Decision.ALWAYS)
             return
-        pattern = patterns[int(chosen) - 1][1]
-        tools = self._screen.studio.tools
-        await shell.in_thread(partial(tools.allow, tool, Decision.ALWAYS, None, pattern))
-        if await self.decide(state, Decision.ONCE):
-            state.decided = Decision.ALWAYS.value
+        await self.decide(state, Decision.ALWAYS, patterns[int(chosen) - 1][1])
 
     async def _edit(self, state: CallState) -> None:
         """Let the person write other arguments. The call still waits: what is allowed is what is seen then."""
