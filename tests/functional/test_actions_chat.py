@@ -445,6 +445,24 @@ async def _pin_and_tag(stage: Staged) -> None:
     await stage.press("escape")
 
 
+@listed.scenario("chat.tab", "chat.next-tab", "chat.previous-tab", "chats.tab")
+async def _tabs(stage: Staged) -> None:
+    first = place(stage).chat.id
+    place(stage).prompt.focus()
+    await stage.press("f11")
+    await told(stage, "Kept in a tab")
+    await stage.press("ctrl+n")
+    await shows(stage, "▌New chat")
+    await stage.press("ctrl+pageup")
+    await stage.until(lambda: place(stage).chat.id == first, "the tab before")
+    await stage.press("ctrl+pagedown")
+    await stage.until(lambda: place(stage).state.left_off.tabs == [first], "the one tab that is kept")
+    place(stage).query_one("#chat-list").focus()
+    place(stage).query_one("#chat-list", ChatList).choose(first or "")
+    await stage.press("T")
+    await stage.until(lambda: place(stage).state.left_off.tabs == [], "none is kept")
+
+
 @transcript.scenario("transcript.fork")
 async def _fork(stage: Staged) -> None:
     origin = place(stage).session

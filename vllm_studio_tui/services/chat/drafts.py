@@ -21,6 +21,8 @@ STASHED = 50
 MAX_FILE = 32 * 1024 * 1024
 #: Letters of pasted texts that are kept with all drafts, the newest first.
 PASTED = 2_000_000
+#: Chats that are kept open at most.
+TABS = 12
 FILE = "desk.json"
 
 
@@ -34,6 +36,7 @@ class LeftOff:
         drafts: What was typed and not sent, by the chat's id; empty for the chat that does not exist yet.
         history: Prompts that were sent, the newest last.
         stash: Drafts that were put aside, the newest last.
+        tabs: The ids of the chats that are kept open, in their order.
     """
 
     session: str | None = None
@@ -41,6 +44,7 @@ class LeftOff:
     drafts: dict[str, Draft] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
     stash: list[Draft] = field(default_factory=list)
+    tabs: list[str] = field(default_factory=list)
 
     def put_aside(self, draft: Draft) -> None:
         """Keep a draft for later. The oldest ones go where there are too many."""
@@ -81,6 +85,7 @@ def load_left_off(places: Places) -> LeftOff:
             {str(key): _draft(one) for key, one in drafts.items()} if isinstance(drafts, dict) else {},
             [prompt for prompt in data.get("history") or [] if isinstance(prompt, str)][-HISTORY:],
             [_draft(one) for one in data.get("stash") or [] if isinstance(one, str | dict)][-STASHED:],
+            list(dict.fromkeys(one for one in data.get("tabs") or [] if isinstance(one, str)))[:TABS],
         )
     except FileNotFoundError:
         return LeftOff()
@@ -99,6 +104,7 @@ def save_left_off(places: Places, left_off: LeftOff) -> bool:
         "drafts": dict(zip(left_off.drafts, map(_written, drafts), strict=True)),
         "history": left_off.history,
         "stash": [_written(one) for one in stash],
+        "tabs": left_off.tabs,
     }
     try:
         private_dir(places.state)

@@ -344,6 +344,13 @@ class BlockScroll(WholeLines, can_focus=True):
         self.post_message(self.Moved())
         self.redraw()
 
+    def show_at(self, index: int, line: int) -> None:
+        """Have a line of a block at the top."""
+        self.following = False
+        self._top, self._top_block = (index, line), self.blocks[index]
+        self.post_message(self.Moved())
+        self.redraw()
+
     def page(self, step: int) -> None:
         self.scroll_lines(step * max(1, self.size.height - 2))
 

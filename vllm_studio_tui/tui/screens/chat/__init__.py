@@ -24,6 +24,9 @@ SCREEN = Screen(
         Action("prompt.page-down", "pagedown", "", "The chat a page down", palette=False),
         Action("chat.model", "f4", "model", "Choose the model", priority=True),
         Action("chat.chats", "ctrl+o", "chats", "Chats: open, search, rename, delete", priority=True),
+        Action("chat.tab", "T,f11", "", "Keep this chat open in a tab, or no longer"),
+        Action("chat.next-tab", "ctrl+pagedown", "", "The next tab: another chat that is open", priority=True),
+        Action("chat.previous-tab", "ctrl+pageup", "", "The tab before", priority=True),
         Action("chat.new", "ctrl+n", "new", "A new chat", priority=True),
         Action("chat.find", "ctrl+f", "find", "Find in this chat", priority=True),
         Action("chat.settings", "f3", "settings", "System prompt, thinking, sampling, form of answers", priority=True),
@@ -90,6 +93,7 @@ SCREEN = Screen(
         Action("chats.rename", "e,f9", "rename", "Rename the chat", writes=True, palette=False),
         Action("chats.pin", "p", "pin", "Keep the chat before the others, or no longer", writes=True, palette=False),
         Action("chats.tags", "number_sign", "tags", "Tags of the chat", writes=True, palette=False, footer="#"),
+        Action("chats.tab", "T", "tab", "Keep the chat open in a tab, or no longer", palette=False),
         Action("chats.delete", "d,ctrl+d,delete", "delete", "Put the chat into the trash", writes=True, palette=False),
     ),
 )

@@ -322,6 +322,7 @@ class Asking:
 
     def _on_end(self, running: RunningAnswer, error: StudioError | None) -> None:
         chat = self._state.of(running.session_id)
+        self._state.answered(running.session_id)
         self._screen.shell.notices.answered(time.monotonic() - running.began)
         if error is not None:
             self._screen.shell.tell_error(error)

@@ -24,7 +24,7 @@ class ChatList(ListCanvas):
         """The person chose to do something with a chat.
 
         Attributes:
-            name: The action without its scope: `open`, `new`, `rename`, `pin`, `tags` or `delete`.
+            name: The action without its scope: `open`, `new`, `rename`, `pin`, `tags`, `tab` or `delete`.
         """
 
         name: str
@@ -61,6 +61,9 @@ class ChatList(ListCanvas):
 
     def action_tags(self) -> None:
         self._chosen("tags")
+
+    def action_tab(self) -> None:
+        self._chosen("tab")
 
     def action_delete(self) -> None:
         self._chosen("delete")

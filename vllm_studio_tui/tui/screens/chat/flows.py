@@ -90,7 +90,8 @@ class ChatFlows:
         sessions = chat.sessions.list(limit=SHOWN, search=typed, pinned_first=True)
         # The count comes last: it is what a narrow window can do without.
         widest = max((cell_len(clean_line(session.model or "", limit=MODEL)) for session in sessions), default=0)
-        for session in sessions:
+        kept = self._state.left_off.tabs
+        for session in sorted(sessions, key=lambda one: one.id not in kept):
             at = numbers.when(session.updated_at)
             model = set_cell_size(clean_line(session.model or "", limit=MODEL), widest)
             many = "message" if session.messages == 1 else "messages"
@@ -99,7 +100,11 @@ class ChatFlows:
                     f"open:{session.id}",
                     session.title or "New chat",
                     f"{numbers.moment(at, now):>6}  {model}  {session.messages:>3} {many}",
-                    group="Pinned" if session.pinned_at is not None else paint.day(at, now),
+                    group="Tabs"
+                    if session.id in kept
+                    else "Pinned"
+                    if session.pinned_at is not None
+                    else paint.day(at, now),
                     words=" ".join(session.tags),
                 )
             )

@@ -100,7 +100,7 @@ class ChatOpening(ChatSteps):
             if self._looking is not None:
                 self._looking.pause()
             self._say_open(on=False)
-            self.shell.spawn(self._save_left_off())
+            self.shell.spawn(self.save_left_off())
 
     async def leaving(self) -> None:
         """The studio closes: what is coming is kept, and so is what was not sent."""
@@ -109,12 +109,15 @@ class ChatOpening(ChatSteps):
         await self.shell.in_thread(lambda: inbox.set_open(places, on=False))
         self.state.close()
         await self._as_screen.answers.stop_all()
-        await self._save_left_off()
+        await self.save_left_off()
 
-    async def _save_left_off(self) -> None:
+    async def save_left_off(self) -> None:
+        """Keep what was left off."""
         await self.shell.in_thread(partial(save_left_off, self.studio.places, self.state.left_off))
 
     def _keep_draft(self) -> None:
+        """Keep what is typed in the chat in front, and where it is read."""
+        self.state.keep_place(self._as_screen.document.reading_place())
         self.state.keep_draft(self._as_screen.prompt.text)
 
     # --- chats ------------------------------------------------------------------------------------------
@@ -127,6 +130,8 @@ class ChatOpening(ChatSteps):
                 lambda: (service.sessions.list(limit=LISTED, pinned_first=True), service.sessions.count())
             )
         )
+        if self.state.left_off.tabs:
+            await self.shell.in_thread(partial(self._as_screen.tabs.read, service))
         self._as_screen.update_place()
 
     async def reload_tree(self) -> None:
@@ -157,6 +162,8 @@ class ChatOpening(ChatSteps):
         self.end_finding()
         self.state.open(session, tree)
         self._as_screen.document.show_branch(tree, leaf or here, self._as_screen.running)
+        if leaf is None and (place := self.state.places.get(session_id)) is not None:
+            self._as_screen.document.go_back_to(place)
         self._as_screen.prompt.set_text(self.state.take_draft())
         self.asking.consent.settle()
         self._as_screen.show_queue()

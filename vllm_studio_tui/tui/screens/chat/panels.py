@@ -10,6 +10,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.flows.run_facts import Facts
 from vllm_studio_tui.tui.keys.actions import key_text
+from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.chat import loading, rail
 from vllm_studio_tui.tui.screens.chat import rows as paint
@@ -52,6 +53,7 @@ class ChatFrame:
             self._key("chat.tools"),
             self._facts.earlier(run) if run is not None else (),
             self._now(),
+            "{}/{}".format(*screen.tabs.place()) if screen.tabs.several and screen.size_class < Size.COMPACT else "",
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:
@@ -137,6 +139,7 @@ class ChatFrame:
             screen.answers.running,
             screen.ink.glyphs,
             self._key("chat.chats"),
+            state.unseen,
         )
 
     def head(self, width: int, height: int) -> list[Row]:

@@ -29,6 +29,7 @@ from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
 from vllm_studio_tui.tui.screens.chat.prompting import ChatPrompting
 from vllm_studio_tui.tui.screens.chat.state import Chat, ChatState, run_of_chat
+from vllm_studio_tui.tui.screens.chat.tabs import Tabs, visible
 from vllm_studio_tui.tui.screens.chat.tool_flows import ToolFlows
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.terminal.editor import edit_text
@@ -76,6 +77,10 @@ class ChatPlace(ChatPrompting):
         return Marking(self)
 
     @cached_property
+    def tabs(self) -> Tabs:
+        return Tabs(self)
+
+    @cached_property
     def tool_flows(self) -> ToolFlows:
         return ToolFlows(self)
 
@@ -86,6 +91,7 @@ class ChatPlace(ChatPrompting):
         with Horizontal():
             yield ChatList(frame.chats, self.get_ink, id="chat-list", header=2)
             with Vertical(id="chat-main"):
+                yield Canvas(self.tabs.rows, self.get_ink, id="chat-tabs")
                 yield Canvas(frame.head, self.get_ink, id="chat-head")
                 yield Transcript(self.get_ink, id="transcript")
                 yield Canvas(frame.queue, self.get_ink, id="chat-queue")
@@ -100,6 +106,7 @@ class ChatPlace(ChatPrompting):
 
     def on_mount(self) -> None:
         self.query_one("#chat-queue").display = self.completions.display = self.chip_row.display = False
+        self.query_one("#chat-tabs").display = False
         self.prompt.offered = self.completions.pressed
         self.asking.subscribe()
 
@@ -152,7 +159,16 @@ class ChatPlace(ChatPrompting):
 
     def update_place(self) -> None:
         """Draw what a tick can change; the transcript draws itself."""
-        for name in ("#chat-list", "#chat-head", "#chat-status", "#chat-rail", "#chat-queue", "#chat-bar"):
+        self.query_one("#chat-tabs").display = visible(self.size_class, self.tabs)
+        for name in (
+            "#chat-list",
+            "#chat-tabs",
+            "#chat-head",
+            "#chat-status",
+            "#chat-rail",
+            "#chat-queue",
+            "#chat-bar",
+        ):
             self.query_one(name, Canvas).repaint()
         self.query_one("#chat-list", ChatList).rest_on(self.chat.id)
         self.prompt.hint = self.hint if self.asking.consent.waiting is None else WAITS
@@ -228,8 +244,12 @@ class ChatPlace(ChatPrompting):
             "delete": self.flows.delete,
             "pin": self.marking.pin,
             "tags": self.marking.tags,
+            "tab": self._keep_tab,
         }[event.name]
         self.shell.spawn(chosen(event.session_id))
+
+    async def _keep_tab(self, session_id: str) -> None:
+        self.tabs.keep(session_id)
 
     async def _open_and_write(self, session_id: str) -> None:
         await self.open(session_id)
@@ -271,6 +291,8 @@ class ChatPlace(ChatPrompting):
     def possible(self, name: str) -> bool:
         if name in ("artifacts", "copy-chat", "find"):
             return bool(self.document.entries)
+        if name in ("next-tab", "previous-tab"):
+            return self.tabs.several
         return True
 
     def read_again(self) -> None:
@@ -279,6 +301,15 @@ class ChatPlace(ChatPrompting):
 
     def action_new(self) -> None:
         self.new_chat()
+
+    def action_tab(self) -> None:
+        self.tabs.keep(self.chat.id)
+
+    def action_next_tab(self) -> None:
+        self.shell.spawn(self.tabs.step(1))
+
+    def action_previous_tab(self) -> None:
+        self.shell.spawn(self.tabs.step(-1))
 
     def action_thinking(self) -> None:
         self.document.toggle_thinking()

@@ -47,6 +47,19 @@ class Attaching(Protocol):
         """Return the words with the texts that go besides them, to be counted."""
 
 
+class OpenChats(Protocol):
+    """The chats that are kept open in tabs."""
+
+    @property
+    def several(self) -> bool: ...
+
+    def place(self) -> tuple[int, int]:
+        """Return the number of the tab in front, from 1, and how many there are."""
+
+    def read(self, service: ChatApi) -> None:
+        """Read their titles. Blocking; called in a thread."""
+
+
 class ChatScreen(Protocol):
     """The chat screen, as its parts see it."""
 
@@ -119,6 +132,13 @@ class ChatScreen(Protocol):
 
     async def reload_list(self) -> None:
         """Read the list of chats again."""
+
+    @property
+    def tabs(self) -> OpenChats:
+        """The chats that are kept open."""
+
+    async def save_left_off(self) -> None:
+        """Keep what is open and unfinished."""
 
     def show_queue(self) -> None:
         """Draw the questions that wait, or give their room back."""

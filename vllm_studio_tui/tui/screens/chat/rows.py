@@ -48,6 +48,7 @@ class ChatView:
         reading: The keys go to the transcript.
         earlier: Earlier starts of the recipe that got ready, while its run is on its way.
         now: When the runs were looked at.
+        tab: Which of the open chats it is, such as `2/3`, where they have no row of their own.
     """
 
     session: Session | None
@@ -71,6 +72,7 @@ class ChatView:
     tools_key: str = ""
     earlier: Sequence[Start] = ()
     now: float = 0.0
+    tab: str = ""
 
     @property
     def level(self) -> str:
@@ -114,6 +116,8 @@ def head_rows(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[Ro
     title = view.session.title if view.session is not None else "New chat"
     if size < Size.COMPACT and view.run is not None:  # there is no line below the prompt
         title = loading.head_words(view.run, view.earlier, view.now) or title
+    if view.tab:
+        x = row.put(x, view.tab, "dim") + 1
     row.put(x, title or "New chat", "fg bold", max(4, end - x - 3))
     if size < Size.BASE:
         return [row]
@@ -245,8 +249,14 @@ def session_rows(
     going: Container[str],
     glyphs: Glyphs,
     find_key: str,
+    unseen: Container[str] = (),
 ) -> list[Row]:
-    """Return the list of chats, by day. `going` holds the ids of those that are being answered."""
+    """Return the list of chats, by day.
+
+    Args:
+        going: The ids of those that are being answered.
+        unseen: Of those whose answer ended while another was shown.
+    """
     head = Row(plane="surf")
     head.run(2, [("CHATS", "dim bold"), (f"  {total}", "faint")])
     start = head.put_right(width - 2, f"{find_key} find", "faint")
@@ -266,6 +276,8 @@ def session_rows(
         row.put(2, session.title or "New chat", "fg bold" if session.id == here else "fg", width - 5 - len(text))
         if session.id in going:
             row.put_right(width - 2, glyphs.state("loading")[0], "accent")
+        elif session.id in unseen:
+            row.put_right(width - 2, f"{text} {glyphs.bullet}", "accent")
         else:
             row.put_right(width - 2, text, "faint")
         row.link(0, width, f"chat:{session.id}")

@@ -14,7 +14,26 @@ from vllm_studio_tui.domain.draft import Draft, joined
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.runs.find import pick_run
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.chat.drafts import LeftOff
+from vllm_studio_tui.services.chat.drafts import TABS, LeftOff
+
+#: Chats of which it is known where one was reading.
+PLACES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingPlace:
+    """Where somebody reads in a chat, above its end.
+
+    Attributes:
+        message: The id of the message at the top of what is visible.
+        block, line: The block of that message, from 0, and the line of it.
+        cursor: The id of the message under the cursor.
+    """
+
+    message: str
+    block: int
+    line: int
+    cursor: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +132,9 @@ class ChatState:
         editing: The question that is being edited in the prompt; None where the prompt holds a new one.
         attached: What goes with what is typed, besides the files that its words name.
         listed, total: Sessions in the list beside the transcript, and how many there are.
+        unseen: Ids of chats whose answer ended while another one was shown.
+        loose: The id of the chat that was shown last and is in no tab of its own.
+        places: Where one was reading in chats that are not shown, by their ids.
         left_off: What is kept until the screen is opened again: drafts, prompts that were sent, the open chat.
     """
 
@@ -123,6 +145,9 @@ class ChatState:
         self.attached: tuple[Attached, ...] = ()
         self.listed: Sequence[Session] = ()
         self.total = 0
+        self.unseen: set[str] = set()
+        self.loose: str | None = None
+        self.places: dict[str, ReadingPlace] = {}
         self.left_off = LeftOff()
         self._others: list[Chat] = []
 
@@ -157,12 +182,41 @@ class ChatState:
         self.shown, self._others = chat, others
         self.tree, self.editing = tree, None
         self.left_off.session = chat.id
+        if chat.id not in self.left_off.tabs:
+            self.loose = chat.id
+        self.unseen.discard(chat.id or "")
+
+    def keep_open(self, session_id: str) -> bool:
+        """Keep a chat in a tab; False where there are as many as there may be."""
+        if len(self.left_off.tabs) >= TABS:
+            return False
+        self.left_off.tabs = [*self.left_off.tabs, session_id]
+        return True
+
+    def let_go(self, *session_ids: str) -> None:
+        """Keep chats in tabs no longer."""
+        self.left_off.tabs = [one for one in self.left_off.tabs if one not in session_ids]
+
+    def answered(self, session_id: str) -> None:
+        """An answer has ended: where its chat is not shown, somebody has yet to see it."""
+        if session_id != self.shown.id:
+            self.unseen.add(session_id)
+
+    def keep_place(self, place: ReadingPlace | None) -> None:
+        """Keep where one reads in the chat in front; None: at its end."""
+        if self.shown.id is None:
+            return
+        self.places.pop(self.shown.id, None)
+        if place is not None:
+            self.places[self.shown.id] = place
+            for old in list(self.places)[:-PLACES]:
+                del self.places[old]
 
     def begin_session(self, chat: Chat, session: Session) -> None:
         """A new chat exists, because its first question is sent."""
         chat.session = session
         if chat is self.shown:
-            self.left_off.session = session.id
+            self.left_off.session = self.loose = session.id
 
     def forget_session(self) -> None:
         """The chat that was left off with is gone."""

@@ -18,6 +18,7 @@ from vllm_studio_tui.tui.document.view import Entry
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.screens.chat.call_cards import CallCards
+from vllm_studio_tui.tui.screens.chat.state import ReadingPlace
 
 #: Calls of one answer that are looked through for whether they are over.
 MOST_CALLS = 500
@@ -109,6 +110,30 @@ class Transcript(CallCards):
         index = next((at for at, entry in enumerate(self.entries) if entry.message.id == message.id), None)
         kept = self.entries if index is None else self.entries[: index + keep]
         self.show_entries(kept, spacious=self._spacious)
+
+    # --- where one reads --------------------------------------------------------------------------------
+
+    def reading_place(self) -> ReadingPlace | None:
+        """Return where somebody reads above the end; None where nobody does."""
+        index, line = self._top
+        if self.following or index >= len(self.blocks):
+            return None
+        at = self.blocks[index].message
+        if not 0 <= at < len(self.entries):
+            return None
+        first = next(one for one, block in enumerate(self.blocks) if block.message == at)
+        cursor = self.message.message.id if self.message is not None else None
+        return ReadingPlace(self.entries[at].message.id, index - first, line, cursor)
+
+    def go_back_to(self, place: ReadingPlace) -> None:
+        """Show what was visible when a place was kept; where its message is gone, the end stays."""
+        ids = {entry.message.id: at for at, entry in enumerate(self.entries)}
+        if place.message not in ids:
+            return
+        blocks = [one for one, block in enumerate(self.blocks) if block.message == ids[place.message]]
+        if blocks:
+            self.current = ids.get(place.cursor) if place.cursor is not None else None
+            self.show_at(blocks[min(place.block, len(blocks) - 1)], place.line)
 
     # --- keys -------------------------------------------------------------------------------------------
 
