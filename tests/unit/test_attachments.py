@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import threading
@@ -205,17 +206,92 @@ def test_a_picture_of_too_many_points_is_not_unpacked(tmp_path: Path) -> None:
     assert "million" in caught.value.cause
 
 
-@given(
-    st.binary(max_size=300),
-    st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\0\0\0\0WEBP", b""]),
-)
-def test_broken_pictures_are_refused_in_words(tail: bytes, head: bytes) -> None:
-    raw = head + tail
-    if pictures.is_picture(raw):
-        try:
-            pictures.made(raw, "x", None)
-        except UsageError as error:
-            assert error.cause
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_of_a_picture_that_moves_the_first_is_sent_and_it_is_said(tmp_path: Path, kind: str) -> None:
+    from PIL import Image
+
+    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / "a", kind.upper(), save_all=True, append_images=frames[1:])
+    found = reading.read(str(tmp_path / "a"))
+    assert found.file.note == "30x20, the first of several"
+    raw = pictures.from_url(found.image or "") or b""
+    assert not getattr(pictures.opened(raw), "is_animated", False)
+    assert pictures.opened(raw).convert("RGB").getpixel((3, 3))[0] > 200  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp", "bmp"])
+def test_a_picture_that_is_cut_off_is_refused(tmp_path: Path, kind: str) -> None:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.effect_noise((200, 150), 60).convert("RGB").save(out, kind.upper())
+    for share in (0.2, 0.6, 0.95):
+        (tmp_path / "a.png").write_bytes(out.getvalue()[: int(len(out.getvalue()) * share)])
+        with pytest.raises(UsageError, match="no picture that can be sent") as caught:
+            reading.read(str(tmp_path / "a.png"))
+        assert caught.value.cause and caught.value.advice
+
+
+def test_what_a_file_is_called_says_nothing_of_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(picture("jpeg", (40, 20)))
+    found = reading.read(str(tmp_path / "a.txt"))
+    assert found.file.media_type == "image/jpeg"
+    assert (found.image or "").startswith("data:image/jpeg;base64,")
+    (tmp_path / "b.png").write_text("only words")
+    assert reading.read(str(tmp_path / "b.png")).file.text == "only words"
+    for name, raw in (("c.png", b"\0\0\0\x18ftypheic\0\0"), ("d.jpg", b"II*\0\x08\0\0\0")):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(UsageError, match="no picture that can be sent") as caught:
+            reading.read(str(tmp_path / name))
+        assert "kind HEIC" in caught.value.cause or "kind TIFF" in caught.value.cause
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "I;16", "1", "P", "LA", "RGBA", "F"])
+def test_points_of_any_kind_are_sent_as_engines_read_them(mode: str) -> None:
+    kind = {"CMYK": "jpeg", "F": "tiff"}.get(mode, "png")
+    raw = picture(kind, (20, 10), mode, 0)
+    if mode == "F":
+        assert pictures.other_kind(raw) == "TIFF"
+        return
+    sent = pictures.opened(pictures.from_url(pictures.made(raw, "x", None).image or "") or b"")
+    assert (sent.mode in ("1", "L", "LA", "P", "RGB", "RGBA"), sent.size) == (True, (20, 10))
+
+
+def test_a_place_in_a_png_is_not_sent_either_and_it_stands_upright() -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    marks, words = Image.Exif(), PngInfo()
+    marks[0x010E], marks[0x0112] = "my home", 6
+    words.add_itxt("XML:com.adobe.xmp", "<x>my street</x>")
+    for options in ({"exif": marks}, {"pnginfo": words}):
+        found = pictures.made(picture("png", (40, 20), **options), "a.png", None)
+        raw = pictures.from_url(found.image or "") or b""
+        assert b"my home" not in raw and b"my street" not in raw
+        assert pictures.opened(raw).size == ((20, 40) if "exif" in options else (40, 20))
+
+
+WHOLE = [picture(kind, (24, 16), colour=90) for kind in ("png", "jpeg", "gif", "webp", "bmp")]
+HEADS = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"", *WHOLE]
+
+
+@given(st.data())
+def test_broken_pictures_are_refused_in_words_and_others_can_be_read_whole(data: st.DataObject) -> None:
+    raw = bytearray(data.draw(st.sampled_from(HEADS)))
+    for _ in range(data.draw(st.integers(0, 4))):
+        if raw:
+            raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    raw = raw[: data.draw(st.integers(0, len(raw)))] + data.draw(st.binary(max_size=300))
+    if not pictures.is_picture(bytes(raw)):
+        return
+    try:
+        found = pictures.made(bytes(raw), "x", None)
+    except UsageError as error:
+        assert error.cause and error.advice
+        return
+    sent = pictures.opened(pictures.from_url(found.image or "") or b"")
+    sent.load()
+    assert max(sent.size) <= pictures.LONGEST
 
 
 # --- what is sent of them -------------------------------------------------------------------------------

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 #: Points that a picture may have, those of its longer side that are sent, and bytes of what is sent.
 MOST_POINTS, LONGEST, MOST_BYTES = 64_000_000, 2048, 4 * 1024 * 1024
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
+#: Kinds of points that every engine reads in a PNG or JPEG.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+#: What a camera or a program wrote beside the points, such as where it was taken.
+_BESIDE = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop", "comment")
+#: Kinds that are known by their beginning, and that no engine takes.
+_OTHERS = {
+    b"ftypheic": "HEIC", b"ftypheix": "HEIC", b"ftypmif1": "HEIF", b"ftypavif": "AVIF", b"ftypavis": "AVIF",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"8BPS": "Photoshop", b"\0\0\1\0": "icon", b"\xff\x0a": "JPEG XL",
+}  # fmt: skip
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 
 
@@ -27,6 +36,12 @@ def is_picture(raw: bytes) -> bool:
         raw[:2] == b"BM" and len(raw) > 26 and int.from_bytes(raw[14:18], "little") in (12, 40, 52, 56, 64, 108, 124)
     )
     return raw.startswith(_MAGIC) or (raw[:4] == b"RIFF" and raw[8:12] == b"WEBP") or bitmap
+
+
+def other_kind(raw: bytes) -> str:
+    """Return what kind of picture bytes begin as that cannot be sent; empty where they are none."""
+    heads = (raw[:8], raw[4:12])
+    return next((kind for begin, kind in _OTHERS.items() if any(one.startswith(begin) for one in heads)), "")
 
 
 def opened(raw: bytes) -> Image:
@@ -43,7 +58,7 @@ def opened(raw: bytes) -> Image:
             image = Image.open(io.BytesIO(raw), formats=FORMATS)
         except Image.DecompressionBombError:
             raise ValueError(f"it has more than {MOST_POINTS // 1_000_000} million points") from None
-        except (OSError, ValueError, SyntaxError, TypeError, MemoryError, ArithmeticError, LookupError) as error:
+        except Exception as error:  # noqa: BLE001, RUF100 - whatever a file does, its reader says so
             raise ValueError(_words(error)) from None
     if image.width * image.height > MOST_POINTS:
         raise ValueError(f"it has {image.width}x{image.height} points, more than {MOST_POINTS // 1_000_000} million")
@@ -61,14 +76,16 @@ def made(raw: bytes, name: str, path: str | None) -> Attached:
     try:
         image = opened(raw)
         size = image.size
-        kind = str(image.format)
-        plain = kind == "PNG" or (kind == "JPEG" and not image.info.get("exif"))
-        if plain and max(size) <= LONGEST and len(raw) <= MOST_BYTES:
-            image.verify() if kind == "PNG" else image.load()
+        kind = "JPEG" if image.format == "MPO" else str(image.format)  # of some cameras: a JPEG with further ones
+        moves = bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+        small = max(size) <= LONGEST and len(raw) <= MOST_BYTES
+        if small:
+            image.load()  # all of it: an engine would refuse one that is cut off
+        if small and not moves and image.format in ("PNG", "JPEG") and _plain(image):
             data, told, sent = raw, kind, size
         else:
             data, told, sent = _encoded(image)
-    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, ArithmeticError, LookupError) as error:
+    except Exception as error:  # noqa: BLE001, RUF100 - whatever a file does, its reader says so
         raise UsageError(
             f"{clean_line(name, limit=200)} is no picture that can be sent",
             cause=_words(error),
@@ -77,6 +94,8 @@ def made(raw: bytes, name: str, path: str | None) -> Attached:
     note = f"{sent[0]}x{sent[1]}"
     if sent != size and sent != size[::-1]:
         note += f", scaled down from {size[0]}x{size[1]}"
+    if moves:
+        note += ", the first of several"
     url = f"data:image/{told.lower()};base64,{base64.b64encode(data).decode()}"
     return Attached(
         Attachment(name, f"image/{kind.lower()}", len(raw), None, about_tokens(*sent), path, note=note), url
@@ -99,14 +118,22 @@ def about_tokens(width: int, height: int) -> int:
     return math.ceil(width / 28) * math.ceil(height / 28)
 
 
+def _plain(image: Image) -> bool:
+    """Return whether a picture that was loaded holds nothing but its points, in a form that every engine reads."""
+    return image.mode in _MODES and not any(image.info.get(name) for name in _BESIDE) and not image.getexif()
+
+
 def _encoded(image: Image) -> tuple[bytes, str, tuple[int, int]]:
     """Return the picture's bytes, kind and size, small enough to be sent."""
     from PIL import Image, ImageOps
 
     image.draft("RGB", (LONGEST, LONGEST)) if image.format == "JPEG" else None
+    if max(image.size) > LONGEST and image.mode in ("L", "RGB", "RGBA"):
+        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)  # before any copy is made of it
     image = ImageOps.exif_transpose(image)
     clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     image = image.convert("RGBA" if clear else "RGB")
+    image.info = {}
     photo = image.width * image.height > 512 * 512 and not clear
     longest = LONGEST
     while True:

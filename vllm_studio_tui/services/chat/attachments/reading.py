@@ -134,6 +134,9 @@ def read(path: str) -> Attached:
         return Attached(_text_file(name, "application/pdf", size, found.text, path, note, cut=found.cut))
     text = _decoded(raw)
     if text is None:
+        if kind := pictures.other_kind(raw):
+            cause = f"It is of the kind {kind}, which models do not take."
+            raise UsageError(f"{shown} is no picture that can be sent", cause=cause, advice="Save it as PNG or JPEG.")
         raise UsageError(
             f"{shown} is neither text, PDF nor a picture",
             cause="It holds bytes that are no text.",
