@@ -18,7 +18,7 @@ from typing import Any
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.chat import Attachment, Message, Sampling, Stream, Target
 from vllm_studio_tui.domain.errors import NotFound, UsageError
-from vllm_studio_tui.domain.tools import ChatEvent, Consents, Decision, ToolBox, ToolChoice
+from vllm_studio_tui.domain.tools import ChatEvent, Consents, ToolBox, ToolChoice
 from vllm_studio_tui.kit.paths import unsaved_folders
 from vllm_studio_tui.services.chat.attachments.seeing import Sight, sight
 from vllm_studio_tui.services.chat.events import Publisher
@@ -51,6 +51,7 @@ class ChatService:
     Attributes:
         sessions, messages: The tables themselves, for reading and for what needs no engine.
         unsaved: Answers whose end the database has not taken yet.
+        decide: Decides a call of a tool that waits, see `ToolDecisions.decide`.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ChatService:
         self._sight = sight_of
         self._runner = TurnRunner(db, folders, bus, stream, checkpoint_seconds=checkpoint_seconds, sight_of=sight_of)
         self._loop = ToolLoop(db, self._runner, consents, open_tools)
+        self.decide = self._loop.decisions.decide
         self._shorten = shorten
         self.sessions = ChatRows(db)
         self.messages = MessageRows(db)
@@ -101,25 +103,6 @@ class ChatService:
     def close(self) -> list[Path]:
         """Save what is not saved yet; return the recovery files of what still is not. Blocking."""
         return self.unsaved.close()
-
-    def decide(
-        self,
-        call_id: str,
-        decision: Decision,
-        arguments: Mapping[str, Any] | None = None,
-        pattern: Mapping[str, str] | None = None,
-    ) -> bool:
-        """Decide a call of a tool that waits, from any thread.
-
-        Args:
-            arguments: What it is made with in place of the model's arguments.
-            pattern: What the arguments of further calls must be like that `CHAT` or `ALWAYS` is for; None: any. See
-                `domain.tool_consent.matches`.
-
-        Returns:
-            Whether it waited: False where it was decided before, or its answer was stopped.
-        """
-        return self._loop.decisions.decide(call_id, decision, arguments, pattern)
 
     def check_sight(self, target: Target) -> None:
         """Refuse pictures for a model of which somebody says that it reads none. Blocking.

@@ -53,7 +53,16 @@ class ToolDecisions:
         arguments: Mapping[str, Any] | None = None,
         pattern: Mapping[str, str] | None = None,
     ) -> bool:
-        """Decide a call; False where it does not wait any more, or never did."""
+        """Decide a call of a tool that waits, from any thread.
+
+        Args:
+            arguments: What it is made with in place of the model's arguments.
+            pattern: What the arguments of further calls must be like that `CHAT` or `ALWAYS` is for; None: any. See
+                `domain.tool_consent.matches`.
+
+        Returns:
+            Whether it waited: False where it was decided before, or its answer was stopped.
+        """
         with self._lock:
             found = self._waiting.pop(call_id, None)
         if found is None:
