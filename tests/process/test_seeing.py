@@ -26,6 +26,7 @@ from vllm_studio_tui.cli import attach as attach_command
 from vllm_studio_tui.cli import chat as chat_command
 from vllm_studio_tui.cli import compare as compare_command
 from vllm_studio_tui.domain.chat import Ended, Message, Sampling, Target
+from vllm_studio_tui.domain.context import CountedBy
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs import control
 from vllm_studio_tui.services.chat.attachments import reading, seeing
@@ -122,6 +123,20 @@ def test_pictures_are_in_the_prompt_and_change_what_is_likely(studio: Studio, se
     assert next_.usage.prompt_tokens == one.usage.prompt_tokens
     certain = [ended.details["logprobs"]["tokens"][0][:2] for ended in (bare, one, next_)]
     assert certain[0] != certain[1] != certain[2], certain
+
+
+def test_what_pictures_take_of_the_context_is_counted_beforehand(studio: Studio, seer: Target, tmp_path: Path) -> None:
+    paths = [drawn(tmp_path, "a.png", (70, 56), "red"), drawn(tmp_path, "b.jpeg", (140, 56), "blue")]
+    attached = reading.attach([str(one) for one in paths])
+    session = studio.chat.new_session("x", model=seer.model)
+    studio.chats.put_message(session, {"role": "user", "content": QUESTION, "images": [one.image for one in attached]})
+    report = studio.context.report(session, seer)
+    assert (report.seen, report.pictures) == (tokens_of(70, 56) + tokens_of(140, 56), 0)
+    assert report.total.by is CountedBy.ENGINE
+    assert report.total.tokens == ask(studio, seer, *paths).usage.prompt_tokens
+    assert ("pictures", report.seen) in report.parts()
+    blind = studio.context.report(session, studio.launcher.target(recipe="reader"))
+    assert (blind.seen, blind.pictures) == (0, 2)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp", "bmp"])

@@ -54,7 +54,8 @@ class ContextReport:
         offered: How many tools are offered.
         unknown_tools: Servers of the chat's tools that were not started yet: what they define is in no count.
         answer: Tokens that the answer may have at most, where that was chosen.
-        pictures: How many are sent; nobody counts their tokens beforehand.
+        seen: Tokens of the pictures that are sent, where the engine says how many.
+        pictures: How many are sent whose tokens nobody knows beforehand: they are in no count.
         messages: How many messages of the branch there are.
         left_out: How many of them are not sent, because a summary or a window stands for them.
         shortened: `summary` or `window`, where that is so.
@@ -67,6 +68,7 @@ class ContextReport:
     tools: int = 0
     draft: int = 0
     answer: int | None = None
+    seen: int = 0
     pictures: int = 0
     messages: int = 0
     left_out: int = 0
@@ -92,7 +94,7 @@ class ContextReport:
     @property
     def talk(self) -> int:
         """Tokens of questions and answers, and of what a template puts around everything."""
-        return max(0, self.total.tokens - self.system - self.files - self.tools - self.draft)
+        return max(0, self.total.tokens - self.system - self.files - self.tools - self.seen - self.draft)
 
     @property
     def share(self) -> float | None:
@@ -114,6 +116,7 @@ class ContextReport:
         named = (
             ("system", self.system),
             ("files", self.files),
+            ("pictures", self.seen),
             ("tools", self.tools),
             ("talk", self.talk),
             ("draft", self.draft),
@@ -137,6 +140,7 @@ class ContextReport:
             "talk": self.talk,
             "draft": self.draft,
             "answer": self.answer,
+            "picture_tokens": self.seen,
             "pictures": self.pictures,
             "messages": self.messages,
             "left_out": self.left_out,

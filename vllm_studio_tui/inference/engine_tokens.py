@@ -67,6 +67,27 @@ class EngineTokens:
                 return found
         return None
 
+    def of_picture(self, url: str) -> int | None:
+        """Return how many tokens a picture adds to a question: as many in any other.
+
+        Args:
+            url: Its data URL.
+        """
+        words = {"type": "text", "text": "."}
+        for calls in self._calls:
+            counts = []
+            for content in ([words], [words, {"type": "image_url", "image_url": {"url": url}}]):
+                body = {"model": self._target.model, "messages": [{"role": "user", "content": content}]}
+                answer = self._post(calls.pictures, body) if calls.pictures else None
+                counts.append(token_count(answer.get("input_tokens")) if answer is not None else None)
+                if not counts[-1]:
+                    break
+            else:
+                bare, whole = counts
+                if bare is not None and whole is not None and whole > bare:
+                    return whole - bare
+        return None
+
     def limit(self) -> int | None:
         """Return how many tokens it takes, prompt and answer together."""
         listed = self._get(f"{self._target.base_url}/models")

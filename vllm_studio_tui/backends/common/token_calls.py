@@ -21,6 +21,8 @@ class TokenCalls:
         special: The field that says whether special tokens are added.
         decoded: The field of the text that tokens stand for.
         template: The path that makes a prompt of `messages`; None: `encode` takes them itself.
+        pictures: The path that says how many tokens `messages` have with their pictures (`input_tokens`); empty: it
+            has none.
     """
 
     encode: str = "/tokenize"
@@ -29,6 +31,7 @@ class TokenCalls:
     special: str = "add_special_tokens"
     decoded: str = "prompt"
     template: str | None = None
+    pictures: str = ""
 
     def encode_body(self, data: Mapping[str, Any], model: str | None) -> dict[str, Any]:
         """Return the body that encodes a prompt or messages."""
@@ -57,5 +60,11 @@ class TokenCalls:
 
 #: vLLM's and SGLang's.
 VLLM = TokenCalls()
-LLAMACPP = TokenCalls(text="content", special="add_special", decoded="content", template="/apply-template")
+LLAMACPP = TokenCalls(
+    text="content",
+    special="add_special",
+    decoded="content",
+    template="/apply-template",
+    pictures="/v1/chat/completions/input_tokens",
+)
 TABBY = TokenCalls("/v1/token/encode", "/v1/token/decode", "text", "add_bos_token", "text")

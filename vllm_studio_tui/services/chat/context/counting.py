@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: Counts that are remembered; seconds for which an engine that did not answer is not asked again.
 REMEMBERED = 1024
 REST = 15.0
+#: And one that does not say how many tokens pictures have: they are megabytes, and few engines say it.
+REST_OF_PICTURES = 300.0
 #: Tokens that a template puts around a message, about.
 AROUND = 4
 
@@ -66,6 +69,22 @@ class TokenCounter:
             what, target, recipe, lambda: self._count_chat(messages, target, recipe, tools, switches)
         )
 
+    def pictures(self, urls: Sequence[str], target: Target | None) -> int | None:
+        """Return the tokens of pictures, by their data URLs; None where nobody can say."""
+        if target is None or not urls:
+            return None
+        key, total = f"{target.base_url} pictures", 0
+        for url in urls:
+            if time.monotonic() - self._silent.get(key, -2 * REST_OF_PICTURES) < REST_OF_PICTURES:
+                return None
+            what = ["picture", hashlib.sha256(url.encode()).hexdigest()]
+            found = self._remembered(what, target, None, partial(self._count_picture, url, target))
+            if found.by is not CountedBy.ENGINE:
+                self._silent[key] = time.monotonic()
+                return None
+            total += found.tokens
+        return total
+
     def limit(self, target: Target | None, recipe: str | None = None) -> int | None:
         """Return how many tokens prompt and answer may have; None: nobody says."""
         if target is not None:
@@ -107,6 +126,10 @@ class TokenCounter:
         counted = self._count_text(words, target, recipe) if words.strip() else Counted(0)
         by = CountedBy.WORDS if counted.by.exact else CountedBy.ESTIMATE
         return Counted(counted.tokens + AROUND * len(messages), by)
+
+    def _count_picture(self, url: str, target: Target) -> Counted:
+        found = self._engine(target).of_picture(url)
+        return Counted(0) if found is None else Counted(found, CountedBy.ENGINE)
 
     def _engine(self, target: Target) -> EngineTokens:
         from vllm_studio_tui.inference.engine_tokens import EngineTokens

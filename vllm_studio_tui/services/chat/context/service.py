@@ -140,6 +140,10 @@ class ChatContext:
         defined = max(0, total.tokens - bare.tokens)
         if not messages:
             total = replace(total, tokens=defined)
+        images = [image for one in what.branch if one.role == "user" for image in one.images]
+        seen = counter.pictures(images, target)
+        if seen is not None:
+            total = replace(total, tokens=total.tokens + seen)
         files = [file for one in what.branch for file in one.files if file.text]
         most = settings.get("max_tokens")
         return ContextReport(
@@ -150,7 +154,8 @@ class ChatContext:
             tools=defined,
             draft=of_text(draft) if draft.strip() else 0,
             answer=most if isinstance(most, int) and not isinstance(most, bool) else None,
-            pictures=sum(len(one.images) for one in what.branch),
+            seen=seen or 0,
+            pictures=len(images) if seen is None else 0,
             messages=sum(shortening_of(one) is None for one in branch),
             left_out=what.left_out,
             shortened=what.how,
