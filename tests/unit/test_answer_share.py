@@ -84,6 +84,17 @@ def test_preemptions_of_the_engine_are_those_of_an_answer_only_where_nobody_else
     assert share_of((1.5, 3.5), (), counted(7, None, 8, 9, 9)).preemptions is None
 
 
+def test_an_engine_that_counts_what_ended_requests_had_tells_those_of_one_answer_among_others() -> None:
+    def readings(*ended: tuple[int, int]) -> list[RunReading]:
+        return [RunReading(float(at), {}, 4, 10 * at, *one) for at, one in enumerate(ended)]
+
+    own = share_of((0.5, 2.5), [(0.0, 9.0)], readings((7, 3), (7, 3), (9, 5), (10, 7)))
+    assert (own.preemptions, own.alone) == (2, True)
+    # Two ended between the same readings: whose they were is not known, only how often the engine preempted any.
+    both = share_of((0.5, 2.5), [(0.0, 9.0)], readings((7, 3), (7, 3), (7, 3), (9, 6)))
+    assert (both.preemptions, both.alone) == (30, False)
+
+
 SPANS = st.lists(
     st.tuples(st.floats(1.0, 18.0), st.floats(0.01, 10.0)).map(lambda one: (one[0], min(18.9, one[0] + one[1]))),
     min_size=1,

@@ -446,3 +446,12 @@ def test_a_key_that_cannot_be_read_is_named_by_its_reference(monkeypatch: pytest
     monkeypatch.delenv("STUDIO_TEST_KEY")
     with pytest.raises(StudioError, match="STUDIO_TEST_KEY"):
         api_key_of(run)
+
+
+def test_preemptions_of_requests_that_ended_are_read_beside_all_of_them() -> None:
+    text = (
+        'vllm:num_preemptions_total{engine="0"} 4.0\nvllm:request_num_preemptions_bucket{engine="0",le="+Inf"} 9.0\n'
+        'vllm:request_num_preemptions_count{engine="0"} 9.0\nvllm:request_num_preemptions_sum{engine="0"} 3.0\n'
+    )
+    m = EngineProbe("vllm").observe(text, 1.0)
+    assert (m.preemptions_total, m.ended_requests_total, m.ended_preemptions_total) == (4, 9, 3)

@@ -124,6 +124,8 @@ METRICS = (
     ),
     MetricSpec("requests_total", "total", _names("request_success_total")),
     MetricSpec("preemptions_total", "total", _names("num_preemptions_total")),
+    MetricSpec("ended_requests_total", "total", _names("request_num_preemptions_count")),
+    MetricSpec("ended_preemptions_total", "total", _names("request_num_preemptions_sum")),
 )
 
 PASTED_FLAGS = {

@@ -51,12 +51,15 @@ class RunReading:
         gpus: Its GPUs by UUID.
         running: Requests that its engine has, as it says.
         preemptions: How often it preempted one since it was started.
+        ended, of_ended: Requests that ended since, and how often these had been preempted.
     """
 
     at: float
     gpus: Mapping[str, GpuReading] = field(default_factory=dict)
     running: int | None = None
     preemptions: int | None = None
+    ended: int | None = None
+    of_ended: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class AnswerShare:
         metered: By their counters; else by their power, where at least one has no counter.
         requests: How many requests shared them, on average over its time.
         preemptions: Of the engine while it came; None: unknown.
-        alone: No other request was there, so that the preemptions are its own.
+        alone: The preemptions are its own: no other request was there, or none ended with it.
     """
 
     joules: float | None = None
@@ -188,8 +191,16 @@ def _moments(begin: float, end: float, others: Sequence[Span]) -> list[tuple[flo
 
 
 def _preemptions(enclosing: Sequence[RunReading], others: Sequence[Span]) -> tuple[int | None, bool]:
-    """Return how often the engine preempted between the first and the last reading, and whether it had one request."""
+    """Return how often an answer was preempted, and that these are its own; else how often the engine preempted any.
+
+    An engine that counts what the requests had that ended tells it, where only this one ended between two readings.
+    """
     first, last = enclosing[0], enclosing[-1]
+    before = enclosing[-2] if len(enclosing) > 1 else first
+    if None not in (before.ended, last.ended, before.of_ended, last.of_ended):
+        ended, own = (last.ended or 0) - (before.ended or 0), (last.of_ended or 0) - (before.of_ended or 0)
+        if ended == 1 and own >= 0:
+            return own, True
     beside = any(one[0] < last.at and one[1] > first.at for one in others)
     alone = not beside and all((one.running or 0) <= 1 for one in enclosing)
     if first.preemptions is None or last.preemptions is None or last.preemptions < first.preemptions:

@@ -31,6 +31,7 @@ class EngineMetrics:
     Attributes:
         interval: Seconds between the two scrapes; None with one scrape only, when speeds are unknown.
         since_start: Names of the fields that are over the engine's whole life instead of the interval.
+        ended_requests_total, ended_preemptions_total: Requests that ended, and how often these had been preempted.
         custom: Metrics that were added, those that this engine may have.
     """
 
@@ -50,6 +51,8 @@ class EngineMetrics:
     cached_tokens_total: int | None = None
     requests_total: int | None = None
     preemptions_total: int | None = None
+    ended_requests_total: int | None = None
+    ended_preemptions_total: int | None = None
     interval: float | None = None
     error: str | None = None
     since_start: tuple[str, ...] = ()
@@ -74,6 +77,8 @@ class EngineMetrics:
             "cached_tokens_total": self.cached_tokens_total,
             "requests_total": self.requests_total,
             "preemptions_total": self.preemptions_total,
+            "ended_requests_total": self.ended_requests_total,
+            "ended_preemptions_total": self.ended_preemptions_total,
             "interval": self.interval,
             "since_start": list(self.since_start),
             "custom": {one.metric.name: one.value for one in self.custom},

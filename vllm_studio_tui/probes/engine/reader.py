@@ -29,6 +29,7 @@ from vllm_studio_tui.probes.engine.scrape import fetch
 _COUNTS = frozenset(
     {"running", "waiting", "preemptions", "prompt_tokens_total", "generation_tokens_total"}
     | {"cached_tokens_total", "requests_total", "preemptions_total"}
+    | {"ended_requests_total", "ended_preemptions_total"}
 )
 #: Fields that are shares, 0-1.
 _SHARES = frozenset({"kv_cache_usage", "prefix_cache_hit_rate", "spec_acceptance"})

@@ -161,6 +161,8 @@ def reading_of(snapshot: Snapshot, run_id: str) -> RunReading | None:
         gpus,
         fresh.running if fresh is not None else None,
         fresh.preemptions_total if fresh is not None else None,
+        fresh.ended_requests_total if fresh is not None else None,
+        fresh.ended_preemptions_total if fresh is not None else None,
     )
 
 
