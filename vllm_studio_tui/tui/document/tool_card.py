@@ -21,8 +21,8 @@ from vllm_studio_tui.tui.paint.ink import fit
 
 #: Lines of a result before the card is opened whole, and when it is: what is beyond is behind `i`.
 RESULT_LINES, WHOLE_LINES = 8, 400
-#: Lines of arguments on a card that waits, at most, and of one argument on any card.
-WAITING_LINES, ARGUMENT_LINES = 10, 6
+#: Lines of arguments on a card that waits, at most, and on one that is open.
+WAITING_LINES, ARGUMENT_LINES = 10, 20
 #: Characters of an argument, and of a result's line, that are looked at.
 LONGEST = 2000
 #: Arguments that hold a program, and the language that they are coloured in.
@@ -123,7 +123,8 @@ class ToolCard(Block):
         blank = [] if small else [Line(lead, "warnbg")]
         about = [] if around.height < 7 else self._about(width, lead)
         keys = self._keys(width, around, lead)
-        room = max(1, min(WAITING_LINES, around.height - len(about) - len(keys) - 2 * len(blank) - 1))
+        # Beside the arguments there are the name, and the blank line below a card.
+        room = max(1, min(WAITING_LINES, around.height - len(about) - len(keys) - 2 * len(blank) - 2))
         return [*lines, *blank, *self._asked_with(width, around, lead, room), *about, *blank, *keys]
 
     def _asked_with(self, width: int, around: Surroundings, lead: Sequence[Part], room: int) -> list[Line]:
@@ -148,10 +149,14 @@ class ToolCard(Block):
         if hidden <= 0 and len(self.state.arguments) <= LONGEST:
             return made
         more = f"{len(self.state.arguments)} characters in all" if hidden <= 0 else f"{hidden + 1} more lines"
-        if room == 1:
-            return [made[0]._replace(right=f"{more}, not shown", right_style="warn")]
-        note = Line((*lead, (f"{more} that are not shown here", "warn")), "warnbg")
-        return [*made[: room - 1], note]
+        key = around.key("call.whole")
+        if room > 1:
+            words = f"{more} that are not shown here" + (f": {key}" if key else "")
+            return [*made[: room - 1], Line((*lead, (fit(words, inner), "warn")), "warnbg")]
+        words = fit(f"{key}: {more}" if key else more, inner)
+        text = fit("".join(part for part, _ in lines[0].parts), max(0, inner - cells(words) - 2))
+        gap = inner - cells(text) - cells(words)
+        return [Line((*lead, (text, "fg"), (" " * gap, "fg"), (words, "warn")), "warnbg")]
 
     def _about(self, width: int, lead: Sequence[Part]) -> list[Line]:
         tool = self.state.tool
@@ -186,7 +191,7 @@ class ToolCard(Block):
                 break
             parts += [(one[0], "accent bold" if not parts else "fg bold"), (f" {one[at]}", "fg"), (" " * gap, "fg")]
             used += size + gap
-        return [Line((*lead, *parts), "warnbg")]
+        return [Line((*lead, *parts[:-1]), "warnbg")]
 
     # --- a call that does not wait ----------------------------------------------------------------------
 
@@ -201,10 +206,12 @@ class ToolCard(Block):
     def _head(self, width: int, glyphs: Glyphs) -> Line:
         state = self.state
         head: list[Part] = [(f"{glyphs.open if self.open else glyphs.folded} ", "dim"), _mark(state, glyphs)]
-        head += self._name(width - 4)
         right = "   ".join(self._right())
-        if sum(cells(text) for text, _ in head) + cells(right) + 1 > width:
+        name = self._name(width - 4)
+        if sum(cells(text) for text, _ in (*head, *name)) + cells(right) + 1 > width:
             right = (self._right() or [""])[0]
+            name = self._name(max(8, width - 5 - cells(right)))  # what became of it is more telling than its server
+        head += name
         main = _main(state.arguments)
         room = width - sum(cells(text) for text, _ in head) - cells(right) - 4
         if room > 4 and main:
@@ -251,7 +258,10 @@ class ToolCard(Block):
         found = arguments_of(state.arguments)
         inner = max(1, width - 4)
         shown = _listed(found, inner) if found is not None else fold([(state.arguments[:LONGEST], "fg")], inner)
-        block("arguments", "changed by you" if state.changed is not None else "", shown[: WAITING_LINES * 2])
+        told = ["changed by you"] if state.changed is not None else []
+        if len(shown) > ARGUMENT_LINES or len(state.arguments) > LONGEST:
+            told.append(f"{numbers.count(len(state.arguments))} characters, not all of them here")
+        block("arguments", ", ".join(told), shown[:ARGUMENT_LINES])
         if state.result is not None:
             rows = clean(state.result).split("\n")
             most = WHOLE_LINES if self.whole else RESULT_LINES

@@ -51,6 +51,7 @@ class CallCards(Document):
         self._seen_first: CallState | None = None
         self._faced_at = 0.0
         self._cards_due: asyncio.TimerHandle | None = None
+        self._left_end = False  # the end was left for a call, not by the person
 
     @property
     def _shell(self) -> Shell:
@@ -121,6 +122,8 @@ class CallCards(Document):
         """
         self._calling = calling
         cards = [block for block in self.blocks if isinstance(block, ToolCard)]
+        before = self._next
+        answered_here = before is not None and before.state.state != "waiting" and self._is_seen(before)
         self._next = next((card for card in cards if card.state.state == "waiting"), None) if calling else None
         for card in cards:
             if card.next is not (card is self._next):
@@ -128,6 +131,11 @@ class CallCards(Document):
                 card.changed()
         if self._next is not None and self.has_focus and self.following:
             self.current = self._next.message
+        if answered_here and self._next is not before:
+            if self.has_focus and self._next is not None:
+                self.go_to_call()  # in a small window the next one is below what is seen
+            elif self._next is None and self._left_end:
+                self.following, self._left_end = True, False
         self.redraw()
 
     @property
@@ -141,17 +149,27 @@ class CallCards(Document):
         if card is None or card not in blocks:
             return False
         self.current = card.message
-        if not any(one is not None and blocks[one[0]] is card for one in self._seen) and self.size.height:
-            at = (blocks.index(card), 0)
-            end = self._from_end(blocks, self._left_and_width[1], self.size.height, self._around())
-            self.following = at >= end
-            self._top, self._top_block = at, card
+        if not self._is_seen(card) and self.size.height:
+            self._show_card(card)
         self.redraw()
         return True
+
+    def _show_card(self, card: ToolCard) -> None:
+        """Let a card begin at the top, or stand as high as there is something below it."""
+        blocks = self.blocks
+        at = (blocks.index(card), 0)
+        end = self._from_end(blocks, self._left_and_width[1], self.size.height, self._around())
+        followed, self.following = self.following, at >= end
+        self._left_end = (followed or self._left_end) and not self.following
+        self._top, self._top_block = at, card
 
     def _place(self) -> None:
         super()._place()
         card = self._next
+        here = card is not None and self.has_focus and self.current == card.message
+        if card is not None and here and self.following and card in self.blocks and not self._is_seen(card):
+            self._show_card(card)  # those that wait for it have come below
+            super()._place()
         if card is not None and not (self.has_focus and self.current == card.message and self._is_seen(card)):
             card = None
         if card is not self._faced:
@@ -161,7 +179,10 @@ class CallCards(Document):
             self.post_message(self.Moved())
 
     def _is_seen(self, card: ToolCard) -> bool:
-        return any(one is not None and self.blocks[one[0]] is card for one in self._seen)
+        """Whether a card is seen from its name down to its keys, or as far down as the window goes."""
+        seen = [one[1] for one in self._seen if one is not None and self.blocks[one[0]] is card]
+        last = len(card.lines(self._left_and_width[1], self._around())) - 2  # below the keys there is a blank line
+        return 0 in seen and min(last, self.size.height - 1) in seen
 
     def marked(self, block: Block) -> bool:
         return block is self._faced if self._faced is not None else super().marked(block)
