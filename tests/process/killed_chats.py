@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Delta, Message, Sampling, Target
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import CallAsked, Decision, RoundBegan, Tool, ToolResult
 from vllm_studio_tui.inference.client import load
 from vllm_studio_tui.kit.paths import Places
@@ -55,6 +56,9 @@ FORCED = {"response_format": {"type": "json_schema", "json_schema": {"name": "ca
 
 class Notes:
     """A tool that writes down each number it is called with, at once and for good."""
+
+    awaited: Sequence[str] = ()
+    missing: Mapping[str, StudioError] = {}
 
     def __init__(self, home: Path, session: str, dice: random.Random) -> None:
         self._file, self._session, self._dice = home / "made.jsonl", session, dice

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import Any
 
 from vllm_studio_tui.domain.chat import ChatRequest, Ended, StreamEvent, Target, ToolCall
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import Tool, ToolResult
 
 WEATHER = Tool("weather", "sky", "Weather", "The weather of a city.", {"type": "object"})
@@ -18,7 +19,11 @@ class Box:
 
     Attributes:
         made: The calls that were made, in order.
+        awaited, missing: The servers that are waited for, and those that have no tools.
     """
+
+    awaited: Sequence[str] = ()
+    missing: Mapping[str, StudioError] = {}
 
     def __init__(
         self, *tools: Tool, **answers: Callable[[Mapping[str, Any]], Awaitable[ToolResult] | ToolResult]

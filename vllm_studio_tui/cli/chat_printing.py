@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 
 from vllm_studio_tui.cli import chat_options
 from vllm_studio_tui.cli.output import emit_line, note, safe
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel, TokenUsage
 from vllm_studio_tui.domain.errors import NotSaved
-from vllm_studio_tui.domain.tools import CallBegan, CallEnded, ChatEvent, RoundBegan, RoundEnded
+from vllm_studio_tui.domain.tools import CallBegan, CallEnded, ChatEvent, RoundBegan, RoundEnded, ToolsAwaited
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.services.chat.event_documents import event_documents
@@ -49,6 +49,11 @@ class Printer:
             note("(what came so far was thinking)")
         elif isinstance(event, Ended | RoundEnded):
             self._end(event if isinstance(event, Ended) else event.ended)
+        elif isinstance(event, ToolsAwaited):
+            if event.servers:
+                note(waiting_line(event.servers))
+            for error in event.missing.values():
+                note(f"without its tools: {error.title}\n  {error.advice}")
         elif isinstance(event, CallBegan):
             note(f"  {event.call.name} …")
         elif isinstance(event, CallEnded):
@@ -124,6 +129,11 @@ def _engine_parts(told: object, usage: TokenUsage) -> list[str]:
         of = f" of {numbers.count(usage.prompt_tokens)}" if usage.prompt_tokens else ""
         parts.append(f"cached {numbers.count(int(cached))}{of}")
     return parts
+
+
+def waiting_line(servers: Iterable[str]) -> str:
+    """Return that tool servers are waited for, which may take a minute."""
+    return f"waiting for the tools of {', '.join(servers)} … (ctrl+c stops)"
 
 
 def result_line(event: CallEnded) -> str:

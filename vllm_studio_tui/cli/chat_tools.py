@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from vllm_studio_tui.cli.chat_printing import waiting_line
 from vllm_studio_tui.cli.output import emit_line, note
 from vllm_studio_tui.cli.tool_names import ALL, meant
 from vllm_studio_tui.domain.chat import Ended, Sampling
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
 OPTION = "--tools"
+#: Seconds after which it is said that servers are waited for.
+PATIENCE = 1.0
 
 Tools = Annotated[
     list[str] | None,
@@ -95,12 +98,21 @@ async def chosen(
     Raises:
         StudioError: A word names nothing, or what it names cannot be used.
     """
-    names = await asyncio.to_thread(meant, studio.tools, offered)
-    called = await asyncio.to_thread(meant, studio.tools, may)
-    if names is None:
-        for error in (await asyncio.to_thread(studio.tools.problems)).values():
-            note(f"without its tools: {error.title}\n  {error.advice}")
+    names = await _waited(studio, lambda: meant(studio.tools, offered))
+    called = await _waited(studio, lambda: meant(studio.tools, may))
     return ToolChoice(names, call=called is None or bool(called)), (ALL,) if called is None else called
+
+
+async def _waited(studio: StudioApi, look: Callable[[], tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Look something up in a thread; say which servers it waits for, if it does."""
+    looking = asyncio.ensure_future(asyncio.to_thread(look))
+    told: list[str] = []
+    while not (await asyncio.wait({looking}, timeout=PATIENCE))[0]:
+        coming = await asyncio.to_thread(studio.tools.awaited)
+        if coming and coming != told:
+            note(waiting_line(coming))
+            told = coming
+    return looking.result()
 
 
 async def forced(studio: StudioApi, sampling: Sampling) -> Sampling:
@@ -109,7 +121,7 @@ async def forced(studio: StudioApi, sampling: Sampling) -> Sampling:
     if choice is None or choice in WORDS:
         return sampling
     try:
-        names = await asyncio.to_thread(meant, studio.tools, (choice,))
+        names = await _waited(studio, lambda: meant(studio.tools, (choice,)))
     except StudioError:
         return sampling  # it is refused with the names of those that are offered
     name = names[0] if names is not None and len(names) == 1 else choice

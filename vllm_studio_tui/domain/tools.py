@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from vllm_studio_tui.domain.chat import Ended, StreamEvent, ToolCall
+from vllm_studio_tui.domain.errors import StudioError
 
 #: Rounds of calls that one question may take.
 MAX_ROUNDS = 10
@@ -73,6 +74,14 @@ class Decision(StrEnum):
 class ToolBox(Protocol):
     """Tools that are offered to a model. Neither method raises for what a server or a model does."""
 
+    @property
+    def awaited(self) -> Sequence[str]:
+        """The names of the servers whose tools are waited for now."""
+
+    @property
+    def missing(self) -> Mapping[str, StudioError]:
+        """Why a server has no tools here, by its name; known once they were asked for."""
+
     async def tools(self) -> Sequence[Tool]:
         """Return the tools; those of a server that does not answer are missing."""
 
@@ -117,6 +126,18 @@ class Consents(Protocol):
 
 
 # --- what a stream yields between answers, besides `StreamEvent` ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsAwaited:
+    """The tools of these servers are waited for, before the question is sent; none: that is over.
+
+    Attributes:
+        missing: Why servers have no tools for it, by their names, once it is over.
+    """
+
+    servers: tuple[str, ...] = ()
+    missing: Mapping[str, StudioError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +206,6 @@ class RoundBegan:
     message_id: str | None = None
 
 
-ToolEvent = RoundEnded | CallAsked | CallBegan | CallEnded | RoundBegan
+ToolEvent = ToolsAwaited | RoundEnded | CallAsked | CallBegan | CallEnded | RoundBegan
 #: All that asking in a chat yields.
 ChatEvent = StreamEvent | ToolEvent

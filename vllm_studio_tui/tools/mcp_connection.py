@@ -73,6 +73,11 @@ class Connection:
         """Return why it could not be used the last time that it was needed."""
         return self._error
 
+    @property
+    def coming(self) -> bool:
+        """Whether it is being started or reached."""
+        return self._ready is not None and not self._ready.done()
+
     async def tools(self) -> Sequence[Tool]:
         """Return its tools.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.chat import Attached, Message
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan, RoundEnded
+from vllm_studio_tui.domain.tools import ChatEvent, RoundBegan, RoundEnded, ToolsAwaited
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.services.chat.calls import Calls
@@ -34,6 +34,7 @@ class RunningAnswer:
         task: Reads the stream; cancelling it stops the answer.
         began: When, by the monotonic clock.
         calls: The calls of tools that were asked for so far.
+        awaits: The servers whose tools are waited for.
     """
 
     session_id: str
@@ -43,6 +44,7 @@ class RunningAnswer:
     attached: Sequence[Attached] = ()
     began: float = field(default_factory=time.monotonic)
     calls: Calls = field(default_factory=Calls)
+    awaits: Sequence[str] = ()
 
     @property
     def calling(self) -> bool:
@@ -103,6 +105,8 @@ class Answers:
                 async for event in events:
                     if isinstance(event, RoundBegan):
                         running.answer = Answer()
+                    if isinstance(event, ToolsAwaited):
+                        running.awaits = event.servers
                     running.answer.add(event)
                     running.calls.take(event)
                     self._on_event(running, event)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Relabel
-from vllm_studio_tui.domain.tools import CallAsked, CallBegan, CallEnded, ChatEvent, RoundBegan, RoundEnded
+from vllm_studio_tui.domain.tools import (
+    CallAsked,
+    CallBegan,
+    CallEnded,
+    ChatEvent,
+    RoundBegan,
+    RoundEnded,
+    ToolsAwaited,
+)
 
 
 def event_documents(event: ChatEvent, content: str) -> list[dict[str, Any]]:
@@ -22,6 +30,9 @@ def event_documents(event: ChatEvent, content: str) -> list[dict[str, Any]]:
         return [{"event": "reasoning", "text": content, "relabel": True}]
     if isinstance(event, Ended | RoundEnded):
         return _end(event, content)
+    if isinstance(event, ToolsAwaited):
+        missing = [{"server": name, "message": one.title, "advice": one.advice} for name, one in event.missing.items()]
+        return [{"event": "tools_awaited", "servers": list(event.servers), "missing": missing}]
     if isinstance(event, RoundBegan):
         return [{"event": "round_began", "number": event.number, "message": event.message_id}]
     about = {"id": event.call.id, "name": event.call.name}

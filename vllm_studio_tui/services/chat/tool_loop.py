@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Any
 
 from vllm_studio_tui.domain.chat import Delta, Ended, Message, Relabel, Sampling
 from vllm_studio_tui.domain.errors import NotSaved, UsageError
@@ -19,10 +18,12 @@ from vllm_studio_tui.domain.tools import (
     RoundEnded,
     ToolBox,
     ToolChoice,
+    ToolsAwaited,
 )
 from vllm_studio_tui.services.chat.in_thread import in_thread
 from vllm_studio_tui.services.chat.reopening import OpenCall, Reopening, reopen
 from vllm_studio_tui.services.chat.tool_decisions import ToolDecisions
+from vllm_studio_tui.services.chat.tool_opening import opened
 from vllm_studio_tui.services.chat.tool_round import ToolQuestion, ToolRoundCalls
 from vllm_studio_tui.services.chat.turn import ToolRound, Turn
 from vllm_studio_tui.services.chat.turn_runner import Offer, TurnRunner
@@ -79,19 +80,24 @@ class ToolLoop:
         async with AsyncExitStack() as stack:
             question = ToolQuestion(None, self._consents, self.decisions)
 
-            async def offer() -> Sequence[Mapping[str, Any]]:
-                question.session_id = turn.ids[0] or question.session_id
+            async def offer(to: Turn) -> AsyncGenerator[ToolsAwaited, None]:
+                question.session_id = to.ids[0] or question.session_id
                 if question.box is None:
-                    question.box = await self._opened(stack, tools)
-                    question.offered = {tool.name: tool for tool in await question.box.tools()}
-                if not turn.below_result:
+                    box = await self._opened(stack, tools)
+                    async with aclosing(opened(box, question.offered)) as opening:
+                        async for waits in opening:
+                            yield waits
+                    question.box = box
+                if reopening is None and not to.below_result:
                     check_offered(choice, question.offered)
-                return [tool.to_openai() for tool in question.offered.values()]
+                to.tools = [tool.to_openai() for tool in question.offered.values()]
 
             if reopening is not None:
                 question.session_id, number = reopening.answer.session_id, reopening.number + 1
                 if reopening.calls:
-                    await offer()
+                    async with aclosing(offer(turn)) as opening:
+                        async for waits in opening:
+                            yield waits
                     async with aclosing(self._reopened(reopening, question)) as again:
                         async for told in again:
                             yield told
@@ -127,7 +133,7 @@ class ToolLoop:
 
     async def _answer(
         self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, offer: Offer | None
-    ) -> AsyncGenerator[Delta | Relabel | Ended, None]:
+    ) -> AsyncGenerator[Delta | Relabel | Ended | ToolsAwaited, None]:
         """Yield the events of one answer, without its end: that is in the turn. One that is not kept ends it all."""
         async with aclosing(self._runner.run(turn, prepare, sampling, offer)) as events:
             ended: Ended | None = None

@@ -42,6 +42,7 @@ class Turn:
         details: What is known of the answer beforehand, for `Message.details`.
         fields: What its own request has besides what shapes it, as an engine calls it.
         check: Raises where it cannot be asked so; called in a thread before anything is kept, and may take its time.
+        tools: The tools that are offered, as requests have them.
         blind: Pictures of the branch are not sent.
         counted: Its request is on record.
         changed: Set while something has come that is not kept yet.
@@ -58,6 +59,7 @@ class Turn:
     details: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[], None] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
     blind: bool = False
     counted: bool = False
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)

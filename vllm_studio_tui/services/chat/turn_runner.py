@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
 from vllm_studio_tui.domain.tool_choice import unforced
+from vllm_studio_tui.domain.tools import ToolsAwaited
 from vllm_studio_tui.services.chat.attachments.seeing import Sight, sight
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted, Publisher
 from vllm_studio_tui.services.chat.finished_answers import ending_of, request_of, settle
@@ -28,8 +29,8 @@ from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
 
 _log = logging.getLogger(__name__)
 
-#: Opens tools, once the question is kept; returns them as requests offer them.
-Offer = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+#: Opens tools for a turn, once the question is kept; yields what is waited for.
+Offer = Callable[[Turn], AsyncGenerator[ToolsAwaited, None]]
 
 CHECKPOINT_SECONDS = 1.0
 #: Seconds that a checkpoint waits for others that are writing: then the text goes to a file.
@@ -80,7 +81,7 @@ class TurnRunner:
 
     async def run(
         self, turn: Turn, prepare: Callable[[], None], sampling: Sampling | None, offer: Offer | None = None
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> AsyncGenerator[StreamEvent | ToolsAwaited, None]:
         """Yield the events of the answer, its end last; to stop it, close the generator or cancel its reader.
 
         Args:
@@ -99,10 +100,13 @@ class TurnRunner:
             await in_thread(lambda: self._prepare(turn, prepare))
             prepared = True
             self._publish(turn, None)
-            tools = () if offer is None else tuple(await offer())
+            if offer is not None:
+                async with contextlib.aclosing(offer(turn)) as opening:
+                    async for waits in opening:
+                        yield waits
             shaped = _with_fields(sampling or Sampling(), turn.fields)
             shaped = unforced(shaped) if turn.below_result else shaped
-            request = ChatRequest(request_messages(turn.sent, turn.system, turn.target), shaped, tools)
+            request = ChatRequest(request_messages(turn.sent, turn.system, turn.target), shaped, tuple(turn.tools))
             asked, answer.began = True, time.monotonic()
             async with self._checkpoints(turn), contextlib.aclosing(self._events(turn, request)) as events:
                 async for event in events:

@@ -43,6 +43,12 @@ class Box:
         self._sources = {source.name: source for source in sources}
         self._chosen = chosen
         self._known: dict[str, Tool] = {}
+        self._awaited: dict[str, None] = {}
+
+    @property
+    def awaited(self) -> Sequence[str]:
+        """The names of the servers whose tools are waited for now."""
+        return tuple(self._awaited)
 
     async def tools(self) -> Sequence[Tool]:
         """Return the tools; those of a server that does not answer are missing."""
@@ -54,11 +60,14 @@ class Box:
 
     async def _gather(self) -> Sequence[Tool]:
         async def of(source: Source) -> Sequence[Tool]:
+            self._awaited[source.name] = None
             try:
                 found = await source.tools()
             except StudioError as error:
                 self.missing[source.name] = error
                 return ()
+            finally:
+                self._awaited.pop(source.name, None)
             self.missing.pop(source.name, None)
             return found
 

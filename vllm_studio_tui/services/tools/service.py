@@ -179,6 +179,11 @@ class Tools:
         """Return the servers that are on, and wait for a person to agree that they are started."""
         return [one for one in self._servers.list() if one.enabled and not self._servers.trusted(one)]
 
+    def awaited(self) -> builtins.list[str]:
+        """Return the names of the servers that are being started or reached now."""
+        with self._lock:
+            return [name for name, one in self._connections.items() if one.coming]
+
     def problems(self) -> dict[str, StudioError]:
         """Return why servers that are on have no tools, by their names: nobody agreed to them, or they failed last."""
         found: dict[str, StudioError] = {}

@@ -15,6 +15,7 @@ from vllm_studio_tui.domain.tools import (
     RoundBegan,
     RoundEnded,
     ToolEvent,
+    ToolsAwaited,
 )
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.services.chat.answers import RunningAnswer
@@ -26,6 +27,7 @@ from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.sheets.call import CallSheet
 from vllm_studio_tui.tui.sheets.dialogs import Option, Question, Writing
 
+RoundEvent = RoundEnded | CallAsked | CallBegan | CallEnded | RoundBegan
 #: What stands in an empty prompt while a call waits.
 WAITS = "The call above waits for your answer; esc denies it"
 
@@ -36,6 +38,7 @@ class Consent:
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
         self._state = screen.state
+        self._told: set[tuple[str, str]] = set()
         self._borrowed = False  # the focus came from the prompt, and goes back there
 
     # --- what comes -------------------------------------------------------------------------------------
@@ -43,6 +46,10 @@ class Consent:
     def take(self, running: RunningAnswer, event: ToolEvent) -> None:
         """Show an event of a round of calls; the answer has taken it already."""
         screen = self._screen
+        if isinstance(event, ToolsAwaited):
+            self._tell_missing(event, running.session_id)
+            screen.update_place()
+            return
         shown = self._state.shown.id == running.session_id
         if shown:
             self._show(running, event)
@@ -52,7 +59,14 @@ class Consent:
             screen.update_place()
             screen.shell.update_frame()
 
-    def _show(self, running: RunningAnswer, event: ToolEvent) -> None:
+    def _tell_missing(self, event: ToolsAwaited, session_id: str) -> None:
+        """Say once for each chat that a server has no tools for it, and why."""
+        for name, error in event.missing.items():
+            if (session_id, name) not in self._told:
+                self._told.add((session_id, name))
+                self._screen.shell.tell(f"Asked without the tools of {name}: {error.title}. {error.advice}", "warning")
+
+    def _show(self, running: RunningAnswer, event: RoundEvent) -> None:
         document = self._screen.document
         if isinstance(event, RoundEnded):
             document.show_calls(running, event.message_id)

@@ -54,6 +54,7 @@ class ChatFrame:
             self._facts.earlier(run) if run is not None else (),
             self._now(),
             "{}/{}".format(*screen.tabs.place()) if screen.tabs.several and screen.size_class < Size.COMPACT else "",
+            running.awaits if running is not None else (),
         )
 
     def hint(self) -> tuple[str, list[tuple[str, str]]]:

@@ -49,6 +49,7 @@ class ChatView:
         earlier: Earlier starts of the recipe that got ready, while its run is on its way.
         now: When the runs were looked at.
         tab: Which of the open chats it is, such as `2/3`, where they have no row of their own.
+        awaits: Tool servers that are waited for, before the question is sent.
     """
 
     session: Session | None
@@ -73,6 +74,7 @@ class ChatView:
     earlier: Sequence[Start] = ()
     now: float = 0.0
     tab: str = ""
+    awaits: Sequence[str] = ()
 
     @property
     def level(self) -> str:
@@ -174,6 +176,9 @@ def _going_on(view: ChatView, glyphs: Glyphs, width: int, size: Size) -> list[tu
         spin = (f"{glyphs.state('loading')[0]} ", "accent")
         if answer.first_token is None:
             waited = numbers.duration(time.monotonic() - answer.began)
+            if view.awaits:
+                names = clean_line(", ".join(view.awaits), limit=60)
+                return [spin, (f"starting the tools of {names}  ", "dim"), (waited, "fg")]
             return [spin, ("waiting for the first token  ", "dim"), (waited, "fg")]
         parts = [spin, (f"{'writing' if answer.content else 'thinking'}  ", "dim")]
         if answer.speed is not None:
