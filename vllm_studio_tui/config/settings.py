@@ -129,6 +129,8 @@ class Settings(BaseModel):
         colours: `none`, `16`, `256` or `true`, where the terminal says less or more than it can.
         background: `dark` or `light`, where the terminal does not say; a theme that is set comes before it.
         multiplexer: `tmux`, `screen` or `none`: what the clipboard and notices have to pass through.
+        pictures: `blocks` (characters), `kitty`, `sixel` or `off`, where the terminal says less or more than it can.
+            Sixel draws only a picture that is looked at whole.
         mouse: Take the mouse; without it the terminal selects text itself.
         notify: `away`: give notice while the terminal says that it is not in front; `always`, also where it says
             nothing; or `never`.
@@ -197,6 +199,7 @@ class Settings(BaseModel):
     colours: Literal["auto", "none", "16", "256", "true"] = "auto"
     background: Literal["auto", "dark", "light"] = "auto"
     multiplexer: Literal["auto", "tmux", "screen", "none"] = "auto"
+    pictures: Literal["auto", "blocks", "kitty", "sixel", "off"] = "auto"
     mouse: bool = True
     notify: Literal["away", "always", "never"] = "away"
     notify_ready: bool = True

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LINE = re.compile(
-    r"^(theme|ascii|mouse|colours|background|multiplexer)\s*:\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*(?:#.*)?$", re.MULTILINE
+    r"^(theme|ascii|mouse|colours|background|multiplexer|pictures)\s*:\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*(?:#.*)?$",
+    re.MULTILINE,
 )
 _HOSTS = re.compile(r"^hosts\s*:(?!\s*\{\s*\})", re.MULTILINE)
 _YES = ("true", "yes", "on", "1")
@@ -28,7 +29,7 @@ class Startup:
         ascii: Draw with ASCII only; None: where the terminal has no other characters.
         mouse: Take the mouse.
         hosts: There are hosts in them.
-        colours, background, multiplexer: As the settings of these names; empty: as the terminal says.
+        colours, background, multiplexer, pictures: As the settings of these names; empty: as the terminal says.
     """
 
     theme: str | None = None
@@ -38,6 +39,7 @@ class Startup:
     background: str = ""
     multiplexer: str = ""
     hosts: bool = False
+    pictures: str = ""
 
 
 def read_startup_settings(path: Path, environ: Mapping[str, str]) -> Startup:
@@ -58,6 +60,7 @@ def read_startup_settings(path: Path, environ: Mapping[str, str]) -> Startup:
         value("background").lower(),
         value("multiplexer").lower(),
         bool(environ.get("VLLM_STUDIO_HOSTS", "").strip() or _HOSTS.search(text)),
+        value("pictures").lower(),
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 MARK = "\ufffd"
 
 # C0 but newline and tab, DEL, C1; bidi embeddings, overrides and isolates; line and paragraph separators; the byte
-# order mark; interlinear annotation; the tag block; lone surrogates (they cannot be encoded).
+# order mark; interlinear annotation; the tag block; lone surrogates (they cannot be encoded); the sign in whose place a
+# terminal of kitty's protocol draws a piece of a picture.
 _DANGEROUS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\ud800-\udfff]"
+    "\U000e0000-\U000e007f\U0010eeee\ud800-\udfff]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ANSI = re.compile(

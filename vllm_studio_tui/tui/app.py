@@ -109,6 +109,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
 
     async def on_mount(self) -> None:
         leave_on_signals(self.studio, self.leave)  # before there is a picture that somebody could close
+        self.leave_no_pictures()
         self._resized(self.size.width, self.size.height)
         self.snapshot = self.studio.first_look()
         await self.show_place(self.place_name)

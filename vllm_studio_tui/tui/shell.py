@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.errors import StudioError
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.tui.document.drawing import Drawing
     from vllm_studio_tui.tui.flows.downloads import Downloads
     from vllm_studio_tui.tui.keys.action import Action
     from vllm_studio_tui.tui.look.appearance import Looks
@@ -57,6 +58,10 @@ class Shell(Protocol):
     def ink(self) -> Ink: ...
     @property
     def looks(self) -> Looks: ...
+    @property
+    def drawing(self) -> Drawing | None:
+        """What draws pictures; None: they cannot be drawn, or shall not."""
+
     @property
     def size_class(self) -> Size: ...
     def set_theme(self, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vllm_studio_tui.tui.document.drawing import Drawing
 from vllm_studio_tui.tui.document.line_breaking import Line, fold
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 
@@ -17,7 +18,7 @@ class Surroundings:
 
     Attributes:
         ready: Called, in another thread, when a lexer has been loaded.
-        pictures: Pictures can be drawn: there are colours and half blocks.
+        drawing: Draws pictures; None: they cannot be drawn here.
         reading: The keys go to the document.
         height: How many lines are visible at once.
         key: Returns the key of an action, as it is shown; empty for one that has none.
@@ -26,7 +27,7 @@ class Surroundings:
     glyphs: Glyphs
     ready: Callable[[], None] | None = None
     reading: bool = True
-    pictures: bool = False
+    drawing: Drawing | None = None
     height: int = 40
     key: Callable[[str], str] = str
 

@@ -5,33 +5,30 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from vllm_studio_tui.tui.document.drawing import Rows
 from vllm_studio_tui.tui.document.line_breaking import Part
 
 #: Cells of a picture at most, and how many pictures are kept.
 COLUMNS, ROWS, KEPT = 36, 12, 64
-Rows = Sequence[tuple[Part, ...]]
+#: A picture, and the cells that it may take at most.
+Key = tuple[str, int, int]
 
 
 class Pictures:
     """Makes pictures small enough to be drawn, in a thread: unpacking one takes a while."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[str, int], Rows | None] = OrderedDict()
-        self._waiting: dict[tuple[str, int], list[Callable[[], None]]] = {}
-        self._wanted: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+        self._made: OrderedDict[Key, Rows | None] = OrderedDict()
+        self._waiting: dict[Key, list[Callable[[], None]]] = {}
+        self._wanted: queue.SimpleQueue[Key] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def rows(self, url: str, columns: int, ready: Callable[[], None] | None) -> Rows | None:
-        """Return the rows of a picture; None where it is none, or while it is made: `ready` is called then.
-
-        Args:
-            url: Its data URL.
-            ready: Called in a thread.
-        """
-        key = (url, min(columns, COLUMNS))
+    def rows(self, url: str, columns: int, ready: Callable[[], None] | None, *, most: int | None = None) -> Rows | None:
+        """Return the rows of a picture; None where it is none, or while it is made, see `Drawing`."""
+        key = (url, min(columns, COLUMNS) if most is None else columns, ROWS if most is None else most)
         with self._lock:
             if key in self._made:
                 self._made.move_to_end(key)
@@ -63,7 +60,7 @@ class Pictures:
                         continue
 
 
-def half_blocks(url: str, columns: int) -> Rows | None:
+def half_blocks(url: str, columns: int, most: int = ROWS) -> Rows | None:
     """Return a picture as rows of half blocks; None where it cannot be read. Blocking."""
     from vllm_studio_tui.services.chat.attachments import pictures
 
@@ -72,9 +69,9 @@ def half_blocks(url: str, columns: int) -> Rows | None:
         return None
     try:
         image = pictures.opened(raw)
-        image.draft("RGB", (columns * 2, ROWS * 4))
+        image.draft("RGB", (columns * 2, most * 4))
         small = image.convert("RGBA")
-        small.thumbnail((columns, ROWS * 2))
+        small.thumbnail((columns, most * 2))
         return _rows(small.width, small.height, small.tobytes())
     except (OSError, ValueError, SyntaxError, TypeError, MemoryError, ArithmeticError, LookupError):
         return None

@@ -10,7 +10,6 @@ from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.services.chat.attachments import words
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, fold
-from vllm_studio_tui.tui.document.pictures import PICTURES
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 
 
@@ -72,9 +71,9 @@ class Question(Block):
     def _picture(
         self, url: str | None, width: int, lead: tuple[Part, ...], around: Surroundings, ready: Callable[[], None]
     ) -> list[Line]:
-        if url is None or not around.pictures or width < 12:
+        if url is None or around.drawing is None or width < 12:
             return []
-        rows = PICTURES.rows(url, width - 2, ready) or ()
+        rows = around.drawing.rows(url, width - 2, ready) or ()
         return [Line((*lead, *row), "surf") for row in rows]
 
     def estimate(self, width: int) -> int:

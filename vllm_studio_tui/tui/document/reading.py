@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -11,6 +12,9 @@ from textual import events
 from vllm_studio_tui.tui.document.line_breaking import cells
 from vllm_studio_tui.tui.document.scroll import BlockScroll
 from vllm_studio_tui.tui.document.selection import Point
+
+#: A cell of a picture that the terminal draws, with its accents.
+_PICTURE = re.compile(r"\U0010eeee[^\w\s]{0,3}")
 
 
 class BlockReader(BlockScroll):
@@ -191,5 +195,5 @@ class BlockReader(BlockScroll):
                     text = line.text
                     head = len(set_cell_size(text, min(span[0], cells(text))))
                     end = len(set_cell_size(text, min(span[1], cells(text))))
-                    out.append(text[head:end].rstrip())
+                    out.append(_PICTURE.sub("", text[head:end]).rstrip())
         return "\n".join(out).strip("\n")

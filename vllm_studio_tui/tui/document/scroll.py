@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.segment import Segment
 from textual import events
@@ -14,12 +14,12 @@ from textual.strip import Strip
 from vllm_studio_tui.tui.document.blocks import Block, Surroundings
 from vllm_studio_tui.tui.document.line_breaking import Line, cells
 from vllm_studio_tui.tui.document.selection import Selection, highlighted
-from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.ink import fit
 from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.shell import Shell
 
 #: Strips kept. The end of a growing answer makes new ones with each frame; each is twenty objects, and thousands of
 #: them make the garbage collector's pauses felt.
@@ -118,8 +118,8 @@ class BlockScroll(WholeLines, can_focus=True):
             app.call_from_thread(self.redraw)
 
         ink = self._get_ink()
-        pictures = not ink.plain and ink.glyphs is UNICODE
-        return Surroundings(ink.glyphs, ready, self.has_focus, pictures=pictures, height=self.size.height)
+        drawing = cast("Shell", app).drawing
+        return Surroundings(ink.glyphs, ready, self.has_focus, drawing=drawing, height=self.size.height)
 
     def recolour(self) -> None:
         self.redraw()

@@ -1,4 +1,4 @@
-"""Colours by their words, or as `#rrggbb` where a point of a picture has one; and styles, not more than are needed."""
+"""Colours by their words, or as `#rrggbb` and `color(N)` where pictures have them; and styles, not more than needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Hues(dict[str, str]):
 
     def of(self, word: str) -> str | None:
         """Return the colour of a word."""
-        return word if word.startswith("#") else self.get(word)
+        return word if word.startswith(("#", "color(")) else self.get(word)
 
 
 class Styles(dict[tuple[str, str], Style]):

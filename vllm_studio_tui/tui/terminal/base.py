@@ -15,14 +15,17 @@ from vllm_studio_tui.config.startup import Startup
 from vllm_studio_tui.tui.background import BackgroundApp
 from vllm_studio_tui.tui.look.appearance import Looks
 from vllm_studio_tui.tui.look.theming import use_colours
+from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.paint.ink import Ink
 from vllm_studio_tui.tui.terminal.faults import Faults
+from vllm_studio_tui.tui.terminal.graphics import TerminalPictures
 from vllm_studio_tui.tui.terminal.notices import Notices
 from vllm_studio_tui.tui.terminal.profile import Profile, make_profile
 from vllm_studio_tui.tui.terminal.typed_keys import KeyHandled, TypedKeys
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.tui.document.drawing import Drawing
 
 
 class TerminalApp(BackgroundApp, inherit_bindings=False):
@@ -32,6 +35,7 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         profile: What the terminal can do.
         looks: The themes, and the colours and glyphs in use.
         notices: What tells a person who looks elsewhere.
+        pictures: What the terminal itself draws.
     """
 
     #: Documents select text themselves. Textual's own selection fails on a click on a widget that is being removed.
@@ -56,12 +60,19 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
         self.looks.register(self)
         self.theme = self.looks.name
         self.notices = Notices(self.write_terminal, self.profile.terminal)
+        self.pictures = TerminalPictures(self.write_terminal, self.profile, os.environ)
         self._fresh = 0.0
         self._typed = TypedKeys(self, self._take_typed)
 
     @property
     def ink(self) -> Ink:
         return self.looks.ink
+
+    @property
+    def drawing(self) -> Drawing | None:
+        ink = self.ink
+        drawn = not ink.plain and ink.glyphs is UNICODE and self.profile.pictures != "off"
+        return self.pictures if drawn else None
 
     def set_theme(self, name: str) -> None:
         """Show another theme."""
@@ -75,6 +86,20 @@ class TerminalApp(BackgroundApp, inherit_bindings=False):
     def drop_typed_ahead(self) -> None:
         """Drop the keys and clicks that came before now and are not handled yet."""
         self._fresh = time.monotonic()
+
+    def leave_no_pictures(self) -> None:
+        """Take the pictures from the terminal whenever it is left: at the end, after a fault, for an editor, by ^z."""
+        driver = self._driver
+        if driver is None:
+            return
+        theirs = driver.stop_application_mode
+
+        def stop() -> None:
+            self.pictures.end()
+            theirs()
+
+        driver.stop_application_mode = stop  # type: ignore[method-assign]
+        self.app_resume_signal.subscribe(self, lambda _: self.pictures.go_on())
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:

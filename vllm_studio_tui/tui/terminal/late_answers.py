@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable
+from typing import TypeVar
 
 from textual._xterm_parser import XTermParser
 from textual.drivers import linux_driver
 from textual.message import Message
 
+from vllm_studio_tui.probes import graphics
 from vllm_studio_tui.probes.clipboard import REPLY, REPLY_BEGINNING, read_reply
 from vllm_studio_tui.probes.terminal import ANSWER, BEGINNING, Answers
 
@@ -24,6 +26,9 @@ CLIPBOARD_EXPECTED = 10.0
 CLIPBOARD_NEAR = 1.0
 #: What an answer about the clipboard begins with.
 CLIPBOARD_START = "\x1b]52;"
+
+
+T = TypeVar("T")
 
 
 class ClipboardAnswers:
@@ -61,13 +66,53 @@ class ClipboardAnswers:
         return REPLY.sub("", text)
 
 
-def _settle(future: asyncio.Future[bytes], data: bytes) -> None:
+def _settle(future: asyncio.Future[T], data: T) -> None:
     if not future.done():
         future.set_result(data)
 
 
+class GraphicsAnswers:
+    """What the terminal says of pictures, from the thread that reads the input to whoever asked."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._came = ""
+        self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Future[str]] | None = None
+
+    @property
+    def near(self) -> bool:
+        """Whether it was asked a moment ago and has not answered."""
+        return self._waiting is not None and time.monotonic() < self._until - EXPECTED + CLIPBOARD_NEAR
+
+    @property
+    def expected(self) -> bool:
+        return time.monotonic() < self._until
+
+    def expect(self) -> asyncio.Future[str]:
+        """Return what all answers will be the result of."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+        self._came, self._waiting = "", (loop, future)
+        self._until = time.monotonic() + EXPECTED
+        return future
+
+    def take(self, text: str) -> str:
+        """Return what came from the terminal without the answers, which go to whoever asked when the last is there."""
+        found = graphics.REPLY.findall(text)
+        self._came += "".join(found)
+        if graphics.END in found:
+            self._until = 0.0
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                loop, future = waiting
+                with contextlib.suppress(RuntimeError):  # the app has ended meanwhile
+                    loop.call_soon_threadsafe(_settle, future, self._came)
+        return graphics.REPLY.sub("", text)
+
+
 #: Of this process, which has one terminal.
 CLIPBOARD = ClipboardAnswers()
+GRAPHICS = GraphicsAnswers()
 
 
 def install(answers: Answers | None) -> None:
@@ -90,6 +135,9 @@ def install(answers: Answers | None) -> None:
             early, self._early = self._early, ""
             held, self._held = self._held, ""
             whole, looked_for = early + held + data, []
+            if data and GRAPHICS.expected:
+                whole = GRAPHICS.take(whole)
+                looked_for.append(graphics.REPLY_BEGINNING)
             if data and time.monotonic() < until:
                 whole = ANSWER.sub("", whole)
                 looked_for.append(BEGINNING)
@@ -97,8 +145,9 @@ def install(answers: Answers | None) -> None:
                 whole = CLIPBOARD.take(whole)
                 looked_for.append(REPLY_BEGINNING)
             for beginning in looked_for:
-                # ESC alone is the key, unless the clipboard was asked for a moment ago.
-                if (found := beginning.search(whole)) and (len(found[0]) > 1 or CLIPBOARD.near):
+                # ESC alone is the key, unless something was asked a moment ago.
+                near = CLIPBOARD.near or GRAPHICS.near
+                if (found := beginning.search(whole)) and (len(found[0]) > 1 or near):
                     self._held, whole = found[0], whole[: found.start()]
                     self._held_since = time.monotonic()
                     break

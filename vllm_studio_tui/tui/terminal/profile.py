@@ -20,11 +20,13 @@ class Profile:
     Attributes:
         ascii: Draw with ASCII alone.
         mouse: Take the mouse; without it the terminal selects text itself.
+        pictures: As the setting of this name says; empty: as the terminal says.
     """
 
     terminal: Terminal
     ascii: bool = False
     mouse: bool = True
+    pictures: str = ""
 
     @property
     def colours(self) -> int:
@@ -50,7 +52,8 @@ def make_profile(
         found, colours=settings.colours, background=settings.background, multiplexer=settings.multiplexer
     )
     plain = settings.ascii if settings.ascii is not None else found.console
-    return Profile(found, ascii_only or plain or not utf8, mouse and settings.mouse)
+    pictures = settings.pictures.replace("auto", "")
+    return Profile(found, ascii_only or plain or not utf8, mouse and settings.mouse, pictures)
 
 
 class EarlyQuestion:

@@ -1,5 +1,6 @@
-"""Nine corrections of Textual 8.2: two keys, output over slow connections, closed terminals, sizes that change fast,
-memory, errors of the input thread, widgets that are removed at once, and what they leave on the screen."""
+"""Ten corrections of Textual 8.2: two keys, output over slow connections, closed terminals, sizes that change fast,
+memory, errors of the input thread, widgets that are removed at once, what they leave on the screen, and pictures
+behind a dialog."""
 
 from __future__ import annotations
 
@@ -13,11 +14,15 @@ from typing import Any
 
 from rich.color import ColorSystem
 from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
 from textual.events import Mount, Resize
 from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
+
+from vllm_studio_tui.probes.graphics import SIGN
 
 #: Pieces of a frame that are sorted by style at most: what changes as a whole is written as it stands.
 MOST_SORTED = 400
@@ -34,6 +39,7 @@ def install() -> None:
     input_errors()
     early_removals()
     drawn_maps()
+    pictures_behind()
 
 
 def alt_digits() -> None:
@@ -187,6 +193,41 @@ def drawn_maps() -> None:
 
     reflow.ours = True  # type: ignore[attr-defined]
     Compositor.reflow = reflow  # type: ignore[method-assign]
+
+
+def pictures_behind() -> None:
+    """Leave pictures of the terminal as they are behind a dialog.
+
+    Textual mixes the dialog's colour into all others, and the colour of a picture's cells says which picture it is.
+    """
+    from textual.filter import ANSIToTruecolor
+    from textual.renderables.background_screen import BackgroundScreen
+
+    mix: Any = getattr(BackgroundScreen, "process_segments", None)
+    translate: Any = getattr(ANSIToTruecolor, "apply", None)
+    if mix is None or translate is None or hasattr(BackgroundScreen, "ours"):
+        return
+
+    def mixed(cls: Any, segments: Iterable[Segment], color: Any) -> Iterator[Segment]:
+        given = list(segments)
+        return iter(_as_pictures(given, list(mix(given, color))))
+
+    def translated(self: Any, segments: list[Segment], background: Any) -> list[Segment]:
+        return _as_pictures(segments, translate(self, segments, background))
+
+    BackgroundScreen.process_segments = classmethod(mixed)  # type: ignore[assignment, method-assign]
+    BackgroundScreen.ours = True  # type: ignore[attr-defined]
+    ANSIToTruecolor.apply = translated  # type: ignore[method-assign]
+
+
+def _as_pictures(before: Sequence[Segment], after: list[Segment]) -> list[Segment]:
+    """Give the cells of pictures the colour back that they had, where there is one segment for each."""
+    if len(before) == len(after) and any(one.text[:1] == SIGN for one in before):
+        for at, one in enumerate(before):
+            style = after[at].style
+            if one.text[:1] == SIGN and one.style is not None and style is not None:
+                after[at] = Segment(one.text, style + Style(color=one.style.color))
+    return after
 
 
 def _read_input(self: Any) -> None:
