@@ -65,7 +65,7 @@ async def test_stages_and_time_left_stand_in_an_empty_chat_and_a_question_is_sen
         place(stage).update_place()
         # 100 s after the start at 43 % of weights: 57 s of them are left, then 50 s, at the present pace.
         await shows(stage, f"{LOADS} is loading, weights 43%, about")
-        for words in ("left, from 3 launches", "process", "weights 43%", "compile", "graphs", "before"):
+        for words in ("left, from 3 launches", "process", "weights 43%", "compile", "graphs", "~40.0 s", " of ~1m40s"):
             await shows(stage, words)
         await stage.type("hi")
         await stage.press("enter")

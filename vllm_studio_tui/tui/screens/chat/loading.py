@@ -75,10 +75,15 @@ def status_parts(
         stage = f"again in {numbers.duration(max(0.0, run.status.next_start_at - now))}"
     sent = "sent when it is ready" if waits else ""
     parts: list[tuple[str, str]] = []
-    for short, sources in ((False, True), (False, False), (True, False)):
-        name = clean_line(run.name, limit=14 if short else 40)
+    whole = clean_line(run.name, limit=40)
+    for name, sources in (
+        (f"{whole} is {run.state}", True),
+        (f"{whole} is {run.state}", False),
+        (whole, False),
+        (fit(whole, 14), False),
+    ):
         left = left_words(run, earlier, now, sources=sources)
-        told = [(name if short else f"{name} is {run.state}", "fg"), (stage, "fg"), (left, "fg"), (why, "dim")]
+        told = [(name, "fg"), (stage, "fg"), (left, "fg"), (why, "dim")]
         parts = [(text, style) for text, style in (*told, (sent, "dim")) if text]
         if sum(len(text) + 3 for text, _ in parts) + 2 <= width:
             break
@@ -115,7 +120,8 @@ def rail_rows(run: RunView, earlier: Sequence[Start], glyphs: Glyphs, x: int, wi
         style = {Mark.NOW: "fg bold", Mark.PENDING: "faint"}.get(one.mark, "fg")
         row.put(x + 2, words, style, max(4, end - x - 3))
         rows.append(row)
-    for text, style in ((left_words(run, earlier, now), "fg"), (waiting_for(run, now), "warn")):
+    left, _, source = left_words(run, earlier, now).partition(", ")
+    for text, style in ((left, "fg"), (source, "dim"), (waiting_for(run, now), "warn")):
         if text:
             row = Row()
             row.put(x, text, style, width - x - 1)
@@ -134,9 +140,9 @@ def _mark(glyphs: Glyphs, one: StageTime) -> tuple[str, str]:
 
 
 def _time(one: StageTime) -> str:
-    """Return what a stage took; of one that is not over, what it took in earlier starts too."""
+    """Return what a stage took, has taken of what it took in earlier starts, or took in these."""
     took = "" if one.took is None else numbers.latency(one.took)
     if one.mark is Mark.DONE or one.usual is None:
         return took
-    before = f"{numbers.latency(one.usual)} before"
-    return f"{took}, {before}" if took else before
+    usual = f"~{numbers.latency(one.usual)}"
+    return f"{took} of {usual}" if took else usual
