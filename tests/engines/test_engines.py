@@ -61,6 +61,17 @@ def test_it_is_launched_talked_to_measured_and_stopped(home: Home, engine: str) 
     assert home.json("diagnose", run["run_id"])["reason"] is None
 
 
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_a_model_that_only_reads_is_sent_no_picture(home: Home, engine: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture("png", (70, 56), colour="red"))
+    recipe = home.recipe(engine)
+    home.launch(recipe)
+    code, _, err = home.run("chat", "What is it?", "--image", str(tmp_path / "a.png"), "--recipe", recipe)
+    assert code == 2
+    assert f"{recipe} reads no pictures" in err
+    assert "config.json" in err
+
+
 @pytest.mark.parametrize("engine", ["llama-server", "embedded"])
 def test_pictures_are_read_beside_a_projector_and_refused_without_one(home: Home, engine: str, tmp_path: Path) -> None:
     """Its weights are random: that pictures are in the prompt is all that is said here."""

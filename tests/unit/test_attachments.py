@@ -367,6 +367,15 @@ def test_where_it_does_not_say_so_its_models_configuration_is_read(
     assert seeing.sight(Target(server, "m", backend="vllm")).sees is sees
 
 
+def test_a_run_whose_server_names_no_model_is_known_by_the_name_it_is_asked_by(server: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    Answers.found = {}
+    ours = Target(server, str(tmp_path), backend="transformers", run_id="tf-1")
+    assert seeing.sight(ours) == Sight(False, "Its model's config.json has no part that sees.")
+    elsewhere = Target(server, str(tmp_path), backend="transformers")
+    assert seeing.sight(elsewhere).sees is None  # a folder of that name is another's
+
+
 def test_a_recipe_that_says_it_is_believed() -> None:
     assert seeing.sight(Target("http://127.0.0.1:1/v1", "m", vision=True)).sees is True
 

@@ -72,16 +72,22 @@ def _asked(target: Target) -> Sight:
 
 
 def _by_config(target: Target) -> Sight:
-    """Read the configuration of the model that is loaded, where the server names a folder that is here."""
+    """Read the configuration of the model that is loaded, where the server names a folder that is here.
+
+    A run of ours that does not name it may be asked for its model by that folder, or by its name on the hub.
+    """
     answer = _get(target, "/v1/models")
     listed = answer.get("data") if isinstance(answer, Mapping) else None
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, Mapping) and one.get("id") == target.model and isinstance(one.get("root"), str):
-            config = _config(one["root"])
-            if config is not None:
-                sees = sees_by_config(config)
-                what = "has a part that sees" if sees else "has no part that sees"
-                return Sight(sees, f"Its model's config.json {what}.")
+    entries = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    roots = [one.get("root") for one in entries if one.get("id") == target.model]
+    if target.run_id is not None:
+        roots.append(target.model.partition("@")[0])  # transformers writes a revision behind it
+    for root in roots:
+        config = _config(root) if isinstance(root, str) else None
+        if config is not None:
+            sees = sees_by_config(config)
+            what = "has a part that sees" if sees else "has no part that sees"
+            return Sight(sees, f"Its model's config.json {what}.")
     return Sight(None)
 
 
