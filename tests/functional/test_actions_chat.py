@@ -223,6 +223,33 @@ async def _artifacts(stage: Staged) -> None:
     assert not place(stage).possible("artifacts")  # of an empty chat nothing is offered
 
 
+@listed.scenario("chat.links")
+async def _links(stage: Staged) -> None:
+    stage.engine.script = (Delta(content="See [the docs](https://docs.example/x), or https://other.example/y."), DONE)
+    await ask_again(stage, "where?")
+    place(stage).prompt.focus()
+    await stage.press("ctrl+l")
+    await shows(stage, "the docs")
+    await fill_in(stage, "other")
+    await stage.press("enter")
+    await shows(stage, "It stands in the answers.")
+    await stage.press("escape")  # back to the list
+    await shows(stage, "a link, or words in it")
+    await stage.press("ctrl+y")  # the newest is the first
+    await stage.until(lambda: stage.clip == "https://other.example/y", "it is copied")
+    place(stage).prompt.set_text("/links")
+    await stage.press("enter")
+    await shows(stage, "a link, or words in it")
+    await fill_in(stage, "docs")
+    await stage.press("ctrl+g")
+    await stage.until(lambda: place(stage).document.has_focus, "it is gone to")
+    entry = place(stage).document.message
+    assert entry is not None
+    assert "docs.example" in entry.message.content
+    place(stage).action_new()
+    assert not place(stage).possible("links")
+
+
 @chat.scenario("chat.model")
 async def _model(stage: Staged) -> None:
     await stage.press("f4")

@@ -63,6 +63,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("chats bookmark MESSAGE", 0, "bookmarked"),
     ("chats bookmarks CHAT --json", 0, "MESSAGE"),
     ("chats artifacts CHAT --json", 0, '"artifacts"'),
+    ("chats links CHAT --json", 0, '"links"'),
     ("chats context CHAT --json", 0, "tokens"),
     ("chats compact CHAT --window --keep 0 --json", 0, ""),
     ("chats compact CHAT --undo", 0, ""),

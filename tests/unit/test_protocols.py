@@ -35,6 +35,7 @@ VALUES: Mapping[str, set[str]] = {
     "services.chat.events": set(),
     "services.chat.event_documents": set(),
     "services.chat.going_on": set(),
+    "services.chat.links": set(),
     "services.chat.request": {"title_of"},
     "services.launching.endpoint": set(),
     "services.launching.fix_offers": set(),

@@ -162,3 +162,24 @@ def test_sequences_are_wrapped_for_what_is_between() -> None:
     assert wrapped("\x1b]9;x\x07", "") == "\x1b]9;x\x07"
     assert wrapped("\x1b]9;x\x07", "tmux") == "\x1bPtmux;\x1b\x1b]9;x\x07\x1b\\"
     assert wrapped("\x1b]9;x\x07", "screen") == "\x1bP\x1b]9;x\x07\x1b\\"
+
+
+@pytest.mark.parametrize(
+    ("environ", "multiplexer", "links"),
+    [
+        ({"TERM": "xterm-256color"}, "", True),
+        ({"TERM": "linux"}, "", False),
+        ({"TERM": "vt100"}, "", False),
+        ({"TERM": "screen-256color", "TMUX": "x"}, "", True),
+        ({"TERM": "screen", "STY": "x"}, "", False),
+        ({"TERM": "screen-256color"}, "", False),
+        ({"TERM": "screen-256color"}, "tmux", True),
+        ({"TERM": "xterm-256color"}, "screen", False),
+        ({"TERM": "linux"}, "none", False),
+        ({"TERM": "linux", "FORCE_HYPERLINK": "1"}, "", True),
+        ({"TERM": "xterm-kitty", "FORCE_HYPERLINK": "0"}, "", False),
+        ({"TERM": "screen-256color", "FORCE_HYPERLINK": "0"}, "tmux", False),
+    ],
+)
+def test_hyperlinks_are_written_where_they_do_no_harm(environ: dict[str, str], multiplexer: str, links: bool) -> None:
+    assert make_profile(environ, Startup(multiplexer=multiplexer)).terminal.links is links

@@ -10,6 +10,7 @@ import typer
 from vllm_studio_tui.cli.chat import tell_recovered
 from vllm_studio_tui.cli.chat_artifacts import register_artifacts
 from vllm_studio_tui.cli.chat_exchange import register_exchange
+from vllm_studio_tui.cli.chat_links import register_links
 from vllm_studio_tui.cli.chat_marks import register_marks
 from vllm_studio_tui.cli.chats_context import register_context
 from vllm_studio_tui.cli.opening import open_studio
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(nouns, name="chats")
     _register_reading(nouns)
     register_artifacts(nouns)
+    register_links(nouns)
     register_exchange(nouns)
     _register_fork(nouns)
     _register_changing(nouns)

@@ -63,6 +63,7 @@ class Terminal:
         console: It has few characters beyond ASCII: the Linux console.
         inside: The multiplexer between us and the terminal: `tmux`, `screen` or empty.
         synchronised: Whether it shows a picture at once; None: unknown.
+        links: It takes hyperlinks (OSC 8), or passes over them without harm.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Terminal:
     console: bool = False
     inside: str = ""
     synchronised: bool | None = None
+    links: bool = True
 
     def words(self) -> str:
         """Describe it in one line."""
@@ -95,13 +97,15 @@ def look_at_terminal(environ: Mapping[str, str], answers: Answers | None = None)
     """Return what the terminal of this environment can do."""
     term = environ.get("TERM", "")
     said = answers.background if answers is not None else ""
+    inside = _multiplexer(environ, term)
     return Terminal(
         term,
         colours_of(environ),
         said or _background_of(environ.get("COLORFGBG", "")),
         term == "linux",
-        _multiplexer(environ, term),
+        inside,
         answers.synchronised if answers is not None else None,
+        _takes_links(term, inside),
     )
 
 
@@ -113,6 +117,7 @@ def overridden(found: Terminal, *, colours: str = "", background: str = "", mult
         found = replace(found, background=background)
     if multiplexer in ("tmux", "screen", "none"):
         found = replace(found, inside=multiplexer.replace("none", ""))
+        found = replace(found, links=found.inside != "screen" and (found.links or found.name.startswith("screen")))
     return found
 
 
@@ -152,6 +157,21 @@ def _background_of(colorfgbg: str) -> str:
     if not last.isdigit():
         return ""
     return "light" if int(last) in (7, *range(9, 16)) else "dark"
+
+
+def forced_links(environ: Mapping[str, str]) -> bool | None:
+    """Return what FORCE_HYPERLINK, which other programs know too, says of hyperlinks; None: nothing."""
+    forced = environ.get("FORCE_HYPERLINK", "")
+    return forced.lower() not in ("0", "false", "no") if forced else None
+
+
+def _takes_links(term: str, inside: str) -> bool:
+    """Return whether hyperlinks may be written.
+
+    A terminal that knows none passes over them. The Linux console and old terminals show them as text, and so does
+    screen where they are long.
+    """
+    return inside != "screen" and not (term.startswith(_SILENT) and inside != "tmux")
 
 
 def _multiplexer(environ: Mapping[str, str], term: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 from vllm_studio_tui.domain.chat import Delta, Relabel
+from vllm_studio_tui.kit.markdown import references_of
+from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line
@@ -100,6 +102,15 @@ class Live:
         self._end_thought()
         self._settle(self._scanner.close())
         self.blocks.remove(self._tail)
+        self._refer()
+
+    def _refer(self) -> None:
+        """Tell the pieces where references lead that are defined in another one: most stand at the end."""
+        references = references_of(clean("".join(self.content)))
+        for block in self.blocks if references else ():
+            if isinstance(block, Text) and "[" in block.text:
+                block.references = references
+                block.changed()
 
     # --- thinking ---------------------------------------------------------------------------------------
 

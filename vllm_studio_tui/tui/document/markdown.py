@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vllm_studio_tui.kit.markdown import markdown_parser
 from vllm_studio_tui.kit.sanitize import clean, clean_line
+from vllm_studio_tui.kit.web_addresses import safe_address
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, cut, fold
+from vllm_studio_tui.tui.document.links import link_style, linked, target
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 #: Below this width the marks of nested lists alone may be wider than the line.
 NARROW = 24
 #: Deeper nesting is drawn without further indentation.
 DEEPEST = 12
-
-
-@lru_cache(1)
-def _parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
-    # Raw HTML is shown as it was written; it means nothing in a terminal.
-    return MarkdownIt("commonmark", {"html": False, "maxNesting": 40}).enable(["table", "strikethrough"])
 
 
 def render(
@@ -36,13 +30,15 @@ def render(
     rule: str = "─",
     bar: str = "▎",
     ready: Callable[[], None] | None = None,
+    references: Mapping[str, Any] | None = None,
 ) -> list[Line]:
     """Return Markdown as lines of at most `width` cells, without a blank line at either end.
 
     Args:
         ready: Called, in another thread, when a missing lexer has been loaded.
+        references: Where references lead that are defined in another part of the text.
     """
-    return _Renderer(max(1, width), bullet, rule, bar, ready).render(clean(source))
+    return _Renderer(max(1, width), bullet, rule, bar, ready).render(clean(source), references)
 
 
 class _Renderer:
@@ -53,9 +49,10 @@ class _Renderer:
         self._bar = bar
         self._ready = ready
         self._lines: list[Line] = []
+        self._links: Counter[str] = Counter()
 
-    def render(self, source: str) -> list[Line]:
-        tokens = _parser().parse(source)
+    def render(self, source: str, references: Mapping[str, Any] | None = None) -> list[Line]:
+        tokens = markdown_parser().parse(source, {"references": dict(references)} if references else {})
         self._blocks(tokens, 0, len(tokens), (), ())
         while self._lines and not self._lines[-1].parts and not self._lines[-1].plane:
             self._lines.pop()
@@ -186,19 +183,21 @@ class _Renderer:
     def _inline(self, token: Token) -> list[Part]:
         runs: list[Part] = []
         styles: list[str] = []
-        link = ""
+        link, address = "", None
         inside: list[str] = []
         for child in token.children or ():
             kind = child.type
             style = " ".join(dict.fromkeys(styles))
             if kind in ("text", "text_special", "html_inline"):
-                runs.append((child.content, f"fg {style}".strip()))
+                style = f"fg {style}".strip()
+                runs += [(child.content, self._to(address, style))] if link else linked(child.content, style)
                 inside.append(child.content)
             elif kind == "code_inline":
-                runs.append((child.content, f"code-fg {style}".replace("code-fg", "accent").strip()))
+                runs.append((child.content, self._to(address, f"accent {style}".strip())))
                 inside.append(child.content)
             elif kind == "softbreak":
-                runs.append((" ", "fg"))
+                runs.append((" ", self._to(address, "fg underline") if address else "fg"))
+                inside.append(" ")
             elif kind == "hardbreak":
                 runs.append(("\n", "fg"))
             elif kind in _OPEN:
@@ -207,18 +206,37 @@ class _Renderer:
                 styles.remove(_CLOSE[kind])
             elif kind == "link_open":
                 link = str(child.attrGet("href") or "")
+                address = safe_address(link)
+                self._links[address or link] += 1
                 inside = []
                 styles.append("underline")
             elif kind == "link_close":
                 if "underline" in styles:
                     styles.remove("underline")
                 # Where a link leads is always shown: its text may say something else.
-                if link and link != "".join(inside):
+                shown = "".join(inside)
+                if address is not None:
+                    runs += target(shown, address, self._links[address])
+                elif link and link != shown:
                     runs.append((f" ({link})", "faint"))
-                link = ""
+                link, address = "", None
             elif kind == "image":
-                runs.append((f"[image: {child.content or child.attrGet('src') or ''}]", "dim"))
+                runs += self._image(child)
         return runs or [(token.content, "fg")] if not token.children else runs
+
+    def _to(self, address: str | None, style: str) -> str:
+        return style if address is None else link_style(style, address, self._links[address])
+
+    def _image(self, token: Token) -> list[Part]:
+        source = str(token.attrGet("src") or "")
+        address = safe_address(source)
+        words = f"[image: {token.content or source}]"
+        if address is None:
+            return [(words, "dim")]
+        self._links[address] += 1
+        number = self._links[address]
+        behind = target(token.content, address, number) if token.content else []
+        return [(words, link_style("dim", address, number)), *behind]
 
 
 _OPEN = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}
@@ -227,7 +245,7 @@ _CLOSE = {"strong_close": "bold", "em_close": "italic", "s_close": "strike"}
 
 def _with(style: str, word: str) -> str:
     if word == "accent":
-        return style.replace("fg", "accent")
+        return " ".join("accent" if name == "fg" else name for name in style.split())
     return f"{style} {word}".strip()
 
 
@@ -331,7 +349,7 @@ def _clipped(parts: Sequence[Part], width: int) -> Line:
 def parse_table(lines: Sequence[str]) -> tuple[list[list[list[Part]]], list[str]]:
     """Return the rows of a table's source, each a list of cells, and the alignment of each column."""
     renderer: Any = _Renderer(80, "•", "─", "▎", None)
-    tokens = _parser().parse(clean("".join(lines)))
+    tokens = markdown_parser().parse(clean("".join(lines)))
     for index, token in enumerate(tokens):
         if token.type == "table_open":
             found: tuple[list[list[list[Part]]], list[str]] = renderer._table_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.kit import numbers
@@ -82,11 +83,16 @@ class Thought(Block):
 
 
 class Text(Block):
-    """A complete piece of Markdown."""
+    """A complete piece of Markdown.
+
+    Attributes:
+        references: Where references lead that are defined in another piece.
+    """
 
     def __init__(self, message: int, text: str) -> None:
         super().__init__(message)
         self.text = text
+        self.references: Mapping[str, Any] = {}
 
     def make(self, width: int, around: Surroundings) -> list[Line]:
         def ready() -> None:
@@ -95,7 +101,15 @@ class Text(Block):
                 around.ready()
 
         glyphs = around.glyphs
-        lines = render(self.text, width, bullet=glyphs.bullet, rule=glyphs.hairline, bar=glyphs.block, ready=ready)
+        lines = render(
+            self.text,
+            width,
+            bullet=glyphs.bullet,
+            rule=glyphs.hairline,
+            bar=glyphs.block,
+            ready=ready,
+            references=self.references,
+        )
         return [*lines, BLANK] if lines else []
 
     def estimate(self, width: int) -> int:

@@ -10,6 +10,7 @@ from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.services.chat.attachments import words
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, fold
+from vllm_studio_tui.tui.document.links import linked
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 
 
@@ -39,7 +40,7 @@ class Question(Block):
         lines += self._attached(width, lead, around)
         text = clean(self._text.expandtabs(4))
         for row in text.split("\n"):
-            lines += fold([(row, "fg")], width, lead, lead, "surf") if row.strip() else [Line(lead, "surf")]
+            lines += fold(linked(row, "fg"), width, lead, lead, "surf") if row.strip() else [Line(lead, "surf")]
         if self.sibling[1] > 1:
             lines += fold([(of_several(self.sibling, around.glyphs), "faint")], width, lead, lead, "surf")
         if self.spacious:

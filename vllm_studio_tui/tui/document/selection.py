@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vllm_studio_tui.tui.document.line_breaking import Part
+from vllm_studio_tui.tui.paint.ink import LINK
 
 
 class Point(NamedTuple):
@@ -83,7 +84,7 @@ def highlighted(parts: Sequence[Part], words: str, hit: int | None = None) -> tu
         run, now = "", style
         for character in part:
             mark = marks.get(index)
-            wanted_style = style if mark is None else mark or f"{style} reverse"
+            wanted_style = style if mark is None else f"{mark}{_link(style)}" if mark else f"{style} reverse"
             if run and wanted_style != now:
                 out.append((run, now))
                 run = ""
@@ -93,3 +94,8 @@ def highlighted(parts: Sequence[Part], words: str, hit: int | None = None) -> tu
         if run:
             out.append((run, now))
     return tuple(out)
+
+
+def _link(style: str) -> str:
+    """Return the word that says where a style leads, with a blank before it."""
+    return "".join(f" {word}" for word in style.split() if word.startswith(LINK))

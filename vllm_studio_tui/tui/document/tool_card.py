@@ -16,6 +16,7 @@ from vllm_studio_tui.services.chat.calls import CallState
 from vllm_studio_tui.tui.document.blocks import BLANK, Block, Surroundings, estimated
 from vllm_studio_tui.tui.document.code import code_lines
 from vllm_studio_tui.tui.document.line_breaking import Line, Part, cells, fold
+from vllm_studio_tui.tui.document.links import linked
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import fit
 
@@ -265,7 +266,7 @@ class ToolCard(Block):
         if state.result is not None:
             rows = clean(state.result).split("\n")
             most = WHOLE_LINES if self.whole else RESULT_LINES
-            part = [line for row in rows[:most] for line in fold([(row[:LONGEST], "fg")], inner)[:20]]
+            part = [line for row in rows[:most] for line in fold(_with_links(row), inner)[:20]]
             block("error" if state.state == "failed" else "result", self._how_much(len(rows), most), part)
         told = [DECIDED[state.decided]] if state.decided in DECIDED else []
         if state.recovered:
@@ -353,6 +354,10 @@ def _listed(found: dict[str, object], width: int) -> list[Line]:
 
 def _row(parts: Sequence[Part]) -> Line:
     return Line(tuple((clean_line(text), style) for text, style in parts))
+
+
+def _with_links(row: str) -> list[Part]:
+    return linked(row[:LONGEST], "fg", whole=len(row) <= LONGEST)
 
 
 def _first_line(text: str | None) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from textual.message import Message as Notice
+
 from vllm_studio_tui.domain.chat import Delta, Message, Relabel
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.chat.calls import Calls, CallState, states_of
 from vllm_studio_tui.tui.document.blocks import Block, Hint
+from vllm_studio_tui.tui.document.links import address_at
 from vllm_studio_tui.tui.document.live import Live
 from vllm_studio_tui.tui.document.message_blocks import Foot, Thought, blocks_of
 from vllm_studio_tui.tui.document.question import Question
@@ -48,6 +51,12 @@ class Document(BlockReader):
     """
 
     widest = WIDEST
+
+    @dataclass
+    class LinkClicked(Notice):
+        """A link was clicked."""
+
+        address: str
 
     def __init__(self, get_ink: Callable[[], Ink], *, id: str | None = None) -> None:  # noqa: A002, RUF100
         super().__init__(get_ink, id=id)
@@ -193,7 +202,10 @@ class Document(BlockReader):
         block = self.blocks[point.block]
         if not 0 <= block.message < len(self.entries):
             return  # what stands in an empty chat belongs to no message
-        if point.line == 0 and not isinstance(block, Question):
+        lines = block.lines(self._left_and_width[1], self._around())
+        if point.line < len(lines) and (address := address_at(lines[point.line], point.cell)):
+            self.post_message(self.LinkClicked(address))
+        elif point.line == 0 and not isinstance(block, Question):
             block.toggle()
         self.current = block.message
         self.post_message(self.Moved())

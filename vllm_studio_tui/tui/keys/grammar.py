@@ -97,6 +97,7 @@ RULES: tuple[Rule, ...] = (
     _rule("ctrl+pagedown", "the next section or tab", "next-section next-tab", "forms, chats", "ctrl+pagedown"),
     _rule("ctrl+j", "a new line", "newline", "prompt", "ctrl+j"),
     _rule("ctrl+o", "open another one", "chats runs", "chat, log of a run", "ctrl+o"),
+    _rule("ctrl+l", "links in it", "links", "chat", "ctrl+l"),
     _rule("colon ctrl+p", "everything, by name", "palette", typing="ctrl+p"),
     _rule("question_mark f1", "the keys that work here", "help", typing="f1"),
     _rule("f5", "read again now", "reload", "what other programs may have changed", "f5"),

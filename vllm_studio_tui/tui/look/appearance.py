@@ -27,6 +27,7 @@ class Looks:
     def __init__(self, folder: Path, name: str | None, profile: Profile) -> None:
         self.themes, self.broken = load_themes(folder)
         self._ascii, self.no_colour = profile.ascii, profile.colours == NONE
+        self._links = profile.terminal.links
         if profile.colours == SIXTEEN:
             self.themes = theming.for_sixteen_colours(self.themes)
         if profile.colours == INDEXED:
@@ -65,6 +66,7 @@ class Looks:
     def _made(self, edge: int) -> Ink:
         ink = theming.ink_of(self._file, ascii_only=self._ascii, no_colour=self.no_colour)
         ink.edge = edge
+        ink.links = self._links
         return ink
 
     def fit(self, size: Size) -> None:

@@ -122,7 +122,9 @@ def _colourless(style: Style | None) -> Style | None:
             strike=style.strike,
             reverse=style.reverse,
             meta=style.meta or None,
+            link=style.link,
         )
+        found._link_id = style._link_id
     return found
 
 

@@ -30,6 +30,10 @@ BETWEEN = 12
 LONGEST = 8000
 #: Attributes that are visible on blanks too.
 SOLID = frozenset({"underline", "reverse", "strike"})
+#: Begins the word of a style that says where its text leads: `link=ID|ADDRESS`, the address safe (`kit.web_addresses`).
+LINK = "link="
+#: Characters of an address that a terminal is given at most: it stands in each line of a link anew.
+LONGEST_LINK = 1000
 #: Colours that become SGR dim where colours are off.
 QUIET = frozenset({"dim", "faint", "track", "fill", "comment"})
 
@@ -241,6 +245,8 @@ class Ink:
     def __init__(self, colours: Mapping[str, str], glyphs: Glyphs = UNICODE, *, plain: bool = False) -> None:
         self.glyphs = glyphs
         self.plain = plain
+        #: The terminal takes hyperlinks (OSC 8).
+        self.links = True
         #: The column of the cursor and of the bars of blocks; negative: they are not drawn.
         self.edge = 0
         self._colours, self._styles = Hues(colours), Styles()
@@ -260,6 +266,11 @@ class Ink:
 
     def _make(self, words: str, plane: str) -> Style:
         names = words.split()
+        link = next((name for name in names if name.startswith(LINK)), "")
+        if link:
+            made = self.style(" ".join(name for name in names if name != link), plane)
+            name, _, address = link.removeprefix(LINK).partition("|")
+            return _leading(made, name, address) if self.links and len(address) <= LONGEST_LINK else made
         attributes: dict[str, Any] = {name: True for name in names if name in ATTRIBUTES}
         named = [name for name in names if name not in ATTRIBUTES and not name.startswith("on-")]
         planes = [name[3:] for name in names if name.startswith("on-")]
@@ -324,6 +335,13 @@ class Ink:
                 ]
             )
         return strip
+
+
+def _leading(style: Style, name: str, address: str) -> Style:
+    """Return a style whose text leads to an address; cells of one name are one link, on whichever lines they stand."""
+    made = style.update_link(address)
+    made._link_id = name
+    return made
 
 
 @lru_cache(512)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_studio_tui.config.startup import Startup
 from vllm_studio_tui.probes import terminal as probe
@@ -51,6 +51,8 @@ def make_profile(
     found = probe.overridden(
         found, colours=settings.colours, background=settings.background, multiplexer=settings.multiplexer
     )
+    if (links := probe.forced_links(environ)) is not None:
+        found = replace(found, links=links)
     plain = settings.ascii if settings.ascii is not None else found.console
     pictures = settings.pictures.replace("auto", "")
     return Profile(found, ascii_only or plain or not utf8, mouse and settings.mouse, pictures)

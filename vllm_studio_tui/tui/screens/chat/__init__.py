@@ -43,6 +43,7 @@ SCREEN = Screen(
         Action("chat.load", "", "", "Load the model this chat used", writes=True),
         Action("chat.bookmarks", "", "", "Bookmarked messages of all chats, to go to one"),
         Action("chat.artifacts", "", "", "Code, pages and drawings in the answers: look, copy, save"),
+        Action("chat.links", "ctrl+l", "", "Links of this chat: copy, open, go to their message", priority=True),
         Action("chat.copy-chat", "", "", "Copy the whole chat"),
         Action("chips.open", "enter", "look", "Look at what is under the cursor, whole", palette=False),
         Action("chips.delete", "d,delete", "take away", "Have the question go without it", palette=False),

@@ -24,6 +24,7 @@ from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.consent import WAITS
 from vllm_studio_tui.tui.screens.chat.context import ChatMeter, ContextFlows
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
+from vllm_studio_tui.tui.screens.chat.links import LinkFlows
 from vllm_studio_tui.tui.screens.chat.marking import Marking
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
 from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
@@ -71,6 +72,10 @@ class ChatPlace(ChatPrompting):
     @cached_property
     def flows(self) -> ChatFlows:
         return ChatFlows(self)
+
+    @cached_property
+    def links(self) -> LinkFlows:
+        return LinkFlows(self)
 
     @cached_property
     def marking(self) -> Marking:
@@ -282,6 +287,10 @@ class ChatPlace(ChatPrompting):
         event.stop()
         self.asking.consent.answer(event.name, event.state)
 
+    def on_document_link_clicked(self, event: Transcript.LinkClicked) -> None:
+        event.stop()
+        self.shell.spawn(self.links.clicked(event.address))
+
     def on_transcript_new_asked(self, event: Transcript.NewAsked) -> None:
         event.stop()
         self.new_chat()
@@ -289,7 +298,7 @@ class ChatPlace(ChatPrompting):
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
-        if name in ("artifacts", "copy-chat", "find"):
+        if name in ("artifacts", "copy-chat", "find", "links"):
             return bool(self.document.entries)
         if name in ("next-tab", "previous-tab"):
             return self.tabs.several
@@ -343,6 +352,9 @@ class ChatPlace(ChatPrompting):
 
     def action_artifacts(self) -> None:
         self.shell.spawn(self.artifacts.choose())
+
+    def action_links(self) -> None:
+        self.shell.spawn(self.links.choose())
 
     def action_tools(self) -> None:
         self.shell.spawn(self.tool_flows.choose())
