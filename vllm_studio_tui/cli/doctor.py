@@ -31,14 +31,23 @@ def register(app: typer.Typer) -> None:
             "--copy",
             help="Also copy a text to the clipboard and read it back; the terminal may ask whether it may tell.",
         ),
+        tools: bool = typer.Option(
+            False, "--tools", help="Also start or reach the MCP servers that you have agreed to, for at most 20 s."
+        ),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Check this machine and this home: each finding with its fix. Exits 1 when something stands in the way."""
         from vllm_studio_tui.services.doctor.context import Ground
-        from vllm_studio_tui.services.doctor.doctor import doctor_document, healthy, run_checks
+        from vllm_studio_tui.services.doctor.doctor import (
+            CHECKS,
+            WITH_TOOLS,
+            doctor_document,
+            healthy,
+            run_checks,
+        )
 
         ground = Ground(Places.of(), os.environ, answers=_ask_terminal())
-        results = run_checks(ground)
+        results = run_checks(ground, WITH_TOOLS if tools else CHECKS)
         if copying:
             results.append(("copying", _check_copying(ground)))
         if as_json:

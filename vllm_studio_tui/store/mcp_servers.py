@@ -20,12 +20,12 @@ class McpServerRows:
 
     def list(self) -> builtins.list[ToolServer]:
         """Return every server by name."""
-        return [_server(row) for row in self._db.rows("SELECT * FROM mcp_servers ORDER BY name, id")]
+        return [server_from(row) for row in self._db.rows("SELECT * FROM mcp_servers ORDER BY name, id")]
 
     def get(self, name: str) -> ToolServer | None:
         """Return the server of this name."""
         row = self._db.row("SELECT * FROM mcp_servers WHERE name = ?", (storable(name),))
-        return _server(row) if row is not None else None
+        return server_from(row) if row is not None else None
 
     def put(self, server: ToolServer) -> None:
         """Keep a server; one of the same name is replaced."""
@@ -66,7 +66,7 @@ class McpServerRows:
             return bool(tables.execute("DELETE FROM mcp_servers WHERE name = ?", (storable(name),)).rowcount)
 
 
-def _server(row: sqlite3.Row) -> ToolServer:
+def server_from(row: sqlite3.Row) -> ToolServer:
     settings = from_json(row["settings"], dict)
     url, command = row["url"] or "", row["command"] or ""
     kind = settings.get("kind")

@@ -24,6 +24,7 @@ from vllm_studio_tui.services.doctor import recipes as doctor_recipes
 from vllm_studio_tui.services.doctor import system as doctor_system
 from vllm_studio_tui.services.doctor.context import Ground, unchecked
 from vllm_studio_tui.services.doctor.gateway import gateway
+from vllm_studio_tui.services.doctor.tool_servers import started_servers, tool_servers
 
 __all__ = ["CHECKS", "Check", "Ground", "doctor_document", "healthy", "run_checks"]
 
@@ -128,12 +129,18 @@ CHECKS: Sequence[tuple[str, Looker]] = (
     ("recipes", doctor_recipes.recipes),
     ("demo model", demo_model),
     ("gateway", gateway),
+    ("mcp", tool_servers),
     ("runs", leftovers),
     ("open files", doctor_system.open_files),
     ("shared memory", doctor_system.shared_memory),
     ("logout", doctor_system.logout),
     ("process handles", doctor_system.pidfd),
     ("clock", clock),
+)
+
+#: The same, with those MCP servers started that a person has agreed to: that takes as long as they do.
+WITH_TOOLS: Sequence[tuple[str, Looker]] = tuple(
+    (name, started_servers if look is tool_servers else look) for name, look in CHECKS
 )
 
 
