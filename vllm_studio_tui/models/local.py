@@ -98,7 +98,7 @@ def _in_folder(root: Path) -> Iterator[FoundModel]:
         for entry in entries:
             if entry.name.endswith(WEIGHTS):
                 size += _size(entry)
-            if entry.name.endswith(".gguf") and not _later_part(entry.name):
+            if entry.name.endswith(".gguf") and not _no_model(entry.name):
                 yield FoundModel(entry.path, entry.name.removesuffix(".gguf"), _size(entry), "GGUF", str(root))
         if "config.json" in names and any(name.endswith(WEIGHTS[:2]) for name in names):
             yield FoundModel(str(folder), folder.name, size, "safetensors", str(root))
@@ -111,10 +111,12 @@ def _in_folder(root: Path) -> Iterator[FoundModel]:
             ]
 
 
-def _later_part(name: str) -> bool:
-    """Return whether it is a part of a split GGUF file other than the first (`-00002-of-00005`)."""
+def _no_model(name: str) -> bool:
+    """Return whether a GGUF file is a projector, or a part of a split file other than the first (`-00002-of-00005`)."""
     import re
 
+    if "mmproj" in name.lower():
+        return True
     match = re.search(r"-(\d{5})-of-\d{5}\.gguf$", name)
     return match is not None and match[1] != "00001"
 
