@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -367,6 +368,46 @@ async def _continue(stage: Staged) -> None:
     await stage.press("c")
     await shows(stage, "half and whole")
     await stage.until(lambda: branch(stage)[-1].content == "half and whole", "it is kept as one answer")
+
+
+@chat.scenario("chat.import")
+async def _import(stage: Staged) -> None:
+    kept, folder = len(sessions(stage)), stage.studio.places.data / "exports"
+    folder.mkdir(exist_ok=True)
+    talk = [{"role": "user", "content": "What flies?"}, {"role": "assistant", "content": "A bird."}]
+    for name in ("one", "two"):
+        document = {"title": f"Talk {name}", "messages": [*talk, {"role": "user", "content": name}]}
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    place(stage).document.focus()
+    await stage.press("I")
+    await shows(stage, "a file with chats")
+    await fill_in(stage, f"{folder}/o")
+    await shows(stage, "one.json")
+    await stage.press("enter")
+    await shows(stage, "Import from one.json?")
+    await shows(stage, "1 new chat, 3 messages: Talk one")
+    await stage.press("escape")
+    assert len(sessions(stage)) == kept
+    place(stage).prompt.set_text(f"/import {folder}/one.json")
+    place(stage).prompt.focus()
+    await stage.press("enter")
+    await shows(stage, "Import from one.json?")
+    await stage.press("enter")
+    await stage.until(lambda: len(sessions(stage)) == kept + 1, "it is here")
+    await shows(stage, "A bird.")
+    place(stage).document.focus()
+    await stage.press("I")
+    await fill_in(stage, f"{folder}/")
+    await shows(stage, "all 2 files ending in .json")
+    await stage.press("enter")
+    await shows(stage, "Import from 2 files?")
+    await shows(stage, "1 chat here already, with nothing new")
+    await stage.press("i")
+    await stage.until(lambda: len(sessions(stage)) == kept + 2, "the other one too")
+    await stage.settle()
+    for one in sessions(stage):
+        if one.title.startswith("Talk"):
+            stage.studio.chat.sessions.trash(one.id)
 
 
 @transcript.scenario("transcript.continue")

@@ -111,7 +111,11 @@ async def on_every_message(stage: Staged) -> None:
 
 
 async def in_the_chat(stage: Staged) -> None:
-    await stage.press(*filter(None, keys_of("chat")))
+    keys = [key for key in keys_of("chat") if key]
+    await stage.press(*[key for key in keys if len(key) > 1])
+    test_actions_chat.place(stage).document.focus()
+    await stage.press(*[key for key in keys if len(key) == 1])  # in the prompt a letter is a letter
+    test_actions_chat.place(stage).prompt.focus()
     for name in [action.name for action in WRITING if action.scope == "chat" and not action.keys]:
         test_actions_chat.place(stage).prompt.set_text(f"/{name} ")
         await stage.press("enter")

@@ -71,6 +71,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("chats bring-back", 0, "here again"),
     ("chats fork CHAT --json", 0, "session"),
     ("chats export CHAT", 0, "hello"),
+    ("chats import CHATFILE --dry-run", 0, "new"),
     ("chats import CHATFILE --json", 0, ""),
     ("chats delete CHAT --yes", 0, ""),
     ("chats restore CHAT", 0, ""),

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from vllm_studio_tui.domain.chat import Message, Timings, TokenUsage, ToolCall, total_usage
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.inference.thinking import split_thinking
-from vllm_studio_tui.store.chat_files import import_chats, to_json_document, to_markdown
+from vllm_studio_tui.store.chat_files import to_json_document, to_markdown
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.importing_chats import import_chats
 from vllm_studio_tui.store.markdown import parse_markdown, render_markdown
 from vllm_studio_tui.store.messages import MessageRows
 

@@ -116,6 +116,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.screens.chat.opening": ({"services.chat.attachments", "services.chat.drafts"}, "what a person has here"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
     "tui.screens.recipes.flows": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
+    "tui.screens.chat.importing": ({"models.path_completion"}, "completes the path of a file of this machine"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),
     "tui.screens.run.knowledge": ({"runs.last_lines"}, "follows the end of a log, through `open_log`"),
     "tui.screens.logs.export": ({"runs.log_window"}, "writes a log here, whichever machine it lies on"),

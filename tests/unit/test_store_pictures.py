@@ -22,9 +22,10 @@ from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.services.chat.attachments.seeing import Sight
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.store import database, schema
-from vllm_studio_tui.store.chat_files import import_chats, put_message, to_json_document
+from vllm_studio_tui.store.chat_files import put_message, to_json_document
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.importing_chats import import_chats
 from vllm_studio_tui.store.messages import MessageRows
 
 

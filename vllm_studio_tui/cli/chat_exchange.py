@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from vllm_studio_tui.cli.output import emit, note, say
 from vllm_studio_tui.domain.chat import MAX_FILE
 from vllm_studio_tui.domain.chat_exports import FORMS, form_of, form_of_file
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.kit.file_reading import read_bounded, unwritten
 from vllm_studio_tui.kit.paths import write_atomic
 from vllm_studio_tui.kit.sanitize import clean_line
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Session, Target
+    from vllm_studio_tui.domain.chat_imports import GrownChat
     from vllm_studio_tui.services.protocols import StudioApi
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
@@ -66,27 +68,30 @@ def register_exchange(nouns: typer.Typer) -> None:
     def import_(
         files: list[str] = typer.Argument(help="JSON, Markdown, a database, a .zip; - is standard input."),
         as_json: bool = JSON,
+        dry_run: bool = typer.Option(False, "--dry-run", help="Keep nothing; say what would be taken in."),
     ) -> None:
         """Take chats in: of the studio, the original (also chats.db), ChatGPT, oterm, LM Studio, OpenAI messages.
 
-        Every one gets a new id; one that was taken in before is left alone.
+        Every one gets a new id; of one that was taken in before only what is new comes in.
         """
         taken: list[Session] = []
         known: list[Session] = []
+        grown: list[GrownChat] = []
         notes: list[str] = []
         failed: list[dict[str, str]] = []
         with open_studio() as studio:
             for file in files:
                 try:
                     name = "stdin" if file == "-" else Path(file).name
-                    found = studio.chats.import_(_read(file), name)
+                    found = studio.chats.import_(_read(file), name, dry_run=dry_run)
                     taken += found.taken
                     known += found.known
-                    notes += [f"{name}: {one}" for one in (*found.notes, *_unwritten(file))]
+                    grown += found.grown
+                    notes += [f"{name}: {one}" for one in (*found.notes, *([] if file == "-" else unwritten(file)))]
                 except StudioError as error:
                     failed.append({"file": file, "error": str(error)})
         if as_json:
-            told = {"imported": taken, "known": known}
+            told: dict[str, Sequence[Session | GrownChat]] = {"imported": taken, "known": known, "grown": grown}
             emit(
                 {
                     **{name: [one.to_json() for one in found] for name, found in told.items()},
@@ -96,7 +101,10 @@ def register_exchange(nouns: typer.Typer) -> None:
             )
         else:
             for one in taken:
-                say(f"imported {one.id}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
+                name = "new" if dry_run else f"imported {one.id}"
+                say(f"{name}  {clean_line(one.title, limit=60)} ({one.messages} messages)")
+            for more in grown:
+                say(f"went on {more.session.id}  {clean_line(more.session.title, limit=60)} ({more.words})")
             for one in known:
                 say(f"here already {one.id}  {clean_line(one.title, limit=60)}")
         for line in notes if not as_json else ():
@@ -144,25 +152,10 @@ def _ask_to_replace(path: Path) -> None:
         raise typer.Exit(1)
 
 
-def _unwritten(source: str) -> list[str]:
-    """Say that a database has changes that are not in its file yet."""
-    try:
-        waits = source != "-" and Path(f"{Path(source).expanduser()}-wal").stat().st_size > 0
-    except OSError:
-        waits = False
-    return (
-        ["its last changes are not in the file yet: end the program that has it open, then import again"]
-        if waits
-        else []
-    )
-
-
 def _read(source: str) -> bytes:
     if source == "-":
         return sys.stdin.buffer.read(MAX_FILE + 1)
     try:
-        fd = os.open(Path(source).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            return file.read(MAX_FILE + 1)
+        return read_bounded(source, MAX_FILE)
     except OSError as error:
         raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None

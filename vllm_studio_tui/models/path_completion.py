@@ -1,4 +1,4 @@
-"""What a path that is being typed may go on to: folders, and the GGUF files in them."""
+"""What a path that is being typed may go on to: folders, and the files of some kind in them, such as GGUF files."""
 
 from __future__ import annotations
 
@@ -37,22 +37,28 @@ def is_path(text: str) -> bool:
     return text.startswith(("/", "~", "./", "../"))
 
 
-def paths_from(typed: str) -> list[PathOffer]:
-    """Return what a typed path may go on to, by name; nothing where it cannot be read. Blocking."""
+def paths_from(typed: str, endings: tuple[str, ...] = (".gguf",)) -> list[PathOffer]:
+    """Return what a typed path may go on to, by name; nothing where it cannot be read. Blocking.
+
+    Args:
+        endings: Of the files that are of use, in small letters.
+    """
     folder, slash, begun = typed.rpartition("/")
     if not slash or not is_path(typed):
         return []
     try:
         with os.scandir(expanded(f"{folder}/")) as entries:
-            names = sorted(_of_use(islice(entries, LOOKED_AT), begun.lower()), key=lambda one: one[0].lower())
+            names = sorted(_of_use(islice(entries, LOOKED_AT), begun.lower(), endings), key=lambda one: one[0].lower())
     except (OSError, ValueError):
         return []
     found = [_offer(f"{folder}/", *one) for one in names[:OFFERED]]
     return [] if [one.path for one in found] == [typed] else found
 
 
-def _of_use(entries: Iterator[os.DirEntry[str]], begun: str) -> Iterator[tuple[str, str, bool]]:
-    """Yield name, real path and whether it is a folder, of what a recipe could name."""
+def _of_use(
+    entries: Iterator[os.DirEntry[str]], begun: str, endings: tuple[str, ...]
+) -> Iterator[tuple[str, str, bool]]:
+    """Yield name, real path and whether it is a folder, of what could be meant."""
     for entry in entries:
         name = entry.name
         hidden = name.startswith(".") and not begun.startswith(".")
@@ -62,7 +68,7 @@ def _of_use(entries: Iterator[os.DirEntry[str]], begun: str) -> Iterator[tuple[s
             folder = entry.is_dir()
         except OSError:
             continue
-        if folder or name.lower().endswith(".gguf"):
+        if folder or name.lower().endswith(endings):
             yield name, entry.path, folder
 
 

@@ -1,4 +1,4 @@
-"""Export and import chats as files: JSON with everything, or Markdown."""
+"""Chats as documents: JSON with everything, Markdown, and messages as such documents hold them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vllm_studio_tui.domain.chat import FINISHES, Message, Session, Timings, total_usage
-from vllm_studio_tui.domain.chat_imports import ImportedChats
-from vllm_studio_tui.domain.errors import StoreError, UsageError
-from vllm_studio_tui.store.chats import MAX_TAGS, ChatRows
+from vllm_studio_tui.domain.chat import FINISHES, Message, Timings, total_usage
+from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.foreign_chats import calls_of, moment_of, results_of, usage_of
-from vllm_studio_tui.store.import_files import chats_in, mark_of
-from vllm_studio_tui.store.import_values import LeftOut
 from vllm_studio_tui.store.markdown import render_markdown
 from vllm_studio_tui.store.messages import MessageRows, attachment
 
@@ -53,93 +50,6 @@ def to_markdown(db: Database, session_id: str) -> str:
 
 
 # --- in -------------------------------------------------------------------------------------------------
-
-
-def import_chats(db: Database, raw: bytes, source: str, split: Split | None = None) -> ImportedChats:
-    """Take in a file of ours, one of the system that this one re-imagines (also its database), a list of either,
-    chats of ChatGPT, oterm or LM Studio, a plain list of OpenAI messages, or Markdown.
-
-    Ids are new ones. A chat that was taken in before, and is not in the trash, is not taken in again. A message whose
-    parent is missing goes below the one before.
-
-    Args:
-        split: Takes thinking out of the text of answers that hold both; gives thinking and text.
-
-    Raises:
-        StoreError: The file cannot be understood. Nothing of it was kept.
-    """
-    left = LeftOut()
-    try:
-        marked = [(one, mark_of(one)) for one in chats_in(raw, source, left)]
-    except RecursionError:
-        raise StoreError(f"{source} cannot be read", cause="It is nested too deeply.") from None
-    taken, known = [], []
-    with db.write() as tables:
-        there = {mark: _imported(db, mark) for _, mark in marked}
-        for one, mark in marked:
-            if (earlier := there[mark]) is not None:
-                known.append(ChatRows(db).get(earlier))
-            elif not one.get("messages") and "format" not in one and len(marked) > 1:
-                left.add("chat without messages")
-            else:
-                session = _keep(db, one, source, split)
-                tables.execute("UPDATE chat_sessions SET imported = ? WHERE id = ?", (mark, session.id))
-                taken.append(session)
-    return ImportedChats(tuple(taken), tuple(known), tuple(left.notes()))
-
-
-def _imported(db: Database, mark: str) -> str | None:
-    row = db.row("SELECT id FROM chat_sessions WHERE imported = ? AND deleted_at IS NULL", (mark,))
-    return None if row is None else str(row["id"])
-
-
-def _keep(db: Database, chat: Mapping[str, Any], source: str, split: Split | None) -> Session:
-    about = chat.get("session") if isinstance(chat.get("session"), Mapping) else chat
-    messages = chat.get("messages")
-    if not isinstance(about, Mapping) or not isinstance(messages, list) or not (messages or "format" in chat):
-        raise StoreError(f"{source} holds no messages", advice="Export one to see the form: vllm-studio chats export")
-    if len(messages) > MAX_MESSAGES:
-        raise StoreError(f"{source} holds too many messages", cause=f"{len(messages)}, at most {MAX_MESSAGES}")
-    title, model, settings = about.get("title"), about.get("model"), about.get("settings")
-    rows, chats = MessageRows(db), ChatRows(db)
-    session = chats.create(
-        str(title)[:200] if isinstance(title, str) and title else source[:200],
-        model=model if isinstance(model, str) else None,
-        settings=settings if isinstance(settings, Mapping) else {},
-    )
-    if chat.get("format") == FORMAT:
-        split = None  # thinking is apart already, and a text may speak of tags
-    ids: dict[str, str] = {}
-    last: str | None = None
-    answered = {given.get("tool_call_id") for given in messages if isinstance(given, Mapping)}
-    for index, given in enumerate(messages):
-        if not isinstance(given, Mapping) or given.get("role") not in ROLES:
-            advice = f"A role is one of {', '.join(ROLES)}."
-            raise StoreError(f"{source}, message {index}: no role that is known", advice=advice)
-        parent = ids.get(str(given.get("parent_id")), last) if given.get("parent_id") else None
-        # A file without parents is a plain list: each message answers the one before.
-        if "parent_id" not in given:
-            parent = last
-        message = message_of(given, session.id, parent)
-        if split is not None and message.role == "assistant" and not message.reasoning:
-            reasoning, content = split(message.content)
-            message = replace(message, reasoning=reasoning, content=content)
-        rows.append(message)
-        last = message.id
-        for result in results_of(given, message):
-            if result.tool_call_id not in answered:
-                rows.append(replace(result, parent_id=last))
-                last = result.id
-        if isinstance(given.get("id"), str):
-            ids[given["id"]] = last
-    tags = about.get("tags")
-    if isinstance(tags, list) and tags:
-        chats.set_tags(session.id, [tag for tag in tags if isinstance(tag, str)][:MAX_TAGS])
-    leaf = about.get("leaf_id")
-    if isinstance(leaf, str) and leaf in ids:
-        chats.set_leaf(session.id, ids[leaf])
-    chats.set_times(session.id, moment_of(about.get("created_at")), moment_of(about.get("updated_at")))
-    return chats.get(session.id)
 
 
 def put_message(db: Database, session_id: str, given: Mapping[str, Any], split: Split) -> Message:

@@ -54,8 +54,14 @@ def read_chatgpt(document: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
         "created_at": document.get("create_time"),
         "updated_at": document.get("update_time"),
         "leaf_id": leaf,
+        "source_id": f"chatgpt {text(document.get('conversation_id')) or text(document.get('id')) or _first(nodes)}",
     }
-    return {"session": about, "messages": kept}
+    return {"session": about, "messages": kept, "from": "ChatGPT"}
+
+
+def _first(nodes: Mapping[str, Any]) -> str:
+    """Return what a chat without an id is known by: the name of its first message."""
+    return next((name for name in _in_order(nodes) if nodes[name].get("message")), "")
 
 
 def _in_order(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -52,6 +52,18 @@ def chats_in(raw: bytes, source: str, left: LeftOut) -> list[Mapping[str, Any]]:
     return _from_json(text, source, left)
 
 
+def form_of(raw: bytes, chat: Mapping[str, Any]) -> str:
+    """Return who wrote a file, or what it is, in a word or two, by one of its chats."""
+    if isinstance(chat.get("from"), str):
+        return str(chat["from"])
+    if chat.get("format") == "vllm-studio-chat":
+        return "vllm-studio"
+    if raw.startswith(MAGIC):
+        return "the original's database"
+    text = raw[:200].decode("utf-8-sig", "ignore").lstrip()
+    return "messages as JSON" if text.startswith(("{", "[")) or raw.startswith(b"PK") else "Markdown"
+
+
 def mark_of(chat: Mapping[str, Any]) -> str:
     """Return what a chat of a file is known by: the same chat has the same mark."""
     text = json.dumps(chat, sort_keys=True, default=str)

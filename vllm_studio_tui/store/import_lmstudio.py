@@ -45,7 +45,7 @@ def read_lmstudio(document: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if system := _system(document):
         settings["system"] = system
-    about = {
+    about: dict[str, Any] = {
         "title": text(document.get("name")),
         "model": text(mapping(document.get("lastUsedModel")).get("identifier")) or None,
         "created_at": document.get("createdAt"),
@@ -53,7 +53,9 @@ def read_lmstudio(document: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
         "leaf_id": above,
         "settings": settings,
     }
-    return {"session": about, "messages": messages}
+    if (began := figure(document.get("createdAt"))) is not None:
+        about["source_id"] = f"lmstudio {began:.0f}"
+    return {"session": about, "messages": messages, "local_ids": True, "from": "LM Studio"}
 
 
 def _system(document: Mapping[str, Any]) -> str:

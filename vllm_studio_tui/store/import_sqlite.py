@@ -4,6 +4,7 @@ re-imagines. A database is read from its bytes, so that nothing of it can be cha
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -88,12 +89,18 @@ def _oterm(db: sqlite3.Connection, left: LeftOut) -> Iterator[dict[str, Any]]:
         if system := text(chat.get("system")):
             settings["system"] = system
         about = {"title": text(chat.get("name")), "model": text(chat.get("model")) or None, "settings": settings}
-        yield {"session": about, "messages": messages}
+        # Every such database counts from 1.
+        first = hashlib.sha256(str(messages[0]["content"]).encode("utf-8", "replace")).hexdigest()
+        yield {
+            "session": {**about, "source_id": f"oterm {chat.get('id')} {first}"},
+            "messages": messages,
+            "from": "oterm",
+        }
 
 
 def _original(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
     for chat in _rows(db, "chat_sessions"):
         found = _rows(db, "chat_messages", "WHERE session_id = ? ORDER BY created_at, rowid", (chat.get("id"),))
         if found:
-            about = {name: chat.get(name) for name in ("title", "model", "created_at", "updated_at")}
+            about = {name: chat.get(name) for name in ("title", "model", "created_at", "updated_at", "id")}
             yield {**about, "messages": [{name: one[name] for name in one if one[name] is not None} for one in found]}

@@ -96,15 +96,18 @@ class Chats(ChatRows):
         make = export_request.as_curl if name == "curl" else export_request.as_python
         return make(session, branch, target)
 
-    def import_(self, raw: bytes, source: str) -> ImportedChats:
-        """Take chats in that are not here from such a file yet.
+    def import_(self, raw: bytes, source: str, *, dry_run: bool = False) -> ImportedChats:
+        """Take chats in that are not here yet, and of those that went on since what is new.
 
-        `store.chat_files.import_chats` says what is understood.
+        `store.importing_chats.import_chats` says what is understood.
+
+        Args:
+            dry_run: Nothing is kept; what is returned is what would be.
 
         Raises:
             StoreError: The file cannot be understood. Nothing of it was kept.
         """
         from vllm_studio_tui.inference.thinking import split_thinking
-        from vllm_studio_tui.store.chat_files import import_chats
+        from vllm_studio_tui.store.importing_chats import import_chats
 
-        return import_chats(self._db, raw, source, split_thinking)
+        return import_chats(self._db, raw, source, split_thinking, dry_run=dry_run)

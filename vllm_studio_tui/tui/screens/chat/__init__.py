@@ -41,6 +41,7 @@ SCREEN = Screen(
         ),
         Action("chat.compact", "", "", "Make this chat shorter: a summary or a window; undo that", writes=True),
         Action("chat.load", "", "", "Load the model this chat used", writes=True),
+        Action("chat.import", "I", "import", "Import chats: ChatGPT, LM Studio, oterm, others", writes=True, rare=True),
         Action("chat.bookmarks", "", "", "Bookmarked messages of all chats, to go to one"),
         Action("chat.artifacts", "", "", "Code, pages and drawings in the answers: look, copy, save"),
         Action("chat.links", "ctrl+l", "", "Links of this chat: copy, open, go to their message", priority=True),

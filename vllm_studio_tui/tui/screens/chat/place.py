@@ -24,6 +24,7 @@ from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.consent import WAITS
 from vllm_studio_tui.tui.screens.chat.context import ChatMeter, ContextFlows
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows, Doing
+from vllm_studio_tui.tui.screens.chat.importing import ImportFlows
 from vllm_studio_tui.tui.screens.chat.links import LinkFlows
 from vllm_studio_tui.tui.screens.chat.marking import Marking
 from vllm_studio_tui.tui.screens.chat.panels import ChatFrame
@@ -72,6 +73,10 @@ class ChatPlace(ChatPrompting):
     @cached_property
     def flows(self) -> ChatFlows:
         return ChatFlows(self)
+
+    @cached_property
+    def importing(self) -> ImportFlows:
+        return ImportFlows(self)
 
     @cached_property
     def links(self) -> LinkFlows:
@@ -339,6 +344,9 @@ class ChatPlace(ChatPrompting):
 
     def action_compact(self) -> None:
         self.shell.spawn(self.context_flows.compact())
+
+    def action_import(self) -> None:
+        self.shell.spawn(self.importing.run())
 
     def action_load(self) -> None:
         self.shell.spawn(self.context_flows.load())

@@ -18,6 +18,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.chat.comparing import Comparing
 from vllm_studio_tui.tui.screens.chat.completion import quoted
+from vllm_studio_tui.tui.screens.chat.importing import ImportFlows
 from vllm_studio_tui.tui.screens.chat.library import LibraryFlows
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.shaping import Shaping
@@ -49,6 +50,8 @@ class PromptScreen(ChatScreen, Protocol):
     def shaping(self) -> Shaping: ...
     @property
     def library(self) -> LibraryFlows: ...
+    @property
+    def importing(self) -> ImportFlows: ...
     @property
     def comparing(self) -> Comparing: ...
 
@@ -128,6 +131,10 @@ async def _attach(screen: PromptScreen, path: str) -> None:
     screen.prompt.insert_at_end(f"@{quoted(path)} " if path else "@")
 
 
+async def _import(screen: PromptScreen, path: str) -> None:
+    await screen.importing.run(path)
+
+
 async def _compare(screen: PromptScreen, text: str) -> None:
     await screen.comparing.compare(text)
 
@@ -156,6 +163,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("library", "prompts and system prompts: use, write, change, delete", _library),
     SlashCommand("keep", "keep your last question in the library", _keep, "name", writes=True),
     SlashCommand("compare", "one question to 2 to 4 runs or presets, side by side", _compare, "question", writes=True),
+    SlashCommand("import", "chats of ChatGPT, LM Studio, oterm, others", _import, "path", writes=True, choices="file"),
     SlashCommand("attach", "a file, with what follows", _attach, "path", choices="file"),
 )
 
