@@ -376,6 +376,25 @@ def test_a_run_whose_server_names_no_model_is_known_by_the_name_it_is_asked_by(s
     assert seeing.sight(elsewhere).sees is None  # a folder of that name is another's
 
 
+def test_who_says_nothing_is_asked_again_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Target] = []
+    said = [Sight(None), Sight(True)]
+
+    def answer(target: Target) -> Sight:
+        asked.append(target)
+        return said[min(len(asked), len(said)) - 1]
+
+    monkeypatch.setattr(seeing, "_asked", answer)
+    monkeypatch.setattr(seeing, "_known", {})
+    target = Target("http://127.0.0.1:1/v1", "silent")
+    assert [seeing.sight(target).sees for _ in range(3)] == [None] * 3
+    assert len(asked) == 1
+    (key,) = seeing._known
+    seeing._known[key] = (seeing._known[key][0] - seeing.SILENT, Sight(None))
+    assert [seeing.sight(target).sees for _ in range(3)] == [True] * 3
+    assert len(asked) == 2
+
+
 def test_a_recipe_that_says_it_is_believed() -> None:
     assert seeing.sight(Target("http://127.0.0.1:1/v1", "m", vision=True)).sees is True
 

@@ -16,8 +16,9 @@ from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.models.local import hub_cache
 from vllm_studio_tui.probes.engine.scrape import fetch
 
-#: Seconds that an engine may take to say it, and that its word is believed.
-SECONDS, KEPT = 2.0, 300.0
+#: Seconds that an engine may take to say it, that its word is believed, and that one that says nothing is not asked
+#: again: a question is looked at more than once on its way.
+SECONDS, KEPT, SILENT = 2.0, 300.0, 20.0
 #: Beginnings and parts of keys of a config.json that only models which see have.
 _SIGNS = ("vision", "image", "img", "visual", "mm_")
 
@@ -46,13 +47,12 @@ def sight(target: Target) -> Sight:
         return Sight(target.vision, f"Its recipe says vision: {str(target.vision).lower()}.")
     key = (target.base_url, target.model, target.run_id, target.attempt)
     kept = _known.get(key)
-    if kept is not None and time.monotonic() - kept[0] < KEPT:
+    if kept is not None and time.monotonic() - kept[0] < (SILENT if kept[1].sees is None else KEPT):
         return kept[1]
     found = _asked(target)
-    if found.sees is not None:
-        if len(_known) > 100:
-            _known.clear()
-        _known[key] = (time.monotonic(), found)
+    if len(_known) > 100:
+        _known.clear()
+    _known[key] = (time.monotonic(), found)
     return found
 
 
