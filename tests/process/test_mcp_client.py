@@ -122,6 +122,16 @@ def test_a_server_over_the_older_sse(studio: Studio) -> None:
         check_a_well_made_server(studio, "far")
 
 
+def test_nothing_is_started_once_the_studio_is_closed(tmp_path: Path) -> None:
+    mark = tmp_path / "started"
+    with Studio.open_sync(Places.under(tmp_path)) as closing:
+        add(closing, "late", "-c", f"open({str(mark)!r}, 'w')")
+        closing.tools.close()
+        with pytest.raises(StudioError, match="closed"):
+            closing.tools.tools()
+    assert not mark.exists()
+
+
 def test_nothing_is_started_before_a_person_agrees(studio: Studio, tmp_path: Path) -> None:
     mark = tmp_path / "started"
     args = ["-c", f"open({str(mark)!r}, 'w')"]

@@ -77,6 +77,6 @@ def test_whoever_waits_may_end_it(tmp_path: Path, engine: str, words: tuple[str,
     out, said = child.communicate(timeout=60)
     assert (child.returncode, out.strip()) == (130, "")
     assert "Traceback" not in said
-    assert time.monotonic() - began < 15, "the server has a minute to start"
+    assert time.monotonic() - began < 25, "the server has a minute to start"
     left = [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path / "go") in (one.info["cmdline"] or [])]
     assert left == []

@@ -155,6 +155,8 @@ class Connection:
         try:
             with anyio.move_on_after(START) as start:
                 self._entering = start
+                if leave.is_set():  # it was let go before this began
+                    start.cancel()
                 async with contextlib.AsyncExitStack() as stack:
                     session = await self._enter(stack)
                     self._error = None

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.daemon_threads import DaemonThreads
 
 T = TypeVar("T")
@@ -17,16 +18,25 @@ CLOSING = 10.0
 
 
 class ToolThread:
-    """Starts with the first work that it is given."""
+    """Starts with the first work that it is given; once closed it takes none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Begin work; cancelling what is returned cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self._running())
+        """Begin work; cancelling what is returned cancels it.
+
+        Raises:
+            StudioError: It is closed: who still looks for tools then, in another thread, must not start any.
+        """
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._running())
+        except StudioError:
+            work.close()
+            raise
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work and return what it returns. Blocking."""
@@ -45,12 +55,15 @@ class ToolThread:
         """End what works, and the thread. Blocking, for a few seconds at most."""
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            self._closed = True
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(CLOSING + 2)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._closed:
+                raise StudioError("the tools are closed", cause="This program is ending.")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 # What a tool waits for in a thread may never end, such as a look-up of a name.
