@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -106,6 +107,28 @@ async def test_a_click_on_a_link_asks_and_opens_it_only_then(tmp_path: Path, mon
         await shows(stage, "with a-browser")
         await stage.press("b")
         await told(stage, "a-browser ended with 3")
+
+
+async def test_links_of_an_answer_that_still_comes_are_listed(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    script = (
+        Delta(content="first https://early.example/x, then"),
+        hold.wait,
+        Delta(content=" https://late.example"),
+        DONE,
+    )
+    async with staged(tmp_path, place="chat", size=(80, 24), script=script) as stage:
+        await stage.type("go")
+        await stage.press("enter")
+        await shows(stage, "early.example")
+        await stage.press("ctrl+l")
+        await shows(stage, "1  https://early.example/x")
+        assert "late" not in stage.text()
+        await stage.press("escape")
+        hold.set()
+        await shows(stage, "late.example")
+        await stage.press("ctrl+l")
+        await shows(stage, "2  https://late.example")
 
 
 async def test_over_ssh_a_link_is_copied_and_no_browser_is_offered(

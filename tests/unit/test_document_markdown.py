@@ -116,6 +116,13 @@ def test_an_unknown_language_is_plain() -> None:
     assert code_lines("x\n", "no-such-language", 20)[0].text.strip() == "x"
 
 
+def test_what_follows_a_word_without_a_blank_stays_with_it() -> None:
+    for width in range(16, 60):
+        for line in render("see **bold**, [a](https://a.b), https://c.d/e, `code`; *and* (*so*) on. " * 3, width):
+            assert not line.text.startswith((",", ";", ".", ")")), (width, line.text)
+            assert cell_len(line.text) <= width
+
+
 def test_links_show_where_they_lead() -> None:
     assert "(http://evil.example)" in render("[your bank](http://evil.example)", 80)[0].text
 

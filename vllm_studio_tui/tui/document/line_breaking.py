@@ -37,6 +37,8 @@ def fold(
 ) -> list[Line]:
     """Wrap runs of styled text at blanks, to lines of at most `width` cells; longer words are cut.
 
+    What follows a word without a blank, such as the comma after a link, stays with it.
+
     Args:
         first, later: Parts at the beginning of the first line and of the others.
     """
@@ -49,30 +51,40 @@ def fold(
     lines: list[Line] = []
     line: list[Part] = list(first)
     used = min(lead, width - 1)
+    before = len(line)  # how many parts of it are no text
     empty = True
+    parted = True  # a blank stood before the next word, in sight or not
 
     def flush() -> None:
-        nonlocal line, used, empty
+        nonlocal line, used, before, empty
         lines.append(Line(tuple(_merged(line)), plane))
         line = list(later)
         used = min(indent, width - 1)
+        before = len(line)
         empty = True
 
     for text, style in runs:
         for index, hard in enumerate(text.split("\n")):
             if index:
                 flush()
+                parted = True
             for word in _words(hard):
                 size = cells(word)
                 if word == " ":
+                    parted = True
                     if not empty and used < width:
                         line.append((" ", style))
                         used += 1
                     continue
                 if used + size > width and not empty:
+                    along = [] if parted else _beginning(line, before, width - indent - size)
                     while line and line[-1][0] == " ":
                         line.pop()
                     flush()
+                    for part in along:
+                        line.append(part)
+                        used += cells(part[0])
+                        empty = False
                 while used + size > width:
                     head, word = cut(word, max(1, width - used))
                     line.append((head, style))
@@ -81,10 +93,22 @@ def fold(
                 if word:
                     line.append((word, style))
                     used += size
-                    empty = False
+                    empty = parted = False
     if not empty or not lines or line != list(later):
         lines.append(Line(tuple(_merged(line)), plane))
     return lines
+
+
+def _beginning(line: list[Part], start: int, room: int) -> list[Part]:
+    """Take off the end of a line the parts of a word that goes on, where all of it fits into the next line."""
+    at = len(line)
+    while at > start and line[at - 1][0] != " ":
+        at -= 1
+    if at <= start or sum(cells(text) for text, _ in line[at:]) > room:
+        return []
+    taken = line[at:]
+    del line[at:]
+    return taken
 
 
 def _words(text: str) -> Iterable[str]:
