@@ -153,6 +153,44 @@ def test_the_real_model_is_launched_and_talked_to_by_keys_and_outlives_the_scree
     assert json.loads(usage.stdout)["totals"]["completion_tokens"] > 0
 
 
+def test_the_model_of_a_chat_is_loaded_again_and_answers_what_was_asked_while_it_loaded(
+    home: Path, terminal: Opener, model: Path
+) -> None:
+    with_demo(home, model)
+
+    def command(*argv: str) -> None:
+        subprocess.run(studio(*argv), env=environment(home), capture_output=True, check=True)
+
+    command("launch", demo.RECIPE, "--wait")
+    command("chat", "Say one.", "--recipe", demo.RECIPE, "--max-tokens", "8")
+    command("stop", demo.RECIPE)
+    one = terminal()
+    one.send("3")
+    one.until("No model is up.")
+    one.send("\x0f", "Say")  # ctrl+o
+    one.until("1 of 1")
+    one.send("enter")
+    one.until(f"{demo.RECIPE} is not running")
+    one.send("/load", "enter")
+    deadline = time.monotonic() + 30
+    while not (pids := [run.status.pid for run in read.live_runs(Places.under(home)) if run.status.pid]):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(pids[0], signal.SIGSTOP)  # it takes as long as it is looked at
+    try:
+        one.until(lambda text: "one launch" in text and "process" in text)
+        one.send("Say two.", "enter")
+        one.until("sent when it is ready")
+    finally:
+        os.kill(pids[0], signal.SIGCONT)
+    one.until(lambda text: "Say two." in text and ("esc stop" in text or text.count(" tok in ") > 1), 60)
+    one.send("escape")
+    one.until(lambda text: "esc stop" not in text)
+    one.send("ctrl+c", "ctrl+c")
+    assert one.wait() == 0
+    assert [run.state for run in read.live_runs(Places.under(home))] == ["ready"]
+
+
 def test_the_terminal_is_given_back_as_it_was(terminal: Opener) -> None:
     one = terminal()
     one.until(of_an_empty_home)
