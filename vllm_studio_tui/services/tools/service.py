@@ -91,8 +91,9 @@ class Tools:
         async def end() -> None:
             await asyncio.wait([asyncio.ensure_future(one.close()) for one in left], timeout=CLOSING)
 
-        if left:
-            self._thread.wait(end())
+        with contextlib.suppress(StudioError):  # it was closed before: what was asked for since was never started
+            if left:
+                self._thread.wait(end())
         self._thread.close()
 
     def _sources(self, names: Sequence[str] | None) -> list[Source]:
