@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ PROMPT = RenderedPrompt(
 
 @asynccontextmanager
 async def opened(
-    home: Path, *, question: str = "why?", said: str = "One. Two.", **options: Any
+    home: Path, *, question: str = "why?", said: str = "One. Two.", images: Sequence[str] = (), **options: Any
 ) -> AsyncIterator[Staged]:
     """A chat with one answer, and the lab over it."""
     async with staged(home, place="chat", script=(Delta(content=said), DONE), **options) as stage:
         chat, place = stage.studio.chat, stage.app.current
         session = chat.new_session("q")
-        await read(chat.send(session, question, stage.launcher.target()))
+        await read(chat.send(session, question, stage.launcher.target(), images=images))
         lab: Any = stage.studio.compare.lab
         lab._stream, lab.render = stage.engine, lambda target, body: PROMPT
         shown: Any = place
@@ -64,6 +65,21 @@ async def test_a_request_is_changed_in_the_editor_sent_again_and_compared(tmp_pa
         assert session.messages == 2  # nothing of it is kept in the chat
         await stage.press("v")
         await shows(stage, '"content": "how?"')
+
+
+async def test_a_picture_is_a_word_to_read_and_edit_and_is_sent_whole(tmp_path: Path) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(bytes(range(256)) * 40).decode()}"
+    async with opened(tmp_path, images=[url]) as stage:
+        await shows(stage, '"url": "data:image/png;base64,<picture 1, 11 KiB>"')
+        await stage.press("y")
+        assert json.loads(stage.clip)["messages"][0]["content"][1]["image_url"]["url"] == url
+        with editor(stage, "s/why/how/"):
+            await stage.press("e")
+        await shows(stage, "changed")
+        await stage.press("r")
+        await stage.until(lambda: len(stage.engine.asked) == 2, "it is sent")
+        text, image = stage.engine.asked[-1].messages[0]["content"]
+        assert (text["text"], image["image_url"]["url"]) == ("how?", url)
 
 
 async def test_the_prompt_is_shown_token_by_token(tmp_path: Path) -> None:

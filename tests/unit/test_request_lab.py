@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import threading
@@ -22,7 +23,7 @@ from tests.unit.scripted_engine import DONE, Engine, read
 from vllm_studio_tui.cli import lab as command
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Sampling, Target
 from vllm_studio_tui.domain.errors import EngineUnreachable, NotFound, StudioError, UsageError
-from vllm_studio_tui.domain.request_lab import PromptToken, read_request, request_text
+from vllm_studio_tui.domain.request_lab import PromptToken, read_request, request_text, with_pictures
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.inference import client
 from vllm_studio_tui.inference.rendering import render_prompt
@@ -330,3 +331,16 @@ def test_a_request_is_shown_changed_and_sent_again(engine: Engine, tmp_path: Pat
 
 def test_an_engine_that_is_not_there_cannot_show_its_prompt(engine: Engine) -> None:
     assert isinstance(run("prompt").exception, EngineUnreachable)
+
+
+@given(st.lists(st.binary(min_size=150, max_size=400), max_size=4), st.text(max_size=30))
+def test_pictures_are_named_where_a_person_reads_and_edits_and_come_back_whole(raws: list[bytes], words: str) -> None:
+    urls = [f"data:image/png;base64,{base64.b64encode(raw).decode()}" for raw in raws]
+    parts = [{"type": "image_url", "image_url": {"url": one}} for one in (*urls, *urls[:1])]
+    body = {"model": "m", "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": words}]}]}
+    pictures: dict[str, str] = {}
+    shown = request_text(body, pictures)
+    assert len(pictures) == len(set(urls))
+    assert not any(one in shown for one in urls)
+    assert request_text(body, pictures) == shown  # each keeps its name
+    assert read_request(with_pictures(shown, pictures)) == body

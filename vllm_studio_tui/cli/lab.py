@@ -46,7 +46,8 @@ def register(app: typer.Typer) -> None:
             told = {"session_id": one.session_id, "message_id": one.message_id, "notes": list(one.notes)}
             emit({"request": dict(one.body), "answer": one.answer, **told})
             return
-        say(request_text(one.body))
+        # Whole where it goes into a file; nobody reads the megabytes of a picture.
+        say(request_text(one.body, {} if sys.stdout.isatty() else None))
         for words in one.notes:
             note(words)
 

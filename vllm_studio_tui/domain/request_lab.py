@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from vllm_studio_tui.domain.errors import UsageError
 
 #: Letters of a request that is read.
 MOST = 64 * 1024 * 1024
+#: Letters from which on a data URL is no longer one that somebody reads.
+SHORT = 200
+_DATA_URL = re.compile(r"data:[A-Za-z0-9.+/;=-]{1,100};base64,")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,36 @@ class RenderedPrompt:
         }
 
 
-def request_text(body: Mapping[str, Any]) -> str:
-    """Return a request as a person reads and edits it."""
-    return json.dumps(body, ensure_ascii=False, indent=2)
+def request_text(body: Mapping[str, Any], pictures: dict[str, str] | None = None) -> str:
+    """Return a request as a person reads and edits it.
+
+    Args:
+        pictures: Data URLs, which are megabytes, by what stands for them in the text; new ones are put into it. None:
+            they stand there themselves.
+    """
+    return json.dumps(body if pictures is None else _shortened(body, pictures), ensure_ascii=False, indent=2)
+
+
+def with_pictures(text: str, pictures: Mapping[str, str]) -> str:
+    """Return a request that a person read and edited, with the data URLs themselves."""
+    for name, url in pictures.items():
+        text = text.replace(name, url)
+    return text
+
+
+def _shortened(value: Any, pictures: dict[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shortened(one, pictures) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shortened(one, pictures) for one in value]
+    if not isinstance(value, str) or len(value) < SHORT or not _DATA_URL.match(value):
+        return value
+    known = next((name for name, url in pictures.items() if url == value), None)
+    if known is None:
+        head, _, data = value.partition(",")
+        known = f"{head},<picture {len(pictures) + 1}, {len(data) * 3 // 4 // 1024 + 1} KiB>"
+        pictures[known] = value
+    return known
 
 
 def read_request(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.request_lab import read_request, request_text
+from vllm_studio_tui.domain.request_lab import read_request, request_text, with_pictures
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.kit.text_diff import diff_texts
@@ -54,7 +54,10 @@ class RequestLabSheet(Sheet):
         self._request = request
         self._lab = lab
         self._body: Mapping[str, Any] = request.body
-        self._written = request_text(request.body)  # as it was left in the editor, if it is no request too
+        self._pictures: dict[str, str] = {}
+        self._written = request_text(
+            request.body, self._pictures
+        )  # as it was left in the editor, if it is no request too
         self._view = 0
         self._prompt: RenderedPrompt | None = None
         self._answer: Answer | None = None
@@ -168,7 +171,7 @@ class RequestLabSheet(Sheet):
             return
         self._written, self._wrong = text, ""
         try:
-            self._body = read_request(text)
+            self._body = read_request(with_pictures(text, self._pictures))
         except StudioError as error:
             self._wrong = " ".join(filter(None, (f"{error.title}.", error.cause, error.advice)))
         self._prompt = None
@@ -225,7 +228,7 @@ class RequestLabSheet(Sheet):
     def action_copy(self) -> None:
         name = VIEWS[self._view]
         if name == "request":
-            self._shell.copy(self._written)
+            self._shell.copy(with_pictures(self._written, self._pictures))
         elif name == "prompt" and self._prompt is not None:
             self._shell.copy(self._prompt.text or "".join(one.text or "" for one in self._prompt.tokens))
         elif name == "answers":
