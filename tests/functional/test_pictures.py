@@ -13,6 +13,7 @@ from tests.pictures import picture
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.probes.graphics import SIGN, Graphics
 from vllm_studio_tui.services.chat.attachments.seeing import Sight
+from vllm_studio_tui.tui.sheets.attachments import AttachmentSheet
 
 
 @asynccontextmanager
@@ -85,3 +86,56 @@ async def test_the_terminal_is_asked_when_the_first_picture_is_shown_and_never_b
     async with staged(tmp_path, place="chat", script=(Delta(content=ANSWER), DONE)) as stage:
         await ask(stage, "no picture")
         assert stage.app.pictures.can is None and stage.app.pictures._asking is None
+
+
+async def test_a_picture_is_looked_at_whole(tmp_path: Path) -> None:
+    async with with_picture(tmp_path, Graphics("kitty", (4, 8))) as (stage, written):
+        place(stage).document.focus()
+        await stage.press("g")
+        await stage.until(lambda: len(written) == 1, "the small one")
+        await stage.press("enter")
+        await stage.until(lambda: cells(stage) == 60 * 20, "the large one")
+        assert "c=60,r=20" in written[1] and "red.png  240x160" in stage.text()
+        await stage.press("escape")
+        await stage.until(lambda: cells(stage) < 60 * 20, "the small one again")
+
+
+async def test_sixels_are_drawn_where_a_picture_is_looked_at_and_again_after_what_stood_over_it(tmp_path: Path) -> None:
+    async with with_picture(tmp_path, Graphics("sixel", (10, 20))) as (stage, _):
+        out: list[str] = []
+
+        def write(sequence: str) -> bool:
+            out.append(sequence)
+            return True
+
+        stage.app.write_terminal = write  # type: ignore[method-assign]
+        place(stage).document.focus()
+        await stage.press("g", "enter")
+        await stage.until(lambda: any("\x1bP0;1q" in text for text in out), "the points")
+        sheet = stage.app.screen
+        assert isinstance(sheet, AttachmentSheet)
+        at = sheet.query_one("#pages").region.offset
+        begun = f'\x1b7\x1b[{at.y + 3};{at.x + 3}H\x1bP0;1q"1;1;240;160'
+        assert out[-1].startswith(begun) and out[-1].endswith("\x1b\\\x1b8")
+        stage.app.tell("a message over it")
+        await stage.settle()
+        many = len(out)
+        sheet.query_one("#pages").refresh()
+        await stage.settle()
+        assert len(out) == many  # the message would be gone
+        stage.app.clear_notifications()
+        await stage.until(lambda: len(out) > many, "the points again")
+        await stage.press("escape")
+        many = len(out)
+        await stage.settle()
+        assert len([text for text in out[many:] if "\x1bP0;1q" in text]) == 0
+
+
+async def test_without_graphics_it_is_looked_at_in_characters(tmp_path: Path) -> None:
+    async with with_picture(tmp_path, Graphics()) as (stage, _):
+        place(stage).document.focus()
+        await stage.press("g")
+        await stage.until(lambda: "▀" in stage.text(), "half blocks")
+        small = stage.text().count("▀")
+        await stage.press("enter")
+        await stage.until(lambda: stage.text().count("▀") > small, "more of them")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.look.appearance import Looks
     from vllm_studio_tui.tui.look.sizes import Size
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.terminal.graphics import TerminalPictures
     from vllm_studio_tui.tui.terminal.notices import Notices
     from vllm_studio_tui.tui.terminal.profile import Profile
 
@@ -61,6 +62,13 @@ class Shell(Protocol):
     @property
     def drawing(self) -> Drawing | None:
         """What draws pictures; None: they cannot be drawn, or shall not."""
+
+    @property
+    def pictures(self) -> TerminalPictures:
+        """What the terminal itself draws."""
+
+    def write_terminal(self, sequence: str) -> bool:
+        """Write a control sequence, and return whether there is a terminal."""
 
     @property
     def size_class(self) -> Size: ...

@@ -83,6 +83,12 @@ class Row:
             column = self.put(column, text, style)
         return column
 
+    def picture(self, column: int, parts: Iterable[tuple[str, str]]) -> None:
+        """Draw a row of a picture that we made: its cells have signs that text of others must not have."""
+        for text, style in parts:
+            self.pieces.append((column, text, style))
+            column += cell_len(text)
+
     def link(self, start: int, end: int, action: str) -> None:
         """Make the cells from `start` to before `end` run an action when clicked."""
         self.links.append((start, end, action))

@@ -183,6 +183,18 @@ class TerminalPictures:
         cells = [((text, style),) for text in graphics.cells_of(number, columns, rows)]
         return _Held(number, png, columns, rows, cells)
 
+    def sixels(self, url: str, columns: int, rows: int) -> str | None:
+        """Return what draws a picture where the cursor is, in so many cells; None where it is none. Blocking."""
+        from vllm_studio_tui.tui.terminal.sixel import encoded
+
+        image = opened_image(url)
+        if image is None or self.can is None:
+            return None
+        try:
+            return encoded(scaled(image, columns, rows, self.can.cell)[0])
+        except (OSError, ValueError, SyntaxError, TypeError, MemoryError, ArithmeticError, LookupError):
+            return None
+
     # --- leaving ----------------------------------------------------------------------------------------
 
     def end(self) -> None:

@@ -22,6 +22,7 @@ from vllm_studio_tui.tui.paint.run_words import stage_word
 from vllm_studio_tui.tui.screens.chat import rows as paint
 from vllm_studio_tui.tui.screens.chat.chat_list import ChatList
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
+from vllm_studio_tui.tui.screens.chat.state import attached_of
 from vllm_studio_tui.tui.sheets.chat_tree import ChatTreeSheet
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Prompt, Question
@@ -218,6 +219,12 @@ class ChatFlows:
                 return
             index = int(chosen)
         self._shell.copy(blocks[index][1])
+
+    async def look(self, message: Message) -> None:
+        """Show what went with a question, whole."""
+        from vllm_studio_tui.tui.sheets.attachments import AttachmentSheet
+
+        await self._shell.ask(AttachmentSheet(attached_of(message)))
 
     async def show_tokens(self, message: Message) -> None:
         """Show how likely the tokens of an answer were, and what else might have stood there."""

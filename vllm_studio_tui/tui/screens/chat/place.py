@@ -284,6 +284,7 @@ class ChatPlace(ChatPrompting):
                 "delete": self.marking.delete,
                 "editor": self.marking.open_in_editor,
                 "info": self.flows.show_tokens,
+                "look": self.flows.look,
                 "request": self.comparing.open_lab,
             }
             self.shell.spawn(chosen[event.name](message))

@@ -236,7 +236,7 @@ class ChatState:
 
     def begin_editing(self, message: Message) -> None:
         """Have the prompt hold a question that was asked, with all that went with it."""
-        self.editing, self.attached = message, _with(message)
+        self.editing, self.attached = message, attached_of(message)
 
     def end_editing(self) -> Message | None:
         """Leave the edit; return the question that was edited."""
@@ -290,7 +290,7 @@ class ChatState:
         self.leave()
 
 
-def _with(message: Message) -> tuple[Attached, ...]:
+def attached_of(message: Message) -> tuple[Attached, ...]:
     """Return what went with a question that was asked."""
     images = iter(message.images)
     found = [Attached(one, next(images, None) if one.text is None else None) for one in message.files]

@@ -204,7 +204,11 @@ class Transcript(CallCards):
             self.post_message(self.ActionChosen(name, entry.message))
 
     def action_fold(self) -> None:
-        self.toggle()
+        entry = self.message
+        if entry is not None and entry.message.role == "user" and (entry.message.files or entry.message.images):
+            self._chosen("look")
+        else:
+            self.toggle()
 
     def action_new(self) -> None:
         self.post_message(self.NewAsked())
