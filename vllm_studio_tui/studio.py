@@ -140,7 +140,8 @@ class Studio:
         from vllm_studio_tui.services.chat.answer_watch import AnswerWatch
         from vllm_studio_tui.services.chat.chat import ChatService
 
-        AnswerWatch(lambda: self.db, self.bus)
+        latest = self.sampler.latest if "sampler" in self.__dict__ else None
+        AnswerWatch(lambda: self.db, self.bus, latest=latest)
         return ChatService(
             self.db,
             self.bus,

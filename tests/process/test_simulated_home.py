@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.elsewhere import served, short
 from vllm_studio_tui.domain.answer_share import AnswerShare
 from vllm_studio_tui.domain.chat import Ended
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
+from vllm_studio_tui.remote.studio import connect
 from vllm_studio_tui.runs import read
 from vllm_studio_tui.services import demo
 from vllm_studio_tui.services.chat.events import AnswerSaved
@@ -151,3 +153,36 @@ async def test_answers_have_their_share_of_the_energy_of_the_gpus(places: Places
         assert 0 < sum(joules) <= whole
         assert all(one is not None and one.gpus == len(before) and one.metered for one in shares)
         assert all(one is not None and one.requests >= len(sessions) - 1 for one in shares)  # they came at once
+
+
+async def test_an_answer_of_a_studio_elsewhere_has_its_share_where_somebody_looks(
+    places: Places, tmp_path: Path
+) -> None:
+    with Studio.open_sync(places) as studio:
+        opened(studio)
+    with (
+        short(tmp_path / "home") as there,
+        served(there) as address,
+        connect(address, Places.under(tmp_path / "me")) as far,
+    ):
+        sampled, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def on_sample(_: Snapshot) -> None:
+            loop.call_soon_threadsafe(sampled.set)
+
+        target = await asyncio.to_thread(lambda: far.launcher.target(recipe=READY))
+        session = await asyncio.to_thread(lambda: far.chat.new_session("sea", model=target.model))
+        far.bus.subscribe(Snapshot, on_sample)
+        far.sampler.start()
+        await asyncio.wait_for(sampled.wait(), 30)
+        ends = [one async for one in far.chat.send(session, "Of the sea.", target) if isinstance(one, Ended)]
+        assert [one.error for one in ends] == [None]
+        deadline = time.monotonic() + 30
+        share = None
+        while share is None and time.monotonic() < deadline:
+            branch = await asyncio.to_thread(lambda: far.chats.branch(session))
+            share = AnswerShare.from_json(branch[-1].details.get("during"))
+            await asyncio.sleep(0.1)
+        assert share is not None
+        assert share.joules is not None
+        assert share.joules > 0

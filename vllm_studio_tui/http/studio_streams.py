@@ -21,6 +21,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.remote.errors import error_document
 from vllm_studio_tui.remote.samples import SampleWriter
+from vllm_studio_tui.services.chat.events import SampleSeen
 from vllm_studio_tui.services.watching.sampler import Sampler
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
@@ -101,6 +102,8 @@ async def _sampling(context: ServeContext, every: float, sampled: Callable[[Snap
     if every not in samplers:
         bus = Bus()
         samplers[every] = (Sampler(context.studio.places, bus, every=every), bus, 0)
+        # Answers that are asked for from there have their share of the energy told by these samples.
+        bus.subscribe(Snapshot, lambda snapshot: context.studio.bus.publish(SampleSeen(snapshot)))
     sampler, bus, count = samplers[every]
     samplers[every] = (sampler, bus, count + 1)
     cancel = bus.subscribe(Snapshot, sampled)

@@ -20,7 +20,7 @@ from vllm_studio_tui.domain.gpus import Gpu
 from vllm_studio_tui.domain.run import WITH_ENGINE
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.runs.read import RunView
-from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerSaved, AnswerStarted
+from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerSaved, AnswerStarted, SampleSeen
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
@@ -56,16 +56,28 @@ class _Run:
 
 
 class AnswerWatch:
-    """Follows answers by what is published of them."""
+    """Follows answers by what is published of them.
 
-    def __init__(self, db: Callable[[], Database], bus: Bus, *, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        latest: The last sample that was taken before.
+    """
+
+    def __init__(
+        self,
+        db: Callable[[], Database],
+        bus: Bus,
+        *,
+        latest: Snapshot | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._db = db
         self._bus = bus
         self._clock = clock
         self._lock = threading.Lock()
         self._runs: dict[str, _Run] = {}
-        self._latest: Snapshot | None = None
+        self._latest = latest
         bus.subscribe(Snapshot, self._sampled)
+        bus.subscribe(SampleSeen, lambda event: self._sampled(event.snapshot))
         bus.subscribe(AnswerStarted, self._started)
         bus.subscribe(AnswerProgressed, self._progressed)
 

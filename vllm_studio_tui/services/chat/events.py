@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vllm_studio_tui.domain.chat import StreamEvent
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 
 class Publisher(Protocol):
@@ -38,3 +41,10 @@ class AnswerSaved:
 
     session_id: str | None
     message_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSeen:
+    """A sample was taken for somebody who looks from another machine, at a pace of their own."""
+
+    snapshot: Snapshot

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from vllm_studio_tui.domain.chat import Attached, Delta, Ended, Message, Relabel, Target
 from vllm_studio_tui.domain.chat_settings import sampling_of
 from vllm_studio_tui.domain.draft import Draft, joined
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.tools import ChatEvent, RoundEnded
 from vllm_studio_tui.services.chat.answers import Answers, RunningAnswer
@@ -24,6 +24,9 @@ from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat
 from vllm_studio_tui.tui.screens.chat.target import find_target
 from vllm_studio_tui.tui.screens.chat.titling import Titling
+
+#: Seconds after which an answer of a studio elsewhere is read once more: by then its share of the energy is known.
+LATER = 3.0
 
 
 class Asking:
@@ -351,6 +354,9 @@ class Asking:
             self._next(chat)
         if chat is not None and chat.id == session_id:
             self.titling.answered(chat, tree)
+        if screen.studio.host is not None and tree:
+            await asyncio.sleep(LATER)  # what is found out afterwards is said on the bus there
+            await self._show_saved(AnswerSaved(session_id, leaf))
 
     async def _show_saved(self, event: AnswerSaved) -> None:
         """An answer that could not be saved is in the database now: it no longer says otherwise."""
@@ -358,6 +364,11 @@ class Asking:
         if message_id is None or self._state.shown.id != event.session_id:
             return
         service = await self._screen.service()
-        message = await self._screen.shell.in_thread(lambda: service.messages.get(message_id))
+        try:
+            message = await self._screen.shell.in_thread(lambda: service.messages.get(message_id))
+        except NotFound:
+            return  # it was deleted meanwhile
+        if self._state.shown.id != event.session_id or message.finish == "streaming":
+            return
         self._state.replace_message(message)
         self._screen.document.replace_message(message)
