@@ -128,7 +128,7 @@ async def _stash(stage: Staged) -> None:
 @blank.scenario("chat.preset")
 async def _preset(stage: Staged) -> None:
     chat = place(stage).chat
-    await command(stage, "Presets")
+    await stage.press("ctrl+g")
     await shows(stage, "temperature 0.2")
     await fill_in(stage, "exact")
     await stage.press("enter")
@@ -158,7 +158,7 @@ async def _preset(stage: Staged) -> None:
 @blank.scenario("chat.library")
 async def _library(stage: Staged) -> None:
     prompt, library = place(stage).prompt, stage.studio.library
-    await command(stage, "Library")
+    await stage.press("ctrl+l")
     await stage.press("ctrl+n")
     await write(stage, "Write a bug report about ")
     await shows(stage, "Name of the prompt")

@@ -86,7 +86,7 @@ def test_a_chat_of_chatgpt_keeps_its_tree_thoughts_and_tools(chats: Chats) -> No
     assert said([question, answer]) == [("user", "What is this?"), ("assistant", "A bird.")]
     assert (call.tool_calls[0].name, call.tool_calls[0].arguments, call.reasoning) == (
         "python",
-        "look()",
+        '{"code": "look()"}',
         "What flies?",
     )
     assert (result.role, result.content, result.tool_call_id) == ("tool", "wings", call.tool_calls[0].id)
@@ -357,3 +357,96 @@ def test_deep_nests_are_refused(chats: Chats) -> None:
             f'[{{"mapping": {{"a": {{"message": {{"author": {{"role": "user"}}, '
             f'"content": {{"text": {deep}}}}}}}}}}}]'.encode(),
         )
+
+
+# --- what real files have ---------------------------------------------------------------------------------
+
+CITED = "A swan\ue200cite\ue202turn0search1\ue201 swims.\ue200image_group\ue202{}\ue201"
+REFERENCES = [{"matched_text": "\ue200cite\ue202turn0search1\ue201", "alt": " ([birds](https://birds.example))"}]
+PAGE = {"content_type": "tether_quote", "title": "Swans", "url": "https://birds.example", "text": "They swim."}
+SPOKEN = {
+    "content_type": "multimodal_text",
+    "parts": [
+        {"content_type": "audio_transcription", "text": "What swims?", "direction": "in"},
+        {"content_type": "real_time_user_audio_video_asset_pointer", "audio_asset_pointer": {}},
+    ],
+}
+CANVAS = '{"name": "swans", "type": "document", "content": "# Swans"}'
+REAL = [
+    node("client-created-root", None),
+    node("context", "client-created-root", "user", {"content_type": "user_editable_context", "user_profile": "x"}),
+    node("q", "context", "user", SPOKEN),
+    node("search", "q", "assistant", {"content_type": "code", "language": "unknown", "text": "search()"}, to="web"),
+    node("found", "search", "tool", PAGE, called="web"),
+    node("cited", "found", "assistant", CITED, content_references=REFERENCES),
+    node("q2", "cited", "user", "Write it down, as code too."),
+    node("canvas", "q2", "assistant", {"content_type": "code", "text": CANVAS}, to="canmore.create_textdoc"),
+    node("made", "canvas", "tool", "", called="canmore.create_textdoc"),
+    node("code", "made", "assistant", {"content_type": "code", "language": "python", "text": "swim()\n"}),
+    node("error", "code", "tool", {"content_type": "system_error", "name": "ToolError", "text": "it sank"}),
+]
+
+
+def test_texts_of_chatgpt_come_in_as_they_are_shown_there(chats: Chats) -> None:
+    document = {"title": "Swans", "current_node": "error", "id": "s", "mapping": {one["id"]: one for one in REAL}}
+    found = taken_in(chats, [document])
+    branch = chats.branch(found.taken[0].id)
+    assert said(branch) == [
+        ("user", "What swims?"),
+        ("assistant", ""),
+        ("tool", "Swans\nhttps://birds.example\nThey swim."),
+        ("assistant", "A swan ([birds](https://birds.example)) swims."),
+        ("user", "Write it down, as code too."),
+        ("assistant", ""),
+        ("tool", "(the file does not hold the result)"),
+        ("assistant", "```python\nswim()\n```"),
+        ("tool", "it sank"),
+    ]
+    # What a tool was given is always an object: templates take nothing else.
+    assert json.loads(branch[1].tool_calls[0].arguments) == {"code": "search()"}
+    assert branch[5].tool_calls[0].arguments == CANVAS
+    assert found.notes == ("left out: 1 × sound (the file names it, but does not hold it)",)
+
+
+def test_lm_studio_names_files_models_and_figures_in_places_of_their_own(chats: Chats) -> None:
+    document = {
+        "name": "Sheet",
+        "createdAt": 0,
+        "messages": [
+            {
+                "currentlySelected": 0,
+                "versions": [
+                    {
+                        "type": "singleStep",
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": "Describe"},
+                            {"type": "file", "fileIdentifier": "1784921393420 - 4.png", "fileType": "image"},
+                        ],
+                    }
+                ],
+            },
+            {
+                "currentlySelected": 0,
+                "versions": [
+                    {
+                        "type": "multiStep",
+                        "role": "assistant",
+                        "senderInfo": {"senderName": "qwen3"},
+                        "steps": [
+                            block("text", text="A sheet."),
+                            {"type": "genInfo", "genInfo": {"stats": {"predictedTokensCount": 3}}},
+                        ],
+                    }
+                ],
+            },
+        ],
+    }
+    found = taken_in(chats, document, "1.conversation.json")
+    question, answer = chats.branch(found.taken[0].id)
+    assert [(one.name, one.media_type) for one in question.files] == [("4.png", "image/png")]
+    assert (answer.model, answer.usage.completion_tokens) == ("qwen3", 3)
+    assert found.notes == ("left out: 1 × picture (the conversation names it, but does not hold it)",)
+    # Without a moment of its beginning it is known by its text.
+    other = json.loads(json.dumps(document).replace("Describe", "Explain"))
+    assert len(taken_in(chats, other, "2.conversation.json").taken) == 1

@@ -7,12 +7,17 @@ rather than to all. Nodes without anything to keep are passed over, and what fol
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from vllm_studio_tui.store.import_values import LeftOut, items, mapping, text
 
 _ENDS = {"max_tokens": "length", "interrupted": "stopped", "stop": "stop"}
+#: How marks of sources and pictures begin and end in texts: letters of the private use area.
+_MARK = re.compile("\ue200[^\ue200\ue201]*\ue201")
+#: What stands for a result that the file does not have.
+_NO_RESULT = "(the file does not hold the result)"
 #: Kinds of content that say nothing which the others do not.
 _EMPTY = ("reasoning_recap", "user_editable_context", "model_editable_context", "app_pairing_content")
 
@@ -95,13 +100,17 @@ def _message(given: Mapping[str, Any], left: LeftOut) -> tuple[dict[str, Any] | 
         return None, "\n\n".join(text(one.get("content")) or text(one.get("summary")) for one in thoughts)
     author = mapping(given.get("author"))
     role = text(author.get("role"))
-    said = _said(content, left)
+    said = _with_sources(_said(content, left), about)
     to = text(given.get("recipient")) or "all"
     if role not in ("system", "user", "assistant", "tool"):
         if said:
             left.add("message of an unknown role")
         return None, ""
     called = role == "assistant" and to != "all"
+    if kind == "code" and said.strip() and not called and role == "assistant":
+        said = _fenced(said, text(content.get("language")))
+    if not said.strip() and role == "tool":
+        said = _NO_RESULT
     if not said.strip() and not called:
         return None, ""
     found: dict[str, Any] = {"role": role, "content": said, "created_at": given.get("create_time")}
@@ -110,7 +119,7 @@ def _message(given: Mapping[str, Any], left: LeftOut) -> tuple[dict[str, Any] | 
         end = text(mapping(about.get("finish_details")).get("type"))
         found["finish"] = "tool_calls" if called else _ENDS.get(end, "stop")
         if called:
-            found |= {"content": "", "tool_calls": [{"name": to, "arguments": said}]}
+            found |= {"content": "", "tool_calls": [{"name": to, "arguments": _arguments(said, kind)}]}
     if role == "tool":
         found["details"] = {"call": {"name": text(author.get("name")) or "tool", "round": 1}}
     return found, ""
@@ -120,7 +129,10 @@ def _said(content: Mapping[str, Any], left: LeftOut) -> str:
     parts = content.get("parts")
     if not isinstance(parts, list):
         found = next((content[name] for name in ("text", "result", "content") if content.get(name)), "")
-        return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+        said = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+        # A page that was read: what it is called, and where it is.
+        page = [text(content.get(name)).strip() for name in ("title", "url")]
+        return "\n".join(filter(None, (*page, said))) if any(page) else said
     texts = []
     for part in parts:
         if isinstance(part, str):
@@ -129,8 +141,39 @@ def _said(content: Mapping[str, Any], left: LeftOut) -> str:
             kind = text(part.get("content_type"))
             if "image" in kind:
                 left.add("picture (the file names it, but does not hold it)")
+            elif "audio" in kind and not text(part.get("text")):
+                left.add("sound (the file names it, but does not hold it)")
             elif words := text(part.get("text")):
                 texts.append(words)
             else:
                 left.add(f"piece of the kind {kind[:40]}" if kind else "piece of an unknown kind")
     return "\n".join(filter(None, texts))
+
+
+def _with_sources(said: str, about: Mapping[str, Any]) -> str:
+    """Return a text with its sources as they are shown there, and without the marks of what the file has not."""
+    if "\ue200" not in said:
+        return said
+    for reference in map(mapping, items(about.get("content_references"))[:1000]):
+        mark = text(reference.get("matched_text"))
+        if mark.startswith("\ue200"):
+            said = said.replace(mark, text(reference.get("alt")))
+    return _MARK.sub("", said)
+
+
+def _arguments(said: str, kind: str) -> str:
+    """Return what a tool was given as a JSON object: some tools there take bare code or text."""
+    try:
+        if isinstance(json.loads(said), dict):
+            return said
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"code" if kind == "code" else "text": said}, ensure_ascii=False) if said.strip() else "{}"
+
+
+def _fenced(said: str, language: str) -> str:
+    fence = "```"
+    while fence in said:
+        fence += "`"
+    known = language if re.fullmatch(r"[\w+#-]{1,20}", language) and language != "unknown" else ""
+    return f"{fence}{known}\n{said.rstrip()}\n{fence}"

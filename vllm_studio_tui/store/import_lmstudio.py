@@ -7,7 +7,9 @@ and their results, each in blocks.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from mimetypes import guess_type
 from typing import Any
 
 from vllm_studio_tui.store.import_values import LeftOut, figure, items, mapping, text
@@ -53,7 +55,7 @@ def read_lmstudio(document: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
         "leaf_id": above,
         "settings": settings,
     }
-    if (began := figure(document.get("createdAt"))) is not None:
+    if began := figure(document.get("createdAt")):
         about["source_id"] = f"lmstudio {began:.0f}"
     return {"session": about, "messages": messages, "local_ids": True, "from": "LM Studio"}
 
@@ -77,16 +79,18 @@ def _messages(version: Mapping[str, Any], left: LeftOut) -> Iterator[dict[str, A
             yield {"role": role, "content": said.content, "files": said.files}
         return
     steps = [mapping(one) for one in items(version.get("steps"))] or [version]
-    now = _Said(left)
+    sender = text(mapping(version.get("senderInfo")).get("senderName"))
+    now = _Said(left, sender)
     for step in steps:
         if step.get("type") not in ("contentBlock", "singleStep", None):
+            now.figures(mapping(step.get("genInfo")))  # some have them in a step of their own
             continue
         thinking = mapping(step.get("style")).get("type") == "thinking"
         for block in items(step.get("content")):
             if mapping(block).get("type") == "toolCallResult":
                 if now.calls:
                     yield now.answer()
-                    now = _Said(left)
+                    now = _Said(left, sender)
                 yield _result(mapping(block))
             else:
                 now.add([block], thinking=thinking)
@@ -98,8 +102,8 @@ def _messages(version: Mapping[str, Any], left: LeftOut) -> Iterator[dict[str, A
 class _Said:
     """What has been read of one message."""
 
-    def __init__(self, left: LeftOut) -> None:
-        self._left = left
+    def __init__(self, left: LeftOut, sender: str = "") -> None:
+        self._left, self._sender = left, sender
         self.content = self.reasoning = ""
         self.calls: list[dict[str, str]] = []
         self.files: list[dict[str, Any]] = []
@@ -117,9 +121,13 @@ class _Said:
                 given = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
                 self.calls.append({"id": _call_id(block), "name": text(block.get("name")), "arguments": given})
             elif kind == "file":
-                name, size = text(block.get("name")) or "file", figure(block.get("sizeBytes"))
-                self.files.append({"name": name[:200], "size": int(size or 0)})
-                self._left.add("file (the conversation names it, but does not hold it)")
+                # The program's own name of a file begins with the moment in which it was attached.
+                own = re.sub(r"^\d{10,} - ", "", text(block.get("fileIdentifier")))
+                name, size = text(block.get("name")) or own or "file", figure(block.get("sizeBytes"))
+                what = "picture" if block.get("fileType") == "image" else "file"
+                media = guess_type(name)[0] or ("image/png" if what == "picture" else "text/plain")
+                self.files.append({"name": name[:200], "size": int(size or 0), "media_type": media})
+                self._left.add(f"{what} (the conversation names it, but does not hold it)")
             else:
                 self._left.add(f"piece of the kind {kind[:40]}" if kind else "piece of an unknown kind")
 
@@ -146,7 +154,8 @@ class _Said:
         """Return it as an answer."""
         ended = {"finish": "tool_calls"} if self.calls else {}
         said = {"content": self.content, "reasoning": self.reasoning, "tool_calls": self.calls, "files": self.files}
-        return {"finish": "stop", **self._about, **ended, **said, "role": "assistant"}
+        model = {"model": self._sender} if self._sender and not self._about.get("model") else {}
+        return {"finish": "stop", **self._about, **model, **ended, **said, "role": "assistant"}
 
 
 def _result(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,10 @@ SCREEN = Screen(
         Action("chat.settings", "f3", "settings", "System prompt, thinking, sampling, form of answers", priority=True),
         Action("chat.tools", "f12", "", "Tools that the model may call, and their servers", priority=True),
         Action("chat.thinking", "ctrl+t", "thinking", "Show or fold all thinking", priority=True),
-        Action("chat.preset", "", "", "Presets: parameters of sampling that are kept by name"),
-        Action("chat.library", "", "", "Library: prompts and system prompts that are kept by name"),
+        Action("chat.preset", "ctrl+g", "", "Presets: parameters of sampling that are kept by name", priority=True),
+        Action(
+            "chat.library", "ctrl+l", "", "Library: prompts and system prompts that are kept by name", priority=True
+        ),
         Action("chat.stash", "f2", "", "Put the draft aside; in an empty prompt bring one back", priority=True),
         Action("chat.editor", "f9", "$EDITOR", "Write the prompt in $EDITOR", priority=True),
         Action(
