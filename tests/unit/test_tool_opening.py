@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.scripted_engine import DONE, TARGET, contents, read
+from tests.unit.scripted_engine import DONE, TARGET, contents, kept, read
 from tests.unit.tool_box import Box, Rounds
-from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent
+from vllm_studio_tui.domain.chat import Delta, Ended, StreamEvent, Timings
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.tools import Tool, ToolsAwaited
 from vllm_studio_tui.services.chat import tool_opening
@@ -98,6 +98,7 @@ async def test_whoever_stops_waiting_asks_nothing(db: Database, impatient: None)
     assert box.cancelled
     assert engine.asked == []
     assert contents(db, session) == [("user", "x", None), ("assistant", "", "stopped")]
+    assert kept(db, session).timings == Timings(), "no engine took any time for it"
     assert not RequestRows(db).recent(), "a question that was not sent is not counted"
 
 

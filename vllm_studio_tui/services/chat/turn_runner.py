@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target
+from vllm_studio_tui.domain.chat import ChatRequest, Ended, Sampling, Stream, StreamEvent, Target, Timings
 from vllm_studio_tui.domain.errors import NotSaved, StoreError, StudioError
 from vllm_studio_tui.domain.tool_choice import unforced
 from vllm_studio_tui.domain.tools import ToolsAwaited
@@ -129,6 +129,8 @@ class TurnRunner:
         finally:
             # Whatever else ended it is a fault of ours: what came is kept all the same.
             ended = answer.ended or answer.cut("interrupted", "an internal error")
+            if not asked:  # the time that tools took is not the engine's
+                ended = answer.ended = replace(ended, timings=Timings())
             if turn.counted and not asked:
                 await in_thread(lambda: cancel_request(self._db, turn.request_id))
             if asked or turn.message is not None:

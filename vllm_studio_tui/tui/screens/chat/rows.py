@@ -159,6 +159,8 @@ def _set(view: ChatView) -> list[str]:
         found.append(f"temperature {settings['temperature']:g}")
     if settings.get("form"):
         found.append("form of answers")
+    if settings.get("tool_choice"):
+        found.append(f"tool choice {clean_line(str(settings['tool_choice']), limit=40)}")
     if settings.get("system"):
         found.append("system prompt")
     on = sum(1 for _, chosen, _ in view.tools if chosen)
