@@ -13,6 +13,7 @@ from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.chat.attachments.reading import pasted
+from vllm_studio_tui.services.chat.attachments.seeing import Sight
 from vllm_studio_tui.services.chat.drafts import LeftOff, load_left_off, save_left_off
 
 LONG = "".join(f"line {number}\n" for number in range(60))
@@ -163,3 +164,24 @@ async def test_a_chip_is_shown_whole(tmp_path: Path) -> None:
         assert "\x1b]52" not in stage.text()
         await stage.press("escape")
         assert place(stage).chip_row.has_focus
+
+
+async def test_a_picture_says_before_it_is_sent_that_the_model_reads_none(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(picture("png", (40, 24)))
+    async with staged(tmp_path / "home", place="chat", script=SCRIPT) as stage:
+        stage.studio.chat._sight = lambda target: Sight(False, "Its engine says so.")
+        await stage.type(f"what is @{tmp_path}/red.png ")
+        await shows(stage, "red.png  qwen3-32b reads no pictures")
+        assert place(stage).chips.all()[0].problem
+
+
+async def test_chips_that_do_not_change_are_not_drawn_again(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat", script=SCRIPT) as stage:
+        await paste(stage, LONG)
+        await shows(stage, "pasted text 1")
+        drawn: list[object] = []
+        row = place(stage).chip_row
+        row.refresh = lambda *regions, **how: drawn.append(regions) or row  # type: ignore[func-returns-value, method-assign]
+        for _ in range(3):
+            place(stage).update_place()
+        assert not drawn

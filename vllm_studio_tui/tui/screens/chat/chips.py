@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -18,11 +18,14 @@ from vllm_studio_tui.services.chat.attachments import looking, reading, words
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.ink import Row, fit
+from vllm_studio_tui.tui.screens.chat.context import target_of
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.services.chat_protocols import ChatApi
     from vllm_studio_tui.tui.paint.ink import Ink
+    from vllm_studio_tui.tui.screens.chat.state import Chat
 
 #: Seconds that the words have to rest before their files are looked at.
 REST = 0.25
@@ -66,7 +69,8 @@ class Chips:
     def __init__(self, screen: ChipScreen) -> None:
         self._screen = screen
         self._look = looking.FileLook()
-        self._looked: tuple[str, Sequence[looking.Looked]] = ("", ())
+        self._looked: tuple[Hashable, Sequence[looking.Looked]] = (("", "", False), ())
+        self._blind = ""  # who reads no pictures, in words
         self._timer: Timer | None = None
         self._busy = False
         self._removed: Chip | None = None
@@ -75,13 +79,18 @@ class Chips:
         """Return what goes with it: what goes besides its words, then what these name."""
         state, text = self._screen.state, self._screen.prompt.text
         asked = state.editing.content if state.editing is not None else ""
+        named = {one.file.path: one.word for one in self._named}
         found = [
-            Chip(one.file, attached=one, word=next((n.word for n in self._named if n.file.path == one.file.path), ""))
+            Chip(one.file, self._refused(one.file), attached=one, word=named.get(one.file.path, ""))
             for one in state.attached
             if one.file.name in text or one.file.name not in asked  # else it is no longer named, see `ask_again`
         ]
         there = {one.file.path for one in found if one.file.path is not None}
-        found += [Chip(one.file, one.problem, word=one.word) for one in self._named if one.file.path not in there]
+        found += [
+            Chip(one.file, one.problem or self._refused(one.file), word=one.word)
+            for one in self._named
+            if one.file.path not in there
+        ]
         return sorted(found, key=lambda chip: not chip.problem)  # what is in the way of sending it comes first
 
     @property
@@ -89,6 +98,9 @@ class Chips:
         """The files that were found in what is typed, as far as it still names them."""
         text = self._screen.prompt.text
         return [one for one in self._looked[1] if one.word in text]
+
+    def _refused(self, file: Attachment) -> str:
+        return self._blind if file.media_type.startswith("image/") else ""
 
     @property
     def removed(self) -> Chip | None:
@@ -105,12 +117,19 @@ class Chips:
     def look(self) -> None:
         """Show what goes with it now; what its words name is looked at when they rest."""
         self._screen.chip_row.show_chips(self.all(), self._removed)
-        text = self._screen.prompt.text
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-        if text != self._looked[0] and reading.names_files(text):
+        now = self._what()
+        if now != self._looked[0] and (reading.names_files(now[0]) or now[2]):
             self._timer = self._screen.set_timer(REST, self._rested)
+
+    def _what(self) -> tuple[str, str, bool]:
+        """Return what there is to look at: the words, who would answer, and whether pictures go besides the words."""
+        screen = self._screen
+        run = screen.run_for(screen.state.shown)
+        pictures = any(one.image is not None for one in screen.state.attached)
+        return screen.prompt.text, run.run_id if run is not None else "", pictures
 
     def _rested(self) -> None:
         self._timer = None
@@ -119,12 +138,16 @@ class Chips:
             self._screen.shell.spawn(self._find(), group="chips")
 
     async def _find(self) -> None:
-        text = self._screen.prompt.text
+        screen, chat, now = self._screen, self._screen.state.shown, self._what()
         try:
-            found = await self._screen.shell.in_thread(partial(self._look.at, text))
+            found = await screen.shell.in_thread(partial(self._look.at, now[0]))
+            blind = ""
+            if now[2] or any(one.file.media_type.startswith("image/") for one in found):
+                service = await screen.service()
+                blind = await screen.shell.in_thread(partial(_blind, service, screen, chat))
         finally:
             self._busy = False
-        self._looked = (text, found)
+        self._looked, self._blind = (now, found), blind
         self.look()
 
     # --- what is done with one --------------------------------------------------------------------------
@@ -174,6 +197,17 @@ class Chips:
         await shell.ask(AttachmentSheet([attached]))
 
 
+def _blind(service: ChatApi, screen: ChatScreen, chat: Chat) -> str:
+    """Return that who would answer reads no pictures, in words; empty: somebody does, or nobody says so. Blocking."""
+    target = target_of(screen, chat)
+    try:
+        if target is not None:
+            service.check_sight(target)
+    except StudioError as error:
+        return error.title
+    return ""
+
+
 class ChipRow(Canvas, can_focus=True):
     """Shows the chips. Backspace in an empty prompt, or shift+tab, leads to them."""
 
@@ -208,10 +242,6 @@ class ChipRow(Canvas, can_focus=True):
         """Move the cursor to a chip; -1 is the last."""
         self._at = index % len(self._chips) if self._chips else 0
         self.repaint()
-
-    def repaint(self) -> None:
-        self._drawn = ()
-        super().repaint()
 
     def on_focus(self) -> None:
         self.repaint()
