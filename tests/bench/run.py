@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import peers, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
+from tests.bench import cards, peers, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
 from tests.bench.figure import Figure  # noqa: E402, RUF100
 from tests.process.house import House, until  # noqa: E402, RUF100
 from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
@@ -173,6 +173,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     arguments.add_argument("--screens", action="store_true", help="the screens too (some minutes)")
+    arguments.add_argument("--cards", action="store_true", help="only chats with cards of tools and pictures")
     arguments.add_argument("--peers", action="store_true", help="only the monitor, beside nvitop")
     arguments.add_argument("--streams", action="store_true", help="only streams, beside curl")
     arguments.add_argument("--serve", action="store_true", help="only the server, beside bare proxies")
@@ -206,8 +207,10 @@ def main() -> int:
                 lambda: serving_cancel.cancelled(home, quick, given.model),
                 lambda: litellm(House(Path(folder) / "litellm"), quick, given.litellm),
             ]
+        if given.cards:
+            steps = cards.steps(home, quick)
         if given.screens:
-            steps += [*screens.steps(home, quick), *beside]
+            steps += [*screens.steps(home, quick), *cards.steps(House(Path(folder) / "cards"), quick), *beside]
         try:
             for step in steps:
                 for figure in step():

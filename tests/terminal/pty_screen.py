@@ -30,6 +30,8 @@ KEYS = {
     "ctrl+c": "\x03",
     "ctrl+z": "\x1a",
     "ctrl+p": "\x10",
+    "pageup": "\x1b[5~",
+    "pagedown": "\x1b[6~",
     "alt+1": "\x1b1",
     "alt+3": "\x1b3",
     "f1": "\x1bOP",
