@@ -93,6 +93,7 @@ async def test_a_picture_is_looked_at_whole(tmp_path: Path) -> None:
         place(stage).document.focus()
         await stage.press("g")
         await stage.until(lambda: len(written) == 1, "the small one")
+        await stage.until(lambda: "look at it" in stage.lines()[-1], "the footer says so")
         await stage.press("enter")
         await stage.until(lambda: cells(stage) == 60 * 20, "the large one")
         assert "c=60,r=20" in written[1] and "red.png  240x160" in stage.text()

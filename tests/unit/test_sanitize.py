@@ -69,6 +69,11 @@ def test_a_line_stays_one_line_and_within_its_limit() -> None:
     assert len(clean_line("x" * 1000, limit=10)) == 10
 
 
+def test_what_has_no_width_is_marked_in_a_name_and_stays_in_a_text() -> None:
+    assert clean_line("re\u200bad") == "re\ufffdad"
+    assert clean("word\u200bbreak") == "word\u200bbreak"
+
+
 @pytest.mark.parametrize(
     ("raw", "plain"),
     [

@@ -18,6 +18,8 @@ _DANGEROUS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\U0010eeee\ud800-\udfff]"
 )
+# What has no width and joins nothing: two names that differ in it alone look the same.
+_UNSEEN = re.compile("[\u180e\u200b\u2060-\u2064]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ANSI = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -41,8 +43,8 @@ def clean(text: str, *, limit: int | None = None) -> str:
 
 
 def clean_line(text: str, *, limit: int | None = None) -> str:
-    """Clean as `clean`, on one line."""
-    return clean(" ".join(text.split("\n")).replace("\t", " "), limit=limit)
+    """Clean as `clean`, on one line. Names are shown so: what nobody would see in one is marked too."""
+    return _UNSEEN.sub(MARK, clean(" ".join(text.split("\n")).replace("\t", " "), limit=limit))
 
 
 def json_safe(text: str, *, terminal: bool) -> str:

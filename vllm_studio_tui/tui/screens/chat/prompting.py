@@ -311,6 +311,9 @@ class ChatPrompting(ChatOpening):
             return replace(action, label="take it")
         if action.id == "prompt.send" and self.shell.read_only:
             return replace(action, label="")
+        transcript = self.one("#transcript")  # None while the app ends
+        if action.id == "transcript.fold" and transcript is not None and self._as_screen.document.carries_files:
+            return replace(action, label="look at it")
         return super().labelled(action)
 
     @property

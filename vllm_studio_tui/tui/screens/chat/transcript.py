@@ -203,9 +203,14 @@ class Transcript(CallCards):
         if (entry := self.message) is not None:
             self.post_message(self.ActionChosen(name, entry.message))
 
+    @property
+    def carries_files(self) -> bool:
+        """Whether the message under the cursor is a question with files or pictures."""
+        message = self.message.message if self.message is not None else None
+        return message is not None and message.role == "user" and bool(message.files or message.images)
+
     def action_fold(self) -> None:
-        entry = self.message
-        if entry is not None and entry.message.role == "user" and (entry.message.files or entry.message.images):
+        if self.carries_files:
             self._chosen("look")
         else:
             self.toggle()
