@@ -158,7 +158,7 @@ async def _preset(stage: Staged) -> None:
 @blank.scenario("chat.library")
 async def _library(stage: Staged) -> None:
     prompt, library = place(stage).prompt, stage.studio.library
-    await stage.press("ctrl+s")
+    await stage.press("insert")
     await stage.press("ctrl+n")
     await write(stage, "Write a bug report about ")
     await shows(stage, "Name of the prompt")

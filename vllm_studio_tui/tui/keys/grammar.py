@@ -96,7 +96,7 @@ RULES: tuple[Rule, ...] = (
     _rule("ctrl+pageup", "the section or tab before", "previous-section previous-tab", "forms, chats", "ctrl+pageup"),
     _rule("ctrl+pagedown", "the next section or tab", "next-section next-tab", "forms, chats", "ctrl+pagedown"),
     _rule("ctrl+j", "a new line", "newline", "prompt", "ctrl+j"),
-    _rule("ctrl+s", "the library: texts that are kept by name", "library", "chat", "ctrl+s"),
+    _rule("insert", "the library: texts that are kept by name, to insert one", "library", "chat", "insert"),
     _rule("ctrl+g", "presets: parameters that are kept by name", "preset", "chat", "ctrl+g"),
     _rule("ctrl+o", "open another one", "chats runs", "chat, log of a run", "ctrl+o"),
     _rule("ctrl+l", "links in it", "links", "chat", "ctrl+l"),

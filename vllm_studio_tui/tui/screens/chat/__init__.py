@@ -34,7 +34,7 @@ SCREEN = Screen(
         Action("chat.thinking", "ctrl+t", "thinking", "Show or fold all thinking", priority=True),
         Action("chat.preset", "ctrl+g", "", "Presets: parameters of sampling that are kept by name", priority=True),
         Action(
-            "chat.library", "ctrl+s", "", "Library: prompts and system prompts that are kept by name", priority=True
+            "chat.library", "insert", "", "Library: prompts and system prompts that are kept by name", priority=True
         ),
         Action("chat.stash", "f2", "", "Put the draft aside; in an empty prompt bring one back", priority=True),
         Action("chat.editor", "f9", "$EDITOR", "Write the prompt in $EDITOR", priority=True),
