@@ -123,6 +123,7 @@ async def test_links_of_an_answer_that_still_comes_are_listed(tmp_path: Path) ->
         await shows(stage, "early.example")
         await stage.press("ctrl+l")
         await shows(stage, "1  https://early.example/x")
+        await shows(stage, "^g to its message")  # the list is as wide as its keys
         assert "late" not in stage.text()
         await stage.press("escape")
         hold.set()

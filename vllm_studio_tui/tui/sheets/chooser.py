@@ -136,7 +136,10 @@ class Chooser(Sheet):
         self._labels = max((cell_len(one.label) + 2 * (one.mark is not None) for one in every), default=0)
         notes = max((cell_len(one.note) + 2 for one in every if one.note), default=0)
         keys = max((cell_len(one.key) + 2 for one in every if one.key), default=0)
-        return max(4 + self._labels + notes + keys + 3, cell_len(self._title) + 6)
+        foot = 2 + sum(
+            cell_len(key) + len(words) + 4 for key, words in (("enter", "take it"), *self._keys, ("esc", "close"))
+        )
+        return max(4 + self._labels + notes + keys + 3, cell_len(self._title) + 6, foot if self._keys else 0)
 
     def _foot(self, width: int, height: int) -> list[Row]:
         row = keys_row(width, ("enter", "take it"), *self._keys, ("esc", "close"), edge=0 if self.tiny else 2)
