@@ -127,6 +127,9 @@ async def test_tabs_come_back_with_the_studio_and_go_with_their_chats(tmp_path: 
         await place(stage).open(ids(stage)["plums"])
         await stage.until(lambda: "plums" in tabs_line(stage), "tabs")
         assert "pears" not in tabs_line(stage)
+        stage.studio.chat.sessions.restore(pears)
+        await place(stage).reload_list()
+        await stage.until(lambda: "pears" in tabs_line(stage), "it is brought back, and so is its tab")
 
 
 async def test_letting_go_of_a_tab_keeps_its_chat_in_front(tmp_path: Path) -> None:

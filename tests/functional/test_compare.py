@@ -367,6 +367,13 @@ async def test_who_does_not_answer_is_said_and_the_question_stays_in_the_prompt(
         assert place.prompt.text == "my question"
 
 
+async def test_without_a_question_one_is_asked_for_before_anybody_is_chosen(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="chat") as stage:
+        await stage.press("f6")
+        await told(stage, "Write the question first: then f6 has several answer it.")
+        assert stage.app.place_name == "chat"
+
+
 async def test_what_has_come_is_kept_when_the_studio_is_left(tmp_path: Path) -> None:
     wait = asyncio.Event()
     async with staged(tmp_path, place="chat") as stage:

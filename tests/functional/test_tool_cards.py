@@ -97,6 +97,7 @@ async def test_a_call_waits_on_a_card_and_is_made_once_allowed(tmp_path: Path) -
         await shows(stage, "It was the cache.")
         assert "✓ shell.run_command  sar -d -s 14:13" in stage.text()
         assert place(stage).prompt.has_focus  # where it was
+        assert place(stage).document.current is None  # what is told of an answer is of the last one, not of this round
 
 
 async def test_a_denied_call_is_not_made(tmp_path: Path) -> None:

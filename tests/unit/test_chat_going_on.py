@@ -14,7 +14,7 @@ import pytest
 from tests.unit.scripted_engine import DONE, TARGET, Engine, contents, kept, read, until
 from tests.unit.test_tool_loop import NOON, PARIS, ROME, SAID
 from tests.unit.tool_box import Box, Rounds, calls
-from vllm_studio_tui.domain.chat import Delta, Ended, Message, Sampling, ToolCall
+from vllm_studio_tui.domain.chat import Delta, Ended, Message, Sampling, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.tools import (
     CallAsked,
@@ -327,3 +327,17 @@ def test_a_round_that_is_being_made_is_left_alone() -> None:
     answer = _assistant("tool_calls", "", [ToolCall("c", "n", "{}")])
     result = Message("r", "s", "tool", "", "a", tool_call_id="c", finish="streaming")
     assert way_on([answer, result], writes_on=True) is None
+
+
+async def test_figures_of_an_answer_that_went_on_are_of_both_its_parts(db: Database) -> None:
+    first = Ended("length", TokenUsage(10, 100), Timings(0.5, 1.0, 4.5, 25.0))
+    second = Ended("stop", TokenUsage(110, 60), Timings(1.0, None, 3.0, 30.0))
+    service = ChatService(db, stream=Rounds([Delta(content="one"), first], [Delta(content=" two"), second]))
+    session = service.new_session("x")
+    await read(service.send(session, "count", TARGET))
+    await read(service.go_on(session, None, TARGET))
+    answer = kept(db, session)
+    assert answer.content == "one two"
+    assert answer.usage.completion_tokens == 160
+    assert (answer.timings.ttft, answer.timings.thinking, answer.timings.total) == (0.5, 1.0, 7.5)
+    assert answer.timings.tokens_per_second == pytest.approx(160 / 7.0)

@@ -12,6 +12,7 @@ import pytest
 from vllm_studio_tui.domain.chat import Attachment, Message
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.services.chat.saved_chats import Chats
+from vllm_studio_tui.store.conversion import now
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
 
@@ -165,7 +166,10 @@ def test_files_details_and_marks_are_kept_and_go_into_files_and_out(db: Database
 
 
 def test_pinned_chats_come_first_where_that_is_asked_and_tags_are_found(db: Database, chats: Chats) -> None:
-    ids = [chats.create(name).id for name in ("one", "two", "three")]
+    first = chats.create("one")
+    while now() == first.updated_at:  # of chats of one millisecond any may be the last
+        pass
+    ids = [first.id, *(chats.create(name).id for name in ("two", "three"))]
     chats.pin(ids[0], True)
     assert chats.list(pinned_first=True)[0].id == ids[0]
     assert chats.find("last").id != ids[0]

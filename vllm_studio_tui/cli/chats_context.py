@@ -111,7 +111,8 @@ def context_lines(report: ContextReport) -> list[str]:
         instead = "a summary stands for them" if report.shortened == "summary" else "nothing stands for them"
         lines.append(f"{report.left_out} of {report.messages} messages are not sent: {instead}")
     if report.pictures:
-        lines.append(f"without {report.pictures} pictures, whose tokens only the engine knows")
+        many = "1 picture" if report.pictures == 1 else f"{report.pictures} pictures"
+        lines.append(f"{many} not counted: only the engine knows their tokens")
     return lines
 
 

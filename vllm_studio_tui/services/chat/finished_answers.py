@@ -76,9 +76,32 @@ def _timings(turn: Turn, ended: Ended) -> Timings:
 
     It is kept with the message alone: what counts requests and peaks takes only what an engine reported.
     """
-    if ended.timings.tokens_per_second is not None or ended.finish not in ("stopped", "interrupted"):
-        return ended.timings
-    return replace(ended.timings, tokens_per_second=turn.answer.speed)
+    timings = ended.timings
+    if timings.tokens_per_second is None and ended.finish in ("stopped", "interrupted"):
+        timings = replace(timings, tokens_per_second=turn.answer.speed)
+    before = turn.message
+    continued = before is not None and bool(before.content or before.reasoning)
+    return _both(before.timings, timings) if before is not None and continued else timings
+
+
+def _both(first: Timings, second: Timings) -> Timings:
+    """Return the timings of an answer that was continued, as its tokens are those of both parts.
+
+    The wait before the second part is time of the whole, and so in its speed; that between them is not.
+    """
+    if first.total is None or second.total is None:
+        return second
+    total = first.total + second.total
+    thinking = [one for one in (first.thinking, second.thinking) if one is not None]
+    rate = None
+    if first.tokens_per_second is not None and second.tokens_per_second is not None:
+        generated = sum(
+            one.tokens_per_second * max(0.0, one.total - (one.ttft or 0.0))
+            for one in (first, second)
+            if one.tokens_per_second is not None and one.total is not None
+        )
+        rate = generated / max(1e-9, total - (first.ttft or 0.0))
+    return Timings(first.ttft, sum(thinking) if thinking else None, total, rate)
 
 
 def _usage(before: Message, usage: TokenUsage) -> TokenUsage:

@@ -256,6 +256,12 @@ class Document(BlockReader):
         self._reveal(wanted, whole=bool(step))
         self.post_message(self.Moved())
 
+    def leave_cursor(self) -> None:
+        """Have the cursor on no message: what is told of an answer is of the last one."""
+        self.current = None
+        self.post_message(self.Moved())
+        self.redraw()
+
     def go_to(self, message_id: str) -> None:
         """Move the cursor to a message, and scroll to it."""
         found = [index for index, entry in enumerate(self.entries) if entry.message.id == message_id]

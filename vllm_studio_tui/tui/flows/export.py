@@ -33,7 +33,8 @@ async def export(
         The path that was written; None where none was.
     """
     folder = shell.studio.places.exports
-    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)[:80] or "export"
+    letters = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)[:80]
+    stem = letters.strip("-") or "export"  # a name that begins with - would be an option of every command
     path = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}{suffix}"
     while True:
         said = await shell.ask(

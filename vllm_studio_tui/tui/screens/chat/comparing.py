@@ -11,9 +11,9 @@ from vllm_studio_tui.domain.draft import Draft
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.tui.flows.named_files import named_files
 from vllm_studio_tui.tui.flows.sides import choose_sides
+from vllm_studio_tui.tui.keys.actions import key_text
 from vllm_studio_tui.tui.screens.chat.protocol import ChatScreen
 from vllm_studio_tui.tui.screens.chat.state import Chat
-from vllm_studio_tui.tui.sheets.dialogs import Writing
 
 
 class Comparing:
@@ -39,6 +39,11 @@ class Comparing:
         if screen.running is not None or chat.busy:
             shell.tell("An answer comes in this chat: wait for it or stop it first.", "warning")
             return
+        asked = [one.message for one in screen.document.entries if one.message.role == "user" and one.message.id]
+        if not (text.strip() or screen.prompt.text.strip() or screen.state.attached or (asked and chat.id)):
+            key = key_text(shell.keys_of("chat.compare").split(",")[0]) or "/compare"
+            shell.tell(f"Write the question first: then {key} has several answer it.")
+            return
         chosen = await choose_sides(shell, self._before)
         if chosen is None:
             return
@@ -49,12 +54,8 @@ class Comparing:
         written = bool(text.strip() or typed.strip() or screen.state.attached)
         if written:
             text = text if text.strip() else typed
-        else:
-            asked = [one.message for one in screen.document.entries if one.message.role == "user" and one.message.id]
-            if asked and chat.id is not None:
-                text, question_id = asked[-1].content, asked[-1].id
-            else:
-                text = await shell.ask(Writing("What do all of them answer?", note="f2 asks")) or ""
+        elif asked and chat.id is not None:
+            text, question_id = asked[-1].content, asked[-1].id
         question = Draft(text, screen.state.attached if question_id is None else ())
         if not question:
             return

@@ -100,6 +100,7 @@ class Consent:
             return
         self._borrowed = False
         if screen.shell.focused is screen.document:
+            screen.document.leave_cursor()  # it came with the focus: else the figures of this round would stay
             screen.prompt.focus()
 
     @property

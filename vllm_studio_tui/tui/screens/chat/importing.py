@@ -127,6 +127,8 @@ class ImportFlows:
             return [Choice(path, path, note) for path, note in there if typed.lower() in f"{path} {note}".lower()]
         found = paths_from(typed, ENDINGS)
         offers = [Choice(one.path, one.name, one.note) for one in found]
+        if not offers and os.path.isfile(os.path.expanduser(typed)):  # noqa: PTH111, PTH113, RUF100
+            return [Choice(typed, os.path.basename(typed), "this file")]  # noqa: PTH119, RUF100
         files = [one for one in found if one.path.lower().endswith(".json")]
         if typed.endswith("/") and len(files) > 1:
             offers.insert(0, Choice(f"{_ALL}{typed}", f"all {len(_files_of(typed))} files ending in .json", ""))

@@ -13,7 +13,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.stage_times import Mark, StageTime, stages_of
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row, fit
+from vllm_studio_tui.tui.paint.ink import Row, fit, wrap
 from vllm_studio_tui.tui.paint.run_words import stage_word
 
 #: States in which a run is on its way to answer.
@@ -122,9 +122,9 @@ def rail_rows(run: RunView, earlier: Sequence[Start], glyphs: Glyphs, x: int, wi
         rows.append(row)
     left, _, source = left_words(run, earlier, now).partition(", ")
     for text, style in ((left, "fg"), (source, "dim"), (waiting_for(run, now), "warn")):
-        if text:
+        for line in wrap(text, max(8, width - x - 1)) if text else ():
             row = Row()
-            row.put(x, text, style, width - x - 1)
+            row.put(x, line, style, width - x - 1)
             rows.append(row)
     return rows
 

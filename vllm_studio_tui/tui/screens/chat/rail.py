@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from vllm_studio_tui.domain.chat import Message
 from vllm_studio_tui.domain.chat_settings import form_of, shaped
 from vllm_studio_tui.domain.context import CountedBy
@@ -14,7 +16,7 @@ from vllm_studio_tui.tui.document import figures
 from vllm_studio_tui.tui.document.figures import generated_tokens, speed
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row, fit
+from vllm_studio_tui.tui.paint.ink import Row, fit, wrap
 from vllm_studio_tui.tui.paint.run_words import engine_word
 from vllm_studio_tui.tui.screens.chat import loading
 from vllm_studio_tui.tui.screens.chat.rows import ChatView
@@ -171,12 +173,12 @@ def _context(view: ChatView, glyphs: Glyphs, width: int) -> list[Row]:
     if report.unknown_tools:
         notes.append(f"without the tools of {', '.join(report.unknown_tools)}")
     if report.pictures:
-        notes.append(f"without {report.pictures} pictures")
+        notes.append(f"{report.pictures} {'picture' if report.pictures == 1 else 'pictures'} not counted")
     if report.cuts_answer:
         notes.append(f"no room for {report.answer} tokens more")
-    for note in notes:
+    for line in itertools.chain.from_iterable(wrap(note, max(8, width - TEXT - 1)) for note in notes):
         row = Row()
-        row.put(TEXT, note, "faint", width - TEXT - 1)
+        row.put(TEXT, line, "faint", width - TEXT - 1)
         rows.append(row)
     return rows
 

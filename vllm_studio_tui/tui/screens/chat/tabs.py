@@ -49,12 +49,14 @@ class Tabs:
         self._screen = screen
         self._state = screen.state
         self._titles: Mapping[str, str] = {}
+        self._trashed: frozenset[str] = frozenset()
 
     # --- what there is ----------------------------------------------------------------------------------
 
     def ids(self) -> list[str | None]:
         """Return the chats in the order of their tabs; None is the one that does not exist yet."""
-        kept, shown, loose = self._state.left_off.tabs, self._state.shown.id, self._state.loose
+        shown, loose = self._state.shown.id, self._state.loose
+        kept = [one for one in self._state.left_off.tabs if one not in self._trashed or one == shown]
         last = [shown] if shown not in kept else [loose] if loose is not None and loose not in kept else []
         return [*kept, *last]
 
@@ -89,16 +91,20 @@ class Tabs:
         return clean_line(title or self._titles.get(session_id) or NEW, limit=80)
 
     def read(self, service: ChatApi) -> None:
-        """Read the titles of the kept chats, and let go of those that are gone. Blocking; called in a thread."""
-        found = {}
+        """Read the titles of the kept chats, and let go of those that are gone. Blocking; called in a thread.
+
+        One in the trash is not shown, and stands where it stood when it is brought back.
+        """
+        found, trashed = {}, set()
         for session_id in self._state.left_off.tabs:
             try:
                 session = service.sessions.get(session_id)
             except NotFound:
                 continue
-            if session.deleted_at is None:
-                found[session_id] = session.title
-        self._titles = found
+            found[session_id] = session.title
+            if session.deleted_at is not None:
+                trashed.add(session_id)
+        self._titles, self._trashed = found, frozenset(trashed)
         self._state.let_go(*(one for one in self._state.left_off.tabs if one not in found))
 
     # --- what is done -----------------------------------------------------------------------------------
