@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.download import Cancelled, Download, DownloadPlan
+    from vllm_studio_tui.domain.model import Deletion, Model, ModelDetail, ModelScan
+
+
+class ModelsApi(Protocol):
+    """The models on its machine; see `services.models.models.Models`."""
+
+    def list(self, *, fresh: bool = False) -> builtins.list[Model]: ...
+    def scan(self, folder: str | None = None) -> ModelScan: ...
+    def show(self, name: str) -> ModelDetail: ...
+    def deletion(self, name: str) -> Deletion: ...
+    def delete(self, name: str, *, of_others: bool = False) -> Deletion: ...
 
 
 class DownloadsApi(Protocol):
