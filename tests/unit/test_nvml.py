@@ -19,7 +19,9 @@ from vllm_studio_tui.probes.gpu import device, validation
 from vllm_studio_tui.probes.gpu.nvml import FAILURES, RETRY_OPEN, NvmlReader
 from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of
 from vllm_studio_tui.simulation import gpus as simulated_gpus
+from vllm_studio_tui.simulation import kinds as kinds_of
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.kinds import KINDS
 from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.simulation.traffic import EPOCH
 
@@ -84,6 +86,39 @@ def test_every_value_is_read_in_its_unit(reader: Make) -> None:
     assert (gpu.compute_capability, gpu.pci_bus, gpu.mig) == ("9.0", "00000000:11:00.0", False)
     assert (gpu.throttle, gpu.lost) == ((), None)
     assert gpu.sm_clock and gpu.memory_clock and gpu.fan
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_kind_of_gpu_is_what_its_driver_tells(reader: Make, kind: str) -> None:
+    gpu = reader(f"2,kind={kind}").read().gpus[1]
+    made = KINDS[kind]
+    assert (gpu.name, gpu.memory_total, gpu.power_limit) == (made.name, made.memory, made.watts)
+    assert gpu.compute_capability == f"{made.capability[0]}.{made.capability[1]}"
+    assert gpu.power_draw is not None and 0 < gpu.power_draw < made.watts
+    assert gpu.memory_used is not None and gpu.memory_used < made.memory
+
+
+@pytest.mark.parametrize(
+    ("machine", "asked"),
+    [
+        ("8xh100", "8,kind=h100"),
+        ("RTX4090", "1,kind=rtx4090"),
+        (" 2xl40s ", "2,kind=l40s"),
+        ("none", "1,fault=nodriver"),
+        ("17xh100", None),
+        ("0xh100", None),
+        ("xh100", None),
+        ("8x", None),
+        ("", None),
+        ("gtx", None),
+        ("\u0663xh100", None),
+        ("9" * 5000 + "xh100", None),
+    ],
+)
+def test_a_machine_is_named_by_its_gpus(machine: str, asked: str | None) -> None:
+    assert kinds_of.machine(machine) == asked
+    if asked is not None:
+        assert simulated_gpus.scenario(asked).count >= 1
 
 
 def test_energy_is_the_integral_of_power() -> None:

@@ -13,7 +13,7 @@ import typer
 
 from vllm_studio_tui.cli import hooks
 from vllm_studio_tui.cli.output import note, say
-from vllm_studio_tui.domain.errors import RunFailed, StudioError
+from vllm_studio_tui.domain.errors import RunFailed, StudioError, UsageError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.numbers import fixed
 from vllm_studio_tui.kit.paths import Places
@@ -61,10 +61,16 @@ def register(app: typer.Typer) -> None:
         model: Path | None = typer.Option(None, "--model", help="A GGUF file to use instead of downloading one."),
         prompt: str = typer.Option(QUESTION, "--prompt", help="What --check asks."),
         keep: bool = typer.Option(False, "--keep", help="Leave the model running at the end."),
+        machine: str = typer.Option(
+            "", "--machine", help="With --simulate, an empty home on such a machine: 8xh100, rtx4090, .. or none."
+        ),
     ) -> None:
         """Try it: a small real model on the CPU, launched, kept, talked to and counted."""
         from vllm_studio_tui.services import demo as service
 
+        if machine:
+            _on_machine(machine, simulate=simulate, check=check)
+            return
         if not check and not (sys.stdin.isatty() and sys.stdout.isatty()):
             note("no terminal: as with --check")
             check = True
@@ -90,6 +96,33 @@ def register(app: typer.Typer) -> None:
                     _stop_all(studio)
         if code:
             raise typer.Exit(code)
+
+
+def _on_machine(machine: str, *, simulate: bool, check: bool) -> None:
+    """Open the screens on an empty home, as on a machine with other GPUs, or none."""
+    from vllm_studio_tui.services import demo as service
+
+    if not simulate or check:
+        raise UsageError(
+            "--machine is for screens that are simulated", advice="Use it with --simulate, without --check."
+        )
+    gpus = service.machine_gpus(machine)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--machine opens screens", cause="this is no terminal", advice="Run it in a terminal.")
+    assert hooks.screens is not None, "started without screens"
+    home = service.machine_home(service.demo_places(os.environ))
+    note(f"home: {home}")
+    note("SIMULATED: no GPU and no engine of these is real")
+    os.environ.update(VLLM_STUDIO_HOME=str(home), VLLM_STUDIO_SIMULATE_GPUS=gpus)
+    places = Places.of()
+    service.prepare_machine(places)
+    with Studio.open_sync(places) as studio:
+        try:
+            code = hooks.screens(studio, screen="dashboard", recipe=None, label="SIMULATED", farewell=False)
+        finally:
+            _stop_all(studio)
+    if code:
+        raise typer.Exit(code)
 
 
 def _real(studio: Studio, model: Path | None) -> read.RunView:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo.fetch import fetch_demo_model
@@ -54,6 +54,42 @@ def prepare_simulation(places: Places) -> None:
     from vllm_studio_tui.services.simulated_home.home import hub, prepare
 
     prepare(places)
+    os.environ["HF_HUB_CACHE"] = str(hub(places))
+
+
+def machine_gpus(machine: str) -> str:
+    """Return what `VLLM_STUDIO_SIMULATE_GPUS` is for a machine.
+
+    Raises:
+        UsageError: No such machine can be simulated.
+    """
+    from vllm_studio_tui.simulation import kinds
+
+    found = kinds.machine(machine)
+    if found is None:
+        advice = f"Name a kind of GPU, or how many of it as in 8xh100: {', '.join(kinds.KINDS)}; or none."
+        raise UsageError(f"no machine {machine[:40]!r} can be simulated", advice=advice)
+    return found
+
+
+def machine_home(places: Places) -> Path:
+    """Return the home of a simulated machine, which is empty at each start unless the person names one."""
+    import shutil
+
+    if os.environ.get("VLLM_STUDIO_HOME"):
+        return demo_home(places)
+    home = places.cache / "machine"
+    shutil.rmtree(home, ignore_errors=True)
+    return home
+
+
+def prepare_machine(places: Places) -> None:
+    """Put simulated engines into the home, where there are GPUs for them, and an empty cache of the hub."""
+    from vllm_studio_tui.services.simulated_home.home import hub, install_engines
+    from vllm_studio_tui.simulation.marks import GPUS
+
+    if "nodriver" not in os.environ.get(GPUS, ""):
+        install_engines(places)
     os.environ["HF_HUB_CACHE"] = str(hub(places))
 
 

@@ -1,7 +1,7 @@
 """What the simulated GPUs do: values as functions of wall-clock time, and the grammar that asks for them.
 
     VLLM_STUDIO_SIMULATE_GPUS = COUNT [ "," ITEM ]...          COUNT is 1 to 16
-    ITEM  = "fault=" FAULT  |  "process=" GPU ":" PID [ ":" MIB ]  |  "busy=" GPU
+    ITEM  = "fault=" FAULT  |  "process=" GPU ":" PID [ ":" MIB ]  |  "busy=" GPU  |  "kind=" KIND
     FAULT = nodriver | notloaded | mismatch | nopermission | blocked    no GPU can be read, as with that error
           | uninitialized                the first reading after each start fails, as after a driver reload
           | old                          an old driver: no memory v2, no newer temperature call
@@ -13,9 +13,10 @@
           | hostile:GPU                  its name holds terminal escapes
           | hang:GPU:SECONDS             reading its memory takes that long
 
-busy: somebody else's program keeps the GPU at work.
+busy: somebody else's program keeps the GPU at work. kind: which GPUs they are, one of `simulation.kinds`; an H100.
 
-Examples: `4`, or `4,fault=lost:2,fault=hang:0:30,process=1:4242:2048`. Anything else is an error that names it.
+Examples: `4`, `1,kind=rtx4090`, or `4,fault=lost:2,fault=hang:0:30,process=1:4242:2048`. Anything else
+is an error that names it.
 
 A GPU holds and does what the engines on it hold and do (`simulation.holders`); one without an engine idles. Each power
 has an integral in closed form, the energy: two processes that look at the same time see the same joules, however long
@@ -29,12 +30,13 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.simulation import marks
 from vllm_studio_tui.simulation.holders import Holders
-from vllm_studio_tui.simulation.models import GPU_BYTES
+from vllm_studio_tui.simulation.kinds import KINDS, USUAL, Kind, kind_here
 from vllm_studio_tui.simulation.traffic import EPOCH, IDLE
 
 MAX_GPUS = 16
 MIB = 1024 * 1024
-MEMORY_TOTAL = GPU_BYTES
+#: Of the usual kind.
+MEMORY_TOTAL = KINDS[USUAL].memory
 MEMORY_RESERVED = 600 * MIB
 POWER_LIMIT = 700.0
 POWER_IDLE = IDLE
@@ -69,6 +71,7 @@ class Scenario:
     hang: dict[int, float] = field(default_factory=dict)
     processes: dict[int, tuple[tuple[int, int | None], ...]] = field(default_factory=dict)
     busy: frozenset[int] = frozenset()
+    kind: Kind = KINDS[USUAL]
 
     def has(self, fault: str, index: int | None = None) -> bool:
         faults = self.driver_faults if index is None else self.gpu_faults.get(index, frozenset())
@@ -90,6 +93,7 @@ def scenario(text: str) -> Scenario:
     hang: dict[int, float] = {}
     processes: dict[int, tuple[tuple[int, int | None], ...]] = {}
     busy: set[int] = set()
+    made = KINDS[USUAL]
     for item in items:
         kind, _, value = item.partition("=")
         name, *arguments = value.split(":")
@@ -102,6 +106,8 @@ def scenario(text: str) -> Scenario:
             processes[index] = (*processes.get(index, ()), (numbers[0], memory))
         elif kind == "busy" and not arguments:
             busy.add(_index(item, name, count))
+        elif kind == "kind" and value in KINDS:
+            made = KINDS[value]
         elif kind == "fault" and name in DRIVER_FAULTS and not arguments:
             driver.add(name)
         elif kind == "fault" and name in GPU_FAULTS and len(arguments) == 1:
@@ -112,9 +118,10 @@ def scenario(text: str) -> Scenario:
         else:
             known = ", ".join(sorted(DRIVER_FAULTS | {f"{f}:GPU" for f in GPU_FAULTS} | {"hang:GPU:SECONDS"}))
             raise SimulationError(
-                f"{marks.GPUS}: {item[:60]!r} is unknown; use process=GPU:PID[:MIB], busy=GPU or fault= one of {known}"
+                f"{marks.GPUS}: {item[:60]!r} is unknown; use process=GPU:PID[:MIB], busy=GPU, "
+                f"kind= one of {', '.join(KINDS)} or fault= one of {known}"
             )
-    return Scenario(count, frozenset(driver), gpus, hang, processes, frozenset(busy))
+    return Scenario(count, frozenset(driver), gpus, hang, processes, frozenset(busy), made)
 
 
 def _integer(text: str) -> int | None:
@@ -200,7 +207,7 @@ def memory_used(index: int, at: float, *, busy: bool = False) -> int:
 
 def _busy_memory(index: int, at: float) -> int:
     share = 0.82 - 0.09 * (index % 3) + 0.03 * math.sin(2 * math.pi * (at - EPOCH) / 300.0 + index)
-    return int(MEMORY_TOTAL * share) // MIB * MIB
+    return int(kind_here().memory * share) // MIB * MIB
 
 
 def invented_processes() -> dict[int, tuple[str, str]]:

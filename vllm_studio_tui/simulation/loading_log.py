@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vllm_studio_tui.simulation.models import GIB, GPU_BYTES, Layout
+from vllm_studio_tui.simulation.kinds import kind_here
+from vllm_studio_tui.simulation.models import GIB, Layout
 
 #: Version of the engines that are imitated.
 VLLM, SGLANG = "0.32.0", "0.5.23"
@@ -41,7 +42,7 @@ class Start:
         """Return why it fails: gpus, memory or cache; None: it gets ready."""
         if self.missing:
             return "gpus"
-        if GPU_BYTES / GIB - self.others < self.layout.limit:
+        if kind_here().memory / GIB - self.others < self.layout.limit:
             return "memory"
         if self.layout.cache <= 0:
             return "weights"
@@ -172,7 +173,7 @@ def _sglang(start: Start) -> Iterator[tuple[float, str]]:
     def say(at: float, text: str, rank: int | None = None) -> tuple[float, str]:
         return at, f"[{stamp('sglang', start.began + at)}{'' if rank is None else f' TP{rank}'}] {text}"
 
-    free = GPU_BYTES / GIB - 0.6
+    free = kind_here().memory / GIB - 0.6
     at = spans["process"]
     arguments = f"'model_path': '{start.path}', 'tp_size': {layout.ranks}, 'port': {start.port}"
     yield say(at, f"server_args={{{arguments}, 'context_length': {start.context}}}")
@@ -208,7 +209,7 @@ def _sglang(start: Start) -> Iterator[tuple[float, str]]:
 
 
 def _failed(style: str, start: Start) -> Iterator[str]:
-    layout, total = start.layout, GPU_BYTES / GIB
+    layout, total = start.layout, kind_here().memory / GIB
     at = stamp(style, start.began + start.seconds())
     if start.failure == "gpus":
         error = "torch.AcceleratorError: CUDA error: invalid device ordinal"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from vllm_studio_tui.simulation.kinds import kind_here
+
 GIB = 1024**3
-#: Bytes of an H100 with 80 GB, as its driver tells.
-GPU_BYTES = 81_559 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Layout:
 
     @property
     def limit(self) -> float:
-        return GPU_BYTES / GIB * self.share
+        return kind_here().memory / GIB * self.share
 
     @property
     def weights(self) -> float:

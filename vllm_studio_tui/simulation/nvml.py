@@ -201,8 +201,9 @@ def nvmlDeviceGetHandleByIndex(index: int) -> Device:  # noqa: N802, RUF100
 
 
 def nvmlDeviceGetName(handle: Device) -> str:  # noqa: N802, RUF100
-    hostile = _check(handle).has("hostile", handle.index)
-    return "NVIDIA \x1b]0;owned\x07[red]H100\x9b2J" if hostile else "NVIDIA H100 80GB HBM3"
+    scenario = _check(handle)
+    hostile = scenario.has("hostile", handle.index)
+    return "NVIDIA \x1b]0;owned\x07[red]H100\x9b2J" if hostile else scenario.kind.name
 
 
 def nvmlDeviceGetUUID(handle: Device) -> str:  # noqa: N802, RUF100
@@ -216,8 +217,7 @@ def nvmlDeviceGetPciInfo(handle: Device) -> SimpleNamespace:  # noqa: N802, RUF1
 
 
 def nvmlDeviceGetCudaComputeCapability(handle: Device) -> tuple[int, int]:  # noqa: N802, RUF100
-    _check(handle)
-    return 9, 0
+    return _check(handle).kind.capability
 
 
 def nvmlDeviceGetMigMode(handle: Device) -> list[int]:  # noqa: N802, RUF100
@@ -233,13 +233,12 @@ def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> Simpl
         raise NVMLError(NVML_ERROR_FUNCTION_NOT_FOUND)
     _refuse(handle, "nomemory")
     used = gpus.memory_used(handle.index, clock(), busy=_busy(handle))
-    free = gpus.MEMORY_TOTAL - used - gpus.MEMORY_RESERVED
+    total = scenario.kind.memory
+    free = total - used - gpus.MEMORY_RESERVED
     if version:
-        return SimpleNamespace(
-            total=gpus.MEMORY_TOTAL, reserved=gpus.MEMORY_RESERVED, used=used, free=free, version=version
-        )
+        return SimpleNamespace(total=total, reserved=gpus.MEMORY_RESERVED, used=used, free=free, version=version)
     # Version 1 counts what the driver keeps for itself as used.
-    return SimpleNamespace(total=gpus.MEMORY_TOTAL, used=used + gpus.MEMORY_RESERVED, free=free)
+    return SimpleNamespace(total=total, used=used + gpus.MEMORY_RESERVED, free=free)
 
 
 def nvmlDeviceGetUtilizationRates(handle: Device) -> SimpleNamespace:  # noqa: N802, RUF100
@@ -266,17 +265,17 @@ def nvmlDeviceGetTemperature(handle: Device, sensor: int) -> int:  # noqa: N802,
 
 def nvmlDeviceGetPowerUsage(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nopower")
-    return round(gpus.power_w(handle.index, clock(), busy=_busy(handle)) * 1000)
+    return round(gpus.power_w(handle.index, clock(), busy=_busy(handle)) * 1000 * _scenario().kind.power)
 
 
 def nvmlDeviceGetEnforcedPowerLimit(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nopower")
-    return round(gpus.POWER_LIMIT * 1000)
+    return round(_scenario().kind.watts * 1000)
 
 
 def nvmlDeviceGetTotalEnergyConsumption(handle: Device) -> int:  # noqa: N802, RUF100
     _refuse(handle, "nopower")
-    return energy_mj(handle.index, clock(), busy=_busy(handle))
+    return int(energy_mj(handle.index, clock(), busy=_busy(handle)) * _scenario().kind.power)
 
 
 def nvmlDeviceGetClockInfo(handle: Device, kind: int) -> int:  # noqa: N802, RUF100

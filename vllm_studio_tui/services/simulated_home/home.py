@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 STALE = 86_400.0
 
 
-def prepare(places: Places) -> None:
+def install_engines(places: Places) -> None:
     """Put the simulated engines there, and write where they are into settings that are not there yet."""
     from vllm_studio_tui.config.settings import save_setting
 
@@ -52,6 +52,11 @@ def prepare(places: Places) -> None:
     if not places.settings_file.exists():
         for engine, program in made.items():
             save_setting(places, registry.backend(engine).program_setting, str(program))
+
+
+def prepare(places: Places) -> None:
+    """Put the simulated engines there, and what looks like the models of the simulation."""
+    install_engines(places)
     for data in simulated_recipes():  # nothing is to be fetched, and nobody warned of it
         blobs = hub(places) / f"models--{data['model_path'].replace('/', '--')}" / "blobs"
         private_dir(blobs)
