@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.domain.usage import CompletedRequest
-    from vllm_studio_tui.models.local import FoundModel
     from vllm_studio_tui.services.benchmark import Benchmark
     from vllm_studio_tui.services.chat.chat import ChatService
     from vllm_studio_tui.services.chat.compare import Compare
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.past_runs import RunHistory
     from vllm_studio_tui.services.launching.run_story import RunStory
     from vllm_studio_tui.services.launching.upkeep import Upkeep
+    from vllm_studio_tui.services.models.models import Models
     from vllm_studio_tui.services.recipes.recipes import Recipes
     from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.services.render.source import RenderSource
@@ -230,6 +230,19 @@ class Studio:
         return Requests(self.places, lambda: self.db)
 
     @once_property
+    def models(self) -> Models:
+        from vllm_studio_tui.services.models.models import Models
+        from vllm_studio_tui.store.runs import RunRows
+
+        return Models(
+            self.places,
+            lambda: self.settings.models_dirs,
+            self.recipe_list,
+            lambda: self.runs.all(),
+            lambda most: RunRows(self.db).list(limit=most),
+        )
+
+    @once_property
     def _upkeep(self) -> Upkeep:
         from vllm_studio_tui.services.launching.upkeep import Upkeep
 
@@ -323,15 +336,6 @@ class Studio:
             return self.launcher.target(model=name)
         ready = [one for one in self.runs.live() if one.state in ANSWERING]
         return self.launcher.target(recipe=ready[-1].run_id if ready else None)
-
-    def find_models(self, recipe_paths: Iterable[str] = ()) -> list[FoundModel]:
-        """Return the models on this machine, also those beside the paths of recipes. Blocking."""
-        from vllm_studio_tui.models.demo.model import demo_model_path
-        from vllm_studio_tui.models.local import find_models, usual_folders
-
-        folders = (*self.settings.models_dirs, self.places.data / "models", *usual_folders(os.environ))
-        demo = demo_model_path(self.places)
-        return find_models(folders, os.environ, [*recipe_paths, *([str(demo)] if demo is not None else [])])
 
     def engines_here(self) -> list[EngineHere]:
         """Return every kind of engine, and whether it is installed on this machine. Blocking."""

@@ -20,7 +20,7 @@ from vllm_studio_tui.backends.base import LaunchContext, Problem
 from vllm_studio_tui.backends.checks import check
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.models.local import find_models
+from vllm_studio_tui.models.inventory.reading import models_below
 
 FOLDERS = ("vllm", "sglang", "transformers", "tabbyapi")
 BROKEN = "{% for m in messages %}{{ m['content'] }{% endfor %}"
@@ -414,5 +414,5 @@ def test_no_template_is_too_strange(text: str) -> None:
 def test_a_projector_and_later_parts_are_listed_as_no_models(tmp_path: Path) -> None:
     for name in ("m.gguf", "mmproj-m.gguf", "m-mmproj-f16.gguf", "n-00001-of-00002.gguf", "n-00002-of-00002.gguf"):
         put(tmp_path / name, gguf())
-    found = find_models([tmp_path], {"HF_HUB_CACHE": str(tmp_path / "none")})
-    assert [one.name for one in found] == ["m", "n-00001-of-00002"]
+    found = models_below(str(tmp_path))
+    assert [(one.name, one.complete) for one in found] == [("m", True), ("n", True)]

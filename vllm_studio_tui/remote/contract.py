@@ -78,7 +78,7 @@ def shapes() -> Shapes:
 
 @lru_cache(maxsize=1)
 def calls() -> Mapping[str, CallShape]:
-    """Return every call by its name, such as `recipes.get`, `chat.sessions.list` or `studio.find_models`."""
+    """Return every call by its name, such as `recipes.get`, `chat.sessions.list` or `studio.gpu_report`."""
     found: dict[str, CallShape] = {}
     _read(protocols.StudioApi, "", found)
     return found

@@ -9,7 +9,7 @@ from aiohttp import web
 from vllm_studio_tui.domain.api_key import Scope
 from vllm_studio_tui.http.answers import document
 from vllm_studio_tui.http.route import Call, Route
-from vllm_studio_tui.services.model_discovery import models_document
+from vllm_studio_tui.services.models.document import models_document
 
 
 async def _models(call: Call) -> web.StreamResponse:
@@ -17,8 +17,7 @@ async def _models(call: Call) -> web.StreamResponse:
 
     def found() -> dict[str, Any]:
         recipes = studio.recipes.all()
-        models = studio.find_models([one.model_path for one in recipes if one.model_path])
-        return models_document(models, recipes, studio.settings.models_dirs)
+        return models_document(studio.models.list(fresh=True), recipes, studio.settings.models_dirs)
 
     return document(await call.context.read(found))
 

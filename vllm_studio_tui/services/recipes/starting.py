@@ -19,7 +19,7 @@ from vllm_studio_tui.services.launching.preflight import fault
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Backend, EngineSettings
-    from vllm_studio_tui.models.local import FoundModel
+    from vllm_studio_tui.domain.model import Model
 
 #: A name on the hub: an owner and a name.
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -84,13 +84,13 @@ def engine_for(kind: str, engines: Sequence[EngineHere], *, on_hub: bool = False
     """Return the engine that would run a model: the first that is installed, else the first that reads its format.
 
     Args:
-        kind: As of a `FoundModel`: `GGUF` or `safetensors`.
+        kind: As `Model.weights`: `gguf` or `safetensors`.
         on_hub: The engine has to fetch the model by its name.
     """
     fitting = []
     for one in engines:
         backend = registry.find(one.name)
-        if backend is None or backend.weights != kind.lower() or (on_hub and not backend.fetches_models):
+        if backend is None or backend.weights != kind or (on_hub and not backend.fetches_models):
             continue
         fitting.append(one)
     return next((one for one in fitting if one.usable), fitting[0] if fitting else None)
@@ -205,17 +205,11 @@ def _read_url(text: str) -> list[Typed]:
     return [Typed("server", text)]
 
 
-def models_in(path: str, environ: Mapping[str, str]) -> list[FoundModel]:
+def models_in(path: str) -> list[Model]:
     """Return the models of a folder, or the one that a file is. Blocking."""
-    from pathlib import Path
+    from vllm_studio_tui.models.inventory.reading import models_below
 
-    from vllm_studio_tui.models.local import find_models
-
-    place = Path(path)
-    folder = place.parent if is_file(path) else place
-    inside = f"{path.rstrip('/')}/"
-    found = find_models([folder], {**environ, "HF_HUB_CACHE": str(folder / ".none")})
-    return [one for one in found if one.path == path.rstrip("/") or one.path.startswith(inside)]
+    return [one for one in models_below(path) if one.runnable]
 
 
 def server_models(url: str, key: str | None = None) -> tuple[str, list[str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.tui.paint.starting import Here
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.model import Model
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.tui.shell import Shell
 
@@ -22,7 +23,7 @@ async def look_around(shell: Shell, show: Callable[[Here], None]) -> None:
     studio = shell.studio
     here = await shell.in_thread(partial(_quick_look, studio, _gpus(shell)))
     show(here)
-    here = replace(here, models=await shell.in_thread(studio.find_models))
+    here = replace(here, models=await shell.in_thread(partial(_models, studio)))
     show(here)
     foreign = await shell.in_thread(studio.runs.foreign)
     if foreign:
@@ -32,6 +33,11 @@ async def look_around(shell: Shell, show: Callable[[Here], None]) -> None:
 def _gpus(shell: Shell) -> tuple[int, int]:
     gpus = shell.snapshot.tick.gpus.gpus if shell.snapshot is not None else ()
     return len(gpus), sum((gpu.memory_total or 0) - (gpu.memory_used or 0) for gpu in gpus)
+
+
+def _models(studio: StudioApi) -> list[Model]:
+    """Return the models that an engine could load. Blocking."""
+    return [one for one in studio.models.list(fresh=True) if one.runnable]
 
 
 def _quick_look(studio: StudioApi, gpus: tuple[int, int]) -> Here:

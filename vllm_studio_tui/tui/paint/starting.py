@@ -13,7 +13,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_words import backend_word
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.models.local import FoundModel
+    from vllm_studio_tui.domain.model import Model
     from vllm_studio_tui.runs.foreign import Foreign
     from vllm_studio_tui.services.recipes.starting import EngineHere, Starter, Typed
     from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -37,7 +37,7 @@ class Here:
     """
 
     engines: Sequence[EngineHere] | None = None
-    models: Sequence[FoundModel] | None = None
+    models: Sequence[Model] | None = None
     starters: Sequence[Starter] = ()
     foreign: Sequence[Foreign] = ()
     room: int | None = None
@@ -71,7 +71,7 @@ class Entry:
 
 
 def entries_of(
-    here: Here, typed: Sequence[Typed], inside: Sequence[FoundModel], text: str, *, new: bool, small: bool = False
+    here: Here, typed: Sequence[Typed], inside: Sequence[Model], text: str, *, new: bool, small: bool = False
 ) -> list[Entry]:
     """Return what can be taken, in the order of the screen.
 
@@ -129,7 +129,7 @@ def _demo(size: int, there: bool) -> str:
     return f"{cost}a chat with a small real model on the CPU"
 
 
-def _typed(typed: Sequence[Typed], inside: Sequence[FoundModel], engines: Sequence[EngineHere]) -> list[Entry]:
+def _typed(typed: Sequence[Typed], inside: Sequence[Model], engines: Sequence[EngineHere]) -> list[Entry]:
     from vllm_studio_tui.services.recipes.starting import engine_for
 
     rows = []
@@ -155,15 +155,15 @@ def _engine_note(engine: EngineHere) -> tuple[str, str]:
     return ("ok", "installed") if engine.usable else ("warn", "not installed here")
 
 
-def _found(model: FoundModel, engines: Sequence[EngineHere], group: str = FOUND) -> Entry:
+def _found(model: Model, engines: Sequence[EngineHere], group: str = FOUND) -> Entry:
     from vllm_studio_tui.services.recipes.starting import engine_for
 
-    engine = engine_for(model.kind, engines)
-    where = "the hub's cache" if model.origin == "cache" else _short(str(Path(model.path).parent))
+    engine = engine_for(model.weights, engines)
+    where = "the hub's cache" if model.source == "hub" else _short(str(Path(model.path).parent))
     name = engine.name if engine is not None else ""
     note = _engine_note(engine) if engine is not None else ("dim", "")
     title = engine.title if engine is not None else ""
-    return Entry(f"model:{name}:{model.path}", group, model.name, where, model.size, title, note)
+    return Entry(f"model:{name}:{model.path}", group, model.name, where, model.bytes, title, note)
 
 
 def _short(path: str) -> str:
@@ -259,7 +259,7 @@ def _head(group: str, inside: Sequence[Entry], here: Here, x: int, size: Size, w
     end = row.put(x, group, "dim bold") + 2
     words = ""
     if group == FOUND:
-        total = sum(model.size for model in here.models or ())
+        total = sum(model.bytes for model in here.models or ())
         count = "1 model" if len(inside) == 1 else f"{len(inside)} models"
         words = f"{count}, {numbers.size(total)}, nothing to download"
     elif group == STARTERS:

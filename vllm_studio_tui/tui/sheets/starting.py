@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePath
@@ -26,7 +25,7 @@ from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.models.local import FoundModel
+    from vllm_studio_tui.domain.model import Model
     from vllm_studio_tui.services.recipes.starting import Typed
     from vllm_studio_tui.tui.shell import Shell
 
@@ -88,7 +87,7 @@ class WhatToRun(Container):
         self._new = new
         self._here = Here()
         self._typed: list[Typed] = []
-        self._inside: list[FoundModel] = []
+        self._inside: list[Model] = []
         self._entries: list[Entry] = []
 
     @property
@@ -242,13 +241,13 @@ class WhatToRun(Container):
             self.action_take()
 
 
-def _meaning(text: str) -> tuple[list[Typed], list[FoundModel]]:
+def _meaning(text: str) -> tuple[list[Typed], list[Model]]:
     """Return what a text may mean, and the models of the folder that it names. Blocking."""
     from vllm_studio_tui.services.recipes.starting import models_in, read_typed
 
     typed = read_typed(text)
     folders: Sequence[str] = [one.value for one in typed if one.kind == "folder"]
-    return typed, [model for folder in folders for model in models_in(folder, os.environ)]
+    return typed, [model for folder in folders for model in models_in(folder)]
 
 
 class StartSheet(Sheet):

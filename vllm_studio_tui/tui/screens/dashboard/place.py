@@ -142,7 +142,7 @@ class Dashboard(Place):
 
     def _find_models(self) -> int:
         """Count the models on this machine, for an empty dashboard. Blocking."""
-        return len(self.studio.find_models())
+        return len([one for one in self.studio.models.list() if one.runnable])
 
     # --- painting ---------------------------------------------------------------------------------------
 

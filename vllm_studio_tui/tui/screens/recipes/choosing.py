@@ -16,6 +16,7 @@ from vllm_studio_tui.tui.paint.gpu_owners import owners
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.model import Model
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.starting import EngineHere
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
@@ -95,13 +96,19 @@ async def find_field(shell: Shell, form: RecipeForm) -> None:
 
 def _models(studio: StudioApi) -> list[Choice]:
     """Return the models on this machine. Blocking."""
-    paths = [str(data.get("model_path") or "") for _, data in studio.recipe_list()]
     return [
-        Choice(
-            model.path, model.name, f"{model.kind}, {numbers.size(model.size)}", words=model.path, group=model.origin
-        )
-        for model in studio.find_models(paths)
+        Choice(model.path, model.name, _about(model), words=model.path, group=model.origin)
+        for model in studio.models.list()
+        if model.runnable
     ]
+
+
+def _about(model: Model) -> str:
+    """Return what a model is, in a few words."""
+    parts = [model.quantization or model.kind, numbers.size(model.bytes)]
+    if model.missing:
+        parts.append("not whole")
+    return ", ".join(parts)
 
 
 def _parsers(form: RecipeForm, name: str) -> list[Choice]:
