@@ -30,7 +30,7 @@ from vllm_studio_tui.services.simulated_home import chats
 from vllm_studio_tui.services.simulated_home.chats import PastChats
 from vllm_studio_tui.services.simulated_home.plan import FORMS, LOADED, RUNS, SERVES, Form
 from vllm_studio_tui.services.simulated_home.run_files import RunFiles, older, spec_of
-from vllm_studio_tui.simulation import gpus, holders, programs
+from vllm_studio_tui.simulation import gpus, holders, model_files, programs
 from vllm_studio_tui.simulation.recipes import LOADING, READY, simulated_recipes
 from vllm_studio_tui.store.conversion import to_json
 from vllm_studio_tui.store.runs import RunRows
@@ -57,6 +57,7 @@ def install_engines(places: Places) -> None:
 def prepare(places: Places) -> None:
     """Put the simulated engines there, and what looks like the models of the simulation."""
     install_engines(places)
+    model_files.write_models(hub(places))
     for data in simulated_recipes():  # nothing is to be fetched, and nobody warned of it
         blobs = hub(places) / f"models--{data['model_path'].replace('/', '--')}" / "blobs"
         private_dir(blobs)
