@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.context.service import ChatContext
     from vllm_studio_tui.services.chat.library import Library
     from vllm_studio_tui.services.chat.saved_chats import Chats
+    from vllm_studio_tui.services.downloads import Downloads
     from vllm_studio_tui.services.gateway.gateway import Gateway
     from vllm_studio_tui.services.launching.launcher import Launcher
     from vllm_studio_tui.services.launching.parser_probe import ParserReport
@@ -186,6 +187,12 @@ class Studio:
         from vllm_studio_tui.services.chat.compare import make_compare
 
         return make_compare(self.db, self.chat, self.launcher, self.library, self._record_request)
+
+    @once_property
+    def downloads(self) -> Downloads:
+        from vllm_studio_tui.services.downloads import Downloads
+
+        return Downloads(self.places)
 
     @once_property
     def sampler(self) -> Sampler:

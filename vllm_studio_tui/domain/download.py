@@ -65,7 +65,8 @@ class DownloadPlan:
         gated: The hub gives it only to those who accepted its terms.
         licence: As the repository names it; empty where it does not.
         page: Where to read of it, and to accept its terms.
-        target: What it will be to a recipe's `model_path`: the folder of the snapshot, or the GGUF file in it.
+        target: What it will be to a recipe's `model_path`: its name, the snapshot's folder, or the GGUF file in it.
+        warnings: What a person should know before: its weights are pickled, code of its own, ..
     """
 
     repo: str
@@ -81,6 +82,7 @@ class DownloadPlan:
     licence: str = ""
     page: str = ""
     target: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -124,6 +126,7 @@ class DownloadPlan:
             "licence": self.licence or None,
             "page": self.page,
             "path": self.target,
+            "warnings": list(self.warnings),
         }
 
 

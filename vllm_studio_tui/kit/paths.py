@@ -69,6 +69,11 @@ class Places:
         return self.state / "runs" / machine_id()
 
     @property
+    def downloads(self) -> Path:
+        """Return the directory of this machine's downloads of models."""
+        return self.state / "downloads" / machine_id()
+
+    @property
     def database(self) -> Path:
         return self.data / "studio.db"
 

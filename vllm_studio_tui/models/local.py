@@ -14,6 +14,8 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
     """Return the cache of huggingface_hub (its environment variables, in their order)."""
     if environ.get("HF_HUB_CACHE"):
         return _path(environ["HF_HUB_CACHE"])
+    if environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _path(environ["HUGGINGFACE_HUB_CACHE"])
     if environ.get("HF_HOME"):
         return _path(environ["HF_HOME"]) / "hub"
     base = environ.get("XDG_CACHE_HOME") or str(_path(environ.get("HOME", "~")) / ".cache")

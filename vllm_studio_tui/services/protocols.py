@@ -17,6 +17,7 @@ from vllm_studio_tui.services.chat_protocols import ChatsApi as ChatsApi
 from vllm_studio_tui.services.chat_protocols import ContextApi as ContextApi
 from vllm_studio_tui.services.chat_protocols import LibraryApi as LibraryApi
 from vllm_studio_tui.services.compare_protocols import CompareApi as CompareApi
+from vllm_studio_tui.services.model_protocols import DownloadsApi as DownloadsApi
 from vllm_studio_tui.services.model_protocols import ModelsApi as ModelsApi
 from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
@@ -239,6 +240,8 @@ class StudioApi(Protocol):
     def compare(self) -> CompareApi: ...
     @property
     def models(self) -> ModelsApi: ...
+    @property
+    def downloads(self) -> DownloadsApi: ...
 
     #: Answers that an earlier program could not save, and that are in their chats now.
     @property
