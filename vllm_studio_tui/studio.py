@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.library import Library
     from vllm_studio_tui.services.chat.saved_chats import Chats
     from vllm_studio_tui.services.downloads import Downloads
+    from vllm_studio_tui.services.fit.service import FitService
     from vllm_studio_tui.services.gateway.gateway import Gateway
     from vllm_studio_tui.services.launching.launcher import Launcher
     from vllm_studio_tui.services.launching.parser_probe import ParserReport
@@ -248,6 +249,12 @@ class Studio:
             lambda: self.runs.all(),
             lambda most: RunRows(self.db).list(limit=most),
         )
+
+    @once_property
+    def fit(self) -> FitService:
+        from vllm_studio_tui.services.fit.service import FitService
+
+        return FitService(self.gpu_report, lambda: self.runs.live())
 
     @once_property
     def _upkeep(self) -> Upkeep:

@@ -132,10 +132,10 @@ def test_every_fact_of_a_backend_is_tried_here_or_with_ours(example: Backend, di
     facts = set(Backend.__annotations__)
     methods = {name for name, one in vars(Backend).items() if inspect.isfunction(one) or isinstance(one, property)}
     own = set(vars(type(example))) | set(vars(type(differing)))
-    # `package` needs an installed environment; what is about LoRA and formats of models, what the server asks an
+    # `package` needs an installed environment; LoRA, formats and memory of models, what the server asks an
     # engine for tokens (tests/process/test_serve_sdks.py), and how it tells that it reads pictures, is tried with ours.
     elsewhere = {"needs_launch", "package", "program_setting", "loads_adapters", "mistral_format", "max_lora_rank"}
-    elsewhere |= {"token_calls", "sight", "sight_advice"}
+    elsewhere |= {"token_calls", "sight", "sight_advice", "memory", "memory_asked"}  # tests/unit/test_fit.py
     derived = {"stages_for", "counters_for", "names_model", "help_command", "version", "doctor"}
     assert facts | methods == (own & (facts | methods)) | elsewhere | derived
 

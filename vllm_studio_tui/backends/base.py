@@ -19,6 +19,7 @@ from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.common.known_names import Known
+    from vllm_studio_tui.backends.common.memory_rules import MemoryRules
     from vllm_studio_tui.backends.common.pasted import Pasted
     from vllm_studio_tui.backends.common.token_calls import TokenCalls
     from vllm_studio_tui.domain.check import Check
@@ -153,6 +154,7 @@ class Backend(ABC):
     Attributes, how it runs:
         takes_first_gpus: It takes the first GPUs when none are named, one for each rank.
         shares_gpu_memory: How much of a GPU it takes is set by gpu_memory_utilization, kv_cache_dtype and max_num_seqs.
+        memory: How it shares out the memory of a GPU; None: unknown, and nothing is said of what fits.
         image: Its official container image, with a tag that moves; None: there is none.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
         process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
@@ -207,6 +209,7 @@ class Backend(ABC):
 
     takes_first_gpus: bool = False
     shares_gpu_memory: bool = False
+    memory: MemoryRules | None = None
     image: str | None = None
     image_runs_engine: bool = False
     process_titles: tuple[str, ...] = ()
@@ -267,6 +270,10 @@ class Backend(ABC):
     def problems(self, recipe: Recipe, context: LaunchContext) -> Iterable[Problem]:
         """Return problems of a launch, beyond those checked for every engine (`backends/checks.py`)."""
         return ()
+
+    def memory_asked(self, recipe: Recipe) -> Mapping[str, Any]:
+        """Return what its own flags in `extra_args` and variables change of the fields of `domain.fit.FitQuestion`."""
+        return {}
 
     def names_model(self, recipe: Recipe) -> bool:
         """Return whether its command names the recipe's model; one that it does not name is not checked."""

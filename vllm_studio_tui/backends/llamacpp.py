@@ -6,13 +6,14 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.gguf_files import projectors, weights
+from vllm_studio_tui.backends.common.memory_rules import CACHE_BYTES, MIB, Budget, MemoryRules, count, extra_value
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, complaint
@@ -142,6 +143,24 @@ SPECULATIVE_WORDS = {
     "eagle": None, "medusa": None, "mlp_speculator": None, "suffix": None,
 }  # fmt: skip
 
+#: It computes in 32 bits, `--ubatch-size` tokens at a time, and its cache is of 16 bits (`llama-context.cpp`).
+MEMORY = MemoryRules(
+    budget=Budget.EXACT,
+    users=4,
+    batched=512,
+    block=256,
+    shared_context=True,
+    embedding_in_host=True,
+    splits_matrices=False,
+    number=4,
+    logit_rows=1.0,
+    overhead=(200 * MIB, 350 * MIB, 700 * MIB),
+    overhead_ranks=(50 * MIB, 150 * MIB, 500 * MIB),
+    cache_bytes={**CACHE_BYTES, "auto": 2.0},
+    shortens=True,
+    small_cache="q8_0",
+)
+
 
 class LlamaCpp(Backend):
     """llama-server, or the embedded engine."""
@@ -158,6 +177,7 @@ class LlamaCpp(Backend):
     key_variable = "LLAMA_API_KEY"
     weights = "gguf"
     image = "ghcr.io/ggml-org/llama.cpp:server-cuda"
+    memory = MEMORY
     image_runs_engine = True
     stages = STAGES
     guarded_path = "/props"
@@ -186,6 +206,16 @@ class LlamaCpp(Backend):
         "chat_template_kwargs",
     })  # fmt: skip
     program_fields = frozenset({"executable"})
+
+    def memory_asked(self, recipe: Recipe) -> Mapping[str, Any]:
+        asked: dict[str, Any] = {"batched": count(extra_value(recipe.extra_args, "ubatch-size", "ub")) or 512}
+        kept = extra_value(recipe.extra_args, "cache-type-k", "ctk")
+        if isinstance(kept, str):
+            asked["kv_dtype"] = kept
+        layers = extra_value(recipe.extra_args, "n-gpu-layers", "ngl", "gpu-layers")
+        if str(layers) == "0":
+            asked["gpus"] = 0
+        return asked
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or recipe.id

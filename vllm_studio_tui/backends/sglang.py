@@ -10,13 +10,14 @@ only and every view of ours masks known secrets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, EngineSettings, ForeignEngine, LaunchContext
 from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
+from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, count, extra_value, gib, switched_on
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.backends.common.thinking import thinking_kwargs
@@ -183,6 +184,20 @@ def _chunk(recipe: Recipe) -> int | None:
     return -1 if recipe.enable_chunked_prefill is False else recipe.max_num_batched_tokens
 
 
+#: Its own defaults (`server_args.py`: the share depends on the GPU and lies near this one).
+MEMORY = MemoryRules(
+    budget=Budget.STATIC_SHARE,
+    share=0.88,
+    users=256,
+    batched=4096,
+    batched_large=8192,
+    block=1,
+    graphs=(400 * MIB, 1200 * MIB, 3000 * MIB),
+    small_cache="fp8_e5m2",
+    online="fp8",
+)
+
+
 class SGLang(Backend):
     """SGLang from the interpreter that has it."""
 
@@ -201,6 +216,7 @@ class SGLang(Backend):
     fetches_models = True
     takes_first_gpus = True
     shares_gpu_memory = True
+    memory = MEMORY
     process_titles = ("sglang::",)
     image = "lmsysorg/sglang:latest"
     stages = STAGES
@@ -215,6 +231,15 @@ class SGLang(Backend):
     answer_forms = parameters.SGLANG_FORMS
     thinking_field = "reasoning_content"
     engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012, RUF100
+
+    def memory_asked(self, recipe: Recipe) -> Mapping[str, Any]:
+        extra = recipe.extra_args
+        asked = {
+            "graphs": False if switched_on(extra_value(extra, "disable-cuda-graph")) else None,
+            "offloaded": gib(extra_value(extra, "cpu-offload-gb")),
+            "batched": count(extra_value(extra, "chunked-prefill-size")),
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)

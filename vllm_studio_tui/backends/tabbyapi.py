@@ -15,6 +15,7 @@ from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, Launc
 from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
+from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
@@ -37,10 +38,18 @@ STAGES = (
 #: Precisions of the cache that it names, besides pairs of bits such as `8,4`.
 CACHE_MODES = {"fp16": "FP16", "fp8": "Q8", "q8": "Q8", "q6": "Q6", "q4": "Q4"}
 
+#: Its cache is one for all texts; the rows of logits are of one step.
+MEMORY = MemoryRules(
+    budget=Budget.EXACT, users=1, batched=2048, block=256, shared_context=True, splits_matrices=False,
+    overhead=(300 * MIB, 600 * MIB, 1200 * MIB), small_cache="Q8",
+    cache_bytes={"auto": 2.0, "fp16": 2.0, "q8": 1.0625, "fp8": 1.0625, "q6": 0.8125, "q4": 0.5625},
+)  # fmt: skip
+
 
 class TabbyAPI(Backend):
     """`python main.py` in a checkout of TabbyAPI."""
 
+    memory = MEMORY
     name = "tabbyapi"
     title = "TabbyAPI"
     default_port = 5000

@@ -14,6 +14,7 @@ from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, Launc
 from vllm_studio_tui.backends.common import cmdline, parameters
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
+from vllm_studio_tui.backends.common.memory_rules import Budget, MemoryRules
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
 
@@ -33,10 +34,14 @@ STAGES = (
 #: What the library's quantization flag is called for what recipes say.
 _QUANTIZATIONS = {"bitsandbytes": "bnb-4bit", "bnb": "bnb-4bit"}
 
+#: Nothing is taken beforehand; steps of a prompt are not cut into pieces.
+MEMORY = MemoryRules(budget=Budget.GROWS, users=1, batched=4096, block=1, window_extra=False)
+
 
 class Transformers(Backend):
     """The server of the transformers library, from an environment of its own."""
 
+    memory = MEMORY
     name = "transformers"
     title = "Transformers"
     package = "transformers"

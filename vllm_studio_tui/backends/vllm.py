@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
 from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
+from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, count, extra_value, gib, switched_on
 from vllm_studio_tui.backends.common.parsers import plugin_file
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
@@ -165,6 +166,20 @@ FILE_FLAGS = {
 #: Earlier versions run code that an unauthenticated request names: CVE-2026-114053, and others before it.
 SAFE = (0, 31)
 
+#: Its own defaults (`arg_utils.py`), and what it was seen to take beside weights and cache.
+MEMORY = MemoryRules(
+    budget=Budget.SHARE,
+    share=0.92,
+    users=256,
+    users_large=1024,
+    batched=2048,
+    batched_large=8192,
+    halves_float32=True,
+    graphs=(300 * MIB, 900 * MIB, 2500 * MIB),
+    small_cache="fp8",
+    online="fp8",
+)
+
 
 class Vllm(Backend):
     """vLLM from an environment of its own: next to `python_path`, a named executable, or the one in PATH."""
@@ -186,6 +201,7 @@ class Vllm(Backend):
     fetches_models = True
     takes_first_gpus = True
     shares_gpu_memory = True
+    memory = MEMORY
     process_titles = ("VLLM::",)
     image = "vllm/vllm-openai:latest"
     stages = STAGES
@@ -199,6 +215,16 @@ class Vllm(Backend):
     sampling = parameters.VLLM
     answer_forms = parameters.VLLM_FORMS
     thinking_field = "reasoning"
+
+    def memory_asked(self, recipe: Recipe) -> Mapping[str, Any]:
+        extra = recipe.extra_args
+        asked = {
+            "graphs": False if switched_on(extra_value(extra, "enforce-eager")) else None,
+            "offloaded": gib(extra_value(extra, "cpu-offload-gb")),
+            "cache": count(extra_value(extra, "kv-cache-memory-bytes", "kv-cache-memory"))
+            or gib(recipe.env_vars.get("VLLM_CPU_KVCACHE_SPACE")),
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:

@@ -43,6 +43,7 @@ class FitQuestion:
         quantization: That the engine makes by itself while it loads, as `fp8`; empty: none.
         graphs: Whether the engine records graphs of its steps.
         offloaded: Bytes of weights that are kept in the memory of the host.
+        cache: Bytes of the cache on each GPU, where they are given; None: what is left.
     """
 
     gpus: int = 1
@@ -61,6 +62,7 @@ class FitQuestion:
     quantization: str = ""
     graphs: bool = True
     offloaded: int = 0
+    cache: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from vllm_studio_tui.services.chat_protocols import ContextApi as ContextApi
 from vllm_studio_tui.services.chat_protocols import LibraryApi as LibraryApi
 from vllm_studio_tui.services.compare_protocols import CompareApi as CompareApi
 from vllm_studio_tui.services.model_protocols import DownloadsApi as DownloadsApi
+from vllm_studio_tui.services.model_protocols import FitApi as FitApi
 from vllm_studio_tui.services.model_protocols import ModelsApi as ModelsApi
 from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
@@ -218,6 +219,8 @@ class StudioApi(Protocol):
     def run_history(self) -> RunHistoryApi: ...
     @property
     def gateway(self) -> GatewayApi: ...
+    @property
+    def fit(self) -> FitApi: ...
     @property
     def usage(self) -> UsageApi: ...
     @property

@@ -1,0 +1,178 @@
+"""Answer whether a model fits: of a recipe, of a model with a question, of a name on the hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Backend
+from vllm_studio_tui.backends.common.memory_rules import Budget, MemoryRules
+from vllm_studio_tui.domain.architecture import ModelFacts
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.fit import Fit, FitChange, FitGrid, FitQuestion, Learned
+from vllm_studio_tui.domain.gpus import GpuReport
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit.file_access import expanded
+from vllm_studio_tui.models.facts import UnknownModel, read_facts
+from vllm_studio_tui.models.snapshots import cached_model
+from vllm_studio_tui.probes.host import HostReader
+from vllm_studio_tui.runs.read import RunView
+from vllm_studio_tui.services.fit.changes import changes_for
+from vllm_studio_tui.services.fit.estimate import estimate, grid
+from vllm_studio_tui.services.fit.questions import chosen_gpus, on_gpus, question_of
+
+#: Returns what earlier starts of an engine with a model reported, made over to a question; None: nothing is known.
+Lookup = Callable[[ModelFacts, FitQuestion, Backend, str], "Learned | None"]
+#: Returns what a hub says of a name.
+AskHub = Callable[[str], ModelFacts]
+
+
+class FitService:
+    """Whether models fit on this machine. Everything blocks.
+
+    Args:
+        gpus: Reads the GPUs.
+        live: Returns the live runs: what those of a recipe hold is not held by others.
+        learned: What earlier starts reported.
+        ask_hub: What a hub says of a model that is not here; None: none is asked.
+    """
+
+    def __init__(
+        self,
+        gpus: Callable[[], GpuReport],
+        live: Callable[[], list[RunView]],
+        learned: Lookup | None = None,
+        ask_hub: AskHub | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._gpus = gpus
+        self._live = live
+        self._host = HostReader().read
+        self._learned = learned
+        self._ask_hub = ask_hub
+        self._environ = environ
+
+    def facts(self, model: str, *, ask: bool = True) -> ModelFacts:
+        """Return what is known of a model: by its files here, else by what a hub says of its name.
+
+        Args:
+            ask: A hub may be asked.
+
+        Raises:
+            StudioError: Nothing is known of it; cause and advice say why.
+        """
+        path = expanded(model)
+        if path.startswith("/") or Path(path).exists():
+            return read_facts(path)
+        found = cached_model(model, self._environ)
+        if found is not None:
+            return read_facts(found)
+        if self._ask_hub is not None and ask:
+            return self._ask_hub(model)
+        raise UnknownModel(
+            f"nothing can be said of {model}",
+            cause="it is neither a path nor in the cache of the hub on this machine",
+            advice=f"Download it: vllm-studio models pull {model}",
+        )
+
+    def question(self, recipe: Recipe | None = None, gpus: int = 1) -> FitQuestion:
+        """Return what a recipe asks of this machine, or what a model on so many GPUs would."""
+        report, host = self._gpus(), self._host()
+        if recipe is None:
+            ranks = max(1, gpus)
+            return on_gpus(FitQuestion(gpus=ranks, tensor_parallel=ranks), report, host)
+        return question_of(recipe, registry.backend(recipe.backend), report, host, self._own_runs(recipe.id))
+
+    def of_recipe(self, recipe: Recipe, *, gpus: GpuReport | None = None) -> Fit | None:
+        """Return whether a recipe fits on its GPUs; None where nothing is known of its engine or of its model."""
+        try:
+            backend = registry.backend(recipe.backend)
+            if backend.memory is None or not backend.names_model(recipe):
+                return None
+            facts = self.facts(recipe.model_path, ask=False)
+        except StudioError:
+            return None
+        report = self._gpus() if gpus is None else gpus
+        question = question_of(recipe, backend, report, self._host(), self._own_runs(recipe.id))
+        if not question.memory:
+            return None
+        learned = self._lookup(facts, question, backend, recipe.model_path)
+        return _adapted(estimate(facts, question, backend.memory, learned), facts, question, backend.memory, learned)
+
+    def of_model(self, model: str, question: FitQuestion, backend: str | None = None) -> Fit:
+        """Return whether a model fits.
+
+        Args:
+            backend: Name of the engine; None: one that reads the model.
+
+        Raises:
+            StudioError: Nothing is known of the model or of the engine.
+        """
+        facts, engine, rules = self._known(model, backend)
+        return estimate(facts, question, rules, self._lookup(facts, question, engine, model))
+
+    def grid(self, model: str, question: FitQuestion, backend: str | None = None) -> FitGrid:
+        """Return how long texts may be for how many at once.
+
+        Raises:
+            StudioError: Nothing is known of the model or of the engine.
+        """
+        facts, engine, rules = self._known(model, backend)
+        return grid(facts, question, rules, self._lookup(facts, question, engine, model))
+
+    def changes(self, model: str, question: FitQuestion, backend: str | None = None) -> list[FitChange]:
+        """Return what could be changed so that it fits, or that more fits.
+
+        Raises:
+            StudioError: Nothing is known of the model or of the engine.
+        """
+        facts, engine, rules = self._known(model, backend)
+        report = self._gpus()
+        alike = chosen_gpus(report, len(report.gpus), ())
+        return changes_for(
+            facts,
+            question,
+            rules,
+            gpus_here=len(alike),
+            gpu=alike[0].name if alike else "",
+            learned=self._lookup(facts, question, engine, model),
+        )
+
+    def engine_for(self, facts: ModelFacts) -> Backend:
+        """Return an engine that reads a model: the first in the order of the registry that has rules of memory."""
+        wanted = "gguf" if facts.source == "gguf" else "safetensors"
+        for one in registry.backends().values():
+            if one.memory is not None and one.weights == wanted:
+                return one
+        return registry.backend(str(Recipe.model_fields["backend"].default))
+
+    def _own_runs(self, recipe_id: str) -> list[str]:
+        return [one.run_id for one in self._live() if one.recipe_id == recipe_id]
+
+    def _known(self, model: str, backend: str | None) -> tuple[ModelFacts, Backend, MemoryRules]:
+        facts = self.facts(model)
+        engine = self.engine_for(facts) if backend is None else registry.backend(backend)
+        if engine.memory is None:
+            raise UsageError(
+                f"nothing is known of the memory of {engine.title}",
+                advice="Name another engine, or none: --backend NAME.",
+            )
+        return facts, engine, engine.memory
+
+    def _lookup(self, facts: ModelFacts, question: FitQuestion, backend: Backend, model: str) -> Learned | None:
+        return None if self._learned is None else self._learned(facts, question, backend, model)
+
+
+def _adapted(fit: Fit, facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learned: Learned | None) -> Fit:
+    """Return the fit of an engine that shortens a context which nobody asked for until it fits."""
+    if question.context is not None or fit.fits or not rules.shortens or fit.max_context < 1:
+        return fit
+    short = estimate(facts, replace(question, context=fit.max_context), rules, learned)
+    note = f"no context is named: the engine shortens it, to about {fit.max_context} tokens"
+    return replace(short, notes=(*short.notes, note))
+
+
+__all__ = ["Budget", "FitService"]
