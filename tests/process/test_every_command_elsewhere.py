@@ -13,6 +13,7 @@ import pytest
 from typer.main import get_command
 
 from tests.elsewhere import served, short
+from tests.originals import RECIPES, made, original_recipe
 from tests.ports import free_port
 from tests.process.house import House, until
 from tests.process.serving import recipe
@@ -38,6 +39,8 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("recipes undo --json", 0, "two"),
     ("recipes export --json", 0, "three"),
     ("recipes import FILE --json", 0, "four"),
+    ("import ORIGINAL --json", 0, '"five"'),
+    ("recipes delete five --yes", 0, ""),
     ("recipes delete two --yes", 0, ""),
     ("recipes delete three --yes", 0, ""),
     ("recipes delete four --yes", 0, ""),
@@ -180,6 +183,9 @@ def test_every_command_works_on_a_studio_elsewhere_or_says_why_not(
     servers.write_text('{"mcpServers": {"git": {"command": "uvx", "args": ["mcp-server-git"]}}}')
     names = {"FILE": str(file), "CHATFILE": str(tmp_path / "chat.json"), "PORT": str(free_port())}
     names["MCPFILE"] = str(servers)
+    rows = [("five", json.dumps(original_recipe("five")), "", "")]
+    names["ORIGINAL"] = str(tmp_path / "recipes.db")
+    (tmp_path / "recipes.db").write_bytes(made([RECIPES], {"recipes": rows}))
 
     def run(line: str, address: str) -> tuple[int, str]:
         monkeypatch.setattr(connecting, "chosen", None)

@@ -109,6 +109,7 @@ def test_no_package_is_empty() -> None:
 
 #: Where the name of an engine may stand outside of `backends/` and `simulation/`, and why.
 NAMED: Mapping[str, str] = {
+    f"{PACKAGE}.domain.recipe_engines": "what runs recipes for engines of the original product that are none here",
     f"{PACKAGE}.domain.recipe": "the kind of engine of a recipe that does not say",
     f"{PACKAGE}.domain.recipe_reading": "what a recipe of the original product meant by transformers",
 }

@@ -82,6 +82,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.exporter": ({"services.serving.exposition"}, "measures this machine"),
     "cli.exporter_server": ({"services.serving.discovery", "services.serving.exposition"}, "measures this machine"),
     "cli.gpus": ({"probes.gpu.nvml", "probes.gpu.client"}, "answered before a studio is imported; reads this machine"),
+    "cli.importing": ({"services.original"}, "reads the databases that a person names, where the person is"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
     "cli.recipes": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),

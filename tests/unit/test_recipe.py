@@ -157,11 +157,35 @@ def test_engines_of_the_original_that_are_none_here_are_told() -> None:
         "/opt/x/python {{a}} --host {host} --port {port} --served-model-name {name} --model {model}"
     )
     assert any(note.field == "backend" and note.action == "changed" for note in notes)
-    for backend in ("exllamav3", "mlx"):
-        _, notes = parse_recipe({**MINIMAL, "backend": backend}, imported=True)
-        assert any(note.field == "backend" and "refused" in note.why for note in notes)
     _, notes = parse_recipe({**MINIMAL, "backend": "vllm", "extra_args": {"launch_command": "x"}}, imported=True)
     assert any(note.field == "command" and "does not use it" in note.why for note in notes)
+
+
+def test_a_recipe_for_exllamav3_is_served_by_tabbyapi_with_the_fields_that_it_has() -> None:
+    given = {"max_model_len": 8192, "kv_cache_dtype": "q8", "gpu_memory_utilization": 0.8, "dtype": "float16"}
+    recipe, notes = parse_recipe({**MINIMAL, "backend": "exllamav3", **given}, imported=True)
+    assert (recipe.backend, recipe.max_model_len, recipe.kv_cache_dtype) == ("tabbyapi", 8192, "q8")
+    assert (recipe.gpu_memory_utilization, recipe.dtype) == (None, None)
+    told = {note.field: note for note in notes}
+    assert "TabbyAPI serves such models" in told["backend"].why
+    assert (told["gpu_memory_utilization"].action, told["dtype"].action) == ("dropped", "dropped")
+    assert told["max_model_len"].action == "taken"
+
+
+def test_a_recipe_for_mlx_becomes_the_command_of_its_server() -> None:
+    given = {"max_model_len": 8192, "trust_remote_code": True, "extra_args": {"draft_model": "a {b}", "temp": 0.5}}
+    recipe, notes = parse_recipe({**MINIMAL, "backend": "mlx", **given}, imported=True)
+    assert recipe.backend == "custom"
+    assert recipe.command == (
+        "mlx_lm.server --model {model} --host {host} --port {port} --trust-remote-code"
+        " --draft-model 'a {{b}}' --temp 0.5"
+    )
+    assert (recipe.extra_args, recipe.max_model_len) == ({}, None)
+    told = {note.field: note for note in notes}
+    assert told["max_model_len"].action == "dropped"
+    assert "look at it before" in [one.why for one in notes if one.field == "command"][-1]
+    with_python, _ = parse_recipe({**MINIMAL, "backend": "mlx", "python_path": "/m/bin/python"}, imported=True)
+    assert str(with_python.command).startswith("{python} -m mlx_lm.server --model {model}")
 
 
 def test_what_a_person_sets_here_stays_set() -> None:

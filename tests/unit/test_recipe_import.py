@@ -234,7 +234,7 @@ ANY_RECIPE = st.fixed_dictionaries(
         "id": st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True),
         "name": TEXTS,
         "model_path": TEXTS,
-        "backend": st.sampled_from(["vllm", "sglang", "llamacpp", "exllamav3", "mlx"]),
+        "backend": st.sampled_from(["vllm", "sglang", "llamacpp", "tabbyapi"]),
     },
     optional={
         "host": st.sampled_from([EVERYWHERE, "::", "127.0.0.1", "10.0.0.5"]),

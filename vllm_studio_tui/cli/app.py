@@ -49,6 +49,7 @@ NOUNS = (
     "render",
     "gateway",
     "mcp",
+    "importing",
 )
 #: The heading of the options that open the screens.
 SCREENS = "Screens, without a command"
@@ -59,6 +60,7 @@ FILES = {
     **dict.fromkeys(("launch", "switch", "stop", "wait-ready", "probe", "restore"), "runs"),
     "runs": "history",
     "arena": "compare",
+    "import": "importing",
 }
 
 

@@ -16,13 +16,13 @@ from vllm_studio_tui.backends import CLASSES
 from vllm_studio_tui.cli import recipe_history
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
+from vllm_studio_tui.cli.recipe_reports import show_report, value_words
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError, UsageError
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.services.protocols import StudioApi
-    from vllm_studio_tui.services.recipes.importing import ImportReport
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 BACKENDS = f"{', '.join(CLASSES)}, or one of a plug-in."
@@ -38,36 +38,6 @@ def _edited(text: str, recipe_id: str) -> str:
         file.write(text)
     subprocess.run([*shlex.split(editor), file.name], check=True)
     return file.name
-
-
-def _show_report(report: ImportReport, *, dry_run: bool) -> None:
-    for one in report.existing:
-        say(f"{one} is there already, the very same: nothing to do")
-    for one in report.imported:
-        verb = "would replace" if one in report.replaced else "would import"
-        done = "replaced" if one in report.replaced else "imported"
-        say(f"{verb if dry_run else done} {one}")
-        if one in report.changes:
-            recipe_history.show_change(report.changes[one])
-        for changed in report.fields:
-            if changed["recipe"] == one and (changed["action"] != "taken" or changed["why"]):
-                why = f", {changed['why']}" if changed["why"] else ""
-                say(f"  {changed['field']}: {changed['action']}{why}")
-        for offer in report.suggestions:
-            if offer["recipe"] == one:
-                say(f"  {offer['field']}: {_value(offer['value'])} is suggested, {offer['why']}")
-    if report.suggestions:
-        say("take what is suggested: import again with --suggested, or vllm-studio recipes edit ID --suggested")
-    if report.kept_both:
-        say("to replace instead of keeping both: import again with --replace")
-    for failed in report.failed:
-        note(f"{failed['source']}, entry {failed['index']} ({failed['id'] or 'no id'}) is not a valid recipe:")
-        for wrong in failed["errors"]:
-            note(f"  {wrong['field']}: {wrong['message']}")
-
-
-def _value(value: Any) -> str:
-    return "true" if value is True else str(value)
 
 
 def _tell(recipe: Recipe, notes: list[FieldNote], *, before: Recipe | None = None) -> None:
@@ -87,7 +57,7 @@ def _tell(recipe: Recipe, notes: list[FieldNote], *, before: Recipe | None = Non
         note(f"note: {problem.field}: {problem.message}. {problem.advice}")
     offered = suggestions(recipe)
     for offer in offered:
-        note(f"note: {offer.field}: {_value(offer.value)} is suggested, {offer.why}")
+        note(f"note: {offer.field}: {value_words(offer.value)} is suggested, {offer.why}")
     if offered:
         note(f"take what is suggested: vllm-studio recipes edit {recipe.id} --suggested")
 
@@ -119,7 +89,7 @@ def _suggested(recipe: Recipe) -> Recipe:
 
     offered = suggestions(recipe)
     for one in offered:
-        note(f"{one.field}: {_value(one.value)}, {one.why}")
+        note(f"{one.field}: {value_words(one.value)}, {one.why}")
     return taken(recipe, offered)
 
 
@@ -216,7 +186,7 @@ def _register_reading(nouns: typer.Typer) -> None:
                 mark = "✕" if one.severity == "error" else "▲"
                 say(f"{mark} {one.field}: {one.message.rstrip('.')}. {one.advice}".rstrip())
             for offer in offered:
-                say(f"· {offer.field}: {_value(offer.value)} is suggested, {offer.why}")
+                say(f"· {offer.field}: {value_words(offer.value)} is suggested, {offer.why}")
             if offered:
                 say(f"  take what is suggested: vllm-studio recipes edit {recipe.id} --suggested")
             doubts = "nothing but this stands against a launch" if problems else "nothing stands against a launch"
@@ -359,7 +329,7 @@ def _register_exchange(nouns: typer.Typer) -> None:
         if as_json:
             emit(report.to_json())
         else:
-            _show_report(report, dry_run=dry_run)
+            show_report(report, dry_run=dry_run)
         if report.failed:
             raise SystemExit(1)
 

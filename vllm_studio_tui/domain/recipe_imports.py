@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping, Set
 from typing import Any
 
-from vllm_studio_tui.domain.recipe import FieldNote, Recipe
+from vllm_studio_tui.domain.recipe import FieldNote
 from vllm_studio_tui.kit.masking import mask_text
 
 #: What the original wrote into every recipe, whether anybody meant it or not.
@@ -60,34 +60,6 @@ def reset_original_defaults(out: dict[str, Any], notes: list[FieldNote]) -> None
         if field in out and out[field] == theirs and type(out[field]) is type(theirs):
             notes.append(FieldNote(field, "changed", why))
             out.pop(field)
-
-
-#: Engines of the original that are none here, and what to do instead.
-_NOT_HERE = {
-    "exllamav3": "TabbyAPI serves such models: backend tabbyapi; or name a command of your own: backend custom",
-    "mlx": "serve it yourself and add it with backend external, or name its command: backend custom, "
-    "command: python -m mlx_lm.server --model {model} --host {host} --port {port}",
-}
-#: What the original added to a command of the user's for ExLlamaV3.
-_EXLLAMA = " --host {host} --port {port} --served-model-name {name} --model {model}"
-
-
-def convert_backend(out: dict[str, Any], notes: list[FieldNote]) -> None:
-    """Convert engines that the original has and we have not; its ExLlamaV3 command becomes a custom one."""
-    backend, command = out.get("backend"), out.get("command")
-    theirs = any(note.field.endswith("exllama_command") for note in notes)
-    if backend == "exllamav3" and theirs and isinstance(command, str) and command:
-        out["backend"] = "custom"
-        out["command"] = command.replace("{", "{{").replace("}", "}}") + _EXLLAMA
-        why = "exllamav3 is no engine here: a custom command, with the arguments that the original gave it"
-        notes.append(FieldNote("backend", "changed", why))
-    elif isinstance(backend, str) and backend in _NOT_HERE:
-        why = f"{backend} is no engine here, and a launch will be refused: {_NOT_HERE[backend]}"
-        notes.append(FieldNote("backend", "taken", why))
-    elif command and backend != "custom":
-        named = backend or Recipe.model_fields["backend"].default
-        why = f"kept, but {named} does not use it: set backend custom to launch it"
-        notes.append(FieldNote("command", "taken", why))
 
 
 def add_warnings(out: Mapping[str, Any], notes: list[FieldNote]) -> None:

@@ -13,12 +13,8 @@ from pydantic import ValidationError
 
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import ID, RISKY_ENV, FieldNote, Recipe
-from vllm_studio_tui.domain.recipe_imports import (
-    add_warnings,
-    convert_backend,
-    is_from_original,
-    reset_original_defaults,
-)
+from vllm_studio_tui.domain.recipe_engines import convert_backend
+from vllm_studio_tui.domain.recipe_imports import add_warnings, is_from_original, reset_original_defaults
 from vllm_studio_tui.domain.recipe_numbers import COUNTS, ENGINE_CHOOSES, read_count
 from vllm_studio_tui.domain.recipe_secrets import extract_secrets
 from vllm_studio_tui.kit.masking import mask_text

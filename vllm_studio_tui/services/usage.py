@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,12 @@ from vllm_studio_tui.services.usage_counting import (
     read_seen,
 )
 from vllm_studio_tui.store.database import Database
-from vllm_studio_tui.store.peaks import PeakRows, read_lifetime, read_peaks
+from vllm_studio_tui.store.peaks import FIRST, PeakRows, read_carried, read_lifetime, read_peaks
 from vllm_studio_tui.store.usage import energy_parts, requests_by_hour, uptime
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.usage_imports import UsageImport
     from vllm_studio_tui.services.launching.upkeep import Upkeep
 
 
@@ -76,6 +77,28 @@ class Usage:
         with self._db().reader() as reader:
             return [dict(row) for row in requests_by_hour(reader, since, until)]
 
+    def import_(self, raw: bytes, source: str, *, dry_run: bool = False) -> UsageImport:
+        """Carry best speeds and totals of the original's database over, so that totals go on. Blocking.
+
+        What was carried over before is not added a second time, only what was counted there since.
+
+        Raises:
+            StoreError: It is no database of the original, or has neither.
+        """
+        from vllm_studio_tui.domain.usage_imports import UsageImport
+        from vllm_studio_tui.store.original import read_original
+
+        found = read_original(raw, source)
+        if found.peaks is None and found.totals is None:
+            raise StoreError(f"{source} has neither best speeds nor totals")
+        rows, totals = PeakRows(self._db()), found.totals or {}
+        better = [name for name, one in (found.peaks or {}).items() if rows.offer(name, **one, dry_run=dry_run)]
+        # One installation is known by when it first started: its other databases, and later copies, say the same.
+        added = rows.carry(f"{totals[FIRST]:.0f}" if FIRST in totals else "", totals, dry_run=dry_run)
+        if added and not dry_run:
+            self.report(UsageQuery())  # keeps the new totals
+        return UsageImport(tuple(sorted(better)), len(found.peaks or {}), added, bool(totals), found.notes)
+
     def _bring_in(self, db: Database) -> str:
         """Fold what keepers have written; return in words why that failed, empty where it did not."""
         if db.read_only:
@@ -101,6 +124,7 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         peaks = read_peaks(reader)
         lived, first = uptime(reader)
         kept = read_lifetime(reader)
+        carried = read_carried(reader)
     total = Sums()
     # Without any figure the sums are known to be zero.
     for name in ("prompt_tokens", "generation_tokens", "requests"):
@@ -125,7 +149,7 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         sessions=len({one.session_id for one in seen if one.session_id}),
         peaks=peaks,
         # A report of a part of the time cannot compute the totals over all time: it has those stored last.
-        lifetime=_lifetime(totals, lived, first) if (since, until) == (None, None) else kept,
+        lifetime=_with(carried, _lifetime(totals, lived, first)) if (since, until) == (None, None) else kept,
     )
 
 
@@ -151,3 +175,11 @@ def _lifetime(totals: UsageRow, lived: float | None, first: float | None) -> dic
         "uptime_seconds": lived,
         "first_started_at": first,
     }
+
+
+def _with(carried: Mapping[str, float], ours: dict[str, float | None]) -> dict[str, float | None]:
+    """Return the totals with what other systems had counted before."""
+    for name, value in carried.items():
+        own = ours.get(name)
+        ours[name] = value if own is None else min(own, value) if name == FIRST else own + value
+    return ours

@@ -9,6 +9,8 @@ from vllm_studio_tui.store.database import Database, Reader
 
 #: Shorter answers say little about a speed.
 PEAK_TOKENS = 16
+#: The total that is a moment: of several the earliest counts.
+FIRST = "first_started_at"
 
 
 def read_peaks(db: Reader) -> dict[str, dict[str, float | None]]:
@@ -19,7 +21,19 @@ def read_peaks(db: Reader) -> dict[str, dict[str, float | None]]:
 
 def read_lifetime(db: Reader) -> dict[str, float | None]:
     """Return the totals over all time by name, as they were last saved."""
-    return {row["key"]: row["value"] for row in db.rows("SELECT key, value FROM lifetime_metrics")}
+    found = db.rows("SELECT key, value FROM lifetime_metrics WHERE key NOT LIKE 'carried:%'")
+    return {row["key"]: row["value"] for row in found}
+
+
+def read_carried(db: Reader) -> dict[str, float]:
+    """Return by name what other systems had counted before this one went on, all of them together."""
+    found: dict[str, float] = {}
+    for row in db.rows("SELECT key, value FROM lifetime_metrics WHERE key LIKE 'carried:%'"):
+        name, value = str(row["key"]).rpartition(":")[2], float(row["value"])
+        if name in found:
+            value = min(found[name], value) if name == FIRST else found[name] + value
+        found[name] = value
+    return found
 
 
 class PeakRows:
@@ -39,8 +53,13 @@ class PeakRows:
         prefill_tps: float | None = None,
         generation_tps: float | None = None,
         ttft: float | None = None,
+        dry_run: bool = False,
     ) -> bool:
-        """Save what is better than before: the higher speed, the shorter time. Returns whether anything was."""
+        """Save what is better than before: the higher speed, the shorter time. Returns whether anything was.
+
+        Args:
+            dry_run: Nothing is kept.
+        """
         model = storable(model)
         best = (number(prefill_tps), number(generation_tps), number(ttft))
         row = self._db.row("SELECT prefill_tps, generation_tps, ttft FROM peak_metrics WHERE model_id = ?", (model,))
@@ -49,8 +68,8 @@ class PeakRows:
             new is not None and (old is None or (new < old if shorter else new > old))
             for new, old, shorter in zip(best, known, (False, False, True), strict=True)
         ]
-        if not any(better):
-            return False
+        if dry_run or not any(better):
+            return any(better)
         with self._db.write() as tables:
             # SQLite's max() and min() of several values are null when one is.
             tables.execute(
@@ -79,3 +98,26 @@ class PeakRows:
             rows = [{"key": key, "value": value, "updated_at": now()} for key, value in changed.items()]
             tables.table("lifetime_metrics").upsert_all(rows, pk="key")
         return True
+
+    def carry(self, source: str, totals: Mapping[str, float], *, dry_run: bool = False) -> dict[str, float]:
+        """Keep what another system had counted, beside what is counted here; return by name what that adds.
+
+        What the same system had counted when it was last taken in is in its totals: only what came since is added.
+
+        Args:
+            source: What that system is known by.
+            dry_run: Nothing is kept.
+        """
+        keys = {name: f"carried:{storable(source)}:{name}" for name in totals}
+        rows = self._db.rows("SELECT key, value FROM lifetime_metrics WHERE key LIKE 'carried:%'")
+        known = {row["key"]: float(row["value"]) for row in rows}
+        better = {
+            name: value
+            for name, value in totals.items()
+            if (old := known.get(keys[name])) is None or (value < old if name == FIRST else value > old)
+        }
+        if better and not dry_run:
+            with self._db.write() as tables:
+                kept = [{"key": keys[name], "value": value, "updated_at": now()} for name, value in better.items()]
+                tables.table("lifetime_metrics").upsert_all(kept, pk="key")
+        return {name: value if name == FIRST else value - known.get(keys[name], 0.0) for name, value in better.items()}

@@ -13,6 +13,7 @@ from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.services.recipes.changes import Change, compare
 from vllm_studio_tui.services.recipes.parsing import read_documents
+from vllm_studio_tui.store.original import BrokenRow
 
 #: How a stored recipe of an id is found: the recipe, `UNREADABLE`, or None where there is none.
 Lookup = Callable[[str], "Recipe | str | None"]
@@ -86,6 +87,8 @@ def read_entries(
     now: dict[str, Recipe] = {}
     for index, data in enumerate(read_documents(raw, source)):
         try:
+            if isinstance(data, BrokenRow):
+                raise InvalidRecipe("not a recipe", [("data", data.why)])
             recipe, notes = read(data)
         except InvalidRecipe as error:
             report.failed.append(_failure(index, data, source, error))
@@ -158,14 +161,14 @@ def _short(value: Any) -> str:
 
 def _unknown_backend(recipe: Recipe) -> list[FieldNote]:
     known = registry.backends()
-    if recipe.backend in known or recipe.backend in ("exllamav3", "mlx"):  # those two are reported in more detail
+    if recipe.backend in known:
         return []
     why = f"{recipe.backend} is no engine here, and a launch will be refused; there are: {', '.join(sorted(known))}"
     return [FieldNote("backend", "taken", why)]
 
 
 def _failure(index: int, data: Any, source: str, error: InvalidRecipe) -> dict[str, Any]:
-    given = data.get("id") if isinstance(data, Mapping) else None
+    given = data.get("id") if isinstance(data, Mapping) else data.id if isinstance(data, BrokenRow) else None
     return {
         "index": index,
         "id": str(given)[:80] if given is not None else None,

@@ -19,6 +19,8 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 40
 MAX_NODES = 500_000
+#: How a database of SQLite begins.
+DATABASE = b"SQLite format 3\x00"
 
 
 #: How JSON begins and YAML hardly ever does.
@@ -35,6 +37,8 @@ def read_documents(raw: bytes, source: str) -> list[Any]:
     Raises:
         Unreadable: It is too large, or neither JSON, YAML nor a command.
     """
+    if raw.startswith(DATABASE):
+        return _of_database(raw, source)
     if len(raw) > MAX_BYTES:
         raise Unreadable(f"{source} is too large", cause=f"{len(raw)} bytes, at most {MAX_BYTES} are read")
     try:
@@ -58,6 +62,21 @@ def read_documents(raw: bytes, source: str) -> list[Any]:
     if not entries:
         raise Unreadable(f"{source} holds no recipe", advice="Give a recipe, a list of them, or {recipes: [..]}.")
     return entries
+
+
+def _of_database(raw: bytes, source: str) -> list[Any]:
+    """Return the recipes of a database of the original; one that cannot be read as a `BrokenRow`."""
+    from vllm_studio_tui.store.original import BrokenRow, read_original
+
+    found = read_original(raw, source)
+    if not found.recipes:
+        what = {"chats": found.has_chats, "best speeds": found.peaks is not None, "totals": found.totals is not None}
+        has = " and ".join(name for name, there in what.items() if there) or "an empty table of recipes"
+        raise Unreadable(f"{source} holds no recipe", cause=f"It has {has}.", advice=f"vllm-studio import {source}")
+    for one in found.recipes:
+        if not isinstance(one, BrokenRow):
+            _bounded(one, source)
+    return list(found.recipes)
 
 
 def _parse(text: str, source: str) -> list[Any]:

@@ -18,7 +18,7 @@ from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.changes import Proposal
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
-from vllm_studio_tui.services.recipes.parsing import read_documents
+from vllm_studio_tui.services.recipes.parsing import DATABASE, read_documents
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 
 if TYPE_CHECKING:
@@ -376,10 +376,14 @@ def read_source(source: str) -> bytes:
     """
     import sys
 
+    from vllm_studio_tui.store.database_files import MAX_DATABASE, read_database
+
     if source == "-":
-        return sys.stdin.buffer.read(8 * 1024 * 1024)
+        raw = sys.stdin.buffer.read(8 * 1024 * 1024)
+        return raw + sys.stdin.buffer.read(MAX_DATABASE) if raw.startswith(DATABASE) else raw
     try:
         with Path(source).expanduser().open("rb") as stream:
-            return stream.read(8 * 1024 * 1024)
+            raw = stream.read(8 * 1024 * 1024)
     except OSError as error:
         raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None
+    return read_database(source)[0] if raw.startswith(DATABASE) else raw
