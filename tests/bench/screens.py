@@ -6,6 +6,7 @@ appends to Textual's own Markdown widget.
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -289,6 +290,44 @@ def large(home: House) -> list[Figure]:
     return figures
 
 
+def write_models(folder: Path, number: int) -> None:
+    """Write so many small models: a configuration and the head of a file of weights."""
+    head = json.dumps({"w": {"dtype": "BF16", "shape": [64, 64], "data_offsets": [0, 8192]}}).encode()
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64,
+              "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 8192}  # fmt: skip
+    for index in range(number):
+        place = folder / f"model-{index:03d}"
+        place.mkdir(parents=True)
+        (place / "config.json").write_text(json.dumps(config))
+        (place / "tokenizer.json").write_text("{}")
+        (place / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(8192))
+
+
+def models(home: House, times: int) -> list[Figure]:
+    """The models screen with five hundred models, beside an empty one; what it costs while nothing changes."""
+    empty, full = House(home.root / "no-models"), House(home.root / "models")
+    write_models(full.places.data / "models", 500)
+    taken: dict[bytes, list[float]] = {b"No models on": [], b"model-000": []}
+    for count in range(times + 1):
+        for house, words in ((empty, b"No models on"), (full, b"model-000")):
+            terminal, took = opened(studio("--screen", "models"), house.root, words, HF_HUB_CACHE=os.devnull)
+            terminal.close()
+            if count:  # the first look reads every head; they are remembered
+                taken[words].append(took)
+    more = statistics.median(taken[b"model-000"]) - statistics.median(taken[b"No models on"])
+    terminal, _ = opened(studio("--screen", "models"), full.root, b"model-000", HF_HUB_CACHE=os.devnull)
+    time.sleep(4.0)
+    before, written = cpu(terminal.process.pid), len(terminal.raw)
+    time.sleep(10.0)
+    used, more_written = (cpu(terminal.process.pid) - before) / 10, (len(terminal.raw) - written) / 10
+    terminal.close()
+    return [
+        Figure("500 models: the screen, more than without any", max(0.0, more), "ms", None, 100),
+        Figure("500 models: idle: CPU", used * 100, "%", None, 0.5),
+        Figure("500 models: idle: written", more_written, "B/s", None, 0),
+    ]
+
+
 def flood(home: House) -> list[Figure]:
     """Keys while an engine writes as fast as it can into the log that is followed."""
     run = home.ready(home.launch())
@@ -330,4 +369,5 @@ def steps(home: House, quick: bool) -> list[Callable[[], list[Figure]]]:
         lambda: unfinished(home),
         lambda: large(home),
         lambda: flood(home),
+        lambda: models(home, 3 if quick else 7),
     ]

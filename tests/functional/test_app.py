@@ -289,6 +289,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
     from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
     from vllm_studio_tui.tui.screens.logs.place import LogsPlace
+    from vllm_studio_tui.tui.screens.models.place import ModelsPlace
     from vllm_studio_tui.tui.screens.monitor.place import Monitor
     from vllm_studio_tui.tui.screens.recipes.field import MOVES, FieldInput
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
@@ -304,7 +305,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
         "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table, "start": WhatToRun,
-        "hosts": HostsPlace, "compare": ComparePage, "call": Transcript, "chips": ChipRow,
+        "hosts": HostsPlace, "models": ModelsPlace, "compare": ComparePage, "call": Transcript, "chips": ChipRow,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from tests.elsewhere import served, short
 from tests.functional.stage import recipe
+from vllm_studio_tui.domain.download import DownloadPlan, PlannedFile
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.models.pulling.directory import create
 from vllm_studio_tui.remote.studio import connect
+from vllm_studio_tui.simulation import model_files
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.screens.registry import SCREENS
@@ -42,6 +45,25 @@ async def test_every_screen_opens_on_a_studio_elsewhere_and_says_where_it_is(tmp
             await until(lambda: _shows(app, "one"), "the recipe there")
             assert not app.faults.errors
         assert not here.database.exists()
+
+
+async def test_models_and_downloads_are_those_of_the_machine_that_is_looked_at(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", Places.under(tmp_path / "here")
+    there.mkdir()
+    shape = next(one for one in model_files.SHAPES if one.id.startswith("HuggingFaceTB"))
+    snapshot = model_files.write_model(tmp_path / "hub", shape)
+    with short(there) as places, served(places) as address, connect(address, here) as elsewhere:
+        (places.data / "models").mkdir(parents=True)
+        (places.data / "models" / "smol").symlink_to(snapshot)
+        plan = DownloadPlan("org/coming", "main", "c" * 40, (PlannedFile("w.safetensors", 1000, "0" * 64),))
+        create(places.downloads, plan, endpoint="http://127.0.0.1:9", cache=tmp_path / "hub")
+        app = StudioApp(elsewhere, place="models", label=elsewhere.host or "")
+        async with app.run_test(size=(160, 45)):
+            await until(lambda: _shows(app, "smol") and _shows(app, "coming"), "what is there")
+            await until(lambda: _shows(app, "paused"), "no process works on it")
+            assert not _shows(app, " free "), "the disk of this machine is not meant"
+            assert not app.faults.errors
+        assert not here.downloads.exists()
 
 
 def _shows(app: StudioApp, text: str) -> bool:

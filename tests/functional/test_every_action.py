@@ -15,6 +15,7 @@ from tests.functional import (
     test_actions_chat,
     test_actions_context,
     test_actions_hosts,
+    test_actions_models,
     test_actions_prompt,
     test_actions_recipes,
     test_actions_requests,
@@ -25,6 +26,7 @@ from tests.functional import (
     test_starting,
 )
 from tests.functional.acting import cursor, ids_of
+from tests.functional.models import with_models
 from tests.functional.stage import Staged, bare, staged
 from tests.unit.scripted_engine import DONE
 from tests.unit.serving_socket import serving
@@ -41,6 +43,7 @@ from vllm_studio_tui.tui.screens.compare.place import ComparePage
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
+from vllm_studio_tui.tui.screens.models.place import ModelsPlace
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
@@ -55,6 +58,7 @@ MODULES = (
     test_actions_requests,
     test_actions_tools,
     test_actions_hosts,
+    test_actions_models,
     test_actions_chat,
     test_actions_prompt,
     test_actions_watching,
@@ -207,6 +211,13 @@ async def on_every_host(stage: Staged) -> None:
     await stage.press(*keys_of("hosts"))
 
 
+async def on_models_and_downloads(stage: Staged) -> None:
+    """A model that no recipe has, one that comes and one that has stopped coming."""
+    for key in ("/srv/models/SmolLM2-135M-Instruct", "openai/gpt-oss-120b", "Qwen/Qwen3-235B-A22B-FP8"):
+        await cursor(stage, "#models-table", key)
+        await stage.press(*keys_of("models"))
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -222,6 +233,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "requests": ("requests", RequestsPlace, on_requests_and_keys),
     "hosts": ("hosts", HostsPlace, on_every_host),
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
+    "models": ("models", ModelsPlace, on_models_and_downloads),
 }
 
 
@@ -241,7 +253,10 @@ async def test_read_only_leaves_out_what_writes(
     for action in WRITING:
         if action.scope == scope:
             _stand_in(monkeypatch, owner, action, done)
-    async with staged(tmp_path, place=place, read_only=read_only, script=(Delta(content="x"),)) as stage:
+    prepare = with_models if place == "models" else None
+    async with staged(
+        tmp_path, place=place, read_only=read_only, script=(Delta(content="x"),), prepare=prepare
+    ) as stage:
         await walk(stage)
         assert done == (set() if read_only else expected)
         assert stage.calls == []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.models import with_models
 from tests.functional.stage import NOW, Staged, bare, snapshot, staged
 from tests.hosts import STAGE as HOSTS
 from vllm_studio_tui.config.hosts import save_host
@@ -82,6 +83,11 @@ async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
             save_host(stage.studio.places, name, entry)
         stage.app.current.read_again()
         await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
+    elif place == "models" and not empty:
+        with_models(stage.studio)
+        stage.app.current.read_again()
+        stage.app.current.one("#models-table").choose("Qwen/Qwen3-32B")
+        await stage.until(lambda: "412 MiB/s" in stage.text() and "hermes" in stage.text(), "the models")
     elif place == "dashboard" and not empty:
         await stage.until(lambda: "-> 18416" in stage.text(), "the fix is offered")
 

@@ -186,7 +186,7 @@ async def test_a_server_that_is_killed_and_started_again_is_said_and_found_again
         assert "gpu-box" in one.header()
         await one.shows("not heard")
         # Whatever one does meanwhile is answered, and nothing raises.
-        for screen in "1234567":
+        for screen in "12345678":
             await one.press(screen)
             await one.until(lambda: "no connection" in one.header(), f"screen {screen} says so")
         told = len(one.told)

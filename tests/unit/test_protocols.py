@@ -116,6 +116,8 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "tui.sheets.attachments": ({"services.chat.attachments"}, "words for what is shown"),
     "tui.screens.chat.opening": ({"services.chat.attachments", "services.chat.drafts"}, "what a person has here"),
     "tui.screens.chat.state": ({"services.chat.drafts"}, "the same"),
+    "tui.screens.models.flows": ({"services.recipes.starting"}, "reads the name that a person types"),
+    "tui.screens.models.knowledge": ({"models.local"}, "the room on this machine's disk, for a studio of this machine"),
     "tui.screens.recipes.flows": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "tui.screens.chat.importing": ({"models.path_completion"}, "completes the path of a file of this machine"),
     "tui.screens.recipes.path_list": ({"models.path_completion"}, "completes the path of a file of this machine"),

@@ -45,7 +45,7 @@ def test_a_screen_is_brought_to_the_front_by_its_number() -> None:
 def test_a_screen_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused, Studio.open_sync(Places.under(tmp_path)) as studio:
         open_screens(studio, screen="dashbord")
-    assert refused.value.cause == "There are: dashboard, recipes, chat, monitor, usage, logs, requests, hosts."
+    assert refused.value.cause == "There are: dashboard, recipes, chat, monitor, usage, logs, requests, models, hosts."
 
 
 def test_the_list_is_light() -> None:

@@ -19,6 +19,7 @@ from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.services.watching.snapshot_feed import follow
 from vllm_studio_tui.tui.flows.downloads import Downloads
 from vllm_studio_tui.tui.flows.everywhere import EverywhereApp
+from vllm_studio_tui.tui.flows.pulls import Pulls
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.keymap import Keys
@@ -94,6 +95,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.size_class = Size.BASE
         self._download_line = DownloadLine(self)
         self.downloads = Downloads(self._download_line.follow)
+        self.pulls = Pulls(self, self._pulls_changed)
 
     # --- life -------------------------------------------------------------------------------------------
 
@@ -147,10 +149,21 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         if self.snapshot is not None:
             self.notices.arrived(self.snapshot, self.ink.glyphs)
             self.drop_past(self.snapshot)
+        self.pulls.tick()
         self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:
             place.update_place()
+
+    def _pulls_changed(self, whole: bool) -> None:
+        """Show what comes from the hub; where a model became whole, the screen in front reads again."""
+        if self._exit or not self.is_running:
+            return
+        self._download_line.follow()
+        self.update_frame()
+        place = self._places.get(self.place_name)
+        if place is not None and place.display:
+            (place.read_again if whole else place.update_place)()
 
     @property
     def unheard(self) -> bool:
@@ -240,6 +253,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.place_name, self._under = name, None
         place.display = True
         place.shown()
+        self._download_line.follow()
         self.lift_told()
         self.update_frame()
         return place

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.document.drawing import Drawing
     from vllm_studio_tui.tui.flows.downloads import Downloads
+    from vllm_studio_tui.tui.flows.pulls import Pulls
     from vllm_studio_tui.tui.keys.action import Action
     from vllm_studio_tui.tui.look.appearance import Looks
     from vllm_studio_tui.tui.look.sizes import Size
@@ -149,7 +150,11 @@ class Shell(Protocol):
 
     @property
     def downloads(self) -> Downloads:
-        """What is being downloaded; a line above the footer shows it on every screen."""
+        """What this program downloads itself; a line above the footer shows it on every screen."""
+
+    @property
+    def pulls(self) -> Pulls:
+        """What comes from the hub, each in a process of its own."""
 
     # --- telling the person -----------------------------------------------------------------------------
 

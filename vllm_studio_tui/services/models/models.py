@@ -112,7 +112,7 @@ class Models:
             NotFound: There is none.
             UsageError: Several are called so.
         """
-        look = self._found(fresh=True)
+        look = self._found(fresh=False)  # who moves through a list asks for one after the other
         model = pick(self._joined(look), name)
         found = next(one for one in look.models if one.path == model.path)
         uses = self._uses(look)

@@ -59,6 +59,10 @@ async def _do(shell: Shell, screen: Widget, said: str, active: Collection[str]) 
             await _run(shell, screen, action)
         else:
             await _elsewhere(shell, action)
+    elif kind.startswith("pull-"):
+        from vllm_studio_tui.tui.flows.pulling import do
+
+        await do(shell, kind, rest)
     elif kind == "launch":
         await commands.launch(rest)
     elif kind == "edit":

@@ -13,6 +13,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.paint.downloads import name_of, state_word
 from vllm_studio_tui.tui.screens.registry import SCREENS
 from vllm_studio_tui.tui.sheets.palette_ranking import Entry
 
@@ -44,7 +45,14 @@ class PaletteEntries:
 
     def at_once(self) -> list[Entry]:
         """Return all that is known without reading anything."""
-        return [*self._here(), *self._of_runs(), *self._everywhere(), *self._screens(), *self._elsewhere()]
+        return [
+            *self._here(),
+            *self._of_runs(),
+            *self._of_pulls(),
+            *self._everywhere(),
+            *self._screens(),
+            *self._elsewhere(),
+        ]
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -141,6 +149,21 @@ class PaletteEntries:
             yield entry("probe", f"test the parsers of {run.name}", "dashboard.probe")
         if run.status.final and not run.dismissed and writes:
             yield entry("dismiss", f"dismiss {run.name}", "run.dismiss")
+
+    def _of_pulls(self) -> Iterable[Entry]:
+        """What can be done with what comes from the hub."""
+        if self._shell.read_only:
+            return
+        for one in self._shell.pulls.unfinished:
+            name, state = name_of(one), state_word(one)
+            verbs = [("pull-cancel", f"cancel the download of {name}", "delete", "ask whether to")]
+            if one.state.live:
+                verbs.insert(0, ("pull-pause", f"pause the download of {name}", "stop", "pause it"))
+            else:
+                verbs.insert(0, ("pull-on", f"go on with the download of {name}", "run", "go on"))
+            for kind, label, key, enter in verbs:
+                yield Entry(f"{kind}:{one.id}", label, state, self._key(f"models.{key}"), "DOWNLOADS", "do",
+                            f"{one.repo} pull resume stop", f"download:{one.id}", enter)  # fmt: skip
 
     async def recipes(self) -> list[Entry]:
         """Read the recipes: what can be done with each."""

@@ -11,12 +11,14 @@ from rich.cells import cell_len
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
+from vllm_studio_tui.tui.paint import downloads
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row, fit
 from vllm_studio_tui.tui.paint.run_words import how_far
 from vllm_studio_tui.tui.screens.registry import SCREENS
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.download import Download
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 NAMED = frozenset({State.FAILED, State.UNHEALTHY, State.BACKOFF})
 #: How many names of a state there are at most, and how long they are, from roomy to narrow.
 NAMES = ((3, 24), (3, 14), (1, 24), (1, 14))
+#: Letters of what is being downloaded, from roomy to narrow.
+COMING = (24, 14, 8)
 #: Blanks between two things.
 GAP = 2
 
@@ -51,11 +55,13 @@ def header(
     read_only: bool = False,
     label: str = "",
     without_tab: Collection[str] = (),
+    pulls: Sequence[Download] = (),
 ) -> list[Row]:
     """Draw the header: as much as fits, where the names of runs in trouble go last.
 
     Args:
         without_tab: Screens that are named only while they are in front.
+        pulls: What is being downloaded.
     """
     row = Row(plane="surf")
     x = row.put(1, "studio", "fg bold") + 1
@@ -68,7 +74,7 @@ def header(
         x = row.put(x, " read-only ", "fg reverse") + 1
     runs = [run for run in snapshot.runs if run.state is not State.EXITED] if snapshot is not None else []
     gpus = _gpus(ink.glyphs, snapshot) if snapshot is not None else Part()
-    tabs, right = _fitting(ink, width - x - 1, size, place, runs, gpus, host, without_tab)
+    tabs, right = _with_pulls(ink, width - x - 1, size, place, runs, gpus, host, without_tab, pulls)
     for part in tabs:
         after = row.run(x, part.texts)
         if part.link:
@@ -81,6 +87,37 @@ def header(
             row.link(start, after, part.link)
         start = after + GAP
     return [row]
+
+
+def _with_pulls(
+    ink: Ink,
+    room: int,
+    size: Size,
+    place: str,
+    runs: Sequence[RunView],
+    gpus: Part,
+    host: str,
+    without_tab: Collection[str],
+    pulls: Sequence[Download],
+) -> tuple[list[Part], list[Part]]:
+    """Return the same as `_fitting` with what is being downloaded, as far as that takes no tab and no run away."""
+    plain = _fitting(ink, room, size, place, runs, gpus, host, without_tab)
+    if not pulls:
+        return plain
+    mark, colour = downloads.state_mark(pulls[0], ink.glyphs)
+    more = f" and {len(pulls) - 1} more" if len(pulls) > 1 else ""
+    found = []
+    for longest in COMING:
+        part = Part([(mark, colour), (f" {downloads.chip(pulls[0], longest)}{more}", "fg")], "app.models")
+        found.append((part, *_fitting(ink, room - part.width - GAP, size, place, runs, gpus, host, without_tab)))
+    runs_shown = [part.texts for part in plain[1] if part.link]
+    alike = [one for one in found if [part.texts for part in one[2] if part.link] == runs_shown]
+    # The tabs lose their words for it, never a run its name.
+    for part, tabs, right in sorted(alike, key=lambda one: sum(tab.width for tab in one[1]), reverse=True):
+        if len(tabs) == len(plain[0]):
+            at = len(runs_shown)
+            return tabs, [*right[:at], part, *right[at:]]
+    return plain
 
 
 def _fitting(

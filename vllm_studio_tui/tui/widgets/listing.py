@@ -91,7 +91,8 @@ class Listing(Container):
         elif width >= self._beside[1]:
             self.shape = Shape.BESIDE
         else:
-            self.shape = Shape.BELOW if height >= self._below[1] and width >= 60 else Shape.SHEET
+            room = height >= self._below[1] and width >= 60 and self._below[0] > 0
+            self.shape = Shape.BELOW if room else Shape.SHEET
         canvas = self.query_one(".listing-detail", Canvas)
         self.query_one(".listing-body").set_class(self.shape is Shape.BESIDE, "-beside")
         canvas.display = self.shape is not Shape.SHEET
@@ -101,7 +102,7 @@ class Listing(Container):
             canvas.styles.width, canvas.styles.height = "1fr", max(self._below[0], height // 3)
 
     def give_below(self, height: int) -> None:
-        """Give the details another height, where they stand below the table."""
+        """Give the details another height, where they stand below the table; with 0 they do not."""
         if height != self._below[0]:
             self._below = (height, self._below[1])
             self._place_detail()
