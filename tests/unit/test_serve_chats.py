@@ -173,7 +173,10 @@ async def test_models_on_disk_are_listed_with_their_recipes(tmp_path: Path, monk
     folder = tmp_path / "big" / "Some-8B-AWQ"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"x" * 64)
-    config = {"architectures": ["SomeForCausalLM"], "text_config": {"max_position_embeddings": 4096}}
+    config = {
+        "architectures": ["SomeForCausalLM"],
+        "text_config": {"num_hidden_layers": 2, "hidden_size": 8, "max_position_embeddings": 4096},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (tmp_path / "big" / "tiny.gguf").write_bytes(b"x" * 32)
     (tmp_path / "big" / "broken").mkdir()

@@ -23,6 +23,7 @@ COMPLETE = "_VLLM_STUDIO_COMPLETE"
 #: One file per noun; each has `register(app)`.
 NOUNS = (
     "recipes",
+    "models",
     "runs",
     "status",
     "logs",

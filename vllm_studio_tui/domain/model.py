@@ -36,6 +36,9 @@ _TITLES: Mapping[Source, str] = {
 }
 
 
+_DTYPES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+
+
 class Kind(StrEnum):
     """The format of a model's weights."""
 
@@ -62,6 +65,8 @@ class Model:
         architecture: The class that engines know it by, of a GGUF file its own word; None: its files do not say.
         parameters: How many it has, by its tensors.
         quantization: How its weights are stored, as `fp8` or `Q4_K_M`; None: not quantized, or unknown.
+        bits: Bits of each weight, where it is quantized and that is known.
+        dtype: The type that it is computed in, as its configuration says: `bfloat16`.
         context: Tokens that it was made for.
         complete: Whether all its files are there, and whole; None: nobody could tell.
         missing: What is not, in words; empty where it is complete.
@@ -89,6 +94,16 @@ class Model:
     modified: float | None = None
     projector: str = ""
     revision: str = ""
+    bits: float | None = None
+    dtype: str | None = None
+
+    @property
+    def numbers(self) -> str:
+        """Return how its weights are stored, in a word for people: `Q4_K_M`, `FP8`, `EXL3 4.0`, `bf16`."""
+        if self.quantization:
+            word = self.quantization.upper() if self.quantization.islower() else self.quantization
+            return f"{word} {self.bits:.1f}" if self.bits and self.kind in (Kind.EXL2, Kind.EXL3) else word
+        return _DTYPES.get(self.dtype or "", "") if self.kind not in (Kind.ADAPTER, Kind.NOTHING) else ""
 
     @property
     def runnable(self) -> bool:
@@ -109,6 +124,8 @@ class Model:
             "architecture": self.architecture,
             "parameters": self.parameters,
             "quantization": self.quantization,
+            "bits": self.bits,
+            "dtype": self.dtype,
             "context": self.context,
             "bytes": self.bytes,
             "complete": self.complete,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vllm_studio_tui.domain.model import Kind
 from vllm_studio_tui.kit.json_body import read_object
 from vllm_studio_tui.models.inventory.found import (
     GGUF,
-    PYTORCH,
     SAFETENSORS,
     SHARD,
     Found,
@@ -87,19 +86,18 @@ def folder_model(folder: Folder, *, source: str, origin: str, name: str = "", pa
     Args:
         name, path: What it is called and what a recipe takes, where that is not the folder itself.
     """
-    config = config_of(folder)
-    files = [_file(folder, one, role_of(one)) for one in sorted(folder.files)]
-    weights = [one for one in files if one.role == "weights" and not one.path.lower().endswith(GGUF)]
-    if not any(one in folder.files for one in CONFIGS) or not (weights or _is_model(config, folder)):
+    if not any(one in folder.files for one in CONFIGS):
         return None
-    if not weights and any(one.path.lower().endswith(GGUF) for one in files):
-        return None  # a config.json beside GGUF files
-    kind = _kind(folder, config, [one.path for one in weights])
-    tensors = [one for one in weights if one.path.lower().endswith(SAFETENSORS)]
-    if tensors and kind != Kind.PYTORCH:
-        # The same model in two formats: engines read the first.
-        files = [one for one in files if one.role != "weights" or one in tensors]
-    missing = _missing(folder, kind)
+    config = config_of(folder)
+    loaded, missing = _loaded(folder)
+    if not loaded and (not _is_model(config, folder) or any(one.lower().endswith(GGUF) for one in folder.files)):
+        return None
+    kind = _kind(folder, config, loaded)
+    roles = {one: role_of(one) for one in folder.files if not one.lower().endswith(GGUF)}
+    files = [
+        _file(folder, one, "weights" if one in loaded else "other" if roles[one] == "weights" else roles[one])
+        for one in sorted(roles)
+    ]
     return Found(
         path=path or folder.path,
         name=name or folder.path.rstrip("/").rpartition("/")[2],
@@ -107,16 +105,16 @@ def folder_model(folder: Folder, *, source: str, origin: str, name: str = "", pa
         origin=origin,
         kind=kind,
         read=folder.path,
-        files=tuple(one for one in files if not one.path.lower().endswith(GGUF)),
+        files=tuple(files),
         missing=missing,
         complete=not missing,
-        about=_about(config),
+        about=_about(folder),
     )
 
 
 def config_of(folder: Folder) -> dict[str, Any]:
     """Return the config.json of a folder, or what it has in its place; empty where it cannot be read."""
-    for name in ("adapter_config.json", "config.json", "params.json"):
+    for name in ("config.json", "params.json"):
         if name in folder.files:
             return read_json(folder.under(name), MAX_CONFIG)
     return {}
@@ -138,10 +136,10 @@ def _is_model(config: dict[str, Any], folder: Folder) -> bool:
     )
 
 
-def _kind(folder: Folder, config: dict[str, Any], weights: list[str]) -> str:
-    if "adapter_config.json" in folder.files:
+def _kind(folder: Folder, config: dict[str, Any], loaded: set[str]) -> str:
+    if "adapter_config.json" in folder.files and all(one.startswith("adapter_") for one in loaded):
         return Kind.ADAPTER
-    if not weights:
+    if not loaded:
         return Kind.NOTHING
     given = config.get("quantization_config")
     method = given.get("quant_method") if isinstance(given, dict) else None
@@ -150,34 +148,49 @@ def _kind(folder: Folder, config: dict[str, Any], weights: list[str]) -> str:
     own = config.get("quantization")
     if isinstance(own, dict) and "group_size" in own and "bits" in own:
         return Kind.MLX
-    return Kind.SAFETENSORS if any(one.lower().endswith(SAFETENSORS) for one in weights) else Kind.PYTORCH
+    return Kind.SAFETENSORS if any(one.lower().endswith(SAFETENSORS) for one in loaded) else Kind.PYTORCH
 
 
-def _missing(folder: Folder, kind: str) -> str:
-    """Return what is not there of what the index, or the numbers of the parts, name."""
-    if kind == Kind.NOTHING:
-        return "its weights"
-    if kind == Kind.ADAPTER:
-        there = any(one.startswith("adapter_model.") for one in folder.files)
-        return "" if there else "its weights"
+def _loaded(folder: Folder) -> tuple[set[str], str]:
+    """Return which files of weights an engine loads, and what is not there of them, in words.
+
+    Those of the index, else `model.safetensors`, else all of one format: what lies beside them, as an adapter or the
+    same model in another format, is not loaded.
+    """
+    names = [one for one in folder.files if role_of(one) == "weights" and not one.lower().endswith(GGUF)]
     for index in INDEXES:
-        if index in folder.files and (kind == Kind.PYTORCH) == index.startswith("pytorch"):
-            named = read_json(folder.under(index), MAX_INDEX).get("weight_map")
-            if isinstance(named, dict):
-                wanted = sorted({one for one in named.values() if isinstance(one, str)})
-                return names_missing([one for one in wanted if one not in folder.files])
+        named = read_json(folder.under(index), MAX_INDEX).get("weight_map") if index in folder.files else None
+        wanted = {one for one in named.values() if isinstance(one, str)} if isinstance(named, dict) else set()
+        there = wanted & folder.files.keys()
+        if there or (wanted and not names):
+            return there, names_missing(sorted(wanted - there))
+    for group in (
+        [one for one in names if one == "model.safetensors"],
+        [one for one in names if one.endswith(SAFETENSORS) and not one.startswith(("adapter_", "consolidated"))],
+        [one for one in names if one.endswith(SAFETENSORS) and one.startswith("consolidated")],
+        [one for one in names if not one.startswith("adapter_")],
+        names,
+    ):
+        if group:
+            return set(group), _parts_missing(group)
+    return set(), "its weights"
+
+
+def _parts_missing(names: Iterable[str]) -> str:
+    """Return which parts are not there, where the names of files say how many there are."""
     counts: dict[tuple[str, int], set[int]] = {}
-    for name in folder.files:
-        stem, dot, ending = name.rpartition(".")
-        match = SHARD.fullmatch(stem) if dot and f".{ending.lower()}" in (SAFETENSORS, *PYTORCH) else None
+    for name in names:
+        match = SHARD.fullmatch(name.rpartition(".")[0])
         if match is not None:
             counts.setdefault((match["stem"], int(match["count"])), set()).add(int(match["number"]))
     return ", ".join(filter(None, (parts_missing(numbers, count) for (_, count), numbers in sorted(counts.items()))))
 
 
-def _about(config: dict[str, Any]) -> dict[str, str]:
-    """Return what a configuration says for people."""
-    base = config.get("base_model_name_or_path")
+def _about(folder: Folder) -> dict[str, str]:
+    """Return what an adapter says for people."""
+    if "adapter_config.json" not in folder.files:
+        return {}
+    base = read_json(folder.under("adapter_config.json"), MAX_CONFIG).get("base_model_name_or_path")
     return {"base_model": base[:300]} if isinstance(base, str) and base else {}
 
 

@@ -31,17 +31,26 @@ def look_at(places: Iterable[Place]) -> Look:
         budget = Budget()
         new: list[Found] = []
         for one in _in_place(place, budget):
-            if one.path not in models and _real(one.path) not in {_real(known.path) for known in new}:
-                models[one.path] = one
+            key = _key(one)
+            if key not in models:
+                models[key] = one
                 new.append(one)
+            elif models[key].name != one.name:
+                known = models[key]
+                names = ", ".join(filter(None, (known.about.get("also_called"), one.name)))
+                models[key] = replace(known, about={**known.about, "also_called": names})
         there = os.path.isdir(place.path)  # noqa: PTH112, RUF100
-        held.append(
-            ModelPlace(
-                place.path, place.source, place.why, there, len(new), sum(one.bytes for one in new),
-                tuple(budget.troubles),
-            )
-        )  # fmt: skip
+        size = sum(one.bytes for one in new)
+        held.append(ModelPlace(place.path, place.source, place.why, there, len(new), size, tuple(budget.troubles)))
     return Look(tuple(sorted(models.values(), key=lambda one: (one.name.lower(), one.path))), tuple(held))
+
+
+def _key(found: Found) -> str:
+    """Return what is the same of one model that several places lead to: its path, with links to folders resolved."""
+    if not found.path.startswith("/"):
+        return found.path
+    folder, _, name = found.path.rstrip("/").rpartition("/")
+    return _real(found.path) if found.kind != "gguf" else f"{_real(folder)}/{name}"
 
 
 def _in_place(place: Place, budget: Budget) -> Iterator[Found]:
@@ -68,6 +77,6 @@ def _of_lm_studio(found: Found) -> Found:
 
 def _real(path: str) -> str:
     try:
-        return os.path.realpath(path) if path.startswith("/") else path
+        return os.path.realpath(path)
     except (OSError, ValueError):
         return path
