@@ -19,7 +19,7 @@ import httpx2
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit.safe_json import is_shallow, loads
 from vllm_studio_tui.models.hub_errors import HubError, offline, refused, unreachable
-from vllm_studio_tui.models.local import hub_cache
+from vllm_studio_tui.models.local import find_token, hub_cache, is_true
 from vllm_studio_tui.models.pulling.file_names import usable
 
 HUB = "https://huggingface.co"
@@ -29,7 +29,6 @@ HUBS = frozenset({("https", "huggingface.co", 443), ("https", "hf.co", 443)})
 PAGE, PAGES, FILES = 32 << 20, 200, 100_000
 REDIRECTS = 6
 WEB_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError)
-_TRUE = {"1", "ON", "YES", "TRUE"}
 _REPO = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
 
 
@@ -53,10 +52,8 @@ class HubAccess:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> HubAccess:
         """Read the environment and the file that a login writes."""
-        token, where = _token(environ)
-        forbids = [
-            name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if environ.get(name, "").upper() in _TRUE
-        ]
+        token, where = find_token(environ)
+        forbids = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if is_true(environ.get(name))]
         patience = environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
         return cls(
             (environ.get("HF_ENDPOINT") or HUB).rstrip("/"),
@@ -334,31 +331,3 @@ def _no_hub(host: str) -> HubError:
 def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _token(environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the token and where it came from."""
-    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE:
-        return None, ""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        text = environ.get(name, "").strip()
-        if text:
-            return (text, name) if _sendable(text) else (None, "")
-    path = Path(environ.get("HF_TOKEN_PATH") or _home(environ) / "token").expanduser()
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(4096).decode("ascii").strip()
-    except (OSError, ValueError):
-        return None, ""
-    return (text, str(path)) if text and _sendable(text) else (None, "")
-
-
-def _home(environ: Mapping[str, str]) -> Path:
-    if environ.get("HF_HOME"):
-        return Path(environ["HF_HOME"]).expanduser()
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path(environ.get("HOME", "~")).expanduser() / ".cache") / "huggingface"
-
-
-def _sendable(token: str) -> bool:
-    return token.isascii() and token.isprintable() and " " not in token and len(token) < 4096
