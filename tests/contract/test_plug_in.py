@@ -49,7 +49,7 @@ from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.endpoint import endpoint_of
 from vllm_studio_tui.services.launching.fixes import fixes
 from vllm_studio_tui.services.recipes.form_fields import form_fields
-from vllm_studio_tui.services.recipes.parsing import from_command
+from vllm_studio_tui.services.recipes.formats.command import from_command
 from vllm_studio_tui.services.render.gather import gather_source
 from vllm_studio_tui.services.render.registry import render
 from vllm_studio_tui.services.serving.endpoints import endpoint_of_run

@@ -18,7 +18,9 @@ from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, 
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.kit.secrets import resolve
-from vllm_studio_tui.services.recipes.parsing import MAX_BYTES, from_command, read_documents
+from vllm_studio_tui.services.recipes.formats.command import from_command
+from vllm_studio_tui.services.recipes.formats.format import MAX_BYTES
+from vllm_studio_tui.services.recipes.parsing import read_documents
 from vllm_studio_tui.services.recipes.recipes import Broken, Recipes, read_source
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.recipes import RecipeRows

@@ -74,7 +74,7 @@ def test_what_the_demo_costs_comes_first_and_only_where_it_is_known(demo: tuple[
 def test_an_engine_that_is_installed_comes_before_one_that_is_not() -> None:
     assert default_engine([MISSING, LLAMA]) == "llamacpp"
     assert default_engine([MISSING]) == "vllm"
-    assert engine_for("GGUF", [MISSING, LLAMA]) == LLAMA
+    assert engine_for("gguf", [MISSING, LLAMA]) == LLAMA
     assert engine_for("safetensors", [MISSING, LLAMA]) == MISSING
     assert engine_for("safetensors", [VLLM, LLAMA], on_hub=True) == VLLM
     assert (VLLM.version, MISSING.version) == ("0.32.0", "")

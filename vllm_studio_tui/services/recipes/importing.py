@@ -12,7 +12,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.services.recipes.changes import Change, compare
-from vllm_studio_tui.services.recipes.parsing import read_documents
+from vllm_studio_tui.services.recipes.parsing import read_found
 from vllm_studio_tui.store.original import BrokenRow
 
 #: How a stored recipe of an id is found: the recipe, `UNREADABLE`, or None where there is none.
@@ -85,11 +85,13 @@ def read_entries(
     """
     entries: list[Entry] = []
     now: dict[str, Recipe] = {}
-    for index, data in enumerate(read_documents(raw, source)):
+    for index, found in enumerate(read_found(raw, source)):
+        data = found.data
         try:
             if isinstance(data, BrokenRow):
                 raise InvalidRecipe("not a recipe", [("data", data.why)])
             recipe, notes = read(data)
+            notes = [*found.notes, *notes]
         except InvalidRecipe as error:
             report.failed.append(_failure(index, data, source, error))
             continue

@@ -17,8 +17,9 @@ from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.changes import Proposal
+from vllm_studio_tui.services.recipes.formats.original_database import DATABASE
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
-from vllm_studio_tui.services.recipes.parsing import DATABASE, read_documents
+from vllm_studio_tui.services.recipes.parsing import read_documents
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 
 if TYPE_CHECKING:

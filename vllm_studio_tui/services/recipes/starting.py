@@ -171,7 +171,7 @@ class Typed:
 
 def read_typed(text: str) -> list[Typed]:
     """Return what a text may mean, the likeliest first; nothing for words to filter by. Blocking."""
-    from vllm_studio_tui.services.recipes.parsing import from_command
+    from vllm_studio_tui.services.recipes.formats.command import from_command
 
     text = text.strip()
     if not text:

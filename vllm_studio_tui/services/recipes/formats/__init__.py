@@ -1,0 +1,1 @@
+"""How recipes are read from what other tools keep: a file for each format, listed in `registry.py`."""

@@ -1,0 +1,24 @@
+"""The formats of other tools, in the order in which they are tried: those that are told surely come first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vllm_studio_tui.services.recipes.formats.command import CommandFormat
+from vllm_studio_tui.services.recipes.formats.format import Format, Found, Source
+from vllm_studio_tui.services.recipes.formats.original_database import OriginalDatabase
+
+FORMATS: Sequence[Format] = (OriginalDatabase(), CommandFormat())
+
+
+def read_format(source: Source) -> list[Found] | None:
+    """Return the recipes of a file of another tool; None where it is none that is known.
+
+    Raises:
+        StudioError: It is one, and none can be made of it.
+    """
+    for one in FORMATS:
+        found = one.read(source)
+        if found is not None:
+            return found
+    return None
