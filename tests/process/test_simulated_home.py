@@ -13,6 +13,7 @@ import pytest
 from tests.elsewhere import served, short
 from vllm_studio_tui.domain.answer_share import AnswerShare
 from vllm_studio_tui.domain.chat import Ended
+from vllm_studio_tui.domain.download import DownloadState
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
@@ -36,6 +37,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     made = Places.of()
     yield made
     with Studio.open_sync(made) as studio:
+        for one in studio.downloads.list():
+            studio.downloads.pause(one.id)
         for run in read.live_runs(made):
             studio.launcher.stop(run, force=True)
 
@@ -77,7 +80,13 @@ def test_it_opens_full_and_opening_it_again_adds_nothing(places: Places) -> None
         assert studio.recipes.number(studio.recipes.get(READY)) == 3
         told = json.dumps([(one.name, one.model, one.spec and one.spec.engine, one.status.title) for one in runs])
         assert "simulated" not in told.lower()
+        coming = studio.downloads.list()
+        assert [(one.repo, one.state) for one in coming] == [("openai/gpt-oss-120b", DownloadState.RUNNING)]
+        assert coming[0].share is not None and coming[0].share >= 0.34
+        models = {one.name: one for one in studio.models.list()}
+        assert models["Qwen/Qwen3-32B"].complete and models["Qwen/Qwen3-32B"].recipes == (READY,)
         again = opened(studio)
+        assert len(studio.downloads.list()) == 1
         assert again.run_id == run.run_id
         assert [one.run_id for one in read.all_runs(places)] == [one.run_id for one in runs]
         gpus.HOLDERS.forget()

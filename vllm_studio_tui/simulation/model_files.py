@@ -135,6 +135,16 @@ def commit_of(shape: Shape) -> str:
     return hashlib.sha1(shape.id.encode(), usedforsecurity=False).hexdigest()
 
 
+def digest_of(shape: Shape, name: str) -> str:
+    """Return what stands for the content of a file."""
+    return hashlib.sha256(f"{commit_of(shape)} {name}".encode()).hexdigest()
+
+
+def files_of(shape: Shape) -> list[tuple[str, int]]:
+    """Return the files of a model, each with its bytes."""
+    return [(name, len(content) if size is None else size) for name, content, size in _contents(shape)]
+
+
 def write_model(hub: Path, shape: Shape) -> Path:
     """Write a model into a cache of the hub where it is not there yet; return the folder of its snapshot."""
     repo = hub / f"models--{shape.id.replace('/', '--')}"
@@ -143,24 +153,38 @@ def write_model(hub: Path, shape: Shape) -> Path:
         return snapshot
     for folder in (repo / "blobs", repo / "refs", snapshot):
         folder.mkdir(parents=True, exist_ok=True)
+    (repo / "refs" / "main").write_text(commit_of(shape))
+    for name, content, size in _contents(shape):
+        blob = repo / "blobs" / digest_of(shape, name)
+        _write(blob, content, size)
+        link = snapshot / name
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(blob, snapshot))
+    return snapshot
+
+
+def _contents(shape: Shape) -> list[tuple[str, bytes, int | None]]:
+    """Return name, content and bytes of each file; without bytes it is as long as its content."""
     shards = _shards(shape)
+    found: list[tuple[str, bytes, int | None]] = []
     index: dict[str, str] = {}
     for number, (head, size) in enumerate(shards, 1):
         name = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         index |= dict.fromkeys(json.loads(head), name)
-        _write(repo, snapshot, name, len(head).to_bytes(8, "little") + head, 8 + len(head) + size)
+        found.append((name, len(head).to_bytes(8, "little") + head, 8 + len(head) + size))
     if len(shards) > 1:
         total = sum(size for _, size in shards)
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": index})
-        _write(repo, snapshot, "model.safetensors.index.json", text.encode())
-    _write(
-        repo, snapshot, "README.md", f"---\nlicense: {shape.licence}\n---\nSimulated: it holds no weights.\n".encode()
-    )
-    _write(repo, snapshot, "tokenizer_config.json", b'{"model_max_length": 131072}')
-    _write(repo, snapshot, "tokenizer.json", b'{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}')
-    (repo / "refs" / "main").write_text(commit_of(shape))
-    _write(repo, snapshot, "config.json", json.dumps(shape.config(), indent=1).encode())  # last: now it is whole
-    return snapshot
+        found.append(("model.safetensors.index.json", text.encode(), None))
+    readme = f"---\nlicense: {shape.licence}\n---\nSimulated: it holds no weights.\n"
+    tokenizer = {"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    return [
+        *found,
+        ("README.md", readme.encode(), None),
+        ("tokenizer_config.json", json.dumps({"model_max_length": shape.context}).encode(), None),
+        ("tokenizer.json", json.dumps(tokenizer).encode(), None),
+        ("config.json", json.dumps(shape.config(), indent=1).encode(), None),  # last: now it is whole
+    ]
 
 
 def _shards(shape: Shape) -> list[tuple[bytes, int]]:
@@ -185,14 +209,8 @@ def _bytes(kind: str, dims: list[int]) -> int:
     return size
 
 
-def _write(repo: Path, snapshot: Path, name: str, content: bytes, size: int | None = None) -> None:
-    """Write a blob, as long as `size` says, and the name that leads to it."""
-    digest = hashlib.sha256(f"{snapshot.name} {name}".encode()).hexdigest()
-    blob = repo / "blobs" / digest
+def _write(blob: Path, content: bytes, size: int | None) -> None:
     with blob.open("wb") as stream:
         stream.write(content)
         if size is not None:
             stream.truncate(size)
-    link = snapshot / name
-    if not link.is_symlink():
-        link.symlink_to(os.path.relpath(blob, snapshot))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.models.pulling.directory import read_spec
+from vllm_studio_tui.models.pulling.directory import DownloadSpec, read_spec
 from vllm_studio_tui.models.pulling.worker import Worker
 
 
@@ -26,7 +26,7 @@ def main() -> int:
     if os.fork():
         return 0
     os.setsid()
-    worker = Worker(folder, spec)
+    worker = _worker_for(spec)(folder, spec)
 
     def pause(*_: Any) -> None:
         worker.stop.set()
@@ -38,6 +38,14 @@ def main() -> int:
     finally:
         sys.stderr.flush()
         os._exit(0)  # a thread may still wait for a server that is silent
+
+
+def _worker_for(spec: DownloadSpec) -> type[Worker]:
+    if spec.endpoint.startswith("simulated:"):
+        from vllm_studio_tui.models.pulling.simulated import SimulatedWorker
+
+        return SimulatedWorker
+    return Worker
 
 
 if __name__ == "__main__":

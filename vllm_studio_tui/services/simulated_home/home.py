@@ -23,6 +23,7 @@ from vllm_studio_tui.keeper.engine import environment
 from vllm_studio_tui.keeper.files import LOG, StateFile
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
 from vllm_studio_tui.kit.process import start_ticks
+from vllm_studio_tui.models.pulling.simulated import begin_simulated
 from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.ledger import fold_all
 from vllm_studio_tui.runs.port_choice import choose_port
@@ -96,6 +97,7 @@ class SimulatedHome:
                 files = self._go_on(self._recipes.get(recipe_id), began, now, [*live.values()])
                 live[recipe_id] = read.view(files.folder)
                 past.append(files)
+        self._coming()
         if self._made_at() != made_at:
             PastChats(self._db, past).write(now)
         return live[READY]
@@ -180,6 +182,14 @@ class SimulatedHome:
     def _spec(self, recipe: Recipe, began: float, number: int | None, version: str = "", port: int = 0) -> Any:
         port = port or self._settings.inference_port
         return spec_of(self._places, self._settings, recipe, began, port, number=number, version=version)
+
+    def _coming(self) -> None:
+        """Have a model come, where it neither is there nor comes already."""
+        root, cache = self._places.downloads, hub(self._places)
+        folder = cache / f"models--{model_files.COMING.replace('/', '--')}" / "snapshots"
+        with contextlib.suppress(OSError):
+            if not folder.exists() and not (root.is_dir() and any(one.is_dir() for one in root.iterdir())):
+                begin_simulated(root, cache)
 
     # --- the present ------------------------------------------------------------------------------------
 
