@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vllm_studio_tui.cli import models_pull
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import UsageError
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     nouns = typer.Typer(help="Models: what lies here, what fits, what uses it.", no_args_is_help=True)
     app.add_typer(nouns, name="models")
     _register_looking(nouns)
+    models_pull.register(nouns)
     _register_deleting(nouns)
 
 
