@@ -29,6 +29,7 @@ from vllm_studio_tui.backends.common.known_names import Known
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.chat import ChatRequest, Delta, Message, Sampling, Target, ToolCall
 from vllm_studio_tui.domain.chat_settings import sampling_of
+from vllm_studio_tui.domain.memory_report import MemoryLine
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import ReadyProbe
@@ -40,6 +41,7 @@ from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.runs import foreign
 from vllm_studio_tui.runs.gpu_use import claims
 from vllm_studio_tui.runs.make_spec import resolve
+from vllm_studio_tui.runs.memory_lines import report_of_log
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.request import request_messages
@@ -92,6 +94,7 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         image = "example/engine:latest"
         image_runs_engine = True
         process_titles = ("EXAMPLE::",)
+        memory_lines = (MemoryLine("takes", r"model takes (?P<weights>\d+) GiB"),)
         guarded_path = "/secret"
         standard_fields_only = True
         anthropic_api = True
@@ -136,7 +139,7 @@ def test_every_fact_of_a_backend_is_tried_here_or_with_ours(example: Backend, di
     # engine for tokens (tests/process/test_serve_sdks.py), and how it tells that it reads pictures, is tried with ours.
     elsewhere = {"needs_launch", "package", "program_setting", "loads_adapters", "mistral_format", "max_lora_rank"}
     elsewhere |= {"token_calls", "sight", "sight_advice", "memory", "memory_asked"}  # tests/unit/test_fit.py
-    derived = {"stages_for", "counters_for", "names_model", "help_command", "version", "doctor"}
+    derived = {"stages_for", "counters_for", "memory_lines_for", "names_model", "help_command", "version", "doctor"}
     assert facts | methods == (own & (facts | methods)) | elsewhere | derived
 
 
@@ -313,6 +316,17 @@ def test_its_official_image_is_a_service_of_a_compose_file(differing: Backend) -
     service = yaml.safe_load(render("docker-compose", made)["compose.yaml"])["services"]["echo"]
     assert service["image"] == differing.image
     assert "entrypoint" not in service
+
+
+def test_what_it_says_of_its_memory_is_read(differing: Backend, tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("model takes 3 GiB\n")
+    own = report_of_log(log, differing.memory_lines_for(wanted()))
+    wraps = recipe("echo", backend="custom", command="x", metrics_style="example")
+    wrapped = report_of_log(log, registry.backend("custom").memory_lines_for(wraps))
+    assert own is not None
+    assert own.parts == {"weights": 3 << 30}
+    assert wrapped == own
 
 
 def test_what_is_offered_after_a_failure(differing: Backend) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.backends.common.pasted import Pasted
     from vllm_studio_tui.backends.common.token_calls import TokenCalls
     from vllm_studio_tui.domain.check import Check
+    from vllm_studio_tui.domain.memory_report import MemoryLine
     from vllm_studio_tui.domain.metric_spec import MetricSpec
     from vllm_studio_tui.domain.recipe import Recipe
 
@@ -159,6 +160,7 @@ class Backend(ABC):
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
         process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
         stages: Patterns of log lines that show its stage of loading; the first that matches a line counts.
+        memory_lines: Patterns of log lines that tell what it takes of memory, at its start; empty: it says nothing.
         guarded_path: A path that is refused without the API key; None where there is none.
 
     Attributes, what it answers:
@@ -214,6 +216,7 @@ class Backend(ABC):
     image_runs_engine: bool = False
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()
+    memory_lines: tuple[MemoryLine, ...] = ()
     guarded_path: str | None = None
 
     counters: CounterNames | None = None
@@ -262,6 +265,10 @@ class Backend(ABC):
     def stages_for(self, recipe: Recipe) -> tuple[Stage, ...]:
         """Return the stages of this recipe's log."""
         return self.stages
+
+    def memory_lines_for(self, recipe: Recipe) -> tuple[MemoryLine, ...]:
+        """Return the lines of this recipe's log that tell of memory."""
+        return self.memory_lines
 
     def counters_for(self, recipe: Recipe) -> CounterNames | None:
         """Return the counters of this recipe's engine."""

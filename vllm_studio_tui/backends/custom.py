@@ -21,6 +21,7 @@ from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
 from vllm_studio_tui.kit.file_access import expanded
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.memory_report import MemoryLine
     from vllm_studio_tui.domain.recipe import Recipe
 
 PLACEHOLDERS = ("model", "host", "port", "name", "python")
@@ -102,6 +103,10 @@ class Custom(Backend):
     def stages_for(self, recipe: Recipe) -> tuple[Stage, ...]:
         wrapped = self._wrapped(recipe)
         return self.stages if wrapped is None else wrapped.stages
+
+    def memory_lines_for(self, recipe: Recipe) -> tuple[MemoryLine, ...]:
+        wrapped = self._wrapped(recipe)
+        return self.memory_lines if wrapped is None else wrapped.memory_lines
 
     def counters_for(self, recipe: Recipe) -> CounterNames | None:
         wrapped = self._wrapped(recipe)

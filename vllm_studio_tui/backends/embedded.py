@@ -25,6 +25,8 @@ from typing import Any, NoReturn
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 #: Names of llama-server's, which are the ends of the names of the package's enumerations.
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+#: As of llama-server: 3 says how requests go, 4 what it takes of memory too.
+VERBOSITY = "LLAMA_ARG_LOG_VERBOSITY"
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 SPECULATIVE_TYPES = (
     "none", "draft-simple", "draft-eagle3", "draft-mtp", "ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod",
@@ -83,6 +85,8 @@ def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> An
     parameters.endpoint_metrics = True
     parameters.use_jinja = True
     parameters.ui = False
+    if (verbosity := os.environ.get(VERBOSITY, "")).isdecimal():
+        parameters.verbosity = min(int(verbosity[:3]), 99)
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = options.threads_batch or threads
     parameters.cache_prompt = options.cache_prompt

@@ -13,10 +13,11 @@ from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_c
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.gguf_files import projectors, weights
+from vllm_studio_tui.backends.common.memory_lines import LLAMACPP as MEMORY_LINES
 from vllm_studio_tui.backends.common.memory_rules import CACHE_BYTES, MIB, Budget, MemoryRules, count, extra_value
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
-from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, complaint
+from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, VERBOSITY, complaint
 from vllm_studio_tui.domain.check import Check, ok
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
@@ -38,6 +39,9 @@ _FIELDS = {
 
 #: Flags that say which projector is loaded, or that none is.
 _PROJECTOR_FLAGS = frozenset({"mmproj", "mmproj-url", "mmu", "no-mmproj", "mmproj-auto", "no-mmproj-auto"})
+
+#: Flags that say how much it writes into its log.
+_VERBOSITY_FLAGS = frozenset({"v", "lv", "verbose", "verbosity", "log-verbose", "log-verbosity", "log-disable"})
 
 #: Words of vLLM's speculative configuration in llama.cpp's.
 _SPECULATIVE = {"method": "type", "model": "draft-model", "num-speculative-tokens": "draft-n-max"}
@@ -180,6 +184,7 @@ class LlamaCpp(Backend):
     memory = MEMORY
     image_runs_engine = True
     stages = STAGES
+    memory_lines = MEMORY_LINES
     guarded_path = "/props"
     counters = COUNTERS
     metrics = METRICS
@@ -224,7 +229,7 @@ class LlamaCpp(Backend):
         program, embedded = self._program(recipe, context)
         argv = [*program, *self._arguments(recipe, context, embedded=embedded)]
         argv += extra_arguments(recipe.extra_args, argv, STYLE)
-        env, refs = environment(recipe)
+        env, refs = environment(recipe, **_log_level(recipe))
         if recipe.api_key:
             refs["LLAMA_API_KEY"] = recipe.api_key
         notes = ["llama.cpp (embedded) runs it, on the CPU: no llama-server was found."] if embedded else []
@@ -341,6 +346,15 @@ class LlamaCpp(Backend):
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
         return runs_program(words, "llama-server", keep="executable")
+
+
+def _log_level(recipe: Recipe) -> dict[str, str]:
+    """Return the variable that has it say what it takes of memory, unless the recipe sets how much it says.
+
+    A variable, because older builds, which say so anyway and call other levels by these numbers, do not read it.
+    """
+    named = {STYLE.canonical(str(key).lstrip("-")) for key in recipe.extra_args}
+    return {} if named & _VERBOSITY_FLAGS else {VERBOSITY: "4"}
 
 
 def _projector(recipe: Recipe, context: LaunchContext) -> Path | None:

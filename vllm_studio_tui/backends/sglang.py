@@ -17,6 +17,7 @@ from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_c
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
+from vllm_studio_tui.backends.common.memory_lines import SGLANG as MEMORY_LINES
 from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, count, extra_value, gib, switched_on
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
@@ -220,6 +221,7 @@ class SGLang(Backend):
     process_titles = ("sglang::",)
     image = "lmsysorg/sglang:latest"
     stages = STAGES
+    memory_lines = MEMORY_LINES
     guarded_path = "/v1/models"
     counters = COUNTERS
     metrics = METRICS

@@ -11,6 +11,7 @@ from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
+from vllm_studio_tui.backends.common.memory_lines import VLLM as MEMORY_LINES
 from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, count, extra_value, gib, switched_on
 from vllm_studio_tui.backends.common.parsers import plugin_file
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
@@ -205,6 +206,7 @@ class Vllm(Backend):
     process_titles = ("VLLM::",)
     image = "vllm/vllm-openai:latest"
     stages = STAGES
+    memory_lines = MEMORY_LINES
     guarded_path = "/v1/models"
     takes_aliases = True
     counters = COUNTERS
