@@ -248,6 +248,7 @@ class Studio:
             self.recipe_list,
             lambda: self.runs.all(),
             lambda most: RunRows(self.db).list(limit=most),
+            lambda: self.downloads.list(),
         )
 
     @once_property

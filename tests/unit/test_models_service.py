@@ -13,6 +13,7 @@ import pytest
 
 from tests.functional.stage import run_view
 from tests.unit.weight_files import gguf, model
+from vllm_studio_tui.domain.download import Download, DownloadState
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.model import Source
 from vllm_studio_tui.domain.recipe import Recipe
@@ -35,9 +36,10 @@ class Ground:
         self.recipes: list[tuple[str, dict[str, Any]]] = []
         self.runs: list[RunView] = []
         self.rows: list[dict[str, Any]] = []
+        self.downloads: list[Download] = []
         self.models = Models(
             Places.under(root / "home"), lambda: (self.folder,), lambda: self.recipes, lambda: self.runs,
-            lambda most: self.rows[:most], {"HOME": str(root / "person")},
+            lambda most: self.rows[:most], lambda: self.downloads, {"HOME": str(root / "person")},
         )  # fmt: skip
 
     def add(self, recipe_id: str, **data: Any) -> None:
@@ -229,3 +231,45 @@ def test_what_a_family_needs_is_suggested(ground: Ground) -> None:
     fields = {name: value for name, value, _ in ground.models.show("Qwen3-8B").suggestions}
     assert fields["reasoning_parser"] == "qwen3"
     assert Recipe.model_fields.keys() >= fields.keys()
+
+
+def cached(ground: Ground, repo: str, **files: bytes) -> Path:
+    """A repository in the hub's cache of the person."""
+    folder = ground.root / "person/.cache/huggingface/hub" / f"models--{repo.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    (folder / "refs").mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    snapshot.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (snapshot / name.replace("__", ".")).write_bytes(data)
+    return snapshot
+
+
+def test_names_by_which_engines_fetch_a_file_of_the_hub_mean_it(ground: Ground) -> None:
+    cached(ground, "org/M-GGUF", **{"M-Q4_K_M__gguf": gguf(), "M-Q8_0__gguf": gguf()})
+    ground.add("one", model_path="org/M-GGUF:Q8_0")
+    assert {one.name: one.recipes for one in ground.models.list()} == {"M-Q4_K_M": (), "M-Q8_0": ("one",)}
+
+
+def test_what_is_being_downloaded_is_not_deleted(ground: Ground) -> None:
+    snapshot = cached(ground, "org/M", config__json=b'{"model_type": "llama"}', model__safetensors=b"x")
+    ground.downloads.append(Download("org-m", "org/M", "main", DownloadState.RUNNING))
+    assert ground.models.deletion("org/M").refused == "it is being downloaded (org-m)"
+    with pytest.raises(StudioError, match="Cancel that download"):
+        ground.models.delete("M")
+    ground.downloads[:] = [Download("org-m", "org/M", "main", DownloadState.DONE)]
+    assert ground.models.delete("M").done
+    assert not snapshot.exists()
+
+
+def test_a_name_with_a_revision_means_that_one_alone(ground: Ground) -> None:
+    snapshot = cached(ground, "org/M", config__json=b'{"model_type": "llama"}', model__safetensors=b"x")
+    other = snapshot.with_name("1" * 40)
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"old")
+    assert ground.models.show("M").about["revisions"] == "000000000000 (main), 111111111111"
+    with pytest.raises(StudioError, match="has no revision 22"):
+        ground.models.deletion("org/M@22")
+    assert ground.models.delete("org/M@1111").frees == 3
+    assert [path.name for path in snapshot.parent.iterdir()] == ["0" * 40]
+    assert [one.name for one in ground.models.list()] == ["org/M"]

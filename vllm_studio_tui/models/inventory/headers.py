@@ -18,9 +18,9 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.gguf import Gguf, read_gguf
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.kit.safetensors import read_safetensors
-from vllm_studio_tui.kit.tensors import BadFile, TooLarge
-from vllm_studio_tui.models.facts import MOST_FILES, facts_from_gguf, read_facts
-from vllm_studio_tui.models.inventory.folders import read_json
+from vllm_studio_tui.kit.tensors import BadFile, Tensor, TooLarge
+from vllm_studio_tui.models.facts import MOST_FILES, facts_from, facts_from_gguf, read_facts
+from vllm_studio_tui.models.inventory.folders import MAX_CONFIG, read_json
 from vllm_studio_tui.models.inventory.found import Found
 
 #: Models whose headers are kept, and bytes of that file.
@@ -182,21 +182,28 @@ def _of_gguf(found: Found) -> Headers:
 
 
 def _of_folder(found: Found) -> Headers:
-    broken = []
-    for file in found.weights[:MOST_FILES]:
-        if file.path.endswith(".safetensors"):
-            name = file.path.rpartition("/")[2]
-            try:
-                one = read_safetensors(Path(file.path))
-            except BadFile as error:
-                broken.append(f"{name} {error}")
-            except TooLarge:
-                continue
-            else:
-                if one.needed > one.size:
-                    broken.append(cut_off(name, one.size, one.needed))
+    tensors: list[Tensor] = []
+    broken: list[str] = []
+    files = [Path(one.path) for one in found.weights]
+    for file in files[:MOST_FILES]:
+        try:
+            one = read_safetensors(file)
+        except BadFile as error:
+            if file.suffix == ".safetensors":
+                broken.append(f"{file.name} {error}")
+        except TooLarge:
+            continue
+        else:
+            tensors += one.tensors
+            files.remove(file)
+            if one.needed > one.size:
+                broken.append(cut_off(file.name, one.size, one.needed))
     said = replace(by_name(found), broken=_first(broken))
-    facts = read_facts(found.read)
+    config = read_json(f"{found.read}/config.json", MAX_CONFIG)
+    if tensors and not files and config:
+        facts = facts_from(config, tensors, quantized=read_json(f"{found.read}/hf_quant_config.json", MAX_CONFIG))
+    else:
+        facts = read_facts(found.read)
     read = _common(facts)
     if not read["quantization"] and not facts.exact:
         read.pop("quantization")  # nobody knows: its name may

@@ -16,6 +16,11 @@ PREFIX = "models--"
 DEEP = 3
 
 
+def repo_name(path: str) -> str:
+    """Return the name on the hub of a repository's folder."""
+    return path.rstrip("/").rpartition("/")[2].removeprefix(PREFIX).replace("--", "/")
+
+
 def is_hub_cache(folder: Folder) -> bool:
     """Return whether a folder is a cache of the hub."""
     return any(name.startswith(PREFIX) for name in folder.folders)
@@ -39,7 +44,7 @@ def _of_repo(cache: Folder, entry: str, budget: Budget, *, by_name: bool) -> Ite
     repo = read_folder(cache.under(entry), budget)
     if repo is None:
         return
-    name = entry.removeprefix(PREFIX).replace("--", "/")
+    name = repo_name(entry)
     partly = _incomplete(repo, budget)
     snapshot = current_snapshot(repo, budget)
     found = list(_of_snapshot(snapshot, name, cache.path, budget, by_name=by_name)) if snapshot is not None else []
@@ -52,10 +57,11 @@ def _of_repo(cache: Folder, entry: str, budget: Budget, *, by_name: bool) -> Ite
             )
         return
     commit = snapshot.path.rpartition("/")[2] if snapshot is not None else ""
+    about = _revisions(repo, budget)
     for one in found:
         # Whose the rest of a download is, its name does not say: it explains what is missing, and nothing else.
         missing = f"{one.missing} (a download was not finished)" if partly and one.missing else one.missing
-        yield replace(one, missing=missing, revision=commit, repo=repo.path)
+        yield replace(one, missing=missing, revision=commit, repo=repo.path, about={**one.about, **about})
 
 
 def current_snapshot(repo: Folder, budget: Budget) -> Folder | None:
@@ -86,6 +92,23 @@ def _of_snapshot(snapshot: Folder, name: str, cache: str, budget: Budget, *, by_
             yield from gguf_models(folder, source=Source.HUB, origin=cache)
         inside = [path for folder in level for path in map(folder.under, folder.folders)]
         level = [one for path in inside[:200] if (one := read_folder(path, budget)) is not None]
+
+
+def _revisions(repo: Folder, budget: Budget) -> dict[str, str]:
+    """Return the revisions of a repository that has several, each with the branches and tags that mean it."""
+    again = Budget(entries=1000, seconds=0.5)  # this folder was read before, in this look
+    snapshots = read_folder(repo.under("snapshots"), again)
+    if snapshots is None or len(snapshots.folders) < 2:
+        return {}
+    refs = read_folder(repo.under("refs"), budget)
+    named: dict[str, list[str]] = {}
+    for name in sorted(refs.files) if refs is not None else ():
+        data = read_small(repo.under(f"refs/{name}"), 200)
+        named.setdefault(data.decode("ascii", "replace").strip() if data else "", []).append(name)
+    words = [
+        f"{one[:12]} ({', '.join(named[one])})" if one in named else one[:12] for one in snapshots.folders[:10]
+    ]  # fmt: skip
+    return {"revisions": ", ".join(words)}
 
 
 def _incomplete(repo: Folder, budget: Budget) -> list[FoundFile]:

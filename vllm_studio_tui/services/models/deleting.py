@@ -18,12 +18,20 @@ OWNERS = {Source.OLLAMA: "Ollama", Source.LMSTUDIO: "LM Studio"}
 
 
 def plan_deletion(
-    model: Model, found: Found, others: Iterable[Found], runs: Sequence[str], revision: str = ""
+    model: Model,
+    found: Found,
+    others: Iterable[Found],
+    *,
+    runs: Sequence[str],
+    downloads: Sequence[str] = (),
+    revision: str = "",
 ) -> tuple[Deletion, Removal]:
     """Return what deleting a model would do. Blocking.
 
     Args:
         runs: Ids of the live runs that use it.
+        downloads: Ids of the downloads that bring it just now.
+        revision: Only this one, of a model in the hub's cache.
 
     Raises:
         StudioError: That cannot be told.
@@ -33,6 +41,9 @@ def plan_deletion(
     if runs:
         refused = f"it is loaded by {', '.join(runs)}"
         advice = f"Stop it first: vllm-studio stop {runs[0]}"
+    elif downloads:
+        refused = f"it is being downloaded ({', '.join(downloads)})"
+        advice = "Cancel that download instead, or pause it first."
     elif held := holders([os.path.realpath(one.path) for one in found.files]):
         refused = "it is open in " + ", ".join(f"{name} (pid {pid})" for pid, name in sorted(held.items())[:5])
         advice = "End that program first."

@@ -17,6 +17,7 @@ from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.demo.model import DEMO, demo_model_path
 from vllm_studio_tui.models.inventory.headers import HeaderStore
+from vllm_studio_tui.models.inventory.hub import repo_name
 from vllm_studio_tui.models.inventory.looking import Look, look_at
 from vllm_studio_tui.models.inventory.places import Place, places_of
 from vllm_studio_tui.models.inventory.reading import model_of
@@ -25,6 +26,7 @@ from vllm_studio_tui.services.models.uses import Uses
 from vllm_studio_tui.store.conversion import from_json
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.download import Download
     from vllm_studio_tui.models.inventory.removal import Removal
     from vllm_studio_tui.runs.read import RunView
 
@@ -56,6 +58,7 @@ class Models:
         recipes: All recipes, by id, as they are stored.
         runs: All runs on the disk.
         launches: Rows of launches of the past, the latest first; at most so many.
+        downloads: Those that there are.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Models:
         recipes: RecipeList,
         runs: Callable[[], builtins.list[RunView]],
         launches: Callable[[int], builtins.list[dict[str, Any]]],
+        downloads: Callable[[], builtins.list[Download]] = list,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._places = places
@@ -72,6 +76,7 @@ class Models:
         self._recipes = recipes
         self._runs = runs
         self._launches = launches
+        self._downloads = downloads
         self._environ = environ
         self._headers = HeaderStore(places.cache / "models.json")
         self._lock = threading.Lock()
@@ -173,7 +178,9 @@ class Models:
             and model.path in uses.of_recipe({**one.spec.recipe, "argv": list(one.spec.argv)})
         ]
         others = [one for one in look.models if one.path != model.path]
-        return plan_deletion(model, found, others, runs, revision)
+        repo = repo_name(found.repo) if found.source == Source.HUB else ""
+        coming = [one.id for one in self._downloads() if one.state.live and one.repo == repo]
+        return plan_deletion(model, found, others, runs=runs, downloads=coming, revision=revision)
 
     # --- looking ----------------------------------------------------------------------------------------
 

@@ -6,8 +6,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from vllm_studio_tui.domain.model import Kind, Source
 from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.models.inventory.found import Found
+from vllm_studio_tui.models.inventory.headers import by_name
+from vllm_studio_tui.models.inventory.hub import repo_name
 
 #: Texts of a recipe that are looked through, and characters of one of them.
 MOST_TEXTS, LONGEST = 2000, 4000
@@ -30,6 +33,8 @@ class Uses:
                 if path:
                     self._by_path.setdefault(path, one.path)
                     self._by_path.setdefault(_real(path), one.path)
+            for alias in _aliases(one):
+                self._by_path.setdefault(alias, one.path)
             names.setdefault(one.path.rpartition("/")[2], []).append(one.path)
         self._by_name = {name: paths[0] for name, paths in names.items() if len(paths) == 1}
 
@@ -63,6 +68,15 @@ class Uses:
             return None
         whole = expanded(path)
         return self._by_path.get(whole) or self._by_path.get(_real(whole))
+
+
+def _aliases(found: Found) -> list[str]:
+    """Return the names by which engines fetch a GGUF file of the hub's cache: `owner/name`, `owner/name:Q4_K_M`."""
+    if found.kind != Kind.GGUF or not found.repo or found.source != Source.HUB:
+        return []
+    repo = repo_name(found.repo)
+    word = by_name(found).quantization
+    return [f"{repo}:{word}", repo] if word else [repo]
 
 
 def _texts(value: Any) -> Iterator[str]:
