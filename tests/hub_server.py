@@ -133,6 +133,10 @@ def _handler(hub: Hub, host: str) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._serve(head=False)
 
+        def do_POST(self) -> None:
+            self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self._serve(head=False)
+
         def _serve(self, *, head: bool) -> None:
             self.head = head
             self.asked = Asked(
@@ -195,7 +199,13 @@ def _hub(handler: Any, hub: Hub) -> None:
         if _refusal(handler, hub, found[1], files=True) is not None:
             handler.answer(200)
         return
-    found = re.fullmatch(r"/api/models/(.+?)/(revision|tree)/([^/]+)", path)
+    found = re.fullmatch(r"/api/models/([^/]+(?:/[^/]+)?)", path)
+    if found:
+        repo = _refusal(handler, hub, found[1], files=False)
+        if repo is not None:
+            _info(handler, found[1], repo)
+        return
+    found = re.fullmatch(r"/api/models/(.+?)/(revision|tree)/([^/]+)/?", path)
     if found:
         repo = _refusal(handler, hub, found[1], files=False)
         if repo is None:
@@ -207,6 +217,15 @@ def _hub(handler: Any, hub: Hub) -> None:
             _info(handler, found[1], repo)
         else:
             _tree(handler, hub, found[1], repo, parse_qs(parts.query))
+        return
+    found = re.fullmatch(r"/api/models/(.+?)/paths-info/([^/]+)", path)
+    if found and handler.command == "POST":
+        repo = _refusal(handler, hub, found[1], files=False)
+        if repo is not None:
+            body = handler.body.decode()
+            asked = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body).get("paths", [])
+            entries = [_entry(one, repo.files[one]) for one in asked if one in repo.files]
+            handler.answer(200, json.dumps(entries).encode(), Content_Type="application/json; charset=utf-8")
         return
     found = re.fullmatch(r"/api/resolve-cache/models/(.+?)/([0-9a-f]{40})/(.+)", path)
     if found:
@@ -248,12 +267,7 @@ def _info(handler: Any, name: str, repo: Repo) -> None:
 def _tree(handler: Any, hub: Hub, name: str, repo: Repo, query: dict[str, list[str]]) -> None:
     folders = sorted({one.rsplit("/", 1)[0] for one in repo.files if "/" in one})
     entries: list[dict[str, Any]] = [{"type": "directory", "oid": "1" * 40, "size": 0, "path": one} for one in folders]
-    for one, body in sorted(repo.files.items()):
-        entry: dict[str, Any] = {"type": "file", "oid": blob_id(body), "size": len(body), "path": one}
-        if one.endswith(LARGE):
-            entry["lfs"] = {"oid": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 135}
-            entry["xetHash"] = hashlib.sha256(b"xet" + body).hexdigest()
-        entries.append(entry)
+    entries += [_entry(one, body) for one, body in sorted(repo.files.items())]
     at = int(query.get("cursor", ["0"])[0])
     headers = {"Content_Type": "application/json; charset=utf-8"}
     if at + PAGE < len(entries):
@@ -261,6 +275,14 @@ def _tree(handler: Any, hub: Hub, name: str, repo: Repo, query: dict[str, list[s
             f'<{hub.endpoint}/api/models/{name}/tree/{repo.commit}?recursive=true&cursor={at + PAGE}>; rel="next"'
         )
     handler.answer(200, json.dumps(entries[at : at + PAGE]).encode(), **headers)
+
+
+def _entry(name: str, body: bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "oid": blob_id(body), "size": len(body), "path": name}
+    if name.endswith(LARGE):
+        entry["lfs"] = {"oid": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 135}
+        entry["xetHash"] = hashlib.sha256(b"xet" + body).hexdigest()
+    return entry
 
 
 def _resolve(handler: Any, hub: Hub, name: str, file: str, repo: Repo, commit: str) -> None:

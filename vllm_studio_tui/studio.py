@@ -193,7 +193,7 @@ class Studio:
     def downloads(self) -> Downloads:
         from vllm_studio_tui.services.downloads import Downloads
 
-        return Downloads(self.places)
+        return Downloads(self.places, scope=lambda: self.settings.systemd_scope)
 
     @once_property
     def sampler(self) -> Sampler:
@@ -253,9 +253,9 @@ class Studio:
 
     @once_property
     def fit(self) -> FitService:
-        from vllm_studio_tui.services.fit.service import FitService
+        from vllm_studio_tui.services.fit.service import FitService, ask_hub
 
-        return FitService(self.gpu_report, lambda: self.runs.live())
+        return FitService(self.gpu_report, lambda: self.runs.live(), ask_hub=ask_hub)
 
     @once_property
     def _upkeep(self) -> Upkeep:

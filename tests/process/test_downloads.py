@@ -370,3 +370,20 @@ def test_a_torn_directory_is_no_download_and_hides_no_other(ground: Ground) -> N
     assert (found.id, found.state) == (one.id, DownloadState.PAUSED)
     ground.downloads.resume(one.id)
     ground.done(one.id)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_download_may_be_put_into_a_scope_of_systemd(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """A stand-in for systemd-run that becomes the program, as with --scope; or that refuses."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    rest = 'while [ "$1" != "--" ]; do shift; done; shift; exec "$@"' if works else "exit 1"
+    (folder / "systemd-run").write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{rest}\n')
+    (folder / "systemd-run").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    ground.downloads = Downloads(Places.under(ground.home), scope=lambda: True)
+    one = ground.done(ground.downloads.start("acme/tiny").id)
+    assert f"--user --scope --quiet --collect --unit=vllm-studio-{one.id} --" in calls.read_text()
+    ground.assert_whole()

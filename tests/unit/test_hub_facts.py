@@ -159,3 +159,22 @@ def test_no_content_of_a_repository_makes_its_reader_raise_anything_but_words(
         ask(hub, tmp_path)
     except StudioError as error:
         assert error.title
+
+
+def test_whether_a_name_of_the_hub_fits_is_told_by_its_heads(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.studio import Studio
+
+    hub.add("acme/m", sharded())
+    for name, value in {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(tmp_path / "hf"),
+        "VLLM_STUDIO_HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with Studio.open_sync(Places.under(tmp_path)) as studio:
+        assert studio.fit.facts("acme/m").exact
+        with pytest.raises(StudioError):
+            studio.fit.facts("acme/none")

@@ -138,7 +138,7 @@ class HubClient:
 
     def page(self, repo: str) -> str:
         """Return the address of a repository's page."""
-        return f"{self.access.endpoint}/{repo}"
+        return f"{re.sub(r'//[^/@]*@', '//', self.access.endpoint)}/{repo}"  # without a password that is in it
 
     def repository(self, repo: str, revision: str | None = None) -> HubRepo:
         """Return what a repository holds.

@@ -169,7 +169,7 @@ def refused(status: int, headers: Any, *, repo: str, page: str, file: str = "", 
             passing=True,
             after=after,
         )
-    if status >= 500 or status == 408:
+    if status in (408, 500, 502, 503, 504) or status >= 520:
         return HubError(
             "server", "the hub has trouble of its own", cause=f"It answered HTTP {status}. {said}".strip(),
             advice="Try again later.", passing=True, after=retry_after(headers),

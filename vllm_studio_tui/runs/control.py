@@ -149,7 +149,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held
         if not take_lock(fd):
             return False
         argv = [
-            *(_scope(folder) if scope else ()),
+            *(scope_prefix(folder.name) if scope else ()),
             sys.executable,
             "-m",
             "vllm_studio_tui.keeper",
@@ -190,7 +190,7 @@ def start_keeper(folder: Path, *, adopt: bool = False, scope: bool = False, held
             os.close(fd)
 
 
-def _scope(folder: Path) -> list[str]:
+def scope_prefix(name: str) -> list[str]:
     """Return the command prefix that puts a keeper and its engine into their own systemd user scope.
 
     A scope outlives the session that it was asked from, also under KillUserProcesses; see systemd-run(1).
@@ -199,7 +199,7 @@ def _scope(folder: Path) -> list[str]:
     return (
         []
         if program is None
-        else [program, "--user", "--scope", "--quiet", "--collect", f"--unit=vllm-studio-{folder.name}", "--"]
+        else [program, "--user", "--scope", "--quiet", "--collect", f"--unit=vllm-studio-{name}", "--"]
     )
 
 

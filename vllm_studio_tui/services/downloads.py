@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from vllm_studio_tui.models.pulling.directory import (
     read_state,
     view,
 )
+from vllm_studio_tui.runs.control import scope_prefix
 
 if TYPE_CHECKING:
     from vllm_studio_tui.models.hub_client import HubAccess
@@ -37,11 +38,22 @@ PATIENCE = 8.0
 
 
 class Downloads:
-    """The downloads of this machine. Every call blocks; those that ask the hub may take seconds."""
+    """The downloads of this machine. Every call blocks; those that ask the hub may take seconds.
 
-    def __init__(self, places: Places, environ: Mapping[str, str] | None = None) -> None:
+    Args:
+        scope: Whether processes are put into systemd scopes of their own, which outlive a session.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        environ: Mapping[str, str] | None = None,
+        *,
+        scope: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._places = places
         self._environ = environ
+        self._scope = scope
 
     @property
     def _access(self) -> HubAccess:
@@ -118,7 +130,7 @@ class Downloads:
                 if same is not None:
                     self._remove(self._folder(same.id))
                 spec = create(self._places.downloads, plan, endpoint=access.endpoint, cache=access.cache)
-                begin(self._folder(spec.id))
+                self._begin(self._folder(spec.id))
         except TimeoutError:
             raise StudioError("another download is being started", advice="Try again in a moment.") from None
         except OSError as error:
@@ -151,7 +163,7 @@ class Downloads:
         if last.pid is not None and is_held(folder):  # its process has written its end, and is about to leave
             process.wait_gone(last.pid, last.start, PATIENCE)
         try:
-            begin(folder)
+            self._begin(folder)
         except OSError as error:
             raise _unwritten(error, self._places.downloads) from error
         return self.get(one.id)
@@ -185,6 +197,11 @@ class Downloads:
         if one.state.live:
             raise StudioError(f"{one.id} is not over", cause=f"It is {one.state}.", advice="Pause or cancel it first.")
         self._remove(self._folder(one.id))
+
+    def _begin(self, folder: Path) -> None:
+        if self._scope() and begin(folder, scope_prefix(folder.name)):
+            return
+        begin(folder)  # also where systemd refused
 
     def _same(self, plan: DownloadPlan) -> Download | None:
         """Return the download of the same files of the same commit."""

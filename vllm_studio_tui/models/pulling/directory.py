@@ -15,6 +15,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -215,8 +216,11 @@ def create(root: Path, plan: DownloadPlan, *, endpoint: str, cache: Path) -> Dow
     return spec
 
 
-def begin(folder: Path) -> bool:
-    """Start the process of a download, which outlives us; False: it has one.
+def begin(folder: Path, prefix: Sequence[str] = ()) -> bool:
+    """Start the process of a download, which outlives us; False: it has one, or was refused.
+
+    Args:
+        prefix: What the command begins with: what puts it into a scope of systemd.
 
     Raises:
         OSError: It cannot be started.
@@ -235,7 +239,7 @@ def begin(folder: Path) -> bool:
         with (folder / LOG).open("ab") as log:
             os.chmod(folder / LOG, 0o600)  # noqa: PTH101, RUF100
             child = subprocess.Popen(
-                [sys.executable, "-m", "vllm_studio_tui.models.pulling", str(folder), "--lock-fd", str(fd)],
+                [*prefix, sys.executable, "-m", "vllm_studio_tui.models.pulling", str(folder), "--lock-fd", str(fd)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

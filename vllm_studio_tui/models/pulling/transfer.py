@@ -30,8 +30,8 @@ from vllm_studio_tui.models.pulling.cache import RepoCache, room_at
 
 #: Bytes after which is looked whether the disk still has room.
 STRIDE = 32 << 20
-#: Seconds between tries that bring nothing; after the last one it fails. Two minutes in all.
-PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+#: Seconds between tries that bring nothing; after the last one it fails. Half an hour in all: nobody may be looking.
+PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 300.0, 300.0, 600.0)
 #: Seconds that a hub may ask us to wait.
 LONGEST_WAIT = 900.0
 #: Seconds between looks whether another process, which fetches the same file, is done.

@@ -30,6 +30,13 @@ Lookup = Callable[[ModelFacts, FitQuestion, Backend, str], "Learned | None"]
 AskHub = Callable[[str], ModelFacts]
 
 
+def ask_hub(model: str) -> ModelFacts:
+    """Return what the hub says of a name; see `models.hub.read_hub_facts`."""
+    from vllm_studio_tui.models.hub import read_hub_facts  # it loads the HTTP client
+
+    return read_hub_facts(model, environ=os.environ)
+
+
 class FitService:
     """Whether models fit on this machine. Everything blocks.
 
