@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -201,3 +202,26 @@ def test_the_time_left_is_right_from_the_second_start_on(home: Home, engine: str
     spread = max(abs(one - shown["ready_after"]) for one in took) / shown["ready_after"]
     assert max(wrong) <= max(0.30, 0.5 / shown["ready_after"], spread + 0.1)
     home.json("stop", recipe)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama-server"])
+def test_one_that_somebody_started_becomes_the_recipe_that_starts_it(home: Home, engine: str, tmp_path: Path) -> None:
+    """Its command line, as the studio makes it, is started by hand and read back from the process."""
+    recipe = home.recipe(engine)
+    command = home.json("recipes", "command", recipe)
+    words = shlex.split(command["shell"])
+    environ = dict(word.split("=", 1) for word in words if "=" in word and word.partition("=")[0].isidentifier())
+    argv = words[next(at for at, word in enumerate(words) if word.startswith("/")) :]
+    child = subprocess.Popen(argv, env={**os.environ, **environ}, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            code, out, _ = home.run("recipes", "import", "--running", str(child.pid), "--against", recipe, "--json")
+            if code == 0:
+                break
+        changed = {one["field"] for one in json.loads(out)["changes"].get(recipe, [])}
+        assert not changed - {"port", "executable"} - {f"env_vars.{name}" for name in environ}
+    finally:
+        child.kill()
+        child.wait()

@@ -39,6 +39,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("recipes undo --json", 0, "two"),
     ("recipes export --json", 0, "three"),
     ("recipes import FILE --json", 0, "four"),
+    ("recipes import --running 99999999", 1, "99999999"),
     ("import ORIGINAL --json", 0, '"five"'),
     ("recipes delete five --yes", 0, ""),
     ("recipes delete two --yes", 0, ""),

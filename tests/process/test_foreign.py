@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.house import House, until
+from tests.ports import free_port
+from tests.process.house import House, until, wait_ready
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs import control, foreign
+from vllm_studio_tui.runs.process_facts import read_process
+from vllm_studio_tui.studio import Studio
 
 Start = Callable[..., subprocess.Popen[bytes]]
 SLEEP = "import time; time.sleep(600)"
@@ -115,3 +120,42 @@ def test_what_a_killed_engine_leaves_behind_is_found_and_ended(start: Start, tmp
 def _parent(pid: int) -> int:
     found = process.stat(pid)
     return found.parent if found is not None else 0
+
+
+def test_the_recipe_of_an_engine_that_runs_starts_the_same(tmp_path: Path) -> None:
+    """The embedded engine, started by hand with a path of its folder, is rebuilt, ended, and launched."""
+    from tests.process.serving import small_model
+
+    model, port = small_model(), free_port()
+    (tmp_path / "mine.gguf").symlink_to(model)
+    engine = [sys.executable, "-m", "vllm_studio_tui.backends.embedded"]
+    words = ["-m", "mine.gguf", "--port", str(port), "--ctx-size", "512", "--alias", "mine"]
+    environ = {**os.environ, "GGML_NOTHING": "1", "HF_TOKEN": "hf_" + "q" * 30}
+    child = subprocess.Popen([*engine, *words], cwd=tmp_path, env=environ)
+    house = House(tmp_path / "home")
+    try:
+        with Studio.open_sync(house.places) as studio:
+            until(lambda: any(one.pid == child.pid for one in foreign.find_foreign()), "found")
+            until(lambda: port in read_process(child.pid).ports, "it listens")
+            report = studio.recipes.import_running(port)
+            (made,) = [studio.recipes.get(one) for one in report.imported]
+            assert (made.backend, made.model_path, made.port) == ("llamacpp", str(tmp_path / "mine.gguf"), port)
+            assert (made.served_model_name, made.max_model_len) == ("mine", 512)
+            assert made.env_vars["GGML_NOTHING"] == "1"
+            assert made.env_vars["HF_TOKEN"].startswith("file:")
+            studio.recipes.save(made.model_copy(update={"max_model_len": 1024, "tags": ("kept",)}))
+            against = studio.recipes.import_running(child.pid, against=made.id)
+            (change,) = against.changes[made.id].fields
+            assert (change.field, change.old, change.new) == ("max_model_len", 1024, 512)
+            assert studio.recipes.get(made.id).max_model_len == 1024
+            studio.recipes.import_running(child.pid, against=made.id, replace=True)
+            assert studio.recipes.get(made.id) == made.model_copy(update={"tags": ("kept",)})
+            child.kill()
+            child.wait()
+            run = studio.launcher.launch(studio.recipes.get(made.id))
+            assert wait_ready(run, 60).state is State.READY
+            studio.launcher.stop(run)
+    finally:
+        child.kill()
+        child.wait()
+        house.end()

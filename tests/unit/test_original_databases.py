@@ -18,7 +18,7 @@ from vllm_studio_tui.domain.errors import StoreError, StudioError
 from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.original import OriginalFile, find_databases, take_in
-from vllm_studio_tui.services.recipes.recipes import read_source
+from vllm_studio_tui.services.recipes.sources import read_source
 from vllm_studio_tui.store.database_files import read_database
 from vllm_studio_tui.store.original import BrokenRow, read_original
 from vllm_studio_tui.studio import Studio
@@ -201,7 +201,7 @@ def mutated(raw: bytes, chance: random.Random) -> bytes:
             other = chance.randrange(16, len(data))
             data[at : at + size] = data[other : other + size]
         else:
-            del data[chance.randrange(100, len(data) + 1) :]
+            del data[chance.randrange(min(100, len(data)), len(data) + 1) :]
             if len(data) < 120:
                 data += bytes(200)
     return bytes(data)

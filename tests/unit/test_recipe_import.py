@@ -21,7 +21,8 @@ from vllm_studio_tui.kit.secrets import resolve
 from vllm_studio_tui.services.recipes.formats.command import from_command
 from vllm_studio_tui.services.recipes.formats.format import MAX_BYTES
 from vllm_studio_tui.services.recipes.parsing import read_documents
-from vllm_studio_tui.services.recipes.recipes import Broken, Recipes, read_source
+from vllm_studio_tui.services.recipes.recipes import Broken, Recipes
+from vllm_studio_tui.services.recipes.sources import read_source
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.recipes import RecipeRows
 from vllm_studio_tui.store.schema import EMPTY

@@ -15,7 +15,7 @@ from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_argu
 from vllm_studio_tui.backends.common.gguf_files import projectors, weights
 from vllm_studio_tui.backends.common.memory_lines import LLAMACPP as MEMORY_LINES
 from vllm_studio_tui.backends.common.memory_rules import CACHE_BYTES, MIB, Budget, MemoryRules, count, extra_value
-from vllm_studio_tui.backends.common.pasted import Pasted, runs_program
+from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, VERBOSITY, complaint
 from vllm_studio_tui.domain.check import Check, ok
@@ -345,6 +345,9 @@ class LlamaCpp(Backend):
         return ForeignEngine(self.name, name, cmdline.port_option(rest, None), cmdline.option(rest, "--host"))
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
+        embedded = runs_module(words, EMBEDDED)
+        if embedded is not None:  # the studio's own interpreter runs it
+            return Pasted(embedded.arguments)
         return runs_program(words, "llama-server", keep="executable")
 
 

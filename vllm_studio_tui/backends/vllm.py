@@ -374,9 +374,10 @@ class Vllm(Backend):
         return ForeignEngine(self.name, name, port, cmdline.option(rest, "--host"))
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
-        return runs_program(words, "vllm", "serve", keep="executable") or runs_module(
-            words, "vllm.entrypoints.openai.api_server"
-        )
+        module = runs_module(words, "vllm.entrypoints.openai.api_server")
+        if module is None and (main := runs_module(words, "vllm.entrypoints.cli.main")) is not None:
+            module = Pasted(main.arguments[1:], main.fields) if main.arguments[:1] == ("serve",) else None
+        return runs_program(words, "vllm", "serve", keep="executable") or module
 
 
 def _is_unsafe(version: str | None) -> bool:

@@ -32,6 +32,8 @@ def show_report(report: ImportReport, *, dry_run: bool) -> None:
         say("take what is suggested: import again with --suggested, or vllm-studio recipes edit ID --suggested")
     if report.kept_both:
         say("to replace instead of keeping both: import again with --replace")
+    if report.alike is not None:
+        say(f"{report.alike} is for the same model: --against {report.alike} says what differs")
     for failed in report.failed:
         note(f"{failed['source']}, entry {failed['index']} ({failed['id'] or 'no id'}) is not a valid recipe:")
         for wrong in failed["errors"]:

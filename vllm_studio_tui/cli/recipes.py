@@ -311,7 +311,15 @@ def _point_out_masked(studio: StudioApi, ids: list[str]) -> None:
 def _register_exchange(nouns: typer.Typer) -> None:
     @nouns.command("import")
     def import_(
-        source: str = typer.Argument(..., metavar="FILE", help="JSON, YAML or a pasted command; - for stdin."),
+        source: str = typer.Argument(
+            "", metavar="FILE", help="JSON, YAML, a pasted command, the original's database; -: stdin."
+        ),
+        running: bool = typer.Option(
+            False, "--running", help="An engine that somebody started: FILE is its PID or port, or nothing if one runs."
+        ),
+        against: str | None = typer.Option(
+            None, "--against", metavar="ID", help="With --running: only say what it does otherwise than this recipe."
+        ),
         dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would come of it."),
         replace: bool = typer.Option(
             False, "--replace/--keep-both", help="What becomes of one that is there with other content."
@@ -320,16 +328,31 @@ def _register_exchange(nouns: typer.Typer) -> None:
         as_json: bool = JSON,
     ) -> None:
         """Take in recipes, also the original system's; each entry and each changed field is reported."""
-        from vllm_studio_tui.services.recipes.recipes import read_source
+        from vllm_studio_tui.services.recipes.sources import read_source
 
+        if against is not None and not running:
+            raise UsageError("--against is for an engine that runs", advice="Add --running, and its PID or port.")
+        if not running and not source:
+            raise UsageError("nothing to import", advice="Name a file, - for stdin, or --running.")
+        if running and source and not (source.isascii() and source.isdigit() and len(source) < 10):
+            raise UsageError(f"{source[:40]} is neither a process nor a port", advice="See `vllm-studio foreign list`.")
         with open_studio() as studio:
-            report = studio.recipes.import_(
-                read_source(source), source, dry_run=dry_run, replace=replace, suggested=take
-            )
+            if running:
+                where = int(source) if source else None
+                report = studio.recipes.import_running(
+                    where, against=against, dry_run=dry_run, replace=replace, suggested=take
+                )
+            else:
+                report = studio.recipes.import_(
+                    read_source(source), source, dry_run=dry_run, replace=replace, suggested=take
+                )
+        dry_run = dry_run or (against is not None and not replace)
         if as_json:
             emit(report.to_json())
         else:
             show_report(report, dry_run=dry_run)
+            if against is not None and report.changes and not replace:
+                say("take it: the same with --replace; vllm-studio recipes undo takes that back")
         if report.failed:
             raise SystemExit(1)
 

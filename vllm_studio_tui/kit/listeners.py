@@ -133,6 +133,23 @@ def _table(name: str) -> Iterator[tuple[str, str, int, int]]:
                 yield fields[1], fields[3], int(fields[7]), int(fields[9])
 
 
+def ports_of(pids: Iterable[int]) -> dict[int, bool]:
+    """Return the ports on which processes listen, as far as we may see; True: on every address of the host."""
+    inodes = {
+        link[8:-1] for pid in pids for _, link in descriptors(pid) if link.startswith("socket:[") and link[-1] == "]"
+    }
+    found: dict[int, bool] = {}
+    for name in ("tcp", "tcp6") if inodes else ():
+        for local, state, _, inode in _table(name):
+            if state != _LISTEN:
+                break  # listening sockets come first
+            where, _, number = local.partition(":")
+            if str(inode) in inodes:
+                port = int(number, 16)
+                found[port] = found.get(port, False) or not where.strip("0")
+    return found
+
+
 def has_lingering_connections(port: int) -> bool:
     """Return whether the port has connections that a server left behind, and no listener."""
     rows = [state for name in ("tcp", "tcp6") for at, state, _, _ in _table(name) if at.endswith(f":{port:04X}")]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from vllm_studio_tui.backends.common import cmdline
+
 
 @dataclass(frozen=True, slots=True)
 class Pasted:
@@ -30,6 +32,15 @@ def runs_program(words: Sequence[str], name: str, *subcommand: str, keep: str | 
     if not words or PurePosixPath(words[0]).name != name or tuple(words[1:end]) != subcommand:
         return None
     return Pasted(tuple(words[end:]), {keep: words[0]} if keep and "/" in words[0] else {})
+
+
+def as_typed(line: Sequence[str]) -> list[str]:
+    """Return the command line of a running process as a person would type it: a script without its interpreter."""
+    found = cmdline.program(line)
+    if found is None or found.kind != "program" or PurePosixPath(str(line[0])).name == found.name:
+        return list(line)
+    script = len(line) - len(found.rest) - 1
+    return [str(one) for one in line[script:]]
 
 
 def runs_module(words: Sequence[str], module: str) -> Pasted | None:

@@ -12,6 +12,7 @@ from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe
 from vllm_studio_tui.services.recipes.changes import Change, compare
+from vllm_studio_tui.services.recipes.formats.format import Found
 from vllm_studio_tui.services.recipes.parsing import read_found
 from vllm_studio_tui.store.original import BrokenRow
 
@@ -31,6 +32,7 @@ class ImportReport:
         kept_both: New ids to those whose content differs.
         suggestions: What the model of a recipe is known to need and the recipe leaves open.
         changes: Of those that are replaced, what differs.
+        alike: Of an engine that runs, a recipe that is kept for the same model.
     """
 
     imported: list[str] = field(default_factory=list)
@@ -41,6 +43,7 @@ class ImportReport:
     fields: list[dict[str, str]] = field(default_factory=list)
     suggestions: list[dict[str, Any]] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
+    alike: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return every attribute as `recipes import --json` prints it."""
@@ -65,7 +68,7 @@ class Entry:
 
 
 def read_entries(
-    raw: bytes,
+    raw: bytes | list[Found],
     source: str,
     read: Callable[[Any], tuple[Recipe, list[FieldNote]]],
     lookup: Lookup,
@@ -77,6 +80,7 @@ def read_entries(
     """Return the recipes of a file, each under the id that it will have, and fill in the report.
 
     Args:
+        raw: The file, or what was read of it already.
         replace: A recipe of the same id with other content gives way; else both are kept.
         suggested: Take what is suggested for the model's family.
 
@@ -85,7 +89,7 @@ def read_entries(
     """
     entries: list[Entry] = []
     now: dict[str, Recipe] = {}
-    for index, found in enumerate(read_found(raw, source)):
+    for index, found in enumerate(raw if isinstance(raw, list) else read_found(raw, source)):
         data = found.data
         try:
             if isinstance(data, BrokenRow):

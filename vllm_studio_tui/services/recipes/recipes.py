@@ -9,15 +9,14 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.config.packaged_data import data_dir
-from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, UsageError
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.changes import Proposal
-from vllm_studio_tui.services.recipes.formats.original_database import DATABASE
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
 from vllm_studio_tui.services.recipes.parsing import read_documents
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
@@ -25,35 +24,7 @@ from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.foreign import Foreign
     from vllm_studio_tui.services.recipes.revisions import Revision, Undoing
-    from vllm_studio_tui.store.recipes import RevisionRow
-
-
-class RecipeRows(Protocol):
-    """Where recipes are kept: plain data by id."""
-
-    def list(self) -> list[tuple[str, dict[str, Any]]]: ...
-
-    def get(self, recipe_id: str) -> dict[str, Any] | None: ...
-
-    def insert(self, recipe_id: str, data: Mapping[str, Any], reason: str = ...) -> None: ...
-
-    def update(self, recipe_id: str, data: Mapping[str, Any], reason: str = ...) -> None: ...
-
-    def delete(self, recipe_id: str, reason: str = ...) -> bool: ...
-
-    def change(self, wanted: Mapping[str, Mapping[str, Any] | None], reason: str) -> None: ...
-
-    def changed_at(self) -> dict[str, float]: ...
-
-    def revisions(self, recipe_id: str) -> builtins.list[RevisionRow]: ...
-
-    def number(self, recipe_id: str) -> int | None: ...
-
-    def changed_since(self, seq: int | None) -> tuple[int, builtins.list[dict[str, Any]]]: ...
-
-    def last_change(self) -> builtins.list[RevisionRow]: ...
-
-    def undo(self) -> builtins.list[RevisionRow]: ...
+    from vllm_studio_tui.services.recipes.rows import RecipeRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +300,39 @@ class Recipes:
         report.imported = [one for one in report.imported if only is None or one in only]
         return report
 
+    def import_running(
+        self,
+        where: int | None = None,
+        *,
+        against: str | None = None,
+        dry_run: bool = False,
+        replace: bool = False,
+        suggested: bool = False,
+    ) -> ImportReport:
+        """Make a recipe of an engine that somebody started, see `services.recipes.running`.
+
+        Args:
+            where: Its process or its port; None: the only one that runs.
+            against: A recipe that is kept: what the process does otherwise is reported, and kept only with `replace`.
+
+        Raises:
+            NotFound: No such engine runs, or no such recipe is kept.
+            UsageError: Several run.
+            StudioError: The process does not show how it was started.
+        """
+        from vllm_studio_tui.services.recipes.running import read_running
+
+        saved = self.get(against) if against is not None else None
+        dry_run = dry_run or (saved is not None and not replace)
+        read = partial(self.read, imported=True, dry_run=dry_run)
+        source, entries, report = read_running(
+            where, read, self._lookup, self.all(), saved, replace=replace, suggested=suggested
+        )
+        wanted = {one.recipe.id: recipe_to_data(one.recipe) for one in entries if not one.same}
+        if wanted and not dry_run:
+            self._rows.change(wanted, source)
+        return report
+
     def import_proposals(self, raw: bytes, source: str) -> builtins.list[Proposal]:
         """Return what an import with `replace` would change, a recipe each; nothing is written."""
         read = partial(self.read, imported=True, dry_run=True)
@@ -367,24 +371,3 @@ class Recipes:
             if one.id == recipe_id:
                 return one
         raise NotFound(f"no starter recipe {recipe_id}", advice="See `vllm-studio recipes starters`.")
-
-
-def read_source(source: str) -> bytes:
-    """Return the bytes of a file, or of standard input for `-`.
-
-    Raises:
-        StudioError: It cannot be read.
-    """
-    import sys
-
-    from vllm_studio_tui.store.database_files import MAX_DATABASE, read_database
-
-    if source == "-":
-        raw = sys.stdin.buffer.read(8 * 1024 * 1024)
-        return raw + sys.stdin.buffer.read(MAX_DATABASE) if raw.startswith(DATABASE) else raw
-    try:
-        with Path(source).expanduser().open("rb") as stream:
-            raw = stream.read(8 * 1024 * 1024)
-    except OSError as error:
-        raise StudioError(f"{source} cannot be read", cause=error.strerror or str(error)) from None
-    return read_database(source)[0] if raw.startswith(DATABASE) else raw

@@ -40,10 +40,15 @@ def from_command(text: str) -> dict[str, Any] | None:
             name, _, value = words[0].partition("=")
             env[name] = _reference(value)
         words.pop(0)
+    return recipe_of_command(words, env)
+
+
+def recipe_of_command(words: Sequence[str], env: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+    """Return a recipe from the words of a command that starts an engine; None if it is none."""
     for backend in registry.backends().values():
         pasted = backend.pasted(words)
         if pasted is not None:
-            return _recipe(backend, pasted, env)
+            return _recipe(backend, pasted, env or {})
     return None
 
 

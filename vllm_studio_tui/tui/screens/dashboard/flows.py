@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.runs.foreign import Foreign, Orphan
 from vllm_studio_tui.tui.paint.run_words import backend_word
@@ -70,13 +70,20 @@ async def _engine(shell: Shell, engine: Foreign) -> None:
     question = Question(
         f"{backend_word(engine.backend)} {engine.model or ''}".strip(),
         f"Process {engine.pid} of {engine.user}; the studio did not start it. {where}",
-        [Option("a", "attach it, as an external recipe"), Option("s", "stop it")],
+        [
+            Option("a", "attach it, as an external recipe"),
+            Option("r", "make a recipe that starts the same"),
+            Option("s", "stop it"),
+        ],
         "leave it",
     )
     answer = await shell.ask(question)
     if answer == "a":
         recipe = await shell.in_thread(lambda: shell.studio.recipes.attach(engine))
         shell.tell(f"{recipe.id} is {recipe.base_url}: c chats with it.")
+    elif answer == "r":
+        place: Any = await shell.show_place("recipes")
+        await place.import_from("running", str(engine.pid))
     elif answer == "s":
         sure = Question(
             f"Stop {engine.model or backend_word(engine.backend)} of {engine.user}?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from vllm_studio_tui.tui.flows.changes import agree, propose, runs_now, save
 from vllm_studio_tui.tui.flows.export import export
 from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.screens.recipes.choosing import choose_value, find_field
-from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows
+from vllm_studio_tui.tui.screens.recipes.import_rows import report_rows, running_rows
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Prompt, Question, Writing
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.shell import Shell
 
+#: The process or the port of an engine.
+PROCESS = re.compile(r":?[0-9]{1,9}")
 #: What an import takes, in words.
-TAKES = "a command such as vllm serve, or recipes as YAML or JSON"
+TAKES = "a command such as vllm serve, recipes as YAML or JSON, or the PID or port of an engine that runs"
 FILES = "YAML or JSON with recipes, llama-swap, compose, or a shell command; ~ is your home."
 
 
@@ -176,8 +179,8 @@ class RecipeFlows:
         await self.import_from("paste", "")
 
     async def import_from(self, kind: str, value: str) -> None:
-        """Import a `command` or `text`, the `file` of a path, or ask for it where there is none."""
-        from vllm_studio_tui.services.recipes.recipes import read_source
+        """Import a `command` or `text`, the `file` of a path, an engine that is `running`, or ask for it."""
+        from vllm_studio_tui.services.recipes.sources import read_source
 
         if kind == "paste":
             value = (
@@ -185,11 +188,14 @@ class RecipeFlows:
             )
             line = value.strip()
             is_path = "\n" not in line and line.startswith(("/", "~", "./", "../"))
-            kind = "file" if is_path else "text"
+            kind = "file" if is_path else "running" if PROCESS.fullmatch(line) else "text"
         elif kind == "file" and not value:
             value = await self._shell.ask(Prompt("The file to import", note=FILES)) or ""
         value = value.strip()
         if not value:
+            return
+        if kind == "running":
+            await self._import_running(int(value.lstrip(":")))
             return
         if kind == "file":
             raw = await self._shell.in_thread(lambda: read_source(value))
@@ -222,6 +228,28 @@ class RecipeFlows:
         await self._place.reload(report.imported[0])
         if len(report.imported) == 1 and not report.replaced:
             await self._place.edit(report.imported[0])
+
+    async def _import_running(self, where: int) -> None:
+        """Show the recipe that an engine shows, and what it does otherwise than one for the same model; keep it."""
+        recipes = self._studio.recipes
+        dry = await self._shell.in_thread(lambda: recipes.import_running(where, dry_run=True))
+        await self._shell.ask(Pages(partial(report_rows, dry), leave="next" if dry.imported else "close"))
+        while dry.imported:
+            alike = [Option("v", f"show how {dry.alike} differs", gentle=True)] if dry.alike is not None else []
+            answer = await self._ask_import(dry, [Option("i", "import", gentle=True), *alike])
+            if answer is None:
+                return
+            if answer == "i":
+                break
+            against = await self._shell.in_thread(lambda: recipes.import_running(where, against=dry.alike))
+            changes = [field for one in against.changes.values() for field in one.fields]
+            await self._shell.ask(Pages(partial(running_rows, dry.alike or "", changes)))
+        if not dry.imported:
+            return
+        report = await self._shell.in_thread(lambda: recipes.import_running(where))
+        self._shell.tell(f"imported: {', '.join(report.imported)}. {self._key('app.undo')} takes it back.")
+        await self._place.reload(report.imported[0])
+        await self._place.edit(report.imported[0])
 
     async def _ask_import(self, dry: ImportReport, answers: list[Option]) -> str | None:
         count = len(dry.imported)

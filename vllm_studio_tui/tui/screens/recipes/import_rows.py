@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.tui.paint.diff import diff_rows
 from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.services.recipes.changes import FieldChange
     from vllm_studio_tui.services.recipes.importing import ImportReport
+
+
+def running_rows(recipe_id: str, changes: Sequence[FieldChange], ink: Ink, width: int) -> list[Row]:
+    """Draw what an engine that runs does otherwise than a recipe."""
+    rows = [Row(), Row(), Row(), Row()]
+    rows[1].run(2, [("- ", "err"), (recipe_id, "fg bold"), (", as it is kept", "dim")])
+    rows[2].run(2, [("+ ", "ok"), ("what runs", "fg bold")])
+    if not changes:
+        rows[3].put(2, "It runs as the recipe says.", "dim")
+    return [*rows, *diff_rows(changes, 2, width - 4)]
 
 
 def report_rows(report: ImportReport, ink: Ink, width: int) -> list[Row]:

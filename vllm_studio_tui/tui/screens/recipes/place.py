@@ -339,7 +339,7 @@ class RecipesPlace(Place):
         await self._open_form(None, {**given, **(texts or {})})
 
     async def import_from(self, kind: str, value: str) -> None:
-        """Import a `command` or a `text`, a `file` by its path, or ask for one of them (`paste`, `file` without)."""
+        """Import a `command`, a `text`, a `file` by its path, an engine that is `running`, or ask for one (`paste`)."""
         await self.flows.import_from(kind, value)
 
     async def _open_form(self, recipe: Recipe | None, draft: Mapping[str, str] | None = None) -> None:
