@@ -102,7 +102,7 @@ def unreachable(error: BaseException, host: str) -> HubError:
             "connect",
             f"{host} cannot be reached",
             cause=clean(str(error))[:200],
-            advice=f"See whether this machine is online, and HF_ENDPOINT. {ELSEWHERE}",
+            advice=f"See whether this machine is online. {ELSEWHERE}",
             passing=True,
         )
     return HubError(
