@@ -90,6 +90,16 @@ def test_a_folder_that_may_not_be_read_is_told_of_and_the_rest_is_found() -> Non
     assert json.loads(said) == [["open"], f"{folder}/shut cannot be read: permission denied"]
 
 
+def test_a_place_that_may_not_be_entered_is_told_of_and_not_taken_for_missing() -> None:
+    with enterable_folder() as folder:
+        (folder / "service" / "models").mkdir(parents=True)
+        (folder / "service").chmod(0o700)
+        said = as_nobody(lambda: json.dumps(look(folder / "service" / "models", Source.OLLAMA)[1].to_json()))
+    place = json.loads(said)
+    if os.getuid() == 0:
+        assert place["there"] and "may not enter" in place["troubles"][0], place
+
+
 def test_names_in_another_encoding_are_passed_over_and_escapes_stay_as_they_are(tmp_path: Path) -> None:
     os.mkdir(os.fsencode(tmp_path) + b"/\xff\xfe")
     name = "evil\x1b]0;x\x07\n.gguf"

@@ -98,9 +98,7 @@ def _register_deleting(nouns: typer.Typer) -> None:
                 if not sys.stdin.isatty():
                     raise UsageError(f"{plan.model.name} is not deleted", advice="Say --yes where nobody can be asked.")
                 _show_deletion(plan, to=note)
-                if not typer.confirm(
-                    f"Delete {plan.model.name}, for good? {numbers.size(plan.frees)} come free", default=False, err=True
-                ):
+                if not typer.confirm(f"Delete {plan.model.name}? There is no way back", default=False, err=True):
                     raise SystemExit(1)
             done = studio.models.delete(plan.model.path + _revision_of(name), of_others=of_others)
         if as_json:

@@ -17,7 +17,7 @@ async def _models(call: Call) -> web.StreamResponse:
 
     def found() -> dict[str, Any]:
         recipes = studio.recipes.all()
-        return models_document(studio.models.list(fresh=True), recipes, studio.settings.models_dirs)
+        return models_document(studio.models.list(), recipes, studio.settings.models_dirs)
 
     return document(await call.context.read(found))
 

@@ -161,7 +161,7 @@ def _loaded(folder: Folder) -> tuple[set[str], str]:
     for index in INDEXES:
         named = read_json(folder.under(index), MAX_INDEX).get("weight_map") if index in folder.files else None
         wanted = {one for one in named.values() if isinstance(one, str)} if isinstance(named, dict) else set()
-        there = wanted & folder.files.keys()
+        there = wanted & folder.files
         if there or (wanted and not names):
             return there, names_missing(sorted(wanted - there))
     for group in (
@@ -195,5 +195,5 @@ def _about(folder: Folder) -> dict[str, str]:
 
 
 def _file(folder: Folder, name: str, role: str) -> FoundFile:
-    size, changed = folder.files[name]
+    size, changed = folder.status(name)
     return FoundFile(folder.under(name), size, changed, role)

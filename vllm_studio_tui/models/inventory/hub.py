@@ -117,7 +117,7 @@ def _incomplete(repo: Folder, budget: Budget) -> list[FoundFile]:
     if blobs is None:
         return []
     return [
-        FoundFile(blobs.under(name), *blobs.files[name], "weights")
+        FoundFile(blobs.under(name), *blobs.status(name), "weights")
         for name in sorted(blobs.files)
         if name.endswith(".incomplete")
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from vllm_studio_tui.domain.model import ModelPlace, Source
+from vllm_studio_tui.kit.file_access import Trouble, status
 from vllm_studio_tui.models.inventory.below import in_folders
 from vllm_studio_tui.models.inventory.found import Found
 from vllm_studio_tui.models.inventory.hub import of_cache
@@ -30,7 +32,8 @@ def look_at(places: Iterable[Place]) -> Look:
     for place in places:
         budget = Budget()
         new: list[Found] = []
-        for one in _in_place(place, budget):
+        there = _there(place.path, budget)
+        for one in _in_place(place, budget) if there and not budget.troubles else ():
             key = _key(one)
             if key not in models:
                 models[key] = one
@@ -39,10 +42,20 @@ def look_at(places: Iterable[Place]) -> Look:
                 known = models[key]
                 names = ", ".join(filter(None, (known.about.get("also_called"), one.name)))
                 models[key] = replace(known, about={**known.about, "also_called": names})
-        there = os.path.isdir(place.path)  # noqa: PTH112, RUF100
         size = sum(one.bytes for one in new)
         held.append(ModelPlace(place.path, place.source, place.why, there, len(new), size, tuple(budget.troubles)))
     return Look(tuple(sorted(models.values(), key=lambda one: (one.name.lower(), one.path))), tuple(held))
+
+
+def _there(path: str, budget: Budget) -> bool:
+    """Return whether a place exists; one that we may not come to is told of, and counts as there."""
+    found = status(path)
+    if isinstance(found, Trouble):
+        if found.reason in ("missing", "broken_link"):
+            return False
+        budget.trouble(f"{found.words}. {found.advice}".rstrip(". "))
+        return True
+    return stat.S_ISDIR(found.st_mode)
 
 
 def _key(found: Found) -> str:

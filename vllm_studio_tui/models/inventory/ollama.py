@@ -95,7 +95,7 @@ def _model(root: str, name: str, path: str, blobs: Folder) -> Found | None:
     files, gone = [], []
     for layer in layers:
         if layer.blob in blobs.files:
-            size, changed = blobs.files[layer.blob]
+            size, changed = blobs.status(layer.blob)
             files.append(FoundFile(blobs.under(layer.blob), size, changed, layer.role or "config"))
             if size != layer.bytes and layer.bytes:
                 gone.append(f"{layer.blob[:19]} has {size} of {layer.bytes} bytes")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 #: Folders deep, entries in all and of one folder, and seconds, at most: a models folder may be the root of a disk.
-DEPTH, MOST, IN_ONE, SECONDS = 6, 100_000, 20_000, 5.0
+DEPTH, MOST, IN_ONE, SECONDS = 6, 200_000, 20_000, 5.0
 #: Troubles that are kept.
 TROUBLES = 20
 #: Folders that hold no models of people, and may be large.
@@ -47,19 +47,27 @@ class Folder:
     """A folder that was read.
 
     Attributes:
-        files: Regular files, links to them followed: size and time of the last change by name.
+        files: Names of regular files, links to them followed.
         folders: Names of the folders in it, links to them followed.
         broken: Names of links that lead nowhere.
     """
 
     path: str
-    files: dict[str, tuple[int, float]]
+    files: frozenset[str]
     folders: tuple[str, ...]
     broken: tuple[str, ...] = ()
 
     def under(self, name: str) -> str:
         """Return the path of an entry."""
         return os.path.join(self.path, name)  # noqa: PTH118, RUF100
+
+    def status(self, name: str) -> tuple[int, float]:
+        """Return the bytes of a file and when it last changed; nothing of one that has gone meanwhile. Blocking."""
+        try:
+            found = os.stat(self.under(name))  # noqa: PTH116, RUF100
+        except (OSError, ValueError):
+            return 0, 0.0
+        return found.st_size, found.st_mtime
 
 
 def read_folder(path: str, budget: Budget) -> Folder | None:
@@ -81,7 +89,7 @@ def read_folder(path: str, budget: Budget) -> Folder | None:
 
 
 def _read(path: str, entries: Iterator[os.DirEntry[str]], budget: Budget) -> Folder:
-    files: dict[str, tuple[int, float]] = {}
+    files: list[str] = []
     folders: list[str] = []
     broken: list[str] = []
     for count, entry in enumerate(entries):
@@ -90,24 +98,21 @@ def _read(path: str, entries: Iterator[os.DirEntry[str]], budget: Budget) -> Fol
             break
         budget.entries -= 1
         if budget.spent:
-            budget.trouble(f"{path} was not read to its end: it took too long")
+            budget.trouble(f"{path} was not read to its end: there is too much to look through")
             break
         try:
             entry.name.encode()
             if entry.is_dir():
                 folders.append(entry.name)
-                continue
-            status = entry.stat()
+            elif entry.is_file():
+                files.append(entry.name)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110, RUF100
+                broken.append(entry.name)
         except UnicodeEncodeError:
             budget.trouble(f"{path} has a name that is no UTF-8: it was passed over")
-        except FileNotFoundError:
-            broken.append(entry.name)
         except (OSError, ValueError):
             continue  # a loop of links
-        else:
-            if stat.S_ISREG(status.st_mode):
-                files[entry.name] = (status.st_size, status.st_mtime)
-    return Folder(path, files, tuple(sorted(folders)), tuple(broken))
+    return Folder(path, frozenset(files), tuple(sorted(folders)), tuple(broken))
 
 
 def walk(root: str, budget: Budget, *, enter: Callable[[str], bool] | None = None) -> Iterator[Folder]:
