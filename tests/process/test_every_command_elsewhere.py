@@ -48,6 +48,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("models list --json", 0, '"models": ['),
     ("models scan --json", 0, '"places": ['),
     ("models show nobody", 1, "no model called nobody"),
+    ("models fit /nowhere/at-all --json", 1, "nothing can be said of"),
     ("models delete nobody --yes", 1, "no model called nobody"),
     ("models pull a/b/c", 2, "no name of a model"),
     ("models downloads list --json", 0, '"downloads": []'),

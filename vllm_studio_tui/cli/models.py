@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vllm_studio_tui.cli import models_pull
+from vllm_studio_tui.cli import models_fit, models_pull
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import UsageError
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     _register_looking(nouns)
     models_pull.register(nouns)
     _register_deleting(nouns)
+    models_fit.register(nouns)
 
 
 def _register_looking(nouns: typer.Typer) -> None:
