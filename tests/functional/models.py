@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from tests.functional.stage import GIB, NOW
 from vllm_studio_tui.domain.download import Cancelled, Download, DownloadPlan, DownloadState, PlannedFile
-from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.fit import Fit, FitQuestion, Range
 from vllm_studio_tui.domain.model import Deletion, Model, ModelDetail, ModelFile, ModelPlace, ModelScan
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.studio import Studio
 
 
@@ -151,7 +153,33 @@ class StillDownloads:
         del self.downloads[download_id]
 
 
+class StillFit:
+    """What fits of `MODELS` on GPUs of 80 GB: so many bytes for each weight and token."""
+
+    GPU = 71 * GIB
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = {one.path: one for one in models}
+
+    def question(self, recipe: Recipe | None = None, gpus: int = 1) -> FitQuestion:
+        return FitQuestion(gpus=gpus, tensor_parallel=gpus, memory=80 * GIB, held=30 * GIB)
+
+    def of_model(self, model: str, question: FitQuestion, backend: str | None = None) -> Fit:
+        one = self._models.get(model)
+        if one is None or one.kind == "gguf":
+            raise StudioError(f"nothing can be said of {model}")
+        assert question.held == 0, "the column says what fits on empty GPUs"
+        context, token = question.context or 0, 256 * 1024
+        room = max(0, self.GPU * question.gpus - one.bytes)
+        parts = {"weights": Range(*[one.bytes // question.gpus] * 3), "kv": Range(*[context * token] * 3)}
+        return Fit(
+            parts, self.GPU, 80 * GIB, context, question.users, one.bytes, token, Range(room, room, room),
+            room // token, min(one.context or 0, room // token), room // (token * context), one.context,
+            gpus=question.gpus,
+        )  # fmt: skip
+
+
 def with_models(studio: Studio, models: Sequence[Model] = MODELS, downloads: Sequence[Download] = COMING) -> None:
     """Put these on the stage."""
     given = studio.__dict__
-    given["models"], given["downloads"] = StillModels(models), StillDownloads(downloads)
+    given["models"], given["downloads"], given["fit"] = StillModels(models), StillDownloads(downloads), StillFit(models)

@@ -28,6 +28,7 @@ from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.models import lines as paint
+from vllm_studio_tui.tui.screens.models import words
 from vllm_studio_tui.tui.screens.models.flows import read_name
 from vllm_studio_tui.tui.screens.models.place import ModelsPlace
 
@@ -205,9 +206,10 @@ async def test_each_size_shows_what_it_has_room_for(tmp_path: Path, size: tuple[
         width, height = size
         assert "gpt-oss-120b" in text and "35%" in text
         assert ("Mistral-Small-24B" in text) is (height > 6)  # there downloads alone
-        assert ("used by" in text) is (width >= 120)
+        assert ("used by" in text) is (width >= 150)
+        assert ("fits here" in text) is (width >= 120)
         assert ("kind" in text) is (width >= 150)
-        assert ("not whole" in text or "3 of 10 files are missing" in text) is (height > 6)
+        assert ("not whole" in text or "3 of 10" in text) is (height > 6)
         assert ("DOWNLOADS" in text) is (width >= 120 or height == 6)
 
 
@@ -334,6 +336,27 @@ async def test_the_palette_pauses_goes_on_and_cancels(tmp_path: Path) -> None:
             await stage.until(lambda call=call: downloads_of(stage).calls[-1:] == [call], f"{call}")  # type: ignore[misc]
 
 
+async def test_what_fits_is_said_of_each_model_and_in_its_details(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="models", prepare=with_models) as stage:
+        await shows(stage, "✓ 32k for 1")
+        await on(stage, "/srv/models/Llama-3.3-70B-Instruct")
+        await shows(stage, "2 of 4 GPUs, with nothing else on them: 32k for 1, 8k for 5")
+        assert "131.4 GiB weights; a token costs 256 KiB" in stage.text()
+        rows = [line for line in stage.lines() if " whole " in line]
+        assert any("Llama-3.3-70B-Instruct" in row and "✓ 32k for 1, 2 GPUs" in row for row in rows)
+        assert any("SmolLM2-135M-Instruct" in row and "✓ 8k for 35" in row for row in rows)
+        assert not any("gguf" in row and "✓" in row[20:] for row in rows), "nothing is known of it"
+        place_of(stage).table.order_by("fits here")
+        assert place_of(stage).table.shown[0].name == "SmolLM2-135M-Instruct"
+
+
+async def test_what_is_too_large_says_how_many_gpus_it_would_need(tmp_path: Path) -> None:
+    huge = model("Huge", 400.0, 400.0)
+    async with staged(tmp_path, place="models", prepare=partial(with_models, models=(huge,), downloads=())) as stage:
+        await shows(stage, "✕ needs 8 GPUs")
+        await shows(stage, "not even a short text")
+
+
 async def test_what_does_not_fit_cannot_be_begun(tmp_path: Path) -> None:
     async with staged(tmp_path, place="models", prepare=with_models) as stage:
         await shows(stage, "Qwen3-32B")
@@ -392,12 +415,20 @@ def test_names_of_the_hub_are_read_as_they_are_typed() -> None:
 
 def test_numbers_are_said_as_people_say_them() -> None:
     wanted = {8_300_000_000: "8.3B", 235_000_000_000: "235B", 135_000_000: "135M", 116_800_000_000: "116.8B"}
-    assert {number: paint.parameters(number) for number in wanted} == wanted
-    assert paint.parameters(None) == paint.parameters(-3) == "–"
-    assert [paint.context(one) for one in (131_072, 40_960, 18_416, 128_000, None, 0)] == [
+    assert {number: words.parameters(number) for number in wanted} == wanted
+    assert words.parameters(None) == words.parameters(-3) == "–"
+    assert [words.context(one) for one in (131_072, 40_960, 18_416, 128_000, None, 0)] == [
         "128k", "40k", "18416", "128000", "–", "–",
     ]  # fmt: skip
-    assert paint.architecture("Qwen2_5_VLForConditionalGeneration") == "qwen2 5 vl"
+    assert words.architecture("Qwen2_5_VLForConditionalGeneration") == "qwen2 5 vl"
+
+
+def test_how_weights_are_kept_is_said_where_it_is_known() -> None:
+    assert words.kept_in(model("a", 16.0, 8.0, quantization="fp8")) == "fp8"
+    plain = model("a", 15.0, 8.03, quantization=None)
+    assert words.kept_in(plain) == "16 bit"
+    assert words.kept_in(replace(plain, complete=False)) == words.kept_in(replace(plain, parameters=None)) == ""
+    assert words.kept_in(replace(plain, bytes=plain.bytes // 4)) == "", "four bits and something"
 
 
 def test_a_download_and_its_model_are_one_row() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.download import Download
@@ -10,10 +11,13 @@ from vllm_studio_tui.tui.paint.downloads import facts_of, room, rows_of, state_w
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.table import Parts
-from vllm_studio_tui.tui.screens.models.lines import Line, architecture, context, parameters
+from vllm_studio_tui.tui.screens.models.fitting import here_words, tokens
+from vllm_studio_tui.tui.screens.models.lines import Line
 from vllm_studio_tui.tui.screens.models.rows import SOURCES, labelled
+from vllm_studio_tui.tui.screens.models.words import architecture, context, kept_in, parameters
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.fit import Fit
     from vllm_studio_tui.domain.model import ModelDetail
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.screens.models.knowledge import Known
@@ -77,9 +81,11 @@ def _pairs(
         pairs.append(("missing", [(one.missing or "some of its files", "warn")]))
     shape = [words for words in (
         architecture(one.architecture), f"{parameters(one.parameters)} parameters" if one.parameters else "",
-        one.quantization or "", f"{context(one.context)} context" if one.context else "",
+        kept_in(one), f"{context(one.context)} context" if one.context else "",
     ) if words]  # fmt: skip
     pairs.append(("shape", [(", ".join(shape) or "not known", "fg" if shape else "faint")]))
+    if known is not None and known.fit is not None:
+        pairs += _memory(known.fit, known.here, known.gpus, known.of)
     pairs.append(("recipes", _recipes(line, snapshot, glyphs, now)))
     if known is not None:
         pairs += _found_out(known, glyphs)
@@ -95,6 +101,17 @@ def _of_download(one: Download, now: float) -> list[tuple[str, Parts]]:
         ("began", [(numbers.day_time(one.started, now), "dim")] if one.started else []),
         ("into", [(one.path, "fg")] if one.path else []),
     ]
+
+
+def _memory(fit: Fit, here: Sequence[tuple[int, int]], gpus: int, of: int) -> list[tuple[str, Parts]]:
+    """Return what it needs of a GPU's memory, and what fits."""
+    token = f"; a token costs {numbers.size(fit.kv_bytes_per_token)}" if fit.kv_bytes_per_token else ""
+    words = f"{room(fit.weights_bytes)} weights{token}"
+    cache = fit.parts.get("kv")
+    if cache is not None and cache.likely:
+        words += f"; {tokens(fit.context)} need {room(cache.likely * max(1, fit.gpus))}"
+    certain = "" if fit.certain else "  likely"
+    return [("memory", [(words, "fg")]), ("here", [(here_words(here, gpus, of), "fg"), (certain, "faint")])]
 
 
 def _recipes(line: Line, snapshot: Snapshot | None, glyphs: Glyphs, now: float) -> Parts:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.tui.screens.models.fitting import Fits, Fitting
 from vllm_studio_tui.tui.screens.models.rows import Facts
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.fit import Fit
     from vllm_studio_tui.domain.model import Model, ModelDetail, ModelPlace
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.starting import EngineHere
@@ -23,11 +26,17 @@ class Known:
 
     Attributes:
         engines: The engines that read its format: those that are installed first.
+        fit: What it needs on `gpus` of the `of` GPUs that are here.
+        here: How many texts of which length fit on those.
         error: Why nothing is known of it.
     """
 
     detail: ModelDetail | None = None
     engines: tuple[EngineHere, ...] = ()
+    fit: Fit | None = None
+    here: tuple[tuple[int, int], ...] = ()
+    gpus: int = 0
+    of: int = 0
     error: StudioError | None = None
 
 
@@ -37,6 +46,7 @@ class Knowledge:
     def __init__(self, studio: StudioApi) -> None:
         self._studio = studio
         self._engines: list[EngineHere] | None = None
+        self._fits: Fits | None = None
 
     def facts(self, *, fresh: bool) -> Facts:
         """Return all models.
@@ -58,7 +68,22 @@ class Knowledge:
             detail = self._studio.models.show(model.path)
         except StudioError as error:
             return Known(error=error)
-        return Known(detail, tuple(self._engines_for(model)))
+        engines = tuple(self._engines_for(model))
+        fits = self._fits or Fits(self._studio, 0)
+        fitting = fits.of(model)
+        if fitting is None:
+            return Known(detail, engines)
+        asked = max(1, fitting.gpus or min(fitting.needs, fits.gpus))
+        found = fits.at(model, asked)
+        if found is None:
+            return Known(detail, engines)
+        return Known(detail, engines, found[0], tuple(found[1]), min(asked, fits.gpus), fits.gpus)
+
+    def fits(self, models: Sequence[Model], gpus: int) -> dict[str, Fitting | None]:
+        """Return what fits of some models on so many GPUs of that machine, by their paths."""
+        if self._fits is None or self._fits.gpus != gpus:
+            self._fits = Fits(self._studio, gpus)
+        return {one.path: self._fits.of(one) for one in models}
 
     def _engines_for(self, model: Model) -> list[EngineHere]:
         from vllm_studio_tui.backends import registry

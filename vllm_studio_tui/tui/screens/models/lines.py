@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vllm_studio_tui.domain.download import Download, DownloadState
 from vllm_studio_tui.domain.model import Model
@@ -14,11 +15,11 @@ from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.downloads import name_of, state_mark, state_word
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.table import Column, Parts
+from vllm_studio_tui.tui.screens.models.fitting import Fitting
+from vllm_studio_tui.tui.screens.models.words import architecture, context, kept_in, parameters
 
 #: What the rows are ordered by until a person orders them by a column, in words.
 ORDER_WORDS = "what comes, what runs, then last run"
-#: Endings of the names of architectures that say nothing about a model here.
-_ENDINGS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +109,6 @@ def lines_of(
     return [*lines, *(Line(None, one) for one in coming.values())]
 
 
-def parameters(number: int | None, unknown: str = "–") -> str:
-    """Format a number of parameters as models are called by it: `8.3B`, `235B`, `135M`."""
-    if number is None or number <= 0:
-        return unknown
-    if number < 1e6:
-        return numbers.count(number)
-    scaled, unit = (number / 1e9, "B") if number >= 999.5e6 else (number / 1e6, "M")
-    whole = unit == "M" or scaled >= 999.5 or round(scaled, 1) == round(scaled)
-    return f"{scaled:.0f}{unit}" if whole else f"{scaled:.1f}{unit}"
-
-
-def context(length: int | None, unknown: str = "–") -> str:
-    """Format a length of context: `128k` where it is that exactly, else all its digits."""
-    if length is None or length <= 0:
-        return unknown
-    return f"{length // 1024}k" if length % 1024 == 0 and length % 1000 else str(length)
-
-
-def architecture(name: str | None) -> str:
-    """Return the name of an architecture as people say it: `Qwen3MoeForCausalLM` is qwen3moe."""
-    words = name or ""
-    for ending in _ENDINGS:
-        words = words.removesuffix(ending)
-    return words.lower().replace("_", " ")
-
-
 def rank(line: Line) -> tuple[int, float, bool, str]:
     """Return what rows are ordered by: what comes, what stopped coming, what runs, then the latest run first."""
     group = 0 if line.going else 1 if line.download is not None else 2 if line.live else 3
@@ -157,8 +132,14 @@ def _bytes(line: Line) -> float | None:
     return line.model.bytes if line.model is not None else None
 
 
-def columns_of(glyphs: Glyphs, now: float, size: Size) -> list[Column[Line]]:
-    """Return the columns of the table; in smaller windows fewer, and how whole it is stands with its last run."""
+def columns_of(
+    glyphs: Glyphs, now: float, size: Size, fits: Mapping[str, Fitting | None] | None = None
+) -> list[Column[Line]]:
+    """Return the columns of the table; in smaller windows fewer, and how whole it is stands with its last run.
+
+    Args:
+        fits: What fits of each model, by its path, as far as that was asked; None: there is no such column.
+    """
 
     def text(words: str, style: str = "fg") -> Parts:
         return [(words, style)] if words else [(glyphs.unknown, "faint")]
@@ -199,6 +180,14 @@ def columns_of(glyphs: Glyphs, now: float, size: Size) -> list[Column[Line]]:
             return [(glyphs.unknown, "faint")]
         return [(names[0] if len(names) == 1 else f"{len(names)} recipes", "dim")]
 
+    def fit(line: Line) -> Parts:
+        found = (fits or {}).get(line.path)
+        return found.parts(glyphs) if found is not None else [(glyphs.unknown, "faint")]
+
+    def fit_order(line: Line) -> Any:
+        found = (fits or {}).get(line.path)
+        return found.order if found is not None else None
+
     def bar(line: Line, width: int) -> Parts:
         one = line.download
         if one is None:
@@ -214,7 +203,7 @@ def columns_of(glyphs: Glyphs, now: float, size: Size) -> list[Column[Line]]:
     if size <= Size.STRIP:
         return [name, Column("state", last_or_state, 18, grow=2, draw=bar, order=Line.state)]
     kind: Column[Line] = Column(
-        "kind", lambda line: text(_kind(line), "dim"), 8, grow=3, drop=9, order=lambda line: _kind(line) or None
+        "kind", lambda line: text(_kind(line), "dim"), 8, grow=4, drop=9, order=lambda line: _kind(line) or None
     )
     many: Column[Line] = Column(
         "size", lambda line: text(parameters(line.model.parameters if line.model is not None else None, "")), 6,
@@ -222,8 +211,8 @@ def columns_of(glyphs: Glyphs, now: float, size: Size) -> list[Column[Line]]:
         order=lambda line: line.model.parameters if line.model is not None else None, falling=True,
     )  # fmt: skip
     form: Column[Line] = Column(
-        "numbers", lambda line: text((line.model.quantization or "") if line.model is not None else ""), 8, grow=4,
-        drop=4, order=lambda line: line.model.quantization if line.model is not None else None,
+        "numbers", lambda line: text(kept_in(line.model) if line.model is not None else ""), 8, grow=5,
+        drop=4, order=lambda line: (kept_in(line.model) or None) if line.model is not None else None,
     )  # fmt: skip
     length: Column[Line] = Column(
         "context", lambda line: text(context(line.model.context if line.model is not None else None, "")), 7,
@@ -240,8 +229,9 @@ def columns_of(glyphs: Glyphs, now: float, size: Size) -> list[Column[Line]]:
         return [name, many, form, weighs, ran]
     return [
         name, kind, many, form, length, weighs,
-        Column("state", state, 8, grow=5, order=Line.state),
-        Column("used by", used, 18, grow=2, drop=7, order=lambda line: (not line.live, -len(line.recipes))),
+        Column("state", state, 8, grow=6, order=Line.state),
+        Column("used by", used, 18, grow=3, drop=7, order=lambda line: (not line.live, -len(line.recipes))),
+        *([] if fits is None else [Column("fits here", fit, 19, grow=2, drop=6, order=fit_order, falling=True)]),
         ran,
     ]  # fmt: skip
 

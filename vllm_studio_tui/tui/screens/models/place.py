@@ -19,6 +19,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.models import rows as paint
 from vllm_studio_tui.tui.screens.models.detail import detail_rows, few_rows
+from vllm_studio_tui.tui.screens.models.fitting import Fitting
 from vllm_studio_tui.tui.screens.models.knowledge import Knowledge, Known
 from vllm_studio_tui.tui.screens.models.lines import ORDER_WORDS, Line, columns_of, lead, lines_of, rank
 from vllm_studio_tui.tui.terminal.deferred import deferred
@@ -27,12 +28,15 @@ from vllm_studio_tui.tui.widgets.listing import Listing, Shape
 from vllm_studio_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.model import Model
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.tui.flows.pulls import Pulls
     from vllm_studio_tui.tui.keys.action import Action
 
 #: Rows of what stands below the table at least, and of the table beside those of models: title, headings, blanks.
 BELOW, AROUND = 8, 6
+#: Models that are asked about at once whether they fit, and in all.
+AT_ONCE, MOST_ASKED = 12, 300
 #: Seconds that the cursor stays on a model before its files are looked at.
 REST = 0.12
 
@@ -53,11 +57,15 @@ class ModelsPlace(Place):
         self._wanted: bool | None = None
         self._timer: Any = None
         self._knowledge: Knowledge | None = None
+        #: What fits of each model, as far as that was asked; None: of none yet.
+        self._fits: dict[str, Fitting | None] | None = None
+        self._fit_gpus = -1
+        self._asking = False
 
     def compose(self) -> ComposeResult:
         yield Listing(
             Table(
-                lambda: columns_of(self.ink.glyphs, time.time(), self.size_class),
+                lambda: columns_of(self.ink.glyphs, time.time(), self.size_class, self._fits),
                 self.get_ink,
                 lambda: self.size_class,
                 title="MODELS",
@@ -130,6 +138,9 @@ class ModelsPlace(Place):
                 self._known.clear()
                 self._show()
                 self._know_soon()
+                if fresh:
+                    self._fits = None
+                self._fit_soon()
                 if self._wanted is None:
                     return
                 fresh = self._wanted
@@ -145,8 +156,43 @@ class ModelsPlace(Place):
         except StudioError as error:
             return replace(self._facts, error=error)
 
+    # --- what fits --------------------------------------------------------------------------------------
+
+    @property
+    def _unasked(self) -> list[Model]:
+        """The models of which nobody has asked yet whether they fit, in the order of the table."""
+        known = self._fits or {}
+        if len(known) >= MOST_ASKED:
+            return []
+        return [line.model for line in self.table.shown if line.model is not None and line.path not in known]
+
+    def _fit_soon(self) -> None:
+        """Ask what fits, where the table shows it and not all was asked yet."""
+        if self._asking or self.size_class < Size.WIDE or self._knowledge is None or self.snapshot is None:
+            return
+        gpus = len(self.snapshot.tick.gpus.gpus)
+        if gpus != self._fit_gpus:  # the first picture knows of none
+            self._fit_gpus, self._fits = gpus, None
+        if self._unasked:
+            self._asking = True
+            self.shell.spawn(self._fit_all(), group="models")
+
+    async def _fit_all(self) -> None:
+        """Ask some at a time: each takes some milliseconds of this machine."""
+        try:
+            while self.display and self._knowledge is not None and (some := self._unasked[:AT_ONCE]):
+                gpus = self._fit_gpus
+                found = await self.shell.in_thread(partial(self._knowledge.fits, some, gpus))
+                if gpus == self._fit_gpus:
+                    self._fits = {**(self._fits or {}), **found}
+                self._lines = []
+                self._show()
+        finally:
+            self._asking = False
+
     def update_place(self) -> None:
         self._show()
+        self._fit_soon()
 
     def _show(self) -> None:
         if not self.is_attached or not self.display or self.one("#models-table") is None:
@@ -174,6 +220,7 @@ class ModelsPlace(Place):
     def on_resize(self) -> None:
         self._lines = []  # which rows there are, and what is in them, depends on the size
         self._show()
+        self._fit_soon()
 
     def _fit_below(self) -> None:
         """Give the table the room that its rows need; the rest begins right below it."""
