@@ -9,6 +9,7 @@ import typer
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.domain.memory_report import memory_words
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_data
 
@@ -64,6 +65,7 @@ def register(app: typer.Typer) -> None:
             _tell_missing(studio)
             peak = history.peak_speed(one.run_id)
             since = None if one.worked else history.since_it_worked(one)
+            memory = history.memory(one.run_id)
             if as_json:
                 emit(launch_document(one, peak, since) | {"story": studio.run_story(one.run_id).to_json()})
                 return
@@ -81,6 +83,8 @@ def register(app: typer.Typer) -> None:
         if one.ended_at is not None:
             say(f"  ended      {numbers.day_and_time(one.ended_at)}")
         say(f"  peak       {numbers.fixed(peak, 1, ' tok/s')}")
+        if memory is not None:
+            say(f"  memory     {memory_words(memory)}")
         if since is not None:
             say(f"  worked last {numbers.day_and_time(since[0].created_at)} as {since[0].run_id}; since then:")
             _say_changes(list(since[1]))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.fit import PARTS
+from vllm_studio_tui.kit import numbers
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -148,6 +149,26 @@ class MemoryReport:
             _parts(data.get("rounding"), any_name=True),
             str(data.get("engine_version") or "")[:MOST_NAME],
         )
+
+
+#: What people call the parts.
+_WORDS = {"weights": "weights", "kv": "cache", "activations": "steps", "graphs": "graphs", "overhead": "overhead"}
+
+
+def memory_words(report: MemoryReport) -> str:
+    """Return a report in a line: `weights 15.3 GiB, cache 50.2 GiB (411 648 tokens), graphs 0.6 GiB`."""
+    parts = report.parts
+    if "kv" not in parts and report.room is not None:
+        parts["kv"] = report.room
+    told = []
+    for name in PARTS:
+        if name in parts:
+            tokens = f" ({report.kv_tokens} tokens)" if name == "kv" and report.kv_tokens else ""
+            told.append(f"{_WORDS[name]} {numbers.size(parts[name])}{tokens}")
+    if "kv" not in parts and report.kv_tokens:
+        told.append(f"cache {report.kv_tokens} tokens")
+    many = sum(1 for one in report.devices if one.name not in ("", HOST))
+    return ", ".join(told) + (f", on the fullest of {many} GPUs" if many > 1 else "")
 
 
 def sensible_bytes(value: Any) -> int | None:

@@ -15,6 +15,7 @@ from vllm_studio_tui.store.schema import (
     CHAT_PICTURES,
     CHAT_TOOLS,
     GATEWAY_CALLS,
+    MEMORY_REPORTS,
     MIGRATION_SET,
     RECIPE_REVISIONS,
     REQUEST_LEASE,
@@ -108,3 +109,10 @@ def chat_pictures(db: Tables) -> None:
         (text,) = db.execute("SELECT images FROM chat_messages WHERE seq = ?", (seq,)).fetchone()
         named = pictures.keep(db, [str(one) for one in from_json(text, list)])
         db.execute("UPDATE chat_messages SET images = ? WHERE seq = ?", (named, seq))
+
+
+@migrations(name="0011_memory_reports")
+def memory_reports(db: Tables) -> None:
+    """Add what engines said of their memory when they started."""
+    for statement in MEMORY_REPORTS:
+        db.execute(statement)

@@ -19,6 +19,7 @@ MIGRATIONS = (
     "0008_chat_marks",
     "0009_chat_imports",
     "0010_chat_pictures",
+    "0011_memory_reports",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -202,6 +203,15 @@ CHAT_PICTURES = (
     "CREATE INDEX chat_messages_with_pictures ON chat_messages (session_id) WHERE images IS NOT NULL",
 )
 
+#: What engines said of their memory when they started: `report` is JSON, see `domain.memory_report`, empty where one
+#: said nothing; `fields` are those of its recipe that matter for that, as JSON.
+MEMORY_REPORTS = (
+    """CREATE TABLE memory_reports (
+        run_id TEXT PRIMARY KEY, at REAL, recipe_id TEXT, backend TEXT, engine_version TEXT, model TEXT, gpus TEXT,
+        fields TEXT NOT NULL DEFAULT '{}', report TEXT NOT NULL DEFAULT '{}')""",
+    "CREATE INDEX memory_reports_backend ON memory_reports (backend, at)",
+)
+
 #: All tables as they are now.
 EMPTY = (
     *TABLES,
@@ -214,4 +224,5 @@ EMPTY = (
     *CHAT_MARKS,
     *CHAT_IMPORTS,
     *CHAT_PICTURES,
+    *MEMORY_REPORTS,
 )

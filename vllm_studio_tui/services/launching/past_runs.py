@@ -12,10 +12,12 @@ from vllm_studio_tui.kit.iso_time import iso_time
 from vllm_studio_tui.kit.masking import mask_data
 from vllm_studio_tui.kit.numbers import day_and_time
 from vllm_studio_tui.store.database import Database
+from vllm_studio_tui.store.memory_reports import MemoryReportRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.memory_report import MemoryReport
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.services.launching.upkeep import Upkeep
 
@@ -113,6 +115,7 @@ class RunHistory:
     """
 
     def __init__(self, db: Database, upkeep: Upkeep | None = None) -> None:
+        self._db = db
         self._rows = RunRows(db)
         self._requests = RequestRows(db)
         self._upkeep = upkeep
@@ -160,6 +163,10 @@ class RunHistory:
     def requests(self, run_id: str, limit: int = 50) -> list[CompletedRequest]:
         """Return the last completions that the studio asked of a run, the latest first."""
         return self._requests.of_run(run_id, limit)
+
+    def memory(self, run_id: str) -> MemoryReport | None:
+        """Return what the engine of a run said of its memory when it started; None where it said nothing."""
+        return MemoryReportRows(self._db).of_run(run_id)
 
     def explain_since(self, run_id: str) -> str:
         """Return in a sentence what changed since a failed run's recipe last worked; empty where nothing is known."""

@@ -11,6 +11,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.past_runs import Change, Launch, RunHistory, changes
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.memory_report import MemoryReport
     from vllm_studio_tui.domain.usage import CompletedRequest
 
 #: Runs of a recipe of which a story tells; more are only counted.
@@ -57,6 +58,7 @@ class RunStory:
         runs: Runs of the recipe, the latest first; the run itself among them where it is one of the latest.
         since: Of a run that did not get ready: the last one before it that did, and what has changed since then.
         requests: Completions that the studio asked of it, the latest first.
+        memory: What its engine said of its memory when it started; None: nothing.
     """
 
     launch: Launch
@@ -67,6 +69,7 @@ class RunStory:
     runs: tuple[EarlierRun, ...] = ()
     since: tuple[Launch, tuple[Change, ...]] | None = None
     requests: tuple[CompletedRequest, ...] = ()
+    memory: MemoryReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `runs show --json` prints of the runs of the recipe."""
@@ -76,6 +79,7 @@ class RunStory:
             "of": self.of,
             "usual_ready_after": None if self.usual is None else round(self.usual[0], 2),
             "runs": [one.to_json() for one in self.runs],
+            "memory": None if self.memory is None else self.memory.to_json(),
         }
 
 
@@ -108,6 +112,7 @@ def tell_story(history: RunHistory, run_id: str) -> RunStory:
         ),
         None if since is None else (since[0], tuple(since[1])),
         tuple(history.requests(launch.run_id)),
+        history.memory(launch.run_id),
     )
 
 

@@ -36,6 +36,7 @@ class Upkeep:
         """Bring the states and ledgers of all runs into the database; return what kept it from that."""
         try:
             fold_all(self._places, RunRows(self._db()))
+            self._keep_reports()
             if (self._places.data / "gateway" / "calls").is_dir():
                 from vllm_studio_tui.services.gateway.calls import calls_folder, fold_calls
 
@@ -44,11 +45,17 @@ class Upkeep:
             return error
         return None
 
+    def _keep_reports(self) -> None:
+        from vllm_studio_tui.services.fit.reports import keep_reports
+
+        keep_reports(self._places, self._db())
+
     def fold_and_prune(self) -> StudioError | None:
         """Fold, then delete the oldest ended runs beyond what the settings keep; return what kept it from that."""
         try:
             rows, settings = RunRows(self._db()), self._settings()
             fold_all(self._places, rows)
+            self._keep_reports()
             control.prune(
                 self._places,
                 keep=settings.runs_keep,

@@ -56,7 +56,7 @@ def _two_columns(page: PageFacts) -> list[Row]:
     else:
         ends = sections.endpoint_rows(page, 0, right, lines=full)
         requests = sections.request_rows(page, x, left, 5 if full else 3)
-        gpus = sections.gpu_rows(page, 0, right)
+        gpus = [*sections.gpu_rows(page, 0, right), *sections.memory_rows(page, 0, right)]
         blocks = [
             cause_rows(page),
             figure_rows(page),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from vllm_studio_tui.domain.memory_report import memory_words
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_data
@@ -179,6 +180,12 @@ def gpu_rows(page: PageFacts, x: int, width: int) -> list[Row]:
             row.run(x, [(f"{gpu.index} ", "fg bold"), (f"not answering: {gpu.lost}", "err")])
         rows.append(row)
     return rows
+
+
+def memory_rows(page: PageFacts, x: int, width: int) -> list[Row]:
+    """Draw in one row what the engine said of its memory when it started."""
+    report = page.story.memory if page.story is not None else None
+    return [] if report is None else [heading(x, "MEMORY", memory_words(report), width)]
 
 
 # --- earlier runs ---------------------------------------------------------------------------------------------
