@@ -10,6 +10,8 @@ import pytest
 
 from tests.unit.weight_files import MODEL, gguf, model, safetensors
 from vllm_studio_tui.domain.model import Model
+from vllm_studio_tui.kit.tensors import TooLarge
+from vllm_studio_tui.models.inventory import headers
 from vllm_studio_tui.models.inventory.reading import models_below
 
 
@@ -156,3 +158,18 @@ def test_one_file_is_the_model_that_was_asked_for(tmp_path: Path) -> None:
     assert [one.path for one in models_below(str(wanted))] == [str(wanted)]
     assert models_below(str(tmp_path / "nothing")) == []
     assert models_below(os.devnull) == []
+
+
+def test_a_model_in_mistrals_own_format_is_one(tmp_path: Path) -> None:
+    put(tmp_path / "m" / "params.json", '{"dim": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 100}')
+    put(tmp_path / "m" / "consolidated.safetensors", safetensors({"a": (64, 64)}))
+    found = only(tmp_path)
+    assert (found.kind, found.complete, found.parameters) == ("safetensors", True, 4096)
+    put(tmp_path / "m" / "consolidated.safetensors", safetensors({"a": (64, 64)}, cut=10))
+    assert only(tmp_path).complete is False
+
+
+def test_nobody_says_whole_of_what_nobody_could_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "read_gguf", lambda _: (_ for _ in ()).throw(TooLarge("has a head of 900 GB")))
+    put(tmp_path / "m.gguf", gguf())
+    assert (only(tmp_path).complete, only(tmp_path).missing) == (None, "")

@@ -200,10 +200,13 @@ def _of_folder(found: Found) -> Headers:
                 broken.append(cut_off(file.name, one.size, one.needed))
     said = replace(by_name(found), broken=_first(broken))
     config = read_json(f"{found.read}/config.json", MAX_CONFIG)
-    if tensors and not files and config:
-        facts = facts_from(config, tensors, quantized=read_json(f"{found.read}/hf_quant_config.json", MAX_CONFIG))
-    else:
-        facts = read_facts(found.read)
+    try:
+        if tensors and not files:
+            facts = facts_from(config, tensors, quantized=read_json(f"{found.read}/hf_quant_config.json", MAX_CONFIG))
+        else:
+            facts = read_facts(found.read)
+    except StudioError:
+        return said
     read = _common(facts)
     if not read["quantization"] and not facts.exact:
         read.pop("quantization")  # nobody knows: its name may

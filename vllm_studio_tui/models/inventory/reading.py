@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
-from vllm_studio_tui.domain.model import Model, Source
+from vllm_studio_tui.domain.model import Kind, Model, Source
 from vllm_studio_tui.kit.file_access import is_file
 from vllm_studio_tui.models.inventory.below import in_folders
 from vllm_studio_tui.models.inventory.found import Found
 from vllm_studio_tui.models.inventory.headers import Headers, read_headers
 from vllm_studio_tui.models.inventory.walking import Budget
+
+#: Formats whose headers tell whether a file is whole.
+_WITH_HEADERS = (Kind.SAFETENSORS, Kind.GGUF, Kind.EXL2, Kind.EXL3, Kind.MLX)
 
 
 def model_of(found: Found, headers: Headers, *, demo: str = "") -> Model | None:
@@ -34,7 +37,7 @@ def model_of(found: Found, headers: Headers, *, demo: str = "") -> Model | None:
         context=headers.context,
         bits=headers.bits,
         dtype=headers.dtype,
-        complete=False if missing else found.complete,
+        complete=False if missing else found.complete if headers.read or found.kind not in _WITH_HEADERS else None,
         missing=missing,
         modified=found.modified,
         projector=found.projector,
