@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.chat.context.service import ChatContext
     from vllm_studio_tui.services.chat.library import Library
     from vllm_studio_tui.services.chat.saved_chats import Chats
+    from vllm_studio_tui.services.creating.creating import Creating
     from vllm_studio_tui.services.downloads import Downloads
     from vllm_studio_tui.services.fit.service import FitService
     from vllm_studio_tui.services.gateway.gateway import Gateway
@@ -194,6 +195,12 @@ class Studio:
         from vllm_studio_tui.services.downloads import Downloads
 
         return Downloads(self.places, scope=lambda: self.settings.systemd_scope)
+
+    @once_property
+    def creating(self) -> Creating:
+        from vllm_studio_tui.services.creating.creating import Creating
+
+        return Creating(self, lambda: self.gpu_report(processes=False))
 
     @once_property
     def sampler(self) -> Sampler:
@@ -374,18 +381,10 @@ class Studio:
 
     def render_source(self, recipe_id: str | None = None) -> RenderSource:
         """Return what files for other tools are made from. Blocking."""
-        from vllm_studio_tui.models.demo.model import resolve_model
-        from vllm_studio_tui.services.render.gather import gather_source
+        from vllm_studio_tui.services.render.gather import source_of
 
         recipes = self.recipes.all() if recipe_id is None else [self.recipes.get(recipe_id)]
-        return gather_source(
-            recipes,
-            self.settings,
-            resolve=lambda path: resolve_model(self.places, path),
-            number=self.recipes.number,
-            environ=os.environ,
-            has_keys=bool(self.keys.list()),
-        )
+        return source_of(self, recipes, self.places)
 
     def _record_request(self, request: CompletedRequest) -> None:
         """Keep a completion that no chat asked for. One that cannot be kept is no reason to fail."""

@@ -89,6 +89,9 @@ def differing(example: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
         weights = "safetensors"
         reads_gguf = False
         fetches_models = True
+        formats = ("exl3",)
+        class_files = ("example/models.py",)
+        suits = "trying things out"
         takes_first_gpus = True
         shares_gpu_memory = True
         image = "example/engine:latest"

@@ -286,6 +286,10 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
     from vllm_studio_tui.tui.screens.chat.transcript import Transcript
     from vllm_studio_tui.tui.screens.compare.place import ComparePage
+    from vllm_studio_tui.tui.screens.create.cells import CellsCanvas
+    from vllm_studio_tui.tui.screens.create.fields import MOVES as CREATE_MOVES
+    from vllm_studio_tui.tui.screens.create.fields import CreateInput
+    from vllm_studio_tui.tui.screens.create.place import CreatePage
     from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
     from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
     from vllm_studio_tui.tui.screens.logs.place import LogsPlace
@@ -305,10 +309,11 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
         "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table, "start": WhatToRun,
-        "hosts": HostsPlace, "models": ModelsPlace, "compare": ComparePage, "call": Transcript, "chips": ChipRow,
+        "hosts": HostsPlace, "models": ModelsPlace, "create": CreatePage, "cells": CellsCanvas,
+        "compare": ComparePage, "call": Transcript, "chips": ChipRow,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":
             continue  # keys of the list of chats, see test_chats_are_found_renamed_and_put_into_the_trash
-        owner = FieldInput if action.id in MOVES else owners[action.scope]
+        owner = FieldInput if action.id in MOVES else CreateInput if action.id in CREATE_MOVES else owners[action.scope]
         assert callable(getattr(owner, f"action_{action.method}")), action.id

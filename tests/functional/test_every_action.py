@@ -22,6 +22,7 @@ from tests.functional import (
     test_actions_tools,
     test_actions_watching,
     test_compare,
+    test_creating,
     test_run_page,
     test_starting,
 )
@@ -40,6 +41,7 @@ from vllm_studio_tui.tui.screens.chat.marking import Marking
 from vllm_studio_tui.tui.screens.chat.place import ChatPlace
 from vllm_studio_tui.tui.screens.chat.transcript import Transcript
 from vllm_studio_tui.tui.screens.compare.place import ComparePage
+from vllm_studio_tui.tui.screens.create.place import CreatePage
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
@@ -63,6 +65,7 @@ MODULES = (
     test_actions_prompt,
     test_actions_watching,
     test_compare,
+    test_creating,
     test_run_page,
     test_starting,
 )
@@ -218,6 +221,14 @@ async def on_models_and_downloads(stage: Staged) -> None:
         await stage.press(*keys_of("models"))
 
 
+async def on_the_page_of_a_new_recipe(stage: Staged) -> None:
+    stage.app.open_page("create", "Qwen/Qwen3-32B")
+    await stage.settle()
+    page: Any = stage.app.current
+    await stage.until(lambda: page._made is not None, "it is worked out")
+    await stage.press("f2", "ctrl+r")
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
@@ -234,6 +245,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "hosts": ("hosts", HostsPlace, on_every_host),
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
     "models": ("models", ModelsPlace, on_models_and_downloads),
+    "create": ("dashboard", CreatePage, on_the_page_of_a_new_recipe),
 }
 
 

@@ -92,7 +92,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
     "tui.flows.machine": (
-        {"models.demo.model", "models.local", "services.demo", "services.recipes.starting"}, "looks at this machine"
+        {"models.demo.model", "models.local"}, "looks at this machine"
     ),
     "tui.flows.starting": ({"services.recipes.starting"}, "asks a server that a person names"),
     "tui.sheets.doctor": ({"probes.terminal", "services.doctor.doctor"}, "checks this machine, and the terminal"),

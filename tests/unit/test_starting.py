@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.models.progress import Progress
 from vllm_studio_tui.services.recipes.starting import (
     EngineHere,
@@ -15,7 +14,6 @@ from vllm_studio_tui.services.recipes.starting import (
     free_id,
     read_typed,
     recipe_of_model,
-    starters_here,
 )
 from vllm_studio_tui.tui.flows.downloads import Cancelled, Download
 from vllm_studio_tui.tui.paint.starting import Here, entries_of
@@ -85,18 +83,6 @@ def test_a_recipe_of_a_model_has_a_free_id_and_the_parsers_of_its_family() -> No
     assert (recipe.id, recipe.name) == ("qwen3-8b-2", "Qwen3-8B")
     assert recipe.tool_call_parser
     assert free_id("a" * 64, {"a" * 64}) == "a" * 58 + "-2"
-
-
-def test_starters_say_why_they_do_not_run_here() -> None:
-    one, _ = parse_recipe({"id": "one", "backend": "vllm", "model_path": "org/a"})
-    two, _ = parse_recipe({"id": "two", "backend": "vllm", "model_path": "org/a", "tensor_parallel_size": 2})
-    file, _ = parse_recipe({"id": "file", "backend": "llamacpp", "model_path": "/not/there.gguf"})
-    other, _ = parse_recipe({"id": "other", "backend": "external", "base_url": "http://127.0.0.1:1/v1"})
-    found = starters_here([two, file, one, other], [VLLM, LLAMA], 1)
-    assert [(starter.recipe.id, starter.against) for starter in found] == [
-        ("one", ""), ("two", "needs 2 GPUs, 1 here"), ("file", "needs a file of yours"),
-    ]  # fmt: skip
-    assert starters_here([one], [MISSING], 8)[0].against == "vLLM is not installed"
 
 
 def test_a_download_tells_its_share_rate_and_time_left_and_can_be_ended() -> None:

@@ -151,6 +151,9 @@ class Backend(ABC):
         mistral_format: It reads models in Mistral's own format, with params.json.
         max_lora_rank: The highest rank of LoRA adapters without the flag `max-lora-rank`; None: any.
         fetches_models: It downloads a model by its name on the hub into the hub's cache.
+        formats: The only formats of weights that it reads, as `exl3`; empty: that of `weights`.
+        class_files: Where the classes of models are that it knows: patterns below the packages of its environment.
+        suits: What it is good for, in a few words; empty: nothing is said.
 
     Attributes, how it runs:
         takes_first_gpus: It takes the first GPUs when none are named, one for each rank.
@@ -208,6 +211,9 @@ class Backend(ABC):
     mistral_format: bool = False
     max_lora_rank: int | None = None
     fetches_models: bool = False
+    formats: tuple[str, ...] = ()
+    class_files: tuple[str, ...] = ()
+    suits: str = ""
 
     takes_first_gpus: bool = False
     shares_gpu_memory: bool = False

@@ -180,6 +180,7 @@ class LlamaCpp(Backend):
     pasted_flags = PASTED_FLAGS
     key_variable = "LLAMA_API_KEY"
     weights = "gguf"
+    suits = "small machines, also without a GPU"
     image = "ghcr.io/ggml-org/llama.cpp:server-cuda"
     memory = MEMORY
     image_runs_engine = True

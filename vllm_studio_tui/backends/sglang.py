@@ -215,6 +215,8 @@ class SGLang(Backend):
     weights = "safetensors"
     mistral_format = True
     fetches_models = True
+    class_files = ("sglang/srt/models/*.py",)
+    suits = "many users with the same beginnings"
     takes_first_gpus = True
     shares_gpu_memory = True
     memory = MEMORY

@@ -55,6 +55,8 @@ class TabbyAPI(Backend):
     default_port = 5000
     flag_style = STYLE
     weights = "safetensors"
+    formats = ("exl3", "exl2")
+    suits = "one GPU, few bits"
     reads_gguf = False
     stages = STAGES
     guarded_path = "/v1/models"

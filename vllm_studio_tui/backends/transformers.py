@@ -52,6 +52,8 @@ class Transformers(Backend):
     weights = "safetensors"
     loads_adapters = True
     fetches_models = True
+    class_files = ("transformers/models/auto/modeling_auto.py",)
+    suits = "new models first; one user at a time"
     stages = STAGES
     metrics = ()  # it has none
     standard_fields_only = True

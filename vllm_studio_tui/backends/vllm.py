@@ -200,6 +200,8 @@ class Vllm(Backend):
     mistral_format = True
     max_lora_rank = 16
     fetches_models = True
+    class_files = ("vllm/model_executor/models/registry.py",)
+    suits = "best for many users"
     takes_first_gpus = True
     shares_gpu_memory = True
     memory = MEMORY

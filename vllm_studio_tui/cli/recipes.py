@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.backends import CLASSES
-from vllm_studio_tui.cli import recipe_history
+from vllm_studio_tui.cli import recipe_history, recipe_new
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.cli.recipe_reports import show_report, value_words
@@ -100,6 +100,7 @@ def register(app: typer.Typer) -> None:
     _register_writing(nouns)
     _register_exchange(nouns)
     recipe_history.register(nouns)
+    recipe_new.register(nouns)
 
 
 def _register_reading(nouns: typer.Typer) -> None:

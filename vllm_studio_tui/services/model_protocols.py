@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.architecture import ModelFacts
+    from vllm_studio_tui.domain.creation import Creation, Glance, StarterModel, Wishes
     from vllm_studio_tui.domain.download import Cancelled, Download, DownloadPlan
     from vllm_studio_tui.domain.fit import Fit, FitChange, FitGrid, FitQuestion
     from vllm_studio_tui.domain.gpus import GpuReport
@@ -23,6 +24,14 @@ class ModelsApi(Protocol):
     def show(self, name: str) -> ModelDetail: ...
     def deletion(self, name: str) -> Deletion: ...
     def delete(self, name: str, *, of_others: bool = False) -> Deletion: ...
+
+
+class CreatingApi(Protocol):
+    """Recipes from models; see `services.creating.creating.Creating`."""
+
+    def plan(self, wishes: Wishes) -> Creation: ...
+    def glance(self, model: str) -> Glance: ...
+    def starters(self) -> builtins.list[StarterModel]: ...
 
 
 class DownloadsApi(Protocol):

@@ -17,6 +17,7 @@ from vllm_studio_tui.services.chat_protocols import ChatsApi as ChatsApi
 from vllm_studio_tui.services.chat_protocols import ContextApi as ContextApi
 from vllm_studio_tui.services.chat_protocols import LibraryApi as LibraryApi
 from vllm_studio_tui.services.compare_protocols import CompareApi as CompareApi
+from vllm_studio_tui.services.model_protocols import CreatingApi as CreatingApi
 from vllm_studio_tui.services.model_protocols import DownloadsApi as DownloadsApi
 from vllm_studio_tui.services.model_protocols import FitApi as FitApi
 from vllm_studio_tui.services.model_protocols import ModelsApi as ModelsApi
@@ -256,6 +257,8 @@ class StudioApi(Protocol):
     def models(self) -> ModelsApi: ...
     @property
     def downloads(self) -> DownloadsApi: ...
+    @property
+    def creating(self) -> CreatingApi: ...
 
     #: Answers that an earlier program could not save, and that are in their chats now.
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _SITES = ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3/dist-packages")
@@ -18,17 +19,27 @@ def installed_version(program: Path, package: str) -> str | None:
     Raises:
         OSError: The program cannot be read.
     """
+    for site in environments_of(program):
+        for found in sorted(site.glob(f"{package}-*.dist-info"), reverse=True):
+            version = found.name.removeprefix(f"{package}-").removesuffix(".dist-info")
+            if version[:1].isdigit():
+                return version
+    return None
+
+
+def environments_of(program: Path) -> Iterator[Path]:
+    """Yield the folders of packages of the environment that a program or interpreter belongs to.
+
+    Raises:
+        OSError: The program cannot be read.
+    """
     homes = [program.parent.parent, Path(os.path.realpath(program)).parent.parent]
     interpreter = _interpreter(program)
     if interpreter is not None:
         homes.append(interpreter.parent.parent)
     for home in homes:
         for pattern in _SITES:
-            for found in sorted(home.glob(f"{pattern}/{package}-*.dist-info"), reverse=True):
-                version = found.name.removeprefix(f"{package}-").removesuffix(".dist-info")
-                if version[:1].isdigit():
-                    return version
-    return None
+            yield from sorted(home.glob(pattern), reverse=True)
 
 
 def numbers(version: str | None) -> tuple[int, int] | None:

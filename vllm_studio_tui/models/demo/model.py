@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.kit.paths import Places, write_atomic
+from vllm_studio_tui.models.snapshots import cached_model
 
 #: What a recipe writes as `model_path`.
 DEMO = "demo:smollm2-135m"
@@ -77,14 +80,23 @@ def demo_model_path(places: Places, model: DemoModel = SMOLLM2) -> Path | None:
     return None
 
 
+def gguf_in_cache(model_path: str, environ: Mapping[str, str]) -> str | None:
+    """Return the file of `OWNER/NAME:QUANT` in the hub's cache; None for other paths, and where it is not there."""
+    repo, colon, quant = model_path.partition(":")
+    if not colon or "/" in quant or model_path.startswith(("/", "~", ".")):
+        return None
+    found = cached_model(f"{repo}:{quant}", environ)
+    return str(found) if found is not None and found.is_file() else None
+
+
 def resolve_model(places: Places, model_path: str) -> str:
-    """Return the file that `demo:smollm2-135m` stands for; any other model path unchanged.
+    """Return the file that `demo:smollm2-135m` or `OWNER/NAME:QUANT` stands for; any other model path unchanged.
 
     Raises:
         NotFound: The demo model was not fetched yet.
     """
     if model_path != DEMO:
-        return model_path
+        return gguf_in_cache(model_path, os.environ) or model_path
     found = demo_model_path(places)
     if found is None:
         raise NotFound(

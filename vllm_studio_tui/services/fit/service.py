@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend
@@ -15,7 +14,7 @@ from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.fit import Fit, FitChange, FitGrid, FitQuestion, Learned
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.kit.file_access import expanded
+from vllm_studio_tui.kit.file_access import expanded, is_file, is_folder
 from vllm_studio_tui.models.facts import UnknownModel, read_facts
 from vllm_studio_tui.models.snapshots import cached_model
 from vllm_studio_tui.probes.host import HostReader
@@ -23,6 +22,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.fit.changes import changes_for
 from vllm_studio_tui.services.fit.estimate import estimate, grid
 from vllm_studio_tui.services.fit.questions import chosen_gpus, on_gpus, question_of
+from vllm_studio_tui.services.published import published_facts
 
 #: Returns what earlier starts of an engine with a model reported, made over to a question; None: nothing is known.
 Lookup = Callable[[ModelFacts, FitQuestion, Backend, str], "Learned | None"]
@@ -63,7 +63,7 @@ class FitService:
         self._environ = environ
 
     def facts(self, model: str, *, ask: bool = True) -> ModelFacts:
-        """Return what is known of a model: by its files here, else by what a hub says of its name.
+        """Return what is known of a model: by its files here, by what is published of it, by what a hub says.
 
         Args:
             ask: A hub may be asked.
@@ -72,11 +72,13 @@ class FitService:
             StudioError: Nothing is known of it; cause and advice say why.
         """
         path = expanded(model)
-        if path.startswith("/") or Path(path).exists():
+        if path.startswith("/") or is_file(path) or is_folder(path):
             return read_facts(path)
         found = cached_model(model, self._environ)
         if found is not None:
             return read_facts(found)
+        if (known := published_facts(model)) is not None:
+            return known
         if self._ask_hub is not None and ask:
             return self._ask_hub(model)
         raise UnknownModel(
@@ -86,11 +88,10 @@ class FitService:
         )
 
     def question(self, recipe: Recipe | None = None, gpus: int = 1) -> FitQuestion:
-        """Return what a recipe asks of this machine, or what a model on so many GPUs would."""
+        """Return what a recipe asks of this machine, or what a model on so many GPUs would; 0: on the processor."""
         report, host = self._gpus(), self._host()
         if recipe is None:
-            ranks = max(1, gpus)
-            return on_gpus(FitQuestion(gpus=ranks, tensor_parallel=ranks), report, host)
+            return on_gpus(FitQuestion(gpus=gpus, tensor_parallel=max(1, gpus)), report, host)
         return question_of(recipe, registry.backend(recipe.backend), report, host, self._own_runs(recipe.id))
 
     def of_recipe(self, recipe: Recipe, *, gpus: GpuReport | None = None) -> Fit | None:

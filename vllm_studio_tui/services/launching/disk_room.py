@@ -14,6 +14,7 @@ from vllm_studio_tui.backends.base import Problem
 from vllm_studio_tui.backends.common.commands import is_local
 from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.models.local import hub_cache
+from vllm_studio_tui.services.published import find_published
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
@@ -62,9 +63,10 @@ def disk_room(recipe: Recipe, environ: Mapping[str, str]) -> list[Problem]:
     free = _free(cache)
     if free is None:
         return []
-    needed = expected_size(recipe.model_path)
+    known = find_published(recipe.model_path)
+    needed = known.bytes if known is not None else expected_size(recipe.model_path)
     if needed is not None and needed - there > free:
-        about = f"about {(needed - there) / GIB:.0f} GiB, as its name tells"
+        about = f"about {(needed - there) / GIB:.0f} GiB{'' if known is not None else ', as its name tells'}"
         message = f"the model will be fetched to {cache}: {about}, and {free / GIB:.1f} GiB are free"
     elif free < LEAST:
         message = f"the model will be fetched to {cache}, where {free / GIB:.1f} GiB are free"

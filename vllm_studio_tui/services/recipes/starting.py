@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -121,39 +121,6 @@ def free_id(wanted: str, ids: Collection[str]) -> str:
         number += 1
         found = f"{wanted[:58]}-{number}"
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Starter:
-    """A recipe that comes with the program.
-
-    Attributes:
-        against: Why it does not run on this machine, in words; empty where nothing is known against it.
-    """
-
-    recipe: Recipe
-    engine: str
-    against: str = ""
-
-
-def starters_here(recipes: Iterable[Recipe], engines: Sequence[EngineHere], gpus: int) -> list[Starter]:
-    """Return the starters, those for this machine first. External servers are none: nothing is started. Blocking."""
-    usable = {one.name: one.usable for one in engines}
-    found = []
-    for recipe in recipes:
-        backend = registry.find(recipe.backend)
-        if backend is None or not backend.needs_launch:
-            continue
-        against = ""
-        if usable.get(recipe.backend) is False:
-            against = f"{_title(backend)} is not installed"
-        elif backend.takes_first_gpus and recipe.gpu_count > gpus:
-            needs = "1 GPU" if recipe.gpu_count == 1 else f"{recipe.gpu_count} GPUs"
-            against = f"needs {needs}, {gpus or 'none'} here"
-        elif recipe.model_path.startswith(("/", "~")) and not is_file(expanded(recipe.model_path)):
-            against = "needs a file of yours"
-        found.append(Starter(recipe, _title(backend), against))
-    return sorted(found, key=lambda one: bool(one.against))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -25,12 +26,28 @@ from vllm_studio_tui.services.render.source import RenderedCommand, RenderedReci
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.services.protocols import StudioApi
 
 _MAY_HOLD_SECRETS = {
     "name", "description", "base_url", "command", "env_vars", "extra_args", "speculative", "chat_template_kwargs",
 }  # fmt: skip
 #: On which addresses an engine listens inside its container: the container's publishing says who reaches it.
 INSIDE = "0.0.0.0"  # noqa: S104
+
+
+def source_of(studio: StudioApi, recipes: Iterable[Recipe], places: Places) -> RenderSource:
+    """Return these recipes of a studio with their commands, as this machine makes them. Blocking."""
+    from vllm_studio_tui.models.demo.model import resolve_model
+
+    return gather_source(
+        recipes,
+        studio.settings,
+        resolve=lambda path: resolve_model(places, path),
+        number=studio.recipes.number,
+        environ=os.environ,
+        has_keys=bool(studio.keys.list()),
+    )
 
 
 def gather_source(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
-    from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.tui.flows.commands import Commands
     from vllm_studio_tui.tui.shell import Shell
 
@@ -29,11 +27,8 @@ async def take(shell: Shell, key: str) -> None:
     kind, _, value = key.partition(":")
     commands = Commands(shell)
     studio = shell.studio
-    if kind == "model":
-        engine, _, path = value.partition(":")
-        await _open_form(shell, await shell.in_thread(partial(_recipe_of_model, studio, engine, path)))
-    elif kind == "starter":
-        await _open_form(shell, await shell.in_thread(partial(_recipe_of_starter, studio, value)))
+    if kind in ("model", "starter", "recipe"):
+        shell.open_page("create", value)
     elif kind == "foreign":
         engine_there = await shell.in_thread(partial(studio.runs.foreign_of, int(value)))
         recipe = await shell.in_thread(partial(studio.recipes.attach, engine_there))
@@ -43,8 +38,6 @@ async def take(shell: Shell, key: str) -> None:
         await _attach(shell, commands, value)
     elif kind in ("command", "file", "text"):
         await _import(shell, kind, value)
-    elif kind == "recipe":
-        await _open_form(shell, None, {"model_path": value})
     else:
         await _do(shell, commands, value)
 
@@ -55,7 +48,7 @@ async def _do(shell: Shell, commands: Commands, what: str) -> None:
     if what == "demo":
         await commands.demo()
     elif what == "empty":
-        await _open_form(shell, None)
+        await _open_form(shell)
     elif what == "attach":
         note = "Such as http://127.0.0.1:11434 of Ollama; a key is set in the recipe afterwards."
         url = await shell.ask(Prompt("The address of an OpenAI-compatible server", note=note))
@@ -93,22 +86,6 @@ async def _import(shell: Shell, kind: str, value: str) -> None:
     await place.import_from(kind, value)
 
 
-async def _open_form(shell: Shell, recipe: Recipe | None, texts: dict[str, str] | None = None) -> None:
+async def _open_form(shell: Shell) -> None:
     place: Any = await shell.show_place("recipes")
-    await place.new(recipe, texts)
-
-
-def _recipe_of_model(studio: StudioApi, engine: str, path: str) -> Recipe:
-    from vllm_studio_tui.services.recipes.starting import default_engine, recipe_of_model
-
-    name = Path(path).name.removesuffix(".gguf") if path.endswith(".gguf") or path.startswith("/") else path
-    ids = {stored for stored, _ in studio.recipe_list()}
-    return recipe_of_model(path, name, engine or default_engine(studio.engines_here()), ids)
-
-
-def _recipe_of_starter(studio: StudioApi, recipe_id: str) -> Recipe:
-    from vllm_studio_tui.services.recipes.starting import free_id
-
-    starter = studio.recipes.starter(recipe_id)
-    ids = {stored for stored, _ in studio.recipe_list()}
-    return starter.model_copy(update={"id": free_id(starter.id, ids)})
+    await place.new()

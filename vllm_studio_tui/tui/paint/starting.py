@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,10 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_words import backend_word
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.creation import Glance, StarterModel
     from vllm_studio_tui.domain.model import Model
     from vllm_studio_tui.runs.foreign import Foreign
-    from vllm_studio_tui.services.recipes.starting import EngineHere, Starter, Typed
+    from vllm_studio_tui.services.recipes.starting import EngineHere, Typed
     from vllm_studio_tui.tui.paint.glyphs import Glyphs
 
 #: Rows of a group at small sizes, while nothing is typed.
@@ -34,16 +35,18 @@ class Here:
         token: Whether the hub's token is set.
         gpus: GPUs and the bytes of memory that are free on them.
         demo: Bytes of the demo's model, and whether it is here already.
+        glances: How models would run here, by their paths; one that is not in it was not worked out yet.
     """
 
     engines: Sequence[EngineHere] | None = None
     models: Sequence[Model] | None = None
-    starters: Sequence[Starter] = ()
+    starters: Sequence[StarterModel] | None = None
     foreign: Sequence[Foreign] = ()
     room: int | None = None
     token: bool = False
     gpus: tuple[int, int] = (0, 0)
     demo: tuple[int, bool] = (0, False)
+    glances: Mapping[str, Glance] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class Entry:
     Attributes:
         key: What taking it does, see `flows.starting.take`.
         detail: Where it is, or what it is good for.
+        gpus: How many it takes, in words.
         note: Its style and words at the end of the row.
+        last: What stands at the right edge, such as what has to be downloaded.
     """
 
     key: str
@@ -63,6 +68,8 @@ class Entry:
     size: int | None = None
     engine: str = ""
     note: tuple[str, str] = ("dim", "")
+    gpus: str = ""
+    last: str = ""
 
     @property
     def words(self) -> str:
@@ -80,7 +87,6 @@ def entries_of(
         new: An empty recipe comes first.
         small: What can be done comes before what may not run here.
     """
-    engines = here.engines or ()
     empty = Entry("do:empty", BRING, "an empty recipe", "every field of the form, nothing filled in")
     bring = [
         Entry("do:paste", BRING, "paste a command", "vllm serve, llama-server, sglang, or recipes as YAML or JSON"),
@@ -93,24 +99,24 @@ def entries_of(
         Entry("do:attach", BRING, "attach an engine", "the URL of a server that runs already: chat, monitor, usage"),
     ]
     demo = Entry("do:demo", LOOKING, "try the demo", _demo(*here.demo))
-    found = [_found(model, engines) for model in here.models or ()]
-    starters = [_starter(one) for one in here.starters]
+    found = [_found(model, here) for model in here.models or ()]
+    starters = [_starter(one, here) for one in here.starters or ()]
     running = [
         Entry(f"foreign:{one.pid}", RUNNING, one.model or backend_word(one.backend), f"{one.user}, pid {one.pid}", None,
               backend_word(one.backend), ("dim", f"attach it: {one.base_url}"))
         for one in here.foreign if one.base_url is not None
     ]  # fmt: skip
     groups = [found, starters, running, bring if new else [*bring, empty], [demo]]
-    if not found and not any(not one.against for one in here.starters):
+    if not found and not any(one.glance.fits and not one.glance.words for one in here.starters or ()):
         # Nothing on this machine can run as it is: what works comes first.
         groups = [[demo], running, bring if new else [*bring, empty], starters]
     elif small:
-        groups = [found, running, [demo], bring if new else [*bring, empty], starters]
+        groups = [found, starters[:SHORT], [demo], running, bring if new else [*bring, empty]]
     rows = [entry for group in groups for entry in group]
     if new:
         rows.insert(0, empty)
     words = text.lower().split()
-    meant = _typed(typed, inside, engines)
+    meant = _typed(typed, inside, here)
     if not words:
         return rows
     matching = [entry for entry in rows if all(word in entry.words for word in words)]
@@ -129,7 +135,7 @@ def _demo(size: int, there: bool) -> str:
     return f"{cost}a chat with a small real model on the CPU"
 
 
-def _typed(typed: Sequence[Typed], inside: Sequence[Model], engines: Sequence[EngineHere]) -> list[Entry]:
+def _typed(typed: Sequence[Typed], inside: Sequence[Model], here: Here) -> list[Entry]:
     from vllm_studio_tui.services.recipes.starting import engine_for
 
     rows = []
@@ -141,29 +147,49 @@ def _typed(typed: Sequence[Typed], inside: Sequence[Model], engines: Sequence[En
         elif one.kind == "server":
             rows.append(Entry(f"server:{one.value}", TYPED, "attach this server", one.value))
         elif one.kind == "model":
-            engine = engine_for("safetensors", engines, on_hub=True)
+            engine = engine_for("safetensors", here.engines or (), on_hub=True)
             note = _engine_note(engine) if engine is not None else ("dim", "")
             title = engine.title if engine is not None else ""
-            name = engine.name if engine is not None else ""
-            rows.append(
-                Entry(f"model:{name}:{one.value}", TYPED, one.value, "from the hub, by name", None, title, note)
-            )
-    return rows + [_found(model, engines, TYPED) for model in inside]
+            rows.append(Entry(f"model:{one.value}", TYPED, one.value, "from the hub, by name", None, title, note))
+    return rows + [_found(model, here, TYPED) for model in inside]
 
 
 def _engine_note(engine: EngineHere) -> tuple[str, str]:
     return ("ok", "installed") if engine.usable else ("warn", "not installed here")
 
 
-def _found(model: Model, engines: Sequence[EngineHere], group: str = FOUND) -> Entry:
+def _found(model: Model, here: Here, group: str = FOUND) -> Entry:
     from vllm_studio_tui.services.recipes.starting import engine_for
 
-    engine = engine_for(model.weights, engines)
     where = "the hub's cache" if model.source == "hub" else _short(str(Path(model.path).parent))
-    name = engine.name if engine is not None else ""
-    note = _engine_note(engine) if engine is not None else ("dim", "")
-    title = engine.title if engine is not None else ""
-    return Entry(f"model:{name}:{model.path}", group, model.name, where, model.bytes, title, note)
+    key = f"model:{model.path}"
+    glance = here.glances.get(model.path)
+    if glance is None:
+        engine = engine_for(model.weights, here.engines or ())
+        title, note = (engine.title, _engine_note(engine)) if engine is not None else ("", ("dim", ""))
+        return Entry(key, group, model.name, where, model.bytes, title, note)
+    note = glance_note(glance) if model.complete is not False else ("warn", f"not whole: {model.missing}")
+    return Entry(key, group, model.name, where, model.bytes, glance.engine_title, note, _gpu_words(glance, here))
+
+
+def glance_note(glance: Glance) -> tuple[str, str]:
+    """Return how a model would run here, in a few words, with their style."""
+    if glance.words:
+        return "err" if glance.fits is False else "warn", glance.words
+    if glance.fits:
+        return "ok", f"{context_words(glance.context)} context for {glance.users}"
+    return "dim", ""
+
+
+def context_words(count: int) -> str:
+    """Return a length of text as lists name it: `32k`."""
+    return f"{count // 1024}k" if count >= 1024 else str(count)
+
+
+def _gpu_words(glance: Glance, here: Here) -> str:
+    if not glance.engine_title:
+        return ""
+    return f"{glance.gpus} of {here.gpus[0]}" if glance.gpus and here.gpus[0] else "CPU" if glance.context else ""
 
 
 def _short(path: str) -> str:
@@ -171,9 +197,12 @@ def _short(path: str) -> str:
     return f"~{path[len(home) :]}" if path == home or path.startswith(f"{home}/") else path
 
 
-def _starter(one: Starter) -> Entry:
-    note = ("warn", one.against) if one.against else ("ok", "runs here")
-    return Entry(f"starter:{one.recipe.id}", STARTERS, one.recipe.name, one.recipe.description, None, one.engine, note)
+def _starter(one: StarterModel, here: Here) -> Entry:
+    glance = one.glance
+    note = ("warn", f"{glance.engine_title} is {glance.words}") if glance.words else ("fg", one.why)
+    last = numbers.size(one.download) if one.download else "is here"
+    gpus = _gpu_words(glance, here)
+    return Entry(f"starter:{one.model}", STARTERS, one.name, one.about, None, glance.engine_title, note, gpus, last)
 
 
 def title_rows(here: Here, size: Size, width: int, height: int) -> list[Row]:
@@ -197,6 +226,13 @@ def _machine(here: Here) -> str:
     elif here.engines is not None:
         parts.append("No engine is installed.")
     return " ".join(parts)
+
+
+def _machine_words(here: Here) -> str:
+    count, free = here.gpus
+    if not count:
+        return "which has no GPU"
+    return f"{count} {'GPU' if count == 1 else 'GPUs'}, {numbers.size(free)} free"
 
 
 def _and(words: Sequence[str]) -> str:
@@ -263,8 +299,7 @@ def _head(group: str, inside: Sequence[Entry], here: Here, x: int, size: Size, w
         count = "1 model" if len(inside) == 1 else f"{len(inside)} models"
         words = f"{count}, {numbers.size(total)}, nothing to download"
     elif group == STARTERS:
-        good = sum(not one.against for one in here.starters)
-        words = f"{good} of {len(here.starters)} run on this machine" if good else "none runs on this machine as it is"
+        words = f"for this machine, {_machine_words(here)}"
     elif group == RUNNING:
         words = "engines that the studio did not start"
     row.put(end, words, "faint", max(0, width - end - 2))
@@ -274,28 +309,38 @@ def _head(group: str, inside: Sequence[Entry], here: Here, x: int, size: Size, w
 def _entry(entry: Entry, glyphs: Glyphs, x: int, size: Size, width: int) -> Row:
     row = Row(key=entry.key)
     style, note = entry.note
+    mark = {"ok": glyphs.passed, "warn": glyphs.pending, "err": glyphs.failed}.get(style, "")
     if size >= Size.WIDE:
-        engine = max(72, width - 58)
-        name, detail, end, last = 30, x + 31, engine - 3, engine + 13
+        engine = max(72, width - 72)
+        name, detail, end, last = 30, x + 31, engine - 3, engine + 21
         if not (entry.engine or entry.size or note):
             end = width
     else:
         name = 28 if size >= Size.COMPACT else 18
         detail = engine = x + name + 2
-        end, last = 0, detail + 12
+        end, last = 0, detail + 16
+    edge = width - 1
+    if entry.last and size >= Size.BASE:
+        edge = row.put_right(width - 2, entry.last, "dim") - 2
     row.put(x, entry.name, "fg", name)
     if size >= Size.WIDE:
         room = end - detail - (11 if entry.size is not None else 0 if end < width else 2)
         row.put(detail, entry.detail, "dim", max(0, room))
         if entry.size is not None:
             row.put_right(end, numbers.size(entry.size), "dim")
+        row.put(engine, entry.engine, "fg", 12) if entry.engine else None
+        row.put(engine + 12, entry.gpus, "fg", 8)
     elif not entry.engine:
         row.put(detail, entry.detail, "dim", max(0, width - detail - 1))
-    row.put(engine, entry.engine, "fg", 12) if entry.engine else None
+    elif size >= Size.COMPACT:
+        short = entry.gpus.partition(" ")[0]
+        words = f"{entry.engine}, {short} GPU" if short.isdigit() else entry.engine
+        row.put(engine, words, "fg", 15)
+    else:
+        last = engine
     if note:
-        mark = {"ok": glyphs.passed, "warn": glyphs.pending}.get(style, "")
         at = row.put(last, f"{mark} " if mark else "", style)
-        row.put(at, note, "dim", max(0, width - at - 1))
+        row.put(at, note, "dim" if mark else style, max(0, edge - at))
     return row
 
 
