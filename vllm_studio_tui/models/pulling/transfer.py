@@ -30,6 +30,8 @@ from vllm_studio_tui.models.pulling.cache import RepoCache, room_at
 
 #: Bytes after which is looked whether the disk still has room.
 STRIDE = 32 << 20
+#: Bytes of one answer: the hub gives files over 50 GB by ranges alone, and none longer than that.
+SLICE = 16 << 30
 #: Seconds between tries that bring nothing; after the last one it fails. Half an hour in all: nobody may be looking.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 300.0, 300.0, 600.0)
 #: Seconds that a hub may ask us to wait.
@@ -84,6 +86,7 @@ class Transfer:
     tell: Callable[[str, int], None]
     waits: Callable[[HubError | None], None]
     pauses: tuple[float, ...] = PAUSES
+    slice: int = SLICE
 
     def fetch(self, file: PlannedFile) -> None:
         """Bring a file whole, if it is not here yet.
@@ -170,9 +173,10 @@ class Transfer:
 
     def _request(self, file: PlannedFile, stream: Any, seen: _Seen) -> None:
         have = stream.tell()
+        end = min(file.size, have + self.slice)
         headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
+        if have or end < file.size:
+            headers["Range"] = f"bytes={have}-{end - 1 if end < file.size else ''}"
         url = self.hub.file_url(self.cache.repo, self.commit, file.name)
         with self.hub.stream("GET", url, headers=headers, repo=self.cache.repo, file=file.name) as response:
             self._check_promise(file, response)
@@ -185,7 +189,7 @@ class Transfer:
                     raise HubError("cut", f"the server cannot go on with {file.name}", passing=True)
             self._check_extent(file, response, have)
             self.waits(None)
-            self._take(file, response, stream, seen, have)
+            self._take(file, response, stream, seen, have, end if response.status_code == 206 else file.size)
 
     def _check_promise(self, file: PlannedFile, response: httpx2.Response) -> None:
         """Compare what the hub says of the file with what it said before."""
@@ -216,13 +220,15 @@ class Transfer:
                 advice="Something between may have answered in the hub's place: a login page, a proxy.",
             )
 
-    def _take(self, file: PlannedFile, response: httpx2.Response, stream: Any, seen: _Seen, have: int) -> None:
+    def _take(
+        self, file: PlannedFile, response: httpx2.Response, stream: Any, seen: _Seen, have: int, end: int
+    ) -> None:
         looked = -STRIDE
         plain = response.headers.get("content-encoding", "identity") == "identity"
         try:
             # As the pieces come: gathered into larger ones, the last would be lost with the connection.
             for piece in response.iter_raw() if plain else response.iter_bytes():
-                if have + len(piece) > file.size:
+                if have + len(piece) > end:
                     raise HubError("wrong", f"more came of {file.name} than it has", advice="Look at HF_ENDPOINT.")
                 if have - looked >= STRIDE:
                     self._check_room(file, have)
@@ -234,7 +240,7 @@ class Transfer:
                 self.tell(file.name, have)
         except WEB_ERRORS as error:
             raise unreachable(error, response.url.host) from error
-        if have < file.size:
+        if have < end:
             raise HubError("cut", f"the connection to {response.url.host} was closed early", passing=True)
 
     def _check_room(self, file: PlannedFile, have: int) -> None:
