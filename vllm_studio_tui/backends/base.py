@@ -18,6 +18,7 @@ from vllm_studio_tui.backends.common.flags import FlagStyle
 from vllm_studio_tui.domain.spec import CounterNames, Failure, ReadyProbe, Stage
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.backends.common.config_files import ConfigFile
     from vllm_studio_tui.backends.common.known_names import Known
     from vllm_studio_tui.backends.common.memory_rules import MemoryRules
     from vllm_studio_tui.backends.common.pasted import Pasted
@@ -141,6 +142,7 @@ class Backend(ABC):
         flag_style: How the flags of `extra_args` are written.
         file_flags: Flags that name files which must exist, with the kind of each file (`common/side_files.py`).
         pasted_flags: Flags of its command line with the field of a recipe for each, for pasted commands.
+        config_file: How its flags stand in files, its own and those of tools around it; None: in none.
         takes_aliases: It answers to the recipe's `aliases` too; else `serve` writes its own name into requests.
         key_variable: The environment variable that it reads its API key from; None where there is none.
 
@@ -202,6 +204,7 @@ class Backend(ABC):
     flag_style: FlagStyle = FlagStyle()
     file_flags: Mapping[str, str] = {}
     pasted_flags: Mapping[str, str] = {}
+    config_file: ConfigFile | None = None
     takes_aliases: bool = False
     key_variable: str | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.gguf_files import projectors, weights
@@ -178,6 +178,7 @@ class LlamaCpp(Backend):
     flag_style = STYLE
     file_flags = FILE_FLAGS
     pasted_flags = PASTED_FLAGS
+    config_file = config_files.LLAMACPP
     key_variable = "LLAMA_API_KEY"
     weights = "gguf"
     suits = "small machines, also without a GPU"

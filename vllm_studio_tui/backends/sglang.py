@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, EngineSettings, ForeignEngine, LaunchContext
-from vllm_studio_tui.backends.common import cmdline, doctor, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, doctor, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -212,6 +212,7 @@ class SGLang(Backend):
     flag_style = STYLE
     file_flags = FILE_FLAGS
     pasted_flags = PASTED_FLAGS
+    config_file = config_files.SGLANG
     weights = "safetensors"
     mistral_format = True
     fetches_models = True

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
 from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules
@@ -54,6 +54,7 @@ class TabbyAPI(Backend):
     title = "TabbyAPI"
     default_port = 5000
     flag_style = STYLE
+    config_file = config_files.TABBY
     weights = "safetensors"
     formats = ("exl3", "exl2")
     suits = "one GPU, few bits"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -194,6 +194,7 @@ class Vllm(Backend):
     flag_style = STYLE
     file_flags = FILE_FLAGS
     pasted_flags = PASTED_FLAGS
+    config_file = config_files.VLLM
     key_variable = "VLLM_API_KEY"
     weights = "safetensors"
     reads_gguf = False
