@@ -123,8 +123,9 @@ class StillDownloads:
         self, repo: str, *, revision: str | None = None, include: Sequence[str] = (), exclude: Sequence[str] = ()
     ) -> DownloadPlan:
         self.calls.append(("plan", "@".join([repo, *([revision] if revision else []), *include])))
+        name = "org/tiny" if "://" in repo else repo
         return self.planned or DownloadPlan(
-            repo, revision or "main", "b5c939d",
+            name, revision or "main", "b5c939d",
             (PlannedFile("model.safetensors", GIB, "0" * 64), PlannedFile("config.json", 900, "0" * 40)),
             folder="/hub", room=100 * GIB, licence="apache-2.0", page=f"https://huggingface.co/{repo}",
         )  # fmt: skip

@@ -21,8 +21,8 @@ from tests.functional.models import (
     with_models,
 )
 from tests.functional.stage import GIB, Staged, bare, recipe, staged
-from vllm_studio_tui.domain.download import DownloadState
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.download import DownloadPlan, DownloadState
+from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.model import ModelScan
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.look.sizes import Size
@@ -156,6 +156,7 @@ async def _new(stage: Staged) -> None:
     await fill_in(stage, "https://huggingface.co/org/tiny/tree/main")
     await stage.press("enter")
     await shows(stage, "Get org/tiny?")
+    assert ("plan", "https://huggingface.co/org/tiny/tree/main") in downloads.calls
     text = stage.text()
     assert "2 files, 1.0 GiB" in text and "100.0 GiB are free into /hub" in text and "licence apache-2.0" in text
     await stage.press("n")  # another name
@@ -164,7 +165,7 @@ async def _new(stage: Staged) -> None:
     await shows(stage, "Get org/other?")
     await stage.press("d")
     await told(stage, "other is coming")
-    assert downloads.calls == [("plan", "org/tiny"), ("plan", "org/other@v2"), ("start", "org/other@v2")]
+    assert downloads.calls[1:] == [("plan", "org/other@v2"), ("start", "org/other@v2")]
     await stage.until(lambda: place_of(stage).table.key == "org/other", "the cursor is on it")
 
 
@@ -384,7 +385,23 @@ async def test_a_quantization_is_chosen_where_there_are_several(tmp_path: Path) 
         await shows(stage, "which of 2 quantizations?")
         await fill_in(stage, "q8")
         await stage.press("enter")
-        await stage.until(lambda: ("plan", "org/g@Q8_0") in downloads.calls, "the other one is planned")
+        await stage.until(lambda: ("plan", "org/g:Q8_0") in downloads.calls, "the other one is planned")
+        await stage.press("escape")
+
+
+async def test_what_the_hub_does_not_understand_is_said_where_it_was_typed(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="models", prepare=with_models) as stage:
+        await shows(stage, "Qwen3-32B")
+
+        def plan(repo: str, **_: object) -> DownloadPlan:
+            raise UsageError("a quantization has to be chosen", cause="There are: Q8_0, Q4_0")
+
+        downloads_of(stage).plan = plan  # type: ignore[method-assign]
+        await stage.press("n")
+        await fill_in(stage, "org/g")
+        await stage.press("enter")
+        await shows(stage, "a quantization has to be chosen. There are: Q8_0, Q4_0")
+        assert "org/g" in stage.text()
         await stage.press("escape")
 
 
@@ -408,9 +425,10 @@ async def test_hostile_names_are_only_text(tmp_path: Path, size: tuple[int, int]
 
 
 def test_names_of_the_hub_are_read_as_they_are_typed() -> None:
-    assert read_name("org/m") == ("org/m", None, ())
-    assert read_name(" org/m@v1:Q4_K_M ") == ("org/m", "v1", ("Q4_K_M",))
-    assert read_name("https://huggingface.co/org/m/blob/main/README.md") == ("org/m", None, ())
+    assert read_name("org/m") == ("org/m", None)
+    assert read_name("org/m:Q4_K_M") == ("org/m:Q4_K_M", None)
+    assert read_name(" org/m@v1:Q4_K_M ") == ("org/m:Q4_K_M", "v1")
+    assert read_name("https://huggingface.co/org/m@1/blob") == ("https://huggingface.co/org/m@1/blob", None)
 
 
 def test_numbers_are_said_as_people_say_them() -> None:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.download import Download, DownloadPlan
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.model import Deletion
-from vllm_studio_tui.services.recipes.starting import HUB_NAME, engine_for, read_typed
+from vllm_studio_tui.services.recipes.starting import HUB_NAME, engine_for
 from vllm_studio_tui.tui.flows.pulling import cancel
 from vllm_studio_tui.tui.paint.downloads import name_of, room
 from vllm_studio_tui.tui.screens.models.lines import Line
@@ -74,64 +75,76 @@ async def begin_recipe(shell: Shell, line: Line) -> None:
 
 async def get_model(shell: Shell) -> str | None:
     """Ask for a name on the hub, show what would come, and begin the download; return its row's key."""
-    name = ""
+    text, wrong = "", ""
     while True:
-        name = await shell.ask(
+        text = await shell.ask(
             Prompt(
                 "Get a model",
-                name,
-                note="owner/name of the hub, @revision and :quantization if you like; or the address of its page",
+                text,
+                note="owner/name as on the hub, :quantization or @revision if you like; or the address of its page",
                 check=_wrong,
+                wrong=wrong,
             )
         )
-        if name is None:
+        if text is None:
             return None
-        repo, revision, include = read_name(name)
-        shell.tell(f"Asking the hub for {repo}.")
-        downloads = shell.studio.downloads
-        plan = await shell.in_thread(partial(downloads.plan, repo, revision=revision, include=include))
-        if plan.choices and not include:
-            chosen = await _which_form(shell, plan)
-            if chosen is None:
-                return None
-            if chosen != plan.quantization:
-                include = (chosen,)
-                plan = await shell.in_thread(partial(downloads.plan, repo, revision=revision, include=include))
+        name, revision = read_name(text)
+        shell.tell(f"Asking the hub for {name}.")
+        try:
+            plan = await _planned(shell, name, revision)
+        except UsageError as error:
+            wrong = " ".join(part for part in (f"{error.title}.", error.cause, error.advice) if part)
+            continue
+        if plan is None:
+            return None
+        wrong = ""
         said = await shell.ask(_plan_question(plan))
         if said == "n":
             continue
         if said != "d":
             return None
-        begun: Download = await shell.in_thread(partial(downloads.start, repo, revision=revision, include=include))
+        begun: Download = await shell.in_thread(
+            partial(shell.studio.downloads.start, _called(plan, name), revision=revision)
+        )
         shell.tell(f"{name_of(begun)} is coming; it goes on when you leave.")
         shell.pulls.look()
         return begun.name
 
 
-def _wrong(text: str) -> str | None:
-    repo, _, _ = read_name(text)
-    return None if HUB_NAME.fullmatch(repo) else "a name on the hub is owner/name, such as Qwen/Qwen3-0.6B"
-
-
-def read_name(text: str) -> tuple[str, str | None, tuple[str, ...]]:
-    """Return repository, revision and quantizations of what was typed: `owner/name@revision:Q4_K_M`, or a page."""
-    words = text.strip()
-    if words.startswith(("http://", "https://")):
-        found = [one.value for one in read_typed(words) if one.kind == "model"]
-        return (found[0] if found else words), None, ()
-    words, _, form = words.partition(":")
-    repo, _, revision = words.partition("@")
-    return repo.strip(), revision.strip() or None, (form.strip(),) if form.strip() else ()
-
-
-async def _which_form(shell: Shell, plan: DownloadPlan) -> str | None:
-    """Ask which quantization of a GGUF repository is meant; the one that the plan chose comes first."""
-    if len(plan.choices) < 2:
-        return plan.quantization
+async def _planned(shell: Shell, name: str, revision: str | None) -> DownloadPlan | None:
+    """Ask the hub what would come; of several quantizations the person chooses one. None: of no one."""
+    downloads = shell.studio.downloads
+    plan = await shell.in_thread(partial(downloads.plan, name, revision=revision))
+    if ":" in name or len(plan.choices) < 2 or name.startswith("http"):
+        return plan
     first = sorted(plan.choices, key=lambda one: (one[0] != plan.quantization, one[1]))
-    choices = [Choice(name, name, room(size)) for name, size in first]
-    said: str | None = await shell.ask(Chooser(choices, title=f"which of {len(choices)} quantizations?"))
-    return said
+    choices = [Choice(one, one, room(size)) for one, size in first]
+    said = await shell.ask(Chooser(choices, title=f"which of {len(choices)} quantizations?"))
+    if said is None or said == plan.quantization:
+        return plan if said is not None else None
+    return await shell.in_thread(partial(downloads.plan, f"{plan.repo}:{said}", revision=revision))
+
+
+def _called(plan: DownloadPlan, name: str) -> str:
+    """Return the name of what was planned: with the quantization that was chosen."""
+    return f"{plan.repo}:{plan.quantization}" if plan.quantization else name
+
+
+def _wrong(text: str) -> str | None:
+    name, _ = read_name(text)
+    if "://" in name or HUB_NAME.fullmatch(name.partition(":")[0]):
+        return None
+    return "a name on the hub is owner/name, such as Qwen/Qwen3-0.6B"
+
+
+def read_name(text: str) -> tuple[str, str | None]:
+    """Return the name and the revision of what was typed: `owner/name@revision`, or the address of a page."""
+    words = text.strip()
+    if "://" in words:
+        return words, None
+    name, _, revision = words.partition("@")
+    revision, _, form = revision.partition(":")
+    return f"{name.strip()}:{form.strip()}" if form.strip() else name.strip(), revision.strip() or None
 
 
 def _plan_question(plan: DownloadPlan) -> Question:
@@ -154,6 +167,7 @@ def _plan_question(plan: DownloadPlan) -> Question:
         lines.append(where.strip())
     if plan.licence:
         lines.append(f"licence {plan.licence}")
+    lines += [f"careful: {one}" for one in plan.warnings]
     if plan.gated:
         lines.append(f"gated: the hub gives it to those who accepted its terms at {plan.page}")
     options = [Option("d", "download it", gentle=True)] if plan.fits is not False else []
