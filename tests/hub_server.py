@@ -82,6 +82,8 @@ class Hub:
     stalls: deque[int] = field(default_factory=deque)
     #: Statuses with headers that are answered in place of the next requests for files or of the API.
     troubles: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
+    #: Bodies that are answered in place of the next ones of the API.
+    bodies: deque[bytes] = field(default_factory=deque)
     ignore_ranges: bool = False
     #: Changes what the storage sends of a file.
     change: Callable[[bytes], bytes] | None = None
@@ -193,6 +195,9 @@ def _hub(handler: Any, hub: Hub) -> None:
     if hub.troubles:
         status, headers = hub.troubles.popleft()
         handler.answer(status, b"", **headers)
+        return
+    if hub.bodies and path.startswith("/api/"):
+        handler.answer(200, hub.bodies.popleft(), Content_Type="application/json")
         return
     found = re.fullmatch(r"/api/models/(.+?)/auth-check", path)
     if found:

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.hub_server import Hub, running_hub
 from tests.ports import free_port
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.models.hub_client import HubAccess, HubClient
 from vllm_studio_tui.models.hub_errors import HubError, unreachable
 from vllm_studio_tui.models.pulling.plan import make_plan
@@ -193,3 +196,55 @@ def test_names_that_would_leave_the_folder_are_left_and_told(hub: Hub, tmp_path:
     plan = make_plan(access(hub, tmp_path), "acme/evil")
     assert [one.name for one in plan.files] == ["config.json"]
     assert set(plan.skipped[-1].names) == {"../../.bashrc", "a\nb.json"}
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+ENTRIES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.just("file") | JSON, "path": st.text(max_size=30) | st.just("x.safetensors") | JSON,
+            "size": st.integers() | JSON, "oid": st.just("a" * 40) | JSON,
+            "lfs": JSON
+            | st.fixed_dictionaries({}, optional={"oid": st.just("B" * 64) | JSON, "size": st.integers() | JSON}),
+        },
+    ),
+    max_size=6,
+)  # fmt: skip
+ABOUT = st.fixed_dictionaries(
+    {},
+    optional={
+        "sha": st.just("c" * 40) | JSON,
+        "gated": JSON,
+        "cardData": JSON | st.fixed_dictionaries({"license": JSON}),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(about=ABOUT | JSON, tree=ENTRIES | JSON, raw=st.none() | st.binary(max_size=60))
+def test_whatever_a_hub_answers_a_plan_or_words_come_of_it(
+    hub: Hub, tmp_path: Path, about: object, tree: object, raw: bytes | None
+) -> None:
+    hub.bodies.clear()
+    hub.bodies.extend([json.dumps(about).encode(), json.dumps(tree).encode() if raw is None else raw, b"{}"])
+    try:
+        plan = make_plan(access(hub, tmp_path), "acme/tiny")
+    except StudioError as error:
+        assert error.title
+        return
+    assert all(0 <= one.size < 1 << 50 and ".." not in one.name.split("/") for one in plan.files)
+    assert json.dumps(plan.to_json())
+
+
+def test_an_answer_without_an_end_is_not_read_to_it(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_studio_tui.models.hub_client.PAGE", 100_000)
+    hub.bodies.append(b"[" + b" " * 5_000_000 + b"]")
+    assert "more than a hub sends" in refusal(hub, tmp_path).title
+    hub.bodies.append(b"[" * 90_000)
+    assert "does not answer as a hub" in refusal(hub, tmp_path).title
