@@ -260,9 +260,9 @@ class Studio:
 
     @once_property
     def fit(self) -> FitService:
-        from vllm_studio_tui.services.fit.service import FitService, ask_hub
+        from vllm_studio_tui.services.fit.learned import learning_fit
 
-        return FitService(self.gpu_report, lambda: self.runs.live(), ask_hub=ask_hub)
+        return learning_fit(self.places, self.gpu_report, lambda: self.runs.live(), lambda: self.db)
 
     @once_property
     def _upkeep(self) -> Upkeep:

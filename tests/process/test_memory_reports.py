@@ -58,3 +58,28 @@ def test_a_start_is_kept_and_shown(tmp_path: Path) -> None:
         ).stdout
     )
     assert document["story"]["memory"]["parts"] == memory.parts
+
+
+def test_what_is_predicted_is_what_the_engine_says_and_the_next_time_it_is_known(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    asked = [
+        recipe(max_model_len=2048, max_num_seqs=1),
+        recipe(max_model_len=4096, max_num_seqs=4),
+        recipe(max_model_len=8192, max_num_seqs=1, kv_cache_dtype="q8_0"),
+    ]
+    with Studio.open_sync(house.places) as studio:
+        studio.recipes.create(asked[0])
+        for starts, one in enumerate(asked):
+            fit = studio.fit.of_recipe(one)
+            assert fit is not None
+            assert (fit.learned.starts if fit.learned is not None else 0) == starts
+            run = house.ready(studio.launcher.launch(one))
+            memory = studio.run_story(run.run_id).memory
+            assert memory is not None
+            # The first time it is computed, then corrected by the starts before, which were asked something else.
+            within = 0.10 if not starts else 0.03
+            assert set(memory.parts) == {"weights", "kv", "activations"}
+            for name, told in memory.parts.items():
+                assert fit.parts[name].likely == pytest.approx(told, rel=within), (name, starts)
+            assert fit.per_gpu.likely == pytest.approx(sum(memory.parts.values()), rel=within)
+            studio.launcher.stop(run, force=True)

@@ -146,7 +146,8 @@ def test_what_was_learned_stands_in_the_place_of_what_is_computed() -> None:
     seen = Range(14 * GIB, 15 * GIB, 16 * GIB)
     fit = estimate(EIGHT, ONE, rules(), Learned({"weights": seen, "unknown": seen}, 2, "vLLM 0.32.0", True))
     assert fit.parts["weights"] == seen and "unknown" not in fit.parts
-    assert fit.to_json()["learned"] == {"starts": 2, "engine": "vLLM 0.32.0", "same_model": True}
+    said = fit.to_json()["learned"]
+    assert {"starts": 2, "engine": "vLLM 0.32.0", "same_model": True}.items() <= said.items()
 
 
 REPORT = GpuReport(

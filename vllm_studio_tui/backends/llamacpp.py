@@ -150,13 +150,16 @@ SPECULATIVE_WORDS = {
 #: It computes in 32 bits, `--ubatch-size` tokens at a time, and its cache is of 16 bits (`llama-context.cpp`).
 MEMORY = MemoryRules(
     budget=Budget.EXACT,
-    users=4,
     batched=512,
     block=256,
     shared_context=True,
     embedding_in_host=True,
     splits_matrices=False,
+    hidden_widths=5.0,
+    feed_widths=3.0,
     number=4,
+    mask=2,
+    repacked=frozenset({"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"}),
     logit_rows=1.0,
     overhead=(200 * MIB, 350 * MIB, 700 * MIB),
     overhead_ranks=(50 * MIB, 150 * MIB, 500 * MIB),

@@ -180,7 +180,7 @@ def _show(model: str, facts: ModelFacts, fit: Fit, changes: list[FitChange], gri
     say(f"at once    {fit.max_users} texts of {fit.context} tokens")
     say(f"cache      {numbers.size(fit.kv_bytes_per_token)} a token, room for {numbers.count(fit.cache_tokens)} tokens")
     if fit.learned is not None:
-        say(f"corrected  by {fit.learned.starts} earlier starts of {fit.learned.engine}")
+        say(fit.learned.words.replace("corrected ", "corrected  ", 1))
     if grid is not None:
         _show_grid(grid)
     if changes:

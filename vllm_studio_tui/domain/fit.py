@@ -74,12 +74,30 @@ class Learned:
         starts: How many starts it was learned from.
         engine: Engine and version, as `vLLM 0.32.0`.
         same_model: They were starts of this very model.
+        cache: How much the cache took over what is computed for it.
     """
 
     parts: Mapping[str, Range] = field(default_factory=dict)
     starts: int = 0
     engine: str = ""
     same_model: bool = False
+    cache: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `models fit --json` prints of it."""
+        return {
+            "starts": self.starts,
+            "engine": self.engine,
+            "same_model": self.same_model,
+            "cache_factor": round(self.cache, 4),
+            "parts": {name: one.to_json() for name, one in self.parts.items()},
+        }
+
+    @property
+    def words(self) -> str:
+        """Return whose starts corrected it: `corrected by 3 earlier starts of vLLM 0.32.0`."""
+        starts = "an earlier start" if self.starts == 1 else f"{self.starts} earlier starts"
+        return f"corrected by {starts} of {self.engine}" + ("" if self.same_model else " with other models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +174,7 @@ class Fit:
             "max_concurrency": self.max_users,
             "model_context": self.model_context,
             "exact": self.exact,
-            "learned": None
-            if self.learned is None
-            else {"starts": self.learned.starts, "engine": self.learned.engine, "same_model": self.learned.same_model},
+            "learned": None if self.learned is None else self.learned.to_json(),
             "notes": list(self.notes),
         }
 

@@ -39,11 +39,13 @@ class MemoryRules:
         shared_context: The context that it is given is that of all texts together.
         window_extra: Tokens of a sliding layer beyond its window: those of one step.
         halves_float32: It loads weights of 32 bits in 16.
+        repacked: Types of weights that it copies for the processor, in another order, where it runs on that.
         embedding_in_host: The embedding of words stays in the memory of the host; a head that is the same is copied.
         splits_matrices: Several GPUs share every layer; else each has some layers.
         hidden_widths, feed_widths: What a step computes with for each token, in widths of the model and of its
             feed-forward part.
         number: Bytes of each of these numbers.
+        mask: Bytes of a step for each of its tokens and each token before it, for each kind of attention.
         logit_rows: Rows of the vocabulary, for each text at once, in 32 bits.
         overhead: Low, likely and high bytes of the driver's context and of libraries, on each GPU.
         overhead_ranks: As many more, where several GPUs work together.
@@ -64,11 +66,13 @@ class MemoryRules:
     shared_context: bool = False
     window_extra: bool = True
     halves_float32: bool = False
+    repacked: frozenset[str] = frozenset()
     embedding_in_host: bool = False
     splits_matrices: bool = True
     hidden_widths: float = 6.0
     feed_widths: float = 3.0
     number: int = 2
+    mask: int = 0
     logit_rows: float = 2.0
     overhead: tuple[int, int, int] = (300 * MIB, 500 * MIB, 800 * MIB)
     overhead_ranks: tuple[int, int, int] = (150 * MIB, 400 * MIB, 1200 * MIB)

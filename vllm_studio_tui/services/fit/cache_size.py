@@ -58,8 +58,6 @@ class CacheSize:
         if group.kind is not CacheKind.SLIDING or group.window is None:
             return whole
         extra = self.step if self.rules.window_extra else 0
-        if self.rules.shared_context:  # the step is one for all texts
-            return min(whole, ceil((group.window * users + extra) / 256) * 256)
         return min(whole, ceil((group.window + extra) / block) * block * users)
 
     def _layers(self, layers: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vllm_studio_tui.backends.common.memory_rules import CACHE_BYTES, Budget, MemoryRules
-from vllm_studio_tui.domain.architecture import ModelFacts
+from vllm_studio_tui.domain.architecture import Architecture, CacheKind, ModelFacts
 from vllm_studio_tui.domain.fit import Fit, FitCell, FitGrid, FitQuestion, Learned, Range
 from vllm_studio_tui.services.fit.cache_size import CacheSize
 from vllm_studio_tui.services.fit.weight_size import load_bytes, weight_parts, weights_per_gpu
@@ -27,7 +27,7 @@ def estimate(facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learn
     """
     context = question.context or facts.architecture.context or UNKNOWN_CONTEXT
     users = max(1, question.users)
-    cache = cache_size(facts, question, rules)
+    cache = cache_size(facts, question, rules, learned)
     parts = _parts(facts, question, rules)
     if learned is not None:
         parts |= {name: one for name, one in learned.parts.items() if name in parts}
@@ -62,7 +62,9 @@ def estimate(facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learn
 _OTHERS = ("activations", "graphs", "overhead")
 
 
-def cache_size(facts: ModelFacts, question: FitQuestion, rules: MemoryRules) -> CacheSize:
+def cache_size(
+    facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learned: Learned | None = None
+) -> CacheSize:
     """Return what computes the cache of the question's model."""
     tensor, pipeline = max(1, question.tensor_parallel), max(1, question.pipeline_parallel)
     if not rules.splits_matrices:
@@ -73,7 +75,8 @@ def cache_size(facts: ModelFacts, question: FitQuestion, rules: MemoryRules) -> 
     if number is None:
         number = load_bytes(facts, question, rules)
     step = question.batched or _by_size(question, rules, rules.batched, rules.batched_large)
-    return CacheSize(facts.architecture, rules, float(number), tensor, pipeline, step)
+    more = 1.0 if learned is None else learned.cache
+    return CacheSize(facts.architecture, rules, float(number) * more, tensor, pipeline, step)
 
 
 def grid(facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learned: Learned | None = None) -> FitGrid:
@@ -82,7 +85,7 @@ def grid(facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learned: 
     own = facts.architecture.context or fit.context
     contexts = sorted({*(4096 << step for step in range(9) if 4096 << step <= own), own, min(fit.context, own)})
     users = (1, 4, 8, 16, 32, 64, 128)
-    cache = cache_size(facts, question, rules)
+    cache = cache_size(facts, question, rules, learned)
     copies = max(1, question.data_parallel)
     rows = []
     for context in contexts:
@@ -126,8 +129,16 @@ def _activations(facts: ModelFacts, question: FitQuestion, rules: MemoryRules) -
     widths = rules.hidden_widths * shape.hidden + rules.feed_widths * shape.intermediate / ranks
     texts = max(question.users, _by_size(question, rules, rules.users, rules.users_large))
     logits = min(texts, tokens) * shape.vocabulary * 4 * rules.logit_rows
-    likely = tokens * widths * rules.number + logits
+    context = question.context or shape.context or UNKNOWN_CONTEXT
+    likely = tokens * (widths * rules.number + rules.mask * _seen(shape, context, tokens)) + logits
     return Range(round(likely * _LOW), round(likely), round(likely * _HIGH))
+
+
+def _seen(shape: Architecture, context: int, step: int) -> int:
+    """Return how many tokens before it a token may look at, over the kinds of attention that there are."""
+    windows = [one.window for one in shape.caches if one.kind is CacheKind.SLIDING and one.window is not None]
+    full = any(one.kind in (CacheKind.FULL, CacheKind.LATENT) for one in shape.caches)
+    return (context if full else 0) + (min(context, max(windows) + step) if windows else 0)
 
 
 def _by_size(question: FitQuestion, rules: MemoryRules, usual: int, large: int | None) -> int:

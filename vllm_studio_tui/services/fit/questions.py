@@ -24,10 +24,13 @@ def question_of(
     """
     shared = backend.memory is not None and backend.memory.shared_context
     asked = backend.memory_asked(recipe)
+    context = recipe.max_model_len if recipe.max_model_len and recipe.max_model_len > 0 else None
+    # Where all texts share one context, each of so many has an equal part of it.
+    users = recipe.max_num_seqs or 1 if shared and context is not None else 1
     question = FitQuestion(
         gpus=recipe.gpu_count,
-        context=recipe.max_model_len if recipe.max_model_len and recipe.max_model_len > 0 else None,
-        users=1,
+        context=None if context is None else max(1, context // users),
+        users=users,
         tensor_parallel=recipe.tensor_parallel_size,
         pipeline_parallel=recipe.pipeline_parallel_size,
         data_parallel=recipe.data_parallel_size,

@@ -18,6 +18,7 @@ from vllm_studio_tui.models.config_values import type_bytes
 
 #: Types of files whose numbers an engine turns into its own type.
 _PLAIN = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_MATRICES = (Part.LAYERS, Part.EXPERTS)
 #: How far off the sum of the tensors is from what an engine then holds; and where only sizes of files are known.
 _EXACT, _GUESSED = 0.02, 0.08
 
@@ -64,6 +65,8 @@ def weights_per_gpu(facts: ModelFacts, question: FitQuestion, rules: MemoryRules
     likely = stage * (parts[Part.LAYERS] / tensor + parts[Part.COPIED] + parts[Part.EXPERTS] / experts)
     likely += _ends(parts, pipeline, rules, question) / tensor
     likely += parts[Part.TOWER] / tensor
+    if not question.gpus:
+        likely += sum(one.bytes for one in facts.weights if one.part in _MATRICES and one.dtype in rules.repacked)
     spread = _EXACT if facts.exact else _GUESSED
     offloaded = min(question.offloaded / tensor, likely)
     most = likely * (1 + spread) + parts[Part.TOWER] * (1 - 1 / tensor)  # a tower may be with every rank
