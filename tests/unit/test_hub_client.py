@@ -145,12 +145,25 @@ def test_a_hub_that_cannot_be_reached_is_said_in_words(tmp_path: Path, endpoint:
 def test_a_proxy_that_is_not_there_and_a_certificate_that_is_not_trusted_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Hub
 ) -> None:
-    for name in ("NO_PROXY", "no_proxy", "http_proxy", "all_proxy"):
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(HubError) as raised, HubClient(access(hub, tmp_path)) as client:
         client.repository("acme/tiny")
-    assert raised.value.kind in ("connect", "proxy")
+    assert raised.value.kind == "proxy"
+    assert "http://127.0.0.1:" in raised.value.title
+    monkeypatch.setenv("HTTP_PROXY", "http://me:hush@127.0.0.1:9")
+    with pytest.raises(HubError) as raised, HubClient(access(hub, tmp_path)) as client:
+        client.repository("acme/tiny")
+    assert "hush" not in str(raised.value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HubClient(access(hub, tmp_path)) as client:
+        assert client.repository("acme/tiny").files
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(HubError) as raised, HubClient(access(hub, tmp_path)) as client:
+        client.repository("acme/tiny")
+    assert raised.value.kind == "proxy"
     monkeypatch.delenv("HTTP_PROXY")
     # A server that speaks no TLS is one whose TLS cannot be trusted.
     with pytest.raises(HubError) as raised:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
@@ -121,6 +122,11 @@ class HubClient:
         timeout = httpx2.Timeout(access.timeout, connect=10.0)
         try:
             self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
+        except ImportError as error:
+            raise HubError(
+                "proxy", "a SOCKS proxy needs one more package", cause=f"The proxy is {_proxy_of(access.endpoint)}.",
+                advice="Install socksio beside vllm-studio-tui, or name an HTTP proxy in HTTPS_PROXY and ALL_PROXY.",
+            ) from error  # fmt: skip
         except (OSError, ValueError, *WEB_ERRORS) as error:  # a certificate file or a proxy that is none
             raise HubError(
                 "wrong", "no connection can be made", cause=str(error)[:200],
@@ -224,7 +230,7 @@ class HubClient:
                 request = self._client.build_request(method, url, headers=sent)
                 response = self._client.send(request, stream=True)
             except WEB_ERRORS as error:
-                raise unreachable(error, host) from error
+                raise unreachable(error, host, _proxy_of(url)) from error
             try:
                 for name in ("x-linked-etag", "x-linked-size", "x-repo-commit"):
                     if name in response.headers:
@@ -326,6 +332,14 @@ def _no_hub(host: str) -> HubError:
         cause="What came is not what the API of Hugging Face gives: a mirror that knows less, or a login page between.",
         advice="Look at HF_ENDPOINT, and whether this network wants a login first.",
     )
+
+
+def _proxy_of(url: str) -> str:
+    """Return the proxy that the environment names for an address, without a password; empty where there is none."""
+    scheme, host, _ = _origin(url)
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    return "" if not proxy or proxy_bypass(host) else re.sub(r"//[^/@]*@", "//", proxy)[:200]
 
 
 def _origin(url: str) -> tuple[str, str, int]:

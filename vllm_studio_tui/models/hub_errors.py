@@ -49,10 +49,22 @@ def offline(variable: str) -> HubError:
     )
 
 
-def unreachable(error: BaseException, host: str) -> HubError:
-    """Return in words why no answer came; `error` is one of httpx2's, with what raised it behind it."""
+def unreachable(error: BaseException, host: str, proxy: str = "") -> HubError:
+    """Return in words why no answer came; `error` is one of httpx2's, with what raised it behind it.
+
+    Args:
+        proxy: The proxy that is asked for this host; empty where none is.
+    """
     chain = _chain(error)
     name = type(error).__name__
+    if proxy and name in ("ConnectError", "ConnectTimeout") and not any(isinstance(one, ssl.SSLError) for one in chain):
+        return HubError(
+            "proxy",
+            f"the proxy {proxy} cannot be reached",
+            cause=clean(str(error))[:200] or "No connection came about in time.",
+            advice=f"It is named by HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; NO_PROXY={host} goes without it.",
+            passing=True,
+        )
     if any(isinstance(one, socket.gaierror) for one in chain) or _mentions(chain, "name resolution", "Name or service"):
         return HubError(
             "dns",
