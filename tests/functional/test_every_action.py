@@ -226,7 +226,8 @@ async def on_the_page_of_a_new_recipe(stage: Staged) -> None:
     await stage.settle()
     page: Any = stage.app.current
     await stage.until(lambda: page._made is not None, "it is worked out")
-    await stage.press("f2", "ctrl+r")
+    await stage.press("f2", "ctrl+r", "escape")
+    await stage.until(lambda: stage.app.place_name == "dashboard", "back where one was")
 
 
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.

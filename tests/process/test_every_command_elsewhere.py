@@ -32,6 +32,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("recipes command sim --json", 0, "simulation.engine"),
     ("recipes check sim --json", 0, "problems"),
     ("recipes add two --backend custom --model /m --set command=true", 0, "two"),
+    ("recipes new /m --engine vllm --name three --dry-run", 0, "would add three"),
     ("recipes edit two --set command=false", 0, "two"),
     ("recipes duplicate two three", 0, "three"),
     ("recipes history two --json", 0, '"field": "command", "old": "true", "new": "false"'),

@@ -64,6 +64,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(r"deepseek-?v3[.-]?1", "DeepSeek-V3.1", ("deepseek_v31", "deepseek_v3"), ("deepseekv31", "deepseek-v3")),
     Family(r"qwen3.*coder", "Qwen3-Coder", ("qwen3_coder", None), ("qwen3_coder", None), ("qwen3_coder", None)),
     Family(r"qwen3.*thinking", "Qwen3-Thinking", ("hermes", "deepseek_r1"), ("qwen25", "qwen3-thinking")),
+    Family(r"qwen3.*instruct", "Qwen3-Instruct", ("hermes", None), ("qwen25", None)),
     Family(r"qwen3", "Qwen3", ("hermes", "qwen3"), ("qwen25", "qwen3")),
     Family(r"qwen2[.-]?5", "Qwen2.5", ("hermes", None), ("qwen25", None)),
     Family(r"gemma-?4", "Gemma 4", ("gemma4", "gemma4"), ("gemma4", "gemma4"), ("gemma4", "yes")),

@@ -63,6 +63,6 @@ def _quick_look(studio: StudioApi, seen: GpuReport | None) -> Here:
         room: int | None = shutil.disk_usage(existing).free
     except OSError:
         room = None
-    gpus = _gpus(seen or studio.gpu_report(processes=False))
+    gpus = _gpus(seen if seen is not None and seen.gpus else studio.gpu_report(processes=False))
     demo = (SMOLLM2.size, demo_model_path(studio.places) is not None)
     return Here(engines, None, None, (), room, hub_token(os.environ), gpus, demo)

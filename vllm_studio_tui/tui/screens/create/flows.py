@@ -49,10 +49,8 @@ async def ask_leaving(shell: Shell) -> str | None:
     return None if answer is None else str(answer)
 
 
-async def keep(shell: Shell, made: Creation, *, launch: bool) -> bool:
-    """Keep the recipe, and launch it; return whether it was kept."""
-    from vllm_studio_tui.tui.flows.commands import Commands
-
+async def keep(shell: Shell, made: Creation) -> bool:
+    """Keep the recipe; return whether it was kept."""
     recipe = made.recipe
     try:
         await shell.in_thread(lambda: shell.studio.recipes.create(recipe))
@@ -62,9 +60,15 @@ async def keep(shell: Shell, made: Creation, *, launch: bool) -> bool:
     place: Any = await shell.show_place("recipes")
     await place.reload(recipe.id)
     shell.tell(f"{recipe.id} is saved.")
-    if launch and (not made.fetch or await _fetched(shell, made)):
-        await Commands(shell).launch(recipe.id)
     return True
+
+
+async def run_kept(shell: Shell, made: Creation) -> None:
+    """Launch the recipe that was kept; what its engine cannot fetch is downloaded before."""
+    from vllm_studio_tui.tui.flows.commands import Commands
+
+    if not made.fetch or await _fetched(shell, made):
+        await Commands(shell).launch(made.recipe.id)
 
 
 async def _fetched(shell: Shell, made: Creation) -> bool:

@@ -15,7 +15,6 @@ from textual.widgets import Input
 from vllm_studio_tui.domain.creation import Wishes
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.place import Page
 from vllm_studio_tui.tui.screens.create import memory, rows
 from vllm_studio_tui.tui.screens.create.cells import CellsCanvas
@@ -335,20 +334,17 @@ class CreatePage(Page):
         self.shell.push_screen(Pages(lambda ink, width: rows.why_rows(facts, width)))
 
     def action_find(self) -> None:
-        self._leave_for(launch=None)
+        self.shell.spawn(self._finish(None))
 
     def action_save(self) -> None:
-        self._leave_for(launch=False)
+        self.shell.spawn(self._finish(launch=False))
 
     def action_launch(self) -> None:
-        self._leave_for(launch=True)
-
-    def _leave_for(self, *, launch: bool | None) -> None:
-        """Save, or open the form with what is chosen; first it is worked out, where something was typed just now."""
-        self.shell.spawn(self._finish(launch))
+        self.shell.spawn(self._finish(launch=True))
 
     async def _finish(self, launch: bool | None) -> None:
-        from vllm_studio_tui.tui.screens.create.flows import keep, open_form
+        """Save, and run it, or open the form on it; what was typed just now is worked out first."""
+        from vllm_studio_tui.tui.screens.create.flows import keep, open_form, run_kept
 
         if self._wrong:
             name = next(iter(self._wrong))
@@ -361,17 +357,19 @@ class CreatePage(Page):
         if self._made is None or self._error:
             self.shell.tell(self._error or "It is not known yet what this model needs.", "warning")
             return
-        made, self._made = self._made, None
-        self._said, self._refused, self._fields = {}, set(), {}
+        made = self._made
+        if launch is not None and not await keep(self.shell, made):
+            return
+        self._clear()
         if launch is None:
             await open_form(self.shell, made)
-        elif not await keep(self.shell, made, launch=launch):
-            self._made = made
+        elif launch:
+            await run_kept(self.shell, made)
 
     async def _leave(self) -> None:
         from vllm_studio_tui.tui.screens.create.flows import ask_leaving
 
-        if self.size_class and not self._typed:
+        if not self._typed:
             self._close()
             return
         answer = await ask_leaving(self.shell)
@@ -381,8 +379,12 @@ class CreatePage(Page):
             self._close()
 
     def _close(self) -> None:
-        self._made, self._said, self._refused, self._fields = None, {}, set(), {}
+        self._clear()
         self.shell.close_page()
+
+    def _clear(self) -> None:
+        self._model, self._made, self._error = "", None, ""
+        self._said, self._wrong, self._refused, self._fields = {}, {}, set(), {}
 
     def escape(self) -> bool:
         self.shell.spawn(self._leave())
@@ -391,9 +393,8 @@ class CreatePage(Page):
     def escape_word(self) -> str:
         return "back"
 
+    def part_word(self, step: int) -> str:
+        return "part" if step > 0 and len(self.parts()) > 1 else ""
+
     def read_again(self) -> None:
         self._plan_soon(0.0)
-
-    @property
-    def foot(self) -> int:
-        return 1 if self.size_class >= Size.BASE else 0

@@ -154,21 +154,23 @@ def foot_rows(facts: PageFacts, size: Size, width: int, height: int) -> list[Row
     at = row.put(x, "CHECK", "dim bold") + 2
     what = "" if facts.read_only else _run_words(made)
     stop = width - len(what) - 6 if size == Size.BASE and what else width - 2
-    at = _put_checks(row, at, stop, made.checks, facts.glyphs)
+    troubles = [one for one in made.checks if one.state in ("error", "warning")]
+    apart = size < Size.WIDE and height > 1  # a row of its own says what is wrong
+    at = _put_checks(row, at, stop, [one for one in made.checks if not apart or one not in troubles], facts.glyphs)
     if size == Size.BASE and what and not facts.read_only and at < width - 16:
         row.run(width - len(what) - 5, [("^r", "accent bold"), (f" {what}", "fg")])
     rows = [row]
-    troubles = [one for one in made.checks if one.state in ("error", "warning")]
     if size >= Size.WIDE:
         rows.append(Row())
         words = made.shell or made.shell_unknown
-        for index, line in enumerate(wrap(words, width - x - 8)[:COMMAND_ROWS]):
+        room = max(1, min(COMMAND_ROWS, height - 5))
+        for index, line in enumerate(wrap(words, width - x - 8)[:room]):
             command = Row(plane="code")
             command.put(x + 2, line, "fg" if made.shell else "warn")
             if not index and len(line) < width - x - 20:
                 command.put_right(width - 4, "what will run", "faint")
             rows.append(command)
-        if made.environment:
+        if made.environment and height > 7:
             extra = Row(plane="code")
             extra.put(x + 2, made.environment, "faint", width - x - 5)
             rows.append(extra)
