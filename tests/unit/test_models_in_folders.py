@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.weight_files import MODEL, gguf, model, safetensors
 from vllm_studio_tui.domain.model import Model
+from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.tensors import TooLarge
 from vllm_studio_tui.models.inventory import headers
 from vllm_studio_tui.models.inventory.reading import models_below
@@ -173,3 +174,23 @@ def test_nobody_says_whole_of_what_nobody_could_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(headers, "read_gguf", lambda _: (_ for _ in ()).throw(TooLarge("has a head of 900 GB")))
     put(tmp_path / "m.gguf", gguf())
     assert (only(tmp_path).complete, only(tmp_path).missing) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (None, "–"),
+        (0, "–"),
+        (135_000_000, "135M"),
+        (8_030_000_000, "8B"),
+        (32_760_000_000, "32.8B"),
+        (671_000_000_000, "671B"),
+    ],
+)
+def test_parameters_are_said_as_models_are_called(number: int | None, words: str) -> None:
+    assert numbers.parameters(number) == words
+
+
+@pytest.mark.parametrize(("length", "words"), [(None, "–"), (131072, "128k"), (128000, "128000"), (40960, "40k")])
+def test_a_context_is_rounded_only_where_it_is_that_exactly(length: int | None, words: str) -> None:
+    assert numbers.context_length(length) == words

@@ -123,9 +123,9 @@ def _table(found: Sequence[Model]) -> None:
         [
             (
                 one.name,
-                numbers.count(one.parameters, unknown=""),
+                numbers.parameters(one.parameters, unknown=""),
                 one.numbers or one.kind,
-                numbers.count(one.context, unknown=""),
+                numbers.context_length(one.context, unknown=""),
                 numbers.size(one.bytes),
                 one.source,
                 ", ".join(one.recipes[:3]) + (", .." if len(one.recipes) > 3 else ""),
@@ -167,7 +167,7 @@ def _show_detail(found: ModelDetail) -> None:
         ("store", f"{one.source}, {one.origin}"),
         ("kind", one.kind),
         ("architecture", one.architecture or ""),
-        ("parameters", numbers.count(one.parameters, unknown="")),
+        ("parameters", numbers.parameters(one.parameters, unknown="")),
         ("numbers", one.numbers + (f", {one.bits:.2f} bits" if one.bits else "")),
         ("context", str(one.context or "")),
         ("on disk", numbers.size(one.bytes)),

@@ -27,6 +27,24 @@ def count(value: float | None, unknown: str = "–") -> str:
     return f"{value:.0e}"
 
 
+def parameters(number: int | None, unknown: str = "–") -> str:
+    """Format a number of parameters as models are called by it: `8.3B`, `235B`, `135M`."""
+    if number is None or number <= 0:
+        return unknown
+    if number < 1e6:
+        return count(number)
+    scaled, unit = (number / 1e9, "B") if number >= 999.5e6 else (number / 1e6, "M")
+    whole = unit == "M" or scaled >= 999.5 or round(scaled, 1) == round(scaled)
+    return f"{scaled:.0f}{unit}" if whole else f"{scaled:.1f}{unit}"
+
+
+def context_length(length: int | None, unknown: str = "–") -> str:
+    """Format a length of context: `128k` where it is that exactly, else all its digits."""
+    if length is None or length <= 0:
+        return unknown
+    return f"{length // 1024}k" if length % 1024 == 0 and length % 1000 else str(length)
+
+
 def rate(value: float | None, unknown: str = "–") -> str:
     """Format a speed: one decimal below a hundred, then as `count`."""
     if value is None or not math.isfinite(value):

@@ -9,22 +9,7 @@ from vllm_studio_tui.kit import numbers
 _ENDINGS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model")
 
 
-def parameters(number: int | None, unknown: str = "–") -> str:
-    """Format a number of parameters as models are called by it: `8.3B`, `235B`, `135M`."""
-    if number is None or number <= 0:
-        return unknown
-    if number < 1e6:
-        return numbers.count(number)
-    scaled, unit = (number / 1e9, "B") if number >= 999.5e6 else (number / 1e6, "M")
-    whole = unit == "M" or scaled >= 999.5 or round(scaled, 1) == round(scaled)
-    return f"{scaled:.0f}{unit}" if whole else f"{scaled:.1f}{unit}"
-
-
-def context(length: int | None, unknown: str = "–") -> str:
-    """Format a length of context: `128k` where it is that exactly, else all its digits."""
-    if length is None or length <= 0:
-        return unknown
-    return f"{length // 1024}k" if length % 1024 == 0 and length % 1000 else str(length)
+parameters, context = numbers.parameters, numbers.context_length
 
 
 def architecture(name: str | None) -> str:
