@@ -135,7 +135,12 @@ class Studio:
         from vllm_studio_tui.services.launching.launcher import Launcher
 
         return Launcher(
-            self.places, self.settings, lambda: self.recipes, self._upkeep, lambda recipe: self.recipes.number(recipe)
+            self.places,
+            self.settings,
+            lambda: self.recipes,
+            self._upkeep,
+            lambda recipe: self.recipes.number(recipe),
+            lambda recipe, gpus: self.fit.problems(recipe, gpus),
         )
 
     @once_property
@@ -327,17 +332,10 @@ class Studio:
         Raises:
             StudioError: Nothing fits, or no answer came.
         """
-        from vllm_studio_tui.services.benchmark import measure
-        from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
+        from vllm_studio_tui.services.benchmark import keep_peaks, measure
 
         found = measure(self._ready_target(name), prompt_tokens, max_tokens, record=self._record_request)
-        enough = (found.completion_tokens or 0) >= PEAK_TOKENS
-        PeakRows(self.db).offer(
-            found.model,
-            prefill_tps=found.prefill_tps if (found.prompt_tokens or 0) >= PEAK_TOKENS else None,
-            generation_tps=found.generation_tps if enough else None,
-            ttft=found.ttft,
-        )
+        keep_peaks(self.db, found)
         return found
 
     def write_title(self, question: str, answer: str, name: str | None = None) -> str:

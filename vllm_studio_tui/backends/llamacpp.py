@@ -167,6 +167,8 @@ MEMORY = MemoryRules(
     shortens=True,
     small_cache="q8_0",
 )
+#: Layers below which `--n-gpu-layers` may leave some in the memory of the host; people write 99 for all.
+FEW_LAYERS = 99
 
 
 class LlamaCpp(Backend):
@@ -225,6 +227,10 @@ class LlamaCpp(Backend):
         layers = extra_value(recipe.extra_args, "n-gpu-layers", "ngl", "gpu-layers")
         if str(layers) == "0":
             asked["gpus"] = 0
+        elif layers is not None and str(layers) not in ("auto", "all") and (count(layers) or 0) < FEW_LAYERS:
+            asked["elsewhere"] = True
+        if extra_value(recipe.extra_args, "override-tensor", "ot", "cpu-moe", "cmoe", "n-cpu-moe", "ncmoe") is not None:
+            asked["elsewhere"] = True
         return asked
 
     def model_name(self, recipe: Recipe) -> str:

@@ -44,6 +44,7 @@ class FitQuestion:
         graphs: Whether the engine records graphs of its steps.
         offloaded: Bytes of weights that are kept in the memory of the host.
         cache: Bytes of the cache on each GPU, where they are given; None: what is left.
+        elsewhere: Flags keep some of the weights elsewhere, and nobody can tell how much: nothing is certain.
     """
 
     gpus: int = 1
@@ -63,6 +64,7 @@ class FitQuestion:
     graphs: bool = True
     offloaded: int = 0
     cache: int | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Fit:
         parts: Memory of the fullest GPU by part, see `PARTS`; `kv` is what the question needs.
         limit: Bytes of that GPU that the engine may take: its share, less what others hold.
         memory: Bytes of that GPU.
+        held: Bytes that others hold of it.
+        alone: What `limit` would be if nobody else held any.
         context, users: Those of the question, with what stands for a choice that was left open.
         kv_bytes_per_token: Of a token that is kept in full, over all layers, before any split over GPUs.
         room: Bytes for the cache on each GPU.
@@ -133,6 +137,8 @@ class Fit:
     model_context: int | None = None
     exact: bool = True
     gpus: int = 1
+    held: int = 0
+    alone: int = 0
     learned: Learned | None = None
     notes: tuple[str, ...] = ()
 
@@ -163,6 +169,7 @@ class Fit:
             "parts": {name: one.to_json() for name, one in self.parts.items()},
             "limit": self.limit,
             "memory": self.memory,
+            "held": self.held,
             "gpus": self.gpus,
             "context": self.context,
             "concurrency": self.users,

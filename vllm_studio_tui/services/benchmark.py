@@ -13,6 +13,7 @@ from vllm_studio_tui.services.chat.asking_once import Record, ask_once, recorded
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Stream, Target
+    from vllm_studio_tui.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,19 @@ class Benchmark:
             "generation_tps": self.generation_tps,
             "ttft_ms": None if self.ttft is None else self.ttft * 1000,
         }
+
+
+def keep_peaks(db: Database, found: Benchmark) -> None:
+    """Keep the speeds of a measurement as the model's best ones, where nothing was better before."""
+    from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
+
+    enough = (found.completion_tokens or 0) >= PEAK_TOKENS
+    PeakRows(db).offer(
+        found.model,
+        prefill_tps=found.prefill_tps if (found.prompt_tokens or 0) >= PEAK_TOKENS else None,
+        generation_tps=found.generation_tps if enough else None,
+        ttft=found.ttft,
+    )
 
 
 def measure(

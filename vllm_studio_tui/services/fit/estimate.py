@@ -51,8 +51,10 @@ def estimate(facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learn
         ),
         max_users=_runs(cache, context, room.likely) * max(1, question.data_parallel),
         model_context=facts.architecture.context,
-        exact=facts.exact and not facts.architecture.unknown,
+        exact=facts.exact and not facts.architecture.unknown and not question.elsewhere,
         gpus=question.gpus,
+        held=question.held,
+        alone=_limit(replace(question, held=0), rules),
         learned=learned,
         notes=facts.architecture.unknown,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vllm_studio_tui.backends import registry
-from vllm_studio_tui.backends.base import Backend
+from vllm_studio_tui.backends.base import Backend, Problem
 from vllm_studio_tui.backends.common.memory_rules import Budget, MemoryRules
 from vllm_studio_tui.domain.architecture import ModelFacts
 from vllm_studio_tui.domain.errors import StudioError, UsageError
@@ -21,6 +21,7 @@ from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.fit.changes import changes_for
 from vllm_studio_tui.services.fit.estimate import estimate, grid
+from vllm_studio_tui.services.fit.problems import memory_problems
 from vllm_studio_tui.services.fit.questions import chosen_gpus, on_gpus, question_of
 from vllm_studio_tui.services.published import published_facts
 
@@ -108,7 +109,23 @@ class FitService:
         if not question.memory:
             return None
         learned = self._lookup(facts, question, backend, recipe.model_path)
-        return _adapted(estimate(facts, question, backend.memory, learned), facts, question, backend.memory, learned)
+        fit = estimate(facts, question, backend.memory, learned)
+        if question.context is None and not fit.fits and (recipe.max_model_len == -1 or backend.memory.shortens):
+            return _shortened(fit, facts, question, backend.memory, learned)
+        return fit
+
+    def problems(self, recipe: Recipe, gpus: GpuReport | None = None) -> list[Problem]:
+        """Return what stands against a launch of a recipe for want of memory; none where nothing is known."""
+        report = self._gpus() if gpus is None else gpus
+        fit = self.of_recipe(recipe, gpus=report)
+        if fit is None or fit.fits:
+            return []
+        backend = registry.backend(recipe.backend)
+        assert backend.memory is not None
+        facts = self.facts(recipe.model_path, ask=False)
+        question = question_of(recipe, backend, report, self._host(), self._own_runs(recipe.id))
+        changes = changes_for(facts, question, backend.memory, gpus_here=len(report.gpus))
+        return memory_problems(fit, backend.memory, changes)
 
     def of_model(self, model: str, question: FitQuestion, backend: str | None = None) -> Fit:
         """Return whether a model fits.
@@ -174,9 +191,9 @@ class FitService:
         return None if self._learned is None else self._learned(facts, question, backend, model)
 
 
-def _adapted(fit: Fit, facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learned: Learned | None) -> Fit:
+def _shortened(fit: Fit, facts: ModelFacts, question: FitQuestion, rules: MemoryRules, learned: Learned | None) -> Fit:
     """Return the fit of an engine that shortens a context which nobody asked for until it fits."""
-    if question.context is not None or fit.fits or not rules.shortens or fit.max_context < 1:
+    if fit.max_context < 1:
         return fit
     short = estimate(facts, replace(question, context=fit.max_context), rules, learned)
     note = f"no context is named: the engine shortens it, to about {fit.max_context} tokens"

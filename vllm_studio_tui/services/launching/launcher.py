@@ -25,7 +25,7 @@ from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
 from vllm_studio_tui.services.launching.gpu_claims import by_index, claim_problems, claimed_gpus, refuse_missing_gpus
 from vllm_studio_tui.services.launching.port_claims import port_problems
-from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse
+from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse, within
 from vllm_studio_tui.services.launching.preview import Preview, preview
 from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
@@ -49,6 +49,7 @@ class Launcher(Targets):
     Args:
         upkeep: Folds and prunes after each of them; None: nobody does.
         number: Returns which kept form of a recipe one is; None: runs are not told.
+        memory: Returns what stands against a launch for want of memory, by the GPUs as they were seen or are now.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Launcher(Targets):
         recipes: Callable[[], Recipes],
         upkeep: Upkeep | None = None,
         number: Callable[[Recipe], int | None] | None = None,
+        memory: Callable[[Recipe, GpuReport | None], list[Problem]] | None = None,
     ) -> None:
         super().__init__(places, recipes)
+        self._memory = memory
         self._number = number
         self._settings = settings
         self._upkeep = upkeep
@@ -99,7 +102,7 @@ class Launcher(Targets):
             return [Problem("model_path", "error", error.title, error.advice)]
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
-        problems = problems_of(self._places.cache, recipe, backend, context)
+        problems = self._problems(recipe, backend, context, gpus)
         problems += disk_room(recipe, os.environ)
         if backend.needs_launch:
             problems += port_problems(recipe, live)
@@ -127,7 +130,17 @@ class Launcher(Targets):
         """
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
-        refuse(recipe, problems_of(self._places.cache, recipe, backend, context))
+        refuse(recipe, self._problems(recipe, backend, context))
+
+    def _problems(
+        self, recipe: Recipe, backend: Backend, context: LaunchContext, gpus: GpuReport | None = None
+    ) -> list[Problem]:
+        """Return what its backend holds against a launch, and what memory does."""
+        found = problems_of(self._places.cache, recipe, backend, context)
+        if self._memory is None or any(one.severity == "error" for one in found):
+            return found
+        memory = self._memory
+        return found + within(lambda: memory(recipe, gpus), "the memory that it needs could not be reckoned")
 
     def refuse_impossible(self, recipe: Recipe) -> None:
         """Refuse what `launch` refuses whatever else runs, so that nothing is stopped for it.

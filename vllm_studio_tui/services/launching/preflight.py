@@ -43,18 +43,27 @@ def problems_of(cache: Path | None, recipe: Recipe, backend: Backend, context: L
     Args:
         cache: Where the flags of installed engines are kept; None: they are not looked at.
     """
+    message = "the files of the recipe could not be looked at"
+    return within(lambda: _checked(cache, recipe, backend, context), message)
+
+
+def within(look: Callable[[], list[Problem]], failed: str) -> list[Problem]:
+    """Return what a look found; where it takes too long or fails a problem that says so, which is a warning."""
     found: list[list[Problem]] = []
 
-    def look() -> None:
-        found.append(_checked(cache, recipe, backend, context))
+    def run() -> None:
+        try:
+            found.append(look())
+        except Exception as error:  # noqa: BLE001, RUF100
+            found.append([Problem("model_path", "warning", f"{failed}: {fault(error)}", "This is a fault; report it.")])
 
     # A thread that nobody waits for: a look at a dead file server cannot be ended, and ends with the process.
-    looking = threading.Thread(target=look, name="preflight", daemon=True)
+    looking = threading.Thread(target=run, name="preflight", daemon=True)
     looking.start()
     looking.join(PATIENCE)
     if found:
         return found[0]
-    message = f"the files of the recipe could not be looked at within {PATIENCE:g} s"
+    message = f"{failed} within {PATIENCE:g} s"
     return [Problem("model_path", "warning", message, "Is it on a file server that does not answer?")]
 
 
