@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -199,6 +200,20 @@ def test_cancelling_leaves_what_was_there_before(ground: Ground) -> None:
     ground.downloads.cancel(one.id)
     blobs = [path.stat().st_size for path in (ground.cache / "models--acme--tiny/blobs").iterdir()]
     assert sorted(blobs) == sorted(len(body) for name, body in more.items() if name != "model-2.safetensors")
+
+
+def test_cancelling_in_a_copy_of_the_home_takes_nothing_from_the_one_that_runs(ground: Ground, tmp_path: Path) -> None:
+    ground.hub.speed = 1_000_000
+    one = ground.downloads.start("acme/tiny")
+    ground.until(one.id, lambda now: now.bytes_done > 300_000)
+    shutil.copytree(ground.home, tmp_path / "copy")
+    copy = Downloads(Places.under(tmp_path / "copy"))
+    assert copy.get(one.id).error.startswith("interrupted")
+    assert copy.cancel(one.id).freed < 100_000  # small files that were whole, and that nobody has linked yet
+    assert copy.list() == []
+    ground.hub.speed = None
+    ground.done(one.id)
+    ground.assert_whole()
 
 
 def test_one_runs_and_the_others_wait_in_their_order(ground: Ground) -> None:

@@ -8,6 +8,7 @@ in earlier versions of the library.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -79,10 +80,13 @@ class RepoCache:
         return [name for name in names if not (folder / name).is_file()]
 
     def discard(self, digests: Iterable[str]) -> int:
-        """Delete blobs, whole and partial, that no snapshot leads to; return the bytes that came free."""
+        """Delete blobs, whole and partial, that no snapshot leads to and that nobody fetches just now; return the bytes
+        that came free."""
         used = self._used()
         freed = 0
         for digest in dict.fromkeys(digests):
+            if self._is_fetched(digest):
+                continue
             paths = [self.partial(digest), *([self.blob(digest)] if digest not in used else [])]
             for path in paths:
                 with contextlib.suppress(OSError):
@@ -93,6 +97,20 @@ class RepoCache:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only where it is empty
         return freed
+
+    def _is_fetched(self, digest: str) -> bool:
+        """Return whether a program holds the lock of a blob: another home's download, or the library."""
+        try:
+            fd = os.open(self.lock(digest), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
     def _used(self) -> set[str]:
         """Return the blobs to which files of snapshots lead."""
