@@ -122,7 +122,7 @@ class Studio:
         from vllm_studio_tui.services.recipes.recipes import Recipes
         from vllm_studio_tui.store.recipes import RecipeRows
 
-        return Recipes(RecipeRows(lambda: self.db), self.places.data / "secrets")
+        return Recipes(RecipeRows(lambda: self.db), self.places.data / "secrets", self.places.state)
 
     @once_property
     def run_history(self) -> RunHistory:

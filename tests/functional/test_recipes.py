@@ -18,7 +18,6 @@ from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.recipes import plans, table
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
-from vllm_studio_tui.tui.screens.recipes.pins import load_pins
 from vllm_studio_tui.tui.screens.recipes.plans import plan_of
 
 
@@ -504,7 +503,7 @@ async def test_a_pin_is_kept_and_stands_before_what_ran_last(tmp_path: Path) -> 
         await stage.press("p")
         await stage.until(lambda: "gemma-3-12b pinned" in stage.text(), "it says so")
         assert table.keys[3] == table.key == "gemma-3-12b"
-        await stage.until(lambda: load_pins(stage.studio.places) == {"gemma-3-12b"}, "it is kept")
+        await stage.until(lambda: stage.studio.recipes.pins() == ["gemma-3-12b"], "it is kept")
 
 
 async def test_the_command_is_copied(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.runs.foreign import Foreign
 from vllm_studio_tui.runs.process_facts import ProcessFacts, container_of, variables_of, words_of
-from vllm_studio_tui.services.recipes.running import find_running, recipe_of_process
+from vllm_studio_tui.services.recipes.running import compared, find_running, recipe_of_process
 
 VLLM = ("/v/bin/python3.12", "/v/bin/vllm", "serve", "org/model", "--max-model-len", "4096")
 
@@ -109,6 +109,19 @@ def test_another_container_is_noted() -> None:
     assert container_of(b"0::/user.slice\n", b"") is None
     notes = recipe_of_process(facts(*VLLM, container="abababababab"), {}).notes
     assert any(note.field == "runtime" and "abababababab" in note.why for note in notes)
+
+
+def test_a_flag_is_the_same_however_it_is_written() -> None:
+    data = {"id": "a", "name": "a", "backend": "vllm", "model_path": "m"}
+    saved, _ = parse_recipe(
+        {**data, "tags": ["x"], "extra_args": {"enforce_eager": True, "--seed": 2, "swap-space": 4}}
+    )
+    rebuilt, _ = parse_recipe(
+        {**data, "id": "b", "extra_args": {"enforce-eager": True, "seed": "2", "swap-space": "8"}}
+    )
+    assert compared(rebuilt, saved) == saved.model_copy(
+        update={"extra_args": {"enforce_eager": True, "--seed": 2, "swap-space": "8"}}
+    )
 
 
 def test_the_engine_is_named_by_process_or_port_or_is_the_only_one() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vllm_studio_tui.backends import CLASSES
-from vllm_studio_tui.cli import recipe_history, recipe_new
+from vllm_studio_tui.cli import recipe_history, recipe_marks, recipe_new
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.cli.recipe_reports import show_report, value_words
@@ -84,6 +84,10 @@ def _sharing(recipe: Recipe, studio: StudioApi) -> list[Problem]:
     ]
 
 
+def _name(recipe: Recipe, pins: frozenset[str], tags: list[str]) -> str:
+    return " ".join([recipe.name, *(f"#{one}" for one in tags), *(["(pinned)"] if recipe.id in pins else [])])
+
+
 def _suggested(recipe: Recipe) -> Recipe:
     from vllm_studio_tui.backends.common.suggestions import suggestions, taken
 
@@ -101,36 +105,47 @@ def register(app: typer.Typer) -> None:
     _register_exchange(nouns)
     recipe_history.register(nouns)
     recipe_new.register(nouns)
+    recipe_marks.register(nouns)
 
 
 def _register_reading(nouns: typer.Typer) -> None:
     @nouns.command("list")
-    def list_(search: str = typer.Option("", "--search", help="Words to look for."), as_json: bool = JSON) -> None:
-        """All recipes, and the state of their runs."""
+    def list_(
+        search: str = typer.Option("", "--search", help="Words to look for."),
+        tags: list[str] = typer.Option([], "--tag", help="Only those with this tag; may be repeated."),
+        as_json: bool = JSON,
+    ) -> None:
+        """All recipes, pinned ones first, and the state of their runs."""
         from vllm_studio_tui.services.recipes.recipes import Broken
         from vllm_studio_tui.services.recipes.states import recipe_document
 
         with open_studio() as studio:
-            found = studio.recipes.search(search) if search else studio.recipes.all_stored()
-            good = [one for one in found if not isinstance(one, Broken)]
+            found = studio.recipes.search(search) if search or tags else studio.recipes.all_stored()
+            pins = frozenset(studio.recipes.pins())
+            good = [one for one in found if not isinstance(one, Broken) and set(tags) <= set(one.tags)]
+            good.sort(key=lambda one: one.id not in pins)
             running = studio.recipe_states(good)
         for one in found:
             if isinstance(one, Broken):
                 note(f"{one.id} can no longer be read: {one.error.cause}")
-        if not search:
+        if not search and not tags:
             _note_shared_names(good)
         if as_json:
-            emit({"recipes": [recipe_document(one, running.get(one.id)) for one in good]})
+            documents = [{**recipe_document(one, running.get(one.id)), "pinned": one.id in pins} for one in good]
+            emit({"recipes": documents})
             return
-        if not good and search:
-            say(f"No recipe matches {search!r}.")
+        if not good and (search or tags):
+            say(f"No recipe matches {' '.join(filter(None, (search, *(f'#{one}' for one in tags))))!r}.")
             return
         if not good:
             say("No recipe yet. See `vllm-studio recipes starters`, or import some.")
             return
         table(
             ["ID", "STATE", "BACKEND", "MODEL", "NAME"],
-            [[one.id, running.get(one.id, "stopped"), one.backend, one.model_path or "–", one.name] for one in good],
+            [
+                [one.id, running.get(one.id, "stopped"), one.backend, one.model_path or "–", _name(one, pins, tags)]
+                for one in good
+            ],
         )
 
     @nouns.command("show")

@@ -19,6 +19,7 @@ from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.changes import Proposal
 from vllm_studio_tui.services.recipes.importing import UNREADABLE, ImportReport, read_entries
 from vllm_studio_tui.services.recipes.parsing import read_documents
+from vllm_studio_tui.services.recipes.pins import keep_pins, load_pins
 from vllm_studio_tui.services.recipes.secret_files import SecretFiles
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class Broken:
 class Recipes:
     """Recipes, kept."""
 
-    def __init__(self, rows: RecipeRows, secrets: Path | None = None) -> None:
+    def __init__(self, rows: RecipeRows, secrets: Path | None = None, state: Path | None = None) -> None:
         """Args:
         secrets: Where secrets go that are found in recipes; None: they stay, and such an `api_key` is refused.
+        state: The directory where pins are kept; None: nothing can be pinned.
         """
         self._rows = rows
         self._secrets = secrets
+        self._state = state
 
     def read(self, data: Any, *, imported: bool = False, dry_run: bool = False) -> tuple[Recipe, list[FieldNote]]:
         """Return a recipe from a person's or a file's data; a secret in it is stored in a file and becomes a reference.
@@ -184,6 +187,22 @@ class Recipes:
         """Delete a recipe. Its revisions, its runs and what they used stay."""
         if not self._rows.delete(recipe_id):
             self.get(recipe_id)  # says that there is none, and what is near
+
+    def pins(self) -> builtins.list[str]:
+        """Return the ids of pinned recipes, which stand before the others; also of deleted ones."""
+        return sorted(load_pins(self._state))
+
+    def pin(self, recipe_id: str, *, pinned: bool = True) -> None:
+        """Pin a recipe, or take its pin away.
+
+        Raises:
+            NotFound: There is no such recipe.
+            StoreError: That cannot be kept.
+        """
+        if self._rows.get(recipe_id) is None:
+            self.get(recipe_id)
+        pins = load_pins(self._state)
+        keep_pins(self._state, pins | {recipe_id} if pinned else pins - {recipe_id})
 
     # --- revisions --------------------------------------------------------------------------------------
 

@@ -205,7 +205,14 @@ def _gpus(data: dict[str, Any], facts: ProcessFacts, report: GpuReport | None, n
 
 def compared(rebuilt: Recipe, saved: Recipe) -> Recipe:
     """Return the recipe that a process shows with all that it does not show as a saved one has it."""
-    return rebuilt.model_copy(update={name: getattr(saved, name) for name in NOT_SHOWN})
+    kept = {name: getattr(saved, name) for name in NOT_SHOWN}
+    # `enforce_eager: true` and `--enforce-eager` are one flag, and so are 2 and "2": only what is meant is compared.
+    written = {name.lstrip("-").replace("_", "-"): name for name in saved.extra_args}
+    flags: dict[str, Any] = {}
+    for name, value in rebuilt.extra_args.items():
+        same = written.get(name.replace("_", "-"), name)
+        flags[same] = saved.extra_args[same] if str(saved.extra_args.get(same)) == str(value) else value
+    return rebuilt.model_copy(update={**kept, "extra_args": flags})
 
 
 def read_running(

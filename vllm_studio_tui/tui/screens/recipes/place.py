@@ -18,7 +18,7 @@ from vllm_studio_tui.services.recipes.form import Reading, texts_of
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, pins, plans, table
+from vllm_studio_tui.tui.screens.recipes import choosing, detail, marked, plans, table
 from vllm_studio_tui.tui.screens.recipes.flows import RecipeFlows
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.path_list import WORDS
@@ -101,9 +101,8 @@ class RecipesPlace(Place):
 
     async def reload(self, choose: str | None = None) -> None:
         """Read the recipes again, and move the cursor to the recipe `choose`."""
-        self._rows, self._pins = await self.shell.in_thread(
-            lambda: (self.studio.recipe_list(), pins.load_pins(self.studio.places))
-        )
+        self._rows = await self.shell.in_thread(self.studio.recipe_list)
+        self._pins = frozenset(await self.shell.in_thread(self.studio.recipes.pins))
         self._plans.clear()
         if choose is not None:
             self.table.choose(choose)
@@ -303,7 +302,8 @@ class RecipesPlace(Place):
         if self.chosen is not None:
             self._pins ^= {self.chosen}
             self.update_place()
-            self.shell.spawn(self.shell.in_thread(partial(pins.keep_pins, self.studio.places, self._pins)))
+            pin = partial(self.studio.recipes.pin, self.chosen, pinned=self.chosen in self._pins)
+            self.shell.spawn(self.shell.in_thread(pin))
 
     def action_copy_command(self) -> None:
         if self.chosen is not None:

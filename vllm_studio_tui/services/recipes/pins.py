@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
+from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.kit.paths import private_dir, write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -16,10 +18,12 @@ FILE = "pins.json"
 MAX_FILE = 256 * 1024
 
 
-def load_pins(places: Places) -> frozenset[str]:
+def load_pins(folder: Path | None) -> frozenset[str]:
     """Return the ids of the pinned recipes; none where that cannot be read. Blocking."""
+    if folder is None:
+        return frozenset()
     try:
-        with (places.state / FILE).open("rb") as stream:
+        with (folder / FILE).open("rb") as stream:
             data: Any = json.loads(stream.read(MAX_FILE))
     except FileNotFoundError:
         return frozenset()
@@ -29,10 +33,16 @@ def load_pins(places: Places) -> frozenset[str]:
     return frozenset(one for one in data if isinstance(one, str)) if isinstance(data, list) else frozenset()
 
 
-def keep_pins(places: Places, pins: Iterable[str]) -> None:
-    """Keep which recipes are pinned. Blocking."""
+def keep_pins(folder: Path | None, pins: Iterable[str]) -> None:
+    """Keep which recipes are pinned. Blocking.
+
+    Raises:
+        StoreError: That cannot be written.
+    """
+    if folder is None:
+        return
     try:
-        private_dir(places.state)
-        write_atomic(places.state / FILE, json.dumps(sorted(pins)).encode())
+        private_dir(folder)
+        write_atomic(folder / FILE, json.dumps(sorted(pins)).encode())
     except OSError as error:
-        _log.warning("%s cannot be written: %s", FILE, error)
+        raise StoreError("the pins cannot be kept", cause=error.strerror or str(error)) from None
