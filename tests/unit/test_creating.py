@@ -169,6 +169,15 @@ def test_a_refused_suggestion_is_not_taken_and_a_wish_is(tmp_path: Path) -> None
     assert registry.backend(made.engine).title == "vLLM"
 
 
+def test_more_gpus_than_there_are_get_no_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "2")
+    with Studio.open_sync(Places.under(tmp_path)) as studio:
+        made = studio.creating.plan(Wishes("Qwen/Qwen3-32B", "vllm", 4))
+        assert made.fit is None and made.fit_unknown == "4 GPUs are asked for, and 2 seen here"
+        assert made.recipe.tensor_parallel_size == 4
+        assert studio.creating.plan(Wishes("Qwen/Qwen3-32B", "vllm", 2)).fit is not None
+
+
 @pytest.mark.parametrize(
     ("count", "words"), [(32_762_123_264, "32.8B"), (116_800_000_000, "117B"), (135_000_000, "135M"), (7, "7")]
 )

@@ -57,6 +57,8 @@ class Creating:
         """
         report = self._gpu_report()
         facts, unknown = self._facts(wishes.model)
+        if facts is not None and wishes.gpus and wishes.gpus > len(report.gpus):
+            unknown = f"{wishes.gpus} GPUs are asked for, and {len(report.gpus) or 'none'} seen here"
         card = card_of(self._studio, wishes.model, facts, unknown)
         here = self._studio.engines_here()
         choices = engine_choices(card, here, len(report.gpus))
@@ -140,7 +142,7 @@ class Creating:
         made = facts.architecture.context if facts is not None else None
 
         def ask(gpus: int, context: int | None, users: int) -> Fit | None:
-            if facts is None:
+            if facts is None or gpus > len(report.gpus):
                 return None
             question = self._question(wishes, gpus, context, users)
             return self._quietly(partial(self._studio.fit.of_model, wishes.model, question, engine))
