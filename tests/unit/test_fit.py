@@ -96,7 +96,7 @@ def test_weights_made_smaller_while_loading_leave_the_embedding() -> None:
 def test_a_window_bounds_the_cache() -> None:
     shape = replace(EIGHT.architecture, context=131_072, caches=(CacheGroup(CacheKind.SLIDING, 32, 8, 128, 128, 4096),))
     fit = estimate(replace(EIGHT, architecture=shape), ONE, rules())
-    assert fit.parts["kv"].likely == 131_072 * (4096 + 8192)  # the window, and the tokens of one step
+    assert fit.parts["kv"].likely == 131_072 * (4096 + 8192 + 16)  # the window, a step, and a block
 
 
 def test_a_state_does_not_grow_with_the_text() -> None:

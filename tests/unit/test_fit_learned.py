@@ -159,3 +159,24 @@ def test_real_starts_of_llama_cpp_are_predicted_and_then_known() -> None:
     for name, value in told.items():
         assert before.parts[name].likely == pytest.approx(value, rel=0.1), name
         assert after.parts[name].likely == pytest.approx(value, rel=0.03), name
+
+
+#: Shapes of the models of the fixtures, as their config.json has them: kind, layers, heads, key, value, window.
+SHAPES = {
+    "gemma-3-270m-c16384": ((CacheKind.FULL, 3, 1, 256, 256, None), (CacheKind.SLIDING, 15, 1, 256, 256, 512)),
+    "tiny-gemma3-c4096": ((CacheKind.FULL, 2, 2, 64, 64, None), (CacheKind.SLIDING, 10, 2, 64, 64, 512)),
+    "tiny-mla-c4096": ((CacheKind.LATENT, 6, 1, 160, 0, None),),
+    "qwen2.5-coder-0.5b-c4096": ((CacheKind.FULL, 24, 2, 64, 64, None),),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_vllm_holds_as_many_tokens_as_are_computed(name: str) -> None:
+    assert VLLM.memory is not None
+    report = report_of_log(FIXTURES / f"vllm-{name}-s1-auto.txt", VLLM.memory_lines, VLLM.stages)
+    assert report is not None
+    assert report.room == GIB
+    caches = tuple(CacheGroup(*one) for one in SHAPES[name])
+    facts = replace(FACTS, architecture=replace(FACTS.architecture, caches=caches))
+    asked = FitQuestion(gpus=0, memory=16 * GIB, context=report.context, cache=report.room)
+    assert estimate(facts, asked, VLLM.memory).cache_tokens == pytest.approx(report.kv_tokens, rel=0.002)

@@ -36,8 +36,10 @@ class MemoryRules:
         batched: Tokens of one step, where the recipe names no number; on GPUs of `large` bytes `batched_large`.
         users_large: Texts at once on such GPUs.
         block: Tokens for which its cache has room at once.
+        host_block: The same where it runs on the processor; None: it is no other.
         shared_context: The context that it is given is that of all texts together.
         window_extra: Tokens of a sliding layer beyond its window: those of one step.
+        window_blocks: Blocks of a sliding layer beyond these, because a window begins within one.
         halves_float32: It loads weights of 32 bits in 16.
         repacked: Types of weights that it copies for the processor, in another order, where it runs on that.
         embedding_in_host: The embedding of words stays in the memory of the host; a head that is the same is copied.
@@ -63,8 +65,10 @@ class MemoryRules:
     batched_large: int | None = None
     large: int = 70 * GIB
     block: int = 16
+    host_block: int | None = None
     shared_context: bool = False
     window_extra: bool = True
+    window_blocks: int = 0
     halves_float32: bool = False
     repacked: frozenset[str] = frozenset()
     embedding_in_host: bool = False

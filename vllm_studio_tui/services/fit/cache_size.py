@@ -58,7 +58,7 @@ class CacheSize:
         if group.kind is not CacheKind.SLIDING or group.window is None:
             return whole
         extra = self.step if self.rules.window_extra else 0
-        return min(whole, ceil((group.window + extra) / block) * block * users)
+        return min(whole, (ceil((group.window + extra) / block) + self.rules.window_blocks) * block * users)
 
     def _layers(self, layers: int) -> int:
         """Return how many layers the fullest rank has."""

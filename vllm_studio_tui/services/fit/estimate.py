@@ -77,6 +77,8 @@ def cache_size(
     if number is None:
         number = load_bytes(facts, question, rules)
     step = question.batched or _by_size(question, rules, rules.batched, rules.batched_large)
+    if not question.gpus and rules.host_block:
+        rules = replace(rules, block=rules.host_block)
     more = 1.0 if learned is None else learned.cache
     return CacheSize(facts.architecture, rules, float(number) * more, tensor, pipeline, step)
 
