@@ -28,11 +28,12 @@ class Uses:
         self._known_as = dict(known_as)
         self._by_path: dict[str, str] = {}
         names: dict[str, list[str]] = {}
+        folders: dict[str, str] = {}
         for one in models:
             for path in (one.path, one.read, *(file.path for file in one.files if file.role != "other")):
                 if path:
                     self._by_path.setdefault(path, one.path)
-                    self._by_path.setdefault(_real(path), one.path)
+                    self._by_path.setdefault(_real_in(path, folders), one.path)
             for alias in _aliases(one):
                 self._by_path.setdefault(alias, one.path)
             names.setdefault(one.path.rpartition("/")[2], []).append(one.path)
@@ -97,3 +98,13 @@ def _real(path: str) -> str:
         return os.path.realpath(path) if path.startswith("/") else path
     except (OSError, ValueError):
         return path
+
+
+def _real_in(path: str, folders: dict[str, str]) -> str:
+    """Return the same as `_real`; where folders lead is looked up once: many files lie in one."""
+    folder, _, name = path.rpartition("/")
+    if not folder or os.path.islink(path):  # noqa: PTH114, RUF100
+        return _real(path)
+    if folder not in folders:
+        folders[folder] = _real(folder)
+    return f"{folders[folder]}/{name}"
