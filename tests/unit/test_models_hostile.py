@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from tests.unit.unprivileged import as_nobody, enterable_folder
 from tests.unit.weight_files import gguf, model, safetensors
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.model import ModelPlace, Source
 from vllm_studio_tui.models.inventory import walking
 from vllm_studio_tui.models.inventory.headers import HeaderStore
 from vllm_studio_tui.models.inventory.looking import Look, look_at
 from vllm_studio_tui.models.inventory.places import Place, places_of
 from vllm_studio_tui.models.inventory.reading import model_of
+from vllm_studio_tui.models.inventory.removal import carry_out, plan_removal
 
 
 def look(path: Path, source: Source = Source.FOLDER) -> tuple[Look, ModelPlace]:
@@ -162,6 +164,29 @@ def plant(folder: Path, tree: dict[str, object]) -> None:
             plant(folder / name, inside)
         elif isinstance(inside, bytes):
             (folder / name).write_bytes(inside)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TREES, st.sampled_from(list(Source)))
+def test_deleting_what_was_found_in_any_tree_touches_nothing_else(tree: dict[str, object], source: Source) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        plant(Path(name) / "t", tree)
+        (Path(name) / "outside").write_text("mine")
+        models = look(Path(name) / "t", source)[0].models
+        for one in models[:3]:
+            others = [other for other in models if other is not one]
+            needed = {file.path for other in others for file in other.files} - {file.path for file in one.files}
+            there = {path for path in needed if os.path.lexists(path)}
+            try:
+                removal = plan_removal(one, others)
+            except StudioError:
+                continue
+            assert all(path.startswith(f"{name}/t/") for path in removal.paths)
+            if source is Source.FOLDER and one.source == Source.FOLDER:
+                carry_out(removal)
+                assert all(os.path.lexists(path) for path in there)
+                break
+        assert (Path(name) / "outside").read_text() == "mine"
 
 
 @settings(max_examples=150, deadline=None)

@@ -89,6 +89,13 @@ def carry_out_deletion(deletion: Deletion, removal: Removal, *, of_others: bool)
             cause=f"{error.filename or deletion.model.path}: {error.strerror or error}",
             advice="Delete it again, once that is mended.",
         ) from error
+    left = [path for path in removal.paths if os.path.lexists(path)]
+    if left:
+        raise StudioError(
+            f"{deletion.model.name} was not deleted to its end",
+            cause=f"{len(left)} of its files are still there, as {left[0]}.",
+            advice="Delete it again, once that is mended.",
+        )
     return replace(deletion, done=True)
 
 
