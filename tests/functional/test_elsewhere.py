@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.elsewhere import served, short
 from tests.functional.stage import recipe
 from vllm_studio_tui.domain.download import DownloadPlan, PlannedFile
@@ -64,6 +66,26 @@ async def test_models_and_downloads_are_those_of_the_machine_that_is_looked_at(t
             assert not _shows(app, " free "), "the disk of this machine is not meant"
             assert not app.faults.errors
         assert not here.downloads.exists()
+
+
+async def test_a_model_there_becomes_a_recipe_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_STUDIO_SIMULATE_GPUS", "2,kind=rtx4090")  # of the other machine
+    there, here = tmp_path / "there", Places.under(tmp_path / "here")
+    there.mkdir()
+    shape = next(one for one in model_files.SHAPES if one.id.startswith("HuggingFaceTB"))
+    model = str(model_files.write_model(tmp_path / "hub", shape))
+    with short(there) as places, served(places) as address, connect(address, here) as elsewhere:
+        app = StudioApp(elsewhere, label=elsewhere.host or "")
+        async with app.run_test(size=(160, 45)) as pilot:
+            await until(lambda: app.snapshot is not None, "a sample")
+            app.open_page("create", model)
+            await until(lambda: _shows(app, "HOW LONG, FOR HOW MANY"), "what it needs there")
+            assert _shows(app, "1 of 2"), "GPUs of the machine that is looked at"
+            await pilot.press("f2")
+            await until(lambda: bool(elsewhere.recipe_list()), "it is kept there")
+            assert [data["model_path"] for _, data in elsewhere.recipe_list()] == [model]
+            assert not app.faults.errors
+        assert not here.database.exists()
 
 
 def _shows(app: StudioApp, text: str) -> bool:
