@@ -83,7 +83,11 @@ async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
             save_host(stage.studio.places, name, entry)
         stage.app.current.read_again()
         await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
-    elif place == "models" and not empty:
+    elif place == "models" and empty:
+        with_models(stage.studio, (), ())  # which folders a machine has is another matter
+        stage.app.current.read_again()
+        await stage.until(lambda: "/srv/models  models_dirs" in stage.text(), "where models were looked for")
+    elif place == "models":
         with_models(stage.studio)
         stage.app.current.read_again()
         stage.app.current.one("#models-table").choose("Qwen/Qwen3-32B")
