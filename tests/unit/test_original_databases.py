@@ -19,6 +19,7 @@ from vllm_studio_tui.domain.usage import UsageQuery
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.original import OriginalFile, find_databases, take_in
 from vllm_studio_tui.services.recipes.sources import read_source
+from vllm_studio_tui.services.recipes.starting import Typed, read_typed
 from vllm_studio_tui.store.database_files import read_database
 from vllm_studio_tui.store.original import BrokenRow, read_original
 from vllm_studio_tui.studio import Studio
@@ -159,6 +160,12 @@ def test_changes_that_wait_beside_a_database_are_in_what_is_read(tmp_path: Path)
         Path(f"{path}-wal").write_bytes(b"broken")
         raw, notes = read_database(str(path))
         assert raw == stands or notes
+
+
+def test_a_typed_path_of_a_database_is_a_file_to_import(tmp_path: Path) -> None:
+    path = tmp_path / "recipes.db"
+    path.write_bytes(made([RECIPES], {}))
+    assert read_typed(str(path)) == [Typed("file", str(path))]
 
 
 def test_the_sql_of_a_hostile_database_is_never_run() -> None:

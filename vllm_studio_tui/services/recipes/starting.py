@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: A name on the hub: an owner and a name.
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 #: Files that `import` reads.
-RECIPE_FILES = (".yaml", ".yml", ".json", ".sh", ".txt")
+RECIPE_FILES = (".yaml", ".yml", ".json", ".sh", ".txt", ".db", ".sqlite")
 
 
 @dataclass(frozen=True, slots=True)
