@@ -348,18 +348,14 @@ class LlamaCpp(Backend):
         found = cmdline.program(line)
         if found is None or (found.kind, found.name) not in (("program", "llama-server"), ("module", EMBEDDED)):
             return None
-        rest = found.rest
-        name = cmdline.option(rest, "--alias", "-a") or cmdline.option(
-            rest, "--model", "-m", "--hf-repo", "-hf", "-hfr"
-        )
+        rest, named = found.rest, ("--model", "-m", "--hf-repo", "-hf", "-hfr")
+        name = cmdline.option(rest, "--alias", "-a") or cmdline.option(rest, *named)
         # Its default port differs by version, so without one it is not known.
         return ForeignEngine(self.name, name, cmdline.port_option(rest, None), cmdline.option(rest, "--host"))
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
-        embedded = runs_module(words, EMBEDDED)
-        if embedded is not None:  # the studio's own interpreter runs it
-            return Pasted(embedded.arguments)
-        return runs_program(words, "llama-server", keep="executable")
+        own = runs_module(words, EMBEDDED)  # the studio's own interpreter runs it
+        return Pasted(own.arguments) if own else runs_program(words, "llama-server", keep="executable")
 
 
 def _log_level(recipe: Recipe) -> dict[str, str]:
