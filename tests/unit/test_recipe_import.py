@@ -188,7 +188,7 @@ def test_a_pasted_command_becomes_a_recipe(text: str, fields: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["vllm is nice", "echo vllm serve x", "", "serve vllm", "id: a", "rm -rf / ; vllm serve x"]
+    "text", ["vllm is nice", "echo vllm serve x", "", "serve vllm", "id: a", "grep 'vllm serve x' notes"]
 )
 def test_what_only_looks_like_a_command_is_none(text: str) -> None:
     assert from_command(text) is None

@@ -162,6 +162,7 @@ class Backend(ABC):
         shares_gpu_memory: How much of a GPU it takes is set by gpu_memory_utilization, kv_cache_dtype and max_num_seqs.
         memory: How it shares out the memory of a GPU; None: unknown, and nothing is said of what fits.
         image: Its official container image, with a tag that moves; None: there is none.
+        images: Repositories of other images that have it, and as the official one start it.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
         process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
         stages: Patterns of log lines that show its stage of loading; the first that matches a line counts.
@@ -222,6 +223,7 @@ class Backend(ABC):
     shares_gpu_memory: bool = False
     memory: MemoryRules | None = None
     image: str | None = None
+    images: tuple[str, ...] = ()
     image_runs_engine: bool = False
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, Problem
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, nearest, not_found
 from vllm_studio_tui.backends.common.flags import is_remark
+from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.errors import InvalidRecipe
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
@@ -47,6 +48,9 @@ class Custom(Backend):
     stages = STAGES
     uses = frozenset({"served_model_name"})
     program_fields = frozenset({"command", "python_path"})
+    pasted_flags = {  # noqa: RUF012, RUF100 - of the one server that is known by its command alone
+        "--model": "model_path", "--host": "host", "--port": "port", "--trust-remote-code": "trust_remote_code",
+    }  # fmt: skip
 
     def __init__(self, engines: Callable[[], Mapping[str, Backend]] = dict) -> None:
         self._engines = engines
@@ -123,6 +127,12 @@ class Custom(Backend):
             yield Problem("metrics_style", "warning", f"{recipe.metrics_style} is not known", advice)
         if any(not is_remark(key) for key in recipe.extra_args):
             yield Problem("extra_args", "warning", "is not used by a custom command", "Write it into the command.")
+
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        """The server of MLX's language models, which becomes a command here (`domain/recipe_engines.py`)."""
+        found = runs_program(words, "mlx_lm.server") or runs_program(words, "mlx_lm", "server")
+        found = found or runs_module(words, "mlx_lm.server") or runs_module(words, "mlx_lm", "server")
+        return None if found is None else Pasted(found.arguments, {**found.fields, "backend": "mlx"})
 
 
 def split(template: str | None) -> list[str]:

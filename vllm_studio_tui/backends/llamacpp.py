@@ -123,16 +123,13 @@ METRICS = (
 )
 
 PASTED_FLAGS = {
-    "-m": "model_path",
-    "--model": "model_path",
-    "-a": "served_model_name",
-    "--alias": "served_model_name",
-    "--host": "host",
-    "--port": "port",
-    "-c": "max_model_len",
-    "--ctx-size": "max_model_len",
-    "--api-key": "api_key",
-}
+    "-m": "model_path", "--model": "model_path", "-hf": "model_path", "-hfr": "model_path", "--hf-repo": "model_path",
+    "-a": "served_model_name", "--alias": "served_model_name", "--host": "host", "--port": "port",
+    "-c": "max_model_len", "--ctx-size": "max_model_len", "-np": "max_num_seqs", "--parallel": "max_num_seqs",
+    "-b": "max_num_batched_tokens", "--batch-size": "max_num_batched_tokens", "--cache-prompt": "enable_prefix_caching",
+    "--reasoning-format": "reasoning_parser", "--reasoning-budget": "max_thinking_tokens", "--api-key": "api_key",
+    "--chat-template-kwargs": "chat_template_kwargs",
+}  # fmt: skip
 
 FILE_FLAGS = {
     "ssl-key-file": "pem", "ssl-cert-file": "pem", "chat-template-file": "template_file", "mmproj": "mmproj",
@@ -188,6 +185,7 @@ class LlamaCpp(Backend):
     weights = "gguf"
     suits = "small machines, also without a GPU"
     image = "ghcr.io/ggml-org/llama.cpp:server-cuda"
+    images = ("ghcr.io/ggerganov/llama.cpp",)
     memory = MEMORY
     image_runs_engine = True
     stages = STAGES

@@ -162,6 +162,10 @@ PASTED_FLAGS = {
     "--trust-remote-code": "trust_remote_code",
     "--api-key": "api_key",
     "--revision": "revision",
+    "--dp": "data_parallel_size",
+    "--dp-size": "data_parallel_size",
+    "--data-parallel-size": "data_parallel_size",
+    "--tokenizer-path": "tokenizer",
 }
 
 FILE_FLAGS = {
@@ -223,6 +227,7 @@ class SGLang(Backend):
     memory = MEMORY
     process_titles = ("sglang::",)
     image = "lmsysorg/sglang:latest"
+    images = ("docker.io/lmsysorg/sglang",)
     stages = STAGES
     memory_lines = MEMORY_LINES
     guarded_path = "/v1/models"

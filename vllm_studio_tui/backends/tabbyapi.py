@@ -16,6 +16,7 @@ from vllm_studio_tui.backends.common import cmdline, config_files, parameters, t
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, extra_arguments
 from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules
+from vllm_studio_tui.backends.common.pasted import Pasted
 from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.domain.errors import InvalidRecipe, LaunchRefused
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
@@ -45,6 +46,15 @@ MEMORY = MemoryRules(
     cache_bytes={"auto": 2.0, "fp16": 2.0, "q8": 1.0625, "fp8": 1.0625, "q6": 0.8125, "q4": 0.5625},
 )  # fmt: skip
 
+PASTED_FLAGS = {
+    "--host": "host",
+    "--port": "port",
+    "--max-seq-len": "max_model_len",
+    "--cache-mode": "kv_cache_dtype",
+    "--max-batch-size": "max_num_seqs",
+    "--tool-format": "tool_call_parser",
+}
+
 
 class TabbyAPI(Backend):
     """`python main.py` in a checkout of TabbyAPI."""
@@ -54,6 +64,7 @@ class TabbyAPI(Backend):
     title = "TabbyAPI"
     default_port = 5000
     flag_style = STYLE
+    pasted_flags = PASTED_FLAGS
     config_file = config_files.TABBY
     weights = "safetensors"
     formats = ("exl3", "exl2")
@@ -159,3 +170,30 @@ class TabbyAPI(Backend):
         return ForeignEngine(
             self.name, model, cmdline.port_option(rest, self.default_port), cmdline.option(rest, "--host")
         )
+
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        """Its `main.py`, or the scripts that start it; the two flags that name its model become one path."""
+        at = 1 if words and PurePosixPath(words[0]).name.startswith("python") else 0
+        script = PurePosixPath(words[at]) if len(words) > at else PurePosixPath()
+        if script.name not in ("main.py", "start.py", "start.sh"):
+            return None
+        rest = list(words[at + 1 :])
+        named: dict[str, str] = {}
+        for flag in ("model_dir", "model_name"):
+            place = next(
+                (n for n, one in enumerate(rest) if one.lstrip("-").split("=")[0].replace("-", "_") == flag), -1
+            )
+            if place >= 0:
+                value = rest[place].partition("=")[2] or "".join(rest[place + 1 : place + 2])
+                del rest[place : place + (1 if "=" in rest[place] else 2)]
+                named[flag] = value
+        if not named and script.parent.name.lower() != "tabbyapi":
+            return None
+        fields: dict[str, str] = {}
+        if "model_name" in named:
+            fields["model_path"] = str(PurePosixPath(named.get("model_dir") or "models") / named["model_name"])
+        if at and "/" in words[0]:
+            fields["python_path"] = words[0]
+        if str(script.parent) != "." and script.name == "main.py":
+            fields["executable"] = str(script)
+        return Pasted(tuple(rest), fields)

@@ -15,6 +15,7 @@ from vllm_studio_tui.backends.common import cmdline, parameters
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.memory_rules import Budget, MemoryRules
+from vllm_studio_tui.backends.common.pasted import Pasted, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.spec import ReadyProbe, Stage
 
@@ -34,6 +35,17 @@ STAGES = (
 #: What the library's quantization flag is called for what recipes say.
 _QUANTIZATIONS = {"bitsandbytes": "bnb-4bit", "bnb": "bnb-4bit"}
 
+PASTED_FLAGS = {
+    "--host": "host",
+    "--port": "port",
+    "--dtype": "dtype",
+    "--torch-dtype": "dtype",
+    "--quantization": "quantization",
+    "--trust-remote-code": "trust_remote_code",
+    "--chat-template-kwargs": "chat_template_kwargs",
+    "--force-model": "model_path",
+}
+
 #: Nothing is taken beforehand; steps of a prompt are not cut into pieces.
 MEMORY = MemoryRules(budget=Budget.GROWS, users=1, batched=4096, block=1, window_extra=False)
 
@@ -49,6 +61,7 @@ class Transformers(Backend):
     program_setting = "transformers_executable"
     default_port = 8000
     flag_style = STYLE
+    pasted_flags = PASTED_FLAGS
     weights = "safetensors"
     loads_adapters = True
     fetches_models = True
@@ -137,3 +150,6 @@ class Transformers(Backend):
         return ForeignEngine(
             self.name, model, cmdline.port_option(rest, self.default_port), cmdline.option(rest, "--host")
         )
+
+    def pasted(self, words: Sequence[str]) -> Pasted | None:
+        return runs_program(words, "transformers", "serve", keep="executable")

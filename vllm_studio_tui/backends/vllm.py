@@ -156,6 +156,14 @@ PASTED_FLAGS = {
     "--data-parallel-size": "data_parallel_size",
     "-dp": "data_parallel_size",
     "--max-num-batched-tokens": "max_num_batched_tokens",
+    "--enable-prefix-caching": "enable_prefix_caching",
+    "--enable-chunked-prefill": "enable_chunked_prefill",
+    "--enable-expert-parallel": "expert_parallel",
+    "-ep": "expert_parallel",
+    "--lora-modules": "lora_modules",
+    "--speculative-config": "speculative",
+    "-sc": "speculative",
+    "--default-chat-template-kwargs": "chat_template_kwargs",
 }
 
 FILE_FLAGS = {
@@ -210,6 +218,7 @@ class Vllm(Backend):
     memory = MEMORY
     process_titles = ("VLLM::",)
     image = "vllm/vllm-openai:latest"
+    images = ("vllm/vllm-openai-rocm", "vllm/vllm-openai-cpu", "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo")
     stages = STAGES
     memory_lines = MEMORY_LINES
     guarded_path = "/v1/models"
@@ -379,10 +388,10 @@ class Vllm(Backend):
         return ForeignEngine(self.name, name, port, cmdline.option(rest, "--host"))
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
-        module = runs_module(words, "vllm.entrypoints.openai.api_server")
-        if module is None and (main := runs_module(words, "vllm.entrypoints.cli.main")) is not None:
-            module = Pasted(main.arguments[1:], main.fields) if main.arguments[:1] == ("serve",) else None
-        return runs_program(words, "vllm", "serve", keep="executable") or module
+        found = runs_program(words, "vllm", "serve", keep="executable")
+        for module in ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main", "vllm"):
+            found = found or runs_module(words, module, *(() if module.endswith("api_server") else ("serve",)))
+        return found
 
 
 def _is_unsafe(version: str | None) -> bool:

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     def render(
         kind: str = typer.Argument(..., metavar="KIND", help=f"{kinds}."),
         recipe_id: str | None = typer.Argument(
-            None, metavar="[ID]", help="One recipe; without it, all of them. Of docker-compose, litellm and llama-swap."
+            None, metavar="[ID]", help="One recipe; without it, all of them. Not of grafana, prometheus and systemd."
         ),
         output: Path | None = typer.Option(None, "--output", "-o", help="A directory to write to, instead of stdout."),
         force: bool = typer.Option(False, "--force", help="Overwrite files that have another content."),

@@ -43,8 +43,14 @@ def as_typed(line: Sequence[str]) -> list[str]:
     return [str(one) for one in line[script:]]
 
 
-def runs_module(words: Sequence[str], module: str) -> Pasted | None:
+def runs_module(words: Sequence[str], module: str, *subcommand: str) -> Pasted | None:
     """Return the command if it is `python -m MODULE`; an interpreter that is given by a path becomes `python_path`."""
-    if len(words) < 3 or not PurePosixPath(words[0]).name.startswith("python") or list(words[1:3]) != ["-m", module]:
+    if not words or not PurePosixPath(words[0]).name.startswith("python"):
         return None
-    return Pasted(tuple(words[3:]), {"python_path": words[0]} if "/" in words[0] else {})
+    rest = list(words[1:])
+    while rest and rest[0] in ("-u", "-O", "-B", "-I", "-s", "-E"):  # of the interpreter, and none of the engine's
+        del rest[0]
+    end = 2 + len(subcommand)
+    if rest[:end] != ["-m", module, *subcommand]:
+        return None
+    return Pasted(tuple(rest[end:]), {"python_path": words[0]} if "/" in words[0] else {})

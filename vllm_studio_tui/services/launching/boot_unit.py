@@ -38,15 +38,15 @@ def systemd_unit(environ: Mapping[str, str], python: str = sys.executable, *, se
 
 def environment_lines(environ: Mapping[str, str]) -> str:
     """Return the lines of a unit that hand on where files are."""
-    return "".join(f"Environment={_word(f'{name}={environ[name]}')}\n" for name in KEPT if environ.get(name))
+    return "".join(f"Environment={quoted_setting(f'{name}={environ[name]}')}\n" for name in KEPT if environ.get(name))
 
 
 def quoted(text: str) -> str:
     """Quote a word of a command: specifiers and variables are taken as they stand, see systemd.syntax(7)."""
-    return _word(text).replace("$", "$$")
+    return quoted_setting(text).replace("$", "$$")
 
 
-def _word(text: str) -> str:
+def quoted_setting(text: str) -> str:
     """Quote a word where variables are not replaced, as in `Environment=`."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", " ")
     return f'"{plain}"'

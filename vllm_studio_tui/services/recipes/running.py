@@ -17,7 +17,7 @@ from vllm_studio_tui.domain.recipe import RISKY_ENV, FieldNote, Recipe
 from vllm_studio_tui.kit.masking import is_secret
 from vllm_studio_tui.runs.foreign import Foreign, find_foreign
 from vllm_studio_tui.runs.process_facts import ProcessFacts, read_process
-from vllm_studio_tui.services.recipes.formats.command import recipe_of_command
+from vllm_studio_tui.services.recipes.formats.engine_command import recipe_of_command
 from vllm_studio_tui.services.recipes.formats.format import Found
 from vllm_studio_tui.services.recipes.importing import Entry, ImportReport, Lookup, read_entries
 

@@ -91,7 +91,7 @@ def _service(one: RenderedRecipe, *, several: bool) -> dict[str, Any]:
     made |= {
         "command": [_literal(word) for word in arguments],
         "environment": _environment(one, command),
-        "ports": [_literal(f"{_published(recipe.host)}{one.port}:{one.port}")],
+        "ports": [_literal(f"{published(recipe.host)}{one.port}:{one.port}")],
         "volumes": _volumes(one),
         "shm_size": _literal(recipe.docker.shm),
         "init": True,
@@ -111,7 +111,7 @@ def _literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _published(host: str) -> str:
+def published(host: str) -> str:
     """Return the address of this machine at which the service is published, with its colon."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - it is written, not bound
         return ""

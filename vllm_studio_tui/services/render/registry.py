@@ -30,11 +30,14 @@ class Kind:
 
 KINDS = {
     "docker-compose": Kind("docker_compose", "engines as services of their images"),
+    "docker-run": Kind("docker_run", "scripts with `docker run`"),
     "grafana": Kind("grafana", "dashboards, and what makes Grafana find them", of_recipes=False),
     "litellm": Kind("litellm", "LiteLLM in front of `serve`"),
     "llama-swap": Kind("llama_swap", "llama-swap with the recipes' own commands"),
     "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts", of_recipes=False),
+    "shell": Kind("shell", "scripts that start the engines without the studio"),
     "systemd": Kind("systemd", "user units for `serve` and `restore`", of_recipes=False),
+    "systemd-unit": Kind("engine_unit", "user units for the engines themselves"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vllm_studio_tui.services.recipes.formats.command import CommandFormat
+from vllm_studio_tui.services.recipes.formats.compose import ComposeFile
 from vllm_studio_tui.services.recipes.formats.engine_config import EngineConfig
 from vllm_studio_tui.services.recipes.formats.format import Format, Found, Source
 from vllm_studio_tui.services.recipes.formats.litellm import LiteLLM
@@ -12,15 +13,18 @@ from vllm_studio_tui.services.recipes.formats.llama_swap import LlamaSwap
 from vllm_studio_tui.services.recipes.formats.modelfile import Manifest, Modelfile
 from vllm_studio_tui.services.recipes.formats.original_database import OriginalDatabase
 from vllm_studio_tui.services.recipes.formats.presets import Presets
+from vllm_studio_tui.services.recipes.formats.systemd_unit import SystemdUnit
 from vllm_studio_tui.services.recipes.formats.vllm_cli import VllmCli
 from vllm_studio_tui.services.recipes.formats.vllm_recipes import VllmRecipes
 
 FORMATS: Sequence[Format] = (
     OriginalDatabase(),
+    SystemdUnit(),
+    ComposeFile(),
+    LlamaSwap(),
     CommandFormat(),
     Modelfile(),
     Presets(),
-    LlamaSwap(),
     LiteLLM(),
     VllmRecipes(),
     VllmCli(),
