@@ -76,3 +76,12 @@ def test_what_cannot_be_read_and_what_begins_anew_harms_nobody(tmp_path: Path) -
     assert end.look(3).lines == (NumberedLine(1, "one"),)
     log.write_text("")
     assert end.look(3).lines == ()
+
+
+def test_what_an_idle_engine_says_again_and_again_is_there_once(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    idle = "".join(f"0.0{at}.000.000 I srv  update_slots: all slots are idle\n" for at in range(1, 10))
+    log.write_text(f"0.00.000.001 I srv  init: model loaded\nplain\nplain\n{idle}")
+    end = LastLines(of_file(log)).look(4)
+    assert [line.number for line in end.lines] == [1, 2, 3, 12]
+    assert end.count == 12

@@ -5,11 +5,16 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import LaunchContext
+from vllm_studio_tui.backends.embedded import VERBOSITY
+from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.memory_report import GIB, HOST, MIB, MemoryLine, MemoryReport
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.runs.memory_lines import MOST, report_of_lines, report_of_log
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -195,3 +200,29 @@ def test_a_missing_log_is_no_report(tmp_path: Path) -> None:
     assert report_of_log(tmp_path / "none", lines) is None
     (tmp_path / "empty").write_bytes(b"")
     assert report_of_log(tmp_path / "empty", lines, attempt=3) is None
+
+
+def test_llama_server_is_asked_to_say_it_unless_the_recipe_says_how_much(tmp_path: Path) -> None:
+    server, model = tmp_path / "llama-server", tmp_path / "m.gguf"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    model.write_bytes(b"GGUF")
+
+    def said(**fields: Any) -> str | None:
+        made = Recipe.model_validate(
+            {
+                "id": "x",
+                "name": "x",
+                "backend": "llamacpp",
+                "model_path": str(model),
+                "executable": str(server),
+                **fields,
+            }
+        )
+        context = LaunchContext(Settings(), "127.0.0.1", 9000)
+        return registry.backend("llamacpp").command(made, context).env.get(VERBOSITY)
+
+    assert said() == "4"
+    assert said(extra_args={"lv": 5}) is None
+    assert said(extra_args={"--verbose": True}) is None
+    assert said(env_vars={VERBOSITY: "2"}) == "2"

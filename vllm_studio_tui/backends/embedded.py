@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -25,8 +26,11 @@ from typing import Any, NoReturn
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 #: Names of llama-server's, which are the ends of the names of the package's enumerations.
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-#: As of llama-server: 3 says how requests go, 4 what it takes of memory too.
+#: As of llama-server: 3 says how requests go; 4 what it takes of memory, and, with each look at it, that it is idle.
 VERBOSITY = "LLAMA_ARG_LOG_VERBOSITY"
+LOADING_VERBOSITY, SERVING_VERBOSITY = 4, 3
+#: `common_log_set_verbosity_thold(int)` of llama.cpp's `common/log.h`, as C++ compilers name it.
+_SET_VERBOSITY = "_Z30common_log_set_verbosity_tholdi"
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 SPECULATIVE_TYPES = (
     "none", "draft-simple", "draft-eagle3", "draft-mtp", "ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod",
@@ -69,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         _say(f"the server did not start: {error}")
         return 1
+    if _verbosity() is None:
+        _say_less(SERVING_VERBOSITY)
     loaded.set()
     _say(f"serving at {server.listening_address}")
     while True:
@@ -85,8 +91,7 @@ def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> An
     parameters.endpoint_metrics = True
     parameters.use_jinja = True
     parameters.ui = False
-    if (verbosity := os.environ.get(VERBOSITY, "")).isdecimal():
-        parameters.verbosity = min(int(verbosity[:3]), 99)
+    parameters.verbosity = _verbosity() or LOADING_VERBOSITY
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = options.threads_batch or threads
     parameters.cache_prompt = options.cache_prompt
@@ -135,6 +140,19 @@ def _parameters(xllamacpp: Any, options: argparse.Namespace, threads: int) -> An
         if number is not None:
             setattr(draft, name, number)
     return parameters
+
+
+def _verbosity() -> int | None:
+    """Return how much the environment wants it to say; None: it does not say."""
+    named = os.environ.get(VERBOSITY, "")
+    return min(int(named[:3]), 99) if named.isascii() and named.isdecimal() else None
+
+
+def _say_less(verbosity: int) -> None:
+    """Set how much is said from now on, where the package's library lets that be set."""
+    with contextlib.suppress(AttributeError, OSError, ImportError):
+        library = ctypes.CDLL(import_module("xllamacpp.xllamacpp").__file__ or "")
+        library[_SET_VERBOSITY](verbosity)
 
 
 def _named(kind: Any, prefix: str, name: str) -> Any:

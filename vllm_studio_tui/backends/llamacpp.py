@@ -238,7 +238,7 @@ class LlamaCpp(Backend):
         program, embedded = self._program(recipe, context)
         argv = [*program, *self._arguments(recipe, context, embedded=embedded)]
         argv += extra_arguments(recipe.extra_args, argv, STYLE)
-        env, refs = environment(recipe, **_log_level(recipe))
+        env, refs = environment(recipe, **({} if embedded else _log_level(recipe)))
         if recipe.api_key:
             refs["LLAMA_API_KEY"] = recipe.api_key
         notes = ["llama.cpp (embedded) runs it, on the CPU: no llama-server was found."] if embedded else []

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_studio_tui.runs.log_index import LogIndex
+from vllm_studio_tui.runs.log_lines import parse
 from vllm_studio_tui.runs.log_text import LogLine, LogText
 
 #: Seconds that one look counts lines for. A log of gigabytes has its numbers after some looks.
 PATIENCE = 0.25
+#: So many times the lines that are shown are read: those that say the same again are left out.
+MORE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class LogEnd:
     """The end of a log.
 
     Attributes:
-        lines: The last lines.
+        lines: The last lines; of those that say the same one after the other the last one.
         count: The number of lines; None while they are not all counted.
         around: The lines around the one that was asked for; empty while it was not come to.
     """
@@ -101,13 +104,21 @@ class LastLines:
         if size == self._size and self._end.count is not None:
             return self._end
         if size != self._size:
-            self._size, self._tail = size, log.tail(lines)
+            self._size, self._tail = size, _once(log.tail(lines * MORE))[-lines:]
         index.step(deadline=PATIENCE)
         count = index.lines + (index.upto < size) if index.complete else None
         around = index.offset(self._wanted) if self._wanted is not None else None
         lines_around = log.after(around, self._span) if around is not None else []
         self._end = LogEnd(_numbered(index, self._tail), count, _numbered(index, lines_around))
         return self._end
+
+
+def _once(lines: Sequence[LogLine]) -> list[LogLine]:
+    """Return the lines without those that the next one says again at another time, as an idle engine does."""
+    said = [(parts.text if parts.prefix.size else None) for parts in (parse(line.text) for line in lines)]
+    return [
+        line for at, line in enumerate(lines) if said[at] is None or at + 1 == len(lines) or said[at] != said[at + 1]
+    ]
 
 
 def _numbered(index: LogIndex, lines: Sequence[LogLine]) -> tuple[NumberedLine, ...]:
