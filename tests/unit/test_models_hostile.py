@@ -21,6 +21,7 @@ from vllm_studio_tui.models.inventory.looking import Look, look_at
 from vllm_studio_tui.models.inventory.places import Place, places_of
 from vllm_studio_tui.models.inventory.reading import model_of
 from vllm_studio_tui.models.inventory.removal import carry_out, plan_removal
+from vllm_studio_tui.models.inventory.sharing import shared_files
 
 
 def look(path: Path, source: Source = Source.FOLDER) -> tuple[Look, ModelPlace]:
@@ -177,6 +178,7 @@ def test_deleting_what_was_found_in_any_tree_touches_nothing_else(tree: dict[str
             others = [other for other in models if other is not one]
             needed = {file.path for other in others for file in other.files} - {file.path for file in one.files}
             there = {path for path in needed if os.path.lexists(path)}
+            assert shared_files(one, others) <= {file.path for file in one.files}
             try:
                 removal = plan_removal(one, others)
             except StudioError:

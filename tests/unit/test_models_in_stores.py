@@ -21,6 +21,7 @@ from vllm_studio_tui.models.inventory.found import Found
 from vllm_studio_tui.models.inventory.looking import look_at
 from vllm_studio_tui.models.inventory.places import Place, places_of
 from vllm_studio_tui.models.inventory.removal import carry_out, plan_removal
+from vllm_studio_tui.models.inventory.sharing import shared_files
 
 CONFIG = b'{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 2048}'
 SHARD = "model-0000{}-of-00002.safetensors"
@@ -137,6 +138,8 @@ def test_deleting_from_the_hubs_cache_leaves_one_that_huggingface_hub_reads(tmp_
     hub(tmp_path, "org/M", {"config.json": CONFIG, "model.safetensors": shared, "note.txt": b"newer"}, revision="v2")
     hub(tmp_path, "org/Other", {"config.json": CONFIG, "model.safetensors": shared})
     models = found(tmp_path)
+    assert {Path(one).name for one in shared_files(models["org/M"], ())} == {"config.json", "model.safetensors"}
+    assert shared_files(models["org/Other"], ()) == set()
     one = plan_removal(models["org/M"], models.values(), "v2")
     assert (one.frees, one.keeps) == (len(b"newer"), len(shared) + len(CONFIG))
     carry_out(one)
@@ -224,6 +227,7 @@ def test_layers_that_another_model_of_ollama_has_are_not_freed(tmp_path: Path) -
     manifest(tmp_path, "registry.ollama.ai/library/a/copy", {"model": weights})
     (one,) = found(tmp_path, Source.OLLAMA).values()
     assert {one.name, one.about["also_called"]} == {"a:latest", "a:copy"}
+    assert one.path in shared_files(one, ())
     removal = plan_removal(one, ())
     assert removal.keeps >= len(weights)
     carry_out(removal)

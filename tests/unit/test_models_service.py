@@ -181,6 +181,7 @@ def test_hard_links_and_links_free_nothing(ground: Ground) -> None:
     for name in ("hard", "soft"):
         plan = ground.models.deletion(name)
         assert (plan.frees, plan.keeps) == (0, len(gguf()))
+        assert [one.shared for one in ground.models.show(name).files] == [True]
         ground.models.delete(name)
     assert kept.read_bytes() == gguf()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -187,10 +188,18 @@ def _show_detail(found: ModelDetail) -> None:
     for field, value, why in found.suggestions:
         say(f"  {'suggested':<13} {field}: {value}, {why}")
     if found.files:
-        say()
+        folder = os.path.commonpath([os.path.dirname(file.path) for file in found.files])  # noqa: PTH120, RUF100
+        say(f"\nin {folder}")
         table(
             ("FILE", "BYTES", "ROLE"),
-            [(file.path, numbers.size(file.bytes), file.role) for file in found.files],
+            [
+                (
+                    os.path.relpath(file.path, folder),
+                    numbers.size(file.bytes),
+                    f"{file.role}, shared" if file.shared else file.role,
+                )
+                for file in found.files
+            ],
             right=(1,),
         )
     if found.runs:

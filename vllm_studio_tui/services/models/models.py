@@ -21,6 +21,7 @@ from vllm_studio_tui.models.inventory.hub import repo_name
 from vllm_studio_tui.models.inventory.looking import Look, look_at
 from vllm_studio_tui.models.inventory.places import Place, places_of
 from vllm_studio_tui.models.inventory.reading import model_of
+from vllm_studio_tui.models.inventory.sharing import shared_files
 from vllm_studio_tui.services.models.deleting import carry_out_deletion, plan_deletion
 from vllm_studio_tui.services.models.uses import Uses
 from vllm_studio_tui.store.conversion import from_json
@@ -122,9 +123,10 @@ class Models:
         found = next(one for one in look.models if one.path == model.path)
         uses = self._uses(look)
         runs = [one for one in self._launched() if model.path in uses.of_recipe(one.recipe, by_name=False)]
+        shared = shared_files(found, [one for one in look.models if one is not found])
         return ModelDetail(
             model,
-            tuple(ModelFile(one.path, one.bytes, one.role) for one in found.files),
+            tuple(ModelFile(one.path, one.bytes, one.role, one.path in shared) for one in found.files),
             tuple(ModelRun(one.run_id, one.recipe_id, one.state, one.started, one.live) for one in runs[:10]),
             tuple(_suggestions(model)) if model.runnable else (),
             {**self._headers.of(found).about, **found.about},
