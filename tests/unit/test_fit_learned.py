@@ -180,3 +180,18 @@ def test_vllm_holds_as_many_tokens_as_are_computed(name: str) -> None:
     facts = replace(FACTS, architecture=replace(FACTS.architecture, caches=caches))
     asked = FitQuestion(gpus=0, memory=16 * GIB, context=report.context, cache=report.room)
     assert estimate(facts, asked, VLLM.memory).cache_tokens == pytest.approx(report.kv_tokens, rel=0.002)
+
+
+def test_a_cache_that_four_slots_share_is_known_after_a_start() -> None:
+    """Where no number is named llama-server makes four slots that share it, and sliding layers keep four windows."""
+    assert LLAMA.memory is not None
+    started = real("llamacpp-gemma-3-270m-c8192-unified-f16", 1, "f16", 8192)
+    started = replace(started, fields={**started.fields, "max_num_seqs": None})
+    assert started.report is not None
+    assert (started.report.context, started.report.slots) == (8192, 4)
+    caches = (CacheGroup(CacheKind.FULL, 3, 1, 256, 256), CacheGroup(CacheKind.SLIDING, 15, 1, 256, 256, 512))
+    facts = replace(SMOL, architecture=replace(SMOL.architecture, caches=caches, context=32768))
+    question = FitQuestion(memory=16 * GIB, gpus=0, context=8192, kv_dtype="f16", batched=512)
+    found = learn([started], facts, question, LLAMA, "/smol.gguf")
+    fit = estimate(facts, question, LLAMA.memory, found)
+    assert fit.parts["kv"].likely == pytest.approx(started.report.parts["kv"], rel=0.03)

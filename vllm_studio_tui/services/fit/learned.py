@@ -185,8 +185,8 @@ def _cache_factor(
     if rules.shared_context:
         needed = fit.parts["kv"].likely
         # It may have shortened the context that nobody asked for.
-        whole = (report.context or 0) * (report.slots or 1)
-        return kept / needed if kept and needed and whole in (0, fit.context * fit.users) else None
+        apart = abs((report.kv_tokens or fit.context * fit.users) - fit.context * fit.users)
+        return kept / needed if kept and needed and apart < rules.block * fit.users else None
     room = kept or report.room
     context = report.context or fit.context
     if not room or not report.kv_tokens or not context:
