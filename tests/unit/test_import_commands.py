@@ -119,6 +119,7 @@ def test_a_page_with_several_commands_is_several_recipes() -> None:
         ("ray start --head; vllm serve m", "other commands"),
         ("vllm serve m --no-such-thing 3", "extra_args.no-such-thing"),
         ("vllm serve m --swap-space 3", "extra_args.swap-space"),
+        ("vllm serve m --config x.yaml", "extra_args.config"),
     ],
 )
 def test_what_only_a_shell_could_do_is_named(text: str, field: str) -> None:

@@ -173,8 +173,10 @@ class TabbyAPI(Backend):
 
     def pasted(self, words: Sequence[str]) -> Pasted | None:
         """Its `main.py`, or the scripts that start it; the two flags that name its model become one path."""
-        at = 1 if words and PurePosixPath(words[0]).name.startswith("python") else 0
-        script = PurePosixPath(words[at]) if len(words) > at else PurePosixPath()
+        at = 1 if words and words[0].rpartition("/")[2].startswith("python") else 0
+        if len(words) <= at or not words[at].endswith((".py", ".sh")):
+            return None
+        script = PurePosixPath(words[at])
         if script.name not in ("main.py", "start.py", "start.sh"):
             return None
         rest = list(words[at + 1 :])

@@ -29,7 +29,7 @@ def runs_program(words: Sequence[str], name: str, *subcommand: str, keep: str | 
         keep: The field of a recipe that takes the program where it is given by a path.
     """
     end = 1 + len(subcommand)
-    if not words or PurePosixPath(words[0]).name != name or tuple(words[1:end]) != subcommand:
+    if not words or words[0].rpartition("/")[2] != name or tuple(words[1:end]) != subcommand:
         return None
     return Pasted(tuple(words[end:]), {keep: words[0]} if keep and "/" in words[0] else {})
 
@@ -45,7 +45,7 @@ def as_typed(line: Sequence[str]) -> list[str]:
 
 def runs_module(words: Sequence[str], module: str, *subcommand: str) -> Pasted | None:
     """Return the command if it is `python -m MODULE`; an interpreter that is given by a path becomes `python_path`."""
-    if not words or not PurePosixPath(words[0]).name.startswith("python"):
+    if not words or not words[0].rpartition("/")[2].startswith("python"):
         return None
     rest = list(words[1:])
     while rest and rest[0] in ("-u", "-O", "-B", "-I", "-s", "-E"):  # of the interpreter, and none of the engine's

@@ -210,6 +210,11 @@ class _Reader:
 
     def _tell_unknown(self) -> None:
         known = self._backend.known()
+        if "config" in self._extra and "config" in self._backend.file_flags:
+            why = (
+                "the engine reads that file itself: its flags are not in the recipe; import the file to have them there"
+            )
+            self._note("extra_args.config", "taken", why)
         if known is None:
             return
         style = self._backend.flag_style

@@ -21,7 +21,7 @@ from vllm_studio_tui.services.recipes.formats.shell_text import (
     reference,
     without_nul,
 )
-from vllm_studio_tui.services.recipes.formats.wrappers import unwrap
+from vllm_studio_tui.services.recipes.formats.wrappers import Unwrapped, unwrap
 
 #: How deep a shell in a shell is read.
 MAX_DEPTH = 3
@@ -85,7 +85,8 @@ def from_words(
     """
     script = _Script()
     script.env = dict(env or {})
-    found = script.command(Command(list(words), [True] * len(words)))
+    command = Command(list(words), [True] * len(words))
+    found = script.command(command, unwrap(command.words, lambda given: engine_of(given) is not None))
     return None if found is None else Found(found.data, (*notes, *found.notes))
 
 
@@ -143,15 +144,18 @@ class _Script:
             inner = _Script({**self.env, **bare.env}, bare.cwd or self.cwd, self.python, depth=self.depth + 1)
             made = inner.read(read_commands(dollars(bare.script)))
             return [Found(found.data, (*bare.notes, *found.notes)) for found in made]
-        found = self.command(one)
+        found = self.command(one, bare)
         if found is None:
             self._other(one.words)
             return []
         return [found]
 
-    def command(self, one: Command) -> Found | None:
-        """Return the recipe of a command that starts an engine; None where it starts none."""
-        bare = unwrap(one.words, lambda words: engine_of(words) is not None)
+    def command(self, one: Command, bare: Unwrapped) -> Found | None:
+        """Return the recipe of a command that starts an engine; None where it starts none.
+
+        Args:
+            bare: It without what stands before the engine.
+        """
         if not bare.words:
             return None
         notes = [*bare.notes, *(FieldNote(what[:60], _action(why), why) for what, why in one.left), *self.notes]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 #: Letters of a script that are read, and of a variable once its own variables are put in.
 MAX_TEXT = 256 * 1024
 MAX_VALUE = 16 * 1024
-MAX_COMMANDS = 2000
+MAX_COMMANDS = 1000
 #: A dollar that begins no variable. A text has no such letter once it is read (`without_nul`).
 LITERAL = "\0"
 
