@@ -96,7 +96,10 @@ class FitService:
         return question_of(recipe, registry.backend(recipe.backend), report, host, self._own_runs(recipe.id))
 
     def of_recipe(self, recipe: Recipe, *, gpus: GpuReport | None = None) -> Fit | None:
-        """Return whether a recipe fits on its GPUs; None where nothing is known of its engine or of its model."""
+        """Return whether a recipe fits on its GPUs; None where nothing is known of its engine or of its model.
+
+        What would not fit on GPUs that nobody else uses is measured by those: who holds them now is beside the point.
+        """
         try:
             backend = registry.backend(recipe.backend)
             if backend.memory is None or not backend.names_model(recipe):
@@ -110,6 +113,8 @@ class FitService:
             return None
         learned = self._lookup(facts, question, backend, recipe.model_path)
         fit = estimate(facts, question, backend.memory, learned)
+        if fit.per_gpu.likely > fit.alone and question.context is not None:
+            return replace(estimate(facts, replace(question, held=0), backend.memory, learned), held=question.held)
         if question.context is None and not fit.fits and (recipe.max_model_len == -1 or backend.memory.shortens):
             return _shortened(fit, facts, question, backend.memory, learned)
         return fit
@@ -124,6 +129,8 @@ class FitService:
         assert backend.memory is not None
         facts = self.facts(recipe.model_path, ask=False)
         question = question_of(recipe, backend, report, self._host(), self._own_runs(recipe.id))
+        if fit.limit == fit.alone:
+            question = replace(question, held=0)
         changes = changes_for(facts, question, backend.memory, gpus_here=len(report.gpus))
         return memory_problems(fit, backend.memory, changes)
 

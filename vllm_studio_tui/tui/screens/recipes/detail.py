@@ -11,6 +11,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit, fit_change, wrap
+from vllm_studio_tui.tui.paint.memory import memory_parts, said_of, verdict
 from vllm_studio_tui.tui.screens.recipes.plans import PastRun, Plan
 from vllm_studio_tui.tui.screens.recipes.rows import command_rows, problem_rows
 from vllm_studio_tui.tui.screens.recipes.table import Line
@@ -30,6 +31,8 @@ def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> l
         rows += _texts(problem.advice, x + 2, end, "faint", 2)
     if plan.problems:
         rows.append(Row())
+    if plan.fit is not None:
+        rows += [*memory_parts(plan.fit, glyphs, x, end), Row()]
     if plan.preview is not None:
         title = _title("COMMAND", x)
         title.put_right(end, "y copy", "faint")
@@ -75,6 +78,11 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
         facts.append(("check", [(f"{glyphs.failed if severe else glyphs.warning} ", "err" if severe else "warn"),
                                 (text, "fg")]))  # fmt: skip
     facts.append(("model", [(mask_text(_model(plan)), "fg")]))
+    if plan.fit is not None:
+        words, style = verdict(plan.fit)
+        sizes = f"{numbers.gib(plan.fit.per_gpu.likely)} of {numbers.gib(plan.fit.limit)} GiB, "
+        facts.append(("memory", [(sizes, "fg"), (words, style),
+                                 (f"   {', '.join(said_of(plan.fit))}", "dim")]))  # fmt: skip
     if plan.preview is not None:
         facts.append(("command", [(shlex.join(plan.preview.argv), "fg")]))
     if plan.past:

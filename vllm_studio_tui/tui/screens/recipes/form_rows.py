@@ -10,6 +10,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.recipes.form_fields import TITLES, FormField
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row, fit_change, wrap
+from vllm_studio_tui.tui.paint.memory import memory_line, memory_parts
 from vllm_studio_tui.tui.screens.recipes.plans import Plan
 from vllm_studio_tui.tui.screens.recipes.rows import command_rows
 
@@ -23,6 +24,13 @@ CHECKED: Mapping[str, tuple[str, ...]] = {
     "engine": ("backend", "executable", "python_path", "command", "runtime", "docker", "metrics_style"),
     "flags": (),
     "parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "expert_parallel"),
+    "memory": (
+        "max_model_len",
+        "gpu_memory_utilization",
+        "kv_cache_dtype",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+    ),
     "port": ("host", "port", "api_key", "base_url"),
     "tools": ("tool_call_parser", "reasoning_parser", "enable_auto_tool_choice", "chat_template_kwargs"),
     "environment": ("env_vars", "cwd"),
@@ -225,6 +233,8 @@ def check_rows(facts: FormFacts, x: int, width: int) -> list[Row]:
                 row.put(x + 2, check, "fg")
             row.put(x + 15, line, "fg" if severity == "error" else "dim")
             rows.append(row)
+    if facts.plan is not None and facts.plan.fit is not None:
+        rows += [Row(), *memory_parts(facts.plan.fit, facts.glyphs, x, width - 2)]
     advice = [one for one in (facts.plan.problems if facts.plan is not None else ()) if one.advice]
     if advice:
         rows.append(Row())
@@ -316,12 +326,13 @@ def foot_rows(facts: FormFacts, size: Size, width: int, height: int) -> list[Row
         x = 2 if size >= Size.BASE else 1
         if size <= Size.COMPACT:
             return [check_line(facts, width, x)]
-        changes = [change_line(facts, width, x)] if facts.changes and not facts.new else []
-        return [check_line(facts, width, x), *changes, *help_rows(facts, x, width, height - 1 - len(changes))]
+        lines = [check_line(facts, width, x), *_memory(facts, x, width)]
+        lines += [change_line(facts, width, x)] if facts.changes and not facts.new else []
+        return [*lines, *help_rows(facts, x, width, height - len(lines))]
     x = 2
     rows = [Row(), *help_rows(facts, x, width, 4)]
     if size < Size.FULL:
-        rows = [Row(), check_line(facts, width, x), *rows]
+        rows = [Row(), check_line(facts, width, x), *_memory(facts, x, width), *rows]
     if facts.changes and not facts.new:
         rows += [Row(), *change_rows(facts, x, width, 6)]
     if facts.plan is not None and facts.plan.preview is not None:
@@ -337,6 +348,12 @@ def foot_rows(facts: FormFacts, size: Size, width: int, height: int) -> list[Row
                     row.put(x, line, "faint")
                     rows.append(row)
     return rows
+
+
+def _memory(facts: FormFacts, x: int, width: int) -> list[Row]:
+    """Draw in a line what memory it would take, where that is known."""
+    fit = facts.plan.fit if facts.plan is not None else None
+    return [] if fit is None else [memory_line(fit, facts.glyphs, x, width - 2)]
 
 
 def side_rows(facts: FormFacts, width: int, height: int, now: float) -> list[Row]:

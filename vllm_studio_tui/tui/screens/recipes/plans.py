@@ -11,6 +11,7 @@ from vllm_studio_tui.domain.run import State
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
+    from vllm_studio_tui.domain.fit import Fit
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.launching.past_runs import Launch
@@ -68,6 +69,7 @@ class Plan:
         past: Its runs, the latest first.
         revision: The number of its latest revision; None where that is not known.
         since: What changed since it worked; None where nothing did, or where it never worked.
+        fit: The memory that it would take; None where that is not known.
     """
 
     recipe_id: str
@@ -78,6 +80,7 @@ class Plan:
     past: tuple[PastRun, ...] = ()
     revision: int | None = None
     since: Since | None = None
+    fit: Fit | None = None
 
 
 def plan_of_stored(studio: StudioApi, snapshot: Snapshot | None, recipe_id: str) -> Plan:
@@ -117,7 +120,8 @@ def plan_of(
             problems = tuple(sorted((*problems, *_other_port(recipe, port, studio.settings.inference_port)),
                                     key=lambda problem: problem.severity != "error"))  # fmt: skip
         preview = launcher.preview(recipe, port=port, missing_ok=True)
-        return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since)
+        fit = studio.fit.of_recipe(recipe, gpus=snapshot.tick.gpus if snapshot else None)
+        return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since, fit=fit)
     except InvalidRecipe as error:  # said at its fields
         from vllm_studio_tui.backends.base import Problem
 
