@@ -18,7 +18,7 @@ from vllm_studio_tui.backends.common.commands import environment, find_program, 
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
 from vllm_studio_tui.backends.common.memory_lines import SGLANG as MEMORY_LINES
-from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, count, extra_value, gib, switched_on
+from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, read_memory_flags
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.backends.common.thinking import thinking_kwargs
@@ -243,13 +243,7 @@ class SGLang(Backend):
     engine_defaults = {"enable_prefix_caching": True, "enable_chunked_prefill": True}  # noqa: RUF012, RUF100
 
     def memory_asked(self, recipe: Recipe) -> Mapping[str, Any]:
-        extra = recipe.extra_args
-        asked = {
-            "graphs": False if switched_on(extra_value(extra, "disable-cuda-graph")) else None,
-            "offloaded": gib(extra_value(extra, "cpu-offload-gb")),
-            "batched": count(extra_value(extra, "chunked-prefill-size")),
-        }
-        return {name: value for name, value in asked.items() if value is not None}
+        return read_memory_flags(recipe.extra_args, no_graphs="disable-cuda-graph", batched=("chunked-prefill-size",))
 
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)

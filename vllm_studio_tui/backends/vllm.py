@@ -12,7 +12,7 @@ from vllm_studio_tui.backends.common.commands import environment, find_program, 
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
 from vllm_studio_tui.backends.common.memory_lines import VLLM as MEMORY_LINES
-from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, count, extra_value, gib, switched_on
+from vllm_studio_tui.backends.common.memory_rules import MIB, Budget, MemoryRules, gib, read_memory_flags
 from vllm_studio_tui.backends.common.parsers import plugin_file
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
@@ -233,14 +233,11 @@ class Vllm(Backend):
     thinking_field = "reasoning"
 
     def memory_asked(self, recipe: Recipe) -> Mapping[str, Any]:
-        extra = recipe.extra_args
-        asked = {
-            "graphs": False if switched_on(extra_value(extra, "enforce-eager")) else None,
-            "offloaded": gib(extra_value(extra, "cpu-offload-gb")),
-            "cache": count(extra_value(extra, "kv-cache-memory-bytes", "kv-cache-memory"))
-            or gib(recipe.env_vars.get("VLLM_CPU_KVCACHE_SPACE")),
-        }
-        return {name: value for name, value in asked.items() if value is not None}
+        found = read_memory_flags(
+            recipe.extra_args, no_graphs="enforce-eager", cache=("kv-cache-memory-bytes", "kv-cache-memory")
+        )
+        space = gib(recipe.env_vars.get("VLLM_CPU_KVCACHE_SPACE"))
+        return {"cache": space, **found} if space else found
 
     def model_name(self, recipe: Recipe) -> str:
         if recipe.served_model_name:

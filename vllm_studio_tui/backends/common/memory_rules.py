@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -91,6 +92,25 @@ def extra_value(extra: Mapping[str, object], *names: str) -> object:
     """Return the value of the first of these flags in a recipe's extra_args, however it is spelled; None without it."""
     plain = {str(key).lstrip("-").replace("_", "-"): value for key, value in extra.items()}
     return next((plain[name] for name in names if plain.get(name) is not None), None)
+
+
+def read_memory_flags(
+    extra: Mapping[str, object], *, no_graphs: str, cache: tuple[str, ...] = (), batched: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return what flags in a recipe's extra_args change of a question whether it fits.
+
+    Args:
+        no_graphs: The switch without which graphs are recorded.
+        cache: Flags that give the bytes of the cache.
+        batched: Flags that give the tokens of one step.
+    """
+    found = {
+        "graphs": False if switched_on(extra_value(extra, no_graphs)) else None,
+        "offloaded": gib(extra_value(extra, "cpu-offload-gb")),
+        "cache": count(extra_value(extra, *cache)),
+        "batched": count(extra_value(extra, *batched)),
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def switched_on(value: object) -> bool:
