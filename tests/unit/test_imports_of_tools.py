@@ -121,7 +121,7 @@ models:
 """
     entries, _ = imported(raw, "config.yaml")
     told = {note.field for note in entries[0].notes}
-    taken = {"name", "description", "env_vars", "ttl", "served_model_name", "params", "max_concurrent", "aliases"}
+    taken = {"name", "description", "env_vars", "ttl", "useModelName", "params", "max_concurrent", "aliases"}
     dropped = {"checkEndpoint", "unloadTimeout", "metadata", "sendLoadingState", "unlisted", "timeouts", "compat"}
     assert taken | dropped | {"capabilities", "vision", "macros", "proxy", "cmd", "someday"} <= told
 

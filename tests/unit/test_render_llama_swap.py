@@ -27,6 +27,9 @@ LLAMA_SWAP: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "healthCheckTimeout": {"type": "integer", "minimum": 15},
+        "hooks": {"type": "object"},
+        "groups": {"additionalProperties": {"type": "object", "required": ["members"]}},
+        "routing": {"type": "object"},
         "models": {
             "additionalProperties": {
                 "type": "object",
@@ -44,6 +47,7 @@ LLAMA_SWAP: dict[str, Any] = {
                     "useModelName": {"type": "string"},
                     "ttl": {"type": "integer", "minimum": -1},
                     "concurrencyLimit": {"type": "integer", "minimum": 0},
+                    "capabilities": {"type": "object"},
                     "filters": {
                         "type": "object",
                         "additionalProperties": False,
@@ -117,6 +121,17 @@ def test_llama_swap_starts_the_command_of_the_recipe() -> None:
     assert own[-3:] == ["--json", '{"a": "${B}"}', "it's"]
     assert as_llama_swap_reads(models["boxed"]["cmdStop"])[-1] == "vllm-studio-boxed"
     assert "--name vllm-studio-boxed" in models["boxed"]["cmd"]
+
+
+def test_llama_swap_is_told_what_is_there_first_stays_and_goes_before_others() -> None:
+    first = recipe(id="first", model_path="org/m", preload=True, persistent=True, priority=3, vision=True)
+    document = llama_swap(first, CODER)
+    for schema in llama_swap_schemas():
+        jsonschema.Draft7Validator(schema).validate(document)
+    assert document["hooks"] == {"on_startup": {"preload": ["first"]}}
+    assert document["groups"]["persistent"]["members"] == ["first"]
+    assert document["routing"]["scheduler"]["settings"]["fifo"]["priority"] == {"first": 3}
+    assert document["models"]["first"]["capabilities"]["in"] == ["text", "image"]
 
 
 def test_what_a_recipe_says_of_its_requests_is_told_as_far_as_llama_swap_has_it() -> None:

@@ -12,6 +12,7 @@ import shlex
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.services.render.source import (
     Files,
     RenderedCommand,
@@ -61,7 +62,25 @@ def render(source: RenderSource) -> Files:
     config: dict[str, Any] = {"healthCheckTimeout": max(15, wait), "models": models}
     if peers:
         config["peers"] = peers
+    config |= _choices([one.recipe for one in source.recipes if one.recipe.id in models])
     return {"config.yaml": header(source, "llama-swap", *told) + yaml_text(config)}
+
+
+def _choices(recipes: list[Recipe]) -> dict[str, Any]:
+    """Return what llama-swap is told of which models are there first, stay, and go before others."""
+    made: dict[str, Any] = {}
+    preload = [one.id for one in recipes if one.preload]
+    if preload:
+        made["hooks"] = {"on_startup": {"preload": preload}}
+    forever = [one.id for one in recipes if one.persistent]
+    if forever:
+        made["groups"] = {
+            "persistent": {"persistent": True, "swap": False, "exclusive": False, "members": forever},
+        }
+    priority = {one.id: one.priority for one in recipes if one.priority}
+    if priority:
+        made["routing"] = {"scheduler": {"use": "fifo", "settings": {"fifo": {"priority": priority}}}}
+    return made
 
 
 def _why_left_out(one: RenderedRecipe) -> str:
@@ -87,6 +106,8 @@ def _model(one: RenderedRecipe, command: RenderedCommand) -> dict[str, Any]:
         "concurrencyLimit": one.recipe.max_concurrent or "",
         "filters": _filters(one),
     }
+    if one.recipe.vision is not None:
+        made["capabilities"] = {"in": ["text", "image"] if one.recipe.vision else ["text"], "out": ["text"]}
     if one.recipe.ttl is not None:  # 0 is never there too
         made["ttl"] = int(one.recipe.ttl)
     return {key: value for key, value in made.items() if value not in ("", [], {})}

@@ -31,6 +31,7 @@ class Kind:
 KINDS = {
     "docker-compose": Kind("docker_compose", "engines as services of their images"),
     "docker-run": Kind("docker_run", "scripts with `docker run`"),
+    "engine-config": Kind("engine_config", "an engine's own file of flags (--config), in YAML"),
     "grafana": Kind("grafana", "dashboards, and what makes Grafana find them", of_recipes=False),
     "litellm": Kind("litellm", "LiteLLM in front of `serve`"),
     "llama-swap": Kind("llama_swap", "llama-swap with the recipes' own commands"),

@@ -12,7 +12,7 @@ from typing import Any
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend
 from vllm_studio_tui.domain.recipe import FieldNote
-from vllm_studio_tui.services.recipes.formats.engine_flags import field_of, file_stem, named, take_flags
+from vllm_studio_tui.services.recipes.formats.engine_flags import field_of, file_stem, named, take_flags, without_own
 from vllm_studio_tui.services.recipes.formats.format import Found, Source, Unreadable
 
 #: Keys by which a file is one of recipes, ours or the original's.
@@ -73,6 +73,7 @@ def _of_flags(backend: Backend, config: Mapping[Any, Any], source: Source) -> Fo
     data: dict[str, Any] = {"backend": backend.name}
     data |= take_flags(backend, [(str(key), value) for key, value in config.items()], notes)
     name = str(data.get("served_model_name") or data.get("model_path") or file_stem(source.name))
+    data = without_own(backend, data, notes)
     notes += _key_notes(data)
     if "model_path" not in data:
         notes.append(FieldNote("model", "dropped", "the file names no model: give it in the recipe, as model_path"))

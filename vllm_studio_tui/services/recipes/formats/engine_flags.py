@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from vllm_studio_tui.backends import registry
@@ -12,7 +14,7 @@ from vllm_studio_tui.backends.common.docker import ImageSettings
 from vllm_studio_tui.backends.common.flags import given
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe
-from vllm_studio_tui.domain.recipe_reading import slug
+from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 
 _ON = frozenset({"true", "1", "yes", "on"})
 _OFF = frozenset({"false", "0", "no", "off"})
@@ -158,28 +160,70 @@ def _number(word: str) -> bool:
     return True
 
 
-def without_own(backend: Backend, data: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields without the flags and variables that a launch of ours adds to every command anyway."""
+def of_words(words: Sequence[str], notes: list[FieldNote]) -> dict[str, Any] | None:
+    """Return the fields of a command that starts an engine, flags with several values too; None if it is none."""
+    for backend in registry.backends().values():
+        pasted = backend.pasted(words)
+        if pasted is not None:
+            found = _of_arguments(backend, list(pasted.arguments), notes)
+            return {"backend": backend.name, **pasted.fields, **found}
+    return None
+
+
+def _of_arguments(backend: Backend, words: list[str], notes: list[FieldNote]) -> dict[str, Any]:
+    loose = [*takewhile(lambda word: not word.startswith("-"), words)]
+    options: dict[str, Any] = {}
+    for flag, value in options_of(words):
+        name = backend.flag_style.canonical(flag)
+        switch = field_of(backend, flag) in _SWITCHES
+        if isinstance(value, list) and name not in backend.flag_style.several:
+            value, *more = value
+            loose += more
+        if switch and isinstance(value, str) and _switch(value) is None:
+            loose.append(value)
+            value = True
+        if backend.flag_style.repeat_lists and name in options and not isinstance(options[name], bool):
+            before = options[name]
+            value = [*before, value] if isinstance(before, list) else [before, value]
+        options[name] = value
+    data = take_flags(backend, options.items(), notes)
+    if loose:
+        data.setdefault("model_path", loose[0])
+    key = data.get("api_key")
+    if isinstance(key, str) and (found := re.fullmatch(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", key)):
+        data["api_key"] = f"env:{found[1]}"
+    return data
+
+
+def without_own(backend: Backend, data: dict[str, Any], notes: list[FieldNote]) -> dict[str, Any]:
+    """Return the fields without the flags and variables that a launch of ours adds by itself, with the same value."""
+    extra, env = data.get("extra_args"), data.get("env_vars")
     try:
-        bare = Recipe.model_validate({
-            "id": "bare", "name": "bare", "model_path": str(data.get("model_path") or "/bare"), "backend": backend.name,
-            "gpus": data.get("gpus", ()),
-        })  # fmt: skip
-        own = backend.command(bare, LaunchContext(ImageSettings(), "127.0.0.1", 1, environ={}, container=True))
+        whole, _ = parse_recipe({**named({}, "bare"), **data, "backend": backend.name})
+        bare = whole.model_copy(update={"extra_args": {}, "env_vars": {}})
+        own = backend.command(bare, LaunchContext(ImageSettings(), bare.host, 1, environ={}, container=True))
     except (StudioError, ValueError, OSError):
         return data
-    style = backend.flag_style
-    flags = {name: words for name, words in given(own.argv[1:], style).items() if not words or words == ["true"]}
     kept = dict(data)
-    if isinstance(data.get("extra_args"), Mapping):
-        kept["extra_args"] = {
-            key: value
-            for key, value in data["extra_args"].items()
-            if not (style.canonical(str(key)) in flags and _switch(value) is True)
-        }
-    if isinstance(data.get("env_vars"), Mapping):
-        kept["env_vars"] = {key: value for key, value in data["env_vars"].items() if own.env.get(key) != value}
+    flags = given(own.argv[1:], backend.flag_style)
+    if isinstance(extra, Mapping):
+        same = [key for key, value in extra.items() if _says(flags.get(backend.flag_style.canonical(str(key))), value)]
+        kept["extra_args"] = {key: value for key, value in extra.items() if key not in same}
+        bare_names = {str(key).lstrip("-") for key in same}
+        notes[:] = [one for one in notes if not (one.action == "changed" and one.field.lstrip("-") in bare_names)]
+        notes += [FieldNote(str(key), "taken", "a launch says so by itself") for key in same]
+    if whole.gpus:
+        kept["gpus"] = list(whole.gpus)
+    if isinstance(env, Mapping):
+        kept["env_vars"] = {key: value for key, value in env.items() if own.env.get(key) != value}
     return {key: value for key, value in kept.items() if value != {} or key not in ("extra_args", "env_vars")}
+
+
+def _says(words: list[str] | None, value: Any) -> bool:
+    """Return whether the words after a flag are its value: none for a switch that is on."""
+    if words is None:
+        return False
+    return words in ([], ["true"]) and _switch(value) is True if value is True or words == [] else words == [str(value)]
 
 
 def named(data: dict[str, Any], name: str) -> dict[str, Any]:

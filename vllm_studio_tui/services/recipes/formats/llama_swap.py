@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vllm_studio_tui.backends import registry
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import UNTOUCHED, FieldNote
-from vllm_studio_tui.services.recipes.formats.command import from_command
-from vllm_studio_tui.services.recipes.formats.engine_flags import named, without_own
+from vllm_studio_tui.domain.recipe_reading import parse_recipe
+from vllm_studio_tui.services.recipes.formats.command import from_words
+from vllm_studio_tui.services.recipes.formats.engine_flags import named, of_words, without_own
 from vllm_studio_tui.services.recipes.formats.format import Found, Source
 from vllm_studio_tui.services.recipes.formats.llama_swap_macros import MARK_PORT, Macros, environment_name
 
@@ -122,7 +124,7 @@ class _Reader:
             data["priority"] = self.priority[name]
         backend = registry.backends().get(str(data.get("backend")))
         if backend is not None:
-            data = without_own(backend, data)
+            data = without_own(backend, data, notes)
         notes += macros.notes
         return Found(data, tuple(notes))
 
@@ -141,7 +143,7 @@ class _Reader:
         for key, field in (("name", "name"), ("description", "description")):
             if model.get(key):
                 data[field] = str(model[key])
-        aliases = [one for one in _strings(model.get("aliases")) if one != name]
+        aliases = [one for one in _strings(model.get("aliases")) if one not in (name, model.get("useModelName"))]
         if aliases:
             data["aliases"] = aliases
         if model.get("concurrencyLimit"):
@@ -195,12 +197,28 @@ def _command(text: str, notes: list[FieldNote]) -> dict[str, Any]:
         words = shlex.split(text)
     except ValueError:
         words = text.split()
-    found = from_command(shlex.join(words)) if words else None
+    bare, env = _without_env(words)
+    found = of_words(bare, notes)
+    if found is None and words and (other := from_words(words)) is not None:  # in a container, or by a wrapper
+        notes += other.notes
+        found = dict(other.data)
     if found is not None:
+        if env and "env_vars" not in found:
+            found["env_vars"] = env
         return _without_port(found, notes)
     notes.append(FieldNote("cmd", "changed", "no engine that is known: now a custom command"))
     literal = shlex.join(words).replace("{", "{{").replace("}", "}}").replace(MARK_PORT, "{port}")
     return {"backend": "custom", "command": literal}
+
+
+def _without_env(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return a command without `env NAME=value` before it, and the variables."""
+    env: dict[str, str] = {}
+    rest = words[1:] if words[:1] == ["env"] else words
+    while rest and (pair := rest[0].partition("="))[1] and pair[0].isidentifier():
+        env[pair[0]] = pair[2]
+        rest = rest[1:]
+    return rest, env
 
 
 def _without_port(found: dict[str, Any], notes: list[FieldNote]) -> dict[str, Any]:
@@ -260,9 +278,23 @@ def _address(data: dict[str, Any], model: Mapping[str, Any], notes: list[FieldNo
             notes.append(FieldNote("proxy", "changed", "where the engine listens is known from host and port"))
     name = model.get("useModelName")
     if name and data.get("served_model_name") in (None, name):
-        data["served_model_name"] = str(name)
+        if _own_name(data) == name:
+            notes.append(FieldNote("useModelName", "taken", "the engine calls it so by itself"))
+        else:
+            data["served_model_name"] = str(name)
     elif name:
         notes.append(FieldNote("useModelName", "dropped", f"the engine calls it {data.get('served_model_name')}"))
+
+
+def _own_name(data: Mapping[str, Any]) -> str | None:
+    """Return what the engine calls its model where nobody says; None where that is not known."""
+    backend = registry.backends().get(str(data.get("backend")))
+    if backend is None or data.get("backend") == "custom":
+        return None
+    try:
+        return backend.model_name(parse_recipe({**named({}, "bare"), **data})[0])
+    except StudioError:
+        return None
 
 
 def _requests(data: dict[str, Any], filters: Mapping[str, Any], notes: list[FieldNote], field: str) -> None:
