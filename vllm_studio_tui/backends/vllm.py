@@ -158,19 +158,10 @@ SAFE = (0, 31)
 
 #: Its own defaults (`arg_utils.py`), and what it was seen to take beside weights and cache.
 MEMORY = MemoryRules(
-    budget=Budget.SHARE,
-    share=0.92,
-    users=256,
-    users_large=1024,
-    batched=2048,
-    batched_large=8192,
-    host_block=128,
-    window_blocks=1,
-    halves_float32=True,
-    graphs=(300 * MIB, 900 * MIB, 2500 * MIB),
-    small_cache="fp8",
+    budget=Budget.SHARE, share=0.92, users=256, users_large=1024, batched=2048, batched_large=8192, host_block=128,
+    window_blocks=1, halves_float32=True, graphs=(300 * MIB, 900 * MIB, 2500 * MIB), small_cache="fp8",
     online="fp8",
-)
+)  # fmt: skip
 
 
 class Vllm(Backend):
