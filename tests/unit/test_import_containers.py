@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -143,6 +144,13 @@ def test_anchors_do_not_multiply() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     text = "\n".join([*lines, "services:", "  a: {image: vllm/vllm-openai, command: *a11}"])
     assert read_format(Source(text.encode(), "f")) is None
+
+
+def test_brackets_without_end_cost_no_time() -> None:
+    text = "services:\n  a: {image: vllm/vllm-openai, command: [" + "[{" * 5000
+    began = time.process_time()
+    assert read_format(Source(text.encode(), "f")) is None
+    assert time.process_time() - began < 0.5
 
 
 UNIT = """

@@ -12,7 +12,7 @@ from typing import Any
 from vllm_studio_tui.domain.recipe import FieldNote
 from vllm_studio_tui.domain.recipe_reading import slug
 from vllm_studio_tui.services.recipes.formats.container import Container, read_container
-from vllm_studio_tui.services.recipes.formats.format import Found, Source, Unreadable
+from vllm_studio_tui.services.recipes.formats.format import Found, Source, Unreadable, is_too_deep
 from vllm_studio_tui.services.recipes.formats.shell_text import LITERAL, read_commands, without_nul
 
 #: Values of a document, anchors followed; and how deep they are nested.
@@ -220,6 +220,8 @@ def _with_anchors(text: str) -> Mapping[str, Any]:
     """Return a document with its anchors followed, within the bound; nothing where it cannot be read."""
     import yaml
 
+    if is_too_deep(text):
+        return {}
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         return _Plain(yaml).of(node, 0) if isinstance(node, yaml.MappingNode) else {}

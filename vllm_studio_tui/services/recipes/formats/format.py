@@ -16,6 +16,9 @@ from vllm_studio_tui.domain.recipe import FieldNote
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 500_000
+#: Brackets that may be open at once in YAML, some of them in texts.
+MAX_BRACKETS = 60
+_BRACKET = re.compile(r"[\[\]{}]")
 #: How JSON begins and YAML hardly ever does.
 _JSON = re.compile(r'\s*[\[{]\s*["\[{]')
 
@@ -130,8 +133,21 @@ def _parse(text: str, source: str) -> list[Any]:
         return _parse_yaml(text, source)
 
 
+def is_too_deep(text: str) -> bool:
+    """Return whether brackets are opened so deep that reading them takes the square of their number."""
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        depth = depth + 1 if found[0] in "[{" else max(depth - 1, 0)
+        if depth > MAX_BRACKETS:
+            return True
+    return False
+
+
 def _parse_yaml(text: str, source: str) -> list[Any]:
     import yaml
+
+    if is_too_deep(text):
+        raise Unreadable(f"{source} is nested too deeply", cause=f"at most {MAX_DEPTH} levels are read")
 
     class NoAliases(yaml.SafeLoader):
         """An anchor costs a line and can stand for gigabytes: recipes need none."""
