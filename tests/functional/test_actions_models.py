@@ -128,10 +128,9 @@ async def _run(stage: Staged) -> None:
     # Without a recipe one is begun.
     await on(stage, "/srv/models/SmolLM2-135M-Instruct")
     await stage.press("r")
-    await at(stage, "recipes", "/srv/models/SmolLM2-135M-Instruct")
+    await at(stage, "create", "/srv/models/SmolLM2-135M-Instruct")
     await stage.press("escape")
-    await stage.until(lambda: len(stage.app.screen_stack) == 2, "whether to keep it")
-    await stage.press("d")
+    await at(stage, "models", "MODELS")
 
 
 @models.scenario("models.stop")

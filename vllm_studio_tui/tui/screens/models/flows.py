@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.download import Download, DownloadPlan
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.model import Deletion
-from vllm_studio_tui.services.recipes.starting import HUB_NAME, engine_for
+from vllm_studio_tui.services.recipes.starting import HUB_NAME
 from vllm_studio_tui.tui.flows.pulling import cancel
 from vllm_studio_tui.tui.paint.downloads import name_of, room
 from vllm_studio_tui.tui.screens.models.lines import Line
@@ -59,15 +59,11 @@ async def _which(commands: Commands, recipes: Sequence[str], verb: str) -> str |
 
 
 async def begin_recipe(shell: Shell, line: Line) -> None:
-    """Begin a recipe for a model, with the engine that is installed and reads it."""
+    """Begin a recipe for a model: the page chooses the engine that is installed and reads it."""
     from vllm_studio_tui.tui.flows.starting import take
 
-    one = line.model
-    if one is None:
-        return
-    engines = await shell.in_thread(shell.studio.engines_here)
-    engine = engine_for(one.weights, engines, on_hub=one.source == "hub")
-    await take(shell, f"model:{engine.name if engine is not None else ''}:{one.path}")
+    if line.model is not None:
+        await take(shell, f"model:{line.model.path}")
 
 
 # --- downloads ------------------------------------------------------------------------------------------
