@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import typer
 
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, say, table
 from vllm_studio_tui.cli.recipe_history import show_change
-from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.errors import StudioError, UsageError
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.recipe import Recipe
+    from vllm_studio_tui.services.protocols import StudioApi
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 #: A tag: what can be typed in a shell without quotes.
 TAG = re.compile(r"[^\s,+\x00-\x1f\x7f-][^\s,\x00-\x1f\x7f]{0,63}")
+
+
+def follows(studio: StudioApi, recipe: Recipe) -> list[str]:
+    """Return the fields in which a recipe follows its base; none where it has none, or one that is gone."""
+    from vllm_studio_tui.domain.recipe import recipe_to_data
+    from vllm_studio_tui.domain.recipe_inheritance import following
+
+    if recipe.extends is None:
+        return []
+    try:
+        base = studio.recipes.get(recipe.extends)
+    except StudioError:
+        return []
+    return following(recipe_to_data(recipe), recipe_to_data(base))
 
 
 def register(nouns: typer.Typer) -> None:

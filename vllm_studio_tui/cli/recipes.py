@@ -157,7 +157,10 @@ def _register_reading(nouns: typer.Typer) -> None:
             recipe = studio.recipes.get(recipe_id)
             state = studio.recipe_states([recipe]).get(recipe.id)
             text = "" if as_json else studio.recipes.export([recipe.id])
-        emit({"recipe": recipe_document(recipe, state)}) if as_json else say(text, end="")
+            shared = recipe_marks.follows(studio, recipe)
+        emit({"recipe": recipe_document(recipe, state), "follows": shared}) if as_json else say(text, end="")
+        if shared and not as_json:
+            note(f"follows {recipe.extends} in {', '.join(shared)}")
 
     @nouns.command("starters")
     def starters(as_json: bool = JSON) -> None:

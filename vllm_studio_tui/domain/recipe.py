@@ -120,6 +120,7 @@ class Recipe(BaseModel):
     runtime: Literal["native", "docker"] = Field("native", description="How the engine is run.")
     description: Text = Field("", description="What it is for, and which GPUs it needs.")
     tags: tuple[str, ...] = Field((), description="Words to search by.")
+    extends: str | None = Field(None, description="Another recipe that it follows in what both have in common.")
 
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback: only this machine.")
     port: int | None = Field(None, ge=1, le=65535, description="None: the first free one.")
@@ -192,6 +193,13 @@ class Recipe(BaseModel):
         if not ID.fullmatch(value):
             raise ValueError("an id is a-z, 0-9, dot, dash, underscore; it begins with a letter or digit; at most 64")
         return value
+
+    @field_validator("extends")
+    @classmethod
+    def _extends(cls, value: str | None) -> str | None:
+        if value and not ID.fullmatch(value):
+            raise ValueError("not the id of a recipe")
+        return value or None
 
     @field_validator("backend")
     @classmethod

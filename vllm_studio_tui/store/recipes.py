@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StoreError
+from vllm_studio_tui.domain.recipe_inheritance import with_followers
 from vllm_studio_tui.store.conversion import from_json, now, storable, to_json
 from vllm_studio_tui.store.database import Database
 
@@ -101,10 +102,14 @@ class RecipeRows:
         """Make several changes that belong together, and are taken back together.
 
         Args:
-            wanted: The new data of each recipe; None deletes it.
+            wanted: The new data of each recipe; None deletes it. Recipes that follow one of them change with it.
+
+        Raises:
+            UsageError: A recipe would follow itself, or others follow one that is deleted.
         """
         with self._db.write() as tables:
             first = 0
+            wanted = with_followers(wanted, dict(self.list()))
             for recipe_id, data in wanted.items():
                 self._keep_unseen(tables.conn, recipe_id)
                 if data is None and self.get(recipe_id) is None:

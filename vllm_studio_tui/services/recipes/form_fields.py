@@ -20,7 +20,7 @@ from vllm_studio_tui.services.recipes.field_text import as_text
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Model": ("model_path", "backend", "base_url", "command", "id", "name", "served_model_name", "revision",
-              "tokenizer", "trust_remote_code", "description", "tags"),
+              "tokenizer", "trust_remote_code", "description", "tags", "extends"),
     "Memory": ("max_model_len", "gpu_memory_utilization", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens",
                "enable_prefix_caching", "dtype", "quantization"),
     "Parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "expert_parallel"),
@@ -54,7 +54,7 @@ TITLES: dict[str, tuple[str, str]] = {
 LABELS: dict[str, str] = {
     "model_path": "Model", "backend": "Engine", "base_url": "Address", "command": "Command", "id": "Id", "name": "Name",
     "served_model_name": "Name in requests", "revision": "Revision", "tokenizer": "Tokenizer",
-    "trust_remote_code": "Run the model's code", "description": "Notes", "tags": "Tags",
+    "trust_remote_code": "Run the model's code", "description": "Notes", "tags": "Tags", "extends": "Follows",
     "max_model_len": "Context length", "gpu_memory_utilization": "Memory to use", "kv_cache_dtype": "KV cache type",
     "max_num_seqs": "Users at once", "max_num_batched_tokens": "Tokens a step",
     "enable_prefix_caching": "Reuse of prompts", "dtype": "Type of weights", "quantization": "Quantization",
@@ -117,6 +117,7 @@ HELP = {
     "dtype": "of the weights; blank takes the model's own",
     "quantization": "only where the engine does not see it by itself",
     "tags": "words to search by, with blanks between",
+    "extends": "the id of another recipe: what both have in common changes with it",
     "thinking_mode": "how freely the model may think",
     "enable_auto_tool_choice": "lets the model decide when to call a tool",
     "tool_call_parser": "how the engine reads tool calls of this family",

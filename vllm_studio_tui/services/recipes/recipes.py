@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.config.packaged_data import data_dir
 from vllm_studio_tui.domain.errors import InvalidRecipe, NotFound, UsageError
 from vllm_studio_tui.domain.recipe import FieldNote, Recipe, recipe_to_data
+from vllm_studio_tui.domain.recipe_inheritance import based
 from vllm_studio_tui.domain.recipe_reading import parse_recipe, slug
 from vllm_studio_tui.domain.recipe_secrets import mask_recipe, plaintext_fields
 from vllm_studio_tui.services.recipes.changes import Proposal
@@ -58,6 +59,7 @@ class Recipes:
         Raises:
             InvalidRecipe: It cannot be used; every problem is named with its field.
         """
+        data = based(data, self._rows.get, imported=imported)
         if self._secrets is None:
             return parse_recipe(data, imported=imported)
         owner = slug(str(data.get("id") or data.get("name") or "recipe")) if isinstance(data, Mapping) else "recipe"
