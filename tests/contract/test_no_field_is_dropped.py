@@ -19,8 +19,8 @@ from vllm_studio_tui.runs.make_spec import resolve
 
 #: Kinds of engines; the embedded one is llama.cpp's where no llama-server is installed.
 ENGINES = [*BACKENDS, "embedded"]
-#: What only people read.
-FOR_PEOPLE = {"description", "tags"}
+#: What only people read, and what is read when recipes are kept.
+FOR_PEOPLE = {"description", "tags", "extends"}
 #: What `serve` alone reads: it changes nothing of an engine but the names that some of them answer to.
 FOR_SERVE = {
     "aliases", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent", "stall_timeout", "params",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,41 @@ def test_a_fault_of_the_reckoning_takes_no_launch_down(tmp_path: Path) -> None:
     studio = Launcher(Places.under(tmp_path), Settings(), lambda: None, memory=fails)  # type: ignore[arg-type, return-value]
     found = studio.check(recipe(tmp_path / "x", backend="custom", command="x {model}"), GpuReport(0.0), [])
     assert all(one.severity != "error" or "ZeroDivisionError" not in one.message for one in found)
+
+
+def gguf(path: Path, kind: int, block: tuple[int, int], *, layers: int = 32, architecture: str = "llama") -> Path:
+    """Write a GGUF file with one large tensor of a type: its numbers are a hole."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    values: dict[str, str | int] = {
+        "general.architecture": architecture, f"{architecture}.block_count": layers,
+        f"{architecture}.embedding_length": 4096, f"{architecture}.attention.head_count": 32,
+        f"{architecture}.attention.head_count_kv": 8, f"{architecture}.context_length": 8192,
+    }  # fmt: skip
+    count = 14 << 30
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(values))
+    for name, value in values.items():
+        head += text(name)
+        head += struct.pack("<I", 8) + text(value) if isinstance(value, str) else struct.pack("<II", 4, value)
+    head += text("blk.0.ffn_up.weight") + struct.pack("<IQQIQ", 2, count >> 12, 1 << 12, kind, 0)
+    head += b"\0" * (-len(head) % 32)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + count // block[0] * block[1])
+    return path
+
+
+def test_a_smaller_quantization_that_lies_beside_is_named(tmp_path: Path) -> None:
+    wanted = gguf(tmp_path / "x-Q8_0.gguf", 8, (32, 34))
+    gguf(tmp_path / "x-Q6_K.gguf", 14, (256, 210))
+    gguf(tmp_path / "x-Q4_0.gguf", 2, (32, 18))
+    gguf(tmp_path / "other-Q5_0.gguf", 6, (32, 22), layers=40)
+    gguf(tmp_path / "x-mmproj.gguf", 6, (32, 22))
+    (found,) = problems(recipe(wanted, backend="llamacpp", max_model_len=4096), gpus(14))
+    assert f"et model_path: {tmp_path}/x-Q6_K.gguf" in found.advice
+    (found,) = problems(recipe(wanted, backend="llamacpp", max_model_len=4096), gpus(10))
+    assert f"et model_path: {tmp_path}/x-Q4_0.gguf" in found.advice
+    (found,) = problems(recipe(wanted, backend="llamacpp", max_model_len=4096), gpus(6))
+    assert "model_path:" not in found.advice

@@ -56,7 +56,7 @@ def _words(fit: Fit, likely: int, *, certain: bool, others: bool) -> str:
 
 
 def _advice(fit: Fit, rules: MemoryRules, changes: Sequence[FitChange], *, others: bool) -> str:
-    ways = [_way(one) for one in changes[:3]]
+    ways = [_way(one) for one in changes[:4]]
     if others and fit.held:
         ways.insert(0, "wait until the others are gone, or stop them")
     if rules.shortens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, Problem
@@ -22,6 +23,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.fit.changes import changes_for
 from vllm_studio_tui.services.fit.estimate import estimate, grid
 from vllm_studio_tui.services.fit.problems import memory_problems
+from vllm_studio_tui.services.fit.quantizations import next_smaller
 from vllm_studio_tui.services.fit.questions import chosen_gpus, on_gpus, question_of
 from vllm_studio_tui.services.published import published_facts
 
@@ -132,6 +134,7 @@ class FitService:
         if fit.limit == fit.alone:
             question = replace(question, held=0)
         changes = changes_for(facts, question, backend.memory, gpus_here=len(report.gpus))
+        changes = self._with_smaller(changes, recipe.model_path, facts, question, backend.memory)
         return memory_problems(fit, backend.memory, changes)
 
     def of_model(self, model: str, question: FitQuestion, backend: str | None = None) -> Fit:
@@ -164,7 +167,7 @@ class FitService:
         facts, engine, rules = self._known(model, backend)
         report = self._gpus()
         alike = chosen_gpus(report, len(report.gpus), ())
-        return changes_for(
+        found = changes_for(
             facts,
             question,
             rules,
@@ -172,6 +175,22 @@ class FitService:
             gpu=alike[0].name if alike else "",
             learned=self._lookup(facts, question, engine, model),
         )
+        return self._with_smaller(found, model, facts, question, rules)
+
+    def _with_smaller(
+        self,
+        changes: list[FitChange],
+        model: str,
+        facts: ModelFacts,
+        question: FitQuestion,
+        rules: MemoryRules,
+    ) -> list[FitChange]:
+        """Return changes with the next smaller quantization that is here, where a model does not fit."""
+        if estimate(facts, question, rules).fits:
+            return changes
+        path = cached_model(model, self._environ) or Path(expanded(model))
+        smaller = next_smaller(path, facts, question, rules)
+        return changes if smaller is None else [*changes, smaller]
 
     def engine_for(self, facts: ModelFacts) -> Backend:
         """Return an engine that reads a model: the first in the order of the registry that has rules of memory."""
