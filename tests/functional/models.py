@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from tests.functional.stage import GIB, NOW
 from vllm_studio_tui.domain.download import Cancelled, Download, DownloadPlan, DownloadState, PlannedFile
@@ -12,6 +13,7 @@ from vllm_studio_tui.domain.errors import NotFound, StudioError
 from vllm_studio_tui.domain.fit import Fit, FitQuestion, Range
 from vllm_studio_tui.domain.model import Deletion, Model, ModelDetail, ModelFile, ModelPlace, ModelScan
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.services.protocols import FitApi
 from vllm_studio_tui.studio import Studio
 
 
@@ -159,17 +161,22 @@ class StillFit:
 
     GPU = 71 * GIB
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[Model], real: FitApi) -> None:
         self._models = {one.path: one for one in models}
+        self._real = real
 
     def question(self, recipe: Recipe | None = None, gpus: int = 1) -> FitQuestion:
         return FitQuestion(gpus=gpus, tensor_parallel=gpus, memory=80 * GIB, held=30 * GIB)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)  # of other models nothing else is known than is
 
     def of_model(self, model: str, question: FitQuestion, backend: str | None = None) -> Fit:
         one = self._models.get(model)
         if one is None or one.kind == "gguf":
             raise StudioError(f"nothing can be said of {model}")
-        assert question.held == 0, "the column says what fits on empty GPUs"
+        if question.held:  # the column of the screen says what fits on empty GPUs
+            return self._real.of_model(model, question, backend)
         context, token = question.context or 0, 256 * 1024
         room = max(0, self.GPU * question.gpus - one.bytes)
         parts = {"weights": Range(*[one.bytes // question.gpus] * 3), "kv": Range(*[context * token] * 3)}
@@ -183,4 +190,5 @@ class StillFit:
 def with_models(studio: Studio, models: Sequence[Model] = MODELS, downloads: Sequence[Download] = COMING) -> None:
     """Put these on the stage."""
     given = studio.__dict__
-    given["models"], given["downloads"], given["fit"] = StillModels(models), StillDownloads(downloads), StillFit(models)
+    given["models"], given["downloads"] = StillModels(models), StillDownloads(downloads)
+    given["fit"] = StillFit(models, studio.fit)

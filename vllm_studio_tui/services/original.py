@@ -94,7 +94,7 @@ def find_databases(path: str) -> list[OriginalFile]:
     raise StudioError(
         f"there is no database in {path}",
         cause="The original keeps recipes.db or controller.db, chats.db, metrics.db and lifetime.db.",
-        advice="Name its data directory: VLLM_STUDIO_DATA_DIR of the original, else data in its folder.",
+        advice="Name its data directory: that of its variable with DATA_DIR in its name, else data in its folder.",
     )
 
 
