@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Backend, Problem
-from vllm_studio_tui.backends.common.memory_rules import Budget, MemoryRules
+from vllm_studio_tui.backends.common.memory_rules import MemoryRules
 from vllm_studio_tui.domain.architecture import ModelFacts
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.fit import Fit, FitChange, FitGrid, FitQuestion, Learned
@@ -224,6 +224,3 @@ def _shortened(fit: Fit, facts: ModelFacts, question: FitQuestion, rules: Memory
     short = estimate(facts, replace(question, context=fit.max_context), rules, learned)
     note = f"no context is named: the engine shortens it, to about {fit.max_context} tokens"
     return replace(short, notes=(*short.notes, note))
-
-
-__all__ = ["Budget", "FitService"]

@@ -19,6 +19,8 @@ from vllm_studio_tui.models.config_values import type_bytes
 #: Types of files whose numbers an engine turns into its own type.
 _PLAIN = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _MATRICES = (Part.LAYERS, Part.EXPERTS)
+#: Bits of a weight that the engine itself makes smaller while it loads; with the scales of each 64 for bitsandbytes.
+_ONLINE_BITS = {"fp8": 8.0, "bitsandbytes": 4.5}
 #: How far off the sum of the tensors is from what an engine then holds; and where only sizes of files are known.
 _EXACT, _GUESSED = 0.02, 0.08
 
@@ -35,12 +37,9 @@ def _held(one: Weights, facts: ModelFacts, question: FitQuestion, rules: MemoryR
     if facts.source == "gguf" or one.dtype not in _PLAIN:
         return one.bytes
     if question.quantization and one.part in (Part.LAYERS, Part.EXPERTS) and not facts.quantization:
-        bits = 4.5 if "4" in question.quantization else 8
-        return ceil(one.count * bits / 8)
-    if facts.quantization and one.dtype != "F32":
-        return one.bytes
+        return ceil(one.count * _ONLINE_BITS.get(question.quantization, 8) / 8)
     if facts.quantization:
-        return one.bytes  # scales of quantized weights stay as they are
+        return one.bytes  # what is not packed, as scales, stays as it is
     return one.count * load_bytes(facts, question, rules)
 
 
