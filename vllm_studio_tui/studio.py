@@ -7,14 +7,11 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.watching.services import WatchingServices
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.chat import Target
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import Recipe
@@ -44,25 +41,14 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.serving.requests import Requests
     from vllm_studio_tui.services.tools.service import Tools
     from vllm_studio_tui.services.usage import Usage
-    from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
-    from vllm_studio_tui.store.database import Database
 
 
-class Studio:
+class Studio(WatchingServices):
     """Every service, made when it is first needed: opening a studio costs nothing."""
 
     #: It is on the machine of whoever is in front of it.
     host: str | None = None
-
-    def __init__(self, places: Places, flags: Mapping[str, Any] | None = None) -> None:
-        self.places = places
-        self.bus = Bus()
-        #: Answers that an earlier program could not save, and that are in their chats now.
-        self.recovered = 0
-        #: Recovery files of answers that could not be saved until this studio was closed.
-        self.unsaved: list[Path] = []
-        self._flags = dict(flags or {})
 
     @classmethod
     @contextlib.contextmanager
@@ -101,21 +87,6 @@ class Studio:
             self.sampler.close()
         if "db" in self.__dict__:
             self.db.close()
-
-    @once_property
-    def settings(self) -> Settings:
-        from vllm_studio_tui.config.settings import load_settings
-
-        return load_settings(self.places, os.environ, self._flags)
-
-    @once_property
-    def db(self) -> Database:
-        from vllm_studio_tui.services.settling import settle_all
-        from vllm_studio_tui.store.database import Database
-
-        db = Database.open(self.places.database)
-        self.recovered = settle_all(self.places, db)
-        return db
 
     @once_property
     def recipes(self) -> Recipes:
@@ -206,12 +177,6 @@ class Studio:
         from vllm_studio_tui.services.creating.creating import Creating
 
         return Creating(self, lambda: self.gpu_report(processes=False))
-
-    @once_property
-    def sampler(self) -> Sampler:
-        from vllm_studio_tui.services.watching.sampler import Sampler
-
-        return Sampler(self.places, self.bus)
 
     @once_property
     def runs(self) -> Runs:

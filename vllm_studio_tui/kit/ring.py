@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 
 def average(values: Sequence[float]) -> float:
@@ -15,7 +15,8 @@ def average(values: Sequence[float]) -> float:
 class Ring:
     """The last `size` samples of one value. Unknown values are kept as such and left out of every sum.
 
-    Memory is two arrays of doubles, taken once. Times are seconds of any clock that does not go back.
+    Memory is two arrays of doubles, which grow to `size` and no further. Times are seconds of any clock that does not
+    go back.
     """
 
     __slots__ = ("_count", "_next", "_size", "_times", "_values")
@@ -24,8 +25,8 @@ class Ring:
         if size < 1:
             raise ValueError("a ring needs room for one sample")
         self._size = size
-        self._times = array("d", bytes(8 * size))
-        self._values = array("d", bytes(8 * size))
+        self._times = array("d")
+        self._values = array("d")
         self._next = 0
         self._count = 0
 
@@ -36,16 +37,64 @@ class Ring:
         """Yield pairs of time and value, oldest first."""
         start = self._next - self._count
         for offset in range(self._count):
-            index = (start + offset) % self._size
+            index = (start + offset) % self._count
             value = self._values[index]
             yield self._times[index], None if math.isnan(value) else value
 
     def append(self, at: float, value: float | None) -> None:
         """Add a sample; a full ring drops the oldest. None, NaN and infinities are unknown."""
-        self._times[self._next] = at
-        self._values[self._next] = value if value is not None and math.isfinite(value) else math.nan
+        kept = value if value is not None and math.isfinite(value) else math.nan
+        if self._count < self._size:
+            self._times.append(at)
+            self._values.append(kept)
+            self._count += 1
+        else:
+            self._times[self._next] = at
+            self._values[self._next] = kept
         self._next = (self._next + 1) % self._size
-        self._count = min(self._count + 1, self._size)
+
+    def since(self, at: float) -> list[tuple[float, float | None]]:
+        """Return the samples after a moment, oldest first, and the one before them if there is one."""
+        found: list[tuple[float, float | None]] = []
+        for offset in range(1, self._count + 1):
+            index = (self._next - offset) % self._count
+            value = self._values[index]
+            found.append((self._times[index], None if math.isnan(value) else value))
+            if self._times[index] <= at:
+                break
+        found.reverse()
+        return found
+
+    def columns(
+        self, since: float, width: float, count: int, *, hold: float = 0.0, take: Callable[[Sequence[float]], float]
+    ) -> list[float | None]:
+        """Return what `take` makes of the samples of each of some columns of equal time, from `since` on.
+
+        A column without a sample repeats the last one for up to `hold` seconds after it, as `over` does.
+        """
+        shares: list[list[float]] = [[] for _ in range(count)]
+        last: list[tuple[float, float | None] | None] = [None] * count
+        before: tuple[float, float | None] | None = None
+        for at, value in self.since(since):
+            if at <= since:
+                before = (at, value)
+                continue
+            column = math.ceil((at - since) / width) - 1
+            if column >= count:
+                break
+            last[column] = (at, value)
+            if value is not None:
+                shares[column].append(value)
+        out: list[float | None] = []
+        for column, share in enumerate(shares):
+            if last[column] is not None:
+                before = last[column]
+                out.append(take(share) if share else None)
+            elif before is not None and since + (column + 0.5) * width - before[0] <= hold:
+                out.append(before[1])
+            else:
+                out.append(None)
+        return out
 
     def values(self) -> list[float | None]:
         """Return all values, oldest first."""

@@ -25,6 +25,7 @@ from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
 from vllm_studio_tui.services.run_protocols import RunsApi as RunsApi
 from vllm_studio_tui.services.tool_protocols import ToolsApi as ToolsApi
+from vllm_studio_tui.services.watching_protocols import TimelineApi as TimelineApi
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
@@ -243,6 +244,8 @@ class StudioApi(Protocol):
     def requests(self) -> RequestsApi: ...
     @property
     def sampler(self) -> SamplerApi: ...
+    @property
+    def timeline(self) -> TimelineApi: ...
     @property
     def chat(self) -> ChatApi: ...
     @property

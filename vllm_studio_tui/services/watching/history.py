@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from vllm_studio_tui.domain.custom_metric import custom_series
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.sample import Tick
 from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
+from vllm_studio_tui.domain.timeline import Take
 from vllm_studio_tui.kit.ring import Ring, average
 
 FINE_SECONDS = 1800
@@ -26,6 +27,8 @@ ENGINE: Mapping[RunSeries, Callable[[EngineMetrics], float | None]] = {
     RunSeries.TTFT: lambda engine: engine.ttft.p95,
     RunSeries.ITL: lambda engine: engine.itl.p95,
 }
+#: What is taken of the samples of one column.
+TAKES: Mapping[Take, Callable[[Sequence[float]], float]] = {"mean": average, "min": min, "max": max}
 
 
 class Series:
@@ -62,6 +65,9 @@ class History:
         self._series: dict[str, Series] = {}
         self._seen: dict[str, float] = {}
         self._lock = threading.Lock()
+        #: When the fine rings begin: the first sample, or half an hour before the last.
+        self._begun: float | None = None
+        self._last = 0.0
 
     def set_pace(self, every: float) -> None:
         """Begin anew with another time from one sample to the next."""
@@ -69,11 +75,15 @@ class History:
             self._every = every
             self._series.clear()
             self._seen.clear()
+            self._begun = None
 
     def record(self, tick: Tick) -> None:
         """Take one sample of everything."""
         at = tick.at
         with self._lock:
+            if self._begun is None:
+                self._begun = at
+            self._last = at
             out: list[float] = []
             running: list[float] = []
             for run_id, engine in tick.engines.items():
@@ -117,6 +127,34 @@ class History:
             if span > FINE_SECONDS:
                 return series.coarse.over(columns, span, end, hold=max(COARSE_SECONDS * 1.5, end - now))
             return series.fine.over(columns, span, end, hold=max(hold, 3 * self._every, end - now))
+
+    @property
+    def reach(self) -> float | None:
+        """Return since when every sample is in memory; None before the first one."""
+        with self._lock:
+            return None if self._begun is None else max(self._begun, self._last - FINE_SECONDS)
+
+    def columns(self, name: str, since: float, width: float, count: int, take: Take) -> list[float | None]:
+        """Return columns of equal time from `since` on, of the samples that are in memory; see `reach`."""
+        with self._lock:
+            series = self._series.get(name)
+            if series is None:
+                return [None] * count
+            return series.fine.columns(since, width, count, hold=max(3.0, 3 * self._every), take=TAKES[take])
+
+    def coarse_columns(self, name: str, since: float, width: float, count: int, take: Take) -> list[float | None]:
+        """Return columns of the averages of half a minute that are in memory, of up to a day."""
+        with self._lock:
+            series = self._series.get(name)
+            if series is None:
+                return [None] * count
+            return series.coarse.columns(since, width, count, hold=COARSE_SECONDS * 1.5, take=TAKES[take])
+
+    def newest(self, since: float) -> dict[str, list[tuple[float, float | None]]]:
+        """Return by series the samples after a moment, oldest first, of those that had one."""
+        with self._lock:
+            found = {name: one.fine.since(since) for name, one in self._series.items() if self._seen[name] > since}
+        return {name: [one for one in samples if one[0] > since] for name, samples in found.items()}
 
     def peak(self, name: str) -> float | None:
         """The largest value of the last half hour."""

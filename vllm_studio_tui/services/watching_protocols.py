@@ -1,0 +1,18 @@
+"""What a face may ask of what a studio watched; see `services.protocols`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.timeline import Take
+
+
+class TimelineApi(Protocol):
+    """Series over any time up to 30 days; see `services.watching.timeline.Timeline`."""
+
+    def over(
+        self, names: Sequence[str], since: float, until: float, columns: int, *, take: Take = "mean"
+    ) -> dict[str, list[float | None]]: ...
+    def mean(self, name: str, since: float, until: float) -> float | None: ...
