@@ -13,7 +13,6 @@ from vllm_studio_tui.services.watching.services import WatchingServices
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Target
-    from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.domain.usage import CompletedRequest
     from vllm_studio_tui.services.benchmark import Benchmark
@@ -119,8 +118,7 @@ class Studio(WatchingServices):
         from vllm_studio_tui.services.chat.answer_watch import AnswerWatch
         from vllm_studio_tui.services.chat.chat import ChatService
 
-        latest = self.sampler.latest if "sampler" in self.__dict__ else None
-        AnswerWatch(lambda: self.db, self.bus, latest=latest)
+        AnswerWatch(lambda: self.db, self.bus, latest=self.latest_sample)
         return ChatService(
             self.db,
             self.bus,
@@ -271,16 +269,6 @@ class Studio(WatchingServices):
         from vllm_studio_tui.services.watching.snapshot import first_look
 
         return first_look(self.places)
-
-    def gpu_report(self, *, processes: bool = True) -> GpuReport:
-        """Return what the GPUs do now. Blocking.
-
-        Args:
-            processes: Who uses them, too.
-        """
-        from vllm_studio_tui.probes.gpu.nvml import read_once
-
-        return read_once(processes=processes)
 
     def probe_parsers(self, name: str) -> ParserReport:
         """Ask a ready run for one tool call and one thought; return whether its parsers work. Blocking."""

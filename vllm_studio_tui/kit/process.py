@@ -8,6 +8,7 @@ Standard library only: the keeper imports this.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -122,17 +123,35 @@ def with_variable(name: str, value: str, table: Iterable[Stat] | None = None) ->
 def send(pid: int, start: int | None, number: int) -> bool:
     """Send a signal to that very process, by pidfd; False if it has gone or is not ours."""
     try:
-        fd = os.pidfd_open(pid)
+        send_or_raise(pid, start, number)
     except OSError:
         return False
+    return True
+
+
+def send_or_raise(pid: int, start: int | None, number: int) -> None:
+    """Send a signal to that very process, by pidfd where the kernel has it; 0 only asks whether one could.
+
+    Raises:
+        ProcessLookupError: It has gone, though its number may be another's by now; or it is a zombie.
+        PermissionError: It is not ours.
+        OSError: The system would not.
+    """
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        # Before Linux 5.3, and in some sandboxes: between this look and the signal the number might change hands.
+        if not alive(pid, start):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
+        os.kill(pid, number)
+        return
     try:
         # The descriptor now names one process for good: only now is it safe to ask which one it is.
         if not alive(pid, start):  # a zombie takes signals and does nothing
-            return False
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         signal.pidfd_send_signal(fd, number)
-        return True
-    except OSError:
-        return False
     finally:
         os.close(fd)
 

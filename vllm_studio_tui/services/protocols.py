@@ -25,6 +25,7 @@ from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
 from vllm_studio_tui.services.run_protocols import RunsApi as RunsApi
 from vllm_studio_tui.services.tool_protocols import ToolsApi as ToolsApi
+from vllm_studio_tui.services.watching_protocols import ProcessesApi as ProcessesApi
 from vllm_studio_tui.services.watching_protocols import TimelineApi as TimelineApi
 
 if TYPE_CHECKING:
@@ -244,6 +245,8 @@ class StudioApi(Protocol):
     def requests(self) -> RequestsApi: ...
     @property
     def sampler(self) -> SamplerApi: ...
+    @property
+    def processes(self) -> ProcessesApi: ...
     @property
     def timeline(self) -> TimelineApi: ...
     @property

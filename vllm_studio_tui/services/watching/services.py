@@ -8,7 +8,10 @@ from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.services.opened import Opened
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.gpus import GpuReport
+    from vllm_studio_tui.services.watching.processes import Processes
     from vllm_studio_tui.services.watching.sampler import Sampler
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.services.watching.timeline import Timeline
 
 
@@ -26,3 +29,24 @@ class WatchingServices(Opened):
         from vllm_studio_tui.services.watching.timeline import Timeline
 
         return Timeline(lambda: self.sampler.history if "sampler" in self.__dict__ else None)
+
+    @once_property
+    def processes(self) -> Processes:
+        from vllm_studio_tui.services.watching.processes import Processes
+
+        return Processes(self.places, lambda: self.latest_sample, self.gpu_report)
+
+    @property
+    def latest_sample(self) -> Snapshot | None:
+        """Return the latest sample, where something samples in this program; it begins nothing."""
+        return self.sampler.latest if "sampler" in self.__dict__ else None
+
+    def gpu_report(self, *, processes: bool = True) -> GpuReport:
+        """Return what the GPUs do now. Blocking.
+
+        Args:
+            processes: Who uses them, too.
+        """
+        from vllm_studio_tui.probes.gpu.nvml import read_once
+
+        return read_once(processes=processes)
