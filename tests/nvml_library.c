@@ -2,8 +2,10 @@
  *
  * Built by nvml_library.py, so that our program and its peers read the same GPUs through the same shared library, by
  * the same Python module. Names, structures and units are those of nvml.h; what is not here "is not found", which
- * every caller has to bear anyway. */
+ * every caller has to bear anyway. With FAKE_NVML_NOW in the environment it is that second for ever, so that two
+ * programs that read it one after the other are told the same. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,9 +30,17 @@ typedef struct { char legacy[16]; uint domain, bus, device, id, subsystem; char 
 
 static int number(nvmlDevice_t device) { return (int)((size_t)device) - 1; }
 
+typedef struct { uint pid; ull at; uint sm, memory, encoder, decoder; } Sample;
+typedef struct { uint field, scope; long long at, latency; int type, code; union { uint small; ull large; } value; } Field;
+
+static ull now(void) {
+    const char *fixed = getenv("FAKE_NVML_NOW");
+    return fixed ? strtoull(fixed, NULL, 10) : (ull)time(NULL);
+}
+
 /* A value that moves every second, another way for each GPU and quantity. */
 static uint wave(nvmlDevice_t device, uint which, uint low, uint high) {
-    uint x = (uint)time(NULL) * 2654435761u + (uint)number(device) * 40503u + which * 97u;
+    uint x = (uint)now() * 2654435761u + (uint)number(device) * 40503u + which * 97u;
     x ^= x >> 13; x *= 0x5bd1e995u; x ^= x >> 15;
     return low + x % (high - low + 1);
 }
@@ -121,9 +131,11 @@ nvmlReturn_t nvmlDeviceGetPowerManagementLimit(nvmlDevice_t device, uint *milliw
     (void)device; *milliwatts = 700000; return OK;
 }
 nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t device, ull *millijoules) {
-    *millijoules = (ull)time(NULL) * 500000ull + (ull)number(device); return OK;
+    *millijoules = now() * 500000ull + (ull)number(device); return OK;
 }
-nvmlReturn_t nvmlDeviceGetPerformanceState(nvmlDevice_t device, int *state) { (void)device; *state = 0; return OK; }
+nvmlReturn_t nvmlDeviceGetPerformanceState(nvmlDevice_t device, int *state) {
+    *state = (int)wave(device, 9, 0, 2); return OK;
+}
 nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t device, int *mode) { (void)device; *mode = 1; return OK; }
 nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t device, int *mode) { (void)device; *mode = 0; return OK; }
 nvmlReturn_t nvmlDeviceGetDisplayActive(nvmlDevice_t device, int *mode) { (void)device; *mode = 0; return OK; }
@@ -144,7 +156,35 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, ull 
     (void)device; *reasons = 0; return OK;
 }
 nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int kind, int counter, ull *count) {
-    (void)device; (void)kind; (void)counter; *count = 0; return OK;
+    if (counter != 0) return NOT_SUPPORTED;
+    *count = wave(device, 10 + (uint)kind, 0, 9); return OK;
+}
+nvmlReturn_t nvmlDeviceGetCurrPcieLinkGeneration(nvmlDevice_t device, uint *generation) {
+    *generation = wave(device, 12, 1, 5); return OK;
+}
+nvmlReturn_t nvmlDeviceGetMaxPcieLinkGeneration(nvmlDevice_t device, uint *generation) {
+    (void)device; *generation = 5; return OK;
+}
+nvmlReturn_t nvmlDeviceGetCurrPcieLinkWidth(nvmlDevice_t device, uint *lanes) {
+    *lanes = 1u << wave(device, 13, 0, 4); return OK;
+}
+/* The memory's heat, and what went over all links since the driver was loaded: so many KiB a second. */
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, Field *fields) {
+    for (int i = 0; i < count; i++) {
+        Field *one = &fields[i];
+        one->at = (long long)now() * 1000000;
+        one->code = OK;
+        if (one->field == 82) {
+            one->type = 1;
+            one->value.small = wave(device, 14, 60, 89);
+        } else if ((one->field == 138 || one->field == 139) && one->scope == 0xFFFFFFFFu) {
+            one->type = 3;
+            one->value.large = now() * (1000ull * (ull)(number(device) + 1) + one->field);
+        } else {
+            one->code = NOT_SUPPORTED;
+        }
+    }
+    return OK;
 }
 nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t device, int way, uint *kilobytes) {
     *kilobytes = wave(device, 7 + (uint)way, 1000, 900000); return OK;
@@ -168,5 +208,12 @@ nvmlReturn_t nvmlDeviceGetDriverModel_v2(nvmlDevice_t device, int *now, int *pen
     (void)device; (void)now; (void)pending; return NOT_SUPPORTED;
 }
 nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, void *found, uint *count, ull since) {
-    (void)device; (void)found; (void)since; *count = 0; return NOT_SUPPORTED;
+    Sample *to = found;
+    if (!to || *count < 1) { *count = 1; return SMALL; }
+    *count = 1;
+    memset(to, 0, sizeof *to);
+    to->pid = (uint)getpid();
+    to->at = since + 500000;
+    to->sm = wave(device, 15, 1, 99);
+    return OK;
 }

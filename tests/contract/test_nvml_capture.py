@@ -39,6 +39,9 @@ class Recorded:
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return 1
 
+    def nvmlDeviceGetProcessUtilization(self, handle: int, since: int) -> Any:  # noqa: N802
+        return self._function("nvmlDeviceGetProcessUtilization")(handle, 0)  # recorded since ever
+
     def _function(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             given = [str(one) for one in arguments[1:]]
@@ -60,7 +63,7 @@ def _objects(value: Any) -> Any:
 def read(moment: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Gpu, dict[str, Any], NvmlReader]:
     monkeypatch.delenv(SIMULATE, raising=False)
     reader = NvmlReader(Recorded(CAPTURE[moment]["calls"]))
-    report = reader.read()
+    report = reader.read(thorough=True)
     assert report.error is None and (report.driver, report.cuda) == ("580.159.04", "13.0")
     return report.gpus[0], CAPTURE[moment]["said"], reader
 
@@ -83,6 +86,10 @@ def test_each_value_is_what_nvidia_smi_said(moment: str, monkeypatch: pytest.Mon
     assert gpu.compute_capability == "9.0"
     assert [[one.pid, (one.gpu_memory or 0) // MIB] for one in gpu.processes] == said["processes"]
     assert (gpu.lost, gpu.trouble, gpu.stale) == (None, None, None)
+    assert (gpu.performance_state, gpu.pcie_generation, gpu.pcie_width) == (0, 5, 16)
+    assert (gpu.ecc_corrected, gpu.ecc_uncorrected, gpu.mig_devices) == (0, 0, ())
+    assert (gpu.pcie_rx, gpu.pcie_tx) == ((545_000, 712_000) if moment == "idle" else (15_701_000, 7_243_000))
+    assert [one.sm for one in gpu.processes] == ([] if moment == "idle" else [95])
 
 
 def test_an_idle_card_is_not_said_to_be_slowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,14 @@ def test_every_value_of_eight_gpus_is_read(environ: dict[str, str]) -> None:
         assert 55 <= gpu["temperature"] <= 79
         assert 300 <= gpu["power_draw"] <= 690
         assert gpu["power_limit"] == 700
+        assert 60 <= gpu["memory_temperature"] <= 89
+        assert gpu["performance_state"] in (0, 1, 2)
+        assert gpu["pcie_generation"] in range(1, 6) and gpu["pcie_width"] in (1, 2, 4, 8, 16)
+        assert 1e6 <= gpu["pcie_rx"] <= 9e8 and 1e6 <= gpu["pcie_tx"] <= 9e8
+        assert gpu["ecc_corrected"] in range(10) and gpu["ecc_uncorrected"] in range(10)
+        assert (gpu["mig"], gpu["mig_devices"], gpu["vendor"]) == (False, [], "nvidia")
         (process,) = gpu["processes"]
+        assert 1 <= process["sm"] <= 99 and process["kind"] == "compute"
         assert process["gpu_memory"] <= gpu["memory_used"]
         assert process["user"] and process["command"]
 
@@ -54,3 +61,16 @@ def test_what_the_library_does_not_have_costs_only_its_own_value(environ: dict[s
     )  # fmt: skip
     assert done.stdout.count("NVIDIA H100 80GB HBM3") == 8
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_went_over_the_links_is_told_as_bytes_a_second(environ: dict[str, str]) -> None:
+    code = (
+        "import time; from vllm_studio_tui.probes.gpu.nvml import NvmlReader; one = NvmlReader(); one.read();"
+        "time.sleep(1.2); print([gpu.nvlink_rx for gpu in one.read().gpus])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    rates = json.loads(done.stdout)
+    # One or two seconds' worth of the counter in 1.2 s and some.
+    assert all(0.5 < rate / ((1000 * (index + 1) + 139) * 1024) < 1.7 for index, rate in enumerate(rates))

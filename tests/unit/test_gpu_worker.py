@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport, MigDevice, Throttle, Xid
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes import energy
 from vllm_studio_tui.probes.gpu import client, protocol
@@ -261,6 +261,17 @@ gpus = st.builds(
     power_draw=st.none() | st.floats(0, 1e4),
     throttle=st.lists(st.sampled_from(Throttle), max_size=3).map(tuple),
     processes=st.lists(processes, max_size=3).map(tuple),
+    xids=st.lists(st.builds(Xid, st.integers(1, 200), st.floats(0, 2e9), st.text(max_size=8)), max_size=2).map(tuple),
+    mig_devices=st.lists(
+        st.builds(
+            MigDevice,
+            st.text(max_size=4),
+            st.text(max_size=4),
+            counts,
+            processes=st.lists(st.integers(1, 99), max_size=2).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 

@@ -60,7 +60,15 @@ def test_the_document_has_the_promised_keys_and_nulls_for_the_unknown() -> None:
     assert document["at"] == "1970-01-01T00:00:00.250Z"
     assert all(set(entry) >= KEYS for entry in document["gpus"])
     assert document["gpus"][0]["processes"] == [
-        {"pid": 7, "user": "ada", "command": "vllm", "gpu_memory": None, "run_id": "run-1"}
+        {
+            "pid": 7,
+            "user": "ada",
+            "command": "vllm",
+            "gpu_memory": None,
+            "run_id": "run-1",
+            "sm": None,
+            "kind": None,
+        }
     ]
     assert document["gpus"][1]["power_draw"] is None
     json.dumps(document, allow_nan=False)

@@ -64,7 +64,7 @@ def test_the_simulation_stands_in_for_the_library() -> None:
         theirs = getattr(pynvml, name)
         if isinstance(getattr(simulation, name), int):
             assert getattr(simulation, name) == theirs, name
-    for code in simulation._CLASSES:
+    for code in simulation.CLASSES:
         assert type(simulation.NVMLError(code)).__name__ == type(REAL_ERROR(code)).__name__
         assert str(simulation.NVMLError(code)) == str(REAL_ERROR(code))
 
@@ -249,6 +249,70 @@ def test_what_a_gpu_does_not_tell_is_unknown_and_asked_once(reader: Make, monkey
     assert asked.count(0) == 3
 
 
+def test_the_parts_of_a_divided_gpu_are_told(reader: Make) -> None:
+    gpus = reader("2,busy=0,fault=mig:0").read().gpus
+    first, second = gpus[0].mig_devices
+    assert (first.name, second.name) == ("3g.40gb", "1g.10gb")
+    assert first.uuid.startswith("MIG-") and first.uuid != second.uuid
+    assert first.memory_used is not None and first.memory_total is not None
+    assert 0 < first.memory_used <= first.memory_total < simulated_gpus.MEMORY_TOTAL
+    assert first.processes == (gpus[0].processes[0].pid,) and second.processes == ()
+    assert gpus[0].processes[0].sm is None  # a divided GPU does not tell
+    assert gpus[1].mig_devices == ()
+
+
+def test_links_memory_and_errors_are_told_in_their_units(reader: Make, clock: Clock) -> None:
+    one = reader("2,busy=1,fault=ecc:1,fault=narrow:1")
+    first = one.read().gpus[1]
+    assert (first.pcie_generation, first.pcie_width, first.performance_state) == (5, 4, 0)
+    assert (first.ecc_corrected, first.ecc_uncorrected) == (14, 2)
+    assert first.memory_temperature == (first.temperature or 0) + 7
+    assert (first.nvlink_rx, first.pcie_rx) == (None, None)  # not known by one reading, and not its turn
+    process = first.processes[0]
+    assert process.kind == "both" and process.sm is not None and process.sm == first.utilization
+    clock.now += 5
+    then = one.read().gpus[1]
+    assert then.nvlink_tx is not None and then.nvlink_tx >= 0
+    assert then.pcie_tx is not None and then.pcie_tx > 0
+
+
+def test_a_consumer_card_without_these_says_nothing_of_them(reader: Make, clock: Clock) -> None:
+    one = reader("1,kind=rtx4090")
+    one.read()
+    clock.now += 5
+    gpu = one.read().gpus[0]
+    assert (gpu.memory_temperature, gpu.nvlink_rx, gpu.ecc_corrected) == (None, None, None)
+    assert (gpu.performance_state, gpu.pcie_generation, gpu.lost) == (8, 4, None)
+
+
+def test_what_takes_the_driver_long_is_read_in_turns(
+    reader: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = reader("8")
+    asked: list[int] = []
+    real = simulation.nvmlDeviceGetPcieThroughput
+
+    def counting(handle: simulation.Device, way: int) -> int:
+        asked.append(handle.index)
+        return real(handle, way)
+
+    monkeypatch.setattr(simulation, "nvmlDeviceGetPcieThroughput", counting)
+    each = []
+    for _ in range(12):
+        asked.clear()
+        one.read()
+        each.append(len(set(asked)))
+        clock.now += 1
+    assert each[0] == 0 and max(each) == 2 and sum(each[1:6]) == 8 and sum(each[6:11]) == 8
+    one.read(thorough=True)
+    assert all(gpu.pcie_rx is not None for gpu in one.read().gpus)
+
+
+def test_errors_in_the_log_come_with_their_gpu(reader: Make) -> None:
+    gpus = reader("3,fault=xid:0,fault=lost:1").read().gpus
+    assert [[one.code for one in gpu.xids] for gpu in gpus] == [[31, 94], [79], []]
+
+
 def test_mig_is_seen_and_has_no_utilization(reader: Make) -> None:
     gpu = reader("1,fault=mig:0").read().gpus[0]
     assert (gpu.mig, gpu.utilization, gpu.memory_utilization) == (True, None, None)
@@ -319,7 +383,7 @@ def test_a_process_number_that_is_used_again_is_looked_up_again(monkeypatch: pyt
     monkeypatch.setattr(processes, "start_ticks", lambda pid: next(starts))
     monkeypatch.setattr(processes, "describe", lambda pid: GpuProcess(pid, command=next(commands)))
     names = ProcessNames()
-    assert [names([(7, None)])[0].command for _ in range(3)] == ["first", "first", "second"]
+    assert [names([GpuProcess(7)])[0].command for _ in range(3)] == ["first", "first", "second"]
 
 
 def test_workers_that_erase_their_argv_keep_a_name() -> None:

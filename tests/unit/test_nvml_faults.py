@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.process.house import until
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport
-from vllm_studio_tui.probes.gpu import device, validation
+from vllm_studio_tui.probes.gpu import device, validation, values
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 from vllm_studio_tui.simulation import nvml as simulation
 from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
@@ -26,14 +26,16 @@ AT = EPOCH + 1000.0
 
 #: The functions of one GPU, with the fields that are known by them alone.
 COLUMNS: dict[str, set[str]] = {}
-for _value in device.VALUES:
+for _value in values.VALUES:
     for _function, *_ in _value.calls:
         if not _function.endswith("_v2"):
             _own = {_value.key} if _value.fields is None else {*_value.fields} or {"processes"}
             COLUMNS.setdefault(_function, set()).update(_own)
 #: Those that are not needed while another one tells the same.
-SPARE = {one[0] for value in device.VALUES for one in value.calls[1:]} - {one.calls[0][0] for one in device.VALUES}
+SPARE = {one[0] for value in values.VALUES for one in value.calls[1:]} - {one.calls[0][0] for one in values.VALUES}
 SPARE |= {"nvmlDeviceGetGraphicsRunningProcesses"}
+#: Asked only of a GPU that is divided.
+DIVIDED = "nvmlDeviceGetMaxMigDeviceCount"
 SYSTEM = ("nvmlDeviceGetCount", "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2", "nvmlShutdown")
 SENTINELS = [2**width - 1 for width in (8, 16, 31, 32, 63, 64)] + [-1, -(2**15), -(2**31), -(2**63), 1.8e19]
 NONSENSE: list[Any] = [None, "text", b"bytes", [], (), {}, object(), True, float("nan"), float("inf"), [[]], ("a", "b")]
@@ -75,7 +77,7 @@ def raises(error: Exception) -> Callable[..., Any]:
 def faults() -> Iterator[tuple[str, Any]]:
     """Names and stand-ins for a function."""
     yield "missing", None
-    for code in sorted(simulation._CLASSES):
+    for code in sorted(simulation.CLASSES):
         yield f"NVMLError {code}", raises(simulation.NVMLError(code))
     for error in (MISMATCH("mismatch"), AttributeError("x"), OSError("x"), ValueError("x"), TypeError(), KeyError(1)):
         yield type(error).__name__, raises(error)
@@ -117,19 +119,19 @@ def believable(gpu: Gpu) -> None:
 
 
 def test_each_field_of_a_gpu_is_read_by_one_value() -> None:
-    filled = [name for value in device.VALUES for name in ((value.key,) if value.fields is None else value.fields)]
+    filled = [name for value in values.VALUES for name in ((value.key,) if value.fields is None else value.fields)]
     assert len(filled) == len(set(filled))
     # The rest is about the reading itself; the processes come from two lists together.
-    rest = {"index", "lost", "trouble", "stale", "processes"}
+    rest = {"index", "lost", "trouble", "stale", "processes", "vendor", "xids"}
     assert {one.name for one in fields(Gpu)} == {*filled, *rest}
 
 
 @pytest.mark.parametrize("function", COLUMNS)
 def test_a_function_that_fails_costs_its_own_column(function: str) -> None:
-    healthy = NvmlReader(library()).read()
+    healthy = NvmlReader(library()).read(thorough=True)
     assert healthy.gpus[0].throttle and healthy.gpus[0].processes
     for name, stand_in in FAULTS.items():
-        report = NvmlReader(library(**{function: stand_in})).read()
+        report = NvmlReader(library(**{function: stand_in})).read(thorough=True)
         assert (report.error, report.advice, len(report.gpus)) == (None, None, 2), name
         for found, good in zip(report.gpus, healthy.gpus, strict=True):
             assert others(found, COLUMNS[function]) == others(good, COLUMNS[function]), name
@@ -141,7 +143,7 @@ def test_a_function_that_fails_costs_its_own_column(function: str) -> None:
 def test_a_sentinel_is_not_available(function: str, number: int) -> None:
     for told in (number, odd(number), (number, number), [odd(number)]):
         report = NvmlReader(library(**{function: lambda *_, told=told: told})).read()
-        for column in COLUMNS[function] - {"uuid", "name", "processes", "throttle", "temperature"}:
+        for column in COLUMNS[function] - {"uuid", "name", "processes", "throttle", "temperature", "mig_devices"}:
             assert getattr(report.gpus[0], column) is None, told
         if function == "nvmlDeviceGetComputeRunningProcesses":
             assert {process.gpu_memory for process in report.gpus[0].processes} <= {None}
@@ -167,16 +169,16 @@ def test_what_no_gpu_can_have_is_not_believed(column: str, function: str, told: 
     assert getattr(NvmlReader(library(**stand_ins)).read().gpus[0], column) is None
 
 
-@pytest.mark.parametrize("function", [*SYSTEM, device.HANDLE])
+@pytest.mark.parametrize("function", [*SYSTEM, values.HANDLE])
 def test_a_function_of_the_whole_driver_that_fails_hides_no_gpu(function: str) -> None:
     for name, stand_in in FAULTS.items():
-        if function == device.HANDLE and name.startswith("returns"):
+        if function == values.HANDLE and name.startswith("returns"):
             continue  # a handle is whatever the library takes back
         reader = NvmlReader(library(**{function: stand_in}))
         report = reader.read()
         reader.close()
         assert (report.error, len(report.gpus)) == (None, 2), name
-        if function == device.HANDLE:
+        if function == values.HANDLE:
             assert all(gpu.lost for gpu in report.gpus), name
         else:
             assert all(gpu.lost is None and gpu.temperature is not None for gpu in report.gpus), name
@@ -207,7 +209,7 @@ def waiting(real: Any, until: threading.Event) -> Any:
 
 @pytest.mark.parametrize("function", COLUMNS)
 def test_a_slow_function_costs_its_own_column_until_it_answers(function: str) -> None:
-    healthy = NvmlReader(library()).read().gpus
+    healthy = NvmlReader(library()).read(thorough=True).gpus
     answers, clock = threading.Event(), Clock()
     reader = NvmlReader(
         library(**{function: waiting(getattr(simulation, function), answers)}), monotonic=clock, clock=lambda: AT
@@ -215,17 +217,17 @@ def test_a_slow_function_costs_its_own_column_until_it_answers(function: str) ->
     own = COLUMNS[function]
 
     def others_are_known() -> bool:
-        first, second = reader.read(patience=0.1).gpus
+        first, second = reader.read(patience=0.1, thorough=True).gpus
         return (others(first, own), second) == (others(healthy[0], own), healthy[1])
 
     try:
         until(others_are_known, "all that does not wait for it")  # each reading goes on where the one before stopped
-        first, _ = reader.read(patience=0.1).gpus
+        first, _ = reader.read(patience=0.1, thorough=True).gpus
         assert others(first, own) == others(healthy[0], own)
-        assert first != healthy[0] or function in SPARE
+        assert first != healthy[0] or function in SPARE | {DIVIDED}
     finally:
         answers.set()
-    until(lambda: reader.read(patience=0.1).gpus == healthy, "the late answer")
+    until(lambda: reader.read(patience=0.1, thorough=True).gpus == healthy, "the late answer")
 
 
 def test_within_a_reading_nothing_waits_for_a_call_that_hangs() -> None:
@@ -279,8 +281,17 @@ def test_an_older_driver_lists_its_processes_by_version_2() -> None:
     }  # fmt: skip
     real = simulation.nvmlDeviceGetComputeRunningProcesses
     report = NvmlReader(library(**stand_ins, nvmlDeviceGetComputeRunningProcesses_v2=real)).read()
-    assert [gpu.processes for gpu in report.gpus] == [gpu.processes for gpu in NvmlReader(library()).read().gpus]
+    healthy = NvmlReader(library()).read()
+    known = [[[(one.pid, one.gpu_memory) for one in gpu.processes] for gpu in told.gpus] for told in (report, healthy)]
+    assert known[0] == known[1] and known[0][0]
     assert NvmlReader(library(**stand_ins)).read().gpus[0].temperature is not None
+
+
+def settled(reader: NvmlReader, clock: Clock) -> tuple[Gpu, ...]:
+    """The GPUs once what is counted in a second is known too, and what is read in turns."""
+    reader.read()
+    clock.now += values.SLOWLY
+    return reader.read().gpus
 
 
 # --- gone, and back -----------------------------------------------------------------------------------------
@@ -299,10 +310,10 @@ def test_a_gpu_that_vanished_is_lost_and_comes_back_when_it_answers(code: int, h
 
         return call
 
-    names = [*COLUMNS, *([device.HANDLE] if handle_too else [])]
+    names = [*COLUMNS, *([values.HANDLE] if handle_too else [])]
     clock = Clock()
     reader = NvmlReader(library(**{name: sometimes(getattr(simulation, name)) for name in names}), monotonic=clock)
-    before = reader.read().gpus
+    before = settled(reader, clock)
     gone = True
     for _ in range(3):
         clock.now += device.KEEP + 1
@@ -322,7 +333,7 @@ def test_a_gpu_that_is_no_longer_listed_is_told_and_comes_back() -> None:
     shrinking = library(
         nvmlDeviceGetCount=lambda: len(indices), nvmlDeviceGetHandleByIndex=lambda index: real(indices[index])
     )
-    reader = NvmlReader(shrinking)
+    reader = NvmlReader(shrinking, monotonic=Clock())
     before = reader.read().gpus
     indices.remove(0)
     for _ in range(2):
@@ -341,7 +352,7 @@ def test_a_refusal_is_not_remembered_for_ever() -> None:
 
     def power(handle: simulation.Device) -> int:
         if refuses:
-            raise simulation.NVMLError(simulation.NVML_ERROR_NOT_SUPPORTED)
+            raise simulation.NVMLError(3)
         return 100_000
 
     clock = Clock()
@@ -353,7 +364,7 @@ def test_a_refusal_is_not_remembered_for_ever() -> None:
 
 
 def test_a_gpu_that_needs_a_reset_and_still_tells_something_is_in_trouble() -> None:
-    stand_in = raises(simulation.NVMLError(simulation.NVML_ERROR_RESET_REQUIRED))
+    stand_in = raises(simulation.NVMLError(16))
     gpu = NvmlReader(library(nvmlDeviceGetMemoryInfo=stand_in)).read().gpus[0]
     assert (gpu.lost, gpu.trouble, gpu.free) == (None, "GPU requires restart", False)
     assert gpu.temperature is not None

@@ -104,7 +104,7 @@ def quick(argv: list[str]) -> int | None:
     elif sorted(flags) in (["--json"], ["--json", "--once"]):
         from vllm_studio_tui.probes.gpu.nvml import read_once
 
-        text = json.dumps(read_once().to_json(), ensure_ascii=False)
+        text = json.dumps(read_once(thorough=True).to_json(), ensure_ascii=False)
         sys.stdout.write(json_safe(text, terminal=sys.stdout.isatty()) + "\n")
     else:
         return None
@@ -228,7 +228,7 @@ def register(app: typer.Typer) -> None:
                 show_one(studio.gpu_report(processes=not line))
             return
         if not watching:
-            show_one(read_once(processes=not line))
+            show_one(read_once(processes=not line, thorough=not line))
             return
         from vllm_studio_tui.probes.gpu.client import GpuWorker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from vllm_studio_tui.kit.iso_time import iso_time
 
@@ -16,6 +16,8 @@ FREE_SHARE = 0.05
 FREE_BYTES = GIB
 #: How a UUID begins.
 UUID = "GPU-"
+#: So many errors of a GPU are kept, the latest.
+MOST_XIDS = 16
 
 
 class Throttle(StrEnum):
@@ -35,13 +37,19 @@ def is_named(index: int, uuid: str, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process on a GPU. `gpu_memory` in bytes."""
+    """A process on a GPU. `gpu_memory` in bytes, `sm` in percent of the GPU's processors over the last second.
+
+    Attributes:
+        kind: Which of the driver's lists it is in.
+    """
 
     pid: int
     user: str | None = None
     command: str | None = None
     gpu_memory: int | None = None
     run_id: str | None = None
+    sm: int | None = None
+    kind: Literal["compute", "graphics", "both"] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `gpus --json` prints of it."""
@@ -49,10 +57,48 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class Xid:
+    """An error of a GPU that its driver told the kernel's log: NVIDIA's number of it, and its words (raw).
+
+    Attributes:
+        at: Seconds since the epoch.
+        pid: The process that it hit, as far as the log says.
+    """
+
+    code: int
+    at: float
+    words: str = ""
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigDevice:
+    """A part of a GPU that works as one of its own. Bytes.
+
+    Attributes:
+        name: Its profile, such as `3g.40gb`; where the driver does not tell it, its whole name.
+        processes: The numbers of the processes on it.
+    """
+
+    uuid: str
+    name: str
+    memory_used: int | None = None
+    memory_total: int | None = None
+    processes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU now: bytes, percent 0-100, degrees C, watts, millijoules since the driver was loaded, MHz.
 
     Attributes:
+        vendor: Who made it: `nvidia`, `amd` or `intel`.
+        performance_state: 0 is the fastest; NVIDIA's P0 to P15.
+        pcie_rx: Bytes a second that it receives; `pcie_tx` that it sends. So with NVLink, over all its links.
+        pcie_generation: Of the link as it is now: a GPU at rest goes back to the first. `pcie_width` its lanes.
+        ecc_corrected: Errors of its memory since the driver was loaded; `ecc_uncorrected` those that cost data.
+        xids: Its errors in the kernel's log since the machine was started, the latest last; at most `MOST_XIDS`.
+        mig_devices: The parts that it is divided into.
         lost: It does not answer: why, in the driver's words. Its values are unknown then.
         trouble: It answers, and something of it does not: what.
         stale: Seconds since it last answered, if that is long ago; None while its values are fresh.
@@ -81,6 +127,19 @@ class Gpu:
     trouble: str | None = None
     stale: float | None = None
     processes: tuple[GpuProcess, ...] = ()
+    vendor: str = "nvidia"
+    memory_temperature: int | None = None
+    performance_state: int | None = None
+    pcie_rx: float | None = None
+    pcie_tx: float | None = None
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    nvlink_rx: float | None = None
+    nvlink_tx: float | None = None
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    xids: tuple[Xid, ...] = ()
+    mig_devices: tuple[MigDevice, ...] = ()
 
     @property
     def free(self) -> bool | None:
@@ -101,6 +160,8 @@ class Gpu:
             **{one.name: getattr(self, one.name) for one in fields(self)},
             "throttle": list(self.throttle),
             "processes": [process.to_json() for process in self.processes],
+            "xids": [{**asdict(one), "at": iso_time(one.at)} for one in self.xids],
+            "mig_devices": [asdict(one) for one in self.mig_devices],
         }
 
 

@@ -7,7 +7,9 @@
           | old                          an old driver: no memory v2, no newer temperature call
           | lost:GPU | reset:GPU | unknown:GPU     the GPU fell off the bus, needs a reset, gives no reason
           | nopower:GPU | nofan:GPU | nomemory:GPU | noprocesses:GPU       the GPU does not tell that
-          | mig:GPU                      MIG is on: no utilization
+          | mig:GPU                      MIG is on: no utilization, two parts
+          | ecc:GPU | xid:GPU            its memory has had errors; the kernel's log has errors of it
+          | narrow:GPU                   its PCIe link has four lanes only
           | timeout:GPU                  every second reading of the utilization times out
           | throttle:GPU                 the GPU is slowed down by heat and its power limit
           | hostile:GPU                  its name holds terminal escapes
@@ -27,6 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vllm_studio_tui.simulation import marks
 from vllm_studio_tui.simulation.holders import Holders
@@ -53,8 +56,20 @@ HOLDERS = Holders()
 DRIVER_FAULTS = frozenset({"nodriver", "notloaded", "mismatch", "nopermission", "blocked", "uninitialized", "old"})
 GPU_FAULTS = frozenset(
     {"lost", "reset", "unknown", "nopower", "nofan", "nomemory", "noprocesses", "mig", "timeout", "throttle"}
-    | {"hostile"}
+    | {"hostile", "ecc", "xid", "narrow"}
 )
+
+
+class Part(NamedTuple):
+    """A part of a GPU that is divided: what NVIDIA calls it, and its share of the memory."""
+
+    profile: str
+    share: float
+
+
+#: How a GPU on which MIG is on is divided, and how many parts there could be.
+PARTS = (Part("3g.40gb", 0.5), Part("1g.10gb", 0.125))
+MOST_PARTS = 7
 
 
 class SimulationError(ValueError):
@@ -190,6 +205,18 @@ def sm_clock(index: int, at: float, *, busy: bool = False) -> int:
     return 1980 if busy or any(one.here(at) for one, _ in HOLDERS.on(index)) else 345
 
 
+def nvlink_kib(index: int, at: float, *, busy: bool = False) -> int:
+    """Return KiB that a GPU has sent to others from `EPOCH` to `at`: it does where a model lies on several GPUs."""
+    if busy:
+        return energy_mj(index, at, busy=True) // 25
+    return math.floor(sum(one.energy(at, rank) * 40 for one, rank in HOLDERS.on(index) if len(one.gpus) > 1))
+
+
+def pcie_kb(index: int, at: float, *, busy: bool = False) -> int:
+    """Return kB a second over PCIe."""
+    return 400 + 9_700 * utilization(index, at, busy=busy)
+
+
 def processes(index: int, at: float, *, busy: bool = False) -> list[tuple[int, int]]:
     """Return the processes on a GPU, each with the bytes that it holds there."""
     found = [(one.pid, memory) for one, _ in HOLDERS.on(index) if (memory := one.memory(at)) and one.pid]
@@ -214,6 +241,20 @@ def invented_processes() -> dict[int, tuple[str, str]]:
     """Return user and command of the processes that there are not, by their numbers."""
     busy = {FIRST_PID + index: ("bob", "python3 train.py") for index in range(MAX_GPUS)}
     return {STRANGER: ("alice", "jupyter, python3"), **busy}
+
+
+def part_uuid(index: int, part: int) -> str:
+    return f"MIG-51510000-0000-4000-8{part:03d}-{index:012d}"
+
+
+def xids(asked: Scenario, index: int, at: float) -> list[tuple[float, int, str]]:
+    """Return when a GPU had which error in this hour, and its words in the kernel's log."""
+    hour = at // 3600 * 3600
+    if "xid" in asked.gpu_faults.get(index, ()):
+        return [(hour, 31, "pid=4242, name=python3, Ch 00000008, MMU Fault"), (hour + 60, 94, "Contained error")]
+    if "lost" in asked.gpu_faults.get(index, ()):
+        return [(hour, 79, "GPU has fallen off the bus.")]
+    return []
 
 
 def uuid(index: int) -> str:

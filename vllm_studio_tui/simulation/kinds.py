@@ -19,12 +19,20 @@ class Kind:
         mib: Its memory.
         capability: Of its processors, major and minor.
         watts: Its power limit.
+        pcie: The generation of its link.
+        nvlink: It has links to other GPUs; `ecc` a memory that counts its errors, `hbm` one that tells its heat.
+        rests: It goes to another performance state where nothing runs.
     """
 
     name: str
     mib: int
     capability: tuple[int, int]
     watts: float
+    pcie: int = 4
+    nvlink: bool = False
+    ecc: bool = False
+    hbm: bool = False
+    rests: bool = True
 
     @property
     def memory(self) -> int:
@@ -38,10 +46,10 @@ class Kind:
 
 USUAL = "h100"
 KINDS: Mapping[str, Kind] = {
-    "h100": Kind("NVIDIA H100 80GB HBM3", 81_559, (9, 0), 700.0),
-    "h200": Kind("NVIDIA H200", 143_771, (9, 0), 700.0),
-    "a100": Kind("NVIDIA A100-SXM4-80GB", 81_920, (8, 0), 400.0),
-    "l40s": Kind("NVIDIA L40S", 46_068, (8, 9), 350.0),
+    "h100": Kind("NVIDIA H100 80GB HBM3", 81_559, (9, 0), 700.0, 5, nvlink=True, ecc=True, hbm=True, rests=False),
+    "h200": Kind("NVIDIA H200", 143_771, (9, 0), 700.0, 5, nvlink=True, ecc=True, hbm=True, rests=False),
+    "a100": Kind("NVIDIA A100-SXM4-80GB", 81_920, (8, 0), 400.0, nvlink=True, ecc=True, hbm=True, rests=False),
+    "l40s": Kind("NVIDIA L40S", 46_068, (8, 9), 350.0, ecc=True),
     "rtx4090": Kind("NVIDIA GeForce RTX 4090", 24_564, (8, 9), 450.0),
     "rtx4080": Kind("NVIDIA GeForce RTX 4080", 16_376, (8, 9), 320.0),
     "rtx3060": Kind("NVIDIA GeForce RTX 3060", 12_288, (8, 6), 170.0),

@@ -14,130 +14,45 @@ from types import SimpleNamespace
 
 from vllm_studio_tui.simulation import gpus, marks
 from vllm_studio_tui.simulation.gpus import Scenario, SimulationError, energy_mj, invented_processes
+from vllm_studio_tui.simulation.nvml_errors import (
+    CLASSES,
+    NVML_ERROR_DRIVER_NOT_LOADED,
+    NVML_ERROR_FUNCTION_NOT_FOUND,
+    NVML_ERROR_GPU_IS_LOST,
+    NVML_ERROR_INVALID_ARGUMENT,
+    NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+    NVML_ERROR_LIBRARY_NOT_FOUND,
+    NVML_ERROR_NO_PERMISSION,
+    NVML_ERROR_NOT_FOUND,
+    NVML_ERROR_NOT_SUPPORTED,
+    NVML_ERROR_OPERATING_SYSTEM,
+    NVML_ERROR_RESET_REQUIRED,
+    NVML_ERROR_TIMEOUT,
+    NVML_ERROR_UNINITIALIZED,
+    NVML_ERROR_UNKNOWN,
+    NVMLError,
+)
 
-__all__ = ["NVMLError", "SimulationError", "clock", "energy_mj", "invented_processes", "nvmlInit"]
-
-NVML_ERROR_UNINITIALIZED = 1
-NVML_ERROR_INVALID_ARGUMENT = 2
-NVML_ERROR_NOT_SUPPORTED = 3
-NVML_ERROR_NO_PERMISSION = 4
-NVML_ERROR_DRIVER_NOT_LOADED = 9
-NVML_ERROR_TIMEOUT = 10
-NVML_ERROR_LIBRARY_NOT_FOUND = 12
-NVML_ERROR_FUNCTION_NOT_FOUND = 13
-NVML_ERROR_GPU_IS_LOST = 15
-NVML_ERROR_RESET_REQUIRED = 16
-NVML_ERROR_OPERATING_SYSTEM = 17
-NVML_ERROR_LIB_RM_VERSION_MISMATCH = 18
-NVML_ERROR_UNKNOWN = 999
+__all__ = ["CLASSES", "NVMLError", "SimulationError", "clock", "energy_mj", "invented_processes", "nvmlInit"]
 
 NVML_TEMPERATURE_GPU = 0
 NVML_CLOCK_SM = 1
 NVML_CLOCK_MEM = 2
+NVML_MEMORY_ERROR_TYPE_CORRECTED = 0
+NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+NVML_VOLATILE_ECC = 0
+NVML_PCIE_UTIL_TX_BYTES = 0
+NVML_PCIE_UTIL_RX_BYTES = 1
+NVML_FI_DEV_MEMORY_TEMP = 82
+NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX = 138
+NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX = 139
+NVML_VALUE_TYPE_UNSIGNED_INT = 1
+NVML_VALUE_TYPE_UNSIGNED_LONG_LONG = 3
 nvmlMemory_v2 = 0x02000028  # noqa: N816, RUF100
 
 #: Where the time comes from; tests put their own here.
 clock: Callable[[], float] = time.time
 
-
-class NVMLError(Exception):
-    """As in pynvml: made with a code, it becomes the subclass of that code."""
-
-    value: int
-
-    def __new__(cls, value: int | None = None) -> NVMLError:
-        kind = _CLASSES.get(value, cls) if cls is NVMLError and value is not None else cls
-        error = Exception.__new__(kind)
-        error.value = _CODES.get(kind, NVML_ERROR_UNKNOWN) if value is None else value
-        return error
-
-    def __str__(self) -> str:
-        return _TEXTS.get(self.value, f"NVML Error with code {self.value}")
-
-
-class NVMLError_Uninitialized(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_InvalidArgument(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_NotSupported(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_NoPermission(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_DriverNotLoaded(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_Timeout(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_GpuIsLost(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_ResetRequired(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_OperatingSystem(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_LibRmVersionMismatch(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-class NVMLError_Unknown(NVMLError):  # noqa: N801, RUF100
-    pass
-
-
-_CLASSES: dict[int, type[NVMLError]] = {
-    NVML_ERROR_UNINITIALIZED: NVMLError_Uninitialized,
-    NVML_ERROR_INVALID_ARGUMENT: NVMLError_InvalidArgument,
-    NVML_ERROR_NOT_SUPPORTED: NVMLError_NotSupported,
-    NVML_ERROR_NO_PERMISSION: NVMLError_NoPermission,
-    NVML_ERROR_DRIVER_NOT_LOADED: NVMLError_DriverNotLoaded,
-    NVML_ERROR_TIMEOUT: NVMLError_Timeout,
-    NVML_ERROR_LIBRARY_NOT_FOUND: NVMLError_LibraryNotFound,
-    NVML_ERROR_FUNCTION_NOT_FOUND: NVMLError_FunctionNotFound,
-    NVML_ERROR_GPU_IS_LOST: NVMLError_GpuIsLost,
-    NVML_ERROR_RESET_REQUIRED: NVMLError_ResetRequired,
-    NVML_ERROR_OPERATING_SYSTEM: NVMLError_OperatingSystem,
-    NVML_ERROR_LIB_RM_VERSION_MISMATCH: NVMLError_LibRmVersionMismatch,
-    NVML_ERROR_UNKNOWN: NVMLError_Unknown,
-}
-_CODES = {kind: code for code, kind in _CLASSES.items()}
-_TEXTS = {
-    NVML_ERROR_UNINITIALIZED: "Uninitialized",
-    NVML_ERROR_INVALID_ARGUMENT: "Invalid Argument",
-    NVML_ERROR_NOT_SUPPORTED: "Not Supported",
-    NVML_ERROR_NO_PERMISSION: "Insufficient Permissions",
-    NVML_ERROR_DRIVER_NOT_LOADED: "Driver Not Loaded",
-    NVML_ERROR_TIMEOUT: "Timeout",
-    NVML_ERROR_LIBRARY_NOT_FOUND: "NVML Shared Library Not Found",
-    NVML_ERROR_FUNCTION_NOT_FOUND: "Function Not Found",
-    NVML_ERROR_GPU_IS_LOST: "GPU is lost",
-    NVML_ERROR_RESET_REQUIRED: "GPU requires restart",
-    NVML_ERROR_OPERATING_SYSTEM: "The operating system has blocked the request.",
-    NVML_ERROR_LIB_RM_VERSION_MISMATCH: "RM has detected an NVML/RM version mismatch.",
-    NVML_ERROR_UNKNOWN: "Unknown Error",
-}
 
 _INIT_FAULTS = {
     "nodriver": NVML_ERROR_LIBRARY_NOT_FOUND,
@@ -149,13 +64,14 @@ _INIT_FAULTS = {
 
 
 class Device:
-    """A handle."""
+    """A handle; with the number of a part, that of one of the parts that its GPU is divided into."""
 
-    __slots__ = ("calls", "index")
+    __slots__ = ("calls", "index", "part")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, part: int | None = None) -> None:
         self.index = index
         self.calls = 0
+        self.part = part
 
 
 class _Library:
@@ -171,6 +87,11 @@ def nvmlInit() -> None:  # noqa: N802, RUF100
         if scenario.has(fault):
             raise NVMLError(code)
     _Library.scenario = scenario
+
+
+def invented_xids(index: int) -> list[tuple[float, int, str]]:
+    """Return what the kernel's log says of a GPU: when, which error, its words."""
+    return [] if _Library.scenario is None else gpus.xids(_Library.scenario, index, clock())
 
 
 def nvmlShutdown() -> None:  # noqa: N802, RUF100
@@ -203,12 +124,13 @@ def nvmlDeviceGetHandleByIndex(index: int) -> Device:  # noqa: N802, RUF100
 def nvmlDeviceGetName(handle: Device) -> str:  # noqa: N802, RUF100
     scenario = _check(handle)
     hostile = scenario.has("hostile", handle.index)
-    return "NVIDIA \x1b]0;owned\x07[red]H100\x9b2J" if hostile else scenario.kind.name
+    name = "NVIDIA \x1b]0;owned\x07[red]H100\x9b2J" if hostile else scenario.kind.name
+    return name if handle.part is None else f"{name} MIG {gpus.PARTS[handle.part].profile}"
 
 
 def nvmlDeviceGetUUID(handle: Device) -> str:  # noqa: N802, RUF100
     _check(handle)
-    return gpus.uuid(handle.index)
+    return gpus.uuid(handle.index) if handle.part is None else gpus.part_uuid(handle.index, handle.part)
 
 
 def nvmlDeviceGetPciInfo(handle: Device) -> SimpleNamespace:  # noqa: N802, RUF100
@@ -234,6 +156,9 @@ def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> Simpl
     _refuse(handle, "nomemory")
     used = gpus.memory_used(handle.index, clock(), busy=_busy(handle))
     total = scenario.kind.memory
+    if handle.part is not None:
+        part = gpus.PARTS[handle.part]
+        used, total = min(int(used * part.share), int(total * part.share)), int(total * part.share)
     free = total - used - gpus.MEMORY_RESERVED
     if version:
         return SimpleNamespace(total=total, reserved=gpus.MEMORY_RESERVED, used=used, free=free, version=version)
@@ -303,17 +228,98 @@ def nvmlDeviceGetCurrentClocksThrottleReasons(handle: Device) -> int:  # noqa: N
     return 0x36 if _check(handle).has("throttle", handle.index) else 0x12
 
 
+def nvmlDeviceGetMaxMigDeviceCount(handle: Device) -> int:  # noqa: N802, RUF100
+    _check(handle)
+    return gpus.MOST_PARTS
+
+
+def nvmlDeviceGetMigDeviceHandleByIndex(handle: Device, index: int) -> Device:  # noqa: N802, RUF100
+    if not _check(handle).has("mig", handle.index) or not 0 <= index < len(gpus.PARTS):
+        raise NVMLError(NVML_ERROR_NOT_FOUND)
+    return Device(handle.index, index)
+
+
+def nvmlDeviceGetPerformanceState(handle: Device) -> int:  # noqa: N802, RUF100
+    kind = _check(handle).kind
+    return 8 if kind.rests and gpus.utilization(handle.index, clock(), busy=_busy(handle)) == 0 else 0
+
+
+def nvmlDeviceGetCurrPcieLinkGeneration(handle: Device) -> int:  # noqa: N802, RUF100
+    return _check(handle).kind.pcie
+
+
+def nvmlDeviceGetCurrPcieLinkWidth(handle: Device) -> int:  # noqa: N802, RUF100
+    return 4 if _check(handle).has("narrow", handle.index) else 16
+
+
+def nvmlDeviceGetPcieThroughput(handle: Device, way: int) -> int:  # noqa: N802, RUF100
+    _check(handle)
+    if way not in (NVML_PCIE_UTIL_TX_BYTES, NVML_PCIE_UTIL_RX_BYTES):
+        raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
+    return gpus.pcie_kb(handle.index, clock(), busy=_busy(handle)) // (1 + way)
+
+
+def nvmlDeviceGetTotalEccErrors(handle: Device, kind: int, counter: int) -> int:  # noqa: N802, RUF100
+    scenario = _check(handle)
+    if not scenario.kind.ecc:
+        raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
+    if counter != NVML_VOLATILE_ECC:
+        raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
+    return (14, 2)[kind] if scenario.has("ecc", handle.index) else 0
+
+
+def nvmlDeviceGetFieldValues(handle: Device, fields: list[object]) -> list[SimpleNamespace]:  # noqa: N802, RUF100
+    """Answer each field by itself; an old driver has none of them."""
+    scenario = _check(handle)
+    if scenario.has("old"):
+        raise NVMLError(NVML_ERROR_FUNCTION_NOT_FOUND)
+    return [_field(handle, scenario, one[0] if isinstance(one, list | tuple) else one) for one in fields]
+
+
+def _field(handle: Device, scenario: Scenario, field: object) -> SimpleNamespace:
+    busy = _busy(handle)
+    kind = NVML_VALUE_TYPE_UNSIGNED_LONG_LONG
+    if field == NVML_FI_DEV_MEMORY_TEMP and scenario.kind.hbm:
+        kind, number = NVML_VALUE_TYPE_UNSIGNED_INT, gpus.temperature(handle.index, clock(), busy=busy) + 7
+    elif field == NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX and scenario.kind.nvlink:
+        number = gpus.nvlink_kib(handle.index, clock(), busy=busy)
+    elif field == NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX and scenario.kind.nvlink:
+        number = gpus.nvlink_kib(handle.index, clock(), busy=busy) * 31 // 32
+    else:
+        return SimpleNamespace(fieldId=field, nvmlReturn=NVML_ERROR_NOT_SUPPORTED, valueType=0, value=None)
+    value = SimpleNamespace(uiVal=number, ullVal=number)
+    return SimpleNamespace(fieldId=field, nvmlReturn=0, valueType=kind, value=value)
+
+
+def nvmlDeviceGetProcessUtilization(handle: Device, since: int) -> list[SimpleNamespace]:  # noqa: N802, RUF100
+    """Share what the GPU does among its processes by the memory they hold; the newest sample is of now."""
+    _refuse(handle, "mig")
+    found = nvmlDeviceGetComputeRunningProcesses(handle)
+    percent = gpus.utilization(handle.index, clock(), busy=_busy(handle))
+    held = sum(one.usedGpuMemory or 0 for one in found)
+    if not percent or not held:
+        raise NVMLError(NVML_ERROR_NOT_FOUND)
+    return [
+        SimpleNamespace(
+            pid=one.pid, timeStamp=since + 900_000, smUtil=percent * (one.usedGpuMemory or 0) // held, memUtil=0
+        )
+        for one in found
+    ]
+
+
 def nvmlDeviceGetComputeRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802, RUF100
     scenario = _check(handle)
     if scenario.has("noprocesses", handle.index):
         raise NVMLError(NVML_ERROR_NO_PERMISSION)
     asked = scenario.processes.get(handle.index)
     found = gpus.processes(handle.index, clock(), busy=_busy(handle)) if asked is None else asked
+    if handle.part is not None:  # all work in the first part
+        found = found if handle.part == 0 else ()
     return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in found]
 
 
 def nvmlDeviceGetGraphicsRunningProcesses(handle: Device) -> list[SimpleNamespace]:  # noqa: N802, RUF100
-    # The same processes again, without memory: the real library lists some in both.
+    # The first one again, without memory: the real library lists some in both.
     return [
         SimpleNamespace(pid=process.pid, usedGpuMemory=None)
         for process in nvmlDeviceGetComputeRunningProcesses(handle)[:1]

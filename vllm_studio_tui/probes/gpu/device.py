@@ -11,13 +11,25 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuProcess
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, Xid
 from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.timed_calls import Step
+from vllm_studio_tui.probes.gpu.values import (
+    EVERY,
+    FIXED,
+    HANDLE,
+    KINDS,
+    LENGTHY,
+    LISTS,
+    LIVE,
+    SLOWLY,
+    VALUES,
+    Value,
+    argument,
+)
 
 UNINITIALIZED = 1
 NOT_SUPPORTED = 3
@@ -30,6 +42,8 @@ DEPRECATED = 26
 TIMEOUT = 10
 #: What was raised was no error of NVML: the package and the driver do not fit, or something else is missing.
 ODD = -1
+#: Answers to a question for samples of which there are none: no error, or "not found".
+NO_SAMPLES = frozenset({0, 6})
 
 #: Answers that hardly change while the driver stays loaded: asked again only after `AGAIN` seconds.
 NEVER = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH, DEPRECATED})
@@ -48,89 +62,7 @@ RETRY_LOST = 10.0
 #: Calls of one GPU that may hang at once; more are not begun.
 MAX_HANGING = 3
 
-Processes = Callable[[list[tuple[int, int | None]]], tuple[GpuProcess, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value of a GPU, and the NVML calls that return it.
-
-    Attributes:
-        key: The field of `Gpu` that it fills; where it fills several, a name for all of them.
-        calls: Functions with the library's constants that they are given; the first that tells the value counts.
-        read: Makes the value of what the function returned; None when that cannot be.
-        fixed: It does not change: once known it is not asked for again.
-        live: A GPU that tells none of these does not answer.
-        fields: The fields of `Gpu` that it fills, in the order of what `read` returns; None: the one named by `key`.
-    """
-
-    key: str
-    calls: tuple[tuple[str, ...], ...]
-    read: Callable[[Any], Any]
-    fixed: bool = False
-    live: bool = False
-    fields: tuple[str, ...] | None = None
-
-
-HANDLE = "nvmlDeviceGetHandleByIndex"
-VALUES = (
-    Value("uuid", (("nvmlDeviceGetUUID",),), validation.text, fixed=True),
-    Value("name", (("nvmlDeviceGetName",),), validation.text, fixed=True),
-    # Only version 2 reports the driver's own share separately.
-    Value(
-        "memory",
-        (("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"), ("nvmlDeviceGetMemoryInfo",)),
-        validation.memory,
-        live=True,
-        fields=("memory_total", "memory_used", "memory_reserved"),
-    ),
-    Value(
-        "rates",
-        (("nvmlDeviceGetUtilizationRates",),),
-        validation.rates,
-        live=True,
-        fields=("utilization", "memory_utilization"),
-    ),
-    Value("power_draw", (("nvmlDeviceGetPowerUsage",),), validation.watts, live=True),
-    Value("power_limit", (("nvmlDeviceGetEnforcedPowerLimit",),), validation.watts),
-    Value("energy_mj", (("nvmlDeviceGetTotalEnergyConsumption",),), validation.millijoules, live=True),
-    Value(
-        "temperature",
-        (
-            ("nvmlDeviceGetTemperatureV", "NVML_TEMPERATURE_GPU"),
-            ("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
-        ),
-        validation.celsius,
-        live=True,
-    ),
-    Value("sm_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),), validation.megahertz, live=True),
-    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), validation.megahertz, live=True),
-    Value("fan", (("nvmlDeviceGetFanSpeed",),), validation.percent),
-    Value(
-        "throttle",
-        (("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",)),
-        validation.throttle,
-        live=True,
-    ),
-    Value("mig", (("nvmlDeviceGetMigMode",),), validation.mig),
-    Value("pci_bus", (("nvmlDeviceGetPciInfo",),), validation.bus, fixed=True),
-    Value("compute_capability", (("nvmlDeviceGetCudaComputeCapability",),), validation.capability, fixed=True),
-    # The unversioned name asks for version 3, which drivers before 510 do not have.
-    *(
-        Value(
-            kind, ((f"nvmlDeviceGet{kind}RunningProcesses",), (f"nvmlDeviceGet{kind}RunningProcesses_v2",)),
-            validation.processes,
-            fields=(),  # both lists together are the processes
-        )
-        for kind in ("Compute", "Graphics")
-    ),
-)  # fmt: skip
-PROCESSES = frozenset({"Compute", "Graphics"})
-FIXED = tuple(value.key for value in VALUES if value.fixed)
-LIVE = tuple(value.key for value in VALUES if value.live)
-#: What the energy counter needs.
-COUNTER = frozenset({"uuid", "energy_mj"})
-ALL = frozenset(value.key for value in VALUES)
+Processes = Callable[[Sequence[GpuProcess]], tuple[GpuProcess, ...]]
 
 
 class Device:
@@ -156,6 +88,10 @@ class Device:
         self._began = self._floor = monotonic()
         self._since = monotonic()
         self._retry_at = 0.0
+        # GPUs take turns with what takes long.
+        turn = self._since + SLOWLY * (1 + index % 5) / 5
+        self._due = dict.fromkeys(LENGTHY, turn)
+        self._counted: dict[str, tuple[float, tuple[int | None, ...]]] = {}
 
     @property
     def uuid(self) -> str:
@@ -168,13 +104,17 @@ class Device:
         now = self._monotonic()
         return max((now - at for _, at in list(self._asking.values())), default=0.0)
 
-    def steps(self, keys: Collection[str]) -> Iterator[Step]:
-        """Yield the calls that read these values. What the last reading did not get to comes first."""
+    def steps(self, keys: Collection[str], *, thorough: bool = False) -> Iterator[Step]:
+        """Yield the calls that read these values. What the last reading did not get to comes first.
+
+        Args:
+            thorough: Also what is not due yet.
+        """
         if self._monotonic() < self._retry_at:
             return
         if not self._left:
             self._floor, self._began = self._began, self._monotonic()
-            self._left.extend(value for value in VALUES if value.key in keys and not (value.fixed and self._has(value)))
+            self._left.extend(value for value in VALUES if value.key in keys and self._wanted(value, thorough))
         while self._left and len(self._asking) < MAX_HANGING:
             if self._handle is None:
                 if "handle" in self._asking:
@@ -183,18 +123,26 @@ class Device:
                 if self._handle is None:  # refused, or it still hangs
                     return
             value = self._left.popleft()
-            if value.key not in self._asking:
+            if value.needs is not None and not self._get(value.needs):
+                self._known.pop(value.key, None)
+            elif value.key not in self._asking:
                 yield functools.partial(self._ask, value)
 
-    def gpu(self, processes: Processes) -> Gpu:
-        """Return what is known now; `processes` describes the processes on it."""
+    def _wanted(self, value: Value, thorough: bool) -> bool:
+        if value.fixed:
+            return value.key not in self._known
+        return thorough or self._monotonic() >= self._due.get(value.key, 0.0)
+
+    def gpu(self, processes: Processes, xids: tuple[Xid, ...] = ()) -> Gpu:
+        """Return what is known now; `processes` describes the processes on it, `xids` are its errors in the log."""
         lost = self._lost()
         if lost is not None:
             self._handle = None
             self._left.clear()
             if self._monotonic() >= self._retry_at and not self._asking:
                 self._retry_at = self._monotonic() + RETRY_LOST
-            return Gpu(self.index, self.uuid, self._get("name") or self._unnamed, lost=lost)
+            bus = self._get("pci_bus")
+            return Gpu(self.index, self.uuid, self._get("name") or self._unnamed, pci_bus=bus, lost=lost, xids=xids)
         self._retry_at = 0.0
         newest = self._newest()
         age = None if newest is None else self._monotonic() - newest
@@ -202,6 +150,7 @@ class Device:
             index=self.index,
             processes=processes(self._using()),
             trouble=self._trouble(),
+            xids=xids,
             stale=age if age is not None and age > STALE else None,
             **{"uuid": "", "name": self._unnamed, **self._fields()},
         )
@@ -225,51 +174,73 @@ class Device:
             found.update({value.key: known} if value.fields is None else zip(value.fields, known, strict=False))
         return found
 
-    def _open(self) -> None:
-        def handle(value: Any) -> Any:
-            return value
+    @property
+    def bus(self) -> str | None:
+        """Return where it is plugged in, as the driver says it; None until it was read once."""
+        found = self._get("pci_bus")
+        return found if isinstance(found, str) else None
 
+    def _open(self) -> None:
         self._handle = None
-        self._ask(Value("handle", ((HANDLE,),), handle), self.index)
+        self._ask(Value("handle", ((HANDLE,),), lambda handle: handle), self.index)
         self._handle = self._known.pop("handle", (0.0, None))[1]
 
     def _ask(self, value: Value, *arguments: Any) -> None:
         """Call the library for one value, and record the value or why there is none."""
         key = value.key
         failure = (ODD, "told nothing that can be")
-        for number, (function, *constants) in enumerate(value.calls):
+        self._due[key] = self._monotonic() + value.every
+        for number, (function, *given) in enumerate(value.calls):
             if self._monotonic() < self._not_before.get((key, number), 0.0):
                 failure = self._refused.get(key, failure)
                 continue
             self._asking[key] = (function, self._monotonic())
+            found = None
             try:
-                call = getattr(self._nvml, function)
-                given = [getattr(self._nvml, name) for name in constants]
-                found = value.read(call(*(arguments or (self._handle, *given))))
+                found = self._call(value, function, arguments or given)
             except Exception as error:  # noqa: BLE001, RUF100
                 code = code_of(self._nvml, error)
                 failure = (code, str(error)[: validation.MAX_TEXT] or type(error).__name__)
+                if code in NO_SAMPLES:
+                    found = value.empty
                 if code in (*NEVER, ODD) and key != "handle":
                     self._not_before[key, number] = self._monotonic() + AGAIN
-            else:
-                if found is not None:
-                    self._known[key] = (self._monotonic(), found)
-                    self._refused.pop(key, None)
-                    self._asking.pop(key, None)
-                    return
             finally:
                 self._asking.pop(key, None)
+            if found is not None:
+                now = self._monotonic()
+                self._known[key] = (now, self._a_second(value, found, now) if value.counters else found)
+                self._refused.pop(key, None)
+                return
         self._refused[key] = failure
         if failure[0] != TIMEOUT:  # a value that timed out is kept for a while
             self._known.pop(key, None)
 
-    def _has(self, value: Value) -> bool:
-        return value.key in self._known
+    def _call(self, value: Value, function: str, given: Sequence[Any]) -> Any:
+        if value.walk is not None:
+            return value.read(value.walk(self._nvml, self._handle))
+        call = getattr(self._nvml, function)
+        if value.key == "handle":
+            return call(*given)
+        return value.read(call(self._handle, *(argument(self._nvml, one) for one in given)))
+
+    def _a_second(self, value: Value, found: tuple[Any, ...], now: float) -> tuple[Any, ...]:
+        """Return the value with its counters as what was counted in a second since the reading before."""
+        before, counted = self._counted.get(value.key, (now, ()))
+        self._counted[value.key] = (now, tuple(found))
+        told: list[Any] = list(found)
+        for place in value.counters:
+            old, new = (counted[place] if counted else None), found[place]
+            # It began anew with the driver where it went back.
+            fits = old is not None and new is not None and new >= old and now > before
+            rate = (new - old) / (now - before) if fits else None
+            told[place] = rate if rate is not None and rate <= validation.MAX_RATE else None
+        return tuple(told)
 
     def _get(self, key: str) -> Any:
         """Return a value, unless it is too old: read before the previous reading began, and not just now."""
         at, value = self._known.get(key, (0.0, None))
-        recent = at > self._monotonic() - KEEP
+        recent = at > self._monotonic() - KEEP - EVERY.get(key, 0.0)
         return value if key in FIXED or recent or (at >= self._floor and key not in self._refused) else None
 
     def _newest(self) -> float | None:
@@ -303,17 +274,25 @@ class Device:
                 return f"{function} has not answered for {now - at:.0f} s"
         return None
 
-    def _using(self) -> list[tuple[int, int | None]]:
-        """Return process id and bytes, once each: a process may be in both lists, with memory in one only."""
-        found: dict[int, int | None] = {}
-        for key in sorted(PROCESSES):
+    def _using(self) -> list[GpuProcess]:
+        """Return the processes, once each: one may be in both lists, with memory in one only."""
+        found: dict[int, GpuProcess] = {}
+        shares: Mapping[int, int] | None = self._get("Uses")
+        for key in LISTS:
             at, listed = self._known.get(key, (0.0, ()))
             if key in self._asking and self._monotonic() - at > SILENT:
                 continue
+            kind = KINDS[key]
             for pid, memory in listed:
                 known = found.get(pid)
-                found[pid] = known if memory is None else max(memory, known or 0)
-        return sorted(found.items())
+                held = known.gpu_memory if known else None
+                found[pid] = GpuProcess(
+                    pid,
+                    gpu_memory=held if memory is None else max(memory, held or 0),
+                    sm=None if shares is None else shares.get(pid, 0),
+                    kind="both" if known and known.kind != kind else kind,
+                )
+        return sorted(found.values(), key=lambda one: one.pid)
 
 
 def code_of(library: Any, error: Exception) -> int:

@@ -14,11 +14,12 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuReport, is_named
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport, Xid, is_named
 from vllm_studio_tui.probes.gpu import validation
-from vllm_studio_tui.probes.gpu.device import ALL, COUNTER, HANDLE, PROCESSES, UNINITIALIZED, Device, code_of
+from vllm_studio_tui.probes.gpu.device import UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames
 from vllm_studio_tui.probes.gpu.timed_calls import run_steps
+from vllm_studio_tui.probes.gpu.values import ALL, COUNTER, HANDLE, PROCESSES
 from vllm_studio_tui.simulation import marks
 
 #: Seconds one reading waits for the driver.
@@ -128,19 +129,20 @@ class NvmlReader:
         opening = 0.0 if self._opening is None else self._monotonic() - self._opening
         return max((device.hanging for device in self._devices or ()), default=opening)
 
-    def read(self, processes: bool = True, patience: float = PATIENCE) -> GpuReport:
+    def read(self, processes: bool = True, patience: float = PATIENCE, *, thorough: bool = False) -> GpuReport:
         """Read every GPU.
 
         Args:
             processes: Also who uses them, which is slower; else the processes of the last time are repeated.
             patience: Seconds after which what is known by then is the report; the next one goes on from there.
+            thorough: Also what takes the driver long to tell, which else is read in turns.
         """
         at = self._clock()
-        problem = self._ask(ALL if processes else ALL - PROCESSES, patience)
+        problem = self._ask(ALL if processes else ALL - PROCESSES, patience, thorough=thorough)
         if problem is not None:
             error, advice = problem
             return GpuReport(at, error=error, advice=advice, simulated=simulated())
-        gpus = self._with_vanished([device.gpu(self._names) for device in self._devices or ()])
+        gpus = self._with_vanished([device.gpu(self._names, self._xids(device)) for device in self._devices or ()])
         self._names.forget()
         return GpuReport(
             at,
@@ -176,7 +178,7 @@ class NvmlReader:
             self._call("nvmlShutdown")
 
     def _ask(
-        self, keys: Collection[str], patience: float, numbers: Collection[int] = ()
+        self, keys: Collection[str], patience: float, numbers: Collection[int] = (), *, thorough: bool = False
     ) -> tuple[str, str | None] | None:
         """Ask GPUs for these values. Returns what went wrong and what to do, if none can be asked.
 
@@ -195,7 +197,7 @@ class NvmlReader:
         if self._failed is not None:
             return self._failed
         asked = [one for one in self._devices or () if not numbers or one.index in numbers]
-        steps = itertools.chain.from_iterable(device.steps(keys) for device in asked)
+        steps = itertools.chain.from_iterable(device.steps(keys, thorough=thorough) for device in asked)
         run_steps(steps, max(0.0, deadline - time.monotonic()))
         return None
 
@@ -247,6 +249,13 @@ class NvmlReader:
         self._opened_at = self._monotonic()
         return None
 
+    def _xids(self, device: Device) -> tuple[Xid, ...]:
+        """Return the errors of a GPU that the kernel's log has."""
+        invented = getattr(self._nvml, "invented_xids", None) if simulated() else None
+        if invented is None:
+            return ()
+        return tuple(Xid(code, at, words) for at, code, words in invented(device.index))
+
     def _due(self) -> bool:
         return self._monotonic() - self._opened_at >= REOPEN and not self.hanging
 
@@ -288,9 +297,13 @@ class NvmlReader:
         return (*gpus, *gone)
 
 
-def read_once(deadline: float = 3.0, *, processes: bool = True) -> GpuReport:
-    """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown."""
-    return NvmlReader().read(processes, deadline)
+def read_once(deadline: float = 3.0, *, processes: bool = True, thorough: bool = False) -> GpuReport:
+    """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown.
+
+    Args:
+        thorough: Also what takes the driver long to tell: 40 ms for each GPU.
+    """
+    return NvmlReader().read(processes, deadline, thorough=thorough)
 
 
 def explain(error: Exception, code: int) -> tuple[str, str | None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.kit.process import environment_value, start_ticks
@@ -24,20 +25,21 @@ class ProcessNames:
         #: User and command of processes that there are not, as a simulation tells them.
         self.invented: Mapping[int, tuple[str, str]] = {}
 
-    def __call__(self, using: list[tuple[int, int | None]]) -> tuple[GpuProcess, ...]:
-        """Describe pairs of process id and bytes. In a container the ids may be the host's: unknown."""
-        return tuple(self._one(pid, memory) for pid, memory in using)
+    def __call__(self, using: Sequence[GpuProcess]) -> tuple[GpuProcess, ...]:
+        """Describe processes of which the driver told. In a container their numbers may be the host's: unknown."""
+        return tuple(self._one(process) for process in using)
 
     def forget(self) -> None:
         """Drop the processes that were not asked for since the last call."""
         self._known = {pid: known for pid, known in self._known.items() if pid in self._asked}
         self._asked.clear()
 
-    def _one(self, pid: int, memory: int | None) -> GpuProcess:
+    def _one(self, told: GpuProcess) -> GpuProcess:
+        pid = told.pid
         start = start_ticks(pid) if pid > 0 else None
         if start is None:
             user, command = self.invented.get(pid, (None, None))
-            return GpuProcess(pid, user, command, memory)
+            return replace(told, user=user, command=command)
         self._asked.add(pid)
         known = self._known.get(pid)
         # The command of a process that has just been forked is its parent's: look again while it is unknown.
@@ -45,7 +47,7 @@ class ProcessNames:
             known = (start, describe(pid))
             self._known[pid] = known
         who = known[1]
-        return GpuProcess(pid, who.user, who.command, memory, who.run_id)
+        return replace(told, user=who.user, command=who.command, run_id=who.run_id)
 
 
 def describe(pid: int) -> GpuProcess:

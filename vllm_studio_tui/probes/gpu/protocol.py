@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import Gpu, GpuProcess, GpuReport, MigDevice, Throttle, Xid
 from vllm_studio_tui.kit.plain_data import plain
 
 #: A longer line is not one of ours.
@@ -15,6 +15,8 @@ MAX_LINE = 4 * 1024 * 1024
 _REPORT = frozenset(f.name for f in fields(GpuReport))
 _GPU = frozenset(f.name for f in fields(Gpu))
 _PROCESS = frozenset(f.name for f in fields(GpuProcess))
+_XID = frozenset(f.name for f in fields(Xid))
+_MIG = frozenset(f.name for f in fields(MigDevice))
 
 
 def dump(report: GpuReport, number: int) -> bytes:
@@ -48,4 +50,13 @@ def _gpu(data: dict[str, Any]) -> Gpu:
         GpuProcess(**{key: value for key, value in process.items() if key in _PROCESS})
         for process in values.get("processes") or ()
     )
+    values["xids"] = tuple(
+        Xid(**{key: value for key, value in one.items() if key in _XID}) for one in values.get("xids") or ()
+    )
+    values["mig_devices"] = tuple(_mig(one) for one in values.get("mig_devices") or ())
     return Gpu(**values)
+
+
+def _mig(data: dict[str, Any]) -> MigDevice:
+    values = {key: value for key, value in data.items() if key in _MIG}
+    return MigDevice(**{**values, "processes": tuple(values.get("processes") or ())})

@@ -6,7 +6,9 @@ width, and calls that as a success. What no GPU can have is not believed either.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vllm_studio_tui.domain.gpus import Throttle
@@ -21,6 +23,14 @@ MAX_MILLIWATTS = 20_000_000
 MAX_MHZ = 50_000
 MAX_PID = 2**31 - 2
 MAX_PROCESSES = 4096
+#: Bytes a second above which no link is.
+MAX_RATE = 1e14
+#: Parts of a GPU.
+MAX_MIG = 64
+#: What a driver answers for one value of several: it has none. See `device.NEVER`.
+REFUSALS = frozenset({3, 4, 13, 25, 26})
+#: Where the number of a field value is, by the type that comes with it: nvmlValueType_t.
+_MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 #: All ones of an integer, signed or not, where a value could come near them by its range.
 SENTINELS = frozenset({2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1})
 
@@ -40,6 +50,18 @@ class Memory(NamedTuple):
     total: int | None
     used: int | None
     reserved: int | None
+
+
+class Refused(Exception):
+    """The driver has none of what it was asked for."""
+
+
+class Links(NamedTuple):
+    """What one call tells of memory and links: degrees C, and the bytes that went over NVLink since it was loaded."""
+
+    memory_temperature: int | None
+    rx: int | None
+    tx: int | None
 
 
 def whole(value: Any, low: int, high: int) -> int | None:
@@ -121,6 +143,72 @@ def capability(value: Any) -> str | None:
 def bus(value: Any) -> str | None:
     """Return the PCI bus id."""
     return text(getattr(value, "busId", None))
+
+
+def state(value: Any) -> int | None:
+    """Return the performance state, 0-15; NVML says 32 where it does not know."""
+    return whole(value, 0, 15)
+
+
+def generation(value: Any) -> int | None:
+    """Return the generation of a PCIe link."""
+    return whole(value, 1, 16)
+
+
+def lanes(value: Any) -> int | None:
+    """Return the lanes of a PCIe link."""
+    return whole(value, 1, 64)
+
+
+def kilobytes(value: Any) -> float | None:
+    """Return bytes a second from NVML's kB a second."""
+    found = whole(value, 0, int(MAX_RATE))
+    return None if found is None else found * 1000.0
+
+
+def count(value: Any) -> int | None:
+    """Return a number of errors."""
+    return whole(value, 0, 2**53)
+
+
+def links(value: Any) -> Links | None:
+    """Return what the field values of `device.FIELDS` tell, each of which may be refused by itself.
+
+    Raises:
+        Refused: All are.
+    """
+    told = list(itertools.islice(value, 3)) if hasattr(value, "__getitem__") else []  # an array of ctypes
+    codes = [getattr(one, "nvmlReturn", None) for one in told]
+    if len(told) < 3:
+        return None
+    if all(code in REFUSALS for code in codes):
+        raise Refused("Not Supported")
+    temperature, tx, rx = (_field(one) for one in told)
+    kib = [None if one is None else whole(one, 0, 2**52) for one in (rx, tx)]
+    found = Links(celsius(temperature) or None, *(None if one is None else one * 1024 for one in kib))
+    return None if found == (None, None, None) else found
+
+
+def _field(value: Any) -> Any:
+    """Return the number in a field value; None where there is none."""
+    if getattr(value, "nvmlReturn", None) != 0:
+        return None
+    kind = getattr(value, "valueType", None)
+    member = _MEMBERS.get(kind) if isinstance(kind, int) else None
+    return None if member is None else getattr(getattr(value, "value", None), member, None)
+
+
+def uses(value: Any) -> Mapping[int, int] | None:
+    """Return percent of the processors by process, each from its latest sample."""
+    if not isinstance(value, list | tuple):
+        return None
+    latest: dict[int, tuple[int, int]] = {}
+    for one in value[:MAX_PROCESSES]:
+        pid, at = whole(getattr(one, "pid", None), 1, MAX_PID), whole(getattr(one, "timeStamp", None), 0, 2**62)
+        share = percent(getattr(one, "smUtil", None))
+        if pid is not None and share is not None and (at or 0) >= latest.get(pid, (0, 0))[0]:
+            latest[pid] = (at or 0, share)
+    return {pid: share for pid, (_, share) in latest.items()}
 
 
 def processes(value: Any) -> tuple[tuple[int, int | None], ...] | None:
