@@ -66,6 +66,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("wait-ready sim --json", 0, '"ready"'),
     ("recipes edit sim --set description=more", 0, "until it is started again"),
     ("status --json", 0, '"ready"'),
+    ("status --line", 0, "sim"),
     ("runs list --json", 0, '"sim"'),
     ("runs show sim --json", 0, '"sim"'),
     ("logs sim -n 5 --json", 0, '"lines": ["'),

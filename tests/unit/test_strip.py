@@ -91,7 +91,7 @@ def test_the_line_names_trouble_and_fills_the_room_that_there_is(tmp_path: Path)
     wide = line(shown, UNICODE, 120).text(400)
     for words in (
         "✕ 4 llama-3.3 gemma-3",
-        "▲ 1 qwen2.5-vl",
+        "▲ qwen2.5-vl",
         "◐ 43%",
         "● 3",
         "1842 tok/s",

@@ -10,10 +10,10 @@ import typer
 
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, say, table
-from vllm_studio_tui.cli.status import GLYPHS
-from vllm_studio_tui.domain.run import ANSWERING
+from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.runs.state_marks import state_mark
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.setting_types import Host
@@ -199,7 +199,8 @@ def _show(states: list[HostState]) -> None:
 def _mark(state: HostState) -> str:
     from vllm_studio_tui.remote.host_words import Rank, rank
 
-    return {Rank.LOST: GLYPHS["failed"], Rank.WELL: GLYPHS["ready"]}.get(rank(state), GLYPHS["unhealthy"])
+    words = {Rank.LOST: State.FAILED, Rank.WELL: State.READY}
+    return state_mark(words.get(rank(state), State.UNHEALTHY))[0]
 
 
 def _cells(found: HostOverview | None) -> list[str]:

@@ -2,39 +2,142 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.kit.sanitize import json_safe
-from vllm_studio_tui.runs.json_documents import status_document
-from vllm_studio_tui.runs.read import all_runs
 
 if TYPE_CHECKING:
     import typer
 
+    from vllm_studio_tui.domain.gpus import Gpu
+    from vllm_studio_tui.runs.read import RunView
+
+#: The columns of `--line` where `--width` is not given.
+WIDTH = 100
+#: Seconds that the driver of the GPUs has for an answer that stands on the line.
+GPU_SECONDS = 1.5
+
 
 def quick(argv: list[str]) -> int | None:
-    """Answer `status --json [--all]` without typer and without a studio; None when the command line is another."""
-    if argv[:1] != ["status"] or "--json" not in argv or not set(argv[1:]) <= {"--json", "--all"}:
+    """Answer `status --json [--all]` and `status --line [--width N] [--ascii]` without typer and without a studio.
+
+    Returns:
+        None when the command line is another.
+    """
+    if argv[:1] != ["status"]:
         return None
+    if "--line" in argv:
+        given = _line_options(argv[1:])
+        if given is None:
+            return None
+        gpus = _GpuWords(*given)  # first: the driver is asked while the runs are read
+        from vllm_studio_tui.kit.paths import Places
+        from vllm_studio_tui.runs.read import shown_now
+
+        runs = shown_now(Places.of())
+        sys.stdout.write(line_of(runs, *gpus.take(), *given) + "\n")
+        return 0
+    if "--json" not in argv or not set(argv[1:]) <= {"--json", "--all"}:
+        return None
+    import json
+
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.kit.sanitize import json_safe
+    from vllm_studio_tui.runs.json_documents import status_document
+    from vllm_studio_tui.runs.read import all_runs
+
     document = status_document(all_runs(Places.of()), every="--all" in argv)
     sys.stdout.write(json_safe(json.dumps(document, ensure_ascii=False), terminal=sys.stdout.isatty()) + "\n")
     return 0
 
 
-GLYPHS = {
-    "starting": "◔",
-    "loading": "◐",
-    "ready": "●",
-    "unhealthy": "▲",
-    "stopping": "◒",
-    "exited": "◌",
-    "backoff": "↻",
-    "failed": "✕",
-}
+def _line_options(words: list[str]) -> tuple[int, bool] | None:
+    """Return the width and whether ASCII alone is wanted; None where the words are not for the line alone."""
+    words.remove("--line")
+    width, plain = WIDTH, "--ascii" in words
+    if plain:
+        words.remove("--ascii")
+    if (
+        len(words) == 2
+        and words[0] == "--width"
+        and words[1].isascii()
+        and words[1].isdigit()
+        and 0 < len(words[1]) < 6
+    ):
+        width, words = int(words[1]), []
+    return None if words or not width else (width, plain)
+
+
+class _GpuWords:
+    """What the line says of the GPUs, found out by a process of its own.
+
+    The library of the driver takes as long to import and to ask as all the rest, and both at once take half.
+    """
+
+    def __init__(self, width: int, plain: bool) -> None:
+        import os
+
+        self._end, begin = os.pipe()
+        self._pid = os.fork()
+        if self._pid:
+            os.close(begin)
+            return
+        try:
+            from vllm_studio_tui.probes.gpu.nvml import read_once
+
+            lost, *words = words_of(read_once(GPU_SECONDS, processes=False).gpus, width, plain)
+            os.write(begin, "\n".join([lost, *words]).encode())
+        finally:
+            os._exit(0)
+
+    def take(self) -> tuple[str, list[str]]:
+        """Return which GPUs are lost, and the words for all; nothing where there is no answer in time."""
+        import os
+        import select
+
+        got = b""
+        deadline = time.monotonic() + 2 * GPU_SECONDS
+        while select.select([self._end], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            piece = os.read(self._end, 4096)
+            if not piece:
+                os.waitpid(self._pid, 0)
+                break
+            got += piece
+        lost, *words = got.decode(errors="replace").split("\n")
+        return lost, words
+
+
+def words_of(gpus: Sequence[Gpu], width: int, plain: bool) -> list[str]:
+    """Return which GPUs are lost, then what the line says of all."""
+    from vllm_studio_tui.runs.gpu_words import ROOMY, gpu_words, lost_words
+
+    return [lost_words(gpus), *gpu_words(gpus, " C" if plain else "°C", tight=width < ROOMY)]
+
+
+def line_of(runs: Sequence[RunView], lost: str, gpus: Sequence[str], width: int, plain: bool) -> str:
+    """Return runs and GPUs on one line, trouble first.
+
+    A status bar of tmux acts on what follows `#`, and names come from outside: they are written without it.
+    """
+    from vllm_studio_tui.kit.sanitize import clean_line
+    from vllm_studio_tui.runs.one_line import ledger_speed, one_line
+    from vllm_studio_tui.runs.state_marks import TROUBLE, state_mark
+
+    if not runs and not gpus and not lost:
+        return "nothing runs"[:width]
+    parts = one_line(
+        runs,
+        gpus,
+        width,
+        TROUBLE,
+        lambda state: state_mark(state, plain=plain),
+        speed=ledger_speed(runs),
+        lost=lost,
+        ellipsis=".." if plain else "…",
+    )
+    line = clean_line("".join(text for text, _ in parts)).replace("#", "_")
+    return line.encode("ascii", "replace").decode() if plain else line
 
 
 def show(document: dict[str, Any]) -> None:
@@ -44,13 +147,15 @@ def show(document: dict[str, Any]) -> None:
     if not document["runs"]:
         say("No run. Launch one: vllm-studio launch ID --wait (see `vllm-studio recipes list`).")
         return
+    from vllm_studio_tui.runs.state_marks import state_mark
+
     rows = []
     for run in document["runs"]:
         progress = "" if run["progress"] is None else f" {round(run['progress'] * 100)}%"
         stage = f"{run['stage'] or ''}{progress}"
         rows.append(
             [
-                f"{GLYPHS[run['state']]} {run['state']}",
+                f"{state_mark(run['state'])[0]} {run['state']}",
                 run["recipe_id"],
                 stage or "–",
                 run["backend"] or "–",
@@ -101,12 +206,26 @@ def register(app: typer.Typer) -> None:
         every: bool = typer.Option(False, "--all", help="Earlier runs too."),
         foreign: bool = typer.Option(False, "--foreign", help="Engines that the studio did not start, too."),
         watch: bool = typer.Option(False, "--watch", help="Show it again every second until interrupted."),
+        line: bool = typer.Option(False, "--line", help="One line, trouble first, for tmux's status-right."),
+        width: int = typer.Option(WIDTH, "--width", min=1, help="Columns of --line."),
+        plain: bool = typer.Option(False, "--ascii", help="With --line: ASCII alone."),
     ) -> None:
         """What runs, in which state, and why a run failed."""
         from vllm_studio_tui.cli.opening import open_studio
         from vllm_studio_tui.cli.output import emit, say
+        from vllm_studio_tui.domain.errors import UsageError
+        from vllm_studio_tui.runs.json_documents import status_document
+        from vllm_studio_tui.runs.read import shown_runs
 
+        if line and (as_json or every or foreign):
+            raise UsageError("--line is alone: --json, --all and --foreign are other forms")
         with open_studio() as studio:
+            while line:
+                lost, *words = words_of(studio.gpu_report(processes=False).gpus, width, plain)
+                say(line_of(shown_runs(studio.runs.all()), lost, words, width, plain))
+                if not watch:
+                    return
+                time.sleep(1.0)
             while True:
                 document = status_document(studio.runs.all(), every=every)
                 if foreign:

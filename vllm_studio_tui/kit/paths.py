@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +94,7 @@ class Places:
 def unsaved_folders(database: Path, *others: Path) -> list[Path]:
     """Return where recovery files of a database may be: beside it, else in the first place that can be written."""
     import hashlib  # deferred: most commands have nothing to recover
+    import tempfile
 
     name = hashlib.sha256(os.fsencode(database.absolute())).hexdigest()[:12]
     last = Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}-{name}"
@@ -116,6 +116,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     Raises:
         OSError: The disk is full, or the directory cannot be written. The old file is untouched.
     """
+    import tempfile  # deferred: what only reads does without
+
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as stream:

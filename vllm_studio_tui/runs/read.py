@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import ANSWERING, RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, is_copy, read_spec, read_state, stand_in
+from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, STATE, is_copy, read_object, read_spec, read_state, stand_in
 from vllm_studio_tui.keeper.tree import left_of, words
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, boot_id
@@ -273,6 +273,34 @@ def shown_runs(runs: Sequence[RunView]) -> tuple[RunView, ...]:
         for one in runs
         if one.live or (one.state is State.FAILED and not one.dismissed and latest[one.recipe_id] == one.run_id)
     )
+
+
+def shown_now(places: Places) -> tuple[RunView, ...]:
+    """Return the same as `shown_runs` of all runs, without reading more of those that ended than how.
+
+    Which run of a recipe is the latest is told by the names of their directories.
+    """
+    try:
+        folders = [Path(entry.path) for entry in os.scandir(places.runs) if entry.is_dir() and entry.name[0] != "."]
+    except OSError:
+        return ()
+    latest: dict[str, tuple[str, Path]] = {}
+    wanted = []
+    for folder in folders:
+        parts = folder.name.rsplit("-", 3)
+        recipe, began = (parts[0], "-".join(parts[1:])) if len(parts) == 4 else (folder.name, "")
+        if latest.get(recipe, ("",))[0] <= began:
+            latest[recipe] = began, folder
+        state = None
+        with contextlib.suppress(OSError, ValueError):
+            state = read_object(folder / STATE).get("state")
+        if state == State.EXITED or (state == State.FAILED and (folder / DISMISSED).exists()):
+            continue
+        wanted.append((folder, recipe, state == State.FAILED))
+    views = [view(folder) for folder, recipe, failed in wanted if not failed or latest[recipe][1] == folder]
+    shown = [one for one in views if one.live or (one.state is State.FAILED and not one.dismissed)]
+    shown = [one for one in shown if one.live or latest.get(one.recipe_id, ("", one.folder))[1] == one.folder]
+    return tuple(sorted(shown, key=lambda one: (one.spec.created_at if one.spec else 0.0, one.run_id)))
 
 
 def wait_for(folder: Path, states: frozenset[State], timeout: float | None, *, every: float = 0.05) -> RunView:

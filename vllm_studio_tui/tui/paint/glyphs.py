@@ -4,31 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.state_marks import TROUBLE, state_mark
 
-#: For each state: its Unicode and ASCII characters, and its colour.
-STATES: dict[str, tuple[str, str, str]] = {
-    "queued": ("○", "o", "dim"),
-    State.STARTING: ("◔", ":", "accent"),
-    State.LOADING: ("◐", "%", "accent"),
-    State.READY: ("●", "*", "ok"),
-    State.UNHEALTHY: ("▲", "!", "warn"),
-    State.STOPPING: ("◒", "<", "dim"),
-    State.EXITED: ("◌", "-", "faint"),
-    State.BACKOFF: ("↻", "@", "warn"),
-    State.FAILED: ("✕", "x", "err"),
-}
-#: The states, the most urgent first: the order of runs in the header and in lists.
-TROUBLE = (
-    State.FAILED,
-    State.UNHEALTHY,
-    State.BACKOFF,
-    State.STARTING,
-    State.LOADING,
-    State.READY,
-    State.STOPPING,
-    State.EXITED,
-)
+__all__ = ["ASCII", "TROUBLE", "UNICODE", "Glyphs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +52,7 @@ class Glyphs:
 
     def state(self, state: str) -> tuple[str, str]:
         """Return the character and the colour of a state."""
-        unicode, plain, colour = STATES.get(state, ("○", "o", "dim"))
-        return (plain if self.ascii else unicode), colour
+        return state_mark(state, plain=self.ascii)
 
 
 UNICODE = Glyphs()

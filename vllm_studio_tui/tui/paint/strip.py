@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.gpu_words import ROOMY, gpu_words, lost_words
+from vllm_studio_tui.runs.one_line import NEEDS, OF_A_KIND, Parts, counts, happened_at, one_line
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.tui.look.sizes import Size
@@ -17,12 +19,6 @@ from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.paint.run_parts import RunFacts
 from vllm_studio_tui.tui.paint.run_strip import strip_row
-
-Parts = list[tuple[str, str]]
-#: States that need a person; each kind of them has a name on the line.
-_NEEDS = (State.FAILED, State.UNHEALTHY, State.BACKOFF)
-#: Rows of the same kind of trouble that the strip shows before the next kind has one.
-_OF_A_KIND = 2
 
 
 def strip(
@@ -71,7 +67,7 @@ def some_named(facts: Sequence[RunFacts], room: int) -> tuple[list[RunFacts], li
     chosen: list[RunFacts] = []
     for at in range(len(facts)):
         for kind in kinds.values():
-            chosen += kind[at * _OF_A_KIND : (at + 1) * _OF_A_KIND]
+            chosen += kind[at * OF_A_KIND : (at + 1) * OF_A_KIND]
     kept = chosen[:room]
     return [one for one in facts if one in kept], [one for one in facts if one not in kept]
 
@@ -94,18 +90,7 @@ def _nothing() -> list[Row]:
 
 def _counts(runs: Iterable[RunView], glyphs: Glyphs) -> dict[State, Parts]:
     """Return mark and number of each state, the most urgent first; of a single start how far it is."""
-    found: dict[State, Parts] = {}
-    every = list(runs)
-    for state in TROUBLE:
-        of = [run for run in every if run.state is state]
-        if not of:
-            continue
-        progress = of[0].status.progress if len(of) == 1 and state is State.LOADING else None
-        found[state] = [
-            glyphs.state(state),
-            (f" {numbers.percent(progress) if progress is not None else len(of)}", "fg"),
-        ]
-    return found
+    return counts(runs, TROUBLE, glyphs.state)
 
 
 def _rest(snapshot: Snapshot, rest: Sequence[RunFacts], glyphs: Glyphs, width: int) -> Row:
@@ -117,7 +102,7 @@ def _rest(snapshot: Snapshot, rest: Sequence[RunFacts], glyphs: Glyphs, width: i
         end = row.put_right(width, f"{numbers.rate(speed)} tok/s", "fg") - 2
     more = True
     for state, parts in _counts((one.run for one in rest), glyphs).items():
-        if more and state in _NEEDS:
+        if more and state in NEEDS:
             parts, more = [*parts, (" more", "dim")], False
         if x + sum(cell_len(text) for text, _ in parts) > end:
             break
@@ -144,25 +129,8 @@ def _gpu_line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
     return row
 
 
-def _gpu_words(snapshot: Snapshot, glyphs: Glyphs, *, tight: bool = True) -> list[str]:
-    """Return the mean use, the memory, the power and the highest temperature of all GPUs, as far as each is known."""
-    found = snapshot.tick.gpus.gpus
-    words = []
-    uses = [gpu.utilization for gpu in found if gpu.utilization is not None]
-    if uses:
-        words.append(f"{sum(uses) / len(uses):.0f}%")
-    sizes = [(gpu.memory_used, gpu.memory_total) for gpu in found]
-    if sizes and all(used is not None and total for used, total in sizes):
-        used = sum(one or 0 for one, _ in sizes) / numbers.GIB
-        words.append(f"{used:.0f}/{sum(one or 0 for _, one in sizes) / numbers.GIB:.0f}G")
-    drawn = [gpu.power_draw for gpu in found if gpu.power_draw is not None]
-    if drawn:
-        power = numbers.power(sum(drawn))
-        words.append(power.replace(" ", "") if tight else power)
-    hottest = max((gpu.temperature for gpu in found if gpu.temperature is not None), default=None)
-    if hottest is not None:
-        words.append(f"{hottest}{glyphs.degree}")
-    return words
+def _gpu_words(snapshot: Snapshot, glyphs: Glyphs) -> list[str]:
+    return gpu_words(snapshot.tick.gpus.gpus, glyphs.degree)
 
 
 def _newest(snapshot: Snapshot, glyphs: Glyphs, width: int, now: float) -> Row:
@@ -171,8 +139,8 @@ def _newest(snapshot: Snapshot, glyphs: Glyphs, width: int, now: float) -> Row:
     end = row.put_right(width, "open", "dim") - 1
     start = row.put_right(end, "enter", "fg bold")
     last = max(
-        (run for run in snapshot.runs if run.state in _NEEDS),
-        key=lambda run: run.status.ended_at or run.status.heard_at or 0.0,
+        (run for run in snapshot.runs if run.state in NEEDS),
+        key=happened_at,
         default=None,
     )
     if last is not None:
@@ -218,70 +186,19 @@ def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
     """Draw all on one line: every state with its number, then as much more as there is room for."""
     if not snapshot.runs and not snapshot.tick.gpus.gpus:
         return _nothing()[0]
-    counts = _counts(snapshot.runs, glyphs)
-    spare = width - _cells(list(counts.values()), 1)
-    while counts and spare < 0:
-        counts.popitem()  # the healthiest goes first
-        spare = width - _cells(list(counts.values()), 1)
-    tail: list[Parts] = []
-    names = _names(snapshot, glyphs)
-
-    def add(part: Parts, gap: int = 2) -> bool:
-        nonlocal spare
-        needed = sum(cell_len(text) for text, _ in part) + gap
-        if not part or needed > spare:
-            return False
-        spare -= needed
-        return True
-
-    speed, words = _speed(snapshot), _gpu_words(snapshot, glyphs, tight=width < 100)
-    short: Parts = [(f"{numbers.rate(speed)}t/s", "fg")] if speed is not None else []
-    if add(short):
-        tail.append(short)
-    if words and "%" in words[0]:
-        use: Parts = [(f"gpu {words.pop(0)}", "dim")]
-        if add(use):
-            tail.append(use)
-    for state, run in ((state, run) for state, runs in names.items() for run in runs[:_OF_A_KIND]):
-        name: Parts = [(f" {fit(run.name, 20)}", "fg bold")]
-        if state not in counts or not add(name, 0):
-            break  # a name never stands where a more urgent one has no room
-        counts[state] = [*counts[state], *name]
-    if short and tail and tail[0] is short and add([("    ", "")], 0):
-        tail[0] = [(numbers.rate(speed), "fg"), (" tok/s", "dim")]
-    kv = _cache(snapshot)
-    if kv and add(kv):
-        tail.insert(1 if short and tail else 0, kv)
-    for word in words:
-        more: Parts = [(word, "dim")]
-        if add(more):
-            tail.append(more)
-    row, x = Row(), 0
-    for part in counts.values():
-        x = row.run(x, part) + 1
-    x += 1 if counts else 0
-    for part in tail:
-        x = row.run(x, part) + 2
-    return row
-
-
-def _cells(parts: Sequence[Parts], gap: int) -> int:
-    return sum(cell_len(text) for part in parts for text, _ in part) + gap * max(0, len(parts) - 1)
-
-
-def _names(snapshot: Snapshot, glyphs: Glyphs) -> dict[State, list[RunView]]:
-    """Return the runs that have their name on the line: those in trouble; the ready ones where none is."""
-    needed = [state for state in _NEEDS if any(run.state is state for run in snapshot.runs)]
-    found = {}
-    for state in needed or [State.READY]:
-        of = [run for run in snapshot.runs if run.state is state]
-        if of:
-            found[state] = sorted(of, key=lambda run: run.status.ended_at or run.status.heard_at or 0.0, reverse=True)
-    return found
-
-
-def _cache(snapshot: Snapshot) -> Parts:
-    """Return the fullest KV cache."""
     used = [(snapshot.engine(run.run_id) or EngineMetrics()).kv_cache_usage for run in snapshot.runs]
-    known = [one for one in used if one is not None]
-    return [("KV ", "dim"), (numbers.percent(max(known)), "fg")] if known else []
+    found = snapshot.tick.gpus.gpus
+    row = Row()
+    parts = one_line(
+        snapshot.runs,
+        gpu_words(found, glyphs.degree, tight=width < ROOMY),
+        width,
+        TROUBLE,
+        glyphs.state,
+        speed=_speed(snapshot),
+        cache=max((one for one in used if one is not None), default=None),
+        lost=lost_words(found),
+        ellipsis=glyphs.ellipsis,
+    )
+    row.run(0, parts)
+    return row
