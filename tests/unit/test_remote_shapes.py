@@ -48,7 +48,8 @@ def examples(hint: Any, deep: int = 0) -> list[Any]:
     if origin is Literal:
         return list(inside)
     if origin is not None and issubclass(origin, abc.Mapping):
-        return [{"k": one} for one in examples(inside[1], deep)] + [{}]
+        key = examples(inside[0], deep)[0] if inside[0] is int else "k"
+        return [{key: one} for one in examples(inside[1], deep)] + [{}]
     if origin is tuple and not (len(inside) == 2 and inside[1] is ...):
         return [tuple(examples(one, deep)[0] for one in inside)]
     if origin in (abc.Container, set, frozenset):
@@ -298,3 +299,11 @@ def test_a_change_that_adds_or_takes_away_a_field_crosses_as_that() -> None:
         assert (back.old is ABSENT, back.new is ABSENT) == (change.old is ABSENT, change.new is ABSENT)
     with pytest.raises(BadShape):
         any_of({"$missing": "another"})
+
+
+@pytest.mark.parametrize("key", ["", "1.5", "²", "1" * 40, "a", "--1"])
+def test_a_mapping_by_number_takes_no_other_keys(key: str) -> None:
+    shape = shapes().of(dict[int, int])
+    assert shape.decode(crossed(shape.encode({-5: 1, 60: 2}))) == {-5: 1, 60: 2}
+    with pytest.raises(BadShape):
+        shape.decode({key: 1})

@@ -196,17 +196,18 @@ class Shapes:
         )
 
     def _mapping(self, origin: Any, given: tuple[Any, ...]) -> Shape:
-        if given[0] is not str:
-            raise TypeError("the keys of a mapping that is sent are text")
+        if given[0] not in (str, int):
+            raise TypeError("the keys of a mapping that is sent are text or whole numbers")
         inner = self.of(given[1])
+        written, read = (_text, _text) if given[0] is str else (_digits, _whole)
 
         def decode(data: Any) -> Any:
             if not isinstance(data, dict):
                 raise BadShape("no mapping")
-            return {key: inner.decode(value) for key, value in data.items()}
+            return {read(key): inner.decode(value) for key, value in data.items()}
 
         return Shape(
-            lambda value: {_text(key): inner.encode(one) for key, one in value.items()},
+            lambda value: {written(key): inner.encode(one) for key, one in value.items()},
             decode,
             lambda value: isinstance(value, origin),
         )
@@ -283,6 +284,18 @@ def _text(key: Any) -> str:
     if not isinstance(key, str):
         raise BadShape("the keys of a mapping that is sent are text")
     return key
+
+
+def _digits(key: Any) -> str:
+    if not isinstance(key, int) or isinstance(key, bool):
+        raise BadShape("the keys of this mapping are whole numbers")
+    return str(key)
+
+
+def _whole(key: str) -> int:
+    if len(key) > 18 or not (key.isascii() and key.removeprefix("-").isdigit()):
+        raise BadShape("the keys of this mapping are whole numbers")
+    return int(key)
 
 
 def _name(hint: Any) -> str:

@@ -23,7 +23,8 @@ def percentiles(buckets: Buckets, total: float | None = None) -> Percentiles:
     """Return percentiles of cumulative buckets with ascending edges, in the unit of the edges.
 
     A percentile is interpolated between the edges of the first bucket that reaches its share. Where that is the
-    infinite one, only `over`, the last finite edge, is known. Without observations everything but `count` is None.
+    infinite one, only `over`, the last finite edge, is known; where it is the first one, only that it lies below
+    `under`. Without observations everything but `count` is None.
 
     Args:
         total: The sum of all observations, for the mean.
@@ -44,6 +45,7 @@ def percentiles(buckets: Buckets, total: float | None = None) -> Percentiles:
         count=round(count),
         mean=None if total is None else total / count,
         over=finite[-1] if finite and None in (p50, p95, p99) else None,
+        under=finite[0] if finite and p50 is not None and p50 <= finite[0] else None,
     )
 
 
