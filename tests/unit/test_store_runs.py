@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.usage import DAY, CompletedRequest
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
@@ -49,8 +49,8 @@ def energy(seq: int, at: float, gpus: Mapping[str, int], boot: str = "b", attemp
 
 
 def tokens(db: Database, name: str = "generation_tokens") -> dict[tuple[str | None, int, int], int | None]:
-    found = counter_parts(db, None, None)
-    return {(one.run_id, one.attempt, one.day): one.values[name] for one in found if one.values[name] is not None}
+    found = counter_parts(db, None, None, DAY)
+    return {(one.run_id, one.attempt, one.slot): one.values[name] for one in found if one.values[name] is not None}
 
 
 def test_a_run_is_recorded_and_follows_its_state(db: Database) -> None:
@@ -161,9 +161,9 @@ def ledgers(draw: st.DrawFn) -> dict[str, list[Line]]:
 
 def totals(db: Database) -> Any:
     parts = sorted(
-        (one.run_id, one.attempt, one.day, tuple(one.values.values())) for one in counter_parts(db, None, None)
+        (one.run_id, one.attempt, one.slot, tuple(one.values.values())) for one in counter_parts(db, None, None, DAY)
     )
-    watts = sorted((one.run_id, one.day, one.watt_hours, one.estimated) for one in energy_parts(db, None, None))
+    watts = sorted((one.run_id, one.slot, one.watt_hours, one.estimated) for one in energy_parts(db, None, None, DAY))
     raw = [
         [tuple(row) for row in db.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3")]  # noqa: RUF100, S608
         for table in ("run_readings", "gpu_energy", "run_gpus")
@@ -257,8 +257,8 @@ def test_no_line_does_harm(tmp_path_factory: pytest.TempPathFactory, line: Line)
         good = counters(7, 5.0, prompt_tokens=3.0)
         taken = RunRows(db).fold("r", [line, {**line, "seq": 3, "t": 1.0, "kind": "counters"}, good])
         assert taken >= 1
-        counter_parts(db, None, None)
-        energy_parts(db, None, None)
+        counter_parts(db, None, None, DAY)
+        energy_parts(db, None, None, DAY)
     finally:
         db.close()
 
@@ -268,7 +268,7 @@ def test_values_that_are_no_numbers_are_unknown(db: Database) -> None:
         "r",
         [counters(1, 1.0, prompt_tokens=math.nan, generation_tokens=math.inf, cached_tokens=-1.0, requests=True)],
     )
-    assert counter_parts(db, None, None) == []
+    assert counter_parts(db, None, None, DAY) == []
 
 
 # --- energy ---------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_values_that_are_no_numbers_are_unknown(db: Database) -> None:
 
 def watt_hours(db: Database) -> dict[str, tuple[float, bool]]:
     found: dict[str, tuple[float, bool]] = {}
-    for one in energy_parts(db, None, None):
+    for one in energy_parts(db, None, None, DAY):
         before = found.get(one.run_id, (0.0, False))
         found[one.run_id] = (before[0] + one.watt_hours, before[1] or one.estimated)
     return found

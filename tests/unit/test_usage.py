@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.usage import DAY, CompletedRequest, UsageQuery, UsageReport, percentiles_of
+from vllm_studio_tui.domain.usage import (
+    DAY,
+    CompletedRequest,
+    Price,
+    UsageQuery,
+    UsageReport,
+    UsageRow,
+    percentiles_of,
+)
 from vllm_studio_tui.services.usage import keep_lifetime, report
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
+from vllm_studio_tui.store.usage import runs_within
 
 WH = 3_600_000
 #: Noon of a day far from the epoch, and "now" of every report.
@@ -314,3 +323,32 @@ def test_a_client_that_left_is_no_failure_and_its_tokens_count(db: Database) -> 
     asked(db, source="proxy", finish="failed", status=502)
     row = made(db).totals
     assert (row.total_tokens, row.requests, row.seen, row.failed, row.stopped) == (150, 2, 2, 1, 1)
+
+
+def test_the_kinds_of_tokens_are_together_all_tokens(db: Database) -> None:
+    asked(db, model="a", prompt_tokens=100, cached_tokens=30, completion_tokens=50, reasoning_tokens=20)
+    asked(db, model="b", prompt_tokens=40, completion_tokens=10)
+    found = made(db)
+    rows = {row.key: row for row in found.by_model}
+    assert rows["a"].kinds == {"computed": 70, "cached": 30, "untold": 0, "thinking": 20, "answer": 30}
+    assert rows["b"].kinds == {"computed": None, "cached": None, "untold": 40, "thinking": None, "answer": 10}
+    assert found.totals.kinds == {"computed": 70, "cached": 30, "untold": 40, "thinking": 20, "answer": 40}
+    assert sum(found.totals.kinds.values()) == found.totals.total_tokens == 200  # type: ignore[arg-type]
+
+
+def test_a_window_reads_only_the_runs_that_reach_into_it_and_all_of_those(db: Database) -> None:
+    for name, begin, end in (("before", 9, 5), ("across", 9, 1), ("in", 1, 0)):
+        run(db, name, model=name)
+        counted(db, name, NOW - begin * DAY, generation_tokens=100.0)
+        counted(db, name, NOW - end * DAY, seq=2, generation_tokens=130.0)
+    found = made(db, days=3)
+    assert {row.key: row.completion_tokens for row in found.by_model} == {"across": 30, "in": 130}
+    with db.reader() as reader:
+        assert runs_within(reader, NOW - 3 * DAY, None) == ["across", "in"]
+
+
+def test_energy_is_priced_by_the_million_tokens_and_tokens_by_the_watt_hour() -> None:
+    row = UsageRow("m", prompt_tokens=1_500_000, completion_tokens=500_000, energy_wh=4000.0)
+    assert (row.kwh_per_million_tokens, row.tokens_per_watt_hour) == (2.0, 500.0)
+    assert Price(0.3, "EUR").of_a_million(row) == pytest.approx(0.6)
+    assert Price(0.3, "EUR").of_a_million(UsageRow("n", prompt_tokens=1)) is None

@@ -19,7 +19,7 @@ from vllm_studio_tui.cli import usage as command
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.domain.usage import CompletedRequest, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.domain.usage import BY, DAY, CompletedRequest, Price, UsageQuery, UsageReport, UsageRow
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.store import schema
@@ -97,7 +97,7 @@ def test_the_table_reads_at_a_glance(places: Places) -> None:
     done = CliRunner().invoke(app(), ["usage", "--days", "2"])
     assert "last 2 days: 12.3k tokens (12.0k prompt, 345 completion) · 1 request · energy not measured" in done.stdout
     row = next(line for line in done.stdout.splitlines() if line.startswith("m "))
-    assert row.split() == ["m", "12.3k", "12.0k", "345", "1", "250", "ms", "–", "–", "–"]
+    assert row.split() == ["m", "12.3k", "12.0k", "345", "1", "250", "ms", "–", "–", "–", "–"]
 
 
 def test_nothing_used_is_said(places: Places) -> None:
@@ -114,13 +114,32 @@ def test_csv_has_one_row_each_and_no_formulas(places: Places) -> None:
     assert {(row["total_tokens"], row["energy_wh"], row["ttft_p50"]) for row in rows} == {("12345", "", "0.25")}
 
 
-@pytest.mark.parametrize(("by", "key"), [("recipe", "recipe"), ("day", "day"), ("session", "session")])
+@pytest.mark.parametrize(("by", "key"), [(one, one) for one in BY])
 def test_rows_can_be_by_other_things(places: Places, by: str, key: str) -> None:
     ask(places)
     done = CliRunner().invoke(app(), ["usage", "--by", by, "--csv"])
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert next(iter(row)) == key
     assert row["total_requests"] == "1"
+
+
+def test_weeks_stand_against_the_one_before_and_sources_have_words(places: Places) -> None:
+    db = Database.open(places.database)
+    now = time.time()
+    for back, tokens, source, key in ((0, 150, "proxy", "ci"), (7, 100, "chat", None), (21, 50, "bench", None)):
+        request = CompletedRequest(
+            now - back * DAY, source, "stop", model="m", prompt_tokens=tokens, key_id=key, key_name=key
+        )
+        RequestRows(db).record(request)
+    db.close()
+    weeks = CliRunner().invoke(app(), ["usage", "--by", "week"]).stdout.splitlines()
+    head = next(index for index, line in enumerate(weeks) if line.startswith("WEEK"))
+    assert [line.split()[-1] for line in weeks[head + 1 : head + 4]] == ["+50%", "–", "–"]
+    sources = CliRunner().invoke(app(), ["usage", "--by", "source"]).stdout
+    assert all(words in sources for words in ("programs, through serve", "chats here", "benchmarks"))
+    keys = CliRunner().invoke(app(), ["usage", "--by", "key"]).stdout
+    assert "\nci " in keys
+    assert "\nwithout a key " in keys
 
 
 def test_an_unknown_division_is_wrong_usage(places: Places) -> None:
@@ -185,6 +204,7 @@ def test_what_energy_cost_is_shown_where_its_price_is_set(places: Places, monkey
     assert [row["cost"] for row in document["by_model"]] == [0.75, None]
     rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(app(), ["usage", "--csv"]).stdout)))
     assert [row["cost_chf"] for row in rows] == ["0.75", ""]
+    assert [row["cost_chf_per_million"] for row in rows] == ["375000.0", ""]
     priced = replace(measured(), price=Price(0.3, "CHF"))
     cost = next(one for one in paint.columns_of(priced, "model", UNICODE) if one.name == "cost")
     assert cost.head == "CHF"

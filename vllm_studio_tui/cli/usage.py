@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import csv
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,7 +13,7 @@ import typer
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, safe, say, table
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.domain.usage import BY, DAY, Price, UsageQuery, UsageReport, UsageRow
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
 
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.engine_metrics import Percentiles
 
 DASH = "–"
+#: Sources in words.
+SOURCES = {
+    "chat": "chats here",
+    "proxy": "programs, through serve",
+    "bench": "benchmarks",
+    "probe": "tests of parsers",
+    "gateway-cache": "the gateway's cache",
+    "litellm": "logs of LiteLLM",
+    "engine": "the engine itself",
+}
 
 
 def _estimate(text: str, estimated: bool) -> str:
@@ -50,7 +62,7 @@ def summary_line(report: UsageReport) -> str:
 def register(app: typer.Typer) -> None:
     @app.command("usage")
     def usage(
-        days: int | None = typer.Option(None, "--days", min=1, max=36_500, help="The last N days (UTC), today too."),
+        days: int | None = typer.Option(None, "--days", min=1, max=36_500, help="The last N days, today too."),
         by: str = typer.Option("model", "--by", help=f"One of {', '.join(BY)}."),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
         as_csv: bool = typer.Option(False, "--csv", help="The rows as CSV."),
@@ -77,8 +89,13 @@ def register(app: typer.Typer) -> None:
 def _write_csv(made: UsageReport) -> None:
     name = made.query.by
     price = made.price
-    priced = [] if price is None else [f"cost_{price.currency.lower()}"]
-    rows = [{name: row.key, **_flat(row), **{one: price.of(row) for one in priced if price}} for row in made.rows]
+    priced = [] if price is None else [f"cost_{price.currency.lower()}", f"cost_{price.currency.lower()}_per_million"]
+    rows = [
+        {name: row.key, **_flat(row), **dict(zip(priced, (price.of(row), price.of_a_million(row)), strict=True))}
+        if price is not None
+        else {name: row.key, **_flat(row)}
+        for row in made.rows
+    ]
     writer = csv.DictWriter(sys.stdout, [name, *_flat(UsageRow("")), *priced], lineterminator="\n")
     writer.writeheader()
     for row in rows:
@@ -118,13 +135,24 @@ def _show(made: UsageReport) -> None:
         say(f"seen here: {totals.seen} requests, {succeeded} succeeded{stopped}{failed}")
         say(f"time to first token: {_line(totals.ttft)}")
         say(f"whole answers: {_line(totals.latency)}")
+    if (kinds := _kinds(totals)) and totals.total_tokens:
+        say(f"tokens: {kinds}")
     if totals.kwh_per_million_tokens is not None:
-        say(f"energy per million tokens, read and written: {totals.kwh_per_million_tokens:.3g} kWh")
+        priced = ""
+        if made.price is not None:
+            priced = f", {numbers.money(made.price.of_a_million(totals), made.price.currency)}"
+        say(f"energy per million tokens, read and written: {totals.kwh_per_million_tokens:.3g} kWh{priced}")
     say()
-    head = [made.query.by.upper(), "TOKENS", "PROMPT", "COMPLETION", "REQUESTS", "TTFT P50", "TOK/S", "CACHE", "ENERGY"]
+    by = made.query.by
+    head = [by.upper(), "TOKENS", "PROMPT", "COMPLETION", "REQUESTS", "TTFT P50", "TOK/S", "CACHE", "ENERGY", "TOK/WH"]
     if made.price is not None:
-        head.append("COST")
-    table(head, [_cells(row, made.price) for row in made.rows], right=range(1, len(head)))
+        head += ["COST", "PER M"]
+    rows = [_cells(row, by, made.price) for row in made.rows]
+    if by == "week":
+        head.append("CHANGE")
+        for cells, row, before in zip(rows, made.rows, (*made.rows[1:], None), strict=True):
+            cells.append(change(row, before))
+    table(head, rows, right=range(1, len(head)))
     notes = {
         "TOKENS, COMPLETION: a part is estimated: the engine did not report the tokens of answers that were cut off.":
             any(row.tokens_estimated for row in made.rows),
@@ -138,6 +166,16 @@ def _show(made: UsageReport) -> None:
             say(f"~ {text}")
 
 
+def _kinds(row: UsageRow) -> str:
+    """Return the kinds of tokens in words; empty where nothing is known but the sums."""
+    kinds = row.kinds
+    if kinds["cached"] is None and kinds["thinking"] is None:
+        return ""
+    words = {"computed": "computed", "cached": "from the cache", "untold": "of prompts whose engine does not say which",
+             "thinking": "thought", "answer": "answered"}  # fmt: skip
+    return ", ".join(f"{numbers.rounded_count(kinds[name])} {text}" for name, text in words.items() if kinds[name])
+
+
 def _line(values: Percentiles) -> str:
     return f"p50 {numbers.seconds(values.p50)}, p95 {numbers.seconds(values.p95)}, p99 {numbers.seconds(values.p99)}"
 
@@ -146,11 +184,38 @@ def _cost(row: UsageRow, price: Price) -> str:
     return _estimate(numbers.money(price.of(row), price.currency), row.energy_estimated)
 
 
-def _cells(row: UsageRow, price: Price | None) -> list[str]:
-    cost = [] if price is None else [_cost(row, price)]
+def change(row: UsageRow, before: UsageRow | None) -> str:
+    """Return by how much the tokens grew from one week to the next; none where the week before had none."""
+    known = before.total_tokens if before is not None and _next_week(before, row) else None
+    if not known or row.total_tokens is None:
+        return DASH
+    return f"{(row.total_tokens - known) / known:+.0%}"
+
+
+def _next_week(before: UsageRow, row: UsageRow) -> bool:
+    """Return whether a week follows another one: weeks without anything have no row."""
+    first, last = (time.strptime((one.title or "1970-01-01")[:10], "%Y-%m-%d") for one in (before, row))
+    return calendar.timegm(last) - calendar.timegm(first) == 7 * DAY
+
+
+def _name(row: UsageRow, by: str) -> str:
+    if by == "source":
+        return SOURCES.get(row.key, row.key)
+    if by == "key" and not row.key:
+        return "without a key"
+    if by == "hour":
+        return row.key.replace("T", " ")
+    return (f"{row.key}  {row.title[:40]}" if row.title else row.key) or DASH
+
+
+def _cells(row: UsageRow, by: str, price: Price | None) -> list[str]:
+    cost = []
+    if price is not None:
+        million = _estimate(numbers.money(price.of_a_million(row), price.currency), row.energy_estimated)
+        cost = [_cost(row, price), million]
     about = "~" if row.tokens_estimated else ""
     return [
-        (f"{row.key}  {row.title[:40]}" if row.title else row.key) or DASH,
+        _name(row, by),
         about + numbers.rounded_count(row.total_tokens),
         numbers.rounded_count(row.prompt_tokens),
         about + numbers.rounded_count(row.completion_tokens),
@@ -159,5 +224,6 @@ def _cells(row: UsageRow, price: Price | None) -> list[str]:
         numbers.fixed(row.tokens_per_second, 1),
         numbers.exact_percent(row.hit_rate, " %"),
         _estimate(numbers.watt_hours(row.energy_wh), row.energy_estimated),
+        _estimate(numbers.rounded_count(row.tokens_per_watt_hour), row.energy_estimated),
         *cost,
     ]

@@ -9,10 +9,15 @@ from typing import Any
 from vllm_studio_tui.domain.chat import FINISHES
 from vllm_studio_tui.domain.engine_metrics import Percentiles
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.local_time import begin_of, day_of
 
 #: By what usage can be divided.
-BY = ("model", "recipe", "day", "session")
+BY = ("model", "recipe", "day", "hour", "week", "key", "source", "session")
+#: Divisions of time.
+TIMES = frozenset({"day", "hour", "week"})
 DAY = 86_400
+#: The source of what an engine counted beyond the requests that we know of.
+ENGINE = "engine"
 #: How a request ended: as an answer does, by a client that left, or without ever being sent to an engine.
 ENDS = (*FINISHES, "cancelled", "refused")
 #: Ends that somebody wanted: the user stopped it, or the client left.
@@ -21,6 +26,8 @@ CUT = frozenset({"stopped", "cancelled"})
 SUCCESSES = frozenset({"stop", "length", "tool_calls", *CUT})
 #: Ends of an answer that came whole: only those say how long answers take.
 WHOLE = frozenset({"stop", "length", "tool_calls"})
+#: As `heatmap` has them.
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 #: Letters of a token, about, where only letters can be counted.
 LETTERS = 4.0
 
@@ -94,22 +101,25 @@ class UsageQuery:
     """Which usage to report.
 
     Attributes:
-        days: The last so many days in UTC, today among them. None: all.
+        days: The last so many days of this machine's calendar, today among them. None: all.
         by: One of `BY`.
         since: Seconds since the epoch, included; together with `days` the later one counts.
         until: Seconds since the epoch, excluded.
+        every: Divided by all of `BY` but hours and sessions, which are made where `by` asks for them. Else by `by`
+            and by day alone, and without a heatmap: that is quicker.
     """
 
     days: int | None = None
     by: str = "model"
     since: float | None = None
     until: float | None = None
+    every: bool = True
 
     def window(self, now: float) -> tuple[float | None, float | None]:
         """Return the first second and the one after the last, since the epoch; None for an open bound."""
         since = self.since
         if self.days is not None:
-            first = (int(now // DAY) - max(1, self.days) + 1) * DAY
+            first = begin_of(day_of(now) - max(1, self.days) + 1)
             since = first if since is None else max(since, first)
         return since, self.until
 
@@ -125,13 +135,18 @@ class Price:
         """Return the price of a row's energy; None if none was measured."""
         return None if row.energy_wh is None else row.energy_wh / 1000 * self.per_kwh
 
+    def of_a_million(self, row: UsageRow) -> float | None:
+        """Return the price of the energy of a million tokens, prompt and completion together."""
+        return None if row.kwh_per_million_tokens is None else row.kwh_per_million_tokens * self.per_kwh
+
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """What one model, recipe, day or session used, or all together.
 
     Attributes:
-        key: The model's name, the recipe's id, the day (YYYY-MM-DD in UTC), the session's id.
+        key: The model's name, the recipe's id, the day (YYYY-MM-DD), the hour (with its offset from UTC), the week
+            (YYYY-Wnn), the name of the key, the source, the session's id. Empty: not known, or without one.
         requests: Finished requests; successful, stopped and failed ones are known of those that we saw ourselves.
         cache_hit_tokens: Prompt tokens that came from the engine's prefix cache, of `cache_prompt_tokens`.
         energy_wh: Watt hours of its GPUs; None where nothing was measured.
@@ -140,6 +155,7 @@ class UsageRow:
         ttft: Seconds, of the requests that we saw ourselves.
         latency: Seconds, of those among them that were answered whole.
         tokens_per_second: Median speed of generation of those.
+        thinking_tokens: Of the completion, as far as engines told.
     """
 
     key: str
@@ -158,6 +174,7 @@ class UsageRow:
     latency: Percentiles = field(default_factory=Percentiles)
     tokens_per_second: float | None = None
     tokens_estimated: bool = False
+    thinking_tokens: int | None = None
 
     @property
     def total_tokens(self) -> int | None:
@@ -184,6 +201,31 @@ class UsageRow:
             return None
         return self.energy_wh / 1000 / (self.total_tokens / 1e6)
 
+    @property
+    def tokens_per_watt_hour(self) -> float | None:
+        """Return the tokens of a watt hour, prompt and completion together."""
+        return self.total_tokens / self.energy_wh if self.energy_wh and self.total_tokens else None
+
+    @property
+    def kinds(self) -> dict[str, int | None]:
+        """Return the tokens by kind; together they are all of them.
+
+        `computed` and `cached` are those of the prompts of which it is known, `untold` those of the others. What was
+        thought where the engine does not tell it is part of `answer`.
+        """
+        known, cached = self.cache_prompt_tokens or 0, self.cache_hit_tokens
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        told = min(known, prompt or 0)
+        from_cache = None if cached is None else min(cached, told)
+        thought = None if self.thinking_tokens is None else min(self.thinking_tokens, completion or 0)
+        return {
+            "computed": None if cached is None else told - (from_cache or 0),
+            "cached": from_cache,
+            "untold": None if prompt is None else prompt - (told if cached is not None else 0),
+            "thinking": thought,
+            "answer": None if completion is None else completion - (thought or 0),
+        }
+
     def to_json(self) -> dict[str, Any]:
         return {
             "total_tokens": self.total_tokens,
@@ -198,11 +240,23 @@ class UsageRow:
             "energy_wh": self.energy_wh,
             "energy_estimated": self.energy_estimated,
             "kwh_per_million_tokens": self.kwh_per_million_tokens,
+            "tokens_per_watt_hour": self.tokens_per_watt_hour,
+            "kinds": self.kinds,
             "tokens_per_second": self.tokens_per_second,
             "cache_hit_rate": self.hit_rate,
             "ttft": percentiles_document(self.ttft),
             "latency": percentiles_document(self.latency),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """What was used in one hour of a weekday; `seen` and `failed` are of the requests that we saw ourselves."""
+
+    requests: int = 0
+    tokens: int = 0
+    seen: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +267,13 @@ class UsageReport:
         at: When it was made, seconds since the epoch.
         by_model, by_recipe: Largest first.
         daily: Latest first; days without anything are left out.
-        by_session: Latest first, only requests that we saw ourselves; filled when it is asked for.
+        by_source: Largest first: chat, proxy (what asked `serve`), bench, probe, and `engine`, what engines counted
+            beyond those. Tokens are those that the engine counted, each once.
+        by_key: Largest first; the row without a key has all that came without one.
+        weeks: Latest first, from Monday on.
+        hours, by_session: Latest first; filled when it is asked for. Sessions are of requests that we saw ourselves.
+        heatmap: By weekday, Monday first, and hour of the day.
+        zone: The name of the time zone of days, hours and weeks.
         peaks: The best speeds ever, by model: `prefill_tps`, `generation_tps`, `ttft`.
         lifetime: Totals over all time by name; in a report of a part of the time as they were last kept.
         price: What energy costs, where the settings say so.
@@ -234,16 +294,32 @@ class UsageReport:
     lifetime: Mapping[str, float | None] = field(default_factory=dict)
     price: Price | None = None
     missing: str = ""
+    by_source: tuple[UsageRow, ...] = ()
+    by_key: tuple[UsageRow, ...] = ()
+    weeks: tuple[UsageRow, ...] = ()
+    hours: tuple[UsageRow, ...] = ()
+    heatmap: tuple[tuple[HeatCell, ...], ...] = ()
+    zone: str = "UTC"
 
     @property
     def rows(self) -> tuple[UsageRow, ...]:
         """Return the rows of the grouping that was asked for."""
-        return {"recipe": self.by_recipe, "day": self.daily, "session": self.by_session}.get(
-            self.query.by, self.by_model
-        )
+        return {
+            "recipe": self.by_recipe,
+            "day": self.daily,
+            "hour": self.hours,
+            "week": self.weeks,
+            "key": self.by_key,
+            "source": self.by_source,
+            "session": self.by_session,
+        }.get(self.query.by, self.by_model)
 
     def _row(self, row: UsageRow) -> dict[str, Any]:
-        return {**row.to_json(), "cost": self.price.of(row) if self.price else None}
+        return {
+            **row.to_json(),
+            "cost": self.price.of(row) if self.price else None,
+            "cost_per_million_tokens": self.price.of_a_million(row) if self.price else None,
+        }
 
     def to_json(self) -> dict[str, Any]:
         nothing: Mapping[str, float | None] = {}
@@ -251,6 +327,7 @@ class UsageReport:
             "at": iso_time(self.at),
             "since": iso_time(self.since),
             "until": iso_time(self.until),
+            "time_zone": self.zone,
             "currency": self.price.currency if self.price else None,
             "totals": {**self._row(self.totals), "unique_sessions": self.sessions},
             "cache": {
@@ -264,18 +341,23 @@ class UsageReport:
             ],
             "daily": [{"date": row.key, **self._row(row)} for row in self.daily],
             "by_recipe": [{"recipe": row.key or None, **self._row(row)} for row in self.by_recipe],
+            "by_source": [{"source": row.key or None, **self._row(row)} for row in self.by_source],
+            "by_key": [{"key": row.key or None, **self._row(row)} for row in self.by_key],
+            "weeks": [{"week": row.key, "days": row.title, **self._row(row)} for row in self.weeks],
+            "heatmap": [
+                {"weekday": WEEKDAYS[weekday], "hour": hour, "requests": cell.requests, "tokens": cell.tokens}
+                for weekday, hours in enumerate(self.heatmap)
+                for hour, cell in enumerate(hours)
+            ],
             "lifetime": dict(self.lifetime),
         }
+        if self.query.by == "hour":
+            document["hours"] = [{"hour": row.key, **self._row(row)} for row in self.hours]
         if self.query.by == "session":
             document["by_session"] = [
                 {"session": row.key or None, "title": row.title, **self._row(row)} for row in self.by_session
             ]
         return document
-
-
-def date_of(day: int) -> str:
-    """Return the UTC date of a day number counted from the epoch."""
-    return (iso_time(day * DAY) or "unknown")[:10]
 
 
 def percentiles_document(values: Percentiles) -> dict[str, float | int | None]:

@@ -10,23 +10,33 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.domain.usage import Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.kit.local_time import quarter, zone_name
+from vllm_studio_tui.services.usage_attribution import attribute
 from vllm_studio_tui.services.usage_counting import (
+    Stretches,
     Sums,
     group,
+    group_by_asker,
     group_by_session,
+    heatmap,
+    hours_latest_first,
     largest_first,
     latest_first,
-    read_cells,
     read_seen,
+    weeks_latest_first,
+    without_empty,
 )
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import FIRST, PeakRows, read_carried, read_lifetime, read_peaks
-from vllm_studio_tui.store.usage import energy_parts, requests_by_hour, uptime
+from vllm_studio_tui.store.usage import counter_parts, energy_parts, key_names, request_parts, runs_within, uptime
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.usage_imports import UsageImport
     from vllm_studio_tui.services.launching.upkeep import Upkeep
+
+#: What a report is divided by, whatever it is asked for: all that is quick and not long.
+_ALWAYS = ("model", "recipe", "day", "week", "key", "source")
 
 
 class Usage:
@@ -68,15 +78,6 @@ class Usage:
                     keep_lifetime(db, one)
         return made
 
-    def by_hour(self, since: float | None, until: float | None) -> list[dict[str, int]]:
-        """Return for each hour of the day (UTC) the requests that we saw ourselves, successful ones, and their tokens.
-
-        Raises:
-            StoreError: The database cannot be read.
-        """
-        with self._db().reader() as reader:
-            return [dict(row) for row in requests_by_hour(reader, since, until)]
-
     def import_(self, raw: bytes, source: str, *, dry_run: bool = False) -> UsageImport:
         """Carry best speeds and totals of the original's database over, so that totals go on. Blocking.
 
@@ -117,12 +118,20 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
     """
     at = time.time() if now is None else now
     since, until = query.window(at)
+    slot = quarter()
+    stretches = Stretches(slot)
+    wanted = (*_ALWAYS, query.by) if query.every else ("day", query.by)
     with db.reader() as reader:
-        cells = list(read_cells(reader, since, until))
-        energy = energy_parts(reader, since, until)
-        seen = read_seen(reader, since, until)
+        runs = runs_within(reader, since, until)
+        counted = counter_parts(reader, since, until, slot, runs)
+        cells = list(attribute(counted, request_parts(reader, since, until, slot, runs)))
+        energy = energy_parts(reader, since, until, slot)
+        seen = read_seen(reader, since, until, slot)
+        sessions = group_by_session(reader, since, until, seen) if query.by == "session" else ()
+        keys = {cell.key for cell in cells if cell.key} | {one.key for one in seen if one.key}
+        names = key_names(reader, keys) if keys and "key" in wanted else {}
         peaks = read_peaks(reader)
-        lived, first = uptime(reader)
+        lived, first = uptime(reader) if (since, until) == (None, None) else (None, None)
         kept = read_lifetime(reader)
         carried = read_carried(reader)
     total = Sums()
@@ -136,20 +145,44 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         total.add_energy(part)
     total.seen = seen
     totals = total.row("")
+
+    def rows(by: str) -> tuple[UsageRow, ...]:
+        if by not in wanted:
+            return ()
+        if by == "day":
+            return latest_first(group(cells, energy, seen, stretches.day))
+        if by == "week":
+            return weeks_latest_first(group(cells, energy, seen, stretches.week))
+        if by == "hour":
+            return hours_latest_first(group(cells, energy, seen, stretches.hour), stretches.begins())
+        if by == "key":
+            return largest_first(group_by_asker(cells, seen, lambda one: names.get(one.key or "", "")))
+        if by == "source":
+            return without_empty(largest_first(group_by_asker(cells, seen, lambda one: one.source)))
+        if by == "recipe":
+            return largest_first(group(cells, energy, seen, lambda one: one.recipe_id or ""))
+        return largest_first(group(cells, energy, seen, lambda one: one.model or ""))
+
     return UsageReport(
         query,
         at,
         since,
         until,
         totals,
-        by_model=largest_first(group(cells, energy, seen, lambda one: one.model or "")),
-        by_recipe=largest_first(group(cells, energy, seen, lambda one: one.recipe_id or "")),
-        daily=latest_first(group(cells, energy, seen, lambda one: one.day)),
-        by_session=group_by_session(seen) if query.by == "session" else (),
+        by_model=rows("model"),
+        by_recipe=rows("recipe"),
+        daily=rows("day"),
+        by_session=sessions,
         sessions=len({one.session_id for one in seen if one.session_id}),
         peaks=peaks,
         # A report of a part of the time cannot compute the totals over all time: it has those stored last.
         lifetime=_with(carried, _lifetime(totals, lived, first)) if (since, until) == (None, None) else kept,
+        by_source=rows("source"),
+        by_key=rows("key"),
+        weeks=rows("week"),
+        hours=rows("hour"),
+        heatmap=heatmap(cells, seen, stretches),
+        zone=zone_name(at),
     )
 
 

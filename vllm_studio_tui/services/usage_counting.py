@@ -1,48 +1,36 @@
-"""Add up tokens, requests and energy, each counted once, into rows by model, recipe, day and session.
+"""Add up tokens, requests and energy, each counted once, into rows by model, recipe, time, source, key and session.
 
-A run's tokens are its engine's counters where it has them, else the requests that we saw; never the sum. Of each
-attempt the larger one counts: the requests are a lower bound of it, and a crash can lose the last of an engine's
-counters. Energy is what the GPUs of a run drew; a GPU that several runs had at once is split equally.
+Who a token belongs to is decided in `usage_attribution`. Energy is what the GPUs of a run drew; a GPU that several
+runs had at once is split equally.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from vllm_studio_tui.domain.usage import CUT, SUCCESSES, WHOLE, UsageRow, date_of, percentiles_of
+from vllm_studio_tui.domain.usage import CUT, SUCCESSES, WHOLE, HeatCell, UsageRow, percentiles_of
+from vllm_studio_tui.kit.local_time import Moment, date_of, hour_name, moment, monday_of, week_of
+from vllm_studio_tui.services.usage_attribution import Cell
 from vllm_studio_tui.store.database import Reader
-from vllm_studio_tui.store.runs import COUNTERS
-from vllm_studio_tui.store.usage import EnergyPart, Part, counter_parts, request_parts, seen_requests
+from vllm_studio_tui.store.usage import EnergyPart, seen_requests, session_sums
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure from a single source: `name` is one of `COUNTERS`, or `cache_prompt`."""
-
-    name: str
-    value: int
-    model: str | None
-    recipe_id: str | None
-    day: int
-    estimated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A request of the window, with its times and how it ended."""
+class Seen(NamedTuple):
+    """A request of the window, with its times and how it ended. The order is that of `store.usage.seen_requests`."""
 
     model: str | None
     recipe_id: str | None
-    day: int
+    slot: int
     session_id: str | None
-    title: str | None
+    source: str
+    key: str | None
     finish: str
     ttft: float | None
     total_seconds: float | None
     tokens_per_second: float | None
-    cells: tuple[Cell, ...]
 
 
 @dataclass(slots=True)
@@ -58,7 +46,7 @@ class Sums:
 
     def add(self, cell: Cell) -> None:
         self.values[cell.name] = self.values.get(cell.name, 0) + cell.value
-        self.tokens_estimated = self.tokens_estimated or (cell.estimated and cell.name == "generation_tokens")
+        self.tokens_estimated = self.tokens_estimated or cell.estimated
 
     def add_energy(self, part: EnergyPart) -> None:
         self.watt_hours = (self.watt_hours or 0.0) + part.watt_hours
@@ -87,65 +75,44 @@ class Sums:
             ),
             statistics.median(speeds) if speeds else None,
             self.tokens_estimated,
+            self.values.get("thinking_tokens"),
         )
 
 
-# --- reading --------------------------------------------------------------------------------------------
+class Stretches:
+    """Where stretches of time stand in the calendar, each looked up once."""
+
+    def __init__(self, slot: int) -> None:
+        self._slot = slot
+        self._known: dict[int, Moment] = {}
+
+    def place(self, slot: int) -> Moment:
+        known = self._known.get(slot)
+        if known is None:
+            known = self._known[slot] = moment(slot * self._slot)
+        return known
+
+    def day(self, one: Cell | EnergyPart | Seen) -> int:
+        return self.place(one.slot).day
+
+    def week(self, one: Cell | EnergyPart | Seen) -> int:
+        return monday_of(self.place(one.slot).day)
+
+    def hour(self, one: Cell | EnergyPart | Seen) -> str:
+        return hour_name(self.place(one.slot))
+
+    def begins(self) -> dict[str, int]:
+        """Return the stretches with which the hours begin that were asked for."""
+        found: dict[str, int] = {}
+        for slot, at in self._known.items():
+            name = hour_name(at)
+            found[name] = min(slot, found.get(name, slot))
+        return found
 
 
-def read_cells(reader: Reader, since: float | None, until: float | None) -> Iterator[Cell]:
-    """Yield the figures of the window, each from one source alone."""
-    groups: dict[Hashable, tuple[list[Part], list[Part]]] = {}
-    for side, parts in enumerate((counter_parts(reader, since, until), request_parts(reader, since, until))):
-        for part in parts:
-            # External servers have no counters: each of their parts is a group of its own.
-            key: Hashable = (part.run_id, part.attempt) if part.run_id is not None else id(part)
-            groups.setdefault(key, ([], []))[side].append(part)
-    for counted, seen in groups.values():
-        for name in COUNTERS:
-            # The choice is made over all of the attempt, so that a window cannot mix the two sources.
-            for part in _larger(counted, seen, name):
-                value = part.values[name]
-                if part.inside and value is not None:
-                    yield Cell(name, value, part.model, part.recipe_id, part.day, part.estimated)
-                if name == "cached_tokens" and part.inside and part.cache_prompt is not None:
-                    yield Cell("cache_prompt", part.cache_prompt, part.model, part.recipe_id, part.day)
-
-
-def _larger(counted: list[Part], seen: list[Part], name: str) -> list[Part]:
-    """Return the parts of the source that knows more; estimates never outweigh what was counted."""
-    known = [value for part in counted if (value := part.values[name]) is not None]
-    sure = (part.values[name] or 0 for part in seen if name == "requests" or not part.estimated)
-    return counted if known and sum(known) >= sum(sure) else seen
-
-
-def read_seen(reader: Reader, since: float | None, until: float | None) -> list[Seen]:
+def read_seen(reader: Reader, since: float | None, until: float | None, slot: int) -> list[Seen]:
     """Return the requests of the window that we saw ourselves, oldest first."""
-    found = []
-    for row in seen_requests(reader, since, until):
-        model, recipe_id, day = row["model"], row["recipe_id"], row["day"]
-        names = {"prompt_tokens": "prompt_tokens", "completion_tokens": "generation_tokens"}
-        guess = bool(row["estimated"])
-        cells = [Cell(names[name], row[name], model, recipe_id, day, guess) for name in names if row[name] is not None]
-        if row["cached_tokens"] is not None:
-            cells.append(Cell("cached_tokens", row["cached_tokens"], model, recipe_id, day))
-            cells.append(Cell("cache_prompt", row["prompt_tokens"] or 0, model, recipe_id, day))
-        cells.append(Cell("requests", 1, model, recipe_id, day))
-        found.append(
-            Seen(
-                model,
-                recipe_id,
-                day,
-                row["session_id"],
-                row["title"],
-                row["finish"],
-                row["ttft"],
-                row["total_seconds"],
-                row["tokens_per_second"],
-                tuple(cells),
-            )
-        )
-    return found
+    return [Seen._make(row) for row in seen_requests(reader, since, until, slot)]
 
 
 # --- rows -----------------------------------------------------------------------------------------------
@@ -160,9 +127,29 @@ def group(
     """Add up figures, energy and requests by a key of each."""
     groups: dict[str | int, Sums] = {}
     for cell in cells:
-        groups.setdefault(key(cell), Sums()).add(cell)
+        name = key(cell)
+        sums = groups.get(name)
+        if sums is None:
+            sums = groups[name] = Sums()
+        sums.add(cell)
     for part in energy:
         groups.setdefault(key(part), Sums()).add_energy(part)
+    for one in seen:
+        name = key(one)
+        sums = groups.get(name)
+        if sums is None:
+            sums = groups[name] = Sums()
+        sums.seen.append(one)
+    return groups
+
+
+def group_by_asker(
+    cells: Iterable[Cell], seen: Iterable[Seen], key: Callable[[Cell | Seen], str]
+) -> dict[str | int, Sums]:
+    """Add up figures and requests by who asked. Energy is a run's: no part of it is known to be that of an asker."""
+    groups: dict[str | int, Sums] = {}
+    for cell in cells:
+        groups.setdefault(key(cell), Sums()).add(cell)
     for one in seen:
         groups.setdefault(key(one), Sums()).seen.append(one)
     return groups
@@ -179,15 +166,57 @@ def latest_first(groups: dict[str | int, Sums]) -> tuple[UsageRow, ...]:
     return tuple(groups[day].row(date_of(int(day))) for day in sorted(groups, key=int, reverse=True))
 
 
-def group_by_session(seen: Iterable[Seen]) -> tuple[UsageRow, ...]:
-    """Return rows of sessions, the one with the last request first."""
-    groups: dict[str, Sums] = {}
+def without_empty(rows: Iterable[UsageRow]) -> tuple[UsageRow, ...]:
+    """Return the rows that have anything: an engine that nobody asked counts zeros."""
+    return tuple(row for row in rows if row.total_tokens or row.requests or row.seen)
+
+
+def weeks_latest_first(groups: dict[str | int, Sums]) -> tuple[UsageRow, ...]:
+    """Return rows of weeks by their Mondays, the latest first."""
+    rows = []
+    for monday in sorted(groups, key=int, reverse=True):
+        groups[monday].title = f"{date_of(int(monday))} to {date_of(int(monday) + 6)}"
+        rows.append(groups[monday].row(week_of(int(monday))))
+    return tuple(rows)
+
+
+def hours_latest_first(groups: dict[str | int, Sums], begins: dict[str, int]) -> tuple[UsageRow, ...]:
+    """Return rows of hours, the latest first: not by their names, for an hour may come twice.
+
+    Args:
+        begins: The stretch with which each hour begins.
+    """
+    order = sorted(groups, key=lambda name: begins[str(name)], reverse=True)
+    return tuple(groups[name].row(str(name)) for name in order)
+
+
+def heatmap(cells: Iterable[Cell], seen: Iterable[Seen], stretches: Stretches) -> tuple[tuple[HeatCell, ...], ...]:
+    """Return what was used by weekday, Monday first, and hour of the day."""
+    counts = [[[0, 0, 0, 0] for _ in range(24)] for _ in range(7)]
+    for cell in cells:
+        at = stretches.place(cell.slot)
+        if cell.name == "requests":
+            counts[at.weekday][at.hour][0] += cell.value
+        elif cell.name in ("prompt_tokens", "generation_tokens"):
+            counts[at.weekday][at.hour][1] += cell.value
     for one in seen:
-        # Removed and inserted again: a session stands where its last request stands.
-        key = one.session_id or ""
-        sums = groups[key] = groups.pop(key, Sums())
-        sums.title = one.title or sums.title
-        sums.seen.append(one)
-        for cell in one.cells:
-            sums.add(cell)
-    return tuple(sums.row(key) for key, sums in reversed(groups.items()))
+        at = stretches.place(one.slot)
+        here = counts[at.weekday][at.hour]
+        here[2] += 1
+        here[3] += one.finish not in SUCCESSES
+    return tuple(tuple(HeatCell(*counts[weekday][hour]) for hour in range(24)) for weekday in range(7))
+
+
+def group_by_session(
+    reader: Reader, since: float | None, until: float | None, seen: Iterable[Seen]
+) -> tuple[UsageRow, ...]:
+    """Return rows of sessions, the one with the last request first."""
+    names = ("prompt_tokens", "generation_tokens", "cached_tokens", "cache_prompt", "thinking_tokens", "requests")
+    groups: dict[str, Sums] = {}
+    for row in session_sums(reader, since, until):
+        values = {name: row[name] for name in names if row[name] is not None}
+        groups[row["session"]] = Sums(row["title"], values, tokens_estimated=bool(row["estimated"]))
+    for one in seen:
+        if (sums := groups.get(one.session_id or "")) is not None:
+            sums.seen.append(one)
+    return tuple(sums.row(key) for key, sums in groups.items())

@@ -25,10 +25,10 @@ def overview(usage: UsageApi, query: UsageQuery, now: float | None = None) -> di
     now = time.time() if now is None else now
     spans = ((now - WEEK, None), (now - 2 * WEEK, now - WEEK), (now - HOUR, None), (now - DAY, None),
              (now - 2 * DAY, now - DAY))  # fmt: skip
-    made = usage.reports([query, *(UsageQuery(since=since, until=until) for since, until in spans)], now=now)
+    others = (UsageQuery(since=since, until=until, every=False) for since, until in spans)
+    made = usage.reports([query, *others], now=now)
     report, week, week_before, hour, day, day_before = made
-    since, until = query.window(now)
-    hours = usage.by_hour(since, until)
+    hours = _by_hour(report)
     told = report.to_json()
     return {
         **told,
@@ -70,6 +70,17 @@ def overview(usage: UsageApi, query: UsageQuery, now: float | None = None) -> di
             for one in sorted(hours, key=lambda one: one["requests"], reverse=True)[:BUSIEST]
         ],
     }  # fmt: skip
+
+
+def _by_hour(report: UsageReport) -> list[dict[str, int]]:
+    """Return the hours of the day in which anything was used."""
+    found = []
+    for hour, cells in enumerate(zip(*report.heatmap, strict=True)):
+        requests, tokens = sum(one.requests for one in cells), sum(one.tokens for one in cells)
+        if requests or tokens:
+            ok = sum(one.seen - one.failed for one in cells)
+            found.append({"hour": hour, "requests": requests, "successful": ok, "tokens": tokens})
+    return found
 
 
 def _row(row: UsageRow) -> dict[str, Any]:

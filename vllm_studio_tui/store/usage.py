@@ -1,11 +1,12 @@
-"""Derive usage from raw readings of runs and requests. Days are UTC and counted from the epoch."""
+"""Derive usage from raw readings of runs and requests, by stretches of time: hours, or what hours are made of."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.usage import DAY
 from vllm_studio_tui.store.database import Reader
 from vllm_studio_tui.store.runs import COUNTERS
 
@@ -17,64 +18,106 @@ _RUNS = "SELECT run_id, model, recipe_id FROM runs"
 #: Requests that are not over, and those that no engine ever saw.
 NO_ANSWERS = "('streaming', 'refused')"
 #: The attempt that answered a request: the last engine that was started before it was asked. What the asker believed
-#: may be out of date when an engine has just been started again, and then its tokens would count twice.
+#: may be out of date when an engine has just been started again, and then its tokens would count twice. The moment it
+#: was asked is a difference, so it may lie a little early.
 ATTEMPT = """COALESCE((SELECT s.attempt FROM run_readings s WHERE s.run_id = q.run_id AND s.kind = 'spawn'
-    AND s.at <= q.at - COALESCE(q.total_seconds, 0) ORDER BY s.at DESC LIMIT 1), q.attempt, 1)"""
+    AND s.at <= q.at - COALESCE(q.total_seconds, 0) + 0.001 ORDER BY s.at DESC, s.seq DESC LIMIT 1), q.attempt, 1)"""
+#: Where a time lies: before the window, in it, after it.
+BEFORE, INSIDE, AFTER = -1, 0, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one source counted for one run and attempt on one day, within or without the window.
+    """What one source counted for one run and attempt in one stretch of time.
 
     Attributes:
         run_id: None for requests to servers that are not ours.
+        slot: The stretch, counted from the epoch.
+        side: Where it lies: one of `BEFORE`, `INSIDE`, `AFTER`. Of a stretch that a bound of the window cuts there are
+            two parts.
         values: By the names of `COUNTERS`; None where the source does not tell.
         cache_prompt: Prompt tokens of which it is known whether they came from the cache.
         estimated: The tokens were not counted by an engine.
+        source, key: Who asked, and with which key; None of what an engine counted.
+        thinking: Tokens of thoughts, where the engine told.
     """
 
     run_id: str | None
     attempt: int
     model: str | None
     recipe_id: str | None
-    day: int
-    inside: bool
+    slot: int
+    side: int
     values: dict[str, int | None]
     cache_prompt: int | None
     estimated: bool = False
+    source: str | None = None
+    key: str | None = None
+    thinking: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyPart:
-    """Watt hours of one run on one day. `estimated`: a share of GPUs that several runs had at once."""
+    """Watt hours of one run in one stretch. `estimated`: a share of GPUs that several runs had at once."""
 
     run_id: str
     model: str | None
     recipe_id: str | None
-    day: int
+    slot: int
     watt_hours: float
     estimated: bool
 
 
-def counter_parts(db: Reader, since: float | None, until: float | None) -> list[Part]:
+def runs_within(db: Reader, since: float | None, until: float | None) -> list[str] | None:
+    """Return the runs whose readings or requests reach into the window; None: all.
+
+    An engine's counters are cumulative, so of each such run all its readings are needed, of no other any.
+    """
+    if since is None and until is None:
+        return None
+    first, end = _bounds(since, until)
+    # The ends of each run's readings, found by the primary key: all readings of a year would have to be read else.
+    found = db.rows(
+        """WITH RECURSIVE every (run_id) AS (
+            SELECT MIN(run_id) FROM run_readings UNION ALL
+            SELECT (SELECT MIN(run_id) FROM run_readings WHERE run_id > every.run_id) FROM every
+            WHERE every.run_id IS NOT NULL)
+        SELECT run_id FROM every WHERE run_id IS NOT NULL
+            AND (SELECT at FROM run_readings r WHERE r.run_id = every.run_id ORDER BY seq LIMIT 1) < ?2
+            AND (SELECT at FROM run_readings r WHERE r.run_id = every.run_id ORDER BY seq DESC LIMIT 1) >= ?1
+        UNION SELECT DISTINCT run_id FROM requests WHERE at >= ?1 AND at < ?2 AND run_id IS NOT NULL""",
+        (first, end),
+    )
+    return [row[0] for row in found]
+
+
+def counter_parts(
+    db: Reader, since: float | None, until: float | None, slot: int, runs: Iterable[str] | None = None
+) -> list[Part]:
     """Return what the engines counted.
 
     A counter starts at zero with its engine; one that falls within an attempt starts again, and what it showed then
-    counts on top. An increase belongs to the day of the reading that ends it.
+    counts on top. An increase belongs to the stretch of the reading that ends it.
+
+    Args:
+        slot: The seconds of a stretch.
+        runs: Only of these; None: all.
     """
     first, end = _bounds(since, until)
-    used: dict[tuple[str, int, int, bool], dict[str, float]] = {}
+    used: dict[tuple[str, int, int, int], dict[str, float]] = {}
     last: dict[str, float] = {}
     current: tuple[str, int] | None = None
+    among, values_of = _among("run_id", runs)
     # One pass in order: window functions over each counter take three times as long.
     found = db.rows(
-        f"""SELECT run_id, attempt, at, {", ".join(COUNTERS)} FROM run_readings WHERE kind = 'counters'
-        ORDER BY run_id, attempt, seq"""  # noqa: RUF100, S608
+        f"""SELECT run_id, attempt, at, {", ".join(COUNTERS)} FROM run_readings WHERE kind = 'counters' {among}
+        ORDER BY run_id, attempt, seq""",  # noqa: RUF100, S608
+        values_of,
     )
     for run_id, attempt, at, *values in found:
         if (run_id, attempt) != current:
             current, last = (run_id, attempt), {}
-        key = (run_id, attempt, int(at // DAY), first <= at < end)
+        key = (run_id, attempt, int(at // slot), BEFORE if at < first else AFTER if at >= end else INSIDE)
         sums = used.get(key)
         if sums is None:
             sums = used[key] = {}
@@ -85,12 +128,12 @@ def counter_parts(db: Reader, since: float | None, until: float | None) -> list[
                 last[name] = value
     about = {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
     parts = []
-    for (run_id, attempt, day, inside), sums in used.items():
+    for (run_id, attempt, place, side), sums in used.items():
         if not sums:  # a reading of counters without a known value
             continue
         whole: dict[str, int | None] = {name: round(sums[name]) if name in sums else None for name in COUNTERS}
         model, recipe_id = about.get(run_id, (None, None))
-        parts.append(Part(run_id, attempt, model, recipe_id, day, inside, whole, _known_prompt(whole)))
+        parts.append(Part(run_id, attempt, model, recipe_id, place, side, whole, _known_prompt(whole)))
     return parts
 
 
@@ -98,19 +141,31 @@ def _known_prompt(values: dict[str, int | None]) -> int | None:
     return None if values["cached_tokens"] is None else values["prompt_tokens"]
 
 
-def request_parts(db: Reader, since: float | None, until: float | None) -> list[Part]:
-    """Return what our own requests report. A request without usage counts as a request alone."""
+def request_parts(
+    db: Reader, since: float | None, until: float | None, slot: int, runs: Iterable[str] | None = None
+) -> list[Part]:
+    """Return what our own requests report. A request without usage counts as a request alone.
+
+    Args:
+        slot: The seconds of a stretch.
+        runs: Only of these, and in the window those to servers that are not ours; None: all.
+    """
+    among, values = _among("q.run_id", runs, 4)
+    if runs is not None:
+        among = f"AND (q.run_id IS NOT NULL {among} OR q.run_id IS NULL AND q.at >= ?1 AND q.at < ?2)"
     found = db.rows(
         f"""SELECT q.run_id, {ATTEMPT} AS attempt, COALESCE(r.model, q.model) AS model,
-            COALESCE(r.recipe_id, q.recipe_id) AS recipe_id, CAST(q.at / {DAY} AS INTEGER) AS day,
-            (q.at >= ?1 AND q.at < ?2) AS inside,
+            COALESCE(r.recipe_id, q.recipe_id) AS recipe_id, CAST(q.at / ?3 AS INTEGER) AS slot,
+            (q.at >= ?2) - (q.at < ?1) AS side,
             SUM(q.prompt_tokens) AS prompt_tokens, SUM(q.completion_tokens) AS generation_tokens,
             SUM(q.cached_tokens) AS cached_tokens, COUNT(*) AS requests,
             SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN q.prompt_tokens END) AS cache_prompt,
-            COALESCE(q.estimated, 0) AS estimated
+            COALESCE(q.estimated, 0) AS estimated, q.source,
+            COALESCE(q.key_id, q.key_name) AS key, SUM(q.reasoning_tokens) AS thinking
         FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id
-        WHERE q.finish NOT IN {NO_ANSWERS} GROUP BY 1, 2, 3, 4, 5, 6, estimated""",  # noqa: RUF100, S608
-        _bounds(since, until),
+        WHERE q.finish NOT IN {NO_ANSWERS} {among}
+        GROUP BY 1, 2, 3, 4, 5, 6, estimated, q.source, key""",  # noqa: RUF100, S608
+        (*_bounds(since, until), slot, *values),
     )
     return [
         Part(
@@ -118,21 +173,24 @@ def request_parts(db: Reader, since: float | None, until: float | None) -> list[
             row["attempt"],
             row["model"],
             row["recipe_id"],
-            row["day"],
-            bool(row["inside"]),
+            row["slot"],
+            row["side"],
             {name: row[name] for name in COUNTERS},
             row["cache_prompt"],
             bool(row["estimated"]),
+            row["source"],
+            row["key"],
+            row["thinking"],
         )
         for row in found
     ]
 
 
-def energy_parts(db: Reader, since: float | None, until: float | None) -> list[EnergyPart]:
+def energy_parts(db: Reader, since: float | None, until: float | None, slot: int) -> list[EnergyPart]:
     """Return what the runs' GPUs used, within the window.
 
     Between two readings of a GPU lies an interval; it belongs to the runs whose own readings enclose it, in equal
-    shares, and to the day of its end. A counter that fell was reset by its driver: that interval is unknown.
+    shares, and to the stretch of its end. A counter that fell was reset by its driver: that interval is unknown.
     """
     first, end = _bounds(since, until)
     drawn: dict[tuple[str, int], tuple[float, bool]] = {}
@@ -141,7 +199,7 @@ def energy_parts(db: Reader, since: float | None, until: float | None) -> list[E
         moments = sorted({moment for _, begin, over in runs for moment in (begin, over)})
         sharers: list[str] = []
         position = 0
-        before: tuple[int, int] | None = None
+        before: tuple[float, int] | None = None
         for at, millijoules in _energy_readings(db, uuid, boot, first, end):
             if before is not None and millijoules >= before[1]:
                 while position < len(moments) and moments[position] <= before[0]:
@@ -150,20 +208,21 @@ def energy_parts(db: Reader, since: float | None, until: float | None) -> list[E
                     position += 1
                 if first <= at < end:
                     for run_id in sharers:
-                        known, estimated = drawn.get((run_id, at // DAY), (0.0, False))
+                        place = int(at // slot)
+                        known, estimated = drawn.get((run_id, place), (0.0, False))
                         share = (millijoules - before[1]) / len(sharers)
-                        drawn[run_id, at // DAY] = (known + share, estimated or len(sharers) > 1)
+                        drawn[run_id, place] = (known + share, estimated or len(sharers) > 1)
             before = (at, millijoules)
     about = {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
     return [
-        EnergyPart(run_id, *about.get(run_id, (None, None)), day, millijoules / WATT_HOUR, estimated)
-        for (run_id, day), (millijoules, estimated) in sorted(drawn.items())
+        EnergyPart(run_id, *about.get(run_id, (None, None)), place, millijoules / WATT_HOUR, estimated)
+        for (run_id, place), (millijoules, estimated) in sorted(drawn.items())
     ]
 
 
-def _windows(db: Reader) -> dict[tuple[str, str], list[tuple[str, int, int]]]:
+def _windows(db: Reader) -> dict[tuple[str, str], list[tuple[str, float, float]]]:
     """Return by GPU and boot: each run with its first and last reading."""
-    found: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
     for uuid, boot, run_id, begin, over in db.rows(
         "SELECT uuid, boot_id, run_id, first_at, last_at FROM run_gpus ORDER BY uuid, boot_id, run_id"
     ):
@@ -180,28 +239,41 @@ def _energy_readings(db: Reader, uuid: str, boot: str, first: float, end: float)
     )
 
 
-def seen_requests(db: Reader, since: float | None, until: float | None) -> list[sqlite3.Row]:
-    """Return the requests of the window, each with its model, recipe, day, session and that session's title."""
+def seen_requests(db: Reader, since: float | None, until: float | None, slot: int) -> list[sqlite3.Row]:
+    """Return the requests of the window, oldest first: model, recipe, stretch, session, source, key, end, times."""
     return db.rows(
-        f"""SELECT COALESCE(r.model, q.model) AS model, COALESCE(r.recipe_id, q.recipe_id) AS recipe_id,
-            CAST(q.at / {DAY} AS INTEGER) AS day, q.at, q.session_id, s.title, q.finish, q.ttft, q.total_seconds,
-            q.tokens_per_second, q.prompt_tokens, q.completion_tokens, q.cached_tokens,
-            COALESCE(q.estimated, 0) AS estimated
-        FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id LEFT JOIN chat_sessions s ON s.id = q.session_id
+        f"""SELECT COALESCE(r.model, q.model), COALESCE(r.recipe_id, q.recipe_id), CAST(q.at / ?3 AS INTEGER),
+            q.session_id, q.source, COALESCE(q.key_id, q.key_name), q.finish, q.ttft, q.total_seconds,
+            q.tokens_per_second
+        FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id
         WHERE q.at >= ?1 AND q.at < ?2 AND q.finish NOT IN {NO_ANSWERS} ORDER BY q.at""",  # noqa: RUF100, S608
-        _bounds(since, until),
+        (*_bounds(since, until), slot),
     )
 
 
-def requests_by_hour(db: Reader, since: float | None, until: float | None) -> list[sqlite3.Row]:
-    """Return for each hour of the day in UTC how many of our requests ended in it, and their tokens."""
+def session_sums(db: Reader, since: float | None, until: float | None) -> list[sqlite3.Row]:
+    """Return what the requests of each session used, the one with the last request first."""
     return db.rows(
-        f"""SELECT CAST(at / 3600 AS INTEGER) % 24 AS hour, COUNT(*) AS requests,
-            SUM(finish NOT IN ('failed', 'interrupted')) AS successful,
-            SUM(COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0)) AS tokens
-        FROM requests WHERE at >= ?1 AND at < ?2 AND finish NOT IN {NO_ANSWERS} GROUP BY 1 ORDER BY 1""",  # noqa: RUF100, S608
+        f"""SELECT COALESCE(q.session_id, '') AS session, s.title, MAX(q.at) AS at, COUNT(*) AS requests,
+            SUM(q.prompt_tokens) AS prompt_tokens, SUM(q.completion_tokens) AS generation_tokens,
+            SUM(q.cached_tokens) AS cached_tokens, SUM(q.reasoning_tokens) AS thinking_tokens,
+            SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN COALESCE(q.prompt_tokens, 0) END) AS cache_prompt,
+            MAX(CASE WHEN q.completion_tokens IS NOT NULL THEN COALESCE(q.estimated, 0) ELSE 0 END) AS estimated
+        FROM requests q LEFT JOIN chat_sessions s ON s.id = q.session_id
+        WHERE q.at >= ?1 AND q.at < ?2 AND q.finish NOT IN {NO_ANSWERS} GROUP BY 1 ORDER BY at DESC""",  # noqa: RUF100, S608
         _bounds(since, until),
     )
+
+
+def key_names(db: Reader, keys: Iterable[str]) -> dict[str, str]:
+    """Return what keys are called: now, or of those that are gone, when they last asked. A name stands for itself."""
+    names = {row["id"]: row["name"] for row in db.rows("SELECT id, name FROM api_keys")}
+    for key in keys:
+        if key not in names:
+            query = "SELECT key_name FROM requests WHERE key_id = ? ORDER BY at DESC LIMIT 1"
+            row = db.row(query, (key,))
+            names[key] = (row["key_name"] if row is not None else None) or key
+    return names
 
 
 def uptime(db: Reader) -> tuple[float | None, float | None]:
@@ -212,6 +284,13 @@ def uptime(db: Reader) -> tuple[float | None, float | None]:
         FROM runs r WHERE r.started_at IS NOT NULL"""
     )
     return (None, None) if row is None else (row["lived"], row["first"])
+
+
+def _among(column: str, runs: Iterable[str] | None, number: int = 1) -> tuple[str, tuple[str, ...]]:
+    """Return a condition that holds for some runs only, with its parameter."""
+    if runs is None:
+        return "", ()
+    return f"AND {column} IN (SELECT value FROM json_each(?{number}))", (json.dumps(list(runs)),)  # noqa: RUF100, S608
 
 
 def _bounds(since: float | None, until: float | None) -> tuple[float, float]:

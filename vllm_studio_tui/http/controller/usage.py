@@ -52,7 +52,7 @@ async def _benchmark(call: Call) -> web.StreamResponse:
 ROUTES = (
     Route(
         "GET", "/usage", _usage, Scope.READ, "What was used: tokens, requests, latency, energy", "Measured",
-        query={"days": "The last N days (UTC), today too.", "by": f"Divided by one of {', '.join(BY)}."},
+        query={"days": "The last N days, today too.", "by": f"Divided by one of {', '.join(BY)}."},
     ),
     Route(
         "POST", "/benchmark", _benchmark, Scope.MANAGE, "Measure an engine with one question", "Measured",

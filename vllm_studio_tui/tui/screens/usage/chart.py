@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.usage import DAY, UsageReport, UsageRow, date_of
+from vllm_studio_tui.domain.usage import DAY, UsageReport, UsageRow
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.local_time import date_of, day_of
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row
@@ -32,7 +33,7 @@ def chart(
     glyphs = ink.glyphs
     # With few or no colours, what was read and what was written differ in their characters too.
     read = glyphs.shade if ink.plain or glyphs.ascii else glyphs.full
-    last = int(report.at // DAY)
+    last = day_of(report.at)
     x = margin(size) + 7
     legend = LEGEND if size == Size.FULL else 0
     room = width - x - legend - 2

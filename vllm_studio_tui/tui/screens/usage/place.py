@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.usage import BY, DAY, UsageQuery, UsageReport, UsageRow, date_of
+from vllm_studio_tui.domain.usage import UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.kit.local_time import begin_of, date_of, day_of
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
@@ -22,6 +23,8 @@ from vllm_studio_tui.tui.widgets.listing import Listing
 from vllm_studio_tui.tui.widgets.table import Table
 
 DAYS = (7, 14, 30, 90, 365)
+#: What the rows are, in the order of `v`.
+VIEWS = ("model", "recipe", "day", "session")
 #: Seconds between two reports while the screen is shown.
 EVERY = 10.0
 #: What the rows are ordered by until a person orders them by a column.
@@ -109,11 +112,15 @@ class UsagePlace(Place):
     def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
         """Return the report, that of as many days before, and that of the chosen day. Blocking."""
         now = time.time()
-        first = (int(now // DAY) - days + 1) * DAY
-        queries = [UsageQuery(days=days, by=by), UsageQuery(by=by, since=first - days * DAY, until=first)]
+        today = day_of(now)
+        first = today - days + 1
+        queries = [
+            UsageQuery(days=days, by=by, every=False),
+            UsageQuery(by=by, since=begin_of(first - days), until=begin_of(first), every=False),
+        ]
         if chosen is not None:
-            day = (int(now // DAY) - chosen) * DAY
-            queries.append(UsageQuery(by=by, since=day, until=day + DAY))
+            day = today - chosen
+            queries.append(UsageQuery(by=by, since=begin_of(day), until=begin_of(day + 1), every=False))
         this, earlier, *narrow = self.studio.usage.reports(queries, now=now)
         return this, earlier, narrow[0] if narrow else None
 
@@ -147,7 +154,7 @@ class UsagePlace(Place):
     def _day_note(self) -> Parts:
         if self._chosen is None or self._report is None:
             return []
-        date = date_of(int(self._report.at // DAY) - self._chosen)
+        date = date_of(day_of(self._report.at) - self._chosen)
         return [(date, "accent bold"), ("   esc all days   ", "faint")]
 
     def _paint_above(self, width: int, height: int) -> list[Row]:
@@ -202,7 +209,7 @@ class UsagePlace(Place):
         if used is None or self._report is None:
             return
         if self._by == "day":
-            last = int(self._report.at // DAY)
+            last = day_of(self._report.at)
             self._chosen = next((back for back in range(DAYS[self._days]) if date_of(last - back) == used.key), None)
             self._by = "model"
             self._make()
@@ -226,7 +233,7 @@ class UsagePlace(Place):
 
     def action_view(self) -> None:
         """Group by the next of model, recipe, day and chat."""
-        self._by = BY[(BY.index(self._by) + 1) % len(BY)]
+        self._by = VIEWS[(VIEWS.index(self._by) + 1) % len(VIEWS)]
         self._make()
 
     def action_previous_stop(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vllm_studio_tui.domain.usage import DAY, Price, UsageReport, UsageRow
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.local_time import day_of
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -119,8 +120,8 @@ def head(report: UsageReport | None, before: UsageReport | None, days: int, size
     x = row.put(x, f"{days} days", "accent bold") + 3
     compared = before is not None and bool(before.totals.total_tokens)
     if report is not None and not (compared and size < Size.BASE):
-        last = int(report.at // DAY)
-        x = row.put(x, f"{day_word(last - days + 1)} to {day_word(last)}, UTC", "faint") + 3
+        last = day_of(report.at)
+        x = row.put(x, f"{day_word(last - days + 1)} to {day_word(last)}, {report.zone}", "faint") + 3
     if compared:
         x = row.put(x, f"% against the {days} days before", "faint") + 3
     if size >= Size.WIDE:
