@@ -19,7 +19,8 @@ from vllm_studio_tui.simulation import nvml as simulation
 from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
-from vllm_studio_tui.tui.paint.gpu_owners import SLOWED, owners
+from vllm_studio_tui.tui.paint.gpu_columns import SLOWED
+from vllm_studio_tui.tui.paint.gpu_owners import owners
 from vllm_studio_tui.tui.paint.gpus import table
 from vllm_studio_tui.tui.paint.run_parts import RunFacts
 from vllm_studio_tui.tui.screens.run.facts import PageFacts
@@ -53,7 +54,8 @@ async def test_a_gpu_that_the_driver_slows_down_is_shown_as_slowed(
     report = read(monkeypatch, "2,fault=throttle:1")
     assert report.gpus[1].throttle == (Throttle.POWER_CAP, Throttle.SOFTWARE_THERMAL)
     async with staged(tmp_path, place=place, shown=shows(report, bare), size=size) as stage:
-        assert ("slowed: power limit" if size[0] == 160 else "slowed") in stage.text()
+        whole = "power limit" if place == "monitor" else "slowed: power limit"  # there it has a column
+        assert (whole if size[0] == 160 else "slowed") in stage.text()
 
 
 async def test_where_there_is_no_room_for_words_a_mark_says_that_it_is_slow(
@@ -135,3 +137,23 @@ def test_a_run_has_its_gpus_by_whatever_name_it_claims_them_and_those_it_is_seen
     assert page.gpu_names() == ("1",)
     assert "GPU 1 " in state_row(page).text()
     assert replace(page, gpus=None).gpu_names() == claims
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [((160, 45), "Xid 94: memory error"), ((120, 36), "Xid 94"), ((60, 15), "!")]
+)
+async def test_an_error_of_a_gpu_is_shown_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], words: str
+) -> None:
+    report = read(monkeypatch, "2,fault=xid:1")
+    async with staged(tmp_path, place="monitor", shown=shows(report, bare), size=size) as stage:
+        assert words in stage.text()
+
+
+async def test_what_goes_over_the_bus_has_a_column_where_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = (Gpu(0, "a", "H100", pcie_rx=5.1e9, pcie_tx=1e9, utilization=9), Gpu(1, "b", "H100", utilization=8))
+    report = GpuReport(0.0, gpus)
+    async with staged(tmp_path, place="monitor", shown=shows(report, bare), size=(160, 45)) as stage:
+        assert "6.1 GB/s" in stage.text()

@@ -160,6 +160,18 @@ def test_the_table_shows_every_gpu_and_what_is_wrong_with_it(monkeypatch: pytest
     assert "power cap, software thermal" in rows["3"]
 
 
+def test_errors_parts_and_links_are_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIMULATE, "3,busy=1,fault=xid:0,fault=mig:1,fault=ecc:2")
+    out = CliRunner().invoke(app(), ["gpus"]).stdout
+    rows = {line.split()[0]: line for line in out.splitlines()[3:6]}
+    assert "gen 5 x16" in rows["0"] and "B/s" in rows["0"] and "345" in rows["0"]
+    assert "Xid 94: memory error, one program was ended" in rows["0"]
+    assert "2 memory errors not corrected" in rows["2"]
+    assert "3g.40gb" in out and "MIG-" in out
+    assert "Xid 31: Restart the program" in out  # the last lines say what to do
+    assert out.count("Xid 94: ") == 3  # beside the GPU, in the list, and what to do
+
+
 def test_escapes_in_a_name_do_not_reach_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SIMULATE, "1,fault=hostile:0")
     out = CliRunner().invoke(app(), ["gpus"]).stdout

@@ -126,36 +126,100 @@ def show(report: GpuReport) -> None:
         return
     say(f"Driver {report.driver or DASH}, CUDA {report.cuda or DASH}")
     table(
-        ("GPU", "Name", "Use", "Memory GiB", "Power W", "Temp", "Notes"),
-        [_row(gpu) for gpu in report.gpus],
-        right=(0, 2, 3, 4, 5),
+        ("GPU", "Name", "Use", "Memory GiB", "Power W", "Temp", "MHz", "PCIe", "Notes"),
+        [_row(gpu, report.at) for gpu in report.gpus],
+        right=(0, 2, 3, 4, 5, 6, 7),
     )
+    _show_parts(report.gpus)
     using = [(gpu.index, process) for gpu in report.gpus for process in gpu.processes]
     if using:
         say()
         table(
-            ("GPU", "PID", "User", "Memory GiB", "Run", "Command"),
+            ("GPU", "PID", "User", "Memory GiB", "SM", "Run", "Command"),
             [
                 (
                     str(index),
                     str(process.pid),
                     process.user or DASH,
                     numbers.gib(process.gpu_memory, DASH),
+                    _percent(process.sm),
                     process.run_id or DASH,
                     (process.command or DASH)[:80],
                 )
                 for index, process in using
             ],
-            right=(0, 1, 3),
+            right=(0, 1, 3, 4),
+        )
+    _show_errors(report)
+
+
+def _show_parts(gpus: Sequence[Gpu]) -> None:
+    """Print the parts of GPUs that are divided."""
+    from vllm_studio_tui.cli.output import say, table
+
+    parts = [(gpu.index, part) for gpu in gpus for part in gpu.mig_devices]
+    if parts:
+        say()
+        table(
+            ("GPU", "Part", "Memory GiB", "PIDs", "UUID"),
+            [
+                (
+                    str(index),
+                    part.name,
+                    f"{numbers.gib(part.memory_used, DASH)} / {numbers.gib(part.memory_total, DASH)}",
+                    " ".join(str(pid) for pid in part.processes) or DASH,
+                    part.uuid or DASH,
+                )
+                for index, part in parts
+            ],
+            right=(0, 2),
         )
 
 
-def _row(gpu: Gpu) -> tuple[str, ...]:
+def _show_errors(report: GpuReport) -> None:
+    """Print the errors that the driver told the kernel's log: what they mean, and what to do."""
+    from vllm_studio_tui.cli.output import say, table
+    from vllm_studio_tui.domain.xids import MEANINGS, words
+
+    errors = [(gpu.index, one) for gpu in report.gpus for one in gpu.xids]
+    if not errors:
+        return
+    say()
+    table(
+        ("GPU", "When", "Error", "PID", "In the log"),
+        [
+            (
+                str(index),
+                numbers.ago(one.at, report.at),
+                words(one),
+                DASH if one.pid is None else str(one.pid),
+                one.words[:60] or DASH,
+            )
+            for index, one in errors
+        ],
+        right=(0, 3),
+    )
+    for code in dict.fromkeys(one.code for _, one in errors if one.code in MEANINGS):
+        say(f"Xid {code}: {MEANINGS[code].advice}")
+
+
+def _link(gpu: Gpu) -> str:
+    """Return the PCIe link and what goes over it both ways."""
+    kind = [f"gen {gpu.pcie_generation}"] if gpu.pcie_generation else []
+    kind += [f"x{gpu.pcie_width}"] if gpu.pcie_width else []
+    known = [one for one in (gpu.pcie_rx, gpu.pcie_tx) if one is not None]
+    return " ".join([*kind, *([numbers.throughput(sum(known))] if known else [])]) or DASH
+
+
+def _row(gpu: Gpu, at: float) -> tuple[str, ...]:
+    from vllm_studio_tui.domain.xids import trouble_of
+
     if gpu.lost:
-        return (str(gpu.index), gpu.name, DASH, DASH, DASH, DASH, f"lost: {gpu.lost}")
+        return (str(gpu.index), gpu.name, *(DASH,) * 6, f"lost: {gpu.lost}")
+    trouble = trouble_of(gpu, at)
     power = numbers.fixed(gpu.power_draw, 0, unknown=DASH)
     limit = numbers.fixed(gpu.power_limit, 0, unknown=DASH)
-    notes = [*gpu.throttle, *(["MIG"] if gpu.mig else []), *([gpu.trouble] if gpu.trouble else [])]
+    notes = [*([trouble] if trouble else []), *gpu.throttle, *(["MIG"] if gpu.mig else [])]
     if gpu.stale is not None:
         notes.append(numbers.fixed(gpu.stale, 0, " s old"))
     return (
@@ -165,6 +229,8 @@ def _row(gpu: Gpu) -> tuple[str, ...]:
         f"{numbers.gib(gpu.memory_used, DASH)} / {numbers.gib(gpu.memory_total, DASH)}",
         f"{power} / {limit}",
         numbers.fixed(gpu.temperature, 0, "°C", DASH),
+        numbers.fixed(gpu.sm_clock, 0, unknown=DASH),
+        _link(gpu),
         ", ".join(notes),
     )
 

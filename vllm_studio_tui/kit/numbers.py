@@ -93,6 +93,15 @@ def memory(used: float | None, total: float | None, *, tight: bool = False, unkn
     return f"{one(used)}/{one(total)}{unit[0]}" if tight else f"{one(used)} / {one(total)} {unit}"
 
 
+def throughput(value: float | None, unknown: str = "–") -> str:
+    """Format bytes a second, in powers of 1000 as links are measured: `6.1 GB/s`, `540 MB/s`."""
+    if value is None:
+        return unknown
+    if value >= 999.5e6:
+        return f"{value / 1e9:.1f} GB/s" if value < 99.95e9 else f"{value / 1e9:.0f} GB/s"
+    return f"{value / 1e6:.0f} MB/s" if value >= 0.5e6 or not value else "<1 MB/s"
+
+
 def power(watts: float | None, unknown: str = "–") -> str:
     """Format watts: `310 W`, `1.24 kW`."""
     if watts is None:

@@ -30,7 +30,9 @@ def read(library: Any, handle: Any) -> tuple[MigDevice, ...] | None:
 def _part(library: Any, part: Any, index: int) -> MigDevice:
     name = validation.text(_try(library, "nvmlDeviceGetName", part)) or f"part {index}"
     profile = _PROFILE.search(name)
-    memory = validation.memory(_try(library, "nvmlDeviceGetMemoryInfo", part))
+    newer = getattr(library, "nvmlMemory_v2", None)
+    memory = validation.memory(newer and _try(library, "nvmlDeviceGetMemoryInfo", part, newer))
+    memory = memory or validation.memory(_try(library, "nvmlDeviceGetMemoryInfo", part))
     using: set[int] = set()
     for kind in ("Compute", "Graphics"):
         listed = validation.processes(_try(library, f"nvmlDeviceGet{kind}RunningProcesses", part)) or ()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport, Xid, is_named
 from vllm_studio_tui.probes.gpu import validation
@@ -22,6 +22,9 @@ from vllm_studio_tui.probes.gpu.timed_calls import run_steps
 from vllm_studio_tui.probes.gpu.values import ALL, COUNTER, HANDLE, PROCESSES
 from vllm_studio_tui.simulation import marks
 
+if TYPE_CHECKING:
+    from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
+
 #: Seconds one reading waits for the driver.
 PATIENCE = 10.0
 #: Seconds between two attempts to open a library that refused.
@@ -29,6 +32,8 @@ RETRY_OPEN = 10.0
 #: Seconds after which the library is opened anew while a GPU is lost.
 REOPEN = 300.0
 MAX_GPUS = 128
+#: Seconds that a single reading waits for the kernel's log.
+LOG_PATIENCE = 1.0
 
 HUNG = "The NVIDIA driver has not answered"
 HUNG_ADVICE = (
@@ -99,6 +104,7 @@ class NvmlReader:
 
     Args:
         library: A module as `pynvml`; None: the one that `load` finds at the first reading.
+        log: Where the driver's errors are; None: nobody looks for them.
         clock: Seconds since the epoch. `monotonic` times retries and the age of values.
     """
 
@@ -106,10 +112,12 @@ class NvmlReader:
         self,
         library: Any = None,
         *,
+        log: KernelLog | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nvml = library
+        self._log = log
         self._clock = clock
         self._monotonic = monotonic
         self._devices: list[Device] | None = None
@@ -170,6 +178,11 @@ class NvmlReader:
             for index, count in counts
             if count is not None and (not wanted or any(is_named(index, count[0], name) for name in wanted))
         }, f"{HUNG} for {self.hanging:.1f} s" if self.hanging else None
+
+    def look_at_log(self) -> None:
+        """Take what is new in the kernel's log: the next reading tells it. Where there is no GPU nothing is done."""
+        if self._log is not None and self._devices and not simulated():
+            self._log.look()
 
     def close(self) -> None:
         """Shut the library down."""
@@ -252,9 +265,9 @@ class NvmlReader:
     def _xids(self, device: Device) -> tuple[Xid, ...]:
         """Return the errors of a GPU that the kernel's log has."""
         invented = getattr(self._nvml, "invented_xids", None) if simulated() else None
-        if invented is None:
-            return ()
-        return tuple(Xid(code, at, words) for at, code, words in invented(device.index))
+        if invented is not None:
+            return tuple(Xid(code, at, words) for at, code, words in invented(device.index))
+        return () if self._log is None else self._log.of(device.bus)
 
     def _due(self) -> bool:
         return self._monotonic() - self._opened_at >= REOPEN and not self.hanging
@@ -301,9 +314,20 @@ def read_once(deadline: float = 3.0, *, processes: bool = True, thorough: bool =
     """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown.
 
     Args:
-        thorough: Also what takes the driver long to tell: 40 ms for each GPU.
+        thorough: Also what takes the driver long to tell, 40 ms for each GPU, and its errors in the kernel's log.
     """
-    return NvmlReader().read(processes, deadline, thorough=thorough)
+    if not thorough or simulated():
+        return NvmlReader().read(processes, deadline, thorough=thorough)
+    from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
+
+    log = KernelLog()
+    reader = NvmlReader(log=log)
+    report = reader.read(processes, deadline, thorough=True)
+    if not report.gpus:
+        return report
+    log.look_through(LOG_PATIENCE)
+    log.close()
+    return replace(report, gpus=tuple(replace(gpu, xids=log.of(gpu.pci_bus)) for gpu in report.gpus))
 
 
 def explain(error: Exception, code: int) -> tuple[str, str | None]:

@@ -15,6 +15,7 @@ import sys
 import threading
 
 from vllm_studio_tui.probes.gpu import protocol
+from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 
 #: Seconds for one reading: half a tick and more, so that an answer comes within the tick.
@@ -25,7 +26,7 @@ RENEW = 600.0
 
 def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
     """Answer requests for ever; ends the process when nobody reads the answers."""
-    reader = NvmlReader()
+    reader = NvmlReader(log=KernelLog())
     while True:
         number, processes = requests.get()
         line = protocol.dump(reader.read(processes, PATIENCE), number)
@@ -34,6 +35,7 @@ def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
                 line = line[os.write(out, line) :]
         except OSError:
             os._exit(0)
+        reader.look_at_log()
         if reader.hanging > RENEW:
             os._exit(0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.gpus import Gpu
+from vllm_studio_tui.domain.gpus import Gpu, Throttle
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
@@ -18,8 +18,16 @@ USED_BY = "used by"
 START = {Size.FULL: 3, Size.WIDE: 3, Size.BASE: 2, Size.COMPACT: 1}
 #: Degrees Celsius from which a temperature is shown as a warning.
 HOT = 87
-#: Marks a GPU that is slowed down, where there is no room for words.
+#: Marks a GPU that is slowed down or in trouble, where there is no room for words.
 SLOW_MARK = "!"
+#: Why a GPU is slowed down.
+SLOWED = {
+    Throttle.POWER_CAP: "power limit",
+    Throttle.HARDWARE: "hardware",
+    Throttle.HARDWARE_THERMAL: "heat",
+    Throttle.SOFTWARE_THERMAL: "heat",
+    Throttle.POWER_BRAKE: "power brake",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class GpuLine:
     glyphs: Glyphs
     layout: str
     stale: bool
+    trouble: str | None = None
 
     @property
     def style(self) -> str:
@@ -40,7 +49,7 @@ class GpuLine:
         return self.layout in (BASE, COMPACT)
 
     def bar(self, share: float | None) -> Parts:
-        return charts.bar(self.glyphs, share, 10 if self.narrow else 18)
+        return charts.bar(self.glyphs, share, 10 if self.narrow else 14 if self.layout == DETAIL else 18)
 
 
 def _utilization(line: GpuLine) -> Parts:
@@ -72,6 +81,18 @@ def _temperature(line: GpuLine) -> Parts:
     return [(text, "warn" if (degrees or 0) >= HOT else line.style)]
 
 
+def _link(line: GpuLine) -> Parts:
+    """Return what goes over PCIe both ways."""
+    known = [one for one in (line.gpu.pcie_rx, line.gpu.pcie_tx) if one is not None]
+    return [(numbers.throughput(sum(known) if known else None, line.glyphs.unknown), line.style)]
+
+
+def _slowed(line: GpuLine) -> Parts:
+    if not line.gpu.throttle:
+        return [(line.glyphs.unknown, "faint")]
+    return [(SLOWED[line.gpu.throttle[0]], "warn")]
+
+
 def _share(used: float | None, total: float | None) -> float | None:
     return used / total if used is not None and total else None
 
@@ -83,23 +104,23 @@ COLUMNS: tuple[Column[GpuLine], ...] = (
     Column("util", _utilization,
            room={DETAIL: (1, 5), WIDE: (1, 5), BASE: (0, 5), COMPACT: (0, 5)}, right=True),
     Column("util bar", lambda line: line.bar(_share(line.gpu.utilization, 100)), title="",
-           room={DETAIL: (1, 18), WIDE: (1, 18), BASE: (1, 10), COMPACT: (1, 10)}),
+           room={DETAIL: (1, 14), WIDE: (1, 18), BASE: (1, 10), COMPACT: (1, 10)}),
     Column("memory", _memory,
-           room={DETAIL: (4, 20), WIDE: (4, 20), BASE: (0, 14), COMPACT: (0, 11)}, right=True),
+           room={DETAIL: (2, 20), WIDE: (4, 20), BASE: (0, 14), COMPACT: (0, 11)}, right=True),
     Column("memory bar", lambda line: line.bar(_share(line.gpu.memory_used, line.gpu.memory_total)), title="",
-           room={DETAIL: (2, 18), WIDE: (2, 18), BASE: (2, 10), COMPACT: (2, 10)}),
+           room={DETAIL: (2, 14), WIDE: (2, 18), BASE: (2, 10), COMPACT: (2, 10)}),
     Column("power", _power,
-           room={DETAIL: (4, 12), WIDE: (4, 12), BASE: (0, 6), COMPACT: (0, 6)}, right=True),
+           room={DETAIL: (3, 12), WIDE: (4, 12), BASE: (0, 6), COMPACT: (0, 6)}, right=True),
     Column("temp", _temperature,
-           room={DETAIL: (3, 4), WIDE: (3, 4), BASE: (0, 7), COMPACT: (0, 7)}, right=True),
-    Column("slow", lambda line: [(SLOW_MARK, "warn")] if line.gpu.throttle else [], title="", room={COMPACT: (1, 1)}),
+           room={DETAIL: (2, 5), WIDE: (3, 4), BASE: (0, 7), COMPACT: (0, 7)}, right=True),
+    Column("slow", lambda line: [(SLOW_MARK, "warn")] if line.gpu.throttle or line.trouble else [], title="",
+           room={COMPACT: (1, 1)}),
     Column("clock",
            lambda line: [(line.glyphs.unknown if line.gpu.sm_clock is None else f"{line.gpu.sm_clock}",
                                   line.style)],
-           room={DETAIL: (4, 7)}, right=True),
-    Column("fan",
-           lambda line: [(line.glyphs.unknown if line.gpu.fan is None else f"{line.gpu.fan}%", line.style)],
-           room={DETAIL: (2, 3)}, right=True),
+           room={DETAIL: (2, 6)}, right=True),
+    Column("PCIe", _link, room={DETAIL: (2, 9)}, right=True),
+    Column("slowed", _slowed, room={DETAIL: (2, 11)}),
     # Drawn by `draw_owners`: it takes the rest of the row.
-    Column(USED_BY, lambda line: [], room={DETAIL: (5, 0), WIDE: (4, 0), BASE: (2, 0)}),
+    Column(USED_BY, lambda line: [], room={DETAIL: (4, 0), WIDE: (4, 0), BASE: (2, 0)}),
 )  # fmt: skip

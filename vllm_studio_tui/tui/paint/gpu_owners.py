@@ -7,20 +7,13 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuReport, Throttle
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
+from vllm_studio_tui.tui.paint.gpu_columns import DETAIL, SLOWED, GpuLine
 from vllm_studio_tui.tui.paint.ink import Row
-
-SLOWED = {
-    Throttle.POWER_CAP: "power limit",
-    Throttle.HARDWARE: "hardware slowdown",
-    Throttle.HARDWARE_THERMAL: "heat",
-    Throttle.SOFTWARE_THERMAL: "heat",
-    Throttle.POWER_BRAKE: "power brake",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +46,9 @@ def owners(report: GpuReport, runs: Sequence[RunView]) -> dict[int, list[Owner]]
     return found
 
 
-def draw_owners(
-    row: Row, gpu: Gpu, whose: Sequence[Owner], join: str, glyphs: Glyphs, x: int, width: int, *, marks: bool
-) -> None:
-    """Draw the owners of a GPU from column `x` on, with the reason where it is slowed down or does not answer."""
+def draw_owners(row: Row, line: GpuLine, whose: Sequence[Owner], join: str, x: int, width: int, *, marks: bool) -> None:
+    """Draw the owners of a GPU from column `x` on, with what is wrong with it, and why it is slowed down."""
+    gpu, glyphs = line.gpu, line.glyphs
     room = width - x - 3
     if room < 4:
         return
@@ -65,8 +57,8 @@ def draw_owners(
     if gpu.lost is not None:
         row.put(x, f"not answering: {gpu.lost}", "err", room)
         return
-    if gpu.trouble is not None:
-        x = row.put(x, gpu.trouble, "warn", room) + 2
+    if line.trouble is not None:
+        x = row.put(x, line.trouble, "warn", room) + 2
         room = width - x - 3
         if room < 4:
             return
@@ -74,7 +66,8 @@ def draw_owners(
     colour = "faint" if gpu.free and not whose else "fg" if whose and whose[0].run is not None else "dim"
     if join in (glyphs.join_last, glyphs.join_middle):
         names = ""  # the row above names the run
-    slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle else ""
+    # The detailed layout has a column for it.
+    slow = f"slowed: {SLOWED[gpu.throttle[0]]}" if gpu.throttle and line.layout != DETAIL else ""
     if slow and len(slow) + 4 + cell_len(names) > room:
         # Not enough room for both: the slowdown is the more important part.
         x = row.put(x, "slowed", "warn") + 2

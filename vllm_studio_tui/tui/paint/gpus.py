@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vllm_studio_tui.domain.gpus import Gpu, GpuReport
+from vllm_studio_tui.domain.gpus import GpuReport
+from vllm_studio_tui.domain.xids import trouble_of
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size
@@ -89,7 +90,13 @@ def table(
     stale = report.stale is not None
     layout = _layout(size, detail)
     return [
-        _row(gpu, whose[gpu.index], mark, glyphs, width, size, layout, stale=stale or gpu.stale is not None)
+        _row(
+            GpuLine(gpu, glyphs, layout, stale or gpu.stale is not None, trouble_of(gpu, report.at)),
+            whose[gpu.index],
+            mark,
+            width,
+            size,
+        )
         for gpu, mark in zip(report.gpus, marks, strict=True)
     ]
 
@@ -105,25 +112,14 @@ def _layout(size: Size, detail: bool) -> str:
     return BASE if size == Size.BASE else COMPACT
 
 
-def _row(
-    gpu: Gpu,
-    whose: Sequence[Owner],
-    bracket: str,
-    glyphs: Glyphs,
-    width: int,
-    size: Size,
-    layout: str,
-    *,
-    stale: bool,
-) -> Row:
-    x = START[size]
-    cells = fixed(COLUMNS, layout, x)
-    row = put_values(cells, Row(), GpuLine(gpu, glyphs, layout, stale), glyphs)
-    if layout != COMPACT:
+def _row(line: GpuLine, whose: Sequence[Owner], bracket: str, width: int, size: Size) -> Row:
+    cells = fixed(COLUMNS, line.layout, START[size])
+    row = put_values(cells, Row(), line, line.glyphs)
+    if line.layout != COMPACT:
         start = start_of(cells, USED_BY)
         # In the wide layouts the bracket is drawn before the column.
-        start -= 2 if layout in (WIDE, DETAIL) else 0
-        draw_owners(row, gpu, whose, bracket, glyphs, start, width, marks=size >= Size.WIDE)
+        start -= 2 if line.layout in (WIDE, DETAIL) else 0
+        draw_owners(row, line, whose, bracket, start, width, marks=size >= Size.WIDE)
     return row
 
 
@@ -148,7 +144,7 @@ def _pairs(report: GpuReport, glyphs: Glyphs, width: int, *, indent: int = 0) ->
             end = x + len(number) + 1 + max(0, bar)
             use = glyphs.unknown if gpu.utilization is None else f"{gpu.utilization}%"
             row.put_right(end + 5, "lost" if gpu.lost is not None else use, "err" if gpu.lost is not None else "fg")
-            if gpu.throttle:
+            if gpu.throttle or trouble_of(gpu, report.at):
                 row.put(end + 5, SLOW_MARK, "warn")
             text = glyphs.unknown if gpu.memory_used is None else f"{gpu.memory_used / numbers.GIB:.0f}G"
             row.put_right(end + 11, text, "dim")
