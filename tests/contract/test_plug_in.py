@@ -143,6 +143,7 @@ def test_every_fact_of_a_backend_is_tried_here_or_with_ours(example: Backend, di
     elsewhere = {"needs_launch", "package", "program_setting", "loads_adapters", "mistral_format", "max_lora_rank"}
     elsewhere |= {"config_file"}  # tests/unit/test_imports_of_tools.py
     elsewhere |= {"token_calls", "sight", "sight_advice", "memory", "memory_asked"}  # tests/unit/test_fit.py
+    elsewhere |= {"slots"}  # tests/unit/test_engine_windows.py
     elsewhere |= {"images"}  # tests/unit/test_import_containers.py
     derived = {"stages_for", "counters_for", "memory_lines_for", "names_model", "help_command", "version", "doctor"}
     assert facts | methods == (own & (facts | methods)) | elsewhere | derived

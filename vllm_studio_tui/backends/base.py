@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.backends.common.token_calls import TokenCalls
     from vllm_studio_tui.domain.check import Check
     from vllm_studio_tui.domain.memory_report import MemoryLine
-    from vllm_studio_tui.domain.metric_spec import MetricSpec
+    from vllm_studio_tui.domain.metric_spec import MetricSpec, SlotsSource
     from vllm_studio_tui.domain.recipe import Recipe
 
 #: Fields of a recipe that make flags; each backend names those that it turns into its own.
@@ -172,6 +172,7 @@ class Backend(ABC):
     Attributes, what it answers:
         counters: Names of its cumulative counters; None where it has none.
         metrics: Its metric table; None: unknown, and the names of all engines are tried; empty: it has no /metrics.
+        slots: Where it tells of the requests that it works on, whose tokens it counts when they end; None: nowhere.
         continue_options: Fields that a request needs to have the last message continued; None: it cannot do that.
         keeps_connections: False: it may close a connection after a stream without having said so there.
         streams_unasked: It streams where a request does not say `stream`, so requests say it.
@@ -232,6 +233,7 @@ class Backend(ABC):
 
     counters: CounterNames | None = None
     metrics: tuple[MetricSpec, ...] | None = None
+    slots: SlotsSource | None = None
     continue_options: Mapping[str, Any] | None = None
     keeps_connections: bool = True
     streams_unasked: bool = False

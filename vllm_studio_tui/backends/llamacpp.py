@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, config_files, doctor, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, doctor, metric_tables, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, is_local, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.gguf_files import projectors, weights
@@ -20,7 +20,6 @@ from vllm_studio_tui.backends.common.stages import DOWNLOADING
 from vllm_studio_tui.backends.embedded import CACHE_TYPES, REASONING_FORMATS, VERBOSITY, complaint
 from vllm_studio_tui.domain.check import Check, ok
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
-from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 from vllm_studio_tui.kit.file_access import expanded
 
@@ -75,51 +74,6 @@ COUNTERS = CounterNames(
     progress=("llamacpp:n_decode_total",),
     token_gaps=("llamacpp:tokens_predicted_total",),
     token_seconds=("llamacpp:tokens_predicted_seconds_total",),
-)
-
-
-def _names(*names: str) -> tuple[str, ...]:
-    return prefixed("llamacpp", *names)
-
-
-#: Names of build 11434. It counts prompt tokens without the cached ones, has no histograms, and dropped its KV gauge.
-METRICS = (
-    MetricSpec("running", "gauge", _names("requests_processing")),
-    MetricSpec("waiting", "gauge", _names("requests_deferred")),
-    MetricSpec("kv_cache_usage", "mean", _names("kv_cache_usage_ratio")),
-    MetricSpec(
-        "prompt_tokens_per_second",
-        "rate",
-        _names("prompt_tokens_total"),
-        at_end=True,
-        seconds=_names("prompt_seconds_total"),
-        running=_names("requests_processing"),
-    ),
-    MetricSpec(
-        "generation_tokens_per_second",
-        "rate",
-        _names("tokens_predicted_total"),
-        at_end=True,
-        seconds=_names("tokens_predicted_seconds_total"),
-        running=_names("requests_processing"),
-    ),
-    MetricSpec(
-        "prefix_cache_hit_rate",
-        "ratio",
-        _names("prompt_tokens_cached_total"),
-        over=(_names("prompt_tokens_cached_total"), _names("prompt_tokens_total")),
-    ),
-    MetricSpec(
-        "spec_acceptance",
-        "ratio",
-        _names("spec_decode_num_accepted_tokens_total"),
-        over=(_names("spec_decode_num_draft_tokens_total"),),
-    ),
-    MetricSpec(
-        "prompt_tokens_total", "total", _names("prompt_tokens_total"), plus=_names("prompt_tokens_cached_total")
-    ),
-    MetricSpec("generation_tokens_total", "total", _names("tokens_predicted_total")),
-    MetricSpec("cached_tokens_total", "total", _names("prompt_tokens_cached_total")),
 )
 
 PASTED_FLAGS = {
@@ -192,7 +146,8 @@ class LlamaCpp(Backend):
     memory_lines = MEMORY_LINES
     guarded_path = "/props"
     counters = COUNTERS
-    metrics = METRICS
+    metrics = metric_tables.LLAMACPP
+    slots = metric_tables.LLAMACPP_SLOTS
     anthropic_api = True
     keeps_connections = False  # each is closed after a stream
     token_calls = token_calls.LLAMACPP

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, EngineSettings, ForeignEngine, LaunchContext
-from vllm_studio_tui.backends.common import cmdline, config_files, doctor, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, doctor, metric_tables, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -25,7 +25,6 @@ from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.backends.common.versions import installed_version
 from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.domain.errors import InvalidRecipe
-from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
@@ -75,69 +74,6 @@ COUNTERS = CounterNames(
     progress=("sglang:realtime_tokens_total", "sglang:gen_throughput"),
     token_gaps=("sglang:inter_token_latency_seconds_count", "sglang:time_per_output_token_seconds_count"),
     token_seconds=("sglang:inter_token_latency_seconds_sum", "sglang:time_per_output_token_seconds_sum"),
-)
-
-
-def _names(*names: str) -> tuple[str, ...]:
-    return prefixed("sglang", *names)
-
-
-#: Names of version 0.5.23, and older ones.
-METRICS = (
-    MetricSpec("running", "gauge", _names("num_running_reqs", "num_requests_running")),
-    MetricSpec("waiting", "gauge", _names("num_queue_reqs", "num_pending_reqs", "num_requests_waiting")),
-    MetricSpec("kv_cache_usage", "mean", _names("token_usage", "full_token_usage", "kv_cache_usage_perc")),
-    # Its token counters move only when a request ends; this one moves at each log interval.
-    MetricSpec(
-        "prompt_tokens_per_second",
-        "rate",
-        _names("realtime_tokens_total"),
-        labels=("mode", frozenset({"prefill_compute", "prefill_cache"})),
-        at_end=True,
-    ),
-    MetricSpec("prompt_tokens_per_second", "gauge", _names("prompt_throughput", "prefill_throughput")),
-    MetricSpec(
-        "prompt_tokens_per_second",
-        "rate",
-        _names("prompt_tokens_total", "prefill_tokens_total"),
-        at_end=True,
-    ),
-    MetricSpec("generation_tokens_per_second", "gauge", _names("gen_throughput", "generation_throughput")),
-    MetricSpec(
-        "generation_tokens_per_second",
-        "rate",
-        _names("generation_tokens_total", "completion_tokens_total", "gen_tokens_total"),
-        at_end=True,
-    ),
-    MetricSpec(
-        "prefix_cache_hit_rate",
-        "ratio",
-        _names("cached_tokens_total"),
-        over=(_names("prompt_tokens_total", "prefill_tokens_total"),),
-    ),
-    MetricSpec("prefix_cache_hit_rate", "mean", _names("cache_hit_rate")),
-    MetricSpec("preemptions", "delta", _names("num_retracted_requests_total")),
-    MetricSpec("spec_acceptance", "mean", _names("spec_accept_rate"), positive=True),
-    MetricSpec("ttft", "histogram", _names("time_to_first_token_seconds")),
-    MetricSpec(
-        "itl",
-        "histogram",
-        _names(
-            "inter_token_latency_seconds",
-            "time_per_output_token_seconds",
-            "request_time_per_output_token_seconds",
-        ),
-    ),
-    MetricSpec("e2e", "histogram", _names("e2e_request_latency_seconds")),
-    MetricSpec("prompt_tokens_total", "total", _names("prompt_tokens_total", "prefill_tokens_total")),
-    MetricSpec(
-        "generation_tokens_total",
-        "total",
-        _names("generation_tokens_total", "completion_tokens_total", "gen_tokens_total"),
-    ),
-    MetricSpec("cached_tokens_total", "total", _names("cached_tokens_total")),
-    MetricSpec("requests_total", "total", _names("num_requests_total")),
-    MetricSpec("preemptions_total", "total", _names("num_retracted_requests_total")),
 )
 
 PASTED_FLAGS = {
@@ -232,7 +168,7 @@ class SGLang(Backend):
     memory_lines = MEMORY_LINES
     guarded_path = "/v1/models"
     counters = COUNTERS
-    metrics = METRICS
+    metrics = metric_tables.SGLANG
     anthropic_api = True
     token_calls = token_calls.VLLM
     continue_options = {"continue_final_message": True}  # noqa: RUF012, RUF100

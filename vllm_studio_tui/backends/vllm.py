@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, config_files, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, metric_tables, parameters, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -20,7 +20,6 @@ from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.backends.common.versions import numbers
 from vllm_studio_tui.domain.check import Check, warn
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.metric_spec import MetricSpec, prefixed
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
@@ -76,58 +75,6 @@ COUNTERS = CounterNames(
     progress=("vllm:iteration_tokens_total_count",),
     token_gaps=("vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count"),
     token_seconds=("vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
-)
-
-
-def _names(*names: str) -> tuple[str, ...]:
-    return prefixed("vllm", *names)
-
-
-#: Names of version 0.32, and older ones.
-METRICS = (
-    MetricSpec("running", "gauge", _names("num_requests_running")),
-    MetricSpec("waiting", "gauge", _names("num_requests_waiting")),
-    MetricSpec("kv_cache_usage", "mean", _names("kv_cache_usage_perc", "gpu_cache_usage_perc")),
-    MetricSpec("prompt_tokens_per_second", "rate", _names("prompt_tokens_total")),
-    MetricSpec("prompt_tokens_per_second", "gauge", _names("avg_prompt_throughput_toks_per_s")),
-    MetricSpec("generation_tokens_per_second", "rate", _names("generation_tokens_total")),
-    MetricSpec("generation_tokens_per_second", "gauge", _names("avg_generation_throughput_toks_per_s")),
-    MetricSpec(
-        "prefix_cache_hit_rate",
-        "ratio",
-        _names("prefix_cache_hits_total", "gpu_prefix_cache_hits_total"),
-        over=(_names("prefix_cache_queries_total", "gpu_prefix_cache_queries_total"),),
-    ),
-    MetricSpec("prefix_cache_hit_rate", "mean", _names("gpu_prefix_cache_hit_rate")),
-    MetricSpec("preemptions", "delta", _names("num_preemptions_total")),
-    MetricSpec(
-        "spec_acceptance",
-        "ratio",
-        _names("spec_decode_num_accepted_tokens_total"),
-        over=(_names("spec_decode_num_draft_tokens_total"),),
-    ),
-    MetricSpec("ttft", "histogram", _names("time_to_first_token_seconds")),
-    MetricSpec(
-        "itl",
-        "histogram",
-        _names(
-            "inter_token_latency_seconds",
-            "time_per_output_token_seconds",
-            "request_time_per_output_token_seconds",
-        ),
-    ),
-    MetricSpec("e2e", "histogram", _names("e2e_request_latency_seconds")),
-    MetricSpec("prompt_tokens_total", "total", _names("prompt_tokens_total")),
-    MetricSpec("generation_tokens_total", "total", _names("generation_tokens_total")),
-    MetricSpec(
-        "cached_tokens_total",
-        "total",
-        _names("prompt_tokens_cached_total", "prefix_cache_hits_total", "gpu_prefix_cache_hits_total"),
-    ),
-    MetricSpec("requests_total", "total", _names("request_success_total")),
-    MetricSpec("preemptions_total", "total", _names("num_preemptions_total")),
-    MetricSpec("ended_requests_total", "total", _names("request_num_preemptions_count")),
-    MetricSpec("ended_preemptions_total", "total", _names("request_num_preemptions_sum")),
 )
 
 PASTED_FLAGS = {
@@ -196,7 +143,7 @@ class Vllm(Backend):
     guarded_path = "/v1/models"
     takes_aliases = True
     counters = COUNTERS
-    metrics = METRICS
+    metrics = metric_tables.VLLM
     anthropic_api = True
     token_calls = token_calls.VLLM
     continue_options = {"continue_final_message": True, "add_generation_prompt": False}  # noqa: RUF012, RUF100

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vllm_studio_tui.domain.metric_spec import MetricSpec
+from vllm_studio_tui.domain.metric_spec import MetricSpec, SlotsSource
 
 
 def specs_of(backend: str) -> tuple[MetricSpec, ...]:
@@ -21,6 +21,16 @@ def specs_of(backend: str) -> tuple[MetricSpec, ...]:
     if found is not None and found.metrics is not None:
         return found.metrics
     return tuple(row for one in registry.backends().values() for row in one.metrics or ())
+
+
+def slots_of(backend: str) -> SlotsSource | None:
+    """Return where a backend's engines tell of the requests that they work on; of an unknown one where any does."""
+    from vllm_studio_tui.backends import registry  # not before there is an engine to ask
+
+    found = registry.find(backend)
+    if found is not None and found.metrics is not None:
+        return found.slots
+    return next((one.slots for one in registry.backends().values() if one.slots is not None), None)
 
 
 def sample_names(specs: Iterable[MetricSpec]) -> frozenset[str]:

@@ -7,32 +7,25 @@ those since the engine's start, which `since_start` says.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vllm_studio_tui.domain.custom_metric import CustomMetric
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
-from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.metric_spec import MetricSpec
+from vllm_studio_tui.domain.errors import EngineRefused, StudioError
 from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.kit.prometheus import Samples
 from vllm_studio_tui.probes.engine.custom_values import filled, rows_of, values_of
-from vllm_studio_tui.probes.engine.metric_lookup import sample_names, specs_of
-from vllm_studio_tui.probes.engine.quantiles import increase, percentiles
+from vllm_studio_tui.probes.engine.metric_lookup import sample_names, slots_of, specs_of
+from vllm_studio_tui.probes.engine.ranks import imbalance_of, kv_tokens_of, ranks_of
 from vllm_studio_tui.probes.engine.scrape import fetch
+from vllm_studio_tui.probes.engine.slots import InFlight, LiveTotals, read_slots
+from vllm_studio_tui.probes.engine.values import Scrape, gain_of, raw_value, restarted, series_of, value_of
+from vllm_studio_tui.probes.engine.windows import Windows, mark_of
 
-#: Fields that count things.
-_COUNTS = frozenset(
-    {"running", "waiting", "preemptions", "prompt_tokens_total", "generation_tokens_total"}
-    | {"cached_tokens_total", "requests_total", "preemptions_total"}
-    | {"ended_requests_total", "ended_preemptions_total"}
-)
-#: Fields that are shares, 0-1.
-_SHARES = frozenset({"kv_cache_usage", "prefix_cache_hit_rate", "spec_acceptance"})
 #: Speeds, which an idle engine does not have whatever its gauges still say.
 _SPEEDS = {
     "prompt_tokens_per_second": "prompt_tokens_total",
@@ -40,18 +33,9 @@ _SPEEDS = {
 }
 
 #: Kinds that are over an interval, or over the engine's life without one.
-_OVER_TIME = frozenset({"delta", "ratio", "histogram"})
+_OVER_TIME = frozenset({"delta", "ratio", "weighted", "histogram", "part_deltas"})
 #: Scrapes that are kept of a window.
 _BASES = 12
-
-Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scrape:
-    at: float
-    samples: Samples
-    series: Series
 
 
 class EngineProbe:
@@ -73,19 +57,31 @@ class EngineProbe:
         self._counting = own or added
         self._backend = backend
         self._window = window
-        self._previous: _Scrape | None = None
-        self._bases: deque[_Scrape] = deque()
+        self._previous: Scrape | None = None
+        self._bases: deque[Scrape] = deque()
+        self._windows = Windows()
+        self._slots = slots_of(backend)
+        self._totals = LiveTotals()
+        self._flight: InFlight | None = None  # None too where it was never told
 
-    def observe(self, text: str | bytes, at_monotonic: float) -> EngineMetrics:
-        """Take one scrape, received at `at_monotonic` seconds of a clock that does not go back."""
-        samples = prometheus.parse(text, self._names)
+    def observe(self, text: str | bytes, at_monotonic: float, slots: bytes | None = None) -> EngineMetrics:
+        """Take one scrape, received at `at_monotonic` seconds of a clock that does not go back.
+
+        Args:
+            slots: What the engine told right after of the requests that it works on.
+        """
+        return self._observe(prometheus.parse(text, self._names), at_monotonic, slots)
+
+    def _observe(self, samples: Samples, at: float, slots: bytes | None) -> EngineMetrics:
         if not samples:
             return EngineMetrics(error="The answer holds none of the metrics that are known of this engine")
-        now = _Scrape(at_monotonic, samples, _series(samples, self._counting))
+        now = Scrape(at, samples, series_of(samples, self._counting))
         previous = self._previous
-        if previous and (now.at <= previous.at or _restarted(previous.series, now.series)):
+        if previous and (now.at <= previous.at or restarted(previous.series, now.series)):
             previous = None
             self._bases.clear()
+            self._windows.clear()
+            self._totals.clear()
         # Of the scrapes that are old enough the youngest is where the window begins.
         while len(self._bases) > 1 and self._bases[1].at <= now.at - self._window:
             self._bases.popleft()
@@ -93,7 +89,29 @@ class EngineProbe:
         if not self._bases or now.at - self._bases[-1].at >= self._window / _BASES:
             self._bases.append(now)
         self._previous = now
-        return self._metrics(now, previous, base)
+        return self._with_windows(self._metrics(now, previous, base), now, slots)
+
+    def _with_windows(self, metrics: EngineMetrics, now: Scrape, slots: bytes | None) -> EngineMetrics:
+        """Return the metrics with speeds over windows, and with what is counted of answers that are being made."""
+        changes: dict[str, Any] = {}
+        live: dict[str, float] = {}
+        told = read_slots(slots) if slots is not None and self._slots is not None else None
+        if told is not None and self._flight is None:
+            self._windows.clear()  # what was counted until now is not counted alike
+        if self._slots is not None and (told is not None or self._flight is not None):
+            if told is None and metrics.running:
+                # What is being made is not known: no total of this moment can be compared with others.
+                return replace(metrics, prompt_tokens_per_second=None, generation_tokens_per_second=None)
+            flight = self._flight = told or InFlight(0, 0, 0, self._flight.room if self._flight else None)
+            live = self._totals.of(self._slots, now.samples, flight)
+            if metrics.kv_tokens_used is None:
+                changes["kv_tokens_used"], changes["kv_tokens_total"] = flight.held, flight.room
+            if flight.held is not None and flight.room and metrics.kv_cache_usage is None:
+                changes["kv_cache_usage"] = min(1.0, flight.held / flight.room)
+        self._windows.add(mark_of(self._specs, now, live))
+        changes |= {name: self._windows.speed(name) for name in live}
+        changes["windows"], changes["reached"] = self._windows.speeds(), self._windows.reached()
+        return replace(metrics, **changes)
 
     def since_start(self) -> EngineMetrics:
         """Return the metrics of the engine's whole life, as of the last scrape."""
@@ -110,16 +128,32 @@ class EngineProbe:
         except StudioError as error:
             # The next interval would reach over the gap; it is still right, for the counters went on.
             return EngineMetrics(error=_sentence(error))
-        return self.observe(body, time.monotonic())
+        at, samples = time.monotonic(), prometheus.parse(body, self._names)
+        return self._observe(samples, at, self._read_slots(samples, base_url, api_key, timeout))
 
-    def _metrics(self, now: _Scrape, previous: _Scrape | None, base: _Scrape | None) -> EngineMetrics:
+    def _read_slots(self, samples: Samples, base_url: str, api_key: str | None, timeout: float) -> bytes | None:
+        """Return what the engine tells of the requests that it works on, where it does and has some."""
+        source = self._slots
+        if source is None or source.generated not in samples:
+            return None
+        if self._flight is not None and not prometheus.total(samples, source.running):
+            return None  # it has none: there is nothing to ask
+        try:
+            return fetch(base_url, api_key, timeout=timeout, path=source.path)
+        except EngineRefused:
+            self._slots = None
+        except StudioError:
+            pass
+        return None
+
+    def _metrics(self, now: Scrape, previous: Scrape | None, base: Scrape | None) -> EngineMetrics:
         found: dict[str, Any] = {}
         since_start: dict[str, None] = {}
         settled: set[str] = set()
         for spec in self._specs:
             if spec.field in settled:
                 continue
-            value = _value(spec, now, previous, base, busy=bool(found.get("running")))
+            value = value_of(spec, now, previous, base, busy=bool(found.get("running")))
             exists = any(name in now.samples for name in spec.names)
             if value is None or (isinstance(value, Percentiles) and value.count is None):
                 # A share of nothing is unknown; a gauge that still shows the last one is no better.
@@ -132,38 +166,31 @@ class EngineProbe:
                 since_start[spec.field] = None
         for field, counter in _SPEEDS.items():
             # A gauge of speed keeps its last value in some versions when nothing runs any more.
-            if found.get("running") == 0 and found.get(field) and _gain(self._specs, counter, now, previous) == 0:
+            if found.get("running") == 0 and found.get(field) and gain_of(self._specs, counter, now, previous) == 0:
                 found[field] = 0.0
+        _complete(found)
+        kv_tokens = kv_tokens_of(self._specs, now)
+        if kv_tokens is not None:
+            found["kv_tokens_used"] = kv_tokens
+        found["ranks"] = ranks_of(self._specs, now)
+        found["imbalance"] = imbalance_of(found["ranks"])
         interval = now.at - previous.at if previous else None
         custom = values_of(
-            self._custom, lambda spec: _raw(spec, now, previous, base, busy=False), since_start=base is None
+            self._custom, lambda spec: raw_value(spec, now, previous, base, busy=False), since_start=base is None
         )
         return EngineMetrics(**found, interval=interval, since_start=tuple(since_start), custom=custom)
 
 
-def _value(
-    spec: MetricSpec, now: _Scrape, previous: _Scrape | None, base: _Scrape | None, *, busy: bool
-) -> float | int | Percentiles | None:
-    """Return the value of one row of a table, in the type and range of its field."""
-    value = _raw(spec, now, previous, base, busy=busy)
-    return value if isinstance(value, Percentiles) else _fit(spec, value)
-
-
-def _raw(
-    spec: MetricSpec, now: _Scrape, previous: _Scrape | None, base: _Scrape | None, *, busy: bool
-) -> float | Percentiles | None:
-    """Return the value of one row of a table; speeds are since the `previous` scrape, other increases since `base`."""
-    if spec.kind == "histogram":
-        return _histogram(spec.names, now, base)
-    if spec.kind == "mean":
-        return prometheus.mean(now.samples, spec.names)
-    if spec.kind == "ratio":
-        return _ratio(spec, now, base)
-    if spec.kind == "delta":
-        return _difference(spec, now, base)
-    if spec.kind == "rate":
-        return _rate(spec, now, previous, busy=busy)
-    return _sum(spec, now)
+def _complete(found: dict[str, Any]) -> None:
+    """Put in of the prompts' speed and its two parts the one that follows from the others."""
+    whole, computed, cached = (
+        found.get(name)
+        for name in ("prompt_tokens_per_second", "prompt_computed_per_second", "prompt_cached_per_second")
+    )
+    if whole is not None and computed is None and cached is not None:
+        found["prompt_computed_per_second"] = max(0.0, whole - cached)
+    elif whole is not None and cached is None and computed is not None:
+        found["prompt_cached_per_second"] = max(0.0, whole - computed)
 
 
 def read_once(
@@ -195,126 +222,11 @@ def _filled(metrics: EngineMetrics, life: EngineMetrics) -> EngineMetrics:
     empty: dict[str, Any] = {}
     for field in life.since_start:
         value = getattr(metrics, field)
-        if value is None or (isinstance(value, Percentiles) and not value.count):
+        if value is None or value == {} or (isinstance(value, Percentiles) and not value.count):
             empty[field] = getattr(life, field)
     return replace(
         metrics, **empty, since_start=(*metrics.since_start, *empty), custom=filled(metrics.custom, life.custom)
     )
-
-
-def _fit(spec: MetricSpec, value: float | None) -> float | int | None:
-    """Return the value in the type and range of its field; None for one that cannot be."""
-    if value is None or not math.isfinite(value) or (spec.positive and value <= 0):
-        return None
-    if spec.field in _SHARES:
-        return min(1.0, value) if -1e-9 <= value <= 1.01 else None
-    if value < 0:
-        return None
-    return round(value) if spec.field in _COUNTS else value
-
-
-def _chosen(spec: MetricSpec, samples: Samples) -> Samples:
-    if spec.labels is None:
-        return samples
-    label, values = spec.labels
-    return {
-        name: [sample for sample in samples[name] if sample[0].get(label) in values]
-        for name in spec.names
-        if name in samples
-    }
-
-
-def _sum(spec: MetricSpec, scrape: _Scrape) -> float | None:
-    found = prometheus.total(_chosen(spec, scrape.samples), spec.names)
-    if found is None or not spec.plus:
-        return found
-    return found + (prometheus.total(scrape.samples, spec.plus) or 0.0)
-
-
-def _difference(spec: MetricSpec, now: _Scrape, base: _Scrape | None) -> float | None:
-    """Return the increase of a counter, since the engine's start without a base."""
-    value = _sum(spec, now)
-    if value is None or base is None:
-        return value
-    # A label set that was not there before began at zero.
-    return value - (_sum(spec, base) or 0.0)
-
-
-def _rate(spec: MetricSpec, now: _Scrape, previous: _Scrape | None, *, busy: bool) -> float | None:
-    if previous is None:
-        return None
-    gain = _difference(spec, now, previous)
-    # A counter that moves at the end of a request says nothing while one runs.
-    if gain is None or (spec.at_end and gain == 0 and busy):
-        return None
-    took = now.at - previous.at
-    if spec.seconds and gain > 0:
-        # What came now was made since the request began; others that ran beside it were as fast.
-        spent = _difference(MetricSpec(spec.field, "delta", spec.seconds), now, previous) or 0.0
-        beside = prometheus.total(previous.samples, spec.running) or 0.0
-        took = max(took, spent / max(1.0, beside))
-    return gain / took
-
-
-def _ratio(spec: MetricSpec, now: _Scrape, base: _Scrape | None) -> float | None:
-    above = _difference(spec, now, base)
-    below = 0.0
-    for names in spec.over:
-        part = _difference(MetricSpec(spec.field, "delta", names), now, base)
-        if part is None:
-            return None
-        below += part
-    return None if above is None or below <= 0 else above / below
-
-
-def _histogram(names: tuple[str, ...], now: _Scrape, base: _Scrape | None) -> Percentiles:
-    for name in names:
-        buckets = prometheus.buckets(now.samples, name)
-        if not buckets:
-            continue
-        total = prometheus.total(now.samples, (f"{name}_sum",))
-        if base is not None:
-            buckets = increase(prometheus.buckets(base.samples, name), buckets)
-            before = prometheus.total(base.samples, (f"{name}_sum",))
-            total = None if total is None else total - (before or 0.0)
-        return percentiles(buckets, total)
-    return Percentiles()
-
-
-def _gain(specs: tuple[MetricSpec, ...], field: str, now: _Scrape, previous: _Scrape | None) -> float | None:
-    """Return the increase of the counter behind a field; None when it is unknown."""
-    if previous is None:
-        return None
-    for spec in specs:
-        if spec.field == field and (gain := _difference(spec, now, previous)) is not None:
-            return gain
-    return None
-
-
-def _series(samples: Samples, counting: Collection[str]) -> Series:
-    """Return the counters, which cannot decrease within one process, and the creation times, by name and labels.
-
-    Args:
-        counting: Names among which counters are looked for.
-    """
-    return {
-        (name, tuple(sorted(labels.items()))): value
-        for name, rows in samples.items()
-        if name in counting and name.endswith(("_total", "_count", "_bucket", "_created"))
-        for labels, value in rows
-    }
-
-
-def _restarted(before: Series, after: Series) -> bool:
-    """Return whether the counters began anew: one went down or away, or was created at another time."""
-    for key, value in before.items():
-        later = after.get(key)
-        if key[0].endswith("_created"):
-            if later is not None and later != value:
-                return True
-        elif value > 0 and (later is None or later < value):
-            return True
-    return False
 
 
 def _sentence(error: StudioError) -> str:
