@@ -26,7 +26,8 @@ class RunSeries(StrEnum):
     """Names of the history series of a run: tokens per second, requests, share 0-1, seconds (95th percentile).
 
     PREFILL and CACHED are prompt tokens per second that were computed and that were found in the cache, HITS their
-    share; TTFT50 and ITL50 medians; PREEMPTIONS per second; STEP tokens in a step of the engine.
+    share; TTFT50 and ITL50 medians; PREEMPTIONS per second; STEP tokens in a step of the engine; CPU percent of a core
+    that its busiest process has.
     """
 
     OUTPUT = "out"
@@ -46,6 +47,7 @@ class RunSeries(StrEnum):
     E2E = "e2e"
     PREEMPTIONS = "preemptions"
     STEP = "step"
+    CPU = "cpu"
 
     def of(self, run_id: str) -> str:
         """Return the name of this series for one run."""

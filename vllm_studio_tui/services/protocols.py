@@ -27,6 +27,7 @@ from vllm_studio_tui.services.run_protocols import RunsApi as RunsApi
 from vllm_studio_tui.services.tool_protocols import ToolsApi as ToolsApi
 from vllm_studio_tui.services.watching_protocols import ProcessesApi as ProcessesApi
 from vllm_studio_tui.services.watching_protocols import TimelineApi as TimelineApi
+from vllm_studio_tui.services.watching_protocols import WhyApi
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
@@ -246,6 +247,8 @@ class StudioApi(Protocol):
     def sampler(self) -> SamplerApi: ...
     @property
     def processes(self) -> ProcessesApi: ...
+    @property
+    def why(self) -> WhyApi: ...
     @property
     def timeline(self) -> TimelineApi: ...
     @property

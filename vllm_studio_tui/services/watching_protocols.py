@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.processes import Consequence, ProcessRow, SignalSent
     from vllm_studio_tui.domain.timeline import Take
+    from vllm_studio_tui.domain.why import Why
 
 
 class TimelineApi(Protocol):
@@ -27,3 +28,9 @@ class ProcessesApi(Protocol):
     def environment(self, pid: int, start: int) -> builtins.list[tuple[str, str]]: ...
     def consequence(self, pid: int) -> Consequence: ...
     def signal(self, targets: Sequence[tuple[int, int]], name: str) -> tuple[SignalSent, ...]: ...
+
+
+class WhyApi(Protocol):
+    """Why a run is slow; see `services.watching.why.service.WhyService`."""
+
+    def slow(self, run_id: str, at: float | None = None) -> Why | None: ...

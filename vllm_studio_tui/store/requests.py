@@ -6,7 +6,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from vllm_studio_tui.domain.requests import RequestQuery
@@ -29,6 +29,21 @@ _PUT = (
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _NAMES if name != 'id')}"
     f" WHERE requests.finish = 'streaming' OR requests.error = '{PROGRAM_ENDED}'"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AskedBy:
+    """What one key or source asked in a time: requests, tokens of their prompts, and of how many these are known.
+
+    Attributes:
+        longest: Seconds that the one waited which waited longest; None where none is known.
+    """
+
+    name: str
+    number: int
+    prompt_tokens: int = 0
+    prompts_known: int = 0
+    longest: float | None = None
 
 
 class RequestRows:
@@ -99,6 +114,25 @@ class RequestRows:
         with self._db.write() as tables:
             tables.execute(_PUT, values)
         return str(values["id"])
+
+    def asked_by(self, run_id: str, since: float, until: float) -> list[AskedBy]:
+        """Return who asked a run in a time, by key or source, the busiest first. A request counts when it ended."""
+        found = self._db.rows(
+            """SELECT COALESCE(key_name, source) AS name, COUNT(*) AS number, SUM(prompt_tokens) AS prompt,
+            COUNT(prompt_tokens) AS known, MAX(queued_seconds) AS longest FROM requests
+            WHERE +run_id = ? AND at >= ? AND at <= ? AND finish != 'streaming' GROUP BY 1 ORDER BY number DESC""",
+            (run_id, since, until),
+        )
+        return [
+            AskedBy(
+                optional_text(row["name"]) or "",
+                integer(row["number"]) or 0,
+                integer(row["prompt"]) or 0,
+                integer(row["known"]) or 0,
+                number(row["longest"]),
+            )
+            for row in found
+        ]
 
     def recent(self, limit: int = 100) -> list[CompletedRequest]:
         """Return the last completions, the latest first."""

@@ -95,6 +95,8 @@ class History:
                     out.append(engine.generation_tokens_per_second)
                 if engine.running is not None:
                     running.append(engine.running)
+            for run_id, percent in tick.process_cpu.items():
+                self._add(at, RunSeries.CPU.of(run_id), percent)
             if tick.engines or TotalSeries.OUTPUT in self._series:
                 self._add(at, TotalSeries.OUTPUT, sum(out) if out else None)
                 self._add(at, TotalSeries.RUNNING, sum(running) if running else None)
@@ -112,6 +114,11 @@ class History:
                 self._add(at, TotalSeries.POWER, sum(powers) if powers else None)
             self._add(at, HostSeries.CPU, tick.host.cpu)
             memory = tick.host.memory_used, tick.host.memory_total
+            host = tick.host
+            if host.swap_total:
+                self._add(at, HostSeries.SWAP, host.swap_used / host.swap_total if host.swap_used is not None else None)
+            if host.disk_total and host.disk_free is not None:
+                self._add(at, HostSeries.DISK, 1 - host.disk_free / host.disk_total)
             self._add(at, HostSeries.MEMORY, memory[0] / memory[1] if memory[0] is not None and memory[1] else None)
             self._forget(at)
 

@@ -26,6 +26,7 @@ from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.history import History
+from vllm_studio_tui.services.watching.process_load import ProcessLoad
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 __all__ = ["Sampler", "Snapshot"]
@@ -62,7 +63,8 @@ class Sampler:
         self._every = every
         self._watch = RunWatch(places)
         self._gpus = gpus or GpuWorker(patience=max(0.5, every))
-        self._host = HostReader()
+        self._host = HostReader(places.data)
+        self._load = ProcessLoad()
         self._engines: dict[str, _Engine] = {}
         self._pool = ThreadPoolExecutor(8, "engines")
         self._wake = threading.Event()
@@ -129,7 +131,7 @@ class Sampler:
         gpus = self._read_gpus(now)
         host = self._host.read()
         engines, ages = self._answers()
-        return Snapshot(Tick(time.time(), gpus, host, engines), runs, every, ages)
+        return Snapshot(Tick(time.time(), gpus, host, engines, self._load.read(runs)), runs, every, ages)
 
     # --- GPUs -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.services.watching.timeline import Timeline
+    from vllm_studio_tui.services.watching.why.service import WhyService
 
 
 class WatchingServices(Opened):
@@ -35,6 +36,18 @@ class WatchingServices(Opened):
         from vllm_studio_tui.services.watching.processes import Processes
 
         return Processes(self.places, lambda: self.latest_sample, self.gpu_report)
+
+    @once_property
+    def why(self) -> WhyService:
+        from vllm_studio_tui.runs.find import find_run
+        from vllm_studio_tui.services.watching.why.service import WhyService
+
+        return WhyService(
+            self.timeline,
+            lambda: self.latest_sample,
+            lambda name: find_run(self.places, name),
+            lambda: self.db,
+        )
 
     @property
     def latest_sample(self) -> Snapshot | None:
