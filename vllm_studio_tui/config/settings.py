@@ -141,6 +141,7 @@ class Settings(BaseModel):
         notify_desktop: Send a notice to the desktop (OSC 9), through tmux and screen too.
         title: Show the state in the title of the terminal.
         refresh_seconds: Seconds between two samples of GPUs and engines.
+        samples_mb: MiB that the samples of up to 30 days may take on the disk; 0: none are kept.
         exporter_port: Where `exporter` answers Prometheus.
         exporter_textfile: The file, NAME.prom, that `exporter` writes instead, for node_exporter's textfile collector.
     """
@@ -209,6 +210,7 @@ class Settings(BaseModel):
     notify_desktop: bool = True
     title: bool = True
     refresh_seconds: float = Field(1.0, ge=0.2, le=60)
+    samples_mb: int = Field(64, ge=0, le=4096)
     exporter_port: Port = 9489
     exporter_textfile: AnyPath | None = None
 

@@ -77,6 +77,11 @@ class Places:
         return self.data / "studio.db"
 
     @property
+    def samples(self) -> Path:
+        """Return where this machine's samples are kept."""
+        return self.state / "samples" / machine_id() / "samples.db"
+
+    @property
     def unsaved(self) -> list[Path]:
         """Return the directories of recovery files."""
         return unsaved_folders(self.database, self.state, self.cache)

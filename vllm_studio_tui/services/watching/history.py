@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vllm_studio_tui.domain.custom_metric import custom_series
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.gpus import Gpu
 from vllm_studio_tui.domain.sample import Tick
 from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.domain.timeline import Take
@@ -21,12 +22,46 @@ COARSE_SAMPLES = 2880
 ENGINE: Mapping[RunSeries, Callable[[EngineMetrics], float | None]] = {
     RunSeries.OUTPUT: lambda engine: engine.generation_tokens_per_second,
     RunSeries.INPUT: lambda engine: engine.prompt_tokens_per_second,
+    RunSeries.PREFILL: lambda engine: engine.prompt_computed_per_second,
+    RunSeries.CACHED: lambda engine: engine.prompt_cached_per_second,
+    RunSeries.HITS: lambda engine: engine.prefix_cache_hit_rate,
     RunSeries.RUNNING: lambda engine: engine.running,
     RunSeries.WAITING: lambda engine: engine.waiting,
     RunSeries.KV_CACHE: lambda engine: engine.kv_cache_usage,
+    RunSeries.KV_TOKENS: lambda engine: engine.kv_tokens_used,
+    RunSeries.QUEUE: lambda engine: engine.queue.p95,
     RunSeries.TTFT: lambda engine: engine.ttft.p95,
+    RunSeries.TTFT50: lambda engine: engine.ttft.p50,
     RunSeries.ITL: lambda engine: engine.itl.p95,
+    RunSeries.ITL50: lambda engine: engine.itl.p50,
+    RunSeries.E2E: lambda engine: engine.e2e.p95,
+    RunSeries.PREEMPTIONS: lambda engine: _preemptions(engine),
+    RunSeries.STEP: lambda engine: engine.tokens_per_step,
 }
+#: What is recorded of a GPU that answers.
+GPU: Mapping[GpuSeries, Callable[[Gpu], float | None]] = {
+    GpuSeries.UTILIZATION: lambda gpu: gpu.utilization,
+    GpuSeries.MEMORY: lambda gpu: (
+        gpu.memory_used / gpu.memory_total if gpu.memory_used is not None and gpu.memory_total else None
+    ),
+    GpuSeries.POWER: lambda gpu: gpu.power_draw,
+    GpuSeries.TEMPERATURE: lambda gpu: gpu.temperature,
+    GpuSeries.CLOCK: lambda gpu: gpu.sm_clock,
+    GpuSeries.PCIE: lambda gpu: (
+        None if gpu.pcie_rx is None and gpu.pcie_tx is None else (gpu.pcie_rx or 0.0) + (gpu.pcie_tx or 0.0)
+    ),
+    GpuSeries.THROTTLE: lambda gpu: None if gpu.utilization is None else float(bool(gpu.throttle)),
+}
+
+
+def _preemptions(engine: EngineMetrics) -> float | None:
+    """Return preemptions a second, over the shortest window that there is."""
+    for _, window in sorted(engine.windows.items()):
+        if window.preemptions is not None and window.seconds > 0:
+            return window.preemptions / window.seconds
+    return None
+
+
 #: What is taken of the samples of one column.
 TAKES: Mapping[Take, Callable[[Sequence[float]], float]] = {"mean": average, "min": min, "max": max}
 
@@ -67,7 +102,7 @@ class History:
         self._lock = threading.Lock()
         #: When the fine rings begin: the first sample, or half an hour before the last.
         self._begun: float | None = None
-        self._last = 0.0
+        self._last = self._swept = 0.0
 
     def set_pace(self, every: float) -> None:
         """Begin anew with another time from one sample to the next."""
@@ -104,10 +139,8 @@ class History:
             fresh = tick.gpus.stale is None
             for gpu in tick.gpus.gpus:
                 lost = gpu.lost is not None or not fresh
-                self._add(at, GpuSeries.UTILIZATION.of(gpu.uuid), None if lost else gpu.utilization)
-                share = gpu.memory_used / gpu.memory_total if gpu.memory_used is not None and gpu.memory_total else None
-                self._add(at, GpuSeries.MEMORY.of(gpu.uuid), None if lost else share)
-                self._add(at, GpuSeries.POWER.of(gpu.uuid), None if lost else gpu.power_draw)
+                for which, of in GPU.items():
+                    self._add(at, which.of(gpu.uuid), None if lost else of(gpu))
                 if gpu.power_draw is not None and not lost:
                     powers.append(gpu.power_draw)
             if tick.gpus.gpus:
@@ -182,7 +215,12 @@ class History:
         series.append(at, value)
 
     def _forget(self, now: float) -> None:
-        """Drop what has had no sample for a day: runs come and go for weeks."""
+        """Drop what has had no sample for a day, and the samples that are out of reach: runs come and go for weeks."""
+        if now - self._swept >= 60.0:
+            self._swept = now
+            for name, at in self._seen.items():
+                if now - at > FINE_SECONDS and len(self._series[name].fine):
+                    self._series[name].fine = Ring(math.ceil(FINE_SECONDS / self._every))
         if len(self._series) > 64:
             for name in [name for name, at in self._seen.items() if now - at > COARSE_SECONDS * COARSE_SAMPLES]:
                 del self._series[name], self._seen[name]

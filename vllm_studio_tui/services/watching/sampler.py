@@ -27,6 +27,7 @@ from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.process_load import ProcessLoad
+from vllm_studio_tui.services.watching.sample_keeper import SampleKeeper
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 __all__ = ["Sampler", "Snapshot"]
@@ -74,6 +75,7 @@ class Sampler:
         self._gpu_at = 0.0
         self.history = History(every)
         self.latest: Snapshot | None = None
+        self.keeper = SampleKeeper(places, self.history, self._recipes)
         #: Whether what the simulation did before is still to be put into the history.
         self._behind = simulated()
 
@@ -82,6 +84,7 @@ class Sampler:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
             self._thread.start()
+            self.keeper.start()
 
     def set_pace(self, every: float) -> None:
         """Sample every so many seconds from now on: the settings are read after the first picture."""
@@ -103,6 +106,12 @@ class Sampler:
             self._thread.join(3.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._gpus.close()
+        self.keeper.close()
+
+    def _recipes(self) -> dict[str, str]:
+        """Return the recipe of each run that is known."""
+        latest = self.latest
+        return {run.run_id: run.recipe_id for run in latest.every if run.recipe_id} if latest is not None else {}
 
     def _run(self) -> None:
         while not self._stopped:

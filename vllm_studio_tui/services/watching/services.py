@@ -27,9 +27,14 @@ class WatchingServices(Opened):
 
     @once_property
     def timeline(self) -> Timeline:
+        from vllm_studio_tui.services.watching.sample_keeper import samples_file
         from vllm_studio_tui.services.watching.timeline import Timeline
+        from vllm_studio_tui.store.sample_reader import SampleReader
 
-        return Timeline(lambda: self.sampler.history if "sampler" in self.__dict__ else None)
+        return Timeline(
+            lambda: self.sampler.history if "sampler" in self.__dict__ else None,
+            SampleReader(samples_file(self.places)),
+        )
 
     @once_property
     def processes(self) -> Processes:
