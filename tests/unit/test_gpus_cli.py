@@ -198,7 +198,7 @@ def test_watching_reads_until_interrupted() -> None:
 def test_watching_as_json_prints_one_object_a_line_and_ends_by_ctrl_c() -> None:
     code = (
         "import typer; from vllm_studio_tui.cli import gpus; app = typer.Typer(); gpus.register(app);"
-        "app(['--watch', '--json', '--interval', '0.2'])"
+        "app(['gpus', '--watch', '--json', '--interval', '0.2'])"
     )
     watching = subprocess.Popen(
         [sys.executable, "-c", code], env={**os.environ, SIMULATE: "2"}, stdout=subprocess.PIPE, text=True

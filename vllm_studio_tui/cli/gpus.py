@@ -254,54 +254,9 @@ def watch(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command `gpus`."""
-    import typer
+    """Add the command `gpus`, and those below it."""
+    from vllm_studio_tui.cli import gpu_commands, gpu_processes
 
-    @app.command("gpus")
-    def gpus(
-        once: bool = typer.Option(False, "--once", help="Read once (the default)."),
-        watching: bool = typer.Option(False, "--watch", "-w", help="Read again until interrupted."),
-        as_json: bool = typer.Option(False, "--json", help="Print JSON; with --watch one object a line."),
-        line: bool = typer.Option(False, "--line", help="Print one line, for tmux's status-right."),
-        width: int | None = typer.Option(None, "--width", min=1, help="Columns of --line."),
-        interval: float = typer.Option(1.0, "--interval", min=0.2, help="Seconds between two readings."),
-    ) -> None:
-        """Show the GPUs: use, memory, power, temperature, and who uses them."""
-        from vllm_studio_tui.cli import connecting
-        from vllm_studio_tui.cli.output import emit_line, say
-        from vllm_studio_tui.domain.errors import UsageError
-        from vllm_studio_tui.probes.gpu.nvml import read_once
-
-        if once and watching:
-            raise UsageError("--once and --watch exclude each other")
-        if line and as_json:
-            raise UsageError("--line and --json exclude each other")
-
-        def show_one(report: GpuReport) -> None:
-            if as_json:
-                emit_line(report.to_json())
-            elif line:
-                say(gpus_line(report, width))
-            else:
-                show(report)
-
-        if connecting.chosen is not None:
-            from vllm_studio_tui.cli.opening import open_studio
-
-            with open_studio() as studio:
-                if watching:
-                    watch(lambda: studio.gpu_report(processes=not line), show_one, interval)
-                show_one(studio.gpu_report(processes=not line))
-            return
-        if not watching:
-            show_one(read_once(processes=not line, thorough=not line))
-            return
-        from vllm_studio_tui.probes.gpu.client import GpuWorker
-
-        worker = GpuWorker()
-        try:
-            watch(lambda: worker.read_now(not line), show_one, interval)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        finally:
-            worker.close()
+    nouns = gpu_commands.group(show, gpus_line, watch)
+    app.add_typer(nouns, name="gpus")
+    gpu_processes.register_with(nouns)

@@ -215,7 +215,7 @@ def on_gpus(report: GpuReport) -> dict[int, OnGpus]:
         for one in gpu.processes:
             before = found.get(one.pid, OnGpus())
             sizes = [size for size in (before.memory, one.gpu_memory) if size is not None]
-            shares = [share for share in (before.sm, getattr(one, "sm", None)) if share is not None]
+            shares = [share for share in (before.sm, one.sm) if share is not None]
             found[one.pid] = OnGpus(
                 tuple(dict.fromkeys((*before.gpus, gpu.index))),
                 sum(sizes) if sizes else None,
@@ -273,7 +273,7 @@ def _of_others(one: Process, below: Sequence[ProcessRow]) -> list[str]:
 
 
 def _ending(count: int) -> str:
-    return "one process ends with it" if count == 1 else f"{count} processes end with it"
+    return "nothing else ends with it" if count == 1 else f"{count} processes end with it"
 
 
 def _refusal(one: Process) -> str | None:
