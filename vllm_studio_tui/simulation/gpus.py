@@ -3,6 +3,8 @@
     VLLM_STUDIO_SIMULATE_GPUS = COUNT [ "," ITEM ]...          COUNT is 1 to 16
     ITEM  = "fault=" FAULT  |  "process=" GPU ":" PID [ ":" MIB ]  |  "busy=" GPU  |  "kind=" KIND
     FAULT = nodriver | notloaded | mismatch | nopermission | blocked    no GPU can be read, as with that error
+          | reloaded                     another driver was loaded: only a process that starts now can read the GPUs
+          | stuck                        no call returns
           | uninitialized                the first reading after each start fails, as after a driver reload
           | old                          an old driver: no memory v2, no newer temperature call
           | lost:GPU | reset:GPU | unknown:GPU     the GPU fell off the bus, needs a reset, gives no reason
@@ -12,10 +14,13 @@
           | narrow:GPU                   its PCIe link has four lanes only
           | timeout:GPU                  every second reading of the utilization times out
           | throttle:GPU                 the GPU is slowed down by heat and its power limit
+          | garbage:GPU                  it tells numbers that cannot be
           | hostile:GPU                  its name holds terminal escapes
           | hang:GPU:SECONDS             reading its memory takes that long
 
 busy: somebody else's program keeps the GPU at work. kind: which GPUs they are, one of `simulation.kinds`; an H100.
+
+@FILE: all of this stands in a file, and what is written there while programs run is so from then on.
 
 Examples: `4`, `1,kind=rtx4090`, or `4,fault=lost:2,fault=hang:0:30,process=1:4242:2048`. Anything else
 is an error that names it.
@@ -29,6 +34,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from vllm_studio_tui.simulation import marks
@@ -53,10 +59,12 @@ STRANGER, STRANGER_GPU, STRANGER_BYTES = 5_060_412, 3, 614 * MIB
 #: The engines on the GPUs.
 HOLDERS = Holders()
 
-DRIVER_FAULTS = frozenset({"nodriver", "notloaded", "mismatch", "nopermission", "blocked", "uninitialized", "old"})
+DRIVER_FAULTS = frozenset(
+    {"nodriver", "notloaded", "mismatch", "nopermission", "blocked", "uninitialized", "old"} | {"reloaded", "stuck"}
+)
 GPU_FAULTS = frozenset(
     {"lost", "reset", "unknown", "nopower", "nofan", "nomemory", "noprocesses", "mig", "timeout", "throttle"}
-    | {"hostile", "ecc", "xid", "narrow"}
+    | {"hostile", "ecc", "xid", "narrow", "garbage"}
 )
 
 
@@ -99,6 +107,7 @@ def scenario(text: str) -> Scenario:
     Raises:
         SimulationError: The text does not follow the grammar; the message holds the piece that does not.
     """
+    text = _written(text)
     head, *items = (piece.strip() for piece in text.split(","))
     count = _integer(head)
     if count is None or not 1 <= count <= MAX_GPUS:
@@ -137,6 +146,24 @@ def scenario(text: str) -> Scenario:
                 f"kind= one of {', '.join(KINDS)} or fault= one of {known}"
             )
     return Scenario(count, frozenset(driver), gpus, hang, processes, frozenset(busy), made)
+
+
+def stamp(text: str) -> int | None:
+    """Return what changes when the file that holds the scenario does; None where none does, or it cannot be read."""
+    try:
+        return Path(text[1:]).stat().st_mtime_ns if text.startswith("@") else None
+    except OSError:
+        return None
+
+
+def _written(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        with Path(text[1:]).open(encoding="utf-8", errors="replace") as file:
+            return file.read(4096).strip()
+    except (OSError, ValueError) as error:
+        raise SimulationError(f"{marks.GPUS}: {text[:60]!r} cannot be read: {error}") from error
 
 
 def _integer(text: str) -> int | None:

@@ -78,15 +78,23 @@ class _Library:
     """What the C library keeps for a process."""
 
     scenario: Scenario | None = None
+    #: Of the file that holds the scenario, when it was read.
+    stamp: int | None = None
+    #: It was opened before: a driver that was loaded since is not seen by this process.
+    opened = False
     uninitialized_once = False
 
 
 def nvmlInit() -> None:  # noqa: N802, RUF100
-    scenario = gpus.scenario(os.environ.get(marks.GPUS, ""))
+    text = os.environ.get(marks.GPUS, "").strip()
+    _Library.stamp = gpus.stamp(text)
+    scenario = gpus.scenario(text)
+    if scenario.has("reloaded") and _Library.opened:
+        raise NVMLError(NVML_ERROR_LIB_RM_VERSION_MISMATCH)
     for fault, code in _INIT_FAULTS.items():
         if scenario.has(fault):
             raise NVMLError(code)
-    _Library.scenario = scenario
+    _Library.scenario, _Library.opened = scenario, True
 
 
 def invented_xids(index: int) -> list[tuple[float, int, str]]:
@@ -160,6 +168,8 @@ def nvmlDeviceGetMemoryInfo(handle: Device, version: int | None = None) -> Simpl
         part = gpus.PARTS[handle.part]
         used, total = min(int(used * part.share), int(total * part.share)), int(total * part.share)
     free = total - used - gpus.MEMORY_RESERVED
+    if scenario.has("garbage", handle.index):
+        used = 2**64 - 1
     if version:
         return SimpleNamespace(total=total, reserved=gpus.MEMORY_RESERVED, used=used, free=free, version=version)
     # Version 1 counts what the driver keeps for itself as used.
@@ -172,6 +182,8 @@ def nvmlDeviceGetUtilizationRates(handle: Device) -> SimpleNamespace:  # noqa: N
     if _scenario().has("timeout", handle.index) and handle.calls % 2 == 0:
         raise NVMLError(NVML_ERROR_TIMEOUT)
     percent = gpus.utilization(handle.index, clock(), busy=_busy(handle))
+    if _scenario().has("garbage", handle.index):
+        percent = 2**32 - 1
     return SimpleNamespace(gpu=percent, memory=percent * 2 // 3)
 
 
@@ -185,6 +197,8 @@ def nvmlDeviceGetTemperature(handle: Device, sensor: int) -> int:  # noqa: N802,
     _check(handle)
     if sensor != NVML_TEMPERATURE_GPU:
         raise NVMLError(NVML_ERROR_INVALID_ARGUMENT)
+    if _scenario().has("garbage", handle.index):
+        return 2**31 - 1
     return gpus.temperature(handle.index, clock(), busy=_busy(handle))
 
 
@@ -326,7 +340,26 @@ def nvmlDeviceGetGraphicsRunningProcesses(handle: Device) -> list[SimpleNamespac
     ]
 
 
+def _follow() -> None:
+    """Take what has been written into the file of the scenario since it was read."""
+    text = os.environ.get(marks.GPUS, "").strip()
+    stamp = gpus.stamp(text)
+    if stamp is None or stamp == _Library.stamp or _Library.scenario is None:
+        return
+    try:
+        found = gpus.scenario(text)
+    except SimulationError:
+        return  # it is being written
+    _Library.stamp = stamp
+    closed = found.has("reloaded") or any(found.has(fault) for fault in _INIT_FAULTS)
+    _Library.scenario = None if closed else found
+
+
 def _scenario() -> Scenario:
+    _follow()
+    while _Library.scenario is not None and _Library.scenario.has("stuck"):
+        time.sleep(0.05)
+        _follow()
     scenario = _Library.scenario
     if scenario is None:
         raise NVMLError(NVML_ERROR_UNINITIALIZED)

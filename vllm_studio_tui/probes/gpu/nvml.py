@@ -128,6 +128,7 @@ class NvmlReader:
         self._retry_at = 0.0
         self._opening: float | None = None
         self._opened_at = 0.0
+        self._refused_at: float | None = None
         #: Every GPU that was there, by UUID: one that disappears is reported as lost.
         self._seen: dict[str, Gpu] = {}
 
@@ -136,6 +137,16 @@ class NvmlReader:
         """Return for how many seconds the longest running call into the driver has been running; 0 if there is none."""
         opening = 0.0 if self._opening is None else self._monotonic() - self._opening
         return max((device.hanging for device in self._devices or ()), default=opening)
+
+    @property
+    def refused(self) -> float:
+        """Return for how many seconds the library has refused to be opened; 0 if it has not."""
+        return 0.0 if self._refused_at is None else self._monotonic() - self._refused_at
+
+    @property
+    def read_some(self) -> bool:
+        """Return whether any GPU was ever read."""
+        return bool(self._seen)
 
     def read(self, processes: bool = True, patience: float = PATIENCE, *, thorough: bool = False) -> GpuReport:
         """Read every GPU.
@@ -221,10 +232,14 @@ class NvmlReader:
             problem = self._list()
         finally:
             self._opening = None
-        if problem is not None:
-            self._devices = None
-            self._failed = problem
-            self._retry_at = self._monotonic() + RETRY_OPEN
+        if problem is None:
+            self._refused_at = None
+            return
+        self._devices = None
+        self._failed = problem
+        self._retry_at = self._monotonic() + RETRY_OPEN
+        if self._refused_at is None:
+            self._refused_at = self._monotonic()
 
     def _list(self) -> tuple[str, str | None] | None:
         if self._devices is not None and any(one.lost for one in self._seen.values()) and self._due():

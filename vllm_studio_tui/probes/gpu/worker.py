@@ -20,8 +20,12 @@ from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 
 #: Seconds for one reading: half a tick and more, so that an answer comes within the tick.
 PATIENCE = 0.7
-#: Seconds after which a call that does not return ends this process: a new one may see a driver that was reloaded.
-RENEW = 600.0
+#: Seconds after which a call that does not return ends this process, and those for which the driver has refused all:
+#: the library that it has is the one that was there when it began, and a new process may see the driver that is there
+#: now. A process that never saw a GPU is as good as a new one, unless the driver is not the library's.
+RENEW = 60.0
+RENEW_REFUSED = 5.0
+RENEW_MISMATCH = 300.0
 
 
 def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
@@ -36,7 +40,7 @@ def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
         except OSError:
             os._exit(0)
         reader.look_at_log()
-        if reader.hanging > RENEW:
+        if reader.hanging > RENEW or reader.refused > (RENEW_REFUSED if reader.read_some else RENEW_MISMATCH):
             os._exit(0)
 
 

@@ -73,6 +73,7 @@ class Sampler:
         self._thread: threading.Thread | None = None
         self._gpu_report: GpuReport | None = None
         self._gpu_at = 0.0
+        self._gpus_seen = False
         self.history = History(every)
         self.latest: Snapshot | None = None
         self.keeper = SampleKeeper(places, self.history, self._recipes)
@@ -146,10 +147,18 @@ class Sampler:
 
     def _read_gpus(self, now: float) -> GpuReport:
         report = self._gpu_report
-        none_there = report is not None and not report.gpus and report.error is not None and not self._gpus.waiting
+        # Where there were some a moment ago, the driver is being loaded anew, and they are back soon.
+        none_there = (
+            report is not None
+            and not report.gpus
+            and report.error is not None
+            and not self._gpus.waiting
+            and not self._gpus_seen
+        )
         if report is None or not none_there or now - self._gpu_at >= NO_GPU_EVERY:
             report = self._gpus.read_now()
             self._gpu_report, self._gpu_at = report, now
+            self._gpus_seen = self._gpus_seen or bool(report.gpus)
         return report
 
     # --- engines ----------------------------------------------------------------------------------------
