@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.bench.services import MeasuringServices
 from vllm_studio_tui.services.watching.services import WatchingServices
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 
-class Studio(WatchingServices):
+class Studio(WatchingServices, MeasuringServices):
     """Every service, made when it is first needed: opening a studio costs nothing."""
 
     #: It is on the machine of whoever is in front of it.
@@ -80,6 +81,8 @@ class Studio(WatchingServices):
 
     def close(self) -> None:
         self.close_chat()
+        if "bench" in self.__dict__:
+            self.bench.close()
         if "tools" in self.__dict__:
             self.tools.close()
         if "sampler" in self.__dict__:

@@ -148,7 +148,8 @@ def before(path: Path, images: list[str | None]) -> None:
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.execute("DROP TABLE chat_pictures")
         old.execute("DROP INDEX chat_messages_with_pictures")
-        old.execute("DROP TABLE memory_reports")  # of a later one
+        for later in ("memory_reports", "benchmark_requests", "benchmarks"):
+            old.execute(f"DROP TABLE {later}")
         old.execute("DELETE FROM _sqlite_migrations WHERE name >= '0010'")
         for at, text in enumerate(images, 1):
             old.execute("UPDATE chat_messages SET images = ? WHERE seq = ?", (text, at))

@@ -11,6 +11,7 @@ from vllm_studio_tui.backends.common.token_calls import LLAMACPP, VLLM, TokenCal
 from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.inference.deltas import token_count
 from vllm_studio_tui.inference.request import authorization, loopback
+from vllm_studio_tui.kit.sanitize import clean_line
 
 #: Seconds that an engine may take; bytes of its answer that are read: it names every token.
 PATIENCE = 5.0
@@ -100,6 +101,18 @@ class EngineTokens:
         told = self._get(f"{self._root}/props")  # llama.cpp: of one of its slots
         settings = told.get("default_generation_settings") if told is not None else None
         return (token_count(settings.get("n_ctx")) or None) if isinstance(settings, dict) else None
+
+    def version(self) -> str | None:
+        """Return the version that it says it is."""
+        told = self._get(f"{self._root}/version")
+        if told is not None and isinstance(told.get("version"), str):
+            return clean_line(told["version"])[:60]
+        told = self._get(f"{self._root}/props")  # llama.cpp
+        return (
+            clean_line(told["build_info"])[:60]
+            if told is not None and isinstance(told.get("build_info"), str)
+            else None
+        )
 
     def _encode(self, calls: TokenCalls, asked: Mapping[str, Any]) -> int | None:
         if not calls.encode:

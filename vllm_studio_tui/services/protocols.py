@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vllm_studio_tui.services.bench_protocols import BenchApi as BenchApi
 from vllm_studio_tui.services.chat_protocols import ChatApi as ChatApi
 from vllm_studio_tui.services.chat_protocols import ChatsApi as ChatsApi
 from vllm_studio_tui.services.chat_protocols import ContextApi as ContextApi
@@ -263,6 +264,8 @@ class StudioApi(Protocol):
     def library(self) -> LibraryApi: ...
     @property
     def compare(self) -> CompareApi: ...
+    @property
+    def bench(self) -> BenchApi: ...
     @property
     def models(self) -> ModelsApi: ...
     @property

@@ -10,6 +10,7 @@ from sqlite_utils.migrations import Migrations
 from vllm_studio_tui.store import pictures
 from vllm_studio_tui.store.conversion import from_json
 from vllm_studio_tui.store.schema import (
+    BENCHMARKS,
     CHAT_IMPORTS,
     CHAT_MARKS,
     CHAT_PICTURES,
@@ -115,4 +116,11 @@ def chat_pictures(db: Tables) -> None:
 def memory_reports(db: Tables) -> None:
     """Add what engines said of their memory when they started."""
     for statement in MEMORY_REPORTS:
+        db.execute(statement)
+
+
+@migrations(name="0013_benchmarks")
+def benchmarks(db: Tables) -> None:
+    """Add benchmarks, and what was measured of their requests."""
+    for statement in BENCHMARKS:
         db.execute(statement)

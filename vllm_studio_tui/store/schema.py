@@ -20,6 +20,7 @@ MIGRATIONS = (
     "0009_chat_imports",
     "0010_chat_pictures",
     "0011_memory_reports",
+    "0013_benchmarks",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -212,6 +213,19 @@ MEMORY_REPORTS = (
     "CREATE INDEX memory_reports_backend ON memory_reports (backend, at)",
 )
 
+#: Benchmarks: `data` is a `domain.bench.BenchResult` as JSON; of each request of a step what was measured, column by
+#: column, as JSON.
+BENCHMARKS = (
+    """CREATE TABLE benchmarks (
+        id TEXT PRIMARY KEY, at REAL NOT NULL, recipe_id TEXT, run_id TEXT, revision INTEGER, model TEXT, engine TEXT,
+        engine_version TEXT, state TEXT NOT NULL, source TEXT NOT NULL, data TEXT NOT NULL)""",
+    "CREATE INDEX benchmarks_at ON benchmarks (at)",
+    "CREATE INDEX benchmarks_recipe ON benchmarks (recipe_id, at)",
+    """CREATE TABLE benchmark_requests (
+        bench_id TEXT NOT NULL REFERENCES benchmarks (id) ON DELETE CASCADE, step INTEGER NOT NULL,
+        repeat INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (bench_id, step, repeat)) WITHOUT ROWID""",
+)
+
 #: All tables as they are now.
 EMPTY = (
     *TABLES,
@@ -225,4 +239,5 @@ EMPTY = (
     *CHAT_IMPORTS,
     *CHAT_PICTURES,
     *MEMORY_REPORTS,
+    *BENCHMARKS,
 )

@@ -1,0 +1,1 @@
+"""Benchmarks: how an engine answers a load that is made for it."""
