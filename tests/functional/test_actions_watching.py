@@ -110,35 +110,46 @@ async def _open_from_the_monitor(stage: Staged) -> None:
 
 @monitor.scenario("monitor.zoom-in", "monitor.zoom-out")
 async def _zoom(stage: Staged) -> None:
-    await shows(stage, "TIME  15m")
+    await shows(stage, "TIME  30 min")
     await stage.press("plus")
-    await shows(stage, "TIME  5m")
+    await shows(stage, "TIME  15 min")
     await stage.press("equals_sign")
-    await shows(stage, "TIME  2m")
+    await shows(stage, "TIME  5 min")
     await stage.press("minus", "minus")
-    await shows(stage, "TIME  15m")
+    await shows(stage, "TIME  30 min")
 
 
-@monitor.scenario("monitor.hold")
-async def _hold(stage: Staged) -> None:
+@monitor.scenario("monitor.mark")
+async def _mark(stage: Staged) -> None:
+    await stage.press("left", "left", "space")
+    await shows(stage, "marked 14:31:")
     await stage.press("space")
-    await shows(stage, "held at 14:32")
-    await stage.press("space")
-    await hides(stage, "held at")
+    await hides(stage, "marked")
+    await stage.press("escape")
+
+
+@monitor.scenario("monitor.previous-stop", "monitor.next-stop")
+async def _stops(stage: Staged) -> None:
+    await stage.press("left_square_bracket", "left_square_bracket")
+    await shows(stage, "14:20:32")
+    await stage.press("right_square_bracket")
+    await shows(stage, "14:30:20")
+    await stage.press("escape")
+    await hides(stage, "14:30:20")
 
 
 @monitor.scenario("monitor.view")
 async def _table(stage: Staged) -> None:
     await stage.press("v")
     await shows(stage, "VLLM::Worker")
-    await hides(stage, "TIME  15m")
+    await hides(stage, "TIME  30 min")
     await shows(stage, "v charts")
     await hides(stage, "+ - zoom")  # there is no time axis to move on
-    assert "moment" not in stage.text()
+    assert "←→ time" not in stage.text()
     assert not any(line.rstrip().endswith(" command") for line in stage.lines())  # it stands whole below each
     await stage.press("v")
     await shows(stage, "v processes")
-    await shows(stage, "TIME  15m")
+    await shows(stage, "TIME  30 min")
 
 
 # --- usage ----------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ async def test_engines_gpus_and_lanes_share_one_screen(tmp_path: Path) -> None:
     async with staged(tmp_path, place="monitor") as stage:
         text = stage.text()
         for words in ("ENGINES", "1842", "61%", "182 ms", "4 x H100 80GB", "412 / 700 W", "1980", "qwen3-32b", "HOST",
-                      "output tok/s", "KV cache", "GPU 0 1 util", "TIME  15m", "14:17", "14:32"):  # fmt: skip
+                      "output tok/s", "KV cache", "GPU 0 1 util", "TIME  30 min", "14:02", "14:32"):  # fmt: skip
             assert words in text
 
 
@@ -56,19 +56,35 @@ async def test_the_cursor_shows_another_moment(tmp_path: Path) -> None:
         assert stage.text() == before
 
 
-async def test_zoom_hold_and_processes(tmp_path: Path) -> None:
+async def test_zoom_marks_and_processes(tmp_path: Path) -> None:
     async with staged(tmp_path, place="monitor") as stage:
-        await stage.press("minus")
-        assert "TIME  30m" in stage.text()
-        await stage.press("plus", "plus")
-        assert "TIME  5m" in stage.text()
-        await stage.press("space")
-        assert "held at 14:32" in stage.text()
+        for span in ("3 h", "24 h", "7 days", "30 days", "30 days"):
+            await stage.press("minus")
+            await stage.until(lambda span=span: f"TIME  {span}" in stage.text(), span)  # type: ignore[misc]
+        await stage.press(*["plus"] * 7)
+        assert "TIME  1 min, 1 s a column" in stage.text()
+        await stage.press(*["minus"] * 3, "space")
+        assert "marked 14:3" in stage.text()
+        await stage.press("left", "left", "left", "space")
+        assert "change" in stage.text() and " and 14:3" in stage.text()
         await stage.press("escape")
-        assert "held" not in stage.text()
+        assert "marked" not in stage.text() and "change" not in stage.text()
         await stage.press("v")
         assert "PROCESSES" in stage.text()
         assert "VLLM::Worker" in stage.text()
+
+
+async def test_from_event_to_event_and_back_to_the_present(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor") as stage:
+        assert "14:20 ✕ llama-3.3-70b" in stage.text()
+        before = stage.text()
+        await stage.press("left_square_bracket", "left_square_bracket")
+        await stage.until(lambda: "14:20:32" in stage.text(), "the failure")
+        await stage.press("left_square_bracket", "left_square_bracket")
+        await stage.until(lambda: "12:33:30" in stage.text(), "what is out of sight is brought into it")
+        assert "12:4" in stage.text().rsplit("events", 1)[1]  # the right end of the axis
+        await stage.press("right_square_bracket", "escape")
+        assert stage.text() == before
 
 
 async def test_panels_of_packages_are_a_view_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

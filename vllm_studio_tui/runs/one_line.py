@@ -119,10 +119,10 @@ def one_line(
         if add(use):
             tail.append(use)
     trouble = _name_runs(found, runs, add, ellipsis)
-    if trouble and State.READY in found and len(found) > 1 and add([(f" of {len(runs)}", "")], 0):
-        found[State.READY] = [*found[State.READY], (f" of {len(runs)}", "dim")]
     if short and len(tail) > at_speed and tail[at_speed] is short and add([("    ", "")], 0):
         tail[at_speed] = [(numbers.rate(speed), "fg"), (" tok/s", "dim")]
+    if trouble and State.READY in found and len(found) > 1 and add([(f" of {len(runs)}", "")], 0):
+        found[State.READY] = [*found[State.READY], (f" of {len(runs)}", "dim")]
     kv: Parts = [("KV ", "dim"), (numbers.percent(cache), "fg")] if cache is not None else []
     if add(kv):
         tail.insert(min(len(tail), at_speed + 1) if short else at_speed, kv)

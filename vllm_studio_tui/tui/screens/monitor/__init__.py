@@ -18,11 +18,19 @@ SCREEN = Screen(
             "Open the run, also that of a process; details of a process of somebody else",
             palette=False,
         ),
-        Action("monitor.hold", "space", "hold", "Hold the picture"),
-        Action("monitor.earlier", "left,h", "moment", "Cursor to earlier", palette=False),
-        Action("monitor.later", "right,l", "", "Cursor to later", palette=False),
+        Action(
+            "monitor.earlier",
+            "left,h",
+            "time",
+            "The moment before: its values stand beside those of now",
+            palette=False,
+        ),
+        Action("monitor.later", "right,l", "", "The moment after", palette=False),
         Action("monitor.zoom-in", "plus,equals_sign", "zoom", "Shorter time", footer="+ -"),
-        Action("monitor.zoom-out", "minus", "", "Longer time"),
+        Action("monitor.zoom-out", "minus", "", "Longer time, up to 30 days"),
+        Action("monitor.mark", "space", "mark", "Mark the moment, which holds the picture; two marks are compared"),
+        Action("monitor.previous-stop", "left_square_bracket", "", "The event before"),
+        Action("monitor.next-stop", "right_square_bracket", "", "The next event"),
         Action(
             "monitor.view", "v", "view", "Processes with their commands instead of charts, panels of packages, and back"
         ),

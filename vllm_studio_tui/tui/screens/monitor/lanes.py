@@ -1,213 +1,93 @@
-"""The charts of the monitor: which there are, in groups by run, and their rows on a common time axis."""
+"""The charts of the monitor on a common time axis: columns, the moments that are looked at, and their values beside."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.custom_metric import CustomMetric, custom_series
-from vllm_studio_tui.domain.engine_metrics import EngineMetrics
-from vllm_studio_tui.domain.run import ANSWERING, State
-from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
+from rich.cells import cell_len
+
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.kit.ring import average
-from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
-from vllm_studio_tui.tui.paint.events import Event
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.gpu_owners import owners
 from vllm_studio_tui.tui.paint.ink import Row
-
-if TYPE_CHECKING:
-    from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.tui.screens.monitor.lane_groups import Group, Lane
+from vllm_studio_tui.tui.screens.monitor.time_view import Axis
 
 #: The highest value of a chart without a scale of its own stands at this share of its height.
 HEADROOM = 0.8
-#: Lanes that the first group keeps more than the others where there is not room for all.
-FIRST = 3
 #: Cells of the column of a value.
 VALUE = 10
+#: From this multiple of the usual on a column alarms, and a value is shown as worse.
+JUMP = 2.0
+WORSE = 1.5
+
+Columns = Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """The chart of a value over time.
+class Happening:
+    """Something on the row of events.
 
     Attributes:
-        series: The names of its series; of several, `together` makes one value.
-        top: The value of the highest column; None: somewhat more than the largest value.
-        limit: Columns over it are drawn as a warning.
+        mark: Its character and colour.
+        urgent: It stands in words beside the row before others do.
     """
 
-    label: str
-    series: tuple[str, ...]
-    form: Callable[[float | None], str]
-    top: float | None = None
-    limit: float | None = None
-    together: Callable[[Sequence[float]], float] = sum
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Lanes that belong together: to a run, or to the host. The most useful come first."""
-
-    title: str
-    lanes: tuple[Lane, ...]
-    state: State | None = None
-
-
-def _whole(value: float | None) -> str:
-    return numbers.count(value)
-
-
-def _percent(value: float | None) -> str:
-    return numbers.percent(value / 100 if value is not None else None)
-
-
-def groups(snapshot: Snapshot, *, titles: bool = True) -> list[Group]:
-    """Return the charts of each run that answers, the busiest first, of those that load, of other GPUs, of the host.
-
-    Args:
-        titles: Name the runs also where one alone answers: its charts need no name.
-    """
-    owned = owners(snapshot.tick.gpus, snapshot.runs)
-
-    def speed(run: RunView) -> float:
-        engine = snapshot.engine(run.run_id)
-        return engine.generation_tokens_per_second or 0.0 if engine is not None else 0.0
-
-    shown = sorted((run for run in snapshot.runs if run.state in ANSWERING), key=speed, reverse=True)
-    titles = titles or len(shown) > 1
-    shown += [run for run in snapshot.runs if run.live and run.state not in ANSWERING]
-    made, left = [], {gpu.index: gpu for gpu in snapshot.tick.gpus.gpus}
-    for run in shown:
-        here = [gpu for gpu in left.values() if any(owner.run is run for owner in owned[gpu.index])]
-        for gpu in here:
-            del left[gpu.index]
-        lanes = _engine(run.run_id, snapshot.engine(run.run_id)) if run.state in ANSWERING else ()
-        lanes += _gpus([(gpu.index, gpu.uuid) for gpu in here])
-        if lanes:
-            made.append(Group(run.name if titles else "", lanes, run.state))
-    rest = [lane for gpu in left.values() for lane in _gpus([(gpu.index, gpu.uuid)])[:1]]
-    if rest:
-        made.append(Group("other GPUs" if titles else "", tuple(rest)))
-    host = [
-        Lane("host CPU", (HostSeries.CPU,), _percent, 100.0),
-        Lane("host memory", (HostSeries.MEMORY,), numbers.percent, 1.0, 0.95),
-    ]
-    if snapshot.tick.gpus.gpus:
-        host.insert(0, Lane("power of all", (TotalSeries.POWER,), numbers.power))
-    return [*made, Group("", tuple(host))]
-
-
-def _engine(run_id: str, metrics: EngineMetrics | None) -> tuple[Lane, ...]:
-    def lane(label: str, series: RunSeries, form: Callable[[float | None], str]) -> Lane:
-        return Lane(label, (series.of(run_id),), form)
-
-    return (
-        lane("output tok/s", RunSeries.OUTPUT, numbers.rate),
-        Lane("KV cache", (RunSeries.KV_CACHE.of(run_id),), numbers.percent, 1.0, 0.95),
-        lane("TTFT p95", RunSeries.TTFT, numbers.latency),
-        *(_custom(run_id, one.metric) for one in (metrics.custom if metrics is not None else ())),
-        lane("running", RunSeries.RUNNING, _whole),
-        lane("waiting", RunSeries.WAITING, _whole),
-        lane("ITL p95", RunSeries.ITL, numbers.latency),
-        lane("prompt tok/s", RunSeries.INPUT, numbers.rate),
-    )
-
-
-def _custom(run_id: str, metric: CustomMetric) -> Lane:
-    """Return the chart of a metric that was added: whoever adds one wants to see it, so it comes early."""
-    series = (custom_series(run_id, metric.name),)
-    return Lane(metric.label, series, lambda value: metric.text(value, "–"), 1.0 if metric.unit == "ratio" else None)
-
-
-def _gpus(gpus: Sequence[tuple[int, str]]) -> tuple[Lane, ...]:
-    """Return the charts of the GPUs of a run, given by index and UUID: mean use, power together."""
-    if not gpus:
-        return ()
-    which = " ".join(str(index) for index, _ in gpus) if len(gpus) <= 4 else f"{gpus[0][0]}-{gpus[-1][0]}"
-    use = tuple(GpuSeries.UTILIZATION.of(uuid) for _, uuid in gpus)
-    power = tuple(GpuSeries.POWER.of(uuid) for _, uuid in gpus)
-    return (
-        Lane(f"GPU {which} util", use, _percent, 100.0, together=average),
-        Lane(f"GPU {which} power", power, numbers.power),
-    )
-
-
-def that_fit(wanted: Sequence[Group], known: Callable[[str], bool], room: int) -> list[Group]:
-    """Return what fits into some rows: groups lose their last lanes, the first one least, then the last groups go.
-
-    Args:
-        known: Whether there is a series of this name.
-    """
-    found = []
-    for group in wanted:
-        lanes = tuple(lane for lane in group.lanes if any(map(known, lane.series)))
-        if lanes:
-            found.append(Group(group.title, lanes, group.state))
-
-    def rows(some: Sequence[Group]) -> int:
-        return sum(len(group.lanes) + bool(group.title) for group in some)
-
-    while found and rows(found) > room:
-        at = max(reversed(range(len(found))), key=lambda index: len(found[index].lanes) - (0 if index else FIRST))
-        longest = found[at]
-        if len(longest.lanes) > 1:
-            found[at] = Group(longest.title, longest.lanes[:-1], longest.state)
-        elif len(found) > 1:
-            found.pop()
-        elif longest.title:
-            found[0] = Group("", longest.lanes, longest.state)
-        else:
-            found[0] = Group("", longest.lanes[:room])
-            break
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """The time axis of the charts.
-
-    Attributes:
-        span: Its seconds.
-        at: The time at its right end, in seconds since the epoch.
-        now: The present.
-        cursor: A column counted from the right; None for no cursor.
-        held: The picture stands still.
-    """
-
-    span: float
     at: float
-    now: float
-    cursor: int | None = None
-    held: bool = False
+    mark: tuple[str, str]
+    words: str
+    urgent: bool = False
+
+
+def start_of(size: Size) -> int:
+    """Return the first column of the charts."""
+    return margin(size) + {Size.FULL: 21, Size.WIDE: 19, Size.BASE: 16}.get(size, 15)
+
+
+def room_of(width: int, size: Size, *, looking: bool) -> int:
+    """Return how many columns the charts have at most.
+
+    Args:
+        looking: A moment is looked at: its values stand beside those of now.
+    """
+    return max(1, width - start_of(size) - 1 - VALUE * values_of(size, looking=looking))
+
+
+def values_of(size: Size, *, looking: bool) -> int:
+    """Return how many columns of values there are; large windows keep room for all, so that the charts stay."""
+    if size >= Size.WIDE:
+        return 3
+    return 2 if size == Size.BASE or looking else 1
 
 
 def rows(
     shown: Sequence[Group],
-    over: Callable[[str, int], list[float | None]],
-    events: Sequence[Event],
+    columns: Mapping[str, Columns],
+    now: Callable[[Lane], float | None],
+    events: Iterable[Happening],
     axis: Axis,
     glyphs: Glyphs,
     width: int,
     size: Size,
+    *,
+    before: tuple[float, float] | None = None,
+    held: str = "",
 ) -> list[Row]:
-    """Draw charts on a common time axis, with the marks of events and the column of the cursor.
+    """Draw charts with the marks of events and the moments that are looked at.
 
     Args:
-        over: Returns the values of a series by column, the newest last.
+        columns: The values of each series by column, the newest last.
+        now: The present value of a lane.
+        before: From when to when the moment is compared with; None: with all that is shown before it.
+        held: Why the picture is not of the present, such as the name of a record; empty: it is.
     """
-    x = margin(size)
-    start = x + 20 if size >= Size.BASE else x + 18
-    second = VALUE if size >= Size.WIDE or axis.cursor is not None else 0
-    count = max(1, width - start - VALUE - 1 - second)
-    column = None if axis.cursor is None else count - 1 - min(axis.cursor, count - 1)
-    made = [_head(axis, x, start, count, column)]
+    x, start = margin(size), start_of(size)
+    lay = _Lay(x, start, axis, glyphs, values_of(size, looking=axis.cursor is not None), before)
+    made = [_head(lay, width, size, held)]
     for group in shown:
         if group.title:
             row = Row()
@@ -215,64 +95,232 @@ def rows(
             if group.state is not None:
                 mark, colour = glyphs.state(group.state)
                 at = row.put(x, mark, colour) + 1
-            row.put(at, group.title, "fg bold", start + count - at)
+            row.put(at, group.title, "fg bold", max(4, start + axis.count - at))
             made.append(row)
-        made += [_lane(lane, over, glyphs, x, start, count, column) for lane in group.lanes]
-    happened, times = Row(), Row()
-    happened.put(x, "events", "dim")
-    happened.put(start, glyphs.hairline * count, "track")
-    for event in reversed(list(events)):
-        offset = (axis.at - event.at) / axis.span
-        if 0 <= offset < 1:
-            mark, colour = glyphs.state(event.state)
-            happened.put(start + count - 1 - int(offset * count), mark, colour)
-    times.put(start, numbers.moment(axis.at - axis.span, axis.now), "faint")
-    times.put_right(start + count, numbers.moment(axis.at, axis.now), "faint")
-    if column is not None:
-        for row in [*made[1:], happened]:
-            row.put(start + column, glyphs.inside, "accent")
-    return [*made, happened, times]
+        indent = 2 if group.title and size >= Size.BASE else 0
+        made += [_lane(lane, columns, now, lay, indent) for lane in group.lanes]
+    made.append(_events(events, lay, width, size))
+    for row in made[1:]:
+        _moments(row, lay)
+    return [*made, _times(lay)]
 
 
-def _head(axis: Axis, x: int, start: int, count: int, column: int | None) -> Row:
-    row = Row()
-    span = numbers.duration(axis.span).removesuffix("00s").removesuffix("00m")
-    after = row.run(x, [("TIME", "dim bold"), (f"  {span}", "faint")])
-    if axis.held:
-        row.put(after + 2, f"held at {numbers.moment(axis.at, axis.now)}", "warn")
-    else:
-        row.put_right(start + count + VALUE, "now", "faint")
-    if column is not None:
-        moment = axis.at - axis.span * (count - column - 0.5) / count
-        row.put_right(start + count + 2 * VALUE, time.strftime("%H:%M:%S", time.localtime(moment)), "accent")
+@dataclass(frozen=True, slots=True)
+class _Lay:
+    """Where everything stands.
+
+    Attributes:
+        values: The number of columns of values.
+        before: What the moment is compared with, from when to when.
+    """
+
+    x: int
+    start: int
+    axis: Axis
+    glyphs: Glyphs
+    values: int
+    before: tuple[float, float] | None
+
+    @property
+    def end(self) -> int:
+        return self.start + self.axis.count
+
+    def value_end(self, number: int) -> int:
+        """Return the cell after a column of values."""
+        return self.end + 1 + VALUE * (number + 1)
+
+    @property
+    def compares(self) -> bool:
+        """Whether the two moments that are marked are compared, where there is room for both and the change."""
+        return len(self.axis.marks) > 1 and self.values > 1
+
+    def range_of(self, at: float) -> tuple[int, int]:
+        """Return the columns around a marked moment that are compared: a fifteenth of the axis, at least one."""
+        column = self.axis.column(at)
+        if column is None:
+            return 0, 0
+        half = max(0, self.axis.count // 30)
+        return max(0, column - half), min(self.axis.count, column + half + 1)
+
+
+def _head(lay: _Lay, width: int, size: Size, held: str) -> Row:
+    axis, row = lay.axis, Row()
+    after = row.run(lay.x, [("TIME", "dim bold"), (f"  {axis.words}", "dim")])
+    if size >= Size.WIDE:
+        after = row.put(after, f", {_seconds(axis.step)} a column", "faint")
+    if held:
+        after = row.put(after + 2, held, "warn", max(0, lay.end - after - 24))
+    heads = _heads(lay, size)
+    for number, (text, style) in enumerate(heads):
+        row.put_right(lay.value_end(number), text, style)
+    column = axis.looked_at
+    if column is not None or axis.marks:
+        words = "marked" if axis.marks else ""
+        at = axis.cursor if axis.cursor is not None else axis.marks[-1]
+        moment = f"{words} {_clock(at, axis)}".strip()
+        if len(axis.marks) > 1:
+            moment = " and ".join(_clock(one, axis) for one in axis.marks)
+            moment = f"marked {moment}" if size >= Size.WIDE else moment
+        middle = lay.start + (column if column is not None else axis.count // 2) - len(moment) // 2
+        place = max(after + 2, min(middle, lay.end - len(moment)))
+        row.put(place, moment, "accent", max(0, lay.value_end(0) - 4 - place))
     return row
+
+
+def _heads(lay: _Lay, size: Size) -> list[tuple[str, str]]:
+    axis = lay.axis
+    if lay.compares:
+        first, second = (_moment(one, axis) for one in axis.marks)
+        return [(first, "accent"), (second, "accent"), ("change", "faint")][: lay.values]
+    if axis.cursor is not None:
+        return [("now", "faint"), (_moment(axis.cursor, axis), "accent"), ("before", "faint")][: lay.values]
+    return [("now", "faint"), ("mean", "faint"), ("most", "faint")][: lay.values]
 
 
 def _lane(
-    lane: Lane,
-    over: Callable[[str, int], list[float | None]],
-    glyphs: Glyphs,
-    x: int,
-    start: int,
-    count: int,
-    column: int | None,
+    lane: Lane, columns: Mapping[str, Columns], now: Callable[[Lane], float | None], lay: _Lay, indent: int
 ) -> Row:
-    values = _combined([over(name, count) for name in lane.series], lane.together)
+    axis, glyphs = lay.axis, lay.glyphs
+    nothing: Columns = [None] * axis.count
+    values = combined([columns.get(name, nothing) for name in lane.series], lane.together)
     known = [value for value in values if value is not None]
     top = lane.top if lane.top is not None else max(known, default=0.0) / HEADROOM
+    limit = lane.limit
+    if lane.alarms and len(known) > 2:
+        limit = max(JUMP * statistics.median(known), statistics.median(known) + lane.least)
     row = Row()
-    (parts,) = charts.columns(glyphs, values, 1, top, limit=lane.limit)
-    row.run(start, parts)
-    row.put(x, lane.label, "dim", start - x - 1)
-    row.put_right(start + count + VALUE, lane.form(values[-1]) if values else glyphs.unknown, "fg bold")
-    if column is not None:
-        row.put_right(start + count + 2 * VALUE, lane.form(values[column]) if column < len(values) else "", "accent")
+    (parts,) = charts.columns(glyphs, values, 1, top, limit=limit)
+    row.run(lay.start, parts)
+    row.put(lay.x + indent, lane.label, "dim", max(0, lay.start - lay.x - indent - 1))
+    for number, (text, style) in enumerate(_values(lane, values, now(lane), lay)[: lay.values]):
+        row.put_right(lay.value_end(number), text, style)
     return row
 
 
-def _combined(
-    series: Sequence[Sequence[float | None]], together: Callable[[Sequence[float]], float]
-) -> list[float | None]:
+def _values(lane: Lane, values: Columns, present: float | None, lay: _Lay) -> list[tuple[str, str]]:
+    axis, form = lay.axis, lane.form
+    if lay.compares:
+        first, second = (mean(values[slice(*lay.range_of(at))]) for at in axis.marks)
+        worse = _is_worse(lane, second, first)
+        return [(form(first), "fg"), (form(second), "err" if worse else "fg bold"), (_change(first, second), "dim")]
+    latest = (form(present), "fg bold")
+    column = axis.looked_at
+    if axis.cursor is None:
+        known = [value for value in values if value is not None]
+        return [latest, (form(mean(values)), "dim"), (form(max(known, default=None)), "dim")]
+    if column is None:
+        return [latest, (lay.glyphs.unknown, "faint"), (lay.glyphs.unknown, "faint")]
+    there, before = values[column], usual(values, axis, lay.before)
+    style = "fg bold"
+    if lane.limit is not None and there is not None and there > lane.limit:
+        style = "warn"
+    elif _is_worse(lane, there, before):
+        style = "err"
+    return [latest, (form(there), style), (form(before), "dim")]
+
+
+def usual(values: Columns, axis: Axis, before: tuple[float, float] | None) -> float | None:
+    """Return the mean of what the moment is compared with: a range, else all that is shown before it."""
+    column = axis.looked_at
+    if column is None:
+        return None
+    if before is None:
+        return mean(values[: max(0, column)])
+    return mean([value for at, value in enumerate(values) if before[0] <= axis.time_of(at) <= before[1]])
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the known values."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _is_worse(lane: Lane, there: float | None, before: float | None) -> bool:
+    if not lane.worse or there is None or before is None:
+        return False
+    more, less = (there, before) if lane.worse > 0 else (before, there)
+    return more > less * WORSE and more - less > lane.least
+
+
+def _change(first: float | None, second: float | None) -> str:
+    if first is None or second is None or not first:
+        return ""
+    change = (second - first) / abs(first)
+    return f"{change:+.0%}" if abs(change) < 10 else f"x{second / first:.0f}" if second / first < 1000 else "more"
+
+
+def _moments(row: Row, lay: _Lay) -> None:
+    """Draw the cursor and the marks into a row."""
+    axis = lay.axis
+    for at in dict.fromkeys((*axis.marks, *([axis.cursor] if axis.cursor is not None else []))):
+        column = axis.column(at)
+        if column is not None:
+            row.put(lay.start + column, lay.glyphs.inside, "accent")
+
+
+def _events(events: Iterable[Happening], lay: _Lay, width: int, size: Size) -> Row:
+    axis, row = lay.axis, Row()
+    row.put(lay.x + (2 if size >= Size.WIDE else 0), "events", "dim")
+    row.put(lay.start, lay.glyphs.hairline * axis.count, "track")
+    shown = [one for one in events if axis.column(one.at) is not None]
+    for one in sorted(shown, key=lambda one: (one.urgent, one.at)):
+        column = axis.column(one.at)
+        if column is not None:
+            row.put(lay.start + column, *one.mark)
+    if size >= Size.WIDE:
+        _event_words(row, shown, lay, width)
+    return row
+
+
+def _event_words(row: Row, shown: Sequence[Happening], lay: _Lay, width: int) -> None:
+    """Say what happened last, beside the row: what is urgent first, as far as there is room, the earlier first."""
+    x = lay.end + 3
+    room = width - x - 2
+    chosen: list[tuple[float, Happening, str]] = []
+    for one in sorted(shown, key=lambda one: (not one.urgent, -one.at)):
+        words = f"{_moment(one.at, lay.axis)} {one.words}"
+        if chosen and cell_len(words) + 3 > room:
+            break
+        chosen.append((one.at, one, words))
+        room -= cell_len(words) + 3
+    for _, one, words in sorted(chosen, key=lambda found: found[0]):
+        x = row.put(x, words, "fg" if one.urgent else "dim", max(0, width - x - 2)) + 3
+
+
+def _times(lay: _Lay) -> Row:
+    axis, row = lay.axis, Row()
+    first = row.put(lay.start, _moment(axis.since, axis), "faint")
+    last = row.put_right(lay.end, _moment(axis.until, axis), "faint")
+    middle = _moment(axis.time_of(axis.count // 2), axis)
+    place = lay.start + axis.count // 2 - len(middle) // 2
+    if first + 8 < place and place + len(middle) + 8 < last:
+        row.put(place, middle, "faint")
+    return row
+
+
+def _clock(at: float, axis: Axis) -> str:
+    """Return a moment as exact as the axis is."""
+    import time
+
+    if axis.step < 60 and axis.now - at < 86_400:
+        return time.strftime("%H:%M:%S", time.localtime(at))
+    return _moment(at, axis)
+
+
+def _moment(at: float, axis: Axis) -> str:
+    if axis.step >= 600 and axis.now - at > 43_200:
+        return numbers.day_time(at, axis.now)
+    return numbers.moment(at, axis.now)
+
+
+def _seconds(step: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if step >= size and step % size == 0:
+            return f"{step / size:.0f} {unit}"
+    return f"{step:.0f} s" if step < 120 else numbers.duration(step)
+
+
+def combined(series: Sequence[Columns], together: Callable[[Sequence[float]], float]) -> list[float | None]:
     """Return one value for each column: unknown where no series knows it."""
     if len(series) == 1:
         return list(series[0])
