@@ -170,7 +170,23 @@ async def _days(stage: Staged) -> None:
 
 @usage.scenario("usage.view")
 async def _by(stage: Staged) -> None:
-    for words in ("BY RECIPE", "BY DAY", "BY CHAT", "BY MODEL"):
+    await stage.press("v")
+    await shows(stage, "BY RECIPE")
+    await stage.press("v")
+    await shows(stage, "BY DAY")
+    await stage.press("v")
+    await shows(stage, "BY HOUR")
+    await shows(stage, "Mon ")  # in place of the days, the hours of the week
+    await stage.press("v")
+    await shows(stage, "BY WEEK")
+    await shows(stage, "W48  Nov 23 to Nov 29")
+    await stage.press("v")
+    await shows(stage, "BY KEY")
+    await shows(stage, "without a key")
+    await stage.press("v")
+    await shows(stage, "BY SOURCE")
+    await shows(stage, "chats here")
+    for words in ("BY CHAT", "BY MODEL"):
         await stage.press("v")
         await shows(stage, words)
 

@@ -114,6 +114,12 @@ def test_csv_has_one_row_each_and_no_formulas(places: Places) -> None:
     assert {(row["total_tokens"], row["energy_wh"], row["ttft_p50"]) for row in rows} == {("12345", "", "0.25")}
 
 
+def test_what_the_screen_exports_has_no_formulas_either() -> None:
+    row = UsageRow("=HYPERLINK(1)", prompt_tokens=1)
+    text = paint.as_csv([row], "model", UsageReport(UsageQuery(), 1.0, None, None, row))
+    assert next(csv.DictReader(io.StringIO(text)))["model"] == "'=HYPERLINK(1)"
+
+
 @pytest.mark.parametrize(("by", "key"), [(one, one) for one in BY])
 def test_rows_can_be_by_other_things(places: Places, by: str, key: str) -> None:
     ask(places)
@@ -136,7 +142,7 @@ def test_weeks_stand_against_the_one_before_and_sources_have_words(places: Place
     head = next(index for index, line in enumerate(weeks) if line.startswith("WEEK"))
     assert [line.split()[-1] for line in weeks[head + 1 : head + 4]] == ["+50%", "–", "–"]
     sources = CliRunner().invoke(app(), ["usage", "--by", "source"]).stdout
-    assert all(words in sources for words in ("programs, through serve", "chats here", "benchmarks"))
+    assert all(words in sources for words in ("programs, by serve", "chats here", "benchmarks"))
     keys = CliRunner().invoke(app(), ["usage", "--by", "key"]).stdout
     assert "\nci " in keys
     assert "\nwithout a key " in keys

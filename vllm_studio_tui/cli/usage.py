@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import calendar
 import csv
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,24 +11,16 @@ import typer
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, safe, say, table
 from vllm_studio_tui.domain.errors import UsageError
-from vllm_studio_tui.domain.usage import BY, DAY, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.domain.usage import BY, Price, UsageQuery, UsageReport, UsageRow
+from vllm_studio_tui.domain.usage_words import name_of, weekly_growth
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.spreadsheets import plain_cell
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.engine_metrics import Percentiles
 
 DASH = "–"
-#: Sources in words.
-SOURCES = {
-    "chat": "chats here",
-    "proxy": "programs, through serve",
-    "bench": "benchmarks",
-    "probe": "tests of parsers",
-    "gateway-cache": "the gateway's cache",
-    "litellm": "logs of LiteLLM",
-    "engine": "the engine itself",
-}
 
 
 def _estimate(text: str, estimated: bool) -> str:
@@ -99,9 +89,7 @@ def _write_csv(made: UsageReport) -> None:
     writer = csv.DictWriter(sys.stdout, [name, *_flat(UsageRow("")), *priced], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        # A spreadsheet takes text that begins with one of these for a formula.
-        label = str(row[name])
-        row[name] = safe(f"'{label}" if label[:1] in ("=", "+", "-", "@", "\t", "\r") else label, sys.stdout)
+        row[name] = safe(plain_cell(str(row[name])), sys.stdout)
         writer.writerow(row)
 
 
@@ -150,8 +138,9 @@ def _show(made: UsageReport) -> None:
     rows = [_cells(row, by, made.price) for row in made.rows]
     if by == "week":
         head.append("CHANGE")
-        for cells, row, before in zip(rows, made.rows, (*made.rows[1:], None), strict=True):
-            cells.append(change(row, before))
+        grown = weekly_growth(made.rows)
+        for cells, row in zip(rows, made.rows, strict=True):
+            cells.append(f"{grown[row.key]:+.0%}" if row.key in grown else DASH)
     table(head, rows, right=range(1, len(head)))
     notes = {
         "TOKENS, COMPLETION: a part is estimated: the engine did not report the tokens of answers that were cut off.":
@@ -184,28 +173,9 @@ def _cost(row: UsageRow, price: Price) -> str:
     return _estimate(numbers.money(price.of(row), price.currency), row.energy_estimated)
 
 
-def change(row: UsageRow, before: UsageRow | None) -> str:
-    """Return by how much the tokens grew from one week to the next; none where the week before had none."""
-    known = before.total_tokens if before is not None and _next_week(before, row) else None
-    if not known or row.total_tokens is None:
-        return DASH
-    return f"{(row.total_tokens - known) / known:+.0%}"
-
-
-def _next_week(before: UsageRow, row: UsageRow) -> bool:
-    """Return whether a week follows another one: weeks without anything have no row."""
-    first, last = (time.strptime((one.title or "1970-01-01")[:10], "%Y-%m-%d") for one in (before, row))
-    return calendar.timegm(last) - calendar.timegm(first) == 7 * DAY
-
-
 def _name(row: UsageRow, by: str) -> str:
-    if by == "source":
-        return SOURCES.get(row.key, row.key)
-    if by == "key" and not row.key:
-        return "without a key"
-    if by == "hour":
-        return row.key.replace("T", " ")
-    return (f"{row.key}  {row.title[:40]}" if row.title else row.key) or DASH
+    name = name_of(row, by)
+    return (f"{name}  {row.title[:40]}" if row.title else name) or DASH
 
 
 def _cells(row: UsageRow, by: str, price: Price | None) -> list[str]:

@@ -181,7 +181,7 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         by_key=rows("key"),
         weeks=rows("week"),
         hours=rows("hour"),
-        heatmap=heatmap(cells, seen, stretches),
+        heatmap=heatmap(cells, seen, stretches) if query.every or query.by == "hour" else (),
         zone=zone_name(at),
     )
 

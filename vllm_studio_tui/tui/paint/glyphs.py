@@ -49,6 +49,7 @@ class Glyphs:
     bullet: str = "•"
     full: str = "█"
     shade: str = "▒"
+    heat: str = "░▒▓█"
 
     def state(self, state: str) -> tuple[str, str]:
         """Return the character and the colour of a state."""
@@ -93,4 +94,5 @@ ASCII = Glyphs(
     bullet="*",
     full="#",
     shade="o",
+    heat=".:o#",
 )

@@ -1,4 +1,4 @@
-"""The usage screen: tokens, requests and energy by model, recipe, day or chat."""
+"""The usage screen: tokens, requests and energy by model, recipe, time, key, source or chat."""
 
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.screens.declaration import Screen
@@ -12,7 +12,7 @@ SCREEN = Screen(
     scopes={"usage": "Usage"},
     actions=(
         Action("usage.open", "enter", "open", "Open it: the day alone, or the recipe", palette=False),
-        Action("usage.view", "v", "view", "By model, recipe, day or chat"),
+        Action("usage.view", "v", "view", "By model, recipe, day, hour, week, key, source or chat"),
         Action("usage.previous-stop", "left_square_bracket", "day", "The day before", footer="[ ]"),
         Action("usage.next-stop", "right_square_bracket", "", "The next day"),
         Action("usage.zoom-out", "minus", "days", "More days", footer="+ -"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vllm_studio_tui.domain.usage import DAY, UsageReport, UsageRow
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.kit.local_time import date_of, day_of
+from vllm_studio_tui.kit.local_time import date_of, day_of, monday_of
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Ink, Row
@@ -37,8 +37,9 @@ def chart(
     x = margin(size) + 7
     legend = LEGEND if size == Size.FULL else 0
     room = width - x - legend - 2
-    per = -(-days // room)
-    bars = _bars(report, last - days + 1, last, per)
+    weekly = report.query.by == "week"
+    per = 7 if weekly else -(-days // room)
+    bars = _weeks(report, last - days + 1, last) if weekly else _bars(report, last - days + 1, last, per)
     pitch = max(1, min(9, room // len(bars)))
     thick = max(1, pitch - (2 if pitch > 3 else 1 if pitch > 1 else 0))
     peak = max((bar.both for bar in bars), default=0)
@@ -55,7 +56,10 @@ def chart(
             if upper or lower:
                 rows[lines - 1 - line].put(at, (upper or lower) * thick, "data" if upper else "fill")
     axis, sums = Row(), Row()
-    marked = None if chosen is None else (len(bars) - 1 - chosen // per)
+    marked = None
+    if chosen is not None:
+        since = monday_of(last) + 6 - (last - chosen) if weekly else chosen
+        marked = len(bars) - 1 - since // per
     free = 0
     for index, bar in enumerate(bars):
         here = index == marked
@@ -70,7 +74,11 @@ def chart(
         if pitch >= 6 and bar.both:
             sums.put(at, numbers.count(bar.both), "fg bold" if here else "dim", pitch - 1)
     if per > 1:
-        axis.put_right(x + len(bars) * pitch, f" {per} days a column", "faint")
+        words, after = "a week a column" if weekly else f"{per} days a column", x + len(bars) * pitch + 1
+        if after + len(words) < width - legend:
+            axis.put(after, words, "faint")
+        else:
+            axis.put_right(after - 1, f" {words}", "faint")
     if legend:
         _legend(rows, report, bars, per, glyphs, read, width - legend + 1, width - 2)
     return [*rows, axis, sums][: lines + below]
@@ -78,33 +86,39 @@ def chart(
 
 def _bars(report: UsageReport, first: int, last: int, per: int) -> list[_Bar]:
     by_day = {row.key: row for row in report.daily}
-    bars = []
     # Counted from the last day, so that its column is a whole one.
-    for end in range(last, first - 1, -per):
-        begin = max(first, end - per + 1)
-        used: list[UsageRow] = [row for day in range(begin, end + 1) if (row := by_day.get(date_of(day))) is not None]
-        read, both = sum(row.prompt_tokens or 0 for row in used), sum(row.total_tokens or 0 for row in used)
-        bars.append(_Bar(begin, read, both))
-    return bars[::-1]
+    return [_bar(by_day, max(first, end - per + 1), end) for end in range(last, first - 1, -per)][::-1]
+
+
+def _weeks(report: UsageReport, first: int, last: int) -> list[_Bar]:
+    """Return a column for each week, from Monday on; the first and the last may have fewer days."""
+    by_day = {row.key: row for row in report.daily}
+    mondays = range(monday_of(first), last + 1, 7)
+    return [_bar(by_day, max(first, monday), min(last, monday + 6)) for monday in mondays]
+
+
+def _bar(by_day: dict[str, UsageRow], begin: int, end: int) -> _Bar:
+    used: list[UsageRow] = [row for day in range(begin, end + 1) if (row := by_day.get(date_of(day))) is not None]
+    return _Bar(begin, sum(row.prompt_tokens or 0 for row in used), sum(row.total_tokens or 0 for row in used))
 
 
 def _legend(
     rows: list[Row], report: UsageReport, bars: list[_Bar], per: int, glyphs: Glyphs, read: str, x: int, end: int
 ) -> None:
     """Draw beside the chart what its colours mean, the busiest day and the highest speed."""
-    parts = (
-        ("data", "written", report.totals.completion_tokens),
-        ("fill", "read", report.totals.prompt_tokens),
-        ("", "from cache", report.totals.cache_hit_tokens),
-    )
-    for row, (style, label, value) in zip(rows[1:4], parts, strict=False):
+    kinds = report.totals.kinds
+    parts = [("data", "written", report.totals.completion_tokens)]
+    if kinds["thinking"]:
+        parts.append(("", "of it thought", kinds["thinking"]))
+    parts += [("fill", "read", report.totals.prompt_tokens), ("", "from cache", kinds["cached"])]
+    for row, (style, label, value) in zip(rows, parts, strict=False):
         if style:
             row.put(x, read if style == "fill" else glyphs.full, style)
         row.put(x + 2, label, "dim")
         row.put_right(end, numbers.count(value, glyphs.unknown), "fg")
     busiest = max(bars, key=lambda bar: bar.both)
     speeds = [(speed, model) for model, one in report.peaks.items() if (speed := one.get("generation_tps"))]
-    lines = [("busiest day" if per == 1 else f"busiest {per} days", "faint"),
+    lines = [("busiest day" if per == 1 else "busiest week" if per == 7 else f"busiest {per} days", "faint"),
              (f"{day_word(busiest.first)}   {numbers.count(busiest.both)}", "fg")]  # fmt: skip
     if speeds:
         speed, model = max(speeds)

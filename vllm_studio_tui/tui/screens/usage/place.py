@@ -19,16 +19,17 @@ from vllm_studio_tui.tui.paint.table import Column, Parts
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.usage import rows as paint
 from vllm_studio_tui.tui.screens.usage.chart import chart
+from vllm_studio_tui.tui.screens.usage.heat import heat
 from vllm_studio_tui.tui.widgets.listing import Listing
 from vllm_studio_tui.tui.widgets.table import Table
 
 DAYS = (7, 14, 30, 90, 365)
 #: What the rows are, in the order of `v`.
-VIEWS = ("model", "recipe", "day", "session")
+VIEWS = ("model", "recipe", "day", "hour", "week", "key", "source", "session")
 #: Seconds between two reports while the screen is shown.
 EVERY = 10.0
 #: What the rows are ordered by until a person orders them by a column.
-ORDER_WORDS = {"day": "latest first", "session": "latest first"}
+ORDER_WORDS = dict.fromkeys(("day", "hour", "week", "session"), "latest first")
 
 
 class UsagePlace(Place):
@@ -58,7 +59,7 @@ class UsagePlace(Place):
                 lambda: self.size_class,
                 title="BY MODEL",
                 key=lambda used: used.key or "–",
-                words=lambda used: f"{used.key} {used.title or ''}",
+                words=lambda used: f"{used.key} {used.title or ''} {paint.row_name(used, self._by)}",
                 rank_words="most tokens first",
                 above=self._paint_above,
                 note=self._day_note,
@@ -172,11 +173,15 @@ class UsagePlace(Place):
             return rows
         rows += [Row(), *paint.totals(report, self._before, width, size), Row()]
         # The table keeps a few rows, with its title, heads and sums.
-        kept = 8 if size >= Size.WIDE else 5
+        hourly = self._by == "hour"
+        kept = 8 if size >= Size.WIDE else 2 if hourly else 5
         room = height - len(rows) - min(len(self.table.shown), kept) - 6
         tall = min(18 if size == Size.FULL else 10, room)
-        if size >= Size.BASE and tall >= 5:
-            rows += chart(report, DAYS[self._days], self.shell.ink, width, size, tall, self._chosen)
+        if size >= Size.BASE and tall >= (8 if hourly else 5):
+            if hourly:
+                rows += heat(self._listed or report, glyphs, width, size)
+            else:
+                rows += chart(report, DAYS[self._days], self.shell.ink, width, size, tall, self._chosen)
             rows.append(Row())
         return rows
 
@@ -184,7 +189,7 @@ class UsagePlace(Place):
 
     def possible(self, name: str) -> bool:
         if name == "open":
-            return self.table.key is not None and self._by in ("day", "recipe")
+            return self.table.key is not None and self._by in ("day", "hour", "recipe")
         if name == "export":
             return bool(self.table.shown)
         if name in ("next-stop", "later"):
@@ -208,9 +213,9 @@ class UsagePlace(Place):
         used = self.table.chosen
         if used is None or self._report is None:
             return
-        if self._by == "day":
-            last = day_of(self._report.at)
-            self._chosen = next((back for back in range(DAYS[self._days]) if date_of(last - back) == used.key), None)
+        if self._by in ("day", "hour"):
+            last, date = day_of(self._report.at), used.key[:10]
+            self._chosen = next((back for back in range(DAYS[self._days]) if date_of(last - back) == date), None)
             self._by = "model"
             self._make()
         elif self._by == "recipe":
@@ -232,7 +237,7 @@ class UsagePlace(Place):
         self._make()
 
     def action_view(self) -> None:
-        """Group by the next of model, recipe, day and chat."""
+        """Group by the next of what usage is divided by."""
         self._by = VIEWS[(VIEWS.index(self._by) + 1) % len(VIEWS)]
         self._make()
 

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.usage import DAY, Price, UsageReport, UsageRow
+from vllm_studio_tui.domain.usage import DAY, TIMES, Price, UsageReport, UsageRow
+from vllm_studio_tui.domain.usage_words import name_of, weekly_growth
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.local_time import day_of
+from vllm_studio_tui.kit.spreadsheets import plain_cell
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -16,7 +18,13 @@ from vllm_studio_tui.tui.paint.ink import Row, wrap
 from vllm_studio_tui.tui.paint.table import Column, Parts
 
 #: The groupings, and what a person calls them.
-WORDS = {"model": "model", "recipe": "recipe", "day": "day", "session": "chat"}
+WORDS = {
+    "model": "model", "recipe": "recipe", "day": "day", "hour": "hour", "week": "week", "key": "key",
+    "source": "source", "session": "chat",
+}  # fmt: skip
+#: Energy is drawn by a run: of no part of it is known who asked for it.
+WITHOUT_ENERGY = frozenset({"key", "source", "session"})
+ENERGY = frozenset({"energy", "joules", "tokens_per_watt_hour", "kwh_per_million", "cost", "cost_per_million"})
 #: The width of the share in the table: a bar and a percentage.
 SHARE = 17
 
@@ -39,7 +47,7 @@ class Measure:
     def text(self, used: UsageRow) -> str:
         """Return the value of a row as text; with ~ where a part of it is estimated."""
         about = (used.tokens_estimated and self.name in ("tokens", "written")) or (
-            used.energy_estimated and self.name in ("energy", "joules", "cost")
+            used.energy_estimated and self.name in ENERGY
         )
         value = self.value(used)
         return f"{'~' if about and value is not None else ''}{self.form(value)}"
@@ -58,6 +66,11 @@ def _joules(row: UsageRow) -> float | None:
     return row.energy_wh * 3600 / row.completion_tokens * 1000
 
 
+def _short(value: float | None) -> str:
+    """Format an amount: two decimals, small ones with four."""
+    return "–" if value is None else f"{value:.2f}" if value >= 0.995 or not value else f"{value:.4f}"
+
+
 MEASURES = (
     Measure("tokens", "tokens", lambda row: row.total_tokens, numbers.count, 0),
     Measure("read", "read", lambda row: row.prompt_tokens, numbers.count, 5),
@@ -69,7 +82,12 @@ MEASURES = (
     Measure("failed", "failed", lambda row: None if row.success_rate is None else 1 - row.success_rate,
             numbers.percent, 7),
     Measure("energy", "energy", lambda row: row.energy_wh, numbers.energy, 2),
-    Measure("joules", "J/1k written", _joules, numbers.count, 9),
+    Measure("joules", "J/1k written", _joules, numbers.count, 12),
+    Measure("tokens_per_watt_hour", "tok/Wh", lambda row: row.tokens_per_watt_hour, numbers.count, 8),
+    Measure("cached", "cached", lambda row: row.hit_rate, numbers.percent, 9),
+    Measure("thought", "thought", lambda row: row.thinking_tokens, numbers.count, 13),
+    Measure("e2e50", "answer p50", lambda row: row.latency.p50, numbers.latency, 14),
+    Measure("kwh_per_million", "kWh/M", lambda row: row.kwh_per_million_tokens, _short, 15),
 )  # fmt: skip
 
 
@@ -78,10 +96,11 @@ def measures_of(price: Price | None) -> tuple[Measure, ...]:
     if price is None:
         return MEASURES
 
-    def form(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}" if value >= 0.995 or not value else f"{value:.4f}"
-
-    return (*MEASURES, Measure("cost", price.currency, price.of, form, 2))
+    return (
+        *MEASURES,
+        Measure("cost", price.currency, price.of, _short, 2),
+        Measure("cost_per_million", f"{price.currency}/M", price.of_a_million, _short, 7),
+    )
 
 
 def columns_of(report: UsageReport | None, by: str, glyphs: Glyphs) -> list[Column[UsageRow]]:
@@ -102,15 +121,46 @@ def columns_of(report: UsageReport | None, by: str, glyphs: Glyphs) -> list[Colu
 
     columns: list[Column[UsageRow]] = [
         Column(
-            "name", lambda used: [(used.title or used.key or "not known", "fg")], 8, WORDS[by], grow=1,
-            order=lambda used: (used.title or used.key).lower(),
+            "name", lambda used: [(row_name(used, by) or "not known", "fg")], 8, WORDS[by], grow=1,
+            order=(lambda used: used.key) if by in TIMES else lambda used: row_name(used, by).lower(),
         ),
         Column("share", lambda used: (), SHARE, drop=8, draw=share),
-        *(measure.column() for measure in measures_of(report.price if report is not None else None)),
+        *(
+            measure.column()
+            for measure in measures_of(report.price if report is not None else None)
+            if by not in WITHOUT_ENERGY or measure.name not in ENERGY
+        ),
     ]  # fmt: skip
+    if by == "week" and report is not None:
+        grown = weekly_growth(report.weeks)
+
+        def change(used: UsageRow) -> Parts:
+            known = grown.get(used.key)
+            return [(glyphs.unknown if known is None else f"{known:+.0%}", "faint" if known is None else "fg")]
+
+        columns.insert(3, Column("change", change, 5, "change", right=True, drop=1,
+                                 order=lambda used: grown.get(used.key), falling=True))  # fmt: skip
     if by == "model":
         columns.append(Column("peak", peak_parts, 5, "fastest", right=True, drop=7, order=peak, falling=True))
     return columns
+
+
+def row_name(used: UsageRow, by: str) -> str:
+    """Return what a row is called in the table; the row of the sums has a title that says so."""
+    if by == "week" and used.key:
+        first, last = (used.title or "").split(" to ") if " to " in (used.title or "") else ("", "")
+        return f"{used.key[5:]}  {_short_date(first)} to {_short_date(last)}" if first else used.key
+    if by == "hour" and used.key:
+        return f"{_short_date(used.key[:10])}  {used.key[11:16]}"
+    return used.title or name_of(used, by)
+
+
+def _short_date(date: str) -> str:
+    """Return a date as `Nov 23`; what is none as it is."""
+    try:
+        return time.strftime("%b %-d", time.strptime(date, "%Y-%m-%d"))
+    except ValueError:
+        return date
 
 
 def head(report: UsageReport | None, before: UsageReport | None, days: int, size: Size) -> Row:
@@ -218,5 +268,5 @@ def as_csv(rows: Sequence[UsageRow], by: str, report: UsageReport) -> str:
     out = csv.writer(stream)
     out.writerow([by, *(measure.name for measure in measures)])
     for row in rows:
-        out.writerow([row.key, *(measure.value(row) for measure in measures)])
+        out.writerow([plain_cell(row.key), *(measure.value(row) for measure in measures)])
     return stream.getvalue()
