@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.engines.conftest import Home
+from tests.ports import free_port
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 
@@ -84,7 +85,7 @@ def mean(answers: list[dict[str, float]], name: str) -> float:
 
 
 def test_vllm_under_load_is_told_as_its_clients_measure_it(home: Home) -> None:
-    run = home.launch(home.recipe("vllm"))
+    run = home.launch(home.recipe("vllm", port=free_port()))
     port, url = run["port"], f"http://127.0.0.1:{run['port']}/v1"
     load(port, STREAMS, 1)  # what is computed the first time takes longer, for the client too
     probe = EngineProbe("vllm")  # without a window: from one look to the next
@@ -134,7 +135,7 @@ def test_vllm_under_load_is_told_as_its_clients_measure_it(home: Home) -> None:
 
 
 def test_llama_cpp_is_counted_while_it_answers(home: Home) -> None:
-    run = home.launch(home.recipe("llama-server"))
+    run = home.launch(home.recipe("llama-server", port=free_port()))
     port, url = run["port"], f"http://127.0.0.1:{run['port']}/v1"
     watching = EngineProbe("llamacpp", window=60.0)
     live = [watching.read(url)]

@@ -24,8 +24,41 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineHere:
+    """An inference server on this machine that no run of the studio started.
+
+    Attributes:
+        start: When its process began, in the system's ticks: with `pid` it names the very process.
+    """
+
+    pid: int
+    start: int
+    backend: str
+    model: str | None = None
+    port: int | None = None
+    base_url: str | None = None
+    user: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the key of its metrics in `Tick.engines`."""
+        return f"{FOREIGN}{self.pid}"
+
+    @property
+    def name(self) -> str:
+        """Return the last part of its model, which is what people call it."""
+        return (self.model or self.backend).rstrip("/").rpartition("/")[2] or self.backend
+
+
+#: How the keys of engines begin that are no run's.
+FOREIGN = "foreign:"
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
-    """One sample of all values, at `at` seconds since the epoch. Engines are keyed by run id.
+    """One sample of all values, at `at` seconds since the epoch.
+
+    Engines are keyed by run id, those that no run started by `EngineHere.key`.
 
     Attributes:
         process_cpu: What the busiest process of a run has of a core, in percent, by run id.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from vllm_studio_tui.domain.sample import Tick
+from vllm_studio_tui.domain.sample import EngineHere, Tick
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.remote.any_value import BadShape
 from vllm_studio_tui.remote.contract import shapes
@@ -40,6 +40,7 @@ class SampleWriter:
             "shown": [run.run_id for run in snapshot.runs],
             "runs": runs,
             "specs": specs,
+            "foreign": shapes().of(tuple[EngineHere, ...]).encode(snapshot.foreign),
         }
 
 
@@ -73,6 +74,7 @@ class SampleReader:
             shown = tuple(self._runs[run_id] for run_id in data["shown"])
             ages = shapes().of(dict[str, float]).decode(data["ages"])
             tick = shapes().of(Tick).decode(data["tick"])
+            foreign = shapes().of(tuple[EngineHere, ...]).decode(data.get("foreign", []))
         except (KeyError, TypeError, AttributeError):
             raise BadShape("no sample") from None
-        return Snapshot(tick, shown, tuple(self._runs.values()), ages)
+        return Snapshot(tick, shown, tuple(self._runs.values()), ages, foreign=foreign)

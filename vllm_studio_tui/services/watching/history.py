@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from vllm_studio_tui.domain.custom_metric import custom_series
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.gpus import Gpu
-from vllm_studio_tui.domain.sample import Tick
+from vllm_studio_tui.domain.sample import FOREIGN, Tick
 from vllm_studio_tui.domain.series import GpuSeries, HostSeries, RunSeries, TotalSeries
 from vllm_studio_tui.domain.timeline import Take
 from vllm_studio_tui.kit.ring import Ring, average
@@ -126,6 +126,8 @@ class History:
                     self._add(at, series.of(run_id), value(engine))
                 for one in engine.custom:
                     self._add(at, custom_series(run_id, one.metric.name), one.value)
+                if run_id.startswith(FOREIGN):
+                    continue  # the totals are those of the runs
                 if engine.generation_tokens_per_second is not None:
                     out.append(engine.generation_tokens_per_second)
                 if engine.running is not None:

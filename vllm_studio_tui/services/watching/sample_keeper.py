@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.sample import FOREIGN
 from vllm_studio_tui.kit.paths import Places, private_dir
 from vllm_studio_tui.probes.gpu.nvml import simulated
 from vllm_studio_tui.services.watching.history import FINE_SECONDS, History
@@ -155,7 +156,8 @@ class SampleKeeper:
         steps = {
             name: made
             for name, samples in self._history.newest(since).items()
-            if (made := _steps([one for one in samples if one[0] < until]))
+            # The number of a process is another one's tomorrow.
+            if not name.startswith(f"run/{FOREIGN}") and (made := _steps([one for one in samples if one[0] < until]))
         }
         if steps:
             self._writer.write(steps, self._recipes(), until)

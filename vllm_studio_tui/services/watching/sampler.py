@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.run import ANSWERING
-from vllm_studio_tui.domain.sample import Tick
+from vllm_studio_tui.domain.sample import EngineHere, Tick
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import Places
@@ -25,6 +25,7 @@ from vllm_studio_tui.probes.gpu.nvml import simulated
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
+from vllm_studio_tui.services.watching.foreign import ForeignEngines
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.process_load import ProcessLoad
 from vllm_studio_tui.services.watching.sample_keeper import SampleKeeper
@@ -68,6 +69,8 @@ class Sampler:
         self._load = ProcessLoad()
         self._engines: dict[str, _Engine] = {}
         self._pool = ThreadPoolExecutor(8, "engines")
+        # A simulated machine has none but its own.
+        self._foreign = None if simulated() else ForeignEngines(self._pool)
         self._wake = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -141,7 +144,13 @@ class Sampler:
         gpus = self._read_gpus(now)
         host = self._host.read()
         engines, ages = self._answers()
-        return Snapshot(Tick(time.time(), gpus, host, engines, self._load.read(runs)), runs, every, ages)
+        foreign: tuple[EngineHere, ...] = ()
+        if self._foreign is not None:
+            self._foreign.work({run.base_url for run in runs if run.live and run.base_url})
+            foreign, theirs = self._foreign.engines()
+            engines |= theirs
+        tick = Tick(time.time(), gpus, host, engines, self._load.read(runs))
+        return Snapshot(tick, runs, every, ages, foreign=foreign)
 
     # --- GPUs -------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.gpus import GpuReport
-from vllm_studio_tui.domain.sample import Host, Tick
+from vllm_studio_tui.domain.sample import FOREIGN, EngineHere, Host, Tick
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
@@ -23,6 +23,7 @@ class Snapshot:
         every: All runs that are kept, oldest first.
         ages: Seconds since an engine's metrics were read, of those that have missed some.
         stale: Seconds since the studio of another machine was last heard of; None while it is, and for this machine.
+        foreign: Engines that no run started; what they report is in the tick under their key.
     """
 
     tick: Tick
@@ -30,6 +31,12 @@ class Snapshot:
     every: tuple[RunView, ...] = ()
     ages: Mapping[str, float] = field(default_factory=dict)
     stale: float | None = None
+    foreign: tuple[EngineHere, ...] = ()
+
+    @property
+    def of_runs(self) -> tuple[EngineMetrics, ...]:
+        """Return what the engines of runs report, without those of others."""
+        return tuple(one for key, one in self.tick.engines.items() if not key.startswith(FOREIGN))
 
     def engine(self, run_id: str) -> EngineMetrics | None:
         return self.tick.engines.get(run_id)

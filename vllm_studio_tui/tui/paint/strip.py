@@ -166,7 +166,7 @@ def _totals(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
 def _speed(snapshot: Snapshot) -> float | None:
     speeds = [
         engine.generation_tokens_per_second
-        for engine in snapshot.tick.engines.values()
+        for engine in snapshot.of_runs
         if engine.generation_tokens_per_second is not None
     ]
     return sum(speeds) if speeds else None

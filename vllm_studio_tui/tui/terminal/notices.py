@@ -128,7 +128,7 @@ def title_of(snapshot: Snapshot, glyphs: Glyphs) -> str:
     if ready:
         parts += [glyphs.state(State.READY)[0], str(len(ready))]
         if not trouble and not loading:
-            speeds = [metrics.generation_tokens_per_second for metrics in snapshot.tick.engines.values()]
+            speeds = [metrics.generation_tokens_per_second for metrics in snapshot.of_runs]
             known = [speed for speed in speeds if speed is not None]
             parts += [f"{numbers.count(sum(known))} tok/s"] if known else []
     return clean_line(" ".join(parts), limit=120)
